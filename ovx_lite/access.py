@@ -1,0 +1,185 @@
+"""May this call write to that site, now? Keys, JWTs, rate limits. No I/O: what is known comes in, counts go out."""
+
+import secrets
+from collections import deque
+from hashlib import sha256
+
+import jwt
+import msgspec
+
+from ovx_lite.errors import Refused
+from ovx_lite.model import Key, Registry, Site
+
+HOUR = 3600
+LONGEST_TOKEN_LIFE = 24 * HOUR
+TIERS: dict[str, int | None] = {"free": 1000, "pro": 10_000, "enterprise": None}
+"""Events an hour and key ("Rate Limits"); enterprise has its own number or none."""
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who calls: the site that they may write to, and, if they are limited, as whom and to how many events an hour."""
+
+    site: Site
+    name: str = ""
+    limit: int | None = None
+
+
+def new_key() -> tuple[str, str, bytes]:
+    """A new API key: its id, the key itself (to be shown once), and the digest to store."""
+    key = "ovx_" + secrets.token_urlsafe(30)
+    return "key_" + secrets.token_hex(6), key, digest(key)
+
+
+def digest(key: str) -> bytes:
+    """What is stored of a key. A key is 240 random bits, so a plain SHA-256 cannot be guessed back."""
+    return sha256(key.encode()).digest()
+
+
+def hourly_limit(key: Key) -> int | None:
+    """Events that a key may send in an hour; None for no limit."""
+    return key.hourly_limit if key.hourly_limit is not None else TIERS[key.tier]
+
+
+def identify(authorization: str, registry: Registry, now: int) -> Caller:
+    """Who sent this `Authorization` header (`Bearer KEY_OR_JWT`)? Raises `Refused` (`unauthorized`).
+
+    `now` is Unix milliseconds. Why a credential fails is told only where that gives nothing away.
+    """
+    scheme, _, token = authorization.partition(" ")
+    token = token.strip()
+    if scheme.lower() != "bearer" or not token:
+        raise _unauthorized("No API key or JWT: send the header Authorization: Bearer YOUR_API_KEY.")
+    if token.count(".") == 2:
+        return _identify_jwt(token, registry, now)
+    key = registry.keys.get(digest(token))
+    if key is None or key.revoked is not None:
+        raise _unauthorized("The API key is unknown or revoked: create one with ovx-lite key add.")
+    return Caller(registry.numbers[key.site], key.id, hourly_limit(key))
+
+
+def _identify_jwt(token: str, registry: Registry, now: int) -> Caller:
+    """A JWT is HS256, signed with the site's secret, with `site_id` and an `exp` at most 24 h ahead (contract 3)."""
+    try:
+        # Whose secret to check with is in the token, so it is read before it is believed.
+        claimed = jwt.decode(token, options={"verify_signature": False}).get("site_id")
+        site = registry.sites.get(claimed) if isinstance(claimed, str) else None
+        if site is None:
+            raise _unauthorized(
+                "The JWT is not valid: it must carry site_id and be signed with that site's jwt_secret."
+            )
+        # The times are checked here, by the program's own clock.
+        claims = jwt.decode(
+            token,
+            site.jwt_secret,
+            ["HS256"],
+            {"verify_exp": False, "verify_nbf": False, "verify_iat": False, "verify_aud": False},
+        )
+    except (jwt.PyJWTError, ValueError, RecursionError):
+        raise _unauthorized("The JWT is not valid: it must be HS256, signed with the site's jwt_secret.") from None
+    expires, begins, seconds = claims.get("exp"), claims.get("nbf", 0), now / 1000
+    if isinstance(expires, bool) or not isinstance(expires, int | float):
+        raise _unauthorized("The JWT has no exp: add one, at most 24 hours ahead.")
+    if not seconds < expires <= seconds + LONGEST_TOKEN_LIFE:
+        raise _unauthorized("The JWT has expired, or its exp is more than 24 hours ahead: issue a new one.")
+    if isinstance(begins, bool) or not isinstance(begins, int | float) or begins > seconds:
+        raise _unauthorized("The JWT is not valid yet: see its nbf.")
+    return Caller(site)
+
+
+def _unauthorized(message: str) -> Refused:
+    return Refused("unauthorized", message)
+
+
+class Allowance(msgspec.Struct, frozen=True):
+    """Where a caller stands: events an hour, how many are left, and in how many seconds the next become free."""
+
+    limit: int
+    remaining: int
+    reset: int
+
+
+class Limits:
+    """Counts of events per caller in a sliding hour, by the second.
+
+    The counts live here; `unsaved` holds what the store has not seen yet, to be saved with the next group.
+    """
+
+    def __init__(self) -> None:
+        self.unsaved: dict[tuple[str, int], int] = {}
+        self._windows: dict[str, _Window] = {}
+
+    def restore(self, counts: list[tuple[str, int, int]]) -> None:
+        """Take over what the store knows: (caller, Unix second, count), oldest first."""
+        for caller, second, count in counts:
+            self._windows.setdefault(caller, _Window()).add(second, count)
+
+    def take(self, caller: Caller, cost: int, now: int) -> Allowance:
+        """Count `cost` events of a limited caller at `now` (Unix ms), or raise `Refused` (`rate_limit_exceeded`)."""
+        limit, second = caller.limit or 0, now // 1000
+        window = self._windows.setdefault(caller.name, _Window())
+        window.forget(second - HOUR)
+        if window.used + cost > limit:
+            wait = window.seconds_until(limit - cost, second)
+            ever = "" if cost <= limit else f" This request alone has {cost}: send fewer at once."
+            raise Refused(
+                "rate_limit_exceeded",
+                f"The limit of {limit} events an hour is reached.{ever} Try again in {wait} seconds.",
+                retry_after=wait,
+            )
+        self._count(caller.name, second, cost)
+        return self.standing(caller, now)
+
+    def give_back(self, caller: Caller, cost: int, now: int) -> Allowance:
+        """Uncount events that turned out to be a replay's. Returns where the caller stands then."""
+        self._count(caller.name, now // 1000, -cost)
+        return self.standing(caller, now)
+
+    def standing(self, caller: Caller, now: int) -> Allowance:
+        """Where a limited caller stands, without counting anything."""
+        limit, second = caller.limit or 0, now // 1000
+        window = self._windows.setdefault(caller.name, _Window())
+        window.forget(second - HOUR)
+        return Allowance(limit, max(limit - window.used, 0), window.seconds_until(window.used - 1, second))
+
+    def keep_unsaved(self, counts: dict[tuple[str, int], int]) -> None:
+        """Take back counts that could not be saved."""
+        for counted, count in counts.items():
+            self.unsaved[counted] = self.unsaved.get(counted, 0) + count
+
+    def _count(self, name: str, second: int, count: int) -> None:
+        self._windows[name].add(second, count)
+        self.unsaved[name, second] = self.unsaved.get((name, second), 0) + count
+
+
+class _Window:
+    """One caller's hour: counts by second, oldest first, and their sum."""
+
+    __slots__ = ("seconds", "used")
+
+    def __init__(self) -> None:
+        self.used = 0
+        self.seconds: deque[tuple[int, int]] = deque()
+
+    def add(self, second: int, count: int) -> None:
+        self.used += count
+        if self.seconds and self.seconds[-1][0] >= second:  # a clock that was put back counts as standing still
+            last, so_far = self.seconds.pop()
+            self.seconds.append((last, so_far + count))
+        else:
+            self.seconds.append((second, count))
+
+    def forget(self, second: int) -> None:
+        """Drop the counts up to and including `second`."""
+        while self.seconds and self.seconds[0][0] <= second:
+            self.used -= self.seconds.popleft()[1]
+
+    def seconds_until(self, most: int, now: int) -> int:
+        """How many seconds from `now` (Unix seconds) until no more than `most` are counted: at least 1, at most 3,600."""
+        used = self.used
+        for second, count in self.seconds:
+            if used <= most:
+                return 1
+            used -= count
+            if used <= most:
+                return min(max(second + HOUR - now, 1), HOUR)
+        return HOUR if used > most else 1

@@ -1,0 +1,92 @@
+"""Connects the parts into one ASGI application."""
+
+import asyncio
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
+
+from ovx_lite import agents
+from ovx_lite.access import Limits
+from ovx_lite.clock import Clock
+from ovx_lite.dialects import ENDPOINTS
+from ovx_lite.errors import Refused
+from ovx_lite.geo import open_country_data
+from ovx_lite.ingest import Ingest
+from ovx_lite.sites import Sites
+from ovx_lite.store import usage
+from ovx_lite.store.db import Database
+from ovx_lite.store.events import open_log
+from ovx_lite.upkeep import JOBS, Household, keep_running
+from ovx_lite.web import answers, pages
+from ovx_lite.web.api import Api
+from ovx_lite.web.health import Health
+
+
+class App:
+    """The whole server, as an ASGI application: the ingestion endpoints first, then Starlette for all else."""
+
+    def __init__(self, api: Api, ingest: Ingest, house: Household, pages: Starlette) -> None:
+        self._api = api
+        self._ingest = ingest
+        self._house = house
+        self._pages = pages
+        self._jobs: list[asyncio.Task[None]] = []
+
+    @classmethod
+    async def open(cls, data_dir: Path, settings: Mapping[str, str], clock: Clock) -> "App":
+        """Open the store and connect everything to it. Raises `Refused` if that cannot be."""
+        country_db = settings["country_db"]
+        country_of = open_country_data(Path(country_db) if country_db else None)
+        database = await Database.open(data_dir)
+        limits = Limits()
+        limits.restore(await database.read(usage.load, clock.now()))
+        sites = Sites(database, clock)
+        await sites.refresh()
+        log = await database.write(open_log, secrets.randbits(20))
+        ingest = Ingest(database, log, limits, clock)
+        api = Api(ENDPOINTS, database, sites, limits, ingest, country_of, clock)
+        return cls(api, ingest, Household(database, sites, ingest, clock), _pages(settings, Health(database, clock)))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        endpoint = self._api.endpoints.get(scope.get("path", ""))
+        if endpoint is not None:
+            await self._api(endpoint, scope, receive, send)
+        else:
+            await self._pages(scope, receive, send)
+
+    def start(self) -> None:
+        """Begin with what the program does by itself."""
+        self._jobs = [asyncio.create_task(keep_running(job, self._house)) for job in JOBS]
+        self._jobs.append(asyncio.create_task(asyncio.to_thread(agents.warm)))
+
+    async def close(self) -> None:
+        """Stop: all that was acknowledged, and all counts, are on disk at the end."""
+        for job in self._jobs:
+            job.cancel()
+        await asyncio.gather(*self._jobs, return_exceptions=True)
+        await self._ingest.close()
+        await self._house.database.close()
+
+
+def _pages(settings: Mapping[str, str], health: Health) -> Starlette:
+    application = Starlette(
+        routes=[
+            Route("/", pages.home),
+            Route("/healthz", health.answer),
+            Mount("/static", StaticFiles(directory=pages.folder("static"))),
+        ],
+        exception_handlers={
+            Refused: answers.on_refused,
+            HTTPException: answers.on_http_exception,
+            Exception: answers.on_fault,
+        },
+    )
+    application.state.base_url = settings["base_url"].rstrip("/")
+    return application

@@ -1,0 +1,41 @@
+"""The commands (contract 1)."""
+
+import sys
+
+import click
+
+from ovx_lite import __version__
+from ovx_lite.cli import data, keys, serve, sites
+from ovx_lite.errors import Refused
+
+
+class Commands(click.Group):
+    """Turns a refusal into one clear sentence on stderr and exit status 1."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except Refused as refused:
+            click.echo(f"Error: {refused.message}", err=True)
+            sys.exit(1)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="ovx-lite", message="%(prog)s %(version)s")
+def main() -> None:
+    """Self-hosted web analytics in one process.
+
+    Start with:
+
+    \b
+      ovx-lite site add my-site --domain example.com
+      ovx-lite key add my-site
+      ovx-lite serve
+
+    Every command takes --data-dir (or OVX_DATA_DIR), the folder with the store, and most take --json, to print one
+    JSON value for programs. Exit status: 0, 1 for a failure, 2 for a wrong call.
+    """
+
+
+for command in (serve.serve, sites.site, keys.key, data.import_, data.export, data.check, data.backup, data.prune):
+    main.add_command(command)

@@ -1,0 +1,194 @@
+"""`ovx-lite import`, `export`, `check`, `backup`, `prune`: the data in bulk."""
+
+import gzip
+import io
+import os
+import sqlite3
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import IO, cast
+
+import click
+
+from ovx_lite import exports, settings, upkeep
+from ovx_lite.cli.common import as_json, data_dir, print_json, store
+from ovx_lite.clock import SystemClock
+from ovx_lite.errors import Refused
+from ovx_lite.geo import open_country_data
+from ovx_lite.imports import Importer, Report
+from ovx_lite.model import day_begins
+from ovx_lite.store import check as checks
+from ovx_lite.store import events, registry
+from ovx_lite.store.db import copy
+
+_MOST_NAMED = 20
+_EPOCH = date(1970, 1, 1)
+_FORMATS = {"csv": exports.as_csv, "jsonl": exports.as_jsonl, "json": exports.as_json}
+
+
+@click.group("import")
+def import_() -> None:
+    """Bring in what was counted elsewhere."""
+
+
+@import_.command("access-log")
+@click.argument("site")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@data_dir
+@as_json
+def access_log(site: str, files: tuple[str, ...], data_dir: Path, as_json: bool) -> None:
+    """Import page views into SITE from access logs: Combined Log Format (nginx, Apache) or Caddy's JSON.
+
+    FILE may be gzipped; - is standard input. Counted are successful GETs of pages by people, at the log's own
+    times. Lines that were imported before add nothing.
+    """
+    values = settings.read(data_dir, {})
+    country_of = open_country_data(Path(values["country_db"]) if values["country_db"] else None)
+    conn = store(data_dir)
+    report = Report()
+    importer = Importer(conn, registry.find_site(conn, site), country_of, SystemClock().now())
+    for name in files:
+        report.broken.clear()
+        try:
+            with _lines(name) as lines:
+                importer.run(lines, report)
+        except (OSError, EOFError, zlib.error) as wrong:
+            raise Refused(
+                "invalid_request",
+                f"{name} cannot be read to its end ({wrong}). What was read is imported, and a second try adds only the rest.",
+            ) from None
+        finally:
+            _name_broken(name, report.broken)
+    if as_json:
+        print_json({"read": report.read, "imported": report.imported, "skipped": dict(report.skipped)})
+        return
+    click.echo(f"Read {report.read:,} lines, imported {report.imported:,} page views.")
+    for reason, count in sorted(report.skipped.items()):
+        click.echo(f"  skipped {count:>9,}  {reason}")
+
+
+@contextmanager
+def _lines(name: str) -> Iterator[Iterator[str]]:
+    """The lines of a file, gzipped or not, with a progress bar on a terminal."""
+    with sys.stdin.buffer if name == "-" else open(name, "rb") as raw:
+        size = os.fstat(raw.fileno()).st_size if name != "-" else 0
+        start = raw.peek(2)[:2] if isinstance(raw, io.BufferedReader) else b""
+        plain = gzip.GzipFile(fileobj=raw) if start == b"\x1f\x8b" else raw
+        text = io.TextIOWrapper(cast(IO[bytes], plain), "utf-8", "replace", newline="\n")
+        if not size or not sys.stderr.isatty():
+            yield (line.rstrip("\r\n") for line in text)
+            return
+        with click.progressbar(length=size, label=Path(name).name, file=sys.stderr) as bar:
+            yield _watched(text, raw, bar)
+
+
+def _watched(text: io.TextIOWrapper, raw: IO[bytes], bar: "click._termui_impl.ProgressBar[int]") -> Iterator[str]:
+    done = 0
+    for number, line in enumerate(text):
+        if number % 1000 == 0:
+            bar.update(raw.tell() - done)
+            done = raw.tell()
+        yield line.rstrip("\r\n")
+    bar.update(raw.tell() - done)
+
+
+def _name_broken(name: str, broken: list[int]) -> None:
+    for number in broken[:_MOST_NAMED]:
+        click.echo(f"{name}, line {number}: not in Combined Log Format, skipped", err=True)
+    if len(broken) > _MOST_NAMED:
+        click.echo(f"{name}: {len(broken) - _MOST_NAMED} more such lines", err=True)
+
+
+@click.command()
+@click.argument("site")
+@click.option("--format", "format_", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True)
+@click.option("--from", "since", type=click.DateTime(["%Y-%m-%d"]), help="First day, in the site's time zone.")
+@click.option("--to", "until", type=click.DateTime(["%Y-%m-%d"]), help="Last day, in the site's time zone.")
+@click.option("--include-excluded", is_flag=True, help="Also what is in no count, like bots, with the reason.")
+@data_dir
+@as_json
+def export(
+    site: str,
+    format_: str,
+    since: date | None,
+    until: date | None,
+    include_excluded: bool,
+    data_dir: Path,
+    as_json: bool,
+) -> None:
+    """Write the events of SITE to stdout, oldest first. The README describes the columns."""
+    conn = store(data_dir)
+    found = registry.find_site(conn, site)
+    begin = 0 if since is None else day_begins(_day(since), found.timezone)
+    end = events.LATEST if until is None else day_begins(_day(until) + 1, found.timezone)
+    rows = events.read(conn, found.number, max(begin, 0), max(end, 0), include_excluded)
+    try:
+        for piece in _FORMATS["json" if as_json else format_](rows):
+            sys.stdout.write(piece)
+        sys.stdout.flush()
+    except BrokenPipeError:  # as in: ovx-lite export my-site | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _day(when: date) -> int:
+    return when.toordinal() - _EPOCH.toordinal()
+
+
+@click.command()
+@data_dir
+@as_json
+def check(data_dir: Path, as_json: bool) -> None:
+    """Check that the store is whole. May run beside the server. Exit status 1 if it is not."""
+    conn = store(data_dir)
+    problems = checks.problems(conn)
+    sizes = {} if problems else checks.sizes(conn)
+    if as_json:
+        print_json({"ok": not problems, "problems": problems, **sizes})
+    elif problems:
+        click.echo("\n".join(problems))
+    else:
+        click.echo(", ".join(f"{count:,} {what}" for what, count in sizes.items()) + ": all is well.")
+    if problems:
+        click.echo("The store is damaged: stop the server, and put back a backup.", err=True)
+        sys.exit(1)
+
+
+@click.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--overwrite", is_flag=True, help="Replace FILE if it exists.")
+@data_dir
+@as_json
+def backup(file: Path, overwrite: bool, data_dir: Path, as_json: bool) -> None:
+    """Copy the store to FILE, whole and compact, while the server runs.
+
+    To restore: stop the server and put FILE in the data dir as ovx-lite.sqlite3, without the -wal and -shm files.
+    """
+    if file.exists() and not overwrite:
+        raise Refused("invalid_request", f"{file} exists: choose another name, or pass --overwrite.")
+    conn = store(data_dir)
+    try:
+        copy(conn, file)
+    except (OSError, sqlite3.Error) as wrong:
+        raise Refused("unavailable", f"{file} cannot be written ({wrong}): choose another place.") from None
+    size = file.stat().st_size
+    if as_json:
+        print_json({"file": str(file), "bytes": size})
+    else:
+        click.echo(f"Copied the store to {file} ({size:,} bytes).")
+
+
+@click.command()
+@data_dir
+@as_json
+def prune(data_dir: Path, as_json: bool) -> None:
+    """Delete what is past its site's retention, now; the server does it every hour."""
+    conn = store(data_dir)
+    deleted = upkeep.prune(conn, registry.load(conn), SystemClock().now())
+    if as_json:
+        print_json({"events": deleted})
+    else:
+        click.echo(f"Deleted {deleted:,} events.")

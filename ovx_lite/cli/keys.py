@@ -1,0 +1,108 @@
+"""`ovx-lite key`: the API keys of a site."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ovx_lite import access
+from ovx_lite.cli.common import as_json, data_dir, print_json, print_table, store
+from ovx_lite.clock import SystemClock
+from ovx_lite.model import Key
+from ovx_lite.store import registry
+
+
+@click.group()
+def key() -> None:
+    """Add, list, revoke and rotate API keys."""
+
+
+@key.command()
+@click.argument("site")
+@click.option("--label", default="", help="What it is for, to tell it from others.")
+@click.option(
+    "--tier",
+    type=click.Choice(list(access.TIERS)),
+    default="enterprise",
+    show_default=True,
+    help="Events an hour: free 1,000, pro 10,000, enterprise no limit.",
+)
+@click.option("--hourly-limit", type=click.IntRange(min=1), help="Events an hour, in place of the tier's.")
+@data_dir
+@as_json
+def add(site: str, label: str, tier: str, hourly_limit: int | None, data_dir: Path, as_json: bool) -> None:
+    """Add an API key to SITE. The key is shown only here."""
+    conn = store(data_dir)
+    id, secret, digest = access.new_key()
+    new = Key(id, registry.find_site(conn, site).number, label, tier, hourly_limit, digest, SystemClock().now(), None)
+    registry.add_key(conn, new)
+    _print_secret(new, secret, as_json)
+
+
+@key.command("list")
+@click.argument("site")
+@data_dir
+@as_json
+def list_(site: str, data_dir: Path, as_json: bool) -> None:
+    """List the keys of SITE, without the keys themselves: those are not stored."""
+    conn = store(data_dir)
+    keys = [_shown(key) for key in registry.keys_of(conn, registry.find_site(conn, site))]
+    if as_json:
+        print_json(keys)
+    else:
+        print_table(keys, f"There is no key yet: ovx-lite key add {site}")
+
+
+@key.command()
+@click.argument("key_id")
+@data_dir
+@as_json
+def revoke(key_id: str, data_dir: Path, as_json: bool) -> None:
+    """Revoke a key: from the next second on it opens nothing."""
+    revoked = registry.revoke_key(store(data_dir), key_id, SystemClock().now())
+    if as_json:
+        print_json(_shown(revoked))
+    else:
+        click.echo(f"Revoked the key {key_id}.")
+
+
+@key.command()
+@click.argument("key_id")
+@data_dir
+@as_json
+def rotate(key_id: str, data_dir: Path, as_json: bool) -> None:
+    """Put a new key in the place of an old one, with the same id, tier and limit. The old one ends within a second."""
+    _, secret, digest = access.new_key()
+    _print_secret(registry.replace_key(store(data_dir), key_id, digest), secret, as_json)
+
+
+def _print_secret(key: Key, secret: str, as_json: bool) -> None:
+    if as_json:
+        print_json(
+            {
+                "id": key.id,
+                "key": secret,
+                "label": key.label,
+                "tier": key.tier,
+                "hourly_limit": access.hourly_limit(key),
+            }
+        )
+        return
+    click.echo(f"  id   {key.id}")
+    click.echo(f"  key  {secret}  (keep it: it is not shown again)")
+
+
+def _shown(key: Key) -> dict[str, Any]:
+    return {
+        "id": key.id,
+        "label": key.label,
+        "tier": key.tier,
+        "hourly_limit": access.hourly_limit(key),
+        "created": _time(key.created),
+        "revoked": None if key.revoked is None else _time(key.revoked),
+    }
+
+
+def _time(ts: int) -> str:
+    return datetime.fromtimestamp(ts / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

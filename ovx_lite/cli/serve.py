@@ -1,0 +1,128 @@
+"""`ovx-lite serve`: the server."""
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from ovx_lite import settings
+from ovx_lite.cli.common import as_json, data_dir, print_json
+from ovx_lite.errors import Refused
+
+_HELP = {setting.name: setting for setting in settings.SETTINGS}
+
+
+def _options(command: Any) -> Any:
+    for setting in reversed(settings.SETTINGS):
+        sentence = setting.sentence[0].upper() + setting.sentence[1:]
+        default = f" [default: {setting.default}]" if setting.default else ""
+        command = click.option(setting.flag, setting.name, help=f"{sentence} (or {setting.variable}).{default}")(
+            command
+        )
+    return command
+
+
+@click.command()
+@_options
+@click.option(
+    "--ready-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write {url, pid} here once requests are answered.",
+)
+@data_dir
+@as_json
+def serve(ready_file: Path | None, data_dir: Path, as_json: bool, **flags: str | None) -> None:
+    """Run the server until it gets SIGTERM or Ctrl-C, then finish what was begun."""
+    values = settings.read(data_dir, flags)
+    logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stderr)
+    # uvicorn ends in order on these signals and then raises them again; that is not to kill us, but to be status 0.
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    signal.signal(signal.SIGINT, lambda *_: None)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(values, data_dir, ready_file, as_json))
+
+
+def _loop_factory() -> Any:
+    try:
+        import uvloop
+    except ImportError:  # there is none for Windows
+        return None
+    return uvloop.new_event_loop
+
+
+async def _serve(values: dict[str, str], data_dir: Path, ready_file: Path | None, as_json: bool) -> None:
+    import uvicorn
+
+    from ovx_lite.app import App
+    from ovx_lite.clock import SystemClock
+
+    listener = _listen(values["host"], int(values["port"]))
+    url = values["base_url"].rstrip("/") or _url(listener)
+    app = await App.open(data_dir, values, SystemClock())
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            lifespan="off",
+            ws="none",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=bool(values["trusted_proxies"]),
+            forwarded_allow_ips=values["trusted_proxies"] or None,
+            timeout_graceful_shutdown=15,
+        )
+    )
+    announcing = asyncio.create_task(_announce(server, app, url, data_dir, ready_file, as_json))
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        announcing.cancel()
+        await app.close()
+        if ready_file is not None:
+            ready_file.unlink(missing_ok=True)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        if os.name == "posix":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError as wrong:
+        raise Refused(
+            "unavailable", f"Cannot listen on {host}, port {port} ({wrong.strerror}): choose another --host or --port."
+        ) from None
+    return listener
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def _announce(server: Any, app: Any, url: str, data_dir: Path, ready_file: Path | None, as_json: bool) -> None:
+    """Once requests are answered: say so, and begin with what can wait until then."""
+    while not server.started:
+        await asyncio.sleep(0.002)
+    ready = {"url": url, "pid": os.getpid()}
+    if ready_file is not None:
+        unfinished = ready_file.with_name(ready_file.name + ".unfinished")
+        unfinished.write_bytes(msgspec.json.encode(ready))
+        unfinished.replace(ready_file)
+    if as_json:
+        print_json(ready)
+    click.echo(f"ovx-lite answers at {url}, with its store in {data_dir}.", err=True)
+    app.start()
+    # What was made by now stays: the garbage collector need not look at it again.
+    gc.collect()
+    gc.freeze()

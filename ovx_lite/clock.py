@@ -1,0 +1,20 @@
+"""What time it is. Everything that needs to know is given a `Clock`, so that tests can hold it still."""
+
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Tells the time."""
+
+    def now(self) -> int:
+        """Unix time in milliseconds."""
+        ...
+
+
+class SystemClock:
+    """The machine's own clock."""
+
+    def now(self) -> int:
+        """Unix time in milliseconds."""
+        return time.time_ns() // 1_000_000

@@ -1,0 +1,6 @@
+"""The products whose ingestion APIs we speak: one file each, one line here."""
+
+from ovx_lite.dialects import ovyxa
+from ovx_lite.wire import Endpoint
+
+ENDPOINTS: tuple[Endpoint, ...] = (*ovyxa.ENDPOINTS,)

@@ -1,0 +1,38 @@
+"""The one exception that means no, and the table from its codes to HTTP statuses (the contract's, section 2)."""
+
+STATUS = {
+    "invalid_request": 400,
+    "invalid_props": 400,
+    "unauthorized": 401,
+    "invalid_site_id": 404,
+    "not_found": 404,
+    "method_not_allowed": 405,
+    "idempotency_conflict": 409,
+    "payload_too_large": 413,
+    "rate_limit_exceeded": 429,
+    "internal_error": 500,
+    "unavailable": 503,
+}
+
+
+class Refused(Exception):
+    """What the caller asked cannot be done as asked.
+
+    `code` is a key of `STATUS`; `message` says what was wrong and what would be right; `field` is the path of
+    the one field to blame (`events[3].url`), if there is one; `retry_after` is in seconds.
+    """
+
+    def __init__(self, code: str, message: str, field: str | None = None, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.field = field
+        self.retry_after = retry_after
+
+    @property
+    def status(self) -> int:
+        return STATUS[self.code]
+
+    def within(self, path: str) -> "Refused":
+        """The same refusal, with its field seen from the whole body: `url` within `events[3]` is `events[3].url`."""
+        return Refused(self.code, self.message, f"{path}.{self.field}" if self.field else path, self.retry_after)

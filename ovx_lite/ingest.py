@@ -1,0 +1,185 @@
+"""The one road into the store: those who arrive together are stored together.
+
+While a group is being written, the next one gathers: a slow disk makes groups larger, not the queue longer. A
+request that arrives alone is a group of one and waits for nobody. An answer leaves when its group is on disk.
+"""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from ovx_lite.access import Limits
+from ovx_lite.clock import Clock
+from ovx_lite.errors import Refused
+from ovx_lite.model import Event, Reply, event_id
+from ovx_lite.store import answers, usage
+from ovx_lite.store.db import Database, transaction
+from ovx_lite.store.events import EventLog
+
+MOST_WAITING = 20_000
+"""Events that may wait for the disk; above it, requests are refused with 503."""
+
+_log = logging.getLogger("ovx_lite")
+
+_UNFIT = (
+    sqlite3.Error,
+    ValueError,
+    OverflowError,
+)  # what SQLite and its binding raise for values that they cannot take
+
+Outcome = Reply | Exception
+
+
+class Repeat(msgspec.Struct, frozen=True, gc=False):
+    """What makes a request a repeat of another: its Idempotency-Key, and a digest of its path and body."""
+
+    key: str
+    fingerprint: bytes
+
+
+class Request(msgspec.Struct, frozen=True):
+    """Events of one site that are stored together or not at all, and the answer once they are."""
+
+    site: int
+    events: list[Event]
+    reply: Callable[[list[str]], Reply]
+    repeat: Repeat | None = None
+
+
+class Ingest:
+    """Takes requests, stores them in groups, and says when they are on disk."""
+
+    def __init__(self, database: Database, log: EventLog, limits: Limits, clock: Clock) -> None:
+        self._database = database
+        self._log = log
+        self._limits = limits
+        self._clock = clock
+        self._waiting: list[tuple[Request, asyncio.Future[Reply]]] = []
+        self._events_waiting = 0
+        self._writing: asyncio.Task[None] | None = None
+        self._closed = False
+
+    async def submit(self, request: Request) -> Reply:
+        """Store a request's events; returns its reply when they are on disk.
+
+        Raises `Refused`: `unavailable` if the store cannot take it now, `idempotency_conflict`.
+        """
+        if self._closed:
+            raise unavailable("The server is shutting down")
+        if self._events_waiting and self._events_waiting + len(request.events) > MOST_WAITING:
+            raise unavailable("More events are waiting for the disk than are good")
+        stored: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._waiting.append((request, stored))
+        self._events_waiting += len(request.events)
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write())
+        return await stored
+
+    async def _write(self) -> None:
+        """Write groups until nobody waits."""
+        try:
+            while self._waiting:
+                group, self._waiting = self._waiting, []
+                outcomes = await self._store([request for request, _ in group])
+                for (request, stored), outcome in zip(group, outcomes, strict=True):
+                    self._events_waiting -= len(request.events)
+                    if stored.done():
+                        continue  # whoever asked is gone
+                    if isinstance(outcome, Reply):
+                        stored.set_result(outcome)
+                    else:
+                        stored.set_exception(outcome)
+        finally:
+            self._writing = None
+
+    async def _store(self, group: Sequence[Request]) -> list[Outcome]:
+        counts, self._limits.unsaved = self._limits.unsaved, {}
+        try:
+            return await self._database.write(store, self._log, group, counts, self._clock.now())
+        except sqlite3.OperationalError as wrong:
+            # The disk is full, the file is locked or cannot be written: the same for all, and no use to try each alone.
+            _log.error("the store cannot be written: %s", wrong)
+            outcome: Exception = unavailable("The store cannot be written now")
+        except Exception as wrong:
+            outcome = wrong  # a fault of ours: every request of the group is told, and logs it
+        self._limits.keep_unsaved(counts)
+        return [outcome] * len(group)
+
+    async def flush(self) -> bool:
+        """Save the counts of limited callers that no group has taken along yet. Returns whether there were any."""
+        if not self._limits.unsaved or self._writing is not None:
+            return False
+        await self._store([])
+        return True
+
+    async def close(self) -> None:
+        """Take nothing more, and return when all that was taken is on disk."""
+        self._closed = True
+        while self._writing is not None:
+            await asyncio.wait([self._writing])
+        await self.flush()
+
+
+def unavailable(what: str) -> Refused:
+    """The refusal for when it is not the caller's fault. `what` begins its sentence."""
+    return Refused("unavailable", f"{what}; nothing was stored. Send it again in a moment.", retry_after=1)
+
+
+def store(
+    conn: sqlite3.Connection, log: EventLog, group: Sequence[Request], counts: dict[tuple[str, int], int], now: int
+) -> list[Outcome]:
+    """Store a group in one transaction, and if that fails, each of its requests alone: a bad one fails no neighbour.
+
+    Returns what came of each. Raises `sqlite3.OperationalError` if the store cannot be written at all.
+    """
+    try:
+        return _store_together(conn, log, group, counts, now)
+    except sqlite3.OperationalError:
+        raise
+    except _UNFIT:
+        _log.exception("a group of %d requests could not be stored together; storing each alone", len(group))
+    _store_together(conn, log, [], counts, now)
+    outcomes: list[Outcome] = []
+    for request in group:
+        try:
+            outcomes += _store_together(conn, log, [request], {}, now)
+        except sqlite3.OperationalError:
+            raise
+        except _UNFIT as wrong:
+            outcomes.append(wrong)
+    return outcomes
+
+
+def _store_together(
+    conn: sqlite3.Connection, log: EventLog, group: Sequence[Request], counts: dict[tuple[str, int], int], now: int
+) -> list[Outcome]:
+    outcomes: list[Outcome] = []
+    try:
+        with transaction(conn):
+            log.begin()
+            for request in group:
+                try:
+                    outcomes.append(_store_one(conn, log, request, now))
+                except Refused as refused:
+                    outcomes.append(refused)
+            log.flush()
+            usage.save(conn, counts)
+    except BaseException:
+        log.forget()
+        raise
+    return outcomes
+
+
+def _store_one(conn: sqlite3.Connection, log: EventLog, request: Request, now: int) -> Reply:
+    repeat = request.repeat
+    if repeat is None:
+        return request.reply([event_id(number) for number in log.add(request.site, request.events)])
+    earlier = answers.find(conn, request.site, repeat.key, repeat.fingerprint, now)
+    if earlier is not None:
+        return earlier
+    reply = request.reply([event_id(number) for number in log.add(request.site, request.events)])
+    answers.keep(conn, request.site, repeat.key, repeat.fingerprint, reply, now)
+    return reply

@@ -1,0 +1,176 @@
+"""The nouns: what the program talks about, as frozen values.
+
+Nothing here reads, writes or knows the time. A tuple (`Page`, `Origin`, `Client`, `Kind`) is a group of
+strings that repeats from event to event, and so is stored once and referred to by number.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+
+class Page(NamedTuple):
+    """Where an event happened: what is kept of its URL."""
+
+    scheme: str
+    host: str
+    path: str
+
+
+class Campaign(NamedTuple):
+    """What a URL's query says of where the visitor came from; `""` for what it does not say."""
+
+    source: str = ""
+    medium: str = ""
+    campaign: str = ""
+    content: str = ""
+    term: str = ""
+
+
+class Origin(NamedTuple):
+    """Where the visitor came from: the referrer's host and path, what we call it, and the campaign."""
+
+    referrer: str
+    source: str
+    channel: str
+    utm_source: str
+    utm_medium: str
+    utm_campaign: str
+    utm_content: str
+    utm_term: str
+
+
+class Agent(NamedTuple):
+    """What a user agent tells: names as people say them, `""` for unknown; `device` is desktop, mobile, tablet or tv."""
+
+    browser: str
+    os: str
+    device: str
+    bot: bool
+
+
+class Client(NamedTuple):
+    """What we keep of the visitor's side; `country` is ISO 3166-1 alpha-2 or `""`."""
+
+    browser: str
+    os: str
+    device: str
+    country: str
+
+
+class Kind(NamedTuple):
+    """What sort of event: who spoke (`api`), what it is, its name, and why it is not counted (`""`: it is)."""
+
+    api: str
+    type: str
+    name: str
+    excluded: str
+
+
+class Hit(msgspec.Struct, frozen=True, gc=False):
+    """What a caller said, in our words. Never stored.
+
+    `ts` is Unix milliseconds; `referrer` is the whole referring URL or `""`; `props` is a JSON object as text.
+    """
+
+    type: str
+    name: str
+    ts: int
+    page: Page
+    campaign: Campaign = Campaign()
+    referrer: str = ""
+    address: str = ""
+    user_agent: str = ""
+    props: str | None = None
+
+
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """What we keep. It has no field for an address or a user agent, so neither can be kept.
+
+    `ts` is Unix milliseconds, `day` the site's local day (days since 1970-01-01), `visitor` a 48-bit number
+    that is nobody's on any other day, or None where nothing tells one visitor from another. `line` is set
+    on imported events alone: a digest of the log line without its address.
+    """
+
+    ts: int
+    day: int
+    kind: Kind
+    page: Page
+    origin: Origin
+    client: Client
+    visitor: int | None = None
+    props: str | None = None
+    line: int | None = None
+
+
+class Site(msgspec.Struct, frozen=True):
+    """A site (a project, in other products' words). `id` is its name to the world, `number` to the store."""
+
+    number: int
+    id: str
+    name: str
+    domain: str
+    timezone: str
+    public_key: str
+    jwt_secret: str
+    monthly_limit: int | None
+    retention_days: int | None
+    created: int
+
+
+class Key(msgspec.Struct, frozen=True):
+    """An API key. The key itself is not here: the store has only its SHA-256, `digest`."""
+
+    id: str
+    site: int
+    label: str
+    tier: str
+    hourly_limit: int | None
+    digest: bytes
+    created: int
+    revoked: int | None
+
+
+class Registry(msgspec.Struct, frozen=True):
+    """Sites and keys as one snapshot, replaced whole when any of it changes."""
+
+    version: int = 0
+    sites: Mapping[str, Site] = {}
+    numbers: Mapping[int, Site] = {}
+    keys: Mapping[bytes, Key] = {}
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """An answer: HTTP status and JSON bytes; `replayed` where it is an earlier request's answer given again."""
+
+    status: int
+    body: bytes
+    replayed: bool = False
+
+
+def event_id(number: int) -> str:
+    """The public name of the event stored under `number`: sorts by time, as text too."""
+    return f"evt_{number:016x}"
+
+
+def local_day(ts: int, timezone: str) -> int:
+    """The day (days since 1970-01-01) that it is at `ts` (Unix milliseconds) in an IANA time zone.
+
+    Every zone's midnights since 1972 fall on a quarter of an hour of UTC, so a quarter has one day.
+    """
+    return _day_of_quarter(ts // 900_000, timezone)
+
+
+@lru_cache(maxsize=4096)
+def _day_of_quarter(quarter: int, timezone: str) -> int:
+    return datetime.fromtimestamp(quarter * 900, ZoneInfo(timezone)).toordinal() - 719_163
+
+
+def day_begins(day: int, timezone: str) -> int:
+    """When a day (days since 1970-01-01) begins in an IANA time zone, in Unix milliseconds."""
+    midnight = datetime(1970, 1, 1, tzinfo=ZoneInfo(timezone)) + timedelta(days=day)  # of the wall clock
+    return int(midnight.timestamp() * 1000)

@@ -1,0 +1,95 @@
+"""Every knob, once: its name, its default, and a sentence for the README and the help.
+
+A flag wins over the environment (`OVX_…`), which wins over `ovx-lite.toml` in the data dir.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from platformdirs import user_data_path
+
+from ovx_lite.errors import Refused
+
+FILE = "ovx-lite.toml"
+
+
+class Setting(NamedTuple):
+    """A knob of the server: `name` in the file, `OVX_NAME` in the environment, `--name` on the command line."""
+
+    name: str
+    default: str
+    sentence: str
+
+    @property
+    def variable(self) -> str:
+        return "OVX_" + self.name.upper()
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+
+SETTINGS = (
+    Setting("host", "127.0.0.1", "the address to listen on; 0.0.0.0 for all"),
+    Setting("port", "8321", "the port to listen on; 0 takes a free one"),
+    Setting("base_url", "", "the URL that the world knows the server by, if it is behind a proxy"),
+    Setting("trusted_proxies", "", "networks (CIDR, comma-separated) whose X-Forwarded-For is believed"),
+    Setting("country_db", "", "a country database (.mmdb) to use in place of the built-in data"),
+)
+
+
+def default_data_dir() -> Path:
+    """The platform's own folder for user data."""
+    return user_data_path("ovx-lite", appauthor=False)
+
+
+def read(data_dir: Path, flags: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """All settings' values. `flags` holds what the command line gave, None where it gave nothing.
+
+    Raises `Refused` where the file cannot be read, names what is no setting, or a value makes no sense.
+    """
+    written = _file(data_dir / FILE)
+    values = {}
+    for setting in SETTINGS:
+        given = (flags.get(setting.name), environment.get(setting.variable), written.get(setting.name), setting.default)
+        values[setting.name] = str(next(value for value in given if value is not None))
+    _check(values)
+    return values
+
+
+def _file(path: Path) -> dict[str, Any]:
+    try:
+        written = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as wrong:
+        raise Refused("invalid_request", f"{path} cannot be read: {wrong}.") from None
+    known = [setting.name for setting in SETTINGS]
+    for name in written:
+        if name not in known:
+            raise Refused(
+                "invalid_request", f"{path} sets {name}, which is no setting: there are {', '.join(known)}.", name
+            )
+    return written
+
+
+def _check(values: Mapping[str, str]) -> None:
+    if not values["port"].isdecimal() or int(values["port"]) > 65535:
+        raise Refused("invalid_request", f"port is {values['port']}: give a number from 0 to 65535.", "port")
+    for network in filter(None, values["trusted_proxies"].split(",")):
+        try:
+            ip_network(network.strip())
+        except ValueError:
+            raise Refused(
+                "invalid_request", f"trusted_proxies has {network}: give networks like 10.0.0.0/8.", "trusted_proxies"
+            ) from None
+    url = urlsplit(values["base_url"])
+    if values["base_url"] and (url.scheme not in ("http", "https") or not url.netloc):
+        raise Refused(
+            "invalid_request", f"base_url is {values['base_url']}: give one like https://stats.example.com.", "base_url"
+        )

@@ -1,0 +1,1 @@
+"""The store: one SQLite file. SQL is here and nowhere else, by noun."""

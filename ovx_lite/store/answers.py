@@ -1,0 +1,45 @@
+"""What was answered to requests with an Idempotency-Key (contract 2), for 24 hours."""
+
+import sqlite3
+
+from ovx_lite.errors import Refused
+from ovx_lite.model import Reply
+
+KEPT = 24 * 3600 * 1000
+"""Milliseconds for which a repeat gets the first answer again."""
+
+
+def find(conn: sqlite3.Connection, site: int, key: str, fingerprint: bytes, now: int) -> Reply | None:
+    """The answer to an earlier request of the same key, if there is one.
+
+    Raises `Refused` (`idempotency_conflict`) if that request was another one.
+    """
+    found = conn.execute(
+        "SELECT fingerprint, status, body FROM answers WHERE site = ? AND key = ? AND answered > ?",
+        (site, key, now - KEPT),
+    ).fetchone()
+    if found is None:
+        return None
+    if found[0] != fingerprint:
+        raise Refused(
+            "idempotency_conflict",
+            "This Idempotency-Key was used for another request within 24 hours: use a new key for a new request.",
+            "Idempotency-Key",
+        )
+    return Reply(found[1], found[2], replayed=True)
+
+
+def keep(conn: sqlite3.Connection, site: int, key: str, fingerprint: bytes, reply: Reply, now: int) -> None:
+    """Remember an answer, in the transaction of what it answers to."""
+    conn.execute(
+        "INSERT OR REPLACE INTO answers (site, key, fingerprint, status, body, answered) VALUES (?, ?, ?, ?, ?, ?)",
+        (site, key, fingerprint, reply.status, reply.body, now),
+    )
+
+
+def forget_old(conn: sqlite3.Connection, now: int, most: int) -> int:
+    """Delete up to `most` answers that are over 24 hours old. Returns how many. Inside a transaction."""
+    return conn.execute(
+        "DELETE FROM answers WHERE (site, key) IN (SELECT site, key FROM answers WHERE answered <= ? LIMIT ?)",
+        (now - KEPT, most),
+    ).rowcount

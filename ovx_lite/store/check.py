@@ -1,0 +1,55 @@
+"""Whether the store is whole: the file itself, and what its tables say of each other."""
+
+import sqlite3
+
+_OF_EVENTS = """
+SELECT site, visitor, visit, min(events.id >> 21), max(events.id >> 21), sum(type = 'pageview'), count(*)
+FROM events JOIN kinds ON kinds.id = kind WHERE visitor IS NOT NULL GROUP BY site, visitor, visit
+"""
+_OF_VISITS = """
+SELECT site, visitor, n, min(start), max(start + length), sum(pageviews), sum(events)
+FROM visits GROUP BY site, visitor, n
+"""
+
+_COUNTS = {
+    **{
+        f"events whose {column} is unknown": f"SELECT count(*) FROM events WHERE {column} NOT IN (SELECT id FROM {table})"
+        for column, table in {"kind": "kinds", "page": "pages", "origin": "origins", "client": "clients"}.items()
+    },
+    "events of no site": "SELECT count(*) FROM events WHERE site NOT IN (SELECT number FROM sites)",
+    "visits of no site": "SELECT count(*) FROM visits WHERE site NOT IN (SELECT number FROM sites)",
+    "events excluded and in a visit all the same": (
+        "SELECT count(*) FROM events JOIN kinds ON kinds.id = kind WHERE excluded <> '' AND visit IS NOT NULL"
+    ),
+    "visits that are not what their events say": f"SELECT count(*) FROM ({_OF_EVENTS} EXCEPT {_OF_VISITS})",
+    "visits without the events that they count": f"SELECT count(*) FROM ({_OF_VISITS} EXCEPT {_OF_EVENTS})",
+}
+
+
+def problems(conn: sqlite3.Connection) -> list[str]:
+    """What is wrong with the store, a sentence each; none if all is well. Takes the store as of one moment."""
+    conn.execute("BEGIN")
+    try:
+        found = [text for (text,) in conn.execute("PRAGMA integrity_check") if text != "ok"]
+        found += [f"{table}: a row that refers to nothing" for table, *_ in conn.execute("PRAGMA foreign_key_check")]
+        for what, query in _COUNTS.items():
+            (count,) = conn.execute(query).fetchone()
+            if count:
+                found.append(f"{count} {what}")
+    except sqlite3.DatabaseError as wrong:
+        found = [f"the file is damaged: {wrong}"]
+    finally:
+        conn.execute("ROLLBACK")
+    return found
+
+
+def sizes(conn: sqlite3.Connection) -> dict[str, int]:
+    """How much there is: sites, events and visits, and the bytes they take."""
+    tables = {
+        table: int(conn.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+        for table in ("sites", "events", "visits")
+    }
+    pages, free, size = (
+        int(conn.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("page_count", "freelist_count", "page_size")
+    )
+    return tables | {"bytes": (pages - free) * size}

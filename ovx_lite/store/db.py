@@ -1,0 +1,204 @@
+"""The file: opening it, its migrations, its one writer and its reader. The only module that knows of threads."""
+
+import random
+import re
+import sqlite3
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+import aiosqlite
+
+from ovx_lite.errors import Refused
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+FILE = "ovx-lite.sqlite3"
+_APPLICATION_ID = 0x6F76786C  # "ovxl", so that another program's file is not taken for ours
+_PATIENCE = 30.0  # seconds to wait for another process's transaction
+
+
+def steps() -> list[str]:
+    """The schema as numbered steps: step n brings a file from version n - 1 to version n."""
+    folder = files("ovx_lite.store").joinpath("schema")
+    return [
+        step.read_text("utf-8")
+        for step in sorted(folder.iterdir(), key=lambda step: step.name)
+        if step.name.endswith(".sql")
+    ]
+
+
+def open_store(data_dir: Path, create: bool = True) -> sqlite3.Connection:
+    """Open the store in `data_dir` for reading and writing; create it, if that is wished, or bring it up to date first.
+
+    Raises `Refused` with a sentence on what to do: no store, a folder that cannot be written, a file that is no
+    database or another program's, a file from a newer version.
+    """
+    path = data_dir / FILE
+    if not create and not path.exists():
+        raise Refused(
+            "unavailable", f"There is no store in {data_dir}: add a site first, or give the right --data-dir."
+        )
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        conn = _connect(path)
+        _check_ours(conn, path)
+        conn.execute("PRAGMA journal_mode = WAL")
+        conn.execute("PRAGMA synchronous = FULL")
+        conn.execute("PRAGMA foreign_keys = ON")
+        conn.execute("PRAGMA secure_delete = ON")
+        migrate(conn, path, steps())
+    except (OSError, sqlite3.Error) as wrong:
+        raise _cannot_open(path, wrong) from None
+    return conn
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    if sqlite3.sqlite_version_info < (3, 37):
+        raise Refused("unavailable", f"SQLite {sqlite3.sqlite_version} is too old: ovx-lite needs 3.37 or newer.")
+    # Transactions are begun and ended in plain sight, and a wait for another process is ours (see `transaction`).
+    return sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=256)
+
+
+def _cannot_open(path: Path, wrong: Exception) -> Refused:
+    if isinstance(wrong, sqlite3.DatabaseError) and "not a database" in str(wrong):
+        return Refused("unavailable", f"{path} is not a database: move it away, or choose another --data-dir.")
+    return Refused(
+        "unavailable",
+        f"The store {path} cannot be opened for writing ({wrong}): see that the folder exists, is yours and has room, "
+        "or choose another --data-dir.",
+    )
+
+
+def _check_ours(conn: sqlite3.Connection, path: Path) -> None:
+    (application,) = conn.execute("PRAGMA application_id").fetchone()
+    (tables,) = conn.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if application != _APPLICATION_ID and tables:
+        raise Refused("unavailable", f"{path} is another program's database: choose another --data-dir.")
+
+
+def migrate(conn: sqlite3.Connection, path: Path, steps: list[str]) -> None:
+    """Bring the file up to the last of `steps`, each in a transaction of its own, after a backup beside the file."""
+    version = _version(conn)
+    if version > len(steps):
+        raise Refused(
+            "unavailable",
+            f"{path} was written by a newer ovx-lite (schema {version}, this one knows {len(steps)}): upgrade ovx-lite.",
+        )
+    if 0 < version < len(steps):
+        copy(conn, path.with_name(f"{path.stem}-before-schema-{len(steps)}{path.suffix}"))
+    for number in range(version + 1, len(steps) + 1):
+        with transaction(conn):
+            if _version(conn) >= number:
+                continue  # another process was faster
+            # `executescript` would commit before it begins, so statements are run one by one.
+            for statement in _statements(steps[number - 1]):
+                conn.execute(statement)
+            conn.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            conn.execute(f"PRAGMA user_version = {number}")
+
+
+def _version(conn: sqlite3.Connection) -> int:
+    return int(conn.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _statements(script: str) -> Iterator[str]:
+    statement = ""
+    for piece in re.split(r"(?<=;)", script):
+        statement += piece
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+@contextmanager
+def transaction(conn: sqlite3.Connection) -> Iterator[None]:
+    """All that is done inside happens at once and is on disk at the end, or does not happen at all."""
+    _begin(conn)
+    try:
+        yield
+        conn.execute("COMMIT")
+    except BaseException:
+        if conn.in_transaction:
+            conn.execute("ROLLBACK")
+        raise
+
+
+def _begin(conn: sqlite3.Connection) -> None:
+    # A busy server leaves gaps of a fraction of a millisecond. SQLite's own wait sleeps up to 100 ms between
+    # looks and can miss them all, so that a command would starve: look often.
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            conn.execute("BEGIN IMMEDIATE")
+            return
+        except sqlite3.OperationalError as wrong:
+            if wrong.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(random.uniform(0.0002, 0.002))
+
+
+def copy(conn: sqlite3.Connection, target: Path) -> None:
+    """Write a whole and compact copy of the store, as it is now, to `target`, without keeping anybody waiting.
+
+    The copy appears under its name only once it is complete and on disk.
+    """
+    unfinished = target.with_name(target.name + ".unfinished")
+    unfinished.unlink(missing_ok=True)
+    try:
+        unfinished.touch(mode=0o600)
+        conn.execute("VACUUM INTO ?", (str(unfinished),))
+        unfinished.replace(target)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+class Database:
+    """The store for use from the event loop: one connection that writes and one that reads, each in its own thread.
+
+    Functions are sent to them, take the `sqlite3.Connection` first, and run whole in one go. A reader never waits
+    for the writer (WAL).
+    """
+
+    def __init__(self, writer: aiosqlite.Connection, reader: aiosqlite.Connection) -> None:
+        self._writer = writer
+        self._reader = reader
+
+    @classmethod
+    async def open(cls, data_dir: Path) -> "Database":
+        """Open the store; raises `Refused` as `open_store` does."""
+        writer = await aiosqlite.Connection(lambda: open_store(data_dir), 64)
+        reader = await aiosqlite.Connection(lambda: _open_reader(data_dir), 64)
+        return cls(writer, reader)
+
+    async def write(self, do: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `do(conn, …)` in the writer's thread. `do` makes its own transactions."""
+        return await _run(self._writer, do, *args, **kwargs)
+
+    async def read(self, do: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `do(conn, …)` in the reader's thread."""
+        return await _run(self._reader, do, *args, **kwargs)
+
+    async def close(self) -> None:
+        """Finish what was sent, and close. The last connection to close leaves one file, without a WAL beside it."""
+        await self._reader.close()
+        await self._writer.close()
+
+
+async def _run(
+    thread: aiosqlite.Connection, do: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    # aiosqlite has no public call for "run this function in your thread"; this line is why its version is pinned.
+    execute: Callable[..., Awaitable[T]] = thread._execute
+    return await execute(do, thread._conn, *args, **kwargs)
+
+
+def _open_reader(data_dir: Path) -> sqlite3.Connection:
+    conn = _connect(data_dir / FILE)
+    conn.execute("PRAGMA query_only = ON")
+    return conn

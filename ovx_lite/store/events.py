@@ -1,0 +1,213 @@
+"""The event log: appending to it, and reading it back.
+
+A later engine for more than one machine would replace this module and those that report from it, nothing else.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ovx_lite.errors import Refused
+from ovx_lite.model import Event
+from ovx_lite.store.visits import Visits
+
+_COUNTER_BITS = 21
+_COUNTER_MASK = (1 << _COUNTER_BITS) - 1
+_MOST_REMEMBERED = 20_000
+
+LATEST = (1 << 42) - 1
+"""The last millisecond that an event can have, in the year 2109."""
+
+_COLUMNS = {
+    "pages": ("scheme", "host", "path"),
+    "origins": (
+        "referrer",
+        "source",
+        "channel",
+        "utm_source",
+        "utm_medium",
+        "utm_campaign",
+        "utm_content",
+        "utm_term",
+    ),
+    "clients": ("browser", "os", "device", "country"),
+    "kinds": ("api", "type", "name", "excluded"),
+}
+
+_APPEND = "INSERT INTO events (site, id, kind, page, origin, client, visitor, visit, props, line) VALUES (?,?,?,?,?,?,?,?,?,?)"
+
+Row = tuple[int, int, int, int, int, int, int | None, int | None, str | None, int | None]
+
+
+class Codes:
+    """The numbers of strings that repeat, in one table: looked up once, then remembered."""
+
+    def __init__(self, conn: sqlite3.Connection, table: str) -> None:
+        columns = _COLUMNS[table]
+        self._conn = conn
+        self._find = f"SELECT id FROM {table} WHERE " + " AND ".join(f"{column} = ?" for column in columns)
+        self._add = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))}) RETURNING id"
+        self._known: dict[tuple[str, ...], int] = {}
+
+    def __getitem__(self, words: tuple[str, ...]) -> int:
+        """The number of `words`, a new one if they are new. Inside a transaction."""
+        code = self._known.get(words)
+        if code is None:
+            found = self._conn.execute(self._find, words).fetchone() or self._conn.execute(self._add, words).fetchone()
+            code = self._known[words] = int(found[0])
+        return code
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def forget(self) -> None:
+        """Look everything up again."""
+        self._known.clear()
+
+
+class EventLog:
+    """Appends events over one connection. What it remembers of the file is only a shortcut, and checked.
+
+    Use within a transaction: `begin`, `add` as often as there are requests, `flush`. After a transaction that
+    failed: `forget`.
+    """
+
+    def __init__(self, conn: sqlite3.Connection, counter: int) -> None:
+        """`counter` is where the numbers that tell apart events of one millisecond begin: any, best a random one."""
+        self._conn = conn
+        self._counter = counter
+        self._file_version = -1
+        self._pages, self._origins, self._clients, self._kinds = (Codes(conn, table) for table in _COLUMNS)
+        self._visits = Visits(conn)
+        self._sites: set[int] = set()
+        self._rows: list[Row] = []
+
+    def begin(self) -> None:
+        """Forget what another process may have changed since, and do not remember more than a fair amount."""
+        (version,) = self._conn.execute("PRAGMA data_version").fetchone()
+        remembered = (len(self._pages), len(self._origins), len(self._clients), len(self._kinds), len(self._visits))
+        if version != self._file_version or max(remembered) > _MOST_REMEMBERED:
+            self.forget()
+            self._file_version = version
+
+    def add(self, site: int, events: list[Event]) -> list[int]:
+        """Append events of one site. Returns their numbers; `model.event_id` makes their names of them.
+
+        Raises `Refused` (`invalid_site_id`), with nothing appended, if the site was removed in the meantime.
+        """
+        if site not in self._sites:
+            if self._conn.execute("SELECT 1 FROM sites WHERE number = ?", (site,)).fetchone() is None:
+                raise Refused("invalid_site_id", "The site was removed.", "site_id")
+            self._sites.add(site)
+        numbers = []
+        for event in events:
+            self._counter = (self._counter + 1) & _COUNTER_MASK
+            number = event.ts << _COUNTER_BITS | self._counter
+            numbers.append(number)
+            visitor = event.visitor
+            self._rows.append(
+                (
+                    site,
+                    number,
+                    self._kinds[event.kind],
+                    self._pages[event.page],
+                    self._origins[event.origin],
+                    self._clients[event.client],
+                    visitor,
+                    None if visitor is None else self._visits.place(site, visitor, event),
+                    event.props,
+                    event.line,
+                )
+            )
+        return numbers
+
+    def flush(self) -> None:
+        """Write what was added."""
+        self._conn.executemany(_APPEND, self._rows)
+        self._rows.clear()
+        self._visits.flush()
+
+    def forget(self) -> None:
+        """Drop what is remembered and what was added but not written."""
+        for codes in (self._pages, self._origins, self._clients, self._kinds):
+            codes.forget()
+        self._sites.clear()
+        self._visits.forget()
+        self._rows.clear()
+
+
+def lines(conn: sqlite3.Connection, site: int, ts: int) -> set[int]:
+    """The digests of the log lines that were imported to a site for the millisecond `ts`."""
+    span = (site, ts << _COUNTER_BITS, (ts + 1) << _COUNTER_BITS)
+    found = conn.execute("SELECT line FROM events WHERE site = ? AND id >= ? AND id < ? AND line IS NOT NULL", span)
+    return {line for (line,) in found}
+
+
+_READ = f"""
+SELECT events.id, events.id >> {_COUNTER_BITS} AS ts, api, type, name, host, path,
+       referrer, source, channel, utm_source, utm_medium, utm_campaign, utm_content, utm_term,
+       country, browser, os, device, visitor, visit, props, excluded
+FROM events
+JOIN kinds ON kinds.id = kind
+JOIN pages ON pages.id = page
+JOIN origins ON origins.id = origin
+JOIN clients ON clients.id = client
+WHERE site = ? AND events.id >= ? AND events.id < ? AND (excluded = '' OR ?)
+ORDER BY events.id
+"""
+
+
+class Stored(NamedTuple):
+    """An event as it is read back; `ts` in Unix milliseconds."""
+
+    id: int
+    ts: int
+    api: str
+    type: str
+    name: str
+    host: str
+    path: str
+    referrer: str
+    source: str
+    channel: str
+    utm_source: str
+    utm_medium: str
+    utm_campaign: str
+    utm_content: str
+    utm_term: str
+    country: str
+    browser: str
+    os: str
+    device: str
+    visitor: int | None
+    visit: int | None
+    props: str | None
+    excluded: str
+
+
+def read(conn: sqlite3.Connection, site: int, since: int, until: int, excluded: bool) -> Iterator[Stored]:
+    """A site's events from `since` to before `until` (Unix milliseconds), oldest first, one at a time.
+
+    With `excluded`, also those that are in no count.
+    """
+    span = (since << _COUNTER_BITS, until << _COUNTER_BITS)
+    return map(Stored._make, conn.execute(_READ, (site, *span, excluded)))
+
+
+def forget_before(conn: sqlite3.Connection, site: int, ts: int, day: int, most: int) -> int:
+    """Delete up to `most` of a site's oldest events, of those before `ts` (Unix ms), when its local `day` begins.
+
+    With the last of them go the visits of the days before. Returns how many events. Inside a transaction.
+    """
+    until = ts << _COUNTER_BITS
+    further = conn.execute("SELECT id FROM events WHERE site = ? ORDER BY id LIMIT 1 OFFSET ?", (site, most)).fetchone()
+    if further is None or further[0] >= until:
+        conn.execute("DELETE FROM visits WHERE site = ? AND day < ?", (site, day))
+    else:
+        until = further[0]
+    return conn.execute("DELETE FROM events WHERE site = ? AND id < ?", (site, until)).rowcount
+
+
+def open_log(conn: sqlite3.Connection, counter: int) -> EventLog:
+    """The event log over a connection, to be made in the thread that will use it."""
+    return EventLog(conn, counter)

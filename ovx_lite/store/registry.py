@@ -1,0 +1,127 @@
+"""Sites and keys."""
+
+import sqlite3
+from types import MappingProxyType
+
+from ovx_lite.errors import Refused
+from ovx_lite.model import Key, Registry, Site
+from ovx_lite.store.db import transaction
+
+_SITE = "number, id, name, domain, timezone, public_key, jwt_secret, monthly_limit, retention_days, created"
+_KEY = "id, site, label, tier, hourly_limit, digest, created, revoked"
+
+
+def version(conn: sqlite3.Connection) -> int:
+    """A number that is another whenever sites or keys have changed, in whatever process."""
+    return int(conn.execute("SELECT value FROM meta WHERE name = 'registry'").fetchone()[0])
+
+
+def load(conn: sqlite3.Connection) -> Registry:
+    """All sites and keys, as of one moment."""
+    conn.execute("BEGIN")
+    try:
+        at = version(conn)
+        sites = [Site(*row) for row in conn.execute(f"SELECT {_SITE} FROM sites ORDER BY id")]
+        keys = [Key(*row) for row in conn.execute(f"SELECT {_KEY} FROM keys ORDER BY created, id")]
+    finally:
+        conn.execute("ROLLBACK")
+    return Registry(
+        at,
+        MappingProxyType({site.id: site for site in sites}),
+        MappingProxyType({site.number: site for site in sites}),
+        MappingProxyType({key.digest: key for key in keys}),
+    )
+
+
+def _changed(conn: sqlite3.Connection) -> None:
+    conn.execute("UPDATE meta SET value = value + 1 WHERE name = 'registry'")
+
+
+def find_site(conn: sqlite3.Connection, id: str) -> Site:
+    """The site of that id; raises `Refused` (`invalid_site_id`) if there is none."""
+    row = conn.execute(f"SELECT {_SITE} FROM sites WHERE id = ?", (id,)).fetchone()
+    if row is None:
+        known = [name for (name,) in conn.execute("SELECT id FROM sites ORDER BY id LIMIT 10")]
+        hint = f"there are {', '.join(known)}" if known else f"there is none yet: ovx-lite site add {id}"
+        raise Refused("invalid_site_id", f"There is no site {id}; {hint}.")
+    return Site(*row)
+
+
+def add_site(conn: sqlite3.Connection, site: Site) -> Site:
+    """Add a site; its `number` is given by the store. Raises `Refused` if the id is taken."""
+    with transaction(conn):
+        try:
+            conn.execute(
+                f"INSERT INTO sites ({_SITE}) VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    site.id,
+                    site.name,
+                    site.domain,
+                    site.timezone,
+                    site.public_key,
+                    site.jwt_secret,
+                    site.monthly_limit,
+                    site.retention_days,
+                    site.created,
+                ),
+            )
+        except sqlite3.IntegrityError:
+            raise Refused("invalid_request", f"There is a site {site.id} already: choose another id.", "id") from None
+        _changed(conn)
+        return find_site(conn, site.id)
+
+
+def remove_site(conn: sqlite3.Connection, id: str) -> int:
+    """Remove a site with its keys, events and all that is known of it. Returns how many events there were."""
+    with transaction(conn):
+        site = find_site(conn, id)
+        events = conn.execute("DELETE FROM events WHERE site = ?", (site.number,)).rowcount
+        for table in ("visits", "answers"):
+            conn.execute(f"DELETE FROM {table} WHERE site = ?", (site.number,))
+        conn.execute("DELETE FROM usage WHERE caller IN (SELECT id FROM keys WHERE site = ?)", (site.number,))
+        conn.execute("DELETE FROM sites WHERE number = ?", (site.number,))
+        _changed(conn)
+    return events
+
+
+def add_key(conn: sqlite3.Connection, key: Key) -> None:
+    """Add a key."""
+    with transaction(conn):
+        conn.execute(
+            f"INSERT INTO keys ({_KEY}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (key.id, key.site, key.label, key.tier, key.hourly_limit, key.digest, key.created, key.revoked),
+        )
+        _changed(conn)
+
+
+def find_key(conn: sqlite3.Connection, id: str) -> Key:
+    """The key of that id; raises `Refused` (`not_found`) if there is none."""
+    row = conn.execute(f"SELECT {_KEY} FROM keys WHERE id = ?", (id,)).fetchone()
+    if row is None:
+        raise Refused("not_found", f"There is no key {id}: see ovx-lite key list SITE for the ids.")
+    return Key(*row)
+
+
+def keys_of(conn: sqlite3.Connection, site: Site) -> list[Key]:
+    """A site's keys, oldest first, revoked ones too."""
+    rows = conn.execute(f"SELECT {_KEY} FROM keys WHERE site = ? ORDER BY created, id", (site.number,))
+    return [Key(*row) for row in rows]
+
+
+def revoke_key(conn: sqlite3.Connection, id: str, now: int) -> Key:
+    """Revoke a key for good. Returns it; raises `Refused` (`not_found`) if there is none."""
+    with transaction(conn):
+        find_key(conn, id)
+        conn.execute("UPDATE keys SET revoked = coalesce(revoked, ?) WHERE id = ?", (now, id))
+        _changed(conn)
+        return find_key(conn, id)
+
+
+def replace_key(conn: sqlite3.Connection, id: str, digest: bytes) -> Key:
+    """Give a key a new secret; the old one ends. Raises `Refused` if there is no such key or it is revoked."""
+    with transaction(conn):
+        if find_key(conn, id).revoked is not None:
+            raise Refused("invalid_request", f"The key {id} is revoked: add a new one with ovx-lite key add.")
+        conn.execute("UPDATE keys SET digest = ? WHERE id = ?", (digest, id))
+        _changed(conn)
+        return find_key(conn, id)

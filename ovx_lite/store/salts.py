@@ -1,0 +1,22 @@
+"""Each site's secret of the day, under which visitors are hashed. It lives until the site's midnight."""
+
+import sqlite3
+
+from ovx_lite.store.db import transaction
+
+
+def today(conn: sqlite3.Connection, site: int, day: int, fresh: bytes) -> bytes:
+    """The site's salt of its local `day`: `fresh` from now on, if there is none yet. Yesterday's is overwritten."""
+    with transaction(conn):
+        conn.execute(
+            "INSERT INTO salts (site, day, salt) VALUES (?, ?, ?) "
+            "ON CONFLICT DO UPDATE SET day = excluded.day, salt = excluded.salt WHERE day <> excluded.day",
+            (site, day, fresh),
+        )
+        salt: bytes = conn.execute("SELECT salt FROM salts WHERE site = ?", (site,)).fetchone()[0]
+    return salt
+
+
+def forget(conn: sqlite3.Connection, site: int, today: int) -> int:
+    """Delete the site's salt if it is not of its local day `today`. Returns how many. Inside a transaction."""
+    return conn.execute("DELETE FROM salts WHERE site = ? AND day <> ?", (site, today)).rowcount

@@ -1,0 +1,26 @@
+"""How much limited callers sent, by the second, so that a restart forgets no limit."""
+
+import sqlite3
+from collections.abc import Mapping
+
+HOUR = 3600
+
+
+def save(conn: sqlite3.Connection, counts: Mapping[tuple[str, int], int]) -> None:
+    """Add counts, (caller, Unix second) → events; they may be negative. Inside a transaction."""
+    conn.executemany(
+        "INSERT INTO usage (caller, second, count) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count",
+        [(caller, second, count) for (caller, second), count in counts.items()],
+    )
+
+
+def load(conn: sqlite3.Connection, now: int) -> list[tuple[str, int, int]]:
+    """The counts of the hour before `now` (Unix ms): (caller, Unix second, events), oldest first."""
+    return conn.execute(
+        "SELECT caller, second, count FROM usage WHERE second > ? ORDER BY second", (now // 1000 - HOUR,)
+    ).fetchall()
+
+
+def forget_old(conn: sqlite3.Connection, now: int) -> int:
+    """Delete the counts that no limit looks at any more. Returns how many. Inside a transaction."""
+    return conn.execute("DELETE FROM usage WHERE second <= ?", (now // 1000 - HOUR,)).rowcount

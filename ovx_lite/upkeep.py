@@ -1,0 +1,113 @@
+"""What the program does by itself: `JOBS`, a sentence, a period and a function each.
+
+A job is a plain function that makes one pass and says whether there was work. It is run at the start and then once
+a period; one that fails is logged and runs again.
+"""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+import msgspec
+
+from ovx_lite.clock import Clock
+from ovx_lite.ingest import Ingest
+from ovx_lite.model import Registry, day_begins, local_day
+from ovx_lite.sites import Sites
+from ovx_lite.store import answers, events, salts, usage
+from ovx_lite.store.db import Database, transaction
+
+_log = logging.getLogger("ovx_lite")
+_PIECE = 5_000  # rows deleted in one go, so that no request waits long behind it
+
+
+class Household(msgspec.Struct, frozen=True):
+    """What the jobs look after."""
+
+    database: Database
+    sites: Sites
+    ingest: Ingest
+    clock: Clock
+
+
+class Job(NamedTuple):
+    """A job: what it does, every how many seconds, and the function that makes one pass."""
+
+    sentence: str
+    seconds: float
+    run: Callable[[Household], Awaitable[bool]]
+
+
+async def refresh_sites(house: Household) -> bool:
+    """Take over sites and keys that a command has changed."""
+    return await house.sites.refresh()
+
+
+async def save_counts(house: Household) -> bool:
+    """Save what refused requests counted against limits."""
+    return await house.ingest.flush()
+
+
+async def forget_salts(house: Household) -> bool:
+    """Delete the salts of days that are over, also where nobody visits any more."""
+    return await house.database.write(delete_old_salts, house.sites.registry, house.clock.now()) > 0
+
+
+async def forget_answers(house: Household) -> bool:
+    """Delete answers to idempotent requests after a day, and counts after their hour."""
+    return await house.database.write(delete_expired, house.clock.now()) > 0
+
+
+async def retain(house: Household) -> bool:
+    """Delete events that are older than their site wants to keep."""
+    return await house.database.write(prune, house.sites.registry, house.clock.now()) > 0
+
+
+JOBS = (
+    Job("take over what commands have changed", 0.5, refresh_sites),
+    Job("save the counts of refused requests", 1, save_counts),
+    Job("delete yesterday's salts", 60, forget_salts),
+    Job("delete answers and counts that have expired", 60, forget_answers),
+    Job("delete events past their retention", 3600, retain),
+)
+
+
+async def keep_running(job: Job, house: Household) -> None:
+    """Run a job once a period, for ever."""
+    while True:
+        try:
+            await job.run(house)
+        except Exception:
+            _log.exception("could not %s", job.sentence)
+        await asyncio.sleep(job.seconds)
+
+
+def delete_old_salts(conn: sqlite3.Connection, registry: Registry, now: int) -> int:
+    """Delete each site's salt unless it is of its today. Returns how many."""
+    with transaction(conn):
+        return sum(salts.forget(conn, site.number, local_day(now, site.timezone)) for site in registry.numbers.values())
+
+
+def delete_expired(conn: sqlite3.Connection, now: int) -> int:
+    """Delete what idempotency and limits need no more. Returns how many rows."""
+    with transaction(conn):
+        return answers.forget_old(conn, now, _PIECE) + usage.forget_old(conn, now)
+
+
+def prune(conn: sqlite3.Connection, registry: Registry, now: int) -> int:
+    """Delete the events, and visits, of days before each site's retention. Returns how many events."""
+    deleted = 0
+    for site in registry.numbers.values():
+        if site.retention_days is not None:
+            day = local_day(now, site.timezone) - site.retention_days
+            begins = day_begins(day, site.timezone)
+            while piece := _forget_piece(conn, site.number, begins, day):
+                deleted += piece
+    return deleted
+
+
+def _forget_piece(conn: sqlite3.Connection, site: int, before: int, day: int) -> int:
+    with transaction(conn):
+        return events.forget_before(conn, site, before, day, _PIECE)

@@ -1,0 +1,54 @@
+"""What is kept of a URL ("Of a URL, scheme, host and path are kept", contract 2). Pure."""
+
+import re
+from functools import lru_cache
+from urllib.parse import parse_qsl, urlsplit
+
+from ovx_lite.model import Campaign, Page
+
+_ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\x00-\x1f\x7f]*")
+_HOST = re.compile(r"[^\x00-\x20\"<>\\^`{|}%,;]*")
+_CAMPAIGN = re.compile(r"(?:^|[&;])(?:utm_|ref=|source=)")
+_LONGEST_CAMPAIGN_WORD = 256
+
+
+@lru_cache(maxsize=8192)
+def page(url: str) -> tuple[Page, Campaign]:
+    """Split an absolute URL of any scheme into what is kept of it.
+
+    User names, ports, fragments and all of the query but the campaign's parameters are forgotten. Where
+    `utm_source` is missing, `source` and then `ref` stand in for it. Raises ValueError for anything else.
+    """
+    if not _ABSOLUTE.fullmatch(url):
+        raise ValueError("not an absolute URL")
+    parts = urlsplit(url)
+    scheme, host = parts.scheme.lower(), (parts.hostname or "").rstrip(".")
+    _ = parts.port  # raises ValueError where it is not a number up to 65535
+    if not _HOST.fullmatch(host) or (not host and scheme in ("http", "https")):
+        raise ValueError("no host")
+    path = parts.path.replace(" ", "%20") or "/"
+    return Page(scheme, host, path), _campaign(parts.query)
+
+
+def referrer(url: str) -> str:
+    """Reduce a referring URL to `host/path`; `""` where there is none. Raises ValueError if it is not absolute."""
+    if not url or url.startswith("about:"):
+        return ""
+    came_from, _ = page(url)
+    return came_from.host + came_from.path
+
+
+def _campaign(query: str) -> Campaign:
+    if not _CAMPAIGN.search(query):
+        return Campaign()
+    # Of a parameter that is there twice, the first counts, as in browsers' URLSearchParams.get.
+    words: dict[str, str] = {}
+    for name, value in parse_qsl(query):
+        words.setdefault(name, value[:_LONGEST_CAMPAIGN_WORD])
+    return Campaign(
+        words.get("utm_source") or words.get("source") or words.get("ref") or "",
+        words.get("utm_medium", ""),
+        words.get("utm_campaign", ""),
+        words.get("utm_content", ""),
+        words.get("utm_term", ""),
+    )

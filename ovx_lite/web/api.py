@@ -1,0 +1,178 @@
+"""Every dialect's endpoint is one function: bytes in, on disk, bytes out.
+
+It is a plain ASGI callable, without Starlette's routing, request and middleware, which would cost as much as all
+the rest of the way (see `benchmarks/`).
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Iterable
+from hashlib import blake2b
+
+from starlette.types import Receive, Scope, Send
+
+from ovx_lite import access
+from ovx_lite.access import Allowance, Caller, Limits
+from ovx_lite.clock import Clock
+from ovx_lite.enrich import enrich
+from ovx_lite.errors import Refused
+from ovx_lite.geo import CountryOf
+from ovx_lite.ingest import Ingest, Repeat, Request, unavailable
+from ovx_lite.model import Reply
+from ovx_lite.sites import Sites
+from ovx_lite.store import answers
+from ovx_lite.store.db import Database
+from ovx_lite.web.answers import FAULT, Headers, error_body, error_headers, log_fault, send_json
+from ovx_lite.wire import Ask, Endpoint
+
+BODY_SECONDS = 30
+"""A body that has not arrived by then is given up."""
+
+
+class Api:
+    """The endpoints of all dialects."""
+
+    def __init__(
+        self,
+        endpoints: Iterable[Endpoint],
+        database: Database,
+        sites: Sites,
+        limits: Limits,
+        ingest: Ingest,
+        country_of: CountryOf,
+        clock: Clock,
+    ) -> None:
+        self.endpoints = {endpoint.path: endpoint for endpoint in endpoints}
+        self._database = database
+        self._sites = sites
+        self._limits = limits
+        self._ingest = ingest
+        self._country_of = country_of
+        self._clock = clock
+
+    async def __call__(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request to an endpoint."""
+        headers: Headers = []
+        try:
+            reply = await self._answer(endpoint, scope, receive, headers)
+            status, body = reply.status, reply.body
+            if reply.replayed:
+                headers.append((b"idempotency-replayed", b"true"))
+        except Refused as refused:
+            status, body = refused.status, error_body(refused)
+            headers += error_headers(refused)
+        except Exception as wrong:
+            log_fault(scope, wrong)
+            status, body = FAULT.status, error_body(FAULT)
+        await send_json(send, status, body, headers)
+
+    async def _answer(self, endpoint: Endpoint, scope: Scope, receive: Receive, headers: Headers) -> Reply:
+        """The checks in the contract's order: size, JSON, credentials, rate limit, fields, site, props."""
+        if scope["method"] != "POST":
+            headers.append((b"allow", b"POST"))
+            raise Refused("method_not_allowed", f"{scope['method']} is not possible at {endpoint.path}: send a POST.")
+        authorization = length = idempotency_key = None
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                authorization = value.decode("latin-1")
+            elif name == b"content-length":
+                length = value
+            elif name == b"idempotency-key":
+                idempotency_key = value.decode("latin-1")
+        body = await _read(receive, length, endpoint.body_limit, headers)
+        now = self._clock.now()
+        ask = endpoint.read(body, now)
+        caller = access.identify(authorization or "", self._sites.registry, now)
+        repeat = None if idempotency_key is None else _repeat(idempotency_key, endpoint, body)
+        if caller.limit is None:
+            return await self._store(endpoint, ask, caller, repeat)
+        try:
+            standing = self._limits.take(caller, ask.cost, now)
+        except Refused:
+            headers += _limit_headers(self._limits.standing(caller, now))
+            # A replay is not counted, so no limit stands in its way.
+            earlier = await self._earlier(caller, repeat, now)
+            if earlier is None:
+                raise
+            return earlier
+        try:
+            reply = await self._store(endpoint, ask, caller, repeat)
+            if reply.replayed:
+                standing = self._limits.give_back(caller, ask.cost, now)
+        except Refused as refused:
+            if refused.code == "unavailable":
+                standing = self._limits.give_back(caller, ask.cost, now)
+            raise
+        finally:
+            headers += _limit_headers(standing)
+        return reply
+
+    async def _store(self, endpoint: Endpoint, ask: Ask, caller: Caller, repeat: Repeat | Refused | None) -> Reply:
+        """The checks from the fields on, and the way into the store."""
+        site, problem = caller.site, ask.problem
+        if problem is not None and problem.code != "invalid_props":
+            raise problem
+        if isinstance(repeat, Refused):
+            raise repeat
+        if ask.site != site.id:
+            raise Refused(
+                "invalid_site_id", f"There is no site {ask.site[:64]}, or this credential is not for it.", "site_id"
+            )
+        if problem is not None:
+            raise problem
+        try:
+            salt = await self._sites.salt(site)
+        except sqlite3.OperationalError:
+            raise unavailable("The store cannot be written now") from None
+        events = [enrich(hit, endpoint.api, site, salt, self._country_of) for hit in ask.hits]
+        return await self._ingest.submit(Request(site.number, events, endpoint.reply, repeat))
+
+    async def _earlier(self, caller: Caller, repeat: Repeat | Refused | None, now: int) -> Reply | None:
+        if not isinstance(repeat, Repeat):
+            return None
+        return await self._database.read(answers.find, caller.site.number, repeat.key, repeat.fingerprint, now)
+
+
+async def _read(receive: Receive, length: bytes | None, limit: int, headers: Headers) -> bytes:
+    """The body, which is not read on once it is over the limit (bytes)."""
+    if length is not None and (not length.isdigit() or int(length) > limit):
+        raise _too_large(limit)
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            message = await receive()
+            body: bytes = message.get("body", b"")
+            if message.get("more_body"):
+                pieces, size = [body], len(body)
+                while message.get("more_body"):
+                    message = await receive()
+                    pieces.append(message.get("body", b""))
+                    size += len(pieces[-1])
+                    if size > limit:
+                        raise _too_large(limit)
+                body = b"".join(pieces)
+    except TimeoutError:
+        headers.append((b"connection", b"close"))
+        raise Refused("invalid_request", f"The body did not arrive within {BODY_SECONDS} seconds.") from None
+    if len(body) > limit:
+        raise _too_large(limit)
+    return body
+
+
+def _too_large(limit: int) -> Refused:
+    return Refused("payload_too_large", f"The body is too large: at most {limit // 1024} KiB are taken here.")
+
+
+def _repeat(key: str, endpoint: Endpoint, body: bytes) -> Repeat | Refused:
+    if not 1 <= len(key) <= 255 or not all("!" <= character <= "~" for character in key):
+        return Refused(
+            "invalid_request", "Idempotency-Key must be 1 to 255 visible ASCII characters.", "Idempotency-Key"
+        )
+    return Repeat(key, blake2b(endpoint.path.encode() + b"\n" + body, digest_size=16).digest())
+
+
+def _limit_headers(standing: Allowance) -> Headers:
+    return [
+        (b"ratelimit-limit", b"%d" % standing.limit),
+        (b"ratelimit-remaining", b"%d" % standing.remaining),
+        (b"ratelimit-reset", b"%d" % standing.reset),
+    ]

@@ -1,0 +1,35 @@
+"""`GET /healthz`: true to the store's state."""
+
+import sqlite3
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ovx_lite import __version__
+from ovx_lite.clock import Clock
+from ovx_lite.ingest import unavailable
+from ovx_lite.store import health
+from ovx_lite.store.db import Database
+
+_FRESH = 1000  # milliseconds for which a look is good, so that nobody can make the disk busy by asking
+
+
+class Health:
+    """Answers whether events can be taken: 200, or the contract's 503."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._well_at = -_FRESH
+
+    async def answer(self, request: Request) -> Response:
+        """Write a little to the store, unless that went well a moment ago."""
+        now = self._clock.now()
+        if not 0 <= now - self._well_at < _FRESH:
+            try:
+                await self._database.write(health.touch, now)
+            except sqlite3.Error:
+                raise unavailable("The store cannot be written") from None
+            self._well_at = now
+        return Response(msgspec.json.encode({"status": "ok", "version": __version__}), media_type="application/json")
