@@ -74,7 +74,7 @@ class Kind(NamedTuple):
 class Hit(msgspec.Struct, frozen=True, gc=False):
     """What a caller said, in our words. Never stored.
 
-    `ts` is Unix milliseconds; `referrer` is the whole referring URL or `""`; `props` is a JSON object as text.
+    `ts` is Unix milliseconds; `referrer` is the referring URL's host and path, or `""`; `props` is a JSON object as text.
     """
 
     type: str

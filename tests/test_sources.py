@@ -85,15 +85,25 @@ def test_unknown_referrers(referrer: str, source: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "host",
-    # Other things on the hosts of search engines, then names that only look like known ones.
-    ["docs.google.com", "tieba.baidu.com", "m.blog.naver.com", "finance.yahoo.com", "nova.rambler.ru", "my.mail.ru"]
-    + ["google.evil.com", "google.blogspot.com", "notgoogle.com", "not-google.co.uk", "google.xyz", "blog.google"]
-    + ["ask.fm", "netflix.com", "fix.com", "at.co", "foryou.com", "myfacebook.com", "facebook.com.login.example.net"]
-    + ["mail.python.org", "notexample.com", "localhost"],
+    "hosts",
+    [
+        # Other things on the hosts of search engines, then names that only look like known ones.
+        [
+            "docs.google.com",
+            "tieba.baidu.com",
+            "m.blog.naver.com",
+            "finance.yahoo.com",
+            "nova.rambler.ru",
+            "my.mail.ru",
+        ],
+        ["google.evil.com", "google.blogspot.com", "notgoogle.com", "not-google.co.uk", "google.xyz", "blog.google"],
+        ["ask.fm", "netflix.com", "fix.com", "at.co", "foryou.com", "myfacebook.com", "facebook.com.login.example.net"],
+        ["mail.python.org", "notexample.com", "localhost"],
+    ],
 )
-def test_hosts_that_are_nothing_known(host: str) -> None:
-    assert named(host + "/") == (host, "referral")
+def test_hosts_that_are_nothing_known(hosts: list[str]) -> None:
+    for host in hosts:
+        assert named(host + "/") == (host, "referral")
 
 
 @pytest.mark.parametrize(

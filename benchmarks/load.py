@@ -1,0 +1,93 @@
+"""Sends requests over many connections at once, and counts the answers."""
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from typing import cast
+
+import msgspec
+
+BROWSERS = (
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/1{}.0.0.0 Safari/537.36",
+    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.{} Safari/605.1.15",
+    "Mozilla/5.0 (X11; Linux x86_64; rv:1{0}.0) Gecko/20100101 Firefox/1{0}.0",
+    "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/1{}.0.0.0 Mobile Safari/537.36",
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 17_{} like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/15E148 Safari/604.1",
+)
+
+
+def event(site: str, chance: random.Random) -> dict[str, object]:
+    """A pageview of one of 50,000 visitors, on one of 2,000 pages, from one of 800 referrers."""
+    visitor = random.Random(chance.randrange(50_000))
+    return {
+        "site_id": site,
+        "url": f"https://example.com/articles/{int(chance.paretovariate(0.7)) % 2000}",
+        "referrer": f"https://site-{int(chance.paretovariate(0.7)) % 800}.example/",
+        "user_agent": visitor.choice(BROWSERS).format(visitor.randrange(10, 40)),
+        "ip_address": f"{visitor.randrange(1, 224)}.{visitor.randrange(256)}.{visitor.randrange(256)}.{visitor.randrange(256)}",
+    }
+
+
+def post(path: str, body: object, key: str = "") -> bytes:
+    """A whole HTTP request, as bytes."""
+    encoded = msgspec.json.encode(body)
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\nContent-Length: {len(encoded)}\r\n\r\n"
+    return head.encode() + encoded
+
+
+class _Connection(asyncio.Protocol):
+    """Sends one request after the other, each when the last one is answered."""
+
+    def __init__(self, requests: Sequence[bytes], offset: int, until: float) -> None:
+        self._requests = requests
+        self._next = offset
+        self._until = until
+        self._transport: asyncio.WriteTransport | None = None
+        self.answers = 0
+        self.failures = 0
+        self.done = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's are none of asyncio's classes
+        self._send()
+
+    def _send(self) -> None:
+        assert self._transport is not None
+        if time.monotonic() > self._until:
+            self._transport.close()
+            return
+        self._transport.write(self._requests[self._next % len(self._requests)])
+        self._next += 1
+
+    def data_received(self, data: bytes) -> None:
+        if not data.startswith(b"HTTP/1.1 "):
+            return  # the rest of a long answer
+        if data.startswith(b"HTTP/1.1 2"):
+            self.answers += 1
+        else:
+            self.failures += 1
+        self._send()
+
+    def connection_lost(self, reason: Exception | None) -> None:
+        if not self.done.done():
+            self.done.set_result(None)
+
+
+async def rate(port: int, requests: Sequence[bytes], connections: int, seconds: float) -> float:
+    """Answered requests a second. Raises RuntimeError if one was refused."""
+    loop = asyncio.get_running_loop()
+    begin = time.monotonic()
+    made = []
+    for number in range(connections):
+        offset = number * len(requests) // connections
+        _, connection = await loop.create_connection(
+            lambda offset=offset: _Connection(requests, offset, begin + seconds), "127.0.0.1", port
+        )
+        made.append(connection)
+    await asyncio.gather(*(connection.done for connection in made))
+    elapsed = time.monotonic() - begin
+    failures = sum(connection.failures for connection in made)
+    if failures:
+        raise RuntimeError(f"{failures} requests were refused")
+    return sum(connection.answers for connection in made) / elapsed
