@@ -16,7 +16,7 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks.load import event, post, rate
+from benchmarks.load import events, post, rate
 
 OVX = [sys.executable, "-m", "ovx_lite"]
 BATCH = 1000
@@ -45,8 +45,7 @@ def _memory(pid: int) -> float:
 async def _measure(args: argparse.Namespace, data_dir: Path) -> None:
     _command(data_dir, "site", "add", "bench", "--domain", "example.com")
     key = _command(data_dir, "key", "add", "bench")["key"]
-    chance = random.Random(1)
-    singles = [event("bench", chance) for _ in range(20_000)]
+    singles = events("bench", 20_000, random.Random(1))
     requests = [post("/api/v1/events/pageview", body, key) for body in singles]
     empties = [post("/", body, key) for body in singles]
     items = [{"type": "pageview"} | body for body in singles]
@@ -82,14 +81,25 @@ async def _measure(args: argparse.Namespace, data_dir: Path) -> None:
         empty.kill()
         empty.wait()
     sizes = _command(data_dir, "check")
-    print(f"{int(sizes['events']):,} events, {int(sizes['visits']):,} visits: {int(sizes['bytes']) / int(sizes['events']):.1f} bytes an event")
+    print(
+        f"{int(sizes['events']):,} events, {int(sizes['visits']):,} visits: {int(sizes['bytes']) / int(sizes['events']):.1f} bytes an event"
+    )
 
 
 async def _table(
-    args: argparse.Namespace, port: int, empty_port: int, requests: list[bytes], empties: list[bytes], batches: list[bytes]
+    args: argparse.Namespace,
+    port: int,
+    empty_port: int,
+    requests: list[bytes],
+    empties: list[bytes],
+    batches: list[bytes],
 ) -> None:
-    for warm_up in ((empty_port, empties, args.connections), (port, requests, args.connections), (port, batches, 2)):
-        await rate(*warm_up, 1)
+    for warm_port, what, connections in (
+        (empty_port, empties, args.connections),
+        (port, requests, args.connections),
+        (port, batches, 2),
+    ):
+        await rate(warm_port, what, connections, 1)
     rounds = []
     for _ in range(args.rounds):
         # One after the other within a second or two, so that the machine's mood is the same for all three.

@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-import sys
 
 import uvicorn
 import uvloop
@@ -26,4 +25,4 @@ def _main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(_main())
+    _main()

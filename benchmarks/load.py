@@ -1,6 +1,7 @@
 """Sends requests over many connections at once, and counts the answers."""
 
 import asyncio
+import functools
 import random
 import time
 from collections.abc import Sequence
@@ -17,15 +18,27 @@ BROWSERS = (
 )
 
 
-def event(site: str, chance: random.Random) -> dict[str, object]:
-    """A pageview of one of 50,000 visitors, on one of 2,000 pages, from one of 800 referrers."""
-    visitor = random.Random(chance.randrange(50_000))
+def events(site: str, count: int, chance: random.Random) -> list[dict[str, object]]:
+    """Pageviews as a busy site has them: 200 visitors at a time, each of whom looks at four pages or so and leaves.
+
+    Over 2,000 pages and 800 referrers, a few of which have most of the visits.
+    """
+    present = [_visitor(chance) for _ in range(200)]
+    made = []
+    for _ in range(count):
+        place = chance.randrange(len(present))
+        if chance.random() < 0.25:
+            present[place] = _visitor(chance)
+        page = int(chance.paretovariate(0.7)) % 2000
+        made.append({"site_id": site, "url": f"https://example.com/articles/{page}", **present[place]})
+    return made
+
+
+def _visitor(chance: random.Random) -> dict[str, object]:
     return {
-        "site_id": site,
-        "url": f"https://example.com/articles/{int(chance.paretovariate(0.7)) % 2000}",
         "referrer": f"https://site-{int(chance.paretovariate(0.7)) % 800}.example/",
-        "user_agent": visitor.choice(BROWSERS).format(visitor.randrange(10, 40)),
-        "ip_address": f"{visitor.randrange(1, 224)}.{visitor.randrange(256)}.{visitor.randrange(256)}.{visitor.randrange(256)}",
+        "user_agent": chance.choice(BROWSERS).format(chance.randrange(10, 40)),
+        "ip_address": f"{chance.randrange(1, 224)}.{chance.randrange(256)}.{chance.randrange(256)}.{chance.randrange(256)}",
     }
 
 
@@ -81,9 +94,8 @@ async def rate(port: int, requests: Sequence[bytes], connections: int, seconds: 
     made = []
     for number in range(connections):
         offset = number * len(requests) // connections
-        _, connection = await loop.create_connection(
-            lambda offset=offset: _Connection(requests, offset, begin + seconds), "127.0.0.1", port
-        )
+        open_one = functools.partial(_Connection, requests, offset, begin + seconds)
+        _, connection = await loop.create_connection(open_one, "127.0.0.1", port)
         made.append(connection)
     await asyncio.gather(*(connection.done for connection in made))
     elapsed = time.monotonic() - begin

@@ -46,7 +46,7 @@ class App:
         database = await Database.open(data_dir)
         limits = Limits()
         limits.restore(await database.read(usage.load, clock.now()))
-        sites = Sites(database, clock)
+        sites = Sites(database)
         await sites.refresh()
         log = await database.write(open_log, secrets.randbits(20))
         ingest = Ingest(database, log, limits, clock)
@@ -64,6 +64,7 @@ class App:
     def start(self) -> None:
         """Begin with what the program does by itself."""
         self._jobs = [asyncio.create_task(keep_running(job, self._house)) for job in JOBS]
+        self._jobs.append(asyncio.create_task(self._api.bodies.watch()))
         self._jobs.append(asyncio.create_task(asyncio.to_thread(agents.warm)))
 
     async def close(self) -> None:

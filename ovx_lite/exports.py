@@ -41,7 +41,7 @@ def row(event: Stored) -> dict[str, Any]:
     found["id"] = event_id(event.id)
     found["ts"] = datetime.fromtimestamp(event.ts / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     found["visitor"] = visitor
-    found["visit"] = None if visitor is None else f"{visitor}.{event.visit}"
+    found["visit"] = None if event.visit is None else event_id(event.visit).removeprefix("evt_")
     return {column: found.get(column) or None for column in COLUMNS}
 
 

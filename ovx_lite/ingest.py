@@ -166,7 +166,8 @@ def _store_together(
                 except Refused as refused:
                     outcomes.append(refused)
             log.flush()
-            usage.save(conn, counts)
+            if counts:
+                usage.save(conn, counts)
     except BaseException:
         log.forget()
         raise

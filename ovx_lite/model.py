@@ -13,6 +13,10 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 
+COUNTER_BITS = 21
+"""An event's number is its time (Unix ms) and, in so many bits, a counter that tells apart those of one millisecond."""
+
+
 class Page(NamedTuple):
     """Where an event happened: what is kept of its URL."""
 

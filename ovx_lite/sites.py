@@ -2,19 +2,23 @@
 
 import secrets
 
-from ovx_lite.clock import Clock
+from ovx_lite import access
+from ovx_lite.access import Caller
 from ovx_lite.model import Registry, Site, local_day
 from ovx_lite.store import registry, salts
 from ovx_lite.store.db import Database
 
 
+_NO_SALT = (-1, b"")
+
+
 class Sites:
     """What the way of an event needs to know of sites, without asking the database each time."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database) -> None:
         self.registry = Registry()
         self._database = database
-        self._clock = clock
+        self._callers: dict[str, Caller] = {}
         self._salts: dict[int, tuple[int, bytes]] = {}
 
     async def refresh(self) -> bool:
@@ -22,14 +26,28 @@ class Sites:
         if await self._database.read(registry.version) == self.registry.version:
             return False
         self.registry = await self._database.read(registry.load)
+        self._callers = {}
         self._salts = {number: salt for number, salt in self._salts.items() if number in self.registry.numbers}
         return True
 
-    async def salt(self, site: Site) -> bytes:
-        """The site's salt of its today; a new one after its midnight."""
-        day = local_day(self._clock.now(), site.timezone)
-        known = self._salts.get(site.number)
-        if known is None or known[0] != day:
-            salt = await self._database.write(salts.today, site.number, day, secrets.token_bytes(32))
-            known = self._salts[site.number] = (day, salt)
-        return known[1]
+    def caller(self, authorization: str, now: int) -> Caller:
+        """Who sent this `Authorization` header at `now` (Unix ms)? Raises `Refused` (`unauthorized`)."""
+        caller = self._callers.get(authorization)
+        if caller is None:
+            caller = access.identify(authorization, self.registry, now)
+            # A key is good until the registry says otherwise; a JWT, which runs out, has no name.
+            if caller.name and len(self._callers) < len(self.registry.keys):
+                self._callers[authorization] = caller
+        return caller
+
+    def salt(self, site: Site, now: int) -> bytes | None:
+        """The site's salt of its today, if it is known yet."""
+        day, salt = self._salts.get(site.number, _NO_SALT)
+        return salt if day == local_day(now, site.timezone) else None
+
+    async def new_salt(self, site: Site, now: int) -> bytes:
+        """The site's salt of its today, from the store; a new one after its midnight."""
+        day = local_day(now, site.timezone)
+        salt = await self._database.write(salts.today, site.number, day, secrets.token_bytes(32))
+        self._salts[site.number] = (day, salt)
+        return salt

@@ -103,11 +103,11 @@ def prune(conn: sqlite3.Connection, registry: Registry, now: int) -> int:
         if site.retention_days is not None:
             day = local_day(now, site.timezone) - site.retention_days
             begins = day_begins(day, site.timezone)
-            while piece := _forget_piece(conn, site.number, begins, day):
+            while piece := _forget_piece(conn, site.number, begins):
                 deleted += piece
     return deleted
 
 
-def _forget_piece(conn: sqlite3.Connection, site: int, before: int, day: int) -> int:
+def _forget_piece(conn: sqlite3.Connection, site: int, before: int) -> int:
     with transaction(conn):
-        return events.forget_before(conn, site, before, day, _PIECE)
+        return events.forget_before(conn, site, before, _PIECE)

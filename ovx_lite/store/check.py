@@ -3,13 +3,10 @@
 import sqlite3
 
 _OF_EVENTS = """
-SELECT site, visitor, visit, min(events.id >> 21), max(events.id >> 21), sum(type = 'pageview'), count(*)
-FROM events JOIN kinds ON kinds.id = kind WHERE visitor IS NOT NULL GROUP BY site, visitor, visit
+SELECT site, events.id - visit AS began, min(events.id >> 21), max(events.id >> 21), sum(type = 'pageview'), count(*)
+FROM events JOIN kinds ON kinds.id = kind WHERE visit IS NOT NULL GROUP BY site, began
 """
-_OF_VISITS = """
-SELECT site, visitor, n, min(start), max(start + length), sum(pageviews), sum(events)
-FROM visits GROUP BY site, visitor, n
-"""
+_OF_VISITS = "SELECT site, id, (id >> 21) - before, (id >> 21) + after, pageviews, events FROM visits"
 
 _COUNTS = {
     **{

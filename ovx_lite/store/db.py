@@ -4,9 +4,10 @@ import random
 import re
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
+from itertools import chain
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -16,9 +17,11 @@ from ovx_lite.errors import Refused
 
 P = ParamSpec("P")
 T = TypeVar("T")
+R = TypeVar("R")
 
 FILE = "ovx-lite.sqlite3"
 _APPLICATION_ID = 0x6F76786C  # "ovxl", so that another program's file is not taken for ours
+_ROWS_TOGETHER = (128, 16, 4, 1)
 _PATIENCE = 30.0  # seconds to wait for another process's transaction
 
 
@@ -52,6 +55,7 @@ def open_store(data_dir: Path, create: bool = True) -> sqlite3.Connection:
         conn.execute("PRAGMA synchronous = FULL")
         conn.execute("PRAGMA foreign_keys = ON")
         conn.execute("PRAGMA secure_delete = ON")
+        conn.execute("PRAGMA cache_size = -16000")
         migrate(conn, path, steps())
     except (OSError, sqlite3.Error) as wrong:
         raise _cannot_open(path, wrong) from None
@@ -141,6 +145,26 @@ def _begin(conn: sqlite3.Connection) -> None:
             if wrong.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
         time.sleep(random.uniform(0.0002, 0.002))
+
+
+def insert(conn: sqlite3.Connection, into: str, rows: Sequence[tuple[object, ...]], on_conflict: str = "") -> None:
+    """Insert rows: `into` is the statement up to `VALUES`, `on_conflict` what comes after. Inside a transaction.
+
+    Many rows go into one statement, because each call into SQLite gives the interpreter's lock away, and under load
+    it takes longer to get it back than to insert a row.
+    """
+    for size, some in in_pieces(rows, _ROWS_TOGETHER):
+        row = f"({', '.join('?' * len(some[0]))})"
+        conn.execute(f"{into} VALUES {', '.join([row] * size)} {on_conflict}", list(chain.from_iterable(some)))
+
+
+def in_pieces(rows: Sequence[R], sizes: tuple[int, ...]) -> Iterator[tuple[int, Sequence[R]]]:
+    """Cut rows into pieces of a few fixed sizes, the last of them 1, so that few statements are made and all are kept."""
+    begin = 0
+    for size in sizes:
+        while len(rows) - begin >= size:
+            yield size, rows[begin : begin + size]
+            begin += size
 
 
 def copy(conn: sqlite3.Connection, target: Path) -> None:

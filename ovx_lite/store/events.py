@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ovx_lite.errors import Refused
-from ovx_lite.model import Event
+from ovx_lite.model import COUNTER_BITS, Event
+from ovx_lite.store.db import insert
 from ovx_lite.store.visits import Visits
 
-_COUNTER_BITS = 21
-_COUNTER_MASK = (1 << _COUNTER_BITS) - 1
+_COUNTER_MASK = (1 << COUNTER_BITS) - 1
 _MOST_REMEMBERED = 20_000
 
 LATEST = (1 << 42) - 1
@@ -34,9 +34,9 @@ _COLUMNS = {
     "kinds": ("api", "type", "name", "excluded"),
 }
 
-_APPEND = "INSERT INTO events (site, id, kind, page, origin, client, visitor, visit, props, line) VALUES (?,?,?,?,?,?,?,?,?,?)"
+_APPEND = "INSERT INTO events (site, id, kind, page, origin, client, visit, props, line)"
 
-Row = tuple[int, int, int, int, int, int, int | None, int | None, str | None, int | None]
+Row = tuple[int, int, int, int, int, int, int | None, str | None, int | None]
 
 
 class Codes:
@@ -47,22 +47,13 @@ class Codes:
         self._conn = conn
         self._find = f"SELECT id FROM {table} WHERE " + " AND ".join(f"{column} = ?" for column in columns)
         self._add = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))}) RETURNING id"
-        self._known: dict[tuple[str, ...], int] = {}
+        self.known: dict[tuple[str, ...], int] = {}
 
-    def __getitem__(self, words: tuple[str, ...]) -> int:
-        """The number of `words`, a new one if they are new. Inside a transaction."""
-        code = self._known.get(words)
-        if code is None:
-            found = self._conn.execute(self._find, words).fetchone() or self._conn.execute(self._add, words).fetchone()
-            code = self._known[words] = int(found[0])
+    def learn(self, words: tuple[str, ...]) -> int:
+        """The number of `words`, which is not among the `known`: a new one if they are new. Inside a transaction."""
+        found = self._conn.execute(self._find, words).fetchone() or self._conn.execute(self._add, words).fetchone()
+        code = self.known[words] = int(found[0])
         return code
-
-    def __len__(self) -> int:
-        return len(self._known)
-
-    def forget(self) -> None:
-        """Look everything up again."""
-        self._known.clear()
 
 
 class EventLog:
@@ -77,23 +68,23 @@ class EventLog:
         self._conn = conn
         self._counter = counter
         self._file_version = -1
-        self._pages, self._origins, self._clients, self._kinds = (Codes(conn, table) for table in _COLUMNS)
+        self._codes = [Codes(conn, table) for table in _COLUMNS]
         self._visits = Visits(conn)
         self._sites: set[int] = set()
-        self._rows: list[Row] = []
+        self._added: list[tuple[int, int, Event]] = []
 
     def begin(self) -> None:
         """Forget what another process may have changed since, and do not remember more than a fair amount."""
         (version,) = self._conn.execute("PRAGMA data_version").fetchone()
-        remembered = (len(self._pages), len(self._origins), len(self._clients), len(self._kinds), len(self._visits))
-        if version != self._file_version or max(remembered) > _MOST_REMEMBERED:
+        remembered = max(len(self._visits), *(len(codes.known) for codes in self._codes))
+        if version != self._file_version or remembered > _MOST_REMEMBERED:
             self.forget()
             self._file_version = version
 
     def add(self, site: int, events: list[Event]) -> list[int]:
-        """Append events of one site. Returns their numbers; `model.event_id` makes their names of them.
+        """Take events of one site, to be appended. Returns their numbers; `model.event_id` makes their names of them.
 
-        Raises `Refused` (`invalid_site_id`), with nothing appended, if the site was removed in the meantime.
+        Raises `Refused` (`invalid_site_id`), with nothing taken, if the site was removed in the meantime.
         """
         if site not in self._sites:
             if self._conn.execute("SELECT 1 FROM sites WHERE number = ?", (site,)).fetchone() is None:
@@ -102,57 +93,62 @@ class EventLog:
         numbers = []
         for event in events:
             self._counter = (self._counter + 1) & _COUNTER_MASK
-            number = event.ts << _COUNTER_BITS | self._counter
+            number = event.ts << COUNTER_BITS | self._counter
             numbers.append(number)
-            visitor = event.visitor
-            self._rows.append(
+            self._added.append((site, number, event))
+        return numbers
+
+    def flush(self) -> None:
+        """Append what was added."""
+        visits = self._visits
+        visits.look_up((site, event.day, event.visitor) for site, _, event in self._added if event.visitor is not None)
+        pages, origins, clients, kinds = self._codes
+        rows: list[Row] = []
+        for site, number, event in self._added:
+            rows.append(
                 (
                     site,
                     number,
-                    self._kinds[event.kind],
-                    self._pages[event.page],
-                    self._origins[event.origin],
-                    self._clients[event.client],
-                    visitor,
-                    None if visitor is None else self._visits.place(site, visitor, event),
+                    kinds.known.get(event.kind) or kinds.learn(event.kind),
+                    pages.known.get(event.page) or pages.learn(event.page),
+                    origins.known.get(event.origin) or origins.learn(event.origin),
+                    clients.known.get(event.client) or clients.learn(event.client),
+                    None if event.visitor is None else visits.place((site, event.day, event.visitor), number, event),
                     event.props,
                     event.line,
                 )
             )
-        return numbers
-
-    def flush(self) -> None:
-        """Write what was added."""
-        self._conn.executemany(_APPEND, self._rows)
-        self._rows.clear()
-        self._visits.flush()
+        insert(self._conn, _APPEND, rows)
+        visits.flush()
+        self._added.clear()
 
     def forget(self) -> None:
         """Drop what is remembered and what was added but not written."""
-        for codes in (self._pages, self._origins, self._clients, self._kinds):
-            codes.forget()
+        for codes in self._codes:
+            codes.known.clear()
         self._sites.clear()
         self._visits.forget()
-        self._rows.clear()
+        self._added.clear()
 
 
 def lines(conn: sqlite3.Connection, site: int, ts: int) -> set[int]:
     """The digests of the log lines that were imported to a site for the millisecond `ts`."""
-    span = (site, ts << _COUNTER_BITS, (ts + 1) << _COUNTER_BITS)
+    span = (site, ts << COUNTER_BITS, (ts + 1) << COUNTER_BITS)
     found = conn.execute("SELECT line FROM events WHERE site = ? AND id >= ? AND id < ? AND line IS NOT NULL", span)
     return {line for (line,) in found}
 
 
 _READ = f"""
-SELECT events.id, events.id >> {_COUNTER_BITS} AS ts, api, type, name, host, path,
+SELECT events.id, events.id >> {COUNTER_BITS}, api, type, name, host, path,
        referrer, source, channel, utm_source, utm_medium, utm_campaign, utm_content, utm_term,
-       country, browser, os, device, visitor, visit, props, excluded
+       country, browser, os, device, visitor, visits.id AS visit, props, excluded
 FROM events
 JOIN kinds ON kinds.id = kind
 JOIN pages ON pages.id = page
 JOIN origins ON origins.id = origin
 JOIN clients ON clients.id = client
-WHERE site = ? AND events.id >= ? AND events.id < ? AND (excluded = '' OR ?)
+LEFT JOIN visits ON visits.site = events.site AND visits.id = events.id - visit
+WHERE events.site = ? AND events.id >= ? AND events.id < ? AND (excluded = '' OR ?)
 ORDER BY events.id
 """
 
@@ -190,19 +186,19 @@ def read(conn: sqlite3.Connection, site: int, since: int, until: int, excluded: 
 
     With `excluded`, also those that are in no count.
     """
-    span = (since << _COUNTER_BITS, until << _COUNTER_BITS)
+    span = (since << COUNTER_BITS, until << COUNTER_BITS)
     return map(Stored._make, conn.execute(_READ, (site, *span, excluded)))
 
 
-def forget_before(conn: sqlite3.Connection, site: int, ts: int, day: int, most: int) -> int:
-    """Delete up to `most` of a site's oldest events, of those before `ts` (Unix ms), when its local `day` begins.
+def forget_before(conn: sqlite3.Connection, site: int, ts: int, most: int) -> int:
+    """Delete up to `most` of a site's oldest events, of those before `ts` (Unix ms), and with the last also the visits.
 
-    With the last of them go the visits of the days before. Returns how many events. Inside a transaction.
+    `ts` is one of the site's midnights, over which no visit goes on. Returns how many events. Inside a transaction.
     """
-    until = ts << _COUNTER_BITS
+    until = ts << COUNTER_BITS
     further = conn.execute("SELECT id FROM events WHERE site = ? ORDER BY id LIMIT 1 OFFSET ?", (site, most)).fetchone()
     if further is None or further[0] >= until:
-        conn.execute("DELETE FROM visits WHERE site = ? AND day < ?", (site, day))
+        conn.execute("DELETE FROM visits WHERE site = ? AND id < ?", (site, until))
     else:
         until = further[0]
     return conn.execute("DELETE FROM events WHERE site = ? AND id < ?", (site, until)).rowcount

@@ -76,7 +76,7 @@ def remove_site(conn: sqlite3.Connection, id: str) -> int:
     with transaction(conn):
         site = find_site(conn, id)
         events = conn.execute("DELETE FROM events WHERE site = ?", (site.number,)).rowcount
-        for table in ("visits", "answers"):
+        for table in ("visits", "open_visits", "answers"):
             conn.execute(f"DELETE FROM {table} WHERE site = ?", (site.number,))
         conn.execute("DELETE FROM usage WHERE caller IN (SELECT id FROM keys WHERE site = ?)", (site.number,))
         conn.execute("DELETE FROM sites WHERE number = ?", (site.number,))

@@ -1,7 +1,11 @@
-"""Each site's secret of the day, under which visitors are hashed. It lives until the site's midnight."""
+"""Each site's secret of the day, under which visitors are hashed. It lives until the site's midnight.
+
+With it ends what finds a visitor's visits again: under another salt, nobody is that visitor.
+"""
 
 import sqlite3
 
+from ovx_lite.store import visits
 from ovx_lite.store.db import transaction
 
 
@@ -13,10 +17,14 @@ def today(conn: sqlite3.Connection, site: int, day: int, fresh: bytes) -> bytes:
             "ON CONFLICT DO UPDATE SET day = excluded.day, salt = excluded.salt WHERE day <> excluded.day",
             (site, day, fresh),
         )
+        visits.close_others(conn, site, day)
         salt: bytes = conn.execute("SELECT salt FROM salts WHERE site = ?", (site,)).fetchone()[0]
     return salt
 
 
 def forget(conn: sqlite3.Connection, site: int, today: int) -> int:
     """Delete the site's salt if it is not of its local day `today`. Returns how many. Inside a transaction."""
-    return conn.execute("DELETE FROM salts WHERE site = ? AND day <> ?", (site, today)).rowcount
+    forgotten = conn.execute("DELETE FROM salts WHERE site = ? AND day <> ?", (site, today)).rowcount
+    if forgotten:
+        visits.close_others(conn, site, today)
+    return forgotten

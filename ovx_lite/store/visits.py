@@ -1,31 +1,49 @@
-"""Visits: what a visitor did without 30 minutes of silence in between."""
+"""Visits: what a visitor did without 30 minutes of silence in between.
+
+A visit's row stands at the end of its table, next to those of the others who are there now, so that a group of
+events changes few pages of the file. The way from a visitor to their visits is a table of its own that lives for a day.
+"""
 
 import sqlite3
+from collections.abc import Iterable
+from itertools import chain
+from operator import attrgetter
 
 import msgspec
 
-from ovx_lite.model import Event
+from ovx_lite.model import COUNTER_BITS, Event
+from ovx_lite.store.db import in_pieces, insert
 
 SILENCE = 30 * 60 * 1000
 """Milliseconds without an event that end a visit."""
 
-_OF_VISITOR = (
-    "SELECT n, start, length, pageviews, events FROM visits WHERE site = ? AND day = ? AND visitor = ? ORDER BY n"
-)
+_OPEN = """
+SELECT site, day, visitor, visits.id, before, after, pageviews, events
+FROM open_visits JOIN visits USING (site, visitor)
+WHERE (site, day, visitor) IN (VALUES {}) AND visits.id = visit ORDER BY visit
+"""
+_TOGETHER = (64, 8, 1)  # visitors looked up in one go
 
-_SAVE = """
-INSERT INTO visits (site, day, visitor, n, start, length, pageviews, events) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT DO UPDATE SET
-    start = excluded.start, length = excluded.length, pageviews = excluded.pageviews, events = excluded.events
+_SAVE = "INSERT INTO visits (site, id, visitor, before, after, pageviews, events)"
+_AGAIN = """
+ON CONFLICT (site, id) DO UPDATE SET
+    before = excluded.before, after = excluded.after, pageviews = excluded.pageviews, events = excluded.events
 """
 
+Whose = tuple[int, int, int]
+"""A site, a day, and a visitor of it."""
 
-class _Visit(msgspec.Struct):
-    n: int
-    start: int
-    last: int
+
+class _Visit(msgspec.Struct, gc=False):
+    site: int
+    id: int
+    visitor: int
+    begun: int
+    before: int = 0
+    after: int = 0
     pageviews: int = 0
     events: int = 0
+    changed: bool = False
 
 
 class Visits:
@@ -33,45 +51,67 @@ class Visits:
 
     def __init__(self, conn: sqlite3.Connection) -> None:
         self._conn = conn
-        self._known: dict[tuple[int, int, int], list[_Visit]] = {}
-        self._changed: dict[tuple[int, int, int, int], _Visit] = {}
+        self._known: dict[Whose, list[_Visit]] = {}
+        self._changed: list[_Visit] = []
+        self._begun: list[tuple[int, int, int, int]] = []
 
     def __len__(self) -> int:
         return len(self._known)
 
-    def place(self, site: int, visitor: int, event: Event) -> int:
-        """Count the event in the visit that it belongs to, also if it comes late, and return the visit's number."""
-        whose = (site, event.day, visitor)
-        visits = self._known.get(whose)
-        if visits is None:
-            visits = self._known[whose] = self._of(whose)
-        ts = event.ts
+    def look_up(self, whose: Iterable[Whose]) -> None:
+        """Learn of the visits that these visitors have made, before their events are placed."""
+        unknown = list({visitor for visitor in whose if visitor not in self._known})
+        self._known.update((visitor, []) for visitor in unknown)
+        for size, some in in_pieces(unknown, _TOGETHER):
+            found = self._conn.execute(_OPEN.format(", ".join(["(?, ?, ?)"] * size)), list(chain.from_iterable(some)))
+            for site, day, visitor, id, *counts in found:
+                self._known[site, day, visitor].append(_Visit(site, id, visitor, id >> COUNTER_BITS, *counts))
+
+    def place(self, whose: Whose, number: int, event: Event) -> int:
+        """Count an event, stored under `number`, in the visit that it belongs to, also if it comes late.
+
+        Returns how much greater its number is than the visit's.
+        """
+        visits, ts = self._known[whose], event.ts
         for visit in reversed(visits):
-            if visit.start - SILENCE <= ts <= visit.last + SILENCE:
+            if visit.begun - visit.before - SILENCE <= ts <= visit.begun + visit.after + SILENCE:
                 break
         else:
-            visit = _Visit(len(visits), ts, ts)
+            site, day, visitor = whose
+            visit = _Visit(site, number, visitor, ts)
             visits.append(visit)
-        visit.start, visit.last = min(visit.start, ts), max(visit.last, ts)
+            self._begun.append((site, day, visitor, number))
+        if ts - visit.begun > visit.after:
+            visit.after = ts - visit.begun
+        elif visit.begun - ts > visit.before:
+            visit.before = visit.begun - ts
         visit.pageviews += event.kind.type == "pageview"
         visit.events += 1
-        self._changed[*whose, visit.n] = visit
-        return visit.n
-
-    def _of(self, whose: tuple[int, int, int]) -> list[_Visit]:
-        found = self._conn.execute(_OF_VISITOR, whose)
-        return [_Visit(n, start, start + length, pageviews, events) for n, start, length, pageviews, events in found]
+        if not visit.changed:
+            visit.changed = True
+            self._changed.append(visit)
+        return number - visit.id
 
     def flush(self) -> None:
         """Write the visits that changed."""
-        rows = [
-            (*key, visit.start, visit.last - visit.start, visit.pageviews, visit.events)
-            for key, visit in self._changed.items()
-        ]
-        self._conn.executemany(_SAVE, rows)
+        # In the order of the table, each of its pages is looked for once.
+        self._changed.sort(key=attrgetter("site", "id"))
+        rows = []
+        for visit in self._changed:
+            visit.changed = False
+            rows.append((visit.site, visit.id, visit.visitor, visit.before, visit.after, visit.pageviews, visit.events))
+        insert(self._conn, _SAVE, rows, _AGAIN)
+        insert(self._conn, "INSERT INTO open_visits (site, day, visitor, visit)", self._begun)
         self._changed.clear()
+        self._begun.clear()
 
     def forget(self) -> None:
         """Drop all that is remembered and not written."""
         self._known.clear()
         self._changed.clear()
+        self._begun.clear()
+
+
+def close_others(conn: sqlite3.Connection, site: int, today: int) -> int:
+    """No visit of another day than `today` can go on. Returns how many there were. Inside a transaction."""
+    return conn.execute("DELETE FROM open_visits WHERE site = ? AND day <> ?", (site, today)).rowcount

@@ -34,8 +34,6 @@ def error_headers(refused: Refused) -> Headers:
         headers.append((b"retry-after", b"%d" % refused.retry_after))
     if refused.code == "unauthorized":
         headers.append((b"www-authenticate", b"Bearer"))
-    if refused.code == "payload_too_large":
-        headers.append((b"connection", b"close"))  # the rest of the body is not read
     return headers
 
 

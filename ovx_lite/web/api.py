@@ -4,14 +4,12 @@ It is a plain ASGI callable, without Starlette's routing, request and middleware
 the rest of the way (see `benchmarks/`).
 """
 
-import asyncio
 import sqlite3
 from collections.abc import Iterable
 from hashlib import blake2b
 
 from starlette.types import Receive, Scope, Send
 
-from ovx_lite import access
 from ovx_lite.access import Allowance, Caller, Limits
 from ovx_lite.clock import Clock
 from ovx_lite.enrich import enrich
@@ -23,10 +21,8 @@ from ovx_lite.sites import Sites
 from ovx_lite.store import answers
 from ovx_lite.store.db import Database
 from ovx_lite.web.answers import FAULT, Headers, error_body, error_headers, log_fault, send_json
+from ovx_lite.web.body import Bodies
 from ovx_lite.wire import Ask, Endpoint
-
-BODY_SECONDS = 30
-"""A body that has not arrived by then is given up."""
 
 
 class Api:
@@ -49,6 +45,7 @@ class Api:
         self._ingest = ingest
         self._country_of = country_of
         self._clock = clock
+        self.bodies = Bodies()
 
     async def __call__(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request to an endpoint."""
@@ -71,7 +68,7 @@ class Api:
         if scope["method"] != "POST":
             headers.append((b"allow", b"POST"))
             raise Refused("method_not_allowed", f"{scope['method']} is not possible at {endpoint.path}: send a POST.")
-        authorization = length = idempotency_key = None
+        authorization, length, idempotency_key = "", None, None
         for name, value in scope["headers"]:
             if name == b"authorization":
                 authorization = value.decode("latin-1")
@@ -79,13 +76,17 @@ class Api:
                 length = value
             elif name == b"idempotency-key":
                 idempotency_key = value.decode("latin-1")
-        body = await _read(receive, length, endpoint.body_limit, headers)
+        try:
+            body = await self.bodies.read(receive, length, endpoint.body_limit)
+        except Refused:
+            headers.append((b"connection", b"close"))  # what there is yet to come of the body is not read
+            raise
         now = self._clock.now()
         ask = endpoint.read(body, now)
-        caller = access.identify(authorization or "", self._sites.registry, now)
+        caller = self._sites.caller(authorization, now)
         repeat = None if idempotency_key is None else _repeat(idempotency_key, endpoint, body)
         if caller.limit is None:
-            return await self._store(endpoint, ask, caller, repeat)
+            return await self._store(endpoint, ask, caller, repeat, now)
         try:
             standing = self._limits.take(caller, ask.cost, now)
         except Refused:
@@ -96,7 +97,7 @@ class Api:
                 raise
             return earlier
         try:
-            reply = await self._store(endpoint, ask, caller, repeat)
+            reply = await self._store(endpoint, ask, caller, repeat, now)
             if reply.replayed:
                 standing = self._limits.give_back(caller, ask.cost, now)
         except Refused as refused:
@@ -107,7 +108,9 @@ class Api:
             headers += _limit_headers(standing)
         return reply
 
-    async def _store(self, endpoint: Endpoint, ask: Ask, caller: Caller, repeat: Repeat | Refused | None) -> Reply:
+    async def _store(
+        self, endpoint: Endpoint, ask: Ask, caller: Caller, repeat: Repeat | Refused | None, now: int
+    ) -> Reply:
         """The checks from the fields on, and the way into the store."""
         site, problem = caller.site, ask.problem
         if problem is not None and problem.code != "invalid_props":
@@ -120,10 +123,12 @@ class Api:
             )
         if problem is not None:
             raise problem
-        try:
-            salt = await self._sites.salt(site)
-        except sqlite3.OperationalError:
-            raise unavailable("The store cannot be written now") from None
+        salt = self._sites.salt(site, now)
+        if salt is None:
+            try:
+                salt = await self._sites.new_salt(site, now)
+            except sqlite3.OperationalError:
+                raise unavailable("The store cannot be written now") from None
         events = [enrich(hit, endpoint.api, site, salt, self._country_of) for hit in ask.hits]
         return await self._ingest.submit(Request(site.number, events, endpoint.reply, repeat))
 
@@ -131,35 +136,6 @@ class Api:
         if not isinstance(repeat, Repeat):
             return None
         return await self._database.read(answers.find, caller.site.number, repeat.key, repeat.fingerprint, now)
-
-
-async def _read(receive: Receive, length: bytes | None, limit: int, headers: Headers) -> bytes:
-    """The body, which is not read on once it is over the limit (bytes)."""
-    if length is not None and (not length.isdigit() or int(length) > limit):
-        raise _too_large(limit)
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            message = await receive()
-            body: bytes = message.get("body", b"")
-            if message.get("more_body"):
-                pieces, size = [body], len(body)
-                while message.get("more_body"):
-                    message = await receive()
-                    pieces.append(message.get("body", b""))
-                    size += len(pieces[-1])
-                    if size > limit:
-                        raise _too_large(limit)
-                body = b"".join(pieces)
-    except TimeoutError:
-        headers.append((b"connection", b"close"))
-        raise Refused("invalid_request", f"The body did not arrive within {BODY_SECONDS} seconds.") from None
-    if len(body) > limit:
-        raise _too_large(limit)
-    return body
-
-
-def _too_large(limit: int) -> Refused:
-    return Refused("payload_too_large", f"The body is too large: at most {limit // 1024} KiB are taken here.")
 
 
 def _repeat(key: str, endpoint: Endpoint, body: bytes) -> Repeat | Refused:

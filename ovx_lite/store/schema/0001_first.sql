@@ -80,30 +80,37 @@ CREATE TABLE kinds (
 ) STRICT;
 
 CREATE TABLE events (
-    site    INTEGER NOT NULL,
-    id      INTEGER NOT NULL, -- Unix milliseconds << 21 | a counter: sorts by time
-    kind    INTEGER NOT NULL,
-    page    INTEGER NOT NULL,
-    origin  INTEGER NOT NULL,
-    client  INTEGER NOT NULL,
-    visitor INTEGER,          -- 48 bits; nobody's on any other day
-    visit   INTEGER,          -- which of that visitor's visits of that day
-    props   TEXT,
-    line    INTEGER,          -- of imported events: a digest of the log line, without its address
+    site   INTEGER NOT NULL,
+    id     INTEGER NOT NULL, -- Unix milliseconds << 21 | a counter: sorts by time
+    kind   INTEGER NOT NULL,
+    page   INTEGER NOT NULL,
+    origin INTEGER NOT NULL,
+    client INTEGER NOT NULL,
+    visit  INTEGER,          -- how much greater this id is than its visit's; 0 for the event that began the visit
+    props  TEXT,
+    line   INTEGER,          -- of imported events: a digest of the log line, without its address
     PRIMARY KEY (site, id)
 ) STRICT, WITHOUT ROWID;
 
 -- What a visitor did without 30 minutes of silence in between.
 CREATE TABLE visits (
     site      INTEGER NOT NULL,
-    day       INTEGER NOT NULL, -- days since 1970-01-01, in the site's time zone
-    visitor   INTEGER NOT NULL,
-    n         INTEGER NOT NULL,
-    start     INTEGER NOT NULL, -- Unix milliseconds of the first event
-    length    INTEGER NOT NULL, -- milliseconds from the first event to the last
+    id        INTEGER NOT NULL, -- that of the event that began it
+    visitor   INTEGER NOT NULL, -- 48 bits; nobody's on any other day
+    before    INTEGER NOT NULL, -- milliseconds by which an event that was told late preceded the one that began it
+    after     INTEGER NOT NULL, -- milliseconds from there to the last event
     pageviews INTEGER NOT NULL,
     events    INTEGER NOT NULL, -- all of them, pageviews too
-    PRIMARY KEY (site, day, visitor, n)
+    PRIMARY KEY (site, id)
+) STRICT, WITHOUT ROWID;
+
+-- Where to find the visits that may go on: those told of today. It ends with the salt.
+CREATE TABLE open_visits (
+    site    INTEGER NOT NULL,
+    day     INTEGER NOT NULL,
+    visitor INTEGER NOT NULL,
+    visit   INTEGER NOT NULL,
+    PRIMARY KEY (site, day, visitor, visit)
 ) STRICT, WITHOUT ROWID;
 
 -- What was answered to requests with an Idempotency-Key, for a day.

@@ -1,0 +1,68 @@
+"""Reading a request's body: not beyond its limit, and not for ever."""
+
+import asyncio
+
+from starlette.types import Receive
+
+from ovx_lite.errors import Refused
+
+_LATE = -1.0
+
+
+class Bodies:
+    """Reads bodies, and gives up those that take too long.
+
+    One look a second at all that are being read costs a request far less than a timer of its own.
+    """
+
+    def __init__(self, seconds: float = 30) -> None:
+        self._seconds = seconds
+        self._begun: dict[asyncio.Task[object], float] = {}
+
+    async def read(self, receive: Receive, length: bytes | None, limit: int) -> bytes:
+        """The body of a request with this `Content-Length`, of at most `limit` bytes. Raises `Refused`."""
+        if length is not None and (not length.isdigit() or int(length) > limit):
+            raise _too_large(limit)
+        task = asyncio.current_task()
+        assert task is not None, "requests are answered in tasks"
+        self._begun[task] = asyncio.get_running_loop().time()
+        try:
+            message = await receive()
+            body: bytes = message.get("body", b"")
+            if message.get("more_body"):
+                body = await _rest(receive, body, limit)
+        except asyncio.CancelledError:
+            if self._begun[task] != _LATE:
+                raise
+            task.uncancel()
+            raise Refused("invalid_request", f"The body did not arrive within {self._seconds:g} seconds.") from None
+        finally:
+            del self._begun[task]
+        if len(body) > limit:
+            raise _too_large(limit)
+        return body
+
+    async def watch(self) -> None:
+        """Give up what takes too long, for ever."""
+        while True:
+            await asyncio.sleep(1)
+            latest = asyncio.get_running_loop().time() - self._seconds
+            for task, begun in self._begun.items():
+                if begun < latest:
+                    self._begun[task] = _LATE
+                    task.cancel()
+
+
+async def _rest(receive: Receive, first: bytes, limit: int) -> bytes:
+    pieces, size = [first], len(first)
+    while size <= limit:
+        message = await receive()
+        pieces.append(message.get("body", b""))
+        size += len(pieces[-1])
+        if not message.get("more_body"):
+            return b"".join(pieces)
+    raise _too_large(limit)
+
+
+def _too_large(limit: int) -> Refused:
+    return Refused("payload_too_large", f"The body is too large: at most {limit // 1024} KiB are taken here.")
