@@ -12,7 +12,6 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-
 COUNTER_BITS = 21
 """An event's number is its time (Unix ms) and, in so many bits, a counter that tells apart those of one millisecond."""
 

@@ -8,7 +8,6 @@ from ovx_lite.model import Registry, Site, local_day
 from ovx_lite.store import registry, salts
 from ovx_lite.store.db import Database
 
-
 _NO_SALT = (-1, b"")
 
 

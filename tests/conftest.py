@@ -1,0 +1,191 @@
+"""Real parts to test with: the server as its own process, the command line, and a client that hides nothing."""
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CHROME = (
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36"
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back: status, headers (names in lower case) and the body, as JSON if it is."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def error(self) -> tuple[int, str, str | None]:
+        """Status, code and field of an error."""
+        return self.status, self.json["error"]["code"], self.json["error"].get("field")
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command did: its exit status and what it printed."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@dataclass
+class Store:
+    """A data dir, and the command line on it."""
+
+    path: Path
+
+    def run(self, *words: str, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> Ran:
+        """Run `ovx-lite WORDS…` as its user would."""
+        done = subprocess.run(
+            [sys.executable, "-m", "ovx_lite", *words],
+            input=stdin,
+            capture_output=True,
+            timeout=120,
+            env={**os.environ, "OVX_DATA_DIR": str(self.path), **(env or {})},
+        )
+        return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    def site(self, id: str = "my-site", *options: str) -> dict[str, Any]:
+        """Add a site and return what was printed."""
+        ran = self.run("site", "add", id, "--json", *options)
+        assert ran.status == 0, ran.err
+        added: dict[str, Any] = ran.json
+        return added
+
+    def key(self, site: str = "my-site", *options: str) -> str:
+        """Add a key to a site and return it."""
+        ran = self.run("key", "add", site, "--json", *options)
+        assert ran.status == 0, ran.err
+        return str(ran.json["key"])
+
+    def events(self, site: str = "my-site", *options: str) -> list[dict[str, Any]]:
+        """All events of a site, as exported, excluded ones too."""
+        ran = self.run("export", site, "--json", "--include-excluded", *options)
+        assert ran.status == 0, ran.err
+        exported: list[dict[str, Any]] = ran.json
+        return exported
+
+
+@dataclass
+class Server:
+    """A running server."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    log: Path
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rsplit(":", 1)[1])
+
+    def send(
+        self,
+        path: str,
+        body: object = None,
+        key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        method: str = "POST",
+    ) -> Answer:
+        """Send one request; `body` is bytes, or anything else to be sent as JSON, or None for none."""
+        sent = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        authorization = {"Authorization": f"Bearer {key}"} if key else {}
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
+            connection.request(method, path, sent, {**authorization, **(headers or {})})
+            came = connection.getresponse()
+            return Answer(came.status, {name.lower(): value for name, value in came.getheaders()}, came.read())
+
+    def pageview(self, key: str, **fields: object) -> Answer:
+        """Send a pageview of my-site."""
+        return self.send("/api/v1/events/pageview", {"site_id": "my-site", "url": "https://example.com/"} | fields, key)
+
+    def custom(self, key: str, **fields: object) -> Answer:
+        """Send a custom event of my-site."""
+        body = {"site_id": "my-site", "event_name": "signup", "url": "https://example.com/"} | fields
+        return self.send("/api/v1/events/custom", body, key)
+
+    def batch(self, key: str, *events: Mapping[str, object]) -> Answer:
+        """Send a batch of my-site."""
+        return self.send("/api/v1/events/batch", {"site_id": "my-site", "events": events}, key)
+
+    def stop(self, how: int = signal.SIGTERM) -> int:
+        """End the server and return its exit status."""
+        self.process.send_signal(how)
+        return self.process.wait(timeout=30)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """An empty data dir."""
+    return Store(tmp_path / "data")
+
+
+Start = Callable[..., Server]
+
+
+@pytest.fixture(scope="session")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """Starts servers, and ends them at the end."""
+    with ExitStack() as stack:
+
+        def start(store: Store, *options: str) -> Server:
+            folder = tmp_path_factory.mktemp("server")
+            ready, log = folder / "ready.json", folder / "log"
+            with log.open("wb") as stderr:
+                process = subprocess.Popen(
+                    [sys.executable, "-m", "ovx_lite", "serve", "--port", "0", "--ready-file", str(ready), *options],
+                    stderr=stderr,
+                    env={**os.environ, "OVX_DATA_DIR": str(store.path)},
+                )
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            deadline = time.monotonic() + 20
+            while not ready.exists():
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, "the server did not get ready"
+                time.sleep(0.01)
+            return Server(process, json.loads(ready.read_text())["url"], log)
+
+        yield start
+
+
+@dataclass
+class Running:
+    """A server with one site, `my-site`, and a key without a limit."""
+
+    store: Store
+    server: Server
+    key: str
+    jwt_secret: str
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory, start: Start) -> Running:
+    """A server that the tests of a file share."""
+    store = Store(tmp_path_factory.mktemp("shared") / "data")
+    site = store.site("my-site", "--domain", "example.com")
+    key = store.key()
+    store.site("other-site")
+    return Running(store, start(store), key, site["jwt_secret"])
