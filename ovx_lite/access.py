@@ -4,7 +4,6 @@ import secrets
 from collections import deque
 from hashlib import sha256
 
-import jwt
 import msgspec
 
 from ovx_lite.errors import Refused
@@ -59,6 +58,8 @@ def identify(authorization: str, registry: Registry, now: int) -> Caller:
 
 def _identify_jwt(token: str, registry: Registry, now: int) -> Caller:
     """A JWT is HS256, signed with the site's secret, with `site_id` and an `exp` at most 24 h ahead (contract 3)."""
+    import jwt  # not at the start: it takes a while to load, and most servers never see one
+
     try:
         # Whose secret to check with is in the token, so it is read before it is believed.
         claimed = jwt.decode(token, options={"verify_signature": False}).get("site_id")

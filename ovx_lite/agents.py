@@ -185,9 +185,9 @@ def _parsers() -> "tuple[Resolver, Domain, Callable[[str], bool]]":
 def _load() -> "tuple[Resolver, Domain, Callable[[str], bool]]":
     from is_crawler import is_crawler
     from ua_parser import Domain
-    from ua_parser.loaders import load_builtins
+    from ua_parser.loaders import load_lazy_builtins
     from ua_parser.regex import Resolver
 
     # ua-parser's device patterns are the most costly of the three to build, and are not used here.
-    browsers, systems, _ = load_builtins()
+    browsers, systems, _ = load_lazy_builtins()
     return Resolver((browsers, systems, [])), Domain.USER_AGENT | Domain.OS, is_crawler

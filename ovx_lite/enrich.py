@@ -21,7 +21,6 @@ def enrich(hit: Hit, api: str, site: Site, salt: bytes, country_of: Callable[[st
     day = local_day(hit.ts, site.timezone)
     return Event(
         hit.ts,
-        day,
         _kind(api, hit.type, hit.name, excluded),
         hit.page,
         origin(hit.referrer, hit.campaign, hit.page.host, site.domain),

@@ -94,13 +94,12 @@ class Hit(msgspec.Struct, frozen=True, gc=False):
 class Event(msgspec.Struct, frozen=True, gc=False):
     """What we keep. It has no field for an address or a user agent, so neither can be kept.
 
-    `ts` is Unix milliseconds, `day` the site's local day (days since 1970-01-01), `visitor` a 48-bit number
-    that is nobody's on any other day, or None where nothing tells one visitor from another. `line` is set
-    on imported events alone: a digest of the log line without its address.
+    `ts` is Unix milliseconds, `visitor` a 48-bit number that is nobody's on any other day, or None where nothing
+    tells one visitor from another. `line` is set on imported events alone: a digest of the log line without its
+    address.
     """
 
     ts: int
-    day: int
     kind: Kind
     page: Page
     origin: Origin

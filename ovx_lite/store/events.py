@@ -101,7 +101,7 @@ class EventLog:
     def flush(self) -> None:
         """Append what was added."""
         visits = self._visits
-        visits.look_up((site, event.day, event.visitor) for site, _, event in self._added if event.visitor is not None)
+        visits.look_up((site, event.visitor) for site, _, event in self._added if event.visitor is not None)
         pages, origins, clients, kinds = self._codes
         rows: list[Row] = []
         for site, number, event in self._added:
@@ -113,7 +113,7 @@ class EventLog:
                     pages.known.get(event.page) or pages.learn(event.page),
                     origins.known.get(event.origin) or origins.learn(event.origin),
                     clients.known.get(event.client) or clients.learn(event.client),
-                    None if event.visitor is None else visits.place((site, event.day, event.visitor), number, event),
+                    None if event.visitor is None else visits.place((site, event.visitor), number, event),
                     event.props,
                     event.line,
                 )

@@ -10,14 +10,10 @@ from ovx_lite.store.db import transaction
 
 
 def today(conn: sqlite3.Connection, site: int, day: int, fresh: bytes) -> bytes:
-    """The site's salt of its local `day`: `fresh` from now on, if there is none yet. Yesterday's is overwritten."""
+    """The site's salt of its local `day`: `fresh` from now on, if there is none yet."""
     with transaction(conn):
-        conn.execute(
-            "INSERT INTO salts (site, day, salt) VALUES (?, ?, ?) "
-            "ON CONFLICT DO UPDATE SET day = excluded.day, salt = excluded.salt WHERE day <> excluded.day",
-            (site, day, fresh),
-        )
-        visits.close_others(conn, site, day)
+        forget(conn, site, day)
+        conn.execute("INSERT OR IGNORE INTO salts (site, day, salt) VALUES (?, ?, ?)", (site, day, fresh))
         salt: bytes = conn.execute("SELECT salt FROM salts WHERE site = ?", (site,)).fetchone()[0]
     return salt
 
@@ -26,5 +22,5 @@ def forget(conn: sqlite3.Connection, site: int, today: int) -> int:
     """Delete the site's salt if it is not of its local day `today`. Returns how many. Inside a transaction."""
     forgotten = conn.execute("DELETE FROM salts WHERE site = ? AND day <> ?", (site, today)).rowcount
     if forgotten:
-        visits.close_others(conn, site, today)
+        visits.close(conn, site)
     return forgotten

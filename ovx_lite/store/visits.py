@@ -18,9 +18,9 @@ SILENCE = 30 * 60 * 1000
 """Milliseconds without an event that end a visit."""
 
 _OPEN = """
-SELECT site, day, visitor, visits.id, before, after, pageviews, events
-FROM open_visits JOIN visits USING (site, visitor)
-WHERE (site, day, visitor) IN (VALUES {}) AND visits.id = visit ORDER BY visit
+SELECT visits.site, visits.visitor, visits.id, before, after, pageviews, events
+FROM open_visits JOIN visits ON visits.site = open_visits.site AND visits.id = visit
+WHERE (open_visits.site, open_visits.visitor) IN (VALUES {}) ORDER BY visit
 """
 _TOGETHER = (64, 8, 1)  # visitors looked up in one go
 
@@ -30,8 +30,8 @@ ON CONFLICT (site, id) DO UPDATE SET
     before = excluded.before, after = excluded.after, pageviews = excluded.pageviews, events = excluded.events
 """
 
-Whose = tuple[int, int, int]
-"""A site, a day, and a visitor of it."""
+Whose = tuple[int, int]
+"""A site, and a visitor of it."""
 
 
 class _Visit(msgspec.Struct, gc=False):
@@ -53,7 +53,7 @@ class Visits:
         self._conn = conn
         self._known: dict[Whose, list[_Visit]] = {}
         self._changed: list[_Visit] = []
-        self._begun: list[tuple[int, int, int, int]] = []
+        self._begun: list[tuple[int, int, int]] = []
 
     def __len__(self) -> int:
         return len(self._known)
@@ -63,9 +63,9 @@ class Visits:
         unknown = list({visitor for visitor in whose if visitor not in self._known})
         self._known.update((visitor, []) for visitor in unknown)
         for size, some in in_pieces(unknown, _TOGETHER):
-            found = self._conn.execute(_OPEN.format(", ".join(["(?, ?, ?)"] * size)), list(chain.from_iterable(some)))
-            for site, day, visitor, id, *counts in found:
-                self._known[site, day, visitor].append(_Visit(site, id, visitor, id >> COUNTER_BITS, *counts))
+            found = self._conn.execute(_OPEN.format(", ".join(["(?, ?)"] * size)), list(chain.from_iterable(some)))
+            for site, visitor, id, *counts in found:
+                self._known[site, visitor].append(_Visit(site, id, visitor, id >> COUNTER_BITS, *counts))
 
     def place(self, whose: Whose, number: int, event: Event) -> int:
         """Count an event, stored under `number`, in the visit that it belongs to, also if it comes late.
@@ -77,10 +77,10 @@ class Visits:
             if visit.begun - visit.before - SILENCE <= ts <= visit.begun + visit.after + SILENCE:
                 break
         else:
-            site, day, visitor = whose
+            site, visitor = whose
             visit = _Visit(site, number, visitor, ts)
             visits.append(visit)
-            self._begun.append((site, day, visitor, number))
+            self._begun.append((site, visitor, number))
         if ts - visit.begun > visit.after:
             visit.after = ts - visit.begun
         elif visit.begun - ts > visit.before:
@@ -101,7 +101,7 @@ class Visits:
             visit.changed = False
             rows.append((visit.site, visit.id, visit.visitor, visit.before, visit.after, visit.pageviews, visit.events))
         insert(self._conn, _SAVE, rows, _AGAIN)
-        insert(self._conn, "INSERT INTO open_visits (site, day, visitor, visit)", self._begun)
+        insert(self._conn, "INSERT INTO open_visits (site, visitor, visit)", self._begun)
         self._changed.clear()
         self._begun.clear()
 
@@ -112,6 +112,6 @@ class Visits:
         self._begun.clear()
 
 
-def close_others(conn: sqlite3.Connection, site: int, today: int) -> int:
-    """No visit of another day than `today` can go on. Returns how many there were. Inside a transaction."""
-    return conn.execute("DELETE FROM open_visits WHERE site = ? AND day <> ?", (site, today)).rowcount
+def close(conn: sqlite3.Connection, site: int) -> int:
+    """Let none of a site's visits go on. Returns how many could have. Inside a transaction."""
+    return conn.execute("DELETE FROM open_visits WHERE site = ?", (site,)).rowcount

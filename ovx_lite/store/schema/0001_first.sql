@@ -104,13 +104,12 @@ CREATE TABLE visits (
     PRIMARY KEY (site, id)
 ) STRICT, WITHOUT ROWID;
 
--- Where to find the visits that may go on: those told of today. It ends with the salt.
+-- Where to find the visits that may go on: those told of under today's salt.
 CREATE TABLE open_visits (
     site    INTEGER NOT NULL,
-    day     INTEGER NOT NULL,
     visitor INTEGER NOT NULL,
     visit   INTEGER NOT NULL,
-    PRIMARY KEY (site, day, visitor, visit)
+    PRIMARY KEY (site, visitor, visit)
 ) STRICT, WITHOUT ROWID;
 
 -- What was answered to requests with an Idempotency-Key, for a day.
