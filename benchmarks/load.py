@@ -5,16 +5,17 @@ import functools
 import random
 import time
 from collections.abc import Sequence
+from ipaddress import IPv4Address
 from typing import cast
 
 import msgspec
 
 BROWSERS = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/1{}.0.0.0 Safari/537.36",
-    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.{} Safari/605.1.15",
+    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/1{}.1 Safari/605",
     "Mozilla/5.0 (X11; Linux x86_64; rv:1{0}.0) Gecko/20100101 Firefox/1{0}.0",
     "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/1{}.0.0.0 Mobile Safari/537.36",
-    "Mozilla/5.0 (iPhone; CPU iPhone OS 17_{} like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/15E148 Safari/604.1",
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 1{}_1 like Mac OS X) AppleWebKit/605.1 (KHTML, like Gecko) Mobile/15E Safari/604",
 )
 
 
@@ -38,15 +39,15 @@ def _visitor(chance: random.Random) -> dict[str, object]:
     return {
         "referrer": f"https://site-{int(chance.paretovariate(0.7)) % 800}.example/",
         "user_agent": chance.choice(BROWSERS).format(chance.randrange(10, 40)),
-        "ip_address": f"{chance.randrange(1, 224)}.{chance.randrange(256)}.{chance.randrange(256)}.{chance.randrange(256)}",
+        "ip_address": str(IPv4Address(chance.randrange(1 << 24, 224 << 24))),
     }
 
 
 def post(path: str, body: object, key: str = "") -> bytes:
     """A whole HTTP request, as bytes."""
     encoded = msgspec.json.encode(body)
-    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\nContent-Length: {len(encoded)}\r\n\r\n"
-    return head.encode() + encoded
+    lines = ("Host: localhost", f"Authorization: Bearer {key}", f"Content-Length: {len(encoded)}")
+    return "\r\n".join((f"POST {path} HTTP/1.1", *lines, "", "")).encode() + encoded
 
 
 class _Connection(asyncio.Protocol):

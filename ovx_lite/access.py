@@ -175,7 +175,7 @@ class _Window:
             self.used -= self.seconds.popleft()[1]
 
     def seconds_until(self, most: int, now: int) -> int:
-        """How many seconds from `now` (Unix seconds) until no more than `most` are counted: at least 1, at most 3,600."""
+        """Seconds from `now` (Unix seconds) until no more than `most` are counted: at least 1, at most 3,600."""
         used = self.used
         for second, count in self.seconds:
             if used <= most:

@@ -31,6 +31,7 @@ class Refused(Exception):
 
     @property
     def status(self) -> int:
+        """The HTTP status of the code."""
         return STATUS[self.code]
 
     def within(self, path: str) -> "Refused":

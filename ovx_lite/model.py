@@ -48,7 +48,7 @@ class Origin(NamedTuple):
 
 
 class Agent(NamedTuple):
-    """What a user agent tells: names as people say them, `""` for unknown; `device` is desktop, mobile, tablet or tv."""
+    """What a user agent tells: names as people say them, `""` for unknown; `device`: desktop, mobile, tablet or tv."""
 
     browser: str
     os: str
@@ -77,7 +77,8 @@ class Kind(NamedTuple):
 class Hit(msgspec.Struct, frozen=True, gc=False):
     """What a caller said, in our words. Never stored.
 
-    `ts` is Unix milliseconds; `referrer` is the referring URL's host and path, or `""`; `props` is a JSON object as text.
+    `ts` is Unix milliseconds; `referrer` is the referring URL's host and path, or `""`; `props` is a JSON object as
+    text.
     """
 
     type: str

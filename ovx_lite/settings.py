@@ -27,10 +27,12 @@ class Setting(NamedTuple):
 
     @property
     def variable(self) -> str:
+        """Its name in the environment."""
         return "OVX_" + self.name.upper()
 
     @property
     def flag(self) -> str:
+        """Its name on the command line."""
         return "--" + self.name.replace("_", "-")
 
 

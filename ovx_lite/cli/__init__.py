@@ -13,6 +13,7 @@ class Commands(click.Group):
     """Turns a refusal into one clear sentence on stderr and exit status 1."""
 
     def invoke(self, ctx: click.Context) -> object:
+        """Run the command that was called."""
         try:
             return super().invoke(ctx)
         except Refused as refused:

@@ -59,7 +59,7 @@ def access_log(site: str, files: tuple[str, ...], data_dir: Path, as_json: bool)
         except (OSError, EOFError, zlib.error) as wrong:
             raise Refused(
                 "invalid_request",
-                f"{name} cannot be read to its end ({wrong}). What was read is imported, and a second try adds only the rest.",
+                f"{name} cannot be read to its end ({wrong}). What was read is imported; a second try adds the rest.",
             ) from None
         finally:
             _name_broken(name, report.broken)

@@ -10,8 +10,8 @@ _OF_VISITS = "SELECT site, id, (id >> 21) - before, (id >> 21) + after, pageview
 
 _COUNTS = {
     **{
-        f"events whose {column} is unknown": f"SELECT count(*) FROM events WHERE {column} NOT IN (SELECT id FROM {table})"
-        for column, table in {"kind": "kinds", "page": "pages", "origin": "origins", "client": "clients"}.items()
+        f"events whose {code} is unknown": f"SELECT count(*) FROM events WHERE {code} NOT IN (SELECT id FROM {code}s)"
+        for code in ("kind", "page", "origin", "client")
     },
     "events of no site": "SELECT count(*) FROM events WHERE site NOT IN (SELECT number FROM sites)",
     "visits of no site": "SELECT count(*) FROM visits WHERE site NOT IN (SELECT number FROM sites)",

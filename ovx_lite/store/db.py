@@ -92,7 +92,7 @@ def migrate(conn: sqlite3.Connection, path: Path, steps: list[str]) -> None:
     if version > len(steps):
         raise Refused(
             "unavailable",
-            f"{path} was written by a newer ovx-lite (schema {version}, this one knows {len(steps)}): upgrade ovx-lite.",
+            f"{path} is a newer ovx-lite's (schema {version}, this one knows {len(steps)}): upgrade ovx-lite.",
         )
     if 0 < version < len(steps):
         copy(conn, path.with_name(f"{path.stem}-before-schema-{len(steps)}{path.suffix}"))
@@ -159,7 +159,7 @@ def insert(conn: sqlite3.Connection, into: str, rows: Sequence[tuple[object, ...
 
 
 def in_pieces(rows: Sequence[R], sizes: tuple[int, ...]) -> Iterator[tuple[int, Sequence[R]]]:
-    """Cut rows into pieces of a few fixed sizes, the last of them 1, so that few statements are made and all are kept."""
+    """Cut rows into pieces of a few fixed sizes, the last of them 1, so that few statements are made, and kept."""
     begin = 0
     for size in sizes:
         while len(rows) - begin >= size:

@@ -9,7 +9,8 @@ HOUR = 3600
 def save(conn: sqlite3.Connection, counts: Mapping[tuple[str, int], int]) -> None:
     """Add counts, (caller, Unix second) → events; they may be negative. Inside a transaction."""
     conn.executemany(
-        "INSERT INTO usage (caller, second, count) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count",
+        "INSERT INTO usage (caller, second, count) VALUES (?, ?, ?) "
+        "ON CONFLICT DO UPDATE SET count = count + excluded.count",
         [(caller, second, count) for (caller, second), count in counts.items()],
     )
 
