@@ -114,7 +114,7 @@ class Limits:
         for caller, second, count in counts:
             self._windows.setdefault(caller, _Window()).add(second, count)
 
-    def take(self, caller: Caller, cost: int, now: int) -> Allowance:
+    def take(self, caller: Caller, cost: int, now: int) -> None:
         """Count `cost` events of a limited caller at `now` (Unix ms), or raise `Refused` (`rate_limit_exceeded`)."""
         limit, second = caller.limit or 0, now // 1000
         window = self._windows.setdefault(caller.name, _Window())
@@ -128,12 +128,11 @@ class Limits:
                 retry_after=wait,
             )
         self._count(caller.name, second, cost)
-        return self.standing(caller, now)
 
-    def give_back(self, caller: Caller, cost: int, now: int) -> Allowance:
-        """Uncount events that turned out to be a replay's. Returns where the caller stands then."""
-        self._count(caller.name, now // 1000, -cost)
-        return self.standing(caller, now)
+    def give_back(self, caller: Caller, cost: int, now: int) -> None:
+        """Uncount events that were taken at `now` and turned out to be a replay's, or could not be stored."""
+        if caller.limit is not None:
+            self._count(caller.name, now // 1000, -cost)
 
     def standing(self, caller: Caller, now: int) -> Allowance:
         """Where a limited caller stands, without counting anything."""

@@ -44,11 +44,14 @@ class App:
         country_db = settings["country_db"]
         country_of = open_country_data(Path(country_db) if country_db else None)
         database = await Database.open(data_dir)
-        limits = Limits()
-        limits.restore(await database.read(usage.load, clock.now()))
-        sites = Sites(database)
-        await sites.refresh()
-        log = await database.write(open_log, secrets.randbits(20))
+        limits, sites = Limits(), Sites(database)
+        try:
+            limits.restore(await database.read(usage.load, clock.now()))
+            await sites.refresh()
+            log = await database.write(open_log, secrets.randbits(20))
+        except BaseException:
+            await database.close()  # its threads would keep the process alive
+            raise
         ingest = Ingest(database, log, limits, clock)
         api = Api(ENDPOINTS, database, sites, limits, ingest, country_of, clock)
         return cls(api, ingest, Household(database, sites, ingest, clock), _pages(settings, Health(database, clock)))

@@ -7,7 +7,7 @@ a period; one that fails is logged and runs again.
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -62,7 +62,11 @@ async def forget_answers(house: Household) -> bool:
 
 async def retain(house: Household) -> bool:
     """Delete events that are older than their site wants to keep."""
-    return await house.database.write(prune, house.sites.registry, house.clock.now()) > 0
+    deleted = 0
+    for site, before in _retained(house.sites.registry, house.clock.now()):
+        while piece := await house.database.write(_delete_piece, site, before):  # others may write in between
+            deleted += piece
+    return deleted > 0
 
 
 JOBS = (
@@ -99,15 +103,19 @@ def delete_expired(conn: sqlite3.Connection, now: int) -> int:
 def prune(conn: sqlite3.Connection, registry: Registry, now: int) -> int:
     """Delete the events, and visits, of days before each site's retention. Returns how many events."""
     deleted = 0
-    for site in registry.numbers.values():
-        if site.retention_days is not None:
-            day = local_day(now, site.timezone) - site.retention_days
-            begins = day_begins(day, site.timezone)
-            while piece := _forget_piece(conn, site.number, begins):
-                deleted += piece
+    for site, before in _retained(registry, now):
+        while piece := _delete_piece(conn, site, before):
+            deleted += piece
     return deleted
 
 
-def _forget_piece(conn: sqlite3.Connection, site: int, before: int) -> int:
+def _retained(registry: Registry, now: int) -> Iterator[tuple[int, int]]:
+    """The sites that do not keep everything, and from when on (Unix ms) they do."""
+    for site in registry.numbers.values():
+        if site.retention_days is not None:
+            yield site.number, day_begins(local_day(now, site.timezone) - site.retention_days, site.timezone)
+
+
+def _delete_piece(conn: sqlite3.Connection, site: int, before: int) -> int:
     with transaction(conn):
         return events.forget_before(conn, site, before, _PIECE)

@@ -1,6 +1,8 @@
 """The commands (contract 1)."""
 
+import sqlite3
 import sys
+from typing import NoReturn
 
 import click
 
@@ -17,8 +19,14 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except Refused as refused:
-            click.echo(f"Error: {refused.message}", err=True)
-            sys.exit(1)
+            _fail(refused.message)
+        except sqlite3.Error as wrong:
+            _fail(f"The store cannot be used ({wrong}): see ovx-lite check, and put back a backup if it is damaged.")
+
+
+def _fail(message: str) -> NoReturn:
+    click.echo(f"Error: {message}", err=True)
+    sys.exit(1)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -66,6 +66,7 @@ _pageview = msgspec.json.Decoder(Pageview)
 _custom = msgspec.json.Decoder(Custom)
 _batch = msgspec.json.Decoder(Batch)
 _props = msgspec.json.Decoder(_Props)
+_NULL = msgspec.Raw(b"null")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -133,7 +134,7 @@ def _hit(sent: Pageview | Custom | Item, type: str, name: str, now: int, props: 
 
 def _checked_props(raw: bytes | None) -> str | None:
     """Custom properties ("Event Properties", and contract 3) as compact JSON; None where there are none."""
-    if not raw or raw == b"null":
+    if not raw or raw == _NULL:
         return None
     try:
         props = _props.decode(raw)

@@ -7,10 +7,11 @@ the rest of the way (see `benchmarks/`).
 import sqlite3
 from collections.abc import Iterable
 from hashlib import blake2b
+from typing import NamedTuple
 
 from starlette.types import Receive, Scope, Send
 
-from ovx_lite.access import Allowance, Caller, Limits
+from ovx_lite.access import Caller, Limits
 from ovx_lite.clock import Clock
 from ovx_lite.enrich import enrich
 from ovx_lite.errors import Refused
@@ -49,9 +50,10 @@ class Api:
 
     async def __call__(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request to an endpoint."""
+        call = _call(scope)
         headers: Headers = []
         try:
-            reply = await self._answer(endpoint, scope, receive, headers)
+            reply = await self._answer(endpoint, call, receive, headers)
             status, body = reply.status, reply.body
             if reply.replayed:
                 headers.append((b"idempotency-replayed", b"true"))
@@ -61,51 +63,40 @@ class Api:
         except Exception as wrong:
             log_fault(scope, wrong)
             status, body = FAULT.status, error_body(FAULT)
+        headers += self._standing(call)
         await send_json(send, status, body, headers)
 
-    async def _answer(self, endpoint: Endpoint, scope: Scope, receive: Receive, headers: Headers) -> Reply:
+    async def _answer(self, endpoint: Endpoint, call: "_Call", receive: Receive, headers: Headers) -> Reply:
         """The checks in the contract's order: size, JSON, credentials, rate limit, fields, site, props."""
-        if scope["method"] != "POST":
+        if call.method != "POST":
             headers.append((b"allow", b"POST"))
-            raise Refused("method_not_allowed", f"{scope['method']} is not possible at {endpoint.path}: send a POST.")
-        authorization, length, idempotency_key = "", None, None
-        for name, value in scope["headers"]:
-            if name == b"authorization":
-                authorization = value.decode("latin-1")
-            elif name == b"content-length":
-                length = value
-            elif name == b"idempotency-key":
-                idempotency_key = value.decode("latin-1")
+            raise Refused("method_not_allowed", f"{call.method} is not possible at {endpoint.path}: send a POST.")
         try:
-            body = await self.bodies.read(receive, length, endpoint.body_limit)
+            body = await self.bodies.read(receive, call.length, endpoint.body_limit)
         except Refused:
             headers.append((b"connection", b"close"))  # what there is yet to come of the body is not read
             raise
         now = self._clock.now()
         ask = endpoint.read(body, now)
-        caller = self._sites.caller(authorization, now)
-        repeat = None if idempotency_key is None else _repeat(idempotency_key, endpoint, body)
-        if caller.limit is None:
-            return await self._store(endpoint, ask, caller, repeat, now)
-        try:
-            standing = self._limits.take(caller, ask.cost, now)
-        except Refused:
-            headers += _limit_headers(self._limits.standing(caller, now))
-            # A replay is not counted, so no limit stands in its way.
-            earlier = await self._earlier(caller, repeat, now)
-            if earlier is None:
-                raise
-            return earlier
+        caller = self._sites.caller(call.authorization, now)
+        repeat = None if call.idempotency_key is None else _repeat(call.idempotency_key, endpoint, body)
+        if caller.limit is not None:
+            try:
+                self._limits.take(caller, ask.cost, now)
+            except Refused:
+                # A replay is not counted, so no limit stands in its way.
+                earlier = await self._earlier(caller, repeat, now)
+                if earlier is None:
+                    raise
+                return earlier
         try:
             reply = await self._store(endpoint, ask, caller, repeat, now)
-            if reply.replayed:
-                standing = self._limits.give_back(caller, ask.cost, now)
         except Refused as refused:
             if refused.code == "unavailable":
-                standing = self._limits.give_back(caller, ask.cost, now)
+                self._limits.give_back(caller, ask.cost, now)
             raise
-        finally:
-            headers += _limit_headers(standing)
+        if reply.replayed:
+            self._limits.give_back(caller, ask.cost, now)
         return reply
 
     async def _store(
@@ -132,10 +123,47 @@ class Api:
         events = [enrich(hit, endpoint.api, site, salt, self._country_of) for hit in ask.hits]
         return await self._ingest.submit(Request(site.number, events, endpoint.reply, repeat))
 
+    def _standing(self, call: "_Call") -> Headers:
+        """Where a limited caller stands: on every answer, whatever came of the request."""
+        now = self._clock.now()
+        try:
+            caller = self._sites.caller(call.authorization, now)
+        except Refused:
+            return []
+        if caller.limit is None:
+            return []
+        standing = self._limits.standing(caller, now)
+        return [
+            (b"ratelimit-limit", b"%d" % standing.limit),
+            (b"ratelimit-remaining", b"%d" % standing.remaining),
+            (b"ratelimit-reset", b"%d" % standing.reset),
+        ]
+
     async def _earlier(self, caller: Caller, repeat: Repeat | Refused | None, now: int) -> Reply | None:
         if not isinstance(repeat, Repeat):
             return None
         return await self._database.read(answers.find, caller.site.number, repeat.key, repeat.fingerprint, now)
+
+
+class _Call(NamedTuple):
+    """What matters of a request, beside its body."""
+
+    method: str
+    authorization: str = ""
+    length: bytes | None = None
+    idempotency_key: str | None = None
+
+
+def _call(scope: Scope) -> _Call:
+    authorization, length, idempotency_key = "", None, None
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            authorization = value.decode("latin-1")
+        elif name == b"content-length":
+            length = value
+        elif name == b"idempotency-key":
+            idempotency_key = value.decode("latin-1")
+    return _Call(scope["method"], authorization, length, idempotency_key)
 
 
 def _repeat(key: str, endpoint: Endpoint, body: bytes) -> Repeat | Refused:
@@ -144,11 +172,3 @@ def _repeat(key: str, endpoint: Endpoint, body: bytes) -> Repeat | Refused:
             "invalid_request", "Idempotency-Key must be 1 to 255 visible ASCII characters.", "Idempotency-Key"
         )
     return Repeat(key, blake2b(endpoint.path.encode() + b"\n" + body, digest_size=16).digest())
-
-
-def _limit_headers(standing: Allowance) -> Headers:
-    return [
-        (b"ratelimit-limit", b"%d" % standing.limit),
-        (b"ratelimit-remaining", b"%d" % standing.remaining),
-        (b"ratelimit-reset", b"%d" % standing.reset),
-    ]
