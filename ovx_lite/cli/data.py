@@ -105,7 +105,9 @@ def _name_broken(name: str, broken: list[int]) -> None:
 
 @click.command()
 @click.argument("site")
-@click.option("--format", "format_", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True)
+@click.option(
+    "--format", "format_", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True, help="As what."
+)
 @click.option("--from", "since", type=click.DateTime(["%Y-%m-%d"]), help="First day, in the site's time zone.")
 @click.option("--to", "until", type=click.DateTime(["%Y-%m-%d"]), help="Last day, in the site's time zone.")
 @click.option("--include-excluded", is_flag=True, help="Also what is in no count, like bots, with the reason.")

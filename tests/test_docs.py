@@ -1,0 +1,48 @@
+"""What exists is documented, and what is documented exists."""
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from ovx_lite.cli import main
+from ovx_lite.dialects import ENDPOINTS
+from ovx_lite.exports import COLUMNS
+from ovx_lite.settings import SETTINGS
+
+TOP = Path(__file__).parents[1]
+README = (TOP / "README.md").read_text("utf-8")
+
+
+def test_every_setting_is_in_the_readme_as_it_is() -> None:
+    rows = re.findall(r"^\| `(--[a-z-]+)` \| `(OVX_[A-Z_]+)` \| (\S*) ?\| (.+) \|$", README, re.MULTILINE)
+    assert rows == [(setting.flag, setting.variable, setting.default, setting.sentence) for setting in SETTINGS]
+
+
+@pytest.mark.parametrize("name", sorted(main.commands))
+def test_every_command_is_in_the_readme(name: str) -> None:
+    assert re.search(rf"^\| `{name}\b", README, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", sorted(main.commands))
+def test_every_command_and_option_has_a_help_text(name: str) -> None:
+    command = main.commands[name]
+    for leaf in command.commands.values() if isinstance(command, click.Group) else [command]:
+        assert leaf.help
+        assert all(option.help for option in leaf.params if isinstance(option, click.Option))
+
+
+def test_every_column_of_the_export_is_in_the_readme() -> None:
+    table = README.split("## What is kept")[1]
+    named = table.replace("`utm_source` … `utm_term`", " ".join(f"`{c}`" for c in COLUMNS if c.startswith("utm_")))
+    assert [column for column in COLUMNS if f"`{column}`" not in named] == []
+
+
+def test_every_endpoint_is_in_the_readme() -> None:
+    assert [endpoint.path for endpoint in ENDPOINTS if endpoint.path not in README] == []
+
+
+def test_ci_runs_the_readmes_test_command() -> None:
+    command = README.split("## Work on it")[1].split("```sh\n")[1].split("\n")[0]
+    assert command in (TOP / ".ci" / "run").read_text("utf-8").splitlines()
