@@ -106,10 +106,23 @@ def _name_broken(name: str, broken: list[int]) -> None:
 @click.command()
 @click.argument("site")
 @click.option(
-    "--format", "format_", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True, help="As what."
+    "--format",
+    "format_",
+    type=click.Choice(["csv", "jsonl"]),
+    default="csv",
+    show_default=True,
+    help="CSV with a header, or one JSON object a line.",
 )
-@click.option("--from", "since", type=click.DateTime(["%Y-%m-%d"]), help="First day, in the site's time zone.")
-@click.option("--to", "until", type=click.DateTime(["%Y-%m-%d"]), help="Last day, in the site's time zone.")
+@click.option(
+    "--from",
+    "since",
+    type=click.DateTime(["%Y-%m-%d"]),
+    metavar="YYYY-MM-DD",
+    help="First day, in the site's time zone.",
+)
+@click.option(
+    "--to", "until", type=click.DateTime(["%Y-%m-%d"]), metavar="YYYY-MM-DD", help="Last day, in the site's time zone."
+)
 @click.option("--include-excluded", is_flag=True, help="Also what is in no count, like bots, with the reason.")
 @data_dir
 @as_json

@@ -57,6 +57,8 @@ def open_store(data_dir: Path, create: bool = True) -> sqlite3.Connection:
         conn.execute("PRAGMA secure_delete = ON")
         conn.execute("PRAGMA cache_size = -16000")
         migrate(conn, path, steps())
+        with transaction(conn):
+            pass  # that the file cannot be written is better told now than at the first event
     except (OSError, sqlite3.Error) as wrong:
         raise _cannot_open(path, wrong) from None
     return conn
