@@ -13,6 +13,9 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from ovx_lite.agents import describe
+from ovx_lite.model import LATEST
+
 # Why a line is no page view: the first that holds, in this order.
 Reason = Literal["broken", "methods", "errors", "redirects", "assets", "bots"]
 
@@ -123,14 +126,7 @@ def _refusal(method: str, target: str, status: int, agent: str) -> Reason | None
     path = target.partition("?")[0].partition("#")[0]
     if path[path.rfind(".") + 1 :].lower() in _EXTENSIONS or path.startswith(("/favicon", "/.well-known/")):
         return "assets"
-    return "bots" if not agent or _is_bot(agent[:512]) else None
-
-
-@lru_cache(maxsize=4096)
-def _is_bot(agent: str) -> bool:
-    from is_crawler import is_crawler  # Not above: it takes a while to load, and only who imports logs needs it.
-
-    return is_crawler(agent)
+    return "bots" if not agent or describe(agent).bot else None
 
 
 def _address(*candidates: str) -> str:
@@ -161,9 +157,9 @@ def _minute(text: str, zone: str) -> int | None:
 
 
 def _millis(time: float | str) -> int | None:
-    """Unix milliseconds of Unix seconds, or of ISO 8601 with a zone; None if that is no time from 1970 to 9999."""
+    """Unix milliseconds of Unix seconds, or of ISO 8601 with a zone; None if that is no time that an event can have."""
     try:
         seconds = (datetime.fromisoformat(time) - _EPOCH).total_seconds() if isinstance(time, str) else time
     except (ValueError, TypeError):  # TypeError: no zone.
         return None
-    return round(seconds * 1000) if 0 <= seconds < 253_402_300_800 else None
+    return round(seconds * 1000) if 0 <= seconds < LATEST / 1000 else None

@@ -15,6 +15,9 @@ import msgspec
 COUNTER_BITS = 21
 """An event's number is its time (Unix ms) and, in so many bits, a counter that tells apart those of one millisecond."""
 
+LATEST = (1 << 42) - 1
+"""The last millisecond that an event can have, in the year 2109."""
+
 
 class Page(NamedTuple):
     """Where an event happened: what is kept of its URL."""

@@ -20,7 +20,7 @@ from ovx_lite.clock import SystemClock
 from ovx_lite.errors import Refused
 from ovx_lite.geo import open_country_data
 from ovx_lite.imports import Importer, Report
-from ovx_lite.model import day_begins
+from ovx_lite.model import LATEST, day_begins
 from ovx_lite.store import check as checks
 from ovx_lite.store import events, registry
 from ovx_lite.store.db import copy
@@ -139,7 +139,7 @@ def export(
     conn = store(data_dir)
     found = registry.find_site(conn, site)
     begin = 0 if since is None else day_begins(_day(since), found.timezone)
-    end = events.LATEST if until is None else day_begins(_day(until) + 1, found.timezone)
+    end = LATEST if until is None else day_begins(_day(until) + 1, found.timezone)
     rows = events.read(conn, found.number, max(begin, 0), max(end, 0), include_excluded)
     try:
         for piece in _FORMATS["json" if as_json else format_](rows):

@@ -15,9 +15,6 @@ from ovx_lite.store.visits import Visits
 _COUNTER_MASK = (1 << COUNTER_BITS) - 1
 _MOST_REMEMBERED = 20_000
 
-LATEST = (1 << 42) - 1
-"""The last millisecond that an event can have, in the year 2109."""
-
 _COLUMNS = {
     "pages": ("scheme", "host", "path"),
     "origins": (
@@ -202,6 +199,19 @@ def forget_before(conn: sqlite3.Connection, site: int, ts: int, most: int) -> in
     else:
         until = further[0]
     return conn.execute("DELETE FROM events WHERE site = ? AND id < ?", (site, until)).rowcount
+
+
+def forget_all(conn: sqlite3.Connection, site: int) -> int:
+    """Delete a site's events and visits, and the strings that no other site's have. Returns how many events.
+
+    Inside a transaction, of another process than the server's: it notices, and looks up its codes again.
+    """
+    deleted = conn.execute("DELETE FROM events WHERE site = ?", (site,)).rowcount
+    for table in ("visits", "open_visits"):
+        conn.execute(f"DELETE FROM {table} WHERE site = ?", (site,))
+    for table, code in (("pages", "page"), ("origins", "origin"), ("clients", "client"), ("kinds", "kind")):
+        conn.execute(f"DELETE FROM {table} WHERE id NOT IN (SELECT {code} FROM events)")
+    return deleted
 
 
 def open_log(conn: sqlite3.Connection, counter: int) -> EventLog:

@@ -5,6 +5,7 @@ from types import MappingProxyType
 
 from ovx_lite.errors import Refused
 from ovx_lite.model import Key, Registry, Site
+from ovx_lite.store import events
 from ovx_lite.store.db import transaction
 
 _SITE = "number, id, name, domain, timezone, public_key, jwt_secret, monthly_limit, retention_days, created"
@@ -75,13 +76,12 @@ def remove_site(conn: sqlite3.Connection, id: str) -> int:
     """Remove a site with its keys, events and all that is known of it. Returns how many events there were."""
     with transaction(conn):
         site = find_site(conn, id)
-        events = conn.execute("DELETE FROM events WHERE site = ?", (site.number,)).rowcount
-        for table in ("visits", "open_visits", "answers"):
-            conn.execute(f"DELETE FROM {table} WHERE site = ?", (site.number,))
+        deleted = events.forget_all(conn, site.number)
+        conn.execute("DELETE FROM answers WHERE site = ?", (site.number,))
         conn.execute("DELETE FROM usage WHERE caller IN (SELECT id FROM keys WHERE site = ?)", (site.number,))
         conn.execute("DELETE FROM sites WHERE number = ?", (site.number,))
         _changed(conn)
-    return events
+    return deleted
 
 
 def add_key(conn: sqlite3.Connection, key: Key) -> None:
