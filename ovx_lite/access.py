@@ -1,7 +1,6 @@
 """May this call write to that site, now? Keys, JWTs, rate limits. No I/O: what is known comes in, counts go out."""
 
 import secrets
-from collections import deque
 from hashlib import sha256
 
 import msgspec
@@ -127,12 +126,14 @@ class Limits:
                 f"The limit of {limit} events an hour is reached.{ever} Try again in {wait} seconds.",
                 retry_after=wait,
             )
-        self._count(caller.name, second, cost)
+        window.add(second, cost)
+        self._note(caller.name, second, cost)
 
     def give_back(self, caller: Caller, cost: int, now: int) -> None:
         """Uncount events that were taken at `now` and turned out to be a replay's, or could not be stored."""
-        if caller.limit is not None:
-            self._count(caller.name, now // 1000, -cost)
+        second = now // 1000
+        if caller.limit is not None and self._windows[caller.name].give_back(second, cost):
+            self._note(caller.name, second, -cost)
 
     def standing(self, caller: Caller, now: int) -> Allowance:
         """Where a limited caller stands, without counting anything."""
@@ -143,11 +144,10 @@ class Limits:
 
     def keep_unsaved(self, counts: dict[tuple[str, int], int]) -> None:
         """Take back counts that could not be saved."""
-        for counted, count in counts.items():
-            self.unsaved[counted] = self.unsaved.get(counted, 0) + count
+        for (name, second), count in counts.items():
+            self._note(name, second, count)
 
-    def _count(self, name: str, second: int, count: int) -> None:
-        self._windows[name].add(second, count)
+    def _note(self, name: str, second: int, count: int) -> None:
         self.unsaved[name, second] = self.unsaved.get((name, second), 0) + count
 
 
@@ -158,27 +158,31 @@ class _Window:
 
     def __init__(self) -> None:
         self.used = 0
-        self.seconds: deque[tuple[int, int]] = deque()
+        self.seconds: dict[int, int] = {}
 
     def add(self, second: int, count: int) -> None:
+        # A clock that was put back counts as standing still, so that the seconds stay in order.
+        second = max(second, next(reversed(self.seconds), second))
+        self.seconds[second] = self.seconds.get(second, 0) + count
         self.used += count
-        if self.seconds and self.seconds[-1][0] >= second:  # a clock that was put back counts as standing still
-            last, so_far = self.seconds.pop()
-            self.seconds.append((last, so_far + count))
-        else:
-            self.seconds.append((second, count))
+
+    def give_back(self, second: int, count: int) -> bool:
+        """Uncount what was counted in a second. Returns False if that second is forgotten already."""
+        if second not in self.seconds:
+            return False
+        self.seconds[second] -= count
+        self.used -= count
+        return True
 
     def forget(self, second: int) -> None:
         """Drop the counts up to and including `second`."""
-        while self.seconds and self.seconds[0][0] <= second:
-            self.used -= self.seconds.popleft()[1]
+        while self.seconds and (oldest := next(iter(self.seconds))) <= second:
+            self.used -= self.seconds.pop(oldest)
 
     def seconds_until(self, most: int, now: int) -> int:
         """Seconds from `now` (Unix seconds) until no more than `most` are counted: at least 1, at most 3,600."""
         used = self.used
-        for second, count in self.seconds:
-            if used <= most:
-                return 1
+        for second, count in self.seconds.items():
             used -= count
             if used <= most:
                 return min(max(second + HOUR - now, 1), HOUR)

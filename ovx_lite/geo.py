@@ -33,7 +33,11 @@ def _from_database(database: Path) -> CountryOf:
             "invalid_request", f"{database} cannot be read as a MaxMind DB: give the path of a country .mmdb file."
         ) from None
 
+    only_ipv4 = reader.metadata().ip_version == 4  # then asking for another is an error
+
     def country_of(address: str) -> str:
+        if only_ipv4 and ":" in address:
+            return ""
         record = reader.get(address)
         country = record.get("country") if isinstance(record, dict) else None
         code = country.get("iso_code") if isinstance(country, dict) else None

@@ -1,0 +1,98 @@
+"""The country of an address: from the built-in data, or from the user's own `.mmdb`."""
+
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import pytest
+
+from ovx_lite.errors import Refused
+from ovx_lite.geo import open_country_data
+from tests.conftest import Start, Store
+
+
+def _value(value: object) -> bytes:
+    """A value in MaxMind DB's data format: small strings and maps, empty lists, and integers as (bits, number)."""
+    match value:
+        case dict():
+            return bytes([7 << 5 | len(value)]) + b"".join(_value(name) + _value(one) for name, one in value.items())
+        case (16, int(number)):
+            return bytes([5 << 5 | 2]) + number.to_bytes(2, "big")
+        case (32, int(number)):
+            return bytes([6 << 5 | 4]) + number.to_bytes(4, "big")
+        case (64, int(number)):
+            return bytes([8, 9 - 7]) + number.to_bytes(8, "big")
+        case list():
+            return bytes([0, 11 - 7])
+        case _:
+            text = str(value).encode()
+            return bytes([2 << 5 | len(text)]) + text
+
+
+def write_database(path: Path, network: IPv4Network, record: object) -> None:
+    """A MaxMind DB that knows one network: a chain of nodes, one for each bit of its prefix."""
+    nodes = network.prefixlen
+    tree = b""
+    for depth in range(nodes):
+        bit = int(network.network_address) >> (31 - depth) & 1
+        follow = depth + 1 if depth + 1 < nodes else nodes + 16  # the last leads to the first record
+        branches = [nodes, nodes]  # nothing is known there
+        branches[bit] = follow
+        tree += b"".join(branch.to_bytes(3, "big") for branch in branches)
+    about = {
+        "node_count": (32, nodes),
+        "record_size": (16, 24),
+        "ip_version": (16, 4),
+        "database_type": "Test-Country",
+        "languages": [],
+        "description": {},
+        "binary_format_major_version": (16, 2),
+        "binary_format_minor_version": (16, 0),
+        "build_epoch": (64, 1),
+    }
+    path.write_bytes(tree + bytes(16) + _value(record) + b"\xab\xcd\xefMaxMind.com" + _value(about))
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    path = tmp_path / "own.mmdb"
+    write_database(path, IPv4Network("203.0.113.0/24"), {"country": {"iso_code": "FR"}})
+    return path
+
+
+@pytest.mark.parametrize(
+    ("address", "country"),
+    [("8.8.8.8", "US"), ("2001:4860:4860::8888", "US"), ("192.168.1.1", ""), ("127.0.0.1", ""), ("::1", "")],
+)
+def test_the_built_in_data_knows_countries(address: str, country: str) -> None:
+    assert open_country_data(None)(address) == country
+
+
+@pytest.mark.parametrize(
+    ("address", "country"), [("203.0.113.42", "FR"), ("8.8.8.8", ""), ("2001:4860:4860::8888", "")]
+)
+def test_the_users_own_database_is_used_in_its_place(database: Path, address: str, country: str) -> None:
+    assert open_country_data(database)(address) == country
+
+
+@pytest.mark.parametrize(
+    "record", [{"country": "FR"}, {"country": {"iso_code": (16, 7)}}, {"city": {"name": "Paris"}}, "FR"]
+)
+def test_a_database_of_another_shape_knows_no_country(tmp_path: Path, record: object) -> None:
+    write_database(tmp_path / "odd.mmdb", IPv4Network("203.0.113.0/24"), record)
+    assert open_country_data(tmp_path / "odd.mmdb")("203.0.113.42") == ""
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "no.mmdb").write_text("no")
+    for path in (tmp_path / "no.mmdb", tmp_path / "missing.mmdb"):
+        with pytest.raises(Refused, match="MaxMind DB"):
+            open_country_data(path)
+
+
+def test_the_server_uses_the_database_that_it_is_given(store: Store, start: Start, database: Path) -> None:
+    store.site()
+    key = store.key()
+    server = start(store, "--country-db", str(database))
+    server.pageview(key, ip_address="203.0.113.42")
+    server.pageview(key, ip_address="::ffff:203.0.113.42")
+    assert [event["country"] for event in store.events()] == ["FR", "FR"]
