@@ -53,7 +53,7 @@ class App:
             await database.close()  # its threads would keep the process alive
             raise
         ingest = Ingest(database, log, limits, clock)
-        api = Api(ENDPOINTS, database, sites, limits, ingest, country_of, clock)
+        api = Api(ENDPOINTS, sites, limits, ingest, country_of, clock)
         return cls(api, ingest, Household(database, sites, ingest, clock), _pages(settings, Health(database, clock)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -4,6 +4,7 @@ A body is decoded straight into a dialect's `msgspec` type, which checks every f
 fails is it looked at a second time, to say in a sentence what is wrong with which field.
 """
 
+import math
 import re
 import typing
 from collections.abc import Callable
@@ -19,9 +20,10 @@ SINGLE_LIMIT = 64 * 1024
 BATCH_LIMIT = 5 * 1024 * 1024
 BATCH_EVENTS = 1000
 DEEPEST = 16
+LONGEST = 4096
 
-Text = Annotated[str, Meta(max_length=4096)]
-Required = Annotated[str, Meta(min_length=1, max_length=4096)]
+Text = Annotated[str, Meta(max_length=LONGEST)]
+Required = Annotated[str, Meta(min_length=1, max_length=LONGEST)]
 
 T = TypeVar("T")
 
@@ -66,13 +68,28 @@ def parse(body: bytes, decoder: msgspec.json.Decoder[T]) -> T | Faulty:
             body.decode()  # msgspec does not look into the strings of fields that it skips
         if _too_deep(body):
             raise Refused("invalid_request", f"The body is nested too deep: at most {DEEPEST} levels are taken.")
-        return decoder.decode(body)
+        sent = decoder.decode(body)
     except msgspec.ValidationError as invalid:
-        document = _decode(body)
-        problem = _fault(document, decoder.type) or Refused("invalid_request", f"The body is not valid: {invalid}.")
-        return Faulty(document, problem)
+        return _faulty(body, decoder.type, str(invalid))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as malformed:
         raise _not_json(body, malformed) from None
+    wide = len(body) > LONGEST and (not body.isascii() or b"\\u" in body)
+    return _faulty(body, decoder.type, "a string is too long") if wide and _has_too_long(sent) else sent
+
+
+def _faulty(body: bytes, kind: Any, invalid: str) -> Faulty:
+    document = _decode(body)
+    problem = _fault(document, kind) or Refused("invalid_request", f"The body is not valid: {invalid}.")
+    return Faulty(document, problem)
+
+
+def _has_too_long(sent: object) -> bool:
+    """Whether a string is over 4 KiB as bytes. (The decoder has counted characters.)"""
+    if isinstance(sent, str):
+        return len(sent) > LONGEST // 4 and len(sent.encode()) > LONGEST
+    if isinstance(sent, msgspec.Struct):
+        return any(map(_has_too_long, msgspec.structs.astuple(sent)))
+    return isinstance(sent, list) and any(map(_has_too_long, sent))
 
 
 def _decode(body: bytes) -> Any:
@@ -136,6 +153,10 @@ def _fault(document: Any, kind: Any, path: str = "") -> Refused | None:
             for index, item in enumerate(value[: BATCH_EVENTS + 1]):
                 if fault := _fault(item, listed, f"{name}[{index}]"):
                     return fault
+        if value in (math.inf, -math.inf):
+            return Refused("invalid_request", f"{name} is beyond all numbers.", name)
+        if _has_too_long(value):
+            return Refused("invalid_request", f"{name} is too long: at most {LONGEST // 1024} KiB are taken.", name)
         try:
             msgspec.convert(value, field.type)
         except msgspec.ValidationError as invalid:

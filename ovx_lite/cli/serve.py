@@ -63,6 +63,7 @@ async def _serve(values: dict[str, str], data_dir: Path, ready_file: Path | None
 
     from ovx_lite.app import App
     from ovx_lite.clock import SystemClock
+    from ovx_lite.web.protocol import Protocol
 
     listener = _listen(values["host"], int(values["port"]))
     url = values["base_url"].rstrip("/") or _url(listener)
@@ -70,6 +71,7 @@ async def _serve(values: dict[str, str], data_dir: Path, ready_file: Path | None
     server = uvicorn.Server(
         uvicorn.Config(
             app,
+            http=Protocol,
             lifespan="off",
             ws="none",
             log_config=None,

@@ -37,11 +37,11 @@ def error_headers(refused: Refused) -> Headers:
     return headers
 
 
-async def send_json(send: Send, status: int, body: bytes, headers: Headers) -> None:
-    """Send a JSON answer."""
+async def send_json(send: Send, status: int, body: bytes, headers: Headers, last: bool = True) -> None:
+    """Send a JSON answer; if it is not the `last` thing to do, the connection waits for an empty message more."""
     headers += ((b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": body, "more_body": not last})
 
 
 def log_fault(scope: Scope, wrong: Exception) -> None:

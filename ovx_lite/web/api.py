@@ -5,7 +5,7 @@ the rest of the way (see `benchmarks/`).
 """
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -19,10 +19,8 @@ from ovx_lite.geo import CountryOf
 from ovx_lite.ingest import Ingest, Repeat, Request, unavailable
 from ovx_lite.model import Reply
 from ovx_lite.sites import Sites
-from ovx_lite.store import answers
-from ovx_lite.store.db import Database
 from ovx_lite.web.answers import FAULT, Headers, error_body, error_headers, log_fault, send_json
-from ovx_lite.web.body import Bodies
+from ovx_lite.web.body import Bodies, spill
 from ovx_lite.wire import Ask, Endpoint
 
 
@@ -32,7 +30,6 @@ class Api:
     def __init__(
         self,
         endpoints: Iterable[Endpoint],
-        database: Database,
         sites: Sites,
         limits: Limits,
         ingest: Ingest,
@@ -40,7 +37,6 @@ class Api:
         clock: Clock,
     ) -> None:
         self.endpoints = {endpoint.path: endpoint for endpoint in endpoints}
-        self._database = database
         self._sites = sites
         self._limits = limits
         self._ingest = ingest
@@ -64,7 +60,12 @@ class Api:
             log_fault(scope, wrong)
             status, body = FAULT.status, error_body(FAULT)
         headers += self._standing(call)
-        await send_json(send, status, body, headers)
+        if status != 413:
+            await send_json(send, status, body, headers)
+            return
+        await send_json(send, status, body, headers, last=False)
+        await spill(receive)
+        await send({"type": "http.response.body"})
 
     async def _answer(self, endpoint: Endpoint, call: "_Call", receive: Receive, headers: Headers) -> Reply:
         """The checks in the contract's order: size, JSON, credentials, rate limit, fields, site, props."""
@@ -83,12 +84,11 @@ class Api:
         if caller.limit is not None:
             try:
                 self._limits.take(caller, ask.cost, now)
-            except Refused:
+            except Refused as limited:
                 # A replay is not counted, so no limit stands in its way.
-                earlier = await self._earlier(caller, repeat, now)
-                if earlier is None:
+                if not isinstance(repeat, Repeat):
                     raise
-                return earlier
+                return await self._ingest.submit(Request(caller.site.number, [], _raiser(limited), repeat))
         try:
             reply = await self._store(endpoint, ask, caller, repeat, now)
         except Refused as refused:
@@ -139,10 +139,14 @@ class Api:
             (b"ratelimit-reset", b"%d" % standing.reset),
         ]
 
-    async def _earlier(self, caller: Caller, repeat: Repeat | Refused | None, now: int) -> Reply | None:
-        if not isinstance(repeat, Repeat):
-            return None
-        return await self._database.read(answers.find, caller.site.number, repeat.key, repeat.fingerprint, now)
+
+def _raiser(refused: Refused) -> Callable[[list[str]], Reply]:
+    """The answer to a request that may only be a repeat, and is none."""
+
+    def refuse(event_ids: list[str]) -> Reply:
+        raise refused
+
+    return refuse
 
 
 class _Call(NamedTuple):

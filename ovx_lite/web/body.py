@@ -7,6 +7,8 @@ from starlette.types import Receive
 from ovx_lite.errors import Refused
 
 _LATE = -1.0
+_SPILL = 8 * 1024 * 1024
+_SPILL_SECONDS = 1
 
 
 class Bodies:
@@ -21,7 +23,7 @@ class Bodies:
 
     async def read(self, receive: Receive, length: bytes | None, limit: int) -> bytes:
         """The body of a request with this `Content-Length`, of at most `limit` bytes. Raises `Refused`."""
-        if length is not None and (not length.isdigit() or int(length) > limit):
+        if length is not None and _number(length) > limit:
             raise _too_large(limit)
         task = asyncio.current_task()
         assert task is not None, "requests are answered in tasks"
@@ -29,8 +31,8 @@ class Bodies:
         try:
             message = await receive()
             body: bytes = message.get("body", b"")
-            if message.get("more_body"):
-                body = await _rest(receive, body, limit)
+            if message.get("more_body") or message["type"] == "http.disconnect":
+                body = await _rest(receive, message["type"], body, limit)
         except asyncio.CancelledError:
             if self._begun[task] != _LATE:
                 raise
@@ -53,15 +55,37 @@ class Bodies:
                     task.cancel()
 
 
-async def _rest(receive: Receive, first: bytes, limit: int) -> bytes:
+async def spill(receive: Receive) -> None:
+    """Pour away some of what still comes, so that a caller who sends first and listens then hears the answer."""
+    poured = 0
+    try:
+        async with asyncio.timeout(_SPILL_SECONDS):
+            while poured < _SPILL:
+                message = await receive()
+                poured += len(message.get("body", b""))
+                if not message.get("more_body"):
+                    return
+    except TimeoutError:
+        return
+
+
+async def _rest(receive: Receive, kind: str, first: bytes, limit: int) -> bytes:
     pieces, size = [first], len(first)
     while size <= limit:
+        if kind == "http.disconnect":
+            raise Refused("invalid_request", "The body broke off.")
         message = await receive()
+        kind = message["type"]
         pieces.append(message.get("body", b""))
         size += len(pieces[-1])
-        if not message.get("more_body"):
+        if kind == "http.request" and not message.get("more_body"):
             return b"".join(pieces)
     raise _too_large(limit)
+
+
+def _number(length: bytes) -> int:
+    digits = length.lstrip(b"0")[:20]  # more of them are no number that anybody can send, and take long to read
+    return int(digits) if digits.isdigit() else 0
 
 
 def _too_large(limit: int) -> Refused:

@@ -1,0 +1,220 @@
+"""Who may write where, and how much: credentials over HTTP, then the sliding hour against a model (contract 2, 3)."""
+
+import hmac
+import json
+import time
+from base64 import urlsafe_b64encode
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ovx_lite.access import Caller, Limits
+from ovx_lite.errors import Refused
+from ovx_lite.model import Site
+from tests.conftest import Answer, Running, Server
+
+HOUR = 3600
+DAY = 24 * HOUR
+NOW = int(time.time())
+PAGEVIEW = "/api/v1/events/pageview"
+
+
+def segment(content: bytes) -> str:
+    return urlsafe_b64encode(content).rstrip(b"=").decode()
+
+
+def token(secret: str, claims: object, header: object = None, digest: str = "sha256") -> str:
+    """A JWT, made by hand, so that it can be wrong in any way."""
+    signed = ".".join(segment(json.dumps(part).encode()) for part in (header or {"alg": "HS256", "typ": "JWT"}, claims))
+    return f"{signed}.{segment(hmac.digest(secret.encode(), signed.encode(), digest))}"
+
+
+def claims(**others: object) -> dict[str, object]:
+    """Good claims, with others added or in their place; `...` leaves one out."""
+    all_ = {"site_id": "my-site", "exp": NOW + HOUR} | others
+    return {name: value for name, value in all_.items() if value is not ...}
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        {},
+        {"exp": NOW + DAY - 60},
+        {"exp": NOW + 60.5},
+        {"nbf": NOW - 60, "iat": NOW - 60},
+        {"iss": "shop", "aud": "ovx", "sub": "user_123", "jti": "1", "role": {"admin": True}},
+        {"iat": NOW + HOUR},
+    ],
+)
+def test_a_good_jwt_is_taken(running: Running, others: dict[str, object]) -> None:
+    assert running.server.pageview(token(running.jwt_secret, claims(**others))).status == 201
+
+
+BAD_TOKENS: dict[str, Callable[[str], str]] = {
+    "expired": lambda secret: token(secret, claims(exp=NOW - 1)),
+    "expired long ago": lambda secret: token(secret, claims(exp=0)),
+    "for more than 24 hours": lambda secret: token(secret, claims(exp=NOW + DAY + 600)),
+    "for ever": lambda secret: token(secret, claims(exp=1e400)),
+    "until no number": lambda secret: token(secret, claims(exp=float("nan"))),
+    "without exp": lambda secret: token(secret, claims(exp=...)),
+    "exp is null": lambda secret: token(secret, claims(exp=None)),
+    "exp is a string": lambda secret: token(secret, claims(exp=str(NOW + HOUR))),
+    "exp is true": lambda secret: token(secret, claims(exp=True)),
+    "not valid yet": lambda secret: token(secret, claims(nbf=NOW + HOUR // 2)),
+    "nbf is a string": lambda secret: token(secret, claims(nbf="0")),
+    "of another site": lambda secret: token(secret, claims(site_id="other-site")),
+    "of no site": lambda secret: token(secret, claims(site_id="no-site")),
+    "without site_id": lambda secret: token(secret, claims(site_id=...)),
+    "site_id is a list": lambda secret: token(secret, claims(site_id=["my-site"])),
+    "site_id is an object": lambda secret: token(secret, claims(site_id={})),
+    "claims are a list": lambda secret: token(secret, ["my-site"]),
+    "claims are nested deep": lambda secret: token(secret, json.loads("[" * 900 + "]" * 900)),
+    "alg none, signed": lambda secret: token(secret, claims(), {"alg": "none"}),
+    "alg none, not signed": lambda secret: token(secret, claims(), {"alg": "none"}).rpartition(".")[0] + ".",
+    "alg None": lambda secret: token(secret, claims(), {"alg": "None"}).rpartition(".")[0] + ".",
+    "no alg": lambda secret: token(secret, claims(), {"typ": "JWT"}),
+    "HS384": lambda secret: token(secret, claims(), {"alg": "HS384"}, "sha384"),
+    "HS512": lambda secret: token(secret, claims(), {"alg": "HS512"}, "sha512"),
+    "RS256 by name": lambda secret: token(secret, claims(), {"alg": "RS256"}),
+    "ES256 by name": lambda secret: token(secret, claims(), {"alg": "ES256"}),
+    "HS256 by name only": lambda secret: token(secret, claims(), digest="sha512"),
+    "signed with another secret": lambda secret: token(secret[::-1], claims()),
+    "signed with nothing": lambda secret: token("", claims()),
+    "not signed": lambda secret: token(secret, claims()).rpartition(".")[0] + ".",
+    "signature cut short": lambda secret: token(secret, claims())[:-2],
+    "other claims under the signature": lambda secret: swapped(token(secret, claims(exp=0)), claims()),
+    "dots": lambda secret: "..",
+    "letters": lambda secret: "a.b.c",
+    "no JSON": lambda secret: f"{segment(b'{')}.{segment(b'}')}.{segment(b'x')}",
+    "no UTF-8": lambda secret: ".".join([segment(bytes([255, 254]))] * 3),
+    "long": lambda secret: ".".join(["x" * 9000] * 3),
+}
+
+
+def swapped(token: str, claims: object) -> str:
+    header, _, signature = token.split(".")
+    return f"{header}.{segment(json.dumps(claims).encode())}.{signature}"
+
+
+@pytest.mark.parametrize("which", BAD_TOKENS)
+def test_a_bad_jwt_is_refused(running: Running, which: str) -> None:
+    assert_unauthorized(running.server.pageview(BAD_TOKENS[which](running.jwt_secret)))
+
+
+def assert_unauthorized(answer: Answer) -> None:
+    assert answer.error == (401, "unauthorized", None)
+    assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer ",
+        "Bearer unknown",
+        "{key}",
+        "Basic {key}",
+        "Token {key}",
+        "Bearer{key}",
+        "Bearer {key}x",
+        "Bearer x{key}",
+        "Bearer {jwt_secret}",
+        "Bearer ключ",
+        "Bearer " + "x" * 20_000,
+    ],
+)
+@pytest.mark.parametrize("path", ["pageview", "custom", "batch"])
+def test_anything_but_a_key_or_a_token_is_refused(running: Running, path: str, header: str | None) -> None:
+    event = {"url": "app://a", "event_name": "signup"}
+    body = {"site_id": "my-site", "events": [event | {"type": "custom"}]} | event
+    sent = (header or "").format(key=running.key, jwt_secret=running.jwt_secret).encode().decode("latin-1")
+    headers = {} if header is None else {"Authorization": sent}
+    assert_unauthorized(running.server.send("/api/v1/events/" + path, body, headers=headers))
+
+
+def test_the_word_bearer_is_taken_in_any_case(running: Running) -> None:
+    body, header = {"site_id": "my-site", "url": "app://a"}, {"Authorization": f"bearer {running.key}"}
+    assert running.server.send(PAGEVIEW, body, headers=header).status == 201
+
+
+@pytest.mark.parametrize("send", [Server.pageview, Server.custom])
+@pytest.mark.parametrize("with_token", [False, True])
+def test_another_site_and_no_site_are_answered_alike(running: Running, send: Any, with_token: bool) -> None:
+    credential = token(running.jwt_secret, claims()) if with_token else running.key
+    answers = [send(running.server, credential, site_id=site) for site in ("other-site", "wrong-site")]
+    assert [answer.error for answer in answers] == [(404, "invalid_site_id", "site_id")] * 2
+    assert answers[0].body.replace(b"other-site", b"wrong-site") == answers[1].body
+
+
+SITE = Site(1, "my-site", "", "", "UTC", "", "", None, None, 0)
+START = 1_763_000_000
+
+
+@st.composite
+def calls(draw: st.DrawFn) -> list[tuple[int, int]]:
+    """When somebody calls (in seconds after START, ascending), and for how many events."""
+    gaps = draw(st.lists(st.sampled_from([0, 0, 1, 59, 1200, 1799, 1800, 3599, 3600, 3601]), min_size=1, max_size=25))
+    return [(sum(gaps[: number + 1]), draw(st.integers(1, 6))) for number in range(len(gaps))]
+
+
+@given(st.integers(1, 12), calls())
+def test_a_call_is_admitted_exactly_where_the_hour_has_room_for_it(limit: int, calls: list[tuple[int, int]]) -> None:
+    limits, caller, admitted = Limits(), Caller(SITE, "key", limit), list[tuple[int, int]]()
+    for second, cost in calls:
+        used = sum(count for at, count in admitted if second - HOUR < at)
+        now = (START + second) * 1000
+        if used + cost <= limit:
+            limits.take(caller, cost, now)
+            admitted.append((second, cost))
+            used += cost
+        else:
+            with pytest.raises(Refused, match=str(limit)):
+                limits.take(caller, cost, now)
+        assert limits.standing(caller, now).remaining == limit - used
+
+
+@given(st.integers(1, 12), calls())
+def test_a_refused_call_is_admitted_after_retry_after_and_no_second_earlier(
+    limit: int, calls: list[tuple[int, int]]
+) -> None:
+    limits, caller = Limits(), Caller(SITE, "key", limit)
+    for second, cost in calls:
+        now = (START + second) * 1000
+        try:
+            limits.take(caller, cost, now)
+        except Refused as refused:
+            wait = refused.retry_after or 0
+            assert 1 <= wait <= HOUR
+            if cost > limit:
+                continue
+            deepcopy(limits).take(caller, cost, now + wait * 1000)
+            with pytest.raises(Refused):
+                deepcopy(limits).take(caller, cost, now + wait * 1000 - 1000)
+
+
+@given(st.integers(1, 12), calls(), st.integers(0, 4000))
+def test_what_a_store_has_seen_is_counted_after_a_restart(limit: int, calls: list[tuple[int, int]], later: int) -> None:
+    before, after, caller = Limits(), Limits(), Caller(SITE, "key", limit)
+    for second, cost in calls:
+        try:
+            before.take(caller, cost, (START + second) * 1000)
+        except Refused:
+            continue
+    after.restore([(name, second, count) for (name, second), count in sorted(before.unsaved.items())])
+    now = (START + calls[-1][0] + later) * 1000
+    assert after.standing(caller, now) == before.standing(caller, now)
+
+
+@pytest.mark.parametrize(("second", "remaining"), [(2, 3), (3599, 3), (3600, 3), (3601, 5)])
+def test_what_is_given_back_late_leaves_the_second_that_it_was_counted_in(second: int, remaining: int) -> None:
+    limits, caller = Limits(), Caller(SITE, "key", 5)
+    limits.take(caller, 3, START * 1000)
+    limits.take(caller, 2, (START + 1) * 1000)
+    limits.give_back(caller, 3, START * 1000)
+    assert limits.standing(caller, (START + second) * 1000).remaining == remaining

@@ -1,0 +1,152 @@
+"""What the house is built like: who may import whom, who may touch the world, and how long a file may be."""
+
+import ast
+import sqlite3
+from collections.abc import Iterator
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from ovx_lite.store.db import steps
+
+PACKAGE = Path(__file__).parents[1] / "ovx_lite"
+
+# Level by level, from the nouns to the wires. A module imports only modules that stand before it, so within a level
+# the order counts, too. A new module gets its place here first.
+LEVELS = (
+    ("", "model", "errors", "clock", "settings"),
+    (
+        *("urls", "sources", "agents", "enrich", "access", "accesslog", "fields", "wire"),
+        *("dialects.ovyxa", "dialects"),
+    ),
+    (
+        *("geo", "store", "store.db", "store.health", "store.usage", "store.answers"),
+        *("store.visits", "store.salts", "store.events", "store.registry", "store.check"),
+    ),
+    ("exports", "ingest", "sites", "imports", "upkeep"),
+    ("web", "web.answers", "web.body", "web.pages", "web.health", "web.api"),
+    ("app",),
+    ("cli.common", "cli.keys", "cli.sites", "cli.data", "cli.serve", "cli", "__main__"),
+)
+ORDER = [module for level in LEVELS for module in level]
+WORLDLESS = LEVELS[0] + LEVELS[1]
+
+IO = """
+aiosqlite asyncio concurrent fcntl glob gzip http httpx io logging maxminddb mmap multiprocessing os pathlib requests
+select selectors shutil signal socket socketserver sqlite3 ssl starlette subprocess sys tempfile threading time
+urllib.request uvicorn uvloop
+"""
+# Reasons why a module without I/O may import one of these all the same.
+EXCEPTIONS = {
+    ("clock", "time"): "the real clock is here, so that it is nowhere else",
+    ("settings", "os"): "reads the environment",
+    ("settings", "pathlib"): "reads ovx-lite.toml",
+    ("agents", "threading"): "a lock around tables that are loaded when they are first needed",
+    ("accesslog", "socket"): "inet_pton only parses",
+    ("fields", "socket"): "inet_pton only parses",
+}
+SQL = ("SELECT ", "INSERT INTO", "DELETE FROM", "UPDATE ")
+
+
+def files() -> Iterator[tuple[str, Path]]:
+    """Every module's name within the package, and its file."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+
+
+MODULES = dict(files())
+
+
+@cache
+def tree(module: str) -> ast.Module:
+    return ast.parse(MODULES[module].read_text("utf-8"))
+
+
+@cache
+def imported(module: str) -> frozenset[str]:
+    """All that a module imports, wherever in it; of `from a import b` both a and a.b, since b may be a module."""
+    found = set()
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}, line {node.lineno}: imports are absolute here"
+            found |= {f"{node.module}", *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return frozenset(found)
+
+
+def imported_of_ours(module: str) -> set[str]:
+    inside = {name.partition(".")[2] for name in imported(module) if name.partition(".")[0] == "ovx_lite"}
+    found = {name for name in inside if name in MODULES}
+    return found - {name.rpartition(".")[0] for name in found}  # of ovx_lite.store.db: not ovx_lite.store as well
+
+
+def test_every_module_has_its_level() -> None:
+    assert sorted(ORDER) == sorted(MODULES)
+
+
+@pytest.mark.parametrize("module", ORDER)
+def test_a_module_imports_only_what_stands_before_it(module: str) -> None:
+    assert imported_of_ours(module) <= set(ORDER[: ORDER.index(module)])
+
+
+def test_imports_make_no_circle() -> None:
+    TopologicalSorter({module: imported_of_ours(module) for module in MODULES}).prepare()
+
+
+@pytest.mark.parametrize("module", WORLDLESS)
+def test_the_lower_two_levels_touch_nothing_of_the_world(module: str) -> None:
+    touched = {io for io in IO.split() for name in imported(module) if name == io or name.startswith(io + ".")}
+    assert touched == {io for where, io in EXCEPTIONS if where == module}
+    called = {node.func.id for node in calls(module) if isinstance(node.func, ast.Name)}
+    assert not called & {"open", "print", "input", "exec", "eval", "__import__"}
+
+
+def calls(module: str) -> Iterator[ast.Call]:
+    return (node for node in ast.walk(tree(module)) if isinstance(node, ast.Call))
+
+
+@pytest.mark.parametrize("module", ["accesslog", "fields"])
+def test_of_sockets_only_what_parses_an_address_is_used(module: str) -> None:
+    names = {name.removeprefix("socket.") for name in imported(module) if name.startswith("socket.")}
+    names |= {
+        node.attr
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "socket"
+    }
+    assert names <= {"AF_INET", "AF_INET6", "inet_pton"}
+
+
+def texts(module: str) -> Iterator[str]:
+    """The string literals of a module, the fixed parts of f-strings too."""
+    return (n.value for n in ast.walk(tree(module)) if isinstance(n, ast.Constant) and isinstance(n.value, str))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_only_the_store_speaks_sql(module: str) -> None:
+    spoken = [text for text in texts(module) if any(word in text for word in SQL)]
+    assert not spoken or module.startswith("store.")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_file_is_longer_than_a_person_reads_in_one_go(module: str) -> None:
+    assert len(MODULES[module].read_text("utf-8").splitlines()) <= 250
+
+
+def test_every_table_is_strict() -> None:
+    conn = sqlite3.connect(":memory:")
+    conn.executescript("".join(steps()))
+    tables = conn.execute("SELECT name, strict FROM pragma_table_list WHERE schema = 'main'").fetchall()
+    conn.close()
+    assert {name for name, strict in tables if not strict and not name.startswith("sqlite_")} == set()
+
+
+def test_what_these_tests_look_for_is_there() -> None:
+    """The tests above would pass on nothing: see that each sees something."""
+    assert any(SQL[0] in text for text in texts("store.events"))
+    assert "store.db" in imported_of_ours("store.events")
+    assert "store" not in imported_of_ours("store.events")
+    assert len(MODULES) > 30

@@ -1,0 +1,290 @@
+"""What nobody should send: each is answered in order, none with 5xx, and the server is as well as before."""
+
+import gzip
+import http.client
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from itertools import repeat
+
+import pytest
+
+from tests.conftest import Answer, Running, Start, Store
+
+EVENTS = "/api/v1/events/"
+PAGEVIEW = EVENTS + "pageview"
+GOOD = b'{"site_id": "my-site", "url": "app://a"}'
+LIMIT = 64 * 1024
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _unharmed(running: Running) -> Iterator[None]:
+    """After all of it, the server still takes events, and its log has no fault of ours."""
+    yield
+    assert running.server.send("/healthz", method="GET").json["status"] == "ok"
+    assert running.server.pageview(running.key).status == 201
+    assert running.server.stop() == 0
+    log = running.server.log.read_text()
+    assert "Traceback" not in log
+    assert "ERROR" not in log
+
+
+def connect(running: Running) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", running.server.port), timeout=20)
+
+
+def read(connection: socket.socket, method: str = "POST") -> Answer | None:
+    """The next answer, or None if the connection was closed without one."""
+    answer = http.client.HTTPResponse(connection, method=method)
+    with closing(answer):
+        try:
+            answer.begin()
+        except (http.client.RemoteDisconnected, ConnectionResetError):
+            return None
+        return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+
+
+def is_closed(connection: socket.socket) -> bool:
+    """Whether the other side ends the connection (waits for it)."""
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+def head(running: Running, *headers: str, method: str = "POST", path: str = PAGEVIEW) -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost", f"Authorization: Bearer {running.key}", *headers, "", ""]
+    return "\r\n".join(lines).encode()
+
+
+def post(running: Running, body: bytes, path: str = PAGEVIEW) -> Answer:
+    return running.server.send(path, body, running.key)
+
+
+@pytest.mark.parametrize("length", [LIMIT + 1, 300_000_000, 2**63 - 1])
+@pytest.mark.parametrize("expects", [False, True])
+def test_a_body_announced_too_large_is_refused_unread(running: Running, length: int, expects: bool) -> None:
+    with connect(running) as connection:
+        headers = [f"Content-Length: {length}", *(["Expect: 100-continue"] if expects else [])]
+        connection.sendall(head(running, *headers))
+        answer = read(connection)
+        assert answer is not None
+        assert answer.error == (413, "payload_too_large", None)
+        assert is_closed(connection)
+
+
+@pytest.mark.parametrize(("path", "limit"), [("pageview", LIMIT), ("custom", LIMIT), ("batch", 5 * 1024 * 1024)])
+def test_a_body_without_end_is_refused_at_its_limit(running: Running, path: str, limit: int) -> None:
+    sent = 0
+    with connect(running) as connection:
+        connection.sendall(head(running, "Transfer-Encoding: chunked", path=EVENTS + path))
+        with suppress(ConnectionError):
+            for chunk in repeat(b"4000\r\n" + b" " * 0x4000 + b"\r\n", 50_000_000 // 0x4000):
+                connection.sendall(chunk)
+                sent += len(chunk)
+        answer = read(connection)
+    assert answer is not None
+    assert answer.error == (413, "payload_too_large", None)
+    assert limit < sent < 40_000_000, "it was not read to its end"
+
+
+def test_a_chunked_body_within_the_limit_is_taken(running: Running) -> None:
+    with connect(running) as connection:
+        connection.sendall(head(running, "Transfer-Encoding: chunked"))
+        for piece in (GOOD[:7], GOOD[7:]):
+            connection.sendall(b"%x\r\n%s\r\n" % (len(piece), piece))
+        connection.sendall(b"0\r\n\r\n")
+        answer = read(connection)
+    assert answer is not None
+    assert answer.status == 201
+
+
+def test_a_body_may_come_byte_by_byte(running: Running) -> None:
+    with connect(running) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in head(running, f"Content-Length: {len(GOOD)}") + GOOD:
+            connection.sendall(bytes([byte]))
+        answer = read(connection)
+    assert answer is not None
+    assert answer.status == 201
+
+
+@pytest.mark.parametrize("protocol", ["h2c", "websocket"])
+def test_an_offer_to_upgrade_is_declined_and_the_request_answered(running: Running, protocol: str) -> None:
+    offer = ["Connection: Upgrade, HTTP2-Settings", f"Upgrade: {protocol}", "HTTP2-Settings: AAEAAEAAAAIAAAAB"]
+    with connect(running) as connection:  # Java's HttpClient makes this offer by default
+        connection.sendall(head(running, *offer, f"Content-Length: {len(GOOD)}") + GOOD)
+        answer = read(connection)
+    assert answer is not None
+    assert answer.status == 201
+
+
+def test_a_connection_takes_one_request_after_another(running: Running) -> None:
+    good, bad = (head(running, f"Content-Length: {len(body)}") + body for body in (GOOD, b"[]"))
+    with connect(running) as connection:
+        for sent, status in [(good, 201), (bad, 400), (good, 201)]:
+            connection.sendall(sent)
+            answer = read(connection)
+            assert answer is not None
+            assert answer.status == status
+
+
+def test_a_body_that_breaks_off_is_not_stored(store: Store, start: Start) -> None:
+    site, key = store.site(), store.key()
+    running = Running(store, start(store), key, site["jwt_secret"])
+    with_length = head(running, f"Content-Length: {len(GOOD) + 1}") + GOOD
+    in_chunks = head(running, "Transfer-Encoding: chunked") + b"%x\r\n%s\r\n" % (len(GOOD), GOOD)
+    for sent in (with_length, in_chunks):
+        for wait in (False, True):
+            with connect(running) as connection:
+                connection.sendall(sent)
+                connection.shutdown(socket.SHUT_WR)
+                if wait:
+                    read(connection)
+    assert running.server.stop() == 0
+    assert store.events() == []
+
+
+def test_a_connection_closed_at_one_end_does_no_harm(running: Running) -> None:
+    with connect(running) as connection:
+        connection.sendall(head(running, f"Content-Length: {len(GOOD)}") + GOOD)
+        connection.shutdown(socket.SHUT_WR)
+        answer = read(connection)
+        assert answer is None or answer.status == 201
+
+
+def test_a_length_with_thousands_of_zeros_is_still_a_length(running: Running) -> None:
+    with connect(running) as connection:
+        connection.sendall(head(running, f"Content-Length: {'0' * 5000}{len(GOOD)}") + GOOD)
+        answer = read(connection)
+        assert answer is not None
+        assert answer.status in (201, 400, 413)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"\0" * 100,
+        b"POST\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: " + b"9" * 30 + b"\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}",
+        b"POST %s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n" % PAGEVIEW.encode(),
+        b"POST / HTTP/1.1\r\nHost: x\r\nIdempotency-Key: a\x7f\r\nContent-Length: 0\r\n\r\n",
+        b"GET /\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /" + b"a" * 200_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/9.9\r\nHost: x\r\n\r\n",
+    ],
+    ids=lambda sent: repr(sent[-24:]),
+)
+def test_what_is_not_http_is_refused(running: Running, sent: bytes) -> None:
+    with connect(running) as connection:
+        connection.sendall(sent)
+        answer = read(connection)
+        assert answer is None or answer.status in (400, 404, 414, 431, 505)
+
+
+def test_an_unknown_method_is_refused_in_the_one_shape(running: Running) -> None:
+    with connect(running) as connection:
+        connection.sendall(b"BREW /api/v1/events/pageview HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+        answer = read(connection)
+    assert answer is not None
+    assert answer.status in (400, 405, 501)
+    assert answer.json["error"]["code"]
+
+
+# fmt: off
+PATHS = [
+    PAGEVIEW, "/healthz", "/nothing", "//", "/%00", "/%ff%ed%a0%80", "/../../etc/passwd", "/" + "a" * 9000, "*",
+    "/?" + "a=1&" * 2000, "/static/%00", "/static/../../pyproject.toml", "/static/" + "a" * 3000, "/x%0d%0aX-Evil:%201",
+]
+# fmt: on
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND"])
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path[:20])
+def test_any_path_and_method_is_answered(running: Running, method: str, path: str) -> None:
+    with connect(running) as connection:
+        connection.sendall(head(running, "Content-Length: 2", "Connection: close", method=method, path=path) + b"{}")
+        answer = read(connection, method)
+    assert answer is not None
+    assert answer.status < 500
+    assert "x-evil" not in answer.headers
+    if answer.status >= 400 and method != "HEAD":
+        assert (answer.headers["content-type"], set(answer.json)) == ("application/json", {"error"})
+
+
+@pytest.mark.parametrize("host", ["[", "a b", "x" * 9000, "é", "", "evil.example/?", "a:b:c"])
+def test_any_host_is_answered(running: Running, host: str) -> None:
+    for path in ("/nothing", "/healthz", "/"):
+        assert running.server.send(path, method="GET", headers={"Host": host}).status in (200, 400, 404)
+
+
+# fmt: off
+NOT_JSON = {
+    "nothing": b"", "space": b" \n\t ", "cut off": GOOD[:-1], "two": GOOD + GOOD, "a comment": GOOD + b" // mine",
+    "a byte order mark": b"\xef\xbb\xbf" + GOOD, "UTF-16": GOOD.decode().encode("utf-16"), "gzip": gzip.compress(GOOD),
+    "a comma too many": GOOD[:-1] + b",}", "single quotes": GOOD.replace(b'"', b"'"), "bytes": bytes(range(256)),
+    "a form": b"site_id=my-site&url=app%3A%2F%2Fa", "a control character": GOOD.replace(b"app://a", b"app://\x01"),
+    "5,000 brackets": b"[" * 5000, "5,000 pairs of brackets": b"[" * 5000 + b"]" * 5000,
+    "5,000 objects": b'{"a":' * 5000 + b"1" + b"}" * 5000,
+}
+UNFIT = {
+    "not UTF-8": b'"\xff\xfe"', "UTF-8 cut off": b'"\xe2\x82"', "an encoded surrogate": b'"\xed\xa0\x80"',
+    "a lone surrogate": rb'"\ud800"', "surrogates the wrong way round": rb'"\udc00\ud800"', "nothing": b"",
+    "NaN": b"NaN", "Infinity": b"Infinity", "-Infinity": b"-Infinity", "a leading zero": b"01", "hexadecimal": b"0x1f",
+    "a dot at the end": b"1.", "an unknown escape": rb'"\x41"',
+}
+STRANGE = {
+    "NUL": rb'"a\u0000b"', "control characters": json.dumps("".join(map(chr, range(32)))).encode(), "true": b"true",
+    "a pair of surrogates": rb'"\ud83d\ude00"', "no character": rb'"\uffff"', "right to left": '"\u202eabc"'.encode(),
+    "70 digits": b"9" * 70, "70 digits below zero": b"-" + b"9" * 70, "5,000 digits": b"9" * 5000, "null": b"null",
+    "5,000 digits after the point": b"0." + b"9" * 5000, "1e999": b"1e999", "-1e999": b"-1e999", "1e-999": b"1e-999",
+    "an empty object": b"{}", "4,001 empty lists": b"[" + b"[]," * 4000 + b"[]]",
+}
+PLACES = {
+    "site_id": b'{"site_id": %s, "url": "app://a", "event_name": "a"}',
+    "url": b'{"site_id": "my-site", "url": %s, "event_name": "a"}',
+    "timestamp": b'{"site_id": "my-site", "url": "app://a", "event_name": "a", "timestamp": %s}',
+    "user_agent": b'{"site_id": "my-site", "url": "app://a", "event_name": "a", "user_agent": %s}',
+    "an unknown field": b'{"site_id": "my-site", "url": "app://a", "event_name": "a", "x": [{"y": %s}]}',
+    "props": b'{"site_id": "my-site", "url": "app://a", "event_name": "a", "props": %s}',
+    "a property": b'{"site_id": "my-site", "url": "app://a", "event_name": "a", "props": {"a": %s}}',
+    "a key": b'{"site_id": "my-site", "url": "app://a", "event_name": "a", %s: 1}',
+    "a property's key": b'{"site_id": "my-site", "url": "app://a", "event_name": "a", "props": {%s: 1}}',
+}
+# fmt: on
+
+
+@pytest.mark.parametrize("path", ["pageview", "custom", "batch"])
+@pytest.mark.parametrize("what", NOT_JSON)
+def test_what_is_not_json_is_refused(running: Running, what: str, path: str) -> None:
+    assert post(running, NOT_JSON[what], EVENTS + path).error == (400, "invalid_request", None)
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("what", UNFIT)
+def test_what_json_does_not_have_is_refused_wherever_it_is(running: Running, what: str, place: str) -> None:
+    body = PLACES[place] % UNFIT[what]
+    for path, sent in (("custom", body), ("batch", b'{"site_id": "my-site", "events": [%s]}' % body)):
+        answer = post(running, sent.replace(b'"url"', b'"type": "custom", "url"'), EVENTS + path)
+        assert answer.error == (400, "invalid_request", None)
+
+
+@pytest.mark.parametrize("place", [place for place in PLACES if "key" not in place])
+@pytest.mark.parametrize("what", STRANGE)
+def test_what_is_strange_but_json_is_taken_or_refused(running: Running, what: str, place: str) -> None:
+    body = PLACES[place] % STRANGE[what]
+    for path, sent in (("custom", body), ("batch", b'{"site_id": "my-site", "events": [%s]}' % body)):
+        for wrong in (b"", b'"referrer": 5, '):
+            answer = post(running, sent.replace(b'"url"', wrong + b'"type": "custom", "url"'), EVENTS + path)
+            assert answer.status in ({400} if wrong else {201, 400, 404})
+
+
+def test_of_a_field_that_is_there_twice_the_last_counts(running: Running) -> None:
+    body = b'{"site_id": "no-site", "url": "no", "url": "app://twice", "site_id": "my-site"}'
+    id = post(running, body).json["event_id"]
+    assert {event["id"]: event["host"] for event in running.store.events()}[id] == "twice"

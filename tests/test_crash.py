@@ -1,0 +1,251 @@
+"""What was acknowledged is on disk, once: through `kill -9`, SIGTERM, a full disk and a flood."""
+
+import asyncio
+import http.client
+import json
+import os
+import random
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from ovx_lite import access
+from ovx_lite import ingest as ingestion
+from ovx_lite.app import App
+from ovx_lite.errors import Refused
+from ovx_lite.ingest import MOST_WAITING, Ingest
+from ovx_lite.model import Reply, Site
+from ovx_lite.store import check, events, registry
+from ovx_lite.store.db import Database, open_store
+from tests.conftest import Server, Start, Store
+from tests.test_store import NOW, Still, event, new_key, new_site, paths, request
+from tests.test_upkeep import post
+
+ROUNDS = int(os.environ.get("OVX_CRASH_ROUNDS", "3"))
+CLIENTS = 8
+
+
+class Load:
+    """Clients that send events, each request with a path and an Idempotency-Key of its own."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.sent: dict[str, list[str]] = {}  # by Idempotency-Key, the paths
+        self.acknowledged: dict[str, str] = {}  # by path, the event's id
+        self.trouble: list[str] = []
+
+    def send(self, connection: http.client.HTTPConnection, repeat: str) -> None:
+        """Send a request, single or a batch, as its Idempotency-Key says; again, if that was sent before."""
+        wanted = self.sent.setdefault(repeat, [f"/{repeat}/{n}" for n in range(3 if repeat.endswith("3") else 1)])
+        body: dict[str, object] = {"site_id": "my-site"}
+        agent = {"ip_address": f"203.0.113.{len(wanted)}", "user_agent": "Mozilla/5.0 Firefox/120.0"}
+        views = [{"url": f"https://example.com{path}"} | agent for path in wanted]
+        if len(views) == 1:
+            kind, body = "pageview", body | views[0]
+        else:
+            kind, body = "batch", body | {"events": [{"type": "pageview"} | view for view in views]}
+        headers = {"Authorization": f"Bearer {self.key}", "Idempotency-Key": repeat}
+        connection.request("POST", f"/api/v1/events/{kind}", json.dumps(body), headers)
+        answer = connection.getresponse()
+        said = json.loads(answer.read())
+        if answer.status != 201:
+            self.trouble.append(f"{answer.status} {said}")
+            return
+        ids = said.get("event_ids") or [said["event_id"]]
+        self.acknowledged.update(zip(wanted, ids, strict=True))
+
+    def run(self, port: int, name: str) -> None:
+        """Send one request after the other until the server is gone."""
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+            for number in range(1_000_000):
+                try:
+                    self.send(connection, f"{name}-{number}")
+                except (OSError, http.client.HTTPException):
+                    return
+
+    def until_killed(self, server: Server, name: str) -> None:
+        """Let all clients send, and kill the server at any moment after the first answer."""
+        threads = [
+            threading.Thread(target=self.run, args=(server.port, f"{name}-{client}")) for client in range(CLIENTS)
+        ]
+        before = len(self.acknowledged)
+        for thread in threads:
+            thread.start()
+        while len(self.acknowledged) == before and not self.trouble:
+            time.sleep(0.001)
+        time.sleep(random.uniform(0, 0.5))
+        server.stop(signal.SIGKILL)
+        for thread in threads:
+            thread.join(60)
+
+
+def test_what_was_acknowledged_survives_kill_9_and_what_is_sent_again_counts_once(store: Store, start: Start) -> None:
+    store.site()
+    load = Load(store.key())
+    server = start(store)
+    for number in range(ROUNDS):
+        load.until_killed(server, f"round{number}")
+        checked = store.run("check")
+        assert checked.status == 0, checked.err + checked.out
+        server = start(store)
+        unanswered = [key for key, paths in load.sent.items() if paths[0] not in load.acknowledged]
+        assert len(unanswered) <= CLIENTS
+        with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:
+            for repeat in unanswered:
+                load.send(connection, repeat)
+        assert load.trouble == []
+        exported = store.events()
+        assert Counter(found["path"] for found in exported) == Counter(dict.fromkeys(load.acknowledged, 1))
+        assert {found["path"]: found["id"] for found in exported} == load.acknowledged
+    assert len(load.acknowledged) > ROUNDS * CLIENTS
+    assert server.stop() == 0
+    assert store.run("check").status == 0
+
+
+def test_on_sigterm_a_request_in_flight_is_answered_and_stored(store: Store, start: Start) -> None:
+    store.site()
+    key, server = store.key(), start(store)
+    body = b'{"site_id":"my-site","url":"https://example.com/last"}'
+    head = f"POST /api/v1/events/pageview HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as client:
+        client.sendall(head.encode() + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body))
+        assert client.recv(1000).startswith(b"HTTP/1.1 100")  # from here on it is in flight
+        server.process.terminate()
+        while listens(server.port):
+            time.sleep(0.01)
+        client.sendall(body)
+        assert client.recv(1000).startswith(b"HTTP/1.1 201")
+    assert server.process.wait(30) == 0
+    assert [found["path"] for found in store.events()] == ["/last"]
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture
+def conn(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    with closing(open_store(tmp_path)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def site(conn: sqlite3.Connection) -> Site:
+    return new_site(conn)
+
+
+def full(conn: sqlite3.Connection, more: int = 0) -> None:
+    """Let the file grow by no more than `more` pages, as on a full disk."""
+    (pages,) = conn.execute("PRAGMA page_count").fetchone()
+    conn.execute(f"PRAGMA max_page_count = {pages + more}")
+
+
+def test_what_is_answered_with_503_was_not_stored(conn: sqlite3.Connection, site: Site) -> None:
+    # The first request sends all others on their own way, the second fits, the third takes the last room and more.
+    large = [event(f"/{number}", props='"' + "x" * 2000 + '"') for number in range(1000)]
+    group = [request(site, event("/\ud800")), request(site, event("/small")), request(site, *large)]
+    full(conn, 20)
+    try:
+        outcomes = ingestion.store(conn, events.open_log(conn, 0), group, {}, NOW)
+    except sqlite3.OperationalError:
+        assert paths(conn, site) == []  # `Ingest` tells all of the group that nothing was stored
+    else:
+        assert isinstance(outcomes[1], Reply)
+        assert not isinstance(outcomes[2], Reply)
+        assert paths(conn, site) == ["/small"]
+
+
+async def in_the_server(data_dir: Path, key: str) -> None:
+    app, stored = await App.open(data_dir, {"country_db": "", "base_url": ""}, Still()), 0
+    text = {str(number): "x" * 2000 for number in range(10)}
+    await app._house.database.write(full)
+    for _ in range(1000):
+        status, answer, headers = await post(app, key, props=text)
+        if status != 201:
+            break
+        stored += 1
+    assert (status, answer["error"]["code"]) == (503, "unavailable")
+    assert int(headers["retry-after"]) >= 1
+    remaining = headers["ratelimit-remaining"]
+    assert (await post(app, key, props=text))[2]["ratelimit-remaining"] == remaining  # what is refused does not count
+    await app._house.database.write(lambda conn: conn.execute("PRAGMA max_page_count = 4294967294"))
+    assert (await post(app, key, props=text))[0] == 201
+    await app.close()
+    with closing(open_store(data_dir)) as conn:
+        assert len(paths(conn, registry.find_site(conn, "my-site"))) == stored + 1
+        assert check.problems(conn) == []
+
+
+def test_a_full_disk_is_503_until_there_is_room_again(tmp_path: Path) -> None:
+    with closing(open_store(tmp_path)) as conn:
+        key = new_key(conn, new_site(conn), hourly_limit=5000)
+    asyncio.run(in_the_server(tmp_path, key))
+
+
+async def flooded(data_dir: Path, site: Site) -> None:
+    database, gate = await Database.open(data_dir), threading.Event()
+    log = await database.write(events.open_log, 0)
+    ingest = Ingest(database, log, access.Limits(), Still())
+    blocking = asyncio.create_task(database.write(lambda conn: gate.wait(30)))
+    together = request(site, *[event()] * 500)
+    waiting = [asyncio.create_task(ingest.submit(together)) for _ in range(MOST_WAITING // 500 + 10)]
+    await asyncio.sleep(0)  # each of them runs up to where it waits
+    refused = [task.exception() for task in waiting if task.done()]
+    assert len(refused) == 10
+    for refusal in refused:
+        assert isinstance(refusal, Refused)
+        assert (refusal.code, refusal.retry_after) == ("unavailable", 1)
+    gate.set()
+    await blocking
+    outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert sum(isinstance(outcome, Reply) for outcome in outcomes) == MOST_WAITING // 500
+    assert isinstance(await ingest.submit(request(site, event())), Reply)
+    await ingest.close()
+    await database.close()
+
+
+def test_a_flood_is_refused_and_what_waits_already_is_stored(
+    tmp_path: Path, conn: sqlite3.Connection, site: Site
+) -> None:
+    asyncio.run(flooded(tmp_path, site))
+    assert len(paths(conn, site)) == MOST_WAITING + 1
+
+
+OPENING = """
+import sys, time
+from pathlib import Path
+from ovx_lite.store.db import open_store
+print("ready", flush=True)
+begin = float(sys.stdin.readline())
+for number in range(int(sys.argv[2])):
+    while time.time() < begin + number * 0.02:
+        pass
+    open_store(Path(sys.argv[1].format(number))).close()
+"""
+
+
+@pytest.mark.parametrize("folder", ["{}", "same"], ids=["new", "existing"])
+def test_two_processes_open_a_store_at_once(tmp_path: Path, folder: str) -> None:
+    words = [sys.executable, "-c", OPENING, str(tmp_path / folder), "25"]
+    pipe = subprocess.PIPE
+    processes = [subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, text=True) for _ in range(2)]
+    for process in processes:
+        assert process.stdout is not None
+        process.stdout.readline()
+    begin = str(time.time() + 0.05) + "\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write(begin)
+        process.stdin.flush()
+    assert [process.communicate()[1] for process in processes] == ["", ""]

@@ -1,0 +1,249 @@
+"""`export`: what went in comes out again, in columns that are documented and stable. And `backup`: all of it."""
+
+import csv
+import io
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ovx_lite.store import db
+from ovx_lite.store.db import open_store
+from tests.conftest import CHROME, Running, Start, Store
+from tests.test_commands import eventually, fails
+from tests.test_store import new_key, new_site
+
+_COLUMNS = """
+id ts api type name host path referrer source channel utm_source utm_medium utm_campaign utm_content utm_term
+country browser os device visitor visit person context props revenue currency excluded
+"""
+COLUMNS = _COLUMNS.split()
+
+PROPS: dict[str, object] = {
+    "quotes": "he said \"yes\", 'no'",
+    "lines": "one\ntwo\r\nthree\rfour",
+    "commas;tabs": "a,b\tc;",
+    "umlauts": "Größe, 尺寸, حجم",
+    "emoji": "👩\u200d👩\u200d👧 🇫🇷",
+    "formula": "=1+1",
+    "number": 0.1,
+    "whole": 2**53 + 1,
+    "yes": True,
+    "empty": "",
+}
+VIEW = {
+    "type": "pageview",
+    "url": "https://Example.com:8443/shop/?utm_source=News&utm_medium=email&utm_campaign=May&utm_content=top&utm_term=x&q=1#a",
+    "referrer": "https://www.google.com/search?q=secret",
+    "user_agent": CHROME,
+    "ip_address": "203.0.113.9",
+    "timestamp": "2025-11-20T10:00:00.123Z",
+}
+# Events of a site in Paris, named by their local time; on 2025-10-26 it has 25 hours, on 2025-03-30 23.
+PARIS = {
+    "29 last": "2025-03-29T22:59:59.999Z",
+    "30 first": "2025-03-29T23:00:00Z",
+    "30 last": "2025-03-30T21:59:59.999Z",
+    "31 first": "2025-03-30T22:00:00Z",
+    "oct 25 last": "2025-10-25T21:59:59.999Z",
+    "oct 26 first": "2025-10-25T22:00:00Z",
+    "oct 26 last": "2025-10-26T22:59:59.999Z",
+    "oct 27 first": "2025-10-26T23:00:00Z",
+}
+MANY = 20_000
+
+Export = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory, start: Start) -> Store:
+    """A running server with events that came by its API: in my-site, paris, and many; none in empty."""
+    store = Store(tmp_path_factory.mktemp("export") / "data")
+    with closing(open_store(store.path)) as conn:
+        keys = {id: new_key(conn, new_site(conn, id)) for id in ("my-site", "many", "empty")}
+        keys["paris"] = new_key(conn, new_site(conn, "paris", "Europe/Paris"))
+    server, events = start(store), "/api/v1/events/batch"
+
+    def batch(site: str, *sent: dict[str, Any]) -> None:
+        answer = server.send(events, {"site_id": site, "events": sent}, keys[site])
+        assert answer.status == 201, answer.body
+
+    custom = {"type": "custom", "event_name": 'sign "up"\n', "url": "app://main/größe", "props": PROPS}
+    bot = {"type": "pageview", "url": "https://example.com/bot", "user_agent": "Googlebot/2.1"}
+    batch("my-site", VIEW, custom | {"timestamp": "2025-11-20T11:00:00Z"}, bot | {"timestamp": "2025-11-20T12:00:00Z"})
+    named = [{"type": "custom", "event_name": name, "url": "app://x", "timestamp": ts} for name, ts in PARIS.items()]
+    batch("paris", *named)
+    times = random.Random(1).sample(range(1_700_000_000_000, 1_700_000_000_000 + MANY * 20, 10), MANY)
+    for begin in range(0, MANY, 1000):
+        batch(
+            "many", *[{"type": "pageview", "url": "https://x", "timestamp": ts} for ts in times[begin : begin + 1000]]
+        )
+    return store
+
+
+@pytest.fixture(scope="module")
+def export(filled: Store) -> Export:
+    """What `export WORDS…` prints; run once for the same words."""
+    known: dict[tuple[str, ...], str] = {}
+
+    def export(*words: str) -> str:
+        if words not in known:
+            ran = filled.run("export", *words)
+            assert (ran.status, ran.err) == (0, "")
+            known[words] = ran.out
+        return known[words]
+
+    return export
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.split("\n")[:-1]]
+
+
+def test_the_columns_are_those_of_the_contract(export: Export) -> None:
+    assert next(csv.reader(io.StringIO(export("my-site", "--include-excluded"), newline=""))) == COLUMNS
+    for found in lines(export("my-site", "--format", "jsonl", "--include-excluded")):
+        assert list(found) == COLUMNS
+
+
+def test_an_event_comes_out_as_it_went_in(export: Export) -> None:
+    view = lines(export("my-site", "--format", "jsonl"))[0]
+    patterns = {"id": r"evt_[0-9a-f]{16}", "visitor": r"[0-9a-f]{12}", "visit": r"[0-9a-f]{16}"}
+    for column, pattern in patterns.items():
+        assert re.fullmatch(pattern, view.pop(column))
+    said = {"ts": "2025-11-20T10:00:00.123Z", "api": "ovyxa", "type": "pageview", "name": "pageview"}
+    said |= {"host": "example.com", "path": "/shop/", "referrer": "www.google.com/search", "device": "desktop"}
+    said |= {"utm_source": "News", "utm_medium": "email", "utm_campaign": "May", "utm_content": "top", "utm_term": "x"}
+    said |= {"browser": "Chrome", "os": "Windows", "source": view["source"], "channel": "email"}
+    assert view == dict.fromkeys(view, None) | said
+
+
+def test_props_come_out_as_they_went_in(export: Export) -> None:
+    found = lines(export("my-site", "--format", "jsonl"))[1]
+    assert found["props"] == PROPS
+    assert (found["name"], found["host"], found["path"]) == ('sign "up"\n', "main", "/größe")
+
+
+def test_csv_says_the_same_as_json_lines(export: Export) -> None:
+    rows = list(csv.DictReader(io.StringIO(export("my-site", "--include-excluded"), newline=""), strict=True))
+    assert len(rows) == 3
+    parsed = [
+        {name: value or None for name, value in row.items()} | {"props": json.loads(row["props"] or "null")}
+        for row in rows
+    ]
+    assert parsed == lines(export("my-site", "--format", "jsonl", "--include-excluded"))
+
+
+def test_json_says_the_same_as_json_lines(export: Export) -> None:
+    assert json.loads(export("many", "--json")) == lines(export("many", "--format", "jsonl"))
+
+
+def test_what_is_excluded_comes_out_when_asked_for_with_the_reason(export: Export) -> None:
+    reasons = [(found["path"], found["excluded"]) for found in json.loads(export("my-site", "--json"))]
+    assert reasons == [("/shop/", None), ("/größe", None)]
+    excluded = json.loads(export("my-site", "--json", "--include-excluded"))[2]
+    assert (excluded["path"], excluded["excluded"], excluded["visitor"]) == ("/bot", "bot", None)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("--from", "2025-03-30", "--to", "2025-03-30"), ["30 first", "30 last"]),
+        (("--from", "2025-10-26", "--to", "2025-10-26"), ["oct 26 first", "oct 26 last"]),
+        (("--from", "2025-10-26"), ["oct 26 first", "oct 26 last", "oct 27 first"]),
+        (("--to", "2025-03-30"), ["29 last", "30 first", "30 last"]),
+        (("--from", "2025-10-27", "--to", "2025-10-26"), []),
+        (("--from", "0001-01-01", "--to", "9999-12-31"), list(PARIS)),
+        (("--from", "1970-01-01", "--to", "2200-01-01"), list(PARIS)),
+    ],
+)
+def test_days_are_the_sites_own_and_both_ends_are_in(
+    export: Export, words: tuple[str, ...], expected: list[str]
+) -> None:
+    assert [found["name"] for found in json.loads(export("paris", "--json", *words))] == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [((), ",".join(COLUMNS)), (("--format", "jsonl"), ""), (("--json",), "[]")],
+    ids=["csv", "jsonl", "json"],
+)
+def test_where_there_is_nothing_the_form_is_kept(export: Export, words: tuple[str, ...], expected: str) -> None:
+    assert export("empty", *words).strip() == expected
+
+
+def test_many_come_oldest_first_each_once(export: Export) -> None:
+    found = lines(export("many", "--format", "jsonl"))
+    times, ids = [event["ts"] for event in found], [event["id"] for event in found]
+    assert len(set(times)) == len(set(ids)) == len(found) == MANY
+    assert times == sorted(times)
+    assert ids == sorted(ids)
+
+
+def test_a_reader_that_has_enough_may_go(filled: Store) -> None:
+    words = [sys.executable, "-m", "ovx_lite", "export", "many", "--data-dir", str(filled.path)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
+def test_the_export_is_utf_8_whatever_the_machine_prefers(filled: Store) -> None:
+    # As where Windows writes to a file; the last letters of a Latin-1 locale are no different.
+    words = [sys.executable, "-m", "ovx_lite", "export", "my-site", "--format", "jsonl"]
+    environment = os.environ | {"OVX_DATA_DIR": str(filled.path), "PYTHONIOENCODING": "cp1252"}
+    done = subprocess.run(words, capture_output=True, env=environment, timeout=60)
+    assert done.stderr == b""
+    assert lines(done.stdout.decode())[1]["props"] == PROPS
+
+
+def test_a_backup_of_a_store_that_is_written_to_is_whole(running: Running, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    restored, sent, done = Store(tmp_path / "data"), [running.server.pageview(running.key).json["event_id"]], False
+    (restored.path / f"{db.FILE}.unfinished").write_text("of a backup that was killed")
+
+    def send() -> None:
+        while not done:
+            sent.append(running.server.pageview(running.key).json["event_id"])
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        assert eventually(lambda: len(sent) > 10)
+        before = set(sent)
+        assert running.store.run("backup", str(restored.path / db.FILE)).status == 0
+    finally:
+        done = True
+        sender.join(60)
+    assert [file.name for file in restored.path.iterdir()] == [db.FILE]
+    assert restored.run("check").status == 0
+    found = {found["id"] for found in restored.events()}
+    assert before <= found
+
+
+def test_a_backup_replaces_a_file_only_if_told_to(running: Running, tmp_path: Path) -> None:
+    file = tmp_path / "backup"
+    file.write_text("precious")
+    assert fails(running.store.run("backup", str(file)))
+    assert file.read_text() == "precious"
+    assert running.store.run("backup", str(file), "--overwrite").status == 0
+    assert file.read_bytes().startswith(b"SQLite format 3")
+    assert [file.name for file in tmp_path.iterdir()] == ["backup"]
+
+
+def test_a_backup_does_not_replace_the_store_itself(running: Running, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(running.store.path)
+    assert fails(running.store.run("backup", "--overwrite", str(tmp_path / "link" / db.FILE)))
+    answer = running.server.pageview(running.key)
+    assert answer.json["event_id"] in {found["id"] for found in running.store.events()}

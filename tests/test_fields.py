@@ -1,0 +1,227 @@
+"""What a field may hold: over HTTP on every endpoint, then the functions that say so (contract 2 and 3)."""
+
+import time
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta, timezone
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ovx_lite import fields
+from ovx_lite.errors import Refused
+from ovx_lite.model import Campaign, Page
+from tests.conftest import Answer, Running
+
+EVENTS = "/api/v1/events/"
+GOOD: dict[str, Any] = {"url": "https://example.com/", "event_name": "signup"}
+TOO_LONG = "x" * 4097
+HOUR = 3_600_000
+TOMORROW = int(time.time() * 1000) + 25 * HOUR
+Fields = dict[str, Any]
+
+
+def send(running: Running, how: str, wrong: Fields) -> tuple[Answer, str]:
+    """Send an event alone, or as the fourth of a batch. Returns the answer, and what comes before its fields' names."""
+    event = {name: value for name, value in (GOOD | wrong).items() if value is not ...}
+    if not how.startswith("batch of "):
+        return running.server.send(EVENTS + how, {"site_id": "my-site"} | event, running.key), ""
+    type = how.removeprefix("batch of ")
+    return running.server.batch(running.key, *[{"type": type} | GOOD] * 3, {"type": type} | event), "events[3]."
+
+
+def short(value: object) -> str:
+    return repr(value)[:24]
+
+
+ALL = ["pageview", "custom", "batch of pageview", "batch of custom"]
+WITH_NAME = ["custom", "batch of custom"]
+# fmt: off
+WRONG: dict[str, list[Any]] = {
+    "url": [
+        ..., None, "", 5, True, [], {}, "/pricing", "example.com/pricing", "//example.com/", "https://", "http:///x",
+        "https://e.com:99999/", "https://e.com:x/", "https://[::1/", "https://e .com/", " https://e.com/",
+        "https://e.com/\n", "https://e.com/\0", "https://e.com/" + TOO_LONG,
+    ],
+    "referrer": [5, False, [], {}, "google", "/search", "https://", "https://e.com:99999/", "app://" + TOO_LONG],
+    "user_agent": [5, True, [], {}, TOO_LONG],
+    "ip_address": [
+        5, [], {}, "localhost", "203.0.113", "203.0.113.256", "203.0.113.42 ", "203.0.113.0/24", "203.0.113.42:80",
+        "203.0.113.42\0", "2001:db8::g", "[::1]", TOO_LONG,
+    ],
+    "timestamp": [
+        True, [], {}, "", "yesterday", "2025-13-01T00:00:00Z", "2025-01-15T25:00:00Z", "1736937000", TOO_LONG,
+        1_736_937_000, 0, -1, 1.5, 1e300, -1e300, 10**70, -(10**70), TOMORROW,
+    ],
+}
+# fmt: on
+
+
+@pytest.mark.parametrize("how", ALL)
+@pytest.mark.parametrize(("field", "value"), [(field, value) for field in WRONG for value in WRONG[field]], ids=short)
+def test_a_wrong_field_is_refused_by_its_name(running: Running, how: str, field: str, value: object) -> None:
+    answer, before = send(running, how, {field: value})
+    assert answer.error == (400, "invalid_request", before + field)
+
+
+@pytest.mark.parametrize("how", WITH_NAME)
+@pytest.mark.parametrize("value", [..., None, "", 5, [], {}, TOO_LONG])
+def test_a_wrong_event_name_is_refused(running: Running, how: str, value: object) -> None:
+    answer, before = send(running, how, {"event_name": value})
+    assert answer.error == (400, "invalid_request", f"{before}event_name")
+
+
+def test_the_longest_string_of_a_field_is_measured_in_bytes(running: Running) -> None:
+    assert running.server.custom(running.key, event_name="é" * 2048).status == 201
+    assert running.server.custom(running.key, event_name="é" * 2049).error == (400, "invalid_request", "event_name")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("pageview", b'{"site_id": "my-site", "url": "app://a", "timestamp": 1e999}', "timestamp"),
+        (
+            "batch",
+            b'{"site_id": "my-site", "events": [{"type": "pageview", "url": "app://a", "timestamp": -1e999}]}',
+            "events[0].timestamp",
+        ),
+    ],
+    ids=["alone", "in a batch"],
+)
+def test_a_number_beyond_all_bounds_is_refused_by_its_fields_name(
+    running: Running, path: str, body: bytes, field: str
+) -> None:
+    assert running.server.send(EVENTS + path, body, running.key).error == (400, "invalid_request", field)
+
+
+@pytest.mark.parametrize("path", ["pageview", "custom", "batch"])
+@pytest.mark.parametrize("site", [..., None, "", 5, [], {}, TOO_LONG])
+def test_a_wrong_site_id_is_refused_by_its_name(running: Running, path: str, site: object) -> None:
+    body = GOOD | {"events": [{"type": "pageview"} | GOOD]} | ({} if site is ... else {"site_id": site})
+    assert running.server.send(EVENTS + path, body, running.key).error == (400, "invalid_request", "site_id")
+
+
+EVENT = {"type": "pageview"} | GOOD
+
+
+@pytest.mark.parametrize(
+    ("events", "field"),
+    [
+        (..., "events"),
+        (None, "events"),
+        ([], "events"),
+        ({}, "events"),
+        ("pageview", "events"),
+        ([EVENT] * 1001, "events"),
+        ([EVENT, 5], "events[1]"),
+        ([EVENT, None], "events[1]"),
+        ([EVENT, []], "events[1]"),
+        ([EVENT, GOOD], "events[1].type"),
+        ([EVENT, EVENT | {"type": None}], "events[1].type"),
+        ([EVENT, EVENT | {"type": 5}], "events[1].type"),
+        ([EVENT, EVENT | {"type": "click"}], "events[1].type"),
+        ([EVENT] * 999 + [EVENT | {"url": "no"}], "events[999].url"),
+        ([EVENT, EVENT | {"url": "no"}, EVENT | {"url": "no"}], "events[1].url"),
+    ],
+)
+def test_a_wrong_batch_is_refused_by_the_path_of_what_is_wrong(running: Running, events: object, field: str) -> None:
+    body = {"site_id": "my-site"} | ({} if events is ... else {"events": events})
+    assert running.server.send(EVENTS + "batch", body, running.key).error == (400, "invalid_request", field)
+
+
+WRONG_PROPS: dict[str, Any] = {
+    "eleven": {f"p{number}": number for number in range(11)},
+    "a key of 51 characters": {"k" * 51: 1},
+    "a list": {"a": []},
+    "an object": {"a": {}},
+    "null": {"a": None},
+    "2,001 characters": {"a": "x" * 2001},
+    "65 bits": {"a": 2**64},
+    "64 bits and no sign": {"a": 2**63},
+    "too far below zero": {"a": -(2**63) - 1},
+    "70 digits": {"a": 10**70},
+    "not an object but a list": [1],
+    "not an object but a string": "plan",
+    "not an object but a number": 5,
+    "not an object but true": True,
+}
+
+
+@pytest.mark.parametrize("how", WITH_NAME)
+@pytest.mark.parametrize("what", WRONG_PROPS)
+def test_wrong_props_are_refused(running: Running, how: str, what: str) -> None:
+    answer, before = send(running, how, {"props": WRONG_PROPS[what]})
+    assert answer.error == (400, "invalid_props", f"{before}props")
+
+
+@pytest.mark.parametrize("how", ["pageview", "batch of pageview"])
+def test_a_pageviews_props_are_unknown_and_ignored(running: Running, how: str) -> None:
+    assert send(running, how, {"props": [1]})[0].status == 201
+
+
+def test_seconds_are_refused_with_a_hint(running: Running) -> None:
+    assert "milliseconds" in running.server.pageview(running.key, timestamp=1_736_937_000).json["error"]["message"]
+
+
+@pytest.mark.parametrize("wrong", [{"url": "no"}, {"props": [1]}, {"event_name": None}, {"timestamp": TOMORROW}])
+def test_a_batch_with_one_bad_event_stores_none(running: Running, wrong: Fields) -> None:
+    good = {"type": "custom", "event_name": "never", "url": "app://a"}
+    assert running.server.batch(running.key, good, good | wrong, good).status == 400
+    assert "never" not in {event["name"] for event in running.store.events()}
+
+
+NOW = 1_763_000_000_000
+
+
+@given(
+    st.datetimes(datetime(1970, 1, 2), datetime(2025, 11, 13)),
+    st.integers(-14 * 60, 14 * 60),
+)
+def test_iso_8601_is_taken_to_the_millisecond(moment: datetime, offset: int) -> None:
+    moment = moment.replace(microsecond=moment.microsecond // 1000 * 1000, tzinfo=timezone(timedelta(minutes=offset)))
+    expected = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+    assert fields.timestamp(moment.isoformat(), NOW, "t") == expected
+
+
+@given(st.integers(100_000_000_000, NOW + 24 * HOUR))
+def test_unix_milliseconds_are_taken_as_they_are(ts: int) -> None:
+    assert fields.timestamp(float(ts), NOW, "t") == ts
+
+
+@pytest.mark.parametrize(("ahead", "taken"), [(24 * HOUR, True), (24 * HOUR + 1, False)])
+def test_a_time_may_be_24_hours_ahead(ahead: int, taken: bool) -> None:
+    if taken:
+        assert fields.timestamp(NOW + ahead, NOW, "t") == NOW + ahead
+    else:
+        with pytest.raises(Refused, match="24 hours"):
+            fields.timestamp(NOW + ahead, NOW, "t")
+
+
+@given(st.one_of(st.ip_addresses(), st.text("0123456789abcdef:.%/[] ", max_size=20), st.text(max_size=20)))
+def test_an_address_is_taken_where_it_is_one(value: IPv4Address | IPv6Address | str) -> None:
+    try:
+        address = fields.address(str(value), "ip")
+    except Refused:
+        assert isinstance(value, str)
+    else:
+        assert not address or ip_address(address)
+
+
+WORD = st.text("abcXYZ019-._~%/@:", max_size=8)
+
+
+@given(st.sampled_from(["https", "app", "x-y+z.1"]), WORD.map(lambda word: quote(word, "")), WORD, WORD)
+def test_of_a_url_nothing_but_scheme_host_and_path_is_kept(scheme: str, user: str, path: str, rest: str) -> None:
+    url = f"{scheme}://{user}:{user}@Shop.Example.com:8443/{path}?q={quote(rest, '')}#{rest}"
+    assert fields.url(url, "url") == (Page(scheme, "shop.example.com", "/" + path), Campaign())
+    assert fields.referrer(url, "referrer") == "shop.example.com/" + path
+
+
+@given(st.one_of(st.text(), st.text().map("https://".__add__), st.text(":/[]?#@%.\0 \\a", max_size=12)))
+def test_any_text_is_a_url_or_refused(text: str) -> None:
+    for take in (fields.url, fields.referrer):
+        with suppress(Refused):
+            take(text, "url")

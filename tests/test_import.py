@@ -1,0 +1,318 @@
+"""`import access-log`: what becomes of the lines of a log."""
+
+import gzip
+import json
+import os
+import pty
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from msgspec import structs
+
+from ovx_lite import imports
+from ovx_lite.imports import Importer, Report
+from ovx_lite.store import check, events, registry
+from ovx_lite.store.db import open_store
+from tests.conftest import Ran, Start, Store
+from tests.test_store import EVER, new_site, paths
+
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:120.0) Gecko/20100101 Firefox/120.0"
+BEGIN = 1_431_864_000  # 2015-05-17 12:00:00 UTC, in seconds
+
+
+def line(
+    path: str = "/",
+    second: float = 0,
+    address: str = "203.0.113.9",
+    status: int = 200,
+    agent: str = FIREFOX,
+    method: str = "GET",
+    referrer: str = "-",
+) -> str:
+    """A line of nginx's, Combined Log Format."""
+    time = datetime.fromtimestamp(BEGIN + second, UTC).strftime("%d/%b/%Y:%H:%M:%S +0000")
+    return f'{address} - - [{time}] "{method} {path} HTTP/1.1" {status} 123 "{referrer}" "{agent}"'
+
+
+def apache(path: str, second: float) -> str:
+    """A line of Apache's `vhost_combined`, in another zone."""
+    time = datetime.fromtimestamp(BEGIN + second + 7200, UTC).strftime("%d/%b/%Y:%H:%M:%S +0200")
+    return f'example.com:443 203.0.113.9 - frank [{time}] "GET {path} HTTP/1.1" 200 - "-" "{FIREFOX}"'
+
+
+def caddy(path: str, second: float) -> str:
+    """A line of Caddy's JSON."""
+    asked = {"client_ip": "203.0.113.9", "method": "GET", "uri": path, "headers": {"User-Agent": [FIREFOX]}}
+    return json.dumps({"msg": "handled request", "ts": BEGIN + second, "request": asked, "status": 200, "size": 1})
+
+
+def written(path: Path, lines: Sequence[str]) -> str:
+    path.write_text("".join(line + "\n" for line in lines))
+    return str(path)
+
+
+@pytest.fixture
+def store(store: Store) -> Store:
+    """A store with my-site, of example.com."""
+    with closing(open_store(store.path)) as conn:
+        new_site(conn)
+    return store
+
+
+def imported(store: Store, *files: str, stdin: bytes = b"") -> tuple[int, dict[str, int]]:
+    """Import files into my-site: how many page views were added, and what was skipped."""
+    ran = store.run("import", "access-log", "my-site", *files, "--json", stdin=stdin)
+    assert ran.status == 0, ran.err
+    assert ran.json["read"] == ran.json["imported"] + sum(ran.json["skipped"].values())
+    return ran.json["imported"], ran.json["skipped"]
+
+
+def stored(store: Store) -> list[str]:
+    """The paths of all that is stored of my-site, oldest first."""
+    with closing(open_store(store.path)) as conn:
+        assert check.problems(conn) == []
+        return paths(conn, registry.find_site(conn, "my-site"))
+
+
+@pytest.mark.parametrize("server", [line, apache, caddy])
+def test_the_logs_of_each_server_come_out_again_with_their_own_times(
+    store: Store, tmp_path: Path, server: Callable[[str, float], str]
+) -> None:
+    path = written(tmp_path / "log", [server("/a", 0), server("/b?utm_source=news&utm_medium=email&q=x", 61)])
+    assert imported(store, path) == (2, {})
+    first, second = store.events()
+    assert [first["ts"], second["ts"]] == ["2015-05-17T12:00:00.000Z", "2015-05-17T12:01:01.000Z"]
+    told = [(view["api"], view["type"], view["host"], view["path"], view["browser"]) for view in (first, second)]
+    assert told == [("import", "pageview", "example.com", path, "Firefox") for path in ("/a", "/b")]
+    assert (second["utm_source"], second["utm_medium"], second["utm_term"]) == ("news", "email", None)
+    assert first["visitor"] == second["visitor"] is not None
+    assert first["visit"] == second["visit"] is not None
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+@pytest.mark.parametrize("way", ["file", "stdin"])
+def test_a_log_may_be_packed_and_may_come_by_a_pipe(store: Store, tmp_path: Path, packed: bool, way: str) -> None:
+    text = f"{line('/a')}\n{line('/b', 1)}".encode()  # without an end of line at the end
+    content = gzip.compress(text) if packed else text
+    (tmp_path / "log").write_bytes(content)
+    added = imported(store, str(tmp_path / "log")) if way == "file" else imported(store, "-", stdin=content)
+    assert added == (2, {})
+    assert stored(store) == ["/a", "/b"]
+
+
+def test_what_is_no_page_view_is_counted_by_its_reason(store: Store, tmp_path: Path) -> None:
+    skipped = {
+        "assets": [line("/style.css"), line("/logo.png?v=2")],
+        "bots": [line(agent="Googlebot/2.1"), line(agent="-"), line(agent="curl/8.5.0")],
+        "errors": [line(status=404), line(status=500)],
+        "redirects": [line(status=301)],
+        "methods": [line(method="POST"), line(method="HEAD")],
+        "broken": ["nonsense"],
+    }
+    lines = [text for texts in skipped.values() for text in texts]
+    added = imported(store, written(tmp_path / "log", [line("/a"), *lines, line("/cached", 1, status=304)]))
+    assert added == (2, {reason: len(texts) for reason, texts in skipped.items()})
+    assert stored(store) == ["/a", "/cached"]
+
+
+def test_a_broken_line_is_named_by_its_number_and_the_rest_goes_on(store: Store, tmp_path: Path) -> None:
+    lines = [line("/1"), "nonsense", line("/3"), "", line("/5")[:60], line("/6")]
+    ran = store.run("import", "access-log", "my-site", written(tmp_path / "log", lines))
+    assert ran.status == 0
+    assert [text.partition(":")[0] for text in ran.err.splitlines()] == [f"{tmp_path}/log, line {n}" for n in (2, 4, 5)]
+    assert stored(store) == ["/1", "/3", "/6"]
+
+
+def test_a_second_import_adds_nothing_and_lines_that_are_alike_count_each(store: Store, tmp_path: Path) -> None:
+    lines = [line("/a"), line("/a"), line("/a", address="203.0.113.10"), line("/a", 1), line("/b")]
+    path = written(tmp_path / "log", lines)
+    assert imported(store, path) == (5, {})
+    assert imported(store, path) == (0, {"repeats": 5})
+    assert sorted(stored(store)) == ["/a"] * 4 + ["/b"]
+
+
+def test_what_files_share_counts_once_and_an_empty_file_is_no_trouble(store: Store, tmp_path: Path) -> None:
+    lines = [line(f"/{n}", n) for n in range(4)]
+    older, empty = written(tmp_path / "older", lines[:3]), written(tmp_path / "empty", [])
+    newer = written(tmp_path / "newer", [*lines[1:], lines[3]])  # the last line twice
+    assert imported(store, older, empty, newer) == (5, {"repeats": 2})
+    assert stored(store) == ["/0", "/1", "/2", "/3", "/3"]
+
+
+HOSTILE = {
+    "crlf": (line("/x") + "\r").encode(),
+    "no UTF-8": line("/x").encode().replace(b"/x", b"/\xff\xfe"),
+    "NUL": line("/x").encode().replace(b"/x", b"/\0"),
+    "an escaped tab": line(r"/a\x09b").encode(),
+    "an escaped line end": line(r"/a\nb").encode(),
+    "a bracket": line("//[/x").encode(),
+    "year 2200": line("/x", second=185 * 366 * 86400).encode(),
+    "year 9999": line("/x").replace("2015", "9999").encode(),
+    "10 MB of nothing": b"x" * 10_000_000,
+    "10 MB of a path": line("/" + "x" * 10_000_000).encode(),
+    "10 MB of JSON": b'{"msg":' + b"[" * 10_000_000,
+    "binary": bytes(range(256)) * 10,
+}
+
+
+@pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
+def test_no_line_is_so_strange_that_the_rest_is_not_imported(tmp_path: Path, hostile: bytes) -> None:
+    (tmp_path / "log").write_bytes(b"\n".join([line("/before").encode(), hostile, line("/after", 1).encode()]))
+    report = Report()
+    with closing(open_store(tmp_path)) as conn, (tmp_path / "log").open(errors="replace", newline="\n") as lines:
+        site = new_site(conn)
+        Importer(conn, site, lambda address: "", BEGIN * 1000).run((text.rstrip("\r\n") for text in lines), report)
+        found = paths(conn, site)
+    assert {"/before", "/after"} <= set(found)
+    assert len(found) == report.imported
+    assert max(map(len, found)) <= 4096  # as long as a field may be elsewhere
+    assert report.read == report.imported + report.skipped.total()
+
+
+def refused(ran: Ran, named: str) -> bool:
+    return (
+        (ran.status, ran.out, ran.err.count("\n")) == (1, "", 1) and ran.err.startswith("Error: ") and named in ran.err
+    )
+
+
+def test_a_file_that_cannot_be_read_is_told_in_a_sentence(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "odd.gz").write_bytes(b"\x1f\x8b" + bytes(range(200)))
+    for name in ("missing", ".", "odd.gz"):
+        path = str(tmp_path / name)
+        assert refused(store.run("import", "access-log", "my-site", path, "--json"), path), name
+
+
+def test_of_a_gzip_that_was_cut_off_what_can_be_read_is_imported(store: Store, tmp_path: Path) -> None:
+    text = "".join(line(f"/{n * 7919 % 10_007}/{n}", n) + "\n" for n in range(500)).encode()
+    (tmp_path / "cut.gz").write_bytes(gzip.compress(text)[:-1000])
+    assert refused(store.run("import", "access-log", "my-site", str(tmp_path / "cut.gz"), "--json"), "cut.gz")
+    before = len(stored(store))
+    assert 0 < before < 500
+    (tmp_path / "whole.gz").write_bytes(gzip.compress(text))
+    assert imported(store, str(tmp_path / "whole.gz")) == (500 - before, {"repeats": before})
+
+
+def test_standard_input_given_twice_is_read_once(store: Store) -> None:
+    ran = store.run("import", "access-log", "my-site", "-", "-", stdin=line("/a").encode())
+    assert "Traceback" not in ran.err
+    assert stored(store) == ["/a"]
+
+
+@pytest.fixture
+def conn(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    with closing(open_store(tmp_path)) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize(
+    ("minutes", "visits"),
+    [((0, 30), 1), ((0, 31), 2), ((0, 20, 40, 60), 1), ((0, 31, 62), 3), ((0, -30), 1), ((40, 0, 20), 2)],
+)
+def test_thirty_minutes_of_silence_in_the_log_end_a_visit(
+    conn: sqlite3.Connection, minutes: tuple[int, ...], visits: int
+) -> None:
+    lines = [line(f"/{minute}", minute * 60) for minute in minutes]
+    importer = Importer(conn, new_site(conn), lambda address: "", BEGIN * 1000)
+    importer.run(lines, Report())
+    assert conn.execute("SELECT count(*) FROM visits").fetchone() == (visits,)
+    assert check.problems(conn) == []
+
+
+def test_a_visit_goes_on_from_one_import_to_the_next(conn: sqlite3.Connection) -> None:
+    site = new_site(conn)
+    for second in range(3):
+        Importer(conn, site, lambda address: "", BEGIN * 1000 + 5 * 86_400_000).run([line("/", second)], Report())
+    assert conn.execute("SELECT pageviews FROM visits").fetchall() == [(3,)]
+
+
+def test_lines_that_are_alike_count_each_however_many_are_remembered(
+    conn: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imports, "_MOST_REMEMBERED", 2)
+    monkeypatch.setattr(imports, "_TOGETHER", 1)
+    lines, site = [line(f"/{n}") for n in (0, 1, 2, 3, 0, 0, 1, 2, 3)], new_site(conn)
+    for added in (9, 0):
+        report = Report()
+        Importer(conn, site, lambda address: "", BEGIN * 1000).run(lines, report)
+        assert report.imported == added
+
+
+def test_a_site_without_a_domain_has_page_views_too(conn: sqlite3.Connection) -> None:
+    site = registry.add_site(conn, structs.replace(new_site(conn), id="bare", public_key="pk_bare", domain=""))
+    Importer(conn, site, lambda address: "", BEGIN * 1000).run([line("/a?utm_term=b")], Report())
+    (view,) = events.read(conn, site.number, 0, EVER, True)
+    assert (view.host, view.path, view.utm_term) == ("", "/a", "b")
+
+
+def test_addresses_are_not_in_the_store(tmp_path: Path, conn: sqlite3.Connection) -> None:
+    log = [line(f"/{n}", address="198.51.100.77") for n in range(50)]
+    Importer(conn, new_site(conn), lambda address: "", BEGIN * 1000).run(log, Report())
+    conn.close()
+    for file in tmp_path.iterdir():
+        assert b"198.51.100.77" not in file.read_bytes()
+        assert bytes([198, 51, 100, 77]) not in file.read_bytes()
+
+
+def test_an_import_that_was_killed_is_resumed_by_importing_again(store: Store, tmp_path: Path) -> None:
+    lines = [line(f"/{n}", n // 3) for n in range(5000)]
+    words = [sys.executable, "-m", "ovx_lite", "import", "access-log", "my-site", "-"]
+    environment = os.environ | {"OVX_DATA_DIR": str(store.path)}
+    with subprocess.Popen(words, stdin=subprocess.PIPE, env=environment) as process:
+        assert process.stdin is not None
+        process.stdin.write("".join(text + "\n" for text in lines[:4500]).encode())
+        process.stdin.flush()
+        while not (before := len(stored(store))) and process.poll() is None:
+            time.sleep(0.05)
+        process.kill()
+    before = len(stored(store))
+    assert 0 < before < 5000
+    assert imported(store, written(tmp_path / "log", lines)) == (5000 - before, {"repeats": before})
+    assert len(set(stored(store))) == 5000
+
+
+def test_an_import_goes_on_beside_a_server_that_takes_events(store: Store, start: Start, tmp_path: Path) -> None:
+    key, server = store.key(), start(store)
+    lines = [line(f"/{n}", n // 50) for n in range(6000)]
+    ids: list[str] = []
+    done = threading.Event()
+
+    def send() -> None:
+        while not done.is_set():
+            answer = server.pageview(key, timestamp=(BEGIN + len(ids) % 100) * 1000, user_agent=FIREFOX)
+            assert answer.status == 201, answer.body
+            ids.append(answer.json["event_id"])
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        assert imported(store, written(tmp_path / "log", lines)) == (6000, {})
+    finally:
+        done.set()
+        sender.join(60)
+    found = store.events()
+    assert len(ids) > 20
+    assert {event["id"] for event in found if event["api"] == "ovyxa"} == set(ids)
+    assert len(found) == 6000 + len(ids)
+    assert len(stored(store)) == len(found)
+
+
+def test_on_a_terminal_there_is_a_progress_bar(store: Store, tmp_path: Path) -> None:
+    path = written(tmp_path / "access.log", [line(f"/{n}", n) for n in range(3000)])
+    master, terminal = pty.openpty()
+    environment = os.environ | {"OVX_DATA_DIR": str(store.path)}
+    words = [sys.executable, "-m", "ovx_lite", "import", "access-log", "my-site", path, "--json"]
+    out = subprocess.run(words, stdout=subprocess.PIPE, stderr=terminal, env=environment, check=True, timeout=60).stdout
+    shown = os.read(master, 100_000).decode()
+    os.close(master)
+    os.close(terminal)
+    assert json.loads(out)["imported"] == 3000
+    assert "access.log" in shown
+    assert "100%" in shown

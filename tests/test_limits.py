@@ -1,0 +1,249 @@
+"""Rate limits as a caller meets them: what counts, what is told, and what a restart does not change (contract 2)."""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import closing
+from dataclasses import dataclass
+
+import pytest
+
+from ovx_lite import access
+from ovx_lite.model import Key
+from ovx_lite.store import registry
+from ovx_lite.store.db import open_store, transaction
+from tests.conftest import Answer, Server, Start, Store
+from tests.test_access import token
+
+EVENTS = "/api/v1/events/"
+EVENT = {"type": "pageview", "url": "app://a"}
+
+
+@dataclass
+class Limited:
+    """A server, and a supply of keys of its site that may each send 5 events an hour."""
+
+    store: Store
+    server: Server
+    keys: Iterator[str]
+    jwt_secret: str
+
+
+@pytest.fixture(scope="module")
+def limited(tmp_path_factory: pytest.TempPathFactory, start: Start) -> Limited:
+    store = Store(tmp_path_factory.mktemp("limited") / "data")
+    site = store.site()
+    keys = []
+    conn = open_store(store.path)  # the command line would take seconds for so many
+    for _ in range(48):
+        id, key, digest = access.new_key()
+        registry.add_key(conn, Key(id, 1, "", "free", 5, digest, 0, None))
+        keys.append(key)
+    conn.close()
+    return Limited(store, start(store), iter(keys), site["jwt_secret"])
+
+
+@pytest.fixture
+def server(limited: Limited) -> Server:
+    return limited.server
+
+
+@pytest.fixture
+def key(limited: Limited) -> str:
+    return next(limited.keys)
+
+
+def remaining(answer: Answer) -> int:
+    return int(answer.headers["ratelimit-remaining"])
+
+
+def assert_limited(answer: Answer) -> None:
+    assert answer.error == (429, "rate_limit_exceeded", None)
+    assert 1 <= int(answer.headers["retry-after"]) <= 3600
+
+
+def once(server: Server, key: str, path: str = "app://a") -> Answer:
+    """A request with an Idempotency-Key of the API key's own."""
+    body, headers = {"site_id": "my-site", "url": path}, {"Idempotency-Key": key}
+    return server.send(EVENTS + "pageview", body, key, headers)
+
+
+def test_the_sixth_of_five_events_an_hour_is_refused(server: Server, key: str) -> None:
+    answers = [server.pageview(key) for _ in range(6)]
+    assert [answer.status for answer in answers] == [201] * 5 + [429]
+    assert [remaining(answer) for answer in answers] == [4, 3, 2, 1, 0, 0]
+    assert_limited(answers[-1])
+
+
+@pytest.mark.parametrize(
+    ("status", "send"),
+    [
+        (201, Server.pageview),
+        (201, lambda server, key: server.batch(key, EVENT, EVENT)),
+        (400, lambda server, key: server.pageview(key, url="no")),
+        (400, lambda server, key: server.custom(key, props=[])),
+        (400, lambda server, key: server.send(EVENTS + "pageview", b"no JSON", key)),
+        (400, lambda server, key: server.send(EVENTS + "pageview", {}, key, {"Idempotency-Key": "a b"})),
+        (404, lambda server, key: server.pageview(key, site_id="no-site")),
+        (405, lambda server, key: server.send(EVENTS + "pageview", key=key, method="GET")),
+        (409, lambda server, key: once(server, key) and once(server, key, "app://b")),
+        (413, lambda server, key: server.send(EVENTS + "pageview", b" " * 65537, key)),
+        (429, lambda server, key: server.batch(key, *[EVENT] * 6)),
+        (201, lambda server, key: once(server, key) and once(server, key)),
+    ],
+)
+def test_every_answer_says_where_the_caller_stands(
+    server: Server, key: str, status: int, send: Callable[[Server, str], Answer]
+) -> None:
+    answer = send(server, key)
+    assert answer.status == status
+    assert answer.headers["ratelimit-limit"] == "5"
+    assert 0 <= remaining(answer) <= 5
+    assert 1 <= int(answer.headers["ratelimit-reset"]) <= 3600
+
+
+def test_each_event_of_a_batch_counts(server: Server, key: str) -> None:
+    assert remaining(server.batch(key, EVENT, EVENT, EVENT)) == 2
+
+
+def test_a_batch_larger_than_what_is_left_is_refused_whole_and_does_not_count(limited: Limited, key: str) -> None:
+    assert limited.server.batch(key, EVENT, EVENT, EVENT).status == 201
+    refused = limited.server.batch(key, *[{"type": "custom", "event_name": "never", "url": "app://a"}] * 3)
+    assert_limited(refused)
+    assert remaining(refused) == 2
+    assert "never" not in {event["name"] for event in limited.store.events()}
+    assert limited.server.batch(key, EVENT, EVENT).status == 201
+
+
+@pytest.mark.parametrize(
+    ("cost", "send"),
+    [
+        (1, lambda server, key: server.pageview(key, url="no")),
+        (1, lambda server, key: server.pageview(key, url=5)),
+        (1, lambda server, key: server.pageview(key, site_id="no-site")),
+        (1, lambda server, key: server.custom(key, props=[])),
+        (1, lambda server, key: server.send(EVENTS + "batch", {"site_id": "my-site", "events": []}, key)),
+        (1, lambda server, key: server.send(EVENTS + "pageview", {}, key, {"Idempotency-Key": "a b"})),
+        (3, lambda server, key: server.batch(key, EVENT, EVENT | {"url": "no"}, EVENT)),
+        (3, lambda server, key: server.batch(key, EVENT, {}, EVENT)),
+    ],
+)
+def test_a_bad_request_counts(server: Server, key: str, cost: int, send: Callable[[Server, str], Answer]) -> None:
+    answer = send(server, key)
+    assert 400 <= answer.status < 500
+    assert remaining(answer) == 5 - cost
+
+
+@pytest.mark.parametrize("fields", [{"url": "no"}, {"site_id": "no-site"}, {"props": []}])
+def test_the_limit_is_checked_before_fields_site_and_props(server: Server, key: str, fields: dict[str, object]) -> None:
+    server.batch(key, *[EVENT] * 5)
+    assert_limited(server.custom(key, **fields))
+
+
+def test_json_is_checked_before_the_limit(server: Server, key: str) -> None:
+    server.batch(key, *[EVENT] * 5)
+    assert server.send(EVENTS + "pageview", b"no JSON", key).error == (400, "invalid_request", None)
+
+
+def test_a_replay_does_not_count(server: Server, key: str) -> None:
+    assert [remaining(once(server, key)) for _ in range(8)] == [4] * 8
+    assert remaining(server.pageview(key)) == 3
+
+
+def test_a_replay_is_answered_at_the_limit_too(server: Server, key: str) -> None:
+    first = once(server, key)
+    server.batch(key, *[EVENT] * 4)
+    again = once(server, key)
+    assert (again.status, again.body, again.headers["idempotency-replayed"]) == (201, first.body, "true")
+    assert_limited(server.pageview(key))
+
+
+def test_repeats_at_the_same_moment_are_no_reason_to_refuse_each_other(limited: Limited, key: str) -> None:
+    limited.server.batch(key, *[EVENT] * 4)
+    with ThreadPoolExecutor(3) as pool, closing(open_store(limited.store.path)) as conn:
+        with transaction(conn):  # for as long, nothing can be stored
+            answers = [pool.submit(once, limited.server, key) for _ in range(3)]
+            wait(answers, 0.5, FIRST_COMPLETED)
+        assert [answer.result().status for answer in answers] == [201] * 3
+    assert_limited(limited.server.pageview(key))
+
+
+def test_each_key_has_a_limit_of_its_own(limited: Limited, server: Server) -> None:
+    one, other = next(limited.keys), next(limited.keys)
+    server.batch(one, *[EVENT] * 5)
+    assert remaining(server.pageview(other)) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "limit"),
+    [
+        ([], None),
+        (["--tier", "free"], "1000"),
+        (["--tier", "pro"], "10000"),
+        (["--tier", "enterprise"], None),
+        (["--tier", "enterprise", "--hourly-limit", "77"], "77"),
+        (["--tier", "free", "--hourly-limit", "2000"], "2000"),
+    ],
+)
+def test_a_tier_has_its_limit(limited: Limited, options: list[str], limit: str | None) -> None:
+    answer = known(limited.server, limited.store.key("my-site", *options))
+    assert answer.headers.get("ratelimit-limit") == limit
+
+
+def known(server: Server, key: str) -> Answer:
+    """The first answer to a new key once the server knows it."""
+    return until(lambda: server.pageview(key), lambda answer: answer.status == 201)
+
+
+def until(send: Callable[[], Answer], good: Callable[[Answer], bool]) -> Answer:
+    deadline = time.monotonic() + 20  # a second on any machine that has the time
+    while not good(answer := send()):
+        assert time.monotonic() < deadline, answer
+        time.sleep(0.02)
+    return answer
+
+
+def test_a_jwt_has_no_limit(limited: Limited) -> None:
+    jwt = token(limited.jwt_secret, {"site_id": "my-site", "exp": int(time.time()) + 600})
+    answers = [limited.server.batch(jwt, *[EVENT] * 5) for _ in range(3)]
+    assert [(answer.status, "ratelimit-limit" in answer.headers) for answer in answers] == [(201, False)] * 3
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_restart_forgets_no_count(store: Store, start: Start, how: int) -> None:
+    store.site()
+    key = store.key("my-site", "--hourly-limit", "5")
+    server = start(store)
+    assert remaining(once(server, key)) == 4
+    assert remaining(server.batch(key, EVENT, EVENT)) == 2
+    assert server.stop(how) == (0 if how == signal.SIGTERM else -how)
+    server = start(store)
+    assert remaining(once(server, key)) == 2
+    assert remaining(server.batch(key, EVENT, EVENT)) == 0
+    assert_limited(server.pageview(key))
+
+
+def test_a_restart_forgets_no_bad_request(store: Store, start: Start) -> None:
+    store.site()
+    key = store.key("my-site", "--hourly-limit", "5")
+    server = start(store)
+    assert remaining(server.pageview(key, url="no")) == 4
+    assert server.stop() == 0
+    assert remaining(start(store).pageview(key)) == 3
+
+
+def test_a_revoked_key_opens_nothing(limited: Limited) -> None:
+    added = limited.store.run("key", "add", "my-site", "--json").json
+    known(limited.server, added["key"])
+    assert limited.store.run("key", "revoke", added["id"]).status == 0
+    until(lambda: limited.server.pageview(added["key"]), lambda answer: answer.status == 401)
+
+
+def test_a_rotated_key_makes_way_for_the_new_one_which_goes_on_with_its_count(limited: Limited) -> None:
+    added = limited.store.run("key", "add", "my-site", "--hourly-limit", "900", "--json").json
+    before = remaining(known(limited.server, added["key"]))
+    rotated = limited.store.run("key", "rotate", added["id"], "--json").json
+    assert (rotated["id"], rotated["hourly_limit"]) == (added["id"], 900)
+    assert remaining(known(limited.server, rotated["key"])) == before - 1
+    assert limited.server.pageview(added["key"]).error == (401, "unauthorized", None)

@@ -1,0 +1,232 @@
+"""`serve`: where a setting's value comes from, what is said to values that make no sense, how it begins and ends."""
+
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from ovx_lite import settings
+from ovx_lite.errors import Refused
+from ovx_lite.store import db
+from tests.conftest import Start, Store
+
+NAMES = [setting.name for setting in settings.SETTINGS]
+# Two values that each setting takes; the third is its default.
+VALUES = {
+    "host": ("127.0.0.2", "127.0.0.3"),
+    "port": ("1234", "2345"),
+    "base_url": ("https://flag.example", "https://other.example"),
+    "trusted_proxies": ("10.0.0.0/8", "192.168.0.0/16,::1"),
+    "country_db": ("/flag.mmdb", "/other.mmdb"),
+}
+
+
+def write(data_dir: Path, **values: str) -> None:
+    """Write `ovx-lite.toml` with these values, given as TOML."""
+    data_dir.mkdir(exist_ok=True)
+    (data_dir / "ovx-lite.toml").write_text("".join(f"{name} = {value}\n" for name, value in values.items()))
+
+
+def test_every_setting_is_tried_here() -> None:
+    assert list(VALUES) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_flag_beats_the_environment(tmp_path: Path, name: str) -> None:
+    flag, variable = VALUES[name]
+    values = settings.read(tmp_path, {name: flag}, {f"OVX_{name.upper()}": variable})
+    assert values[name] == flag
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_environment_beats_the_file(tmp_path: Path, name: str) -> None:
+    variable, written = VALUES[name]
+    write(tmp_path, **{name: json.dumps(written)})
+    assert settings.read(tmp_path, {name: None}, {f"OVX_{name.upper()}": variable})[name] == variable
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_file_beats_the_default(tmp_path: Path, name: str) -> None:
+    written, _ = VALUES[name]
+    write(tmp_path, **{name: json.dumps(written)})
+    assert settings.read(tmp_path, {name: None}, {})[name] == written
+
+
+def test_the_defaults_are_the_contracts(tmp_path: Path) -> None:
+    values = settings.read(tmp_path, {}, {})
+    assert (values["host"], values["port"], values["base_url"], values["trusted_proxies"]) == (
+        "127.0.0.1",
+        "8321",
+        "",
+        "",
+    )
+
+
+def test_a_port_may_be_written_as_a_number(tmp_path: Path) -> None:
+    write(tmp_path, port="8080")
+    assert settings.read(tmp_path, {}, {})["port"] == "8080"
+
+
+@pytest.mark.parametrize(
+    ("flags", "variable", "expected"),
+    [
+        (("--base-url", "http://flag.example"), "http://variable.example", "http://flag.example"),
+        ((), "http://variable.example", "http://variable.example"),
+        ((), None, "http://file.example"),
+    ],
+    ids=["flag", "environment", "file"],
+)
+def test_the_server_goes_by_flag_then_environment_then_file(
+    store: Store, start: Start, monkeypatch: pytest.MonkeyPatch, flags: list[str], variable: str | None, expected: str
+) -> None:
+    write(store.path, base_url='"http://file.example"')
+    if variable is not None:
+        monkeypatch.setenv("OVX_BASE_URL", variable)
+    server = start(store, *flags)
+    server.process.kill()
+    assert server.url == expected
+
+
+WRONG = [
+    ('colour = "red"', {}, "colour"),
+    ("port = eighty", {}, "ovx-lite.toml"),
+    ("[server]\nport = 80", {}, "server"),
+    ('host = "\udcff"', {}, "ovx-lite.toml"),
+    ('port = "http"', {}, "port"),
+    ("port = true", {}, "port"),
+    ('trusted_proxies = ["10.0.0.0/8"]', {}, "trusted_proxies"),
+    ("", {"port": "65536"}, "port"),
+    ("", {"port": "-1"}, "port"),
+    ("", {"port": ""}, "port"),
+    ("", {"port": "80 80"}, "port"),
+    ("", {"trusted_proxies": "10.0.0.0/33"}, "trusted_proxies"),
+    ("", {"trusted_proxies": "127.0.0.1,localhost"}, "trusted_proxies"),
+    ("", {"base_url": "stats.example.com"}, "base_url"),
+    ("", {"base_url": "ftp://stats.example.com"}, "base_url"),
+    ("", {"base_url": "https://"}, "base_url"),
+    ("", {"base_url": "http://["}, "base_url"),
+]
+
+
+@pytest.mark.parametrize(("written", "flags", "named"), WRONG)
+def test_what_makes_no_sense_is_refused_by_name(
+    tmp_path: Path, written: str, flags: dict[str, str], named: str
+) -> None:
+    (tmp_path / "ovx-lite.toml").write_bytes(written.encode(errors="surrogateescape"))
+    with pytest.raises(Refused, match=named):
+        settings.read(tmp_path, flags, {})
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("--port", "http"), "port is http"),
+        (("--trusted-proxies", "10.0.0.0/33"), "10.0.0.0/33"),
+        (("--base-url", "http://["), "base_url"),
+        (("--host", ".."), ".."),
+        (("--country-db", __file__), "test_settings.py"),
+    ],
+)
+def test_the_server_says_in_a_sentence_what_is_wrong(store: Store, words: tuple[str, ...], named: str) -> None:
+    ran = store.run("serve", "--port", "0", *words)
+    assert ran.status == 1
+    assert ran.out == ""
+    assert ran.err.startswith("Error: ")
+    assert ran.err.count("\n") == 1
+    assert named in ran.err
+
+
+def serving(store: Store, *words: str) -> "subprocess.Popen[str]":
+    words = (sys.executable, "-m", "ovx_lite", "serve", "--port", "0", *words)
+    environment = os.environ | {"OVX_DATA_DIR": str(store.path)}
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_the_server_says_where_it_is_and_ends_in_order(store: Store, tmp_path: Path, how: signal.Signals) -> None:
+    ready = tmp_path / "ready.json"
+    with serving(store, "--json", "--ready-file", str(ready)) as process:
+        assert process.stdout is not None
+        said = json.loads(process.stdout.readline())
+        assert json.loads(ready.read_text()) == said
+        assert said["pid"] == process.pid
+        assert urlopen(said["url"] + "/healthz", timeout=30).status == 200
+        process.send_signal(how)
+        assert process.stdout.read() == ""
+        assert process.wait(30) == 0
+    assert not list(tmp_path.glob("*.unfinished"))
+
+
+def test_a_ready_file_that_cannot_be_written_is_told(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "missing" / "ready.json"
+    with serving(store, "--ready-file", str(path)) as process:
+        try:
+            out, err = process.communicate(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+    assert (process.returncode, out, err.count("\n")) == (1, "", 1)
+    assert str(path) in err
+
+
+def test_a_port_that_is_taken_is_told(store: Store) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ran = store.run("serve", "--port", port)
+    assert (ran.status, ran.out, ran.err.count("\n")) == (1, "", 1)
+    assert port in ran.err
+
+
+Starting = tuple["subprocess.Popen[str]", sqlite3.Connection]
+
+
+@pytest.fixture
+def starting(store: Store, tmp_path: Path) -> Iterator[Starting]:
+    """A server that waits for a transaction of another process before it can get ready."""
+    store.path.mkdir()
+    with closing(sqlite3.connect(store.path / db.FILE, isolation_level=None)) as other_process:
+        other_process.execute("PRAGMA journal_mode = WAL")
+        other_process.execute("BEGIN IMMEDIATE")
+        (tmp_path / "ready.json").write_text("of a server that crashed")
+        with serving(store, "--ready-file", str(tmp_path / "ready.json")) as process:
+            yield process, other_process
+            process.kill()
+
+
+def waits(condition: Callable[[], bool]) -> bool:
+    """Wait for what is to come, but not for ever."""
+    deadline = time.monotonic() + 10
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return condition()
+
+
+def catches_sigterm(process: "subprocess.Popen[str]") -> bool:
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+    return bool(caught >> (signal.SIGTERM - 1) & 1)
+
+
+def test_the_ready_file_of_a_server_that_crashed_goes_before_this_one_is_ready(
+    starting: Starting, tmp_path: Path
+) -> None:
+    assert waits(lambda: not (tmp_path / "ready.json").exists())
+
+
+def test_a_server_that_is_stopped_while_it_starts_ends(starting: Starting) -> None:
+    process, other_process = starting
+    assert waits(lambda: catches_sigterm(process))
+    process.terminate()
+    other_process.execute("ROLLBACK")
+    assert waits(lambda: process.poll() is not None)
+    assert process.returncode == 0
