@@ -1,8 +1,8 @@
 """From a web server's access log into the store, with the log's own times.
 
-A second import of the same lines adds nothing. What is remembered of a line is a digest without its address: so
-two lines of one second that are alike in all else count as often as they are in one file, and a line is a repeat
-if the store has it as often already.
+A second import of the same lines adds nothing. What is remembered of a line is a digest without its address, but with
+how often it was there before in its file: two lines of one second that are alike in all else count twice, and each of
+them is a repeat the next time.
 """
 
 import secrets
@@ -21,7 +21,8 @@ from ovx_lite.store import events, salts
 from ovx_lite.store.db import transaction
 
 _TOGETHER = 2000  # lines
-_MOST_REMEMBERED = 100_000
+_MOST_REMEMBERED = 20_000  # seconds
+_LONGEST = 4096
 
 
 class Report(msgspec.Struct):
@@ -45,35 +46,39 @@ class Importer:
 
     def run(self, lines: Iterable[str], report: Report) -> None:
         """Import the lines of one file, adding to `report`; what was stored stays, whatever happens after."""
-        stored: dict[int, set[int]] = {}  # by second, the digests that were in the store before
-        seen: Counter[int] = Counter()
+        seen: dict[int, Counter[int]] = {}  # how often each line was there, by second
         together: list[Event] = []
-        for number, line in enumerate(lines, 1):
-            report.read += 1
-            request = accesslog.parse(line)
-            if isinstance(request, str):
+        try:
+            for number, line in enumerate(lines, 1):
+                report.read += 1
+                request = accesslog.parse(line)
+                if isinstance(request, accesslog.Request):
+                    times = seen.setdefault(request.ts, Counter())
+                    times[request.digest] += 1
+                    event = self._event(request, _nth(request.digest, times[request.digest]))
+                    if event is not None:
+                        together.append(event)
+                        continue
+                    request = "broken"
                 report.skipped[request] += 1
                 if request == "broken":
                     report.broken.append(number)
-                continue
-            if len(seen) > _MOST_REMEMBERED:
-                seen.clear()
-                stored.clear()
-            digest = _nth(request.digest, seen[request.digest])
-            seen[request.digest] += 1
-            if request.ts not in stored:
-                stored[request.ts] = events.lines(self._conn, self._site.number, request.ts)
-            if digest in stored[request.ts]:
-                report.skipped["repeats"] += 1
-                continue
-            together.append(self._event(request, digest))
-            if len(together) == _TOGETHER:
-                self._store(together, report)
-        self._store(together, report)
+                if len(together) >= _TOGETHER:
+                    self._store(together, report)
+                if len(seen) > _MOST_REMEMBERED:
+                    seen = dict(list(seen.items())[_MOST_REMEMBERED // 2 :])
+        finally:
+            self._store(together, report)
 
-    def _event(self, request: accesslog.Request, digest: int) -> Event:
+    def _event(self, request: accesslog.Request, digest: int) -> Event | None:
+        """The event of a page view in the log; None if its target is none that could be kept."""
         domain = self._site.domain
-        page, campaign = urls.page(f"https://{domain or 'localhost'}{request.target}")
+        try:
+            page, campaign = urls.page(f"https://{domain or 'localhost'}{request.target}")
+        except ValueError:
+            return None
+        if len(request.target) > _LONGEST:
+            return None
         hit = Hit(
             "pageview",
             "pageview",
@@ -88,11 +93,16 @@ class Importer:
         return msgspec.structs.replace(event, line=digest)
 
     def _store(self, together: list[Event], report: Report) -> None:
+        """Store those events that are not stored yet, whoever has stored them."""
         for last_try in (False, True):
             try:
                 with transaction(self._conn):
                     self._log.begin()
-                    self._log.add(self._site.number, together)
+                    known = {
+                        ts: events.lines(self._conn, self._site.number, ts) for ts in {event.ts for event in together}
+                    }
+                    new = [event for event in together if event.line not in known[event.ts]]
+                    self._log.add(self._site.number, new)
                     self._log.flush()
                 break
             except sqlite3.IntegrityError:
@@ -100,13 +110,15 @@ class Importer:
                 self._log.forget()
                 if last_try:
                     raise
-        report.imported += len(together)
+        report.imported += len(new)
+        if len(new) < len(together):
+            report.skipped["repeats"] += len(together) - len(new)
         together.clear()
 
 
 def _nth(digest: int, times: int) -> int:
-    """The digest of a line that was there so many `times` before, in the same file: still 31 bits."""
-    if not times:
+    """The digest of a line that is there the first, second, … time in its file: still 31 bits."""
+    if times == 1:
         return digest
     return int.from_bytes(blake2b(b"%d %d" % (digest, times), digest_size=4).digest(), "big") >> 1
 
@@ -114,6 +126,6 @@ def _nth(digest: int, times: int) -> int:
 def _referrer(url: str) -> str:
     # What a visitor's browser sent is no fault of the log: what makes no sense counts as nothing.
     try:
-        return urls.referrer(url)
+        return urls.referrer(url[:_LONGEST])
     except ValueError:
         return ""

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Callable, Sequence
+from typing import Concatenate, ParamSpec, TypeVar
 
 import msgspec
 
@@ -23,6 +24,9 @@ MOST_WAITING = 20_000
 """Events that may wait for the disk; above it, requests are refused with 503."""
 
 _log = logging.getLogger("ovx_lite")
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _UNFIT = (
     sqlite3.Error,
@@ -115,6 +119,17 @@ class Ingest:
         await self._store([])
         return True
 
+    async def change(self, do: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Change what is stored already, in the writer's thread: `do(conn, …)`. The log looks at all of it anew."""
+
+        def change(conn: sqlite3.Connection) -> T:
+            try:
+                return do(conn, *args, **kwargs)
+            finally:
+                self._log.forget()
+
+        return await self._database.write(change)
+
     async def close(self) -> None:
         """Take nothing more, and return when all that was taken is on disk."""
         self._closed = True
@@ -133,7 +148,7 @@ def store(
 ) -> list[Outcome]:
     """Store a group in one transaction, and if that fails, each of its requests alone: a bad one fails no neighbour.
 
-    Returns what came of each. Raises `sqlite3.OperationalError` if the store cannot be written at all.
+    Returns what came of each. Raises `sqlite3.OperationalError` if the store cannot be written, and nothing was stored.
     """
     try:
         return _store_together(conn, log, group, counts, now)
@@ -146,8 +161,10 @@ def store(
     for request in group:
         try:
             outcomes += _store_together(conn, log, [request], {}, now)
-        except sqlite3.OperationalError:
-            raise
+        except sqlite3.OperationalError as wrong:
+            # What was stored before it is stored; this one and those to come are told to try again.
+            _log.error("the store cannot be written: %s", wrong)
+            return outcomes + [unavailable("The store cannot be written now")] * (len(group) - len(outcomes))
         except _UNFIT as wrong:
             outcomes.append(wrong)
     return outcomes

@@ -90,8 +90,15 @@ def _check(values: Mapping[str, str]) -> None:
             raise Refused(
                 "invalid_request", f"trusted_proxies has {network}: give networks like 10.0.0.0/8.", "trusted_proxies"
             ) from None
-    url = urlsplit(values["base_url"])
-    if values["base_url"] and (url.scheme not in ("http", "https") or not url.netloc):
+    if values["base_url"] and not _is_web_address(values["base_url"]):
         raise Refused(
             "invalid_request", f"base_url is {values['base_url']}: give one like https://stats.example.com.", "base_url"
         )
+
+
+def _is_web_address(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+    except ValueError:
+        return False
+    return url.scheme in ("http", "https") and bool(url.hostname)

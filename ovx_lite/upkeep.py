@@ -7,14 +7,14 @@ a period; one that fails is logged and runs again.
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 import msgspec
 
 from ovx_lite.clock import Clock
 from ovx_lite.ingest import Ingest
-from ovx_lite.model import Registry, day_begins, local_day
+from ovx_lite.model import Registry, Site, day_begins, local_day
 from ovx_lite.sites import Sites
 from ovx_lite.store import answers, events, salts, usage
 from ovx_lite.store.db import Database, transaction
@@ -63,9 +63,9 @@ async def forget_answers(house: Household) -> bool:
 async def retain(house: Household) -> bool:
     """Delete events that are older than their site wants to keep."""
     deleted = 0
-    for site, before in _retained(house.sites.registry, house.clock.now()):
-        while piece := await house.database.write(_delete_piece, site, before):  # others may write in between
-            deleted += piece
+    for site in house.sites.registry.numbers.values():
+        while day := await house.ingest.change(_prune_day, site, house.clock.now()):  # others may write in between
+            deleted += day
     return deleted > 0
 
 
@@ -103,19 +103,21 @@ def delete_expired(conn: sqlite3.Connection, now: int) -> int:
 def prune(conn: sqlite3.Connection, registry: Registry, now: int) -> int:
     """Delete the events, and visits, of days before each site's retention. Returns how many events."""
     deleted = 0
-    for site, before in _retained(registry, now):
-        while piece := _delete_piece(conn, site, before):
-            deleted += piece
+    for site in registry.numbers.values():
+        while day := _prune_day(conn, site, now):
+            deleted += day
     return deleted
 
 
-def _retained(registry: Registry, now: int) -> Iterator[tuple[int, int]]:
-    """The sites that do not keep everything, and from when on (Unix ms) they do."""
-    for site in registry.numbers.values():
-        if site.retention_days is not None:
-            yield site.number, day_begins(local_day(now, site.timezone) - site.retention_days, site.timezone)
-
-
-def _delete_piece(conn: sqlite3.Connection, site: int, before: int) -> int:
+def _prune_day(conn: sqlite3.Connection, site: Site, now: int) -> int:
+    """Delete the oldest day of a site, if it is before the site's retention. Returns how many events it had."""
+    if site.retention_days is None:
+        return 0
     with transaction(conn):
-        return events.forget_before(conn, site, before, _PIECE)
+        oldest = events.oldest(conn, site.number)
+        if oldest is None:
+            return 0
+        day = local_day(oldest, site.timezone)
+        if day >= local_day(now, site.timezone) - site.retention_days:
+            return 0
+        return events.forget_before(conn, site.number, day_begins(day + 1, site.timezone))

@@ -1,20 +1,18 @@
 """`ovx-lite import`, `export`, `check`, `backup`, `prune`: the data in bulk."""
 
-import gzip
-import io
 import os
 import sqlite3
 import sys
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import date
 from pathlib import Path
-from typing import IO, cast
+from typing import IO
 
 import click
 
-from ovx_lite import exports, settings, upkeep
+from ovx_lite import exports, logfile, settings, upkeep
 from ovx_lite.cli.common import as_json, data_dir, print_json, store
 from ovx_lite.clock import SystemClock
 from ovx_lite.errors import Refused
@@ -23,7 +21,7 @@ from ovx_lite.imports import Importer, Report
 from ovx_lite.model import LATEST, day_begins
 from ovx_lite.store import check as checks
 from ovx_lite.store import events, registry
-from ovx_lite.store.db import copy
+from ovx_lite.store.db import FILE, copy
 
 _MOST_NAMED = 20
 _EPOCH = date(1970, 1, 1)
@@ -74,26 +72,18 @@ def access_log(site: str, files: tuple[str, ...], data_dir: Path, as_json: bool)
 @contextmanager
 def _lines(name: str) -> Iterator[Iterator[str]]:
     """The lines of a file, gzipped or not, with a progress bar on a terminal."""
-    with sys.stdin.buffer if name == "-" else open(name, "rb") as raw:
-        size = os.fstat(raw.fileno()).st_size if name != "-" else 0
-        start = raw.peek(2)[:2] if isinstance(raw, io.BufferedReader) else b""
-        plain = gzip.GzipFile(fileobj=raw) if start == b"\x1f\x8b" else raw
-        text = io.TextIOWrapper(cast(IO[bytes], plain), "utf-8", "replace", newline="\n")
-        if not size or not sys.stderr.isatty():
-            yield (line.rstrip("\r\n") for line in text)
-            return
-        with click.progressbar(length=size, label=Path(name).name, file=sys.stderr) as bar:
-            yield _watched(text, raw, bar)
+    with nullcontext(sys.stdin.buffer) if name == "-" else open(name, "rb") as raw:
+        size = 0 if name == "-" else os.fstat(raw.fileno()).st_size
+        with click.progressbar(
+            length=size, label=Path(name).name, file=sys.stderr, hidden=not (size and sys.stderr.isatty())
+        ) as bar:
+            yield logfile.lines(logfile.plain(_watched(raw, bar.update)))
 
 
-def _watched(text: io.TextIOWrapper, raw: IO[bytes], bar: "click._termui_impl.ProgressBar[int]") -> Iterator[str]:
-    done = 0
-    for number, line in enumerate(text):
-        if number % 1000 == 0:
-            bar.update(raw.tell() - done)
-            done = raw.tell()
-        yield line.rstrip("\r\n")
-    bar.update(raw.tell() - done)
+def _watched(raw: IO[bytes], progress: Callable[[int], None]) -> Iterator[bytes]:
+    while piece := raw.read(1 << 16):
+        progress(len(piece))
+        yield piece
 
 
 def _name_broken(name: str, broken: list[int]) -> None:
@@ -138,19 +128,26 @@ def export(
     """Write the events of SITE to stdout, oldest first. The README describes the columns."""
     conn = store(data_dir)
     found = registry.find_site(conn, site)
-    begin = 0 if since is None else day_begins(_day(since), found.timezone)
-    end = LATEST if until is None else day_begins(_day(until) + 1, found.timezone)
-    rows = events.read(conn, found.number, max(begin, 0), max(end, 0), include_excluded)
+    begin = 0 if since is None else _day_begins(_day(since), found.timezone)
+    end = LATEST if until is None else _day_begins(_day(until) + 1, found.timezone)
+    rows = events.read(conn, found.number, begin, end, include_excluded)
     try:
         for piece in _FORMATS["json" if as_json else format_](rows):
-            sys.stdout.write(piece)
-        sys.stdout.flush()
+            sys.stdout.buffer.write(piece.encode())
+        sys.stdout.buffer.flush()
     except BrokenPipeError:  # as in: ovx-lite export my-site | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _day(when: date) -> int:
     return when.toordinal() - _EPOCH.toordinal()
+
+
+def _day_begins(day: int, timezone: str) -> int:
+    """When a day begins (Unix ms), as far as events can be."""
+    if day <= 0:
+        return 0
+    return LATEST if day > LATEST // 86_400_000 else day_begins(day, timezone)
 
 
 @click.command()
@@ -185,6 +182,8 @@ def backup(file: Path, overwrite: bool, data_dir: Path, as_json: bool) -> None:
     if file.exists() and not overwrite:
         raise Refused("invalid_request", f"{file} exists: choose another name, or pass --overwrite.")
     conn = store(data_dir)
+    if file.resolve() in [(data_dir / f"{FILE}{ending}").resolve() for ending in ("", "-wal", "-shm")]:
+        raise Refused("invalid_request", f"{file} is the store itself: choose another name.")
     try:
         copy(conn, file)
     except (OSError, sqlite3.Error) as wrong:

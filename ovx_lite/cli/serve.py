@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,6 @@ def serve(ready_file: Path | None, data_dir: Path, as_json: bool, **flags: str |
     """Run the server until it gets SIGTERM or Ctrl-C, then finish what was begun."""
     values = settings.read(data_dir, flags)
     logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stderr)
-    # uvicorn ends in order on these signals and then raises them again; that is not to kill us, but to be status 0.
-    signal.signal(signal.SIGTERM, lambda *_: None)
-    signal.signal(signal.SIGINT, lambda *_: None)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(values, data_dir, ready_file, as_json))
 
@@ -65,6 +63,10 @@ async def _serve(values: dict[str, str], data_dir: Path, ready_file: Path | None
     from ovx_lite.clock import SystemClock
     from ovx_lite.web.protocol import Protocol
 
+    asked_to_stop: list[int] = []
+    _on_stop(asked_to_stop.append)
+    if ready_file is not None:
+        _written(ready_file, None)  # one that a crash has left behind says nothing of us
     listener = _listen(values["host"], int(values["port"]))
     url = values["base_url"].rstrip("/") or _url(listener)
     app = await App.open(data_dir, values, SystemClock())
@@ -83,14 +85,24 @@ async def _serve(values: dict[str, str], data_dir: Path, ready_file: Path | None
             timeout_graceful_shutdown=15,
         )
     )
+    # uvicorn ends in order on these signals and then raises them again, which is not to kill us, but to be status 0.
+    _on_stop(lambda signal_number: setattr(server, "should_exit", True))
+    server.should_exit = bool(asked_to_stop)
     announcing = asyncio.create_task(_announce(server, app, url, data_dir, ready_file, as_json))
     try:
         await server.serve(sockets=[listener])
+        if announcing.done():
+            announcing.result()
     finally:
         announcing.cancel()
         await app.close()
         if ready_file is not None:
             ready_file.unlink(missing_ok=True)
+
+
+def _on_stop(do: Callable[[int], object]) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, frame: do(number))
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -100,9 +112,9 @@ def _listen(host: str, port: int) -> socket.socket:
         if os.name == "posix":
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
-    except OSError as wrong:
+    except (OSError, UnicodeError) as wrong:
         raise Refused(
-            "unavailable", f"Cannot listen on {host}, port {port} ({wrong.strerror}): choose another --host or --port."
+            "unavailable", f"Cannot listen on {host}, port {port} ({wrong}): choose another --host or --port."
         ) from None
     return listener
 
@@ -112,15 +124,34 @@ def _url(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+def _written(ready_file: Path, ready: dict[str, object] | None) -> None:
+    """Put the ready file there whole, or take it away."""
+    unfinished = ready_file.with_name(ready_file.name + ".unfinished")
+    try:
+        if ready is None:
+            ready_file.unlink(missing_ok=True)
+            unfinished.touch()
+            unfinished.unlink()
+        else:
+            unfinished.write_bytes(msgspec.json.encode(ready))
+            unfinished.replace(ready_file)
+    except OSError as wrong:
+        raise Refused(
+            "unavailable", f"The ready file {ready_file} cannot be written ({wrong}): choose another --ready-file."
+        ) from None
+
+
 async def _announce(server: Any, app: Any, url: str, data_dir: Path, ready_file: Path | None, as_json: bool) -> None:
     """Once requests are answered: say so, and begin with what can wait until then."""
     while not server.started:
         await asyncio.sleep(0.002)
-    ready = {"url": url, "pid": os.getpid()}
+    ready: dict[str, object] = {"url": url, "pid": os.getpid()}
     if ready_file is not None:
-        unfinished = ready_file.with_name(ready_file.name + ".unfinished")
-        unfinished.write_bytes(msgspec.json.encode(ready))
-        unfinished.replace(ready_file)
+        try:
+            _written(ready_file, ready)
+        except Refused:
+            server.should_exit = True
+            raise
     if as_json:
         print_json(ready)
     click.echo(f"ovx-lite answers at {url}, with its store in {data_dir}.", err=True)

@@ -51,7 +51,7 @@ def open_store(data_dir: Path, create: bool = True) -> sqlite3.Connection:
         path.touch(mode=0o600)
         conn = _connect(path)
         _check_ours(conn, path)
-        conn.execute("PRAGMA journal_mode = WAL")
+        _patiently(conn, "PRAGMA journal_mode = WAL")
         conn.execute("PRAGMA synchronous = FULL")
         conn.execute("PRAGMA foreign_keys = ON")
         conn.execute("PRAGMA secure_delete = ON")
@@ -120,12 +120,14 @@ def _statements(script: str) -> Iterator[str]:
         if sqlite3.complete_statement(statement):
             yield statement
             statement = ""
+    if statement.strip():
+        yield statement
 
 
 @contextmanager
 def transaction(conn: sqlite3.Connection) -> Iterator[None]:
     """All that is done inside happens at once and is on disk at the end, or does not happen at all."""
-    _begin(conn)
+    _patiently(conn, "BEGIN IMMEDIATE")
     try:
         yield
         conn.execute("COMMIT")
@@ -135,13 +137,13 @@ def transaction(conn: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def _begin(conn: sqlite3.Connection) -> None:
+def _patiently(conn: sqlite3.Connection, statement: str) -> None:
     # A busy server leaves gaps of a fraction of a millisecond. SQLite's own wait sleeps up to 100 ms between
     # looks and can miss them all, so that a command would starve: look often.
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:
-            conn.execute("BEGIN IMMEDIATE")
+            conn.execute(statement)
             return
         except sqlite3.OperationalError as wrong:
             if wrong.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
@@ -198,6 +200,7 @@ class Database:
     @classmethod
     async def open(cls, data_dir: Path) -> "Database":
         """Open the store; raises `Refused` as `open_store` does."""
+        open_store(data_dir).close()  # a refusal is best met while there are no threads yet
         writer = await aiosqlite.Connection(lambda: open_store(data_dir), 64)
         reader = await aiosqlite.Connection(lambda: _open_reader(data_dir), 64)
         return cls(writer, reader)

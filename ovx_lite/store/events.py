@@ -187,18 +187,21 @@ def read(conn: sqlite3.Connection, site: int, since: int, until: int, excluded: 
     return map(Stored._make, conn.execute(_READ, (site, *span, excluded)))
 
 
-def forget_before(conn: sqlite3.Connection, site: int, ts: int, most: int) -> int:
-    """Delete up to `most` of a site's oldest events, of those before `ts` (Unix ms), and with the last also the visits.
+def oldest(conn: sqlite3.Connection, site: int) -> int | None:
+    """When the oldest event of a site was (Unix ms); None if it has none."""
+    (id,) = conn.execute("SELECT min(id) FROM events WHERE site = ?", (site,)).fetchone()
+    return None if id is None else id >> COUNTER_BITS
 
-    `ts` is one of the site's midnights, over which no visit goes on. Returns how many events. Inside a transaction.
+
+def forget_before(conn: sqlite3.Connection, site: int, ts: int) -> int:
+    """Delete a site's events, and visits, from before `ts` (Unix ms), which is one of the site's midnights.
+
+    Over those no visit goes on. Returns how many events. Inside a transaction.
     """
     until = ts << COUNTER_BITS
-    further = conn.execute("SELECT id FROM events WHERE site = ? ORDER BY id LIMIT 1 OFFSET ?", (site, most)).fetchone()
-    if further is None or further[0] >= until:
-        conn.execute("DELETE FROM visits WHERE site = ? AND id < ?", (site, until))
-    else:
-        until = further[0]
-    return conn.execute("DELETE FROM events WHERE site = ? AND id < ?", (site, until)).rowcount
+    for table in ("visits", "events"):
+        deleted = conn.execute(f"DELETE FROM {table} WHERE site = ? AND id < ?", (site, until)).rowcount
+    return deleted
 
 
 def forget_all(conn: sqlite3.Connection, site: int) -> int:

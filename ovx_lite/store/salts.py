@@ -5,15 +5,24 @@ With it ends what finds a visitor's visits again: under another salt, nobody is 
 
 import sqlite3
 
+from ovx_lite.errors import Refused
 from ovx_lite.store import visits
 from ovx_lite.store.db import transaction
 
 
 def today(conn: sqlite3.Connection, site: int, day: int, fresh: bytes) -> bytes:
-    """The site's salt of its local `day`: `fresh` from now on, if there is none yet."""
+    """The site's salt of its local `day`: `fresh` from now on, if there is none yet.
+
+    Raises `Refused` (`invalid_site_id`) if the site was removed.
+    """
     with transaction(conn):
         forget(conn, site, day)
-        conn.execute("INSERT OR IGNORE INTO salts (site, day, salt) VALUES (?, ?, ?)", (site, day, fresh))
+        try:
+            conn.execute(
+                "INSERT INTO salts (site, day, salt) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (site, day, fresh)
+            )
+        except sqlite3.IntegrityError:
+            raise Refused("invalid_site_id", "The site was removed.", "site_id") from None
         salt: bytes = conn.execute("SELECT salt FROM salts WHERE site = ?", (site,)).fetchone()[0]
     return salt
 

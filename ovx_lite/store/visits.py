@@ -6,7 +6,6 @@ events changes few pages of the file. The way from a visitor to their visits is 
 
 import sqlite3
 from collections.abc import Iterable
-from itertools import chain
 from operator import attrgetter
 
 import msgspec
@@ -19,8 +18,8 @@ SILENCE = 30 * 60 * 1000
 
 _OPEN = """
 SELECT visits.site, visits.visitor, visits.id, before, after, pageviews, events
-FROM open_visits JOIN visits ON visits.site = open_visits.site AND visits.id = visit
-WHERE (open_visits.site, open_visits.visitor) IN (VALUES {}) ORDER BY visit
+FROM open_visits CROSS JOIN visits ON visits.site = open_visits.site AND visits.id = visit
+WHERE open_visits.visitor IN ({}) ORDER BY visit
 """
 _TOGETHER = (64, 8, 1)  # visitors looked up in one go
 
@@ -63,9 +62,10 @@ class Visits:
         unknown = list({visitor for visitor in whose if visitor not in self._known})
         self._known.update((visitor, []) for visitor in unknown)
         for size, some in in_pieces(unknown, _TOGETHER):
-            found = self._conn.execute(_OPEN.format(", ".join(["(?, ?)"] * size)), list(chain.from_iterable(some)))
+            found = self._conn.execute(_OPEN.format(", ".join("?" * size)), [visitor for _, visitor in some])
             for site, visitor, id, *counts in found:
-                self._known[site, visitor].append(_Visit(site, id, visitor, id >> COUNTER_BITS, *counts))
+                if (site, visitor) in some:
+                    self._known[site, visitor].append(_Visit(site, id, visitor, id >> COUNTER_BITS, *counts))
 
     def place(self, whose: Whose, number: int, event: Event) -> int:
         """Count an event, stored under `number`, in the visit that it belongs to, also if it comes late.

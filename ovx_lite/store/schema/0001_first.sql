@@ -109,7 +109,7 @@ CREATE TABLE open_visits (
     site    INTEGER NOT NULL,
     visitor INTEGER NOT NULL,
     visit   INTEGER NOT NULL,
-    PRIMARY KEY (site, visitor, visit)
+    PRIMARY KEY (visitor, site, visit)
 ) STRICT, WITHOUT ROWID;
 
 -- What was answered to requests with an Idempotency-Key, for a day.
