@@ -51,18 +51,13 @@ class Importer:
         try:
             for number, line in enumerate(lines, 1):
                 report.read += 1
-                request = accesslog.parse(line)
-                if isinstance(request, accesslog.Request):
-                    times = seen.setdefault(request.ts, Counter())
-                    times[request.digest] += 1
-                    event = self._event(request, _nth(request.digest, times[request.digest]))
-                    if event is not None:
-                        together.append(event)
-                        continue
-                    request = "broken"
-                report.skipped[request] += 1
-                if request == "broken":
-                    report.broken.append(number)
+                event = self._read(line, seen)
+                if isinstance(event, Event):
+                    together.append(event)
+                else:
+                    report.skipped[event] += 1
+                    if event == "broken":
+                        report.broken.append(number)
                 if len(together) >= _TOGETHER:
                     self._store(together, report)
                 if len(seen) > _MOST_REMEMBERED:
@@ -70,15 +65,20 @@ class Importer:
         finally:
             self._store(together, report)
 
-    def _event(self, request: accesslog.Request, digest: int) -> Event | None:
-        """The event of a page view in the log; None if its target is none that could be kept."""
+    def _read(self, line: str, seen: dict[int, Counter[int]]) -> Event | str:
+        """The event of a page view in the log, or why the line is none."""
+        request = accesslog.parse(line)
+        if isinstance(request, str):
+            return request
         domain = self._site.domain
         try:
             page, campaign = urls.page(f"https://{domain or 'localhost'}{request.target}")
         except ValueError:
-            return None
+            return "broken"
         if len(request.target) > _LONGEST:
-            return None
+            return "broken"
+        times = seen.setdefault(request.ts, Counter())
+        times[request.digest] += 1
         hit = Hit(
             "pageview",
             "pageview",
@@ -90,7 +90,7 @@ class Importer:
             request.user_agent,
         )
         event = enrich(hit, "import", self._site, self._salt, self._country_of)
-        return msgspec.structs.replace(event, line=digest)
+        return msgspec.structs.replace(event, line=_nth(request.digest, times[request.digest]))
 
     def _store(self, together: list[Event], report: Report) -> None:
         """Store those events that are not stored yet, whoever has stored them."""

@@ -44,7 +44,7 @@ def claims(**others: object) -> dict[str, object]:
     [
         {},
         {"exp": NOW + DAY - 60},
-        {"exp": NOW + 60.5},
+        {"exp": NOW + HOUR + 0.5},
         {"nbf": NOW - 60, "iat": NOW - 60},
         {"iss": "shop", "aud": "ovx", "sub": "user_123", "jti": "1", "role": {"admin": True}},
         {"iat": NOW + HOUR},

@@ -25,11 +25,11 @@ from ovx_lite.app import App
 from ovx_lite.errors import Refused
 from ovx_lite.ingest import MOST_WAITING, Ingest
 from ovx_lite.model import Reply, Site
-from ovx_lite.store import check, events, registry
+from ovx_lite.store import check, events
 from ovx_lite.store.db import Database, open_store
 from tests.conftest import Server, Start, Store
 from tests.test_store import NOW, Still, event, new_key, new_site, paths, request
-from tests.test_upkeep import post
+from tests.test_upkeep import during, post
 
 ROUNDS = int(os.environ.get("OVX_CRASH_ROUNDS", "3"))
 CLIENTS = 8
@@ -166,59 +166,58 @@ def test_what_is_answered_with_503_was_not_stored(conn: sqlite3.Connection, site
         assert paths(conn, site) == ["/small"]
 
 
-async def in_the_server(data_dir: Path, key: str) -> None:
-    app, stored = await App.open(data_dir, {"country_db": "", "base_url": ""}, Still()), 0
-    text = {str(number): "x" * 2000 for number in range(10)}
+async def fill_the_disk(app: App, key: str) -> int:
+    stored, text = 0, {str(number): "x" * 2000 for number in range(10)}
     await app._house.database.write(full)
-    for _ in range(1000):
-        status, answer, headers = await post(app, key, props=text)
-        if status != 201:
-            break
+    while (answered := await post(app, key, props=text))[0] == 201:
         stored += 1
+    status, answer, headers = answered
     assert (status, answer["error"]["code"]) == (503, "unavailable")
     assert int(headers["retry-after"]) >= 1
     remaining = headers["ratelimit-remaining"]
     assert (await post(app, key, props=text))[2]["ratelimit-remaining"] == remaining  # what is refused does not count
     await app._house.database.write(lambda conn: conn.execute("PRAGMA max_page_count = 4294967294"))
     assert (await post(app, key, props=text))[0] == 201
-    await app.close()
-    with closing(open_store(data_dir)) as conn:
-        assert len(paths(conn, registry.find_site(conn, "my-site"))) == stored + 1
-        assert check.problems(conn) == []
+    return stored + 1
 
 
-def test_a_full_disk_is_503_until_there_is_room_again(tmp_path: Path) -> None:
-    with closing(open_store(tmp_path)) as conn:
-        key = new_key(conn, new_site(conn), hourly_limit=5000)
-    asyncio.run(in_the_server(tmp_path, key))
+def test_a_full_disk_is_503_until_there_is_room_again(tmp_path: Path, conn: sqlite3.Connection, site: Site) -> None:
+    key, stored = new_key(conn, site, hourly_limit=5000), list[int]()
+
+    async def run(app: App) -> None:
+        stored.append(await fill_the_disk(app, key))
+
+    during(tmp_path, Still(), run)
+    assert [len(paths(conn, site))] == stored
+    assert check.problems(conn) == []
 
 
-async def flooded(data_dir: Path, site: Site) -> None:
-    database, gate = await Database.open(data_dir), threading.Event()
-    log = await database.write(events.open_log, 0)
-    ingest = Ingest(database, log, access.Limits(), Still())
+async def flooded(database: Database, site: Site) -> None:
+    gate = threading.Event()
+    ingest = Ingest(database, await database.write(events.open_log, 0), access.Limits(), Still())
     blocking = asyncio.create_task(database.write(lambda conn: gate.wait(30)))
     together = request(site, *[event()] * 500)
     waiting = [asyncio.create_task(ingest.submit(together)) for _ in range(MOST_WAITING // 500 + 10)]
     await asyncio.sleep(0)  # each of them runs up to where it waits
     refused = [task.exception() for task in waiting if task.done()]
-    assert len(refused) == 10
-    for refusal in refused:
-        assert isinstance(refusal, Refused)
-        assert (refusal.code, refusal.retry_after) == ("unavailable", 1)
     gate.set()
     await blocking
     outcomes = await asyncio.gather(*waiting, return_exceptions=True)
     assert sum(isinstance(outcome, Reply) for outcome in outcomes) == MOST_WAITING // 500
+    assert len(refused) == 10
+    for refusal in refused:
+        assert isinstance(refusal, Refused)
+        assert (refusal.code, refusal.retry_after) == ("unavailable", 1)
     assert isinstance(await ingest.submit(request(site, event())), Reply)
-    await ingest.close()
-    await database.close()
 
 
 def test_a_flood_is_refused_and_what_waits_already_is_stored(
     tmp_path: Path, conn: sqlite3.Connection, site: Site
 ) -> None:
-    asyncio.run(flooded(tmp_path, site))
+    async def run(app: App) -> None:
+        await flooded(app._house.database, site)
+
+    during(tmp_path, Still(), run)
     assert len(paths(conn, site)) == MOST_WAITING + 1
 
 

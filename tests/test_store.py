@@ -140,13 +140,16 @@ async def read_beside_a_writer(data_dir: Path) -> int:
             writing.set()
             return read.wait(30)
 
-    task = asyncio.create_task(database.write(write))
-    await asyncio.to_thread(writing.wait)
-    sites = len((await database.read(registry.load)).sites)
-    read.set()
-    assert await task, "the reader waited for the writer"
-    await database.close()
-    return sites
+    try:
+        task = asyncio.create_task(database.write(write))
+        await asyncio.to_thread(writing.wait, 30)
+        sites = len((await database.read(registry.load)).sites)
+        read.set()
+        assert await task, "the reader waited for the writer"
+        return sites
+    finally:
+        read.set()
+        await database.close()
 
 
 def test_a_reader_does_not_wait_for_the_writer(tmp_path: Path, site: Site) -> None:

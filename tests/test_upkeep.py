@@ -190,14 +190,25 @@ def test_events_are_kept_for_as_many_local_days_as_the_site_says(tmp_path: Path,
     assert check.problems(conn) == []
 
 
-def test_the_store_is_whole_between_two_pieces_of_what_retention_deletes(conn: sqlite3.Connection) -> None:
-    site = new_site(conn, days=1)
-    store(conn, events.open_log(conn, 0), [request(site, *[event(ts=NOW + n) for n in range(9)])], {}, NOW)
-    midnight = NOW // DAY * DAY + DAY
-    for kept in (5, 1, 0):
-        events.forget_before(conn, site.number, midnight, 4)
-        assert len(paths(conn, site)) == kept
-        assert check.problems(conn) == []
+def many_old_events(conn: sqlite3.Connection, site: Site) -> None:
+    """Three days of them, more than are deleted in one go."""
+    for day in (7, 8, 9):
+        old = [event("/old", NOW - day * DAY + n, visitor=n // 3 + day * 10_000) for n in range(6000)]
+        store(conn, events.open_log(conn, 0), [request(site, *old)], {}, NOW)
+
+
+def test_the_store_is_whole_between_two_pieces_of_what_retention_deletes(
+    tmp_path: Path, conn: sqlite3.Connection
+) -> None:
+    many_old_events(conn, new_site(conn, days=1))
+    sites, found = registry.load(conn), []
+    with closing(open_store(tmp_path)) as other:
+        conn.set_trace_callback(lambda sql: found.append(check.problems(other)) if sql.startswith("BEGIN") else None)
+        upkeep.prune(conn, sites, NOW)
+        conn.set_trace_callback(None)
+    assert len(found) > 1
+    assert found == [[]] * len(found)
+    assert count(conn, "events") == 0
 
 
 def test_an_event_told_late_does_not_bring_a_deleted_visit_back(tmp_path: Path, conn: sqlite3.Connection) -> None:
@@ -216,10 +227,8 @@ def test_an_event_told_late_does_not_bring_a_deleted_visit_back(tmp_path: Path, 
 
 def test_events_are_taken_while_many_are_deleted(tmp_path: Path, conn: sqlite3.Connection) -> None:
     site = new_site(conn, days=1)
-    key, log = new_key(conn, site), events.open_log(conn, 0)
-    old = [event("/old", NOW - 9 * DAY + n, visitor=None) for n in range(16_000)]
-    store(conn, log, [request(site, *old)], {}, NOW)
-    done: list[str] = []
+    key, done = new_key(conn, site), list[str]()
+    many_old_events(conn, site)
 
     async def both(app: App) -> None:
         async def job() -> None:

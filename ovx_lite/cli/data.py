@@ -7,8 +7,9 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import date
+from io import BufferedReader
 from pathlib import Path
-from typing import IO
+from typing import cast
 
 import click
 
@@ -72,7 +73,7 @@ def access_log(site: str, files: tuple[str, ...], data_dir: Path, as_json: bool)
 @contextmanager
 def _lines(name: str) -> Iterator[Iterator[str]]:
     """The lines of a file, gzipped or not, with a progress bar on a terminal."""
-    with nullcontext(sys.stdin.buffer) if name == "-" else open(name, "rb") as raw:
+    with nullcontext(cast(BufferedReader, sys.stdin.buffer)) if name == "-" else open(name, "rb") as raw:
         size = 0 if name == "-" else os.fstat(raw.fileno()).st_size
         with click.progressbar(
             length=size, label=Path(name).name, file=sys.stderr, hidden=not (size and sys.stderr.isatty())
@@ -80,8 +81,8 @@ def _lines(name: str) -> Iterator[Iterator[str]]:
             yield logfile.lines(logfile.plain(_watched(raw, bar.update)))
 
 
-def _watched(raw: IO[bytes], progress: Callable[[int], None]) -> Iterator[bytes]:
-    while piece := raw.read(1 << 16):
+def _watched(raw: BufferedReader, progress: Callable[[int], None]) -> Iterator[bytes]:
+    while piece := raw.read1(1 << 16):
         progress(len(piece))
         yield piece
 
