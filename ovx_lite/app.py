@@ -20,7 +20,7 @@ from ovx_lite.geo import open_country_data
 from ovx_lite.ingest import Ingest
 from ovx_lite.sites import Sites
 from ovx_lite.store import usage
-from ovx_lite.store.db import Database
+from ovx_lite.store.database import Database
 from ovx_lite.store.events import open_log
 from ovx_lite.upkeep import JOBS, Household, keep_running
 from ovx_lite.web import answers, pages
@@ -54,7 +54,9 @@ class App:
             raise
         ingest = Ingest(database, log, limits, clock)
         api = Api(ENDPOINTS, sites, limits, ingest, country_of, clock)
-        return cls(api, ingest, Household(database, sites, ingest, clock), _pages(settings, Health(database, clock)))
+        return cls(
+            api, ingest, Household(database, sites, ingest, clock), _pages(settings, Health(database, ingest, clock))
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

@@ -37,3 +37,9 @@ class Refused(Exception):
     def within(self, path: str) -> "Refused":
         """The same refusal, with its field seen from the whole body: `url` within `events[3]` is `events[3].url`."""
         return Refused(self.code, self.message, f"{path}.{self.field}" if self.field else path, self.retry_after)
+
+
+def no_such_site() -> Refused:
+    """The refusal for a site that is not there, or not this caller's: nobody can tell which (contract 2)."""
+    message = "There is no such site, or this credential is not for it: see the site's id, and whose key it is."
+    return Refused("invalid_site_id", message, "site_id")

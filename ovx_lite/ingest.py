@@ -17,7 +17,8 @@ from ovx_lite.clock import Clock
 from ovx_lite.errors import Refused
 from ovx_lite.model import Event, Reply, event_id
 from ovx_lite.store import answers, usage
-from ovx_lite.store.db import Database, transaction
+from ovx_lite.store.database import Database
+from ovx_lite.store.db import transaction
 from ovx_lite.store.events import EventLog
 
 MOST_WAITING = 20_000
@@ -65,6 +66,7 @@ class Ingest:
         self._events_waiting = 0
         self._writing: asyncio.Task[None] | None = None
         self._closed = False
+        self.failed_at: int | None = None  # when (Unix ms) the last group could not be stored; None if it could
 
     async def submit(self, request: Request) -> Reply:
         """Store a request's events; returns its reply when they are on disk.
@@ -102,8 +104,11 @@ class Ingest:
     async def _store(self, group: Sequence[Request]) -> list[Outcome]:
         counts, self._limits.unsaved = self._limits.unsaved, {}
         try:
-            return await self._database.write(store, self._log, group, counts, self._clock.now())
+            outcomes = await self._database.write(store, self._log, group, counts, self._clock.now())
+            self.failed_at = None
+            return outcomes
         except sqlite3.OperationalError as wrong:
+            self.failed_at = self._clock.now()
             # The disk is full, the file is locked or cannot be written: the same for all, and no use to try each alone.
             _log.error("the store cannot be written: %s", wrong)
             outcome: Exception = unavailable("The store cannot be written now")

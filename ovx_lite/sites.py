@@ -6,7 +6,7 @@ from ovx_lite import access
 from ovx_lite.access import Caller
 from ovx_lite.model import Registry, Site, local_day
 from ovx_lite.store import registry, salts
-from ovx_lite.store.db import Database
+from ovx_lite.store.database import Database
 
 _NO_SALT = (-1, b"")
 

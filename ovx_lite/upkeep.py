@@ -17,7 +17,8 @@ from ovx_lite.ingest import Ingest
 from ovx_lite.model import Registry, Site, day_begins, local_day
 from ovx_lite.sites import Sites
 from ovx_lite.store import answers, events, salts, usage
-from ovx_lite.store.db import Database, transaction
+from ovx_lite.store.database import Database
+from ovx_lite.store.db import transaction
 
 _log = logging.getLogger("ovx_lite")
 _PIECE = 5_000  # rows deleted in one go, so that no request waits long behind it

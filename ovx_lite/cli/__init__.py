@@ -21,7 +21,9 @@ class Commands(click.Group):
         except Refused as refused:
             _fail(refused.message)
         except sqlite3.Error as wrong:
-            _fail(f"The store cannot be used ({wrong}): see ovx-lite check, and put back a backup if it is damaged.")
+            _fail(f"The store cannot be used ({wrong}): see that the disk has room, and what ovx-lite check says.")
+        except UnicodeEncodeError:
+            _fail("An argument is not valid UTF-8: write it in UTF-8.")
 
 
 def _fail(message: str) -> NoReturn:

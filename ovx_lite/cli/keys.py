@@ -28,7 +28,7 @@ def key() -> None:
     show_default=True,
     help="Events an hour: free 1,000, pro 10,000, enterprise no limit.",
 )
-@click.option("--hourly-limit", type=click.IntRange(min=1), help="Events an hour, in place of the tier's.")
+@click.option("--hourly-limit", type=click.IntRange(1, 10**9), help="Events an hour, in place of the tier's.")
 @data_dir
 @as_json
 def add(site: str, label: str, tier: str, hourly_limit: int | None, data_dir: Path, as_json: bool) -> None:

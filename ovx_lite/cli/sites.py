@@ -14,7 +14,7 @@ from ovx_lite.model import Site
 from ovx_lite.store import registry
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_DOMAIN = re.compile(r"[^\s/:@?#]+\.?[^\s/:@?#]*")
+_DOMAIN = re.compile(r"[^\s!-,/:-@\[-^`{-~.]+(?:\.[^\s!-,/:-@\[-^`{-~.]+)*")
 
 
 @click.group()
@@ -27,11 +27,13 @@ def site() -> None:
 @click.option("--name", default="", help="What people call it; the id if left out.")
 @click.option("--domain", default="", help="Its host name, like example.com.")
 @click.option(
-    "--monthly-limit", type=click.IntRange(min=1), help="Events a month to be warned at; more are taken all the same."
+    "--monthly-limit",
+    type=click.IntRange(1, 10**15),
+    help="Events a month to be warned at; more are taken all the same.",
 )
 @click.option("--timezone", default="UTC", show_default=True, help="Where its days begin, like Europe/Paris.")
 @click.option(
-    "--retention-days", type=click.IntRange(min=1), help="Delete its events after so many days; never if left out."
+    "--retention-days", type=click.IntRange(1, 36_500), help="Delete its events after so many days; never if left out."
 )
 @data_dir
 @as_json

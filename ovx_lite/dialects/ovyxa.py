@@ -139,13 +139,28 @@ def _checked_props(raw: bytes | None) -> str | None:
     try:
         props = _props.decode(raw)
     except (msgspec.ValidationError, RecursionError):
-        raise Refused(
-            "invalid_props",
-            "props must be an object of at most 10 properties, with keys of at most 50 characters, and strings "
-            "(at most 2,000 characters), numbers (integers of at most 64 bits) or booleans as values.",
-            "props",
-        ) from None
+        raise Refused("invalid_props", _wrong_with(raw), "props") from None
     return _encode(props).decode() if props else None
+
+
+def _wrong_with(raw: bytes) -> str:
+    """What is wrong with custom properties, and what would be right."""
+    try:
+        props = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return "props has a number that is beyond all bounds: send numbers of at most 64 bits."
+    if not isinstance(props, dict):
+        return "props must be an object."
+    if len(props) > 10:
+        return f"props has {len(props)} properties: at most 10 are taken."
+    for key, value in props.items():
+        if len(key) > 50:
+            return f"props has a key of {len(key)} characters: at most 50 are taken."
+        if isinstance(value, str) and len(value) > 2000:
+            return f"props.{key} has {len(value):,} characters: at most 2,000 are taken."
+        if isinstance(value, list | dict) or value is None:
+            return f"props.{key} must be a string, a number or a boolean."
+    return "props has an integer of more than 64 bits: send it as a string."
 
 
 def _refusal(sent: Faulty) -> Ask:

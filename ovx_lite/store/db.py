@@ -1,22 +1,18 @@
-"""The file: opening it, its migrations, its one writer and its reader. The only module that knows of threads."""
+"""The file: opening it, its migrations, transactions, copies."""
 
 import random
 import re
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from itertools import chain
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
-
-import aiosqlite
+from typing import TypeVar
 
 from ovx_lite.errors import Refused
 
-P = ParamSpec("P")
-T = TypeVar("T")
 R = TypeVar("R")
 
 FILE = "ovx-lite.sqlite3"
@@ -61,6 +57,13 @@ def open_store(data_dir: Path, create: bool = True) -> sqlite3.Connection:
             pass  # that the file cannot be written is better told now than at the first event
     except (OSError, sqlite3.Error) as wrong:
         raise _cannot_open(path, wrong) from None
+    return conn
+
+
+def open_reader(data_dir: Path) -> sqlite3.Connection:
+    """Open the store for reading alone."""
+    conn = _connect(data_dir / FILE)
+    conn.execute("PRAGMA query_only = ON")
     return conn
 
 
@@ -184,50 +187,3 @@ def copy(conn: sqlite3.Connection, target: Path) -> None:
         unfinished.replace(target)
     finally:
         unfinished.unlink(missing_ok=True)
-
-
-class Database:
-    """The store for use from the event loop: one connection that writes and one that reads, each in its own thread.
-
-    Functions are sent to them, take the `sqlite3.Connection` first, and run whole in one go. A reader never waits
-    for the writer (WAL).
-    """
-
-    def __init__(self, writer: aiosqlite.Connection, reader: aiosqlite.Connection) -> None:
-        self._writer = writer
-        self._reader = reader
-
-    @classmethod
-    async def open(cls, data_dir: Path) -> "Database":
-        """Open the store; raises `Refused` as `open_store` does."""
-        open_store(data_dir).close()  # a refusal is best met while there are no threads yet
-        writer = await aiosqlite.Connection(lambda: open_store(data_dir), 64)
-        reader = await aiosqlite.Connection(lambda: _open_reader(data_dir), 64)
-        return cls(writer, reader)
-
-    async def write(self, do: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run `do(conn, …)` in the writer's thread. `do` makes its own transactions."""
-        return await _run(self._writer, do, *args, **kwargs)
-
-    async def read(self, do: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run `do(conn, …)` in the reader's thread."""
-        return await _run(self._reader, do, *args, **kwargs)
-
-    async def close(self) -> None:
-        """Finish what was sent, and close. The last connection to close leaves one file, without a WAL beside it."""
-        await self._reader.close()
-        await self._writer.close()
-
-
-async def _run(
-    thread: aiosqlite.Connection, do: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
-) -> T:
-    # aiosqlite has no public call for "run this function in your thread"; this line is why its version is pinned.
-    execute: Callable[..., Awaitable[T]] = thread._execute
-    return await execute(do, thread._conn, *args, **kwargs)
-
-
-def _open_reader(data_dir: Path) -> sqlite3.Connection:
-    conn = _connect(data_dir / FILE)
-    conn.execute("PRAGMA query_only = ON")
-    return conn

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ovx_lite.errors import Refused
+from ovx_lite.errors import no_such_site
 from ovx_lite.model import COUNTER_BITS, Event
 from ovx_lite.store.db import insert
 from ovx_lite.store.visits import Visits
@@ -85,7 +85,7 @@ class EventLog:
         """
         if site not in self._sites:
             if self._conn.execute("SELECT 1 FROM sites WHERE number = ?", (site,)).fetchone() is None:
-                raise Refused("invalid_site_id", "The site was removed.", "site_id")
+                raise no_such_site()
             self._sites.add(site)
         numbers = []
         for event in events:

@@ -5,7 +5,7 @@ With it ends what finds a visitor's visits again: under another salt, nobody is 
 
 import sqlite3
 
-from ovx_lite.errors import Refused
+from ovx_lite.errors import no_such_site
 from ovx_lite.store import visits
 from ovx_lite.store.db import transaction
 
@@ -22,7 +22,7 @@ def today(conn: sqlite3.Connection, site: int, day: int, fresh: bytes) -> bytes:
                 "INSERT INTO salts (site, day, salt) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (site, day, fresh)
             )
         except sqlite3.IntegrityError:
-            raise Refused("invalid_site_id", "The site was removed.", "site_id") from None
+            raise no_such_site() from None
         salt: bytes = conn.execute("SELECT salt FROM salts WHERE site = ?", (site,)).fetchone()[0]
     return salt
 

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from ovx_lite.access import Caller, Limits
 from ovx_lite.clock import Clock
 from ovx_lite.enrich import enrich
-from ovx_lite.errors import Refused
+from ovx_lite.errors import Refused, no_such_site
 from ovx_lite.geo import CountryOf
 from ovx_lite.ingest import Ingest, Repeat, Request, unavailable
 from ovx_lite.model import Reply
@@ -79,7 +79,12 @@ class Api:
             raise
         now = self._clock.now()
         ask = endpoint.read(body, now)
-        caller = self._sites.caller(call.authorization, now)
+        try:
+            caller = self._sites.caller(call.authorization, now)
+        except Refused:
+            if not await self._sites.refresh():  # a key may be newer than our last look
+                raise
+            caller = self._sites.caller(call.authorization, now)
         repeat = None if call.idempotency_key is None else _repeat(call.idempotency_key, endpoint, body)
         if caller.limit is not None:
             try:
@@ -109,9 +114,7 @@ class Api:
         if isinstance(repeat, Refused):
             raise repeat
         if ask.site != site.id:
-            raise Refused(
-                "invalid_site_id", f"There is no site {ask.site[:64]}, or this credential is not for it.", "site_id"
-            )
+            raise no_such_site()
         if problem is not None:
             raise problem
         salt = self._sites.salt(site, now)

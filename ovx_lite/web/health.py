@@ -8,24 +8,29 @@ from starlette.responses import Response
 
 from ovx_lite import __version__
 from ovx_lite.clock import Clock
-from ovx_lite.ingest import unavailable
+from ovx_lite.ingest import Ingest, unavailable
 from ovx_lite.store import health
-from ovx_lite.store.db import Database
+from ovx_lite.store.database import Database
 
 _FRESH = 1000  # milliseconds for which a look is good, so that nobody can make the disk busy by asking
+_SHY = 10_000  # milliseconds for which it is bad after events were refused: a small write may still go then
 
 
 class Health:
     """Answers whether events can be taken: 200, or the contract's 503."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, ingest: Ingest, clock: Clock) -> None:
         self._database = database
+        self._ingest = ingest
         self._clock = clock
         self._well_at = -_FRESH
 
     async def answer(self, request: Request) -> Response:
         """Write a little to the store, unless that went well a moment ago."""
         now = self._clock.now()
+        failed_at = self._ingest.failed_at
+        if failed_at is not None and 0 <= now - failed_at < _SHY:
+            raise unavailable("The store could not be written a moment ago")
         if not 0 <= now - self._well_at < _FRESH:
             try:
                 await self._database.write(health.touch, now)

@@ -1,0 +1,99 @@
+"""The store for the event loop: one writer and one reader. The only module that knows of threads."""
+
+import os
+import sqlite3
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+import aiosqlite
+
+from ovx_lite.errors import Refused
+from ovx_lite.store.db import FILE, open_reader, open_store
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Database:
+    """The store for the server's event loop: one connection that writes and one that reads, each in its own thread.
+
+    Functions are sent to them, take the `sqlite3.Connection` first, and run whole in one go. A reader never waits
+    for the writer (WAL).
+    """
+
+    def __init__(
+        self, path: Path, lock: sqlite3.Connection, writer: aiosqlite.Connection, reader: aiosqlite.Connection
+    ) -> None:
+        self._path = path
+        self._identity = _identity(path)
+        self._lock = lock
+        self._writer = writer
+        self._reader = reader
+
+    @classmethod
+    async def open(cls, data_dir: Path) -> "Database":
+        """Open the store; raises `Refused` as `open_store` does, and if another server has it."""
+        open_store(data_dir).close()  # a refusal is best met while there are no threads yet
+        lock = _lock(data_dir)
+        writer = await aiosqlite.Connection(lambda: open_store(data_dir), 64)
+        reader = await aiosqlite.Connection(lambda: open_reader(data_dir), 64)
+        return cls(data_dir / FILE, lock, writer, reader)
+
+    async def write(self, do: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `do(conn, …)` in the writer's thread. `do` makes its own transactions.
+
+        Raises `sqlite3.OperationalError` if the file is no longer where it was: what is written to it would be lost.
+        """
+        return await _run(self._writer, self._checked, do, *args, **kwargs)
+
+    def _checked(
+        self,
+        conn: sqlite3.Connection,
+        do: Callable[Concatenate[sqlite3.Connection, P], T],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        if _identity(self._path) != self._identity:
+            raise sqlite3.OperationalError(f"{self._path} was removed or replaced while the server runs: restart it")
+        return do(conn, *args, **kwargs)
+
+    async def read(self, do: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `do(conn, …)` in the reader's thread."""
+        return await _run(self._reader, do, *args, **kwargs)
+
+    async def close(self) -> None:
+        """Finish what was sent, and close. The last connection to close leaves one file, without a WAL beside it."""
+        await self._reader.close()
+        await self._writer.close()
+        self._lock.close()
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return (0, 0)
+    return (found.st_dev, found.st_ino)
+
+
+def _lock(data_dir: Path) -> sqlite3.Connection:
+    """What only one server can have of a data dir, and loses when it ends, however it ends."""
+    lock = sqlite3.connect(data_dir / "serving.lock", timeout=0, isolation_level=None, check_same_thread=False)
+    try:
+        lock.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError:
+        lock.close()
+        raise Refused(
+            "unavailable", f"Another server has the store in {data_dir}: stop it, or choose another --data-dir."
+        ) from None
+    return lock
+
+
+async def _run(
+    thread: aiosqlite.Connection, do: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    # aiosqlite has no public call for "run this function in your thread"; this line is why its version is pinned.
+    execute: Callable[..., Awaitable[T]] = thread._execute
+    return await execute(do, thread._conn, *args, **kwargs)
