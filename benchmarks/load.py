@@ -15,7 +15,7 @@ BROWSERS = (
     "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/1{}.1 Safari/605",
     "Mozilla/5.0 (X11; Linux x86_64; rv:1{0}.0) Gecko/20100101 Firefox/1{0}.0",
     "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/1{}.0.0.0 Mobile Safari/537.36",
-    "Mozilla/5.0 (iPhone; CPU iPhone OS 1{}_1 like Mac OS X) AppleWebKit/605.1 (KHTML, like Gecko) Mobile/15E Safari/604",
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 1{}_1 like Mac OS X) AppleWebKit/605.1 (KHTML, like Gecko) Mobile/15E148",
 )
 
 

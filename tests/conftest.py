@@ -189,3 +189,8 @@ def running(tmp_path_factory: pytest.TempPathFactory, start: Start) -> Running:
     key = store.key()
     store.site("other-site")
     return Running(store, start(store), key, site["jwt_secret"])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Playwright keeps an event loop running until the end; tests that run one of their own must come before it.
+    items.sort(key=lambda item: "page" in getattr(item, "fixturenames", ()))

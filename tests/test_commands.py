@@ -366,8 +366,8 @@ def test_of_a_store_with_garbage_in_its_middle_every_command_says_so(store: Stor
     fill(store.path)
     with (store.path / db.FILE).open("r+b") as file:
         size = file.seek(0, os.SEEK_END)
-        file.seek(size // 4)
-        file.write(os.urandom(size // 2))
+        file.seek(size * 6 // 10)
+        file.write(os.urandom(size // 10))
     for words in (("check",), ("export", "my-site"), ("backup", str(tmp_path / "backup"))):
         ran = store.run(*words)
         assert ran.status == 1, words

@@ -26,7 +26,8 @@ from ovx_lite.errors import Refused
 from ovx_lite.ingest import MOST_WAITING, Ingest
 from ovx_lite.model import Reply, Site
 from ovx_lite.store import check, events
-from ovx_lite.store.db import Database, open_store
+from ovx_lite.store.database import Database
+from ovx_lite.store.db import open_store
 from tests.conftest import Server, Start, Store
 from tests.test_store import NOW, Still, event, new_key, new_site, paths, request
 from tests.test_upkeep import during, post

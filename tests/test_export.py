@@ -85,7 +85,11 @@ def filled(tmp_path_factory: pytest.TempPathFactory, start: Start) -> Store:
     times = random.Random(1).sample(range(1_700_000_000_000, 1_700_000_000_000 + MANY * 20, 10), MANY)
     for begin in range(0, MANY, 1000):
         batch(
-            "many", *[{"type": "pageview", "url": "https://x", "timestamp": ts} for ts in times[begin : begin + 1000]]
+            "many",
+            *[
+                {"type": "custom", "event_name": f"{ts % 7}", "url": "app://x", "timestamp": ts}
+                for ts in times[begin : begin + 1000]
+            ],
         )
     return store
 

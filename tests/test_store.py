@@ -19,7 +19,8 @@ from ovx_lite.errors import Refused
 from ovx_lite.ingest import Repeat, Request, store
 from ovx_lite.model import Client, Event, Key, Kind, Origin, Page, Reply, Site
 from ovx_lite.store import check, db, events, registry, salts
-from ovx_lite.store.db import Database, migrate, open_store, steps
+from ovx_lite.store.database import Database
+from ovx_lite.store.db import migrate, open_store, steps
 
 NOW = 1_763_719_200_000  # 2025-11-21 10:00 UTC
 MINUTE = 60_000

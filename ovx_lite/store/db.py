@@ -53,6 +53,7 @@ def open_store(data_dir: Path, create: bool = True) -> sqlite3.Connection:
         conn.execute("PRAGMA secure_delete = ON")
         conn.execute("PRAGMA cache_size = -16000")
         migrate(conn, path, steps())
+        conn.execute("PRAGMA busy_timeout = 0")  # from here on, waiting for another process is ours: see `_patiently`
         with transaction(conn):
             pass  # that the file cannot be written is better told now than at the first event
     except (OSError, sqlite3.Error) as wrong:
@@ -70,8 +71,10 @@ def open_reader(data_dir: Path) -> sqlite3.Connection:
 def _connect(path: Path) -> sqlite3.Connection:
     if sqlite3.sqlite_version_info < (3, 37):
         raise Refused("unavailable", f"SQLite {sqlite3.sqlite_version} is too old: ovx-lite needs 3.37 or newer.")
-    # Transactions are begun and ended in plain sight, and a wait for another process is ours (see `transaction`).
-    return sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=256)
+    # Transactions are begun and ended in plain sight.
+    return sqlite3.connect(
+        path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False, cached_statements=256
+    )
 
 
 def _cannot_open(path: Path, wrong: Exception) -> Refused:
