@@ -1,0 +1,49 @@
+"""One server, one store: what happens to the file and beside the server while it runs."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.conftest import CHROME, Running, Start, Store
+
+PAGE = b'1.2.3.4 - - [17/May/2015:10:05:03 +0000] "GET /%d HTTP/1.1" 200 1 "-" "' + CHROME.encode() + b'"\n'
+
+
+def test_no_event_is_acknowledged_once_the_store_is_gone(store: Store, start: Start) -> None:
+    store.site()
+    key, server = store.key(), start(store)
+    assert server.pageview(key).status == 201
+    shutil.rmtree(store.path)
+    assert server.pageview(key).error == (503, "unavailable", None)
+    assert server.send("/healthz", method="GET").status == 503
+    store.site()  # another store, in the same place
+    assert server.pageview(key).error == (503, "unavailable", None)
+
+
+def test_a_second_server_on_a_data_dir_is_refused(running: Running) -> None:
+    second = running.store.run("serve", "--port", "0")
+    assert (second.status, second.out) == (1, "")
+    assert "Another server has the store" in second.err
+    assert running.server.pageview(running.key).status == 201
+
+
+def test_a_server_may_start_where_another_was_killed(store: Store, start: Start) -> None:
+    start(store).stop(9)
+    assert start(store).send("/healthz", method="GET").status == 200
+
+
+def test_a_new_key_works_at_once(running: Running) -> None:
+    for _ in range(3):
+        assert running.server.pageview(running.store.key()).status == 201
+
+
+def test_two_imports_of_a_log_at_once_count_it_once(store: Store, tmp_path: Path) -> None:
+    store.site()
+    log = tmp_path / "access.log"
+    log.write_bytes(b"".join(PAGE % number for number in range(5000)))
+    words = [sys.executable, "-m", "ovx_lite", "import", "access-log", "my-site", str(log)]
+    both = [subprocess.Popen(words, env={**os.environ, "OVX_DATA_DIR": str(store.path)}) for _ in range(2)]
+    assert [one.wait(60) for one in both] == [0, 0]
+    assert len(store.events()) == 5000
