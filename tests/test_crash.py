@@ -229,7 +229,7 @@ from ovx_lite.store.db import open_store
 print("ready", flush=True)
 begin = float(sys.stdin.readline())
 for number in range(int(sys.argv[2])):
-    while time.time() < begin + number * 0.02:
+    while time.time() < begin + number * 0.015:
         pass
     open_store(Path(sys.argv[1].format(number))).close()
 """
@@ -237,7 +237,7 @@ for number in range(int(sys.argv[2])):
 
 @pytest.mark.parametrize("folder", ["{}", "same"], ids=["new", "existing"])
 def test_two_processes_open_a_store_at_once(tmp_path: Path, folder: str) -> None:
-    words = [sys.executable, "-c", OPENING, str(tmp_path / folder), "25"]
+    words = [sys.executable, "-c", OPENING, str(tmp_path / folder), "60"]
     pipe = subprocess.PIPE
     processes = [subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, text=True) for _ in range(2)]
     for process in processes:

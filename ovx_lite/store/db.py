@@ -88,8 +88,9 @@ def _cannot_open(path: Path, wrong: Exception) -> Refused:
 
 
 def _check_ours(conn: sqlite3.Connection, path: Path) -> None:
-    (application,) = conn.execute("PRAGMA application_id").fetchone()
+    # In this order: another process may be making the store right now, and tables and id come together.
     (tables,) = conn.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    (application,) = conn.execute("PRAGMA application_id").fetchone()
     if application != _APPLICATION_ID and tables:
         raise Refused("unavailable", f"{path} is another program's database: choose another --data-dir.")
 
