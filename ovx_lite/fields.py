@@ -11,6 +11,7 @@ from ovx_lite.errors import Refused
 from ovx_lite.model import Campaign, Page
 
 DAY = 86_400_000
+_MAPPED = bytes(10) + b"\xff\xff"  # how an IPv4 address begins that is written as IPv6
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECONDS_NOT_MILLISECONDS = 100_000_000_000  # as milliseconds this is 1973, as seconds the year 5138
 
@@ -43,18 +44,18 @@ def address(value: str | None, field: str) -> str:
     """An IPv4 or IPv6 address → itself as it is usually written, IPv4-mapped IPv6 as IPv4; none or empty → `""`."""
     if not value:
         return ""
-    bare = value.removeprefix("::ffff:") if "." in value else value
     try:
-        if ":" in bare:
-            return inet_ntop(AF_INET6, inet_pton(AF_INET6, bare))
-        inet_pton(AF_INET, bare)
+        if ":" in value:
+            packed = inet_pton(AF_INET6, value)
+            return inet_ntop(AF_INET, packed[12:]) if packed[:12] == _MAPPED else inet_ntop(AF_INET6, packed)
+        inet_pton(AF_INET, value)
     except (OSError, ValueError):
         raise Refused(
             "invalid_request",
             f"{field} is not an IPv4 or IPv6 address: send one like 203.0.113.42, or leave it out.",
             field,
         ) from None
-    return bare
+    return value
 
 
 def timestamp(value: float | str | None, now: int, field: str) -> int:

@@ -4,6 +4,7 @@ import gzip
 import http.client
 import json
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from itertools import repeat
@@ -110,10 +111,31 @@ def test_a_body_may_come_byte_by_byte(running: Running) -> None:
 
 
 @pytest.mark.parametrize("protocol", ["h2c", "websocket"])
-def test_an_offer_to_upgrade_is_declined_and_the_request_answered(running: Running, protocol: str) -> None:
+@pytest.mark.parametrize("chunked", [False, True])
+def test_an_offer_to_upgrade_is_declined_and_the_request_answered(
+    running: Running, protocol: str, chunked: bool
+) -> None:
     offer = ["Connection: Upgrade, HTTP2-Settings", f"Upgrade: {protocol}", "HTTP2-Settings: AAEAAEAAAAIAAAAB"]
+    length = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(GOOD)}"
+    body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(GOOD), GOOD) if chunked else GOOD
     with connect(running) as connection:  # Java's HttpClient makes this offer by default
-        connection.sendall(head(running, *offer, f"Content-Length: {len(GOOD)}") + GOOD)
+        for _ in range(2):
+            connection.sendall(head(running, *offer, length))
+            connection.sendall(body)
+            answer = read(connection)
+            assert answer is not None
+            assert answer.status == 201
+
+
+@pytest.mark.parametrize(("name", "cut"), [("UPGRADE", 9), ("upgrade", 9)])
+def test_an_offer_to_upgrade_is_declined_however_it_arrives(running: Running, name: str, cut: int) -> None:
+    sent = head(running, "Connection: Upgrade", f"{name}: h2c", f"Content-Length: {len(GOOD)}") + GOOD
+    at = sent.index(name.encode() + b":") + cut
+    with connect(running) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.sendall(sent[:at])
+        time.sleep(0.05)  # so that it arrives in two pieces
+        connection.sendall(sent[at:])
         answer = read(connection)
     assert answer is not None
     assert answer.status == 201

@@ -92,6 +92,7 @@ KEPT: dict[str, tuple[Fields, Fields]] = {
         pageview(user_agent=GOOGLEBOT, ip_address="8.8.8.8"),
         {"excluded": "bot", "visitor": None, "visit": None},
     ),
+    "an app, whatever it sends with": (pageview(url="app://a", user_agent="okhttp/4.9"), {"excluded": None}),
     "nobody's event": (pageview(), {"visitor": None, "visit": None, "country": None, "browser": None}),
     "unknown fields left out": (pageview(colour="red", nested={"a": [1, {}]}), {"path": "/pricing"}),
     "null for whatever is optional": (

@@ -80,6 +80,8 @@ def _connect(path: Path) -> sqlite3.Connection:
 def _cannot_open(path: Path, wrong: Exception) -> Refused:
     if isinstance(wrong, sqlite3.DatabaseError) and "not a database" in str(wrong):
         return Refused("unavailable", f"{path} is not a database: move it away, or choose another --data-dir.")
+    if isinstance(wrong, sqlite3.DatabaseError) and not isinstance(wrong, sqlite3.OperationalError):
+        return Refused("unavailable", f"{path} is damaged ({wrong}): put back a backup.")
     return Refused(
         "unavailable",
         f"The store {path} cannot be opened for writing ({wrong}): see that the folder exists, is yours and has room, "
