@@ -1,7 +1,8 @@
 """May this call write to that site, now? Keys, JWTs, rate limits. No I/O: what is known comes in, counts go out."""
 
 import secrets
-from hashlib import sha256
+from hashlib import blake2b, sha256
+from ipaddress import IPv6Address
 
 import msgspec
 
@@ -12,6 +13,10 @@ HOUR = 3600
 LONGEST_TOKEN_LIFE = 24 * HOUR
 TIERS: dict[str, int | None] = {"free": 1000, "pro": 10_000, "enterprise": None}
 """Events an hour and key ("Rate Limits"); enterprise has its own number or none."""
+
+
+PUBLIC_LIMIT = 1000
+"""Requests an hour and address where no key is asked for, unless the site says otherwise (contract 2)."""
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -55,6 +60,21 @@ def identify(authorization: str, registry: Registry, now: int) -> Caller:
     return Caller(registry.numbers[key.site], key.id, hourly_limit(key))
 
 
+def at_address(site: Site, address: str, salt: bytes) -> Caller:
+    """Whoever calls from an address (`""` if it is not known) where no key is asked for.
+
+    The name is a hash under the site's salt of the day. Of IPv6, it is the network (/64), which one client has whole.
+    """
+    network = f"{int(IPv6Address(address)) >> 64:x}" if ":" in address else address
+    name = blake2b(network.encode(), digest_size=8, key=salt).hexdigest()
+    return Caller(site, f"{site.number}:{name}", PUBLIC_LIMIT if site.hourly_limit is None else site.hourly_limit)
+
+
+def may_send_from(site: Site, host: str) -> bool:
+    """Whether pages of a host may send events to a site without a key. A host stands for its subdomains, too."""
+    return not site.allowed_hosts or any(host == own or host.endswith(f".{own}") for own in site.allowed_hosts)
+
+
 def _identify_jwt(token: str, registry: Registry, now: int) -> Caller:
     """A JWT is HS256, signed with the site's secret, with `site_id` and an `exp` at most 24 h ahead (contract 3)."""
     import jwt  # not at the start: it takes a while to load, and most servers never see one
@@ -91,7 +111,7 @@ def _unauthorized(message: str) -> Refused:
 
 
 class Allowance(msgspec.Struct, frozen=True):
-    """Where a caller stands: events an hour, how many are left, and in how many seconds the next become free."""
+    """Where a caller stands: how many an hour, how many are left, and in how many seconds the next become free."""
 
     limit: int
     remaining: int
@@ -123,7 +143,7 @@ class Limits:
             ever = "" if cost <= limit else f" This request alone has {cost}: send fewer at once."
             raise Refused(
                 "rate_limit_exceeded",
-                f"The limit of {limit} events an hour is reached.{ever} Try again in {wait} seconds.",
+                f"The limit of {limit} an hour is reached.{ever} Try again in {wait} seconds.",
                 retry_after=wait,
             )
         window.add(second, cost)
@@ -132,7 +152,8 @@ class Limits:
     def give_back(self, caller: Caller, cost: int, now: int) -> None:
         """Uncount events that were taken at `now` and turned out to be a replay's, or could not be stored."""
         second = now // 1000
-        if caller.limit is not None and self._windows[caller.name].give_back(second, cost):
+        window = self._windows.get(caller.name)
+        if window is not None and window.give_back(second, cost):
             self._note(caller.name, second, -cost)
 
     def standing(self, caller: Caller, now: int) -> Allowance:
@@ -141,6 +162,14 @@ class Limits:
         window = self._windows.setdefault(caller.name, _Window())
         window.forget(second - HOUR)
         return Allowance(limit, max(limit - window.used, 0), window.seconds_until(window.used - 1, second))
+
+    def forget_old(self, now: int) -> int:
+        """Drop the callers who have sent nothing for an hour. Returns how many."""
+        second = now // 1000 - HOUR
+        old = [name for name, window in self._windows.items() if next(reversed(window.seconds), 0) <= second]
+        for name in old:
+            del self._windows[name]
+        return len(old)
 
     def keep_unsaved(self, counts: dict[tuple[str, int], int]) -> None:
         """Take back counts that could not be saved."""

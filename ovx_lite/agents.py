@@ -136,6 +136,11 @@ _NOT_A_BOT = re.compile(r"\bcubot\b", re.IGNORECASE)
 _loading = Lock()
 
 
+def is_browser(user_agent: str) -> bool:
+    """Whether a user agent is a browser's, or a crawler's that looks like one; else it is a program's library."""
+    return user_agent.startswith(("Mozilla/", "Opera/"))
+
+
 def describe(user_agent: str) -> Agent:
     """Take a `User-Agent` header, `""` for none; return what it tells. It may be called from any thread."""
     if not user_agent:

@@ -26,6 +26,7 @@ from ovx_lite.upkeep import JOBS, Household, keep_running
 from ovx_lite.web import answers, pages
 from ovx_lite.web.api import Api
 from ovx_lite.web.health import Health
+from ovx_lite.web.script import script
 
 
 class App:
@@ -55,14 +56,17 @@ class App:
         ingest = Ingest(database, log, limits, clock)
         api = Api(ENDPOINTS, sites, limits, ingest, country_of, clock)
         return cls(
-            api, ingest, Household(database, sites, ingest, clock), _pages(settings, Health(database, ingest, clock))
+            api,
+            ingest,
+            Household(database, sites, ingest, limits, clock),
+            _pages(settings, Health(database, ingest, clock)),
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        endpoint = self._api.endpoints.get(scope.get("path", ""))
-        if endpoint is not None:
-            await self._api(endpoint, scope, receive, send)
+        door = self._api.door(scope.get("path", ""))
+        if door is not None:
+            await self._api(door, scope, receive, send)
         else:
             await self._pages(scope, receive, send)
 
@@ -86,6 +90,7 @@ def _pages(settings: Mapping[str, str], health: Health) -> Starlette:
         routes=[
             Route("/", pages.home),
             Route("/healthz", health.answer),
+            Route("/js/ovx.js", script),
             Mount("/static", StaticFiles(directory=pages.folder("static"))),
         ],
         exception_handlers={

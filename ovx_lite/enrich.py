@@ -17,22 +17,29 @@ def enrich(hit: Hit, api: str, site: Site, salt: bytes, country_of: Callable[[st
     their word: the libraries they send with are called bots elsewhere.
     """
     agent = describe(hit.user_agent)
-    excluded = "bot" if agent.bot and hit.page.scheme in ("http", "https") else ""
-    day = local_day(hit.ts, site.timezone)
+    page, of_the_web = hit.page, hit.page.scheme in ("http", "https")
+    if of_the_web and not page.host and site.domain:
+        page = page._replace(host=site.domain)
+    excluded = "bot" if agent.bot and of_the_web else ""
+    visitor, stay = (None, None) if excluded else who(hit, site, salt)
     return Event(
         hit.ts,
-        _kind(api, hit.type, hit.name, excluded),
-        hit.page,
-        origin(hit.referrer, hit.campaign, hit.page.host, site.domain),
+        _kind(api, hit.type, hit.name, excluded, hit.context, hit.currency),
+        page,
+        origin(hit.referrer, hit.campaign, page.host, site.domain),
         _client(agent, country_of(hit.address) if hit.address else ""),
-        None if excluded else visitor(salt, day, hit.address, hit.user_agent),
+        visitor,
+        stay,
+        bool(hit.session),
         hit.props,
+        hit.person,
+        hit.revenue,
     )
 
 
 @lru_cache(maxsize=1024)
-def _kind(api: str, type: str, name: str, excluded: str) -> Kind:
-    return Kind(api, type, name, excluded)
+def _kind(api: str, type: str, name: str, excluded: str, context: str, currency: str) -> Kind:
+    return Kind(api, type, name, excluded, context, currency)
 
 
 @lru_cache(maxsize=4096)
@@ -40,13 +47,28 @@ def _client(agent: Agent, country: str) -> Client:
     return Client(agent.browser, agent.os, agent.device, country)
 
 
-def visitor(salt: bytes, day: int, address: str, user_agent: str) -> int | None:
-    """Who it was, as a number that only this salt can make again, and so nobody once the salt is deleted.
+def who(hit: Hit, site: Site, salt: bytes) -> tuple[int | None, int | None]:
+    """Who it was and on which stay, as 48-bit numbers; None where nothing tells one visitor from another.
 
-    Each site has a salt of its own. The day is part of it: an event of an earlier day, told late, makes a visitor of
-    that day. None where there is neither address nor user agent, and so nothing that tells one visitor from another.
+    Where the caller named the device or, failing that, the person, the visitor is a hash of that name under the
+    site's own secret, every day the same. Else it is one of address and user agent under the salt, and so nobody once
+    the salt is deleted; it has the day in it, so that an event of an earlier day, told late, makes a visitor of that
+    day. A stay never goes over the site's midnight.
     """
-    if not address and not user_agent:
-        return None
-    who = f"{day}\n{address}\n{user_agent}".encode()
-    return int.from_bytes(blake2b(who, digest_size=6, key=salt).digest(), "big", signed=True)
+    day, key = local_day(hit.ts, site.timezone), site.secret
+    if hit.device:
+        name = f"device\n{hit.device}"
+    elif hit.person is not None:
+        name = f"person\n{hit.person.id}"
+    elif hit.address or hit.user_agent:
+        name, key = f"{day}\n{hit.address}\n{hit.user_agent}", salt
+    else:
+        return None, None
+    visitor = _number(key, name)
+    if key is salt and not hit.session:
+        return visitor, visitor
+    return visitor, _number(key, f"{day}\n{visitor}\n{hit.session}")
+
+
+def _number(key: bytes, text: str) -> int:
+    return int.from_bytes(blake2b(text.encode(), digest_size=6, key=key).digest(), "big", signed=True)

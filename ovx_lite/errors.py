@@ -39,7 +39,10 @@ class Refused(Exception):
         return Refused(self.code, self.message, f"{path}.{self.field}" if self.field else path, self.retry_after)
 
 
-def no_such_site() -> Refused:
-    """The refusal for a site that is not there, or not this caller's: nobody can tell which (contract 2)."""
+def no_such_site(field: str | None = None) -> Refused:
+    """The refusal for a site that is not there, or not this caller's: nobody can tell which (contract 2).
+
+    `field` is where the caller named it.
+    """
     message = "There is no such site, or this credential is not for it: see the site's id, and whose key it is."
-    return Refused("invalid_site_id", message, "site_id")
+    return Refused("invalid_site_id", message, field)

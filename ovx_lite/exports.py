@@ -8,28 +8,16 @@ from typing import Any
 
 import msgspec
 
+from ovx_lite import money
 from ovx_lite.model import event_id
 from ovx_lite.store.events import Stored
 
 COLUMNS = (
     *("id", "ts", "api", "type", "name", "host", "path", "referrer", "source", "channel"),
     *("utm_source", "utm_medium", "utm_campaign", "utm_content", "utm_term"),
-    *(
-        "country",
-        "browser",
-        "os",
-        "device",
-        "visitor",
-        "visit",
-        "person",
-        "context",
-        "props",
-        "revenue",
-        "currency",
-        "excluded",
-    ),
+    *("country", "browser", "os", "device", "visitor", "visit", "person", "context"),
+    *("props", "revenue", "currency", "excluded"),
 )
-"""`person`, `context`, `revenue` and `currency` are empty for events of APIs that have none of these."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -42,6 +30,7 @@ def row(event: Stored) -> dict[str, Any]:
     found["ts"] = datetime.fromtimestamp(event.ts / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     found["visitor"] = visitor
     found["visit"] = None if event.visit is None else event_id(event.visit).removeprefix("evt_")
+    found["revenue"] = None if event.revenue is None else money.decimal(event.revenue, event.currency)
     return {column: found.get(column) or None for column in COLUMNS}
 
 

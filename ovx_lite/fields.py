@@ -26,6 +26,22 @@ def url(value: str, field: str) -> tuple[Page, Campaign]:
         ) from None
 
 
+def url_or_path(value: str, field: str) -> tuple[Page, Campaign]:
+    """An absolute URL, or a path on the site itself (`/pricing`), whose page then has no host."""
+    if not value.startswith("/") or value.startswith("//"):
+        return url(value, field)
+    page, campaign = url(f"https://localhost{value}", field)
+    return page._replace(host=""), campaign
+
+
+def hostname(value: str, field: str) -> str:
+    """A host name, maybe with a port → the host alone, in lower case."""
+    page, _ = url(f"https://{value}", field) if not set(value) & set("/?#@") else (None, None)
+    if page is None:
+        raise Refused("invalid_request", f"{field} is not a host name: send one like app.example.com.", field)
+    return page.host
+
+
 def referrer(value: str | None, field: str) -> str:
     """The referring URL → its host and path; none, empty and `about:` URLs → `""`."""
     if not value:

@@ -7,7 +7,7 @@ strings that repeats from event to event, and so is stored once and referred to 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -69,19 +69,33 @@ class Client(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """What sort of event: who spoke (`api`), what it is, its name, and why it is not counted (`""`: it is)."""
+    """What sort of event: who spoke (`api`), what it is, its name, and why it is not counted (`""`: it is).
+
+    `context` is where in the caller's world it happened (website or product), `currency` what its revenue is in (ISO
+    4217); both are `""` for most.
+    """
 
     api: str
     type: str
     name: str
     excluded: str
+    context: str = ""
+    currency: str = ""
+
+
+class Identity(msgspec.Struct, frozen=True, gc=False):
+    """Whom a caller named: by the `id` that they have with the caller, with what was told of them (JSON values)."""
+
+    id: str
+    traits: Mapping[str, Any] = {}
 
 
 class Hit(msgspec.Struct, frozen=True, gc=False):
     """What a caller said, in our words. Never stored.
 
     `ts` is Unix milliseconds; `referrer` is the referring URL's host and path, or `""`; `props` is a JSON object as
-    text.
+    text. `device` and `session` are the caller's own names for who it was and which visit. A page of scheme http or
+    https without a host is the site's own. `revenue` is in minor units of `currency`, which is `""` without revenue.
     """
 
     type: str
@@ -93,14 +107,21 @@ class Hit(msgspec.Struct, frozen=True, gc=False):
     address: str = ""
     user_agent: str = ""
     props: str | None = None
+    device: str = ""
+    session: str = ""
+    person: Identity | None = None
+    context: str = ""
+    revenue: int | None = None
+    currency: str = ""
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
     """What we keep. It has no field for an address or a user agent, so neither can be kept.
 
-    `ts` is Unix milliseconds, `visitor` a 48-bit number that is nobody's on any other day, or None where nothing
-    tells one visitor from another. `line` is set on imported events alone: a digest of the log line without its
-    address.
+    `ts` is Unix milliseconds. `visitor` is a 48-bit number: nobody's on any other day, or the same for ever where the
+    caller named the visitor; None where nothing tells one visitor from another. `stay` is what the visit is found
+    again by, another such number that is nobody's on any other day; `whole` says that all of the stay is one visit,
+    since the caller named it. `line` is set on imported events alone: a digest of the log line without its address.
     """
 
     ts: int
@@ -109,12 +130,21 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     origin: Origin
     client: Client
     visitor: int | None = None
+    stay: int | None = None
+    whole: bool = False
     props: str | None = None
+    person: Identity | None = None
+    revenue: int | None = None
     line: int | None = None
 
 
 class Site(msgspec.Struct, frozen=True):
-    """A site (a project, in other products' words). `id` is its name to the world, `number` to the store."""
+    """A site (a project, in other products' words). `id` is its name to the world, `number` to the store.
+
+    `secret` is what names that callers give to visitors and sessions are hashed with. `allowed_hosts` are
+    those whose pages may send events without an API key, none for all; `hourly_limit` is how many requests without a
+    key one address may send, None for the usual.
+    """
 
     number: int
     id: str
@@ -126,6 +156,9 @@ class Site(msgspec.Struct, frozen=True):
     monthly_limit: int | None
     retention_days: int | None
     created: int
+    secret: bytes
+    allowed_hosts: tuple[str, ...] = ()
+    hourly_limit: int | None = None
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -147,6 +180,7 @@ class Registry(msgspec.Struct, frozen=True):
     version: int = 0
     sites: Mapping[str, Site] = {}
     numbers: Mapping[int, Site] = {}
+    public_keys: Mapping[str, Site] = {}
     keys: Mapping[bytes, Key] = {}
 
 

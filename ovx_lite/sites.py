@@ -39,6 +39,10 @@ class Sites:
                 self._callers[authorization] = caller
         return caller
 
+    def public(self, name: str) -> Site | None:
+        """The site of that id or that public key, where no key is asked for."""
+        return self.registry.sites.get(name) or self.registry.public_keys.get(name)
+
     def salt(self, site: Site, now: int) -> bytes | None:
         """The site's salt of its today, if it is known yet."""
         day, salt = self._salts.get(site.number, _NO_SALT)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from ovx_lite.access import Limits
 from ovx_lite.clock import Clock
 from ovx_lite.ingest import Ingest
 from ovx_lite.model import Registry, Site, day_begins, local_day
@@ -30,6 +31,7 @@ class Household(msgspec.Struct, frozen=True):
     database: Database
     sites: Sites
     ingest: Ingest
+    limits: Limits
     clock: Clock
 
 
@@ -61,7 +63,7 @@ async def forget_answers(house: Household) -> bool:
     deleted = 0
     while piece := await house.database.write(delete_expired, house.clock.now()):  # others may write in between
         deleted += piece
-    return deleted > 0
+    return deleted + house.limits.forget_old(house.clock.now()) > 0
 
 
 async def retain(house: Household) -> bool:

@@ -4,23 +4,19 @@ A body is decoded straight into a dialect's `msgspec` type, which checks every f
 fails is it looked at a second time, to say in a sentence what is wrong with which field.
 """
 
-import math
-import re
-import typing
-from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Meta
 
 from ovx_lite.errors import Refused
+from ovx_lite.faults import BATCH_EVENTS, LONGEST, fault, has_too_long
 from ovx_lite.model import Hit, Reply
 
 SINGLE_LIMIT = 64 * 1024
 BATCH_LIMIT = 5 * 1024 * 1024
-BATCH_EVENTS = 1000
 DEEPEST = 16
-LONGEST = 4096
 
 Text = Annotated[str, Meta(max_length=LONGEST)]
 Required = Annotated[str, Meta(min_length=1, max_length=LONGEST)]
@@ -28,30 +24,54 @@ Required = Annotated[str, Meta(min_length=1, max_length=LONGEST)]
 T = TypeVar("T")
 
 
+class Call(NamedTuple):
+    """What a dialect sees of a request: its body, when it came (Unix ms), and the site that the path names, if it does.
+
+    `address` and `user_agent` are the browser's that sent it; `""` where a program did, for whomever.
+    """
+
+    body: bytes
+    now: int
+    site: str = ""
+    address: str = ""
+    user_agent: str = ""
+
+
 class Ask(msgspec.Struct, frozen=True):
     """What a call asks for: these hits, for this site.
 
-    `cost` is what it counts against a rate limit, in events. `problem` is set where a field is wrong; then
-    `hits` is empty. It is not raised at once, because credentials and limits are checked before fields.
+    `cost` is what it counts against a key's rate limit, in events. `problem` is set where a field is wrong; then
+    `hits` is empty. It is not raised at once, because credentials and limits are checked before fields. `urls` is
+    where a hit's URL stands in the body, with `{}` for the hit's index.
     """
 
     site: str
     cost: int
     hits: list[Hit] = []
     problem: Refused | None = None
+    urls: str = "url"
 
 
 class Endpoint(msgspec.Struct, frozen=True):
     """One door of a product's API: where it is, how its bodies are read, how it says that all is stored.
 
-    `read(body, now)` returns an `Ask` or raises `Refused` if the body is not JSON; `reply(event_ids)` is the answer.
+    `path` may have one part in braces, which is the site then; `site_field` is where the site is named otherwise.
+    `read(call)` returns an `Ask` or raises `Refused` if the body is not JSON; `reply(event_ids)` is the answer, of
+    `status` and of type `gives`. `takes` is what the body is checked against. A `public` endpoint needs no key: there
+    the site is named by its id or its public key.
     """
 
     api: str
     path: str
+    summary: str
     body_limit: int
-    read: Callable[[bytes, int], Ask]
+    read: Callable[[Call], Ask]
+    takes: Any
     reply: Callable[[list[str]], Reply]
+    status: int
+    gives: Any
+    site_field: str | None = "site_id"
+    public: bool = False
 
 
 class Faulty(msgspec.Struct, frozen=True):
@@ -59,6 +79,35 @@ class Faulty(msgspec.Struct, frozen=True):
 
     document: Any
     problem: Refused
+
+    def text(self, *path: str) -> str:
+        """The string that stands there, as far as one does: `text("event", "name")`."""
+        found = self.document
+        for name in path:
+            found = found.get(name) if isinstance(found, dict) else None
+        return found if isinstance(found, str) else ""
+
+    def events(self) -> int:
+        """How many events were sent, for the rate limit: those of a batch, as many as it may have, or one."""
+        found = self.document.get("events") if isinstance(self.document, dict) else self.document
+        return min(max(len(found), 1), BATCH_EVENTS) if isinstance(found, list) else 1
+
+
+def hits_of(items: Sequence[T], hit: Callable[[T], Hit], path: str = "events") -> tuple[list[Hit], Refused | None]:
+    """The hits of a batch's items, and what is wrong with the first item that is not right.
+
+    Props are checked after fields: a wrong field further down is told before wrong props.
+    """
+    hits: list[Hit] = []
+    props_problem = None
+    for index, item in enumerate(items):
+        try:
+            hits.append(hit(item))
+        except Refused as problem:
+            if problem.code != "invalid_props":
+                return [], problem.within(f"{path}[{index}]")
+            props_problem = props_problem or problem.within(f"{path}[{index}]")
+    return ([], props_problem) if props_problem else (hits, None)
 
 
 def parse(body: bytes, decoder: msgspec.json.Decoder[T]) -> T | Faulty:
@@ -74,22 +123,13 @@ def parse(body: bytes, decoder: msgspec.json.Decoder[T]) -> T | Faulty:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as malformed:
         raise _not_json(body, malformed) from None
     wide = len(body) > LONGEST and (not body.isascii() or b"\\u" in body)
-    return _faulty(body, decoder.type, "a string is too long") if wide and _has_too_long(sent) else sent
+    return _faulty(body, decoder.type, "a string is too long") if wide and has_too_long(sent) else sent
 
 
 def _faulty(body: bytes, kind: Any, invalid: str) -> Faulty:
     document = _decode(body)
-    problem = _fault(document, kind) or Refused("invalid_request", f"The body is not valid: {invalid}.")
+    problem = fault(document, kind) or Refused("invalid_request", f"The body is not valid: {invalid}.")
     return Faulty(document, problem)
-
-
-def _has_too_long(sent: object) -> bool:
-    """Whether a string is over 4 KiB as bytes. (The decoder has counted characters.)"""
-    if isinstance(sent, str):
-        return len(sent) > LONGEST // 4 and len(sent.encode()) > LONGEST
-    if isinstance(sent, msgspec.Struct):
-        return any(map(_has_too_long, msgspec.structs.astuple(sent)))
-    return isinstance(sent, list) and any(map(_has_too_long, sent))
 
 
 def _decode(body: bytes) -> Any:
@@ -131,86 +171,3 @@ def _too_deep(body: bytes) -> bool:
     for _ in range(DEEPEST):
         structure = structure.replace(b"{}", b"")
     return bool(structure)
-
-
-def _fault(document: Any, kind: Any, path: str = "") -> Refused | None:
-    """The first thing in which `document` is not what `kind`, a struct, asks for."""
-    if not isinstance(document, dict):
-        return Refused(
-            "invalid_request", f"{path or 'The body'} must be a JSON object, not {_word(document)}.", path or None
-        )
-    for field in msgspec.structs.fields(kind):
-        name = f"{path}.{field.encode_name}" if path else field.encode_name
-        value = document.get(field.encode_name)
-        if field.type is msgspec.Raw:
-            continue
-        if value is None:
-            if field.required:
-                return Refused("invalid_request", f"Missing required field: {name}", name)
-            continue
-        listed = _listed_struct(field.type)
-        if listed and isinstance(value, list):
-            for index, item in enumerate(value[: BATCH_EVENTS + 1]):
-                if fault := _fault(item, listed, f"{name}[{index}]"):
-                    return fault
-        if value in (math.inf, -math.inf):
-            return Refused("invalid_request", f"{name} is beyond all numbers.", name)
-        if _has_too_long(value):
-            return Refused("invalid_request", f"{name} is too long: at most {LONGEST // 1024} KiB are taken.", name)
-        try:
-            msgspec.convert(value, field.type)
-        except msgspec.ValidationError as invalid:
-            return Refused("invalid_request", f"{name} {_sentence(str(invalid), value)}", name)
-    return None
-
-
-def _listed_struct(kind: Any) -> Any:
-    """The struct that a list is of, for `list[Struct]`, annotated or not."""
-    if typing.get_origin(kind) is Annotated:
-        kind = typing.get_args(kind)[0]
-    if typing.get_origin(kind) is list:
-        (item,) = typing.get_args(kind)
-        return item if isinstance(item, type) and issubclass(item, msgspec.Struct) else None
-    return None
-
-
-_WORDS = {
-    "str": "a string",
-    "int": "a number",
-    "float": "a number",
-    "bool": "true or false",
-    "array": "an array",
-    "object": "an object",
-}
-_EXPECTED = re.compile(r"Expected `([a-z |]+)`(?: of length ([<>]=) (\d+))?")
-
-
-def _sentence(invalid: str, value: Any) -> str:
-    """What msgspec found wrong with a value, as the end of a sentence that begins with the field's name."""
-    expected = _EXPECTED.match(invalid)
-    if expected is None:
-        return f"is not valid: {invalid.split(' - at ')[0]}."
-    kinds, relation, length = expected.groups()
-    unit = "events" if kinds == "array" else "characters"
-    if relation == "<=":
-        return f"is too long: at most {length} {unit} are taken."
-    if relation == ">=":
-        return "must not be empty."
-    wanted = dict.fromkeys(_WORDS.get(kind, kind) for kind in kinds.split(" | ") if kind != "null")
-    return f"must be {' or '.join(wanted)}, not {_word(value)}."
-
-
-def _word(value: Any) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "true or false"
-        case int() | float():
-            return "a number"
-        case str():
-            return "a string"
-        case list():
-            return "an array"
-        case _:
-            return "an object"

@@ -152,7 +152,7 @@ def test_another_site_and_no_site_are_answered_alike(running: Running, send: Any
     assert answers[0].body.replace(b"other-site", b"wrong-site") == answers[1].body
 
 
-SITE = Site(1, "my-site", "", "", "UTC", "", "", None, None, 0)
+SITE = Site(1, "my-site", "", "", "UTC", "", "", None, None, 0, b"secret")
 START = 1_763_000_000
 
 

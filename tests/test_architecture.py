@@ -18,17 +18,30 @@ PACKAGE = Path(__file__).parents[1] / "ovx_lite"
 LEVELS = (
     ("", "model", "errors", "clock", "settings"),
     (
-        *("urls", "sources", "agents", "enrich", "access", "logfile", "accesslog", "fields", "wire"),
-        *("dialects.ovyxa", "dialects"),
+        *("urls", "sources", "agents", "enrich", "access", "logfile", "accesslog", "fields", "money", "faults", "wire"),
+        *("props", "dialects.ovyxa", "dialects.overcentric", "dialects.apex", "dialects.openanalytics", "dialects"),
     ),
     (
         *("geo", "store", "store.db", "store.database", "store.health", "store.usage", "store.answers"),
-        *("store.visits", "store.salts", "store.events", "store.registry", "store.check"),
+        *("store.visits", "store.persons", "store.salts", "store.events", "store.registry", "store.check"),
     ),
     ("exports", "ingest", "sites", "imports", "upkeep"),
-    ("web", "web.answers", "web.body", "web.protocol", "web.pages", "web.health", "web.api"),
+    (
+        *(
+            "web",
+            "web.answers",
+            "web.body",
+            "web.cors",
+            "web.incoming",
+            "web.protocol",
+            "web.pages",
+            "web.script",
+            "web.health",
+        ),
+        "web.api",
+    ),
     ("app",),
-    ("cli.common", "cli.keys", "cli.sites", "cli.data", "cli.serve", "cli", "__main__"),
+    ("cli.common", "cli.keys", "cli.persons", "cli.sites", "cli.data", "cli.serve", "cli", "__main__"),
 )
 ORDER = [module for level in LEVELS for module in level]
 WORLDLESS = LEVELS[0] + LEVELS[1]

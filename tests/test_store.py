@@ -38,7 +38,8 @@ class Still:
 
 
 def new_site(conn: sqlite3.Connection, id: str = "my-site", timezone: str = "UTC", days: int | None = None) -> Site:
-    return registry.add_site(conn, Site(0, id, id, "example.com", timezone, f"pk_{id}", "secret", None, days, 0))
+    new = Site(0, id, id, "example.com", timezone, f"pk_{id}", "secret", None, days, 0, b"names")
+    return registry.add_site(conn, new)
 
 
 def new_key(conn: sqlite3.Connection, site: Site, hourly_limit: int | None = None) -> str:
@@ -51,7 +52,7 @@ def event(path: str = "/", ts: int = NOW, visitor: int | None = 1, props: str | 
     kind = Kind("ovyxa", "event", name, "") if name else Kind("ovyxa", "pageview", "pageview", "")
     origin = Origin("google.com/", "google", "search", "", "", "", "", "")
     client = Client("Chrome", "Windows", "desktop", "FR")
-    return Event(ts, kind, Page("https", "example.com", path), origin, client, visitor, props)
+    return Event(ts, kind, Page("https", "example.com", path), origin, client, visitor, visitor, props=props)
 
 
 def request(site: Site, *sent: Event, repeat: Repeat | None = None) -> Request:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ovx_lite.dialects.ovyxa import read_batch, read_custom, read_pageview
+from ovx_lite.dialects import ENDPOINTS
 from ovx_lite.errors import Refused
-from ovx_lite.wire import parse
+from ovx_lite.wire import Call, parse
 from tests.conftest import Answer, Running
 
 EVENTS = "/api/v1/events/"
@@ -225,10 +225,11 @@ def mutated(draw: st.DrawFn) -> bytes:
 @settings(max_examples=400, deadline=None)
 @given(st.one_of(st.binary(), mutated(), JSON.map(lambda value: json.dumps(value).encode())))
 def test_any_bytes_are_an_ask_or_refused(body: bytes) -> None:
-    for read in (read_pageview, read_custom, read_batch):
+    for endpoint in ENDPOINTS:
         try:
-            ask = read(body, 1_763_000_000_000)
+            ask = endpoint.read(Call(body, 1_763_000_000_000, "my-site"))
         except Refused:
             continue
         assert ask.cost >= 1
-        assert ask.problem is not None or len(ask.hits) == ask.cost
+        assert bool(ask.problem) != bool(ask.hits)
+        assert ask.problem or ask.cost == len(ask.hits) or endpoint.public

@@ -7,7 +7,7 @@ from typing import NoReturn
 import click
 
 from ovx_lite import __version__
-from ovx_lite.cli import data, keys, serve, sites
+from ovx_lite.cli import data, keys, persons, serve, sites
 from ovx_lite.errors import Refused
 
 
@@ -48,5 +48,8 @@ def main() -> None:
     """
 
 
-for command in (serve.serve, sites.site, keys.key, data.import_, data.export, data.check, data.backup, data.prune):
+for command in (
+    *(serve.serve, sites.site, keys.key, persons.person),
+    *(data.import_, data.export, data.check, data.backup, data.prune),
+):
     main.add_command(command)

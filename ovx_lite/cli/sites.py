@@ -2,12 +2,15 @@
 
 import re
 import secrets
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import click
+import msgspec
 
+from ovx_lite import access
 from ovx_lite.cli.common import as_json, data_dir, print_json, print_table, store
 from ovx_lite.clock import SystemClock
 from ovx_lite.model import Site
@@ -19,51 +22,72 @@ _DOMAIN = re.compile(r"[^\s!-,/:-@\[-^`{-~.]+(?:\.[^\s!-,/:-@\[-^`{-~.]+)*")
 
 @click.group()
 def site() -> None:
-    """Add, list and remove sites."""
+    """Add, change, list and remove sites."""
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_OPTIONS = (
+    click.option("--name", help="What people call it; the id if left out."),
+    click.option("--domain", help="Its host name, like example.com."),
+    click.option(
+        "--monthly-limit",
+        type=click.IntRange(1, 10**15),
+        help="Events a month to be warned at; more are taken all the same.",
+    ),
+    click.option(
+        "--retention-days",
+        type=click.IntRange(1, 36_500),
+        help="Delete its events after so many days; never if left out.",
+    ),
+    click.option(
+        "--hourly-limit",
+        type=click.IntRange(1, 10**9),
+        help=f"Requests an hour that one address may send without a key; {access.PUBLIC_LIMIT:,} if left out.",
+    ),
+    click.option(
+        "--allowed-hosts",
+        metavar="HOST,...",
+        help="Whose pages may send events without a key, subdomains included; all if left out.",
+    ),
+)
+
+
+def _options(command: F) -> F:
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
 
 
 @site.command()
 @click.argument("id")
-@click.option("--name", default="", help="What people call it; the id if left out.")
-@click.option("--domain", default="", help="Its host name, like example.com.")
-@click.option(
-    "--monthly-limit",
-    type=click.IntRange(1, 10**15),
-    help="Events a month to be warned at; more are taken all the same.",
-)
-@click.option("--timezone", default="UTC", show_default=True, help="Where its days begin, like Europe/Paris.")
-@click.option(
-    "--retention-days", type=click.IntRange(1, 36_500), help="Delete its events after so many days; never if left out."
-)
+@click.option("--timezone", default="UTC", show_default=True, help="Where its days begin, like Europe/Paris; for good.")
+@_options
 @data_dir
 @as_json
-def add(
-    id: str,
-    name: str,
-    domain: str,
-    monthly_limit: int | None,
-    timezone: str,
-    retention_days: int | None,
-    data_dir: Path,
-    as_json: bool,
-) -> None:
+def add(id: str, timezone: str, data_dir: Path, as_json: bool, **given: Any) -> None:
     """Add a site under ID, which callers send as site_id.
 
     Prints what callers need. The JWT secret is shown only here.
     """
-    _check(id, domain, timezone)
-    new = Site(
+    if not _ID.fullmatch(id):
+        raise click.BadParameter("use up to 64 letters, digits, dots, dashes and underscores.", param_hint="ID")
+    if not _is_timezone(timezone):
+        raise click.BadParameter(f"{timezone} is no time zone: give one like Europe/Paris.", param_hint="--timezone")
+    bare = Site(
         0,
         id,
-        name or id,
-        domain.lower(),
-        timezone,
-        "pk_live_" + secrets.token_hex(12),
-        secrets.token_urlsafe(32),
-        monthly_limit,
-        retention_days,
-        SystemClock().now(),
+        name=id,
+        domain="",
+        timezone=timezone,
+        public_key="pk_live_" + secrets.token_hex(12),
+        jwt_secret=secrets.token_urlsafe(32),
+        monthly_limit=None,
+        retention_days=None,
+        created=SystemClock().now(),
+        secret=secrets.token_bytes(32),
     )
+    new = _with(bare, given)
     added = registry.add_site(store(data_dir, create=True), new)
     if as_json:
         print_json(_shown(added) | {"jwt_secret": added.jwt_secret})
@@ -72,6 +96,21 @@ def add(
     click.echo(f"  public key  {added.public_key}")
     click.echo(f"  JWT secret  {added.jwt_secret}  (keep it: it is not shown again)")
     click.echo(f"Next: ovx-lite key add {id}")
+
+
+@site.command()
+@click.argument("id")
+@_options
+@data_dir
+@as_json
+def change(id: str, data_dir: Path, as_json: bool, **given: Any) -> None:
+    """Change what is given of the site ID, and leave the rest. An empty text takes the domain or hosts away."""
+    conn = store(data_dir)
+    changed = registry.change_site(conn, _with(registry.find_site(conn, id), given))
+    if as_json:
+        print_json(_shown(changed))
+    else:
+        click.echo(f"Changed the site {id}.")
 
 
 @site.command("list")
@@ -104,21 +143,29 @@ def remove(id: str, yes: bool, data_dir: Path, as_json: bool) -> None:
         click.echo(f"Removed the site {id} and its {events} events.")
 
 
-def _check(id: str, domain: str, timezone: str) -> None:
-    if not _ID.fullmatch(id):
-        raise click.BadParameter("use up to 64 letters, digits, dots, dashes and underscores.", param_hint="ID")
-    if domain and not _DOMAIN.fullmatch(domain):
-        raise click.BadParameter(f"{domain} is not a host name: give one like example.com.", param_hint="--domain")
+def _with(site: Site, given: Mapping[str, Any]) -> Site:
+    """The site with what the options say. Raises `click.BadParameter` for what makes no sense."""
+    wanted = {name: value for name, value in given.items() if value is not None}
+    if domain := wanted.get("domain"):
+        wanted["domain"] = _host(domain, "--domain")
+    if "allowed_hosts" in wanted:
+        hosts = filter(None, (host.strip() for host in wanted["allowed_hosts"].split(",")))
+        wanted["allowed_hosts"] = tuple(_host(host, "--allowed-hosts") for host in hosts)
+    return msgspec.structs.replace(site, **wanted)
+
+
+def _host(text: str, option: str) -> str:
+    if not _DOMAIN.fullmatch(text):
+        raise click.BadParameter(f"{text} is not a host name: give one like example.com.", param_hint=option)
+    return text.lower()
+
+
+def _is_timezone(text: str) -> bool:
     try:
-        ZoneInfo(timezone)
-    except (ValueError, OSError):  # ZoneInfoNotFoundError is a KeyError
-        raise click.BadParameter(
-            f"{timezone} is no time zone: give one like Europe/Paris.", param_hint="--timezone"
-        ) from None
-    except KeyError:
-        raise click.BadParameter(
-            f"{timezone} is no time zone: give one like Europe/Paris.", param_hint="--timezone"
-        ) from None
+        ZoneInfo(text)
+    except (KeyError, ValueError, OSError):  # ZoneInfoNotFoundError is a KeyError
+        return False
+    return True
 
 
 def _shown(site: Site) -> dict[str, Any]:
@@ -130,4 +177,6 @@ def _shown(site: Site) -> dict[str, Any]:
         "timezone": site.timezone,
         "monthly_limit": site.monthly_limit,
         "retention_days": site.retention_days,
+        "hourly_limit": site.hourly_limit,
+        "allowed_hosts": list(site.allowed_hosts),
     }

@@ -1,6 +1,11 @@
 """The products whose ingestion APIs we speak: one file each, one line here."""
 
-from ovx_lite.dialects import ovyxa
+from ovx_lite.dialects import apex, openanalytics, overcentric, ovyxa
 from ovx_lite.wire import Endpoint
 
-ENDPOINTS: tuple[Endpoint, ...] = (*ovyxa.ENDPOINTS,)
+ENDPOINTS: tuple[Endpoint, ...] = (
+    *ovyxa.ENDPOINTS,
+    *overcentric.ENDPOINTS,
+    *apex.ENDPOINTS,
+    *openanalytics.ENDPOINTS,
+)

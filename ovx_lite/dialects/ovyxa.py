@@ -7,8 +7,32 @@ from msgspec import Meta
 
 from ovx_lite import fields
 from ovx_lite.errors import Refused
+from ovx_lite.faults import BATCH_EVENTS
 from ovx_lite.model import Hit, Reply
-from ovx_lite.wire import BATCH_EVENTS, BATCH_LIMIT, SINGLE_LIMIT, Ask, Endpoint, Faulty, Required, Text, parse
+from ovx_lite.wire import (
+    BATCH_LIMIT,
+    SINGLE_LIMIT,
+    Ask,
+    Call,
+    Endpoint,
+    Faulty,
+    Required,
+    Text,
+    hits_of,
+    parse,
+)
+
+_Raw = Annotated[
+    msgspec.Raw,
+    Meta(
+        extra_json_schema={
+            "type": ["object", "null"],
+            "maxProperties": 10,
+            "propertyNames": {"maxLength": 50},
+            "additionalProperties": {"type": ["string", "number", "boolean"], "maxLength": 2000},
+        }
+    ),
+]
 
 
 class Pageview(msgspec.Struct, frozen=True, gc=False):
@@ -32,7 +56,7 @@ class Custom(msgspec.Struct, frozen=True, gc=False):
     user_agent: Text | None = None
     ip_address: Text | None = None
     timestamp: float | Text | None = None
-    props: msgspec.Raw = msgspec.Raw()
+    props: _Raw = msgspec.field(default_factory=msgspec.Raw)
 
 
 class Item(msgspec.Struct, frozen=True, gc=False):
@@ -46,7 +70,21 @@ class Item(msgspec.Struct, frozen=True, gc=False):
     user_agent: Text | None = None
     ip_address: Text | None = None
     timestamp: float | Text | None = None
-    props: msgspec.Raw = msgspec.Raw()
+    props: _Raw = msgspec.field(default_factory=msgspec.Raw)
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """The answer to a single event."""
+
+    success: bool
+    event_id: str
+
+
+class AllAccepted(msgspec.Struct, frozen=True):
+    """The answer to a batch."""
+
+    success: bool
+    event_ids: list[str]
 
 
 class Batch(msgspec.Struct, frozen=True, gc=False):
@@ -70,51 +108,45 @@ _NULL = msgspec.Raw(b"null")
 _encode = msgspec.json.Encoder().encode
 
 
-def read_pageview(body: bytes, now: int) -> Ask:
+def read_pageview(call: Call) -> Ask:
     """The body of a pageview → an ask of one hit. Raises `Refused` if it is not JSON."""
-    sent = parse(body, _pageview)
+    sent = parse(call.body, _pageview)
     if isinstance(sent, Faulty):
-        return _refusal(sent)
+        return Ask("", sent.events(), problem=sent.problem)
     try:
-        return Ask(sent.site_id, 1, [_hit(sent, "pageview", "pageview", now)])
+        return Ask(sent.site_id, 1, [_hit(sent, "pageview", "pageview", call.now)])
     except Refused as problem:
         return Ask(sent.site_id, 1, problem=problem)
 
 
-def read_custom(body: bytes, now: int) -> Ask:
+def read_custom(call: Call) -> Ask:
     """The body of a custom event → an ask of one hit. Raises `Refused` if it is not JSON."""
-    sent = parse(body, _custom)
+    sent = parse(call.body, _custom)
     if isinstance(sent, Faulty):
-        return _refusal(sent)
+        return Ask("", sent.events(), problem=sent.problem)
     try:
-        return Ask(sent.site_id, 1, [_hit(sent, "event", sent.event_name, now, sent.props)])
+        return Ask(sent.site_id, 1, [_hit(sent, "event", sent.event_name, call.now, sent.props)])
     except Refused as problem:
         return Ask(sent.site_id, 1, problem=problem)
 
 
-def read_batch(body: bytes, now: int) -> Ask:
+def read_batch(call: Call) -> Ask:
     """The body of a batch → an ask of up to 1,000 hits. Raises `Refused` if it is not JSON."""
-    sent = parse(body, _batch)
+    sent = parse(call.body, _batch)
     if isinstance(sent, Faulty):
-        return _refusal(sent)
-    hits: list[Hit] = []
-    props_problem = None
-    for index, item in enumerate(sent.events):
-        try:
-            if item.site_id and item.site_id != sent.site_id:
-                raise Refused("invalid_request", "site_id is not the batch's: send one batch per site.", "site_id")
-            if item.type == "pageview":
-                hits.append(_hit(item, "pageview", "pageview", now))
-            elif item.event_name is None:
-                raise Refused("invalid_request", f"Missing required field: events[{index}].event_name", "event_name")
-            else:
-                hits.append(_hit(item, "event", item.event_name, now, item.props))
-        except Refused as problem:
-            if problem.code != "invalid_props":
-                return Ask(sent.site_id, len(sent.events), problem=problem.within(f"events[{index}]"))
-            # Props are checked after fields: a wrong field further down is told first.
-            props_problem = props_problem or problem.within(f"events[{index}]")
-    return Ask(sent.site_id, len(sent.events), hits, props_problem)
+        return Ask("", sent.events(), problem=sent.problem)
+    hits, problem = hits_of(sent.events, lambda item: _item_hit(item, sent.site_id, call.now))
+    return Ask(sent.site_id, len(sent.events), hits, problem, urls="events[{}].url")
+
+
+def _item_hit(item: Item, site_id: str, now: int) -> Hit:
+    if item.site_id and item.site_id != site_id:
+        raise Refused("invalid_request", "site_id is not the batch's: send one batch per site.", "site_id")
+    if item.type == "pageview":
+        return _hit(item, "pageview", "pageview", now)
+    if item.event_name is None:
+        raise Refused("invalid_request", "Missing required field: event_name", "event_name")
+    return _hit(item, "event", item.event_name, now, item.props)
 
 
 def _hit(sent: Pageview | Custom | Item, type: str, name: str, now: int, props: bytes | None = None) -> Hit:
@@ -163,24 +195,46 @@ def _wrong_with(raw: bytes) -> str:
     return "props has an integer of more than 64 bits: send it as a string."
 
 
-def _refusal(sent: Faulty) -> Ask:
-    """What a body with a wrong field asks for: nothing, but it counts against the limit all the same."""
-    document = sent.document if isinstance(sent.document, dict) else {}
-    events = document.get("events")
-    cost = min(max(len(events), 1), BATCH_EVENTS) if isinstance(events, list) else 1
-    return Ask("", cost, problem=sent.problem)
-
-
 def _reply_one(event_ids: list[str]) -> Reply:
-    return Reply(201, b'{"success":true,"event_id":"%s"}' % event_ids[0].encode())
+    return Reply(201, _encode(Accepted(True, event_ids[0])))
 
 
 def _reply_batch(event_ids: list[str]) -> Reply:
-    return Reply(201, _encode({"success": True, "event_ids": event_ids}))
+    return Reply(201, _encode(AllAccepted(True, event_ids)))
 
 
 ENDPOINTS = (
-    Endpoint("ovyxa", "/api/v1/events/pageview", SINGLE_LIMIT, read_pageview, _reply_one),
-    Endpoint("ovyxa", "/api/v1/events/custom", SINGLE_LIMIT, read_custom, _reply_one),
-    Endpoint("ovyxa", "/api/v1/events/batch", BATCH_LIMIT, read_batch, _reply_batch),
+    Endpoint(
+        "ovyxa",
+        "/api/v1/events/pageview",
+        "Track a pageview",
+        SINGLE_LIMIT,
+        read_pageview,
+        Pageview,
+        _reply_one,
+        201,
+        Accepted,
+    ),
+    Endpoint(
+        "ovyxa",
+        "/api/v1/events/custom",
+        "Track a custom event",
+        SINGLE_LIMIT,
+        read_custom,
+        Custom,
+        _reply_one,
+        201,
+        Accepted,
+    ),
+    Endpoint(
+        "ovyxa",
+        "/api/v1/events/batch",
+        "Track up to 1,000 events, all or nothing",
+        BATCH_LIMIT,
+        read_batch,
+        Batch,
+        _reply_batch,
+        201,
+        AllAccepted,
+    ),
 )

@@ -15,6 +15,9 @@ _COUNTS = {
     },
     "events of no site": "SELECT count(*) FROM events WHERE site NOT IN (SELECT number FROM sites)",
     "visits of no site": "SELECT count(*) FROM visits WHERE site NOT IN (SELECT number FROM sites)",
+    "events of persons that are not there": (
+        "SELECT count(*) FROM events WHERE person IS NOT NULL AND person NOT IN (SELECT number FROM persons)"
+    ),
     "events excluded and in a visit all the same": (
         "SELECT count(*) FROM events JOIN kinds ON kinds.id = kind WHERE excluded <> '' AND visit IS NOT NULL"
     ),

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from ovx_lite.errors import no_such_site
 from ovx_lite.model import COUNTER_BITS, Event
 from ovx_lite.store.db import insert
+from ovx_lite.store.persons import OWNER, Persons
 from ovx_lite.store.visits import Visits
 
 _COUNTER_MASK = (1 << COUNTER_BITS) - 1
@@ -28,12 +29,10 @@ _COLUMNS = {
         "utm_term",
     ),
     "clients": ("browser", "os", "device", "country"),
-    "kinds": ("api", "type", "name", "excluded"),
+    "kinds": ("api", "type", "name", "excluded", "context", "currency"),
 }
 
-_APPEND = "INSERT INTO events (site, id, kind, page, origin, client, visit, props, line)"
-
-Row = tuple[int, int, int, int, int, int, int | None, str | None, int | None]
+_APPEND = "INSERT INTO events (site, id, kind, page, origin, client, visit, props, line, person, revenue)"
 
 
 class Codes:
@@ -67,13 +66,14 @@ class EventLog:
         self._file_version = -1
         self._codes = [Codes(conn, table) for table in _COLUMNS]
         self._visits = Visits(conn)
+        self._persons = Persons(conn)
         self._sites: set[int] = set()
         self._added: list[tuple[int, int, Event]] = []
 
     def begin(self) -> None:
         """Forget what another process may have changed since, and do not remember more than a fair amount."""
         (version,) = self._conn.execute("PRAGMA data_version").fetchone()
-        remembered = max(len(self._visits), *(len(codes.known) for codes in self._codes))
+        remembered = max(len(self._visits), len(self._persons), *(len(codes.known) for codes in self._codes))
         if version != self._file_version or remembered > _MOST_REMEMBERED:
             self.forget()
             self._file_version = version
@@ -97,10 +97,13 @@ class EventLog:
 
     def flush(self) -> None:
         """Append what was added."""
-        visits = self._visits
-        visits.look_up((site, event.visitor) for site, _, event in self._added if event.visitor is not None)
+        visits, persons = self._visits, self._persons
+        visits.look_up((site, event.stay) for site, _, event in self._added if event.stay is not None)
+        named = [(site, event) for site, _, event in self._added if event.person is not None]
+        if named:
+            persons.look_up(named)
         pages, origins, clients, kinds = self._codes
-        rows: list[Row] = []
+        rows = []
         for site, number, event in self._added:
             rows.append(
                 (
@@ -110,13 +113,17 @@ class EventLog:
                     pages.known.get(event.page) or pages.learn(event.page),
                     origins.known.get(event.origin) or origins.learn(event.origin),
                     clients.known.get(event.client) or clients.learn(event.client),
-                    None if event.visitor is None else visits.place((site, event.visitor), number, event),
+                    None if event.stay is None else visits.place((site, event.stay), number, event),
                     event.props,
                     event.line,
+                    None if event.person is None else persons.place(site, event, event.person),
+                    event.revenue,
                 )
             )
         insert(self._conn, _APPEND, rows)
         visits.flush()
+        if named:
+            persons.flush()
         self._added.clear()
 
     def forget(self) -> None:
@@ -125,6 +132,7 @@ class EventLog:
             codes.known.clear()
         self._sites.clear()
         self._visits.forget()
+        self._persons.forget()
         self._added.clear()
 
 
@@ -138,20 +146,22 @@ def lines(conn: sqlite3.Connection, site: int, ts: int) -> set[int]:
 _READ = f"""
 SELECT events.id, events.id >> {COUNTER_BITS}, api, type, name, host, path,
        referrer, source, channel, utm_source, utm_medium, utm_campaign, utm_content, utm_term,
-       country, browser, os, device, visitor, visits.id AS visit, props, excluded
+       country, browser, os, device, visitor, visits.id AS visit, persons.id AS person,
+       context, props, revenue, currency, excluded
 FROM events
 JOIN kinds ON kinds.id = kind
 JOIN pages ON pages.id = page
 JOIN origins ON origins.id = origin
 JOIN clients ON clients.id = client
 LEFT JOIN visits ON visits.site = events.site AND visits.id = events.id - visit
+LEFT JOIN persons ON persons.number = {OWNER}
 WHERE events.site = ? AND events.id >= ? AND events.id < ? AND (excluded = '' OR ?)
 ORDER BY events.id
 """
 
 
 class Stored(NamedTuple):
-    """An event as it is read back; `ts` in Unix milliseconds."""
+    """An event as it is read back; `ts` in Unix milliseconds, `revenue` in minor units."""
 
     id: int
     ts: int
@@ -174,7 +184,11 @@ class Stored(NamedTuple):
     device: str
     visitor: int | None
     visit: int | None
+    person: str | None
+    context: str
     props: str | None
+    revenue: int | None
+    currency: str
     excluded: str
 
 

@@ -2,13 +2,19 @@
 
 import sqlite3
 from types import MappingProxyType
+from typing import Any
+
+import msgspec
 
 from ovx_lite.errors import Refused
 from ovx_lite.model import Key, Registry, Site
 from ovx_lite.store import events
 from ovx_lite.store.db import transaction
 
-_SITE = "number, id, name, domain, timezone, public_key, jwt_secret, monthly_limit, retention_days, created"
+_SITE = """
+number, id, name, domain, timezone, public_key, jwt_secret, monthly_limit, retention_days, created, secret,
+allowed_hosts, hourly_limit
+"""
 _KEY = "id, site, label, tier, hourly_limit, digest, created, revoked"
 
 
@@ -22,7 +28,7 @@ def load(conn: sqlite3.Connection) -> Registry:
     conn.execute("BEGIN")
     try:
         at = version(conn)
-        sites = [Site(*row) for row in conn.execute(f"SELECT {_SITE} FROM sites ORDER BY id")]
+        sites = [_site(row) for row in conn.execute(f"SELECT {_SITE} FROM sites ORDER BY id")]
         keys = [Key(*row) for row in conn.execute(f"SELECT {_KEY} FROM keys ORDER BY created, id")]
     finally:
         conn.execute("ROLLBACK")
@@ -30,8 +36,14 @@ def load(conn: sqlite3.Connection) -> Registry:
         at,
         MappingProxyType({site.id: site for site in sites}),
         MappingProxyType({site.number: site for site in sites}),
+        MappingProxyType({site.public_key: site for site in sites}),
         MappingProxyType({key.digest: key for key in keys}),
     )
+
+
+def _site(row: tuple[Any, ...]) -> Site:
+    site = Site(*row)
+    return msgspec.structs.replace(site, allowed_hosts=tuple(str(site.allowed_hosts).split()))
 
 
 def _changed(conn: sqlite3.Connection) -> None:
@@ -45,7 +57,7 @@ def find_site(conn: sqlite3.Connection, id: str) -> Site:
         known = [name for (name,) in conn.execute("SELECT id FROM sites ORDER BY id LIMIT 10")]
         hint = f"there are {', '.join(known)}" if known else f"there is none yet: ovx-lite site add {id}"
         raise Refused("invalid_site_id", f"There is no site {id}; {hint}.")
-    return Site(*row)
+    return _site(row)
 
 
 def add_site(conn: sqlite3.Connection, site: Site) -> Site:
@@ -53,7 +65,7 @@ def add_site(conn: sqlite3.Connection, site: Site) -> Site:
     with transaction(conn):
         try:
             conn.execute(
-                f"INSERT INTO sites ({_SITE}) VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                f"INSERT INTO sites ({_SITE}) VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     site.id,
                     site.name,
@@ -64,10 +76,30 @@ def add_site(conn: sqlite3.Connection, site: Site) -> Site:
                     site.monthly_limit,
                     site.retention_days,
                     site.created,
+                    site.secret,
+                    " ".join(site.allowed_hosts),
+                    site.hourly_limit,
                 ),
             )
         except sqlite3.IntegrityError:
             raise Refused("invalid_request", f"There is a site {site.id} already: choose another id.", "id") from None
+        _changed(conn)
+        return find_site(conn, site.id)
+
+
+def change_site(conn: sqlite3.Connection, site: Site) -> Site:
+    """Take over what can be changed of a site. Raises `Refused` (`invalid_site_id`) if it was removed."""
+    settings = {
+        "name": site.name,
+        "domain": site.domain,
+        "monthly_limit": site.monthly_limit,
+        "retention_days": site.retention_days,
+        "allowed_hosts": " ".join(site.allowed_hosts),
+        "hourly_limit": site.hourly_limit,
+    }
+    with transaction(conn):
+        columns = ", ".join(f"{column} = ?" for column in settings)
+        conn.execute(f"UPDATE sites SET {columns} WHERE number = ?", (*settings.values(), site.number))
         _changed(conn)
         return find_site(conn, site.id)
 

@@ -17,11 +17,11 @@ SILENCE = 30 * 60 * 1000
 """Milliseconds without an event that end a visit."""
 
 _OPEN = """
-SELECT visits.site, visits.visitor, visits.id, before, after, pageviews, events
+SELECT visits.site, stay, visits.id, visitor, before, after, pageviews, events
 FROM open_visits CROSS JOIN visits ON visits.site = open_visits.site AND visits.id = visit
-WHERE open_visits.visitor IN ({}) ORDER BY visit
+WHERE stay IN ({}) ORDER BY visit
 """
-_TOGETHER = (64, 8, 1)  # visitors looked up in one go
+_TOGETHER = (64, 8, 1)  # stays looked up in one go
 
 _SAVE = "INSERT INTO visits (site, id, visitor, before, after, pageviews, events)"
 _AGAIN = """
@@ -30,7 +30,7 @@ ON CONFLICT (site, id) DO UPDATE SET
 """
 
 Whose = tuple[int, int]
-"""A site, and a visitor of it."""
+"""A site, and a stay on it (see `model.Event`)."""
 
 
 class _Visit(msgspec.Struct, gc=False):
@@ -58,14 +58,14 @@ class Visits:
         return len(self._known)
 
     def look_up(self, whose: Iterable[Whose]) -> None:
-        """Learn of the visits that these visitors have made, before their events are placed."""
-        unknown = list({visitor for visitor in whose if visitor not in self._known})
-        self._known.update((visitor, []) for visitor in unknown)
+        """Learn of the visits in these stays, before their events are placed."""
+        unknown = list({stay for stay in whose if stay not in self._known})
+        self._known.update((stay, []) for stay in unknown)
         for size, some in in_pieces(unknown, _TOGETHER):
-            found = self._conn.execute(_OPEN.format(", ".join("?" * size)), [visitor for _, visitor in some])
-            for site, visitor, id, *counts in found:
-                if (site, visitor) in some:
-                    self._known[site, visitor].append(_Visit(site, id, visitor, id >> COUNTER_BITS, *counts))
+            found = self._conn.execute(_OPEN.format(", ".join("?" * size)), [stay for _, stay in some])
+            for site, stay, id, visitor, *counts in found:
+                if (site, stay) in some:
+                    self._known[site, stay].append(_Visit(site, id, visitor, id >> COUNTER_BITS, *counts))
 
     def place(self, whose: Whose, number: int, event: Event) -> int:
         """Count an event, stored under `number`, in the visit that it belongs to, also if it comes late.
@@ -74,13 +74,14 @@ class Visits:
         """
         visits, ts = self._known[whose], event.ts
         for visit in reversed(visits):
-            if visit.begun - visit.before - SILENCE <= ts <= visit.begun + visit.after + SILENCE:
+            if event.whole or visit.begun - visit.before - SILENCE <= ts <= visit.begun + visit.after + SILENCE:
                 break
         else:
-            site, visitor = whose
-            visit = _Visit(site, number, visitor, ts)
+            site, stay = whose
+            assert event.visitor is not None, "whoever stays is a visitor"
+            visit = _Visit(site, number, event.visitor, ts)
             visits.append(visit)
-            self._begun.append((site, visitor, number))
+            self._begun.append((site, stay, number))
         if ts - visit.begun > visit.after:
             visit.after = ts - visit.begun
         elif visit.begun - ts > visit.before:
@@ -101,7 +102,7 @@ class Visits:
             visit.changed = False
             rows.append((visit.site, visit.id, visit.visitor, visit.before, visit.after, visit.pageviews, visit.events))
         insert(self._conn, _SAVE, rows, _AGAIN)
-        insert(self._conn, "INSERT INTO open_visits (site, visitor, visit)", self._begun)
+        insert(self._conn, "INSERT INTO open_visits (site, stay, visit)", self._begun)
         self._changed.clear()
         self._begun.clear()
 

@@ -39,7 +39,8 @@ def error_headers(refused: Refused) -> Headers:
 
 async def send_json(send: Send, status: int, body: bytes, headers: Headers, last: bool = True) -> None:
     """Send a JSON answer; if it is not the `last` thing to do, the connection waits for an empty message more."""
-    headers += ((b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)))
+    if body:
+        headers += ((b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": not last})
 

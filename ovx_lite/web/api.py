@@ -1,27 +1,33 @@
-"""Every dialect's endpoint is one function: bytes in, on disk, bytes out.
+"""The way of an event: every dialect's endpoint is one function: bytes in, on disk, bytes out.
 
 It is a plain ASGI callable, without Starlette's routing, request and middleware, which would cost as much as all
 the rest of the way (see `benchmarks/`).
 """
 
+import re
 import sqlite3
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
-from typing import NamedTuple
 
 from starlette.types import Receive, Scope, Send
 
+from ovx_lite import access
 from ovx_lite.access import Caller, Limits
 from ovx_lite.clock import Clock
 from ovx_lite.enrich import enrich
 from ovx_lite.errors import Refused, no_such_site
 from ovx_lite.geo import CountryOf
 from ovx_lite.ingest import Ingest, Repeat, Request, unavailable
-from ovx_lite.model import Reply
+from ovx_lite.model import Reply, Site
 from ovx_lite.sites import Sites
 from ovx_lite.web.answers import FAULT, Headers, error_body, error_headers, log_fault, send_json
 from ovx_lite.web.body import Bodies, spill
-from ovx_lite.wire import Ask, Endpoint
+from ovx_lite.web.cors import ALLOWED, PREFLIGHT, host_of
+from ovx_lite.web.incoming import Incoming
+from ovx_lite.wire import Ask, Call, Endpoint
+
+Door = tuple[Endpoint, str]
+"""An endpoint, and the site that its path names, `""` if it names none."""
 
 
 class Api:
@@ -36,7 +42,15 @@ class Api:
         country_of: CountryOf,
         clock: Clock,
     ) -> None:
-        self.endpoints = {endpoint.path: endpoint for endpoint in endpoints}
+        self._doors: dict[str, Door] = {}
+        self._patterns: list[tuple[re.Pattern[str], Endpoint]] = []
+        for endpoint in endpoints:
+            before, brace, after = endpoint.path.partition("{")
+            if brace:
+                pattern = re.compile(f"{before}([^/]+){after.partition('}')[2]}")
+                self._patterns.append((pattern, endpoint))
+            else:
+                self._doors[endpoint.path] = (endpoint, "")
         self._sites = sites
         self._limits = limits
         self._ingest = ingest
@@ -44,12 +58,22 @@ class Api:
         self._clock = clock
         self.bodies = Bodies()
 
-    async def __call__(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
+    def door(self, path: str) -> Door | None:
+        """What is at this path, if it is one of ours."""
+        if door := self._doors.get(path):
+            return door
+        for pattern, endpoint in self._patterns:
+            if found := pattern.fullmatch(path):
+                return endpoint, found[1]
+        return None
+
+    async def __call__(self, door: Door, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request to an endpoint."""
-        call = _call(scope)
+        endpoint, site = door
+        request = Incoming(scope, site)
         headers: Headers = []
         try:
-            reply = await self._answer(endpoint, call, receive, headers)
+            reply = await self._answer(endpoint, request, receive, headers)
             status, body = reply.status, reply.body
             if reply.replayed:
                 headers.append((b"idempotency-replayed", b"true"))
@@ -59,80 +83,113 @@ class Api:
         except Exception as wrong:
             log_fault(scope, wrong)
             status, body = FAULT.status, error_body(FAULT)
-        headers += self._standing(call)
-        if status != 413:
+        headers += self._standing(request)
+        if endpoint.public:
+            headers += ALLOWED
+        if not request.unread:
             await send_json(send, status, body, headers)
             return
         await send_json(send, status, body, headers, last=False)
         await spill(receive)
         await send({"type": "http.response.body"})
 
-    async def _answer(self, endpoint: Endpoint, call: "_Call", receive: Receive, headers: Headers) -> Reply:
+    async def _answer(self, endpoint: Endpoint, request: Incoming, receive: Receive, headers: Headers) -> Reply:
         """The checks in the contract's order: size, JSON, credentials, rate limit, fields, site, props."""
-        if call.method != "POST":
-            headers.append((b"allow", b"POST"))
-            raise Refused("method_not_allowed", f"{call.method} is not possible at {endpoint.path}: send a POST.")
+        if request.method == "OPTIONS" and endpoint.public:
+            headers += PREFLIGHT
+            return Reply(204, b"")
+        if request.method != "POST":
+            headers.append((b"allow", b"OPTIONS, POST" if endpoint.public else b"POST"))
+            raise Refused("method_not_allowed", f"{request.method} is not possible at {request.path}: send a POST.")
         try:
-            body = await self.bodies.read(receive, call.length, endpoint.body_limit)
+            body = await self.bodies.read(receive, request.length, endpoint.body_limit)
         except Refused:
             headers.append((b"connection", b"close"))  # what there is yet to come of the body is not read
+            request.unread = True
             raise
         now = self._clock.now()
-        ask = endpoint.read(body, now)
-        try:
-            caller = self._sites.caller(call.authorization, now)
-        except Refused:
-            if not await self._sites.refresh():  # a key may be newer than our last look
-                raise
-            caller = self._sites.caller(call.authorization, now)
-        repeat = None if call.idempotency_key is None else _repeat(call.idempotency_key, endpoint, body)
+        ask = endpoint.read(
+            Call(body, now, request.site, *request.browser()) if endpoint.public else Call(body, now, request.site)
+        )
+        caller = request.caller = await self._caller(endpoint, ask, request, now)
+        repeat = None if request.idempotency_key is None else _repeat(request.idempotency_key, request.path, body)
+        cost = 1 if endpoint.public else ask.cost
         if caller.limit is not None:
             try:
-                self._limits.take(caller, ask.cost, now)
+                self._limits.take(caller, cost, now)
             except Refused as limited:
                 # A replay is not counted, so no limit stands in its way.
                 if not isinstance(repeat, Repeat):
                     raise
                 return await self._ingest.submit(Request(caller.site.number, [], _raiser(limited), repeat))
         try:
-            reply = await self._store(endpoint, ask, caller, repeat, now)
+            reply = await self._store(endpoint, ask, request, caller.site, repeat, now)
         except Refused as refused:
             if refused.code == "unavailable":
-                self._limits.give_back(caller, ask.cost, now)
+                self._limits.give_back(caller, cost, now)
             raise
         if reply.replayed:
-            self._limits.give_back(caller, ask.cost, now)
+            self._limits.give_back(caller, cost, now)
         return reply
 
+    async def _caller(self, endpoint: Endpoint, ask: Ask, request: Incoming, now: int) -> Caller:
+        """Who calls, as what was changed a moment ago has it: a key, or a site, may be newer than our last look."""
+        if not endpoint.public:
+            try:
+                return self._sites.caller(request.authorization, now)
+            except Refused:
+                if not await self._sites.refresh():
+                    raise
+                return self._sites.caller(request.authorization, now)
+        site = self._sites.public(ask.site)
+        if site is None and ask.site and await self._sites.refresh():
+            site = self._sites.public(ask.site)
+        if site is None:
+            raise ask.problem or no_such_site(endpoint.site_field)
+        return access.at_address(site, request.address, await self._salt(site, now))
+
     async def _store(
-        self, endpoint: Endpoint, ask: Ask, caller: Caller, repeat: Repeat | Refused | None, now: int
+        self,
+        endpoint: Endpoint,
+        ask: Ask,
+        request: Incoming,
+        site: Site,
+        repeat: Repeat | Refused | None,
+        now: int,
     ) -> Reply:
         """The checks from the fields on, and the way into the store."""
-        site, problem = caller.site, ask.problem
+        problem = ask.problem
         if problem is not None and problem.code != "invalid_props":
             raise problem
         if isinstance(repeat, Refused):
             raise repeat
-        if ask.site != site.id:
-            raise no_such_site()
+        if endpoint.public:
+            _check_hosts(site, request, ask)
+        elif ask.site != site.id:
+            raise no_such_site(endpoint.site_field)
         if problem is not None:
             raise problem
+        salt = await self._salt(site, now)
+        events = [enrich(hit, endpoint.api, site, salt, self._country_of) for hit in ask.hits]
+        return await self._ingest.submit(Request(site.number, events, endpoint.reply, repeat))
+
+    async def _salt(self, site: Site, now: int) -> bytes:
         salt = self._sites.salt(site, now)
         if salt is None:
             try:
                 salt = await self._sites.new_salt(site, now)
             except sqlite3.OperationalError:
                 raise unavailable("The store cannot be written now") from None
-        events = [enrich(hit, endpoint.api, site, salt, self._country_of) for hit in ask.hits]
-        return await self._ingest.submit(Request(site.number, events, endpoint.reply, repeat))
+        return salt
 
-    def _standing(self, call: "_Call") -> Headers:
+    def _standing(self, request: Incoming) -> Headers:
         """Where a limited caller stands: on every answer, whatever came of the request."""
-        now = self._clock.now()
-        try:
-            caller = self._sites.caller(call.authorization, now)
-        except Refused:
-            return []
+        now, caller = self._clock.now(), request.caller
+        if caller is None:
+            try:
+                caller = self._sites.caller(request.authorization, now)
+            except Refused:
+                return []
         if caller.limit is None:
             return []
         standing = self._limits.standing(caller, now)
@@ -141,6 +198,23 @@ class Api:
             (b"ratelimit-remaining", b"%d" % standing.remaining),
             (b"ratelimit-reset", b"%d" % standing.reset),
         ]
+
+
+def _check_hosts(site: Site, request: Incoming, ask: Ask) -> None:
+    """See that a site's public key is not used in somebody else's pages, if the site says which are its own."""
+    if not site.allowed_hosts:
+        return
+    own = ", ".join(site.allowed_hosts)
+    host = host_of(request.origin)
+    if host and not access.may_send_from(site, host):
+        raise Refused("invalid_request", f"{host} is not among the hosts whose pages may send events: {own}.")
+    for index, hit in enumerate(ask.hits):
+        if hit.page.host and not access.may_send_from(site, hit.page.host):
+            raise Refused(
+                "invalid_request",
+                f"{hit.page.host} is not among the hosts whose pages may send events: {own}.",
+                ask.urls.format(index),
+            )
 
 
 def _raiser(refused: Refused) -> Callable[[list[str]], Reply]:
@@ -152,30 +226,9 @@ def _raiser(refused: Refused) -> Callable[[list[str]], Reply]:
     return refuse
 
 
-class _Call(NamedTuple):
-    """What matters of a request, beside its body."""
-
-    method: str
-    authorization: str = ""
-    length: bytes | None = None
-    idempotency_key: str | None = None
-
-
-def _call(scope: Scope) -> _Call:
-    authorization, length, idempotency_key = "", None, None
-    for name, value in scope["headers"]:
-        if name == b"authorization":
-            authorization = value.decode("latin-1")
-        elif name == b"content-length":
-            length = value
-        elif name == b"idempotency-key":
-            idempotency_key = value.decode("latin-1")
-    return _Call(scope["method"], authorization, length, idempotency_key)
-
-
-def _repeat(key: str, endpoint: Endpoint, body: bytes) -> Repeat | Refused:
+def _repeat(key: str, path: str, body: bytes) -> Repeat | Refused:
     if not 1 <= len(key) <= 255 or not all("!" <= character <= "~" for character in key):
         return Refused(
             "invalid_request", "Idempotency-Key must be 1 to 255 visible ASCII characters.", "Idempotency-Key"
         )
-    return Repeat(key, blake2b(endpoint.path.encode() + b"\n" + body, digest_size=16).digest())
+    return Repeat(key, blake2b(path.encode() + b"\n" + body, digest_size=16).digest())

@@ -1,0 +1,97 @@
+"""`ovx-lite person`: those whom callers named."""
+
+import secrets
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ovx_lite.cli.common import as_json, data_dir, print_json, print_table, store
+from ovx_lite.store import persons, registry
+from ovx_lite.store.persons import Person
+
+
+@click.group()
+def person() -> None:
+    """List, show and erase persons: those whom events named."""
+
+
+@person.command("list")
+@click.argument("site")
+@data_dir
+@as_json
+def list_(site: str, data_dir: Path, as_json: bool) -> None:
+    """List the persons of SITE, in the order in which they were first named."""
+    conn = store(data_dir)
+    found = [_shown(person) for person in persons.of_site(conn, registry.find_site(conn, site).number)]
+    if as_json:
+        print_json(found)
+    else:
+        rows = [{name: row[name] for name in ("id", "name", "email", "first_named")} for row in found]
+        print_table(rows, f"Nobody was named on {site} yet.")
+
+
+@person.command()
+@click.argument("site")
+@click.argument("person_id", metavar="PERSON")
+@data_dir
+@as_json
+def show(site: str, person_id: str, data_dir: Path, as_json: bool) -> None:
+    """Show what is known of PERSON, by the id that events name them with."""
+    conn = store(data_dir)
+    number = registry.find_site(conn, site).number
+    found = persons.find(conn, number, person_id)
+    traces = persons.traces(conn, number, found)
+    shown = _shown(found) | {
+        "visitors": traces.visitors,
+        "visits": traces.visits,
+        "events": traces.events,
+        "first_event": None if traces.first is None else _time(traces.first),
+        "last_event": None if traces.last is None else _time(traces.last),
+    }
+    if as_json:
+        print_json(shown)
+        return
+    for name, value in (shown.pop("properties") | shown).items():
+        click.echo(f"{name:<12}  {'' if value is None else value}")
+
+
+@person.command()
+@click.argument("site")
+@click.argument("person_id", metavar="PERSON")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@data_dir
+@as_json
+def erase(site: str, person_id: str, yes: bool, data_dir: Path, as_json: bool) -> None:
+    """Forget PERSON for good. Their events stay, as nobody's; backups made before still know them."""
+    conn = store(data_dir)
+    number = registry.find_site(conn, site).number
+    found = persons.find(conn, number, person_id)
+    if not yes and not as_json:
+        click.confirm(f"Erase the person {person_id} for good?", abort=True, err=True)
+    untied = persons.erase(conn, number, found, _random_numbers())
+    if as_json:
+        print_json({"id": person_id, "erased": True, "events": untied})
+    else:
+        click.echo(f"Erased the person {person_id}; {untied:,} events are nobody's now.")
+
+
+def _random_numbers() -> Iterator[int]:
+    while True:
+        yield secrets.randbits(48) - (1 << 47)
+
+
+def _shown(person: Person) -> dict[str, Any]:
+    return {
+        "id": person.id,
+        "name": person.traits.get("name"),
+        "email": person.traits.get("email"),
+        "properties": person.traits,
+        "first_named": _time(person.created),
+    }
+
+
+def _time(ts: int) -> str:
+    return datetime.fromtimestamp(ts / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

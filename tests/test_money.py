@@ -1,0 +1,175 @@
+"""Amounts of money: currencies, and decimals to minor units and back."""
+
+from collections import Counter
+from decimal import Context, Decimal, Inexact, localcontext
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ovx_lite import money
+from ovx_lite.errors import Refused
+
+MOST = 10**15
+NO_MINOR_UNIT = "XXX xxx XAU XAG XPT XPD XDR XTS XSU XUA XBA"
+WITHDRAWN = "ANG BGN BYR CUC DEM HRK LTL MRO SLL STD VEF ZMK ZWL"
+NO_CODES = ["", "US", "USDT", "USD ", " USD", "USD\n", "ABC", "840", "u\u017fd", "\u0131SK", "\uff35SD", "x" * 10_000]
+
+
+def refusal(amount: str, code: str) -> str:
+    with pytest.raises(Refused) as refused:
+        money.minor(Decimal(amount), code, "revenue.amount")
+    assert (refused.value.code, refused.value.field) == ("invalid_request", "revenue.amount")
+    return refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("decimals", "codes"),
+    [
+        (0, "CLP ISK JPY KRW UGX UYI VND XAF XOF XPF"),
+        (2, "AUD BRL BYN CHF CNY EUR GBP HUF IDR INR MGA MRU SLE STN TWD USD UYU VED VES XCD XCG ZWG"),
+        (3, "BHD IQD JOD KWD LYD OMR TND"),
+        (4, "CLF UYW"),
+    ],
+)
+def test_a_currency_has_its_decimals(decimals: int, codes: str) -> None:
+    assert {money.DECIMALS[code] for code in codes.split()} == {decimals}
+
+
+def test_the_table_is_well_formed() -> None:
+    assert all(len(code) == 3 and code.isascii() and code.isupper() for code in money.DECIMALS)
+    assert Counter(money.DECIMALS.values()) == {0: 17, 2: 139, 3: 7, 4: 2}
+
+
+@pytest.mark.parametrize("code", ["USD", "usd", "Usd"])
+def test_a_code_is_taken_in_any_case(code: str) -> None:
+    assert money.currency(code, "currency") == "USD"
+
+
+@pytest.mark.parametrize(
+    "code", [*NO_MINOR_UNIT.split(), *WITHDRAWN.split(), *NO_CODES], ids=lambda code: repr(code)[:16]
+)
+def test_any_other_code_is_refused(code: str) -> None:
+    with pytest.raises(Refused) as refused:
+        money.currency(code, "revenue.currency")
+    assert (refused.value.code, refused.value.field) == ("invalid_request", "revenue.currency")
+    assert refused.value.message == (
+        "revenue.currency is not a currency in use: send its three-letter code of ISO 4217, such as EUR or USD."
+    )
+
+
+@pytest.mark.parametrize(
+    ("amount", "code", "units"),
+    [
+        ("49.99", "USD", 4999),
+        ("49.9900", "USD", 4999),
+        ("49.99" + "0" * 100, "USD", 4999),
+        ("49.9", "USD", 4990),
+        ("49", "USD", 4900),
+        ("5E+1", "USD", 5000),
+        ("4999E-2", "USD", 4999),
+        ("-0.05", "USD", -5),
+        ("-0", "USD", 0),
+        ("0E-999999999", "USD", 0),
+        ("0E+999999999", "USD", 0),
+        ("500", "JPY", 500),
+        ("500.00", "JPY", 500),
+        ("1.234", "KWD", 1234),
+        ("1.2345", "CLF", 12345),
+        ("1.23", money.UNTOLD, 123),
+        ("10000000000000", "USD", MOST),
+        ("-9999999999999.99", "USD", 1 - MOST),
+        ("1E+15", "JPY", MOST),
+        ("-1E+11", "UYW", -MOST),
+    ],
+)
+def test_an_amount_is_minor_units(amount: str, code: str, units: int) -> None:
+    assert money.minor(Decimal(amount), code, "amount") == units
+
+
+@pytest.mark.parametrize("amount", ["NaN", "-NaN", "sNaN", "Infinity", "-Infinity"])
+def test_what_is_no_finite_number_is_refused(amount: str) -> None:
+    assert refusal(amount, "USD") == "revenue.amount is not a finite number: send an amount such as 49.99."
+
+
+@pytest.mark.parametrize(
+    ("amount", "code", "message"),
+    [
+        ("49.999", "USD", "has too many decimals: round it to 2, as many as USD has."),
+        ("-0.001", "USD", "has too many decimals: round it to 2, as many as USD has."),
+        ("0.1" + "0" * 100 + "1", "USD", "has too many decimals: round it to 2, as many as USD has."),
+        ("9999999999999.989" + "9" * 100, "USD", "has too many decimals: round it to 2, as many as USD has."),
+        ("1.2345", "KWD", "has too many decimals: round it to 3, as many as KWD has."),
+        ("0.5", "JPY", "has decimals: round it to a whole number, as JPY has 0 decimals."),
+        ("0.001", "XXX", "has too many decimals: round it to 2, as many as an amount without a currency has."),
+        ("1E-999999", "USD", "has too many decimals: round it to 2, as many as USD has."),
+        ("-1E-999999999999", "JPY", "has decimals: round it to a whole number, as JPY has 0 decimals."),
+    ],
+)
+def test_more_decimals_than_the_currency_has_are_refused(amount: str, code: str, message: str) -> None:
+    assert refusal(amount, code) == f"revenue.amount {message}"
+
+
+@pytest.mark.parametrize(
+    ("code", "most"),
+    [
+        ("USD", "10000000000000.00 USD"),
+        ("JPY", "1000000000000000 JPY"),
+        ("KWD", "1000000000000.000 KWD"),
+        ("XXX", "10000000000000.00"),
+    ],
+)
+@pytest.mark.parametrize("amount", ["1E+30", "-1E+30", "1E+999999", "-1E+999999999999", "1000000000000000.01"])
+def test_an_amount_beyond_the_bound_is_refused(amount: str, code: str, most: str) -> None:
+    assert refusal(amount, code) == (
+        f"revenue.amount is too large: send at most {most} (10^15 minor units), or as much below zero."
+    )
+
+
+@pytest.mark.parametrize("amount", ["10000000000000.01", "-10000000000000.01"])
+def test_the_bound_is_exact(amount: str) -> None:
+    assert "too large" in refusal(amount, "USD")
+
+
+def test_a_code_nobody_checked_is_an_error_of_ours() -> None:
+    with pytest.raises(KeyError):
+        money.minor(Decimal(1), "usd", "amount")
+
+
+def test_the_threads_decimal_context_does_not_matter() -> None:
+    with localcontext(Context(prec=2, Emax=2, Emin=-2, traps=[Inexact])):
+        assert money.minor(Decimal("9999999999999.99"), "USD", "amount") == MOST - 1
+        assert "too large" in refusal("10000000000000.01", "USD")
+        assert "too large" in refusal("1E+30", "USD")
+        assert "decimals" in refusal("0.001", "USD")
+        assert "finite" in refusal("sNaN", "USD")
+
+
+@pytest.mark.parametrize(
+    ("units", "code", "amount"),
+    [
+        (4999, "USD", "49.99"),
+        (-5, "USD", "-0.05"),
+        (-4999, "USD", "-49.99"),
+        (0, "USD", "0.00"),
+        (500, "JPY", "500"),
+        (-500, "JPY", "-500"),
+        (1234, "KWD", "1.234"),
+        (1, "CLF", "0.0001"),
+        (123, money.UNTOLD, "1.23"),
+        (123, "HRK", "1.23"),
+        (10**20 + 1, "USD", "1000000000000000000.01"),  # a sum of many
+    ],
+)
+def test_minor_units_are_written_as_an_amount(units: int, code: str, amount: str) -> None:
+    assert money.decimal(units, code) == amount
+
+
+@given(st.integers(-MOST, MOST), st.sampled_from([*money.DECIMALS, money.UNTOLD]))
+def test_what_is_written_is_read_back(units: int, code: str) -> None:
+    assert money.minor(Decimal(money.decimal(units, code)), code, "amount") == units
+
+
+@given(st.decimals(-MOST // 100, MOST // 100, places=2))
+def test_what_is_read_is_written_back(amount: Decimal) -> None:
+    assert Decimal(money.decimal(money.minor(amount, "USD", "amount"), "USD")) == amount
