@@ -26,6 +26,7 @@ from ovx_lite.upkeep import JOBS, Household, keep_running
 from ovx_lite.web import answers, pages
 from ovx_lite.web.api import Api
 from ovx_lite.web.health import Health
+from ovx_lite.web.openapi import openapi
 from ovx_lite.web.script import script
 
 
@@ -90,6 +91,7 @@ def _pages(settings: Mapping[str, str], health: Health) -> Starlette:
         routes=[
             Route("/", pages.home),
             Route("/healthz", health.answer),
+            Route("/openapi.json", openapi),
             Route("/js/ovx.js", script),
             Mount("/static", StaticFiles(directory=pages.folder("static"))),
         ],

@@ -20,6 +20,9 @@ DEEPEST = 16
 
 Text = Annotated[str, Meta(max_length=LONGEST)]
 Required = Annotated[str, Meta(min_length=1, max_length=LONGEST)]
+Url = Annotated[str, Meta(min_length=1, max_length=LONGEST, extra_json_schema={"format": "uri"})]
+Link = Annotated[str, Meta(max_length=LONGEST, extra_json_schema={"format": "uri"})]
+"""A URL that may be left out, or empty, which says the same."""
 
 T = TypeVar("T")
 
@@ -57,7 +60,7 @@ class Endpoint(msgspec.Struct, frozen=True):
 
     `path` may have one part in braces, which is the site then; `site_field` is where the site is named otherwise.
     `read(call)` returns an `Ask` or raises `Refused` if the body is not JSON; `reply(event_ids)` is the answer, of
-    `status` and of type `gives`. `takes` is what the body is checked against. A `public` endpoint needs no key: there
+    `status` and of type `gives`. `takes` are the types that a body may be of. A `public` endpoint needs no key: there
     the site is named by its id or its public key.
     """
 
@@ -66,7 +69,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     summary: str
     body_limit: int
     read: Callable[[Call], Ask]
-    takes: Any
+    takes: tuple[Any, ...]
     reply: Callable[[list[str]], Reply]
     status: int
     gives: Any

@@ -16,6 +16,7 @@ from ovx_lite.wire import (
     Call,
     Endpoint,
     Faulty,
+    Link,
     Required,
     Text,
     hits_of,
@@ -36,7 +37,7 @@ class Snippet(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     project_key: Required
     url: Required
     data: props.Free = msgspec.field(default_factory=msgspec.Raw)
-    referrer: Text | None = None
+    referrer: Link | None = None
     timestamp: Text | None = None
     session_id: Text | None = None
     user_id: Text | None = None
@@ -48,7 +49,7 @@ class Item(msgspec.Struct, frozen=True, gc=False):
     type: Required
     url: Required
     data: props.Free = msgspec.field(default_factory=msgspec.Raw)
-    referrer: Text | None = None
+    referrer: Link | None = None
     timestamp: Text | None = None
 
 
@@ -144,7 +145,7 @@ ENDPOINTS = (
         "Track an event from a browser, or up to 1,000 from a server, all or nothing",
         BATCH_LIMIT,
         read,
-        Batch | Snippet,
+        (Batch, Snippet),
         _reply,
         200,
         Received,

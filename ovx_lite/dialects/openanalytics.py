@@ -10,12 +10,7 @@ from ovx_lite import fields, money, props
 from ovx_lite.errors import Refused
 from ovx_lite.faults import BATCH_EVENTS
 from ovx_lite.model import Campaign, Hit, Identity, Page, Reply
-from ovx_lite.wire import BATCH_LIMIT, SINGLE_LIMIT, Ask, Call, Endpoint, Faulty, Text, hits_of, parse
-
-Amount = Annotated[
-    Decimal,
-    Meta(description="An amount, as a number or a decimal string", extra_json_schema={"type": ["number", "string"]}),
-]
+from ovx_lite.wire import BATCH_LIMIT, SINGLE_LIMIT, Ask, Call, Endpoint, Faulty, Link, Text, hits_of, parse
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -24,9 +19,9 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     event_type: Literal["pageview", "event", "identify", "conversion"]
     event_name: Text | None = None
     user_id: Text | None = None
-    url: Text | None = None
+    url: Link | None = None
     properties: props.Free = msgspec.field(default_factory=msgspec.Raw)
-    revenue: Amount | None = None
+    revenue: Decimal | None = None
     currency: Text | None = None
     timestamp: float | None = None
 
@@ -144,7 +139,7 @@ ENDPOINTS = (
         "Track an event",
         SINGLE_LIMIT,
         read,
-        Event,
+        (Event,),
         _reply,
         202,
         Queued,
@@ -156,7 +151,7 @@ ENDPOINTS = (
         "Track up to 1,000 events, all or nothing",
         BATCH_LIMIT,
         read_batch,
-        Batch | Events,
+        (Batch, Events),
         _reply_batch,
         202,
         AllQueued,

@@ -8,7 +8,7 @@ import msgspec
 from ovx_lite import fields, money, props
 from ovx_lite.errors import Refused
 from ovx_lite.model import Campaign, Hit, Identity, Page, Reply
-from ovx_lite.wire import SINGLE_LIMIT, Ask, Call, Endpoint, Faulty, Required, Text, parse
+from ovx_lite.wire import SINGLE_LIMIT, Ask, Call, Endpoint, Faulty, Link, Required, Text, parse
 
 _NO_PAYMENT = "$subscription_cancel"
 
@@ -21,7 +21,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     device_id: Required
     session_id: Required
     context: Literal["website", "product"]
-    url: Text | None = None
+    url: Link | None = None
     hostname: Text | None = None
     properties: props.Free = msgspec.field(default_factory=msgspec.Raw)
     timestamp: float | Text | None = None
@@ -146,7 +146,7 @@ ENDPOINTS = (
         "Track an event, and whose it is",
         SINGLE_LIMIT,
         read,
-        Body,
+        (Body,),
         _reply,
         200,
         Accepted,

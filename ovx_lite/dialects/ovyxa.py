@@ -16,8 +16,10 @@ from ovx_lite.wire import (
     Call,
     Endpoint,
     Faulty,
+    Link,
     Required,
     Text,
+    Url,
     hits_of,
     parse,
 )
@@ -39,8 +41,8 @@ class Pageview(msgspec.Struct, frozen=True, gc=False):
     """The body of `POST /api/v1/events/pageview`."""
 
     site_id: Required
-    url: Required
-    referrer: Text | None = None
+    url: Url
+    referrer: Link | None = None
     user_agent: Text | None = None
     ip_address: Text | None = None
     timestamp: float | Text | None = None
@@ -51,8 +53,8 @@ class Custom(msgspec.Struct, frozen=True, gc=False):
 
     site_id: Required
     event_name: Required
-    url: Required
-    referrer: Text | None = None
+    url: Url
+    referrer: Link | None = None
     user_agent: Text | None = None
     ip_address: Text | None = None
     timestamp: float | Text | None = None
@@ -63,10 +65,10 @@ class Item(msgspec.Struct, frozen=True, gc=False):
     """One event of a batch: a pageview or a custom event, with the same fields as alone."""
 
     type: Literal["pageview", "custom"]
-    url: Required
+    url: Url
     site_id: Text | None = None
     event_name: Required | None = None
-    referrer: Text | None = None
+    referrer: Link | None = None
     user_agent: Text | None = None
     ip_address: Text | None = None
     timestamp: float | Text | None = None
@@ -210,7 +212,7 @@ ENDPOINTS = (
         "Track a pageview",
         SINGLE_LIMIT,
         read_pageview,
-        Pageview,
+        (Pageview,),
         _reply_one,
         201,
         Accepted,
@@ -221,7 +223,7 @@ ENDPOINTS = (
         "Track a custom event",
         SINGLE_LIMIT,
         read_custom,
-        Custom,
+        (Custom,),
         _reply_one,
         201,
         Accepted,
@@ -232,7 +234,7 @@ ENDPOINTS = (
         "Track up to 1,000 events, all or nothing",
         BATCH_LIMIT,
         read_batch,
-        Batch,
+        (Batch,),
         _reply_batch,
         201,
         AllAccepted,
