@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: single events and batches, on disk, as a ratio of an empty endpoint on the same core."""
+"""`python -m benchmarks`: each dialect, on disk, as a ratio of an empty endpoint on the same core."""
 
 import argparse
 import asyncio
@@ -15,11 +15,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import uvloop
 
-from benchmarks.load import events, post, rate
+from benchmarks.load import Look, apex, looks, openanalytics, overcentric, ovyxa, post, rate
 
 OVX = [sys.executable, "-m", "ovx_lite"]
 SITE = "bench"
@@ -50,7 +50,7 @@ def _command(data_dir: Path, *words: str) -> dict[str, str]:
 
 def _new_site(data_dir: Path) -> str:
     """A new store with a site; returns a key of it."""
-    _command(data_dir, "site", "add", SITE, "--domain", "example.com")
+    _command(data_dir, "site", "add", SITE, "--domain", "example.com", "--hourly-limit", "1000000000")
     return _command(data_dir, "key", "add", SITE)["key"]
 
 
@@ -88,54 +88,78 @@ def _memory(pid: int) -> float:
     return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20 if statm.exists() else 0
 
 
+class Row(NamedTuple):
+    """A row of the table: what is sent, how often at once, and how many events each request has."""
+
+    label: str
+    requests: list[bytes]
+    connections: int
+    events: int = 1
+
+
+def _rows(key: str, connections: int) -> list[Row]:
+    """What is measured; the first is the measure of the others."""
+    seen = looks(20_000, random.Random(1))
+    projects = f"/v1/projects/{SITE}/events"
+    named = [openanalytics(look, SITE) for look in seen]
+    return [
+        Row("empty Starlette endpoint", [post("/", ovyxa(look, SITE), key) for look in seen], connections),
+        Row("Ovyxa", [post("/api/v1/events/pageview", ovyxa(look, SITE), key) for look in seen], connections),
+        Row("Overcentric", [post("/api/v1/event", overcentric(look, SITE)) for look in seen], connections),
+        Row("Apex", [post("/api/events", apex(look, SITE), "", look.user_agent) for look in seen], connections),
+        Row("OpenAnalytics", [post(projects, body, key) for body in named], connections),
+        Row("Ovyxa, 1,000 at once", [post("/api/v1/events/batch", body, key) for body in _batches(seen)], 2, BATCH),
+        Row(
+            "OpenAnalytics, 1,000 at once",
+            [post(f"{projects}/batch", named[first : first + BATCH], key) for first in range(0, len(named), BATCH)],
+            2,
+            BATCH,
+        ),
+    ]
+
+
 def _load(args: argparse.Namespace, data_dir: Path) -> None:
     """Print the table of rates, and what the server took for it."""
-    key = _new_site(data_dir)
-    singles = events(SITE, 20_000, random.Random(1))
-    requests = [post("/api/v1/events/pageview", body, key) for body in singles]
-    empties = [post("/", body, key) for body in singles]
-    batches = [post("/api/v1/events/batch", body, key) for body in _batches(singles)]
+    rows = _rows(_new_site(data_dir), args.connections)
     with _empty() as empty, _server(data_dir) as server, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         time.sleep(2)
         idle = _memory(server.pid)
         _on_core(1)()
-
-        def measure(port: int, what: list[bytes], connections: int, seconds: float) -> float:
-            return runner.run(rate(port, what, connections, seconds))
-
         rounds = []
         for number in range(args.rounds + 1):
-            # One after the other within seconds, so that the machine's mood is the same for all three.
+            # One after the other within seconds, so that the machine's mood is the same for all of them.
             seconds = args.seconds if number else 1  # the first round warms up
-            nothing = measure(empty, empties, args.connections, seconds)
-            single = measure(server.port, requests, args.connections, seconds)
-            batch = measure(server.port, batches, 2, seconds) * BATCH
-            rounds.append((nothing, single, batch, single / nothing, batch / nothing))
-        medians = [statistics.median(column) for column in zip(*rounds[1:], strict=True)]
+            rounds.append(
+                [
+                    runner.run(rate(server.port if at else empty, row.requests, row.connections, seconds)) * row.events
+                    for at, row in enumerate(rows)
+                ]
+            )
         loaded = _memory(server.pid)
     print(f"medians of {args.rounds} rounds of {args.seconds:g} s, {args.connections} connections, one core\n")
-    print("| endpoint                       | events/s | of the empty endpoint |")
-    print("| ------------------------------ | -------: | --------------------: |")
-    print(f"| empty Starlette endpoint       | {medians[0]:8,.0f} | {1:21.2f} |")
-    print(f"| single pageviews, each on disk | {medians[1]:8,.0f} | {medians[3]:21.2f} |")
-    print(f"| batches of {BATCH:,}, each on disk | {medians[2]:8,.0f} | {medians[4]:21.2f} |")
+    print("| events, each on disk         | events/s | of the empty endpoint | of Ovyxa's singles |")
+    print("| ---------------------------- | -------: | --------------------: | -----------------: |")
+    for at, row in enumerate(rows):
+        rates = [found[at] for found in rounds[1:]]
+        ratios = [statistics.median(found[at] / found[to] for found in rounds[1:]) for to in (0, 1)]
+        print(f"| {row.label:28} | {statistics.median(rates):8,.0f} | {ratios[0]:21.2f} | {ratios[1]:18.2f} |")
     print(f"\nready in {server.start:.2f} s; memory {idle:.0f} MiB idle, {loaded:.0f} MiB after this load")
 
 
-def _batches(bodies: list[dict[str, object]]) -> list[dict[str, object]]:
-    items = [{"type": "pageview"} | body for body in bodies]
+def _batches(seen: list[Look]) -> list[dict[str, Any]]:
+    items = [{"type": "pageview"} | ovyxa(look, SITE) for look in seen]
     return [{"site_id": SITE, "events": items[first : first + BATCH]} for first in range(0, len(items), BATCH)]
 
 
 def _disk(data_dir: Path, count: int) -> None:
     """Print how many bytes an event takes in the end, on a site with one event a second."""
     key = _new_site(data_dir)
-    bodies = events(SITE, count, random.Random(2))
+    batches = _batches(looks(count, random.Random(2)))
     begin = int(time.time() * 1000) - count * 1000
-    for number, body in enumerate(bodies):
+    for number, body in enumerate(body for batch in batches for body in batch["events"]):
         body["timestamp"] = begin + number * 1000
     with _server(data_dir) as server, closing(http.client.HTTPConnection("127.0.0.1", server.port)) as connection:
-        for batch in _batches(bodies):
+        for batch in batches:
             connection.request("POST", "/api/v1/events/batch", json.dumps(batch), {"Authorization": f"Bearer {key}"})
             answer = connection.getresponse()
             answer.read()

@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Sequence
 from ipaddress import IPv4Address
-from typing import cast
+from typing import Any, NamedTuple, cast
 
 import msgspec
 
@@ -19,7 +19,17 @@ BROWSERS = (
 )
 
 
-def events(site: str, count: int, chance: random.Random) -> list[dict[str, object]]:
+class Look(NamedTuple):
+    """A look at a page, from which the dialects' bodies are made."""
+
+    url: str
+    visitor: str
+    referrer: str
+    user_agent: str
+    address: str
+
+
+def looks(count: int, chance: random.Random) -> list[Look]:
     """Pageviews as a busy site has them: 200 visitors at a time, each of whom looks at four pages or so and leaves.
 
     Over 2,000 pages and 800 referrers, a few of which have most of the visits.
@@ -31,23 +41,65 @@ def events(site: str, count: int, chance: random.Random) -> list[dict[str, objec
         if chance.random() < 0.25:
             present[place] = _visitor(chance)
         page = int(chance.paretovariate(0.7)) % 2000
-        made.append({"site_id": site, "url": f"https://example.com/articles/{page}", **present[place]})
+        made.append(present[place]._replace(url=f"https://example.com/articles/{page}"))
     return made
 
 
-def _visitor(chance: random.Random) -> dict[str, object]:
+def _visitor(chance: random.Random) -> Look:
+    return Look(
+        "",
+        f"visitor-{chance.randrange(1 << 48):012x}",
+        f"https://site-{int(chance.paretovariate(0.7)) % 800}.example/",
+        chance.choice(BROWSERS).format(chance.randrange(10, 40)),
+        str(IPv4Address(chance.randrange(1 << 24, 224 << 24))),
+    )
+
+
+def ovyxa(look: Look, site: str) -> dict[str, Any]:
+    """The body of a pageview of Ovyxa's."""
+    client = {"referrer": look.referrer, "user_agent": look.user_agent, "ip_address": look.address}
+    return {"site_id": site, "url": look.url, **client}
+
+
+def overcentric(look: Look, site: str) -> dict[str, Any]:
+    """The body of an event of Overcentric's; one visitor in four has an identity."""
+    event = {
+        "name": "page_opened",
+        "properties": {"plan": "premium"},
+        "project_id": site,
+        "device_id": look.visitor,
+        "session_id": f"{look.visitor}-1",
+        "context": "product",
+        "url": look.url,
+    }
+    if look.visitor[-1] not in "0123":
+        return {"event": event}
+    email = f"{look.visitor}@example.com"
+    return {"event": event, "identity": {"unique_identifier": look.visitor, "email": email, "project_id": site}}
+
+
+def apex(look: Look, site: str) -> dict[str, Any]:
+    """The body of a single pageview of Apex's."""
     return {
-        "referrer": f"https://site-{int(chance.paretovariate(0.7)) % 800}.example/",
-        "user_agent": chance.choice(BROWSERS).format(chance.randrange(10, 40)),
-        "ip_address": str(IPv4Address(chance.randrange(1 << 24, 224 << 24))),
+        "type": "pageview",
+        "visitorId": look.visitor,
+        "projectKey": site,
+        "url": look.url,
+        "referrer": look.referrer,
     }
 
 
-def post(path: str, body: object, key: str = "") -> bytes:
+def openanalytics(look: Look, site: str) -> dict[str, Any]:
+    """The body of a pageview of OpenAnalytics', with a person."""
+    return {"event_type": "pageview", "user_id": look.visitor, "url": look.url, "properties": {"plan": "premium"}}
+
+
+def post(path: str, body: object, key: str = "", user_agent: str = "") -> bytes:
     """A whole HTTP request, as bytes."""
     encoded = msgspec.json.encode(body)
     lines = ("Host: localhost", f"Authorization: Bearer {key}", f"Content-Length: {len(encoded)}")
-    return "\r\n".join((f"POST {path} HTTP/1.1", *lines, "", "")).encode() + encoded
+    agent = (f"User-Agent: {user_agent}",) if user_agent else ()
+    return "\r\n".join((f"POST {path} HTTP/1.1", *lines, *agent, "", "")).encode() + encoded
 
 
 class _Connection(asyncio.Protocol):
