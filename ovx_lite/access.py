@@ -133,11 +133,13 @@ class Limits:
         for caller, second, count in counts:
             self._windows.setdefault(caller, _Window()).add(second, count)
 
-    def take(self, caller: Caller, cost: int, now: int) -> None:
-        """Count `cost` events of a limited caller at `now` (Unix ms), or raise `Refused` (`rate_limit_exceeded`)."""
-        limit, second = caller.limit or 0, now // 1000
-        window = self._windows.setdefault(caller.name, _Window())
-        window.forget(second - HOUR)
+    def take(self, caller: Caller, cost: int, now: int) -> Allowance:
+        """Count `cost` events of a limited caller at `now` (Unix ms). Returns where they stand then.
+
+        Raises `Refused` (`rate_limit_exceeded`), with nothing counted.
+        """
+        name, limit, second = caller.name, caller.limit or 0, now // 1000
+        window = self._window(name, second)
         if window.used + cost > limit:
             wait = window.seconds_until(limit - cost, second)
             ever = "" if cost <= limit else f" This request alone has {cost}: send fewer at once."
@@ -147,52 +149,61 @@ class Limits:
                 retry_after=wait,
             )
         window.add(second, cost)
-        self._note(caller.name, second, cost)
+        self.unsaved[name, second] = self.unsaved.get((name, second), 0) + cost
+        return Allowance(limit, limit - window.used, window.oldest + HOUR - second)
 
     def give_back(self, caller: Caller, cost: int, now: int) -> None:
         """Uncount events that were taken at `now` and turned out to be a replay's, or could not be stored."""
         second = now // 1000
         window = self._windows.get(caller.name)
         if window is not None and window.give_back(second, cost):
-            self._note(caller.name, second, -cost)
+            self.unsaved[caller.name, second] = self.unsaved.get((caller.name, second), 0) - cost
 
     def standing(self, caller: Caller, now: int) -> Allowance:
         """Where a limited caller stands, without counting anything."""
         limit, second = caller.limit or 0, now // 1000
-        window = self._windows.setdefault(caller.name, _Window())
-        window.forget(second - HOUR)
+        window = self._window(caller.name, second)
         return Allowance(limit, max(limit - window.used, 0), window.seconds_until(window.used - 1, second))
 
     def forget_old(self, now: int) -> int:
         """Drop the callers who have sent nothing for an hour. Returns how many."""
         second = now // 1000 - HOUR
-        old = [name for name, window in self._windows.items() if next(reversed(window.seconds), 0) <= second]
+        old = [name for name, window in self._windows.items() if window.latest <= second]
         for name in old:
             del self._windows[name]
         return len(old)
 
     def keep_unsaved(self, counts: dict[tuple[str, int], int]) -> None:
         """Take back counts that could not be saved."""
-        for (name, second), count in counts.items():
-            self._note(name, second, count)
+        for caller, count in counts.items():
+            self.unsaved[caller] = self.unsaved.get(caller, 0) + count
 
-    def _note(self, name: str, second: int, count: int) -> None:
-        self.unsaved[name, second] = self.unsaved.get((name, second), 0) + count
+    def _window(self, name: str, second: int) -> "_Window":
+        """A caller's hour before a second."""
+        window = self._windows.get(name)
+        if window is None:
+            window = self._windows[name] = _Window()
+        elif window.oldest <= second - HOUR:
+            window.forget(second - HOUR)
+        return window
 
 
 class _Window:
     """One caller's hour: counts by second, oldest first, and their sum."""
 
-    __slots__ = ("seconds", "used")
+    __slots__ = ("latest", "oldest", "seconds", "used")
 
     def __init__(self) -> None:
-        self.used = 0
+        self.used = self.oldest = self.latest = 0
         self.seconds: dict[int, int] = {}
 
     def add(self, second: int, count: int) -> None:
+        if not self.seconds:
+            self.oldest = self.latest = second
+        elif second > self.latest:
+            self.latest = second
         # A clock that was put back counts as standing still, so that the seconds stay in order.
-        second = max(second, next(reversed(self.seconds), second))
-        self.seconds[second] = self.seconds.get(second, 0) + count
+        self.seconds[self.latest] = self.seconds.get(self.latest, 0) + count
         self.used += count
 
     def give_back(self, second: int, count: int) -> bool:
@@ -207,6 +218,7 @@ class _Window:
         """Drop the counts up to and including `second`."""
         while self.seconds and (oldest := next(iter(self.seconds))) <= second:
             self.used -= self.seconds.pop(oldest)
+        self.oldest = next(iter(self.seconds), 0)
 
     def seconds_until(self, most: int, now: int) -> int:
         """Seconds from `now` (Unix seconds) until no more than `most` are counted: at least 1, at most 3,600."""

@@ -5,7 +5,7 @@ from functools import lru_cache
 from hashlib import blake2b
 
 from ovx_lite.agents import describe
-from ovx_lite.model import Agent, Client, Event, Hit, Kind, Site, local_day
+from ovx_lite.model import Agent, Client, Event, Hit, Kind, Person, Site, local_day
 from ovx_lite.sources import origin
 
 
@@ -21,7 +21,11 @@ def enrich(hit: Hit, api: str, site: Site, salt: bytes, country_of: Callable[[st
     if of_the_web and not page.host and site.domain:
         page = page._replace(host=site.domain)
     excluded = "bot" if agent.bot and of_the_web else ""
-    visitor, stay = (None, None) if excluded else who(hit, site, salt)
+    named = hit.person
+    person = (
+        None if excluded or named is None else Person(_number(site.secret, named.id, 8) >> 1, named.id, named.traits)
+    )
+    visitor, stay = (None, None) if excluded else who(hit, person, site, salt)
     return Event(
         hit.ts,
         _kind(api, hit.type, hit.name, excluded, hit.context, hit.currency),
@@ -32,7 +36,7 @@ def enrich(hit: Hit, api: str, site: Site, salt: bytes, country_of: Callable[[st
         stay,
         bool(hit.session),
         hit.props,
-        hit.person,
+        person,
         hit.revenue,
     )
 
@@ -47,7 +51,7 @@ def _client(agent: Agent, country: str) -> Client:
     return Client(agent.browser, agent.os, agent.device, country)
 
 
-def who(hit: Hit, site: Site, salt: bytes) -> tuple[int | None, int | None]:
+def who(hit: Hit, person: Person | None, site: Site, salt: bytes) -> tuple[int | None, int | None]:
     """Who it was and on which stay, as 48-bit numbers; None where nothing tells one visitor from another.
 
     Where the caller named the device or, failing that, the person, the visitor is a hash of that name under the
@@ -57,18 +61,17 @@ def who(hit: Hit, site: Site, salt: bytes) -> tuple[int | None, int | None]:
     """
     day, key = local_day(hit.ts, site.timezone), site.secret
     if hit.device:
-        name = f"device\n{hit.device}"
-    elif hit.person is not None:
-        name = f"person\n{hit.person.id}"
+        visitor = _number(key, f"device\n{hit.device}")
+    elif person is not None:
+        visitor = person.visitor
     elif hit.address or hit.user_agent:
-        name, key = f"{day}\n{hit.address}\n{hit.user_agent}", salt
+        key = salt
+        visitor = _number(key, f"{day}\n{hit.address}\n{hit.user_agent}")
     else:
         return None, None
-    visitor = _number(key, name)
-    if key is salt and not hit.session:
-        return visitor, visitor
-    return visitor, _number(key, f"{day}\n{visitor}\n{hit.session}")
+    of_the_day = visitor ^ day
+    return visitor, _number(key, f"{of_the_day}\n{hit.session}") if hit.session else of_the_day
 
 
-def _number(key: bytes, text: str) -> int:
-    return int.from_bytes(blake2b(text.encode(), digest_size=6, key=key).digest(), "big", signed=True)
+def _number(key: bytes, text: str, size: int = 6) -> int:
+    return int.from_bytes(blake2b(text.encode(), digest_size=size, key=key).digest(), "big", signed=True)

@@ -90,6 +90,19 @@ class Identity(msgspec.Struct, frozen=True, gc=False):
     traits: Mapping[str, Any] = {}
 
 
+class Person(msgspec.Struct, frozen=True, gc=False):
+    """A person as the store knows them: by a 63-bit number that is a hash of the `id`."""
+
+    number: int
+    id: str
+    traits: Mapping[str, Any] = {}
+
+    @property
+    def visitor(self) -> int:
+        """The visitor (48 bits) that the person is where no device was named."""
+        return self.number >> 15
+
+
 class Hit(msgspec.Struct, frozen=True, gc=False):
     """What a caller said, in our words. Never stored.
 
@@ -133,7 +146,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     stay: int | None = None
     whole: bool = False
     props: str | None = None
-    person: Identity | None = None
+    person: Person | None = None
     revenue: int | None = None
     line: int | None = None
 

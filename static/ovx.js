@@ -29,8 +29,8 @@
   let safe = work => (...args) => {
     try {
       work(...args)
-    } catch (error) {
-      console.warn('ovx:', error)
+    } catch (e) {
+      console.warn('ovx:', e)
     }
   }
 
@@ -39,7 +39,7 @@
 
   // A session ends after 30 minutes without an event.
   let identify = () => {
-    if (!('ids' in dataset)) return
+    if (dataset.ids == null) return
     let [id, last] = (storage.ovx_session || '').split(' ')
     sessionId = window.overcentricSessionId = Date.now() - last < 18e5 ? id : random()
     visitorId = window.overcentricDeviceId = storage.ovx_device || random()
@@ -69,7 +69,7 @@
   })
 
   // A hash route is a part of the path: https://a.b/app#/pricing is https://a.b/app/pricing.
-  let address = () => location.href.replace(/\/?(\?[^#]*)?#!?(\/[^?#]+)|#.*/, '$2$1')
+  let address = () => location.href.replace(/\/?(\?[^#]*)?#!?(\/[^?#]+)|#.*/, '$2$1').replace(/(\?.*)\?/, '$1&')
   let route = () => path(address()) != path(url) && send('pageview')
 
   // A pixel more, as browsers round.
@@ -85,23 +85,23 @@
 
   let click = ({ button, target }) => {
     let named = target.closest('[data-ovx-event]')
-    let link = target.closest('a[href]')
+    let a = target.closest('a[href]')
     // Button 1 is the middle one, which opens a tab; 2 opens a menu.
     if (button > 1) return
     if (named) {
       let data = {}
       for (let { name, value } of named.attributes) if (/^data-ovx-(?!event$)/.test(name)) data[name.slice(9)] = value
       send(named.dataset.ovxEvent, data)
-    } else if (link) {
+    } else if (a) {
       send(
-        /^http/.test(link.protocol) && link.host != location.host
+        /^http/.test(a.protocol) && a.host != location.host
           ? 'outbound'
-          : link.attributes.download || /\.(pdf|zip|docx?|xlsx?|pptx?|csv|exe|dmg|mp[34])$/.test(link.pathname)
+          : a.attributes.download || /\.(pdf|zip|docx?|xlsx?|pptx?|csv|exe|dmg|mp[34])$/.test(a.pathname)
           ? 'download'
           : 'click',
         {
-          href: /^http/.test(link.protocol) ? link.origin + link.pathname : link.protocol,
-          id: link.getAttribute('id') || undefined
+          href: /^http/.test(a.protocol) ? a.origin + a.pathname : a.protocol,
+          id: a.getAttribute('id') || undefined
         }
       )
     }

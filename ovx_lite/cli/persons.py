@@ -10,7 +10,7 @@ import click
 
 from ovx_lite.cli.common import as_json, data_dir, print_json, print_table, store
 from ovx_lite.store import persons, registry
-from ovx_lite.store.persons import Person
+from ovx_lite.store.persons import Known
 
 
 @click.group()
@@ -83,7 +83,7 @@ def _random_numbers() -> Iterator[int]:
         yield secrets.randbits(48) - (1 << 47)
 
 
-def _shown(person: Person) -> dict[str, Any]:
+def _shown(person: Known) -> dict[str, Any]:
     return {
         "id": person.id,
         "name": person.traits.get("name"),

@@ -18,6 +18,7 @@ _COUNTS = {
     "events of persons that are not there": (
         "SELECT count(*) FROM events WHERE person IS NOT NULL AND person NOT IN (SELECT number FROM persons)"
     ),
+    "ties to persons that are not there": "SELECT count(*) FROM ties WHERE person NOT IN (SELECT number FROM persons)",
     "events excluded and in a visit all the same": (
         "SELECT count(*) FROM events JOIN kinds ON kinds.id = kind WHERE excluded <> '' AND visit IS NOT NULL"
     ),

@@ -99,9 +99,6 @@ class EventLog:
         """Append what was added."""
         visits, persons = self._visits, self._persons
         visits.look_up((site, event.stay) for site, _, event in self._added if event.stay is not None)
-        named = [(site, event) for site, _, event in self._added if event.person is not None]
-        if named:
-            persons.look_up(named)
         pages, origins, clients, kinds = self._codes
         rows = []
         for site, number, event in self._added:
@@ -122,8 +119,7 @@ class EventLog:
             )
         insert(self._conn, _APPEND, rows)
         visits.flush()
-        if named:
-            persons.flush()
+        persons.flush()
         self._added.clear()
 
     def forget(self) -> None:

@@ -6,17 +6,17 @@ who they are, and a device that several persons use does not mix them up.
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import msgspec
 
 from ovx_lite.errors import Refused
-from ovx_lite.model import COUNTER_BITS, Event, Identity
+from ovx_lite.model import COUNTER_BITS, Event, Person
 from ovx_lite.store.db import in_pieces, insert, transaction
 
-MOST_TRAITS = 200
-"""What is kept of what was told of a person, the latest; so that nobody can make a row grow without end."""
+MOST_TRAITS = 64 * 1024
+"""Characters (of JSON) that are kept of a person's traits. Where it would be more, the older ones give way."""
 
 OWNER = f"""
 coalesce(
@@ -28,102 +28,78 @@ coalesce(
 """
 """The number of an event's person, as SQL over `events` and the `visits` joined to them."""
 
-_TOGETHER = (64, 8, 1)
-_FIND = "SELECT number, site, id, traits FROM persons WHERE (site, id) IN (VALUES {})"
-_LATEST = """
-SELECT site, visitor, max(since), person FROM ties WHERE (site, visitor) IN (VALUES {}) GROUP BY site, visitor
+_MERGE = f"""
+ON CONFLICT (number) DO UPDATE SET traits = CASE
+    WHEN length(traits) + length(excluded.traits) > {MOST_TRAITS} THEN excluded.traits
+    ELSE json_patch(traits, excluded.traits)
+END WHERE excluded.traits <> '{{}}'
 """
+# Ties of which nothing is known here: only where they say what was not known.
+_TIE_ANEW = """
+INSERT INTO ties (site, visitor, since, person) SELECT * FROM (VALUES {}) AS new WHERE column4 IS NOT (
+    SELECT person FROM ties WHERE site = column1 AND visitor = column2 AND since <= column3 ORDER BY since DESC LIMIT 1
+) ON CONFLICT DO NOTHING
+"""
+_TOGETHER = (64, 8, 1)
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
-Whose = tuple[int, int]
-"""A site, and a visitor of it."""
-
-
-class _Person(msgspec.Struct, gc=False):
-    number: int
-    traits: dict[str, Any]
-    changed: bool = False
-
 
 class Persons:
-    """Knows or adds the persons that events come with. Inside the transaction that appends the events."""
+    """Adds the persons that events come with. Inside the transaction that appends the events.
+
+    What it remembers of them spares repeating what was written before.
+    """
 
     def __init__(self, conn: sqlite3.Connection) -> None:
         self._conn = conn
-        self._known: dict[tuple[int, str], _Person] = {}
-        self._ties: dict[Whose, tuple[int, int]] = {}
-        self._changed: list[_Person] = []
-        self._tied: dict[tuple[int, int, int], int] = {}
+        self._told: dict[int, dict[str, Any]] = {}
+        self._latest: dict[tuple[int, int], tuple[int, int]] = {}
+        self._persons: list[tuple[int, int, str, str, int]] = []
+        self._ties: list[tuple[int, int, int, int]] = []
+        self._ties_anew: list[tuple[int, int, int, int]] = []
 
     def __len__(self) -> int:
-        return max(len(self._known), len(self._ties))
+        return max(len(self._told), len(self._latest))
 
-    def look_up(self, named: Sequence[tuple[int, Event]]) -> None:
-        """Learn of the persons and visitors of these events, each with its site, before they are placed."""
-        new: dict[tuple[int, str], int] = {}
-        whose: set[Whose] = set()
-        for site, event in named:
-            assert event.person is not None, "only those that came with a person"
-            if (site, event.person.id) not in self._known:
-                new.setdefault((site, event.person.id), event.ts)
-            if event.visitor is not None and (site, event.visitor) not in self._ties:
-                whose.add((site, event.visitor))
-        rows = [(site, id, "{}", ts) for (site, id), ts in new.items()]
-        insert(self._conn, "INSERT INTO persons (site, id, traits, created)", rows, "ON CONFLICT DO NOTHING")
-        for number, site, id, traits in self._found(_FIND, list(new)):
-            self._known[site, id] = _Person(number, _decode(traits))
-        for site, visitor, since, person in self._found(_LATEST, list(whose)):
-            self._ties[site, visitor] = (since, person)
-
-    def _found(self, query: str, pairs: Sequence[tuple[int, Any]]) -> Iterator[tuple[Any, ...]]:
-        for size, some in in_pieces(pairs, _TOGETHER):
-            values = [value for pair in some for value in pair]
-            yield from self._conn.execute(query.format(", ".join(["(?, ?)"] * size)), values)
-
-    def place(self, site: int, event: Event, identity: Identity) -> int:
+    def place(self, site: int, event: Event, person: Person) -> int:
         """Take what an event says of its person, and tie its visitor to them. Returns the person's number."""
-        person = self._known[site, identity.id]
-        if identity.traits and not identity.traits.items() <= person.traits.items():
-            merged = {**person.traits, **identity.traits}
-            person.traits = dict(list(merged.items())[-MOST_TRAITS:])
-            if not person.changed:
-                person.changed = True
-                self._changed.append(person)
-        visitor, ts = event.visitor, event.ts
-        if visitor is not None:
-            since, latest = self._ties.get((site, visitor), (-1, -1))
+        told = self._told.get(person.number)
+        if told is None or not person.traits.items() <= told.items():
+            self._told[person.number] = {**(told or {}), **person.traits}
+            traits = _encode(person.traits).decode()
+            self._persons.append((person.number, site, person.id, traits, event.ts))
+        if event.visitor is not None and event.visitor != person.visitor:
+            whose = (site, event.visitor)
+            since, latest = self._latest.get(whose, (-1, -1))
             if latest != person.number:
-                self._tied[site, visitor, ts] = person.number
-                if ts >= since:
-                    self._ties[site, visitor] = (ts, person.number)
+                tie = (*whose, event.ts, person.number)
+                (self._ties_anew if since < 0 else self._ties).append(tie)
+                if event.ts >= since:
+                    self._latest[whose] = (event.ts, person.number)
         return person.number
 
     def flush(self) -> None:
-        """Write what changed."""
-        for person in self._changed:
-            person.changed = False
-            traits = _encode(person.traits).decode()
-            self._conn.execute("UPDATE persons SET traits = ? WHERE number = ?", (traits, person.number))
-        rows = [(*when, person) for when, person in self._tied.items()]
-        insert(
-            self._conn,
-            "INSERT INTO ties (site, visitor, since, person)",
-            rows,
-            "ON CONFLICT DO UPDATE SET person = excluded.person",
-        )
-        self._changed.clear()
-        self._tied.clear()
+        """Write what was told."""
+        insert(self._conn, "INSERT INTO persons (number, site, id, traits, created)", self._persons, _MERGE)
+        for size, some in in_pieces(self._ties_anew, _TOGETHER):
+            values = [value for tie in some for value in tie]
+            self._conn.execute(_TIE_ANEW.format(", ".join(["(?, ?, ?, ?)"] * size)), values)
+        insert(self._conn, "INSERT INTO ties (site, visitor, since, person)", self._ties, "ON CONFLICT DO NOTHING")
+        self._persons.clear()
+        self._ties.clear()
+        self._ties_anew.clear()
 
     def forget(self) -> None:
         """Drop all that is remembered and not written."""
-        self._known.clear()
+        self._told.clear()
+        self._latest.clear()
+        self._persons.clear()
         self._ties.clear()
-        self._changed.clear()
-        self._tied.clear()
+        self._ties_anew.clear()
 
 
-class Person(NamedTuple):
+class Known(NamedTuple):
     """A person as stored: the caller's `id` for them, what was told of them, and when first (Unix ms)."""
 
     number: int
@@ -142,19 +118,19 @@ class Traces(msgspec.Struct, frozen=True):
     last: int | None
 
 
-def of_site(conn: sqlite3.Connection, site: int) -> Iterator[Person]:
-    """A site's persons, oldest first."""
-    query = "SELECT number, id, traits, created FROM persons WHERE site = ? ORDER BY created, number"
-    return (Person(number, id, _decode(traits), at) for number, id, traits, at in conn.execute(query, (site,)))
+def of_site(conn: sqlite3.Connection, site: int) -> Iterator[Known]:
+    """A site's persons, in the order in which they were first named."""
+    query = "SELECT number, id, traits, created FROM persons WHERE site = ? ORDER BY created, id"
+    return (Known(number, id, _decode(traits), at) for number, id, traits, at in conn.execute(query, (site,)))
 
 
-def find(conn: sqlite3.Connection, site: int, id: str) -> Person:
+def find(conn: sqlite3.Connection, site: int, id: str) -> Known:
     """The person of that id; raises `Refused` (`not_found`) if there is none."""
     query = "SELECT number, id, traits, created FROM persons WHERE site = ? AND id = ?"
     row = conn.execute(query, (site, id)).fetchone()
     if row is None:
         raise Refused("not_found", f"There is no person {id}: see ovx-lite person list SITE for those there are.")
-    return Person(row[0], row[1], _decode(row[2]), row[3])
+    return Known(row[0], row[1], _decode(row[2]), row[3])
 
 
 # The events of visits, found by the time that the visits took.
@@ -163,19 +139,15 @@ visits JOIN events ON events.site = visits.site AND events.id - events.visit = v
     AND events.id >= (visits.id >> {COUNTER_BITS}) - before << {COUNTER_BITS}
     AND events.id < (visits.id >> {COUNTER_BITS}) + after + 1 << {COUNTER_BITS}
 """
-# Both ways to a person's events: those that came with the person, and those of visitors that are tied to them.
+# A person's events are all in visits of theirs: those without a device, and those of devices that are tied to them.
 _THEIRS = f"""
-SELECT events.id, events.id - visit AS visit, visitor FROM events
-LEFT JOIN visits ON visits.site = events.site AND visits.id = events.id - visit
-WHERE events.person = :person
-UNION ALL
-SELECT events.id, events.id - visit, visitor FROM {_OF_VISITS}
-WHERE visits.site = :site AND visitor IN (SELECT visitor FROM ties WHERE person = :person)
-    AND events.person IS NULL AND {OWNER} = :person
+SELECT events.id, visits.id AS visit, visitor FROM {_OF_VISITS}
+WHERE visits.site = :site AND {OWNER} = :person
+    AND visitor IN (SELECT :person >> 15 UNION ALL SELECT visitor FROM ties WHERE site = :site AND person = :person)
 """
 
 
-def traces(conn: sqlite3.Connection, site: int, person: Person) -> Traces:
+def traces(conn: sqlite3.Connection, site: int, person: Known) -> Traces:
     """What there is of a person's."""
     query = f"""
         SELECT count(DISTINCT visitor), count(DISTINCT visit), count(*),
@@ -185,7 +157,7 @@ def traces(conn: sqlite3.Connection, site: int, person: Person) -> Traces:
     return Traces(*conn.execute(query, {"site": site, "person": person.number}).fetchone())
 
 
-def erase(conn: sqlite3.Connection, site: int, person: Person, fresh: Iterator[int]) -> int:
+def erase(conn: sqlite3.Connection, site: int, person: Known, fresh: Iterator[int]) -> int:
     """Forget a person. Their events stay, as nobody's. Returns how many there were.
 
     What named their visitors is forgotten, too: their visits get numbers that lead nowhere, from `fresh` (48 bits), so
@@ -194,13 +166,17 @@ def erase(conn: sqlite3.Connection, site: int, person: Person, fresh: Iterator[i
     with transaction(conn):
         conn.execute(f"CREATE TEMP TABLE erased AS SELECT * FROM ({_THEIRS})", {"site": site, "person": person.number})
         _keep_others(conn, site)
-        visitors = conn.execute("SELECT DISTINCT visitor FROM erased WHERE visitor IS NOT NULL").fetchall()
+        visitors = conn.execute("SELECT DISTINCT visitor FROM erased").fetchall()
         conn.executemany(
             "UPDATE visits SET visitor = ? WHERE site = ? AND visitor = ? AND id IN (SELECT visit FROM erased)",
             [(next(fresh), site, visitor) for (visitor,) in visitors],
         )
         conn.execute("DELETE FROM open_visits WHERE site = ? AND visit IN (SELECT visit FROM erased)", (site,))
-        conn.execute("UPDATE events SET person = NULL WHERE person = ?", (person.number,))
+        conn.execute(
+            "UPDATE events SET person = NULL WHERE site = ? AND id IN (SELECT id FROM erased) AND person IS NOT NULL",
+            (site,),
+        )
+        conn.execute("DELETE FROM ties WHERE site = ? AND person = ?", (site, person.number))
         conn.execute("DELETE FROM persons WHERE number = ?", (person.number,))
         (count,) = conn.execute("SELECT count(*) FROM erased").fetchone()
         conn.execute("DROP TABLE erased")
@@ -216,3 +192,9 @@ def _keep_others(conn: sqlite3.Connection, site: int) -> None:
         (site,),
     ).fetchall()
     conn.executemany("UPDATE events SET person = ? WHERE site = ? AND id = ?", others)
+
+
+def forget_all(conn: sqlite3.Connection, site: int) -> None:
+    """Forget all persons of a site, and whose its visitors are. Inside a transaction."""
+    for table in ("persons", "ties"):
+        conn.execute(f"DELETE FROM {table} WHERE site = ?", (site,))

@@ -8,7 +8,7 @@ import msgspec
 
 from ovx_lite.errors import Refused
 from ovx_lite.model import Key, Registry, Site
-from ovx_lite.store import events
+from ovx_lite.store import events, persons
 from ovx_lite.store.db import transaction
 
 _SITE = """
@@ -109,6 +109,7 @@ def remove_site(conn: sqlite3.Connection, id: str) -> int:
     with transaction(conn):
         site = find_site(conn, id)
         deleted = events.forget_all(conn, site.number)
+        persons.forget_all(conn, site.number)
         conn.execute("DELETE FROM answers WHERE site = ?", (site.number,))
         conn.execute("DELETE FROM usage WHERE caller IN (SELECT id FROM keys WHERE site = ?)", (site.number,))
         conn.execute("DELETE FROM sites WHERE number = ?", (site.number,))

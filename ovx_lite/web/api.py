@@ -24,7 +24,7 @@ from ovx_lite.web.answers import FAULT, Headers, error_body, error_headers, log_
 from ovx_lite.web.body import Bodies, spill
 from ovx_lite.web.cors import ALLOWED, PREFLIGHT, host_of
 from ovx_lite.web.incoming import Incoming
-from ovx_lite.wire import Ask, Call, Endpoint
+from ovx_lite.wire import Ask, Endpoint
 
 Door = tuple[Endpoint, str]
 """An endpoint, and the site that its path names, `""` if it names none."""
@@ -70,7 +70,7 @@ class Api:
     async def __call__(self, door: Door, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request to an endpoint."""
         endpoint, site = door
-        request = Incoming(scope, site)
+        request = Incoming(scope, site, endpoint.public)
         headers: Headers = []
         try:
             reply = await self._answer(endpoint, request, receive, headers)
@@ -108,15 +108,14 @@ class Api:
             request.unread = True
             raise
         now = self._clock.now()
-        ask = endpoint.read(
-            Call(body, now, request.site, *request.browser()) if endpoint.public else Call(body, now, request.site)
-        )
-        caller = request.caller = await self._caller(endpoint, ask, request, now)
+        ask = endpoint.read(request.call(body, now))
+        caller = self._caller(endpoint, ask, request, now) or await self._newer_caller(endpoint, ask, request, now)
+        request.caller = caller
         repeat = None if request.idempotency_key is None else _repeat(request.idempotency_key, request.path, body)
         cost = 1 if endpoint.public else ask.cost
         if caller.limit is not None:
             try:
-                self._limits.take(caller, cost, now)
+                request.standing = self._limits.take(caller, cost, now)
             except Refused as limited:
                 # A replay is not counted, so no limit stands in its way.
                 if not isinstance(repeat, Repeat):
@@ -126,27 +125,37 @@ class Api:
             reply = await self._store(endpoint, ask, request, caller.site, repeat, now)
         except Refused as refused:
             if refused.code == "unavailable":
-                self._limits.give_back(caller, cost, now)
+                self._give_back(request, caller, cost, now)
             raise
         if reply.replayed:
-            self._limits.give_back(caller, cost, now)
+            self._give_back(request, caller, cost, now)
         return reply
 
-    async def _caller(self, endpoint: Endpoint, ask: Ask, request: Incoming, now: int) -> Caller:
-        """Who calls, as what was changed a moment ago has it: a key, or a site, may be newer than our last look."""
-        if not endpoint.public:
-            try:
-                return self._sites.caller(request.authorization, now)
-            except Refused:
-                if not await self._sites.refresh():
-                    raise
-                return self._sites.caller(request.authorization, now)
-        site = self._sites.public(ask.site)
-        if site is None and ask.site and await self._sites.refresh():
+    def _give_back(self, request: Incoming, caller: Caller, cost: int, now: int) -> None:
+        if caller.limit is not None:
+            self._limits.give_back(caller, cost, now)
+            request.standing = None
+
+    def _caller(self, endpoint: Endpoint, ask: Ask, request: Incoming, now: int) -> Caller | None:
+        """Who calls, as far as we know without asking the store."""
+        if endpoint.public:
             site = self._sites.public(ask.site)
+            salt = None if site is None else self._sites.salt(site, now)
+            return None if site is None or salt is None else access.at_address(site, request.address, salt)
+        try:
+            return self._sites.caller(request.authorization, now)
+        except Refused:
+            return None
+
+    async def _newer_caller(self, endpoint: Endpoint, ask: Ask, request: Incoming, now: int) -> Caller:
+        """Who calls, as the store has it now: a key, or a site, may be newer than our last look. Raises `Refused`."""
+        await self._sites.refresh()
+        if not endpoint.public:
+            return self._sites.caller(request.authorization, now)
+        site = self._sites.public(ask.site)
         if site is None:
             raise ask.problem or no_such_site(endpoint.site_field)
-        return access.at_address(site, request.address, await self._salt(site, now))
+        return access.at_address(site, request.address, await self._new_salt(site, now))
 
     async def _store(
         self,
@@ -169,30 +178,29 @@ class Api:
             raise no_such_site(endpoint.site_field)
         if problem is not None:
             raise problem
-        salt = await self._salt(site, now)
+        salt = self._sites.salt(site, now) or await self._new_salt(site, now)
         events = [enrich(hit, endpoint.api, site, salt, self._country_of) for hit in ask.hits]
         return await self._ingest.submit(Request(site.number, events, endpoint.reply, repeat))
 
-    async def _salt(self, site: Site, now: int) -> bytes:
-        salt = self._sites.salt(site, now)
-        if salt is None:
-            try:
-                salt = await self._sites.new_salt(site, now)
-            except sqlite3.OperationalError:
-                raise unavailable("The store cannot be written now") from None
-        return salt
+    async def _new_salt(self, site: Site, now: int) -> bytes:
+        try:
+            return await self._sites.new_salt(site, now)
+        except sqlite3.OperationalError:
+            raise unavailable("The store cannot be written now") from None
 
     def _standing(self, request: Incoming) -> Headers:
         """Where a limited caller stands: on every answer, whatever came of the request."""
-        now, caller = self._clock.now(), request.caller
-        if caller is None:
-            try:
-                caller = self._sites.caller(request.authorization, now)
-            except Refused:
+        standing, caller = request.standing, request.caller
+        if standing is None:
+            now = self._clock.now()
+            if caller is None:
+                try:
+                    caller = self._sites.caller(request.authorization, now)
+                except Refused:
+                    return []
+            if caller.limit is None:
                 return []
-        if caller.limit is None:
-            return []
-        standing = self._limits.standing(caller, now)
+            standing = self._limits.standing(caller, now)
         return [
             (b"ratelimit-limit", b"%d" % standing.limit),
             (b"ratelimit-remaining", b"%d" % standing.remaining),

@@ -3,16 +3,20 @@
 from starlette.types import Scope
 
 from ovx_lite import fields
-from ovx_lite.access import Caller
+from ovx_lite.access import Allowance, Caller
 from ovx_lite.agents import is_browser
 from ovx_lite.errors import Refused
+from ovx_lite.wire import Call
 
 
 class Incoming:
-    """What matters of a request, beside its body; and what becomes known of it on the way."""
+    """What matters of a request, beside its body; and what becomes known of it on the way.
+
+    `address` is the client's, or what a trusted proxy says it is, where it is looked at; `""` if that is none.
+    """
 
     __slots__ = (
-        "_client",
+        "address",
         "authorization",
         "caller",
         "idempotency_key",
@@ -20,21 +24,25 @@ class Incoming:
         "method",
         "origin",
         "path",
+        "public",
         "site",
+        "standing",
         "unread",
         "user_agent",
     )
 
-    def __init__(self, scope: Scope, site: str) -> None:
+    def __init__(self, scope: Scope, site: str, public: bool) -> None:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.site = site
+        self.public = public
+        self.address = _address(scope) if public else ""
         self.authorization = self.origin = self.user_agent = ""
         self.length: bytes | None = None
         self.idempotency_key: str | None = None
         self.caller: Caller | None = None
+        self.standing: Allowance | None = None
         self.unread = False
-        self._client = scope.get("client")
         for name, value in scope["headers"]:
             if name == b"authorization":
                 self.authorization = value.decode("latin-1")
@@ -47,14 +55,16 @@ class Incoming:
             elif name == b"origin":
                 self.origin = value.decode("latin-1")
 
-    @property
-    def address(self) -> str:
-        """The client's address, or what a trusted proxy says it is; `""` if that is none."""
-        try:
-            return fields.address(self._client[0] if self._client else "", "X-Forwarded-For")
-        except Refused:
-            return ""
+    def call(self, body: bytes, now: int) -> Call:
+        """What a dialect sees of it. It is the visitor's browser that calls, or else a program for whomever."""
+        if self.public and is_browser(self.user_agent):
+            return Call(body, now, self.site, self.address, self.user_agent)
+        return Call(body, now, self.site)
 
-    def browser(self) -> tuple[str, str]:
-        """Address and user agent, if it is a visitor's browser that calls and not a program for whomever."""
-        return (self.address, self.user_agent) if is_browser(self.user_agent) else ("", "")
+
+def _address(scope: Scope) -> str:
+    client = scope.get("client")
+    try:
+        return fields.address(client[0] if client else "", "X-Forwarded-For")
+    except Refused:
+        return ""

@@ -6,12 +6,11 @@ ALTER TABLE sites ADD COLUMN hourly_limit INTEGER; -- of requests without a key,
 UPDATE sites SET secret = randomblob(32);
 
 CREATE TABLE persons (
-    number  INTEGER PRIMARY KEY AUTOINCREMENT, -- never given twice, so nothing that was one's becomes another's
+    number  INTEGER PRIMARY KEY, -- a hash of the id under the site's secret
     site    INTEGER NOT NULL REFERENCES sites ON DELETE CASCADE,
-    id      TEXT NOT NULL,  -- the caller's
-    traits  TEXT NOT NULL,  -- what callers told of them: a JSON object
-    created INTEGER NOT NULL,
-    UNIQUE (site, id)
+    id      TEXT NOT NULL,       -- the caller's
+    traits  TEXT NOT NULL,       -- what callers told of them: a JSON object
+    created INTEGER NOT NULL
 ) STRICT;
 
 -- Whose a visitor is, from a time on. What a visitor did before the first of these is that one's, too.
@@ -19,11 +18,9 @@ CREATE TABLE ties (
     site    INTEGER NOT NULL,
     visitor INTEGER NOT NULL,
     since   INTEGER NOT NULL,
-    person  INTEGER NOT NULL REFERENCES persons ON DELETE CASCADE,
-    PRIMARY KEY (site, visitor, since)
+    person  INTEGER NOT NULL,
+    PRIMARY KEY (site, visitor, since, person)
 ) STRICT, WITHOUT ROWID;
-
-CREATE INDEX ties_by_person ON ties (person);
 
 CREATE TABLE kinds_with_context (
     id       INTEGER PRIMARY KEY,
@@ -42,8 +39,6 @@ ALTER TABLE kinds_with_context RENAME TO kinds;
 
 ALTER TABLE events ADD COLUMN person INTEGER;  -- who the caller said it was; of other events, `ties` may know
 ALTER TABLE events ADD COLUMN revenue INTEGER; -- in minor units of the kind's currency
-
-CREATE INDEX events_by_person ON events (person) WHERE person IS NOT NULL;
 
 -- A stay is a visitor's day, or a session that the caller named.
 ALTER TABLE open_visits RENAME COLUMN visitor TO stay;
