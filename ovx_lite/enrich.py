@@ -20,7 +20,7 @@ def enrich(hit: Hit, api: str, site: Site, salt: bytes, country_of: Callable[[st
     page, of_the_web = hit.page, hit.page.scheme in ("http", "https")
     if of_the_web and not page.host and site.domain:
         page = page._replace(host=site.domain)
-    excluded = "bot" if agent.bot and of_the_web else ""
+    excluded = "bot" if agent.bot and (of_the_web or not page.scheme) else ""
     named = hit.person
     person = (
         None if excluded or named is None else Person(_number(site.secret, named.id, 8) >> 1, named.id, named.traits)
@@ -69,7 +69,7 @@ def who(hit: Hit, person: Person | None, site: Site, salt: bytes) -> tuple[int |
         visitor = _number(key, f"{day}\n{hit.address}\n{hit.user_agent}")
     else:
         return None, None
-    of_the_day = visitor ^ day
+    of_the_day = visitor if key is salt else visitor ^ day
     return visitor, _number(key, f"{of_the_day}\n{hit.session}") if hit.session else of_the_day
 
 

@@ -36,10 +36,12 @@ def url_or_path(value: str, field: str) -> tuple[Page, Campaign]:
 
 def hostname(value: str, field: str) -> str:
     """A host name, maybe with a port → the host alone, in lower case."""
-    page, _ = url(f"https://{value}", field) if not set(value) & set("/?#@") else (None, None)
-    if page is None:
-        raise Refused("invalid_request", f"{field} is not a host name: send one like app.example.com.", field)
-    return page.host
+    try:
+        if not set(value) & set("/?#@ "):
+            return urls.page(f"https://{value}")[0].host
+    except ValueError:
+        pass  # told below, as is what could hide in a URL beside its host
+    raise Refused("invalid_request", f"{field} is not a host name: send one like app.example.com.", field)
 
 
 def referrer(value: str | None, field: str) -> str:
@@ -74,7 +76,7 @@ def address(value: str | None, field: str) -> str:
     return value
 
 
-def timestamp(value: float | str | None, now: int, field: str) -> int:
+def timestamp(value: float | str | None, now: int, field: str, forms: str = "ISO 8601 or Unix milliseconds") -> int:
     """ISO 8601 or Unix milliseconds → Unix milliseconds; none → `now`. A time without an offset is UTC's.
 
     "Up to 24 h ahead, any time in the past" (contract 2), that is since 1970.
@@ -88,7 +90,7 @@ def timestamp(value: float | str | None, now: int, field: str) -> int:
         except (ValueError, OverflowError):
             raise Refused(
                 "invalid_request",
-                f"{field} is not a time: send ISO 8601 (2025-01-15T10:30:00Z) or Unix milliseconds.",
+                f"{field} is not a time: send {forms}, like 2025-01-15T10:30:00Z.",
                 field,
             ) from None
     elif -_SECONDS_NOT_MILLISECONDS < value < _SECONDS_NOT_MILLISECONDS:

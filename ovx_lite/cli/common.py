@@ -43,14 +43,17 @@ def print_json(value: object) -> None:
     click.echo(msgspec.json.encode(value))
 
 
+def printable(value: object) -> str:
+    """A value for a terminal, which callers' control characters are not to reach."""
+    return "".join(letter if letter.isprintable() else "?" for letter in ("" if value is None else str(value)))
+
+
 def print_table(rows: Sequence[dict[str, Any]], empty: str) -> None:
     """Print rows in columns under their keys, or the sentence `empty` if there are none."""
     if not rows:
         click.echo(empty)
         return
-    cells = [[str(name) for name in rows[0]]] + [
-        ["" if value is None else str(value) for value in row.values()] for row in rows
-    ]
+    cells = [[str(name) for name in rows[0]]] + [[printable(value) for value in row.values()] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

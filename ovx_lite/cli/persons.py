@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ovx_lite.cli.common import as_json, data_dir, print_json, print_table, store
+from ovx_lite.cli.common import as_json, data_dir, print_json, print_table, printable, store
 from ovx_lite.store import persons, registry
 from ovx_lite.store.persons import Known
 
@@ -55,7 +55,7 @@ def show(site: str, person_id: str, data_dir: Path, as_json: bool) -> None:
         print_json(shown)
         return
     for name, value in (shown.pop("properties") | shown).items():
-        click.echo(f"{name:<12}  {'' if value is None else value}")
+        click.echo(f"{printable(name):<12}  {printable(value)}")
 
 
 @person.command()

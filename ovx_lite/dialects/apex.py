@@ -121,7 +121,7 @@ def _hit(event: Snippet | Item, whose: Snippet | Batch, call: Call) -> Hit:
     return Hit(
         event.type if event.type in _TYPES else "event",
         event.type,
-        fields.timestamp(event.timestamp, call.now, "timestamp"),
+        fields.timestamp(event.timestamp, call.now, "timestamp", "ISO 8601"),
         page,
         campaign,
         fields.referrer(event.referrer, "referrer"),

@@ -50,16 +50,17 @@ class Accepted(msgspec.Struct, frozen=True):
     event_id: str
 
 
-class _Payment(msgspec.Struct, gc=False):
-    """What a reserved event may say of money, in the words that the documents' examples use."""
+class _Amount(msgspec.Struct, gc=False):
+    amount: Decimal
 
-    amount: Decimal | None = None
-    price: Decimal | None = None
-    currency: str | None = None
+
+class _Price(msgspec.Struct, gc=False):
+    price: Decimal
 
 
 _body = msgspec.json.Decoder(Body)
-_payment = msgspec.json.Decoder(_Payment)
+_amount = msgspec.json.Decoder(_Amount)
+_price = msgspec.json.Decoder(_Price)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -69,7 +70,8 @@ def read(call: Call) -> Ask:
     if isinstance(sent, Faulty):
         return Ask(sent.text("event", "project_id"), 1, problem=sent.problem)
     try:
-        return Ask(sent.event.project_id, 1, [_hit(sent.event, sent.identity, call)], urls="event.url")
+        urls = "event.url" if sent.event.url else "event.hostname"
+        return Ask(sent.event.project_id, 1, [_hit(sent.event, sent.identity, call)], urls=urls)
     except Refused as problem:
         return Ask(sent.event.project_id, 1, problem=problem)
 
@@ -118,20 +120,19 @@ def _revenue(event: Event, properties: dict[str, Any]) -> tuple[int | None, str]
     name = next((name for name in ("amount", "price") if properties.get(name) is not None), None)
     if name is None:
         return None, ""
-    field = f"event.properties.{name}"
-    try:
-        payment = _payment.decode(event.properties)  # anew, since decimals were read as binary floats
-    except msgspec.ValidationError:
-        word = properties.get("currency")
-        if not isinstance(word, str | None):
-            field = "event.properties.currency"
-            raise Refused("invalid_request", f"{field} must be a string like EUR.", field) from None
+    field, told = f"event.properties.{name}", properties.get("currency")
+    if not isinstance(told, str | None):
         raise Refused(
-            "invalid_request", f"{field} of {event.name} must be a number, or a string like 49.99.", field
-        ) from None
-    amount = payment.price if payment.amount is None else payment.amount
-    assert amount is not None, "one of the two is there"
-    code = money.currency(payment.currency, "event.properties.currency") if payment.currency else money.UNTOLD
+            "invalid_request", "event.properties.currency must be a string like EUR.", "event.properties.currency"
+        )
+    try:
+        # Anew, and exactly: above, it was read as a binary float.
+        raw = event.properties
+        amount = _amount.decode(raw).amount if name == "amount" else _price.decode(raw).price
+    except msgspec.ValidationError:
+        message = f"{field} of {event.name} must be a number, or a string like 49.99."
+        raise Refused("invalid_request", message, field) from None
+    code = money.currency(told, "event.properties.currency") if told else money.UNTOLD
     return money.minor(amount, code, field), code
 
 

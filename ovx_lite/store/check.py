@@ -2,6 +2,8 @@
 
 import sqlite3
 
+from ovx_lite.store.persons import NOBODY
+
 _OF_EVENTS = """
 SELECT site, events.id - visit AS began, min(events.id >> 21), max(events.id >> 21), sum(type = 'pageview'), count(*)
 FROM events JOIN kinds ON kinds.id = kind WHERE visit IS NOT NULL GROUP BY site, began
@@ -18,7 +20,9 @@ _COUNTS = {
     "events of persons that are not there": (
         "SELECT count(*) FROM events WHERE person IS NOT NULL AND person NOT IN (SELECT number FROM persons)"
     ),
-    "ties to persons that are not there": "SELECT count(*) FROM ties WHERE person NOT IN (SELECT number FROM persons)",
+    "ties to persons that are not there": (
+        f"SELECT count(*) FROM ties WHERE person <> {NOBODY} AND person NOT IN (SELECT number FROM persons)"
+    ),
     "events excluded and in a visit all the same": (
         "SELECT count(*) FROM events JOIN kinds ON kinds.id = kind WHERE excluded <> '' AND visit IS NOT NULL"
     ),

@@ -106,7 +106,7 @@ def migrate(conn: sqlite3.Connection, path: Path, steps: list[str]) -> None:
             f"{path} is a newer ovx-lite's (schema {version}, this one knows {len(steps)}): upgrade ovx-lite.",
         )
     if 0 < version < len(steps):
-        copy(conn, path.with_name(f"{path.stem}-before-schema-{len(steps)}{path.suffix}"))
+        _copy_before(conn, path, version, len(steps))
     for number in range(version + 1, len(steps) + 1):
         with transaction(conn):
             if _version(conn) >= number:
@@ -116,6 +116,17 @@ def migrate(conn: sqlite3.Connection, path: Path, steps: list[str]) -> None:
                 conn.execute(statement)
             conn.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             conn.execute(f"PRAGMA user_version = {number}")
+
+
+def _copy_before(conn: sqlite3.Connection, path: Path, version: int, wanted: int) -> None:
+    """Leave a copy of the file beside it, unless another process has upgraded it by now, and while none can."""
+    guard = _connect(path)
+    try:
+        with transaction(guard):
+            if _version(guard) == version:
+                copy(conn, path.with_name(f"{path.stem}-before-schema-{wanted}{path.suffix}"))
+    finally:
+        guard.close()
 
 
 def _version(conn: sqlite3.Connection) -> int:

@@ -16,7 +16,10 @@ from ovx_lite.model import COUNTER_BITS, Event, Person
 from ovx_lite.store.db import in_pieces, insert, transaction
 
 MOST_TRAITS = 64 * 1024
-"""Characters (of JSON) that are kept of a person's traits. Where it would be more, the older ones give way."""
+"""Bytes (of JSON) that are kept of a person's traits. Where it would be more, the older ones give way."""
+
+NOBODY = 0
+"""Whose a visitor is that was tied to somebody who is erased."""
 
 OWNER = f"""
 coalesce(
@@ -28,11 +31,8 @@ coalesce(
 """
 """The number of an event's person, as SQL over `events` and the `visits` joined to them."""
 
-_MERGE = f"""
-ON CONFLICT (number) DO UPDATE SET traits = CASE
-    WHEN length(traits) + length(excluded.traits) > {MOST_TRAITS} THEN excluded.traits
-    ELSE json_patch(traits, excluded.traits)
-END WHERE excluded.traits <> '{{}}'
+_MERGE = """
+ON CONFLICT (number) DO UPDATE SET traits = merged(traits, excluded.traits) WHERE excluded.traits <> '{}'
 """
 # Ties of which nothing is known here: only where they say what was not known.
 _TIE_ANEW = """
@@ -52,8 +52,9 @@ class Persons:
     """
 
     def __init__(self, conn: sqlite3.Connection) -> None:
+        conn.create_function("merged", 2, _merged, deterministic=True)
         self._conn = conn
-        self._told: dict[int, dict[str, Any]] = {}
+        self._told: dict[int, bytes] = {}
         self._latest: dict[tuple[int, int], tuple[int, int]] = {}
         self._persons: list[tuple[int, int, str, str, int]] = []
         self._ties: list[tuple[int, int, int, int]] = []
@@ -64,28 +65,28 @@ class Persons:
 
     def place(self, site: int, event: Event, person: Person) -> int:
         """Take what an event says of its person, and tie its visitor to them. Returns the person's number."""
-        told = self._told.get(person.number)
-        if told is None or not person.traits.items() <= told.items():
-            self._told[person.number] = {**(told or {}), **person.traits}
-            traits = _encode(person.traits).decode()
-            self._persons.append((person.number, site, person.id, traits, event.ts))
+        told, traits = self._told.get(person.number), _encode(person.traits)
+        if told is None or (traits != told and person.traits):
+            self._told[person.number] = traits
+            self._persons.append((person.number, site, person.id, traits.decode(), event.ts))
         if event.visitor is not None and event.visitor != person.visitor:
             whose = (site, event.visitor)
             since, latest = self._latest.get(whose, (-1, -1))
-            if latest != person.number:
+            late = event.ts < since
+            if late or latest != person.number:
                 tie = (*whose, event.ts, person.number)
-                (self._ties_anew if since < 0 else self._ties).append(tie)
-                if event.ts >= since:
+                (self._ties_anew if since < 0 or late else self._ties).append(tie)
+                if not late:
                     self._latest[whose] = (event.ts, person.number)
         return person.number
 
     def flush(self) -> None:
         """Write what was told."""
         insert(self._conn, "INSERT INTO persons (number, site, id, traits, created)", self._persons, _MERGE)
+        insert(self._conn, "INSERT INTO ties (site, visitor, since, person)", self._ties, "ON CONFLICT DO NOTHING")
         for size, some in in_pieces(self._ties_anew, _TOGETHER):
             values = [value for tie in some for value in tie]
             self._conn.execute(_TIE_ANEW.format(", ".join(["(?, ?, ?, ?)"] * size)), values)
-        insert(self._conn, "INSERT INTO ties (site, visitor, since, person)", self._ties, "ON CONFLICT DO NOTHING")
         self._persons.clear()
         self._ties.clear()
         self._ties_anew.clear()
@@ -97,6 +98,14 @@ class Persons:
         self._persons.clear()
         self._ties.clear()
         self._ties_anew.clear()
+
+
+def _merged(before: str, told: str) -> str:
+    """Traits with those that were told later, for SQL."""
+    traits = {**_decode(before), **_decode(told)}
+    while len(encoded := _encode(traits)) > MOST_TRAITS:
+        del traits[next(iter(traits))]
+    return encoded.decode()
 
 
 class Known(NamedTuple):
@@ -139,6 +148,10 @@ visits JOIN events ON events.site = visits.site AND events.id - events.visit = v
     AND events.id >= (visits.id >> {COUNTER_BITS}) - before << {COUNTER_BITS}
     AND events.id < (visits.id >> {COUNTER_BITS}) + after + 1 << {COUNTER_BITS}
 """
+_OF_ONE_VISIT = f"""
+SELECT events.id, type = 'pageview' FROM {_OF_VISITS} JOIN kinds ON kinds.id = kind
+WHERE visits.site = ? AND visits.id = ?
+"""
 # A person's events are all in visits of theirs: those without a device, and those of devices that are tied to them.
 _THEIRS = f"""
 SELECT events.id, visits.id AS visit, visitor FROM {_OF_VISITS}
@@ -160,38 +173,49 @@ def traces(conn: sqlite3.Connection, site: int, person: Known) -> Traces:
 def erase(conn: sqlite3.Connection, site: int, person: Known, fresh: Iterator[int]) -> int:
     """Forget a person. Their events stay, as nobody's. Returns how many there were.
 
-    What named their visitors is forgotten, too: their visits get numbers that lead nowhere, from `fresh` (48 bits), so
-    that a device which says again whose it is does not bring back what it did before.
+    What named their visitors is forgotten, too: their events go into visits of their own, of visitors with numbers
+    that lead nowhere, from `fresh` (48 bits). So a device that says again whose it is does not bring them back, and
+    what it does without saying so is nobody's.
     """
+    nobody: dict[int, int] = {}
     with transaction(conn):
-        conn.execute(f"CREATE TEMP TABLE erased AS SELECT * FROM ({_THEIRS})", {"site": site, "person": person.number})
-        _keep_others(conn, site)
-        visitors = conn.execute("SELECT DISTINCT visitor FROM erased").fetchall()
-        conn.executemany(
-            "UPDATE visits SET visitor = ? WHERE site = ? AND visitor = ? AND id IN (SELECT visit FROM erased)",
-            [(next(fresh), site, visitor) for (visitor,) in visitors],
-        )
-        conn.execute("DELETE FROM open_visits WHERE site = ? AND visit IN (SELECT visit FROM erased)", (site,))
+        found = conn.execute(_THEIRS, {"site": site, "person": person.number}).fetchall()
+        theirs = {id for id, _, _ in found}
+        for visit, visitor in {(visit, visitor) for _, visit, visitor in found}:
+            if visitor not in nobody:
+                nobody[visitor] = next(fresh)
+            of_visit = conn.execute(_OF_ONE_VISIT, (site, visit)).fetchall()
+            conn.execute("DELETE FROM visits WHERE site = ? AND id = ?", (site, visit))
+            conn.execute("DELETE FROM open_visits WHERE site = ? AND visit = ?", (site, visit))
+            _begin_anew(conn, site, visitor, [row for row in of_visit if row[0] not in theirs])
+            _begin_anew(conn, site, nobody[visitor], [row for row in of_visit if row[0] in theirs])
+        conn.executemany("UPDATE events SET person = NULL WHERE site = ? AND id = ?", [(site, id) for id in theirs])
         conn.execute(
-            "UPDATE events SET person = NULL WHERE site = ? AND id IN (SELECT id FROM erased) AND person IS NOT NULL",
-            (site,),
+            f"UPDATE OR REPLACE ties SET person = {NOBODY} WHERE site = ? AND person = ?", (site, person.number)
         )
-        conn.execute("DELETE FROM ties WHERE site = ? AND person = ?", (site, person.number))
         conn.execute("DELETE FROM persons WHERE number = ?", (person.number,))
-        (count,) = conn.execute("SELECT count(*) FROM erased").fetchone()
-        conn.execute("DROP TABLE erased")
-    return int(count)
+    return len(theirs)
 
 
-def _keep_others(conn: sqlite3.Connection, site: int) -> None:
-    """Write down whose the other events of the `erased` visits are, before the visitor no longer tells."""
-    others = conn.execute(
-        f"SELECT {OWNER} AS owner, events.site, events.id FROM {_OF_VISITS} WHERE visits.site = ? "
-        "AND visits.id IN (SELECT visit FROM erased) AND events.id NOT IN (SELECT id FROM erased) "
-        "AND events.person IS NULL AND owner IS NOT NULL",
-        (site,),
-    ).fetchall()
-    conn.executemany("UPDATE events SET person = ? WHERE site = ? AND id = ?", others)
+def _begin_anew(conn: sqlite3.Connection, site: int, visitor: int, events: list[tuple[int, bool]]) -> None:
+    """Make a visit of these events, if there are any: each its number, and whether it is a pageview."""
+    if not events:
+        return
+    visit, last = min(events)[0], max(events)[0]
+    row = (
+        site,
+        visit,
+        visitor,
+        (last >> COUNTER_BITS) - (visit >> COUNTER_BITS),
+        sum(of for _, of in events),
+        len(events),
+    )
+    conn.execute(
+        "INSERT INTO visits (site, id, visitor, before, after, pageviews, events) VALUES (?, ?, ?, 0, ?, ?, ?)", row
+    )
+    conn.executemany(
+        "UPDATE events SET visit = id - ? WHERE site = ? AND id = ?", [(visit, site, id) for id, _ in events]
+    )
 
 
 def forget_all(conn: sqlite3.Connection, site: int) -> None:

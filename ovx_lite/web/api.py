@@ -154,7 +154,8 @@ class Api:
             return self._sites.caller(request.authorization, now)
         site = self._sites.public(ask.site)
         if site is None:
-            raise ask.problem or no_such_site(endpoint.site_field)
+            wrong = ask.problem is not None and ask.problem.code != "invalid_props"
+            raise ask.problem if wrong and ask.problem else no_such_site(endpoint.site_field)
         return access.at_address(site, request.address, await self._new_salt(site, now))
 
     async def _store(
@@ -193,6 +194,8 @@ class Api:
         standing, caller = request.standing, request.caller
         if standing is None:
             now = self._clock.now()
+            if caller is None and request.public:
+                return []
             if caller is None:
                 try:
                     caller = self._sites.caller(request.authorization, now)

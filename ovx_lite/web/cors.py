@@ -27,6 +27,6 @@ PREFLIGHT: Headers = [
 def host_of(origin: str) -> str:
     """The host of an `Origin` header; `""` for what has none, like `null`."""
     try:
-        return urlsplit(origin).hostname or ""
+        return (urlsplit(origin).hostname or "").rstrip(".")
     except ValueError:
         return ""

@@ -1,0 +1,248 @@
+"""Apex's Events API as its users meet it, one event or a batch (contract 5, `apis/apex-events.txt`)."""
+
+import json
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from tests.conftest import CHROME, Answer, Running
+
+EVENTS = "/api/events"
+NOW = int(time.time() * 1000)
+HOUR = 3_600_000
+TOO_LONG = "x" * 4097
+FIFTY = {f"p{number}": number for number in range(50)}
+VIEW = {"type": "pageview", "url": "https://example.com/pricing"}
+WHOSE = {"projectKey": "my-site", "visitorId": "v_1"}
+REQUEST, PROPS = "invalid_request", "invalid_props"
+Fields = dict[str, Any]
+
+
+def iso(ts: int) -> str:
+    return datetime.fromtimestamp(ts / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def told(fields: Mapping[str, object]) -> Fields:
+    return {name: value for name, value in fields.items() if value is not ...}
+
+
+def send(running: Running, headers: Mapping[str, str] | None = None, **fields: object) -> Answer:
+    """Send one event; `...` for a field that is left out."""
+    return running.server.send(EVENTS, told(WHOSE | VIEW | fields), headers=headers)
+
+
+def batch(running: Running, *events: object, headers: Mapping[str, str] | None = None, **fields: object) -> Answer:
+    return running.server.send(EVENTS, told({"projectKey": "my-site", "events": events} | fields), headers=headers)
+
+
+def verdict(answer: Answer) -> object:
+    """The error, or where there is none, the status."""
+    return answer.error if answer.status >= 400 else answer.status
+
+
+def since(running: Running, before: list[Fields]) -> list[Fields]:
+    """What was stored since there was only that of `before`, in the order of time."""
+    ids = {event["id"] for event in before}
+    return [event for event in running.store.events() if event["id"] not in ids]
+
+
+FREE = {"deep": {"list": [1, [2.5, None]], "ok": True}, "": "", "k" * 500: "s" * 4096, "big": 10**30, "é": "🎉"}
+
+# What is sent, and what of it comes out. Each is sent alone and in a batch.
+KEPT: dict[str, tuple[Fields, Fields]] = {
+    "a pageview": (
+        VIEW | {"referrer": "https://google.com"},
+        {"api": "apex", "type": "pageview", "name": "pageview", "host": "example.com", "path": "/pricing"}
+        | {"referrer": "google.com/", "source": "google", "channel": "search", "context": None, "revenue": None}
+        | {"currency": None, "excluded": None},
+    ),
+    "a click": ({"type": "click", "url": "/pricing", "data": {"elementId": "plan-max"}}, {"type": "click"}),
+    "a form": ({"type": "form_submit", "url": "/a"}, {"type": "form_submit", "name": "form_submit", "path": "/a"}),
+    "an event of their own": (VIEW | {"type": "Über 🎉"}, {"type": "event", "name": "Über 🎉"}),
+    "a conversion, which Apex has not": (VIEW | {"type": "conversion"}, {"type": "event", "name": "conversion"}),
+    "a type of 4,096 bytes": (VIEW | {"type": "é" * 2048}, {"type": "event", "name": "é" * 2048}),
+    "a path": (VIEW | {"url": "/a/b"}, {"host": "example.com", "path": "/a/b", "source": "direct"}),
+    "a path with a campaign": (VIEW | {"url": "/a?utm_source=Mail&q=1#x"}, {"path": "/a", "utm_source": "Mail"}),
+    "the root": (VIEW | {"url": "/"}, {"host": "example.com", "path": "/"}),
+    "another host's URL": (VIEW | {"url": "https://b.example:8443/?t=secret"}, {"host": "b.example", "path": "/"}),
+    "an app's URL": (VIEW | {"url": "app://a/b"}, {"host": "a", "path": "/b"}),
+    "a referrer of the site's own": (VIEW | {"referrer": "https://example.com/"}, {"source": "own"}),
+    "empty and null": (VIEW | {"referrer": "", "timestamp": None}, {"referrer": None, "source": "direct"}),
+    "unknown fields": (VIEW | {"colour": [{"a": 1}], "props": 5}, {"path": "/pricing"}),
+    "data of every kind": (VIEW | {"data": FREE}, {"props": FREE}),
+    "a field that is called events": (VIEW | {"data": {"events": [1]}}, {"props": {"events": [1]}}),
+    "a time": (VIEW | {"timestamp": "2025-01-15T10:30:00Z"}, {"ts": "2025-01-15T10:30:00.000Z"}),
+    "a time with an offset": (VIEW | {"timestamp": "2025-01-15T10:30:00.5+02:00"}, {"ts": "2025-01-15T08:30:00.500Z"}),
+    "a time 23 hours ahead": (VIEW | {"timestamp": iso(NOW + 23 * HOUR)}, {"ts": iso(NOW + 23 * HOUR)}),
+}
+
+
+@pytest.fixture(scope="module")
+def kept(running: Running) -> dict[str, Fields]:
+    """All of `KEPT` sent, alone and together: how and what → the event as exported."""
+    marked = {
+        how: [event | {"data": {**event.get("data", {}), "case": f"{how} {what}"}} for what, (event, _) in KEPT.items()]
+        for how in ("alone", "together")
+    }
+    assert {send(running, **event).body for event in marked["alone"]} == {b'{"received":1}'}
+    answer = batch(running, *marked["together"], userId="lead_1", visitorId="v_2")
+    assert (answer.status, answer.json) == (200, {"received": len(KEPT)})
+    return {event["props"].pop("case"): event for event in running.store.events() if "case" in (event["props"] or {})}
+
+
+@pytest.mark.parametrize("what", KEPT)
+@pytest.mark.parametrize("how", ["alone", "together"])
+def test_what_is_sent_comes_out(kept: dict[str, Fields], how: str, what: str) -> None:
+    event, expected = kept[f"{how} {what}"], KEPT[what][1]
+    assert {column: event[column] for column in expected} == expected
+    assert event["person"] == ("lead_1" if how == "together" else None)
+    assert all((event["visitor"], event["visit"]))
+
+
+@pytest.mark.parametrize("data", [..., None, {}, FIFTY])
+def test_there_may_be_no_data_and_fifty(running: Running, data: object) -> None:
+    before = running.store.events()
+    answers = [send(running, data=data), batch(running, told(VIEW | {"data": data}))]
+    assert [(answer.status, answer.json) for answer in answers] == [(200, {"received": 1})] * 2
+    assert [(event["name"], event["props"]) for event in since(running, before)] == [
+        ("pageview", data if data == FIFTY else None)
+    ] * 2
+
+
+def test_null_is_nothing_and_a_text_is_json(running: Running) -> None:
+    text = {"Content-Type": "text/plain;charset=UTF-8"}
+    assert send(running, text, events=None, userId=None, sessionId=None).json == {"received": 1}
+    assert batch(running, VIEW, headers=text, userId=None, visitorId=None, sessionId="").json == {"received": 1}
+
+
+def test_the_public_key_names_the_site_and_a_site_without_a_domain_keeps_paths(running: Running) -> None:
+    site = running.store.site("keyed")
+    assert site["public_key"].startswith("pk_live_")
+    assert batch(running, VIEW | {"url": "/pricing"}, projectKey=site["public_key"]).status == 200
+    assert [(event["host"], event["path"]) for event in running.store.events("keyed")] == [(None, "/pricing")]
+
+
+def test_a_batch_is_of_1_to_1000_events_and_costs_one_request(running: Running) -> None:
+    left = int(send(running).headers["ratelimit-remaining"])
+    answer = batch(running, *[VIEW] * 1000)
+    assert (answer.json, int(answer.headers["ratelimit-remaining"])) == ({"received": 1000}, left - 1)
+    assert "1000 events" in batch(running, *[VIEW] * 1001).json["error"]["message"]
+
+
+# fmt: off
+REQUIRED: list[Any] = [..., None, "", 5, True, [], {}, TOO_LONG]
+# Fields of one event that are wrong, alone and as the second of a batch.
+WRONG: dict[str, list[Any]] = {
+    "type": REQUIRED,
+    "url": [*REQUIRED, "pricing", "//evil.example/", "?a=1", "https://", "/a\n", "https://e.com:x/"],
+    "referrer": [5, [], {}, "google", "/a", "https://", "app://" + TOO_LONG],
+    "timestamp": ["", "1736937000", 1_736_937_000_123, True, [], "2025-13-01", "1969-12-31", iso(NOW + 25 * HOUR)],
+    "data": [{"a": TOO_LONG}, {"a": [{TOO_LONG: 1}]}, {"é" * 2049: 1}],
+}
+WRONG_DATA: list[Any] = [5, "a", True, [], [{}], FIFTY | {"one": "more"}]
+# Fields of what is around the events, in both formats.
+WRONG_AROUND: dict[str, list[Any]] = {
+    "projectKey": REQUIRED,
+    **{field: [5, [], {}, TOO_LONG] for field in ("userId", "sessionId", "visitorId")},
+}
+WRONG_EVENTS: list[tuple[Any, str, str]] = [
+    ([], "events", REQUEST), ({}, "events", REQUEST), ("a", "events", REQUEST), (0, "events", REQUEST),
+    ([VIEW] * 1001, "events", REQUEST), ([VIEW, None], "events[1]", REQUEST), ([VIEW, []], "events[1]", REQUEST),
+    ([VIEW] * 999 + [VIEW | {"url": "no"}], "events[999].url", REQUEST),
+    ([VIEW | {"data": 5}, VIEW | {"url": "no"}], "events[1].url", REQUEST),
+    ([VIEW, VIEW | {"data": 5}, VIEW | {"data": 5}], "events[1].data", PROPS),
+]
+# fmt: on
+
+
+def test_what_is_wrong_is_refused_by_its_name_and_not_stored(running: Running) -> None:
+    before = running.store.events()
+    came: list[tuple[object, object, tuple[int, str, str]]] = []
+    faults = [(field, value, REQUEST) for field, values in WRONG.items() for value in values]
+    for field, value, code in faults + [("data", value, PROPS) for value in WRONG_DATA]:
+        came.append(((field, value), verdict(send(running, **{field: value})), (400, code, field)))
+        answer = batch(running, VIEW, told(VIEW | {field: value}), VIEW)
+        came.append(((field, value, "in a batch"), verdict(answer), (400, code, f"events[1].{field}")))
+    for field, value in [(field, value) for field, values in WRONG_AROUND.items() for value in values]:
+        came.append(((field, value), verdict(send(running, **{field: value})), (400, REQUEST, field)))
+        came.append(((field, value, "batch"), verdict(batch(running, VIEW, **{field: value})), (400, REQUEST, field)))
+    for events, place, code in WRONG_EVENTS:
+        came.append((place, verdict(batch(running, events=events)), (400, code, place)))
+    for missing in (..., None, ""):
+        came += [("a visitor", verdict(send(running, visitorId=missing)), (400, REQUEST, "visitorId"))]
+    assert [(f"{what!r:.80}", error, expected) for what, error, expected in came if error != expected] == []
+    assert since(running, before) == []
+
+
+@pytest.mark.parametrize("timestamp", ["1736937000", "soon", 1_736_937_000_123])
+def test_what_is_said_of_a_wrong_time_is_what_would_be_right(running: Running, timestamp: object) -> None:
+    assert "milliseconds" not in send(running, timestamp=timestamp).json["error"]["message"], "ISO 8601 alone is taken"
+
+
+@pytest.mark.parametrize("key", ["no-site", "pk_live_no", "MY-SITE"])
+def test_an_unknown_project_key_is_no_site(running: Running, key: str) -> None:
+    for answer in (send(running, projectKey=key), batch(running, VIEW, projectKey=key)):
+        assert answer.error == (404, "invalid_site_id", "projectKey")
+
+
+@pytest.mark.parametrize("fields", [{"data": 5}, {"events": [VIEW | {"data": []}]}])
+def test_the_site_is_looked_at_before_the_data(running: Running, fields: Fields) -> None:
+    assert send(running, projectKey="no-site", **fields).error == (404, "invalid_site_id", "projectKey")
+
+
+DEEP = b"[" * 16 + b"]" * 16
+NO_JSON = [b"", b"{", b"[]", b"5", b'"events"', b'{"events": [NaN]}', b'{"events": [}', b'[{"events": []}]']
+
+
+@pytest.mark.parametrize("body", [*NO_JSON, b'{"events": %s}' % DEEP, b'{"data": %s}' % DEEP])
+def test_what_is_no_event_is_refused(running: Running, body: bytes) -> None:
+    assert running.server.send(EVENTS, body).error == (400, "invalid_request", None)
+
+
+def test_who_it_was_and_which_visit(running: Running) -> None:
+    before, headers = running.store.events(), {"User-Agent": CHROME}
+    whose = [("v_8", None), ("v_8", None), ("v_8", "s"), ("v_8", "s"), ("v_9", "s"), ("anonymous", None)]
+    for visitor, session in whose:
+        assert send(running, headers, visitorId=visitor, sessionId=session).status == 200
+    batch(running, VIEW, visitorId="v_8", sessionId="s")
+    batch(running, VIEW)
+    events = since(running, before)
+    visitors, visits = [event["visitor"] for event in events], [event["visit"] for event in events]
+    assert len({*visitors[:4], visitors[6]}) == 1
+    assert (len(set(visitors[:6])), visitors[7]) == (3, None)
+    assert (visits[0] == visits[1], visits[2] == visits[3] == visits[6], len(set(visits[:6]))) == (True, True, 4)
+
+
+def test_a_user_id_is_a_person_whose_are_the_visitors_events_those_before_it_too(running: Running) -> None:
+    before = running.store.events()
+    send(running, visitorId="v_eve")
+    batch(running, VIEW, VIEW, visitorId="v_eve", userId="eve")
+    send(running, visitorId="v_eve")
+    batch(running, VIEW, userId="eve")
+    assert [event["person"] for event in since(running, before)] == ["eve"] * 5
+
+
+@pytest.mark.parametrize("fields", [{}, {"events": [VIEW, VIEW], "visitorId": ...}])
+def test_a_repeat_gets_the_first_answer_and_another_body_a_conflict(running: Running, fields: Fields) -> None:
+    before, once = running.store.events(), {"Idempotency-Key": f"once-apex-{len(fields)}"}
+    first, again, other = (send(running, once, userId=user, **fields) for user in ("a", "a", "b"))
+    assert (first.status, "idempotency-replayed" in first.headers) == (200, False)
+    assert (again.status, again.body, again.headers["idempotency-replayed"]) == (200, first.body, "true")
+    assert other.error == (409, "idempotency_conflict", "Idempotency-Key")
+    assert len(since(running, before)) == first.json["received"]
+
+
+def test_one_event_has_64_kib_and_a_batch_5_mib(running: Running) -> None:
+    one, several = json.dumps(WHOSE | VIEW).encode(), json.dumps({"projectKey": "my-site", "events": [VIEW]}).encode()
+    sent = [one.ljust(65_536), one.ljust(65_537), several.ljust(5 * 1024 * 1024), several.ljust(5 * 1024 * 1024 + 1)]
+    assert [running.server.send(EVENTS, body).status for body in sent] == [200, 413, 200, 413]
+    assert running.server.send(EVENTS, sent[1]).error == (413, "payload_too_large", None)
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])
+def test_other_methods_are_refused(running: Running, method: str) -> None:
+    answer = running.server.send(EVENTS, method=method)
+    assert (answer.error, answer.headers["allow"]) == ((405, "method_not_allowed", None), "OPTIONS, POST")

@@ -1,0 +1,249 @@
+"""Overcentric's Event API as its users meet it (contract 4, `apis/overcentric-event.txt`)."""
+
+import json
+from collections.abc import Mapping
+from functools import reduce
+from operator import getitem
+from typing import Any
+
+import pytest
+
+from tests.conftest import Answer, Running, Start, Store
+from tests.test_apex import FIFTY, FREE, HOUR, NOW, REQUIRED, TOO_LONG, Fields, iso, since, told, verdict
+
+EVENT = "/api/v1/event"
+GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
+GOOD: Fields = {"name": "signup", "project_id": "my-site", "device_id": "d", "session_id": "s", "context": "product"}
+ANN = {"unique_identifier": "user_1", "email": "ann@example.com", "name": "Ann Example", "project_id": "my-site"}
+
+
+def body(event: Mapping[str, object], identity: object = ...) -> Fields:
+    """What to send: `...` for a field that is left out."""
+    return told({"event": told(GOOD | dict(event)), "identity": identity})
+
+
+def send(running: Running, identity: object = ..., headers: Mapping[str, str] | None = None, **event: object) -> Answer:
+    return running.server.send(EVENT, body(event, identity), headers=headers)
+
+
+def stored(running: Running, *answers: Answer) -> list[Fields]:
+    exported = {event["id"]: event for event in running.store.events()}
+    return [exported[answer.json["event_id"]] for answer in answers]
+
+
+PLAN = {"plan": "gold", "price": 29.99, "interval": "monthly"}
+
+# fmt: off
+# What is sent (event, identity), and what of it comes out.
+KEPT: dict[str, tuple[Fields, object, Fields]] = {
+    "a purchase": (
+        {"name": "$subscription_purchase", "properties": PLAN, "hostname": "app.example.com"}
+        | {"url": "https://app.example.com/checkout/done"}, ANN,
+        {"api": "overcentric", "type": "event", "name": "$subscription_purchase", "context": "product"}
+        | {"host": "app.example.com", "path": "/checkout/done", "person": "user_1", "props": PLAN}
+        | {"revenue": "29.99", "currency": "XXX", "excluded": None, "source": "direct"},
+    ),
+    "a payment provider's webhook": (
+        {"name": "$subscription_purchase", "device_id": "webhook", "session_id": "webhook"}
+        | {"properties": {"plan": "plan_9", "amount": 1250 / 100}},
+        {"unique_identifier": "cus_9", "project_id": "my-site"},
+        {"host": None, "path": None, "person": "cus_9", "revenue": "12.50", "currency": "XXX"},
+    ),
+    "the least, of a website": (
+        {"device_id": "d-0", "context": "website"}, ...,
+        dict.fromkeys(("host", "path", "props", "person", "revenue", "currency")) | {"context": "website"},
+    ),
+    "a host": ({"hostname": "App.Example.com:8443"}, ..., {"host": "app.example.com", "path": None}),
+    "a URL of another host": ({"url": "https://a.example/x", "hostname": "b.example"}, ..., {"host": "a.example"}),
+    "an app's URL": ({"url": "app://a/b"}, ..., {"host": "a", "path": "/b"}),
+    "of a URL, no more than is kept": (
+        {"url": "https://me:secret@example.com:8443/a?token=t&utm_source=Mail&utm_medium=email#x"}, ...,
+        {"host": "example.com", "path": "/a", "utm_source": "Mail", "utm_medium": "email", "channel": "email"},
+    ),
+    "null for whatever is optional": (
+        dict.fromkeys(("url", "hostname", "properties", "timestamp")) | {"device_id": "d-00"}, None, {"person": None},
+    ),
+    "null for what is optional of an identity": (
+        {}, {"unique_identifier": "user_2", "project_id": "my-site", "email": None, "name": None}, {"person": "user_2"},
+    ),
+    "empty for what is optional": ({"url": "", "hostname": "", "properties": {}}, ..., {"host": None, "props": None}),
+    "unknown fields": ({"colour": {"a": [1]}}, ANN | {"colour": 5}, {"person": "user_1", "props": None}),
+    "properties of every kind": ({"properties": FREE}, ..., {"props": FREE}),
+    "fifty properties": ({"properties": FIFTY}, ..., {"props": FIFTY}),
+    "a name of 4,096 bytes": ({"name": "é" * 2048}, ..., {"name": "é" * 2048}),
+    "a time in ISO 8601": ({"timestamp": "2025-01-15T10:30:00+05:30"}, ..., {"ts": "2025-01-15T05:00:00.000Z"}),
+    "a time in Unix milliseconds": ({"timestamp": 1_736_937_000_123}, ..., {"ts": "2025-01-15T10:30:00.123Z"}),
+    "a time 23 hours ahead": ({"timestamp": NOW + 23 * HOUR}, ..., {"ts": iso(NOW + 23 * HOUR)}),
+}
+# A name and its properties, and the revenue that comes of them.
+MONEY: list[tuple[str, Fields, str | None, str | None]] = [
+    ("$purchase", {"amount": 0.1, "currency": "EUR"}, "0.10", "EUR"),
+    ("$purchase", {"amount": 19.99, "currency": "usd"}, "19.99", "USD"),
+    ("$purchase", {"price": 9007199254740.99, "currency": "USD"}, "9007199254740.99", "USD"),
+    ("$purchase", {"amount": "5.000", "currency": None}, "5.00", "XXX"),
+    ("$purchase", {"amount": 500, "currency": "JPY"}, "500", "JPY"),
+    ("$purchase", {"amount": 1.234, "currency": "KWD"}, "1.234", "KWD"),
+    ("$refund", {"amount": -7.5, "currency": "EUR"}, "-7.50", "EUR"),
+    ("$purchase", {"amount": 0, "price": 4}, "0.00", "XXX"),
+    ("$purchase", {"amount": None, "price": 4}, "4.00", "XXX"),
+    ("$purchase", {"amount": 3, "price": "a word, not a number"}, "3.00", "XXX"),
+    ("$of_their_own", {"amount": 1}, "1.00", "XXX"),
+    ("$of_their_own", {"plan": "gold", "currency": "EUR", "price": None}, None, None),
+    *[("$subscription_cancel", {"price": price, "currency": "EUR"}, None, None) for price in (29.99, "free")],
+    *[("purchase", {"price": price, "currency": "EUR"}, None, None) for price in (29.99, "free")],
+]
+# fmt: on
+ALL = KEPT | {
+    f"{name} {props}": ({"name": name, "properties": props}, ..., {"name": name, "revenue": revenue, "currency": code})
+    for name, props, revenue, code in MONEY
+}
+
+
+@pytest.fixture(scope="module")
+def kept(running: Running) -> dict[str, tuple[Answer, Fields]]:
+    """All of `ALL` sent: what → the answer, and the event as exported, if it was stored."""
+    answers = {what: running.server.send(EVENT, body(event, identity)) for what, (event, identity, _) in ALL.items()}
+    exported = {event["id"]: event for event in running.store.events()}
+    return {what: (answer, exported.get(answer.json.get("event_id"), {})) for what, answer in answers.items()}
+
+
+@pytest.mark.parametrize("what", ALL)
+def test_what_is_sent_comes_out(kept: dict[str, tuple[Answer, Fields]], what: str) -> None:
+    answer, event = kept[what]
+    assert (answer.status, answer.json) == (200, {"success": True, "event_id": event.get("id")})
+    expected = ALL[what][2]
+    assert {column: event[column] for column in expected} == expected
+    assert all((event["id"].startswith("evt_"), event["visitor"], event["visit"]))
+
+
+# fmt: off
+PROPERTIES = "event.properties"
+# Where in `FULL` there is which value that is wrong.
+FULL = body({"name": "$purchase", "properties": {"amount": 9, "currency": "EUR"}}, ANN)
+WRONG: dict[str, list[Any]] = {
+    **{f"event.{name}": REQUIRED for name in GOOD if name != "context"},
+    "event.context": [*REQUIRED, "Product", "app", "web site"],
+    "event.url": [5, [], "https://", "a b", "/pricing", "example.com/", "https://e.com:x/", "app://" + TOO_LONG],
+    "event.hostname": [5, [], "a b", "https://a.example", "a/b", "me@a", "?", ":", TOO_LONG],
+    "event.timestamp": ["", "soon", True, [], {}, 0, -1, 1_736_937_000, 10**40, NOW + 25 * HOUR, iso(NOW + 25 * HOUR)],
+    "identity": [5, "user_1", [], True],
+    "identity.unique_identifier": REQUIRED,
+    "identity.project_id": [*REQUIRED, "other-site", "no-site", "MY-SITE"],
+    **{f"identity.{name}": [5, [], {}, TOO_LONG] for name in ("email", "name")},
+    PROPERTIES: [{"a": TOO_LONG}, {"a": [{TOO_LONG: 1}]}, {"é" * 2049: 1}],
+    f"{PROPERTIES}.amount": [1e30, 10**30, 1.005, "NaN", "-Infinity", "1,50", "free", "", True, [], {}],
+    f"{PROPERTIES}.currency": ["XYZ", "XXX", "EURO", "€", 978, ["EUR"], True],
+}
+# fmt: on
+
+
+def wrong(path: str, value: object) -> Fields:
+    """`FULL` with a value in another's place; `...` for none there."""
+    sent: Fields = json.loads(json.dumps(FULL))
+    *way, name = path.split(".")
+    place: Fields = reduce(getitem, way, sent)
+    place[name] = value
+    if value is ...:
+        del place[name]
+    return sent
+
+
+def test_what_is_wrong_is_refused_by_its_name_and_not_stored(running: Running) -> None:
+    before = running.store.events()
+    came = {}
+    for field, value in [(field, value) for field, values in WRONG.items() for value in values]:
+        answer = running.server.send(EVENT, wrong(field, value))
+        if verdict(answer) != (400, "invalid_request", field):
+            came[f"{field}: {value!r:.80}"] = verdict(answer)
+    assert came == {}
+    assert since(running, before) == []
+
+
+@pytest.mark.parametrize("properties", [5, "a", True, [], [{}], FIFTY | {"one": "more"}], ids=lambda it: f"{it!r:.20}")
+def test_properties_of_another_type_and_too_many_are_refused(running: Running, properties: object) -> None:
+    assert send(running, properties=properties).error == (400, "invalid_props", PROPERTIES)
+    assert send(running, properties=properties, url="no").error == (400, "invalid_request", "event.url")
+
+
+@pytest.mark.parametrize(("price", "code"), [(0.5, "JPY"), ("1.2345", "KWD"), (1.005, None), ("a", "EUR"), (True, "")])
+def test_a_price_is_refused_as_an_amount_is(running: Running, price: object, code: object) -> None:
+    answer = send(running, name="$purchase", properties={"price": price, "currency": code})
+    assert answer.error == (400, "invalid_request", f"{PROPERTIES}.price")
+
+
+@pytest.mark.parametrize("properties", [{}, 5])
+def test_an_unknown_project_is_told_before_wrong_properties(running: Running, properties: object) -> None:
+    answer = send(running, project_id="no-site", properties=properties)
+    assert answer.error == (404, "invalid_site_id", "event.project_id")
+
+
+NO_EVENT: dict[bytes, str | None] = {
+    b"": None, b"{": None, b"[]": None, b"5": None, b'"a"': None, b'{"event": {"name": NaN}}': None, b"{}": "event",
+    b'{"event": 5}': "event", b'{"event": []}': "event", b'{"x": %s}' % (b"[" * 16 + b"]" * 16): None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("sent", NO_EVENT)
+def test_what_is_no_event_is_refused(running: Running, sent: bytes) -> None:
+    assert running.server.send(EVENT, sent).error == (400, "invalid_request", NO_EVENT[sent])
+
+
+SAID: list[tuple[Fields, str]] = [
+    ({"timestamp": 1_736_937_000}, "seconds"), ({"hostname": "app.example.com:port"}, "host name"),
+    ({"name": "$p", "properties": {"price": 0.123, "currency": "EUR"}}, "2, as many as EUR"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("event", "words"), SAID)
+def test_messages_say_what_would_be_right(running: Running, event: Fields, words: str) -> None:
+    assert words in running.server.send(EVENT, body(event)).json["error"]["message"]
+
+
+@pytest.mark.parametrize("where", [{}, {"hostname": "example.com"}, {"url": "https://example.com/"}])
+def test_a_bot_is_in_no_count_wherever_it_was(running: Running, where: Fields) -> None:
+    (event,) = stored(running, send(running, headers={"User-Agent": GOOGLEBOT}, **where))
+    assert (event["excluded"], event["visitor"]) == ("bot", None)
+
+
+def test_a_host_that_is_not_the_sites_own_is_refused_by_its_name(store: Store, start: Start) -> None:
+    store.site("my-site", "--allowed-hosts", "example.com")
+    guarded = Running(store, start(store), "", "")
+    for field, elsewhere in (("url", "https://evil.example/"), ("hostname", "evil.example")):
+        answer = guarded.server.send(EVENT, body({field: elsewhere}))
+        assert answer.error == (400, "invalid_request", f"event.{field}")
+    assert send(guarded, hostname="www.example.com").status == 200
+
+
+def test_devices_are_visitors_sessions_visits_and_identities_persons(running: Running) -> None:
+    bob = {"unique_identifier": "bob", "project_id": "my-site", "email": "bob@example.com"}
+    whose = [("d-9", "a", None), ("d-9", "a", bob), ("d-9", "b", None), ("d-8", "a", None)]
+    sent = [send(running, identity, device_id=device, session_id=session) for device, session, identity in whose]
+    events = stored(running, *sent)
+    visitors, visits = [event["visitor"] for event in events], [event["visit"] for event in events]
+    assert (visitors[0] == visitors[1] == visitors[2], len(set(visitors))) == (True, 2)
+    assert (visits[0] == visits[1], len(set(visits))) == (True, 3)
+    assert [event["person"] for event in events] == ["bob", "bob", "bob", None]
+    send(running, bob | {"email": None, "name": "Bob B."}, device_id="d-10")
+    shown = running.store.run("person", "show", "my-site", "bob", "--json").json
+    assert (shown["email"], shown["name"], shown["events"]) == ("bob@example.com", "Bob B.", 4)
+
+
+def test_a_repeat_gets_the_first_answer_and_another_event_a_conflict(running: Running) -> None:
+    before, once = running.store.events(), {"Idempotency-Key": "once-overcentric"}
+    first, again, other = (send(running, headers=once, name=name) for name in ("one", "one", "two"))
+    assert (first.status, "idempotency-replayed" in first.headers) == (200, False)
+    assert (again.status, again.body, again.headers["idempotency-replayed"]) == (200, first.body, "true")
+    assert other.error == (409, "idempotency_conflict", "Idempotency-Key")
+    assert [event["id"] for event in since(running, before)] == [first.json["event_id"]]
+
+
+def test_a_text_of_64_kib_is_taken_for_json_and_no_larger_one(running: Running) -> None:
+    sent, text = json.dumps(body({})).encode(), {"Content-Type": "text/plain;charset=UTF-8"}
+    assert running.server.send(EVENT, sent.ljust(65_536), headers=text).status == 200
+    assert running.server.send(EVENT, sent.ljust(65_537)).error == (413, "payload_too_large", None)
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])
+def test_other_methods_are_refused(running: Running, method: str) -> None:
+    answer = running.server.send(EVENT, method=method)
+    assert (answer.error, answer.headers["allow"]) == ((405, "method_not_allowed", None), "OPTIONS, POST")
