@@ -72,7 +72,17 @@ def at_address(site: Site, address: str, salt: bytes) -> Caller:
 
 def may_send_from(site: Site, host: str) -> bool:
     """Whether pages of a host may send events to a site without a key. A host stands for its subdomains, too."""
-    return not site.allowed_hosts or any(host == own or host.endswith(f".{own}") for own in site.allowed_hosts)
+    host = _spelled_in_ascii(host)
+    own_hosts = map(_spelled_in_ascii, site.allowed_hosts)
+    return not site.allowed_hosts or any(host == own or host.endswith(f".{own}") for own in own_hosts)
+
+
+def _spelled_in_ascii(host: str) -> str:
+    """A host as browsers send it: bücher.example is xn--bcher-kva.example."""
+    try:
+        return host.encode("idna").decode()
+    except UnicodeError:
+        return host
 
 
 def _identify_jwt(token: str, registry: Registry, now: int) -> Caller:

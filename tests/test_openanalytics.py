@@ -151,7 +151,7 @@ def test_what_is_wrong_is_refused_by_its_name_and_not_stored(running: Running) -
     assert since(running, before) == []
 
 
-@pytest.mark.parametrize("amount", [b"1e-99999999999999999999", b"1e99999999999999999999", b"1e999"])
+@pytest.mark.parametrize("amount", [b"1e99999999999999999999", b"1e999"])
 def test_an_amount_beyond_all_bounds_is_refused_by_its_name(running: Running, amount: bytes) -> None:
     event = b'{"event_type": "conversion", "event_name": "sale", "currency": "EUR", "revenue": %s}' % amount
     assert running.server.send(EVENTS, event, running.key).error == (400, REQUEST, "revenue")
