@@ -36,6 +36,7 @@ LEVELS = (
             "web.protocol",
             "web.pages",
             "web.script",
+            "web.openapi",
             "web.health",
         ),
         "web.api",
