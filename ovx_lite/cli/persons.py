@@ -10,6 +10,7 @@ import click
 
 from ovx_lite.cli.common import as_json, data_dir, print_json, print_table, printable, store
 from ovx_lite.store import persons, registry
+from ovx_lite.store.db import empty_log
 from ovx_lite.store.persons import Known
 
 
@@ -54,7 +55,8 @@ def show(site: str, person_id: str, data_dir: Path, as_json: bool) -> None:
     if as_json:
         print_json(shown)
         return
-    for name, value in (shown.pop("properties") | shown).items():
+    properties = shown.pop("properties")
+    for name, value in [*shown.items(), *((f"  {name}", value) for name, value in properties.items())]:
         click.echo(f"{printable(name):<12}  {printable(value)}")
 
 
@@ -72,6 +74,7 @@ def erase(site: str, person_id: str, yes: bool, data_dir: Path, as_json: bool) -
     if not yes and not as_json:
         click.confirm(f"Erase the person {person_id} for good?", abort=True, err=True)
     untied = persons.erase(conn, number, found, _random_numbers())
+    empty_log(conn)  # what was erased is still in there
     if as_json:
         print_json({"id": person_id, "erased": True, "events": untied})
     else:

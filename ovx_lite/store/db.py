@@ -171,6 +171,13 @@ def _patiently(conn: sqlite3.Connection, statement: str) -> None:
         time.sleep(random.uniform(0.0002, 0.002))
 
 
+def empty_log(conn: sqlite3.Connection) -> None:
+    """Move what is in the write-ahead log into the file, and empty the log, unless it is in use."""
+    conn.execute("PRAGMA busy_timeout = 2000")
+    conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    conn.execute("PRAGMA busy_timeout = 0")
+
+
 def insert(conn: sqlite3.Connection, into: str, rows: Sequence[tuple[object, ...]], on_conflict: str = "") -> None:
     """Insert rows: `into` is the statement up to `VALUES`, `on_conflict` what comes after. Inside a transaction.
 

@@ -34,8 +34,8 @@ coalesce(
 _MERGE = """
 ON CONFLICT (number) DO UPDATE SET traits = merged(traits, excluded.traits) WHERE excluded.traits <> '{}'
 """
-# Ties of which nothing is known here: only where they say what was not known.
-_TIE_ANEW = """
+# Ties that were told late: only where they say what was not known.
+_TIE_LATE = """
 INSERT INTO ties (site, visitor, since, person) SELECT * FROM (VALUES {}) AS new WHERE column4 IS NOT (
     SELECT person FROM ties WHERE site = column1 AND visitor = column2 AND since <= column3 ORDER BY since DESC LIMIT 1
 ) ON CONFLICT DO NOTHING
@@ -58,7 +58,7 @@ class Persons:
         self._latest: dict[tuple[int, int], tuple[int, int]] = {}
         self._persons: list[tuple[int, int, str, str, int]] = []
         self._ties: list[tuple[int, int, int, int]] = []
-        self._ties_anew: list[tuple[int, int, int, int]] = []
+        self._late: list[tuple[int, int, int, int]] = []
 
     def __len__(self) -> int:
         return max(len(self._told), len(self._latest))
@@ -71,25 +71,30 @@ class Persons:
             self._persons.append((person.number, site, person.id, traits.decode(), event.ts))
         if event.visitor is not None and event.visitor != person.visitor:
             whose = (site, event.visitor)
-            since, latest = self._latest.get(whose, (-1, -1))
+            since, latest = self._latest.get(whose) or self._look_up(whose)
             late = event.ts < since
             if late or latest != person.number:
-                tie = (*whose, event.ts, person.number)
-                (self._ties_anew if since < 0 or late else self._ties).append(tie)
+                (self._late if late else self._ties).append((*whose, event.ts, person.number))
                 if not late:
                     self._latest[whose] = (event.ts, person.number)
         return person.number
+
+    def _look_up(self, whose: tuple[int, int]) -> tuple[int, int]:
+        """Since when (Unix ms) a visitor is whose, as far as the file knows."""
+        query = "SELECT since, person FROM ties WHERE site = ? AND visitor = ? ORDER BY since DESC LIMIT 1"
+        latest = self._latest[whose] = self._conn.execute(query, whose).fetchone() or (-1, -1)
+        return latest
 
     def flush(self) -> None:
         """Write what was told."""
         insert(self._conn, "INSERT INTO persons (number, site, id, traits, created)", self._persons, _MERGE)
         insert(self._conn, "INSERT INTO ties (site, visitor, since, person)", self._ties, "ON CONFLICT DO NOTHING")
-        for size, some in in_pieces(self._ties_anew, _TOGETHER):
+        for size, some in in_pieces(self._late, _TOGETHER):
             values = [value for tie in some for value in tie]
-            self._conn.execute(_TIE_ANEW.format(", ".join(["(?, ?, ?, ?)"] * size)), values)
+            self._conn.execute(_TIE_LATE.format(", ".join(["(?, ?, ?, ?)"] * size)), values)
         self._persons.clear()
         self._ties.clear()
-        self._ties_anew.clear()
+        self._late.clear()
 
     def forget(self) -> None:
         """Drop all that is remembered and not written."""
@@ -97,7 +102,7 @@ class Persons:
         self._latest.clear()
         self._persons.clear()
         self._ties.clear()
-        self._ties_anew.clear()
+        self._late.clear()
 
 
 def _merged(before: str, told: str) -> str:
