@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
+
+from ovx_lite.cli import main
 
 CHROME = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36"
@@ -68,24 +71,24 @@ class Store:
         )
         return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
 
+    def call(self, *words: str) -> Any:
+        """Run a command in this process, which is faster, and return the JSON that it printed."""
+        ran = CliRunner().invoke(main, [*words, "--json"], env={"OVX_DATA_DIR": str(self.path)}, catch_exceptions=False)
+        assert ran.exit_code == 0, ran.stderr
+        return json.loads(ran.stdout)
+
     def site(self, id: str = "my-site", *options: str) -> dict[str, Any]:
         """Add a site and return what was printed."""
-        ran = self.run("site", "add", id, "--json", *options)
-        assert ran.status == 0, ran.err
-        added: dict[str, Any] = ran.json
+        added: dict[str, Any] = self.call("site", "add", id, *options)
         return added
 
     def key(self, site: str = "my-site", *options: str) -> str:
         """Add a key to a site and return it."""
-        ran = self.run("key", "add", site, "--json", *options)
-        assert ran.status == 0, ran.err
-        return str(ran.json["key"])
+        return str(self.call("key", "add", site, *options)["key"])
 
     def events(self, site: str = "my-site", *options: str) -> list[dict[str, Any]]:
         """All events of a site, as exported, excluded ones too."""
-        ran = self.run("export", site, "--json", "--include-excluded", *options)
-        assert ran.status == 0, ran.err
-        exported: list[dict[str, Any]] = ran.json
+        exported: list[dict[str, Any]] = self.call("export", site, "--include-excluded", *options)
         return exported
 
 
@@ -145,9 +148,9 @@ def store(tmp_path: Path) -> Store:
 Start = Callable[..., Server]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
-    """Starts servers, and ends them at the end."""
+    """Starts servers, and ends them when a file of tests is done."""
     with ExitStack() as stack:
 
         def start(store: Store, *options: str) -> Server:
@@ -193,4 +196,5 @@ def running(tmp_path_factory: pytest.TempPathFactory, start: Start) -> Running:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # Playwright keeps an event loop running until the end; tests that run one of their own must come before it.
-    items.sort(key=lambda item: "page" in getattr(item, "fixturenames", ()))
+    with_browser = {item.path for item in items if "page" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: item.path in with_browser)

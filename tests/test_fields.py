@@ -20,7 +20,7 @@ EVENTS = "/api/v1/events/"
 GOOD: dict[str, Any] = {"url": "https://example.com/", "event_name": "signup"}
 TOO_LONG = "x" * 4097
 HOUR = 3_600_000
-TOMORROW = int(time.time() * 1000) + 25 * HOUR
+YEAR_3000 = 32_503_680_000_000
 Fields = dict[str, Any]
 
 
@@ -54,7 +54,7 @@ WRONG: dict[str, list[Any]] = {
     ],
     "timestamp": [
         True, [], {}, "", "yesterday", "2025-13-01T00:00:00Z", "2025-01-15T25:00:00Z", "1736937000", TOO_LONG,
-        1_736_937_000, 0, -1, 1.5, 1e300, -1e300, 10**70, -(10**70), TOMORROW,
+        1_736_937_000, 0, -1, 1.5, 1e300, -1e300, 10**70, -(10**70), YEAR_3000,
     ],
 }
 # fmt: on
@@ -166,7 +166,7 @@ def test_seconds_are_refused_with_a_hint(running: Running) -> None:
     assert "milliseconds" in running.server.pageview(running.key, timestamp=1_736_937_000).json["error"]["message"]
 
 
-@pytest.mark.parametrize("wrong", [{"url": "no"}, {"props": [1]}, {"event_name": None}, {"timestamp": TOMORROW}])
+@pytest.mark.parametrize("wrong", [{"url": "no"}, {"props": [1]}, {"event_name": None}, {"timestamp": YEAR_3000}])
 def test_a_batch_with_one_bad_event_stores_none(running: Running, wrong: Fields) -> None:
     good = {"type": "custom", "event_name": "never", "url": "app://a"}
     assert running.server.batch(running.key, good, good | wrong, good).status == 400
