@@ -1,6 +1,5 @@
 """What a field may hold: over HTTP on every endpoint, then the functions that say so (contract 2 and 3)."""
 
-import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
 from ipaddress import IPv4Address, IPv6Address, ip_address
