@@ -127,14 +127,15 @@ def _load(args: argparse.Namespace, data_dir: Path) -> None:
         _on_core(1)()
         rounds = []
         for number in range(args.rounds + 1):
-            # One after the other within seconds, so that the machine's mood is the same for all of them.
+            # One after the other within seconds, so that the machine's mood is the same for all of them; and each time
+            # in another order, for what one leaves to be done for the disk slows down the next.
             seconds = args.seconds if number else 1  # the first round warms up
-            rounds.append(
-                [
-                    runner.run(rate(server.port if at else empty, row.requests, row.connections, seconds)) * row.events
-                    for at, row in enumerate(rows)
-                ]
-            )
+            found = [0.0] * len(rows)
+            for at in random.Random(number).sample(range(len(rows)), len(rows)):
+                row = rows[at]
+                sent = rate(server.port if at else empty, row.requests, row.connections, seconds)
+                found[at] = runner.run(sent) * row.events
+            rounds.append(found)
         loaded = _memory(server.pid)
     print(f"medians of {args.rounds} rounds of {args.seconds:g} s, {args.connections} connections, one core\n")
     print("| events, each on disk         | events/s | of the empty endpoint | of Ovyxa's singles |")

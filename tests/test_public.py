@@ -91,16 +91,18 @@ def last(public: Public, path: str, *bodies: object, **headers: str) -> Answer:
     return [public.send(path, body, address, **headers) for body in bodies][-1]
 
 
+asked = partial(last, Origin="https://shop.example")  # as a page of another origin asks
+
 ANSWERS: list[tuple[int, bool, Callable[[Public, str, Any], Answer]]] = [
-    (200, True, lambda public, path, five: last(public, path, five, Content_Type="text/plain")),
-    (200, True, lambda public, path, five: last(public, path, five, five, Idempotency_Key=fresh())),
-    (400, False, lambda public, path, five: last(public, path, b"no JSON")),
-    (400, True, lambda public, path, five: last(public, path, five, Idempotency_Key="a b")),
-    (404, False, lambda public, path, five: last(public, path, json.loads(json.dumps(five).replace("five", "none")))),
-    (405, False, lambda public, path, five: public.send(path, None, fresh(), "GET")),
-    (409, True, lambda public, path, five: last(public, path, five, five | {"x": 1}, Idempotency_Key=fresh())),
-    (413, False, lambda public, path, five: last(public, path, b" " * (5 << 20) + b"{}")),
-    (429, True, lambda public, path, five: last(public, path, *[five] * 6)),
+    (200, True, lambda public, path, five: asked(public, path, five, Content_Type="text/plain")),
+    (200, True, lambda public, path, five: asked(public, path, five, five, Idempotency_Key=fresh())),
+    (400, False, lambda public, path, five: asked(public, path, b"no JSON")),
+    (400, True, lambda public, path, five: asked(public, path, five, Idempotency_Key="a b")),
+    (404, False, lambda public, path, five: asked(public, path, json.loads(json.dumps(five).replace("five", "none")))),
+    (405, False, lambda public, path, five: public.send(path, None, fresh(), "GET", Origin="null")),
+    (409, True, lambda public, path, five: asked(public, path, five, five | {"x": 1}, Idempotency_Key=fresh())),
+    (413, False, lambda public, path, five: asked(public, path, b" " * (5 << 20) + b"{}")),
+    (429, True, lambda public, path, five: asked(public, path, *[five] * 6)),
 ]
 
 

@@ -22,7 +22,7 @@ from ovx_lite.model import Reply, Site
 from ovx_lite.sites import Sites
 from ovx_lite.web.answers import FAULT, Headers, error_body, error_headers, log_fault, send_json
 from ovx_lite.web.body import Bodies, spill
-from ovx_lite.web.cors import ALLOWED, PREFLIGHT, host_of
+from ovx_lite.web.cors import ALLOWED, EXPOSED, PREFLIGHT, host_of
 from ovx_lite.web.incoming import Incoming
 from ovx_lite.wire import Ask, Endpoint
 
@@ -86,6 +86,8 @@ class Api:
         headers += self._standing(request)
         if endpoint.public:
             headers += ALLOWED
+            if request.origin:
+                headers += EXPOSED
         if not request.unread:
             await send_json(send, status, body, headers)
             return
@@ -140,8 +142,10 @@ class Api:
         """Who calls, as far as we know without asking the store."""
         if endpoint.public:
             site = self._sites.public(ask.site)
-            salt = None if site is None else self._sites.salt(site, now)
-            return None if site is None or salt is None else access.at_address(site, request.address, salt)
+            if site is None or (salt := self._sites.salt(site, now)) is None:
+                return None
+            request.salt = salt
+            return access.at_address(site, request.address, salt)
         try:
             return self._sites.caller(request.authorization, now)
         except Refused:
@@ -156,7 +160,8 @@ class Api:
         if site is None:
             wrong = ask.problem is not None and ask.problem.code != "invalid_props"
             raise ask.problem if wrong and ask.problem else no_such_site(endpoint.site_field)
-        return access.at_address(site, request.address, await self._new_salt(site, now))
+        request.salt = await self._new_salt(site, now)
+        return access.at_address(site, request.address, request.salt)
 
     async def _store(
         self,
@@ -179,7 +184,7 @@ class Api:
             raise no_such_site(endpoint.site_field)
         if problem is not None:
             raise problem
-        salt = self._sites.salt(site, now) or await self._new_salt(site, now)
+        salt = request.salt or self._sites.salt(site, now) or await self._new_salt(site, now)
         events = [enrich(hit, endpoint.api, site, salt, self._country_of) for hit in ask.hits]
         return await self._ingest.submit(Request(site.number, events, endpoint.reply, repeat))
 

@@ -7,14 +7,16 @@ from urllib.parse import urlsplit
 
 from ovx_lite.web.answers import Headers
 
-ALLOWED: Headers = [
-    (b"access-control-allow-origin", b"*"),
+ALLOWED: Headers = [(b"access-control-allow-origin", b"*")]
+"""On every answer of a public endpoint, errors too."""
+
+EXPOSED: Headers = [
     (
         b"access-control-expose-headers",
         b"Idempotency-Replayed, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, Retry-After",
     ),
 ]
-"""On every answer of a public endpoint, errors too."""
+"""Where a page of another origin asks, what it may read of the answer besides."""
 
 PREFLIGHT: Headers = [
     (b"access-control-allow-methods", b"POST"),

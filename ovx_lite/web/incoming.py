@@ -25,6 +25,7 @@ class Incoming:
         "origin",
         "path",
         "public",
+        "salt",
         "site",
         "standing",
         "unread",
@@ -41,6 +42,7 @@ class Incoming:
         self.length: bytes | None = None
         self.idempotency_key: str | None = None
         self.caller: Caller | None = None
+        self.salt: bytes | None = None
         self.standing: Allowance | None = None
         self.unread = False
         for name, value in scope["headers"]:
