@@ -39,10 +39,14 @@ class Refused(Exception):
         return Refused(self.code, self.message, f"{path}.{self.field}" if self.field else path, self.retry_after)
 
 
-def no_such_site(field: str | None = None) -> Refused:
+def no_such_site(field: str | None = None, public: bool = False) -> Refused:
     """The refusal for a site that is not there, or not this caller's: nobody can tell which (contract 2).
 
-    `field` is where the caller named it.
+    `field` is where the caller named it; at a `public` endpoint a site is all that they named.
     """
-    message = "There is no such site, or this credential is not for it: see the site's id, and whose key it is."
+    message = (
+        "There is no such site: see its id, or its public key."
+        if public
+        else "There is no such site, or this credential is not for it: see the site's id, and whose key it is."
+    )
     return Refused("invalid_site_id", message, field)

@@ -74,7 +74,7 @@
 
   // A pixel more, as browsers round.
   let look = () => {
-    scroll = Math.max(scroll, Math.min(100, (scrollY + innerHeight + 1) / document.documentElement.scrollHeight * 100 | 0))
+    scroll = Math.max(scroll, Math.min(100, (scrollY + innerHeight + 1) * 100 / document.documentElement.scrollHeight | 0))
   }
 
   let tell = () => {

@@ -3,12 +3,14 @@
 import hashlib
 import json
 import signal
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -238,8 +240,27 @@ def test_sites_come_change_and_go_while_the_server_runs(public: Public) -> None:
     assert until(send, lambda answer: answer.status == 400).headers["ratelimit-limit"] == "700"
     assert public.store.run("site", "change", "new", "--allowed-hosts", "", "--json").json["allowed_hosts"] == []
     until(send, lambda answer: answer.status == 200)
+    assert public.store.run("site", "change", "new", "--hourly-limit", "none", "--json").json["hourly_limit"] is None
+    until(send, lambda answer: answer.headers["ratelimit-limit"] == "1000")
     assert public.store.run("site", "remove", "new", "--yes").status == 0
     assert until(send, lambda answer: answer.status != 200).error[:2] == (404, "invalid_site_id")
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.create_server(("::", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
+def test_a_proxy_is_known_by_its_ipv4_address_also_on_a_socket_of_both(tmp_path: Path, start: Start) -> None:
+    store = Store(tmp_path / "data")
+    store.site("my-site")
+    server = start(store, "--host", "::", "--trusted-proxies", "127.0.0.0/8")
+    told = [remaining(server.send(APEX, apex("my-site"), None, {"X-Forwarded-For": fresh()})) for _ in range(2)]
+    assert told == [999, 999]
 
 
 def test_wrong_changes(public: Public) -> None:
@@ -248,4 +269,5 @@ def test_wrong_changes(public: Public) -> None:
     for option, value in [*wrong, ("domain", "a/b"), ("retention-days", "x"), ("timezone", "UTC")]:
         ran = public.store.run("site", "change", "guarded", f"--{option}", value, "--json")
         assert (ran.status, ran.out, option in ran.err) == (2, "", True)
+    assert public.store.run("site", "change", "guarded").status == 2  # nothing is said
     assert public.store.run("site", "list", "--json").out == before

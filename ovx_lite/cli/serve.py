@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ async def _serve(values: dict[str, str], data_dir: Path, ready_file: Path | None
             access_log=False,
             server_header=False,
             proxy_headers=bool(values["trusted_proxies"]),
-            forwarded_allow_ips=values["trusted_proxies"] or None,
+            forwarded_allow_ips=_with_mapped(values["trusted_proxies"]) or None,
             timeout_graceful_shutdown=15,
         )
     )
@@ -98,6 +99,13 @@ async def _serve(values: dict[str, str], data_dir: Path, ready_file: Path | None
         await app.close()
         if ready_file is not None:
             ready_file.unlink(missing_ok=True)
+
+
+def _with_mapped(networks: str) -> str:
+    """Networks, and those of IPv4 also as IPv6 has them, which is how a peer is told on a socket of both."""
+    told = [ip_network(network.strip()) for network in filter(None, networks.split(","))]
+    mapped = [f"::ffff:{network.network_address}/{96 + network.prefixlen}" for network in told if network.version == 4]
+    return ",".join([*map(str, told), *mapped])
 
 
 def _on_stop(do: Callable[[int], object]) -> None:

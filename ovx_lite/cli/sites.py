@@ -25,6 +25,13 @@ def site() -> None:
     """Add, change, list and remove sites."""
 
 
+class _OrNone(click.IntRange):
+    """A whole number, or `none`, which is 0."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        return 0 if value == "none" else int(super().convert(value, param, ctx))
+
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _OPTIONS = (
@@ -32,18 +39,18 @@ _OPTIONS = (
     click.option("--domain", help="Its host name, like example.com."),
     click.option(
         "--monthly-limit",
-        type=click.IntRange(1, 10**15),
-        help="Events a month to be warned at; more are taken all the same.",
+        type=_OrNone(1, 10**15),
+        help="Events a month to be warned at, or none; more are taken all the same.",
     ),
     click.option(
         "--retention-days",
-        type=click.IntRange(1, 36_500),
-        help="Delete its events after so many days; never if left out.",
+        type=_OrNone(1, 36_500),
+        help="Delete its events after so many days; never if left out or none.",
     ),
     click.option(
         "--hourly-limit",
-        type=click.IntRange(1, 10**9),
-        help=f"Requests an hour that one address may send without a key; {access.PUBLIC_LIMIT:,} if left out.",
+        type=_OrNone(1, 10**9),
+        help=f"Requests an hour that one address may send without a key; {access.PUBLIC_LIMIT:,} if left out or none.",
     ),
     click.option(
         "--allowed-hosts",
@@ -105,6 +112,8 @@ def add(id: str, timezone: str, data_dir: Path, as_json: bool, **given: Any) -> 
 @as_json
 def change(id: str, data_dir: Path, as_json: bool, **given: Any) -> None:
     """Change what is given of the site ID, and leave the rest. An empty text takes the domain or hosts away."""
+    if all(value is None for value in given.values()):
+        raise click.UsageError("Say what to change: see ovx-lite site change --help.")
     conn = store(data_dir)
     changed = registry.change_site(conn, _with(registry.find_site(conn, id), given))
     if as_json:
@@ -145,11 +154,11 @@ def remove(id: str, yes: bool, data_dir: Path, as_json: bool) -> None:
 
 def _with(site: Site, given: Mapping[str, Any]) -> Site:
     """The site with what the options say. Raises `click.BadParameter` for what makes no sense."""
-    wanted = {name: value for name, value in given.items() if value is not None}
+    wanted = {name: None if value == 0 else value for name, value in given.items() if value is not None}
     if domain := wanted.get("domain"):
         wanted["domain"] = _host(domain, "--domain")
-    if "allowed_hosts" in wanted:
-        hosts = filter(None, (host.strip() for host in wanted["allowed_hosts"].split(",")))
+    if (told := given.get("allowed_hosts")) is not None:
+        hosts = filter(None, (host.strip() for host in told.split(",")))
         wanted["allowed_hosts"] = tuple(_host(host, "--allowed-hosts") for host in hosts)
     return msgspec.structs.replace(site, **wanted)
 

@@ -159,7 +159,7 @@ class Api:
         site = self._sites.public(ask.site)
         if site is None:
             wrong = ask.problem is not None and ask.problem.code != "invalid_props"
-            raise ask.problem if wrong and ask.problem else no_such_site(endpoint.site_field)
+            raise ask.problem if wrong and ask.problem else no_such_site(endpoint.site_field, public=True)
         request.salt = await self._new_salt(site, now)
         return access.at_address(site, request.address, request.salt)
 
