@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from ovx_lite.store.db import steps
+from ovx_lite.wire import Call
 
 PACKAGE = Path(__file__).parents[1] / "ovx_lite"
 
@@ -19,7 +22,7 @@ LEVELS = (
     ("", "model", "errors", "clock", "settings"),
     (
         *("urls", "sources", "agents", "enrich", "access", "logfile", "accesslog", "fields", "money", "faults", "wire"),
-        *("props", "dialects.ovyxa", "dialects.overcentric", "dialects.apex", "dialects.openanalytics", "dialects"),
+        *("props", *sorted(f"dialects.{path.stem}" for path in PACKAGE.glob("dialects/[!_]*.py")), "dialects"),
     ),
     (
         *("geo", "store", "store.db", "store.database", "store.health", "store.usage", "store.answers"),
@@ -96,6 +99,19 @@ def imported_of_ours(module: str) -> set[str]:
     inside = {name.partition(".")[2] for name in imported(module) if name.partition(".")[0] == "ovx_lite"}
     found = {name for name in inside if name in MODULES}
     return found - {name.rpartition(".")[0] for name in found}  # of ovx_lite.store.db: not ovx_lite.store as well
+
+
+def test_the_example_of_a_dialect_is_one() -> None:
+    code = (PACKAGE.parent / "ARCHITECTURE.md").read_text("utf-8").split("```python\n")[1].split("```")[0]
+    example: dict[str, Any] = {}
+    exec(code, example)  # as a module of its own would be
+    (endpoint,) = example["ENDPOINTS"]
+    right, wrong = (
+        endpoint.read(Call(body, 0)) for body in (b'{"site": "a", "what": "b", "who": "c"}', b'{"site": "a"}')
+    )
+    assert (right.site, right.hits[0].name, right.hits[0].person.id, right.problem) == ("a", "b", "c", None)
+    assert (wrong.site, wrong.problem.field) == ("a", "what")
+    assert msgspec.json.decode(endpoint.reply(["evt_1"]).body, type=endpoint.gives).ok
 
 
 def test_every_module_has_its_level() -> None:

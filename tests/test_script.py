@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -19,7 +20,8 @@ from tests.conftest import CHROME, Answer, Running
 from tests.test_browser import browser_type_launch_args as browser_type_launch_args
 
 IDS = "[overcentricDeviceId, overcentricSessionId]"
-STUB = "window.ovx = window.ovx || function () { (ovx.q = ovx.q || []).push(arguments) }; "
+README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+STUB = README.split("<script>")[1].split("</script>")[0] + "; "
 THROW = "() => { throw new Error() }"
 WEBDRIVER = "Object.defineProperty(navigator, 'webdriver', {value: true})"
 

@@ -13,7 +13,6 @@ from ovx_lite.dialects import ENDPOINTS
 from ovx_lite.errors import STATUS
 from ovx_lite.wire import Endpoint
 
-_PRODUCTS = {"ovyxa": "Ovyxa", "overcentric": "Overcentric", "apex": "Apex", "openanalytics": "OpenAnalytics"}
 _REFUSALS = (400, 401, 404, 409, 413, 429, 500, 503)
 _SCHEMAS = "#/components/schemas/"
 
@@ -81,7 +80,7 @@ def describe(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "ovx-lite", "version": __version__, "license": {"name": "MIT", "identifier": "MIT"}},
         "servers": [{"url": "."}],
-        "tags": [{"name": name} for name in ("Server", *_PRODUCTS.values())],
+        "tags": [{"name": name} for name in ("server", *dict.fromkeys(endpoint.api for endpoint in ENDPOINTS))],
         "paths": paths | {"/healthz": _HEALTH, "/openapi.json": _SELF},
         "components": {
             "schemas": schemas | {f"Error{status}": _error_schema(status) for status in _MEANINGS},
@@ -104,7 +103,7 @@ def _path(endpoint: Endpoint, takes: list[dict[str, Any]], gives: dict[str, Any]
     schema = takes[0] if len(takes) == 1 else {"anyOf": takes}
     post = {
         "operationId": name,
-        "tags": [_PRODUCTS[endpoint.api]],
+        "tags": [endpoint.api],
         "summary": endpoint.summary,
         "security": [] if endpoint.public else [{"key": []}],
         "parameters": _parameters(endpoint),
@@ -126,7 +125,7 @@ def _path(endpoint: Endpoint, takes: list[dict[str, Any]], gives: dict[str, Any]
         return {"post": post}
     preflight = {
         "operationId": f"{name}_preflight",
-        "tags": [_PRODUCTS[endpoint.api]],
+        "tags": [endpoint.api],
         "summary": "Say to browsers that pages of all origins may call",
         "security": [],
         "responses": {"204": {"description": "They may; good for a day.", "headers": _headers(*_CORS)}},
@@ -181,7 +180,7 @@ def _headers(*names: str) -> dict[str, Any]:
 _HEALTH = {
     "get": {
         "operationId": "healthz",
-        "tags": ["Server"],
+        "tags": ["server"],
         "summary": "Whether events can be taken",
         "security": [],
         "responses": {
@@ -204,7 +203,7 @@ _HEALTH = {
 _SELF = {
     "get": {
         "operationId": "openapi",
-        "tags": ["Server"],
+        "tags": ["server"],
         "summary": "This description",
         "security": [],
         "responses": {
