@@ -30,6 +30,7 @@ def test_home_shows_how_the_first_event_gets_in(page: Page, running: Running) ->
     page.goto(running.server.url)
     assert page.get_by_role("heading").inner_text() == "ovx-lite is running"
     assert f"curl {running.server.url}/api/v1/events/pageview" in page.content()
+    assert f'<script defer src="{running.server.url}/js/ovx.js"' in page.inner_text("main")
     assert page.evaluate("getComputedStyle(document.querySelector('main')).maxWidth") == "704px", "the style is there"
     assert problems == []
 
