@@ -133,12 +133,14 @@ _MOBILE = re.compile(r"Mobi|iPhone|iPod|Opera Mini|J2ME|MIDP|Windows Phone|Black
 # Cubot makes telephones, and is_crawler takes any word that ends with "bot" for a bot.
 _NOT_A_BOT = re.compile(r"\bcubot\b", re.IGNORECASE)
 
+_CRAWLER = re.compile(r"bot\b|spider|crawler|externalhit", re.IGNORECASE)
+
 _loading = Lock()
 
 
 def is_browser(user_agent: str) -> bool:
-    """Whether a user agent is a browser's, or a crawler's that looks like one; else it is a program's library."""
-    return user_agent.startswith(("Mozilla/", "Opera/"))
+    """Whether a user agent is a browser's, or a crawler's, which looks at pages, too; else it is a library's."""
+    return user_agent.startswith(("Mozilla/", "Opera/")) or bool(_CRAWLER.search(user_agent))
 
 
 def describe(user_agent: str) -> Agent:

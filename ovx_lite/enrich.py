@@ -54,19 +54,19 @@ def _client(agent: Agent, country: str) -> Client:
 def who(hit: Hit, person: Person | None, site: Site, salt: bytes) -> tuple[int | None, int | None]:
     """Who it was and on which stay, as 48-bit numbers; None where nothing tells one visitor from another.
 
-    Where the caller named the device or, failing that, the person, the visitor is a hash of that name under the
-    site's own secret, every day the same. Else it is one of address and user agent under the salt, and so nobody once
-    the salt is deleted; it has the day in it, so that an event of an earlier day, told late, makes a visitor of that
-    day. A stay never goes over the site's midnight.
+    Where the caller named the device, the visitor is a hash of that name under the site's own secret, every day the
+    same. Else it is one of address and user agent under the salt, and so nobody once the salt is deleted; it has the
+    day in it, so that an event of an earlier day, told late, makes a visitor of that day. Where none of these is
+    known, it is the person that the caller named. A stay never goes over the site's midnight.
     """
     day, key = local_day(hit.ts, site.timezone), site.secret
     if hit.device:
         visitor = _number(key, f"device\n{hit.device}")
-    elif person is not None:
-        visitor = person.visitor
     elif hit.address or hit.user_agent:
         key = salt
         visitor = _number(key, f"{day}\n{hit.address}\n{hit.user_agent}")
+    elif person is not None:
+        visitor = person.visitor
     else:
         return None, None
     of_the_day = visitor if key is salt else visitor ^ day

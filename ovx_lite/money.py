@@ -1,6 +1,11 @@
 """Amounts of money: from decimals as callers write them to whole minor units (cents) and back. Pure."""
 
-from decimal import Context, Decimal, Inexact
+import re
+from decimal import Context, Decimal, Inexact, InvalidOperation
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Raw
 
 from ovx_lite.errors import Refused
 
@@ -31,6 +36,17 @@ _SCALES = {code: (Decimal(10**decimals), Decimal(f"{_MOST}E-{decimals}")) for co
 # Our own context, as the thread's may be anything. Its precision holds _MOST with room to spare, and whatever it
 # would have to round away (zeros are not) raises Inexact.
 _EXACT = Context(prec=28, traps=[Inexact])
+_DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+
+Amount = Annotated[
+    Raw,
+    Meta(
+        extra_json_schema={
+            "anyOf": [{"type": ["number", "null"]}, {"type": "string", "pattern": f"^{_DECIMAL.pattern}$"}]
+        }
+    ),
+]
+"""A field of an amount, left as it came, since a binary float would not be exact. Its default is an empty `Raw`."""
 
 
 def currency(code: str, field: str) -> str:
@@ -45,6 +61,21 @@ def currency(code: str, field: str) -> str:
         f"{field} is not a currency in use: send its three-letter code of ISO 4217, such as EUR or USD.",
         field,
     )
+
+
+def amount(sent: Raw, field: str) -> Decimal | None:
+    """A JSON number or decimal string as it came → the amount, exactly; nothing or null → None. Raises `Refused`."""
+    text = bytes(sent).decode()
+    if not text or text == "null":
+        return None
+    if text.startswith('"'):
+        text = msgspec.json.decode(sent, type=str)
+        if not _DECIMAL.fullmatch(text):
+            text = ""
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise Refused("invalid_request", f"{field} must be a number, or a string like 49.99.", field) from None
 
 
 def minor(amount: Decimal, code: str, field: str) -> int:

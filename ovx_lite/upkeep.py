@@ -17,7 +17,7 @@ from ovx_lite.clock import Clock
 from ovx_lite.ingest import Ingest
 from ovx_lite.model import Registry, Site, day_begins, local_day
 from ovx_lite.sites import Sites
-from ovx_lite.store import answers, events, salts, usage
+from ovx_lite.store import answers, db, events, salts, usage
 from ovx_lite.store.database import Database
 from ovx_lite.store.db import transaction
 
@@ -66,6 +66,11 @@ async def forget_answers(house: Household) -> bool:
     return deleted + house.limits.forget_old(house.clock.now()) > 0
 
 
+async def empty_log(house: Household) -> bool:
+    """Empty the write-ahead log, so that what was erased is nowhere; not while somebody reads what was before."""
+    return await house.database.write(db.empty_log)
+
+
 async def retain(house: Household) -> bool:
     """Delete events that are older than their site wants to keep."""
     deleted = 0
@@ -80,6 +85,7 @@ JOBS = (
     Job("save the counts of refused requests", 1, save_counts),
     Job("delete yesterday's salts", 60, forget_salts),
     Job("delete answers and counts that have expired", 60, forget_answers),
+    Job("empty the write-ahead log", 60, empty_log),
     Job("delete events past their retention", 3600, retain),
 )
 

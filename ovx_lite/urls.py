@@ -22,6 +22,8 @@ def page(url: str) -> tuple[Page, Campaign]:
     if not _ABSOLUTE.fullmatch(url):
         raise ValueError("not an absolute URL")
     parts = urlsplit(url)
+    if "\\" in parts.netloc:
+        raise ValueError("a browser takes it for a slash, so what follows it is no host")
     scheme, host = parts.scheme.lower(), (parts.hostname or "").rstrip(".")
     _ = parts.port  # raises ValueError where it is not a number up to 65535
     if not _HOST.fullmatch(host) or (not host and scheme in ("http", "https")):

@@ -4,7 +4,7 @@
   let { ovx = {} } = window
   let { src, dataset } = document.currentScript
   let queue = ovx.q || []
-  let path = url => url.split(/[?#]/)[0]
+  let path = url => url.replace(/[?#].*/, '')
   // The page that is shown, and the one before it. Before the first, that is where the visitor comes from.
   let url = path(document.referrer)
   let referrer
@@ -30,12 +30,12 @@
     try {
       work(...args)
     } catch (e) {
-      console.warn('ovx:', e)
+      console.warn(e)
     }
   }
 
   // crypto.randomUUID is missing where there is no https.
-  let random = () => Date.now() + '-' + Math.random()
+  let random = () => Date.now() + '' + Math.random()
 
   // A session ends after 30 minutes without an event.
   let identify = () => {
@@ -117,7 +117,8 @@
       tell()
       since = 0
     },
-    pageshow: ({ persisted }) => persisted && send('pageview'),
+    // Back from the cache, it is another look, from wherever.
+    pageshow: e => e.persisted && send('pageview', void (url = since = 0)),
     // A form's own properties may be hidden by fields of the same name.
     submit: ({ target }) =>
       send('form_submit', {
@@ -144,6 +145,5 @@
 
   window.ovx = send
   send.on = 1
-  identify()
   document.prerendering ? addEventListener('prerenderingchange', begin, true) : begin()
 })()

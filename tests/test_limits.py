@@ -167,6 +167,7 @@ def test_a_replay_is_answered_at_the_limit_too(server: Server, key: str) -> None
     again = once(server, key)
     assert (again.status, again.body, again.headers["idempotency-replayed"]) == (201, first.body, "true")
     assert_limited(server.pageview(key))
+    assert_limited(once(server, key, "app://b"))  # a conflict is no replay
 
 
 def test_repeats_at_the_same_moment_are_no_reason_to_refuse_each_other(limited: Limited, key: str) -> None:

@@ -89,6 +89,7 @@ MONEY: list[tuple[str, Fields, str | None, str | None]] = [
     ("$purchase", {"amount": 3, "price": "a word, not a number"}, "3.00", "XXX"),
     ("$of_their_own", {"amount": 1}, "1.00", "XXX"),
     ("$of_their_own", {"plan": "gold", "currency": "EUR", "price": None}, None, None),
+    *[("$of_their_own", {"price": price, "currency": "EUR"}, None, None) for price in ("call us", "1_0", " 5", "٥")],
     *[("$subscription_cancel", {"price": price, "currency": "EUR"}, None, None) for price in (29.99, "free")],
     *[("purchase", {"price": price, "currency": "EUR"}, None, None) for price in (29.99, "free")],
 ]
@@ -190,7 +191,7 @@ def test_what_is_no_event_is_refused(running: Running, sent: bytes) -> None:
 
 SAID: list[tuple[Fields, str]] = [
     ({"timestamp": 1_736_937_000}, "seconds"), ({"hostname": "app.example.com:port"}, "host name"),
-    ({"name": "$p", "properties": {"price": 0.123, "currency": "EUR"}}, "2, as many as EUR"),
+    ({"name": "$purchase", "properties": {"price": 0.123, "currency": "EUR"}}, "2, as many as EUR"),
 ]  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from ovx_lite.model import Event, Hit, Identity, Page, Site
 from ovx_lite.store import check, events, persons, registry
 from tests.conftest import Start, Store
 from tests.test_store import EVER, MINUTE, NOW, request
-from tests.test_visitors import GOOGLEBOT, Place, raw
+from tests.test_visitors import GOOGLEBOT, Place, browser, raw
 from tests.test_visitors import conn as conn
 from tests.test_visitors import place as place
 from tests.test_visitors import proxied as proxied
@@ -123,6 +123,23 @@ def test_whoever_is_erased_does_not_come_back(place: Place) -> None:
     assert place.told("person") == erased | {"3": "bob", "4": "bob", "8": "ada", "9": "ada", "10": "bob", "11": "bob"}
     assert place.told("visitor")["8"] == before["3"], "the device is the same again"
     assert place.whole()
+
+
+def test_after_somebody_is_erased_a_device_may_be_somebody_elses(place: Place) -> None:
+    for minute, person in enumerate(["ada", ""]):
+        place.overcentric(minute, "tablet", person)
+    place.person("erase", "ada")
+    for minute, person in enumerate(["", "bob"], 2):
+        place.overcentric(minute, "tablet", person)
+    assert list(place.told("person").values()) == [None, None, "bob", "bob"]
+
+
+def test_a_browser_is_one_visitor_also_when_its_person_is_named(place: Place) -> None:
+    place.headers = browser()
+    for minute, person in enumerate(["", "ada", ""]):
+        place.apex(minute, "anonymous", person)
+    assert len(set(place.told("visitor").values())) == 1
+    assert set(place.told("person").values()) == {"ada"}
 
 
 def test_the_next_on_a_device_is_not_taken_for_the_one_before(place: Place) -> None:

@@ -139,8 +139,9 @@ def test_libraries_are_no_visitors(place: Place, agent: str) -> None:
         assert [one[column] for column in ("visitor", "visit", "country", "browser", "excluded")] == [None] * 5
 
 
-def test_a_bot_is_nobody_whatever_it_is_called(place: Place) -> None:
-    place.headers = browser(agent=GOOGLEBOT)
+@pytest.mark.parametrize("agent", [GOOGLEBOT, "Googlebot/2.1 (+http://www.google.com/bot.html)", "Baiduspider+(x)"])
+def test_a_bot_is_nobody_whatever_it_is_called(place: Place, agent: str) -> None:
+    place.headers = browser(agent=agent)
     place.apex(0, "v_abc123", session="s")
     (one,) = place.store.events(place.id)
     assert (one["excluded"], one["visitor"], one["visit"]) == ("bot", None, None)
@@ -179,8 +180,8 @@ VISITS = [
 @pytest.mark.parametrize(("told", "visits"), VISITS)
 def test_sessions_and_silence_make_visits(place: Place, told: list[tuple[int, str]], visits: str) -> None:
     """Of a device, of a person without one, and of an anonymous browser; `visits`: one letter each, by time."""
-    place.headers = browser()
     for device, person in (("d", ""), ("", "ada"), ("anonymous", "")):
+        place.headers = {} if person else browser()  # a browser would be somebody without the name, too
         for minute, session in told:
             place.apex(minute, device, person, session)
     found = dict[str, list[str]]()

@@ -74,7 +74,12 @@ def erase(site: str, person_id: str, yes: bool, data_dir: Path, as_json: bool) -
     if not yes and not as_json:
         click.confirm(f"Erase the person {person_id} for good?", abort=True, err=True)
     untied = persons.erase(conn, number, found, _random_numbers())
-    empty_log(conn)  # what was erased is still in there
+    if not empty_log(conn, 2):  # what was erased is still in there
+        click.echo(
+            "Somebody reads the store, so what was erased is still in its write-ahead log (its -wal file): the server "
+            "empties that once they have ended.",
+            err=True,
+        )
     if as_json:
         print_json({"id": person_id, "erased": True, "events": untied})
     else:

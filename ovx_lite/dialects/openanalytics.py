@@ -1,6 +1,5 @@
 """OpenAnalytics' server-side API: `POST /v1/projects/{PROJECT_ID}/events` and `…/events/batch` (contract 6). Pure."""
 
-from decimal import Decimal
 from typing import Annotated, Literal
 
 import msgspec
@@ -21,7 +20,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     user_id: Text | None = None
     url: Link | None = None
     properties: props.Free = msgspec.field(default_factory=msgspec.Raw)
-    revenue: Decimal | None = None
+    revenue: money.Amount = msgspec.field(default_factory=msgspec.Raw)
     currency: Text | None = None
     timestamp: float | None = None
 
@@ -117,11 +116,12 @@ def _name(event: Event) -> str:
 def _revenue(event: Event) -> tuple[int | None, str]:
     """Revenue in minor units, and its currency, which is "required with `revenue`" (contract 6)."""
     currency = money.currency(event.currency, "currency") if event.currency else ""
-    if event.revenue is None:
+    amount = money.amount(event.revenue, "revenue")
+    if amount is None:
         return None, ""
     if not currency:
         raise Refused("invalid_request", "Missing required field: currency, since there is revenue.", "currency")
-    return money.minor(event.revenue, currency, "revenue"), currency
+    return money.minor(amount, currency, "revenue"), currency
 
 
 def _reply(event_ids: list[str]) -> Reply:

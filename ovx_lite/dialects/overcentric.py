@@ -1,6 +1,5 @@
 """Overcentric's Event API: `POST /api/v1/event` (contract 4). Pure."""
 
-from decimal import Decimal
 from typing import Any, Literal
 
 import msgspec
@@ -11,6 +10,7 @@ from ovx_lite.model import Campaign, Hit, Identity, Page, Reply
 from ovx_lite.wire import SINGLE_LIMIT, Ask, Call, Endpoint, Faulty, Link, Required, Text, parse
 
 _NO_PAYMENT = "$subscription_cancel"
+_SURELY_PAYMENTS = ("$subscription_", "$purchase")
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -50,17 +50,13 @@ class Accepted(msgspec.Struct, frozen=True):
     event_id: str
 
 
-class _Amount(msgspec.Struct, gc=False):
-    amount: Decimal
-
-
-class _Price(msgspec.Struct, gc=False):
-    price: Decimal
+class _Paid(msgspec.Struct, gc=False):
+    amount: msgspec.Raw = msgspec.Raw()
+    price: msgspec.Raw = msgspec.Raw()
 
 
 _body = msgspec.json.Decoder(Body)
-_amount = msgspec.json.Decoder(_Amount)
-_price = msgspec.json.Decoder(_Price)
+_paid = msgspec.json.Decoder(_Paid)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -114,26 +110,33 @@ def _identity(sent: Person) -> Identity:
 
 
 def _revenue(event: Event, properties: dict[str, Any]) -> tuple[int | None, str]:
-    """The `amount` or `price` of a reserved event, whose name begins with `$`; one that ends a payment has none."""
+    """The `amount` or `price` of a reserved event, whose name begins with `$`; one that ends a payment has none.
+
+    The document does not list the reserved names, so others with `$` have revenue, too, if it can be read; they are
+    stored in any case ("an unknown one is stored like any other", contract 4).
+    """
     if not event.name.startswith("$") or event.name == _NO_PAYMENT:
         return None, ""
     name = next((name for name in ("amount", "price") if properties.get(name) is not None), None)
     if name is None:
         return None, ""
-    field, told = f"event.properties.{name}", properties.get("currency")
-    if not isinstance(told, str | None):
-        raise Refused(
-            "invalid_request", "event.properties.currency must be a string like EUR.", "event.properties.currency"
-        )
     try:
-        # Anew, and exactly: above, it was read as a binary float.
-        raw = event.properties
-        amount = _amount.decode(raw).amount if name == "amount" else _price.decode(raw).price
-    except msgspec.ValidationError:
-        message = f"{field} of {event.name} must be a number, or a string like 49.99."
-        raise Refused("invalid_request", message, field) from None
-    code = money.currency(told, "event.properties.currency") if told else money.UNTOLD
-    return money.minor(amount, code, field), code
+        return _paid_in(event.properties, name, properties.get("currency"))
+    except Refused:
+        if event.name.startswith(_SURELY_PAYMENTS):
+            raise
+        return None, ""
+
+
+def _paid_in(properties: msgspec.Raw, name: str, currency: object) -> tuple[int | None, str]:
+    if not isinstance(currency, str | None):
+        field = "event.properties.currency"
+        raise Refused("invalid_request", f"{field} must be a string like EUR.", field)
+    # Anew, and exactly: as a property, it was read as a binary float.
+    field, paid = f"event.properties.{name}", _paid.decode(properties)
+    amount = money.amount(paid.amount if name == "amount" else paid.price, field)
+    code = money.currency(currency, "event.properties.currency") if currency else money.UNTOLD
+    return (None, "") if amount is None else (money.minor(amount, code, field), code)
 
 
 def _reply(event_ids: list[str]) -> Reply:

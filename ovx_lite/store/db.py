@@ -171,11 +171,15 @@ def _patiently(conn: sqlite3.Connection, statement: str) -> None:
         time.sleep(random.uniform(0.0002, 0.002))
 
 
-def empty_log(conn: sqlite3.Connection) -> None:
-    """Move what is in the write-ahead log into the file, and empty the log, unless it is in use."""
-    conn.execute("PRAGMA busy_timeout = 2000")
-    conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+def empty_log(conn: sqlite3.Connection, patience: float = 0) -> bool:
+    """Move what is in the write-ahead log into the file, and empty the log.
+
+    Returns whether that could be done within so many seconds: not while somebody reads what was before it.
+    """
+    conn.execute(f"PRAGMA busy_timeout = {int(patience * 1000)}")
+    (busy, _, _) = conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     conn.execute("PRAGMA busy_timeout = 0")
+    return not busy
 
 
 def insert(conn: sqlite3.Connection, into: str, rows: Sequence[tuple[object, ...]], on_conflict: str = "") -> None:

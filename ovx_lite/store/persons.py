@@ -40,6 +40,13 @@ INSERT INTO ties (site, visitor, since, person) SELECT * FROM (VALUES {}) AS new
     SELECT person FROM ties WHERE site = column1 AND visitor = column2 AND since <= column3 ORDER BY since DESC LIMIT 1
 ) ON CONFLICT DO NOTHING
 """
+# Where nobody else's tie is before that of somebody erased, it says nothing: the device is as it was at the beginning.
+_NOBODY_FIRST = f"""
+DELETE FROM ties WHERE site = ? AND person = {NOBODY} AND NOT EXISTS (
+    SELECT 1 FROM ties AS earlier WHERE earlier.site = ties.site AND earlier.visitor = ties.visitor
+        AND earlier.since <= ties.since AND earlier.person <> {NOBODY}
+)
+"""
 _TOGETHER = (64, 8, 1)
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -198,6 +205,7 @@ def erase(conn: sqlite3.Connection, site: int, person: Known, fresh: Iterator[in
         conn.execute(
             f"UPDATE OR REPLACE ties SET person = {NOBODY} WHERE site = ? AND person = ?", (site, person.number)
         )
+        conn.execute(_NOBODY_FIRST, (site,))
         conn.execute("DELETE FROM persons WHERE number = ?", (person.number,))
     return len(theirs)
 

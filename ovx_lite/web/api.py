@@ -22,7 +22,7 @@ from ovx_lite.model import Reply, Site
 from ovx_lite.sites import Sites
 from ovx_lite.web.answers import FAULT, Headers, error_body, error_headers, log_fault, send_json
 from ovx_lite.web.body import Bodies, spill
-from ovx_lite.web.cors import ALLOWED, EXPOSED, PREFLIGHT, host_of
+from ovx_lite.web.cors import ALLOWED, EXPOSED, PREFLIGHT, check_hosts
 from ovx_lite.web.incoming import Incoming
 from ovx_lite.wire import Ask, Endpoint
 
@@ -122,7 +122,7 @@ class Api:
                 # A replay is not counted, so no limit stands in its way.
                 if not isinstance(repeat, Repeat):
                     raise
-                return await self._ingest.submit(Request(caller.site.number, [], _raiser(limited), repeat))
+                return await self._replay(caller.site, repeat, limited)
         try:
             reply = await self._store(endpoint, ask, request, caller.site, repeat, now)
         except Refused as refused:
@@ -132,6 +132,13 @@ class Api:
         if reply.replayed:
             self._give_back(request, caller, cost, now)
         return reply
+
+    async def _replay(self, site: Site, repeat: Repeat, limited: Refused) -> Reply:
+        """The first answer again, or else that the limit is reached."""
+        try:
+            return await self._ingest.submit(Request(site.number, [], _raiser(limited), repeat))
+        except Refused as refused:
+            raise limited if refused.code == "idempotency_conflict" else refused from None
 
     def _give_back(self, request: Incoming, caller: Caller, cost: int, now: int) -> None:
         if caller.limit is not None:
@@ -179,7 +186,7 @@ class Api:
         if isinstance(repeat, Refused):
             raise repeat
         if endpoint.public:
-            _check_hosts(site, request, ask)
+            check_hosts(site, request.origin, ask)
         elif ask.site != site.id:
             raise no_such_site(endpoint.site_field)
         if problem is not None:
@@ -214,23 +221,6 @@ class Api:
             (b"ratelimit-remaining", b"%d" % standing.remaining),
             (b"ratelimit-reset", b"%d" % standing.reset),
         ]
-
-
-def _check_hosts(site: Site, request: Incoming, ask: Ask) -> None:
-    """See that a site's public key is not used in somebody else's pages, if the site says which are its own."""
-    if not site.allowed_hosts:
-        return
-    own = ", ".join(site.allowed_hosts)
-    host = host_of(request.origin)
-    if host and not access.may_send_from(site, host):
-        raise Refused("invalid_request", f"{host} is not among the hosts whose pages may send events: {own}.")
-    for index, hit in enumerate(ask.hits):
-        if hit.page.host and not access.may_send_from(site, hit.page.host):
-            raise Refused(
-                "invalid_request",
-                f"{hit.page.host} is not among the hosts whose pages may send events: {own}.",
-                ask.urls.format(index),
-            )
 
 
 def _raiser(refused: Refused) -> Callable[[list[str]], Reply]:

@@ -5,7 +5,11 @@ The answers say so to browsers. A body that is sent as `text/plain`, as `sendBea
 
 from urllib.parse import urlsplit
 
+from ovx_lite import access
+from ovx_lite.errors import Refused
+from ovx_lite.model import Site
 from ovx_lite.web.answers import Headers
+from ovx_lite.wire import Ask
 
 ALLOWED: Headers = [(b"access-control-allow-origin", b"*")]
 """On every answer of a public endpoint, errors too."""
@@ -26,7 +30,25 @@ PREFLIGHT: Headers = [
 """What a browser that asks first is told, and remembers for a day, besides."""
 
 
-def host_of(origin: str) -> str:
+def check_hosts(site: Site, origin: str, ask: Ask) -> None:
+    """See that a site's public key is not used in somebody else's pages, if the site says which are its own.
+
+    `origin` is the header, `""` where there is none: then no page has sent it. Raises `Refused` (`invalid_request`).
+    """
+    if not site.allowed_hosts:
+        return
+    own = ", ".join(site.allowed_hosts)
+    host = _host_of(origin)
+    if origin and not access.may_send_from(site, host):  # a sandboxed frame's origin, say, is `null`
+        message = f"{host or origin} is not among the hosts whose pages may send events: {own}."
+        raise Refused("invalid_request", message)
+    for index, hit in enumerate(ask.hits):
+        if hit.page.host and not access.may_send_from(site, hit.page.host):
+            message = f"{hit.page.host} is not among the hosts whose pages may send events: {own}."
+            raise Refused("invalid_request", message, ask.urls.format(index))
+
+
+def _host_of(origin: str) -> str:
     """The host of an `Origin` header; `""` for what has none, like `null`."""
     try:
         return (urlsplit(origin).hostname or "").rstrip(".")

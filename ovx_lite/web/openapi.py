@@ -31,6 +31,13 @@ _MEANINGS = {
 
 _HEADERS: dict[str, dict[str, Any]] = {
     "Access-Control-Allow-Origin": {"description": "Pages of all origins may read this.", "schema": {"const": "*"}},
+    "Access-Control-Expose-Headers": {
+        "description": "What else they may read, where one asks (`Origin`).",
+        "schema": {"type": "string"},
+    },
+    "Access-Control-Allow-Methods": {"description": "How they may call.", "schema": {"const": "POST"}},
+    "Access-Control-Allow-Headers": {"description": "What they may send.", "schema": {"type": "string"}},
+    "Access-Control-Max-Age": {"description": "For so many seconds.", "schema": {"const": 86400}},
     "Allow": {"description": "The methods that are possible.", "schema": {"type": "string"}},
     "Idempotency-Replayed": {"description": "This is an earlier request's answer.", "schema": {"const": "true"}},
     "RateLimit-Limit": {
@@ -46,7 +53,8 @@ _HEADERS: dict[str, dict[str, Any]] = {
     "WWW-Authenticate": {"description": "How to sign in.", "schema": {"const": "Bearer"}},
 }
 _STANDING = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
-_CORS = ("Access-Control-Allow-Origin",)
+_CORS = ("Access-Control-Allow-Origin", "Access-Control-Expose-Headers")
+_PREFLIGHT = ("Access-Control-Allow-Methods", "Access-Control-Allow-Headers", "Access-Control-Max-Age")
 _HEADERS_OF = {401: ("WWW-Authenticate",), 405: ("Allow",), 429: ("Retry-After",), 503: ("Retry-After",)}
 
 
@@ -128,7 +136,7 @@ def _path(endpoint: Endpoint, takes: list[dict[str, Any]], gives: dict[str, Any]
         "tags": [endpoint.api],
         "summary": "Say to browsers that pages of all origins may call",
         "security": [],
-        "responses": {"204": {"description": "They may; good for a day.", "headers": _headers(*_CORS)}},
+        "responses": {"204": {"description": "They may; good for a day.", "headers": _headers(*_CORS, *_PREFLIGHT)}},
     }
     return {"post": post, "options": preflight}
 
@@ -207,7 +215,11 @@ _SELF = {
         "summary": "This description",
         "security": [],
         "responses": {
-            "200": {"description": "OpenAPI 3.1.", "content": {"application/json": {"schema": {"type": "object"}}}}
+            "200": {
+                "description": "OpenAPI 3.1.",
+                "headers": _headers("Access-Control-Allow-Origin"),
+                "content": {"application/json": {"schema": {"type": "object"}}},
+            }
         },
     }
 }
