@@ -14,14 +14,16 @@ from starlette.types import Receive, Scope, Send
 from ovx_lite import agents
 from ovx_lite.access import Limits
 from ovx_lite.clock import Clock
+from ovx_lite.delivery import Sender
 from ovx_lite.dialects import ENDPOINTS
 from ovx_lite.errors import Refused
 from ovx_lite.geo import open_country_data
-from ovx_lite.ingest import Ingest
+from ovx_lite.ingest import Ingest, open_books
+from ovx_lite.outgoing import Outgoing
 from ovx_lite.sites import Sites
 from ovx_lite.store import usage
 from ovx_lite.store.database import Database
-from ovx_lite.store.events import open_log
+from ovx_lite.targets import networks
 from ovx_lite.upkeep import JOBS, Household, keep_running
 from ovx_lite.web import answers, pages
 from ovx_lite.web.api import Api
@@ -50,16 +52,17 @@ class App:
         try:
             limits.restore(await database.read(usage.load, clock.now()))
             await sites.refresh()
-            log = await database.write(open_log, secrets.randbits(20))
+            books = await database.write(open_books, secrets.randbits(20))
         except BaseException:
             await database.close()  # its threads would keep the process alive
             raise
-        ingest = Ingest(database, log, limits, clock)
+        sender = Sender(database, Outgoing(networks(settings["webhook_allow_net"]), clock.now), clock)
+        ingest = Ingest(database, books, limits, clock, sender.wake)
         api = Api(ENDPOINTS, sites, limits, ingest, country_of, clock)
         return cls(
             api,
             ingest,
-            Household(database, sites, ingest, limits, clock),
+            Household(database, sites, ingest, limits, sender, clock),
             _pages(settings, Health(database, ingest, clock)),
         )
 
@@ -73,6 +76,7 @@ class App:
 
     def start(self) -> None:
         """Begin with what the program does by itself."""
+        self._house.sender.start()
         self._jobs = [asyncio.create_task(keep_running(job, self._house)) for job in JOBS]
         self._jobs.append(asyncio.create_task(self._api.bodies.watch()))
         self._jobs.append(asyncio.create_task(asyncio.to_thread(agents.warm)))
@@ -83,6 +87,7 @@ class App:
             job.cancel()
         await asyncio.gather(*self._jobs, return_exceptions=True)
         await self._ingest.close()
+        await self._house.sender.close()
         await self._house.database.close()
 
 

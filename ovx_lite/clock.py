@@ -1,5 +1,6 @@
 """What time it is. Everything that needs to know is given a `Clock`, so that tests can hold it still."""
 
+import asyncio
 import time
 from typing import Protocol
 
@@ -11,6 +12,10 @@ class Clock(Protocol):
         """Unix time in milliseconds."""
         ...
 
+    async def sleep(self, seconds: float) -> None:
+        """Wait so long."""
+        ...
+
 
 class SystemClock:
     """The machine's own clock."""
@@ -18,3 +23,7 @@ class SystemClock:
     def now(self) -> int:
         """Unix time in milliseconds."""
         return time.time_ns() // 1_000_000
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait so long, whatever is done to the machine's clock meanwhile."""
+        await asyncio.sleep(seconds)

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Callable, Sequence
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import msgspec
 
@@ -20,6 +20,7 @@ from ovx_lite.store import answers, usage
 from ovx_lite.store.database import Database
 from ovx_lite.store.db import transaction
 from ovx_lite.store.events import EventLog
+from ovx_lite.store.watch import Watch
 
 MOST_WAITING = 20_000
 """Events that may wait for the disk; above it, requests are refused with 503."""
@@ -54,12 +55,43 @@ class Request(msgspec.Struct, frozen=True):
     repeat: Repeat | None = None
 
 
+class Books(NamedTuple):
+    """What the writer keeps: the log of events, and what it has to tell of them. Over one connection."""
+
+    log: EventLog
+    watch: Watch
+
+    def begin(self) -> None:
+        """Begin a transaction's work: forget what another process may have changed."""
+        if self.log.begin():
+            self.watch.forget()
+
+    def flush(self) -> None:
+        """Write what was added and seen."""
+        self.log.flush()
+        self.watch.flush()
+
+    def forget(self) -> None:
+        """Drop what is remembered and what is not written: after a transaction that failed."""
+        self.log.forget()
+        self.watch.forget()
+
+
+def open_books(conn: sqlite3.Connection, counter: int) -> Books:
+    """The books over a connection, to be made in the thread that will use it; `counter` as for `EventLog`."""
+    return Books(EventLog(conn, counter), Watch(conn, counter))
+
+
 class Ingest:
     """Takes requests, stores them in groups, and says when they are on disk."""
 
-    def __init__(self, database: Database, log: EventLog, limits: Limits, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, books: Books, limits: Limits, clock: Clock, wake: Callable[[], None]
+    ) -> None:
+        """`wake` is called when a commit has put something on its way to a webhook."""
         self._database = database
-        self._log = log
+        self._books = books
+        self._wake = wake
         self._limits = limits
         self._clock = clock
         self._waiting: list[tuple[Request, asyncio.Future[Reply]]] = []
@@ -104,8 +136,11 @@ class Ingest:
     async def _store(self, group: Sequence[Request]) -> list[Outcome]:
         counts, self._limits.unsaved = self._limits.unsaved, {}
         try:
-            outcomes = await self._database.write(store, self._log, group, counts, self._clock.now())
+            outcomes = await self._database.write(store, self._books, group, counts, self._clock.now())
             self.failed_at = None
+            if self._books.watch.news:
+                self._books.watch.news = False
+                self._wake()
             return outcomes
         except sqlite3.OperationalError as wrong:
             self.failed_at = self._clock.now()
@@ -131,7 +166,7 @@ class Ingest:
             try:
                 return do(conn, *args, **kwargs)
             finally:
-                self._log.forget()
+                self._books.forget()
 
         return await self._database.write(change)
 
@@ -149,23 +184,27 @@ def unavailable(what: str) -> Refused:
 
 
 def store(
-    conn: sqlite3.Connection, log: EventLog, group: Sequence[Request], counts: dict[tuple[str, int], int], now: int
+    conn: sqlite3.Connection,
+    books: Books,
+    group: Sequence[Request],
+    counts: dict[tuple[str, int], int],
+    now: int,
 ) -> list[Outcome]:
     """Store a group in one transaction, and if that fails, each of its requests alone: a bad one fails no neighbour.
 
     Returns what came of each. Raises `sqlite3.OperationalError` if the store cannot be written, and nothing was stored.
     """
     try:
-        return _store_together(conn, log, group, counts, now)
+        return _store_together(conn, books, group, counts, now)
     except sqlite3.OperationalError:
         raise
     except _UNFIT:
         _log.exception("a group of %d requests could not be stored together; storing each alone", len(group))
-    _store_together(conn, log, [], counts, now)
+    _store_together(conn, books, [], counts, now)
     outcomes: list[Outcome] = []
     for request in group:
         try:
-            outcomes += _store_together(conn, log, [request], {}, now)
+            outcomes += _store_together(conn, books, [request], {}, now)
         except sqlite3.OperationalError as wrong:
             # What was stored before it is stored; this one and those to come are told to try again.
             _log.error("the store cannot be written: %s", wrong)
@@ -176,33 +215,39 @@ def store(
 
 
 def _store_together(
-    conn: sqlite3.Connection, log: EventLog, group: Sequence[Request], counts: dict[tuple[str, int], int], now: int
+    conn: sqlite3.Connection,
+    books: Books,
+    group: Sequence[Request],
+    counts: dict[tuple[str, int], int],
+    now: int,
 ) -> list[Outcome]:
     outcomes: list[Outcome] = []
     try:
         with transaction(conn):
-            log.begin()
+            books.begin()
             for request in group:
                 try:
-                    outcomes.append(_store_one(conn, log, request, now))
+                    outcomes.append(_store_one(conn, books, request, now))
                 except Refused as refused:
                     outcomes.append(refused)
-            log.flush()
+            books.flush()
             if counts:
                 usage.save(conn, counts)
     except BaseException:
-        log.forget()
+        books.forget()
         raise
     return outcomes
 
 
-def _store_one(conn: sqlite3.Connection, log: EventLog, request: Request, now: int) -> Reply:
+def _store_one(conn: sqlite3.Connection, books: Books, request: Request, now: int) -> Reply:
     repeat = request.repeat
-    if repeat is None:
-        return request.reply([event_id(number) for number in log.add(request.site, request.events)])
-    earlier = answers.find(conn, request.site, repeat.key, repeat.fingerprint, now)
-    if earlier is not None:
-        return earlier
-    reply = request.reply([event_id(number) for number in log.add(request.site, request.events)])
-    answers.keep(conn, request.site, repeat.key, repeat.fingerprint, reply, now)
+    if repeat is not None:
+        earlier = answers.find(conn, request.site, repeat.key, repeat.fingerprint, now)
+        if earlier is not None:
+            return earlier
+    reply = request.reply([event_id(number) for number in books.log.add(request.site, request.events)])
+    if request.events:
+        books.watch.see(request.site, request.events, now)
+    if repeat is not None:
+        answers.keep(conn, request.site, repeat.key, repeat.fingerprint, reply, now)
     return reply

@@ -187,6 +187,42 @@ class Key(msgspec.Struct, frozen=True):
     revoked: int | None
 
 
+class Goal(msgspec.Struct, frozen=True):
+    """What a site wants its visitors to do: an `event` of that name, or a pageview of a `path` pattern."""
+
+    id: str
+    site: int
+    name: str
+    event: str
+    path: str
+    created: int
+
+
+class Webhook(msgspec.Struct, frozen=True):
+    """Where to send what happens on a site. `id` is its name to the world, `number` to the store.
+
+    `events` are those that it is told of; `spike_above` how many active visitors are a spike. `old_secret` is the one
+    that gave way at `rotated`. `why` says why it was disabled, if nobody did it by hand; `exhausted` how many
+    deliveries were given up since `failing_since`, when the first try failed that no success followed.
+    """
+
+    number: int
+    id: str
+    site: int
+    url: str
+    events: tuple[str, ...]
+    spike_above: int | None
+    format: str
+    secret: str
+    old_secret: str
+    rotated: int
+    enabled: bool
+    why: str
+    failing_since: int | None
+    exhausted: int
+    created: int
+
+
 class Registry(msgspec.Struct, frozen=True):
     """Sites and keys as one snapshot, replaced whole when any of it changes."""
 

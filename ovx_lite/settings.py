@@ -41,6 +41,7 @@ SETTINGS = (
     Setting("port", "8321", "the port to listen on; 0 takes a free one"),
     Setting("base_url", "", "the URL that the world knows the server by, if it is behind a proxy"),
     Setting("trusted_proxies", "", "networks (CIDR, comma-separated) whose X-Forwarded-For is believed"),
+    Setting("webhook_allow_net", "", "networks (CIDR, comma-separated) that webhooks may reach, also by http"),
     Setting("country_db", "", "a country database (.mmdb) to use in place of the built-in data"),
 )
 
@@ -83,13 +84,14 @@ def _file(path: Path) -> dict[str, Any]:
 def _check(values: Mapping[str, str]) -> None:
     if not values["port"].isdecimal() or int(values["port"]) > 65535:
         raise Refused("invalid_request", f"port is {values['port']}: give a number from 0 to 65535.", "port")
-    for network in filter(None, values["trusted_proxies"].split(",")):
-        try:
-            ip_network(network.strip())
-        except ValueError:
-            raise Refused(
-                "invalid_request", f"trusted_proxies has {network}: give networks like 10.0.0.0/8.", "trusted_proxies"
-            ) from None
+    for name in ("trusted_proxies", "webhook_allow_net"):
+        for network in filter(None, values[name].split(",")):
+            try:
+                ip_network(network.strip())
+            except ValueError:
+                raise Refused(
+                    "invalid_request", f"{name} has {network}: give networks like 10.0.0.0/8.", name
+                ) from None
     if values["base_url"] and not _is_web_address(values["base_url"]):
         raise Refused(
             "invalid_request", f"base_url is {values['base_url']}: give one like https://stats.example.com.", "base_url"

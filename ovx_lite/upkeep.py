@@ -4,7 +4,6 @@ A job is a plain function that makes one pass and says whether there was work. I
 a period; one that fails is logged and runs again.
 """
 
-import asyncio
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable
@@ -14,10 +13,11 @@ import msgspec
 
 from ovx_lite.access import Limits
 from ovx_lite.clock import Clock
+from ovx_lite.delivery import Sender
 from ovx_lite.ingest import Ingest
 from ovx_lite.model import Registry, Site, day_begins, local_day
 from ovx_lite.sites import Sites
-from ovx_lite.store import answers, db, events, salts, usage
+from ovx_lite.store import answers, db, deliveries, events, salts, usage
 from ovx_lite.store.database import Database
 from ovx_lite.store.db import transaction
 
@@ -32,6 +32,7 @@ class Household(msgspec.Struct, frozen=True):
     sites: Sites
     ingest: Ingest
     limits: Limits
+    sender: Sender
     clock: Clock
 
 
@@ -44,8 +45,11 @@ class Job(NamedTuple):
 
 
 async def refresh_sites(house: Household) -> bool:
-    """Take over sites and keys that a command has changed."""
-    return await house.sites.refresh()
+    """Take over sites and keys that a command has changed, and look at what it may have put on its way."""
+    changed = await house.sites.refresh()
+    if changed:
+        house.sender.wake()
+    return changed
 
 
 async def save_counts(house: Household) -> bool:
@@ -71,6 +75,14 @@ async def empty_log(house: Household) -> bool:
     return await house.database.write(db.empty_log)
 
 
+async def forget_deliveries(house: Household) -> bool:
+    """Delete from the log of deliveries what is past what it keeps."""
+    deleted = 0
+    while piece := await house.database.write(delete_old_deliveries, house.clock.now()):
+        deleted += piece
+    return deleted > 0
+
+
 async def retain(house: Household) -> bool:
     """Delete events that are older than their site wants to keep."""
     deleted = 0
@@ -86,6 +98,7 @@ JOBS = (
     Job("delete yesterday's salts", 60, forget_salts),
     Job("delete answers and counts that have expired", 60, forget_answers),
     Job("empty the write-ahead log", 60, empty_log),
+    Job("delete old deliveries from the log", 60, forget_deliveries),
     Job("delete events past their retention", 3600, retain),
 )
 
@@ -97,7 +110,7 @@ async def keep_running(job: Job, house: Household) -> None:
             await job.run(house)
         except Exception:
             _log.exception("could not %s", job.sentence)
-        await asyncio.sleep(job.seconds)
+        await house.clock.sleep(job.seconds)
 
 
 def delete_old_salts(conn: sqlite3.Connection, registry: Registry, now: int) -> int:
@@ -110,6 +123,12 @@ def delete_expired(conn: sqlite3.Connection, now: int) -> int:
     """Delete what idempotency and limits need no more. Returns how many rows."""
     with transaction(conn):
         return answers.forget_old(conn, now, _PIECE) + usage.forget_old(conn, now)
+
+
+def delete_old_deliveries(conn: sqlite3.Connection, now: int) -> int:
+    """Delete what the log of deliveries keeps no longer. Returns how many rows."""
+    with transaction(conn):
+        return deliveries.forget_old(conn, now, _PIECE)
 
 
 def prune(conn: sqlite3.Connection, registry: Registry, now: int) -> int:

@@ -23,12 +23,14 @@ LEVELS = (
     (
         *("urls", "sources", "agents", "enrich", "access", "logfile", "accesslog", "fields", "money", "faults", "wire"),
         *("props", *sorted(f"dialects.{path.stem}" for path in PACKAGE.glob("dialects/[!_]*.py")), "dialects"),
+        *("targets", "goals", "triggers", "webhooks"),
     ),
     (
         *("geo", "store", "store.db", "store.database", "store.health", "store.usage", "store.answers"),
         *("store.visits", "store.persons", "store.salts", "store.events", "store.registry", "store.check"),
+        *("store.webhooks", "store.watch", "store.outbox", "store.deliveries", "outgoing"),
     ),
-    ("exports", "ingest", "sites", "imports", "upkeep"),
+    ("exports", "ingest", "sites", "imports", "delivery", "upkeep"),
     (
         *(
             "web",

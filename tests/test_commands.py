@@ -16,8 +16,9 @@ import pytest
 from click.testing import CliRunner
 
 from ovx_lite.cli import main
+from ovx_lite.ingest import open_books
 from ovx_lite.ingest import store as store_group
-from ovx_lite.store import check, db, events, registry
+from ovx_lite.store import check, db, registry
 from ovx_lite.store.db import open_store
 from tests.conftest import Ran, Running, Store
 from tests.test_store import MINUTE, NOW, event, new_key, new_site, paths, request
@@ -319,7 +320,7 @@ def fill(data_dir: Path) -> None:
         site = new_site(conn, days=30)
         for begin in (now - 40 * DAY, now - 1000 * MINUTE):
             sent = [event(f"/page/{n}", begin + n, visitor=n // 3 + begin % 1000) for n in range(1500)]
-            store_group(conn, events.open_log(conn, 0), [request(site, *sent)], {}, NOW)
+            store_group(conn, open_books(conn, 0), [request(site, *sent)], {}, NOW)
 
 
 def test_prune_deletes_what_is_past_its_retention(store: Store) -> None:

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ovx_lite.enrich import enrich
+from ovx_lite.ingest import open_books
 from ovx_lite.ingest import store as store_group
 from ovx_lite.model import Event, Hit, Identity, Page, Site
 from ovx_lite.store import check, events, persons, registry
@@ -216,7 +217,7 @@ def owner(told: list[tuple[str, str]], at: int) -> str | None:
 def test_whose_events_are(conn: sqlite3.Connection, told: list[tuple[str, str]], data: st.DataObject) -> None:
     for table in ("events", "visits", "open_visits", "persons", "ties"):
         conn.execute(f"DELETE FROM {table}")
-    site, log = named_site(conn), events.open_log(conn, 0)
+    site, log = named_site(conn), open_books(conn, 0)
     sent = [named(site, person, NOW + at * 17 * MINUTE, device) for at, (device, person) in enumerate(told)]
     cuts = sorted(data.draw(st.sets(st.integers(0, len(sent))), "transactions") | {0, len(sent)})
     restarts = data.draw(st.sets(st.sampled_from(cuts)), "restarts")

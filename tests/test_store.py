@@ -16,7 +16,7 @@ import pytest
 
 from ovx_lite import access
 from ovx_lite.errors import Refused
-from ovx_lite.ingest import Repeat, Request, store
+from ovx_lite.ingest import Repeat, Request, open_books, store
 from ovx_lite.model import Client, Event, Key, Kind, Origin, Page, Reply, Site
 from ovx_lite.store import check, db, events, registry, salts
 from ovx_lite.store.database import Database
@@ -35,6 +35,9 @@ class Still:
 
     def now(self) -> int:
         return self.ms
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
 
 
 def new_site(conn: sqlite3.Connection, id: str = "my-site", timezone: str = "UTC", days: int | None = None) -> Site:
@@ -84,7 +87,7 @@ UNFIT = [
 
 @pytest.mark.parametrize("unfit", UNFIT)
 def test_a_bad_request_fails_no_neighbour(conn: sqlite3.Connection, site: Site, unfit: Event) -> None:
-    log = events.open_log(conn, 0)
+    log = open_books(conn, 0)
     group = [request(site, event("/1")), request(site, event("/2"), unfit), request(site, event("/3"))]
     first, bad, last = store(conn, log, group, {}, NOW)
     assert isinstance(first, Reply)
@@ -97,7 +100,7 @@ def test_a_bad_request_fails_no_neighbour(conn: sqlite3.Connection, site: Site, 
 def test_a_group_that_was_rolled_back_leaves_no_dangling_codes(
     conn: sqlite3.Connection, site: Site, unfit: Event
 ) -> None:
-    log = events.open_log(conn, 0)
+    log = open_books(conn, 0)
     store(conn, log, [request(site, event("/new", name="new")), request(site, unfit)], {}, NOW)
     store(conn, log, [request(site, event("/other")), request(site, event("/new"))], {}, NOW)
     assert paths(conn, site) == ["/new", "/other", "/new"]
@@ -105,7 +108,7 @@ def test_a_group_that_was_rolled_back_leaves_no_dangling_codes(
 
 
 def test_a_request_that_failed_does_not_use_up_its_idempotency_key(conn: sqlite3.Connection, site: Site) -> None:
-    log, repeat = events.open_log(conn, 0), Repeat("key", b"fingerprint")
+    log, repeat = open_books(conn, 0), Repeat("key", b"fingerprint")
     store(conn, log, [request(site, event("/\ud800"), repeat=repeat)], {}, NOW)
     (outcome,) = store(conn, log, [request(site, event("/good"), repeat=repeat)], {}, NOW)
     assert isinstance(outcome, Reply)
@@ -114,7 +117,7 @@ def test_a_request_that_failed_does_not_use_up_its_idempotency_key(conn: sqlite3
 
 
 def test_events_of_a_site_that_is_gone_fail_no_neighbour(conn: sqlite3.Connection, site: Site) -> None:
-    log, gone = events.open_log(conn, 0), new_site(conn, "gone")
+    log, gone = open_books(conn, 0), new_site(conn, "gone")
     store(conn, log, [request(gone, event())], {}, NOW)
     with closing(db._connect(Path(conn.execute("PRAGMA database_list").fetchone()[2]))) as another_process:
         another_process.execute("PRAGMA foreign_keys = ON")
@@ -127,7 +130,7 @@ def test_events_of_a_site_that_is_gone_fail_no_neighbour(conn: sqlite3.Connectio
 
 def test_two_processes_that_give_one_number_both_store(tmp_path: Path, conn: sqlite3.Connection, site: Site) -> None:
     with closing(open_store(tmp_path)) as other:
-        for number, (where, log) in enumerate([(conn, events.open_log(conn, 7)), (other, events.open_log(other, 7))]):
+        for number, (where, log) in enumerate([(conn, open_books(conn, 7)), (other, open_books(other, 7))]):
             (outcome,) = store(where, log, [request(site, event(f"/{number}"))], {}, NOW)
             assert isinstance(outcome, Reply)
     assert paths(conn, site) == ["/0", "/1"]
@@ -164,7 +167,7 @@ def test_an_event_takes_at_most_60_bytes(tmp_path: Path) -> None:
     origins = [event().origin._replace(referrer=f"partner-{n}.example/") for n in range(97)]
     clients = [event().client._replace(country=country) for country in ("FR", "DE", "US", "GB", "")]
     with closing(open_store(tmp_path)) as conn:
-        site, log = new_site(conn), events.open_log(conn, 0)
+        site, log = new_site(conn), open_books(conn, 0)
         empty = (tmp_path / db.FILE).stat().st_size
         for midnight in range(0, 50 * day_long, day_long):
             salts.today(conn, site.number, midnight // day_long, b"salt")  # as the day's first event does

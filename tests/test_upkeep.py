@@ -15,7 +15,7 @@ import pytest
 
 from ovx_lite import upkeep
 from ovx_lite.app import App
-from ovx_lite.ingest import store
+from ovx_lite.ingest import open_books, store
 from ovx_lite.model import Site
 from ovx_lite.store import check, events, registry
 from ovx_lite.store.db import open_store
@@ -178,7 +178,7 @@ def test_counts_against_limits_are_kept_for_their_hour(tmp_path: Path, conn: sql
 def test_events_are_kept_for_as_many_local_days_as_the_site_says(tmp_path: Path, conn: sqlite3.Connection) -> None:
     site, forever = new_site(conn, timezone="Europe/Paris", days=3), new_site(conn, "forever")
     midnight = at("2025-10-25T00:00")  # of summer time, which ends on the 26th
-    log, early = events.open_log(conn, 0), midnight - 1
+    log, early = open_books(conn, 0), midnight - 1
     old = [event("/old", midnight - 5 * MINUTE + n // 20, visitor=n % 50) for n in range(6000)]  # in two pieces
     store(conn, log, [request(site, *old, event("/last", early), event("/first", midnight, visitor=99))], {}, NOW)
     store(conn, log, [request(forever, event("/old", early))], {}, NOW)
@@ -194,7 +194,7 @@ def many_old_events(conn: sqlite3.Connection, site: Site) -> None:
     """Three days of them, more than are deleted in one go."""
     for day in (7, 8, 9):
         old = [event("/old", NOW - day * DAY + n, visitor=n // 3 + day * 10_000) for n in range(6000)]
-        store(conn, events.open_log(conn, 0), [request(site, *old)], {}, NOW)
+        store(conn, open_books(conn, 0), [request(site, *old)], {}, NOW)
 
 
 def test_the_store_is_whole_between_two_pieces_of_what_retention_deletes(
@@ -281,7 +281,7 @@ def test_a_visit_survives_a_restart(tmp_path: Path, conn: sqlite3.Connection) ->
     site = new_site(conn)
     for minute in range(0, 50, 10):
         with closing(open_store(tmp_path)) as opened:
-            log = events.open_log(opened, minute)
+            log = open_books(opened, minute)
             store(opened, log, [request(site, event(ts=NOW + minute * MINUTE))], {}, NOW)
     visits = {found.visit for found in events.read(conn, site.number, 0, EVER, True)}
     assert len(visits) == 1
@@ -291,7 +291,7 @@ def test_a_visit_survives_a_restart(tmp_path: Path, conn: sqlite3.Connection) ->
 def test_a_visit_is_counted_right_where_two_processes_add_to_it(tmp_path: Path, conn: sqlite3.Connection) -> None:
     site = new_site(conn)
     with closing(open_store(tmp_path)) as other:
-        logs = [(conn, events.open_log(conn, 0)), (other, events.open_log(other, 1000))]
+        logs = [(conn, open_books(conn, 0)), (other, open_books(other, 1000))]
         for minute in range(6):
             where, log = logs[minute % 2]
             store(where, log, [request(site, event(ts=NOW + minute * MINUTE))], {}, NOW)

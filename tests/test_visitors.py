@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ovx_lite.enrich import enrich
+from ovx_lite.ingest import open_books
 from ovx_lite.ingest import store as store_group
 from ovx_lite.model import Hit, Page, local_day
 from ovx_lite.store import check, events
@@ -230,7 +231,7 @@ TOLD = st.lists(st.tuples(st.integers(0, 60), st.sampled_from("de"), st.sampled_
 def test_in_whatever_order_and_company(
     conn: sqlite3.Connection, told: list[tuple[int, str, str]], cuts: set[int]
 ) -> None:
-    site, log = new_site(conn, f"site-{next(_numbers)}", "Europe/Paris"), events.open_log(conn, 0)
+    site, log = new_site(conn, f"site-{next(_numbers)}", "Europe/Paris"), open_books(conn, 0)
     at = [NOW + minute * 53 * MINUTE for minute, _, _ in told]
     hits = [
         Hit("event", "e", ts, Page("", "", ""), device=d, session=s) for ts, (_, d, s) in zip(at, told, strict=True)

@@ -70,13 +70,18 @@ class EventLog:
         self._sites: set[int] = set()
         self._added: list[tuple[int, int, Event]] = []
 
-    def begin(self) -> None:
-        """Forget what another process may have changed since, and do not remember more than a fair amount."""
+    def begin(self) -> bool:
+        """Forget what another process may have changed since, and do not remember more than a fair amount.
+
+        Returns whether all was forgotten.
+        """
         (version,) = self._conn.execute("PRAGMA data_version").fetchone()
         remembered = max(len(self._visits), len(self._persons), *(len(codes.known) for codes in self._codes))
         if version != self._file_version or remembered > _MOST_REMEMBERED:
             self.forget()
             self._file_version = version
+            return True
+        return False
 
     def add(self, site: int, events: list[Event]) -> list[int]:
         """Take events of one site, to be appended. Returns their numbers; `model.event_id` makes their names of them.

@@ -46,7 +46,8 @@ def _site(row: tuple[Any, ...]) -> Site:
     return msgspec.structs.replace(site, allowed_hosts=tuple(str(site.allowed_hosts).split()))
 
 
-def _changed(conn: sqlite3.Connection) -> None:
+def announce(conn: sqlite3.Connection) -> None:
+    """Have the server look at what changed, within a second. Inside a transaction."""
     conn.execute("UPDATE meta SET value = value + 1 WHERE name = 'registry'")
 
 
@@ -83,7 +84,7 @@ def add_site(conn: sqlite3.Connection, site: Site) -> Site:
             )
         except sqlite3.IntegrityError:
             raise Refused("invalid_request", f"There is a site {site.id} already: choose another id.", "id") from None
-        _changed(conn)
+        announce(conn)
         return find_site(conn, site.id)
 
 
@@ -100,7 +101,7 @@ def change_site(conn: sqlite3.Connection, site: Site) -> Site:
     with transaction(conn):
         columns = ", ".join(f"{column} = ?" for column in settings)
         conn.execute(f"UPDATE sites SET {columns} WHERE number = ?", (*settings.values(), site.number))
-        _changed(conn)
+        announce(conn)
         return find_site(conn, site.id)
 
 
@@ -111,9 +112,11 @@ def remove_site(conn: sqlite3.Connection, id: str) -> int:
         deleted = events.forget_all(conn, site.number)
         persons.forget_all(conn, site.number)
         conn.execute("DELETE FROM answers WHERE site = ?", (site.number,))
+        for table in ("months", "marks"):
+            conn.execute(f"DELETE FROM {table} WHERE site = ?", (site.number,))
         conn.execute("DELETE FROM usage WHERE caller IN (SELECT id FROM keys WHERE site = ?)", (site.number,))
         conn.execute("DELETE FROM sites WHERE number = ?", (site.number,))
-        _changed(conn)
+        announce(conn)
     return deleted
 
 
@@ -124,7 +127,7 @@ def add_key(conn: sqlite3.Connection, key: Key) -> None:
             f"INSERT INTO keys ({_KEY}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (key.id, key.site, key.label, key.tier, key.hourly_limit, key.digest, key.created, key.revoked),
         )
-        _changed(conn)
+        announce(conn)
 
 
 def find_key(conn: sqlite3.Connection, id: str) -> Key:
@@ -146,7 +149,7 @@ def revoke_key(conn: sqlite3.Connection, id: str, now: int) -> Key:
     with transaction(conn):
         find_key(conn, id)
         conn.execute("UPDATE keys SET revoked = coalesce(revoked, ?) WHERE id = ?", (now, id))
-        _changed(conn)
+        announce(conn)
         return find_key(conn, id)
 
 
@@ -156,5 +159,5 @@ def replace_key(conn: sqlite3.Connection, id: str, digest: bytes) -> Key:
         if find_key(conn, id).revoked is not None:
             raise Refused("invalid_request", f"The key {id} is revoked: add a new one with ovx-lite key add.")
         conn.execute("UPDATE keys SET digest = ? WHERE id = ?", (digest, id))
-        _changed(conn)
+        announce(conn)
         return find_key(conn, id)

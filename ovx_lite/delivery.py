@@ -1,0 +1,104 @@
+"""The sender: claims what is due, sends it, writes down what came of it.
+
+It sleeps until the earliest delivery falls due, and is woken when a commit puts another on its way. While one lot is
+being written down, the next gathers, as in `ingest`; no HTTP call is made inside a transaction.
+"""
+
+import asyncio
+import logging
+import secrets
+import sqlite3
+
+from ovx_lite.clock import Clock
+from ovx_lite.outgoing import Outgoing
+from ovx_lite.store import outbox
+from ovx_lite.store.database import Database
+from ovx_lite.store.outbox import Claimed
+from ovx_lite.webhooks import Outcome, headers
+
+AT_ONCE = 16
+"""Sends in flight (contract 7). To one webhook there is one at a time, so that a crash repeats no more than one."""
+
+_LONGEST_SLEEP = 60
+_log = logging.getLogger("ovx_lite")
+
+
+class Sender:
+    """Delivers what is in the outbox."""
+
+    def __init__(self, database: Database, outgoing: Outgoing, clock: Clock) -> None:
+        self._database = database
+        self._outgoing = outgoing
+        self._clock = clock
+        self._sending: dict[asyncio.Task[None], int] = {}
+        self._outcomes: list[tuple[Claimed, Outcome]] = []
+        self._news = asyncio.Event()
+        self._closing = False
+        self._running: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to send what falls due, until `close`."""
+        self._running = asyncio.create_task(self._run())
+
+    def wake(self) -> None:
+        """Look at what is due again."""
+        self._news.set()
+
+    async def close(self) -> None:
+        """Begin nothing more; return when what is in flight has ended, and is written down."""
+        self._closing = True
+        self._news.set()
+        if self._running is not None:
+            await self._running
+        await self._outgoing.close()
+
+    async def _run(self) -> None:
+        freed = await self._database.write(outbox.free_interrupted, self._clock.now())
+        if freed:
+            _log.warning("%d deliveries were interrupted and are sent again", freed)
+        while not self._closing or self._sending or self._outcomes:
+            self._news.clear()
+            due = await self._turn()
+            if self._news.is_set():
+                continue
+            await self._wait(due)
+
+    async def _turn(self) -> int | None:
+        """Write down what came of tries, and begin with what is due. Returns when the next falls due (Unix ms)."""
+        outcomes, self._outcomes = self._outcomes, []
+        busy = set(self._sending.values())
+        most = 0 if self._closing else AT_ONCE - len(self._sending)
+        now = self._clock.now()
+        try:
+            turn = await self._database.write(outbox.take_turn, outcomes, busy, most, secrets.randbits(62), now)
+        except sqlite3.Error as wrong:
+            _log.error("deliveries cannot be written down: %s", wrong)
+            self._outcomes = outcomes + self._outcomes
+            return now + 1000
+        for id in turn.given_up:
+            _log.warning("the webhook %s is DISABLED: see ovx-lite webhook list, and its deliveries", id)
+        for claimed in turn.claimed:
+            task = asyncio.create_task(self._send(claimed))
+            self._sending[task] = claimed.webhook
+            task.add_done_callback(self._sent)
+        return turn.due
+
+    async def _send(self, claimed: Claimed) -> None:
+        signed = headers(claimed.id, claimed.event, claimed.body, claimed.secrets, self._clock.now())
+        self._outcomes.append((claimed, await self._outgoing.post(claimed.url, claimed.body, signed)))
+
+    def _sent(self, task: asyncio.Task[None]) -> None:
+        del self._sending[task]
+        self._news.set()
+        if not task.cancelled() and (wrong := task.exception()):
+            _log.error("a delivery could not be sent; it is sent again in a minute", exc_info=wrong)
+
+    async def _wait(self, due: int | None) -> None:
+        """Wait for news, or until `due`; and look once a minute, should somebody set the clock."""
+        waiting: list[asyncio.Task[object]] = [asyncio.create_task(self._news.wait())]
+        if due is not None:
+            seconds = min(max(due - self._clock.now(), 0) / 1000, _LONGEST_SLEEP)
+            waiting.append(asyncio.create_task(self._clock.sleep(seconds)))
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()

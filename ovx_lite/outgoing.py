@@ -1,0 +1,167 @@
+"""One POST to a vetted address: everything that a receiver can do ends here as an `Outcome`."""
+
+import asyncio
+import socket
+import ssl
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+from ovx_lite.errors import Refused
+from ovx_lite.targets import Network, Target, target, vet
+from ovx_lite.webhooks import Outcome
+
+if TYPE_CHECKING:
+    import httpx2
+
+SECONDS = 10
+"""For everything: DNS, TLS, sending, and reading the answer ("Timeout: 10 seconds per request")."""
+
+KEPT = 4096
+"""Bytes of an answer that are read and kept."""
+
+_MOST_OPEN = 64  # receivers to whom a connection is kept
+
+
+class Outgoing:
+    """Sends messages. Connections are kept for a while, to each receiver its own."""
+
+    def __init__(self, allowed: Sequence[Network], now: Callable[[], int], seconds: float = SECONDS) -> None:
+        """`allowed` are networks that are open to webhooks though they are not public; `now` gives Unix ms."""
+        self._allowed = allowed
+        self._now = now
+        self._seconds = seconds
+        self._roads: OrderedDict[tuple[str, str, int], httpx2.AsyncHTTPTransport] = OrderedDict()
+        self._tls: ssl.SSLContext | None = None
+
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Outcome:
+        """Send a message once. Never raises for what a receiver, its name or the net does."""
+        began, begin = self._now(), time.monotonic()
+        outcome = await self._try(url, body, headers)
+        took = round((time.monotonic() - begin) * 1000)
+        return outcome._replace(began=began, took=took, headers=dict(headers))
+
+    async def _try(self, url: str, body: bytes, headers: Mapping[str, str]) -> Outcome:
+        import httpx2  # not at the start: most servers have no webhook
+
+        try:
+            async with asyncio.timeout(self._seconds):
+                where = target(url)
+                address = vet(where, await addresses(where), self._allowed)
+                return await self._send(where, address, body, headers)
+        except Refused as refused:
+            return Outcome(None, "forbidden", refused.message)
+        except TimeoutError:
+            return Outcome(None, "timeout", f"there was no whole answer within {self._seconds:g} seconds")
+        except OSError as wrong:  # DNS's; those of connections come as httpx2's
+            return Outcome(None, "dns", f"the name could not be looked up ({wrong.strerror or wrong})")
+        except httpx2.RemoteProtocolError as wrong:
+            return Outcome(None, "protocol", f"what was answered is not HTTP ({wrong})")
+        except httpx2.TransportError as wrong:
+            if (tls := _tls_error(wrong)) is not None:
+                return Outcome(None, "tls", f"the receiver's certificate or TLS is not good: {tls}")
+            if isinstance(wrong, httpx2.ConnectError):
+                return Outcome(None, "connect", "nobody listens there, or a firewall is in between")
+            return Outcome(None, "reset", "the connection broke off before the answer")
+
+    async def _send(self, where: Target, address: str, body: bytes, headers: Mapping[str, str]) -> Outcome:
+        import httpx2
+
+        usual = {"https": 443, "http": 80}[where.scheme]
+        name = f"[{where.host}]" if ":" in where.host else where.host
+        host = name if where.port == usual else f"{name}:{where.port}"
+        number = f"[{address}]" if ":" in address else address
+        request = httpx2.Request(
+            "POST",
+            f"{where.scheme}://{number}:{where.port}{where.path}",
+            content=body,
+            headers={"Host": host, "Accept": "*/*", **headers},
+            extensions={"sni_hostname": where.host},
+        )
+        response = await self._road(where).handle_async_request(request)
+        try:
+            answer = b""
+            async for piece in response.aiter_raw():  # as it came: nothing is unpacked
+                answer += piece
+                if len(answer) >= KEPT:
+                    break
+        finally:
+            await response.aclose()
+        return read(response.status_code, response.headers, answer[:KEPT], where.host, self._now())
+
+    def _road(self, where: Target) -> "httpx2.AsyncHTTPTransport":
+        """The connections to a receiver. Each has its own, so that none is used under another's name."""
+        import httpx2
+
+        if self._tls is None:
+            import truststore
+
+            self._tls = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        key = (where.scheme, where.host, where.port)
+        road = self._roads.get(key)
+        if road is None:
+            limits = httpx2.Limits(max_connections=2, max_keepalive_connections=1, keepalive_expiry=2)
+            road = self._roads[key] = httpx2.AsyncHTTPTransport(verify=self._tls, trust_env=False, limits=limits)
+        self._roads.move_to_end(key)
+        return road
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for road in self._roads.values():
+            await road.aclose()
+        self._roads.clear()
+
+
+async def addresses(where: Target) -> list[str]:
+    """The addresses of a target's host. Raises OSError if its name cannot be looked up."""
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(where.host, where.port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+def read(status: int, headers: Mapping[str, str], answer: bytes, host: str, now: int) -> Outcome:
+    """What an answer means, and what is to be done about it (contract 7). Pure."""
+    text = answer.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
+    if 200 <= status < 300:
+        return Outcome(status, "", answer=text)
+    if 300 <= status < 400:
+        words = f"redirect to {headers.get('location', 'nowhere')} not followed: change the URL"
+        return Outcome(status, "redirect", words, text)
+    if status == 410:
+        return Outcome(status, "gone", "the receiver wants no more of this: the webhook is disabled", text)
+    hint = _milliseconds(headers.get("retry-after", ""), now) if status in (429, 503) else 0
+    return Outcome(status, "status", _words(status, text, host), text, hint)
+
+
+def _words(status: int, text: str, host: str) -> str:
+    if host == "hooks.slack.com" and status == 400:
+        return "Slack wants `text`: choose format slack"
+    if host in ("discord.com", "discordapp.com") and status == 400:
+        return "Discord wants `content`: choose format discord"
+    return {
+        401: "the receiver wants a credential: see what its URL should hold",
+        403: "the receiver does not let us in: see what its URL should hold",
+        404: "there is nothing at this URL: see that it is right",
+        405: "the receiver takes no POST there: see that the URL is right",
+        429: "the receiver has had enough for now",
+        503: "the receiver cannot take it now",
+    }.get(status, f"the receiver answered {status}: see its answer and its log")
+
+
+def _milliseconds(hint: str, now: int) -> int:
+    """A `Retry-After` (seconds, or a date) in milliseconds from `now` on; 0 for what is none."""
+    if hint.strip().isdecimal():
+        return int(hint[:9]) * 1000
+    try:
+        return max(int(parsedate_to_datetime(hint).timestamp() * 1000) - now, 0)
+    except (ValueError, OverflowError):
+        return 0
+
+
+def _tls_error(wrong: BaseException) -> ssl.SSLError | None:
+    cause: BaseException | None = wrong
+    while cause is not None and not isinstance(cause, ssl.SSLError):
+        cause = cause.__cause__ or cause.__context__
+    return cause

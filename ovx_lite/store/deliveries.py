@@ -1,0 +1,155 @@
+"""The log of deliveries: what was sent to webhooks, and what came of it."""
+
+import sqlite3
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from ovx_lite.errors import Refused
+from ovx_lite.model import COUNTER_BITS
+from ovx_lite.store.db import transaction
+from ovx_lite.store.outbox import message_id
+from ovx_lite.store.registry import announce
+
+MOST_KEPT = 1000
+"""Deliveries of a webhook that the log keeps (those on their way not counted)."""
+
+KEPT_FOR = 30 * 24 * 60 * 60 * 1000
+"""Milliseconds that the log keeps a delivery."""
+
+STATUSES = ("pending", "delivered", "failed", "throttled", "skipped")
+
+
+def number_of(id: str) -> int:
+    """The delivery of that name. Raises `Refused` (`not_found`) for what is no such name."""
+    prefix, _, digits = id.partition("_")
+    try:
+        if prefix == "msg" and (number := int(digits, 16)) < 1 << 63:
+            return number
+    except ValueError:
+        pass
+    raise _no_such(id)
+
+
+class Logged(NamedTuple):
+    """A delivery in the log; `due` in Unix milliseconds."""
+
+    number: int
+    webhook: str
+    url: str
+    event: str
+    body: bytes
+    status: str
+    tries: int
+    due: int
+
+    @property
+    def id(self) -> str:
+        """Its public name."""
+        return message_id(self.number)
+
+    @property
+    def created(self) -> int:
+        """When it was put on its way (Unix ms)."""
+        return self.number >> COUNTER_BITS
+
+
+class Attempt(NamedTuple):
+    """A try in the log: as `webhooks.Outcome` has it."""
+
+    began: int
+    took: int
+    status: int | None
+    error: str
+    words: str
+    headers: dict[str, str]
+    answer: str
+
+
+_LOGGED = """
+SELECT deliveries.number, webhooks.id, url, event, body, status, tries, due
+FROM deliveries JOIN webhooks ON webhooks.number = deliveries.webhook
+"""
+
+
+def of_site(conn: sqlite3.Connection, site: int, status: str = "") -> Iterator[Logged]:
+    """A site's deliveries, newest first; of one status, if that is given."""
+    query = _LOGGED + "WHERE webhooks.site = ? AND ? IN ('', status) ORDER BY deliveries.number DESC"
+    return map(Logged._make, conn.execute(query, (site, status)))
+
+
+def find(conn: sqlite3.Connection, id: str) -> Logged:
+    """The delivery of that id. Raises `Refused` (`not_found`) if there is none."""
+    row = conn.execute(_LOGGED + "WHERE deliveries.number = ?", (number_of(id),)).fetchone()
+    if row is None:
+        raise _no_such(id)
+    return Logged._make(row)
+
+
+def attempts(conn: sqlite3.Connection, number: int) -> list[Attempt]:
+    """The tries of a delivery, oldest first."""
+    rows = conn.execute(
+        "SELECT began, took, status, error, words, headers, answer FROM attempts WHERE delivery = ? ORDER BY number",
+        (number,),
+    )
+    return [
+        Attempt(began, took, status, error, words, msgspec.json.decode(headers), answer)
+        for began, took, status, error, words, headers, answer in rows
+    ]
+
+
+def _no_such(id: str) -> Refused:
+    return Refused("not_found", f"There is no delivery {id}: see ovx-lite delivery list SITE for the ids.")
+
+
+def send_again(conn: sqlite3.Connection, id: str, now: int) -> None:
+    """Put a delivery on its way once more, with all its tries. Raises `Refused` if its webhook is disabled."""
+    with transaction(conn):
+        delivery = find(conn, id)
+        row = conn.execute("SELECT enabled FROM webhooks WHERE id = ?", (delivery.webhook,)).fetchone()
+        if not row[0]:
+            message = f"The webhook {delivery.webhook} is disabled: ovx-lite webhook enable {delivery.webhook} first."
+            raise Refused("invalid_request", message)
+        conn.execute(
+            "UPDATE deliveries SET status = 'pending', tries = 0, due = ? WHERE number = ? AND token IS NULL",
+            (now, delivery.number),
+        )
+        announce(conn)
+
+
+def send_failed_again(conn: sqlite3.Connection, site: int, since: int, now: int) -> int:
+    """Put all that failed or was skipped or throttled since a time (Unix ms) on its way again. Returns how many.
+
+    Those of disabled webhooks stay.
+    """
+    with transaction(conn):
+        announce(conn)
+        return conn.execute(
+            "UPDATE deliveries SET status = 'pending', tries = 0, due = ? WHERE number >= ? AND token IS NULL"
+            " AND status IN ('failed', 'skipped', 'throttled')"
+            " AND webhook IN (SELECT number FROM webhooks WHERE site = ? AND enabled)",
+            (now, since << COUNTER_BITS, site),
+        ).rowcount
+
+
+def forget_old(conn: sqlite3.Connection, now: int, most: int) -> int:
+    """Delete from the log what is older than it keeps, up to so many rows at once. Returns how many.
+
+    Inside a transaction.
+    """
+    deleted = conn.execute(
+        "DELETE FROM deliveries WHERE number IN (SELECT number FROM deliveries WHERE number < ?"
+        " AND status <> 'pending' LIMIT ?)",
+        (now - KEPT_FOR << COUNTER_BITS, most),
+    ).rowcount
+    for (webhook,) in conn.execute("SELECT number FROM webhooks").fetchall():
+        query = "SELECT number FROM deliveries WHERE webhook = ? ORDER BY number DESC LIMIT 1 OFFSET ?"
+        last = conn.execute(query, (webhook, MOST_KEPT)).fetchone()
+        if last is not None:
+            deleted += conn.execute(
+                "DELETE FROM deliveries WHERE number IN (SELECT number FROM deliveries WHERE webhook = ?"
+                " AND number <= ? AND status <> 'pending' LIMIT ?)",
+                (webhook, last[0], most),
+            ).rowcount
+    return deleted

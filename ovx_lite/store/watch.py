@@ -1,0 +1,152 @@
+"""What is told of a request, in the transaction that stores it: usage of the month, triggers, deliveries.
+
+Sites without a webhook cost the count of the month, and nothing else.
+"""
+
+import sqlite3
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+
+from ovx_lite.model import COUNTER_BITS, Event, Webhook
+from ovx_lite.store.db import insert
+from ovx_lite.store.webhooks import Listeners, listeners
+from ovx_lite.triggers import TRIGGERS, Alert, Moment, Rearmed, Span, month_of
+from ovx_lite.webhooks import MOST_IN_AN_HOUR, body
+
+ACTIVE = 5 * 60 * 1000
+"""Milliseconds for which a visitor is active after an event."""
+
+_HOUR = 60 * 60 * 1000
+_COUNTER_MASK = (1 << COUNTER_BITS) - 1
+
+_SEEN = f"""
+SELECT visitor, max(events.id >> {COUNTER_BITS}) AS last
+FROM events JOIN visits ON visits.site = events.site AND visits.id = events.id - visit
+WHERE events.site = ? AND events.id >= ? GROUP BY visitor ORDER BY last
+"""
+_SENT = f"""
+SELECT number >> {COUNTER_BITS} FROM deliveries
+WHERE webhook = ? AND number >= ? AND status <> 'throttled' ORDER BY number DESC LIMIT {MOST_IN_AN_HOUR}
+"""
+_PUT = "INSERT INTO deliveries (number, webhook, event, body, status, tries, due)"
+_COUNT = "INSERT INTO months (site, month, events)"
+_MORE = "ON CONFLICT (site, month) DO UPDATE SET events = excluded.events"
+
+
+class Watch:
+    """Looks at requests while they are stored, over the connection and inside the transaction that stores them."""
+
+    def __init__(self, conn: sqlite3.Connection, counter: int) -> None:
+        """`counter` is where the numbers that tell apart deliveries of one millisecond begin."""
+        self._conn = conn
+        self._counter = counter
+        self._listeners: dict[int, Listeners] | None = None
+        self._used: dict[tuple[int, str], int] = {}
+        self._counted: set[tuple[int, str]] = set()
+        self._marks: dict[int, set[str]] = {}
+        self._active: dict[int, OrderedDict[int, int]] = {}
+        self._sent: dict[int, deque[int]] = {}
+        self._put: list[tuple[object, ...]] = []
+        self.news = False  # whether anything was put on its way since somebody last looked
+
+    def see(self, site: int, events: Sequence[Event], now: int) -> None:
+        """Look at the events of one request, which came at `now` (Unix ms)."""
+        month = month_of(now)
+        used = self._count(site, month, sum(not event.kind.excluded for event in events))
+        if self._listeners is None:
+            self._listeners = listeners(self._conn)
+        listening = self._listeners.get(site)
+        if listening is None:
+            return
+        wanted, goals = listening.events, listening.goals
+        met = [(goal, event) for event in events for goal in goals.met(event)] if "goal.completed" in wanted else []
+        active = self._see_active(site, events, now) if "realtime.spike" in wanted else None
+        moment = Moment(listening.site, events, met, month, used, active, listening.webhooks, now)
+        for name in wanted:
+            for found in TRIGGERS[name](moment):
+                if isinstance(found, Rearmed):
+                    self._unmark(site, found.mark)
+                elif not found.mark or self._mark(site, found.mark):
+                    self._tell(listening, found, now)
+
+    def flush(self) -> None:
+        """Write what was seen."""
+        insert(self._conn, _COUNT, [(*month, self._used[month]) for month in self._counted], _MORE)
+        insert(self._conn, _PUT, self._put)
+        self.news = self.news or bool(self._put)
+        self._counted.clear()
+        self._put.clear()
+
+    def forget(self) -> None:
+        """Drop all that is remembered and not written."""
+        self._listeners = None
+        for remembered in (self._used, self._counted, self._marks, self._active, self._sent, self._put):
+            remembered.clear()
+
+    def _count(self, site: int, month: str, events: int) -> Span:
+        key = (site, month)
+        before = self._used.get(key)
+        if before is None:
+            row = self._conn.execute("SELECT events FROM months WHERE site = ? AND month = ?", key).fetchone()
+            before = row[0] if row else 0
+        self._used[key] = before + events
+        self._counted.add(key)
+        return Span(before, before + events)
+
+    def _see_active(self, site: int, events: Sequence[Event], now: int) -> Span:
+        seen = self._active.get(site)
+        if seen is None:
+            rows = self._conn.execute(_SEEN, (site, now - ACTIVE << COUNTER_BITS))
+            seen = self._active[site] = OrderedDict(rows.fetchall())
+        while seen and next(iter(seen.values())) < now - ACTIVE:
+            seen.popitem(last=False)
+        before = len(seen)
+        for event in events:
+            if event.visitor is not None and event.ts >= now - ACTIVE:
+                seen[event.visitor] = min(event.ts, now)
+                seen.move_to_end(event.visitor)
+        return Span(before, len(seen))
+
+    def _marks_of(self, site: int) -> set[str]:
+        marks = self._marks.get(site)
+        if marks is None:
+            found = self._conn.execute("SELECT mark FROM marks WHERE site = ?", (site,))
+            marks = self._marks[site] = {mark for (mark,) in found}
+        return marks
+
+    def _mark(self, site: int, mark: str) -> bool:
+        """Set a mark; returns whether it was not set before."""
+        marks = self._marks_of(site)
+        if mark in marks:
+            return False
+        marks.add(mark)
+        self._conn.execute("INSERT INTO marks (site, mark) VALUES (?, ?)", (site, mark))
+        return True
+
+    def _unmark(self, site: int, mark: str) -> None:
+        marks = self._marks_of(site)
+        if mark in marks:
+            marks.remove(mark)
+            self._conn.execute("DELETE FROM marks WHERE site = ? AND mark = ?", (site, mark))
+
+    def _tell(self, listening: Listeners, alert: Alert, now: int) -> None:
+        bodies: dict[str, bytes] = {}
+        for webhook in listening.webhooks:
+            if alert.event in webhook.events and alert.to in ("", webhook.id):
+                made = bodies.get(webhook.format) or body(alert, listening.site.id, webhook.format)
+                bodies[webhook.format] = made
+                self._counter = (self._counter + 1) & _COUNTER_MASK
+                status = "pending" if self._may_send(webhook, now) else "throttled"
+                number = now << COUNTER_BITS | self._counter
+                self._put.append((number, webhook.number, alert.event, made, status, 0, now))
+
+    def _may_send(self, webhook: Webhook, now: int) -> bool:
+        """Whether this is one of the first sends that a webhook may have in an hour. Then it counts as one."""
+        sent = self._sent.get(webhook.number)
+        if sent is None:
+            rows = self._conn.execute(_SENT, (webhook.number, now - _HOUR << COUNTER_BITS)).fetchall()
+            sent = self._sent[webhook.number] = deque((ts for (ts,) in reversed(rows)), MOST_IN_AN_HOUR)
+        if len(sent) == MOST_IN_AN_HOUR and sent[0] > now - _HOUR:
+            return False
+        sent.append(now)
+        return True

@@ -1,0 +1,161 @@
+"""Goals and webhooks, as they are set up."""
+
+import sqlite3
+from typing import Any, NamedTuple
+
+from ovx_lite.errors import Refused
+from ovx_lite.goals import Goals
+from ovx_lite.model import Goal, Site, Webhook
+from ovx_lite.store.db import transaction
+from ovx_lite.store.registry import load
+from ovx_lite.webhooks import MOST_OF_A_SITE
+
+_GOAL = "id, site, name, event, path, created"
+_WEBHOOK = (
+    "number, id, site, url, events, spike_above, format, secret, old_secret, rotated, enabled, why, failing_since,"
+    " exhausted, created"
+)
+
+
+class Listeners(NamedTuple):
+    """Who is to be told what happens on a site: its enabled webhooks, all that they want to hear of, and its goals."""
+
+    site: Site
+    webhooks: tuple[Webhook, ...]
+    events: frozenset[str]
+    goals: Goals
+
+
+def listeners(conn: sqlite3.Connection) -> dict[int, Listeners]:
+    """Those sites, by number, that have an enabled webhook."""
+    by_site: dict[int, list[Webhook]] = {}
+    for row in conn.execute(f"SELECT {_WEBHOOK} FROM webhooks WHERE enabled ORDER BY number"):
+        webhook = _webhook(row)
+        by_site.setdefault(webhook.site, []).append(webhook)
+    found = load(conn).numbers if by_site else {}
+    return {
+        number: Listeners(
+            found[number],
+            tuple(webhooks),
+            frozenset(event for webhook in webhooks for event in webhook.events),
+            Goals(goals_of(conn, number)),
+        )
+        for number, webhooks in by_site.items()
+    }
+
+
+def add_goal(conn: sqlite3.Connection, goal: Goal) -> None:
+    """Add a goal. Raises `Refused` if the site has one of that name."""
+    with transaction(conn):
+        if any(other.name == goal.name for other in goals_of(conn, goal.site)):
+            raise Refused("invalid_request", f"There is a goal {goal.name} already: choose another name.", "name")
+        row = (goal.id, goal.site, goal.name, goal.event, goal.path, goal.created)
+        conn.execute(f"INSERT INTO goals ({_GOAL}) VALUES (?, ?, ?, ?, ?, ?)", row)
+
+
+def goals_of(conn: sqlite3.Connection, site: int) -> list[Goal]:
+    """A site's goals, oldest first."""
+    rows = conn.execute(f"SELECT {_GOAL} FROM goals WHERE site = ? ORDER BY created, id", (site,))
+    return [Goal(*row) for row in rows]
+
+
+def remove_goal(conn: sqlite3.Connection, id: str) -> None:
+    """Remove a goal. Raises `Refused` (`not_found`) if there is none."""
+    with transaction(conn):
+        if conn.execute("DELETE FROM goals WHERE id = ?", (id,)).rowcount == 0:
+            raise Refused("not_found", f"There is no goal {id}: see ovx-lite goal list SITE for the ids.")
+
+
+def add_webhook(conn: sqlite3.Connection, webhook: Webhook) -> Webhook:
+    """Add a webhook; its `number` is given by the store. Raises `Refused` if the site has as many as it may have."""
+    with transaction(conn):
+        if len(webhooks_of(conn, webhook.site)) >= MOST_OF_A_SITE:
+            raise Refused(
+                "invalid_request", f"The site has {MOST_OF_A_SITE} webhooks, as many as it may: remove one first."
+            )
+        row = _row(webhook)[1:]
+        conn.execute(f"INSERT INTO webhooks ({_WEBHOOK}) VALUES (NULL, {', '.join('?' * len(row))})", row)
+        return find_webhook(conn, webhook.id)
+
+
+def find_webhook(conn: sqlite3.Connection, id: str) -> Webhook:
+    """The webhook of that id. Raises `Refused` (`not_found`) if there is none."""
+    row = conn.execute(f"SELECT {_WEBHOOK} FROM webhooks WHERE id = ?", (id,)).fetchone()
+    if row is None:
+        raise Refused("not_found", f"There is no webhook {id}: see ovx-lite webhook list SITE for the ids.")
+    return _webhook(row)
+
+
+def webhooks_of(conn: sqlite3.Connection, site: int) -> list[Webhook]:
+    """A site's webhooks, oldest first."""
+    return [
+        _webhook(row)
+        for row in conn.execute(f"SELECT {_WEBHOOK} FROM webhooks WHERE site = ? ORDER BY number", (site,))
+    ]
+
+
+def rotate(conn: sqlite3.Connection, id: str, secret: str, now: int) -> Webhook:
+    """Give a webhook a new secret at `now` (Unix ms); the one before signs for a day more."""
+    with transaction(conn):
+        find_webhook(conn, id)
+        conn.execute("UPDATE webhooks SET old_secret = secret, secret = ?, rotated = ? WHERE id = ?", (secret, now, id))
+        return find_webhook(conn, id)
+
+
+def enable(conn: sqlite3.Connection, id: str) -> Webhook:
+    """Send to a webhook again, beginning with what happens from now on."""
+    with transaction(conn):
+        find_webhook(conn, id)
+        conn.execute(
+            "UPDATE webhooks SET enabled = 1, why = '', failing_since = NULL, exhausted = 0 WHERE id = ?", (id,)
+        )
+        return find_webhook(conn, id)
+
+
+def disable(conn: sqlite3.Connection, id: str) -> Webhook:
+    """Send nothing more to a webhook; what waits is skipped."""
+    with transaction(conn):
+        give_up(conn, find_webhook(conn, id).number, "")
+        return find_webhook(conn, id)
+
+
+def give_up(conn: sqlite3.Connection, number: int, why: str) -> None:
+    """Disable a webhook, with the reason if nobody did it by hand. Inside a transaction."""
+    conn.execute("UPDATE webhooks SET enabled = 0, why = ? WHERE number = ?", (why, number))
+    conn.execute(
+        "UPDATE deliveries SET status = 'skipped' WHERE webhook = ? AND status = 'pending' AND token IS NULL", (number,)
+    )
+
+
+def remove_webhook(conn: sqlite3.Connection, id: str) -> None:
+    """Remove a webhook with its log."""
+    with transaction(conn):
+        webhook = find_webhook(conn, id)
+        conn.execute("DELETE FROM webhooks WHERE number = ?", (webhook.number,))
+        conn.execute("DELETE FROM marks WHERE site = ? AND mark = ?", (webhook.site, f"spike {webhook.id}"))
+
+
+def _webhook(row: tuple[Any, ...]) -> Webhook:
+    values = dict(zip(Webhook.__struct_fields__, row, strict=True))
+    told = {"events": tuple(values["events"].split()), "enabled": bool(values["enabled"])}
+    return Webhook(**values | told)
+
+
+def _row(webhook: Webhook) -> tuple[object, ...]:
+    return (
+        webhook.number,
+        webhook.id,
+        webhook.site,
+        webhook.url,
+        " ".join(webhook.events),
+        webhook.spike_above,
+        webhook.format,
+        webhook.secret,
+        webhook.old_secret,
+        webhook.rotated,
+        webhook.enabled,
+        webhook.why,
+        webhook.failing_since,
+        webhook.exhausted,
+        webhook.created,
+    )

@@ -1,0 +1,144 @@
+"""A webhook's message: its bytes, its signatures, its schedule (Ovyxa Webhooks; contract 7). Pure."""
+
+import hmac
+import re
+from base64 import b64decode, b64encode
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import msgspec
+
+from ovx_lite import __version__
+from ovx_lite.triggers import Alert
+
+MOST_OF_A_SITE = 5
+"""Webhooks of one site ("Limits")."""
+
+MOST_IN_AN_HOUR = 100
+"""First sends to one webhook in an hour ("Limits"); what is above is `throttled`."""
+
+LARGEST = 10_000
+"""Bytes of a body, "< 10KB" ("Limits")."""
+
+RETRIES = (60_000, 5 * 60_000, 30 * 60_000)
+"""Milliseconds from a failure to the next try ("Retry Logic")."""
+
+LONGEST_HINT = 60 * 60_000
+"""Milliseconds that a `Retry-After` can put off the next try."""
+
+ROTATION = 24 * 60 * 60_000
+"""Milliseconds that the secret before the current one signs, too."""
+
+FORMATS = ("json", "slack", "discord")
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Outcome(NamedTuple):
+    """What came of a try: `status` is HTTP's, None without an answer; `error` a word for what went wrong, or `""`.
+
+    `words` say what to do about it. `answer` is the beginning of what was answered, `hint` the milliseconds of its
+    `Retry-After`; `began` is in Unix milliseconds, `took` in milliseconds; `headers` are those of the request.
+    """
+
+    status: int | None
+    error: str
+    words: str = ""
+    answer: str = ""
+    hint: int = 0
+    began: int = 0
+    took: int = 0
+    headers: Mapping[str, str] = {}
+
+
+class Next(NamedTuple):
+    """What follows a try: the delivery's status, when it is due again (Unix ms), whether the webhook is given up."""
+
+    status: str
+    due: int
+    gone: bool = False
+
+
+def new_secret(random: bytes) -> str:
+    """A signing secret of 32 random bytes, as Standard Webhooks writes it."""
+    return "whsec_" + b64encode(random).decode()
+
+
+def format_for(url: str) -> str:
+    """The format that a receiver wants, by its host: Slack and Discord refuse a body without their own field."""
+    host = urlsplit(url).hostname or ""
+    if host == "hooks.slack.com":
+        return "slack"
+    return "discord" if host in ("discord.com", "discordapp.com") else "json"
+
+
+def body(alert: Alert, site: str, format: str) -> bytes:
+    """The message's bytes: compact JSON under 10 KB, with long strings cut ("Payload Format")."""
+    stamp = datetime.fromtimestamp(alert.ts // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    for longest in (2000, 400, 80):
+        data = {name: _cut(value, longest) for name, value in alert.data.items()}
+        message = {"event": alert.event, "timestamp": stamp, "site_id": site, "data": data}
+        made = _encode(message | _SHAPES[format](_cut(alert.text, longest)))
+        if len(made) < LARGEST:
+            return made
+    raise ValueError(f"the data of {alert.event} has too many fields for a message")
+
+
+def _cut(value: Any, longest: int) -> Any:
+    return value[: longest - 1] + "…" if isinstance(value, str) and len(value) > longest else value
+
+
+def _slack(text: str) -> dict[str, Any]:
+    # Slack makes links, mentions of people and of whole channels from <…> alone, once these three are written so.
+    escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return {"text": escaped, "mrkdwn": False, "link_names": False, "unfurl_links": False, "unfurl_media": False}
+
+
+def _discord(text: str) -> dict[str, Any]:
+    escaped = re.sub(r"([\\`*_~|<>\[\]()#@:-])", r"\\\1", text)
+    return {"content": escaped[:1900], "allowed_mentions": {"parse": []}, "flags": 1 << 2}  # no previews of links
+
+
+_SHAPES = {"json": lambda text: {}, "slack": _slack, "discord": _discord}
+
+
+def headers(id: str, event: str, body: bytes, secrets: Sequence[str], now: int) -> dict[str, str]:
+    """The headers of a try at `now` (Unix ms), with both signatures: Ovyxa's, and those of Standard Webhooks.
+
+    `secrets` are the current one and, for a day after a rotation, the one before it.
+    """
+    seconds = str(now // 1000)
+    return {
+        "Content-Type": "application/json",
+        "User-Agent": f"ovx-lite/{__version__}",
+        "X-Ovyxa-Event": event,
+        "X-Ovyxa-Signature": ovyxa_signature(secrets[0], body),
+        "webhook-id": id,
+        "webhook-timestamp": seconds,
+        "webhook-signature": " ".join(standard_signature(secret, id, seconds, body) for secret in secrets),
+    }
+
+
+def ovyxa_signature(secret: str, body: bytes) -> str:
+    """`X-Ovyxa-Signature`: hexadecimal HMAC-SHA256 of the body under the secret's text ("Security")."""
+    return hmac.new(secret.encode(), body, sha256).hexdigest()
+
+
+def standard_signature(secret: str, id: str, seconds: str, body: bytes) -> str:
+    """One signature of Standard Webhooks: `v1,` and the base64 of HMAC-SHA256 of id, timestamp and body."""
+    key = b64decode(secret.removeprefix("whsec_"))
+    return "v1," + b64encode(hmac.new(key, f"{id}.{seconds}.".encode() + body, sha256).digest()).decode()
+
+
+def after(outcome: Outcome, tries: int, now: int) -> Next:
+    """What follows the try that made it so many `tries`, and ended at `now` ("Retry Logic", contract 7)."""
+    if not outcome.error:
+        return Next("delivered", now)
+    if outcome.status == 410:
+        return Next("failed", now, gone=True)
+    if tries > len(RETRIES):
+        return Next("failed", now)
+    return Next("pending", now + max(RETRIES[tries - 1], min(outcome.hint, LONGEST_HINT)))
