@@ -18,10 +18,11 @@ from ovx_lite.delivery import Sender
 from ovx_lite.dialects import ENDPOINTS
 from ovx_lite.errors import Refused
 from ovx_lite.geo import open_country_data
-from ovx_lite.ingest import Ingest, open_books
+from ovx_lite.ingest import Ingest
 from ovx_lite.outgoing import Outgoing
 from ovx_lite.sites import Sites
 from ovx_lite.store import usage
+from ovx_lite.store.books import open_books
 from ovx_lite.store.database import Database
 from ovx_lite.targets import networks
 from ovx_lite.upkeep import JOBS, Household, keep_running

@@ -53,15 +53,21 @@ class Sender:
         await self._outgoing.close()
 
     async def _run(self) -> None:
-        freed = await self._database.write(outbox.free_interrupted, self._clock.now())
-        if freed:
-            _log.warning("%d deliveries were interrupted and are sent again", freed)
+        freed = False
         while not self._closing or self._sending or self._outcomes:
             self._news.clear()
-            due = await self._turn()
-            if self._news.is_set():
-                continue
-            await self._wait(due)
+            try:
+                if not freed:
+                    await self._database.write(outbox.free_interrupted, self._clock.now())
+                    freed = True
+                due = await self._turn()
+            except Exception:
+                _log.exception("could not look at the deliveries; trying again in a second")
+                due = self._clock.now() + 1000
+                if self._closing:
+                    return
+            if not self._news.is_set():
+                await self._wait(due)
 
     async def _turn(self) -> int | None:
         """Write down what came of tries, and begin with what is due. Returns when the next falls due (Unix ms)."""
@@ -71,10 +77,9 @@ class Sender:
         now = self._clock.now()
         try:
             turn = await self._database.write(outbox.take_turn, outcomes, busy, most, secrets.randbits(62), now)
-        except sqlite3.Error as wrong:
-            _log.error("deliveries cannot be written down: %s", wrong)
+        except BaseException:
             self._outcomes = outcomes + self._outcomes
-            return now + 1000
+            raise
         for id in turn.given_up:
             _log.warning("the webhook %s is DISABLED: see ovx-lite webhook list, and its deliveries", id)
         for claimed in turn.claimed:
@@ -84,8 +89,7 @@ class Sender:
         return turn.due
 
     async def _send(self, claimed: Claimed) -> None:
-        signed = headers(claimed.id, claimed.event, claimed.body, claimed.secrets, self._clock.now())
-        self._outcomes.append((claimed, await self._outgoing.post(claimed.url, claimed.body, signed)))
+        self._outcomes.append((claimed, await post(self._outgoing, claimed, self._clock.now())))
 
     def _sent(self, task: asyncio.Task[None]) -> None:
         del self._sending[task]
@@ -102,3 +106,23 @@ class Sender:
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         for task in waiting:
             task.cancel()
+
+
+async def try_out(conn: sqlite3.Connection, webhook_id: str, outgoing: Outgoing, clock: Clock) -> str:
+    """Send a sample to a webhook, once, over a connection of our own. Returns the delivery's id.
+
+    It is ours from the beginning, so that no server sends it, too. Raises `Refused` if there is no such webhook.
+    """
+    claimed = outbox.put_sample(conn, webhook_id, secrets.randbits(62), clock.now())
+    try:
+        outcome = await post(outgoing, claimed, clock.now())
+    finally:
+        await outgoing.close()
+    outbox.end_sample(conn, claimed, outcome, clock.now())
+    return claimed.id
+
+
+async def post(outgoing: Outgoing, claimed: Claimed, now: int) -> Outcome:
+    """Make one try of a delivery."""
+    signed = headers(claimed.id, claimed.event, claimed.body, claimed.secrets, now)
+    return await outgoing.post(claimed.url, claimed.body, signed)

@@ -5,7 +5,8 @@ from functools import lru_cache
 from hashlib import blake2b
 
 from ovx_lite.agents import describe
-from ovx_lite.model import Agent, Client, Event, Hit, Kind, Person, Site, local_day
+from ovx_lite.days import local_day
+from ovx_lite.model import Agent, Client, Event, Hit, Kind, Person, Site
 from ovx_lite.sources import origin
 
 

@@ -14,9 +14,10 @@ from hashlib import blake2b
 import msgspec
 
 from ovx_lite import accesslog, urls
+from ovx_lite.days import local_day
 from ovx_lite.enrich import enrich
 from ovx_lite.geo import CountryOf
-from ovx_lite.model import Event, Hit, Site, local_day
+from ovx_lite.model import Event, Hit, Site
 from ovx_lite.store import events, salts
 from ovx_lite.store.db import transaction
 

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Callable, Sequence
-from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 import msgspec
 
@@ -17,10 +17,9 @@ from ovx_lite.clock import Clock
 from ovx_lite.errors import Refused
 from ovx_lite.model import Event, Reply, event_id
 from ovx_lite.store import answers, usage
+from ovx_lite.store.books import Books
 from ovx_lite.store.database import Database
 from ovx_lite.store.db import transaction
-from ovx_lite.store.events import EventLog
-from ovx_lite.store.watch import Watch
 
 MOST_WAITING = 20_000
 """Events that may wait for the disk; above it, requests are refused with 503."""
@@ -53,33 +52,6 @@ class Request(msgspec.Struct, frozen=True):
     events: list[Event]
     reply: Callable[[list[str]], Reply]
     repeat: Repeat | None = None
-
-
-class Books(NamedTuple):
-    """What the writer keeps: the log of events, and what it has to tell of them. Over one connection."""
-
-    log: EventLog
-    watch: Watch
-
-    def begin(self) -> None:
-        """Begin a transaction's work: forget what another process may have changed."""
-        if self.log.begin():
-            self.watch.forget()
-
-    def flush(self) -> None:
-        """Write what was added and seen."""
-        self.log.flush()
-        self.watch.flush()
-
-    def forget(self) -> None:
-        """Drop what is remembered and what is not written: after a transaction that failed."""
-        self.log.forget()
-        self.watch.forget()
-
-
-def open_books(conn: sqlite3.Connection, counter: int) -> Books:
-    """The books over a connection, to be made in the thread that will use it; `counter` as for `EventLog`."""
-    return Books(EventLog(conn, counter), Watch(conn, counter))
 
 
 class Ingest:

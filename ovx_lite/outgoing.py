@@ -114,6 +114,18 @@ class Outgoing:
         self._roads.clear()
 
 
+async def check(url: str, allowed: Sequence[Network]) -> None:
+    """See that a webhook may have this URL, as it is seen again at every send. Raises `Refused` (field `url`)."""
+    where = target(url)
+    try:
+        async with asyncio.timeout(SECONDS):
+            found = await addresses(where)
+    except OSError as wrong:
+        words = f"{where.host} could not be looked up ({wrong.strerror or wrong}): see that its name is right."
+        raise Refused("invalid_request", words, "url") from None
+    vet(where, found, allowed)
+
+
 async def addresses(where: Target) -> list[str]:
     """The addresses of a target's host. Raises OSError if its name cannot be looked up."""
     loop = asyncio.get_running_loop()

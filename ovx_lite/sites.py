@@ -4,7 +4,8 @@ import secrets
 
 from ovx_lite import access
 from ovx_lite.access import Caller
-from ovx_lite.model import Registry, Site, local_day
+from ovx_lite.days import local_day
+from ovx_lite.model import Registry, Site
 from ovx_lite.store import registry, salts
 from ovx_lite.store.database import Database
 

@@ -105,11 +105,26 @@ def realtime_spike(moment: Moment) -> Iterator[Alert | Rearmed]:
             yield Alert("realtime.spike", moment.now, data, text, to=webhook.id, mark=mark)
 
 
-TRIGGERS: dict[str, Callable[[Moment], Iterator[Alert | Rearmed]]] = {
-    "goal.completed": goal_completed,
-    "usage.threshold": usage_threshold,
-    "realtime.spike": realtime_spike,
+class Trigger(NamedTuple):
+    """What finds the alerts of a moment, and data as these have it, to try a webhook out with."""
+
+    check: Callable[[Moment], Iterator[Alert | Rearmed]]
+    sample: dict[str, Any]
+
+
+TRIGGERS = {
+    "goal.completed": Trigger(
+        goal_completed,
+        {"goal_name": "Sample", "visitor_count": 1, "url": "/a/sample", "source": "direct", "country": "FR"},
+    ),
+    "usage.threshold": Trigger(usage_threshold, {"threshold": 80, "usage": 8000, "limit": 10_000, "period": "2026-11"}),
+    "realtime.spike": Trigger(realtime_spike, {"active_visitors": 101, "threshold": 100}),
 }
+
+
+def sample(event: str, site: str, now: int) -> Alert:
+    """An alert of this trigger as it could be at `now` (Unix ms)."""
+    return Alert(event, now, TRIGGERS[event].sample, f"A sample of {event} from {site}")
 
 
 def month_of(now: int) -> str:

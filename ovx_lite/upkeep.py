@@ -13,9 +13,10 @@ import msgspec
 
 from ovx_lite.access import Limits
 from ovx_lite.clock import Clock
+from ovx_lite.days import day_begins, local_day
 from ovx_lite.delivery import Sender
 from ovx_lite.ingest import Ingest
-from ovx_lite.model import Registry, Site, day_begins, local_day
+from ovx_lite.model import Registry, Site
 from ovx_lite.sites import Sites
 from ovx_lite.store import answers, db, deliveries, events, salts, usage
 from ovx_lite.store.database import Database

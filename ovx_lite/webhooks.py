@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from ovx_lite import __version__
+from ovx_lite.errors import Refused
 from ovx_lite.triggers import Alert
 
 MOST_OF_A_SITE = 5
@@ -129,7 +130,10 @@ def ovyxa_signature(secret: str, body: bytes) -> str:
 
 def standard_signature(secret: str, id: str, seconds: str, body: bytes) -> str:
     """One signature of Standard Webhooks: `v1,` and the base64 of HMAC-SHA256 of id, timestamp and body."""
-    key = b64decode(secret.removeprefix("whsec_"))
+    try:
+        key = b64decode(secret.removeprefix("whsec_"), validate=True)
+    except ValueError:
+        raise Refused("invalid_request", "A secret is whsec_ and base64, as it was shown.") from None
     return "v1," + b64encode(hmac.new(key, f"{id}.{seconds}.".encode() + body, sha256).digest()).decode()
 
 
@@ -142,3 +146,31 @@ def after(outcome: Outcome, tries: int, now: int) -> Next:
     if tries > len(RETRIES):
         return Next("failed", now)
     return Next("pending", now + max(RETRIES[tries - 1], min(outcome.hint, LONGEST_HINT)))
+
+
+def read_saved(request: bytes) -> tuple[dict[str, str], bytes]:
+    """A saved request (a request line or none, headers, an empty line, the body) → its headers in lower case, and body.
+
+    Raises `Refused` if there is no empty line.
+    """
+    end = re.search(rb"\r?\n\r?\n", request)
+    if end is None:
+        raise Refused("invalid_request", "There is no empty line after the headers: save the request as it came.")
+    head, body = request[: end.start()], request[end.end() :]
+    lines = (line.partition(b":") for line in head.splitlines())
+    return {name.decode("latin-1").lower(): value.decode("latin-1").strip() for name, _, value in lines}, body
+
+
+def verified(headers: Mapping[str, str], body: bytes, secrets: Sequence[str]) -> dict[str, bool | None]:
+    """Whether a request's two signatures are right, by their headers' names; None for one that is not there."""
+    ovyxa, standard = headers.get("x-ovyxa-signature"), headers.get("webhook-signature")
+    id, seconds = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
+    made = [standard_signature(secret, id, seconds, body) for secret in secrets]
+    return {
+        "X-Ovyxa-Signature": None if ovyxa is None else _any_same([ovyxa], [ovyxa_signature(s, body) for s in secrets]),
+        "webhook-signature": None if standard is None else _any_same(standard.split(), made),
+    }
+
+
+def _any_same(told: Sequence[str], made: Sequence[str]) -> bool:
+    return any(hmac.compare_digest(one.encode(), other.encode()) for one in told for other in made)

@@ -16,9 +16,9 @@ import pytest
 from click.testing import CliRunner
 
 from ovx_lite.cli import main
-from ovx_lite.ingest import open_books
 from ovx_lite.ingest import store as store_group
 from ovx_lite.store import check, db, registry
+from ovx_lite.store.books import open_books
 from ovx_lite.store.db import open_store
 from tests.conftest import Ran, Running, Store
 from tests.test_store import MINUTE, NOW, event, new_key, new_site, paths, request

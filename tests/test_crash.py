@@ -26,6 +26,7 @@ from ovx_lite.errors import Refused
 from ovx_lite.ingest import MOST_WAITING, Ingest
 from ovx_lite.model import Reply, Site
 from ovx_lite.store import check
+from ovx_lite.store.books import open_books
 from ovx_lite.store.database import Database
 from ovx_lite.store.db import open_store
 from tests.conftest import Server, Start, Store
@@ -158,7 +159,7 @@ def test_what_is_answered_with_503_was_not_stored(conn: sqlite3.Connection, site
     group = [request(site, event("/\ud800")), request(site, event("/small")), request(site, *large)]
     full(conn, 20)
     try:
-        outcomes = ingestion.store(conn, ingestion.open_books(conn, 0), group, {}, NOW)
+        outcomes = ingestion.store(conn, open_books(conn, 0), group, {}, NOW)
     except sqlite3.OperationalError:
         assert paths(conn, site) == []  # `Ingest` tells all of the group that nothing was stored
     else:
@@ -195,7 +196,7 @@ def test_a_full_disk_is_503_until_there_is_room_again(tmp_path: Path, conn: sqli
 
 async def flooded(database: Database, site: Site) -> None:
     gate = threading.Event()
-    ingest = Ingest(database, await database.write(ingestion.open_books, 0), access.Limits(), Still(), lambda: None)
+    ingest = Ingest(database, await database.write(open_books, 0), access.Limits(), Still(), lambda: None)
     blocking = asyncio.create_task(database.write(lambda conn: gate.wait(30)))
     together = request(site, *[event()] * 500)
     waiting = [asyncio.create_task(ingest.submit(together)) for _ in range(MOST_WAITING // 500 + 10)]

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ovx_lite.enrich import enrich
-from ovx_lite.ingest import open_books
 from ovx_lite.ingest import store as store_group
 from ovx_lite.model import Event, Hit, Identity, Page, Site
 from ovx_lite.store import check, events, persons, registry
+from ovx_lite.store.books import open_books
 from tests.conftest import Start, Store
 from tests.test_store import EVER, MINUTE, NOW, request
 from tests.test_visitors import GOOGLEBOT, Place, browser, raw

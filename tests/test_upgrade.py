@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from ovx_lite import access
-from ovx_lite.model import event_id, local_day
+from ovx_lite.days import local_day
+from ovx_lite.model import event_id
 from ovx_lite.store import db
 from ovx_lite.store.db import FILE, steps
 from tests.conftest import CHROME, Ran, Start, Store

@@ -15,9 +15,10 @@ import pytest
 
 from ovx_lite import upkeep
 from ovx_lite.app import App
-from ovx_lite.ingest import open_books, store
+from ovx_lite.ingest import store
 from ovx_lite.model import Site
 from ovx_lite.store import check, events, registry
+from ovx_lite.store.books import open_books
 from ovx_lite.store.db import open_store
 from tests.conftest import CHROME
 from tests.test_store import EVER, MINUTE, NOW, Still, event, new_key, new_site, paths, request
@@ -60,7 +61,7 @@ def during(data_dir: Path, clock: Still, do: Callable[[App], Awaitable[None]]) -
     """Open the application on a store, do something with it, and close it."""
 
     async def run() -> None:
-        app = await App.open(data_dir, {"country_db": "", "base_url": ""}, clock)
+        app = await App.open(data_dir, {"country_db": "", "base_url": "", "webhook_allow_net": ""}, clock)
         try:
             await do(app)
         finally:

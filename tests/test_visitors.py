@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ovx_lite.days import local_day
 from ovx_lite.enrich import enrich
-from ovx_lite.ingest import open_books
 from ovx_lite.ingest import store as store_group
-from ovx_lite.model import Hit, Page, local_day
+from ovx_lite.model import Hit, Page
 from ovx_lite.store import check, events
+from ovx_lite.store.books import open_books
 from ovx_lite.store.db import open_store
 from tests.conftest import CHROME, Server, Start, Store
 from tests.test_store import EVER, MINUTE, NOW, new_site, request

@@ -16,10 +16,11 @@ import click
 from ovx_lite import exports, logfile, settings, upkeep
 from ovx_lite.cli.common import as_json, data_dir, print_json, store
 from ovx_lite.clock import SystemClock
+from ovx_lite.days import day_begins
 from ovx_lite.errors import Refused
 from ovx_lite.geo import open_country_data
 from ovx_lite.imports import Importer, Report
-from ovx_lite.model import LATEST, day_begins
+from ovx_lite.model import LATEST
 from ovx_lite.store import check as checks
 from ovx_lite.store import events, registry
 from ovx_lite.store.db import FILE, copy

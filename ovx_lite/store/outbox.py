@@ -6,9 +6,11 @@ from typing import NamedTuple
 
 import msgspec
 
+from ovx_lite.model import COUNTER_BITS
 from ovx_lite.store.db import transaction
-from ovx_lite.store.webhooks import give_up
-from ovx_lite.webhooks import ROTATION, Outcome, after
+from ovx_lite.store.webhooks import find_webhook, give_up
+from ovx_lite.triggers import sample
+from ovx_lite.webhooks import ROTATION, Outcome, after, body
 
 LEASE = 60_000
 """Milliseconds after which a delivery that somebody took and did not bring back is anybody's."""
@@ -175,3 +177,30 @@ def log(conn: sqlite3.Connection, number: int, outcome: Outcome) -> None:
             outcome.answer,
         ),
     )
+
+
+def put_sample(conn: sqlite3.Connection, webhook_id: str, token: int, now: int) -> Claimed:
+    """Put a sample of what a webhook is told of into the outbox, claimed already. Raises `Refused` if there is none."""
+    with transaction(conn):
+        webhook = find_webhook(conn, webhook_id)
+        (site,) = conn.execute("SELECT id FROM sites WHERE number = ?", (webhook.site,)).fetchone()
+        made = body(sample(webhook.events[0], site, now), site, webhook.format)
+        number = now << COUNTER_BITS | token & (1 << COUNTER_BITS) - 1
+        conn.execute(
+            "INSERT INTO deliveries (number, webhook, event, body, status, tries, due, token, lease)"
+            " VALUES (?, ?, ?, ?, 'pending', 0, ?, ?, ?)",
+            (number, webhook.number, webhook.events[0], made, now, token, now + LEASE),
+        )
+        return Claimed(number, token, webhook.number, webhook.url, webhook.events[0], made, 0, (webhook.secret,))
+
+
+def end_sample(conn: sqlite3.Connection, claimed: Claimed, outcome: Outcome, now: int) -> None:
+    """Write down what came of a sample, which is not tried again, and says nothing against the webhook."""
+    with transaction(conn):
+        status = "failed" if outcome.error else "delivered"
+        conn.execute(
+            "UPDATE deliveries SET status = ?, tries = 1, due = ?, token = NULL, lease = NULL"
+            " WHERE number = ? AND token = ?",
+            (status, now, claimed.number, claimed.token),
+        )
+        log(conn, claimed.number, outcome)

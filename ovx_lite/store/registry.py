@@ -28,7 +28,7 @@ def load(conn: sqlite3.Connection) -> Registry:
     conn.execute("BEGIN")
     try:
         at = version(conn)
-        sites = [_site(row) for row in conn.execute(f"SELECT {_SITE} FROM sites ORDER BY id")]
+        sites = all_sites(conn)
         keys = [Key(*row) for row in conn.execute(f"SELECT {_KEY} FROM keys ORDER BY created, id")]
     finally:
         conn.execute("ROLLBACK")
@@ -39,6 +39,11 @@ def load(conn: sqlite3.Connection) -> Registry:
         MappingProxyType({site.public_key: site for site in sites}),
         MappingProxyType({key.digest: key for key in keys}),
     )
+
+
+def all_sites(conn: sqlite3.Connection) -> list[Site]:
+    """All sites, by their ids."""
+    return [_site(row) for row in conn.execute(f"SELECT {_SITE} FROM sites ORDER BY id")]
 
 
 def _site(row: tuple[Any, ...]) -> Site:

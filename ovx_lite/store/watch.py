@@ -63,7 +63,7 @@ class Watch:
         active = self._see_active(site, events, now) if "realtime.spike" in wanted else None
         moment = Moment(listening.site, events, met, month, used, active, listening.webhooks, now)
         for name in wanted:
-            for found in TRIGGERS[name](moment):
+            for found in TRIGGERS[name].check(moment):
                 if isinstance(found, Rearmed):
                     self._unmark(site, found.mark)
                 elif not found.mark or self._mark(site, found.mark):

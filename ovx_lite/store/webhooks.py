@@ -7,7 +7,7 @@ from ovx_lite.errors import Refused
 from ovx_lite.goals import Goals
 from ovx_lite.model import Goal, Site, Webhook
 from ovx_lite.store.db import transaction
-from ovx_lite.store.registry import load
+from ovx_lite.store.registry import all_sites
 from ovx_lite.webhooks import MOST_OF_A_SITE
 
 _GOAL = "id, site, name, event, path, created"
@@ -32,7 +32,7 @@ def listeners(conn: sqlite3.Connection) -> dict[int, Listeners]:
     for row in conn.execute(f"SELECT {_WEBHOOK} FROM webhooks WHERE enabled ORDER BY number"):
         webhook = _webhook(row)
         by_site.setdefault(webhook.site, []).append(webhook)
-    found = load(conn).numbers if by_site else {}
+    found = {site.number: site for site in all_sites(conn)} if by_site else {}
     return {
         number: Listeners(
             found[number],

@@ -1,0 +1,79 @@
+"""`ovx-lite goal`: what a site wants its visitors to do."""
+
+import secrets
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ovx_lite.cli.common import as_json, data_dir, print_json, print_table, store
+from ovx_lite.clock import SystemClock
+from ovx_lite.goals import Pattern
+from ovx_lite.model import Goal
+from ovx_lite.store import registry, webhooks
+
+
+@click.group()
+def goal() -> None:
+    """Add, list and remove goals."""
+
+
+@goal.command()
+@click.argument("site")
+@click.argument("name")
+@click.option("--event", default="", metavar="EVENT_NAME", help="An event of this name meets it.")
+@click.option(
+    "--path",
+    default="",
+    metavar="PATTERN",
+    help="A pageview of this path meets it; * stands for anything within one segment, ** across.",
+)
+@data_dir
+@as_json
+def add(site: str, name: str, event: str, path: str, data_dir: Path, as_json: bool) -> None:
+    """Add the goal NAME to SITE, met by events of a name or by pageviews of a path."""
+    if not name.strip() or len(name) > 100:
+        raise click.BadParameter("use 1 to 100 characters.", param_hint="NAME")
+    if bool(event) == bool(path):
+        raise click.UsageError("Say what meets it: either --event EVENT_NAME or --path PATTERN.")
+    if path:
+        Pattern(path)  # refuses what is none
+    conn = store(data_dir)
+    id, now = "goal_" + secrets.token_hex(6), SystemClock().now()
+    new = Goal(id, registry.find_site(conn, site).number, name, event, path, now)
+    webhooks.add_goal(conn, new)
+    if as_json:
+        print_json(_shown(new))
+    else:
+        click.echo(f"Added the goal {id}: {name}.")
+
+
+@goal.command("list")
+@click.argument("site")
+@data_dir
+@as_json
+def list_(site: str, data_dir: Path, as_json: bool) -> None:
+    """List the goals of SITE."""
+    conn = store(data_dir)
+    goals = [_shown(goal) for goal in webhooks.goals_of(conn, registry.find_site(conn, site).number)]
+    if as_json:
+        print_json(goals)
+    else:
+        print_table(goals, f"There is no goal yet: ovx-lite goal add {site} NAME --path PATTERN")
+
+
+@goal.command()
+@click.argument("goal_id")
+@data_dir
+@as_json
+def remove(goal_id: str, data_dir: Path, as_json: bool) -> None:
+    """Remove a goal."""
+    webhooks.remove_goal(store(data_dir), goal_id)
+    if as_json:
+        print_json({"id": goal_id, "removed": True})
+    else:
+        click.echo(f"Removed the goal {goal_id}.")
+
+
+def _shown(goal: Goal) -> dict[str, Any]:
+    return {"id": goal.id, "name": goal.name, "event": goal.event or None, "path": goal.path or None}

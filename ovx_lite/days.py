@@ -1,0 +1,24 @@
+"""Days, as a site has them: in its own time zone. Pure."""
+
+from datetime import datetime, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+
+def local_day(ts: int, timezone: str) -> int:
+    """The day (days since 1970-01-01) that it is at `ts` (Unix milliseconds) in an IANA time zone.
+
+    Every zone's midnights since 1972 fall on a quarter of an hour of UTC, so a quarter has one day.
+    """
+    return _day_of_quarter(ts // 900_000, timezone)
+
+
+@lru_cache(maxsize=4096)
+def _day_of_quarter(quarter: int, timezone: str) -> int:
+    return datetime.fromtimestamp(quarter * 900, ZoneInfo(timezone)).toordinal() - 719_163
+
+
+def day_begins(day: int, timezone: str) -> int:
+    """When a day (days since 1970-01-01) begins in an IANA time zone, in Unix milliseconds."""
+    midnight = datetime(1970, 1, 1, tzinfo=ZoneInfo(timezone)) + timedelta(days=day)  # of the wall clock
+    return int(midnight.timestamp() * 1000)
