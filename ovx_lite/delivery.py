@@ -89,7 +89,8 @@ class Sender:
         return turn.due
 
     async def _send(self, claimed: Claimed) -> None:
-        self._outcomes.append((claimed, await post(self._outgoing, claimed, self._clock.now())))
+        outcome = await post(self._outgoing, claimed, self._clock.now())
+        self._outcomes.append((claimed, outcome))
 
     def _sent(self, task: asyncio.Task[None]) -> None:
         del self._sending[task]

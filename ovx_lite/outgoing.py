@@ -44,7 +44,9 @@ class Outgoing:
         return outcome._replace(began=began, took=took, headers=dict(headers))
 
     async def _try(self, url: str, body: bytes, headers: Mapping[str, str]) -> Outcome:
-        import httpx2  # not at the start: most servers have no webhook
+        if self._tls is None:
+            self._tls = await asyncio.to_thread(_load)
+        import httpx2
 
         try:
             async with asyncio.timeout(self._seconds):
@@ -95,10 +97,7 @@ class Outgoing:
         """The connections to a receiver. Each has its own, so that none is used under another's name."""
         import httpx2
 
-        if self._tls is None:
-            import truststore
-
-            self._tls = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        assert self._tls is not None, "nothing is sent before it is loaded"
         key = (where.scheme, where.host, where.port)
         road = self._roads.get(key)
         if road is None:
@@ -112,6 +111,14 @@ class Outgoing:
         for road in self._roads.values():
             await road.aclose()
         self._roads.clear()
+
+
+def _load() -> ssl.SSLContext:
+    """Load the library, which takes a while and most servers never need, and the certificates that are trusted."""
+    import httpx2  # noqa: F401
+    import truststore
+
+    return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 async def check(url: str, allowed: Sequence[Network]) -> None:
