@@ -1,7 +1,11 @@
 """What exists is documented, and what is documented exists."""
 
+import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -10,6 +14,7 @@ from ovx_lite.cli import main
 from ovx_lite.dialects import ENDPOINTS
 from ovx_lite.exports import COLUMNS
 from ovx_lite.settings import SETTINGS
+from ovx_lite.webhooks import headers, new_secret
 
 TOP = Path(__file__).parents[1]
 README = (TOP / "README.md").read_text("utf-8")
@@ -41,6 +46,28 @@ def test_every_column_of_the_export_is_in_the_readme() -> None:
 
 def test_every_endpoint_is_in_the_readme() -> None:
     assert [endpoint.path for endpoint in ENDPOINTS if endpoint.path not in README] == []
+
+
+SECRET, BODY = new_secret(bytes(32)), '{"event":"é"}'
+SENT = headers("msg_1", "goal.completed", BODY.encode(), ["whsec_", SECRET], 0)
+TOLD = {name.lower(): value for name, value in SENT.items()}
+
+
+def test_the_readmes_python_knows_our_messages() -> None:
+    example: dict[str, Any] = {}
+    exec(README.split("```python\n")[1].split("```")[0], example)
+    assert [example["is_ours"](SECRET, TOLD, body.encode()) for body in (BODY, BODY + " ")] == [True, False]
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="node is not installed")
+def test_the_readmes_javascript_knows_our_messages() -> None:
+    calls = [(SECRET, TOLD, body) for body in (BODY, BODY + " ")]
+    ask = (
+        f"for (const [secret, told, body] of {json.dumps(calls)}) console.log(isOurs(secret, told, Buffer.from(body)))"
+    )
+    script = README.split("```js\n")[1].split("```")[0] + ask
+    ran = subprocess.run(["node", "-e", script], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["true", "false"]
 
 
 def test_ci_runs_the_readmes_test_command() -> None:

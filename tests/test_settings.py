@@ -27,6 +27,7 @@ VALUES = {
     "port": ("1234", "2345"),
     "base_url": ("https://flag.example", "https://other.example"),
     "trusted_proxies": ("10.0.0.0/8", "192.168.0.0/16,::1"),
+    "webhook_allow_net": ("10.0.0.0/8", "127.0.0.0/8,fd00::/8"),
     "country_db": ("/flag.mmdb", "/other.mmdb"),
 }
 
