@@ -63,7 +63,16 @@ class App:
         return cls(
             api,
             ingest,
-            Household(database, sites, ingest, limits, sender, clock),
+            Household(
+                data_dir,
+                Path(settings["backup_dir"]) if settings["backup_dir"] else None,
+                database,
+                sites,
+                ingest,
+                limits,
+                sender,
+                clock,
+            ),
             _pages(settings, Health(database, ingest, clock)),
         )
 

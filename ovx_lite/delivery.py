@@ -89,14 +89,16 @@ class Sender:
         return turn.due
 
     async def _send(self, claimed: Claimed) -> None:
-        outcome = await post(self._outgoing, claimed, self._clock.now())
+        try:
+            outcome = await post(self._outgoing, claimed, self._clock.now())
+        except Exception:  # a fault of ours: it is tried again as if it were the receiver's
+            _log.exception("the delivery %s could not be sent", claimed.id)
+            outcome = Outcome(None, "internal", "ovx-lite failed: see its log", began=self._clock.now())
         self._outcomes.append((claimed, outcome))
 
     def _sent(self, task: asyncio.Task[None]) -> None:
         del self._sending[task]
         self._news.set()
-        if not task.cancelled() and (wrong := task.exception()):
-            _log.error("a delivery could not be sent; it is sent again in a minute", exc_info=wrong)
 
     async def _wait(self, due: int | None) -> None:
         """Wait for news, or until `due`; and look once a minute, should somebody set the clock."""

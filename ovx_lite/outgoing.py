@@ -172,7 +172,7 @@ def _words(status: int, text: str, host: str) -> str:
 def _milliseconds(hint: str, now: int) -> int:
     """A `Retry-After` (seconds, or a date) in milliseconds from `now` on; 0 for what is none."""
     if hint.strip().isdecimal():
-        return int(hint[:9]) * 1000
+        return int(hint.strip()[:9]) * 1000
     try:
         return max(int(parsedate_to_datetime(hint).timestamp() * 1000) - now, 0)
     except (ValueError, OverflowError):

@@ -42,6 +42,7 @@ SETTINGS = (
     Setting("base_url", "", "the URL that the world knows the server by, if it is behind a proxy"),
     Setting("trusted_proxies", "", "networks (CIDR, comma-separated) whose X-Forwarded-For is believed"),
     Setting("webhook_allow_net", "", "networks (CIDR, comma-separated) that webhooks may reach, also by http"),
+    Setting("backup_dir", "", "a folder for a copy of the store each day; the last 7 are kept"),
     Setting("country_db", "", "a country database (.mmdb) to use in place of the built-in data"),
 )
 

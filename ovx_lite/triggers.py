@@ -5,6 +5,7 @@ A new trigger is a function here, a row in `TRIGGERS`, and its test.
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from ovx_lite.model import Event, Goal, Site, Webhook
@@ -12,6 +13,7 @@ from ovx_lite.model import Event, Goal, Site, Webhook
 THRESHOLDS = (80, 100)
 """Percents of a site's monthly limit at which `usage.threshold` tells (Ovyxa Webhooks, Trigger Events)."""
 
+_HOUR = 60 * 60 * 1000
 _ARMED_AGAIN = 80  # percent of a spike's threshold
 
 
@@ -129,4 +131,9 @@ def sample(event: str, site: str, now: int) -> Alert:
 
 def month_of(now: int) -> str:
     """The month (UTC) of a time in Unix milliseconds, as `2026-11`."""
-    return datetime.fromtimestamp(now / 1000, UTC).strftime("%Y-%m")
+    return _month_of_hour(now // _HOUR)
+
+
+@lru_cache(maxsize=64)
+def _month_of_hour(hour: int) -> str:
+    return datetime.fromtimestamp(hour * _HOUR / 1000, UTC).strftime("%Y-%m")

@@ -1,16 +1,20 @@
 """What the program does by itself: `JOBS`, a sentence, a period and a function each.
 
 A job is a plain function that makes one pass and says whether there was work. It is run at the start and then once
-a period; one that fails is logged and runs again.
+a period; one that fails is logged and runs again. (What is due to webhooks is not looked for once a period: see
+`delivery`.)
 """
 
+import asyncio
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
+from ovx_lite import backups
 from ovx_lite.access import Limits
 from ovx_lite.clock import Clock
 from ovx_lite.days import day_begins, local_day
@@ -27,8 +31,10 @@ _PIECE = 5_000  # rows deleted in one go, so that no request waits long behind i
 
 
 class Household(msgspec.Struct, frozen=True):
-    """What the jobs look after."""
+    """What the jobs look after. `backups` is the folder for the copies of each day, None for none."""
 
+    data_dir: Path
+    backups: Path | None
     database: Database
     sites: Sites
     ingest: Ingest
@@ -93,6 +99,13 @@ async def retain(house: Household) -> bool:
     return deleted > 0
 
 
+async def back_up(house: Household) -> bool:
+    """Copy the store, once a day."""
+    if house.backups is None:
+        return False
+    return await asyncio.to_thread(backups.back_up, house.data_dir, house.backups, house.clock.now())
+
+
 JOBS = (
     Job("take over what commands have changed", 0.5, refresh_sites),
     Job("save the counts of refused requests", 1, save_counts),
@@ -101,6 +114,7 @@ JOBS = (
     Job("empty the write-ahead log", 60, empty_log),
     Job("delete old deliveries from the log", 60, forget_deliveries),
     Job("delete events past their retention", 3600, retain),
+    Job("copy the store", 3600, back_up),
 )
 
 

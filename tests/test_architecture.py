@@ -30,7 +30,7 @@ LEVELS = (
         *("store.visits", "store.persons", "store.salts", "store.events", "store.registry", "store.check"),
         *("store.webhooks", "store.watch", "store.books", "store.outbox", "store.deliveries", "outgoing"),
     ),
-    ("exports", "ingest", "sites", "imports", "delivery", "upkeep"),
+    ("exports", "ingest", "sites", "imports", "delivery", "backups", "upkeep"),
     (
         *(
             "web",

@@ -28,6 +28,7 @@ VALUES = {
     "base_url": ("https://flag.example", "https://other.example"),
     "trusted_proxies": ("10.0.0.0/8", "192.168.0.0/16,::1"),
     "webhook_allow_net": ("10.0.0.0/8", "127.0.0.0/8,fd00::/8"),
+    "backup_dir": ("/flag", "/other"),
     "country_db": ("/flag.mmdb", "/other.mmdb"),
 }
 

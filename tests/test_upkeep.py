@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from ovx_lite import upkeep
+from ovx_lite import settings, upkeep
 from ovx_lite.app import App
 from ovx_lite.ingest import store
 from ovx_lite.model import Site
@@ -61,7 +61,7 @@ def during(data_dir: Path, clock: Still, do: Callable[[App], Awaitable[None]]) -
     """Open the application on a store, do something with it, and close it."""
 
     async def run() -> None:
-        app = await App.open(data_dir, {"country_db": "", "base_url": "", "webhook_allow_net": ""}, clock)
+        app = await App.open(data_dir, settings.read(data_dir, {}, {}), clock)
         try:
             await do(app)
         finally:

@@ -40,7 +40,10 @@ class Claimed(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """What a turn brought: deliveries to send, when the next falls due (Unix ms), the webhooks that were given up."""
+    """What a turn brought: deliveries to send, when the next falls due (Unix ms), the webhooks that were given up.
+
+    What is due already and finds no room is not told: there will be another turn when there is room.
+    """
 
     claimed: list[Claimed]
     due: int | None
@@ -93,9 +96,11 @@ def take_turn(
         for webhook, earliest in conn.execute(_EARLIEST).fetchall():
             if webhook in busy:
                 continue
-            if earliest > now or len(claimed) >= most:
+            if earliest > now:
                 due = earliest
                 break
+            if len(claimed) >= most:
+                break  # whoever ends first makes room
             claimed.append(_claim(conn, webhook, token, now))
     return Turn(claimed, due, given_up)
 

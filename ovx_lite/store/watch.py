@@ -47,6 +47,7 @@ class Watch:
         self._active: dict[int, OrderedDict[int, int]] = {}
         self._sent: dict[int, deque[int]] = {}
         self._put: list[tuple[object, ...]] = []
+        self._due = False  # whether any of that is to be sent
         self.news = False  # whether anything was put on its way since somebody last looked
 
     def see(self, site: int, events: Sequence[Event], now: int) -> None:
@@ -73,13 +74,15 @@ class Watch:
         """Write what was seen."""
         insert(self._conn, _COUNT, [(*month, self._used[month]) for month in self._counted], _MORE)
         insert(self._conn, _PUT, self._put)
-        self.news = self.news or bool(self._put)
+        self.news = self.news or self._due
+        self._due = False
         self._counted.clear()
         self._put.clear()
 
     def forget(self) -> None:
         """Drop all that is remembered and not written."""
         self._listeners = None
+        self._due = False
         for remembered in (self._used, self._counted, self._marks, self._active, self._sent, self._put):
             remembered.clear()
 
@@ -136,7 +139,9 @@ class Watch:
                 made = bodies.get(webhook.format) or body(alert, listening.site.id, webhook.format)
                 bodies[webhook.format] = made
                 self._counter = (self._counter + 1) & _COUNTER_MASK
-                status = "pending" if self._may_send(webhook, now) else "throttled"
+                may = self._may_send(webhook, now)
+                self._due = self._due or may
+                status = "pending" if may else "throttled"
                 number = now << COUNTER_BITS | self._counter
                 self._put.append((number, webhook.number, alert.event, made, status, 0, now))
 
