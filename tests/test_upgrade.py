@@ -66,9 +66,9 @@ ROWS: dict[str, list[tuple[Any, ...]]] = {
 }
 
 
-@pytest.fixture
-def old(store: Store) -> Store:
-    """A store of schema 1 with rows in every table."""
+@pytest.fixture(params=range(1, len(steps())))
+def old(request: pytest.FixtureRequest, store: Store) -> Store:
+    """A store of each older schema, with rows in every table of the first."""
     store.path.mkdir()
     with closing(sqlite3.connect(store.path / FILE, isolation_level=None)) as conn:
         conn.execute("PRAGMA journal_mode = WAL")
@@ -79,6 +79,9 @@ def old(store: Store) -> Store:
             conn.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(rows[0]))})", rows)
         tables = conn.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
         assert {name for (name,) in tables} == {*ROWS, "meta"}
+        for number, step in enumerate(steps()[1 : request.param], 2):
+            conn.executescript(step)
+            conn.execute(f"PRAGMA user_version = {number}")
     return store
 
 
@@ -140,12 +143,21 @@ def test_all_other_rows_are_as_they_were(old: Store) -> None:
     assert (other["allowed_hosts"], other["hourly_limit"]) == ([], None)
 
 
-def test_a_copy_is_left_as_it_was(old: Store) -> None:
+def test_the_months_events_count_already(old: Store) -> None:
     assert old.run("check").status == 0
-    assert version(old.path / COPY) == 1
+    month = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    here = sum(ts >= month.timestamp() * 1000 for ts in TIMES[1:3])  # neither what was imported, nor the bot
+    told = rows(old.path / FILE, "SELECT site, month, events FROM months")
+    assert [row for row in told if row[0] == 3] == [(3, f"{month:%Y-%m}", here)] * bool(here)
+
+
+def test_a_copy_is_left_as_it_was(old: Store) -> None:
+    before = version(old.path / FILE)
+    assert old.run("check").status == 0
+    assert version(old.path / COPY) == before
     assert (old.path / COPY).stat().st_mode & 0o077 == 0
-    for table, before in ROWS.items():
-        assert rows(old.path / COPY, f"SELECT * FROM {table}") == before, table
+    for table, told in ROWS.items():
+        assert [row[: len(told[0])] for row in rows(old.path / COPY, f"SELECT * FROM {table}")] == told, table
     left = (old.path / COPY).read_bytes()
     assert old.run("check").status == 0
     assert (old.path / COPY).read_bytes() == left, "the next command leaves it alone"
@@ -186,6 +198,7 @@ def test_what_was_open_goes_on(old: Store, start: Start) -> None:
 
 def test_commands_at_the_same_moment(old: Store) -> None:
     """Whoever comes first upgrades; the others wait, and the copy is still that of the old store."""
+    before = version(old.path / FILE)
     with closing(sqlite3.connect(old.path / FILE)) as conn, conn:
         conn.executemany(
             "INSERT INTO pages VALUES (NULL, 'https', 'example.com', ?)",
@@ -198,7 +211,7 @@ def test_commands_at_the_same_moment(old: Store) -> None:
     with ThreadPoolExecutor(6) as pool:
         ran = list(pool.map(run, range(6)))
     assert [one.err for one in ran if one.status] == []
-    assert (version(old.path / FILE), version(old.path / COPY)) == (len(steps()), 1)
+    assert (version(old.path / FILE), version(old.path / COPY)) == (len(steps()), before)
     assert [file.name for file in old.path.iterdir() if "unfinished" in file.name] == []
     assert whole(old)
 
@@ -207,6 +220,7 @@ def test_the_copy_is_of_the_old_store_even_if_another_process_was_faster(
     old: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, ran, look = old.path / FILE, list[Ran](), db._version
+    before = version(path)
 
     def overtaken(conn: sqlite3.Connection) -> int:
         found = look(conn)
@@ -218,4 +232,4 @@ def test_the_copy_is_of_the_old_store_even_if_another_process_was_faster(
     with closing(sqlite3.connect(path, isolation_level=None)) as conn:
         db.migrate(conn, path, steps())
     assert [one.status for one in ran] == [0]
-    assert (version(path), version(old.path / COPY)) == (len(steps()), 1)
+    assert (version(path), version(old.path / COPY)) == (len(steps()), before)
