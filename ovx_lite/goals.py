@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from urllib.parse import unquote
 
 from ovx_lite.errors import Refused
 from ovx_lite.model import Event, Goal
@@ -11,6 +12,8 @@ _MOST_REMEMBERED = 4096
 
 class Pattern:
     """A path pattern: `*` stands for anything within one segment, `**` also across segments (contract 1).
+
+    Letters are the same whether they are escaped or not: `/größe` is `/gr%C3%B6%C3%9Fe`.
 
     Matching takes one step a character, whatever the pattern and the path are: patterns of stars cannot be made to
     take long by paths that nearly fit. The steps go through all ways to match at once: bit n of `ways` says that what
@@ -23,7 +26,7 @@ class Pattern:
             raise Refused("invalid_request", f"{pattern} is not a path: begin it with a slash, like /blog/**.", "path")
         self._next: dict[str, int] = {}
         self._within = self._across = self._length = 0
-        for piece in re.findall(r"\*+|[^*]", pattern):
+        for piece in re.findall(r"\*+|[^*]", unquote(pattern)):
             place = 1 << self._length
             if not piece.startswith("*"):
                 self._next[piece] = self._next.get(piece, 0) | place
@@ -36,7 +39,7 @@ class Pattern:
     def matches(self, path: str) -> bool:
         """Whether a path is one of the pattern's."""
         ways = 1
-        for character in path:
+        for character in unquote(path):
             stays = self._across if character == "/" else self._within
             ways = (ways & self._next.get(character, 0)) << 1 | ways & stays
             if not ways:

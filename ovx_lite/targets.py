@@ -1,9 +1,12 @@
 """Where a webhook may go: HTTPS to public addresses, and what `OVX_WEBHOOK_ALLOW_NET` opens (contract 7). Pure."""
 
+import re
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
+
+import idna
 
 from ovx_lite.errors import Refused
 
@@ -51,40 +54,46 @@ def networks(text: str) -> list[Network]:
 
 def target(url: str) -> Target:
     """Where a webhook's URL points. Raises `Refused` (field `url`) for what no webhook can have."""
-    if len(url.encode()) > LONGEST:
+    if len(url.encode(errors="replace")) > LONGEST:
         raise _refused(f"The URL is too long: at most {LONGEST} bytes are taken.")
     if any(character <= " " or character == "\x7f" for character in url):
         raise _refused("The URL has spaces or control characters: write it without, with %20 for a space.")
     try:
         parts = urlsplit(url)
+        if "@" in parts.netloc:
+            raise _refused(
+                "The URL has a user name or a password in it: put a secret into the path, or check signatures."
+            )
         scheme, port = parts.scheme, parts.port
+        if not _NETLOC.fullmatch(parts.netloc):
+            raise ValueError(url)
         host = _ascii(parts.hostname or "")
     except ValueError:
-        raise _refused(f"{url} is not a URL: send one like https://example.com/hook.") from None
+        raise _refused("This is not a URL: send one like https://example.com/hook.") from None
     if scheme not in ("https", "http") or not host:
-        raise _refused(f"{url} is not a URL that a webhook can have: give one like https://example.com/hook.")
-    if parts.username is not None or parts.password is not None:
-        raise _refused("The URL has a user name or a password in it: put a secret into the path, or check signatures.")
+        raise _refused("This is not a URL that a webhook can have: give one like https://example.com/hook.")
     if port == 0:
         raise _refused("The URL has port 0: leave the port out, or give the one that the receiver listens on.")
     path = quote(parts.path or "/", _AS_THEY_ARE) + (f"?{quote(parts.query, _AS_THEY_ARE)}" if parts.query else "")
     return Target(scheme, host, port or (443 if scheme == "https" else 80), path)
 
 
+_NETLOC = re.compile(r"(\[[0-9A-Fa-f:.]*\]|[^\[\]:]*)(:[0-9]*)?")
+
+
 def _ascii(host: str) -> str:
     """A host as DNS is asked for it. Raises ValueError for what is none, `Refused` for odd ways to write an address."""
-    if "%" in host:
-        raise ValueError(host)
     if ":" in host:
         return str(IPv6Address(host))
-    name = host.encode("idna").decode().lower().removesuffix(".") if not host.isascii() else host.removesuffix(".")
+    name = idna.encode(host, uts46=True).decode() if not host.isascii() else host
+    name = name.lower().removesuffix(".")
     labels = name.split(".")
     # What ends in a number is an address to the resolver, octal, hexadecimal and shortened ones too.
     if labels[-1].isdecimal() or labels[-1].startswith("0x"):
         try:
             return str(IPv4Address(name))
         except ValueError:
-            raise _refused(f"{host} is an odd way to write an IPv4 address: write it like 203.0.113.42.") from None
+            raise _refused(f"{name} is an odd way to write an IPv4 address: write it like 203.0.113.42.") from None
     if not all(label and len(label) < 64 and set(label) <= _OF_NAMES for label in labels) or len(name) > 253:
         raise ValueError(host)
     return name

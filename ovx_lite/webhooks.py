@@ -70,10 +70,10 @@ def new_secret(random: bytes) -> str:
 
 def format_for(url: str) -> str:
     """The format that a receiver wants, by its host: Slack and Discord refuse a body without their own field."""
-    host = urlsplit(url).hostname or ""
+    host = (urlsplit(url).hostname or "").rstrip(".")
     if host == "hooks.slack.com":
         return "slack"
-    return "discord" if host in ("discord.com", "discordapp.com") else "json"
+    return "discord" if f".{host}".endswith((".discord.com", ".discordapp.com")) else "json"
 
 
 def body(alert: Alert, site: str, format: str) -> bytes:
@@ -121,6 +121,11 @@ def headers(id: str, event: str, body: bytes, secrets: Sequence[str], now: int) 
         "webhook-timestamp": seconds,
         "webhook-signature": " ".join(standard_signature(secret, id, seconds, body) for secret in secrets),
     }
+
+
+def secrets_at(now: int, secret: str, old: str, rotated: int) -> tuple[str, ...]:
+    """The secrets that sign at `now` (Unix ms): the one before the current one, too, for a day after it gave way."""
+    return (secret, old) if old and now < rotated + ROTATION else (secret,)
 
 
 def ovyxa_signature(secret: str, body: bytes) -> str:

@@ -11,7 +11,7 @@ from ovx_lite.clock import SystemClock
 from ovx_lite.fields import timestamp
 from ovx_lite.store import deliveries, registry, webhooks
 from ovx_lite.store.deliveries import Attempt, Logged
-from ovx_lite.webhooks import read_saved, verified
+from ovx_lite.webhooks import read_saved, secrets_at, verified
 
 
 @click.group()
@@ -105,10 +105,10 @@ def verify(request: BinaryIO, webhook_id: str | None, secret: str | None, data_d
     if (webhook_id is None) == (secret is None):
         raise click.UsageError("Say whose secret to check with: --webhook WEBHOOK_ID or --secret SECRET.")
     if secret is not None:
-        secrets = [secret]
+        secrets: tuple[str, ...] = (secret,)
     else:
         found = webhooks.find_webhook(store(data_dir), str(webhook_id))
-        secrets = [secret for secret in (found.secret, found.old_secret) if secret]
+        secrets = secrets_at(SystemClock().now(), found.secret, found.old_secret, found.rotated)
     headers, body = read_saved(request.read())
     result = verified(headers, body, secrets)
     if as_json:

@@ -25,7 +25,7 @@ def number_of(id: str) -> int:
     """The delivery of that name. Raises `Refused` (`not_found`) for what is no such name."""
     prefix, _, digits = id.partition("_")
     try:
-        if prefix == "msg" and (number := int(digits, 16)) < 1 << 63:
+        if prefix == "msg" and 0 < (number := int(digits, 16)) < 1 << 63:
             return number
     except ValueError:
         pass
@@ -111,10 +111,12 @@ def send_again(conn: sqlite3.Connection, id: str, now: int) -> None:
         if not row[0]:
             message = f"The webhook {delivery.webhook} is disabled: ovx-lite webhook enable {delivery.webhook} first."
             raise Refused("invalid_request", message)
-        conn.execute(
+        changed = conn.execute(
             "UPDATE deliveries SET status = 'pending', tries = 0, due = ? WHERE number = ? AND token IS NULL",
             (now, delivery.number),
         )
+        if changed.rowcount == 0:
+            raise Refused("invalid_request", f"The delivery {id} is being sent just now: see what comes of it.")
         announce(conn)
 
 
@@ -126,10 +128,10 @@ def send_failed_again(conn: sqlite3.Connection, site: int, since: int, now: int)
     with transaction(conn):
         announce(conn)
         return conn.execute(
-            "UPDATE deliveries SET status = 'pending', tries = 0, due = ? WHERE number >= ? AND token IS NULL"
+            "UPDATE deliveries SET status = 'pending', tries = 0, due = ? WHERE due >= ? AND token IS NULL"
             " AND status IN ('failed', 'skipped', 'throttled')"
             " AND webhook IN (SELECT number FROM webhooks WHERE site = ? AND enabled)",
-            (now, since << COUNTER_BITS, site),
+            (now, since, site),
         ).rowcount
 
 

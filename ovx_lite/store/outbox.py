@@ -10,7 +10,7 @@ from ovx_lite.model import COUNTER_BITS
 from ovx_lite.store.db import transaction
 from ovx_lite.store.webhooks import find_webhook, give_up
 from ovx_lite.triggers import sample
-from ovx_lite.webhooks import ROTATION, Outcome, after, body
+from ovx_lite.webhooks import Outcome, after, body, secrets_at
 
 LEASE = 60_000
 """Milliseconds after which a delivery that somebody took and did not bring back is anybody's."""
@@ -108,9 +108,8 @@ def take_turn(
 def _claim(conn: sqlite3.Connection, webhook: int, token: int, now: int) -> Claimed:
     number, event, body, tries = conn.execute(_CLAIM, (token, now + LEASE, webhook)).fetchone()
     query = "SELECT url, secret, old_secret, rotated FROM webhooks WHERE number = ?"
-    url, secret, old, rotated = conn.execute(query, (webhook,)).fetchone()
-    secrets = (secret, old) if old and now < rotated + ROTATION else (secret,)
-    return Claimed(number, token, webhook, url, event, body, tries, secrets)
+    url, *told = conn.execute(query, (webhook,)).fetchone()
+    return Claimed(number, token, webhook, url, event, body, tries, secrets_at(now, *told))
 
 
 def _settle(conn: sqlite3.Connection, claim: Claimed, outcome: Outcome, now: int) -> str:
@@ -189,6 +188,7 @@ def put_sample(conn: sqlite3.Connection, webhook_id: str, token: int, now: int) 
     with transaction(conn):
         webhook = find_webhook(conn, webhook_id)
         (site,) = conn.execute("SELECT id FROM sites WHERE number = ?", (webhook.site,)).fetchone()
+        secrets = secrets_at(now, webhook.secret, webhook.old_secret, webhook.rotated)
         made = body(sample(webhook.events[0], site, now), site, webhook.format)
         number = now << COUNTER_BITS | token & (1 << COUNTER_BITS) - 1
         conn.execute(
@@ -196,7 +196,7 @@ def put_sample(conn: sqlite3.Connection, webhook_id: str, token: int, now: int) 
             " VALUES (?, ?, ?, ?, 'pending', 0, ?, ?, ?)",
             (number, webhook.number, webhook.events[0], made, now, token, now + LEASE),
         )
-        return Claimed(number, token, webhook.number, webhook.url, webhook.events[0], made, 0, (webhook.secret,))
+        return Claimed(number, token, webhook.number, webhook.url, webhook.events[0], made, 0, secrets)
 
 
 def end_sample(conn: sqlite3.Connection, claimed: Claimed, outcome: Outcome, now: int) -> None:

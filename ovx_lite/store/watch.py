@@ -4,8 +4,8 @@ Sites without a webhook cost the count of the month, and nothing else.
 """
 
 import sqlite3
-from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 
 from ovx_lite.model import COUNTER_BITS, Event, Webhook
 from ovx_lite.store.db import insert
@@ -22,7 +22,7 @@ _COUNTER_MASK = (1 << COUNTER_BITS) - 1
 _SEEN = f"""
 SELECT visitor, max(events.id >> {COUNTER_BITS}) AS last
 FROM events JOIN visits ON visits.site = events.site AND visits.id = events.id - visit
-WHERE events.site = ? AND events.id >= ? GROUP BY visitor ORDER BY last
+WHERE events.site = ? AND events.id >= ? AND events.id < ? GROUP BY visitor
 """
 _SENT = f"""
 SELECT number >> {COUNTER_BITS} FROM deliveries
@@ -44,7 +44,7 @@ class Watch:
         self._used: dict[tuple[int, str], int] = {}
         self._counted: set[tuple[int, str]] = set()
         self._marks: dict[int, set[str]] = {}
-        self._active: dict[int, OrderedDict[int, int]] = {}
+        self._active: dict[int, _Active] = {}
         self._sent: dict[int, deque[int]] = {}
         self._put: list[tuple[object, ...]] = []
         self._due = False  # whether any of that is to be sent
@@ -97,18 +97,16 @@ class Watch:
         return Span(before, before + events)
 
     def _see_active(self, site: int, events: Sequence[Event], now: int) -> Span:
-        seen = self._active.get(site)
-        if seen is None:
-            rows = self._conn.execute(_SEEN, (site, now - ACTIVE << COUNTER_BITS))
-            seen = self._active[site] = OrderedDict(rows.fetchall())
-        while seen and next(iter(seen.values())) < now - ACTIVE:
-            seen.popitem(last=False)
-        before = len(seen)
+        active = self._active.get(site)
+        if active is None:
+            span = (now - ACTIVE << COUNTER_BITS, now + 1 << COUNTER_BITS)
+            active = self._active[site] = _Active(self._conn.execute(_SEEN, (site, *span)), now)
+        active.expire(now)
+        before = len(active)
         for event in events:
-            if event.visitor is not None and event.ts >= now - ACTIVE:
-                seen[event.visitor] = min(event.ts, now)
-                seen.move_to_end(event.visitor)
-        return Span(before, len(seen))
+            if event.visitor is not None:
+                active.see(event.visitor, min(event.ts, now))
+        return Span(before, len(active))
 
     def _marks_of(self, site: int) -> set[str]:
         marks = self._marks.get(site)
@@ -155,3 +153,40 @@ class Watch:
             return False
         sent.append(now)
         return True
+
+
+class _Active:
+    """A site's visitors of the last 5 minutes, by the second in which they were last seen."""
+
+    def __init__(self, seen: Iterable[tuple[int, int]], now: int) -> None:
+        """`seen` are visitors and when (Unix ms) they were seen last."""
+        self._oldest = (now - ACTIVE) // 1000
+        self._last: dict[int, int] = {}
+        self._in_second: dict[int, set[int]] = {}
+        for visitor, ts in seen:
+            self.see(visitor, ts)
+
+    def __len__(self) -> int:
+        return len(self._last)
+
+    def see(self, visitor: int, ts: int) -> None:
+        """Count a visitor as seen at `ts` (Unix ms), unless that is too long ago or not the last time."""
+        second, before = ts // 1000, self._last.get(visitor, -1)
+        if second < self._oldest or second <= before:
+            return
+        if before >= 0:
+            self._in_second[before].remove(visitor)
+        self._last[visitor] = second
+        self._in_second.setdefault(second, set()).add(visitor)
+
+    def expire(self, now: int) -> None:
+        """Forget who was last seen longer ago than 5 minutes."""
+        oldest = (now - ACTIVE) // 1000
+        if oldest - self._oldest > len(self._in_second):
+            gone = [second for second in self._in_second if second < oldest]
+        else:
+            gone = [second for second in range(self._oldest, oldest) if second in self._in_second]
+        for second in gone:
+            for visitor in self._in_second.pop(second):
+                del self._last[visitor]
+        self._oldest = max(oldest, self._oldest)

@@ -1,0 +1,235 @@
+"""Where webhooks may go: which URLs, which addresses, and what an administrator opens."""
+
+from ipaddress import ip_address, ip_network
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ovx_lite.errors import Refused
+from ovx_lite.targets import LONGEST, Target, networks, target, vet
+
+OPENED_BY = "OVX_WEBHOOK_ALLOW_NET"
+HTTPS = Target("https", "example.com", 443, "/")
+HTTP = Target("http", "example.com", 80, "/")
+
+
+def refused(url: str, addresses: list[str] | None = None, allowed: str = "") -> str:
+    """The message with which a URL, or if that is good its host's addresses, are refused; `""` if they are not."""
+    try:
+        where = target(url)
+        vet(where, [where.host] if addresses is None else addresses, networks(allowed))
+    except Refused as wrong:
+        found = wrong
+    else:
+        return ""
+    assert (found.code, found.field) == ("invalid_request", "url")
+    return found.message
+
+
+GOOD = [
+    ("https://example.com", Target("https", "example.com", 443, "/")),
+    ("HTTPS://EXAMPLE.COM:8443/Hook/?A=b", Target("https", "example.com", 8443, "/Hook/?A=b")),
+    ("https://example.com.:443/a", Target("https", "example.com", 443, "/a")),
+    ("https://example.com?x=1", Target("https", "example.com", 443, "/?x=1")),
+    ("https://example.com/a#b", Target("https", "example.com", 443, "/a")),
+    ("https://example.com:65535/", Target("https", "example.com", 65535, "/")),
+    ("http://example.com/", Target("http", "example.com", 80, "/")),
+    ("http://example.com:443/", Target("http", "example.com", 443, "/")),
+    ("https://a_b.example-1.com/", Target("https", "a_b.example-1.com", 443, "/")),
+    ("https://bücher.example/ä?ö", Target("https", "xn--bcher-kva.example", 443, "/%C3%A4?%C3%B6")),
+    ("https://xn--bcher-kva.example/%C3%A4", Target("https", "xn--bcher-kva.example", 443, "/%C3%A4")),
+    ("https://8.8.8.8/", Target("https", "8.8.8.8", 443, "/")),
+    ("https://[2001:4860:4860:0::8888]:8443/", Target("https", "2001:4860:4860::8888", 8443, "/")),
+    ("https://１２７。0.0.1/", Target("https", "127.0.0.1", 443, "/")),
+    ("https://localhost/", Target("https", "localhost", 443, "/")),
+    ("https://example.com/@b:c//d", Target("https", "example.com", 443, "/@b:c//d")),
+    ("https://hooks.slack.com/services/T0/B0/x%20y", Target("https", "hooks.slack.com", 443, "/services/T0/B0/x%20y")),
+]
+
+
+@pytest.mark.parametrize(("url", "found"), GOOD, ids=[url for url, _ in GOOD])
+def test_a_url_and_where_it_points(url: str, found: Target) -> None:
+    assert target(url) == found
+
+
+BAD = [
+    *(
+        "",
+        "example.com",
+        "//example.com/",
+        "/hook",
+        "https:",
+        "https://",
+        "https:///hook",
+        "https:example.com",
+        "https:/a",
+    ),
+    *("ftp://example.com/", "javascript:alert(1)", "file:///etc/passwd", "data:text/plain,a", "ws://example.com/"),
+    *("gopher://example.com/", "httpss://example.com", "http+unix://%2Frun%2Fsock/", "https://?x", "https://#x"),
+    *("https://me@example.com/", "https://me:pw@example.com/", "https://:pw@example.com", "https://@example.com/"),
+    *("https://example.com@127.0.0.1/", "https://example.com:443@127.0.0.1/", "https://a\\@example.com/"),
+    *("https://example.com:0/", "https://example.com:65536/", "https://example.com:x/", "https://example.com:-1/"),
+    *("https://example.com:+443/", "https://example.com:4 43/", "https://example.com:٤٤٣/", "https://::1/"),
+    *("https://127.1/", "https://2130706433/", "https://0177.0.0.1/", "https://0x7f000001/", "https://0x7f.0.0.1/"),
+    *("https://0X7F.1/", "https://127.0.0.0x1/", "https://127.0.1/", "https://017700000001/", "https://1.2.3.4.5/"),
+    *("https://256.1.1.1/", "https://8.8.8.08/", "https://example.1/", "https://１２７.1/", "https://127.0.0.1.../"),
+    *("https://example.com../", "https://.example.com/", "https://a..b/", "https://./", "https://bücher..example/"),
+    *("https://[::1/", "https://::1]/", "https://[127.0.0.1]x/", "https://[example.com]/", "https://[fe80::1%25eth0]/"),
+    *("https://fe80::1%eth0/", "https://[1::2::3]/", "https://ex%61mple.com/", "https://a;b/", "https://a,b/"),
+    *("https://a b.com/", "https://example.com/a b", " https://example.com/", "https://example.com/ "),
+    *("https://example.com/\n", "https://exam\tple.com/", "https://example.com/\r\nHost: a", "https://example.com/\0"),
+    *("https://example.com/\x1b[2J", "https://example.com/\x7f", "https://exa\rmple.com/", "https://a\0.com/"),
+    *("https://example.com\\a/", "https://<a>/", "https://a|b/", "https://*.example.com/", "https://exa!mple.com"),
+    *(
+        f"https://{'a' * 64}.com/",
+        f"https://{'a.' * 127}com/",
+        f"https://ä{'a' * 60}.com/",
+        "https://-.-../",
+    ),
+    *(
+        "https://example.com/" + "a" * 10_000,
+        "https://" + "a" * 10_000,
+        "ä" * 5000,
+        "https://[::1]x/",
+        "https://[v1.x]/",
+    ),
+]
+
+
+@pytest.mark.parametrize("url", BAD, ids=lambda url: ascii(url)[:40])
+def test_a_url_that_no_webhook_can_have(url: str) -> None:
+    message = refused(url, ["8.8.8.8"], "0.0.0.0/0,::/0")
+    assert message.endswith(".")
+    assert message.isprintable()
+    assert len(message.encode()) < 2 * LONGEST
+
+
+def test_a_url_may_be_so_long_and_no_longer() -> None:
+    longest = "https://example.com/".ljust(LONGEST, "a")
+    assert len(target(longest).path) == LONGEST - len("https://example.com")
+    assert str(LONGEST) in refused(longest + "a", ["8.8.8.8"])
+
+
+@pytest.mark.parametrize("url", ["https://me:hunter2@example.com/", "https://me:hunter2@example.com:99999/"])
+def test_a_password_is_not_repeated(url: str) -> None:
+    assert "hunter2" not in refused(url, ["8.8.8.8"])
+
+
+@given(url=st.text(st.characters(codec="utf-8"), max_size=30), prefix=st.sampled_from(["https://", "https://a/", ""]))
+@settings(max_examples=300, deadline=None, derandomize=True)
+def test_any_text_is_a_target_or_refused(url: str, prefix: str) -> None:
+    try:
+        found = target(prefix + url)
+    except Refused:
+        return
+    assert found.host.isascii()
+    assert 0 < found.port < 65536
+    assert found.path.startswith("/")
+    assert found.path.isascii()
+    assert target(f"https://{f'[{found.host}]' if ':' in found.host else found.host}/").host == found.host
+
+
+CLOSED = """
+0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24 192.88.99.0/24
+192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/4 240.0.0.0/4
+::/128 ::1/128 ::/96 ::ffff:0:0/96 64:ff9b::/96 64:ff9b:1::/48 100::/64 2001::/32 2001:2::/48 2001:10::/28 2001:20::/28
+2001::/23 2001:db8::/32 2002::/16 3fff::/20 5f00::/16 fc00::/7 fe80::/10 fec0::/10 ff00::/8
+"""
+OPEN = """
+1.0.0.0 9.255.255.255 11.0.0.0 100.63.255.255 100.128.0.0 126.255.255.255 128.0.0.0 169.253.255.255 169.255.0.0
+172.15.255.255 172.32.0.0 191.255.255.255 192.0.1.0 192.0.1.255 192.0.3.0 192.88.98.255 192.88.100.0 192.167.255.255
+192.169.0.0 198.17.255.255 198.20.0.0 198.51.99.255 198.51.101.0 203.0.112.255 203.0.114.0 223.255.255.255 8.8.8.8
+2001:200:: 2001:db7:ffff:ffff:ffff:ffff:ffff:ffff 2001:db9:: 2001:ffff:ffff:ffff:ffff:ffff:ffff:ffff 2003::
+3fff:1000:: 3ffd:ffff:: 2001:4860:4860::8888 2606:4700:4700::1111 2a00:1450:4001::1
+"""
+SPELLED = """
+127.0.0.1 10.1.2.3 169.254.169.254 100.100.100.200 255.255.255.255 ::1 :: fc00:: fd00:ec2::254 fe80::1 ff02::1
+::ffff:8.8.8.8 ::ffff:127.0.0.1 ::8.8.8.8 ::127.0.0.1 64:ff9b::8.8.8.8 64:ff9b::a00:1 2002:808:808:: 2002:7f00:1::
+2001:0:4136:e378:8000:63bf:3fff:fdd2 2001:db8::1 3fff::1 1:: 4000::1 fe80::1%eth0 ::ffff:0:8.8.8.8 e000::1
+"""
+
+
+def edges(network: str) -> list[str]:
+    found = ip_network(network)
+    return [str(found[0]), str(found[-1])]
+
+
+@pytest.mark.parametrize(
+    "address", [*SPELLED.split(), *(edge for network in CLOSED.split() for edge in edges(network))]
+)
+def test_no_webhook_goes_to_an_address_that_is_not_public(address: str) -> None:
+    message = refused("https://example.com/", [address])
+    assert f"example.com is {ip_address(address.partition('%')[0])}, a" in message
+    assert OPENED_BY in message
+
+
+@pytest.mark.parametrize("address", OPEN.split())
+def test_webhooks_go_to_public_addresses_just_outside_of_what_is_closed(address: str) -> None:
+    assert vet(HTTPS, [address], []) == address
+    assert OPENED_BY in refused("http://example.com", [address])
+
+
+@given(number=st.integers(0, 2**32 - 1))
+@settings(max_examples=300, deadline=None, derandomize=True)
+def test_an_ipv4_address_is_open_if_no_range_has_it(number: int) -> None:
+    address = ip_address(number)
+    closed = any(address in ip_network(network) for network in CLOSED.split())
+    assert bool(refused("https://example.com/", [str(address)])) == closed
+    for prefix in ("::ffff:", "::", "64:ff9b::"):
+        assert refused("https://example.com/", [prefix + str(address)])
+
+
+@pytest.mark.parametrize(
+    "url", ["https://127.0.0.1:8443/", "https://[::1]/", "http://10.0.0.1", "https://[::ffff:8.8.8.8]"]
+)
+def test_an_address_in_the_url_is_vetted_and_named_once(url: str) -> None:
+    message = refused(url)
+    assert message.count(target(url).host) == 1
+    assert OPENED_BY in message
+
+
+@pytest.mark.parametrize("good", ["8.8.8.8", "2606:4700:4700::1111"])
+@pytest.mark.parametrize("bad", ["10.0.0.1", "::1", "::ffff:8.8.8.8", "203.0.113.1"])
+def test_one_bad_address_spoils_a_name(good: str, bad: str) -> None:
+    for addresses in ([good, bad], [bad, good], [good, good, bad]):
+        assert f" {ip_address(bad)}, a" in refused("https://example.com/", addresses)
+    assert vet(HTTPS, [good, bad], networks(f"{bad}/{ip_address(bad).max_prefixlen}")) == good
+
+
+def test_a_name_without_an_address_is_refused() -> None:
+    assert "example.com has no address" in refused("https://example.com/", [])
+
+
+def test_the_first_address_is_taken() -> None:
+    assert vet(HTTPS, ["8.8.4.4", "2606:4700:4700::1111", "8.8.8.8"], []) == "8.8.4.4"
+
+
+OPENED = [
+    ("10.1.0.0/16", "10.1.0.0 10.1.255.255", "10.0.255.255 10.2.0.0 127.0.0.1 ::ffff:10.1.0.1 ::a01:1"),
+    ("127.0.0.1/32, fd00::/8", "127.0.0.1 fd12::1", "127.0.0.2 fc00::1 ::1 10.0.0.1 ::ffff:127.0.0.1"),
+    ("::ffff:10.0.0.0/104", "::ffff:10.0.0.1", "10.0.0.1 ::ffff:11.0.0.1"),
+    ("0.0.0.0/0", "127.0.0.1 8.8.8.8 255.255.255.255", "::1 ::ffff:8.8.8.8"),
+    ("8.8.8.8", "8.8.8.8", "127.0.0.1 10.0.0.1"),
+    (",", "", "127.0.0.1 ::1"),
+]
+
+
+@pytest.mark.parametrize(("allowed", "opened", "closed"), OPENED, ids=[allowed for allowed, *_ in OPENED])
+def test_what_is_opened_is_open_also_for_http_and_nothing_else_is(allowed: str, opened: str, closed: str) -> None:
+    for address in opened.split():
+        assert (
+            vet(HTTPS, [address], networks(allowed))
+            == vet(HTTP, [address], networks(allowed))
+            == str(ip_address(address))
+        )
+    for address in closed.split():
+        for scheme in ("https", "http"):
+            assert OPENED_BY in refused(f"{scheme}://example.com/", [address], allowed)
+    assert OPENED_BY in refused("http://example.com/", ["8.8.4.4"], "10.0.0.0/8")
+
+
+@pytest.mark.parametrize("text", ["10.0.0.1/8", "10.0.0.0/33", "localhost", "10.0.0.0/8;::1", "*"])
+def test_what_is_no_network_opens_nothing(text: str) -> None:
+    with pytest.raises(ValueError, match=r"[Nn]etwork|address|has host bits"):
+        networks(text)
