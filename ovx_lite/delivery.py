@@ -13,7 +13,7 @@ from ovx_lite.clock import Clock
 from ovx_lite.outgoing import Outgoing
 from ovx_lite.store import outbox
 from ovx_lite.store.database import Database
-from ovx_lite.store.outbox import Claimed
+from ovx_lite.store.outbox import Claimed, Room
 from ovx_lite.webhooks import Outcome, headers
 
 AT_ONCE = 16
@@ -32,6 +32,7 @@ class Sender:
         self._clock = clock
         self._sending: dict[asyncio.Task[None], int] = {}
         self._outcomes: list[tuple[Claimed, Outcome]] = []
+        self._slow: set[int] = set()  # webhooks that gave no answer in time: they get half of the room at most
         self._news = asyncio.Event()
         self._closing = False
         self._running: asyncio.Task[None] | None = None
@@ -66,7 +67,8 @@ class Sender:
                 due = self._clock.now() + 1000
                 if self._closing:
                     return
-            if not self._news.is_set():
+            ended = self._closing and not self._sending and not self._outcomes
+            if not self._news.is_set() and not ended:
                 await self._wait(due)
 
     async def _turn(self) -> int | None:
@@ -74,9 +76,11 @@ class Sender:
         outcomes, self._outcomes = self._outcomes, []
         busy = set(self._sending.values())
         most = 0 if self._closing else AT_ONCE - len(self._sending)
+        most_slow = AT_ONCE // 2 - len(busy & self._slow)
         now = self._clock.now()
         try:
-            turn = await self._database.write(outbox.take_turn, outcomes, busy, most, secrets.randbits(62), now)
+            room = Room(busy, self._slow, most, most_slow)
+            turn = await self._database.write(outbox.take_turn, outcomes, room, secrets.randbits(62), now)
         except BaseException:
             self._outcomes = outcomes + self._outcomes
             raise
@@ -94,6 +98,10 @@ class Sender:
         except Exception:  # a fault of ours: it is tried again as if it were the receiver's
             _log.exception("the delivery %s could not be sent", claimed.id)
             outcome = Outcome(None, "internal", "ovx-lite failed: see its log", began=self._clock.now())
+        if outcome.error == "timeout":
+            self._slow.add(claimed.webhook)
+        else:
+            self._slow.discard(claimed.webhook)
         self._outcomes.append((claimed, outcome))
 
     def _sent(self, task: asyncio.Task[None]) -> None:
@@ -102,10 +110,11 @@ class Sender:
 
     async def _wait(self, due: int | None) -> None:
         """Wait for news, or until `due`; and look once a minute, should somebody set the clock."""
-        waiting: list[asyncio.Task[object]] = [asyncio.create_task(self._news.wait())]
-        if due is not None:
-            seconds = min(max(due - self._clock.now(), 0) / 1000, _LONGEST_SLEEP)
-            waiting.append(asyncio.create_task(self._clock.sleep(seconds)))
+        left = _LONGEST_SLEEP if due is None else max(due - self._clock.now(), 0) / 1000
+        waiting: list[asyncio.Task[object]] = [
+            asyncio.create_task(self._news.wait()),
+            asyncio.create_task(self._clock.sleep(min(left, _LONGEST_SLEEP))),
+        ]
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         for task in waiting:
             task.cancel()

@@ -4,8 +4,9 @@ import asyncio
 import socket
 import ssl
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,8 @@ SECONDS = 10
 KEPT = 4096
 """Bytes of an answer that are read and kept."""
 
+_LONGEST_WORD = 300  # characters of a receiver's that we repeat
+_BROKEN_OFF = Outcome(None, "reset", "the connection broke off before the answer")
 _MOST_OPEN = 64  # receivers to whom a connection is kept
 
 
@@ -34,6 +37,7 @@ class Outgoing:
         self._now = now
         self._seconds = seconds
         self._roads: OrderedDict[tuple[str, str, int], httpx2.AsyncHTTPTransport] = OrderedDict()
+        self._used: Counter[tuple[str, str, int]] = Counter()
         self._tls: ssl.SSLContext | None = None
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Outcome:
@@ -60,13 +64,15 @@ class Outgoing:
         except OSError as wrong:  # DNS's; those of connections come as httpx2's
             return Outcome(None, "dns", f"the name could not be looked up ({wrong.strerror or wrong})")
         except httpx2.RemoteProtocolError as wrong:
-            return Outcome(None, "protocol", f"what was answered is not HTTP ({wrong})")
+            if "without sending" in str(wrong):
+                return _BROKEN_OFF
+            return Outcome(None, "protocol", f"what was answered is not HTTP ({str(wrong)[:_LONGEST_WORD]})")
         except httpx2.TransportError as wrong:
             if (tls := _tls_error(wrong)) is not None:
                 return Outcome(None, "tls", f"the receiver's certificate or TLS is not good: {tls}")
             if isinstance(wrong, httpx2.ConnectError):
                 return Outcome(None, "connect", "nobody listens there, or a firewall is in between")
-            return Outcome(None, "reset", "the connection broke off before the answer")
+            return _BROKEN_OFF
 
     async def _send(self, where: Target, address: str, body: bytes, headers: Mapping[str, str]) -> Outcome:
         import httpx2
@@ -82,18 +88,20 @@ class Outgoing:
             headers={"Host": host, "Accept": "*/*", **headers},
             extensions={"sni_hostname": where.host},
         )
-        response = await self._road(where).handle_async_request(request)
-        try:
-            answer = b""
-            async for piece in response.aiter_raw():  # as it came: nothing is unpacked
-                answer += piece
-                if len(answer) >= KEPT:
-                    break
-        finally:
-            await response.aclose()
+        async with self._road(where) as road:
+            response = await road.handle_async_request(request)
+            try:
+                answer = b""
+                async for piece in response.aiter_raw():  # as it came: nothing is unpacked
+                    answer += piece
+                    if len(answer) >= KEPT:
+                        break
+            finally:
+                await response.aclose()
         return read(response.status_code, response.headers, answer[:KEPT], where.host, self._now())
 
-    def _road(self, where: Target) -> "httpx2.AsyncHTTPTransport":
+    @asynccontextmanager
+    async def _road(self, where: Target) -> "AsyncIterator[httpx2.AsyncHTTPTransport]":
         """The connections to a receiver. Each has its own, so that none is used under another's name."""
         import httpx2
 
@@ -101,16 +109,30 @@ class Outgoing:
         key = (where.scheme, where.host, where.port)
         road = self._roads.get(key)
         if road is None:
-            limits = httpx2.Limits(max_connections=2, max_keepalive_connections=1, keepalive_expiry=2)
-            road = self._roads[key] = httpx2.AsyncHTTPTransport(verify=self._tls, trust_env=False, limits=limits)
+            road = self._roads[key] = httpx2.AsyncHTTPTransport(verify=self._tls, trust_env=False, limits=_limits())
         self._roads.move_to_end(key)
-        return road
+        self._used[key] += 1
+        try:
+            yield road
+        finally:
+            self._used[key] -= 1
+            idle = next((other for other in self._roads if not self._used[other]), None)
+            if len(self._roads) > _MOST_OPEN and idle is not None:
+                del self._used[idle]
+                await self._roads.pop(idle).aclose()
 
     async def close(self) -> None:
         """Close all connections."""
         for road in self._roads.values():
             await road.aclose()
         self._roads.clear()
+
+
+def _limits() -> "httpx2.Limits":
+    """Room for all who send at once, lest webhooks of one host wait for each other."""
+    import httpx2
+
+    return httpx2.Limits(max_connections=None, max_keepalive_connections=16, keepalive_expiry=2)
 
 
 def _load() -> ssl.SSLContext:
@@ -135,6 +157,8 @@ async def check(url: str, allowed: Sequence[Network]) -> None:
 
 async def addresses(where: Target) -> list[str]:
     """The addresses of a target's host. Raises OSError if its name cannot be looked up."""
+    if ":" in where.host or where.host.rpartition(".")[2].isdecimal():
+        return [where.host]  # an address already
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(where.host, where.port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
@@ -146,7 +170,8 @@ def read(status: int, headers: Mapping[str, str], answer: bytes, host: str, now:
     if 200 <= status < 300:
         return Outcome(status, "", answer=text)
     if 300 <= status < 400:
-        words = f"redirect to {headers.get('location', 'nowhere')} not followed: change the URL"
+        to = headers.get("location", "nowhere")[:_LONGEST_WORD]
+        words = f"redirect to {to} not followed: change the URL"
         return Outcome(status, "redirect", words, text)
     if status == 410:
         return Outcome(status, "gone", "the receiver wants no more of this: the webhook is disabled", text)

@@ -146,7 +146,10 @@ def forget_old(conn: sqlite3.Connection, now: int, most: int) -> int:
         (now - KEPT_FOR << COUNTER_BITS, most),
     ).rowcount
     for (webhook,) in conn.execute("SELECT number FROM webhooks").fetchall():
-        query = "SELECT number FROM deliveries WHERE webhook = ? ORDER BY number DESC LIMIT 1 OFFSET ?"
+        query = (
+            "SELECT number FROM deliveries WHERE webhook = ? AND status <> 'pending'"
+            " ORDER BY number DESC LIMIT 1 OFFSET ?"
+        )
         last = conn.execute(query, (webhook, MOST_KEPT)).fetchone()
         if last is not None:
             deleted += conn.execute(

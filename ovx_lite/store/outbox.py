@@ -39,6 +39,15 @@ class Claimed(NamedTuple):
         return message_id(self.number)
 
 
+class Room(NamedTuple):
+    """What may be claimed: none of webhooks that are `busy`, `most` in all, `most_slow` of those that are `slow`."""
+
+    busy: Collection[int]
+    slow: Collection[int]
+    most: int
+    most_slow: int
+
+
 class Turn(NamedTuple):
     """What a turn brought: deliveries to send, when the next falls due (Unix ms), the webhooks that were given up.
 
@@ -77,30 +86,29 @@ UPDATE deliveries SET token = ?, lease = ? WHERE number = (
 
 
 def take_turn(
-    conn: sqlite3.Connection,
-    outcomes: Sequence[tuple[Claimed, Outcome]],
-    busy: Collection[int],
-    most: int,
-    token: int,
-    now: int,
+    conn: sqlite3.Connection, outcomes: Sequence[tuple[Claimed, Outcome]], room: Room, token: int, now: int
 ) -> Turn:
-    """Write down what came of tries, and claim up to `most` deliveries that are due, of webhooks that are not `busy`.
+    """Write down what came of tries, and claim deliveries that are due, as far as there is room. In one transaction.
 
-    All in one transaction. No more than one at a time is claimed of a webhook: so a crash repeats no more than that.
+    No more than one at a time is claimed of a webhook: so a crash repeats no more than that.
     """
     claimed: list[Claimed] = []
-    due = None
+    due, most_slow = None, room.most_slow
     with transaction(conn):
         given_up = [id for claim, outcome in outcomes if (id := _settle(conn, claim, outcome, now))]
         _free(conn, "lease <= ?", (now,), now)
         for webhook, earliest in conn.execute(_EARLIEST).fetchall():
-            if webhook in busy:
+            if webhook in room.busy:
                 continue
             if earliest > now:
                 due = earliest
                 break
-            if len(claimed) >= most:
+            if len(claimed) >= room.most:
                 break  # whoever ends first makes room
+            if webhook in room.slow:
+                if most_slow <= 0:
+                    continue
+                most_slow -= 1
             claimed.append(_claim(conn, webhook, token, now))
     return Turn(claimed, due, given_up)
 
@@ -153,11 +161,17 @@ def free_interrupted(conn: sqlite3.Connection, now: int) -> int:
         return _free(conn, "token IS NOT NULL", (), now)
 
 
+_FREE = """
+UPDATE deliveries SET token = NULL, lease = NULL,
+    status = CASE WHEN webhook IN (SELECT number FROM webhooks WHERE enabled) THEN status ELSE 'skipped' END
+WHERE token IS NOT NULL
+"""
+
+
 def _free(conn: sqlite3.Connection, which: str, values: tuple[int, ...], now: int) -> int:
     freed = conn.execute(
-        f"UPDATE deliveries SET token = NULL, lease = NULL, due = ? WHERE token IS NOT NULL AND {which}"
-        " RETURNING number",
-        (now, *values),
+        f"{_FREE} AND {which} RETURNING number",
+        values,
     ).fetchall()
     for (number,) in freed:
         words = "the server ended before the answer was written down: it is sent again"
@@ -184,19 +198,22 @@ def log(conn: sqlite3.Connection, number: int, outcome: Outcome) -> None:
 
 
 def put_sample(conn: sqlite3.Connection, webhook_id: str, token: int, now: int) -> Claimed:
-    """Put a sample of what a webhook is told of into the outbox, claimed already. Raises `Refused` if there is none."""
+    """Put a sample of what a webhook is told of into the log. Raises `Refused` if there is no such webhook.
+
+    It counts as failed until it is delivered, so that nobody sends it, too, or again.
+    """
     with transaction(conn):
         webhook = find_webhook(conn, webhook_id)
         (site,) = conn.execute("SELECT id FROM sites WHERE number = ?", (webhook.site,)).fetchone()
         secrets = secrets_at(now, webhook.secret, webhook.old_secret, webhook.rotated)
-        made = body(sample(webhook.events[0], site, now), site, webhook.format)
+        event = webhook.events[0]
+        made = body(sample(event, site, now), site, webhook.format)
         number = now << COUNTER_BITS | token & (1 << COUNTER_BITS) - 1
         conn.execute(
-            "INSERT INTO deliveries (number, webhook, event, body, status, tries, due, token, lease)"
-            " VALUES (?, ?, ?, ?, 'pending', 0, ?, ?, ?)",
-            (number, webhook.number, webhook.events[0], made, now, token, now + LEASE),
+            "INSERT INTO deliveries (number, webhook, event, body, status, tries, due) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (number, webhook.number, event, made, "failed", 0, now),
         )
-        return Claimed(number, token, webhook.number, webhook.url, webhook.events[0], made, 0, secrets)
+        return Claimed(number, token, webhook.number, webhook.url, event, made, 0, secrets)
 
 
 def end_sample(conn: sqlite3.Connection, claimed: Claimed, outcome: Outcome, now: int) -> None:
@@ -204,8 +221,6 @@ def end_sample(conn: sqlite3.Connection, claimed: Claimed, outcome: Outcome, now
     with transaction(conn):
         status = "failed" if outcome.error else "delivered"
         conn.execute(
-            "UPDATE deliveries SET status = ?, tries = 1, due = ?, token = NULL, lease = NULL"
-            " WHERE number = ? AND token = ?",
-            (status, now, claimed.number, claimed.token),
+            "UPDATE deliveries SET status = ?, tries = 1, due = ? WHERE number = ?", (status, now, claimed.number)
         )
         log(conn, claimed.number, outcome)

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 
 from ovx_lite.model import COUNTER_BITS, Event, Webhook
+from ovx_lite.store import registry
 from ovx_lite.store.db import insert
 from ovx_lite.store.webhooks import Listeners, listeners
 from ovx_lite.triggers import TRIGGERS, Alert, Moment, Rearmed, Span, month_of
@@ -40,6 +41,7 @@ class Watch:
         """`counter` is where the numbers that tell apart deliveries of one millisecond begin."""
         self._conn = conn
         self._counter = counter
+        self._version = -1
         self._listeners: dict[int, Listeners] | None = None
         self._used: dict[tuple[int, str], int] = {}
         self._counted: set[tuple[int, str]] = set()
@@ -49,6 +51,12 @@ class Watch:
         self._put: list[tuple[object, ...]] = []
         self._due = False  # whether any of that is to be sent
         self.news = False  # whether anything was put on its way since somebody last looked
+
+    def begin(self) -> None:
+        """Look anew at who is to be told, if that was changed."""
+        version = registry.version(self._conn)
+        if version != self._version:
+            self._version, self._listeners = version, None
 
     def see(self, site: int, events: Sequence[Event], now: int) -> None:
         """Look at the events of one request, which came at `now` (Unix ms)."""

@@ -7,7 +7,7 @@ from ovx_lite.errors import Refused
 from ovx_lite.goals import Goals
 from ovx_lite.model import Goal, Site, Webhook
 from ovx_lite.store.db import transaction
-from ovx_lite.store.registry import all_sites
+from ovx_lite.store.registry import all_sites, announce
 from ovx_lite.webhooks import MOST_OF_A_SITE
 
 _GOAL = "id, site, name, event, path, created"
@@ -51,6 +51,7 @@ def add_goal(conn: sqlite3.Connection, goal: Goal) -> None:
             raise Refused("invalid_request", f"There is a goal {goal.name} already: choose another name.", "name")
         row = (goal.id, goal.site, goal.name, goal.event, goal.path, goal.created)
         conn.execute(f"INSERT INTO goals ({_GOAL}) VALUES (?, ?, ?, ?, ?, ?)", row)
+        announce(conn)
 
 
 def goals_of(conn: sqlite3.Connection, site: int) -> list[Goal]:
@@ -64,6 +65,7 @@ def remove_goal(conn: sqlite3.Connection, id: str) -> None:
     with transaction(conn):
         if conn.execute("DELETE FROM goals WHERE id = ?", (id,)).rowcount == 0:
             raise Refused("not_found", f"There is no goal {id}: see ovx-lite goal list SITE for the ids.")
+        announce(conn)
 
 
 def add_webhook(conn: sqlite3.Connection, webhook: Webhook) -> Webhook:
@@ -75,6 +77,7 @@ def add_webhook(conn: sqlite3.Connection, webhook: Webhook) -> Webhook:
             )
         row = _row(webhook)[1:]
         conn.execute(f"INSERT INTO webhooks ({_WEBHOOK}) VALUES (NULL, {', '.join('?' * len(row))})", row)
+        announce(conn)
         return find_webhook(conn, webhook.id)
 
 
@@ -99,6 +102,7 @@ def rotate(conn: sqlite3.Connection, id: str, secret: str, now: int) -> Webhook:
     with transaction(conn):
         find_webhook(conn, id)
         conn.execute("UPDATE webhooks SET old_secret = secret, secret = ?, rotated = ? WHERE id = ?", (secret, now, id))
+        announce(conn)
         return find_webhook(conn, id)
 
 
@@ -109,6 +113,7 @@ def enable(conn: sqlite3.Connection, id: str) -> Webhook:
         conn.execute(
             "UPDATE webhooks SET enabled = 1, why = '', failing_since = NULL, exhausted = 0 WHERE id = ?", (id,)
         )
+        announce(conn)
         return find_webhook(conn, id)
 
 
@@ -122,6 +127,7 @@ def disable(conn: sqlite3.Connection, id: str) -> Webhook:
 def give_up(conn: sqlite3.Connection, number: int, why: str) -> None:
     """Disable a webhook, with the reason if nobody did it by hand. Inside a transaction."""
     conn.execute("UPDATE webhooks SET enabled = 0, why = ? WHERE number = ?", (why, number))
+    announce(conn)
     conn.execute(
         "UPDATE deliveries SET status = 'skipped' WHERE webhook = ? AND status = 'pending' AND token IS NULL", (number,)
     )
@@ -133,6 +139,7 @@ def remove_webhook(conn: sqlite3.Connection, id: str) -> None:
         webhook = find_webhook(conn, id)
         conn.execute("DELETE FROM webhooks WHERE number = ?", (webhook.number,))
         conn.execute("DELETE FROM marks WHERE site = ? AND mark = ?", (webhook.site, f"spike {webhook.id}"))
+        announce(conn)
 
 
 def _webhook(row: tuple[Any, ...]) -> Webhook:

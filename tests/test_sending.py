@@ -1,0 +1,292 @@
+"""One try: what a receiver, its name and the net can do, and what is made of it."""
+
+import asyncio
+import gzip
+import socket
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from ovx_lite.outgoing import KEPT, Outgoing, read
+from ovx_lite.targets import networks
+from ovx_lite.webhooks import Outcome
+from tests.receiver import Receiver, status, tls
+from tests.test_store import NOW
+
+LOOPBACK = "127.0.0.0/8"
+BODY = '{"event":"goal.completed","data":{"goal_name":"Größe"}}'.encode()
+Lookups = list[str]
+
+
+def send(*urls: str, allowed: str = LOOPBACK, seconds: float = 10) -> list[Outcome]:
+    """Send a message to each in turn, as one server does."""
+
+    async def run() -> list[Outcome]:
+        outgoing = Outgoing(networks(allowed), lambda: NOW, seconds)
+        try:
+            return [await outgoing.post(url, BODY, {"X-Ovyxa-Event": "goal.completed"}) for url in urls]
+        finally:
+            await outgoing.close()
+
+    return asyncio.run(run())
+
+
+@pytest.fixture
+def dns(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
+    """What names are, in place of DNS; one with several answers gives them in turn. `asked` are those looked up."""
+    known: dict[str, list[str]] = {"asked": []}
+
+    async def getaddrinfo(loop: object, host: str, port: int, **more: Any) -> list[Any]:
+        known["asked"].append(host)
+        if host not in known:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        found = known[host].pop(0) if len(known[host]) > 1 else known[host][0]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in found.split()]
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", getaddrinfo)
+    return known
+
+
+@pytest.fixture
+def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> trustme.CA:
+    """One that is trusted, and no other."""
+    made = trustme.CA()
+    made.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    return made
+
+
+@pytest.fixture
+def other() -> Iterator[Receiver]:
+    with Receiver() as receiver:
+        yield receiver
+
+
+@pytest.mark.parametrize("code", [200, 201, 202, 204, 299])
+def test_2xx_is_delivered(code: int) -> None:
+    with Receiver(status(code, b"" if code == 204 else b"thanks")) as receiver:
+        (outcome,) = send(receiver.url + "?token=a%20b")
+    assert (outcome.status, outcome.error, outcome.words, outcome.began) == (code, "", "", NOW)
+    assert outcome.answer == ("" if code == 204 else "thanks")
+    (got,) = receiver.got
+    assert (got.path, got.body, got.headers["x-ovyxa-event"]) == ("/hook?token=a%20b", BODY, "goal.completed")
+    assert got.headers["host"] == f"127.0.0.1:{receiver.port}"
+
+
+@pytest.mark.parametrize("code", [300, 301, 302, 303, 307, 308])
+def test_a_redirect_is_told_and_not_followed(code: int, other: Receiver) -> None:
+    with Receiver(status(code, location=other.url)) as receiver:
+        (outcome,) = send(receiver.url)
+    assert (outcome.status, outcome.error) == (code, "redirect")
+    assert other.url in outcome.words
+    assert other.connections == 0
+
+
+STATUSES = [
+    (400, "status", "400"),
+    (401, "status", "credential"),
+    (403, "status", "let us in"),
+    (404, "status", "nothing at this URL"),
+    (405, "status", "POST"),
+    (410, "gone", "disabled"),
+    (429, "status", "enough"),
+    (500, "status", "500"),
+    (503, "status", "cannot take it now"),
+]
+
+
+@pytest.mark.parametrize(("code", "error", "words"), STATUSES)
+def test_what_is_not_2xx_is_a_failure_with_its_word(code: int, error: str, words: str) -> None:
+    with Receiver(status(code, b"because")) as receiver:
+        (outcome,) = send(receiver.url)
+    assert (outcome.status, outcome.error, outcome.answer, outcome.hint) == (code, error, "because", 0)
+    assert words in outcome.words
+
+
+def date(seconds: int) -> str:
+    return format_datetime(datetime.fromtimestamp(NOW // 1000 + seconds, UTC), usegmt=True)
+
+
+HINTS = [
+    ("120", 120_000),
+    (" 120 ", 120_000),
+    ("0", 0),
+    (date(90), 90_000),
+    (date(-90), 0),
+    ("9" * 400, 999_999_999_000),
+    *((odd, 0) for odd in ("", "-5", "1.5", "soon", "Fri, 99 Nov 2025 10:00:00 GMT", "Fri, 21 Nov 99999 10:00:00 GMT")),
+    *((odd, 0) for odd in ("²", "0x10", ",", "1 2 3", "Fri,", "é")),
+]
+
+
+@pytest.mark.parametrize(("hint", "ms"), HINTS)
+@pytest.mark.parametrize("code", [429, 503, 500])
+def test_a_retry_after_is_seconds_or_a_date_of_429_and_503(code: int, hint: str, ms: int) -> None:
+    expected = ms if code in (429, 503) else 0
+    assert read(code, {"retry-after": hint}, b"", "example.com", NOW).hint == expected
+    if hint.isascii():
+        with Receiver(status(code, retry_after=hint)) as receiver:
+            assert send(receiver.url)[0].hint == expected
+
+
+def test_a_name_that_is_none(dns: dict[str, list[str]]) -> None:
+    (outcome,) = send("https://nowhere.test/")
+    assert (outcome.status, outcome.error) == (None, "dns")
+    assert "Name or service not known" in outcome.words
+
+
+def test_nobody_listens() -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        (outcome,) = send(f"http://127.0.0.1:{bound.getsockname()[1]}/")
+    assert (outcome.status, outcome.error) == (None, "connect")
+
+
+def reset(connected: socket.socket) -> None:
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+BROKEN: list[tuple[bytes | Callable[[socket.socket], None], str]] = [
+    (reset, "reset"),
+    (lambda connected: None, "reset"),  # it closes without a word
+    (lambda connected: connected.sendall(status(200, b"12345")[:-1]), "protocol"),
+    (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", "protocol"),
+    (bytes(range(256)) * 10, "protocol"),
+    (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "protocol"),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", "protocol"),
+    (b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 50_000 + b"\r\n", "protocol"),
+]
+
+
+@pytest.mark.parametrize(("answer", "error"), BROKEN, ids=range(len(BROKEN)))
+def test_no_answer_or_what_is_none(answer: bytes | Callable[[socket.socket], None], error: str) -> None:
+    with Receiver(answer) as receiver:
+        (outcome,) = send(receiver.url)
+    assert (outcome.error, outcome.status) == (error, None)
+    assert outcome.words
+
+
+@pytest.mark.parametrize("quick", [0, 80], ids=["head", "body"])
+def test_one_that_drips_is_cut_off(quick: int) -> None:
+    whole = status(200, b"x" * 4000)
+
+    def drip(connected: socket.socket) -> None:
+        connected.sendall(whole[:quick])
+        for byte in whole[quick:]:
+            connected.sendall(bytes([byte]))
+            if receiver.ended.wait(0.05):
+                return
+
+    with Receiver(drip) as receiver:
+        (outcome,) = send(receiver.url, seconds=0.5)
+    assert (outcome.error, outcome.status) == ("timeout", None)
+    assert "0.5 seconds" in outcome.words
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_one_that_never_answers(scheme: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        (outcome,) = send(f"{scheme}://127.0.0.1:{silent.getsockname()[1]}/", seconds=0.5)
+    assert outcome.error == "timeout"
+
+
+def test_of_a_huge_answer_4_kib_are_read() -> None:
+    sent = [0]
+
+    def flood(connected: socket.socket) -> None:
+        connected.sendall(b"HTTP/1.1 500 No\r\nContent-Length: 300000000\r\n\r\n")
+        while sent[0] < 300_000_000:
+            sent[0] += connected.send(b"x" * 65_536)
+
+    with Receiver(flood) as receiver:
+        (outcome,) = send(receiver.url)
+    assert (outcome.status, outcome.answer) == (500, "x" * KEPT)
+    assert sent[0] < 30_000_000  # what fits between two sockets
+
+
+def test_nothing_is_unpacked() -> None:
+    bomb = gzip.compress(bytes(50_000_000))
+    with Receiver(status(200, bomb, content_encoding="gzip")) as receiver:
+        (outcome,) = send(receiver.url)
+    assert (outcome.error, len(outcome.answer)) == ("", len(bomb[:KEPT].decode("utf-8", "replace")))
+    assert "\0" not in outcome.answer
+
+
+def test_little_is_kept_of_a_long_location() -> None:
+    with Receiver(status(302, location="https://example.com/" + "x" * 60_000)) as receiver:
+        (outcome,) = send(receiver.url)
+    assert outcome.error == "redirect"
+    assert len(outcome.words) <= KEPT
+
+
+CERTIFICATES: list[tuple[str, Mapping[str, object], bool, str]] = [
+    ("hook.test", {}, True, ""),
+    ("hook.test", {}, False, "tls"),
+    ("other.test", {}, True, "tls"),
+    ("127.0.0.1", {}, True, "tls"),  # it is the name that counts
+    ("hook.test", {"not_after": datetime(2020, 1, 1, tzinfo=UTC)}, True, "tls"),
+]
+
+
+@pytest.mark.parametrize(("name", "more", "trusted", "error"), CERTIFICATES)
+def test_the_certificate_is_checked(
+    authority: trustme.CA, dns: dict[str, list[str]], name: str, more: Mapping[str, object], trusted: bool, error: str
+) -> None:
+    dns["hook.test"] = ["127.0.0.1"]
+    with Receiver(context=tls(authority if trusted else trustme.CA(), name, **more)) as receiver:
+        (outcome,) = send(f"https://hook.test:{receiver.port}/hook")
+    assert (outcome.error, len(receiver.got)) == (error, not error)
+    assert receiver.names == ["hook.test"]
+    assert dns["asked"] == ["hook.test"]
+    assert [got.headers["host"] for got in receiver.got] == [f"hook.test:{receiver.port}"] * (not error)
+
+
+def test_who_speaks_no_tls(other: Receiver) -> None:
+    (outcome,) = send(other.url.replace("http:", "https:"))
+    assert (outcome.error, other.got) == ("tls", [])
+
+
+def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch, other: Receiver) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, other.url)
+    with Receiver() as receiver:
+        assert send(receiver.url)[0].error == ""
+    assert (len(receiver.got), other.connections) == (1, 0)
+
+
+@pytest.mark.parametrize("addresses", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "8.8.8.8 10.0.0.1"])
+@pytest.mark.parametrize("scheme", ["https", "http"])
+def test_what_is_not_public_is_refused_at_sending(
+    dns: dict[str, list[str]], other: Receiver, scheme: str, addresses: str
+) -> None:
+    dns["hook.test"] = [addresses]
+    for outcome in send(f"{scheme}://hook.test:{other.port}/", f"{scheme}://127.0.0.1:{other.port}/", allowed=""):
+        assert (outcome.status, outcome.error) in [(None, "forbidden"), (None, "dns")]
+    assert other.connections == 0
+
+
+def test_plain_http_is_refused_to_what_is_public(dns: dict[str, list[str]]) -> None:
+    dns["hook.test"] = ["8.8.8.8"]
+    assert send("http://hook.test/")[0].error == "forbidden"
+
+
+def test_an_address_is_vetted_anew_at_every_send(dns: dict[str, list[str]], other: Receiver) -> None:
+    dns["hook.test"] = ["127.0.0.1", "10.0.0.1", "127.0.0.1"]
+    outcomes = send(*[f"http://hook.test:{other.port}/"] * 3)
+    assert [outcome.error for outcome in outcomes] == ["", "forbidden", ""]
+    assert len(other.got) == 2
+
+
+def test_a_connection_is_used_under_its_own_name_alone(authority: trustme.CA, dns: dict[str, list[str]]) -> None:
+    dns["a.test"] = dns["b.test"] = ["127.0.0.1"]
+    with Receiver(context=tls(authority, "a.test", "b.test")) as receiver:
+        outcomes = send(*(f"https://{name}.test:{receiver.port}/" for name in "abab"))
+    assert [outcome.error for outcome in outcomes] == [""] * 4
+    assert receiver.names == ["a.test", "b.test"]
+    assert [got.connection for got in receiver.got] == [1, 2, 1, 2]
