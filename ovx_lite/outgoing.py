@@ -6,12 +6,12 @@ import ssl
 import time
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from ovx_lite.errors import Refused
-from ovx_lite.targets import Network, Target, target, vet
+from ovx_lite.targets import Network, Target, may_be_looked_up, target, vet
 from ovx_lite.webhooks import Outcome
 
 if TYPE_CHECKING:
@@ -55,11 +55,12 @@ class Outgoing:
         try:
             async with asyncio.timeout(self._seconds):
                 where = target(url)
+                may_be_looked_up(where, self._allowed)
                 address = vet(where, await addresses(where), self._allowed)
                 return await self._send(where, address, body, headers)
         except Refused as refused:
             return Outcome(None, "forbidden", refused.message)
-        except TimeoutError:
+        except (TimeoutError, httpx2.TimeoutException):
             return Outcome(None, "timeout", f"there was no whole answer within {self._seconds:g} seconds")
         except OSError as wrong:  # DNS's; those of connections come as httpx2's
             return Outcome(None, "dns", f"the name could not be looked up ({wrong.strerror or wrong})")
@@ -86,16 +87,18 @@ class Outgoing:
             f"{where.scheme}://{number}:{where.port}{where.path}",
             content=body,
             headers={"Host": host, "Accept": "*/*", **headers},
-            extensions={"sni_hostname": where.host},
+            # Cancelled while it connects, the library would leave the socket open; by its own time-out it does not.
+            extensions={"sni_hostname": where.host, "timeout": {"connect": self._seconds * 0.9}},
         )
         async with self._road(where) as road:
             response = await road.handle_async_request(request)
+            answer = b""
             try:
-                answer = b""
-                async for piece in response.aiter_raw():  # as it came: nothing is unpacked
-                    answer += piece
-                    if len(answer) >= KEPT:
-                        break
+                async with aclosing(response.aiter_raw()) as pieces:  # as they came: nothing is unpacked
+                    async for piece in pieces:
+                        answer += piece
+                        if len(answer) >= KEPT:
+                            break
             finally:
                 await response.aclose()
         return read(response.status_code, response.headers, answer[:KEPT], where.host, self._now())
@@ -146,6 +149,7 @@ def _load() -> ssl.SSLContext:
 async def check(url: str, allowed: Sequence[Network]) -> None:
     """See that a webhook may have this URL, as it is seen again at every send. Raises `Refused` (field `url`)."""
     where = target(url)
+    may_be_looked_up(where, allowed)
     try:
         async with asyncio.timeout(SECONDS):
             found = await addresses(where)

@@ -38,6 +38,12 @@ _NOT_PUBLIC: tuple[tuple[str, Network], ...] = tuple(
 _PUBLIC_IPV6 = IPv6Network("2000::/3")
 
 
+ONLY_HTTPS = (
+    "A webhook's URL must be https, not http: plain http is possible to networks of OVX_WEBHOOK_ALLOW_NET"
+    " (--webhook-allow-net) alone"
+)
+
+
 class Target(NamedTuple):
     """Where a URL points: `host` in lower case and ASCII, without a dot at its end; `path` with the query."""
 
@@ -102,6 +108,12 @@ def _ascii(host: str) -> str:
 _OF_NAMES = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_")
 
 
+def may_be_looked_up(target: Target, allowed: Sequence[Network]) -> None:
+    """See that it is worth asking for a target's addresses. Raises `Refused` if none could be good."""
+    if target.scheme == "http" and not allowed:
+        raise _refused(f"{ONLY_HTTPS}.")
+
+
 def vet(target: Target, addresses: Iterable[str], allowed: Sequence[Network]) -> str:
     """The address to connect to, of those that a target's host has. Raises `Refused` if any is not for webhooks.
 
@@ -118,10 +130,7 @@ def vet(target: Target, addresses: Iterable[str], allowed: Sequence[Network]) ->
                 f"{where}, {what}, where no webhook may go, unless OVX_WEBHOOK_ALLOW_NET (--webhook-allow-net) has it."
             )
         if target.scheme == "http" and not open_:
-            raise _refused(
-                f"A webhook's URL must be https, not http: only to networks of OVX_WEBHOOK_ALLOW_NET"
-                f" (--webhook-allow-net) plain http is possible, and {where} is in none of them."
-            )
+            raise _refused(f"{ONLY_HTTPS}, and {where} is in none of them.")
     return str(found[0])
 
 

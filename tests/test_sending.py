@@ -155,7 +155,7 @@ def reset(connected: socket.socket) -> None:
 BROKEN: list[tuple[bytes | Callable[[socket.socket], None], str]] = [
     (reset, "reset"),
     (lambda connected: None, "reset"),  # it closes without a word
-    (lambda connected: connected.sendall(status(200, b"12345")[:-1]), "protocol"),
+    (lambda connected: connected.sendall(status(200, b"12345")[:-1]), "reset"),
     (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", "protocol"),
     (bytes(range(256)) * 10, "protocol"),
     (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "protocol"),
