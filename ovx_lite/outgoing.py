@@ -36,8 +36,8 @@ class Outgoing:
         self._allowed = allowed
         self._now = now
         self._seconds = seconds
-        self._roads: OrderedDict[tuple[str, str, int], httpx2.AsyncHTTPTransport] = OrderedDict()
-        self._used: Counter[tuple[str, str, int]] = Counter()
+        self._roads: OrderedDict[Target, httpx2.AsyncHTTPTransport] = OrderedDict()
+        self._used: Counter[Target] = Counter()
         self._tls: ssl.SSLContext | None = None
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Outcome:
@@ -105,24 +105,23 @@ class Outgoing:
 
     @asynccontextmanager
     async def _road(self, where: Target) -> "AsyncIterator[httpx2.AsyncHTTPTransport]":
-        """The connections to a receiver. Each has its own, so that none is used under another's name."""
+        """The connections to a URL, each its own: none is used under another's name, and small pools are fast."""
         import httpx2
 
         assert self._tls is not None, "nothing is sent before it is loaded"
-        key = (where.scheme, where.host, where.port)
-        road = self._roads.get(key)
+        road = self._roads.get(where)
         if road is None:
-            road = self._roads[key] = httpx2.AsyncHTTPTransport(verify=self._tls, trust_env=False, limits=_limits())
-        self._roads.move_to_end(key)
-        self._used[key] += 1
+            road = self._roads[where] = httpx2.AsyncHTTPTransport(verify=self._tls, trust_env=False, limits=_limits())
+        self._roads.move_to_end(where)
+        self._used[where] += 1
         try:
             yield road
         finally:
-            self._used[key] -= 1
-            idle = next((other for other in self._roads if not self._used[other]), None)
-            if len(self._roads) > _MOST_OPEN and idle is not None:
-                del self._used[idle]
-                await self._roads.pop(idle).aclose()
+            self._used[where] -= 1
+            idle = (other for other in self._roads if not self._used[other])
+            if len(self._roads) > _MOST_OPEN and (oldest := next(idle, None)) is not None:
+                del self._used[oldest]
+                await self._roads.pop(oldest).aclose()
 
     async def close(self) -> None:
         """Close all connections."""
