@@ -177,7 +177,7 @@ def read(status: int, headers: Mapping[str, str], answer: bytes, host: str, now:
         words = f"redirect to {to} not followed: change the URL"
         return Outcome(status, "redirect", words, text)
     if status == 410:
-        return Outcome(status, "gone", "the receiver wants no more of this: the webhook is disabled", text)
+        return Outcome(status, "gone", "the receiver wants no more of this", text)
     hint = _milliseconds(headers.get("retry-after", ""), now) if status in (429, 503) else 0
     return Outcome(status, "status", _words(status, text, host), text, hint)
 

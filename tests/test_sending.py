@@ -94,7 +94,7 @@ STATUSES = [
     (403, "status", "let us in"),
     (404, "status", "nothing at this URL"),
     (405, "status", "POST"),
-    (410, "gone", "disabled"),
+    (410, "gone", "no more"),
     (429, "status", "enough"),
     (500, "status", "500"),
     (503, "status", "cannot take it now"),

@@ -67,7 +67,7 @@ def _print_attempt(number: int, attempt: Attempt) -> None:
 
 @delivery.command()
 @click.argument("delivery_id", required=False)
-@click.option("--site", help="All of this site that failed, or was skipped or throttled; with --failed-since.")
+@click.option("--site", help="All of this site that failed or was skipped, but of disabled webhooks.")
 @click.option("--failed-since", metavar="TIME", help="Since then: ISO 8601, like 2026-11-21 or 2026-11-21T08:00:00Z.")
 @data_dir
 @as_json
@@ -100,7 +100,7 @@ def redeliver(
 def verify(request: BinaryIO, webhook_id: str | None, secret: str | None, data_dir: Path, as_json: bool) -> None:
     """Check the signatures of a saved webhook REQUEST: headers, an empty line, and the body; - for stdin.
 
-    Exit status 1 if none is right.
+    Exit status 1 if one is wrong, or none is there. (A secret that was rotated makes the standard signature alone.)
     """
     if (webhook_id is None) == (secret is None):
         raise click.UsageError("Say whose secret to check with: --webhook WEBHOOK_ID or --secret SECRET.")

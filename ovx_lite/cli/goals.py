@@ -32,8 +32,8 @@ def goal() -> None:
 @as_json
 def add(site: str, name: str, event: str, path: str, data_dir: Path, as_json: bool) -> None:
     """Add the goal NAME to SITE, met by events of a name or by pageviews of a path."""
-    if not name.strip() or len(name) > 100:
-        raise click.BadParameter("use 1 to 100 characters.", param_hint="NAME")
+    if not name.strip() or len(name) > 100 or not name.isprintable():
+        raise click.BadParameter("use 1 to 100 characters that can be printed.", param_hint="NAME")
     if bool(event) == bool(path):
         raise click.UsageError("Say what meets it: either --event EVENT_NAME or --path PATTERN.")
     if path:

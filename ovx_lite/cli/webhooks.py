@@ -105,7 +105,7 @@ def test(webhook_id: str, data_dir: Path, as_json: bool) -> None:
     else:
         click.echo(f"{delivery.url} answered {attempt.status or 'nothing'} after {attempt.took} ms.")
         if attempt.error:
-            click.echo(f"{attempt.error}: {attempt.words}.", err=True)
+            click.echo(f"{attempt.error}: {attempt.words.removesuffix('.')}.", err=True)
     if attempt.error:
         raise click.exceptions.Exit(1)
 

@@ -121,15 +121,15 @@ def send_again(conn: sqlite3.Connection, id: str, now: int) -> None:
 
 
 def send_failed_again(conn: sqlite3.Connection, site: int, since: int, now: int) -> int:
-    """Put all that failed or was skipped or throttled since a time (Unix ms) on its way again. Returns how many.
+    """Put all that failed or was skipped since a time (Unix ms) on its way again. Returns how many.
 
-    Those of disabled webhooks stay.
+    Those of disabled webhooks stay, and what was throttled: all at once, it would be what the limit is to prevent.
     """
     with transaction(conn):
         announce(conn)
         return conn.execute(
             "UPDATE deliveries SET status = 'pending', tries = 0, due = ? WHERE due >= ? AND token IS NULL"
-            " AND status IN ('failed', 'skipped', 'throttled')"
+            " AND status IN ('failed', 'skipped')"
             " AND webhook IN (SELECT number FROM webhooks WHERE site = ? AND enabled)",
             (now, since, site),
         ).rowcount

@@ -145,7 +145,8 @@ class Watch:
                 made = bodies.get(webhook.format) or body(alert, listening.site.id, webhook.format)
                 bodies[webhook.format] = made
                 self._counter = (self._counter + 1) & _COUNTER_MASK
-                may = self._may_send(webhook, now)
+                # What is told once and never again is not held back by what is told often.
+                may = self._may_send(webhook, now) or bool(alert.mark)
                 self._due = self._due or may
                 status = "pending" if may else "throttled"
                 number = now << COUNTER_BITS | self._counter
