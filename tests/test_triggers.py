@@ -217,6 +217,15 @@ def test_usage_is_told_once_a_month_and_threshold(place: Place, start: Start) ->
     assert len(place.store.events(place.id)) == 35
 
 
+def test_a_flood_of_goals_holds_back_nothing_that_is_told_once(place: Place) -> None:
+    add_webhook(place.store, place.id, "--on", "goal.completed", "--on", "usage.threshold")
+    place.store.call("goal", "add", place.id, "Purchase", "--event", "buy")
+    custom(place, *["buy"] * 150)
+    listed = [(one["event"], one["status"]) for one in place.store.call("delivery", "list", place.id)]
+    assert ("goal.completed", "throttled") in listed
+    assert [status == "throttled" for event, status in listed if event == "usage.threshold"] == [False, False]
+
+
 def test_a_goal_is_told_with_what_the_contract_says(place: Place) -> None:
     add_webhook(place.store, place.id, "--on", "goal.completed", "--on", "usage.threshold")
     place.store.call("goal", "add", place.id, "Purchase", "--event", "buy")
