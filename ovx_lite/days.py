@@ -1,6 +1,6 @@
-"""Days, as a site has them: in its own time zone. Pure."""
+"""Days, as a site has them: in its own time zone; and times as people and programs read them. Pure."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
@@ -22,3 +22,8 @@ def day_begins(day: int, timezone: str) -> int:
     """When a day (days since 1970-01-01) begins in an IANA time zone, in Unix milliseconds."""
     midnight = datetime(1970, 1, 1, tzinfo=ZoneInfo(timezone)) + timedelta(days=day)  # of the wall clock
     return int(midnight.timestamp() * 1000)
+
+
+def utc(ts: int) -> str:
+    """A time in Unix milliseconds as ISO 8601 in UTC, to the second: `2025-03-15T14:32:18Z`."""
+    return datetime.fromtimestamp(ts // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -6,8 +6,6 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
-import idna
-
 from ovx_lite.errors import Refused
 
 _AS_THEY_ARE = "".join(map(chr, range(0x21, 0x7F)))  # in a path and a query; the rest is of other alphabets
@@ -91,8 +89,11 @@ def _ascii(host: str) -> str:
     """A host as DNS is asked for it. Raises ValueError for what is none, `Refused` for odd ways to write an address."""
     if ":" in host:
         return str(IPv6Address(host))
-    name = idna.encode(host, uts46=True).decode() if not host.isascii() else host
-    name = name.lower().removesuffix(".")
+    if not host.isascii():
+        import idna  # its tables are large, and few hosts need them
+
+        host = idna.encode(host, uts46=True).decode()
+    name = host.lower().removesuffix(".")
     labels = name.split(".")
     # What ends in a number is an address to the resolver, octal, hexadecimal and shortened ones too.
     if labels[-1].isdecimal() or labels[-1].startswith("0x"):

@@ -4,7 +4,6 @@ import hmac
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from ovx_lite import __version__
+from ovx_lite.days import utc
 from ovx_lite.errors import Refused
 from ovx_lite.triggers import Alert
 
@@ -78,7 +78,7 @@ def format_for(url: str) -> str:
 
 def body(alert: Alert, site: str, format: str) -> bytes:
     """The message's bytes: compact JSON under 10 KB, with long strings cut ("Payload Format")."""
-    stamp = datetime.fromtimestamp(alert.ts // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    stamp = utc(alert.ts)
     for longest in (2000, 400, 80):
         data = {name: _cut(value, longest) for name, value in alert.data.items()}
         message = {"event": alert.event, "timestamp": stamp, "site_id": site, "data": data}

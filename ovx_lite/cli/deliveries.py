@@ -1,6 +1,5 @@
 """`ovx-lite delivery`: the log of what was sent to webhooks. `ovx-lite verify`: whether a request is one of these."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -8,6 +7,7 @@ import click
 
 from ovx_lite.cli.common import as_json, data_dir, print_json, print_table, printable, store
 from ovx_lite.clock import SystemClock
+from ovx_lite.days import utc
 from ovx_lite.fields import timestamp
 from ovx_lite.store import deliveries, registry, webhooks
 from ovx_lite.store.deliveries import Attempt, Logged
@@ -45,7 +45,7 @@ def show(delivery_id: str, data_dir: Path, as_json: bool) -> None:
     tries = deliveries.attempts(conn, logged.number)
     body = logged.body.decode()
     if as_json:
-        attempts = [attempt._asdict() | {"began": _iso(attempt.began)} for attempt in tries]
+        attempts = [attempt._asdict() | {"began": utc(attempt.began)} for attempt in tries]
         print_json(_shown(logged) | {"body": body, "attempts": attempts})
         return
     for name, value in _shown(logged).items():
@@ -56,7 +56,7 @@ def show(delivery_id: str, data_dir: Path, as_json: bool) -> None:
 
 
 def _print_attempt(number: int, attempt: Attempt) -> None:
-    click.echo(f"\nTry {number}, {_iso(attempt.began)}, {attempt.took} ms: {attempt.status or attempt.error}")
+    click.echo(f"\nTry {number}, {utc(attempt.began)}, {attempt.took} ms: {attempt.status or attempt.error}")
     if attempt.words:
         click.echo(f"  {printable(attempt.words)}")
     for name, value in attempt.headers.items():
@@ -123,15 +123,11 @@ def verify(request: BinaryIO, webhook_id: str | None, secret: str | None, data_d
 def _shown(logged: Logged) -> dict[str, Any]:
     return {
         "id": logged.id,
-        "created": _iso(logged.created),
+        "created": utc(logged.created),
         "webhook": logged.webhook,
         "event": logged.event,
         "status": logged.status,
         "tries": logged.tries,
-        "next": _iso(logged.due) if logged.status == "pending" else None,
+        "next": utc(logged.due) if logged.status == "pending" else None,
         "url": logged.url,
     }
-
-
-def _iso(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,6 +1,5 @@
 """`ovx-lite key`: the API keys of a site."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import click
 from ovx_lite import access
 from ovx_lite.cli.common import as_json, data_dir, print_json, print_table, store
 from ovx_lite.clock import SystemClock
+from ovx_lite.days import utc
 from ovx_lite.model import Key
 from ovx_lite.store import registry
 
@@ -99,10 +99,6 @@ def _shown(key: Key) -> dict[str, Any]:
         "label": key.label,
         "tier": key.tier,
         "hourly_limit": access.hourly_limit(key),
-        "created": _time(key.created),
-        "revoked": None if key.revoked is None else _time(key.revoked),
+        "created": utc(key.created),
+        "revoked": None if key.revoked is None else utc(key.revoked),
     }
-
-
-def _time(ts: int) -> str:
-    return datetime.fromtimestamp(ts / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

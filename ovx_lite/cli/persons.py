@@ -2,13 +2,13 @@
 
 import secrets
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
 from ovx_lite.cli.common import as_json, data_dir, print_json, print_table, printable, store
+from ovx_lite.days import utc
 from ovx_lite.store import persons, registry
 from ovx_lite.store.db import empty_log
 from ovx_lite.store.persons import Known
@@ -49,8 +49,8 @@ def show(site: str, person_id: str, data_dir: Path, as_json: bool) -> None:
         "visitors": traces.visitors,
         "visits": traces.visits,
         "events": traces.events,
-        "first_event": None if traces.first is None else _time(traces.first),
-        "last_event": None if traces.last is None else _time(traces.last),
+        "first_event": None if traces.first is None else utc(traces.first),
+        "last_event": None if traces.last is None else utc(traces.last),
     }
     if as_json:
         print_json(shown)
@@ -97,9 +97,5 @@ def _shown(person: Known) -> dict[str, Any]:
         "name": person.traits.get("name"),
         "email": person.traits.get("email"),
         "properties": person.traits,
-        "first_named": _time(person.created),
+        "first_named": utc(person.created),
     }
-
-
-def _time(ts: int) -> str:
-    return datetime.fromtimestamp(ts / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -19,8 +19,6 @@ from ovx_lite import settings
 from ovx_lite.cli.common import as_json, data_dir, print_json
 from ovx_lite.errors import Refused
 
-_HELP = {setting.name: setting for setting in settings.SETTINGS}
-
 
 def _options(command: Any) -> Any:
     for setting in reversed(settings.SETTINGS):
