@@ -63,11 +63,15 @@ def identify(authorization: str, registry: Registry, now: int) -> Caller:
 def at_address(site: Site, address: str, salt: bytes) -> Caller:
     """Whoever calls from an address (`""` if it is not known) where no key is asked for.
 
-    The name is a hash under the site's salt of the day. Of IPv6, it is the network (/64), which one client has whole.
+    The name is a hash under the site's salt of the day.
     """
-    network = f"{int(IPv6Address(address)) >> 64:x}" if ":" in address else address
-    name = blake2b(network.encode(), digest_size=8, key=salt).hexdigest()
+    name = blake2b(network(address).encode(), digest_size=8, key=salt).hexdigest()
     return Caller(site, f"{site.number}:{name}", PUBLIC_LIMIT if site.hourly_limit is None else site.hourly_limit)
+
+
+def network(address: str) -> str:
+    """What one client has whole: an IPv4 address, or an IPv6 network (/64)."""
+    return f"{int(IPv6Address(address)) >> 64:x}" if ":" in address else address
 
 
 def may_send_from(site: Site, host: str) -> bool:

@@ -3,15 +3,18 @@
 import asyncio
 import secrets
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.sessions import SessionMiddleware
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
-from ovx_lite import agents
+from ovx_lite import agents, passwords
 from ovx_lite.access import Limits
 from ovx_lite.clock import Clock
 from ovx_lite.delivery import Sender
@@ -19,28 +22,39 @@ from ovx_lite.dialects import ENDPOINTS
 from ovx_lite.errors import Refused
 from ovx_lite.geo import open_country_data
 from ovx_lite.ingest import Ingest
+from ovx_lite.news import News
 from ovx_lite.outgoing import Outgoing
 from ovx_lite.sites import Sites
-from ovx_lite.store import usage
+from ovx_lite.store import admin, usage
+from ovx_lite.store.admin import Admin
 from ovx_lite.store.books import open_books
 from ovx_lite.store.database import Database
 from ovx_lite.targets import networks
 from ovx_lite.upkeep import JOBS, Household, keep_running
-from ovx_lite.web import answers, pages
+from ovx_lite.web import deliveries, errors, goals, html, keys, login, persons, setup, sites, start, webhooks
 from ovx_lite.web.api import Api
+from ovx_lite.web.desk import Desk
+from ovx_lite.web.guard import Guard, SignedIn
 from ovx_lite.web.health import Health
 from ovx_lite.web.openapi import openapi
 from ovx_lite.web.script import script
+
+_OPEN = (*sites.OPEN, *setup.OPEN, *login.OPEN)
+_SIGNED_IN = (
+    *(*login.SIGNED_IN, *sites.SIGNED_IN, *start.SIGNED_IN, *keys.SIGNED_IN, *goals.SIGNED_IN),
+    *(*webhooks.SIGNED_IN, *deliveries.SIGNED_IN, *persons.SIGNED_IN),
+)
 
 
 class App:
     """The whole server, as an ASGI application: the ingestion endpoints first, then Starlette for all else."""
 
-    def __init__(self, api: Api, ingest: Ingest, house: Household, pages: Starlette) -> None:
+    def __init__(self, api: Api, house: Household, desk: Desk, pages: Starlette) -> None:
         self._api = api
-        self._ingest = ingest
         self._house = house
+        self._desk = desk
         self._pages = pages
+        self._prefix = desk.root + "/" if desk.root else ""
         self._jobs: list[asyncio.Task[None]] = []
 
     @classmethod
@@ -54,35 +68,53 @@ class App:
             limits.restore(await database.read(usage.load, clock.now()))
             await sites.refresh()
             books = await database.write(open_books, secrets.randbits(20))
+            known = await database.read(admin.load)
         except BaseException:
             await database.close()  # its threads would keep the process alive
             raise
         sender = Sender(database, Outgoing(networks(settings["webhook_allow_net"]), clock.now), clock)
-        ingest = Ingest(database, books, limits, clock, sender.wake)
+        news = News()
+        ingest = Ingest(database, books, limits, clock, sender.wake, news)
         api = Api(ENDPOINTS, sites, limits, ingest, country_of, clock)
-        return cls(
-            api,
-            ingest,
-            Household(
-                data_dir,
-                Path(settings["backup_dir"]) if settings["backup_dir"] else None,
-                database,
-                sites,
-                ingest,
-                limits,
-                sender,
-                clock,
-            ),
-            _pages(settings, Health(database, ingest, clock)),
+        backups = Path(settings["backup_dir"]) if settings["backup_dir"] else None
+        house = Household(data_dir, backups, database, sites, ingest, limits, sender, clock)
+        desk = Desk(
+            house,
+            news,
+            api.bodies,
+            settings["base_url"].rstrip("/"),
+            networks(settings["webhook_allow_net"]),
+            "" if known.password else secrets.token_urlsafe(24),
         )
+        return cls(api, house, desk, _pages(desk, known, Health(database, ingest, clock)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        if self._prefix and scope.get("path", "").startswith(self._prefix):  # a proxy has passed it on as it came
+            scope["path"] = scope["path"][len(self._prefix) - 1 :]
         door = self._api.door(scope.get("path", ""))
         if door is not None:
             await self._api(door, scope, receive, send)
         else:
             await self._pages(scope, receive, send)
+
+    @property
+    def setup_path(self) -> str:
+        """Where whoever has started the server sets it up; `""` if there is a password already."""
+        return f"/setup?token={self._desk.setup_token}" if self._desk.setup_token else ""
+
+    async def take_password(self, password: str) -> None:
+        """Have this password from now on, as whoever starts the server says. Raises `Refused` if it is too short."""
+        passwords.checked(password)
+        known = await self._house.database.read(admin.load)
+        if not known.password or not await asyncio.to_thread(passwords.is_right, password, known.password):
+            hashed = await asyncio.to_thread(passwords.hashed, password, secrets.token_bytes(16))
+            await self._house.database.write(admin.set_password, hashed)
+        self._desk.setup_token, self._desk.password_given = "", True
+
+    def stop_news(self) -> None:
+        """Let nobody wait for news any longer, so that what is in flight ends."""
+        self._desk.news.close()
 
     def start(self) -> None:
         """Begin with what the program does by itself."""
@@ -96,25 +128,40 @@ class App:
         for job in self._jobs:
             job.cancel()
         await asyncio.gather(*self._jobs, return_exceptions=True)
-        await self._ingest.close()
+        await self._house.ingest.close()
+        await self._house.sites.save_used()
         await self._house.sender.close()
         await self._house.database.close()
 
 
-def _pages(settings: Mapping[str, str], health: Health) -> Starlette:
+def _pages(desk: Desk, known: Admin, health: Health) -> Starlette:
+    signed_in = [Middleware(SignedIn)]
     application = Starlette(
         routes=[
-            Route("/", pages.home),
+            *(Route(path, do, methods=[method]) for method, path, do in _OPEN),
+            *(Route(path, do, methods=[method], middleware=signed_in) for method, path, do in _SIGNED_IN),
             Route("/healthz", health.answer),
             Route("/openapi.json", openapi),
             Route("/js/ovx.js", script),
-            Mount("/static", StaticFiles(directory=pages.folder("static"))),
+            Mount("/static", StaticFiles(directory=html.folder("static"))),
+        ],
+        middleware=[
+            Middleware(
+                SessionMiddleware,
+                secret_key=known.cookie_key.hex(),
+                # Browsers do not tell cookies of two ports apart: two servers on one host would log each other out.
+                session_cookie=f"ovx-{sha256(known.cookie_key).hexdigest()[:8]}",
+                max_age=admin.SESSION // 1000,
+                path=desk.root or "/",
+                https_only=desk.base_url.startswith("https:"),
+            ),
+            Middleware(Guard, base_url=desk.base_url),
         ],
         exception_handlers={
-            Refused: answers.on_refused,
-            HTTPException: answers.on_http_exception,
-            Exception: answers.on_fault,
+            Refused: errors.on_refused,
+            HTTPException: errors.on_http_exception,
+            Exception: errors.on_fault,
         },
     )
-    application.state.base_url = settings["base_url"].rstrip("/")
+    application.state.desk = desk
     return application

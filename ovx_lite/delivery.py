@@ -53,6 +53,14 @@ class Sender:
             await self._running
         await self._outgoing.close()
 
+    async def try_out(self, webhook_id: str) -> str:
+        """Send a sample to a webhook, once. Returns the delivery's id; raises `Refused` if there is no such webhook."""
+        token, now = secrets.randbits(62), self._clock.now()
+        claimed = await self._database.write(outbox.put_sample, webhook_id, token, now)
+        outcome = await post(self._outgoing, claimed, now)
+        await self._database.write(outbox.end_sample, claimed, outcome, self._clock.now())
+        return claimed.id
+
     async def _run(self) -> None:
         freed = False
         while not self._closing or self._sending or self._outcomes:

@@ -4,6 +4,7 @@ STATUS = {
     "invalid_request": 400,
     "invalid_props": 400,
     "unauthorized": 401,
+    "forbidden": 403,
     "invalid_site_id": 404,
     "not_found": 404,
     "method_not_allowed": 405,

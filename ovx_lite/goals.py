@@ -62,11 +62,13 @@ class Goals:
 
     def met(self, event: Event) -> list[Goal]:
         """The goals that an event meets: a pageview those with its path, any other event those with its name."""
-        kind, path = event.kind, event.page.path
-        if kind.excluded:
-            return []
-        if kind.type != "pageview":
-            return self._events.get(kind.name, [])
+        kind = event.kind
+        return [] if kind.excluded else self.of(kind.type, kind.name, event.page.path)
+
+    def of(self, type: str, name: str, path: str) -> list[Goal]:
+        """The goals that an event of this type and name on this path meets."""
+        if type != "pageview":
+            return self._events.get(name, [])
         found = self._known.get(path)
         if found is None:
             if len(self._known) >= _MOST_REMEMBERED:

@@ -16,6 +16,7 @@ from ovx_lite.access import Limits
 from ovx_lite.clock import Clock
 from ovx_lite.errors import Refused
 from ovx_lite.model import Event, Reply, event_id
+from ovx_lite.news import News
 from ovx_lite.store import answers, usage
 from ovx_lite.store.books import Books
 from ovx_lite.store.database import Database
@@ -58,12 +59,13 @@ class Ingest:
     """Takes requests, stores them in groups, and says when they are on disk."""
 
     def __init__(
-        self, database: Database, books: Books, limits: Limits, clock: Clock, wake: Callable[[], None]
+        self, database: Database, books: Books, limits: Limits, clock: Clock, wake: Callable[[], None], news: News
     ) -> None:
         """`wake` is called when a commit has put something on its way to a webhook."""
         self._database = database
         self._books = books
         self._wake = wake
+        self._news = news
         self._limits = limits
         self._clock = clock
         self._waiting: list[tuple[Request, asyncio.Future[Reply]]] = []
@@ -100,6 +102,7 @@ class Ingest:
                         continue  # whoever asked is gone
                     if isinstance(outcome, Reply):
                         stored.set_result(outcome)
+                        self._news.tell(request.site)
                     else:
                         stored.set_exception(outcome)
         finally:

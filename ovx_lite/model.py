@@ -182,6 +182,7 @@ class Key(msgspec.Struct, frozen=True):
     digest: bytes
     created: int
     revoked: int | None
+    last_used: int | None = None
 
 
 class Goal(msgspec.Struct, frozen=True):

@@ -20,6 +20,7 @@ class Sites:
         self._database = database
         self._callers: dict[str, Caller] = {}
         self._salts: dict[int, tuple[int, bytes]] = {}
+        self.used: dict[str, int] = {}  # when (Unix ms) keys, by their ids, were used last, as far as it is not saved
 
     async def refresh(self) -> bool:
         """Take over what was changed, by whatever process. Returns whether there was anything."""
@@ -38,7 +39,20 @@ class Sites:
             # A key is good until the registry says otherwise; a JWT, which runs out, has no name.
             if caller.name and len(self._callers) < len(self.registry.keys):
                 self._callers[authorization] = caller
+        if caller.name:
+            self.used[caller.name] = now
         return caller
+
+    async def save_used(self) -> bool:
+        """Write down when keys were used last. Returns whether any were."""
+        used, self.used = self.used, {}
+        try:
+            if used:
+                await self._database.write(registry.save_last_used, used)
+        except BaseException:
+            self.used = used | self.used
+            raise
+        return bool(used)
 
     def public(self, name: str) -> Site | None:
         """The site of that id or that public key, where no key is asked for."""

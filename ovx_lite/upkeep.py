@@ -64,6 +64,11 @@ async def save_counts(house: Household) -> bool:
     return await house.ingest.flush()
 
 
+async def save_last_used(house: Household) -> bool:
+    """Save when keys were used last."""
+    return await house.sites.save_used()
+
+
 async def forget_salts(house: Household) -> bool:
     """Delete the salts of days that are over, also where nobody visits any more."""
     return await house.database.write(delete_old_salts, house.sites.registry, house.clock.now()) > 0
@@ -109,6 +114,7 @@ async def back_up(house: Household) -> bool:
 JOBS = (
     Job("take over what commands have changed", 0.5, refresh_sites),
     Job("save the counts of refused requests", 1, save_counts),
+    Job("save when keys were used last", 60, save_last_used),
     Job("delete yesterday's salts", 60, forget_salts),
     Job("delete answers and counts that have expired", 60, forget_answers),
     Job("empty the write-ahead log", 60, empty_log),

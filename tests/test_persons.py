@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ovx_lite.enrich import enrich
 from ovx_lite.ingest import store as store_group
 from ovx_lite.model import Event, Hit, Identity, Page, Site
-from ovx_lite.store import check, events, persons, registry
+from ovx_lite.store import check, events, people, registry
 from ovx_lite.store.books import open_books
 from tests.conftest import Start, Store
 from tests.test_store import EVER, MINUTE, NOW, request
@@ -178,7 +178,7 @@ def named_site(conn: sqlite3.Connection) -> Site:
 
 
 def erase(conn: sqlite3.Connection, site: int, person: str) -> int:
-    return persons.erase(conn, site, persons.find(conn, site, person), iter(lambda: random.getrandbits(47), -1))
+    return people.erase(conn, site, people.find(conn, site, person), iter(lambda: random.getrandbits(47), -1))
 
 
 def test_erased_while_they_keep_coming(tmp_path: Path, start: Start) -> None:
@@ -231,8 +231,8 @@ def test_whose_events_are(conn: sqlite3.Connection, told: list[tuple[str, str]],
 
     expected = [owner(told, at) for at in range(len(told))]
     assert owners() == expected
-    for person in persons.of_site(conn, site.number):
-        assert persons.traces(conn, site.number, person).events == expected.count(person.id)
+    for person in people.of_site(conn, site.number):
+        assert people.traces(conn, site.number, person).events == expected.count(person.id)
     for gone in sorted({"ada", "bob"}.intersection(expected)):
         assert erase(conn, site.number, gone) == expected.count(gone)
         expected = [None if who == gone else who for who in expected]

@@ -3,15 +3,18 @@
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import click
 import msgspec
 
+from ovx_lite.errors import Refused
 from ovx_lite.settings import default_data_dir
 from ovx_lite.store.db import open_store
 
 F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def data_dir(command: F) -> F:
@@ -36,6 +39,14 @@ def as_json(command: F) -> F:
 def store(data_dir: Path, create: bool = False) -> sqlite3.Connection:
     """Open the store for a command; raises `Refused` if that cannot be."""
     return open_store(data_dir, create)
+
+
+def judged(hint: str, rule: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What a rule makes of an argument or option, of that name. Raises `click.BadParameter` if it is a wrong call."""
+    try:
+        return rule(*args, **kwargs)
+    except Refused as refused:
+        raise click.BadParameter(refused.message, param_hint=hint) from None
 
 
 def print_json(value: object) -> None:

@@ -1,12 +1,12 @@
 """`ovx-lite goal`: what a site wants its visitors to do."""
 
-import secrets
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ovx_lite.cli.common import as_json, data_dir, print_json, print_table, store
+from ovx_lite import new, rules
+from ovx_lite.cli.common import as_json, data_dir, judged, print_json, print_table, store
 from ovx_lite.clock import SystemClock
 from ovx_lite.goals import Pattern
 from ovx_lite.model import Goal
@@ -32,20 +32,18 @@ def goal() -> None:
 @as_json
 def add(site: str, name: str, event: str, path: str, data_dir: Path, as_json: bool) -> None:
     """Add the goal NAME to SITE, met by events of a name or by pageviews of a path."""
-    if not name.strip() or len(name) > 100 or not name.isprintable():
-        raise click.BadParameter("use 1 to 100 characters that can be printed.", param_hint="NAME")
+    told = judged("NAME", rules.words, name, "name")
     if bool(event) == bool(path):
         raise click.UsageError("Say what meets it: either --event EVENT_NAME or --path PATTERN.")
     if path:
-        Pattern(path)  # refuses what is none
+        judged("--path", Pattern, path)
     conn = store(data_dir)
-    id, now = "goal_" + secrets.token_hex(6), SystemClock().now()
-    new = Goal(id, registry.find_site(conn, site).number, name, event, path, now)
-    webhooks.add_goal(conn, new)
+    goal = new.goal(registry.find_site(conn, site), told, event, path, SystemClock().now())
+    webhooks.add_goal(conn, goal)
     if as_json:
-        print_json(_shown(new))
+        print_json(_shown(goal))
     else:
-        click.echo(f"Added the goal {id}: {name}.")
+        click.echo(f"Added the goal {goal.id}: {goal.name}.")
 
 
 @goal.command("list")

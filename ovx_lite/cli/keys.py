@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ovx_lite import access
+from ovx_lite import access, new
 from ovx_lite.cli.common import as_json, data_dir, print_json, print_table, store
 from ovx_lite.clock import SystemClock
 from ovx_lite.days import utc
@@ -34,10 +34,9 @@ def key() -> None:
 def add(site: str, label: str, tier: str, hourly_limit: int | None, data_dir: Path, as_json: bool) -> None:
     """Add an API key to SITE. The key is shown only here."""
     conn = store(data_dir)
-    id, secret, digest = access.new_key()
-    new = Key(id, registry.find_site(conn, site).number, label, tier, hourly_limit, digest, SystemClock().now(), None)
-    registry.add_key(conn, new)
-    _print_secret(new, secret, as_json)
+    key, secret = new.key(registry.find_site(conn, site), label, tier, hourly_limit, SystemClock().now())
+    registry.add_key(conn, key)
+    _print_secret(key, secret, as_json)
 
 
 @key.command("list")
@@ -100,5 +99,6 @@ def _shown(key: Key) -> dict[str, Any]:
         "tier": key.tier,
         "hourly_limit": access.hourly_limit(key),
         "created": utc(key.created),
+        "last_used": None if key.last_used is None else utc(key.last_used),
         "revoked": None if key.revoked is None else utc(key.revoked),
     }

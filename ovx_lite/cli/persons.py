@@ -1,17 +1,16 @@
 """`ovx-lite person`: those whom callers named."""
 
-import secrets
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ovx_lite import new
 from ovx_lite.cli.common import as_json, data_dir, print_json, print_table, printable, store
 from ovx_lite.days import utc
-from ovx_lite.store import persons, registry
+from ovx_lite.store import people, registry
 from ovx_lite.store.db import empty_log
-from ovx_lite.store.persons import Known
+from ovx_lite.store.people import Known
 
 
 @click.group()
@@ -26,7 +25,7 @@ def person() -> None:
 def list_(site: str, data_dir: Path, as_json: bool) -> None:
     """List the persons of SITE, in the order in which they were first named."""
     conn = store(data_dir)
-    found = [_shown(person) for person in persons.of_site(conn, registry.find_site(conn, site).number)]
+    found = [_shown(person) for person in people.of_site(conn, registry.find_site(conn, site).number)]
     if as_json:
         print_json(found)
     else:
@@ -43,8 +42,8 @@ def show(site: str, person_id: str, data_dir: Path, as_json: bool) -> None:
     """Show what is known of PERSON, by the id that events name them with."""
     conn = store(data_dir)
     number = registry.find_site(conn, site).number
-    found = persons.find(conn, number, person_id)
-    traces = persons.traces(conn, number, found)
+    found = people.find(conn, number, person_id)
+    traces = people.traces(conn, number, found)
     shown = _shown(found) | {
         "visitors": traces.visitors,
         "visits": traces.visits,
@@ -70,10 +69,10 @@ def erase(site: str, person_id: str, yes: bool, data_dir: Path, as_json: bool) -
     """Forget PERSON for good. Their events stay, as nobody's; backups made before still know them."""
     conn = store(data_dir)
     number = registry.find_site(conn, site).number
-    found = persons.find(conn, number, person_id)
+    found = people.find(conn, number, person_id)
     if not yes and not as_json:
         click.confirm(f"Erase the person {person_id} for good?", abort=True, err=True)
-    untied = persons.erase(conn, number, found, _random_numbers())
+    untied = people.erase(conn, number, found, new.visitors())
     if not empty_log(conn, 2):  # what was erased is still in there
         click.echo(
             "Somebody reads the store, so what was erased is still in its write-ahead log (its -wal file): the server "
@@ -84,11 +83,6 @@ def erase(site: str, person_id: str, yes: bool, data_dir: Path, as_json: bool) -
         print_json({"id": person_id, "erased": True, "events": untied})
     else:
         click.echo(f"Erased the person {person_id}; {untied:,} events are nobody's now.")
-
-
-def _random_numbers() -> Iterator[int]:
-    while True:
-        yield secrets.randbits(48) - (1 << 47)
 
 
 def _shown(person: Known) -> dict[str, Any]:

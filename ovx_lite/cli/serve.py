@@ -69,6 +69,12 @@ async def _serve(values: dict[str, str], data_dir: Path, ready_file: Path | None
     listener = _listen(values["host"], int(values["port"]))
     url = values["base_url"].rstrip("/") or _url(listener)
     app = await App.open(data_dir, values, SystemClock())
+    try:
+        if password := os.environ.get("OVX_ADMIN_PASSWORD"):
+            await app.take_password(password)
+    except BaseException:
+        await app.close()
+        raise
     server = uvicorn.Server(
         uvicorn.Config(
             app,
@@ -85,7 +91,14 @@ async def _serve(values: dict[str, str], data_dir: Path, ready_file: Path | None
         )
     )
     # uvicorn ends in order on these signals and then raises them again, which is not to kill us, but to be status 0.
-    _on_stop(lambda signal_number: setattr(server, "should_exit", True))
+    loop = asyncio.get_running_loop()
+
+    def stop(signal_number: int) -> None:
+        server.should_exit = True
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(app.stop_news)
+
+    _on_stop(stop)
     server.should_exit = bool(asked_to_stop)
     announcing = asyncio.create_task(_announce(server, app, url, data_dir, ready_file, as_json))
     try:
@@ -161,6 +174,8 @@ async def _announce(server: Any, app: Any, url: str, data_dir: Path, ready_file:
     if as_json:
         print_json(ready)
     click.echo(f"ovx-lite answers at {url}, with its store in {data_dir}.", err=True)
+    if app.setup_path:
+        click.echo(f"Set it up, once: {url}{app.setup_path}", err=True)
     app.start()
     # What was made by now stays: the garbage collector need not look at it again. And of what requests make while they
     # wait for the disk, nothing is garbage: looking for it less often makes a tenth more of them.

@@ -1,23 +1,17 @@
 """`ovx-lite site`: the sites."""
 
-import re
-import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
-from zoneinfo import ZoneInfo
 
 import click
 import msgspec
 
-from ovx_lite import access
-from ovx_lite.cli.common import as_json, data_dir, print_json, print_table, store
+from ovx_lite import access, new, rules
+from ovx_lite.cli.common import as_json, data_dir, judged, print_json, print_table, store
 from ovx_lite.clock import SystemClock
 from ovx_lite.model import Site
 from ovx_lite.store import registry
-
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_DOMAIN = re.compile(r"[^\s!-,/:-@\[-^`{-~.]+(?:\.[^\s!-,/:-@\[-^`{-~.]+)*")
 
 
 @click.group()
@@ -77,25 +71,10 @@ def add(id: str, timezone: str, data_dir: Path, as_json: bool, **given: Any) -> 
 
     Prints what callers need. The JWT secret is shown only here.
     """
-    if not _ID.fullmatch(id):
-        raise click.BadParameter("use up to 64 letters, digits, dots, dashes and underscores.", param_hint="ID")
-    if not _is_timezone(timezone):
-        raise click.BadParameter(f"{timezone} is no time zone: give one like Europe/Paris.", param_hint="--timezone")
-    bare = Site(
-        0,
-        id,
-        name=id,
-        domain="",
-        timezone=timezone,
-        public_key="pk_live_" + secrets.token_hex(12),
-        jwt_secret=secrets.token_urlsafe(32),
-        monthly_limit=None,
-        retention_days=None,
-        created=SystemClock().now(),
-        secret=secrets.token_bytes(32),
-    )
-    new = _with(bare, given)
-    added = registry.add_site(store(data_dir, create=True), new)
+    judged("ID", rules.site_id, id)
+    judged("--timezone", rules.timezone, timezone)
+    wanted = _with(new.site(id, timezone, SystemClock().now()), given)
+    added = registry.add_site(store(data_dir, create=True), wanted)
     if as_json:
         print_json(_shown(added) | {"jwt_secret": added.jwt_secret})
         return
@@ -156,25 +135,10 @@ def _with(site: Site, given: Mapping[str, Any]) -> Site:
     """The site with what the options say. Raises `click.BadParameter` for what makes no sense."""
     wanted = {name: None if value == 0 else value for name, value in given.items() if value is not None}
     if domain := wanted.get("domain"):
-        wanted["domain"] = _host(domain, "--domain")
+        wanted["domain"] = judged("--domain", rules.host, domain, "domain")
     if (told := given.get("allowed_hosts")) is not None:
-        hosts = filter(None, (host.strip() for host in told.split(",")))
-        wanted["allowed_hosts"] = tuple(_host(host, "--allowed-hosts") for host in hosts)
+        wanted["allowed_hosts"] = judged("--allowed-hosts", rules.hosts, told, "allowed_hosts")
     return msgspec.structs.replace(site, **wanted)
-
-
-def _host(text: str, option: str) -> str:
-    if not _DOMAIN.fullmatch(text):
-        raise click.BadParameter(f"{text} is not a host name: give one like example.com.", param_hint=option)
-    return text.lower()
-
-
-def _is_timezone(text: str) -> bool:
-    try:
-        ZoneInfo(text)
-    except (KeyError, ValueError, OSError):  # ZoneInfoNotFoundError is a KeyError
-        return False
-    return True
 
 
 def _shown(site: Site) -> dict[str, Any]:

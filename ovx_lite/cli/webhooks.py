@@ -1,7 +1,6 @@
 """`ovx-lite webhook`: where to send what happens on a site."""
 
 import asyncio
-import secrets
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 import click
 
-from ovx_lite import settings
+from ovx_lite import new, settings
 from ovx_lite.cli.common import as_json, data_dir, print_json, print_table, store
 from ovx_lite.clock import SystemClock
 from ovx_lite.delivery import try_out
@@ -18,7 +17,7 @@ from ovx_lite.outgoing import Outgoing, check
 from ovx_lite.store import deliveries, registry, webhooks
 from ovx_lite.targets import Network, networks
 from ovx_lite.triggers import TRIGGERS
-from ovx_lite.webhooks import FORMATS, format_for, new_secret
+from ovx_lite.webhooks import FORMATS
 
 
 @click.group()
@@ -53,26 +52,11 @@ def add(
     if (spike_above is not None) != ("realtime.spike" in events):
         raise click.UsageError("--on realtime.spike and --spike-above N go together.")
     conn = store(data_dir)
-    number = registry.find_site(conn, site).number
+    found = registry.find_site(conn, site)
     asyncio.run(check(url, _allowed(data_dir)))
-    new = Webhook(
-        0,
-        "wh_" + secrets.token_hex(6),
-        number,
-        url,
-        tuple(dict.fromkeys(events)),
-        spike_above,
-        format or format_for(url),
-        secret=new_secret(secrets.token_bytes(32)),
-        old_secret="",
-        rotated=0,
-        enabled=True,
-        why="",
-        failing_since=None,
-        exhausted=0,
-        created=SystemClock().now(),
-    )
-    _print_secret(webhooks.add_webhook(conn, new), as_json, f"Next: ovx-lite webhook test {new.id}")
+    wanted = new.webhook(found, url, tuple(dict.fromkeys(events)), spike_above, format or "", SystemClock().now())
+    added = webhooks.add_webhook(conn, wanted)
+    _print_secret(added, as_json, f"Next: ovx-lite webhook test {added.id}")
 
 
 @webhook.command("list")
@@ -116,8 +100,7 @@ def test(webhook_id: str, data_dir: Path, as_json: bool) -> None:
 @as_json
 def rotate_secret(webhook_id: str, data_dir: Path, as_json: bool) -> None:
     """Give a webhook a new secret, shown only here. For a day, the standard signature is made with the old one, too."""
-    secret = new_secret(secrets.token_bytes(32))
-    rotated = webhooks.rotate(store(data_dir), webhook_id, secret, SystemClock().now())
+    rotated = webhooks.rotate(store(data_dir), webhook_id, new.webhook_secret(), SystemClock().now())
     _print_secret(rotated, as_json, "The one before it signs along for 24 hours.")
 
 

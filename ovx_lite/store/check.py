@@ -2,7 +2,7 @@
 
 import sqlite3
 
-from ovx_lite.store.persons import NOBODY
+from ovx_lite.store.people import NOBODY
 
 _OF_EVENTS = """
 SELECT site, events.id - visit AS began, min(events.id >> 21), max(events.id >> 21), sum(type = 'pageview'), count(*)

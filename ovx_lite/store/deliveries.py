@@ -79,9 +79,53 @@ def of_site(conn: sqlite3.Connection, site: int, status: str = "") -> Iterator[L
     return map(Logged._make, conn.execute(query, (site, status)))
 
 
+class Filter(NamedTuple):
+    """Which deliveries to show: of one status, one webhook, one event; `""` for all."""
+
+    status: str = ""
+    webhook: str = ""
+    event: str = ""
+
+
+# The rows of a site's few webhooks are found first, and sorted by their numbers alone; the rest is read of a page.
+_PAGE = f"""
+{_LOGGED} WHERE deliveries.number IN (
+    SELECT number FROM deliveries WHERE webhook IN (SELECT number FROM webhooks WHERE site = ? AND ? IN ('', id))
+        AND number < ? AND ? IN ('', status) AND ? IN ('', event)
+    ORDER BY number DESC LIMIT ?
+) ORDER BY deliveries.number DESC
+"""
+
+
+def page(conn: sqlite3.Connection, site: int, which: Filter, before: int, most: int) -> list[Logged]:
+    """The latest deliveries of a site with a number under `before`, newest first, at most so many."""
+    values = (site, which.webhook, before, which.status, which.event, most)
+    return list(map(Logged._make, conn.execute(_PAGE, values)))
+
+
+def counts(conn: sqlite3.Connection, site: int) -> dict[str, dict[str, int]]:
+    """How many deliveries each webhook of a site has in the log, by its id and their status."""
+    query = """
+        SELECT webhooks.id, status, count(*) FROM deliveries JOIN webhooks ON webhooks.number = deliveries.webhook
+        WHERE webhooks.site = ? GROUP BY 1, 2
+    """
+    found: dict[str, dict[str, int]] = {}
+    for webhook, status, count in conn.execute(query, (site,)):
+        found.setdefault(webhook, {})[status] = count
+    return found
+
+
 def find(conn: sqlite3.Connection, id: str) -> Logged:
     """The delivery of that id. Raises `Refused` (`not_found`) if there is none."""
     row = conn.execute(_LOGGED + "WHERE deliveries.number = ?", (number_of(id),)).fetchone()
+    if row is None:
+        raise _no_such(id)
+    return Logged._make(row)
+
+
+def find_of(conn: sqlite3.Connection, site: int, id: str) -> Logged:
+    """The delivery of that id, of this site. Raises `Refused` (`not_found`) if it has none."""
+    row = conn.execute(_LOGGED + "WHERE deliveries.number = ? AND site = ?", (number_of(id), site)).fetchone()
     if row is None:
         raise _no_such(id)
     return Logged._make(row)

@@ -220,7 +220,8 @@ def end_sample(conn: sqlite3.Connection, claimed: Claimed, outcome: Outcome, now
     """Write down what came of a sample, which is not tried again, and says nothing against the webhook."""
     with transaction(conn):
         status = "failed" if outcome.error else "delivered"
-        conn.execute(
+        changed = conn.execute(
             "UPDATE deliveries SET status = ?, tries = 1, due = ? WHERE number = ?", (status, now, claimed.number)
         )
-        log(conn, claimed.number, outcome)
+        if changed.rowcount:  # else the webhook was removed meanwhile, with its log
+            log(conn, claimed.number, outcome)

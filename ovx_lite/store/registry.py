@@ -1,6 +1,7 @@
 """Sites and keys."""
 
 import sqlite3
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -8,14 +9,14 @@ import msgspec
 
 from ovx_lite.errors import Refused
 from ovx_lite.model import Key, Registry, Site
-from ovx_lite.store import events, persons
+from ovx_lite.store import events, people
 from ovx_lite.store.db import transaction
 
 _SITE = """
 number, id, name, domain, timezone, public_key, jwt_secret, monthly_limit, retention_days, created, secret,
 allowed_hosts, hourly_limit
 """
-_KEY = "id, site, label, tier, hourly_limit, digest, created, revoked"
+_KEY = "id, site, label, tier, hourly_limit, digest, created, revoked, last_used"
 
 
 def version(conn: sqlite3.Connection) -> int:
@@ -98,12 +99,16 @@ def change_site(conn: sqlite3.Connection, site: Site) -> Site:
     settings = {
         "name": site.name,
         "domain": site.domain,
+        "timezone": site.timezone,
         "monthly_limit": site.monthly_limit,
         "retention_days": site.retention_days,
         "allowed_hosts": " ".join(site.allowed_hosts),
         "hourly_limit": site.hourly_limit,
     }
     with transaction(conn):
+        if site.timezone != find_site(conn, site.id).timezone and events.oldest(conn, site.number) is not None:
+            message = "The days of a site with events stay as they are: delete it, or add another."
+            raise Refused("invalid_request", message, "timezone")
         columns = ", ".join(f"{column} = ?" for column in settings)
         conn.execute(f"UPDATE sites SET {columns} WHERE number = ?", (*settings.values(), site.number))
         announce(conn)
@@ -115,7 +120,7 @@ def remove_site(conn: sqlite3.Connection, id: str) -> int:
     with transaction(conn):
         site = find_site(conn, id)
         deleted = events.forget_all(conn, site.number)
-        persons.forget_all(conn, site.number)
+        people.forget_all(conn, site.number)
         conn.execute("DELETE FROM answers WHERE site = ?", (site.number,))
         for table in ("months", "marks"):
             conn.execute(f"DELETE FROM {table} WHERE site = ?", (site.number,))
@@ -125,14 +130,22 @@ def remove_site(conn: sqlite3.Connection, id: str) -> int:
     return deleted
 
 
-def add_key(conn: sqlite3.Connection, key: Key) -> None:
-    """Add a key."""
+def replace_jwt_secret(conn: sqlite3.Connection, id: str, secret: str) -> None:
+    """Give a site another JWT secret; JWTs that were signed with the old one end."""
     with transaction(conn):
-        conn.execute(
-            f"INSERT INTO keys ({_KEY}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (key.id, key.site, key.label, key.tier, key.hourly_limit, key.digest, key.created, key.revoked),
-        )
+        find_site(conn, id)
+        conn.execute("UPDATE sites SET jwt_secret = ? WHERE id = ?", (secret, id))
         announce(conn)
+
+
+def add_key(conn: sqlite3.Connection, key: Key) -> bool:
+    """Add a key, unless it was added before. Returns whether it was not."""
+    with transaction(conn):
+        row = msgspec.structs.astuple(key)
+        places = ", ".join("?" * len(row))
+        added = conn.execute(f"INSERT INTO keys ({_KEY}) VALUES ({places}) ON CONFLICT (id) DO NOTHING", row).rowcount
+        announce(conn)
+    return bool(added)
 
 
 def find_key(conn: sqlite3.Connection, id: str) -> Key:
@@ -166,3 +179,9 @@ def replace_key(conn: sqlite3.Connection, id: str, digest: bytes) -> Key:
         conn.execute("UPDATE keys SET digest = ? WHERE id = ?", (digest, id))
         announce(conn)
         return find_key(conn, id)
+
+
+def save_last_used(conn: sqlite3.Connection, used: Mapping[str, int]) -> None:
+    """Write down when keys, by their ids, were used last (Unix ms)."""
+    with transaction(conn):
+        conn.executemany("UPDATE keys SET last_used = ? WHERE id = ?", [(at, id) for id, at in used.items()])

@@ -45,9 +45,12 @@ def listeners(conn: sqlite3.Connection) -> dict[int, Listeners]:
 
 
 def add_goal(conn: sqlite3.Connection, goal: Goal) -> None:
-    """Add a goal. Raises `Refused` if the site has one of that name."""
+    """Add a goal, unless it was added before. Raises `Refused` if the site has another of that name."""
     with transaction(conn):
-        if any(other.name == goal.name for other in goals_of(conn, goal.site)):
+        others = goals_of(conn, goal.site)
+        if any(other.id == goal.id for other in others):
+            return
+        if any(other.name == goal.name for other in others):
             raise Refused("invalid_request", f"There is a goal {goal.name} already: choose another name.", "name")
         row = (goal.id, goal.site, goal.name, goal.event, goal.path, goal.created)
         conn.execute(f"INSERT INTO goals ({_GOAL}) VALUES (?, ?, ?, ?, ?, ?)", row)
@@ -69,9 +72,16 @@ def remove_goal(conn: sqlite3.Connection, id: str) -> None:
 
 
 def add_webhook(conn: sqlite3.Connection, webhook: Webhook) -> Webhook:
-    """Add a webhook; its `number` is given by the store. Raises `Refused` if the site has as many as it may have."""
+    """Add a webhook, unless it was added before; its `number` is given by the store.
+
+    Raises `Refused` if the site has as many as it may have.
+    """
     with transaction(conn):
-        if len(webhooks_of(conn, webhook.site)) >= MOST_OF_A_SITE:
+        others = webhooks_of(conn, webhook.site)
+        for other in others:
+            if other.id == webhook.id:
+                return other
+        if len(others) >= MOST_OF_A_SITE:
             raise Refused(
                 "invalid_request", f"The site has {MOST_OF_A_SITE} webhooks, as many as it may: remove one first."
             )
@@ -95,6 +105,18 @@ def webhooks_of(conn: sqlite3.Connection, site: int) -> list[Webhook]:
         _webhook(row)
         for row in conn.execute(f"SELECT {_WEBHOOK} FROM webhooks WHERE site = ? ORDER BY number", (site,))
     ]
+
+
+def change_webhook(conn: sqlite3.Connection, webhook: Webhook) -> None:
+    """Take over what a webhook is told of, and in which format. Raises `Refused` (`not_found`) if it was removed."""
+    with transaction(conn):
+        find_webhook(conn, webhook.id)
+        conn.execute(
+            "UPDATE webhooks SET events = ?, spike_above = ?, format = ? WHERE id = ?",
+            (" ".join(webhook.events), webhook.spike_above, webhook.format, webhook.id),
+        )
+        conn.execute("DELETE FROM marks WHERE site = ? AND mark = ?", (webhook.site, f"spike {webhook.id}"))
+        announce(conn)
 
 
 def rotate(conn: sqlite3.Connection, id: str, secret: str, now: int) -> Webhook:

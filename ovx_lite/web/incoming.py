@@ -37,7 +37,7 @@ class Incoming:
         self.path: str = scope["path"]
         self.site = site
         self.public = public
-        self.address = _address(scope) if public else ""
+        self.address = address(scope) if public else ""
         self.authorization = self.origin = self.user_agent = ""
         self.length: bytes | None = None
         self.idempotency_key: str | None = None
@@ -64,7 +64,8 @@ class Incoming:
         return Call(body, now, self.site)
 
 
-def _address(scope: Scope) -> str:
+def address(scope: Scope) -> str:
+    """The client's address, or what a trusted proxy says it is; `""` if that is none."""
     client = scope.get("client")
     try:
         return fields.address(client[0] if client else "", "X-Forwarded-For")

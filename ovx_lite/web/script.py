@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ovx_lite import __version__
-from ovx_lite.web.pages import folder
+from ovx_lite.web.html import folder
 
 _FOR_EVER = "public, max-age=31536000, immutable"
 _FOR_AN_HOUR = "public, max-age=3600, stale-while-revalidate=31536000"

@@ -1,0 +1,112 @@
+"""What the pages for people have at hand, and where they lead."""
+
+import sqlite3
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from ovx_lite.errors import Refused
+from ovx_lite.model import Site
+from ovx_lite.news import News
+from ovx_lite.store import registry
+from ovx_lite.targets import Network
+from ovx_lite.tries import Tries
+from ovx_lite.upkeep import Household
+from ovx_lite.web.body import Bodies
+
+Doors = list[tuple[str, str, Callable[[Request], Awaitable[Response]]]]
+"""Method, path and function of some pages."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_MOST_NOTICES = 100
+
+
+class Notice(NamedTuple):
+    """What the next page says first: what was done, and a secret that is shown this once, with what it is."""
+
+    text: str
+    secret: str = ""
+    what: str = ""
+
+
+class Notices:
+    """Words that wait for the page that a form leads to, in memory alone: no secret is in a URL, a cookie or a log."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[tuple[bytes, str], Notice] = {}
+
+    def leave(self, session: bytes, path: str, notice: Notice) -> None:
+        """Leave a notice for a page of whoever has this session."""
+        while len(self._waiting) >= _MOST_NOTICES:
+            del self._waiting[next(iter(self._waiting))]
+        self._waiting[session, path] = notice
+
+    def take(self, session: bytes | None, path: str) -> Notice | None:
+        """The notice that was left for a page, once."""
+        return None if session is None else self._waiting.pop((session, path), None)
+
+
+class Desk(msgspec.Struct):
+    """What the pages have at hand. `setup_token` opens `/setup` as long as there is no password, else it is `""`;
+    `password_given` says that the password comes from the environment; `allowed` is where webhooks may go, too.
+    """
+
+    house: Household
+    news: News
+    bodies: Bodies
+    base_url: str
+    allowed: Sequence[Network]
+    setup_token: str
+    password_given: bool = False
+    notices: Notices = msgspec.field(default_factory=Notices)
+    tries: Tries = msgspec.field(default_factory=Tries)
+
+    @property
+    def root(self) -> str:
+        """The path that all of ours begin with behind a proxy, like `/stats`; mostly `""`."""
+        return urlsplit(self.base_url).path
+
+    def url(self, request: Request) -> str:
+        """The URL that the world knows the server by, or else the one that this request knows it by."""
+        return self.base_url or f"{request.url.scheme}://{request.url.netloc}"
+
+    async def read(self, do: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a function of the store over a connection that reads."""
+        return await self.house.database.read(do, *args, **kwargs)
+
+    async def change(self, do: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a function of the store that changes it, and have the server look at what it changed."""
+        changed = await self.house.database.write(do, *args, **kwargs)
+        await self.house.sites.refresh()
+        self.house.sender.wake()
+        return changed
+
+
+def desk(request: Request) -> Desk:
+    """The pages' desk."""
+    found: Desk = request.app.state.desk
+    return found
+
+
+async def site_of(request: Request) -> Site:
+    """The site that the path names. Raises `Refused` (`invalid_site_id`) if there is none."""
+    return await desk(request).read(registry.find_site, request.path_params["site"])
+
+
+def not_here(what: str) -> Refused:
+    """The refusal for what the path names, and the site does not have."""
+    return Refused("not_found", f"This site has no such {what}; it may have been removed meanwhile.")
+
+
+def go_to(request: Request, path: str, notice: Notice | None = None) -> Response:
+    """Lead to another page, after a form was done, and have it say so."""
+    place = desk(request)
+    if notice is not None:
+        place.notices.leave(request.state.session, path.partition("?")[0].partition("#")[0], notice)
+    return RedirectResponse(place.root + path, 303)

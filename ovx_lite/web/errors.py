@@ -1,0 +1,46 @@
+"""Refusals and faults of all but the ingestion endpoints: a page for a browser's window, else the contract's JSON."""
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ovx_lite.errors import Refused
+from ovx_lite.web.answers import FAULT, error_body, error_headers
+from ovx_lite.web.html import error_page, wants_html
+
+_CODES = {404: "not_found", 405: "method_not_allowed", 413: "payload_too_large"}
+
+
+def error_answer(request: Request, refused: Refused, headers: dict[str, str] | None = None) -> Response:
+    """What a refusal looks like to whoever asks."""
+    if wants_html(request):
+        answer = error_page(request, refused)
+    else:
+        answer = Response(error_body(refused), refused.status, media_type="application/json")
+    for name, value in error_headers(refused):
+        answer.headers[name.decode()] = value.decode()
+    answer.headers.update(headers or {})
+    return answer
+
+
+async def on_refused(request: Request, wrong: Exception) -> Response:
+    """Starlette's handler for `Refused`."""
+    assert isinstance(wrong, Refused)
+    return error_answer(request, wrong)
+
+
+async def on_http_exception(request: Request, wrong: Exception) -> Response:
+    """Starlette's handler for what its router refuses: unknown paths and methods."""
+    assert isinstance(wrong, HTTPException)
+    code = _CODES.get(wrong.status_code, "invalid_request")
+    path, method = request.url.path, request.method
+    message = {
+        "not_found": f"There is nothing at {path}: see the README for the endpoints.",
+        "method_not_allowed": f"{method} is not possible at {path}: see the header Allow.",
+    }.get(code, wrong.detail)
+    return error_answer(request, Refused(code, message), dict(wrong.headers or {}))
+
+
+async def on_fault(request: Request, wrong: Exception) -> Response:
+    """Starlette's handler for everything else. (Starlette's server middleware logs the traceback itself.)"""
+    return error_answer(request, FAULT)

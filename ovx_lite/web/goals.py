@@ -1,0 +1,94 @@
+"""Settings → Goals: what a site wants its visitors to do."""
+
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ovx_lite import new, rules
+from ovx_lite.errors import Refused
+from ovx_lite.goals import Goals, Pattern
+from ovx_lite.model import Goal, Site
+from ovx_lite.store import reports, webhooks
+from ovx_lite.web.desk import Doors, Notice, desk, go_to, not_here, site_of
+from ovx_lite.web.forms import Form, form_of, new_id
+from ovx_lite.web.html import page
+
+_WEEK = 7 * 24 * 60 * 60 * 1000
+_LONGEST_WORD = 2000
+
+
+async def goals(request: Request) -> Response:
+    """`GET …/goals`: the goals, how often each was met this week, and which of them `?try=` meets."""
+    return await _page(request, await site_of(request), Form())
+
+
+async def _page(request: Request, site: Site, form: Form) -> Response:
+    place = desk(request)
+    found = await place.read(webhooks.goals_of, site.number)
+    ready, tried = Goals(found), request.query_params.get("try", "").strip()[:_LONGEST_WORD]
+    met = await place.read(reports.met, site.number, ready, place.house.clock.now() - _WEEK) if found else {}
+    return page(
+        request,
+        "goals.html",
+        400 if form.wrong else 200,
+        site=site,
+        form=form,
+        goals=found,
+        met=met,
+        tried=tried,
+        meets=[goal.id for goal in _meets(ready, tried)],
+        fresh=new_id("goal_"),
+    )
+
+
+def _meets(goals: Goals, tried: str) -> list[Goal]:
+    """The goals that a pageview of a path or URL, or an event of a name, would meet."""
+    path = tried if tried.startswith("/") else _path(tried)
+    return goals.of("pageview", "pageview", path) if path else goals.of("event", tried, "")
+
+
+def _path(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    return (parts.path or "/") if parts.scheme and parts.netloc else ""
+
+
+async def add(request: Request) -> Response:
+    """`POST …/goals`: adds a goal."""
+    site, form, place = await site_of(request), await form_of(request), desk(request)
+    name = form.judge("name", rules.words, "", "name")
+    by_path = form["kind"] != "event"
+    path = form.judge("path", _path_pattern, "") if by_path else ""
+    event = "" if by_path else form.judge("event", rules.event_name, "")
+    if not form.wrong:
+        goal = new.goal(site, name, event, path, place.house.clock.now(), form.id("goal_"))
+        try:
+            await place.change(webhooks.add_goal, goal)
+            return go_to(request, f"/sites/{site.id}/settings/goals", Notice(f"The goal {name} is there."))
+        except Refused as refused:
+            form.blame(refused)
+    return await _page(request, site, form)
+
+
+def _path_pattern(text: str) -> str:
+    if len(text) > _LONGEST_WORD:
+        raise Refused("invalid_request", f"Use at most {_LONGEST_WORD:,} characters.", "path")
+    Pattern(text)
+    return text
+
+
+async def remove(request: Request) -> Response:
+    """`POST …/goals/ID/remove`: removes a goal."""
+    site, place = await site_of(request), desk(request)
+    for goal in await place.read(webhooks.goals_of, site.number):
+        if goal.id == request.path_params["goal"]:
+            await place.change(webhooks.remove_goal, goal.id)
+            return go_to(request, f"/sites/{site.id}/settings/goals", Notice(f"The goal {goal.name} is removed."))
+    raise not_here("goal")
+
+
+_GOALS = "/sites/{site}/settings/goals"
+SIGNED_IN: Doors = [("GET", _GOALS, goals), ("POST", _GOALS, add), ("POST", f"{_GOALS}/{{goal}}/remove", remove)]

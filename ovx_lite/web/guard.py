@@ -1,0 +1,100 @@
+"""Who may do what in the pages: only pages of ours may send forms, and only those who logged in may see them."""
+
+from hashlib import sha256
+from urllib.parse import quote, urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import RedirectResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ovx_lite.errors import Refused
+from ovx_lite.store import admin
+from ovx_lite.web.desk import desk
+from ovx_lite.web.errors import error_answer
+
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    # With `no-referrer`, browsers would not say in `Origin` where a form comes from.
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+_SAFE = ("GET", "HEAD", "OPTIONS")
+
+
+class Guard:
+    """Refuses what other pages send, and has browsers keep others out of ours."""
+
+    def __init__(self, app: ASGIApp, base_url: str) -> None:
+        self._app = app
+        self._origin = _origin(base_url)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+                if headers.get("content-type", "").startswith("text/html"):
+                    headers["Cache-Control"] = "no-store"  # so that "back" shows what is, not what was
+            await send(message)
+
+        if scope["method"] in _SAFE or self._is_ours(scope):
+            await self._app(scope, receive, guarded)
+            return
+        refused = Refused("forbidden", "A page of another site has sent this: go to ovx-lite, and do it there.")
+        await error_answer(Request(scope, receive), refused)(scope, receive, guarded)
+
+    def _is_ours(self, scope: Scope) -> bool:
+        """Whether a page of ours has sent this, as the browser says; other programs send no such headers."""
+        headers = Headers(scope=scope)
+        site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+        if site is not None:
+            return site in ("same-origin", "none")
+        return origin is None or origin in (self._origin, f"{scope['scheme']}://{headers.get('host', '')}")
+
+
+def _origin(url: str) -> str:
+    """The origin of a URL, as browsers write it."""
+    parts = urlsplit(url.lower())
+    usual = {"http": ":80", "https": ":443"}.get(parts.scheme, "")
+    return f"{parts.scheme}://{parts.netloc.removesuffix(usual)}"
+
+
+class SignedIn:
+    """Lets in those who have logged in."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or ask who it is."""
+        request = Request(scope, receive)
+        session = await session_of(request)
+        if session is not None:
+            request.state.session = session
+            await self._app(scope, receive, send)
+        elif request.method not in _SAFE:
+            raise Refused("unauthorized", "You are not logged in any more: log in, and do it again.")
+        else:
+            await RedirectResponse(_login(request), 303)(scope, receive, send)
+
+
+def _login(request: Request) -> str:
+    asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return f"{desk(request).root}/login" + (f"?next={quote(asked)}" if asked != "/" else "")
+
+
+async def session_of(request: Request) -> bytes | None:
+    """The session that a browser shows, as the store knows it; None if there is none, or it has ended."""
+    token = request.session.get("id")
+    if not isinstance(token, str):
+        return None
+    place, digest = desk(request), sha256(token.encode()).digest()
+    known = await place.read(admin.has_session, digest, place.house.clock.now())
+    return digest if known else None

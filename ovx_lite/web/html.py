@@ -1,0 +1,84 @@
+"""Pages for people: templates, and what all of them show."""
+
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from ovx_lite import __version__
+from ovx_lite.days import utc
+from ovx_lite.errors import Refused
+from ovx_lite.web.desk import desk
+
+if TYPE_CHECKING:
+    import jinja2
+    from markupsafe import Markup
+
+
+def folder(name: str) -> Path:
+    """Where `static/` or `templates/` is: in the installed package, or at the top of the source tree."""
+    package = Path(__file__).parents[1]
+    installed = package / name
+    return installed if installed.is_dir() else package.parent / name
+
+
+def page(request: Request, template: str, /, status: int = 200, **values: Any) -> Response:
+    """A page made of a template. To what it is given come those values that every page may show."""
+    place = desk(request)
+    session = getattr(request.state, "session", None)
+    shown = (
+        _environment()
+        .get_template(template)
+        .render(
+            {
+                "root": place.root,
+                "base_url": place.url(request),
+                "here": request.url.path,
+                "signed_in": session is not None,
+                "notice": place.notices.take(session, request.url.path) if status == 200 else None,
+                "version": __version__,
+                **values,
+            }
+        )
+    )
+    return HTMLResponse(shown, status)
+
+
+def error_page(request: Request, refused: Refused) -> Response:
+    """What a person sees of a refusal that is no form's."""
+    return page(request, "error.html", refused.status, refused=refused)
+
+
+def wants_html(request: Request) -> bool:
+    """Whether it is a browser's window that asks, and not a program."""
+    return "text/html" in request.headers.get("accept", "")
+
+
+@cache
+def _environment() -> "jinja2.Environment":
+    import jinja2  # not at the start: events come first
+
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder("templates")),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        auto_reload=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["time"] = _time
+    return made
+
+
+def _time(ts: int, timezone: str) -> "Markup":
+    """A time (Unix ms) as a site's clocks show it; in UTC if one points at it."""
+    from markupsafe import Markup
+
+    local = datetime.fromtimestamp(ts / 1000, ZoneInfo(timezone))
+    told = f"{local.day} {local:%b %Y, %H:%M:%S}"
+    at = datetime.fromtimestamp(ts / 1000, UTC)
+    return Markup('<time datetime="{}" title="{:%Y-%m-%d %H:%M:%S} UTC">{}</time>').format(utc(ts), at, told)

@@ -1,0 +1,121 @@
+"""Logging in and out, and the password."""
+
+import asyncio
+import secrets
+from hashlib import sha256
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from ovx_lite import passwords
+from ovx_lite.access import network
+from ovx_lite.errors import Refused
+from ovx_lite.store import admin
+from ovx_lite.web.desk import Doors, Notice, desk, go_to
+from ovx_lite.web.forms import Form, form_of
+from ovx_lite.web.guard import session_of
+from ovx_lite.web.html import page
+from ovx_lite.web.incoming import address
+
+_one_at_a_time = asyncio.Lock()  # each takes 16 MiB and a good part of a core
+
+
+async def login(request: Request) -> Response:
+    """`GET /login`: the form; those who are logged in need none."""
+    if await session_of(request) is not None:
+        return RedirectResponse(desk(request).root + _next(request.query_params.get("next", "")), 303)
+    return await _login_page(request, Form())
+
+
+async def log_in(request: Request) -> Response:
+    """`POST /login`: the password, and where to go then."""
+    form = await form_of(request)
+    known = await desk(request).read(admin.load)
+    if known.password and await try_password(request, form, "password", known.password):
+        if await begin_session(request, known.password):
+            return RedirectResponse(desk(request).root + _next(form["next"]), 303)
+        form.wrong[""] = "The password was changed just now: log in with the new one."
+    return await _login_page(request, form)
+
+
+async def _login_page(request: Request, form: Form) -> Response:
+    known = await desk(request).read(admin.load)
+    wait = form.wrong.get("wait")
+    asked = form["next"] if form.sent else request.query_params.get("next", "")
+    status = 429 if wait else 401 if form.wrong else 200
+    answer = page(request, "login.html", status, form=form, next=_next(asked), has_password=bool(known.password))
+    if wait:
+        answer.headers["Retry-After"] = wait
+    return answer
+
+
+async def try_password(request: Request, form: Form, field: str, kept: str) -> bool:
+    """Whether that field of a form has the password that this was kept of. If not, the form says what is wrong.
+
+    Wrong ones are counted, and slowed down.
+    """
+    place, whence = desk(request), network(address(request.scope))
+    now = place.house.clock.now()
+    try:
+        place.tries.take(whence, now)
+    except Refused as refused:
+        form.wrong |= {field: refused.message, "wait": str(refused.retry_after)}
+        return False
+    typed = form[field]
+    async with _one_at_a_time:
+        right = len(typed) <= passwords.LONGEST and await asyncio.to_thread(passwords.is_right, typed, kept)
+    if right:
+        place.tries.forgive(whence, now)
+    else:
+        form.wrong[field] = "This is not the password."
+    return right
+
+
+async def begin_session(request: Request, hashed: str) -> bool:
+    """Begin a session for whoever knows the password of this hash. Returns False if it was changed just now."""
+    place, token = desk(request), secrets.token_urlsafe(32)
+    digest = sha256(token.encode()).digest()
+    if not await place.house.database.write(admin.begin_session, digest, hashed, place.house.clock.now()):
+        return False
+    request.session.clear()
+    request.session["id"] = token
+    request.state.session = digest
+    return True
+
+
+async def log_out(request: Request) -> Response:
+    """`POST /logout`: the session ends, also for those who have a copy of its cookie."""
+    await desk(request).house.database.write(admin.end_session, request.state.session)
+    request.session.clear()
+    return RedirectResponse(f"{desk(request).root}/login", 303)
+
+
+async def account(request: Request) -> Response:
+    """`GET /account`: to change the password."""
+    return page(request, "account.html", form=Form(), given=desk(request).password_given)
+
+
+async def change_password(request: Request) -> Response:
+    """`POST /account`: the old and the new password. All other sessions end."""
+    form, place = await form_of(request), desk(request)
+    known = await place.read(admin.load)
+    if place.password_given:
+        form.wrong[""] = "The password comes from OVX_ADMIN_PASSWORD: change it there, and start the server again."
+    new = form.judge("password", lambda _: passwords.checked(form["password"]), "")
+    if not form.wrong and await try_password(request, form, "current", known.password):
+        hashed = await asyncio.to_thread(passwords.hashed, new, secrets.token_bytes(16))
+        await place.house.database.write(admin.set_password, hashed)
+        await begin_session(request, hashed)
+        return go_to(request, "/account", Notice("The password is changed. Everybody else is logged out."))
+    status = 429 if "wait" in form.wrong else 400
+    return page(request, "account.html", status, form=form, given=place.password_given)
+
+
+def _next(asked: str) -> str:
+    """Where to go after the log-in: a path of ours, and nowhere else."""
+    ours = asked.startswith("/") and not asked.startswith("//") and asked.isprintable() and "\\" not in asked
+    return asked if ours else "/"
+
+
+OPEN: Doors = [("GET", "/login", login), ("POST", "/login", log_in)]
+SIGNED_IN: Doors = [("GET", "/account", account), ("POST", "/account", change_password), ("POST", "/logout", log_out)]

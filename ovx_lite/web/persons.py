@@ -1,0 +1,75 @@
+"""Settings → People: those whom events named."""
+
+import re
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ovx_lite import new
+from ovx_lite.model import Site
+from ovx_lite.store import people
+from ovx_lite.store.db import empty_log
+from ovx_lite.store.people import Known
+from ovx_lite.web.desk import Doors, Notice, desk, go_to, not_here, site_of
+from ovx_lite.web.html import page
+
+_ON_A_PAGE = 50
+_LATEST = (1 << 62, 0)
+
+
+async def persons(request: Request) -> Response:
+    """`GET …/people`: latest first; `?q=` looks for an id, a name or an email, `before=` goes on."""
+    site, asked = await site_of(request), request.query_params
+    text, before = asked.get("q", "").strip()[:200], _place(asked.get("before", ""))
+    found = await desk(request).read(people.page, site.number, text, before, _ON_A_PAGE + 1)
+    last = found[_ON_A_PAGE - 1] if len(found) > _ON_A_PAGE else None
+    return page(
+        request,
+        "people.html",
+        site=site,
+        people=found[:_ON_A_PAGE],
+        text=text,
+        newest=before == _LATEST,
+        older="" if last is None else f"{last.created}.{last.number}",
+    )
+
+
+def _place(told: str) -> tuple[int, int]:
+    """Where the page before ended: when its last person was first named, and their number."""
+    found = re.fullmatch(r"(\d{1,15})\.(-?\d{1,19})", told)
+    return (int(found[1]), int(found[2])) if found and abs(int(found[2])) < 1 << 63 else _LATEST
+
+
+async def person(request: Request) -> Response:
+    """`GET …/people/NUMBER`: what is known of them."""
+    site = await site_of(request)
+    found = await _person(request, site)
+    traces = await desk(request).read(people.traces, site.number, found)
+    return page(request, "person.html", site=site, person=found, traces=traces)
+
+
+async def erase(request: Request) -> Response:
+    """`POST …/people/NUMBER/erase`: forgets them; their events stay, as nobody's."""
+    site, place = await site_of(request), desk(request)
+    found = await _person(request, site)
+    untied = await place.house.ingest.change(people.erase, site.number, found, new.visitors())
+    await place.house.database.write(empty_log, 2)  # what was erased is still in there
+    notice = Notice(f"They are forgotten; {untied:,} events are nobody's now.")
+    return go_to(request, f"/sites/{site.id}/settings/people", notice)
+
+
+async def _person(request: Request, site: Site) -> Known:
+    told = request.path_params["person"]
+    if re.fullmatch(r"-?\d{1,19}", told) and abs(int(told)) < 1 << 63:
+        found = await desk(request).read(people.find_number, site.number, int(told))
+        if found is not None:
+            return found
+    raise not_here("person")
+
+
+_PEOPLE = "/sites/{site}/settings/people"
+SIGNED_IN: Doors = [
+    ("GET", _PEOPLE, persons),
+    ("GET", f"{_PEOPLE}/{{person}}", person),
+    ("POST", f"{_PEOPLE}/{{person}}/erase", erase),
+]

@@ -1,0 +1,168 @@
+"""The sites: their list, adding one, and a site's general settings."""
+
+import asyncio
+from functools import cache
+from zoneinfo import available_timezones
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from ovx_lite import new, rules
+from ovx_lite.access import PUBLIC_LIMIT
+from ovx_lite.errors import Refused
+from ovx_lite.model import Site
+from ovx_lite.store import admin, registry, reports
+from ovx_lite.triggers import month_of
+from ovx_lite.web.desk import Doors, Notice, desk, go_to, site_of
+from ovx_lite.web.forms import Form, form_of
+from ovx_lite.web.guard import session_of
+from ovx_lite.web.html import page
+
+_MOST_EVENTS, _MOST_DAYS, _MOST_REQUESTS = 10**15, 36_500, 10**9
+
+
+async def home(request: Request) -> Response:
+    """`/`: the sites; before the set-up, how to begin."""
+    place = desk(request)
+    request.state.session = await session_of(request)
+    if request.state.session is None:
+        if (await place.read(admin.load)).password:
+            return RedirectResponse(f"{place.root}/login", 303)
+        return page(request, "welcome.html")
+    sites = await place.read(registry.all_sites)
+    used = await place.read(reports.months, month_of(place.house.clock.now()))
+    latest = await place.read(reports.latest_of_all)
+    return page(request, "sites.html", sites=sites, used=used, latest=latest)
+
+
+async def new_site(request: Request) -> Response:
+    """`GET /new-site`: the form."""
+    return await _new_page(request, Form())
+
+
+async def add(request: Request) -> Response:
+    """`POST /new-site`: adds a site with a key, and leads to what sends its first event."""
+    form = await form_of(request)
+    site = read_site(form, desk(request).house.clock.now())
+    if site is not None:
+        try:
+            return go_to(request, *await add_site(request, site))
+        except Refused as refused:
+            form.blame(refused)
+    return await _new_page(request, form)
+
+
+async def _new_page(request: Request, form: Form) -> Response:
+    return page(request, "new_site.html", 400 if form.wrong else 200, form=form, timezones=await timezones())
+
+
+def read_site(form: Form, now: int) -> Site | None:
+    """The site that a form describes; None if anything in it is wrong, which it then says."""
+    domain = form.judge("domain", _domain, "")
+    id = form.judge("id", lambda text: rules.site_id(text or domain), "")
+    timezone = form.judge("timezone", lambda text: rules.timezone(text or "UTC"), "UTC")
+    if form.wrong:
+        return None
+    return msgspec.structs.replace(new.site(id, timezone, now), domain=domain)
+
+
+def _domain(text: str) -> str:
+    """The host of a site; also where somebody has pasted the URL of its home page."""
+    told = text.removeprefix("https://").removeprefix("http://").removesuffix("/")
+    return rules.host(told, "domain") if told else ""
+
+
+async def add_site(request: Request, site: Site) -> tuple[str, Notice]:
+    """Add a site with a key. Returns the page to go on to, and what it is to say, with the key."""
+    place = desk(request)
+    added = await place.change(registry.add_site, site)
+    key, secret = new.key(added, "First key", "enterprise", None, site.created)
+    await place.change(registry.add_key, key)
+    return f"/sites/{site.id}/settings/start", Notice(f"The site {site.id} is there. This is its key:", secret, "key")
+
+
+async def timezones() -> list[str]:
+    """All time zones that a place is named after, and UTC."""
+    return await asyncio.to_thread(_timezones)
+
+
+@cache
+def _timezones() -> list[str]:
+    return ["UTC", *sorted(name for name in available_timezones() if "/" in name and not name.startswith("Etc/"))]
+
+
+async def site(request: Request) -> Response:
+    """`/sites/ID` and `/sites/ID/settings`: the way to a site's settings."""
+    found = await site_of(request)
+    return RedirectResponse(f"{desk(request).root}/sites/{found.id}/settings/general", 302)
+
+
+async def general(request: Request) -> Response:
+    """`GET …/general`: what a site is, and how much it has used this month."""
+    return await _general_page(request, await site_of(request), Form())
+
+
+async def change(request: Request) -> Response:
+    """`POST …/general`: changes what can be changed."""
+    found, form = await site_of(request), await form_of(request)
+    wanted = msgspec.structs.replace(
+        found,
+        name=form.judge("name", rules.words, "", "name"),
+        domain=form.judge("domain", _domain, ""),
+        timezone=form.judge("timezone", lambda text: rules.timezone(text or found.timezone), ""),
+        monthly_limit=form.judge("monthly_limit", rules.number, None, "monthly_limit", _MOST_EVENTS),
+        retention_days=form.judge("retention_days", rules.number, None, "retention_days", _MOST_DAYS),
+        hourly_limit=form.judge("hourly_limit", rules.number, None, "hourly_limit", _MOST_REQUESTS),
+        allowed_hosts=form.judge("allowed_hosts", rules.hosts, (), "allowed_hosts"),
+    )
+    if not form.wrong:
+        try:
+            await desk(request).change(registry.change_site, wanted)
+            return go_to(request, f"/sites/{found.id}/settings/general", Notice("Saved."))
+        except Refused as refused:
+            form.blame(refused)
+    return await _general_page(request, found, form)
+
+
+async def _general_page(request: Request, site: Site, form: Form) -> Response:
+    place, month = desk(request), month_of(desk(request).house.clock.now())
+    used = (await place.read(reports.months, month)).get(site.number, 0)
+    latest = await place.read(reports.latest, site.number)
+    return page(
+        request,
+        "general.html",
+        400 if form.wrong else 200,
+        site=site,
+        form=form,
+        used=used,
+        month=month,
+        has_events=latest is not None,
+        timezones=await timezones(),
+        public_limit=PUBLIC_LIMIT,
+    )
+
+
+async def delete(request: Request) -> Response:
+    """`POST …/delete`: removes a site for good, if its id was typed."""
+    found, form = await site_of(request), await form_of(request)
+    if form["confirm"].strip() != found.id:
+        form.wrong["confirm"] = f"Type {found.id} to delete it."
+        return await _general_page(request, found, form)
+    place = desk(request)
+    events = await place.house.ingest.change(registry.remove_site, found.id)
+    await place.house.sites.refresh()
+    return go_to(request, "/", Notice(f"The site {found.id} and its {events:,} events are deleted."))
+
+
+OPEN: Doors = [("GET", "/", home)]
+_SETTINGS = "/sites/{site}/settings"
+SIGNED_IN: Doors = [
+    ("GET", "/new-site", new_site),
+    ("POST", "/new-site", add),
+    ("GET", "/sites/{site}", site),
+    ("GET", _SETTINGS, site),
+    ("GET", f"{_SETTINGS}/general", general),
+    ("POST", f"{_SETTINGS}/general", change),
+    ("POST", f"{_SETTINGS}/delete", delete),
+]
