@@ -119,6 +119,7 @@ function enliven(within) {
     button.addEventListener('click', () => copy(button))
   })
   $$('form[data-live]', within).forEach(live)
+  $$('.side [aria-current]', within).forEach((here) => here.scrollIntoView({ block: 'nearest', inline: 'center' }))
   $$('[data-first-event]', within).forEach(waitForEvent)
   $$('select[data-here]', within).forEach((select) => {
     const here = Intl.DateTimeFormat().resolvedOptions().timeZone
@@ -155,6 +156,9 @@ addEventListener('keydown', (event) => {
     open.open = false
     open.querySelector('summary').focus()
   }
+})
+addEventListener('click', (event) => {
+  $$('details.asks[open]').forEach((asked) => (asked.open = asked.contains(event.target)))
 })
 addEventListener('popstate', () => location.reload())
 enliven(document)

@@ -23,33 +23,25 @@ LEVELS = (
     (
         *("urls", "sources", "agents", "enrich", "access", "logfile", "accesslog", "fields", "money", "faults", "wire"),
         *("props", *sorted(f"dialects.{path.stem}" for path in PACKAGE.glob("dialects/[!_]*.py")), "dialects"),
-        *("targets", "goals", "triggers", "webhooks"),
+        *("targets", "goals", "triggers", "webhooks", "passwords", "tries", "rules", "new"),
     ),
     (
         *("geo", "store", "store.db", "store.database", "store.health", "store.usage", "store.answers"),
-        *("store.visits", "store.persons", "store.salts", "store.events", "store.registry", "store.check"),
-        *("store.webhooks", "store.watch", "store.books", "store.outbox", "store.deliveries", "outgoing"),
+        *("store.visits", "store.persons", "store.people", "store.salts", "store.events", "store.registry"),
+        *("store.check", "store.admin", "store.reports", "store.webhooks", "store.watch", "store.books"),
+        *("store.outbox", "store.deliveries", "outgoing"),
     ),
-    ("exports", "ingest", "sites", "imports", "delivery", "backups", "upkeep"),
+    ("exports", "news", "ingest", "sites", "imports", "delivery", "backups", "upkeep"),
     (
-        *(
-            "web",
-            "web.answers",
-            "web.body",
-            "web.cors",
-            "web.incoming",
-            "web.protocol",
-            "web.pages",
-            "web.script",
-            "web.openapi",
-            "web.health",
-        ),
-        "web.api",
+        *("web", "web.answers", "web.body", "web.cors", "web.incoming", "web.protocol", "web.desk", "web.html"),
+        *("web.errors", "web.script", "web.openapi", "web.health", "web.api", "web.guard", "web.forms", "web.login"),
+        *("web.sites", "web.setup", "web.start", "web.keys", "web.goals", "web.webhooks", "web.deliveries"),
+        "web.persons",
     ),
     ("app",),
     (
         *("cli.common", "cli.keys", "cli.persons", "cli.sites", "cli.goals", "cli.webhooks", "cli.deliveries"),
-        *("cli.data", "cli.serve", "cli", "__main__"),
+        *("cli.data", "cli.password", "cli.serve", "cli", "__main__"),
     ),
 )
 ORDER = [module for level in LEVELS for module in level]

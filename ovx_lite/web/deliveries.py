@@ -84,7 +84,7 @@ def _pretty(body: bytes) -> str:
 def _as_curl(delivery: Logged, attempt: Attempt) -> str:
     """The request of a try, for a terminal: the same bytes, the same signatures."""
     headers = [f"-H {shlex.quote(f'{name}: {value}')}" for name, value in attempt.headers.items()]
-    words = ["curl", shlex.quote(delivery.url), *headers, f"--data-binary {shlex.quote(delivery.body.decode())}"]
+    words = [f"curl {shlex.quote(delivery.url)}", *headers, f"--data-binary {shlex.quote(delivery.body.decode())}"]
     return " \\\n  ".join(words)
 
 

@@ -70,15 +70,25 @@ def _environment() -> "jinja2.Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters["time"] = _time
+    made.filters |= {"time": _time, "day": _day, "sentence": _sentence}
     return made
 
 
-def _time(ts: int, timezone: str) -> "Markup":
+def _sentence(words: str) -> str:
+    """Words as the sentence that they are."""
+    return f"{words[:1].upper()}{words[1:]}{'' if words.endswith(('.', '!', '?')) or not words else '.'}"
+
+
+def _time(ts: int, timezone: str, form: str = "%b %Y, %H:%M:%S") -> "Markup":
     """A time (Unix ms) as a site's clocks show it; in UTC if one points at it."""
     from markupsafe import Markup
 
     local = datetime.fromtimestamp(ts / 1000, ZoneInfo(timezone))
-    told = f"{local.day} {local:%b %Y, %H:%M:%S}"
+    told = f"{local.day} {local.strftime(form)}"
     at = datetime.fromtimestamp(ts / 1000, UTC)
     return Markup('<time datetime="{}" title="{:%Y-%m-%d %H:%M:%S} UTC">{}</time>').format(utc(ts), at, told)
+
+
+def _day(ts: int, timezone: str) -> "Markup":
+    """The day of a time (Unix ms), as a site's calendar has it; the time in UTC if one points at it."""
+    return _time(ts, timezone, "%b %Y")

@@ -60,11 +60,16 @@ async def _new_page(request: Request, form: Form) -> Response:
 def read_site(form: Form, now: int) -> Site | None:
     """The site that a form describes; None if anything in it is wrong, which it then says."""
     domain = form.judge("domain", _domain, "")
-    id = form.judge("id", lambda text: rules.site_id(text or domain), "")
+    # Where the domain is wrong, an id that is to be the same is not blamed, too.
+    id = "" if "domain" in form.wrong and not form["id"] else form.judge("id", _id, "", domain)
     timezone = form.judge("timezone", lambda text: rules.timezone(text or "UTC"), "UTC")
     if form.wrong:
         return None
     return msgspec.structs.replace(new.site(id, timezone, now), domain=domain)
+
+
+def _id(text: str, domain: str) -> str:
+    return rules.site_id(text or domain)
 
 
 def _domain(text: str) -> str:
