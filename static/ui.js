@@ -21,21 +21,12 @@ async function send(form, button) {
   if (button?.dataset.busy) button.textContent = button.dataset.busy
   try {
     const { answer, page } = await load(form.action, { method: 'POST', body })
-    const main = page.querySelector('main[data-in-place]')
-    if (!main) {
-      // Another kind of page: a session that has ended, a site that is gone.
-      if (answer.redirected) location.assign(answer.url)
-      else {
-        document.title = page.title
-        swap(document.querySelector('main'), page.querySelector('main'))
-        window.scrollTo(0, 0)
-      }
-      return
-    }
     if (answer.redirected) history.pushState(null, '', answer.url)
     document.title = page.title
-    swap(document.querySelector('main'), main)
-    attend(main, new URL(answer.url).hash)
+    // Where it leads to another kind of page (the site is gone, the session has ended), all of it is another.
+    const part = page.querySelector('main[data-in-place]') ? 'main' : 'body'
+    swap(document.querySelector(part), page.querySelector(part))
+    attend(document.querySelector('main'))
   } catch {
     // The server is not there. What was typed stays.
     $$('button', form).forEach((one) => (one.disabled = false))
@@ -45,7 +36,7 @@ async function send(form, button) {
 }
 
 // Where to look, and what a screen reader is to read: what is wrong first, then what was done.
-function attend(main, hash) {
+function attend(main) {
   const at = main.querySelector('[aria-invalid]') || main.querySelector('.notice') || main
   if (!at.matches('input, select, main')) at.tabIndex = -1
   at.focus({ preventScroll: true })

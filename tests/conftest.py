@@ -3,12 +3,14 @@
 import http.client
 import json
 import os
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +19,14 @@ import pytest
 from click.testing import CliRunner
 
 from ovx_lite.cli import main
+from ovx_lite.store.db import FILE
 
 CHROME = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36"
 )
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,12 @@ class Store:
         ran = CliRunner().invoke(main, [*words, "--json"], env={"OVX_DATA_DIR": str(self.path)}, catch_exceptions=False)
         assert ran.exit_code == 0, ran.stderr
         return json.loads(ran.stdout)
+
+    @contextmanager
+    def opened(self) -> Iterator[sqlite3.Connection]:
+        """The store's file, to look into."""
+        with closing(sqlite3.connect(self.path / FILE)) as conn:
+            yield conn
 
     def site(self, id: str = "my-site", *options: str) -> dict[str, Any]:
         """Add a site and return what was printed."""
@@ -194,7 +206,18 @@ def running(tmp_path_factory: pytest.TempPathFactory, start: Start) -> Running:
     return Running(store, start(store), key, site["jwt_secret"])
 
 
+@pytest.fixture(scope="session")
+def browser_type_launch_args() -> dict[str, Any]:
+    """How Chromium is started; without it, tests in a browser are skipped, but in CI they fail."""
+    if CHROMIUM is None:
+        if os.environ.get("OVX_BROWSER_TESTS") == "required":
+            pytest.fail("Chromium is not installed")
+        pytest.skip("Chromium is not installed")
+    quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+    return {"executable_path": CHROMIUM, "args": quiet}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # Playwright keeps an event loop running until the end; tests that run one of their own must come before it.
-    with_browser = {item.path for item in items if "page" in getattr(item, "fixturenames", ())}
+    with_browser = {item.path for item in items if {"page", "browser"} & set(getattr(item, "fixturenames", ()))}
     items.sort(key=lambda item: item.path in with_browser)

@@ -149,7 +149,7 @@ def test_goals_are_listed_as_they_were_added_until_they_are_removed(running: Run
     call = running.store.call
     first = call("goal", "add", "my-site", " Größe <b> ", "--path", "/a/**")
     second = call("goal", "add", "my-site", "x" * 100, "--event", "sign up")
-    assert first == {"id": first["id"], "name": " Größe <b> ", "event": None, "path": "/a/**"}
+    assert first == {"id": first["id"], "name": "Größe <b>", "event": None, "path": "/a/**"}
     assert second == {"id": second["id"], "name": "x" * 100, "event": "sign up", "path": None}
     assert call("goal", "list", "my-site") == [first, second]
     assert call("goal", "list", "other-site") == []
@@ -168,6 +168,7 @@ WRONG: list[list[str]] = [
     [" \t", "--path", "/a"],
     ["x" * 101, "--path", "/a"],
     ["--path", "/a"],
+    ["No slash", "--path", "a/**"],
 ]
 
 
@@ -185,10 +186,10 @@ def test_what_cannot_be_done_is_told_in_a_sentence(running: Running) -> None:
         return running.store.run("goal", "add", site, name, "--path", path, "--json")
 
     assert add("my-site", "Twice", "/a").status == 0
-    tried = [add("my-site", "Twice", "/b"), add("nowhere", "x", "/a"), add("my-site", "x", "a/**")]
+    tried = [add("my-site", "Twice", "/b"), add("nowhere", "x", "/a")]
     tried += [running.store.run("goal", *words) for words in (["list", "nowhere"], ["remove", "goal_nowhere"])]
-    assert [fails(ran) for ran in tried] == [True] * 5
-    for ran, named in zip(tried, ("Twice", "nowhere", "a/**", "nowhere", "goal_nowhere"), strict=True):
+    assert [fails(ran) for ran in tried] == [True] * 4
+    for ran, named in zip(tried, ("Twice", "nowhere", "nowhere", "goal_nowhere"), strict=True):
         assert named in ran.err
     assert add("other-site", "Twice", "/a").status == 0
 

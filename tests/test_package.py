@@ -42,7 +42,7 @@ def test_the_wheel_has_all_that_the_server_shows(
     monkeypatch.chdir(tmp_path)  # so that the tree is not found by chance
     server = start(store)
     assert b"ovx-lite is running" in server.send("/", method="GET").body
-    assert server.send("/static/ovx.css", method="GET").status == 200
+    assert server.send("/static/ui.css", method="GET").status == 200
 
 
 def test_the_wheel_has_nothing_beside_the_package(installed: Path) -> None:

@@ -17,7 +17,6 @@ from playwright.sync_api import Browser, BrowserType, Page
 from ovx_lite import __version__
 from ovx_lite.web.html import folder
 from tests.conftest import CHROME, Answer, Running
-from tests.test_browser import browser_type_launch_args as browser_type_launch_args
 
 IDS = "[overcentricDeviceId, overcentricSessionId]"
 README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")

@@ -1,0 +1,104 @@
+"""A server whose every page has something to show, hostile words included, and what a browser is asked about a page."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page
+
+from tests.conftest import CHROME, Server, Start, Store
+from tests.receiver import Receiver, status
+
+PASSWORD = "correct horse battery"
+HOSTILE = """"><script>hacked=1</script><img src=x onerror="hacked=1">'{{7*7}}"""
+"""What would be a script, a tag, an attribute, a template's expression, wherever it is not escaped."""
+
+SITE = "/sites/my-site/settings"
+PAGES = [
+    *("/", "/new-site", "/account", "/sites/nowhere/settings/keys"),
+    *(f"{SITE}/{name}" for name in ("start", "general", "keys", "goals", "webhooks", "deliveries", "people")),
+    *(f"{SITE}/goals?try=/pricing/x", f"{SITE}/webhooks?tested=TEST", f"{SITE}/deliveries/FAILED"),
+    *(f"{SITE}/deliveries?status=throttled", f"{SITE}/people/PERSON"),
+    *(f"/sites/empty/settings/{name}" for name in ("start", "keys", "goals", "webhooks", "deliveries", "people")),
+]
+"""Every page of those who are logged in; the words in capitals are for `House.url`."""
+
+
+@dataclass
+class House:
+    """The server, and the ids of what is in it, by the words that stand for them in `PAGES`."""
+
+    store: Store
+    server: Server
+    key: str
+    ids: Mapping[str, str]
+
+    def url(self, path: str) -> str:
+        """The URL of one of `PAGES`, or of any other page."""
+        for word, id in self.ids.items():
+            path = path.replace(word, id)
+        return self.server.url + path
+
+    def log_in(self, page: Page) -> Page:
+        """Log in with a page's browser."""
+        page.goto(self.url("/login"))
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Log in").click()
+        page.wait_for_url(self.url("/"))
+        return page
+
+
+@contextmanager
+def furnished(store: Store, start: Start) -> Iterator[House]:
+    """Set up two sites, one of them with all there is, and a server for them."""
+    with ExitStack() as stack:
+        good, bad = (stack.enter_context(Receiver(status(code, HOSTILE.encode()))) for code in (200, 500))
+        call = store.call
+        call("site", "add", "my-site", "--domain", "example.com", "--name", HOSTILE, "--monthly-limit", "10")
+        call("site", "add", "empty", "--timezone", "Europe/Paris")
+        (store.path / "ovx-lite.toml").write_text('webhook_allow_net = "127.0.0.0/8"')
+        key = store.key("my-site", "--label", HOSTILE)
+        call("key", "revoke", call("key", "add", "my-site", "--label", "old")["id"])
+        call("goal", "add", "my-site", HOSTILE, "--path", "/pricing/**")
+        call("goal", "add", "my-site", "Sign-up", "--event", HOSTILE)
+        words = ("--on", "goal.completed", "--on", "realtime.spike", "--spike-above", "100")
+        urls = [f"http://127.0.0.1:{receiver.port}/{quote(HOSTILE)}" for receiver in (good, bad)]
+        # Playwright has an event loop running here, and these commands one of their own.
+        hooks = [store.run("webhook", "add", "my-site", url, *words, "--json").json["id"] for url in urls]
+        assert store.run("password", "set", stdin=PASSWORD.encode()).status == 0
+        server = start(store)
+        tested = store.run("webhook", "test", hooks[0], "--json").json["id"]
+        visitor = {"user_agent": CHROME, "ip_address": "203.0.113.9"}
+        place = f"https://example.com/pricing/{quote(HOSTILE)}"
+        assert server.pageview(key, url=place, referrer="https://x.example/", **visitor).status == 201
+        assert server.custom(key, event_name=HOSTILE, url=place, **visitor).status == 201
+        traits = {"name": HOSTILE, "email": HOSTILE, HOSTILE: HOSTILE}
+        named = {"event_type": "identify", "event_name": "x", "user_id": HOSTILE, "properties": traits}
+        assert server.send("/v1/projects/my-site/events", named, key).status == 202
+        while len(bad.got) < 2:
+            assert not bad.ended.wait(0.01)
+        (failed, *_) = [sent["id"] for sent in call("delivery", "list", "my-site") if sent["webhook"] == hooks[1]]
+        with store.opened() as conn:
+            (person,) = conn.execute("SELECT number FROM persons").fetchone()
+        yield House(store, server, key, {"TEST": tested, "FAILED": failed, "PERSON": str(person), "HOOK": hooks[0]})
+
+
+def problems_of(page: Page) -> list[str]:
+    """What goes wrong on a page's way, as it is told: scripts that fail or are stopped, what cannot be loaded."""
+    problems: list[str] = []
+    page.on("console", lambda message: problems.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("dialog", lambda dialog: problems.append(dialog.message))
+    return problems
+
+
+def barriers(page: Page) -> list[str]:
+    """What axe, and we, find that keeps people out."""
+    rules = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+    found = Axe().run(page, options=rules).response["violations"]
+    told = [f"{rule['id']}: {node['html'][:120]}" for rule in found for node in rule["nodes"]]
+    if (width := page.evaluate("document.documentElement.scrollWidth")) > page.viewport_size["width"]:  # type: ignore[index]
+        told.append(f"the page is {width} px wide")
+    return told

@@ -1,0 +1,180 @@
+"""A person who never reads the manual, in a real Chromium: from the printed link to a delivery that failed and why."""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.conftest import CHROME, Server, Start, Store
+from tests.furnished import PASSWORD, problems_of
+from tests.receiver import Receiver, status
+
+
+@pytest.fixture
+def failing() -> Iterator[Receiver]:
+    with Receiver(status(500, b"out of order")) as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def server(store: Store, start: Start) -> Server:
+    return start(store, "--webhook-allow-net", "127.0.0.0/8")
+
+
+def link(server: Server) -> str:
+    """The link that the server has printed."""
+    found = re.search(r"http\S+/setup\?token=\S+", server.log.read_text())
+    assert found
+    return found[0]
+
+
+def visit(server: Server, key: str, path: str) -> None:
+    """Have a visitor look at a page."""
+    fields = {"site_id": "example.com", "url": f"https://example.com{path}", "user_agent": CHROME}
+    assert server.send("/api/v1/events/pageview", fields, key).status == 201
+
+
+def walk(page: Page, server: Server, failing: Receiver, pressed: Callable[[Any], None]) -> None:
+    """Set up a site, a key, a goal and a webhook, and see why a delivery failed. `pressed` presses a button or link."""
+    page.goto(link(server))
+    page.get_by_label("Choose a password").fill(PASSWORD)
+    page.get_by_label("Domain").fill("example.com")
+    pressed(page.get_by_role("button", name="Set up ovx-lite"))
+    expect(page.get_by_role("heading", level=1)).to_have_text("Get started")
+    assert "token" not in page.url
+    key = page.get_by_label("The key", exact=True).inner_text()
+    assert f"Bearer {key}" in page.content()
+
+    pressed(page.get_by_role("link", name="Goals"))
+    page.get_by_label("Name", exact=True).fill("Pricing")
+    page.get_by_label("Path", exact=True).fill("pricing")
+    pressed(page.get_by_role("button", name="Add the goal"))
+    expect(page.get_by_label("Path", exact=True)).to_have_accessible_description(re.compile("begin it with a slash"))
+    expect(page.get_by_label("Name", exact=True)).to_have_value("Pricing")
+    page.get_by_label("Path", exact=True).fill("/pricing/**")
+    pressed(page.get_by_role("button", name="Add the goal"))
+    expect(page.get_by_role("status").first).to_have_text("The goal Pricing is there.")
+    page.get_by_label("Try a path").fill("/pricing/team")
+    pressed(page.get_by_role("button", name="Try"))
+    expect(page.get_by_text("/pricing/team meets 1 goal.")).to_be_visible()
+
+    pressed(page.get_by_role("link", name="Webhooks"))
+    page.get_by_label("URL").fill("http://10.0.0.1/")
+    pressed(page.get_by_role("button", name="Add the webhook"))
+    expect(page.get_by_label("URL")).to_have_attribute("aria-invalid", "true")
+    page.get_by_label("URL").fill(failing.url)
+    pressed(page.get_by_role("button", name="Add the webhook"))
+    expect(page.get_by_label("The signing secret")).to_contain_text("whsec_")
+    pressed(page.get_by_role("button", name="Send a test"))
+    expect(page.get_by_text("Answered 500")).to_be_visible()
+    expect(page.get_by_label("The answer")).to_have_text("out of order")
+    assert page.get_by_label("The signing secret").count() == 0, "it is shown once"
+
+    visit(server, key, "/pricing/team")
+    pressed(page.get_by_role("link", name="Delivery log"))
+    page.get_by_label("Status").select_option("pending")
+    pressed(page.get_by_role("button", name="Show"))
+    expect(page.get_by_role("row")).to_have_count(2)
+    pressed(page.get_by_role("link", name="goal.completed"))
+    expect(page.get_by_text("Next try")).to_be_visible()
+    expect(page.get_by_text("The receiver answered 500")).to_be_visible()
+    pressed(page.get_by_role("button", name="Send it again"))
+    expect(page.get_by_text("It is on its way again.")).to_be_visible()
+
+
+def click(what: Any) -> None:
+    what.click()
+
+
+def test_a_person_who_never_reads_the_manual(page: Page, server: Server, failing: Receiver) -> None:
+    problems = problems_of(page)
+    walk(page, server, failing, click)
+    assert [problem for problem in problems if "400" not in problem] == []
+
+
+def test_without_a_script(browser: Browser, server: Server, failing: Receiver) -> None:
+    with browser.new_context(java_script_enabled=False) as context:
+        walk(context.new_page(), server, failing, click)
+
+
+def test_by_the_keyboard_alone(page: Page, server: Server, failing: Receiver) -> None:
+    def press(what: Any) -> None:
+        for _ in range(60):  # no page has more that can be focused
+            if what.first.evaluate("one => one === document.activeElement"):
+                break
+            page.keyboard.press("Tab")
+        else:
+            pytest.fail(f"{what} is not reached")
+        outline = what.first.evaluate("one => getComputedStyle(one).outlineStyle")
+        assert outline == "solid", "one sees where one is"
+        page.keyboard.press("Enter")
+
+    walk(page, server, failing, press)
+
+
+def set_up(page: Page, server: Server) -> str:
+    """Set up a site, and return its key."""
+    page.goto(link(server))
+    page.get_by_label("Choose a password").fill(PASSWORD)
+    page.get_by_label("Domain").fill("example.com")
+    page.get_by_role("button", name="Set up ovx-lite").click()
+    return page.get_by_label("The key", exact=True).inner_text()
+
+
+def test_the_first_event_turns_the_line_green(page: Page, server: Server) -> None:
+    key = set_up(page, server)
+    line = page.locator(".light")
+    expect(line).to_have_text("Waiting for it…")
+    page.evaluate("kept = 1")
+    visit(server, key, "/<script>alert(1)</script>")
+    expect(line).to_have_text("It has arrived: pageview on example.com/<script>alert(1)</script>")
+    assert line.evaluate("line => line.classList.contains('on')")
+    assert page.evaluate("kept") == 1, "the page was not loaded again"
+
+
+def test_a_double_click_makes_one_key(page: Page, server: Server, store: Store) -> None:
+    set_up(page, server)
+    page.get_by_role("link", name="API Keys").click()
+    page.get_by_label("What it is for").fill("Twice")
+    page.get_by_role("button", name="Add the key").dblclick()
+    expect(page.get_by_role("heading", name="Twice")).to_have_count(1)
+    assert [key["label"] for key in store.call("key", "list", "example.com")] == ["First key", "Twice"]
+
+
+def test_back_after_a_delete_shows_what_is(page: Page, server: Server) -> None:
+    set_up(page, server)
+    page.get_by_role("link", name="General").click()
+    page.get_by_label("Type example.com").fill("example.com")
+    page.get_by_role("button", name="Delete the site").click()
+    expect(page.get_by_role("status")).to_have_text("The site example.com and its 0 events are deleted.")
+    page.go_back()
+    expect(page.get_by_role("heading", level=1)).to_have_text("There is nothing here")
+
+
+def test_two_tabs(page: Page, server: Server) -> None:
+    set_up(page, server)
+    other = page.context.new_page()
+    for tab in (page, other):
+        tab.goto(f"{server.url}/sites/example.com/settings/keys")
+        tab.get_by_text("Revoke", exact=True).click()
+    page.get_by_role("button", name="Revoke the key").click()
+    expect(page.get_by_text("is revoked")).to_be_visible()
+    other.get_by_role("button", name="Revoke the key").click()
+    expect(other.get_by_text("is revoked")).to_be_visible()
+    page.get_by_role("button", name="Log out").click()
+    other.get_by_role("button", name="Make a new secret").or_(other.get_by_text("New JWT secret")).first.click()
+    other.get_by_role("button", name="Make a new secret").click()
+    expect(other.get_by_role("heading", level=1)).to_have_text("You are not logged in")
+
+
+def test_a_server_that_is_gone_takes_nothing_that_was_typed(page: Page, server: Server) -> None:
+    set_up(page, server)
+    page.get_by_role("link", name="Goals").click()
+    page.get_by_label("Name", exact=True).fill("Pricing")
+    page.get_by_label("Path", exact=True).fill("/pricing")
+    server.stop()
+    page.get_by_role("button", name="Add the goal").click()
+    expect(page.get_by_role("alert")).to_contain_text("could not be reached")
+    expect(page.get_by_label("Path", exact=True)).to_have_value("/pricing")
