@@ -17,8 +17,9 @@ from ovx_lite import accesslog, urls
 from ovx_lite.days import local_day
 from ovx_lite.enrich import enrich
 from ovx_lite.geo import CountryOf
+from ovx_lite.goals import Goals
 from ovx_lite.model import Event, Hit, Site
-from ovx_lite.store import events, salts
+from ovx_lite.store import events, goals, salts
 from ovx_lite.store.db import transaction
 
 _TOGETHER = 2000  # lines
@@ -105,6 +106,7 @@ class Importer:
                     new = [event for event in together if event.line not in known[event.ts]]
                     self._log.add(self._site.number, new)
                     self._log.flush()
+                    self._count_goals(new)
                 break
             except sqlite3.IntegrityError:
                 # Another process gave one of the numbers to an event of the same millisecond. The next are free.
@@ -115,6 +117,11 @@ class Importer:
         if len(new) < len(together):
             report.skipped["repeats"] += len(together) - len(new)
         together.clear()
+
+    def _count_goals(self, new: list[Event]) -> None:
+        ready = Goals(goals.goals_of(self._conn, self._site.number))
+        met = ((goal, event) for event in new for goal in ready.met(event))
+        goals.count(self._conn, goals.days_of(met, self._site.timezone))
 
 
 def _nth(digest: int, times: int) -> int:

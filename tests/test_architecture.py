@@ -28,7 +28,7 @@ LEVELS = (
     (
         *("geo", "store", "store.db", "store.database", "store.health", "store.usage", "store.answers"),
         *("store.visits", "store.persons", "store.people", "store.salts", "store.events", "store.registry"),
-        *("store.check", "store.admin", "store.reports", "store.webhooks", "store.watch", "store.books"),
+        *("store.check", "store.admin", "store.reports", "store.goals", "store.webhooks", "store.watch", "store.books"),
         *("store.outbox", "store.deliveries", "outgoing"),
     ),
     ("exports", "news", "ingest", "sites", "imports", "delivery", "backups", "upkeep"),

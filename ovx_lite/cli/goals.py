@@ -10,7 +10,7 @@ from ovx_lite.cli.common import as_json, data_dir, judged, print_json, print_tab
 from ovx_lite.clock import SystemClock
 from ovx_lite.goals import Pattern
 from ovx_lite.model import Goal
-from ovx_lite.store import registry, webhooks
+from ovx_lite.store import goals, registry
 
 
 @click.group()
@@ -38,8 +38,9 @@ def add(site: str, name: str, event: str, path: str, data_dir: Path, as_json: bo
     if path:
         judged("--path", Pattern, path)
     conn = store(data_dir)
-    goal = new.goal(registry.find_site(conn, site), told, event, path, SystemClock().now())
-    webhooks.add_goal(conn, goal)
+    of = registry.find_site(conn, site)
+    goal = new.goal(of, told, event, path, SystemClock().now())
+    goals.add_goal(conn, goal, of, goal.created)
     if as_json:
         print_json(_shown(goal))
     else:
@@ -53,11 +54,11 @@ def add(site: str, name: str, event: str, path: str, data_dir: Path, as_json: bo
 def list_(site: str, data_dir: Path, as_json: bool) -> None:
     """List the goals of SITE."""
     conn = store(data_dir)
-    goals = [_shown(goal) for goal in webhooks.goals_of(conn, registry.find_site(conn, site).number)]
+    found = [_shown(goal) for goal in goals.goals_of(conn, registry.find_site(conn, site).number)]
     if as_json:
-        print_json(goals)
+        print_json(found)
     else:
-        print_table(goals, f"There is no goal yet: ovx-lite goal add {site} NAME --path PATTERN")
+        print_table(found, f"There is no goal yet: ovx-lite goal add {site} NAME --path PATTERN")
 
 
 @goal.command()
@@ -66,7 +67,7 @@ def list_(site: str, data_dir: Path, as_json: bool) -> None:
 @as_json
 def remove(goal_id: str, data_dir: Path, as_json: bool) -> None:
     """Remove a goal."""
-    webhooks.remove_goal(store(data_dir), goal_id)
+    goals.remove_goal(store(data_dir), goal_id)
     if as_json:
         print_json({"id": goal_id, "removed": True})
     else:

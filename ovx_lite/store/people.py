@@ -54,7 +54,7 @@ def page(conn: sqlite3.Connection, site: int, text: str, before: tuple[int, int]
 
     `before` is where the page before ended: when its last person was first named (Unix ms), and their number.
     """
-    letters = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    letters = text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
     rows = conn.execute(
         _PAGE, {"site": site, "created": before[0], "number": before[1], "like": f"%{letters}%", "most": most}
     )
@@ -64,8 +64,8 @@ def page(conn: sqlite3.Connection, site: int, text: str, before: tuple[int, int]
 _PAGE = """
 SELECT number, id, traits, created FROM persons
 WHERE site = :site AND (created, number) < (:created, :number) AND (
-    :like = '%%' OR id LIKE :like ESCAPE '\'
-    OR json_extract(traits, '$.name') LIKE :like ESCAPE '\' OR json_extract(traits, '$.email') LIKE :like ESCAPE '\'
+    :like = '%%' OR id LIKE :like ESCAPE '!'
+    OR json_extract(traits, '$.name') LIKE :like ESCAPE '!' OR json_extract(traits, '$.email') LIKE :like ESCAPE '!'
 )
 ORDER BY created DESC, number DESC LIMIT :most
 """

@@ -3,7 +3,6 @@
 import sqlite3
 from typing import NamedTuple
 
-from ovx_lite.goals import Goals
 from ovx_lite.model import COUNTER_BITS
 
 
@@ -37,20 +36,3 @@ def latest_of_all(conn: sqlite3.Connection) -> dict[int, int]:
 def months(conn: sqlite3.Connection, month: str) -> dict[int, int]:
     """How many events that count each site was sent in a month (`2026-11`), by its number."""
     return dict(conn.execute("SELECT site, events FROM months WHERE month = ?", (month,)))
-
-
-_KINDS_AND_PAGES = """
-SELECT type, name, path, times
-FROM (SELECT kind, page, count(*) AS times FROM events WHERE site = ? AND id >= ? GROUP BY kind, page)
-JOIN kinds ON kinds.id = kind JOIN pages ON pages.id = page
-WHERE excluded = ''
-"""
-
-
-def met(conn: sqlite3.Connection, site: int, goals: Goals, since: int) -> dict[str, int]:
-    """How often each of these goals was met since a time (Unix ms), by its id; also before the goal was added."""
-    found: dict[str, int] = {}
-    for type, name, path, times in conn.execute(_KINDS_AND_PAGES, (site, since << COUNTER_BITS)):
-        for goal in goals.of(type, name, path):
-            found[goal.id] = found.get(goal.id, 0) + times
-    return found

@@ -1,14 +1,14 @@
-"""What is told of a request, in the transaction that stores it: usage of the month, triggers, deliveries.
+"""What follows from a request, in the transaction that stores it: the month's usage, goals, triggers, deliveries.
 
-Sites without a webhook cost the count of the month, and nothing else.
+Sites without a goal or a webhook cost the count of the month, and nothing else.
 """
 
 import sqlite3
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 
 from ovx_lite.model import COUNTER_BITS, Event, Webhook
-from ovx_lite.store import registry
+from ovx_lite.store import goals, registry
 from ovx_lite.store.db import insert
 from ovx_lite.store.webhooks import Listeners, listeners
 from ovx_lite.triggers import TRIGGERS, Alert, Moment, Rearmed, Span, month_of
@@ -49,6 +49,7 @@ class Watch:
         self._active: dict[int, _Active] = {}
         self._sent: dict[int, deque[int]] = {}
         self._put: list[tuple[object, ...]] = []
+        self._met = Counter[tuple[str, int]]()
         self._due = False  # whether any of that is to be sent
         self.news = False  # whether anything was put on its way since somebody last looked
 
@@ -67,8 +68,10 @@ class Watch:
         listening = self._listeners.get(site)
         if listening is None:
             return
-        wanted, goals = listening.events, listening.goals
-        met = [(goal, event) for event in events for goal in goals.met(event)] if "goal.completed" in wanted else []
+        wanted = listening.events
+        met = [(goal, event) for event in events for goal in listening.goals.met(event)]
+        if met:
+            self._met.update(goals.days_of(met, listening.site.timezone))
         active = self._see_active(site, events, now) if "realtime.spike" in wanted else None
         moment = Moment(listening.site, events, met, month, used, active, listening.webhooks, now)
         for name in wanted:
@@ -82,16 +85,18 @@ class Watch:
         """Write what was seen."""
         insert(self._conn, _COUNT, [(*month, self._used[month]) for month in self._counted], _MORE)
         insert(self._conn, _PUT, self._put)
+        goals.count(self._conn, self._met)
         self.news = self.news or self._due
         self._due = False
         self._counted.clear()
+        self._met.clear()
         self._put.clear()
 
     def forget(self) -> None:
         """Drop all that is remembered and not written."""
         self._listeners = None
         self._due = False
-        for remembered in (self._used, self._counted, self._marks, self._active, self._sent, self._put):
+        for remembered in (self._used, self._counted, self._met, self._marks, self._active, self._sent, self._put):
             remembered.clear()
 
     def _count(self, site: int, month: str, events: int) -> Span:

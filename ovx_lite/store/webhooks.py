@@ -1,16 +1,16 @@
-"""Goals and webhooks, as they are set up."""
+"""Webhooks as they are set up, and who listens to what."""
 
 import sqlite3
 from typing import Any, NamedTuple
 
 from ovx_lite.errors import Refused
 from ovx_lite.goals import Goals
-from ovx_lite.model import Goal, Site, Webhook
+from ovx_lite.model import Site, Webhook
 from ovx_lite.store.db import transaction
+from ovx_lite.store.goals import goals_of
 from ovx_lite.store.registry import all_sites, announce
 from ovx_lite.webhooks import MOST_OF_A_SITE
 
-_GOAL = "id, site, name, event, path, created"
 _WEBHOOK = (
     "number, id, site, url, events, spike_above, format, secret, old_secret, rotated, enabled, why, failing_since,"
     " exhausted, created"
@@ -18,7 +18,7 @@ _WEBHOOK = (
 
 
 class Listeners(NamedTuple):
-    """Who is to be told what happens on a site: its enabled webhooks, all that they want to hear of, and its goals."""
+    """What is to be looked for on a site: its goals; its enabled webhooks, and all that they want to hear of."""
 
     site: Site
     webhooks: tuple[Webhook, ...]
@@ -27,48 +27,22 @@ class Listeners(NamedTuple):
 
 
 def listeners(conn: sqlite3.Connection) -> dict[int, Listeners]:
-    """Those sites, by number, that have an enabled webhook."""
+    """Those sites, by number, that have a goal or an enabled webhook."""
     by_site: dict[int, list[Webhook]] = {}
     for row in conn.execute(f"SELECT {_WEBHOOK} FROM webhooks WHERE enabled ORDER BY number"):
         webhook = _webhook(row)
         by_site.setdefault(webhook.site, []).append(webhook)
-    found = {site.number: site for site in all_sites(conn)} if by_site else {}
+    found = {site.number: site for site in all_sites(conn)}
+    wanted = by_site.keys() | {site for (site,) in conn.execute("SELECT DISTINCT site FROM goals")}
     return {
         number: Listeners(
             found[number],
-            tuple(webhooks),
-            frozenset(event for webhook in webhooks for event in webhook.events),
+            tuple(by_site.get(number, ())),
+            frozenset(event for webhook in by_site.get(number, ()) for event in webhook.events),
             Goals(goals_of(conn, number)),
         )
-        for number, webhooks in by_site.items()
+        for number in wanted
     }
-
-
-def add_goal(conn: sqlite3.Connection, goal: Goal) -> None:
-    """Add a goal, unless it was added before. Raises `Refused` if the site has another of that name."""
-    with transaction(conn):
-        others = goals_of(conn, goal.site)
-        if any(other.id == goal.id for other in others):
-            return
-        if any(other.name == goal.name for other in others):
-            raise Refused("invalid_request", f"There is a goal {goal.name} already: choose another name.", "name")
-        row = (goal.id, goal.site, goal.name, goal.event, goal.path, goal.created)
-        conn.execute(f"INSERT INTO goals ({_GOAL}) VALUES (?, ?, ?, ?, ?, ?)", row)
-        announce(conn)
-
-
-def goals_of(conn: sqlite3.Connection, site: int) -> list[Goal]:
-    """A site's goals, oldest first."""
-    rows = conn.execute(f"SELECT {_GOAL} FROM goals WHERE site = ? ORDER BY created, id", (site,))
-    return [Goal(*row) for row in rows]
-
-
-def remove_goal(conn: sqlite3.Connection, id: str) -> None:
-    """Remove a goal. Raises `Refused` (`not_found`) if there is none."""
-    with transaction(conn):
-        if conn.execute("DELETE FROM goals WHERE id = ?", (id,)).rowcount == 0:
-            raise Refused("not_found", f"There is no goal {id}: see ovx-lite goal list SITE for the ids.")
-        announce(conn)
 
 
 def add_webhook(conn: sqlite3.Connection, webhook: Webhook) -> Webhook:

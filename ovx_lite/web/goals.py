@@ -9,12 +9,11 @@ from ovx_lite import new, rules
 from ovx_lite.errors import Refused
 from ovx_lite.goals import Goals, Pattern
 from ovx_lite.model import Goal, Site
-from ovx_lite.store import reports, webhooks
+from ovx_lite.store import goals as store
 from ovx_lite.web.desk import Doors, Notice, desk, go_to, not_here, site_of
 from ovx_lite.web.forms import Form, form_of, new_id
 from ovx_lite.web.html import page
 
-_WEEK = 7 * 24 * 60 * 60 * 1000
 _LONGEST_WORD = 2000
 
 
@@ -25,9 +24,9 @@ async def goals(request: Request) -> Response:
 
 async def _page(request: Request, site: Site, form: Form) -> Response:
     place = desk(request)
-    found = await place.read(webhooks.goals_of, site.number)
+    found = await place.read(store.goals_of, site.number)
     ready, tried = Goals(found), request.query_params.get("try", "").strip()[:_LONGEST_WORD]
-    met = await place.read(reports.met, site.number, ready, place.house.clock.now() - _WEEK) if found else {}
+    met = await place.read(store.met_this_week, site, place.house.clock.now())
     return page(
         request,
         "goals.html",
@@ -66,7 +65,7 @@ async def add(request: Request) -> Response:
     if not form.wrong:
         goal = new.goal(site, name, event, path, place.house.clock.now(), form.id("goal_"))
         try:
-            await place.change(webhooks.add_goal, goal)
+            await place.change(store.add_goal, goal, site, goal.created)
             return go_to(request, f"/sites/{site.id}/settings/goals", Notice(f"The goal {name} is there."))
         except Refused as refused:
             form.blame(refused)
@@ -83,9 +82,9 @@ def _path_pattern(text: str) -> str:
 async def remove(request: Request) -> Response:
     """`POST …/goals/ID/remove`: removes a goal."""
     site, place = await site_of(request), desk(request)
-    for goal in await place.read(webhooks.goals_of, site.number):
+    for goal in await place.read(store.goals_of, site.number):
         if goal.id == request.path_params["goal"]:
-            await place.change(webhooks.remove_goal, goal.id)
+            await place.change(store.remove_goal, goal.id)
             return go_to(request, f"/sites/{site.id}/settings/goals", Notice(f"The goal {goal.name} is removed."))
     raise not_here("goal")
 

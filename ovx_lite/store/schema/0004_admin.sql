@@ -1,4 +1,4 @@
--- Whoever looks after the sites: one password, and where they are logged in with it.
+-- Whoever looks after the sites: one password, and where they are logged in with it. And what they see.
 
 CREATE TABLE admin (
     id         INTEGER PRIMARY KEY CHECK (id = 1),
@@ -14,6 +14,14 @@ CREATE TABLE sessions (
 ) STRICT, WITHOUT ROWID;
 
 ALTER TABLE keys ADD COLUMN last_used INTEGER;
+
+-- How often a goal was met on a day (days since 1970-01-01) of its site.
+CREATE TABLE goal_days (
+    goal  TEXT NOT NULL REFERENCES goals ON DELETE CASCADE,
+    day   INTEGER NOT NULL,
+    times INTEGER NOT NULL,
+    PRIMARY KEY (goal, day)
+) STRICT, WITHOUT ROWID;
 
 CREATE INDEX keys_of_site ON keys (site);
 CREATE INDEX persons_by_age ON persons (site, created);
