@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -90,9 +91,10 @@ class App:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if self._prefix and scope.get("path", "").startswith(self._prefix):  # a proxy has passed it on as it came
-            scope["path"] = scope["path"][len(self._prefix) - 1 :]
-        door = self._api.door(scope.get("path", ""))
+        path: str = scope.get("path", "")
+        if self._prefix and f"{path}/".startswith(self._prefix):  # a proxy has passed it on as it came
+            path = scope["path"] = path[len(self._prefix) - 1 :] or "/"
+        door = self._api.door(path)
         if door is not None:
             await self._api(door, scope, receive, send)
         else:
@@ -153,7 +155,7 @@ def _pages(desk: Desk, known: Admin, health: Health) -> Starlette:
                 session_cookie=f"ovx-{sha256(known.cookie_key).hexdigest()[:8]}",
                 max_age=admin.SESSION // 1000,
                 path=desk.root or "/",
-                https_only=desk.base_url.startswith("https:"),
+                https_only=urlsplit(desk.base_url).scheme == "https",
             ),
             Middleware(Guard, base_url=desk.base_url),
         ],
