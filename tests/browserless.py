@@ -1,11 +1,12 @@
 """Somebody at the pages, without a browser: what they are sent, what they send, and the cookies that they keep."""
 
+import socket
 from collections.abc import Mapping
 from html.parser import HTMLParser
 from http.cookies import SimpleCookie
 from urllib.parse import urlencode, urlsplit
 
-from tests.conftest import Answer, Server, Store
+from tests.conftest import Answer, Server, Start, Store
 
 PASSWORD = "correct horse battery"
 
@@ -28,14 +29,11 @@ class Person:
         """Ask for a page, at a path below the root."""
         return self._send("GET", path, None, headers)
 
-    def post(self, path: str, form: Mapping[str, str | list[str]] | None = None, **headers: str) -> Answer:
-        """Send a form; what it leads to is not followed."""
+    def post(self, path: str, form: Mapping[str, str | list[str]] | bytes | None = None, **headers: str) -> Answer:
+        """Send a form, or any other bytes; where that leads to is not followed."""
         sent = {"content_type": "application/x-www-form-urlencoded", "origin": self.server.url, **headers}
-        return self._send("POST", path, urlencode(form or {}, doseq=True).encode(), sent)
-
-    def post_raw(self, path: str, body: bytes, **headers: str) -> Answer:
-        """Send any body to where a form goes."""
-        return self._send("POST", path, body, {"origin": self.server.url, **headers})
+        body = form if isinstance(form, bytes) else urlencode(form or {}, doseq=True).encode()
+        return self._send("POST", path, body, sent)
 
     def follow(self, answer: Answer) -> Answer:
         """Go where a redirect leads."""
@@ -67,6 +65,14 @@ class Person:
 def set_password(store: Store, password: str = PASSWORD) -> None:
     """Choose the password of a store's pages, at the command line."""
     assert store.run("password", "set", stdin=password.encode() + b"\n").status == 0
+
+
+def start_at(start: Start, store: Store, base_url: str, *options: str) -> Server:
+    """Start a server that the world knows by this URL, and we by its port."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    server = start(store, "--base-url", base_url, "--port", port, *options)
+    return Server(server.process, f"http://127.0.0.1:{port}", server.log)
 
 
 class _Tags(HTMLParser):

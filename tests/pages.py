@@ -1,6 +1,7 @@
 """What stands on a page, as a reader and a browser find it; and an office with somebody who has logged in."""
 
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from itertools import count
@@ -129,6 +130,11 @@ def rows(answer: Answer) -> list[list[str]]:
     return [[cell.text for cell in row.inside if isinstance(cell, Node)] for row in lines]
 
 
+def words(command: str) -> list[str]:
+    """The words of a command as a shell reads them, also where it goes on in the next line."""
+    return shlex.split(command.replace("\\\n", ""))
+
+
 @dataclass
 class Office:
     """A server, and somebody who has logged in."""
@@ -149,9 +155,9 @@ class Office:
     def event(self, settings: str, key: str, name: str, **fields: object) -> Answer:
         return self.server.custom(key, site_id=settings.split("/")[2], event_name=name, **fields)
 
-    def done(self, path: str, form: dict[str, str | list[str]] | dict[str, str] | None = None) -> Answer:
+    def done(self, path: str, form: Mapping[str, str | list[str]] | None = None) -> Answer:
         """Send a form that is to be taken, and see the page that it leads to."""
-        answer = self.person.post(path, dict(form or {}))
+        answer = self.person.post(path, form)
         assert answer.status == 303, (answer.status, answer.body)
         page = self.person.follow(answer)
         assert page.status == 200, page.body

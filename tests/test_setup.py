@@ -1,4 +1,4 @@
-"""The first start: the link that is printed, the form that it opens, and the other ways to a password."""
+"""The first start: the link that is printed, and the form that it opens."""
 
 import re
 import sqlite3
@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from tests.browserless import PASSWORD, Person, path_of, set_password, tags
+from tests.browserless import PASSWORD, Person, path_of, tags
 from tests.conftest import Answer, Server, Start, Store
 
 OTHER = "something else altogether"
@@ -201,66 +201,6 @@ def test_guesses_of_the_token_are_slowed_down(store: Store, start: Start) -> Non
     assert len(slowed) > 80
     assert all(int(answer.headers["retry-after"]) >= 1 for answer in slowed)
     assert owner.post("/setup", FORM).status == 303  # who was let in before them is not kept waiting
-
-
-def test_a_password_may_come_from_the_environment(store: Store, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OVX_ADMIN_PASSWORD", PASSWORD)
-    server = start(store)
-    person = Person(server)
-    person.log_in()
-    refused(Person(server).get("/setup"))
-    changed = person.post("/account", {"current": PASSWORD, "password": OTHER})
-    assert changed.status == 400  # the next start would change it back
-    assert "OVX_ADMIN_PASSWORD" in changed.body.decode()
-    assert "Set it up" not in told_in_the_end(server)
-
-    person.server = start(store)  # with the same one
-    assert person.get("/account").status == 200
-    person.server.stop()
-
-    monkeypatch.setenv("OVX_ADMIN_PASSWORD", OTHER)
-    person.server = start(store)
-    assert path_of(person.get("/account")) == "/login"
-    assert person.post("/login", {"password": PASSWORD}).status == 401
-    person.log_in(OTHER)
-    person.server.stop()
-
-    monkeypatch.delenv("OVX_ADMIN_PASSWORD")
-    person.server = start(store)  # what it said stays
-    assert person.get("/account").status == 200
-
-
-def test_a_wrong_password_in_the_environment_ends_the_start(store: Store) -> None:
-    password = "too short"
-    ran = store.run("serve", "--port", "0", env={"OVX_ADMIN_PASSWORD": password})
-    assert ran.status in (1, 2)
-    assert "10 to 1,000 characters" in ran.err
-    assert "OVX_ADMIN_PASSWORD" in ran.err
-    assert "Traceback" not in ran.err
-    assert password not in ran.err + ran.out
-
-
-def test_a_password_of_the_command_line_ends_the_sessions_of_a_running_server(store: Store, start: Start) -> None:
-    server = start(store)
-    early = invited(server)
-    ran = store.run("password", "set", "--json", stdin=f"{PASSWORD}\n".encode())
-    assert (ran.status, ran.json, ran.err) == (0, {"changed": True}, "")
-    refused(early.post("/setup", FORM))
-    early.log_in()
-    set_password(store, OTHER)
-    assert path_of(early.get("/account")) == "/login"
-    early.log_in(OTHER)
-
-
-@pytest.mark.parametrize("typed", [b"too short\n", b"", b"\xff" * 20 + b"\n"])
-def test_a_wrong_password_at_the_command_line_changes_nothing(store: Store, typed: bytes) -> None:
-    set_password(store)
-    before = hash_in(store)
-    ran = store.run("password", "set", "--json", stdin=typed)
-    assert (ran.status, ran.out) == (2, "")
-    assert ran.err.strip()
-    assert "Traceback" not in ran.err
-    assert hash_in(store) == before
 
 
 def test_neither_password_nor_token_is_in_the_store_or_the_log(store: Store, start: Start) -> None:

@@ -200,7 +200,7 @@ def test_a_deleted_site_is_gone_with_its_events(office: Office) -> None:
         office.pageview(settings, key, f"https://example.com{path}")
     assert office.person.get(f"{settings}/general").headers["cache-control"] == "no-store", "for the button back"
     page = office.done(f"{settings}/delete", {"confirm": " gone "})
-    assert "gone and its 2 events are deleted" in notice(page)
+    assert "The site gone is deleted, with 2 events." in notice(page)
     assert "gone" not in ids(office.store)
     assert office.pageview(settings, key).status == 401
     gone = [office.person.get(f"{settings}/{path}") for path in PAGES] + [office.person.get("/sites/gone")]

@@ -3,7 +3,6 @@
 import http.client
 import json
 import os
-import shlex
 import shutil
 import subprocess
 import sys
@@ -15,7 +14,7 @@ import pytest
 
 from tests.browserless import Person
 from tests.conftest import Answer, Start, Store
-from tests.pages import Office, open_office, read, secrets
+from tests.pages import Office, open_office, read, secrets, words
 from tests.pages import office as office
 from tests.receiver import PATIENCE
 
@@ -43,16 +42,7 @@ def test_get_started_shows_the_host_the_site_and_the_key(office: Office) -> None
 def command(label: str, text: str) -> list[str]:
     """What runs a snippet."""
     if label == "curl":
-        return [
-            *shlex.split(
-                text.replace(
-                    "\
-",
-                    " ",
-                )
-            ),
-            "-sS",
-        ]
+        return [*words(text), "-sS"]
     return [sys.executable, "-c", text] if label == "python" else ["node", "--input-type=module", "-e", text]
 
 

@@ -148,7 +148,7 @@ def test_back_after_a_delete_shows_what_is(page: Page, server: Server) -> None:
     page.get_by_role("link", name="General").click()
     page.get_by_label("Type example.com").fill("example.com")
     page.get_by_role("button", name="Delete the site").click()
-    expect(page.get_by_role("status")).to_have_text("The site example.com and its 0 events are deleted.")
+    expect(page.get_by_role("status")).to_have_text("The site example.com is deleted, with 0 events.")
     page.go_back()
     expect(page.get_by_role("heading", level=1)).to_have_text("There is nothing here")
 

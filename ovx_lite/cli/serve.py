@@ -75,7 +75,13 @@ async def _serve(values: dict[str, str], data_dir: Path, ready_file: Path | None
     except BaseException:
         await app.close()
         raise
-    server = uvicorn.Server(
+
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            app.stop_news()  # who waits for news is answered, too: it would be waited for
+            await super().shutdown(sockets)
+
+    server = Server(
         uvicorn.Config(
             app,
             http=Protocol,
@@ -91,14 +97,7 @@ async def _serve(values: dict[str, str], data_dir: Path, ready_file: Path | None
         )
     )
     # uvicorn ends in order on these signals and then raises them again, which is not to kill us, but to be status 0.
-    loop = asyncio.get_running_loop()
-
-    def stop(signal_number: int) -> None:
-        server.should_exit = True
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(app.stop_news)
-
-    _on_stop(stop)
+    _on_stop(lambda signal_number: setattr(server, "should_exit", True))
     server.should_exit = bool(asked_to_stop)
     announcing = asyncio.create_task(_announce(server, app, url, data_dir, ready_file, as_json))
     try:

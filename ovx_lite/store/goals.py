@@ -33,10 +33,9 @@ def add_goal(conn: sqlite3.Connection, goal: Goal, site: Site, now: int) -> None
     Raises `Refused` if the site has another of that name.
     """
     with transaction(conn):
-        others = goals_of(conn, goal.site)
-        if any(other.id == goal.id for other in others):
+        if conn.execute("SELECT 1 FROM goals WHERE id = ?", (goal.id,)).fetchone():
             return
-        if any(other.name == goal.name for other in others):
+        if any(other.name == goal.name for other in goals_of(conn, goal.site)):
             raise Refused("invalid_request", f"There is a goal {goal.name} already: choose another name.", "name")
         row = (goal.id, goal.site, goal.name, goal.event, goal.path, goal.created)
         conn.execute(f"INSERT INTO goals ({_GOAL}) VALUES (?, ?, ?, ?, ?, ?)", row)

@@ -51,11 +51,9 @@ def add_webhook(conn: sqlite3.Connection, webhook: Webhook) -> Webhook:
     Raises `Refused` if the site has as many as it may have.
     """
     with transaction(conn):
-        others = webhooks_of(conn, webhook.site)
-        for other in others:
-            if other.id == webhook.id:
-                return other
-        if len(others) >= MOST_OF_A_SITE:
+        if conn.execute("SELECT 1 FROM webhooks WHERE id = ?", (webhook.id,)).fetchone():
+            return find_webhook(conn, webhook.id)
+        if len(webhooks_of(conn, webhook.site)) >= MOST_OF_A_SITE:
             raise Refused(
                 "invalid_request", f"The site has {MOST_OF_A_SITE} webhooks, as many as it may: remove one first."
             )

@@ -14,7 +14,7 @@ from ovx_lite.model import Site
 from ovx_lite.store import deliveries, webhooks
 from ovx_lite.store.deliveries import STATUSES, Attempt, Filter, Logged
 from ovx_lite.triggers import TRIGGERS
-from ovx_lite.web.desk import Doors, Notice, desk, go_to, site_of
+from ovx_lite.web.desk import Doors, Notice, desk, go_to, not_here, site_of
 from ovx_lite.web.forms import Form, form_of
 from ovx_lite.web.html import page
 
@@ -84,7 +84,11 @@ def _pretty(body: bytes) -> str:
 def _as_curl(delivery: Logged, attempt: Attempt) -> str:
     """The request of a try, for a terminal: the same bytes, the same signatures."""
     headers = [f"-H {shlex.quote(f'{name}: {value}')}" for name, value in attempt.headers.items()]
-    words = [f"curl {shlex.quote(delivery.url)}", *headers, f"--data-binary {shlex.quote(delivery.body.decode())}"]
+    words = [
+        f"curl --globoff {shlex.quote(delivery.url)}",
+        *headers,
+        f"--data-binary {shlex.quote(delivery.body.decode())}",
+    ]
     return " \\\n  ".join(words)
 
 
@@ -116,7 +120,10 @@ def _since(text: str, timezone: str) -> int:
 
 
 async def _delivery(request: Request, site: Site) -> Logged:
-    return await desk(request).read(deliveries.find_of, site.number, request.path_params["delivery"])
+    try:
+        return await desk(request).read(deliveries.find_of, site.number, request.path_params["delivery"])
+    except Refused:
+        raise not_here("delivery") from None
 
 
 _LOG = "/sites/{site}/settings/deliveries"

@@ -28,28 +28,29 @@ _MOST_NOTICES = 100
 
 
 class Notice(NamedTuple):
-    """What the next page says first: what was done, and a secret that is shown this once, with what it is."""
+    """What the next page says first: what was done; and a secret that is shown this once, what it is, and whose."""
 
     text: str
     secret: str = ""
     what: str = ""
+    whose: str = ""
 
 
 class Notices:
     """Words that wait for the page that a form leads to, in memory alone: no secret is in a URL, a cookie or a log."""
 
     def __init__(self) -> None:
-        self._waiting: dict[tuple[bytes, str], Notice] = {}
+        self._waiting: dict[tuple[bytes, str, str], Notice] = {}
 
     def leave(self, session: bytes, path: str, notice: Notice) -> None:
-        """Leave a notice for a page of whoever has this session."""
+        """Leave a notice for a page of whoever has this session. A later one on the same thing takes its place."""
         while len(self._waiting) >= _MOST_NOTICES:
             del self._waiting[next(iter(self._waiting))]
-        self._waiting[session, path] = notice
+        self._waiting[session, path, notice.whose] = notice
 
-    def take(self, session: bytes | None, path: str) -> Notice | None:
-        """The notice that was left for a page, once."""
-        return None if session is None else self._waiting.pop((session, path), None)
+    def take(self, session: bytes | None, path: str) -> list[Notice]:
+        """The notices that were left for a page, once."""
+        return [self._waiting.pop(key) for key in list(self._waiting) if key[:2] == (session, path)]
 
 
 class Desk(msgspec.Struct):

@@ -1,5 +1,6 @@
 """Settings → Goals: what a site wants its visitors to do."""
 
+import re
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
@@ -43,7 +44,7 @@ async def _page(request: Request, site: Site, form: Form) -> Response:
 
 def _meets(goals: Goals, tried: str) -> list[Goal]:
     """The goals that a pageview of a path or URL, or an event of a name, would meet."""
-    path = tried if tried.startswith("/") else _path(tried)
+    path = re.split("[?#]", tried)[0] if tried.startswith("/") else _path(tried)
     return goals.of("pageview", "pageview", path) if path else goals.of("event", tried, "")
 
 

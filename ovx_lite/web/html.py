@@ -39,7 +39,7 @@ def page(request: Request, template: str, /, status: int = 200, **values: Any) -
                 "base_url": place.url(request),
                 "here": request.url.path,
                 "signed_in": session is not None,
-                "notice": place.notices.take(session, request.url.path) if status == 200 else None,
+                "notices": place.notices.take(session, request.url.path) if status == 200 else [],
                 "version": __version__,
                 **values,
             }

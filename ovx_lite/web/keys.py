@@ -27,7 +27,9 @@ async def _page(request: Request, site: Site, form: Form) -> Response:
     found = list(reversed(await place.read(registry.keys_of, site)))
     found.sort(key=lambda key: key.revoked is not None)
     number = request.query_params.get("page", "")
-    first = (int(number) - 1 if re.fullmatch(r"[1-9]\d{0,5}", number) else 0) * _ON_A_PAGE
+    last = max(-(-len(found) // _ON_A_PAGE), 1)
+    asked = min(int(number), last) if re.fullmatch(r"[1-9]\d{0,5}", number) else 1
+    first = (asked - 1) * _ON_A_PAGE
     return page(
         request,
         "keys.html",
@@ -36,8 +38,8 @@ async def _page(request: Request, site: Site, form: Form) -> Response:
         form=form,
         keys=found[first : first + _ON_A_PAGE],
         total=len(found),
-        number=first // _ON_A_PAGE + 1,
-        last=max(-(-len(found) // _ON_A_PAGE), 1),
+        number=asked,
+        last=last,
         used=place.house.sites.used,
         tiers=access.TIERS,
         hourly_limit=access.hourly_limit,
@@ -56,7 +58,7 @@ async def add(request: Request) -> Response:
     key, secret = new.key(site, label, tier, limit, place.house.clock.now(), form.id("key_"))
     added = await place.change(registry.add_key, key)
     # A form that was sent twice has made one key, which the first time has shown, or is about to.
-    notice = Notice("The key is there. Keep it now: it is not shown again.", secret, "key") if added else None
+    notice = Notice("The key is there. Keep it now: it is not shown again.", secret, "key", key.id) if added else None
     return go_to(request, f"/sites/{site.id}/settings/keys", notice)
 
 
@@ -81,7 +83,8 @@ async def rotate(request: Request) -> Response:
     key = await _key(request, site)
     _, secret, digest = access.new_key()
     await place.change(registry.replace_key, key.id, digest)
-    notice = Notice(f"{key.label or key.id} has a new key; the old one has ended. Keep it now.", secret, "key")
+    words = f"{key.label or key.id} has a new key; the old one has ended. Keep it now."
+    notice = Notice(words, secret, "key", key.id)
     return go_to(request, f"/sites/{site.id}/settings/keys", notice)
 
 

@@ -1,6 +1,7 @@
 """The sites: their list, adding one, and a site's general settings."""
 
 import asyncio
+import re
 from functools import cache
 from zoneinfo import available_timezones
 
@@ -74,7 +75,7 @@ def _id(text: str, domain: str) -> str:
 
 def _domain(text: str) -> str:
     """The host of a site; also where somebody has pasted the URL of its home page."""
-    told = text.removeprefix("https://").removeprefix("http://").removesuffix("/")
+    told = re.sub("^https?://|/$", "", text, flags=re.IGNORECASE)
     return rules.host(told, "domain") if told else ""
 
 
@@ -105,7 +106,7 @@ async def site(request: Request) -> Response:
 
 async def general(request: Request) -> Response:
     """`GET …/general`: what a site is, and how much it has used this month."""
-    return await _general_page(request, await site_of(request), Form())
+    return await _general_page(request, await site_of(request))
 
 
 async def change(request: Request) -> Response:
@@ -130,16 +131,20 @@ async def change(request: Request) -> Response:
     return await _general_page(request, found, form)
 
 
-async def _general_page(request: Request, site: Site, form: Form) -> Response:
+async def _general_page(
+    request: Request, site: Site, form: Form | None = None, deleting: Form | None = None
+) -> Response:
+    form, deleting = form or Form(), deleting or Form()
     place, month = desk(request), month_of(desk(request).house.clock.now())
     used = (await place.read(reports.months, month)).get(site.number, 0)
     latest = await place.read(reports.latest, site.number)
     return page(
         request,
         "general.html",
-        400 if form.wrong else 200,
+        400 if form.wrong or deleting.wrong else 200,
         site=site,
         form=form,
+        deleting=deleting,
         used=used,
         month=month,
         has_events=latest is not None,
@@ -153,11 +158,13 @@ async def delete(request: Request) -> Response:
     found, form = await site_of(request), await form_of(request)
     if form["confirm"].strip() != found.id:
         form.wrong["confirm"] = f"Type {found.id} to delete it."
-        return await _general_page(request, found, form)
+        return await _general_page(request, found, deleting=form)
     place = desk(request)
     events = await place.house.ingest.change(registry.remove_site, found.id)
     await place.house.sites.refresh()
-    return go_to(request, "/", Notice(f"The site {found.id} and its {events:,} events are deleted."))
+    return go_to(
+        request, "/", Notice(f"The site {found.id} is deleted, with {events:,} {'event' if events == 1 else 'events'}.")
+    )
 
 
 OPEN: Doors = [("GET", "/", home)]

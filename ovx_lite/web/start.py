@@ -39,7 +39,7 @@ async def first_event(request: Request) -> Response:
 async def _first_event(place: Desk, site: Site) -> AsyncIterator[bytes]:
     with place.news.listen(site.number) as heard:
         while (latest := await place.read(reports.latest, site.number)) is None:
-            if place.news.closed:
+            if place.news.closed or site.number not in place.house.sites.registry.numbers:
                 return
             heard.clear()
             try:

@@ -68,7 +68,7 @@ async def add(request: Request) -> Response:
             notice = None
             if added.secret == made.secret:  # else the form was sent twice, and the first time has shown it
                 words = "The webhook is there. Keep its signing secret now: it is not shown again."
-                notice = Notice(words, made.secret, "signing secret")
+                notice = Notice(words, made.secret, "signing secret", made.id)
             return go_to(request, f"/sites/{site.id}/settings/webhooks", notice)
     except Refused as refused:
         form.blame(refused)
@@ -134,7 +134,7 @@ async def rotate(request: Request) -> Response:
     webhook, secret = await _webhook(request, site), new.webhook_secret()
     await place.change(webhooks.rotate, webhook.id, secret, place.house.clock.now())
     words = "The webhook has a new secret. The one before it signs along for 24 hours. Keep the new one now."
-    return go_to(request, f"/sites/{site.id}/settings/webhooks", Notice(words, secret, "signing secret"))
+    return go_to(request, f"/sites/{site.id}/settings/webhooks", Notice(words, secret, "signing secret", webhook.id))
 
 
 async def remove(request: Request) -> Response:

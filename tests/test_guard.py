@@ -1,0 +1,244 @@
+"""What keeps other pages out of ours: whose forms are taken, and what browsers are told."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from urllib.parse import urljoin
+
+import pytest
+
+from tests.browserless import PASSWORD, Person, path_of, set_password, start_at, tags
+from tests.conftest import Answer, Server, Start, Store
+
+SETTINGS = "/sites/my-site/settings"
+EVIL = "https://evil.example"
+FOREIGN = [
+    {"sec_fetch_site": "cross-site"},
+    {"sec_fetch_site": "same-site"},
+    {"sec_fetch_site": ""} | {"origin": EVIL},
+    {"origin": "null"},
+    {"origin": "http://127.0.0.1:1"},
+    {"origin": EVIL, "sec_fetch_site": "cross-site", "accept": "*/*"},
+]
+FORMS: dict[str, dict[str, str]] = {
+    "/login": {"password": PASSWORD},
+    "/setup": {"password": PASSWORD},
+    "/logout": {},
+    "/account": {"current": PASSWORD, "password": "something else altogether"},
+    "/new-site": {"domain": "evil.example"},
+    f"{SETTINGS}/general": {"name": "Evil"},
+    f"{SETTINGS}/delete": {"confirm": "my-site"},
+    f"{SETTINGS}/keys": {"label": "evil", "tier": "free"},
+    f"{SETTINGS}/keys/jwt-secret": {},
+    f"{SETTINGS}/goals": {"name": "Evil", "kind": "path", "path": "/"},
+    "/nothing": {},
+}
+
+
+def fill(store: Store) -> str:
+    """Have something of everything that pages show. Returns a key."""
+    set_password(store)
+    store.site("my-site", "--domain", "example.com")
+    store.call("goal", "add", "my-site", "Bought", "--path", "/bought")
+    return store.key()
+
+
+def entered(server: Server, key: str, root: str = "") -> Person:
+    """Somebody who is logged in where things have happened."""
+    assert server.pageview(key, user_id="alice", url="https://example.com/bought").status == 201
+    person = Person(server, root)
+    assert person.post("/login", {"password": PASSWORD}).status == 303
+    hook = {"url": "http://127.0.0.1:1/", "events": "goal.completed"}
+    assert person.post(f"{SETTINGS}/webhooks", hook).status == 303
+    webhook = next(at["id"] for _, at in tags(person.get(f"{SETTINGS}/webhooks")) if at.get("id", "").startswith("wh_"))
+    assert person.post(f"{SETTINGS}/webhooks/{webhook}/test").status == 303
+    return person
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory, start: Start) -> tuple[Store, Person]:
+    store = Store(tmp_path_factory.mktemp("filled") / "data")
+    key = fill(store)
+    return store, entered(start(store, "--webhook-allow-net", "127.0.0.0/8"), key)
+
+
+def all_pages(person: Person, root: str = "") -> Iterator[tuple[str, Answer]]:
+    """All that links lead to, from the sites on; and some pages that no link leads to."""
+    seen: dict[str, None] = dict.fromkeys(("/", "/sites/my-site", "/login", "/setup", "/nothing", "/logout"))
+    todo = list(seen)
+    while todo:
+        answer = person.get(path := todo.pop())
+        yield path, answer
+        links = [at["href"] for _, at in tags(answer, "a")] + [answer.headers.get("location", "#")]
+        for link in links:
+            url = urljoin(root + path, link).partition("#")[0]
+            if (below := url.removeprefix(root)) not in seen:
+                seen[below] = None
+                todo.append(below)
+    assert len([path for path in seen if path.startswith(SETTINGS)]) >= 9
+    yield from refusals(person)
+
+
+def refusals(person: Person) -> Iterator[tuple[str, Answer]]:
+    """Pages that say no, and redirects for those who are not logged in."""
+    stranger = Person(person.server, person.root)
+    for path in ("/", "/login", "/account", "/new-site?x=y", f"{SETTINGS}/people"):
+        yield f"{path} to a stranger", stranger.get(path)
+    yield "wrong password", stranger.post("/login", {"password": "wrong"})
+    yield "no session", stranger.post("/account")
+    yield "foreign", person.post("/account", origin=EVIL)
+    yield "wrong form", person.post("/new-site", {"domain": "no domain"})
+    yield "too large", person.post("/new-site", b"x" * 70_000)
+    yield "no form", person.post("/new-site", b"\xff")
+    yield "no such site", person.get("/sites/nothing/settings/keys")
+
+
+def is_sound(answer: Answer) -> None:
+    """Has all that keeps others out, and nothing inline that could be theirs."""
+    headers = answer.headers
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["x-frame-options"] == "DENY"
+    assert headers["referrer-policy"] in ("same-origin", "strict-origin-when-cross-origin")
+    assert headers["cross-origin-resource-policy"] == "same-origin"
+    policy = {name: rest for name, *rest in map(str.split, headers["content-security-policy"].split(";"))}
+    assert policy["default-src"] == policy["frame-ancestors"] == policy["base-uri"] == ["'none'"]
+    assert policy["script-src"] == policy["style-src"] == policy["form-action"] == ["'self'"]
+    assert "unsafe" not in headers["content-security-policy"]
+    if not headers.get("content-type", "").startswith("text/html"):
+        assert answer.status in (302, 303)
+        return
+    assert "no-store" in headers["cache-control"]
+    found = tags(answer)
+    assert [tag for tag, at in found if "style" in at or any(name.startswith("on") for name in at)] == []
+    assert [at for _, at in found for name in ("href", "src", "action") if "script:" in at.get(name, "").lower()] == []
+    assert [tag for tag, at in found if tag == "style" or (tag == "script" and "src" not in at)] == []
+    assert all(not inside.strip() for inside in re.findall(r"<script[^>]*>(.*?)</script>", answer.body.decode(), re.S))
+
+
+def test_every_page_keeps_others_out_and_has_nothing_inline(filled: tuple[Store, Person]) -> None:
+    statuses = set()
+    for _, answer in all_pages(filled[1]):
+        is_sound(answer)
+        statuses.add(answer.status)
+    assert statuses == {200, 302, 303, 400, 401, 403, 404, 405, 413}
+
+
+def test_so_do_the_pages_before_the_set_up(store: Store, start: Start) -> None:
+    person = Person(start(store))
+    for path in ("/", "/login", "/setup", "/account"):
+        is_sound(person.get(path))
+
+
+def test_so_does_a_page_that_tells_of_a_fault(store: Store, start: Start) -> None:
+    set_password(store)
+    person = Person(start(store))
+    shutil.rmtree(store.path)
+    answer = person.post("/login", {"password": PASSWORD})
+    assert (answer.status in (500, 503), len(tags(answer, "h1"))) == (True, 1)
+    is_sound(answer)
+
+
+def test_files_may_be_kept_by_browsers(filled: tuple[Store, Person]) -> None:
+    person = filled[1]
+    page = Person(person.server).get("/login")
+    files = [at.get("src") or at["href"] for tag, at in tags(page) if tag in ("script", "link", "img")]
+    assert len(files) >= 4
+    for path in (*files, "/js/ovx.js"):
+        answer = person.get(path)
+        assert (answer.status, "set-cookie" in answer.headers) == (200, False), path
+        assert "no-store" not in answer.headers.get("cache-control", "")
+        assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("path", FORMS)
+def test_what_another_page_sends_is_refused_and_does_nothing(filled: tuple[Store, Person], path: str) -> None:
+    store, person = filled
+    before = what_is_there(store)
+    for headers in FOREIGN:
+        answer = person.post(path, FORMS[path], **headers)
+        assert (answer.status, "set-cookie" in answer.headers) == (403, False), headers
+        if "accept" in headers:
+            assert answer.error == (403, "forbidden", None)
+        else:
+            assert len(tags(answer, "h1")) == 1
+    assert what_is_there(store) == before
+    assert person.get("/account").status == 200
+
+
+def what_is_there(store: Store) -> list[object]:
+    return [store.call("site", "list"), *(store.call(what, "list", "my-site") for what in ("key", "goal"))]
+
+
+def test_the_set_up_is_not_done_by_another_page(store: Store, start: Start) -> None:
+    server = start(store)
+    person = Person(server)
+    for headers in FOREIGN:
+        assert person.post("/setup", {"password": PASSWORD}, **headers).status == 403
+    assert path_of(person.get("/account")) == "/login"
+    assert b"once" in server.log.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"sec_fetch_site": "same-origin"}, {"sec_fetch_site": "none"}, {"origin": ""}],
+)
+def test_what_our_pages_send_is_taken(filled: tuple[Store, Person], headers: dict[str, str]) -> None:
+    assert Person(filled[1].server).post("/login", {"password": PASSWORD}, **headers).status == 303
+
+
+@pytest.mark.parametrize("base", ["https://Example.com", "https://example.com:443/stats", "http://example.com:80/"])
+def test_behind_a_proxy_the_base_url_is_ours(store: Store, start: Start, base: str) -> None:
+    set_password(store)
+    person = Person(start_at(start, store, base))
+    ours = base.partition(":")[0] + "://example.com"
+    for origin, status in (ours, 303), (ours + ".evil.example", 403), ("https://www.example.com", 403):
+        assert person.post("/login", {"password": PASSWORD}, origin=origin, host="inside:8321").status == status
+
+
+def test_a_trusted_proxy_says_whether_it_is_https(store: Store, start: Start) -> None:
+    set_password(store)
+    person = Person(start(store, "--trusted-proxies", "127.0.0.1"))
+    told = {"origin": "https://stats.example", "host": "stats.example", "x_forwarded_proto": "https"}
+    assert person.post("/login", {"password": PASSWORD}, **told).status == 303
+    assert person.post("/login", {"password": PASSWORD}, **told | {"x_forwarded_proto": "http"}).status == 403
+
+
+def test_events_come_from_any_page(filled: tuple[Store, Person]) -> None:
+    server, url = filled[1].server, "https://example.com/from-afar"
+    event = {"projectKey": "my-site", "visitorId": "v_1", "type": "pageview", "url": url}
+    for headers in {"Origin": EVIL, "Sec-Fetch-Site": "cross-site"}, {"Origin": "null"}:
+        assert server.send("/api/events", event, headers=headers).status in (200, 201, 202)
+    assert [event["path"] for event in filled[0].events()].count("/from-afar") == 2
+
+
+@pytest.mark.parametrize("size", [64 * 1024 + 1, 1_000_000])
+def test_a_form_that_is_too_large_is_refused(filled: tuple[Store, Person], size: int) -> None:
+    for path in "/login", "/account", "/new-site", f"{SETTINGS}/general":
+        body = b"x=".ljust(size, b"x")
+        assert filled[1].post(path, body).status == 413
+        assert filled[1].post(path, body, accept="*/*").error == (413, "payload_too_large", None)
+        assert filled[1].post(path, b"x=".ljust(64 * 1024, b"x")).status < 500
+    Person(filled[1].server).log_in()
+
+
+BROKEN = [b"\xff\xfe", b"password=%ff", b"domain=%C3%28", b"\x80=1", b"&".join(b"a=1" for _ in range(300))]
+
+
+@pytest.mark.parametrize("path", ["/login", "/account", "/new-site", f"{SETTINGS}/general", f"{SETTINGS}/keys"])
+def test_a_body_that_is_no_form_is_refused(filled: tuple[Store, Person], path: str) -> None:
+    store, person = filled
+    before = what_is_there(store)
+    for body in BROKEN:
+        assert person.post(path, body).status == 400, body
+    for kind in "application/json", "text/plain", "multipart/form-data; boundary=x":
+        assert person.post(path, b'{"password": "something else"}', content_type=kind).status == 400, kind
+    assert what_is_there(store) == before
+
+
+def test_no_path_breaks_the_server(filled: tuple[Store, Person]) -> None:
+    odd = ["%00", "%ff", "a" * 5000, "%2e%2e/%2e%2e/pyproject.toml", "..%2ftemplates/login.html", "%0d%0aX:y", "\\..\\"]
+    for name in odd:
+        for place in ("/", "/static/", "/sites/", f"{SETTINGS}/deliveries/", f"{SETTINGS}/people/"):
+            answer = filled[1].get(place + name)
+            assert answer.status in (302, 303, 307, 400, 404), (place, name)
+            assert "x" not in answer.headers
