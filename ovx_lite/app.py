@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import sqlite3
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -54,7 +55,7 @@ class App:
         self._api = api
         self._house = house
         self._desk = desk
-        self._pages = pages
+        self._pages = Guard(pages, desk.base_url)  # around all of it, also around what tells of faults
         self._prefix = desk.root + "/" if desk.root else ""
         self._jobs: list[asyncio.Task[None]] = []
 
@@ -157,13 +158,14 @@ def _pages(desk: Desk, known: Admin, health: Health) -> Starlette:
                 path=desk.root or "/",
                 https_only=urlsplit(desk.base_url).scheme == "https",
             ),
-            Middleware(Guard, base_url=desk.base_url),
         ],
         exception_handlers={
             Refused: errors.on_refused,
             HTTPException: errors.on_http_exception,
+            sqlite3.OperationalError: errors.on_store_error,
             Exception: errors.on_fault,
         },
     )
+    application.router.redirect_slashes = False  # it would lead to the host of the request, not of the base URL
     application.state.desk = desk
     return application

@@ -18,7 +18,11 @@ _N, _R, _P = 1 << 14, 8, 5
 
 
 def checked(password: str) -> str:
-    """A new password, if it is long enough. Raises `Refused` (field `password`)."""
+    """A new password, if it is long enough, and can be typed. Raises `Refused` (field `password`)."""
+    try:
+        password.encode()
+    except UnicodeEncodeError:
+        raise Refused("invalid_request", "The password is not valid UTF-8: write it in UTF-8.", "password") from None
     if not SHORTEST <= len(password) <= LONGEST:
         raise Refused("invalid_request", f"Use {SHORTEST} to {LONGEST:,} characters; a few words will do.", "password")
     return password

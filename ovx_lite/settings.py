@@ -4,6 +4,7 @@ A flag wins over the environment (`OVX_…`), which wins over `ovx-lite.toml` in
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from ipaddress import ip_network
@@ -104,4 +105,6 @@ def _is_web_address(text: str) -> bool:
         url = urlsplit(text)
     except ValueError:
         return False
-    return url.scheme in ("http", "https") and bool(url.hostname)
+    # A proxy's path and a browser's origin are compared with it as it is, so it is to be as they write it.
+    plain = re.fullmatch(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]+)?(/[a-z0-9._~/-]*)?", text, re.IGNORECASE)
+    return bool(plain and url.hostname)

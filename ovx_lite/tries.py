@@ -8,6 +8,8 @@ PER_ADDRESS = (10, 60)
 IN_ALL = (100, 5)
 """The same for all addresses together."""
 
+_MOST_REMEMBERED = 10_000
+
 
 class Tries:
     """Counts wrong passwords. Each address has a measure that fills with every try, and empties as time goes by.
@@ -16,32 +18,35 @@ class Tries:
     """
 
     def __init__(self) -> None:
-        self._full: dict[str, tuple[float, int]] = {}
+        self._full: dict[str | None, tuple[float, int]] = {}  # under None, those of all
 
-    def take(self, address: str, now: int) -> None:
-        """Count a try from an address at `now` (Unix ms). Raises `Refused` (`rate_limit_exceeded`)."""
-        for name, (most, seconds) in (address, PER_ADDRESS), ("", IN_ALL):
+    def take(self, whence: str, now: int, trusted: bool = False) -> None:
+        """Count a try from an address, or of a browser that was logged in before, at `now` (Unix ms).
+
+        Nobody else's tries hold up the latter, who is `trusted`. Raises `Refused` (`rate_limit_exceeded`).
+        """
+        limits = {whence: PER_ADDRESS} if trusted else {whence: PER_ADDRESS, None: IN_ALL}
+        for name, (most, seconds) in limits.items():
             level = self._level(name, seconds, now)
             if level > most - 1:
                 wait = max(int((level - (most - 1)) * seconds), 1)
                 raise Refused("rate_limit_exceeded", f"Too many tries: try again in {wait} seconds.", None, wait)
-        self._add(address, PER_ADDRESS[1], 1, now)
-        self._add("", IN_ALL[1], 1, now)
-        if len(self._full) > 10_000:
+        for name, (_, seconds) in limits.items():
+            self._full[name] = (self._level(name, seconds, now) + 1, now)
+        if len(self._full) > _MOST_REMEMBERED:
             self._forget_empty(now)
 
-    def forgive(self, address: str, now: int) -> None:
-        """Uncount the tries of an address that knew the password in the end, and this last one in all."""
-        self._full.pop(address, None)
-        self._add("", IN_ALL[1], -1, now)
+    def forgive(self, whence: str, now: int) -> None:
+        """Uncount the tries of one who knew the password in the end, and this last one in all."""
+        self._full.pop(whence, None)
+        self._full[None] = (max(self._level(None, IN_ALL[1], now) - 1, 0.0), now)
 
-    def _level(self, name: str, seconds: int, now: int) -> float:
+    def _level(self, name: str | None, seconds: int, now: int) -> float:
         level, at = self._full.get(name, (0.0, now))
         return max(level - max(now - at, 0) / 1000 / seconds, 0.0)
 
-    def _add(self, name: str, seconds: int, count: int, now: int) -> None:
-        self._full[name] = (max(self._level(name, seconds, now) + count, 0.0), now)
-
     def _forget_empty(self, now: int) -> None:
         seconds = PER_ADDRESS[1]
-        self._full = {name: full for name, full in self._full.items() if not name or self._level(name, seconds, now)}
+        self._full = {
+            name: full for name, full in self._full.items() if name is None or self._level(name, seconds, now)
+        }

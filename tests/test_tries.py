@@ -10,6 +10,7 @@ from tests.conftest import Server, Start, Store
 
 MANY = 10_000
 THREADS = 4
+FORM = {"Accept": "text/html", "Content-Type": "application/x-www-form-urlencoded"}
 
 
 def test_guesses_of_the_current_password_are_slowed_down(store: Store, start: Start) -> None:
@@ -48,7 +49,7 @@ def try_often(server: Server, times: int, prefix: str) -> Counter[int]:
     came: Counter[int] = Counter()
     with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:
         for number in range(times):
-            connection.request("POST", "/login", f"password={prefix}{number}", {"Accept": "text/html"})
+            connection.request("POST", "/login", f"password={prefix}{number}", FORM)
             answer = connection.getresponse()
             assert answer.status != 429 or int(answer.headers["Retry-After"]) >= 1
             answer.read()

@@ -22,8 +22,8 @@ class Commands(click.Group):
             _fail(refused.message)
         except sqlite3.Error as wrong:
             _fail(f"The store cannot be used ({wrong}): see that the disk has room, and what ovx-lite check says.")
-        except UnicodeEncodeError:
-            _fail("An argument is not valid UTF-8: write it in UTF-8.")
+        except UnicodeError:
+            _fail("An argument, or what came from stdin, is not valid UTF-8: write it in UTF-8.")
 
 
 def _fail(message: str) -> NoReturn:

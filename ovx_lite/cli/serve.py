@@ -72,6 +72,9 @@ async def _serve(values: dict[str, str], data_dir: Path, ready_file: Path | None
     try:
         if password := os.environ.get("OVX_ADMIN_PASSWORD"):
             await app.take_password(password)
+    except Refused as refused:
+        await app.close()
+        raise Refused(refused.code, f"OVX_ADMIN_PASSWORD: {refused.message}") from None
     except BaseException:
         await app.close()
         raise

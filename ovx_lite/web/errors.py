@@ -1,5 +1,7 @@
 """Refusals and faults of all but the ingestion endpoints: a page for a browser's window, else the contract's JSON."""
 
+import logging
+
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -8,6 +10,7 @@ from ovx_lite.errors import Refused
 from ovx_lite.web.answers import FAULT, error_body, error_headers
 from ovx_lite.web.html import error_page, wants_html
 
+_log = logging.getLogger("ovx_lite")
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: "payload_too_large"}
 
 
@@ -39,6 +42,13 @@ async def on_http_exception(request: Request, wrong: Exception) -> Response:
         "method_not_allowed": f"{method} is not possible at {path}: see the header Allow.",
     }.get(code, wrong.detail)
     return error_answer(request, Refused(code, message), dict(wrong.headers or {}))
+
+
+async def on_store_error(request: Request, wrong: Exception) -> Response:
+    """Starlette's handler for a store that cannot be written, or read, now."""
+    _log.error("the store cannot be used: %s", wrong)
+    message = "The store cannot be used now: see that its disk has room. Nothing was changed; try it again in a moment."
+    return error_answer(request, Refused("unavailable", message, retry_after=1))
 
 
 async def on_fault(request: Request, wrong: Exception) -> Response:

@@ -16,6 +16,7 @@ T = TypeVar("T")
 
 _LARGEST = 64 * 1024
 _MOST_FIELDS = 200
+_KIND = "application/x-www-form-urlencoded"
 
 
 class Form:
@@ -64,6 +65,8 @@ def new_id(prefix: str) -> str:
 
 async def form_of(request: Request) -> Form:
     """The form that a browser has sent. Raises `Refused`."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _KIND:
+        raise Refused("invalid_request", f"This is no form: send its fields as {_KIND}.")
     length = request.headers.get("content-length")
     told = length.encode("latin-1") if length is not None else None
     body = await desk(request).bodies.read(request.receive, told, _LARGEST)

@@ -3,6 +3,7 @@
 from hashlib import sha256
 from urllib.parse import quote, urlsplit
 
+from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import RedirectResponse
@@ -28,7 +29,7 @@ _SAFE = ("GET", "HEAD", "OPTIONS")
 class Guard:
     """Refuses what other pages send, and has browsers keep others out of ours."""
 
-    def __init__(self, app: ASGIApp, base_url: str) -> None:
+    def __init__(self, app: Starlette, base_url: str) -> None:
         self._app = app
         self._origin = _origin(base_url)
 
@@ -47,6 +48,7 @@ class Guard:
         if scope["method"] in _SAFE or self._is_ours(scope):
             await self._app(scope, receive, guarded)
             return
+        scope["app"] = self._app
         refused = Refused("forbidden", "A page of another site has sent this: go to ovx-lite, and do it there.")
         await error_answer(Request(scope, receive), refused)(scope, receive, guarded)
 

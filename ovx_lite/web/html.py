@@ -39,7 +39,9 @@ def page(request: Request, template: str, /, status: int = 200, **values: Any) -
                 "base_url": place.url(request),
                 "here": request.url.path,
                 "signed_in": session is not None,
-                "notices": place.notices.take(session, request.url.path) if status == 200 else [],
+                "notices": place.notices.take(session, request.url.path)
+                if request.method == "GET" and status == 200
+                else [],
                 "version": __version__,
                 **values,
             }

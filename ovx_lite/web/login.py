@@ -40,11 +40,15 @@ async def log_in(request: Request) -> Response:
 
 async def _login_page(request: Request, form: Form) -> Response:
     known = await desk(request).read(admin.load)
-    wait = form.wrong.get("wait")
     asked = form["next"] if form.sent else request.query_params.get("next", "")
-    status = 429 if wait else 401 if form.wrong else 200
-    answer = page(request, "login.html", status, form=form, next=_next(asked), has_password=bool(known.password))
-    if wait:
+    values = {"form": form, "next": _next(asked), "has_password": bool(known.password)}
+    return _with_wait(page(request, "login.html", 401 if form.wrong else 200, **values), form)
+
+
+def _with_wait(answer: Response, form: Form) -> Response:
+    """The answer to a form with a password, which says how long to wait if there were too many."""
+    if wait := form.wrong.get("wait"):
+        answer.status_code = 429
         answer.headers["Retry-After"] = wait
     return answer
 
@@ -54,10 +58,12 @@ async def try_password(request: Request, form: Form, field: str, kept: str) -> b
 
     Wrong ones are counted, and slowed down.
     """
-    place, whence = desk(request), network(address(request.scope))
-    now = place.house.clock.now()
+    place, now = desk(request), desk(request).house.clock.now()
+    # A browser that was logged in before is not held up by all who try to be: whoever looks after the sites gets in.
+    browser = request.session.get("browser")
+    whence = f"browser {browser}" if browser else network(address(request.scope))
     try:
-        place.tries.take(whence, now)
+        place.tries.take(whence, now, trusted=bool(browser))
     except Refused as refused:
         form.wrong |= {field: refused.message, "wait": str(refused.retry_after)}
         return False
@@ -77,8 +83,9 @@ async def begin_session(request: Request, hashed: str) -> bool:
     digest = sha256(token.encode()).digest()
     if not await place.house.database.write(admin.begin_session, digest, hashed, place.house.clock.now()):
         return False
+    browser = request.session.get("browser") or secrets.token_urlsafe(12)
     request.session.clear()
-    request.session["id"] = token
+    request.session.update(id=token, browser=browser)
     request.state.session = digest
     return True
 
@@ -86,7 +93,7 @@ async def begin_session(request: Request, hashed: str) -> bool:
 async def log_out(request: Request) -> Response:
     """`POST /logout`: the session ends, also for those who have a copy of its cookie."""
     await desk(request).house.database.write(admin.end_session, request.state.session)
-    request.session.clear()
+    del request.session["id"]
     return RedirectResponse(f"{desk(request).root}/login", 303)
 
 
@@ -107,8 +114,7 @@ async def change_password(request: Request) -> Response:
         await place.house.database.write(admin.set_password, hashed)
         await begin_session(request, hashed)
         return go_to(request, "/account", Notice("The password is changed. Everybody else is logged out."))
-    status = 429 if "wait" in form.wrong else 400
-    return page(request, "account.html", status, form=form, given=place.password_given)
+    return _with_wait(page(request, "account.html", 400, form=form, given=place.password_given), form)
 
 
 def _next(asked: str) -> str:

@@ -28,10 +28,12 @@ async def setup(request: Request) -> Response:
     if token is None:
         await _check(request)
         return await _setup_page(request, Form())
-    place.tries.take(network(address(request.scope)), now := place.house.clock.now())
+    whence, now = network(address(request.scope)), place.house.clock.now()
+    if place.setup_token:  # else there is nothing to guess
+        place.tries.take(whence, now)
     request.session["setup"] = _digest(token)
     await _check(request)
-    place.tries.forgive(network(address(request.scope)), now)
+    place.tries.forgive(whence, now)
     return RedirectResponse(f"{place.root}/setup", 303)  # where the token is in no history
 
 
