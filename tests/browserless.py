@@ -64,7 +64,7 @@ class Person:
 
 def set_password(store: Store, password: str = PASSWORD) -> None:
     """Choose the password of a store's pages, at the command line."""
-    assert store.run("password", "set", stdin=password.encode() + b"\n").status == 0
+    store.call("password", "set", stdin=password + "\n")
 
 
 def start_at(start: Start, store: Store, base_url: str, *options: str) -> Server:

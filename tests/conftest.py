@@ -77,9 +77,10 @@ class Store:
         )
         return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
 
-    def call(self, *words: str) -> Any:
+    def call(self, *words: str, stdin: str = "") -> Any:
         """Run a command in this process, which is faster, and return the JSON that it printed."""
-        ran = CliRunner().invoke(main, [*words, "--json"], env={"OVX_DATA_DIR": str(self.path)}, catch_exceptions=False)
+        env = {"OVX_DATA_DIR": str(self.path)}
+        ran = CliRunner().invoke(main, [*words, "--json"], stdin, env=env, catch_exceptions=False)
         assert ran.exit_code == 0, ran.stderr
         return json.loads(ran.stdout)
 

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.browserless import PASSWORD
 from tests.conftest import CHROME, Server, Start, Store
-from tests.furnished import PASSWORD, problems_of
+from tests.furnished import problems_of
 from tests.receiver import Receiver, status
 
 
