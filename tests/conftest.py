@@ -1,5 +1,6 @@
 """Real parts to test with: the server as its own process, the command line, and a client that hides nothing."""
 
+import asyncio
 import http.client
 import json
 import os
@@ -8,9 +9,10 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +68,18 @@ class Store:
 
     path: Path
 
-    def run(self, *words: str, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> Ran:
+    def run(self, *words: str, stdin: bytes = b"") -> Ran:
+        """Run `ovx-lite WORDS…`: in this process, which is faster, where that makes no difference."""
+        elsewhere = words[:1] == ("serve",) or threading.current_thread() is not threading.main_thread()
+        if elsewhere or not all(word.isprintable() for word in words):
+            return self.spawn(*words, stdin=stdin)
+        with suppress(RuntimeError):  # as there is none
+            asyncio.get_running_loop()
+            return self.spawn(*words, stdin=stdin)  # some commands have a loop of their own
+        ran = CliRunner().invoke(main, words, stdin, env={"OVX_DATA_DIR": str(self.path)}, catch_exceptions=False)
+        return Ran(ran.exit_code, ran.stdout_bytes.decode(), ran.stderr_bytes.decode())
+
+    def spawn(self, *words: str, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> Ran:
         """Run `ovx-lite WORDS…` as its user would."""
         done = subprocess.run(
             [sys.executable, "-m", "ovx_lite", *words],

@@ -21,7 +21,7 @@ NOWHERE = "https://127.0.0.1:1/hook"  # what is sent there is refused, and stays
 def add_webhook(store: Store, site: str, *options: str) -> str:
     """Add a webhook to which nothing gets through; returns its id."""
     allowed = {"OVX_WEBHOOK_ALLOW_NET": "127.0.0.0/8"}
-    ran = store.run("webhook", "add", site, NOWHERE, *options, "--json", env=allowed)
+    ran = store.spawn("webhook", "add", site, NOWHERE, *options, "--json", env=allowed)
     assert ran.status == 0, ran.err
     return str(ran.json["id"])
 

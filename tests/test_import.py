@@ -292,7 +292,8 @@ def test_an_import_goes_on_beside_a_server_that_takes_events(store: Store, start
     sender = threading.Thread(target=send)
     sender.start()
     try:
-        assert imported(store, written(tmp_path / "log", lines)) == (3000, {})
+        words = ("import", "access-log", "my-site", str(written(tmp_path / "log", lines)), "--json")
+        assert store.spawn(*words).json["imported"] == 3000
     finally:
         done.set()
         sender.join(60)

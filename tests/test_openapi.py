@@ -16,7 +16,7 @@ from ovx_lite.wire import Endpoint
 from tests.conftest import Running
 
 FUZZ = os.environ.get("OVX_FUZZ_CASES")  # for a long run, with other cases each time
-CASES = int(FUZZ or 40)
+CASES = int(FUZZ or 25)
 FITTING = {(endpoint.site_field or "").rpartition(".")[2]: "my-site" for endpoint in ENDPOINTS} | {
     "url": "https://example.com/a",
     "timestamp": None,

@@ -36,7 +36,7 @@ def test_a_password_may_come_from_the_environment(store: Store, start: Start, mo
 
 def test_a_wrong_password_in_the_environment_ends_the_start(store: Store) -> None:
     password = "too short"
-    ran = store.run("serve", "--port", "0", env={"OVX_ADMIN_PASSWORD": password})
+    ran = store.spawn("serve", "--port", "0", env={"OVX_ADMIN_PASSWORD": password})
     assert ran.status in (1, 2)
     assert "10 to 1,000 characters" in ran.err
     assert "OVX_ADMIN_PASSWORD" in ran.err

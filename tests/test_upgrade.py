@@ -225,7 +225,7 @@ def test_the_copy_is_of_the_old_store_even_if_another_process_was_faster(
     def overtaken(conn: sqlite3.Connection) -> int:
         found = look(conn)
         if not ran:
-            ran.append(old.run("site", "list"))
+            ran.append(old.spawn("site", "list"))
         return found
 
     monkeypatch.setattr(db, "_version", overtaken)
