@@ -62,7 +62,7 @@ def find_site(conn: sqlite3.Connection, id: str) -> Site:
     row = conn.execute(f"SELECT {_SITE} FROM sites WHERE id = ?", (id,)).fetchone()
     if row is None:
         known = [name for (name,) in conn.execute("SELECT id FROM sites ORDER BY id LIMIT 10")]
-        hint = f"there are {', '.join(known)}" if known else f"there is none yet: ovx-lite site add {id}"
+        hint = f"the sites are {', '.join(known)}" if known else f"there is none yet: ovx-lite site add {id}"
         raise Refused("invalid_site_id", f"There is no site {id}; {hint}.")
     return _site(row)
 

@@ -108,13 +108,22 @@ async def change_password(request: Request) -> Response:
     known = await place.read(admin.load)
     if place.password_given:
         form.wrong[""] = "The password comes from OVX_ADMIN_PASSWORD: change it there, and start the server again."
-    new = form.judge("password", lambda _: passwords.checked(form["password"]), "")
+    new = new_password(form)
     if not form.wrong and await try_password(request, form, "current", known.password):
         hashed = await asyncio.to_thread(passwords.hashed, new, secrets.token_bytes(16))
         await place.house.database.write(admin.set_password, hashed)
         await begin_session(request, hashed)
         return go_to(request, "/account", Notice("The password is changed. Everybody else is logged out."))
     return _with_wait(page(request, "account.html", 400, form=form, given=place.password_given), form)
+
+
+def new_password(form: Form) -> str:
+    """The new password of a form, as it was typed; `""` if it is too short, which is then noted."""
+    try:
+        return passwords.checked(form["password"])
+    except Refused as refused:
+        form.blame(refused)
+        return ""
 
 
 def _next(asked: str) -> str:

@@ -16,7 +16,7 @@ from ovx_lite.web.desk import Doors, desk, go_to
 from ovx_lite.web.forms import Form, form_of
 from ovx_lite.web.html import page
 from ovx_lite.web.incoming import address
-from ovx_lite.web.login import begin_session
+from ovx_lite.web.login import begin_session, new_password
 from ovx_lite.web.sites import add_site, read_site, timezones
 
 _one_at_a_time = asyncio.Lock()
@@ -61,7 +61,7 @@ async def set_up(request: Request) -> Response:
     async with _one_at_a_time:
         await _check(request)
         form, place = await form_of(request), desk(request)
-        password = form.judge("password", lambda _: passwords.checked(form["password"]), "")
+        password = new_password(form)
         site = None if await place.read(registry.all_sites) else read_site(form, place.house.clock.now())
         if form.wrong:
             return await _setup_page(request, form)
