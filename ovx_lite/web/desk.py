@@ -1,5 +1,6 @@
 """What the pages for people have at hand, and where they lead."""
 
+import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
@@ -54,8 +55,10 @@ class Notices:
 
 
 class Desk(msgspec.Struct):
-    """What the pages have at hand. `setup_token` opens `/setup` as long as there is no password, else it is `""`;
-    `password_given` says that the password comes from the environment; `allowed` is where webhooks may go, too.
+    """What the pages have at hand.
+
+    `setup_token` opens `/setup` as long as there is no password, else it is `""`; `password_given` says that the
+    password comes from the environment; `allowed` is where webhooks may go, too. Passwords are hashed `one_at_a_time`: each takes 16 MiB and a good part of a core.
     """
 
     house: Household
@@ -67,6 +70,7 @@ class Desk(msgspec.Struct):
     password_given: bool = False
     notices: Notices = msgspec.field(default_factory=Notices)
     tries: Tries = msgspec.field(default_factory=Tries)
+    one_at_a_time: asyncio.Lock = msgspec.field(default_factory=asyncio.Lock)
 
     @property
     def root(self) -> str:

@@ -17,8 +17,6 @@ from ovx_lite.web.guard import session_of
 from ovx_lite.web.html import page
 from ovx_lite.web.incoming import address
 
-_one_at_a_time = asyncio.Lock()  # each takes 16 MiB and a good part of a core
-
 
 async def login(request: Request) -> Response:
     """`GET /login`: the form; those who are logged in need none."""
@@ -68,7 +66,7 @@ async def try_password(request: Request, form: Form, field: str, kept: str) -> b
         form.wrong |= {field: refused.message, "wait": str(refused.retry_after)}
         return False
     typed = form[field]
-    async with _one_at_a_time:
+    async with place.one_at_a_time:
         right = len(typed) <= passwords.LONGEST and await asyncio.to_thread(passwords.is_right, typed, kept)
     if right:
         place.tries.forgive(whence, now)

@@ -19,8 +19,6 @@ from ovx_lite.web.incoming import address
 from ovx_lite.web.login import begin_session, new_password
 from ovx_lite.web.sites import add_site, read_site, timezones
 
-_one_at_a_time = asyncio.Lock()
-
 
 async def setup(request: Request) -> Response:
     """`GET /setup`: with the token of the printed link, or for a browser that came with it."""
@@ -58,9 +56,9 @@ def _digest(token: str) -> str:
 
 async def set_up(request: Request) -> Response:
     """`POST /setup`: the password, and the first site if there is none."""
-    async with _one_at_a_time:
+    form, place = await form_of(request), desk(request)
+    async with place.one_at_a_time:
         await _check(request)
-        form, place = await form_of(request), desk(request)
         password = new_password(form)
         site = None if await place.read(registry.all_sites) else read_site(form, place.house.clock.now())
         if form.wrong:

@@ -33,7 +33,9 @@ async def start(request: Request) -> Response:
 async def first_event(request: Request) -> Response:
     """`GET …/first-event`: Server-Sent Events, that is one: the first event, once it is there."""
     site = await site_of(request)
-    return StreamingResponse(_first_event(desk(request), site), media_type="text/event-stream")
+    # nginx would keep what comes until there is more of it, but for this header.
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(_first_event(desk(request), site), headers=headers, media_type="text/event-stream")
 
 
 async def _first_event(place: Desk, site: Site) -> AsyncIterator[bytes]:
