@@ -58,7 +58,8 @@ class Desk(msgspec.Struct):
     """What the pages have at hand.
 
     `setup_token` opens `/setup` as long as there is no password, else it is `""`; `password_given` says that the
-    password comes from the environment; `allowed` is where webhooks may go, too. Passwords are hashed `one_at_a_time`: each takes 16 MiB and a good part of a core.
+    password comes from the environment; `allowed` is where webhooks may go, too. Passwords are hashed
+    `one_at_a_time`: each takes 16 MiB and a good part of a core.
     """
 
     house: Household
