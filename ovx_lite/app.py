@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,6 +12,8 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.sessions import SessionMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
@@ -35,7 +37,7 @@ from ovx_lite.targets import networks
 from ovx_lite.upkeep import JOBS, Household, keep_running
 from ovx_lite.web import deliveries, errors, goals, html, keys, login, persons, setup, sites, start, webhooks
 from ovx_lite.web.api import Api
-from ovx_lite.web.desk import Desk
+from ovx_lite.web.desk import Desk, Door, Page
 from ovx_lite.web.guard import Guard, SignedIn
 from ovx_lite.web.health import Health
 from ovx_lite.web.openapi import openapi
@@ -137,12 +139,28 @@ class App:
         await self._house.database.close()
 
 
+def _by_path(doors: Sequence[Door]) -> Iterator[tuple[str, Page, list[str]]]:
+    """Pages by their paths, each with all its methods, so that a wrong method is told of all that are right."""
+    paths: dict[str, dict[str, Page]] = {}
+    for method, path, do in doors:
+        paths.setdefault(path, {})[method] = do
+    for path, methods in paths.items():
+        yield path, _by_method({"HEAD": methods["GET"], **methods} if "GET" in methods else methods), list(methods)
+
+
+def _by_method(methods: Mapping[str, Page]) -> Page:
+    async def answer(request: Request) -> Response:
+        return await methods[request.method](request)
+
+    return answer
+
+
 def _pages(desk: Desk, known: Admin, health: Health) -> Starlette:
     signed_in = [Middleware(SignedIn)]
     application = Starlette(
         routes=[
-            *(Route(path, do, methods=[method]) for method, path, do in _OPEN),
-            *(Route(path, do, methods=[method], middleware=signed_in) for method, path, do in _SIGNED_IN),
+            *(Route(path, do, methods=methods) for path, do, methods in _by_path(_OPEN)),
+            *(Route(path, do, methods=methods, middleware=signed_in) for path, do, methods in _by_path(_SIGNED_IN)),
             Route("/healthz", health.answer),
             Route("/openapi.json", openapi),
             Route("/js/ovx.js", script),

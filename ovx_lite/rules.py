@@ -4,6 +4,7 @@ Each takes what was typed, and returns it as it is kept; raises `Refused` with t
 """
 
 import re
+from unicodedata import category
 from zoneinfo import ZoneInfo
 
 from ovx_lite.errors import Refused
@@ -11,6 +12,7 @@ from ovx_lite.errors import Refused
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _HOST = re.compile(r"[^\s!-,/:-@\[-^`{-~.]+(?:\.[^\s!-,/:-@\[-^`{-~.]+)*")
 _LONGEST_HOST = 253
+_DIRECTIONS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 _LONGEST_WORDS = 100
 _LONGEST_NAME = 1000
 
@@ -48,9 +50,17 @@ def timezone(text: str) -> str:
 def words(text: str, field: str, least: int = 1) -> str:
     """A name or label: up to 100 characters that can be printed."""
     told = text.strip()
-    if not least <= len(told) <= _LONGEST_WORDS or not told.isprintable():
+    if not least <= len(told) <= _LONGEST_WORDS or any(map(_is_control, told)):
         raise _wrong(f"Use {least} to {_LONGEST_WORDS} characters that can be printed.", field)
     return told
+
+
+def _is_control(letter: str) -> bool:
+    """Whether a character is none that is read: no control, line end, half of a pair, or change of direction.
+
+    (`str.isprintable` would also refuse the joiners that Persian and emoji are written with.)
+    """
+    return category(letter) in ("Cc", "Cn", "Co", "Cs", "Zl", "Zp") or letter in _DIRECTIONS
 
 
 def event_name(text: str) -> str:

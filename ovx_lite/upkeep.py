@@ -114,7 +114,7 @@ async def back_up(house: Household) -> bool:
 JOBS = (
     Job("take over what commands have changed", 0.5, refresh_sites),
     Job("save the counts of refused requests", 1, save_counts),
-    Job("save when keys were used last", 60, save_last_used),
+    Job("save when keys were used last", 5, save_last_used),
     Job("delete yesterday's salts", 60, forget_salts),
     Job("delete answers and counts that have expired", 60, forget_answers),
     Job("empty the write-ahead log", 60, empty_log),

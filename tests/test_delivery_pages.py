@@ -90,7 +90,7 @@ def broken() -> Iterator[Receiver]:
 
 
 def test_the_log_is_empty_at_first(log: Log, receiver: Receiver) -> None:
-    assert "Add a webhook first" in read(log.office.person.get(log.path)).text
+    assert "First, add a webhook" in read(log.office.person.get(log.path)).text
     log.webhook(receiver.url)
     assert "Send a test" in read(log.office.person.get(log.path)).text
 

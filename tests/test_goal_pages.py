@@ -58,7 +58,7 @@ WRONG = [
     ({"name": "x" * 101}, "name"),
     ({"name": "a\x07b"}, "name"),
     ({"name": "Taken"}, "name"),
-    ({"path": ""}, "path"),
+    ({"path": "", "event": ""}, "path"),
     ({"path": "checkout"}, "path"),
     ({"path": "https://example.com/a"}, "path"),
     ({"path": "/" + "x" * 2000}, "path"),

@@ -63,7 +63,7 @@ ERRORS: list[tuple[str, dict[str, str], str, str]] = [
     ("/new-site", {"Site id": "a/b"}, "Add the site", "Site id"),
     ("/new-site", {"Site id": "my-site"}, "Add the site", "Site id"),
     ("/account", {"Current password": "not this one", "New password": "x" * 10}, "Change the password", "Current p"),
-    (GENERAL, {"Domain": "a/b"}, "Save", "Domain"),
+    (GENERAL, {"Domain": "a!"}, "Save", "Domain"),
     (GENERAL, {"Events a month": "many"}, "Save", "Events a month"),
     (GENERAL, {"Days to keep": "0"}, "Save", "Days to keep"),
     (GENERAL, {"Hosts whose": "a b!"}, "Save", "Hosts whose"),

@@ -108,7 +108,7 @@ def test_a_person_is_looked_at(office: Office, people: str) -> None:
     assert (answer.status, b"<script>alert" in answer.body) == (200, False)
     page = read(answer)
     told = dict(zip((node.text for node in page.all("dt")), (node.text for node in page.all("dd")), strict=True))
-    assert (told["name"], told["Events"]) == ("<script>alert(1)</script>", "1 in 1 visit, on 1 device")
+    assert (told["name"], told["Events"]) == ("<script>alert(1)</script>", "1, in 1 visit, on 1 device")
     assert page.one("h1").text == "<b>bold</b>"
 
 

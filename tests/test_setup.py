@@ -150,7 +150,7 @@ def test_no_other_link_or_cookie_opens_the_form(fresh: tuple[Store, Server], sto
         ("password", "too short"),
         ("password", ""),
         ("domain", "no domain"),
-        ("domain", "https://example.com/page"),
+        ("domain", "https://example!/page"),
         ("id", "no id!"),
         ("timezone", "Mars/Phobos"),
         ("timezone", "../../etc/passwd"),

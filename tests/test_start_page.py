@@ -92,6 +92,16 @@ def test_the_stream_is_for_those_who_are_logged_in(office: Office) -> None:
     assert Person(office.server).get(f"{settings}/first-event").status == 303
 
 
+def test_a_stream_ends_with_its_session(office: Office) -> None:
+    settings, key = office.site()
+    person = Person(office.server)
+    person.log_in()
+    with listening(person, settings) as stream:
+        person.post("/logout")
+        office.pageview(settings, key)
+        assert b"data:" not in stream.read()
+
+
 def test_a_server_that_is_told_to_stop_does_not_wait_for_a_stream(store: Store, start: Start) -> None:
     office = open_office(store, start)
     settings, _ = office.site()

@@ -71,10 +71,11 @@ def walk(page: Page, server: Server, failing: Receiver, pressed: Callable[[Any],
     pressed(page.get_by_role("button", name="Send a test"))
     expect(page.get_by_text("Answered 500")).to_be_visible()
     expect(page.get_by_label("The answer")).to_have_text("out of order")
-    assert page.get_by_label("The signing secret").count() == 0, "it is shown once"
 
     visit(server, key, "/pricing/team")
     pressed(page.get_by_role("link", name="Delivery log"))
+    expect(page.get_by_role("heading", level=1)).to_have_text("Delivery log")
+    assert page.get_by_label("The signing secret").count() == 0
     page.get_by_label("Status").select_option("pending")
     pressed(page.get_by_role("button", name="Show"))
     expect(page.get_by_role("row")).to_have_count(2)
@@ -167,7 +168,55 @@ def test_two_tabs(page: Page, server: Server) -> None:
     page.get_by_role("button", name="Log out").click()
     other.get_by_role("button", name="Make a new secret").or_(other.get_by_text("New JWT secret")).first.click()
     other.get_by_role("button", name="Make a new secret").click()
-    expect(other.get_by_role("heading", level=1)).to_have_text("You are not logged in")
+    expect(other.get_by_role("alert")).to_contain_text("You are not logged in any more.")
+
+
+def test_what_is_shown_once_stays_until_one_goes(page: Page, server: Server) -> None:
+    set_up(page, server)
+    page.get_by_role("link", name="API Keys").click()
+    page.get_by_label("What it is for").fill("One")
+    page.get_by_role("button", name="Add the key").click()
+    key = page.get_by_label("The key", exact=True)
+    shown = key.inner_text()
+    page.get_by_label("What it is for").fill("half a wo")
+    page.get_by_text("New JWT secret").click()
+    page.get_by_role("button", name="Make a new secret").click()
+    expect(page.get_by_label("The JWT secret")).to_be_visible()
+    expect(key).to_have_text(shown)
+    expect(page.get_by_label("What it is for")).to_have_value("half a wo")
+    page.get_by_role("link", name="Skip to the content").press("Enter")
+    expect(key).to_have_text(shown)
+    expect(page.locator("main")).to_be_focused()
+    page.go_back()
+    page.reload()
+    expect(key).to_have_count(0)
+
+
+def test_an_answer_of_a_proxy_takes_nothing_that_was_typed(page: Page, server: Server) -> None:
+    set_up(page, server)
+    page.get_by_role("link", name="Goals").click()
+    page.get_by_label("Name", exact=True).fill("Pricing")
+    page.get_by_label("an event of a name").check()
+    page.get_by_label("Name of the event").fill("signup")
+    page.route("**/goals", lambda route: route.fulfill(status=502, content_type="text/html", body="<h1>Bad Gateway"))
+    page.get_by_role("button", name="Add the goal").click()
+    expect(page.get_by_role("alert")).to_contain_text("could not be reached")
+    expect(page.get_by_label("Name of the event")).to_have_value("signup")
+    page.unroute_all()
+    page.get_by_role("button", name="Add the goal").click()
+    expect(page.get_by_role("status").first).to_have_text("The goal Pricing is there.")
+
+
+def test_a_delivery_that_is_sent_again_is_looked_at_until_it_was(page: Page, server: Server, failing: Receiver) -> None:
+    set_up(page, server)
+    page.get_by_role("link", name="Webhooks").click()
+    page.get_by_label("URL").fill(failing.url)
+    page.get_by_role("button", name="Add the webhook").click()
+    page.get_by_role("button", name="Send a test").click()
+    page.get_by_role("link", name="See all of it").click()
+    failing.answer = status(200)
+    page.get_by_role("button", name="Send it again").click()
+    expect(page.locator("main .status").first).to_have_text("delivered")
 
 
 def test_a_server_that_is_gone_takes_nothing_that_was_typed(page: Page, server: Server) -> None:

@@ -20,6 +20,7 @@ from ovx_lite.web.html import page
 
 _ON_A_PAGE = 50
 _LATEST = (1 << 63) - 1
+_SOON = 5000  # milliseconds
 
 
 async def log(request: Request) -> Response:
@@ -30,7 +31,7 @@ async def log(request: Request) -> Response:
 async def _page(request: Request, site: Site, form: Form) -> Response:
     place, asked = desk(request), request.query_params
     which = Filter(asked.get("status", ""), asked.get("webhook", ""), asked.get("event", ""))
-    before = deliveries.number_of(asked["before"]) if "before" in asked else _LATEST
+    before = _before(asked.get("before", ""))
     found = await place.read(deliveries.page, site.number, which, before, _ON_A_PAGE + 1)
     return page(
         request,
@@ -47,6 +48,14 @@ async def _page(request: Request, site: Site, form: Form) -> Response:
         events=list(TRIGGERS),
         since=_wall_clock(place.house.clock.now(), site.timezone),
     )
+
+
+def _before(id: str) -> int:
+    """Where the page before ended."""
+    try:
+        return deliveries.number_of(id)
+    except Refused:
+        return _LATEST
 
 
 def _older(asked: QueryParams, last: str) -> str:
@@ -72,6 +81,7 @@ async def delivery(request: Request) -> Response:
         site=site,
         delivery=found,
         enabled=hooks[found.webhook].enabled,
+        soon=found.status == "pending" and found.due <= place.house.clock.now() + _SOON,
         body=_pretty(found.body),
         tries=[(attempt, _as_curl(found, attempt)) for attempt in tries],
     )
@@ -108,7 +118,8 @@ async def redeliver_failed(request: Request) -> Response:
         return await _page(request, site, form)
     count = await place.change(deliveries.send_failed_again, site.number, since, place.house.clock.now())
     words = f"{count:,} on their way again." if count else "Nothing failed since then that could be sent again."
-    return go_to(request, f"/sites/{site.id}/settings/deliveries", Notice(words))
+    query = f"?{request.url.query}" if request.url.query else ""
+    return go_to(request, f"/sites/{site.id}/settings/deliveries{query}", Notice(words))
 
 
 def _since(text: str, timezone: str) -> int:

@@ -19,8 +19,11 @@ from ovx_lite.tries import Tries
 from ovx_lite.upkeep import Household
 from ovx_lite.web.body import Bodies
 
-Doors = list[tuple[str, str, Callable[[Request], Awaitable[Response]]]]
-"""Method, path and function of some pages."""
+Page = Callable[[Request], Awaitable[Response]]
+Door = tuple[str, str, Page]
+"""Method, path and function of a page."""
+
+Doors = list[Door]
 
 P = ParamSpec("P")
 T = TypeVar("T")

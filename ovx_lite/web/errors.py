@@ -36,7 +36,7 @@ async def on_http_exception(request: Request, wrong: Exception) -> Response:
     """Starlette's handler for what its router refuses: unknown paths and methods."""
     assert isinstance(wrong, HTTPException)
     code = _CODES.get(wrong.status_code, "invalid_request")
-    path, method = request.url.path, request.method
+    path, method = "".join(letter if letter.isprintable() else "?" for letter in request.url.path), request.method
     message = {
         "not_found": f"There is nothing at {path}: see the README for the endpoints.",
         "method_not_allowed": f"{method} is not possible at {path}: see the header Allow.",

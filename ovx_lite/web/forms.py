@@ -34,6 +34,10 @@ class Form:
         """What was typed into a field; `""` for nothing."""
         return next((value for name, value in self._typed if name == field), "")
 
+    def has(self, field: str) -> bool:
+        """Whether a field was sent at all."""
+        return any(name == field for name, _ in self._typed)
+
     def all(self, field: str) -> tuple[str, ...]:
         """All that was chosen of a field of several."""
         return tuple(dict.fromkeys(value for name, value in self._typed if name == field))
@@ -73,5 +77,7 @@ async def form_of(request: Request) -> Form:
     try:
         typed = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS, errors="strict")
     except ValueError:
-        raise Refused("invalid_request", "This is no form that a browser sends: use UTF-8.") from None
+        raise Refused(
+            "invalid_request", f"This is no form of ours: send at most {_MOST_FIELDS} fields, in UTF-8."
+        ) from None
     return Form([(name, value.replace("\r\n", "\n").replace("\0", "")) for name, value in typed])

@@ -60,7 +60,7 @@ async def add(request: Request) -> Response:
     """`POST …/goals`: adds a goal."""
     site, form, place = await site_of(request), await form_of(request), desk(request)
     name = form.judge("name", rules.words, "", "name")
-    by_path = form["kind"] != "event"
+    by_path = form["kind"] != "event" and (form["path"] != "" or form["event"] == "")
     path = form.judge("path", _path_pattern, "") if by_path else ""
     event = "" if by_path else form.judge("event", rules.event_name, "")
     if not form.wrong:
@@ -74,6 +74,8 @@ async def add(request: Request) -> Response:
 
 
 def _path_pattern(text: str) -> str:
+    if not text:
+        raise Refused("invalid_request", "Give a path, like /blog/**.", "path")
     if len(text) > _LONGEST_WORD:
         raise Refused("invalid_request", f"Use at most {_LONGEST_WORD:,} characters.", "path")
     Pattern(text)

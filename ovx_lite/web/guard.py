@@ -13,6 +13,7 @@ from ovx_lite.errors import Refused
 from ovx_lite.store import admin
 from ovx_lite.web.desk import desk
 from ovx_lite.web.errors import error_answer
+from ovx_lite.web.html import wants_html
 
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -41,7 +42,7 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
-                if headers.get("content-type", "").startswith("text/html"):
+                if headers.get("content-type", "").startswith("text/html") or 300 <= message["status"] < 304:
                     headers["Cache-Control"] = "no-store"  # so that "back" shows what is, not what was
             await send(message)
 
@@ -81,7 +82,7 @@ class SignedIn:
         if session is not None:
             request.state.session = session
             await self._app(scope, receive, send)
-        elif request.method not in _SAFE:
+        elif request.method not in _SAFE or not wants_html(request):
             raise Refused("unauthorized", "You are not logged in any more: log in, and do it again.")
         else:
             await RedirectResponse(_login(request), 303)(scope, receive, send)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
@@ -72,8 +73,13 @@ def _environment() -> "jinja2.Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"time": _time, "day": _day, "sentence": _sentence}
+    made.filters |= {"json": _json, "time": _time, "day": _day, "sentence": _sentence}
     return made
+
+
+def _json(value: object) -> str:
+    """A value that is no string, as callers have sent it."""
+    return msgspec.json.encode(value).decode()
 
 
 def _sentence(words: str) -> str:

@@ -54,7 +54,7 @@ async def erase(request: Request) -> Response:
     found = await _person(request, site)
     untied = await place.house.ingest.change(people.erase, site.number, found, new.visitors())
     await place.house.database.write(empty_log, 2)  # what was erased is still in there
-    notice = Notice(f"They are forgotten; {untied:,} events are nobody's now.")
+    notice = Notice(f"The person is erased. {untied:,} {'event is' if untied == 1 else 'events are'} nobody's now.")
     return go_to(request, f"/sites/{site.id}/settings/people", notice)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Callable
 from functools import cache
 from zoneinfo import available_timezones
 
@@ -70,13 +71,29 @@ def read_site(form: Form, now: int) -> Site | None:
 
 
 def _id(text: str, domain: str) -> str:
-    return rules.site_id(text or domain)
+    """A site's id: what was typed, or else the domain, as programs write it."""
+    try:
+        return rules.site_id(text or domain.encode("idna").decode())
+    except UnicodeError:
+        raise Refused("invalid_request", "This domain cannot be an id, too: give it one.", "id") from None
 
 
 def _domain(text: str) -> str:
     """The host of a site; also where somebody has pasted the URL of its home page."""
-    told = re.sub("^https?://|/$", "", text, flags=re.IGNORECASE)
+    found = re.fullmatch(r"(?:https?://)?([^/?#:]*)(?::\d+)?(?:[/?#].*)?", text, re.IGNORECASE)
+    told = found[1] if found else text
     return rules.host(told, "domain") if told else ""
+
+
+_CHANGEABLE: dict[str, Callable[[str], object]] = {
+    "name": lambda text: rules.words(text, "name"),
+    "domain": _domain,
+    "timezone": rules.timezone,
+    "monthly_limit": lambda text: rules.number(text, "monthly_limit", _MOST_EVENTS),
+    "retention_days": lambda text: rules.number(text, "retention_days", _MOST_DAYS),
+    "allowed_hosts": lambda text: rules.hosts(text, "allowed_hosts"),
+    "hourly_limit": lambda text: rules.number(text, "hourly_limit", _MOST_REQUESTS),
+}
 
 
 async def add_site(request: Request, site: Site) -> tuple[str, Notice]:
@@ -112,23 +129,29 @@ async def general(request: Request) -> Response:
 async def change(request: Request) -> Response:
     """`POST …/general`: changes what can be changed."""
     found, form = await site_of(request), await form_of(request)
-    wanted = msgspec.structs.replace(
-        found,
-        name=form.judge("name", rules.words, "", "name"),
-        domain=form.judge("domain", _domain, ""),
-        timezone=form.judge("timezone", lambda text: rules.timezone(text or found.timezone), ""),
-        monthly_limit=form.judge("monthly_limit", rules.number, None, "monthly_limit", _MOST_EVENTS),
-        retention_days=form.judge("retention_days", rules.number, None, "retention_days", _MOST_DAYS),
-        hourly_limit=form.judge("hourly_limit", rules.number, None, "hourly_limit", _MOST_REQUESTS),
-        allowed_hosts=form.judge("allowed_hosts", rules.hosts, (), "allowed_hosts"),
-    )
+    # What was not changed here may have been changed elsewhere, since the form was shown.
+    changed = [name for name in _CHANGEABLE if form.has(name) and (form[name], True) != _was(form, name)]
+    wanted = {name: form.judge(name, rule, None) for name, rule in _CHANGEABLE.items() if name in changed}
     if not form.wrong:
         try:
-            await desk(request).change(registry.change_site, wanted)
+            await desk(request).change(registry.change_site, msgspec.structs.replace(found, **wanted))
             return go_to(request, f"/sites/{found.id}/settings/general", Notice("Saved."))
         except Refused as refused:
             form.blame(refused)
     return await _general_page(request, found, form)
+
+
+def _was(form: Form, name: str) -> tuple[str, bool]:
+    """What a field had when its form was shown, and whether that is known."""
+    return form[f"was_{name}"], form.has(f"was_{name}")
+
+
+def _shown(site: Site) -> dict[str, str]:
+    """What can be changed of a site, as a form shows it."""
+    return {
+        name: ", ".join(value) if isinstance(value, tuple) else str(value or "")
+        for name, value in ((name, getattr(site, name)) for name in _CHANGEABLE)
+    }
 
 
 async def _general_page(
@@ -145,6 +168,7 @@ async def _general_page(
         site=site,
         form=form,
         deleting=deleting,
+        now=_shown(site),
         used=used,
         month=month,
         has_events=latest is not None,

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from ovx_lite.model import Site
-from ovx_lite.store import registry, reports
+from ovx_lite.store import admin, registry, reports
 from ovx_lite.web.desk import Desk, Doors, desk, site_of
 from ovx_lite.web.html import page
 
@@ -35,14 +35,20 @@ async def first_event(request: Request) -> Response:
     site = await site_of(request)
     # nginx would keep what comes until there is more of it, but for this header.
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_first_event(desk(request), site), headers=headers, media_type="text/event-stream")
+    return StreamingResponse(
+        _first_event(desk(request), site, request.state.session), headers=headers, media_type="text/event-stream"
+    )
 
 
-async def _first_event(place: Desk, site: Site) -> AsyncIterator[bytes]:
+async def _first_event(place: Desk, site: Site, session: bytes) -> AsyncIterator[bytes]:
     with place.news.listen(site.number) as heard:
-        while (latest := await place.read(reports.latest, site.number)) is None:
+        while True:
             if place.news.closed or site.number not in place.house.sites.registry.numbers:
                 return
+            if not await place.read(admin.has_session, session, place.house.clock.now()):
+                return
+            if (latest := await place.read(reports.latest, site.number)) is not None:
+                break
             heard.clear()
             try:
                 async with asyncio.timeout(_BREATH):

@@ -46,10 +46,11 @@ async def _page(request: Request, site: Site, form: Form, editing: str = "") -> 
 
 async def _tested(request: Request, site: Site) -> object:
     """The test that was just made, with its one try; None if there was none."""
-    place, id = desk(request), request.query_params.get("tested")
-    if id is None:
+    place = desk(request)
+    try:
+        delivery = await place.read(deliveries.find_of, site.number, request.query_params.get("tested", ""))
+    except Refused:
         return None
-    delivery = await place.read(deliveries.find_of, site.number, id)
     tries = await place.read(deliveries.attempts, delivery.number)
     return (delivery, tries[-1]) if tries else None
 
