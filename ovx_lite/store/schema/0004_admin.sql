@@ -23,5 +23,6 @@ CREATE TABLE goal_days (
     PRIMARY KEY (goal, day)
 ) STRICT, WITHOUT ROWID;
 
+CREATE INDEX deliveries_by_status ON deliveries (webhook, status);
 CREATE INDEX keys_of_site ON keys (site);
 CREATE INDEX persons_by_age ON persons (site, created);
