@@ -43,13 +43,13 @@ async def first_event(request: Request) -> Response:
 async def _first_event(place: Desk, site: Site, session: bytes) -> AsyncIterator[bytes]:
     with place.news.listen(site.number) as heard:
         while True:
+            heard.clear()  # before it is looked: what comes from here on is heard
             if place.news.closed or site.number not in place.house.sites.registry.numbers:
                 return
             if not await place.read(admin.has_session, session, place.house.clock.now()):
                 return
             if (latest := await place.read(reports.latest, site.number)) is not None:
                 break
-            heard.clear()
             try:
                 async with asyncio.timeout(_BREATH):
                     await heard.wait()
