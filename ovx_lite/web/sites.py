@@ -102,7 +102,8 @@ async def add_site(request: Request, site: Site) -> tuple[str, Notice]:
     added = await place.change(registry.add_site, site)
     key, secret = new.key(added, "First key", "enterprise", None, site.created)
     await place.change(registry.add_key, key)
-    return f"/sites/{site.id}/settings/start", Notice(f"The site {site.id} is there. This is its key:", secret, "key")
+    notice = Notice(f"The site {site.id} is there. This is its key:", secret, "key", key.id)
+    return f"/sites/{site.id}/settings/start", notice
 
 
 async def timezones() -> list[str]:
