@@ -99,7 +99,9 @@ async def new_jwt_secret(request: Request) -> Response:
     """`POST …/keys/jwt-secret`: puts a new JWT secret in the place of the old one."""
     site, secret = await site_of(request), new.jwt_secret()
     await desk(request).change(registry.replace_jwt_secret, site.id, secret)
-    notice = Notice("JWTs are signed with this from now on. Keep it now: it is not shown again.", secret, "JWT secret", "jwt")
+    notice = Notice(
+        "JWTs are signed with this from now on. Keep it now: it is not shown again.", secret, "JWT secret", "jwt"
+    )
     return go_to(request, f"/sites/{site.id}/settings/keys", notice)
 
 
