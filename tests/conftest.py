@@ -28,6 +28,10 @@ CHROME = (
 )
 
 
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
+    # Servers that tests start, and there are many, are to find what the first of them has compiled.
+    os.environ["PYTHONPYCACHEPREFIX"] = str(Path(__file__).parents[1] / ".pytest_cache" / "compiled")
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
