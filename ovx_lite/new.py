@@ -11,6 +11,11 @@ from ovx_lite.model import Goal, Key, Site, Webhook
 from ovx_lite.webhooks import format_for, new_secret
 
 
+def id_of(prefix: str) -> str:
+    """An id that nobody has had yet."""
+    return prefix + secrets.token_hex(6)
+
+
 def site(id: str, timezone: str, now: int) -> Site:
     """A site as it is if nothing more is said of it, added at `now` (Unix ms)."""
     return Site(
@@ -41,7 +46,7 @@ def key(site: Site, label: str, tier: str, hourly_limit: int | None, now: int, i
 
 def goal(site: Site, name: str, event: str, path: str, now: int, id: str = "") -> Goal:
     """A goal, met by the event of that name, or by pageviews of that path."""
-    return Goal(id or "goal_" + secrets.token_hex(6), site.number, name, event, path, now)
+    return Goal(id or id_of("goal_"), site.number, name, event, path, now)
 
 
 def webhook(
@@ -50,7 +55,7 @@ def webhook(
     """A webhook that tells this URL of these events; in the format that its host wants, if none is given."""
     return Webhook(
         0,
-        id or "wh_" + secrets.token_hex(6),
+        id or id_of("wh_"),
         site.number,
         url,
         events,

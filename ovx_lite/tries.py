@@ -36,10 +36,11 @@ class Tries:
         if len(self._full) > _MOST_REMEMBERED:
             self._forget_empty(now)
 
-    def forgive(self, whence: str, now: int) -> None:
-        """Uncount the tries of one who knew the password in the end, and this last one in all."""
+    def forgive(self, whence: str, now: int, trusted: bool = False) -> None:
+        """Uncount the tries of one who knew the password in the end, and this last one in all, if it counted there."""
         self._full.pop(whence, None)
-        self._full[None] = (max(self._level(None, IN_ALL[1], now) - 1, 0.0), now)
+        if not trusted:
+            self._full[None] = (max(self._level(None, IN_ALL[1], now) - 1, 0.0), now)
 
     def _level(self, name: str | None, seconds: int, now: int) -> float:
         level, at = self._full.get(name, (0.0, now))

@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from urllib.parse import quote
 
+import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Page
 
@@ -83,6 +84,13 @@ def furnished(store: Store, start: Start) -> Iterator[House]:
         with store.opened() as conn:
             (person,) = conn.execute("SELECT number FROM persons").fetchone()
         yield House(store, server, key, {"TEST": tested, "FAILED": failed, "PERSON": str(person), "HOOK": hooks[0]})
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory, start: Start) -> Iterator[House]:
+    """A furnished server, for the tests of a file."""
+    with furnished(Store(tmp_path_factory.mktemp("furnished") / "data"), start) as house:
+        yield house
 
 
 def problems_of(page: Page) -> list[str]:

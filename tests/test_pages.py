@@ -5,14 +5,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.conftest import Start, Store
-from tests.furnished import HOSTILE, PAGES, SITE, House, barriers, furnished, problems_of
-
-
-@pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory, start: Start) -> Iterator[House]:
-    with furnished(Store(tmp_path_factory.mktemp("furnished") / "data"), start) as house:
-        yield house
+from tests.furnished import HOSTILE, PAGES, SITE, House, barriers, problems_of
+from tests.furnished import house as house
 
 
 @pytest.fixture(scope="module")

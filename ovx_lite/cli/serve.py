@@ -15,7 +15,7 @@ from typing import Any
 import click
 import msgspec
 
-from ovx_lite import settings
+from ovx_lite import passwords, settings
 from ovx_lite.cli.common import as_json, data_dir, print_json
 from ovx_lite.errors import Refused
 
@@ -62,6 +62,7 @@ async def _serve(values: dict[str, str], data_dir: Path, ready_file: Path | None
     from ovx_lite.clock import SystemClock
     from ovx_lite.web.protocol import Protocol
 
+    password = _admin_password()
     asked_to_stop: list[int] = []
     _on_stop(asked_to_stop.append)
     if ready_file is not None:
@@ -69,15 +70,6 @@ async def _serve(values: dict[str, str], data_dir: Path, ready_file: Path | None
     listener = _listen(values["host"], int(values["port"]))
     url = values["base_url"].rstrip("/") or _url(listener)
     app = await App.open(data_dir, values, SystemClock())
-    try:
-        if password := os.environ.get("OVX_ADMIN_PASSWORD"):
-            await app.take_password(password)
-    except Refused as refused:
-        await app.close()
-        raise Refused(refused.code, f"OVX_ADMIN_PASSWORD: {refused.message}") from None
-    except BaseException:
-        await app.close()
-        raise
 
     class Server(uvicorn.Server):
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -104,6 +96,8 @@ async def _serve(values: dict[str, str], data_dir: Path, ready_file: Path | None
     server.should_exit = bool(asked_to_stop)
     announcing = asyncio.create_task(_announce(server, app, url, data_dir, ready_file, as_json))
     try:
+        if password:
+            await app.take_password(password)
         await server.serve(sockets=[listener])
         if announcing.done():
             announcing.result()
@@ -112,6 +106,15 @@ async def _serve(values: dict[str, str], data_dir: Path, ready_file: Path | None
         await app.close()
         if ready_file is not None:
             ready_file.unlink(missing_ok=True)
+
+
+def _admin_password() -> str:
+    """The password that the environment gives; `""` for none. Raises `Refused` if it is too short."""
+    password = os.environ.get("OVX_ADMIN_PASSWORD", "")
+    try:
+        return password and passwords.checked(password)
+    except Refused as refused:
+        raise Refused(refused.code, f"OVX_ADMIN_PASSWORD: {refused.message}") from None
 
 
 def _with_mapped(networks: str) -> str:

@@ -18,7 +18,6 @@ WEEK = 7
 """Days, today being one, that are counted anew when a goal is added."""
 
 _GOAL = "id, site, name, event, path, created"
-_MET = "INSERT INTO goal_days (goal, day, times)"
 _KINDS_AND_PAGES = """
 SELECT type, name, path, times
 FROM (SELECT kind, page, count(*) AS times FROM events WHERE site = ? AND id >= ? AND id < ? GROUP BY kind, page)
@@ -39,7 +38,7 @@ def add_goal(conn: sqlite3.Connection, goal: Goal, site: Site, now: int) -> None
             raise Refused("invalid_request", f"There is a goal {goal.name} already: choose another name.", "name")
         row = (goal.id, goal.site, goal.name, goal.event, goal.path, goal.created)
         conn.execute(f"INSERT INTO goals ({_GOAL}) VALUES (?, ?, ?, ?, ?, ?)", row)
-        count_anew(conn, Goals([goal]), site, now)
+        count(conn, _met_before(conn, goal, site, now))
         announce(conn)
 
 
@@ -65,21 +64,20 @@ def days_of(met: Iterable[tuple[Goal, Event]], timezone: str) -> Counter[tuple[s
 def count(conn: sqlite3.Connection, met: Mapping[tuple[str, int], int]) -> None:
     """Count how often goals were met, as `days_of` has it. Inside the transaction that stores the events."""
     rows = [(*goal_and_day, times) for goal_and_day, times in met.items()]
-    insert(conn, _MET, rows, "ON CONFLICT (goal, day) DO UPDATE SET times = times + excluded.times")
+    more = "ON CONFLICT (goal, day) DO UPDATE SET times = times + excluded.times"
+    insert(conn, "INSERT INTO goal_days (goal, day, times)", rows, more)
 
 
-def count_anew(conn: sqlite3.Connection, goals: Goals, site: Site, now: int) -> None:
-    """Count for the days of this week what the event log has. Inside a transaction."""
-    today = local_day(now, site.timezone)
+def _met_before(conn: sqlite3.Connection, goal: Goal, site: Site, now: int) -> Counter[tuple[str, int]]:
+    """How often events of this week, stored before a goal was added, met it."""
+    goals, today, met = Goals([goal]), local_day(now, site.timezone), Counter[tuple[str, int]]()
     for day in range(today - WEEK + 1, today + 1):
         begin, end = day_begins(day, site.timezone), day_begins(day + 1, site.timezone)
-        met = Counter[tuple[str, int]]()
         rows = conn.execute(_KINDS_AND_PAGES, (site.number, begin << COUNTER_BITS, end << COUNTER_BITS))
         for type, name, path, times in rows:
-            for goal in goals.of(type, name, path):
+            if goals.of(type, name, path):
                 met[goal.id, day] += times
-        values = [(*goal_and_day, times) for goal_and_day, times in met.items()]
-        insert(conn, _MET, values, "ON CONFLICT (goal, day) DO UPDATE SET times = excluded.times")
+    return met
 
 
 def met_this_week(conn: sqlite3.Connection, site: Site, now: int) -> dict[str, int]:

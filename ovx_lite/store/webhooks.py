@@ -32,8 +32,8 @@ def listeners(conn: sqlite3.Connection) -> dict[int, Listeners]:
     for row in conn.execute(f"SELECT {_WEBHOOK} FROM webhooks WHERE enabled ORDER BY number"):
         webhook = _webhook(row)
         by_site.setdefault(webhook.site, []).append(webhook)
-    found = {site.number: site for site in all_sites(conn)}
     wanted = by_site.keys() | {site for (site,) in conn.execute("SELECT DISTINCT site FROM goals")}
+    found = {site.number: site for site in all_sites(conn)} if wanted else {}
     return {
         number: Listeners(
             found[number],

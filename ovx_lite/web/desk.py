@@ -1,6 +1,7 @@
 """What the pages for people have at hand, and where they lead."""
 
 import asyncio
+import secrets
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
@@ -10,10 +11,11 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from ovx_lite import passwords
 from ovx_lite.errors import Refused
 from ovx_lite.model import Site
 from ovx_lite.news import News
-from ovx_lite.store import registry
+from ovx_lite.store import admin, registry
 from ovx_lite.targets import Network
 from ovx_lite.tries import Tries
 from ovx_lite.upkeep import Household
@@ -95,6 +97,13 @@ class Desk(msgspec.Struct):
         await self.house.sites.refresh()
         self.house.sender.wake()
         return changed
+
+    async def set_password(self, password: str) -> str:
+        """Have another password; all sessions end, and nothing is left to set up. Returns its hash."""
+        hashed = await asyncio.to_thread(passwords.hashed, password, secrets.token_bytes(16))
+        await self.house.database.write(admin.set_password, hashed)
+        self.setup_token = ""
+        return hashed
 
 
 def desk(request: Request) -> Desk:

@@ -1,13 +1,13 @@
 """What was typed into a form, and what is wrong with it."""
 
 import re
-import secrets
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar
 from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
+from ovx_lite import new
 from ovx_lite.errors import Refused
 from ovx_lite.web.desk import desk
 
@@ -55,16 +55,11 @@ class Form:
     def id(self, prefix: str) -> str:
         """The id that a form was given for what it makes, so that it makes one thing, however often it is sent."""
         given = self["new"]
-        return given if re.fullmatch(re.escape(prefix) + "[0-9a-f]{12}", given) else new_id(prefix)
+        return given if re.fullmatch(re.escape(prefix) + "[0-9a-f]{12}", given) else new.id_of(prefix)
 
     def blame(self, refused: Refused) -> None:
         """Note what the store, or a receiver, refused."""
         self.wrong[refused.field or ""] = refused.message
-
-
-def new_id(prefix: str) -> str:
-    """An id that nobody has had yet."""
-    return prefix + secrets.token_hex(6)
 
 
 async def form_of(request: Request) -> Form:

@@ -12,7 +12,7 @@ from ovx_lite.goals import Goals, Pattern
 from ovx_lite.model import Goal, Site
 from ovx_lite.store import goals as store
 from ovx_lite.web.desk import Doors, Notice, desk, go_to, not_here, site_of
-from ovx_lite.web.forms import Form, form_of, new_id
+from ovx_lite.web.forms import Form, form_of
 from ovx_lite.web.html import page
 
 _LONGEST_WORD = 2000
@@ -38,7 +38,7 @@ async def _page(request: Request, site: Site, form: Form) -> Response:
         met=met,
         tried=tried,
         meets=[goal.id for goal in _meets(ready, tried)],
-        fresh=new_id("goal_"),
+        fresh=new.id_of("goal_"),
     )
 
 

@@ -10,7 +10,7 @@ from ovx_lite.errors import Refused
 from ovx_lite.model import Key, Site
 from ovx_lite.store import registry
 from ovx_lite.web.desk import Doors, Notice, desk, go_to, not_here, site_of
-from ovx_lite.web.forms import Form, form_of, new_id
+from ovx_lite.web.forms import Form, form_of
 from ovx_lite.web.html import page
 
 _MOST = 10**9
@@ -43,7 +43,7 @@ async def _page(request: Request, site: Site, form: Form) -> Response:
         used=place.house.sites.used,
         tiers=access.TIERS,
         hourly_limit=access.hourly_limit,
-        fresh=new_id("key_"),
+        fresh=new.id_of("key_"),
     )
 
 

@@ -1,14 +1,11 @@
 """The first start: the link that the server prints leads here, to a password and the first site."""
 
-import asyncio
 import hmac
-import secrets
 from hashlib import sha256
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from ovx_lite import passwords
 from ovx_lite.access import network
 from ovx_lite.errors import Refused
 from ovx_lite.store import admin, registry
@@ -70,10 +67,8 @@ async def set_up(request: Request) -> Response:
             except Refused as refused:
                 form.blame(refused)
                 return await _setup_page(request, form)
-        hashed = await asyncio.to_thread(passwords.hashed, password, secrets.token_bytes(16))
-        await place.house.database.write(admin.set_password, hashed)
-        place.setup_token = ""
-        await begin_session(request, hashed)
+        if not await begin_session(request, await place.set_password(password)):
+            return RedirectResponse(f"{place.root}/login", 303)  # a command has set another password just now
         return go_to(request, leads_to, notice)
 
 

@@ -131,8 +131,7 @@ async def change(request: Request) -> Response:
     """`POST …/general`: changes what can be changed."""
     found, form = await site_of(request), await form_of(request)
     # What was not changed here may have been changed elsewhere, since the form was shown.
-    changed = [name for name in _CHANGEABLE if form.has(name) and (form[name], True) != _was(form, name)]
-    wanted = {name: form.judge(name, rule, None) for name, rule in _CHANGEABLE.items() if name in changed}
+    wanted = {name: form.judge(name, rule, None) for name, rule in _CHANGEABLE.items() if _is_changed(form, name)}
     if not form.wrong:
         try:
             await desk(request).change(registry.change_site, msgspec.structs.replace(found, **wanted))
@@ -142,9 +141,10 @@ async def change(request: Request) -> Response:
     return await _general_page(request, found, form)
 
 
-def _was(form: Form, name: str) -> tuple[str, bool]:
-    """What a field had when its form was shown, and whether that is known."""
-    return form[f"was_{name}"], form.has(f"was_{name}")
+def _is_changed(form: Form, name: str) -> bool:
+    """Whether a field was sent, and has something else than when the form was shown."""
+    before = f"was_{name}"
+    return form.has(name) and not (form.has(before) and form[before] == form[name])
 
 
 def _shown(site: Site) -> dict[str, str]:

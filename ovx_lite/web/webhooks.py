@@ -11,7 +11,7 @@ from ovx_lite.outgoing import check
 from ovx_lite.store import deliveries, webhooks
 from ovx_lite.triggers import TRIGGERS
 from ovx_lite.web.desk import Doors, Notice, desk, go_to, not_here, site_of
-from ovx_lite.web.forms import Form, form_of, new_id
+from ovx_lite.web.forms import Form, form_of
 from ovx_lite.web.html import page
 from ovx_lite.webhooks import FORMATS, MOST_OF_A_SITE
 
@@ -40,7 +40,7 @@ async def _page(request: Request, site: Site, form: Form, editing: str = "") -> 
         triggers=TRIGGERS,
         formats=FORMATS,
         most=MOST_OF_A_SITE,
-        fresh=new_id("wh_"),
+        fresh=new.id_of("wh_"),
     )
 
 
