@@ -22,7 +22,7 @@ from urllib.parse import urlencode
 
 from ovx_lite import new, passwords
 from ovx_lite.model import COUNTER_BITS, Site
-from ovx_lite.store import admin, goals, registry, webhooks
+from ovx_lite.store import admin, recounts, registry, webhooks
 from ovx_lite.store.db import open_store, transaction
 
 PASSWORD = "correct horse battery"
@@ -43,7 +43,7 @@ def _furnish(folder: Path, now: int) -> str:
         hooks = [hook for site in sites for hook in _hooks(conn, site, now)]
         for number in range(20):
             goal = new.goal(sites[0], f"goal {number}", "", f"/page-{number}/**", now + number)
-            goals.add_goal(conn, goal, sites[0], now)
+            recounts.add_goal(conn, goal, sites[0], now)
         with transaction(conn):
             first = _log(conn, hooks, now)
             _people(conn, sites[0], now)
@@ -95,7 +95,7 @@ def _events(conn: sqlite3.Connection, site: Site, now: int) -> None:
         (site.number, (now - place * (_WEEK // EVENTS) << COUNTER_BITS) + place % 5, drawn.randint(1, 2000))
         for place in range(EVENTS)
     ]
-    conn.executemany("INSERT INTO events (site, id, kind, page, origin, client) VALUES (?, ?, 1, ?, 1, 1)", rows)
+    conn.executemany("INSERT INTO events (site, visit, later, kind, page, origin, client) VALUES (?, ?, 0, 1, ?, 1, 1)", rows)
 
 
 def _paths(delivery: str) -> list[str]:

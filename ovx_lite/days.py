@@ -1,8 +1,10 @@
 """Days, as a site has them: in its own time zone; and times as people and programs read them. Pure."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
+
+_EPOCH = 719_163  # 1970-01-01, as Python counts days
 
 
 def local_day(ts: int, timezone: str) -> int:
@@ -15,13 +17,28 @@ def local_day(ts: int, timezone: str) -> int:
 
 @lru_cache(maxsize=4096)
 def _day_of_quarter(quarter: int, timezone: str) -> int:
-    return datetime.fromtimestamp(quarter * 900, ZoneInfo(timezone)).toordinal() - 719_163
+    return datetime.fromtimestamp(quarter * 900, ZoneInfo(timezone)).toordinal() - _EPOCH
+
+
+def monday(day: int) -> int:
+    """The Monday of a day's week; both in days since 1970-01-01, which was a Thursday."""
+    return day - (day + 3) % 7
 
 
 def day_begins(day: int, timezone: str) -> int:
     """When a day (days since 1970-01-01) begins in an IANA time zone, in Unix milliseconds."""
     midnight = datetime(1970, 1, 1, tzinfo=ZoneInfo(timezone)) + timedelta(days=day)  # of the wall clock
     return int(midnight.timestamp() * 1000)
+
+
+def iso(day: int) -> str:
+    """A day (days since 1970-01-01) as `2025-03-15`."""
+    return date.fromordinal(day + _EPOCH).isoformat()
+
+
+def day_of(text: str) -> int:
+    """`2025-03-15` as a day (days since 1970-01-01). Raises ValueError for what is no date."""
+    return date.fromisoformat(text).toordinal() - _EPOCH
 
 
 def utc(ts: int) -> str:

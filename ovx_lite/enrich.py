@@ -26,16 +26,18 @@ def enrich(hit: Hit, api: str, site: Site, salt: bytes, country_of: Callable[[st
     person = (
         None if excluded or named is None else Person(_number(site.secret, named.id, 8) >> 1, named.id, named.traits)
     )
-    visitor, stay = (None, None) if excluded else who(hit, person, site, salt)
+    day = local_day(hit.ts, site.timezone)
+    visitor, guest, stay = (None, None, None) if excluded else who(hit, day, person, site, salt)
     return Event(
         hit.ts,
+        day,
         _kind(api, hit.type, hit.name, excluded, hit.context, hit.currency),
         page,
         origin(hit.referrer, hit.campaign, page.host, site.domain),
         _client(agent, country_of(hit.address) if hit.address else ""),
         visitor,
+        guest,
         stay,
-        bool(hit.session),
         hit.props,
         person,
         hit.revenue,
@@ -52,15 +54,17 @@ def _client(agent: Agent, country: str) -> Client:
     return Client(agent.browser, agent.os, agent.device, country)
 
 
-def who(hit: Hit, person: Person | None, site: Site, salt: bytes) -> tuple[int | None, int | None]:
-    """Who it was and on which stay, as 48-bit numbers; None where nothing tells one visitor from another.
+def who(
+    hit: Hit, day: int, person: Person | None, site: Site, salt: bytes
+) -> tuple[int | None, int | None, int | None]:
+    """Who it was, who on that day, and on which stay (see `Event`), as 48-bit numbers; None for what is not told.
 
     Where the caller named the device, the visitor is a hash of that name under the site's own secret, every day the
     same. Else it is one of address and user agent under the salt, and so nobody once the salt is deleted; it has the
     day in it, so that an event of an earlier day, told late, makes a visitor of that day. Where none of these is
     known, it is the person that the caller named. A stay never goes over the site's midnight.
     """
-    day, key = local_day(hit.ts, site.timezone), site.secret
+    key = site.secret
     if hit.device:
         visitor = _number(key, f"device\n{hit.device}")
     elif hit.address or hit.user_agent:
@@ -69,9 +73,9 @@ def who(hit: Hit, person: Person | None, site: Site, salt: bytes) -> tuple[int |
     elif person is not None:
         visitor = person.visitor
     else:
-        return None, None
-    of_the_day = visitor if key is salt else visitor ^ day
-    return visitor, _number(key, f"{of_the_day}\n{hit.session}") if hit.session else of_the_day
+        return None, None, None
+    guest = visitor if key is salt else visitor ^ day
+    return visitor, guest, _number(key, f"{guest}\n{hit.session}") if hit.session else None
 
 
 def _number(key: bytes, text: str, size: int = 6) -> int:

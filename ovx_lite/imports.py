@@ -17,13 +17,13 @@ from ovx_lite import accesslog, urls
 from ovx_lite.days import local_day
 from ovx_lite.enrich import enrich
 from ovx_lite.geo import CountryOf
-from ovx_lite.goals import Goals
 from ovx_lite.model import Event, Hit, Site
-from ovx_lite.store import events, goals, salts
+from ovx_lite.store import events, salts
 from ovx_lite.store.db import transaction
 
 _TOGETHER = 2000  # lines
 _MOST_REMEMBERED = 20_000  # seconds
+_MOST_DAYS = 30
 _LONGEST = 4096
 
 
@@ -43,6 +43,7 @@ class Importer:
         self._conn = conn
         self._site = site
         self._country_of = country_of
+        self._known: dict[int, set[tuple[int, int]]] = {}  # lines that were imported, by day
         self._log = events.open_log(conn, secrets.randbits(20))
         self._salt = salts.today(conn, site.number, local_day(now, site.timezone), secrets.token_bytes(32))
 
@@ -99,18 +100,16 @@ class Importer:
         for last_try in (False, True):
             try:
                 with transaction(self._conn):
-                    self._log.begin()
-                    known = {
-                        ts: events.lines(self._conn, self._site.number, ts) for ts in {event.ts for event in together}
-                    }
-                    new = [event for event in together if event.line not in known[event.ts]]
+                    if self._log.begin():  # somebody else has written
+                        self._known.clear()
+                    new = [event for event in together if self._is_new(event)]
                     self._log.add(self._site.number, new)
                     self._log.flush()
-                    self._count_goals(new)
                 break
             except sqlite3.IntegrityError:
                 # Another process gave one of the numbers to an event of the same millisecond. The next are free.
                 self._log.forget()
+                self._known.clear()
                 if last_try:
                     raise
         report.imported += len(new)
@@ -118,10 +117,17 @@ class Importer:
             report.skipped["repeats"] += len(together) - len(new)
         together.clear()
 
-    def _count_goals(self, new: list[Event]) -> None:
-        ready = Goals(goals.goals_of(self._conn, self._site.number))
-        met = ((goal, event) for event in new for goal in ready.met(event))
-        goals.count(self._conn, goals.days_of(met, self._site.timezone))
+    def _is_new(self, event: Event) -> bool:
+        """Whether a line was not imported yet, and remember that it is now."""
+        if event.day not in self._known:
+            if len(self._known) >= _MOST_DAYS:
+                self._known.clear()
+            self._known[event.day] = events.lines(self._conn, self._site, event.day)
+        line = (event.ts, event.line or 0)
+        if line in self._known[event.day]:
+            return False
+        self._known[event.day].add(line)
+        return True
 
 
 def _nth(digest: int, times: int) -> int:

@@ -79,6 +79,11 @@ class Kind(NamedTuple):
     context: str = ""
     currency: str = ""
 
+    @property
+    def is_engagement(self) -> bool:
+        """Whether it only tells how long and how far a page was looked at, as our script does."""
+        return self.name == "engagement" and self.api == "apex"
+
 
 class Identity(msgspec.Struct, frozen=True, gc=False):
     """Whom a caller named: by the `id` that they have with the caller, with what was told of them (JSON values)."""
@@ -128,20 +133,22 @@ class Hit(msgspec.Struct, frozen=True, gc=False):
 class Event(msgspec.Struct, frozen=True, gc=False):
     """What we keep. It has no field for an address or a user agent, so neither can be kept.
 
-    `ts` is Unix milliseconds. `visitor` is a 48-bit number: nobody's on any other day, or the same for ever where the
-    caller named the visitor; None where nothing tells one visitor from another. `stay` is what the visit is found
-    again by, another such number that is nobody's on any other day; `whole` says that all of the stay is one visit,
-    since the caller named it. `line` is set on imported events alone: a digest of the log line without its address.
+    `ts` is Unix milliseconds, `day` the site's day (days since 1970-01-01) that it is then. `visitor` is a 48-bit
+    number: nobody's on any other day, or the same for ever where the caller named the visitor; None where nothing tells
+    one visitor from another. `guest` is the visitor on that day, another such number that is nobody's on any other
+    day. `stay`, such a number, too, is a session that the caller named, and so all one visit. `line` is set on imported
+    events alone: a digest of the log line without its address.
     """
 
     ts: int
+    day: int
     kind: Kind
     page: Page
     origin: Origin
     client: Client
     visitor: int | None = None
+    guest: int | None = None
     stay: int | None = None
-    whole: bool = False
     props: str | None = None
     person: Person | None = None
     revenue: int | None = None
@@ -186,7 +193,11 @@ class Key(msgspec.Struct, frozen=True):
 
 
 class Goal(msgspec.Struct, frozen=True):
-    """What a site wants its visitors to do: an `event` of that name, or a pageview of a `path` pattern."""
+    """What a site wants its visitors to do: an `event` of that name, or a pageview of a `path` pattern.
+
+    `id` is its name to the world, `number` to the store. What met it is counted `since` that day (days since
+    1970-01-01); what did before is yet to be.
+    """
 
     id: str
     site: int
@@ -194,6 +205,8 @@ class Goal(msgspec.Struct, frozen=True):
     event: str
     path: str
     created: int
+    number: int = 0
+    since: int = 0
 
 
 class Webhook(msgspec.Struct, frozen=True):

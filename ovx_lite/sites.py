@@ -6,7 +6,7 @@ from ovx_lite import access
 from ovx_lite.access import Caller
 from ovx_lite.days import local_day
 from ovx_lite.model import Registry, Site
-from ovx_lite.store import registry, salts
+from ovx_lite.store import changes, registry, salts
 from ovx_lite.store.database import Database
 
 _NO_SALT = (-1, b"")
@@ -24,7 +24,7 @@ class Sites:
 
     async def refresh(self) -> bool:
         """Take over what was changed, by whatever process. Returns whether there was anything."""
-        if await self._database.read(registry.version) == self.registry.version:
+        if await self._database.read(changes.version) == self.registry.version:
             return False
         self.registry = await self._database.read(registry.load)
         self._callers = {}

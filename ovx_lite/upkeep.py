@@ -17,12 +17,12 @@ import msgspec
 from ovx_lite import backups
 from ovx_lite.access import Limits
 from ovx_lite.clock import Clock
-from ovx_lite.days import day_begins, local_day
+from ovx_lite.days import local_day
 from ovx_lite.delivery import Sender
 from ovx_lite.ingest import Ingest
 from ovx_lite.model import Registry, Site
 from ovx_lite.sites import Sites
-from ovx_lite.store import answers, db, deliveries, events, salts, usage
+from ovx_lite.store import answers, db, deliveries, events, recounts, salts, usage
 from ovx_lite.store.database import Database
 from ovx_lite.store.db import transaction
 
@@ -104,6 +104,14 @@ async def retain(house: Household) -> bool:
     return deleted > 0
 
 
+async def count_anew(house: Household) -> bool:
+    """Count anew the days that are to be: after an upgrade, a new goal, or when a person was erased."""
+    counted = 0
+    while await house.database.read(recounts.is_behind):
+        counted += await house.ingest.change(recounts.catch_up)  # others may write in between
+    return counted > 0
+
+
 async def back_up(house: Household) -> bool:
     """Copy the store, once a day."""
     if house.backups is None:
@@ -115,6 +123,7 @@ JOBS = (
     Job("take over what commands have changed", 0.5, refresh_sites),
     Job("save the counts of refused requests", 1, save_counts),
     Job("save when keys were used last", 5, save_last_used),
+    Job("count days anew", 1, count_anew),
     Job("delete yesterday's salts", 60, forget_salts),
     Job("delete answers and counts that have expired", 60, forget_answers),
     Job("empty the write-ahead log", 60, empty_log),
@@ -172,4 +181,4 @@ def _prune_day(conn: sqlite3.Connection, site: Site, now: int) -> int:
         day = local_day(oldest, site.timezone)
         if day >= local_day(now, site.timezone) - site.retention_days:
             return 0
-        return events.forget_before(conn, site.number, day_begins(day + 1, site.timezone))
+        return events.forget_day(conn, site, day)

@@ -336,8 +336,11 @@ PLANTED = [
     "UPDATE visits SET pageviews = 0 WHERE id = (SELECT min(id) FROM visits)",
     "UPDATE visits SET after = after + 1 WHERE id = (SELECT min(id) FROM visits)",
     "DELETE FROM visits WHERE id = (SELECT max(id) FROM visits)",
-    "DELETE FROM events WHERE id = (SELECT max(id) FROM events)",
-    *[f"UPDATE events SET {code} = 99999 WHERE id % 100 = 7" for code in ("kind", "page", "origin", "client", "site")],
+    "DELETE FROM events WHERE visit = (SELECT max(visit) FROM events)",
+    *[
+        f"UPDATE events SET {code} = 99999 WHERE visit % 100 = 7"
+        for code in ("kind", "page", "origin", "client", "site")
+    ],
     "PRAGMA foreign_keys = OFF; DELETE FROM sites",
     "UPDATE kinds SET excluded = 'bot'",
 ]

@@ -177,8 +177,8 @@ def named_site(conn: sqlite3.Connection) -> Site:
     return registry.add_site(conn, Site(0, id, id, "", "UTC", f"pk_{id}", "jwt", None, None, 0, id.encode()))
 
 
-def erase(conn: sqlite3.Connection, site: int, person: str) -> int:
-    return people.erase(conn, site, people.find(conn, site, person), iter(lambda: random.getrandbits(47), -1))
+def erase(conn: sqlite3.Connection, site: Site, person: str) -> int:
+    return people.erase(conn, site, people.find(conn, site.number, person), iter(lambda: random.getrandbits(47), -1))
 
 
 def test_erased_while_they_keep_coming(tmp_path: Path, start: Start) -> None:
@@ -215,7 +215,7 @@ def owner(told: list[tuple[str, str]], at: int) -> str | None:
 @given(told=TOLD, data=st.data())
 @settings(max_examples=100, deadline=None, derandomize=True)
 def test_whose_events_are(conn: sqlite3.Connection, told: list[tuple[str, str]], data: st.DataObject) -> None:
-    for table in ("events", "visits", "open_visits", "persons", "ties"):
+    for table in ("events", "visits", "open_visits", "persons", "ties", "days", "rollups", "stale"):
         conn.execute(f"DELETE FROM {table}")
     site, log = named_site(conn), open_books(conn, 0)
     sent = [named(site, person, NOW + at * 17 * MINUTE, device) for at, (device, person) in enumerate(told)]
@@ -227,14 +227,14 @@ def test_whose_events_are(conn: sqlite3.Connection, told: list[tuple[str, str]],
         store_group(conn, log, [request(site, *sent[begin:end])], {}, NOW)
 
     def owners() -> list[str | None]:
-        return [found.person for found in events.read(conn, site.number, 0, EVER, True)]
+        return [found.person for found in events.read(conn, site, 0, EVER, True)]
 
     expected = [owner(told, at) for at in range(len(told))]
     assert owners() == expected
     for person in people.of_site(conn, site.number):
         assert people.traces(conn, site.number, person).events == expected.count(person.id)
     for gone in sorted({"ada", "bob"}.intersection(expected)):
-        assert erase(conn, site.number, gone) == expected.count(gone)
+        assert erase(conn, site, gone) == expected.count(gone)
         expected = [None if who == gone else who for who in expected]
         assert owners() == expected
         assert check.problems(conn) == []

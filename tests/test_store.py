@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from ovx_lite import access
+from ovx_lite.days import local_day
 from ovx_lite.errors import Refused
 from ovx_lite.ingest import Repeat, Request, store
 from ovx_lite.model import Client, Event, Key, Kind, Origin, Page, Reply, Site
@@ -52,11 +53,20 @@ def new_key(conn: sqlite3.Connection, site: Site, hourly_limit: int | None = Non
     return secret
 
 
-def event(path: str = "/", ts: int = NOW, visitor: int | None = 1, props: str | None = None, name: str = "") -> Event:
+def event(
+    path: str = "/",
+    ts: int = NOW,
+    visitor: int | None = 1,
+    props: str | None = None,
+    name: str = "",
+    timezone: str = "UTC",
+) -> Event:
     kind = Kind("ovyxa", "event", name, "") if name else Kind("ovyxa", "pageview", "pageview", "")
     origin = Origin("google.com/", "google", "search", "", "", "", "", "")
     client = Client("Chrome", "Windows", "desktop", "FR")
-    return Event(ts, kind, Page("https", "example.com", path), origin, client, visitor, visitor, props=props)
+    day = local_day(ts, timezone)
+    guest = None if visitor is None else visitor << 20 | day
+    return Event(ts, day, kind, Page("https", "example.com", path), origin, client, visitor, guest, props=props)
 
 
 def request(site: Site, *sent: Event, repeat: Repeat | None = None) -> Request:
@@ -64,7 +74,7 @@ def request(site: Site, *sent: Event, repeat: Repeat | None = None) -> Request:
 
 
 def paths(conn: sqlite3.Connection, site: Site) -> list[str]:
-    return [found.path for found in events.read(conn, site.number, 0, EVER, True)]
+    return [found.path for found in events.read(conn, site, 0, EVER, True)]
 
 
 @pytest.fixture
@@ -174,8 +184,10 @@ def test_an_event_takes_at_most_60_bytes(tmp_path: Path) -> None:
             salts.today(conn, site.number, midnight // day_long, b"salt")  # as the day's first event does
             sent = []
             for begin in range(midnight, midnight + day_long - 5 * MINUTE, day_long // 340):
+                visitor = chance.getrandbits(47)
                 visit = {
-                    "visitor": chance.getrandbits(47),
+                    "visitor": visitor,
+                    "guest": visitor,
                     "origin": chance.choice(origins),
                     "client": chance.choice(clients),
                 }

@@ -82,7 +82,7 @@ NASTY = ["é" * 4096, "\x00" * 4096, "&" * 4096, "<!channel>" * 400, "\U0001f600
 @pytest.mark.parametrize("text", NASTY, ids=lambda text: ascii(text[:4]))
 def test_a_body_is_compact_json_under_10_kb(format: str, text: str) -> None:
     page, origin = Page("https", "example.com", "/" + text), Origin(text, text, "x", text, "", "", "", "")
-    met = Event(NOW + 999, Kind("ovyxa", "pageview", "pageview", ""), page, origin, Client("", "", "", "FR"))
+    met = Event(NOW + 999, 20_000, Kind("ovyxa", "pageview", "pageview", ""), page, origin, Client("", "", "", "FR"))
     (alert,) = goal_completed(moment(met=[(Goal("g", 1, text[:100], "", "/**", 0), met)]))
     assert isinstance(alert, Alert)
     made = body(alert, "s" * 64, format)

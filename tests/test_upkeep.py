@@ -57,6 +57,9 @@ def conn(tmp_path: Path) -> Iterator[sqlite3.Connection]:
         yield opened
 
 
+PARIS = "Europe/Paris"
+
+
 def during(data_dir: Path, clock: Still, do: Callable[[App], Awaitable[None]]) -> None:
     """Open the application on a store, do something with it, and close it."""
 
@@ -80,7 +83,7 @@ def count(conn: sqlite3.Connection, table: str) -> int:
 
 
 def visitors(conn: sqlite3.Connection, site: Site) -> list[int | None]:
-    return [found.visitor for found in events.read(conn, site.number, 0, EVER, True)]
+    return [found.visitor for found in events.read(conn, site, 0, EVER, True)]
 
 
 def test_yesterdays_salt_is_deleted_though_nobody_comes(tmp_path: Path, conn: sqlite3.Connection) -> None:
@@ -177,11 +180,11 @@ def test_counts_against_limits_are_kept_for_their_hour(tmp_path: Path, conn: sql
 
 
 def test_events_are_kept_for_as_many_local_days_as_the_site_says(tmp_path: Path, conn: sqlite3.Connection) -> None:
-    site, forever = new_site(conn, timezone="Europe/Paris", days=3), new_site(conn, "forever")
+    site, forever = new_site(conn, timezone=PARIS, days=3), new_site(conn, "forever")
     midnight = at("2025-10-25T00:00")  # of summer time, which ends on the 26th
-    log, early = open_books(conn, 0), midnight - 1
-    old = [event("/old", midnight - 5 * MINUTE + n // 20, visitor=n % 50) for n in range(6000)]  # in two pieces
-    store(conn, log, [request(site, *old, event("/last", early), event("/first", midnight, visitor=99))], {}, NOW)
+    log, early, first = open_books(conn, 0), midnight - 1, event("/first", midnight, visitor=99, timezone=PARIS)
+    old = [event("/old", midnight - 5 * MINUTE + n // 20, visitor=n % 50, timezone=PARIS) for n in range(6000)]
+    store(conn, log, [request(site, *old, event("/last", early, timezone=PARIS), first)], {}, NOW)
     store(conn, log, [request(forever, event("/old", early))], {}, NOW)
     during(tmp_path, Still(at("2025-10-27T23:59:59")), every_job)
     assert len(paths(conn, site)) == 6002
@@ -284,7 +287,7 @@ def test_a_visit_survives_a_restart(tmp_path: Path, conn: sqlite3.Connection) ->
         with closing(open_store(tmp_path)) as opened:
             log = open_books(opened, minute)
             store(opened, log, [request(site, event(ts=NOW + minute * MINUTE))], {}, NOW)
-    visits = {found.visit for found in events.read(conn, site.number, 0, EVER, True)}
+    visits = {found.visit for found in events.read(conn, site, 0, EVER, True)}
     assert len(visits) == 1
     assert check.problems(conn) == []
 

@@ -241,7 +241,7 @@ def test_in_whatever_order_and_company(
     for begin, end in pairwise(sorted({0, *cuts, 20})):
         store_group(conn, log, [request(site, *sent[begin:end])], {}, NOW)
     days = dict[int | None, set[int]]()
-    for found in events.read(conn, site.number, 0, EVER, True):
+    for found in events.read(conn, site, 0, EVER, True):
         days.setdefault(found.visit, set()).add(local_day(found.ts, "Europe/Paris"))
     assert all(len(of) == 1 for of in days.values())
     stays = {(local_day(hit.ts, "Europe/Paris"), hit.device, hit.session) for hit in hits if hit.session}

@@ -22,7 +22,7 @@ from ovx_lite.geo import open_country_data
 from ovx_lite.imports import Importer, Report
 from ovx_lite.model import LATEST
 from ovx_lite.store import check as checks
-from ovx_lite.store import events, registry
+from ovx_lite.store import events, recounts, registry
 from ovx_lite.store.db import FILE, copy
 
 _MOST_NAMED = 20
@@ -132,7 +132,7 @@ def export(
     found = registry.find_site(conn, site)
     begin = 0 if since is None else _day_begins(_day(since), found.timezone)
     end = LATEST if until is None else _day_begins(_day(until) + 1, found.timezone)
-    rows = events.read(conn, found.number, begin, end, include_excluded)
+    rows = events.read(conn, found, begin, end, include_excluded)
     try:
         for piece in _FORMATS["json" if as_json else format_](rows):
             sys.stdout.buffer.write(piece.encode())
@@ -153,11 +153,14 @@ def _day_begins(day: int, timezone: str) -> int:
 
 
 @click.command()
+@click.option("--rebuild", is_flag=True, help="First count everything anew, from the events.")
 @data_dir
 @as_json
-def check(data_dir: Path, as_json: bool) -> None:
-    """Check that the store is whole. May run beside the server. Exit status 1 if it is not."""
+def check(rebuild: bool, data_dir: Path, as_json: bool) -> None:
+    """Check that the store is whole, and counted right. May run beside the server. Exit status 1 if it is not."""
     conn = store(data_dir)
+    if rebuild:
+        _rebuild(conn)
     problems = checks.problems(conn)
     sizes = {} if problems else checks.sizes(conn)
     if as_json:
@@ -166,9 +169,18 @@ def check(data_dir: Path, as_json: bool) -> None:
         click.echo("\n".join(problems))
     else:
         click.echo(", ".join(f"{count:,} {what}" for what, count in sizes.items()) + ": all is well.")
-    if problems:
+    if any("--rebuild" not in problem for problem in problems):
         click.echo("The store is damaged: stop the server, and put back a backup.", err=True)
+    if problems:
         sys.exit(1)
+
+
+def _rebuild(conn: sqlite3.Connection) -> None:
+    """Count all days of all sites anew, one after the other: a server may write in between."""
+    days = sum(recounts.mark_all(conn, site) for site in registry.all_sites(conn))
+    with click.progressbar(length=days, label="Counting", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+        while recounts.is_behind(conn):
+            bar.update(recounts.catch_up(conn))
 
 
 @click.command()

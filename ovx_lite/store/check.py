@@ -1,14 +1,37 @@
 """Whether the store is whole: the file itself, and what its tables say of each other."""
 
 import sqlite3
+from collections.abc import Iterator
 
+from ovx_lite.days import iso
+from ovx_lite.model import Site
+from ovx_lite.store import events, recounts, registry
 from ovx_lite.store.people import NOBODY
 
-_OF_EVENTS = """
-SELECT site, events.id - visit AS began, min(events.id >> 21), max(events.id >> 21), sum(type = 'pageview'), count(*)
-FROM events JOIN kinds ON kinds.id = kind WHERE visit IS NOT NULL GROUP BY site, began
+_ENGAGEMENT = "(name = 'engagement' AND api = 'apex')"
+_IN_VISITS = """
+events JOIN kinds ON kinds.id = kind JOIN pages ON pages.id = page
+JOIN visits ON visits.site = events.site AND visits.id = visit
+"""
+_OF_EVENTS = f"""
+SELECT events.site, visit, min(visit + later >> 21), max(visit + later >> 21), sum(type = 'pageview'),
+    sum(NOT {_ENGAGEMENT})
+FROM {_IN_VISITS} GROUP BY events.site, visit
 """
 _OF_VISITS = "SELECT site, id, (id >> 21) - before, (id >> 21) + after, pageviews, events FROM visits"
+# SQLite takes the other columns of the row that has the least, or the greatest.
+_FIRST_AND_LAST = """
+SELECT count(*) FROM visits JOIN ({}) AS found ON found.site = visits.site AND found.visit = visits.id
+WHERE {}
+"""
+_FIRST = f"""
+SELECT events.site, visit, min(later), events.origin AS origin, events.client AS client FROM {_IN_VISITS}
+WHERE NOT {_ENGAGEMENT} GROUP BY events.site, visit
+"""
+_VIEWED = f"""
+SELECT events.site, visit, {{}}(later), events.page AS page FROM {_IN_VISITS}
+WHERE type = 'pageview' AND path <> '' GROUP BY events.site, visit
+"""
 
 _COUNTS = {
     **{
@@ -23,11 +46,18 @@ _COUNTS = {
     "ties to persons that are not there": (
         f"SELECT count(*) FROM ties WHERE person <> {NOBODY} AND person NOT IN (SELECT number FROM persons)"
     ),
-    "events excluded and in a visit all the same": (
-        "SELECT count(*) FROM events JOIN kinds ON kinds.id = kind WHERE excluded <> '' AND visit IS NOT NULL"
-    ),
+    "events excluded and in a visit all the same": (f"SELECT count(*) FROM {_IN_VISITS} WHERE excluded <> ''"),
     "visits that are not what their events say": f"SELECT count(*) FROM ({_OF_EVENTS} EXCEPT {_OF_VISITS})",
     "visits without the events that they count": f"SELECT count(*) FROM ({_OF_VISITS} EXCEPT {_OF_EVENTS})",
+    "events of visits that are not there": (
+        "SELECT count(*) FROM events WHERE later <> 0"
+        " AND NOT EXISTS (SELECT 1 FROM visits WHERE visits.site = events.site AND visits.id = visit)"
+    ),
+    "visits with another origin or client than their first event": _FIRST_AND_LAST.format(
+        _FIRST, "found.origin <> visits.origin OR found.client <> visits.client"
+    ),
+    "visits that began with another page": _FIRST_AND_LAST.format(_VIEWED.format("min"), "found.page IS NOT entry"),
+    "visits that ended with another page": _FIRST_AND_LAST.format(_VIEWED.format("max"), "found.page IS NOT exit"),
 }
 
 
@@ -41,11 +71,44 @@ def problems(conn: sqlite3.Connection) -> list[str]:
             (count,) = conn.execute(query).fetchone()
             if count:
                 found.append(f"{count} {what}")
+        for site in registry.all_sites(conn):
+            found += _miscounted(conn, site)
     except sqlite3.DatabaseError as wrong:
         found = [f"the file is damaged: {wrong}"]
     finally:
         conn.execute("ROLLBACK")
     return found
+
+
+def _miscounted(conn: sqlite3.Connection, site: Site) -> Iterator[str]:
+    """Where what was counted of a site is not what its events say."""
+    stale = {day for (day,) in conn.execute("SELECT day FROM stale WHERE site = ?", (site.number,))}
+    counted = {day for (day,) in conn.execute("SELECT day FROM days WHERE site = ?", (site.number,))}
+    wrong = [
+        day
+        for day in sorted({*events.days(conn, site), *counted} - stale)
+        if recounts.count_day(conn, site, day) != recounts.counted_day(conn, site, day)
+    ]
+    if wrong:
+        named = ", ".join(iso(day) for day in wrong[:3]) + (", …" if len(wrong) > 3 else "")
+        yield f"{len(wrong)} days of {site.id} that were not counted right ({named}): ovx-lite check --rebuild"
+    (weeks,) = conn.execute(_WEEKS, {"site": site.number}).fetchone()
+    if weeks and not stale:
+        yield f"{weeks} counts of weeks of {site.id} that are not their days' sum: ovx-lite check --rebuild"
+
+
+_COLUMNS = "sum(visitors), sum(visits), sum(pageviews), sum(events)"
+_BY_DAYS = f"""
+SELECT begins - (begins + 3) % 7 AS week, dimension, value, {_COLUMNS} FROM rollups
+WHERE site = :site AND span = 1 GROUP BY week, dimension, value
+"""
+_BY_WEEKS = f"""
+SELECT begins, dimension, value, {_COLUMNS} FROM rollups WHERE site = :site AND span = 7
+GROUP BY begins, dimension, value
+"""
+_WEEKS = f"""
+SELECT (SELECT count(*) FROM ({_BY_DAYS} EXCEPT {_BY_WEEKS})) + (SELECT count(*) FROM ({_BY_WEEKS} EXCEPT {_BY_DAYS}))
+"""
 
 
 def sizes(conn: sqlite3.Connection) -> dict[str, int]:

@@ -8,9 +8,9 @@ import msgspec
 
 from ovx_lite.errors import Refused
 from ovx_lite.model import COUNTER_BITS
+from ovx_lite.store.changes import announce
 from ovx_lite.store.db import transaction
 from ovx_lite.store.outbox import message_id
-from ovx_lite.store.registry import announce
 
 MOST_KEPT = 1000
 """Deliveries of a webhook that the log keeps (those on their way not counted)."""

@@ -1,15 +1,18 @@
 """Persons as they are looked at and erased: what is stored of them, and the traces that they left."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 import msgspec
 
+from ovx_lite.days import local_day
 from ovx_lite.errors import Refused
-from ovx_lite.model import COUNTER_BITS
+from ovx_lite.model import COUNTER_BITS, Site
+from ovx_lite.store import rollups
 from ovx_lite.store.db import transaction
 from ovx_lite.store.persons import OWNER
+from ovx_lite.store.rollups import Dimension
 
 NOBODY = 0
 """Whose a visitor is that was tied to somebody who is erased."""
@@ -87,19 +90,9 @@ def find_number(conn: sqlite3.Connection, site: int, number: int) -> Known | Non
     return None if row is None else Known(row[0], row[1], _decode(row[2]), row[3])
 
 
-# The events of visits, found by the time that the visits took.
-_OF_VISITS = f"""
-visits JOIN events ON events.site = visits.site AND events.id - events.visit = visits.id
-    AND events.id >= (visits.id >> {COUNTER_BITS}) - before << {COUNTER_BITS}
-    AND events.id < (visits.id >> {COUNTER_BITS}) + after + 1 << {COUNTER_BITS}
-"""
-_OF_ONE_VISIT = f"""
-SELECT events.id, type = 'pageview' FROM {_OF_VISITS} JOIN kinds ON kinds.id = kind
-WHERE visits.site = ? AND visits.id = ?
-"""
 # A person's events are all in visits of theirs: those without a device, and those of devices that are tied to them.
 _THEIRS = f"""
-SELECT events.id, visits.id AS visit, visitor FROM {_OF_VISITS}
+SELECT visit, later, visitor FROM visits JOIN events ON events.site = visits.site AND visit = visits.id
 WHERE visits.site = :site AND {OWNER} = :person
     AND visitor IN (SELECT :person >> 15 UNION ALL SELECT visitor FROM ties WHERE site = :site AND person = :person)
 """
@@ -109,59 +102,88 @@ def traces(conn: sqlite3.Connection, site: int, person: Known) -> Traces:
     """What there is of a person's."""
     query = f"""
         SELECT count(DISTINCT visitor), count(DISTINCT visit), count(*),
-            min(id) >> {COUNTER_BITS}, max(id) >> {COUNTER_BITS}
+            min(visit + later) >> {COUNTER_BITS}, max(visit + later) >> {COUNTER_BITS}
         FROM ({_THEIRS})
     """
     return Traces(*conn.execute(query, {"site": site, "person": person.number}).fetchone())
 
 
-def erase(conn: sqlite3.Connection, site: int, person: Known, fresh: Iterator[int]) -> int:
+def erase(conn: sqlite3.Connection, site: Site, person: Known, fresh: Iterator[int]) -> int:
     """Forget a person. Their events stay, as nobody's. Returns how many there were.
 
     What named their visitors is forgotten, too: their events go into visits of their own, of visitors with numbers
     that lead nowhere, from `fresh` (48 bits). So a device that says again whose it is does not bring them back, and
-    what it does without saying so is nobody's.
+    what it does without saying so is nobody's. The days of it all are to be counted anew.
     """
+    whose = {"site": site.number, "person": person.number}
     nobody: dict[int, int] = {}
     with transaction(conn):
-        found = conn.execute(_THEIRS, {"site": site, "person": person.number}).fetchall()
-        theirs = {id for id, _, _ in found}
-        for visit, visitor in {(visit, visitor) for _, visit, visitor in found}:
+        theirs: dict[tuple[int, int], list[int]] = {}
+        for visit, later, visitor in conn.execute(_THEIRS, whose).fetchall():
+            theirs.setdefault((visit, visitor), []).append(later)
+        conn.execute("UPDATE events SET person = NULL WHERE site = :site AND person = :person", whose)
+        for (visit, visitor), laters in theirs.items():
             if visitor not in nobody:
                 nobody[visitor] = next(fresh)
-            of_visit = conn.execute(_OF_ONE_VISIT, (site, visit)).fetchall()
-            conn.execute("DELETE FROM visits WHERE site = ? AND id = ?", (site, visit))
-            conn.execute("DELETE FROM open_visits WHERE site = ? AND visit = ?", (site, visit))
-            _begin_anew(conn, site, visitor, [row for row in of_visit if row[0] not in theirs])
-            _begin_anew(conn, site, nobody[visitor], [row for row in of_visit if row[0] in theirs])
-        conn.executemany("UPDATE events SET person = NULL WHERE site = ? AND id = ?", [(site, id) for id in theirs])
+            _split(conn, site.number, visit, nobody[visitor], set(laters))
+            day = local_day(visit >> COUNTER_BITS, site.timezone)
+            conn.execute("INSERT INTO stale VALUES (?, ?) ON CONFLICT DO NOTHING", (site.number, day))
+        rollups.forget_value(conn, site.number, Dimension.PERSON, person.number)
         conn.execute(
-            f"UPDATE OR REPLACE ties SET person = {NOBODY} WHERE site = ? AND person = ?", (site, person.number)
+            f"UPDATE OR REPLACE ties SET person = {NOBODY} WHERE site = ? AND person = ?", (site.number, person.number)
         )
-        conn.execute(_NOBODY_FIRST, (site,))
+        conn.execute(_NOBODY_FIRST, (site.number,))
         conn.execute("DELETE FROM persons WHERE number = ?", (person.number,))
-    return len(theirs)
+    return sum(map(len, theirs.values()))
 
 
-def _begin_anew(conn: sqlite3.Connection, site: int, visitor: int, events: list[tuple[int, bool]]) -> None:
-    """Make a visit of these events, if there are any: each its number, and whether it is a pageview."""
-    if not events:
-        return
-    visit, last = min(events)[0], max(events)[0]
-    row = (
-        site,
-        visit,
-        visitor,
-        (last >> COUNTER_BITS) - (visit >> COUNTER_BITS),
-        sum(of for _, of in events),
-        len(events),
-    )
-    conn.execute(
-        "INSERT INTO visits (site, id, visitor, before, after, pageviews, events) VALUES (?, ?, ?, 0, ?, ?, ?)", row
-    )
-    conn.executemany(
-        "UPDATE events SET visit = id - ? WHERE site = ? AND id = ?", [(visit, site, id) for id, _ in events]
-    )
+def _split(conn: sqlite3.Connection, site: int, visit: int, nobody: int, theirs: set[int]) -> None:
+    """Make two visits of one: of the events that are theirs (by `later`), nobody's, and of the others, if there are."""
+    query = "SELECT visitor, named FROM visits WHERE site = ? AND id = ?"
+    visitor, named = conn.execute(query, (site, visit)).fetchone()
+    query = "SELECT later FROM events WHERE site = ? AND visit = ?"
+    others = [later for (later,) in conn.execute(query, (site, visit)) if later not in theirs]
+    conn.execute("DELETE FROM visits WHERE site = ? AND id = ?", (site, visit))
+    conn.execute("DELETE FROM open_visits WHERE site = ? AND visit = ?", (site, visit))
+    halves = ((_move(conn, site, visit, others), visitor, named), (_move(conn, site, visit, theirs), nobody, 0))
+    for new, whose, by_name in halves:
+        if new is not None:
+            conn.execute(_ANEW, {"site": site, "visit": new, "visitor": whose, "named": by_name})
+
+
+def _move(conn: sqlite3.Connection, site: int, old: int, laters: Collection[int]) -> int | None:
+    """Put some of a visit's events under the number of the first of them. Returns that; None if they make no visit."""
+    if not laters:
+        return None
+    query = f"""
+        SELECT later FROM events JOIN kinds ON kinds.id = kind
+        WHERE site = ? AND visit = ? AND later IN ({", ".join(map(str, laters))})
+            AND NOT (name = 'engagement' AND api = 'apex') ORDER BY later LIMIT 1
+    """
+    first = conn.execute(query, (site, old)).fetchone()
+    # What only tells how pages were looked at is no visit.
+    new = {later: old + (later if first is None else first[0]) for later in laters}
+    moved = [(visit, old + later - visit, site, old, later) for later, visit in new.items()]
+    conn.executemany("UPDATE events SET visit = ?, later = ? WHERE site = ? AND visit = ? AND later = ?", moved)
+    return None if first is None else old + int(first[0])
+
+
+_ITS_VIEWS = """
+SELECT page FROM events JOIN kinds ON kinds.id = kind JOIN pages ON pages.id = page
+WHERE site = :site AND visit = :visit AND type = 'pageview' AND path <> '' ORDER BY later
+"""
+_ANEW = f"""
+INSERT INTO visits
+    (site, id, origin, client, entry, exit, seen, visitor, named, alone, before, after, pageviews, events)
+SELECT :site, :visit,
+    (SELECT origin FROM events WHERE site = :site AND visit = :visit AND later = 0),
+    (SELECT client FROM events WHERE site = :site AND visit = :visit AND later = 0),
+    ({_ITS_VIEWS} LIMIT 1), ({_ITS_VIEWS} DESC LIMIT 1), -1, :visitor, :named, 0,
+    max((:visit >> {COUNTER_BITS}) - (visit + min(later) >> {COUNTER_BITS}), 0),
+    (visit + max(later) >> {COUNTER_BITS}) - (:visit >> {COUNTER_BITS}),
+    sum(type = 'pageview'), sum(NOT (name = 'engagement' AND api = 'apex'))
+FROM events JOIN kinds ON kinds.id = kind WHERE site = :site AND visit = :visit
+"""
 
 
 def forget_all(conn: sqlite3.Connection, site: int) -> None:

@@ -20,7 +20,7 @@ OWNER = f"""
 coalesce(
     events.person,
     (SELECT person FROM ties WHERE ties.site = events.site AND ties.visitor = visits.visitor
-        AND since <= events.id >> {COUNTER_BITS} ORDER BY since DESC LIMIT 1),
+        AND since <= visit + later >> {COUNTER_BITS} ORDER BY since DESC LIMIT 1),
     (SELECT person FROM ties WHERE ties.site = events.site AND ties.visitor = visits.visitor ORDER BY since LIMIT 1)
 )
 """

@@ -10,6 +10,7 @@ import msgspec
 from ovx_lite.errors import Refused
 from ovx_lite.model import Key, Registry, Site
 from ovx_lite.store import events, people
+from ovx_lite.store.changes import announce, version
 from ovx_lite.store.db import transaction
 
 _SITE = """
@@ -17,11 +18,6 @@ number, id, name, domain, timezone, public_key, jwt_secret, monthly_limit, reten
 allowed_hosts, hourly_limit
 """
 _KEY = "id, site, label, tier, hourly_limit, digest, created, revoked, last_used"
-
-
-def version(conn: sqlite3.Connection) -> int:
-    """A number that is another whenever sites or keys have changed, in whatever process."""
-    return int(conn.execute("SELECT value FROM meta WHERE name = 'registry'").fetchone()[0])
 
 
 def load(conn: sqlite3.Connection) -> Registry:
@@ -50,11 +46,6 @@ def all_sites(conn: sqlite3.Connection) -> list[Site]:
 def _site(row: tuple[Any, ...]) -> Site:
     site = Site(*row)
     return msgspec.structs.replace(site, allowed_hosts=tuple(str(site.allowed_hosts).split()))
-
-
-def announce(conn: sqlite3.Connection) -> None:
-    """Have the server look at what changed, within a second. Inside a transaction."""
-    conn.execute("UPDATE meta SET value = value + 1 WHERE name = 'registry'")
 
 
 def find_site(conn: sqlite3.Connection, id: str) -> Site:

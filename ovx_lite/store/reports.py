@@ -16,12 +16,18 @@ class Seen(NamedTuple):
     excluded: str
 
 
+# The latest event is one of a visit that began lately.
+_LATEST = """
+SELECT visit + later AS id, kind, page
+FROM (SELECT * FROM events WHERE site = {} ORDER BY visit DESC, later DESC LIMIT 200) ORDER BY id DESC LIMIT 1
+"""
+
+
 def latest(conn: sqlite3.Connection, site: int) -> Seen | None:
     """The latest event of a site; None if it has none."""
     row = conn.execute(
-        f"SELECT events.id >> {COUNTER_BITS}, name, host, path, excluded"
-        " FROM events JOIN kinds ON kinds.id = kind JOIN pages ON pages.id = page"
-        " WHERE site = ? ORDER BY events.id DESC LIMIT 1",
+        f"SELECT latest.id >> {COUNTER_BITS}, name, host, path, excluded FROM ({_LATEST.format('?')}) AS latest"
+        " JOIN kinds ON kinds.id = kind JOIN pages ON pages.id = page",
         (site,),
     ).fetchone()
     return None if row is None else Seen._make(row)
@@ -29,7 +35,7 @@ def latest(conn: sqlite3.Connection, site: int) -> Seen | None:
 
 def latest_of_all(conn: sqlite3.Connection) -> dict[int, int]:
     """When (Unix ms) each site had its latest event, by its number; without those that have none."""
-    query = "SELECT number, (SELECT max(id) FROM events WHERE site = number) AS last FROM sites WHERE last NOT NULL"
+    query = f"SELECT number, (SELECT id FROM ({_LATEST.format('number')})) AS last FROM sites WHERE last NOT NULL"
     return {site: id >> COUNTER_BITS for site, id in conn.execute(query)}
 
 

@@ -4,11 +4,11 @@ Sites without a goal or a webhook cost the count of the month, and nothing else.
 """
 
 import sqlite3
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Sequence
 
 from ovx_lite.model import COUNTER_BITS, Event, Webhook
-from ovx_lite.store import goals, registry
+from ovx_lite.store import changes
 from ovx_lite.store.db import insert
 from ovx_lite.store.webhooks import Listeners, listeners
 from ovx_lite.triggers import TRIGGERS, Alert, Moment, Rearmed, Span, month_of
@@ -18,12 +18,16 @@ ACTIVE = 5 * 60 * 1000
 """Milliseconds for which a visitor is active after an event."""
 
 _HOUR = 60 * 60 * 1000
+_DAY = 25 * _HOUR << COUNTER_BITS  # no visit is longer
 _COUNTER_MASK = (1 << COUNTER_BITS) - 1
 
 _SEEN = f"""
-SELECT visitor, max(events.id >> {COUNTER_BITS}) AS last
-FROM events JOIN visits ON visits.site = events.site AND visits.id = events.id - visit
-WHERE events.site = ? AND events.id >= ? AND events.id < ? GROUP BY visitor
+SELECT visitor, max(visit + later >> {COUNTER_BITS})
+FROM visits JOIN events ON events.site = visits.site AND visit = visits.id
+WHERE visits.site = :site AND visits.id >= :since - {_DAY} AND visits.id < :until
+    AND (visits.id >> {COUNTER_BITS}) + after >= :since >> {COUNTER_BITS}
+    AND visit + later >= :since AND visit + later < :until
+GROUP BY visitor
 """
 _SENT = f"""
 SELECT number >> {COUNTER_BITS} FROM deliveries
@@ -49,13 +53,12 @@ class Watch:
         self._active: dict[int, _Active] = {}
         self._sent: dict[int, deque[int]] = {}
         self._put: list[tuple[object, ...]] = []
-        self._met = Counter[tuple[str, int]]()
         self._due = False  # whether any of that is to be sent
         self.news = False  # whether anything was put on its way since somebody last looked
 
     def begin(self) -> None:
         """Look anew at who is to be told, if that was changed."""
-        version = registry.version(self._conn)
+        version = changes.version(self._conn)
         if version != self._version:
             self._version, self._listeners = version, None
 
@@ -70,8 +73,6 @@ class Watch:
             return
         wanted = listening.events
         met = [(goal, event) for event in events for goal in listening.goals.met(event)]
-        if met:
-            self._met.update(goals.days_of(met, listening.site.timezone))
         active = self._see_active(site, events, now) if "realtime.spike" in wanted else None
         moment = Moment(listening.site, events, met, month, used, active, listening.webhooks, now)
         for name in wanted:
@@ -85,18 +86,16 @@ class Watch:
         """Write what was seen."""
         insert(self._conn, _COUNT, [(*month, self._used[month]) for month in self._counted], _MORE)
         insert(self._conn, _PUT, self._put)
-        goals.count(self._conn, self._met)
         self.news = self.news or self._due
         self._due = False
         self._counted.clear()
-        self._met.clear()
         self._put.clear()
 
     def forget(self) -> None:
         """Drop all that is remembered and not written."""
         self._listeners = None
         self._due = False
-        for remembered in (self._used, self._counted, self._met, self._marks, self._active, self._sent, self._put):
+        for remembered in (self._used, self._counted, self._marks, self._active, self._sent, self._put):
             remembered.clear()
 
     def _count(self, site: int, month: str, events: int) -> Span:
@@ -112,8 +111,7 @@ class Watch:
     def _see_active(self, site: int, events: Sequence[Event], now: int) -> Span:
         active = self._active.get(site)
         if active is None:
-            span = (now - ACTIVE << COUNTER_BITS, now + 1 << COUNTER_BITS)
-            active = self._active[site] = _Active(self._conn.execute(_SEEN, (site, *span)), now)
+            active = self._active[site] = _Active(seen(self._conn, site, now), now)
         active.expire(now)
         before = len(active)
         for event in events:
@@ -167,6 +165,12 @@ class Watch:
             return False
         sent.append(now)
         return True
+
+
+def seen(conn: sqlite3.Connection, site: int, now: int) -> list[tuple[int, int]]:
+    """A site's visitors of the last 5 minutes before `now`, and when each was seen last; in Unix ms."""
+    span = {"since": now - ACTIVE << COUNTER_BITS, "until": now + 1 << COUNTER_BITS}
+    return conn.execute(_SEEN, {"site": site, **span}).fetchall()
 
 
 class _Active:

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 from ovx_lite.errors import Refused
 from ovx_lite.goals import Goals
 from ovx_lite.model import Site, Webhook
+from ovx_lite.store.changes import announce
 from ovx_lite.store.db import transaction
 from ovx_lite.store.goals import goals_of
-from ovx_lite.store.registry import all_sites, announce
+from ovx_lite.store.registry import all_sites
 from ovx_lite.webhooks import MOST_OF_A_SITE
 
 _WEBHOOK = (

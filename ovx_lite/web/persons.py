@@ -52,7 +52,7 @@ async def erase(request: Request) -> Response:
     """`POST …/people/NUMBER/erase`: forgets them; their events stay, as nobody's."""
     site, place = await site_of(request), desk(request)
     found = await _person(request, site)
-    untied = await place.house.ingest.change(people.erase, site.number, found, new.visitors())
+    untied = await place.house.ingest.change(people.erase, site, found, new.visitors())
     await place.house.database.write(empty_log, 2)  # what was erased is still in there
     notice = Notice(f"The person is erased. {untied:,} {'event is' if untied == 1 else 'events are'} nobody's now.")
     return go_to(request, f"/sites/{site.id}/settings/people", notice)
