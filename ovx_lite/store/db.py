@@ -61,10 +61,12 @@ def open_store(data_dir: Path, create: bool = True) -> sqlite3.Connection:
     return conn
 
 
-def open_reader(data_dir: Path) -> sqlite3.Connection:
-    """Open the store for reading alone."""
+def open_reader(data_dir: Path, cache: int = 2) -> sqlite3.Connection:
+    """Open the store for reading alone, with at most so many MiB of it in memory."""
     conn = _connect(data_dir / FILE)
     conn.execute("PRAGMA query_only = ON")
+    conn.execute("PRAGMA temp_store = MEMORY")
+    conn.execute(f"PRAGMA cache_size = {-1024 * cache}")
     return conn
 
 

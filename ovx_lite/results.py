@@ -1,0 +1,110 @@
+"""From what was counted to what is answered: metrics, order, pages ("Stats API v2"). Pure."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from ovx_lite import money
+from ovx_lite.queries import Query
+
+Key = tuple[str, ...]
+Value = float | int | None | dict[str, Any]
+
+
+class Numbers(NamedTuple):
+    """What is known of a group of what was asked for.
+
+    Counts, duration in ms; `everybody` is how many visitors a conversion rate is of; `money` is by currency: how often,
+    and how much in minor units; seconds on a page, and how far it was scrolled, in percent.
+    """
+
+    visitors: int = 0
+    visits: int = 0
+    pageviews: int = 0
+    events: int = 0
+    bounces: int = 0
+    duration: int = 0
+    everybody: int = 0
+    money: Mapping[str, tuple[int, int]] = {}
+    seconds: float | None = None
+    scroll: float | None = None
+
+
+def metric(name: str, numbers: Numbers) -> Value:
+    """A metric of a group: a number, an amount of money, or None where there is nothing to tell."""
+    visits = numbers.visits
+    if name in ("visitors", "visits", "pageviews", "events"):
+        return int(getattr(numbers, name))
+    if name == "views_per_visit":
+        return _round(numbers.pageviews, visits)
+    if name == "bounce_rate":
+        return _round(100 * numbers.bounces, visits)
+    if name == "visit_duration":
+        return _round(numbers.duration / 1000, visits)
+    if name == "conversion_rate":
+        return _round(100 * numbers.visitors, numbers.everybody)
+    if name in ("total_revenue", "average_revenue"):
+        return _amount(numbers, name == "average_revenue")
+    told = numbers.scroll if name == "scroll_depth" else numbers.seconds
+    return None if told is None else round(told, 2)
+
+
+def _round(of: float, by: int) -> float | None:
+    return round(of / by, 2) if by else None
+
+
+def _amount(numbers: Numbers, average: bool) -> Value:
+    """An amount of the only currency; None if there are several, as they do not add up."""
+    if len(numbers.money) != 1:
+        return None
+    ((currency, (times, amount)),) = numbers.money.items()
+    told = money.decimal(round(amount / times) if average else amount, currency)
+    return {"value": msgspec.Raw(told.encode()), "currency": currency, "long": f"{currency} {told}"}
+
+
+def rows(query: Query, groups: Mapping[Key, Numbers]) -> list[tuple[Key, list[Value]]]:
+    """The groups with the metrics that are asked for, in the order that is asked for."""
+    made = [(key, [metric(name, numbers) for name in query.metrics]) for key, numbers in groups.items()]
+    made.sort(key=lambda row: row[0])
+    for name, greatest_first in reversed(query.order):
+        made.sort(key=_sorter(query, name), reverse=greatest_first)
+    return made
+
+
+def _sorter(query: Query, name: str) -> Callable[[tuple[Key, list[Value]]], Any]:
+    if name in query.dimensions:
+        at = query.dimensions.index(name)
+        return lambda row: row[0][at]
+    place = query.metrics.index(name)
+
+    def number(row: tuple[Key, list[Value]]) -> float:
+        value = row[1][place]
+        if isinstance(value, dict):
+            return float(bytes(value["value"]))
+        return float("-inf") if value is None else value
+
+    return number
+
+
+def change(now: Value, before: Value) -> float | None:
+    """By how many percent a metric has changed; None where that says nothing."""
+    if isinstance(now, dict) or isinstance(before, dict) or now is None or before is None:
+        return None
+    if before == 0:
+        return 0.0 if now == 0 else 100.0
+    return round(100 * (now - before) / before, 2)
+
+
+def mixed(query: Query, groups: Mapping[Key, Numbers]) -> dict[str, Any]:
+    """Warnings, by metrics: of amounts that do not add up."""
+    if all(len(numbers.money) < 2 for numbers in groups.values()):
+        return {}
+    message = "There are several currencies: add the dimension event:currency, or a filter on it."
+    asked = [name for name in query.metrics if name.endswith("_revenue")]
+    return {name: {"code": "mixed_currencies", "warning": message} for name in asked}
+
+
+def cut(made: Sequence[tuple[Key, list[Value]]], query: Query) -> Sequence[tuple[Key, list[Value]]]:
+    """The rows that are asked for."""
+    return made[query.offset : query.offset + query.limit]

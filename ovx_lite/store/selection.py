@@ -1,0 +1,117 @@
+"""What is looked at for a query, as SQL: the days, the events that pass filters, and what stands in dimensions."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from ovx_lite.filters import PROPS, TIMES, Filter
+from ovx_lite.model import COUNTER_BITS, Site
+from ovx_lite.periods import Period, label, pieces
+from ovx_lite.store.events import ids_of_day
+from ovx_lite.store.matching import COLUMNS, PROP, Matching, needs_visit
+
+SOMETIMES = {
+    *("event:page", "event:hostname", "event:currency", "visit:entry_page", "visit:exit_page", "visit:referrer"),
+    *("visit:utm_source", "visit:utm_medium", "visit:utm_campaign", "visit:utm_content", "visit:utm_term"),
+}
+"""Dimensions that not everything has: what has none is in no group of them. The rest is in the group `""`."""
+
+COUNTED = "e.kind NOT IN (SELECT id FROM kinds WHERE excluded <> '' OR (name = 'engagement' AND api = 'apex'))"
+ENGAGEMENT = "e.kind IN (SELECT id FROM kinds WHERE excluded = '' AND name = 'engagement' AND api = 'apex')"
+VIEW = "e.kind IN (SELECT id FROM kinds WHERE type = 'pageview')"
+_SPAN = """
+(SELECT value ->> 0 AS day, value ->> 1 AS low, value ->> 2 AS high, value ->> 3 AS since, value ->> 4 AS until,
+    value ->> 5 AS ahead FROM json_each({})) AS span
+"""
+_UNITS = {"time:minute": (60_000, "%Y-%m-%d %H:%M:00"), "time:hour": (3_600_000, "%Y-%m-%d %H:00:00")}
+
+
+def days(matching: Matching, site: Site, period: Period) -> str:
+    """The days of a period as a table: their visits' numbers, their events' numbers, and ms ahead of UTC."""
+    rows = [
+        (
+            piece.day,
+            *ids_of_day(piece.day, site.timezone),
+            piece.since << COUNTER_BITS,
+            piece.until << COUNTER_BITS,
+            piece.offset,
+        )
+        for piece in pieces(period, site.timezone)
+    ]
+    return _SPAN.format(matching.bind(msgspec.json.encode(rows).decode()))
+
+
+def _column(matching: Matching, dimension: str) -> tuple[str, str]:
+    """What stands in a dimension, as SQL, and what is to be joined for it."""
+    if dimension in _UNITS:
+        unit, form = _UNITS[dimension]
+        local = f"((e.visit + e.later >> {COUNTER_BITS}) + ahead) / {unit} * {unit // 1000}"
+        return f"strftime('{form}', {local}, 'unixepoch')", ""
+    if dimension in TIMES:
+        return "day", ""
+    if dimension.startswith(PROPS):
+        name = matching.bind(dimension.removeprefix(PROPS))
+        return PROP, f"JOIN json_each(e.props) AS prop ON prop.key = {name}"
+    table, column, code = COLUMNS[dimension]
+    alias = f"{table}_of_{code.replace('.', '_')}"
+    return f"{alias}.{column}", f"JOIN {table} AS {alias} ON {alias}.id = {code}"
+
+
+class Columns(NamedTuple):
+    """The columns of dimensions, what is to be joined for them, and that what not everything has is there."""
+
+    columns: list[str]
+    joins: str
+    there: str
+
+    @property
+    def named(self) -> str:
+        """The columns to be selected, as d0, d1, …, each with a comma."""
+        return "".join(f"{column} AS d{number}, " for number, column in enumerate(self.columns))
+
+    @property
+    def keys(self) -> str:
+        """The columns to group by, each with a comma."""
+        return "".join(f"{column}, " for column in self.columns)
+
+
+def columns_of(matching: Matching, dimensions: Sequence[str]) -> Columns:
+    """The columns of these dimensions."""
+    columns, joins, there = [], dict[str, None](), "1"
+    for dimension in dimensions:
+        column, join = _column(matching, dimension)
+        columns.append(column)
+        joins[join] = None
+        if dimension in SOMETIMES:
+            there += f" AND {column} <> ''"
+        elif dimension.startswith(PROPS):
+            there += f" AND {column} IS NOT NULL"
+    return Columns(columns, " ".join(joins), there)
+
+
+def events(
+    matching: Matching, site: Site, period: Period, which: str, filters: Sequence[Filter], joins: str = ""
+) -> str:
+    """The events of a period that are `which` and pass filters: what follows FROM, up to the last condition."""
+    number = matching.bind(site.number)
+    span = days(matching, site, period)
+    if needs_visit(filters):
+        tables = f"visits AS v CROSS JOIN events AS e ON e.site = {number} AND e.visit = v.id"
+        low_to_high = f"v.site = {number} AND v.id >= low AND v.id < high"
+    else:
+        tables = f"events AS e LEFT JOIN visits AS v ON v.site = {number} AND v.id = e.visit"
+        low_to_high = f"e.site = {number} AND e.visit >= low AND e.visit < high"
+    return f"""
+        {span} CROSS JOIN {tables} {joins}
+        WHERE {low_to_high} AND e.visit + e.later >= since AND e.visit + e.later < until
+            AND {which} AND {matching.seen(filters)} AND {matching.all(filters)}
+    """
+
+
+def key(told: Sequence[Any], dimensions: Sequence[str]) -> tuple[str, ...]:
+    """What stands in the dimensions of a row, as answers have it."""
+    return tuple(
+        label(value, word.removeprefix("time:")) if word in TIMES[2:] else value
+        for value, word in zip(told, dimensions, strict=True)
+    )

@@ -1,0 +1,131 @@
+"""What the numbers are: a query → its rows, from the rollups where they know, else from visits and events.
+
+Everything is counted over the events that pass the filters, in the groups that the dimensions make: visits and visitors
+are those of these events; a visitor counts once a day; an event that is in no visit is in no group of a visit's
+dimension. So says the README, and `tests/test_recount.py` counts again.
+"""
+
+import sqlite3
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+from ovx_lite.filters import TIMES, Filter, Test
+from ovx_lite.model import Site
+from ovx_lite.periods import Period
+from ovx_lite.store import counted
+from ovx_lite.store.goals import goals_of
+from ovx_lite.store.matching import Matching, needs_visit, of_visits
+from ovx_lite.store.selection import COUNTED, VIEW, columns_of, days, events
+from ovx_lite.store.selection import key as key_of
+
+
+class Counts(NamedTuple):
+    """What is counted of a group; `duration` in milliseconds. Bounces are of the visits."""
+
+    visitors: int = 0
+    visits: int = 0
+    pageviews: int = 0
+    events: int = 0
+    bounces: int = 0
+    duration: int = 0
+
+
+Groups = dict[tuple[str, ...], Counts]
+"""What is counted, by what stands in the dimensions."""
+
+
+def groups(
+    conn: sqlite3.Connection,
+    site: Site,
+    period: Period,
+    dimensions: Sequence[str] = (),
+    filters: Sequence[Filter] = (),
+    needs: Collection[str] = Counts._fields,
+) -> Groups:
+    """Count a period, by dimensions, of what passes filters. Raises `Refused`.
+
+    `needs` are the counts that are asked for: the others may be 0.
+    """
+    if "event:goal" in dimensions:
+        return _by_goal(conn, site, period, dimensions, filters, needs)
+    known = None if filters else counted.groups(conn, site, period, dimensions, needs)
+    if known is not None:
+        return {key: Counts(*counts) for key, counts in known.items()}
+    matching = Matching(conn, site.number)
+    by_visits = (
+        period.whole
+        and of_visits(filters)
+        and all(word.startswith("visit:") or word in TIMES[2:] for word in dimensions)
+        and (needs_visit(filters) or any(word.startswith("visit:") for word in dimensions))
+    )
+    source = _visits if by_visits else _events
+    sql = _group(source(matching, site, period, dimensions, filters), dimensions)
+    found: Groups = {}
+    for row in conn.execute(sql, matching.values):
+        key, counts = key_of(row[: len(dimensions)], dimensions), row[len(dimensions) :]
+        before = found.get(key)
+        found[key] = Counts(*counts) if before is None else Counts(*map(sum, zip(before, counts, strict=True)))
+    return found if dimensions or found else {(): Counts()}
+
+
+def _by_goal(
+    conn: sqlite3.Connection,
+    site: Site,
+    period: Period,
+    dimensions: Sequence[str],
+    filters: Sequence[Filter],
+    needs: Collection[str],
+) -> Groups:
+    """Count by goal: each on its own, since an event may meet several."""
+    at, rest = dimensions.index("event:goal"), [word for word in dimensions if word != "event:goal"]
+    known = None if filters or rest else counted.goals(conn, site, period, needs)
+    if known is not None:
+        return {key: Counts(*counts) for key, counts in known.items()}
+    found: Groups = {}
+    for goal in goals_of(conn, site.number):
+        of_goal = groups(conn, site, period, rest, [*filters, Test("event:goal", "is", (goal.name,))])
+        for key, counts in of_goal.items():
+            if counts.events:
+                found[(*key[:at], goal.name, *key[at:])] = counts
+    return found
+
+
+def _visits(
+    matching: Matching, site: Site, period: Period, dimensions: Sequence[str], filters: Sequence[Filter]
+) -> str:
+    """The visits that pass filters, a row each for each group."""
+    told = columns_of(matching, dimensions)
+    return f"""
+        SELECT {told.named} day, v.visitor AS visitor, v.alone AS alone, v.id AS visit, v.events AS times,
+            v.pageviews AS views, v.events AS events, v.before + v.after AS duration
+        FROM {days(matching, site, period)} CROSS JOIN visits AS v {told.joins}
+        WHERE v.site = {matching.bind(site.number)} AND v.id >= low AND v.id < high AND {told.there}
+            AND {matching.all(filters)}
+    """
+
+
+def _events(
+    matching: Matching, site: Site, period: Period, dimensions: Sequence[str], filters: Sequence[Filter]
+) -> str:
+    """The visits of the events that pass filters, and these events; a row each for each group."""
+    told = columns_of(matching, dimensions)
+    return f"""
+        SELECT {told.named} day, v.visitor AS visitor, v.alone AS alone, v.id AS visit, count(*) AS times,
+            sum({VIEW}) AS views, v.events AS events, v.before + v.after AS duration
+        FROM {events(matching, site, period, COUNTED, filters, told.joins)} AND {told.there}
+        GROUP BY {told.keys} e.visit
+    """
+
+
+def _group(rows: str, dimensions: Sequence[str]) -> str:
+    """Count rows of visits by what stands in the dimensions."""
+    keys = ", ".join(f"d{number}" for number in range(len(dimensions)))
+    # A visitor's only visit of a day needs no comparing with others.
+    visitors = "sum(coalesce(alone, 0)) + count(DISTINCT CASE WHEN alone THEN NULL ELSE visitor << 15 | day END)"
+    sums = f"""
+        {visitors}, count(visit), sum(views), sum(times), sum(CASE WHEN events = 1 THEN 1 ELSE 0 END),
+        sum(coalesce(duration, 0))
+    """
+    if not dimensions:
+        return f"SELECT {sums} FROM ({rows}) HAVING count(*) > 0"
+    return f"SELECT {keys}, {sums} FROM ({rows}) GROUP BY {keys}"

@@ -1,0 +1,120 @@
+"""The Stats API: `POST /api/v1/stats/query`, as well at `/api/v2/query`, and `GET /api/v1/stats/realtime`."""
+
+import sqlite3
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ovx_lite import periods, queries
+from ovx_lite.days import local_day
+from ovx_lite.errors import Refused, no_such_site
+from ovx_lite.filters import TIMES, All, Filter, Not, Some, Test
+from ovx_lite.model import Site
+from ovx_lite.periods import Period
+from ovx_lite.queries import Query
+from ovx_lite.store import events, watch
+from ovx_lite.store import queries as store
+from ovx_lite.web.desk import Doors, desk
+from ovx_lite.wire import Faulty, parse
+
+_LARGEST = 1024 * 1024
+_anything = msgspec.json.Decoder(Any)
+
+
+async def query(request: Request) -> Response:
+    """`POST /api/v1/stats/query`: the numbers that a query asks for."""
+    place = desk(request)
+    length = request.headers.get("content-length")
+    body = await place.bodies.read(request.receive, None if length is None else length.encode("latin-1"), _LARGEST)
+    document = parse(body, _anything)
+    site = await _caller(request)
+    if isinstance(document, Faulty):
+        raise document.problem
+    if not isinstance(document, dict) or not isinstance(document.get("site_id"), str):
+        raise Refused("invalid_request", "A query is a JSON object, with the site's id in site_id.", "site_id")
+    if document["site_id"] != site.id:
+        raise no_such_site("site_id")
+    return _json(await place.house.database.ask(answer, site, document, place.house.clock.now()))
+
+
+async def realtime(request: Request) -> Response:
+    """`GET /api/v1/stats/realtime?site_id=`: how many visitors are active now, that is in the last 5 minutes."""
+    place, site = desk(request), await _caller(request)
+    if request.query_params.get("site_id") != site.id:
+        raise no_such_site("site_id")
+    seen = await place.read(watch.seen, site.number, place.house.clock.now())
+    return _json({"active_visitors": len(seen)})
+
+
+async def _caller(request: Request) -> Site:
+    """The site of the key that calls. Raises `Refused` (`unauthorized`)."""
+    place, authorization = desk(request), request.headers.get("authorization", "")
+    now = place.house.clock.now()
+    try:
+        return place.house.sites.caller(authorization, now).site
+    except Refused:
+        await place.house.sites.refresh()  # it may be newer than our last look
+        return place.house.sites.caller(authorization, now).site
+
+
+def _json(value: object) -> Response:
+    return Response(msgspec.json.encode(value), media_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+def answer(conn: sqlite3.Connection, site: Site, document: dict[str, Any], now: int) -> dict[str, Any]:
+    """The whole answer to a query at `now` (Unix ms), as JSON. Raises `Refused`."""
+    oldest = events.oldest(conn, site.number)
+    first = None if oldest is None else local_day(oldest, site.timezone)
+    parsed = queries.parse(document, site.timezone, now, first)
+    told = store.answer(conn, site, parsed)
+    if parsed.time_labels:
+        times = [word for word in parsed.dimensions if word in TIMES]
+        if not times:
+            message = "time_labels are of times: add a dimension such as time:day."
+            raise Refused("invalid_request", message, "include.time_labels")
+        told["meta"]["time_labels"] = periods.labels(parsed.period, times[0], site.timezone)
+    return told | {"query": shown(site, parsed)}
+
+
+def shown(site: Site, query: Query) -> dict[str, Any]:
+    """A query as it was understood, as JSON."""
+    told: dict[str, Any] = {
+        "site_id": site.id,
+        "metrics": query.metrics,
+        "date_range": _range(query.period, site.timezone),
+        "dimensions": query.dimensions,
+        "filters": [_filter(one) for one in query.filters],
+        "order_by": [[name, "desc" if greatest_first else "asc"] for name, greatest_first in query.order],
+        "pagination": {"limit": query.limit, "offset": query.offset},
+    }
+    if query.compared is not None:
+        told["comparison_date_range"] = _range(query.compared, site.timezone)
+    return told
+
+
+def _range(period: Period, timezone: str) -> list[str]:
+    """The first and the last second of a period, by the site's clocks."""
+    zone = ZoneInfo(timezone)
+    ends = (period.since // 1000, max(period.until - 1000, period.since) // 1000)
+    return [datetime.fromtimestamp(end, UTC).astimezone(zone).isoformat() for end in ends]
+
+
+def _filter(one: Filter) -> list[Any]:
+    if isinstance(one, Not):
+        return ["not", _filter(one.inner)]
+    if isinstance(one, All | Some):
+        return ["and" if isinstance(one, All) else "or", [_filter(inner) for inner in one.inner]]
+    assert isinstance(one, Test), "there is no other filter"
+    told = [f"{one.operator}_not" if one.negated else one.operator, one.dimension, list(one.values)]
+    return [*told, {"case_sensitive": False}] if one.folded else told
+
+
+OPEN: Doors = [
+    ("POST", "/api/v1/stats/query", query),
+    ("POST", "/api/v2/query", query),
+    ("GET", "/api/v1/stats/realtime", realtime),
+]
