@@ -5,7 +5,7 @@ thousandths, for an SVG that is stretched to the plot.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import groupby, zip_longest
 from math import ceil, floor, log10
 from typing import Literal, NamedTuple
 
@@ -32,15 +32,16 @@ UNITS: Mapping[str, Unit] = {
 
 
 class Point(NamedTuple):
-    """A value, or None where there can be none: an hour to come, the bounce rate of a day without visits."""
+    """A value, or None where there can be none: an hour to come, the bounce rate of a day without visits.
+
+    Its name as one reads it alone is like "Fri 21 Nov", and on the axis like "21 Nov". It is `unfinished` if its hour,
+    day or month still goes on; then it is the last one with a value.
+    """
 
     label: str
-    """As one reads it alone: "Fri 21 Nov"."""
     short: str
-    """As it stands on the axis: "21 Nov"."""
     value: float | None
     unfinished: bool = False
-    """Whether its hour, day or month still goes on; then it is the last one with a value."""
 
 
 class Mark(NamedTuple):
@@ -49,13 +50,6 @@ class Mark(NamedTuple):
     at: int
     text: str
     kind: Literal["goal", "note"]
-
-
-class Tick(NamedTuple):
-    """A line across the plot."""
-
-    y: float
-    text: str
 
 
 class Label(NamedTuple):
@@ -79,30 +73,20 @@ class Target(NamedTuple):
     told: str
 
 
-class Diamond(NamedTuple):
-    """All marks of one point."""
-
-    x: float
-    text: str
-    kind: Literal["goal", "note"]
-
-
 class Chart(NamedTuple):
-    """What there is to draw. Paths are empty where there is nothing."""
+    """What there is to draw, and what it shows for those who do not see it. Paths are empty where there is nothing."""
 
     label: str
-    """What it shows, for those who do not see it."""
     unit: str
     line: str
     dashed: str
     area: str
     before: str
-    dots: Sequence[tuple[float, float]]
-    """Values that no line leads to or from."""
-    ticks: Sequence[Tick]
+    dots: Sequence[tuple[float, float]]  # values that no line leads to or from
+    ticks: Sequence[tuple[float, str]]  # how high the lines across the plot are, and their values
     labels: Sequence[Label]
     targets: Sequence[Target]
-    marks: Sequence[Diamond]
+    marks: Sequence[tuple[float, str, str]]  # where points have marks, all their words, and the kind of the first
 
 
 def chart(points: Sequence[Point], before: Sequence[float | None], marks: Sequence[Mark], unit: Unit) -> Chart:
@@ -114,7 +98,8 @@ def chart(points: Sequence[Point], before: Sequence[float | None], marks: Sequen
     before = before[: len(points)]
     values = [point.value for point in points]
     levels = _levels(max((value for value in (*values, *before) if value is not None), default=0), unit.kind)
-    across = [_round(100 * at / (len(points) - 1)) if len(points) > 1 else 50 for at in range(len(points))]
+    half = 50 / max(len(points) - 1, 1)
+    across = [_round(2 * half * at) for at in range(len(points))] if len(points) > 1 else [50]
 
     def up(value: float) -> float:
         return _round(100 - 100 * max(value, 0) / levels[-1])
@@ -137,10 +122,13 @@ def chart(points: Sequence[Point], before: Sequence[float | None], marks: Sequen
         area="".join(area),
         before="".join(path(run, before) for run in _runs(before)),
         dots=[(across[at], up(values[at] or 0)) for at in bare],
-        ticks=[Tick(up(level), _brief(level, unit.kind)) for level in levels],
+        ticks=[(up(level), _brief(level, unit.kind)) for level in levels],
         labels=_labels([point.short for point in points], across),
-        targets=list(_targets(points, before, unit, across, [None if v is None else up(v) for v in values])),
-        marks=_diamonds(marks, across),
+        targets=[
+            _target(point, earlier, unit, x, None if point.value is None else up(point.value), half)
+            for point, earlier, x in zip_longest(points, before, across)
+        ],
+        marks=_together(marks, across),
     )
 
 
@@ -219,44 +207,35 @@ def _runs(values: Sequence[float | None]) -> Iterator[list[int]]:
 _NARROW, _WIDE = 200, 520
 """How wide (px) a plot is at least: on the smallest screen, and where it counts as wide (the style sheet says when)."""
 _LETTER, _APART = 6.5, 14
+_EVERY = (1, 2, 3, 4, 6, 7, 12, 14, 24, 28, 60, 120, 180, 240, 360)
+"""Steps that are something in the calendar: hours of a day, weeks, months of a year, minutes."""
 
 
 def _labels(words: Sequence[str], across: Sequence[float]) -> list[Label]:
     """As many as fit: those for a narrow plot are some of those for a wide one."""
     room = max(map(len, words)) * _LETTER + _APART
-    every = ceil(len(words) / max(_WIDE // room, 1))
+    least = len(words) / max(_WIDE // room, 1)
+    every = next((step for step in _EVERY if step >= least), ceil(least))
     rarely = every * ceil(ceil(len(words) / every) / max(_NARROW // room, 1))
     return [Label(across[at], words[at], at % rarely > 0) for at in range(0, len(words), every)]
 
 
-def _targets(
-    points: Sequence[Point],
-    before: Sequence[float | None],
-    unit: Unit,
-    across: Sequence[float],
-    heights: Sequence[float | None],
-) -> Iterator[Target]:
-    half = 50 / (len(points) - 1) if len(points) > 1 else 50
-    for at, point in enumerate(points):
-        earlier = before[at] if at < len(before) else None
-        value = "" if point.value is None else exact(point.value, unit.kind)
-        known = "nothing yet" if point.value is None else told(point.value, unit)
-        compared = "" if earlier is None else exact(earlier, unit.kind)
-        so_far = " so far" if point.unfinished and value else ""
-        words = f"{point.label}: {known}{so_far}" + (f", before: {compared}" if compared else "")
-        left, right = max(across[at] - half, 0), min(across[at] + half, 100)
-        width = _round(right - left, 3)
-        yield Target(_round(left, 3), width, across[at], heights[at], point.label, value, compared, words)
+def _target(point: Point, before: float | None, unit: Unit, x: float, y: float | None, half: float) -> Target:
+    """The strip that reaches half the way to the next points."""
+    value = "" if point.value is None else exact(point.value, unit.kind)
+    known = "nothing yet" if point.value is None else told(point.value, unit)
+    compared = "" if before is None else exact(before, unit.kind)
+    words = f"{point.label}: {known}{' so far' if point.unfinished and value else ''}"
+    left, right = max(x - half, 0), min(x + half, 100)
+    words += f"\nBefore: {compared}" if compared else ""
+    return Target(_round(left), _round(right - left), x, y, point.label, value, compared, words)
 
 
-def _diamonds(marks: Sequence[Mark], across: Sequence[float]) -> list[Diamond]:
-    together: dict[int, list[Mark]] = {}
+def _together(marks: Sequence[Mark], across: Sequence[float]) -> list[tuple[float, str, str]]:
+    places: dict[int, list[Mark]] = {}
     for mark in marks:
-        together.setdefault(mark.at, []).append(mark)
-    return [
-        Diamond(across[at], "\n".join(mark.text for mark in here), here[0].kind)
-        for at, here in sorted(together.items())
-    ]
+        places.setdefault(mark.at, []).append(mark)
+    return [(across[at], "\n".join(mark.text for mark in here), here[0].kind) for at, here in sorted(places.items())]
 
 
 def _summary(points: Sequence[Point], unit: Unit) -> str:

@@ -6,7 +6,7 @@
 
   // Shows another period, filter or tab. What has the focus keeps it, if it is still there.
   let latest
-  const go = async (url, how) => {
+  const go = async (url, returning = false) => {
     latest?.abort()
     const mine = (latest = new AbortController())
     dashboard().setAttribute('aria-busy', 'true')
@@ -17,15 +17,14 @@
       if (!fresh) throw new Error('another kind of page')
       const held = document.activeElement
       const [inside, href, id] = [old.contains(held), held?.getAttribute('href'), held?.closest('[id]')?.id]
-      if (how !== 'stay') show(answer.url, how)
-      shown = location.pathname + location.search
+      if (!returning) show(answer.url)
       document.title = page.title
       $$('details[id][open]', old).forEach((open) => fresh.querySelector(`#${open.id}`)?.setAttribute('open', ''))
       swap(old, fresh)
       if (inside) attendTo(fresh, href, id)
     } catch (problem) {
       if (problem.name === 'AbortError') return
-      if (how === 'stay') location.reload()
+      if (returning) location.reload()
       else location.assign(url)
     }
   }
@@ -51,14 +50,20 @@
     event.preventDefault()
     go(`${form.action}?${new URLSearchParams(new FormData(form))}`)
   })
-  // Before ui.js hears of it, which would load all of the page again.
+  // Back and forth, in place. At a popstate, ui.js loads all of the page again unless it is the one that is shown, so
+  // it is made that before. Where browsers do not announce it, all of the page it is.
+  let returns = false
+  globalThis.navigation?.addEventListener('navigate', ({ navigationType, destination }) => {
+    const to = new URL(destination.url)
+    const query = to.pathname + to.search
+    if (navigationType !== 'traverse' || !destination.sameDocument || !isHere(to) || shown === query) return
+    returns = Boolean(dashboard())
+    if (returns) shown = query
+  })
   addEventListener('popstate', () => {
-    if (!dashboard() || shown === location.pathname + location.search) return
-    const wasHere = shown.split('?')[0] === location.pathname
-    shown = location.pathname + location.search
-    if (wasHere) go(location.href, 'stay')
-    else location.reload()
-  }, true)
+    if (returns) go(location.href, true)
+    returns = false
+  })
 
   addEventListener('keydown', (event) => {
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || !dashboard()) return
@@ -73,7 +78,7 @@
     if (event.target.closest?.('input, select, textarea')) return
     if (event.key === 'Escape') follow($$('[data-chip]').at(-1))
     else if (event.key === '?') help?.showModal()
-    else if (!event.repeat) follow($$('[data-key]').find((link) => link.dataset.key === event.key.toUpperCase()))
+    else if (!event.repeat) follow($$('[data-key]').find((link) => link.dataset.key === event.key?.toUpperCase()))
   })
 
   // One stream, and none while nobody sees the page: a browser has few connections to spare.
@@ -113,7 +118,7 @@
     })
     const make = (className) => plot.appendChild(Object.assign(document.createElement('div'), { className, hidden: true }))
     const [line, dot, tip] = ['cursor', 'spot', 'tip'].map(make)
-    const [day, told, marked] = ['strong', 'span', 'em'].map((tag) => tip.appendChild(document.createElement(tag)))
+    const [day, told, marked] = ['strong', 'span', 'span'].map((tag) => tip.appendChild(document.createElement(tag)))
     let at = -1
 
     const hide = () => [line, dot, tip].forEach((part) => (part.hidden = true))
@@ -122,7 +127,7 @@
       const { x, y } = strips[at].dataset
       day.textContent = rows[at].cells[0].textContent
       told.textContent = words[at].slice(day.textContent.length + 2)
-      marked.textContent = svg.querySelector(`.mark[x="${x}%"] title`)?.textContent ?? ''
+      marked.textContent = (svg.querySelector(`.mark[x="${x}%"] title`)?.textContent ?? '').replace(/^(?=.)/gm, '◆ ')
       line.hidden = tip.hidden = false
       dot.hidden = y === undefined
       line.style.left = dot.style.left = `${x}%`

@@ -41,7 +41,16 @@ LEVELS = (
     ),
     (
         *("geo", "store", "store.db", "store.database", "store.health", "store.usage", "store.answers"),
-        *("store.changes", "store.goals", "store.rollups", "store.visits", "store.persons", "store.people"),
+        *(
+            "store.changes",
+            "store.goals",
+            "store.dimensions",
+            "store.sums",
+            "store.rollups",
+            "store.visits",
+            "store.persons",
+            "store.people",
+        ),
         *("store.salts", "store.events", "store.registry", "store.recounts", "store.check", "store.admin"),
         *("store.counted", "store.matching", "store.selection", "store.stats", "store.revenue", "store.engagement"),
         *("store.queries", "store.reports", "store.webhooks", "store.watch", "store.books"),

@@ -8,8 +8,8 @@ import msgspec
 from ovx_lite.filters import TIMES
 from ovx_lite.model import Site
 from ovx_lite.periods import Period, blocks, label
+from ovx_lite.store.dimensions import Dimension
 from ovx_lite.store.goals import goals_of
-from ovx_lite.store.rollups import Dimension
 
 DIMENSIONS = {
     "event:page": Dimension.PAGE,

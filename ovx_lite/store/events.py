@@ -10,11 +10,11 @@ from typing import NamedTuple
 from ovx_lite.days import day_begins, local_day
 from ovx_lite.errors import no_such_site
 from ovx_lite.model import COUNTER_BITS, LATEST, Client, Event, Origin, Page, Site
-from ovx_lite.store import rollups
+from ovx_lite.store import sums
 from ovx_lite.store.db import insert
 from ovx_lite.store.persons import OWNER, Persons
 from ovx_lite.store.rollups import Rollups
-from ovx_lite.store.visits import Visits, bit_of_kind, bit_of_page
+from ovx_lite.store.visits import Visits
 
 _COUNTER_MASK = (1 << COUNTER_BITS) - 1
 _MOST_REMEMBERED = 20_000
@@ -82,12 +82,12 @@ class EventLog:
         (version,) = self._conn.execute("PRAGMA data_version").fetchone()
         parts: tuple[Sized, ...] = (self._visits, self._persons, self._rollups, *(codes.known for codes in self._codes))
         remembered = max(map(len, parts))
-        if version != self._file_version or remembered > _MOST_REMEMBERED:
+        # Of which goals a visit has met, nothing is known of those that are new.
+        if self._rollups.begin() or version != self._file_version or remembered > _MOST_REMEMBERED:
             self.forget()
-            self._file_version = version
             self._rollups.begin()
+            self._file_version = version
             return True
-        self._rollups.begin()
         return False
 
     def add(self, site: int, events: list[Event]) -> list[int]:
@@ -117,12 +117,9 @@ class EventLog:
         for site, number, event in self._added:
             kind = kinds.known.get(event.kind) or kinds.learn(event.kind)
             page = pages.known.get(event.page) or pages.learn(event.page)
-            later = 0
-            rollups.add_event(site, event)
-            if event.guest is not None:
-                later = visits.place(site, number, event, bit_of_page(page) | bit_of_kind(kind))
-            elif not event.kind.excluded:
-                rollups.add_facts(site, event)
+            codes = (kind, page)
+            rollups.add_event(site, event, codes)
+            later = 0 if event.guest is None else visits.place(site, number, event, codes)
             rows.append(
                 (
                     site,
@@ -258,7 +255,7 @@ def forget_day(conn: sqlite3.Connection, site: Site, day: int) -> int:
     """Delete a day of a site, its events, visits and counts. Returns how many events. Inside a transaction."""
     span = (site.number, *ids_of_day(day, site.timezone))
     conn.execute("DELETE FROM visits WHERE site = ? AND id >= ? AND id < ?", span)
-    rollups.forget(conn, site.number, day)
+    sums.forget(conn, site.number, day)
     return conn.execute(f"DELETE FROM events WHERE {OF_DAY}", span).rowcount
 
 
@@ -270,7 +267,7 @@ def forget_all(conn: sqlite3.Connection, site: int) -> int:
     deleted = conn.execute("DELETE FROM events WHERE site = ?", (site,)).rowcount
     for table in ("visits", "open_visits"):
         conn.execute(f"DELETE FROM {table} WHERE site = ?", (site,))
-    rollups.forget_all(conn, site)
+    sums.forget_all(conn, site)
     for table, code in (("pages", "page"), ("origins", "origin"), ("clients", "client"), ("kinds", "kind")):
         conn.execute(f"DELETE FROM {table} WHERE id NOT IN (SELECT {code} FROM events)")
     conn.execute("DELETE FROM words WHERE id NOT IN (SELECT value FROM rollups)")

@@ -9,10 +9,10 @@ import msgspec
 from ovx_lite.days import local_day
 from ovx_lite.errors import Refused
 from ovx_lite.model import COUNTER_BITS, Site
-from ovx_lite.store import rollups
+from ovx_lite.store import sums
 from ovx_lite.store.db import transaction
+from ovx_lite.store.dimensions import Dimension
 from ovx_lite.store.persons import OWNER
-from ovx_lite.store.rollups import Dimension
 
 NOBODY = 0
 """Whose a visitor is that was tied to somebody who is erased."""
@@ -128,7 +128,7 @@ def erase(conn: sqlite3.Connection, site: Site, person: Known, fresh: Iterator[i
             _split(conn, site.number, visit, nobody[visitor], set(laters))
             day = local_day(visit >> COUNTER_BITS, site.timezone)
             conn.execute("INSERT INTO stale VALUES (?, ?) ON CONFLICT DO NOTHING", (site.number, day))
-        rollups.forget_value(conn, site.number, Dimension.PERSON, person.number)
+        sums.forget_value(conn, site.number, Dimension.PERSON, person.number)
         conn.execute(
             f"UPDATE OR REPLACE ties SET person = {NOBODY} WHERE site = ? AND person = ?", (site.number, person.number)
         )

@@ -14,11 +14,12 @@ import msgspec
 from ovx_lite.days import local_day, monday
 from ovx_lite.goals import Goals
 from ovx_lite.model import Client, Goal, Kind, Origin, Page, Site
-from ovx_lite.store import events, goals, registry, rollups
+from ovx_lite.store import events, goals, registry, sums
 from ovx_lite.store.changes import announce
 from ovx_lite.store.db import insert, transaction
+from ovx_lite.store.dimensions import NUMBERED, Dimension, Fact, facts, of_visit
 from ovx_lite.store.events import OF_DAY, ids_of_day
-from ovx_lite.store.rollups import Dimension, Fact, Total, facts, of_visit
+from ovx_lite.store.rollups import Total
 
 WEEK = 7
 """Days, today being one, that are counted at once when a goal is added; those before follow."""
@@ -90,6 +91,7 @@ def count_day(conn: sqlite3.Connection, site: Site, day: int) -> Day:
         if not kind.excluded:
             total.events += 1
             total.pageviews += view
+            total.strays += visit is None
             if revenue is not None:
                 before = takings.get(kind.currency, (0, 0))
                 takings[kind.currency] = (before[0] + 1, before[1] + revenue)
@@ -116,10 +118,10 @@ def _facts(kind: Kind, page: Page, ready: Goals, day: int, person: int | None) -
 def counted_day(conn: sqlite3.Connection, site: Site, day: int) -> Day:
     """What was counted of a site's day, as the store has it."""
     key = (site.number, day)
-    columns = "visitors, visits, pageviews, events, bounces, duration"
+    columns = "visitors, visits, pageviews, events, bounces, duration, strays"
     total = conn.execute(f"SELECT {columns} FROM days WHERE site = ? AND day = ?", key).fetchone()
     takings = conn.execute("SELECT currency, times, amount FROM takings WHERE site = ? AND day = ?", key)
-    numbered = ", ".join(str(int(dimension)) for dimension in rollups.NUMBERED)
+    numbered = ", ".join(str(int(dimension)) for dimension in NUMBERED)
     rows = conn.execute(
         f"SELECT dimension, CASE WHEN dimension IN ({numbered}) THEN value ELSE word END, visitors, visits, pageviews,"
         " events FROM rollups LEFT JOIN words ON words.id = value WHERE site = ? AND span = 1 AND begins = ?",
@@ -137,13 +139,13 @@ def recount(conn: sqlite3.Connection, site: Site, day: int) -> None:
     since, until = ids_of_day(day, site.timezone)
     conn.execute(_ALONE, {"site": site.number, "since": since, "until": until})
     found = count_day(conn, site, day)
-    rollups.forget(conn, site.number, day)
+    sums.forget(conn, site.number, day)
     if found.total != Total() or found.rows:
-        conn.execute("INSERT INTO days VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (site.number, day, *_numbers(found.total)))
+        conn.execute("INSERT INTO days VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (site.number, day, *_numbers(found.total)))
     rows = [(site.number, day, currency, *told) for currency, told in found.takings.items()]
     insert(conn, "INSERT INTO takings (site, day, currency, times, amount)", rows)
     _put(conn, site.number, day, found.rows)
-    rollups.add_up(conn, site.number, monday(day))
+    sums.add_up(conn, site.number, monday(day))
 
 
 def _numbers(total: Total) -> tuple[int, ...]:
@@ -215,7 +217,7 @@ def _count_back(conn: sqlite3.Connection, goal: Goal, site: Site, since: int) ->
         met = _met(conn, goal, site, day)
         if met is not None:
             _put(conn, site.number, day, {(Dimension.GOAL, goal.number): met})
-            rollups.add_up(conn, site.number, monday(day))
+            sums.add_up(conn, site.number, monday(day))
     conn.execute("UPDATE goals SET since = ? WHERE id = ?", (since, goal.id))
     announce(conn)
 
@@ -253,7 +255,7 @@ def remove_goal(conn: sqlite3.Connection, id: str) -> None:
     """Remove a goal, and what was counted of it. Raises `Refused` (`not_found`) if there is none."""
     with transaction(conn):
         goal = goals.find_goal(conn, id)
-        rollups.forget_value(conn, goal.site, Dimension.GOAL, goal.number)
+        sums.forget_value(conn, goal.site, Dimension.GOAL, goal.number)
         conn.execute("DELETE FROM goals WHERE id = ?", (id,))
         announce(conn)
 

@@ -6,8 +6,7 @@ are, too. `recounts` counts the same from the events themselves.
 """
 
 import sqlite3
-from collections.abc import Iterator
-from enum import IntEnum
+from collections.abc import Iterable
 
 import msgspec
 
@@ -16,44 +15,12 @@ from ovx_lite.goals import Goals
 from ovx_lite.model import Client, Event, Kind, Origin, Page
 from ovx_lite.store import changes, goals
 from ovx_lite.store.db import insert
+from ovx_lite.store.dimensions import ALWAYS, OF_CLIENT, OF_ORIGIN, Dimension, facts, of_visit
 
+BITS = 5
+"""A dimension and the number of what stands there, as one number: `number << BITS | dimension`."""
 
-class Dimension(IntEnum):
-    """What is counted by, under the number that the store has for it."""
-
-    PAGE = 1
-    HOST = 2
-    NAME = 3
-    GOAL = 4
-    ENTRY = 5
-    EXIT = 6
-    REFERRER = 7
-    SOURCE = 8
-    CHANNEL = 9
-    UTM_SOURCE = 10
-    UTM_MEDIUM = 11
-    UTM_CAMPAIGN = 12
-    UTM_CONTENT = 13
-    UTM_TERM = 14
-    BROWSER = 15
-    OS = 16
-    DEVICE = 17
-    COUNTRY = 18
-    PERSON = 19
-    EXCLUDED = 20
-
-
-OF_ORIGIN = tuple(Dimension(number) for number in range(7, 15))
-"""The dimensions of a visit's origin, in its order."""
-
-OF_CLIENT = tuple(Dimension(number) for number in range(15, 19))
-"""The dimensions of a visit's client, in its order."""
-
-NUMBERED = (Dimension.GOAL, Dimension.PERSON)
-"""The dimensions whose values have numbers of their own, and are no words."""
-
-_ALWAYS = {Dimension.SOURCE, Dimension.CHANNEL, *OF_CLIENT}
-"""What each visit has; the others count those that have one."""
+_DIMENSION = (1 << BITS) - 1
 
 _ADD = "INSERT INTO rollups (site, span, begins, dimension, value, visitors, visits, pageviews, events)"
 _MORE = """
@@ -65,10 +32,10 @@ _EMPTY = """
 DELETE FROM rollups WHERE site = ? AND span = ? AND begins = ? AND dimension = ? AND value = ?
     AND visits = 0 AND events = 0
 """
-_ADD_DAY = "INSERT INTO days (site, day, visitors, visits, pageviews, events, bounces, duration)"
+_ADD_DAY = "INSERT INTO days (site, day, visitors, visits, pageviews, events, bounces, duration, strays)"
 _MORE_OF_DAY = "ON CONFLICT (site, day) DO UPDATE SET " + ", ".join(
     f"{column} = {column} + excluded.{column}"
-    for column in ("visitors", "visits", "pageviews", "events", "bounces", "duration")
+    for column in ("visitors", "visits", "pageviews", "events", "bounces", "duration", "strays")
 )
 _ADD_TAKINGS = "INSERT INTO takings (site, day, currency, times, amount)"
 _MORE_TAKINGS = """
@@ -77,7 +44,7 @@ ON CONFLICT (site, day, currency) DO UPDATE SET times = times + excluded.times, 
 
 
 class Total(msgspec.Struct, gc=False):
-    """What comes to a day; `duration` in milliseconds."""
+    """What comes to a day; `duration` in milliseconds; `strays` are events that are in no visit."""
 
     visitors: int = 0
     visits: int = 0
@@ -85,13 +52,30 @@ class Total(msgspec.Struct, gc=False):
     events: int = 0
     bounces: int = 0
     duration: int = 0
+    strays: int = 0
 
 
-Fact = tuple[Dimension, str | int]
-"""A dimension of events, and what an event has there."""
+class Tally:
+    """What comes to a day of a site."""
 
-Row = tuple[int, int, Dimension, str | int]
-"""Site, day, dimension and value."""
+    __slots__ = ("begun", "rows", "takings", "total")
+
+    def __init__(self) -> None:
+        self.total = Total()
+        self.rows: dict[int, list[int]] = {}
+        self.takings: dict[str, list[int]] = {}
+        self.begun: dict[Origin | Client, int] = {}  # visits of visitors who had none before on that day
+
+    def add(self, fact: int, visitors: int, visits: int, pageviews: int = 0, events: int = 0) -> None:
+        """Count what stands in a dimension."""
+        row = self.rows.get(fact)
+        if row is None:
+            self.rows[fact] = [visitors, visits, pageviews, events]
+            return
+        row[0] += visitors
+        row[1] += visits
+        row[2] += pageviews
+        row[3] += events
 
 
 class Rollups:
@@ -102,204 +86,127 @@ class Rollups:
         self._version = -1
         self._goals: dict[int, Goals | None] = {}
         self._words: dict[str, int] = {}
-        self._totals: dict[tuple[int, int], Total] = {}
-        self._rows: dict[Row, list[int]] = {}
-        self._takings: dict[tuple[int, int, str], list[int]] = {}
-        self._begun: dict[tuple[int, int, Origin | Client], int] = {}
+        self._facts: dict[tuple[int, int], tuple[int, ...]] = {}
+        self._tallies: dict[tuple[int, int], Tally] = {}
 
     def __len__(self) -> int:
-        return len(self._words)
+        return max(len(self._words), len(self._facts))
 
-    def begin(self) -> None:
-        """Look anew at the goals, if they may have changed."""
-        version = changes.version(self._conn)
-        if version != self._version:
+    def begin(self) -> bool:
+        """Look anew at the goals, if they may have changed. Returns whether they may have."""
+        version, before = changes.version(self._conn), self._version
+        if version != before:
             self._version = version
             self._goals.clear()
+        return version != before
 
-    def goals(self, site: int) -> Goals | None:
-        """A site's goals; None if it has none."""
-        if site not in self._goals:
-            found = goals.goals_of(self._conn, site)
-            self._goals[site] = Goals(found) if found else None
-        return self._goals[site]
+    def tally(self, site: int, day: int) -> Tally:
+        """What comes to a day of a site, to be added to."""
+        tally = self._tallies.get((site, day))
+        if tally is None:
+            tally = self._tallies[site, day] = Tally()
+        return tally
 
-    def total(self, site: int, day: int) -> Total:
-        """What comes to a day, to be added to."""
-        total = self._totals.get((site, day))
-        if total is None:
-            total = self._totals[site, day] = Total()
-        return total
+    def fact(self, dimension: Dimension, word: str) -> int:
+        """A dimension and what stands there as one number."""
+        return (self._words.get(word) or self._learn(word)) << BITS | dimension
 
-    def add(
-        self,
-        site: int,
-        day: int,
-        dimension: Dimension,
-        value: str | int,
-        visitors: int,
-        visits: int,
-        pageviews: int = 0,
-        events: int = 0,
-    ) -> None:
-        """Count a value of a dimension."""
-        row = self._rows.get((site, day, dimension, value))
-        if row is None:
-            self._rows[site, day, dimension, value] = [visitors, visits, pageviews, events]
-            return
-        row[0] += visitors
-        row[1] += visits
-        row[2] += pageviews
-        row[3] += events
+    def facts(self, site: int, day: int, kind: Kind, page: Page, codes: tuple[int, int]) -> tuple[int, ...]:
+        """What an event has in the dimensions of events; `codes` are the numbers of its kind and its page."""
+        known = self._facts.get(codes)
+        if known is None:
+            found = facts(kind, page, None, day)
+            known = self._facts[codes] = tuple(self.fact(dimension, str(word)) for dimension, word in found)
+        ready = self._goals[site] if site in self._goals else self._load_goals(site)
+        if ready is None:
+            return known
+        met = ready.of(kind.type, kind.name, page.path)
+        return known + tuple(goal.number << BITS | Dimension.GOAL for goal in met if goal.since <= day)
+
+    def _load_goals(self, site: int) -> Goals | None:
+        found = goals.goals_of(self._conn, site)
+        ready = self._goals[site] = Goals(found) if found else None
+        return ready
 
     def begin_visit(
-        self, site: int, day: int, origin: Origin, client: Client, others: list[tuple[Origin, Client]]
+        self, site: int, day: int, origin: Origin, client: Client, others: Iterable[tuple[Origin, Client]]
     ) -> None:
         """Count a visit that begins; `others` are what the visitor's other visits of that day came with."""
-        total = self.total(site, day)
-        total.visits += 1
-        total.bounces += 1
-        if not others:
-            total.visitors += 1
-            for words in (origin, client):
-                self._begun[site, day, words] = self._begun.get((site, day, words), 0) + 1
-            return
+        tally = self.tally(site, day)
+        tally.total.visits += 1
+        tally.total.bounces += 1
         known = {pair for words in others for pair in of_visit(*words)}
-        for pair in of_visit(origin, client):
-            self.add(site, day, *pair, pair not in known, 1)
+        if not known:
+            tally.total.visitors += 1
+            tally.begun[origin] = tally.begun.get(origin, 0) + 1
+            tally.begun[client] = tally.begun.get(client, 0) + 1
+            return
+        for dimension, word in of_visit(origin, client):
+            tally.add(self.fact(dimension, word), (dimension, word) not in known, 1)
 
-    def add_event(self, site: int, event: Event) -> None:
-        """Count an event, but for what its visit counts of it."""
-        day, kind = event.day, event.kind
-        view = kind.type == "pageview"
+    def add_event(self, site: int, event: Event, codes: tuple[int, int]) -> None:
+        """Count an event, but for what its visit counts of it; `codes` are the numbers of its kind and its page."""
+        kind = event.kind
         if kind.is_engagement:
             return
+        tally, view = self.tally(site, event.day), kind.type == "pageview"
         if kind.excluded:
-            self.add(site, day, Dimension.EXCLUDED, kind.excluded, 0, 0, view, 1)
+            tally.add(self.fact(Dimension.EXCLUDED, kind.excluded), 0, 0, view, 1)
             return
-        total = self.total(site, day)
-        total.events += 1
-        total.pageviews += view
+        tally.total.events += 1
+        tally.total.pageviews += view
+        if event.guest is None:
+            tally.total.strays += 1
+            for fact in self.facts(site, event.day, kind, event.page, codes):
+                tally.add(fact, 0, 0, view, 1)
         if event.person is not None:
-            self.add(site, day, Dimension.PERSON, event.person.number, 0, 0, view, 1)
+            tally.add(event.person.number << BITS | Dimension.PERSON, 0, 0, view, 1)
         if event.revenue is not None:
-            takings = self._takings.setdefault((site, day, kind.currency), [0, 0])
+            takings = tally.takings.setdefault(kind.currency, [0, 0])
             takings[0] += 1
             takings[1] += event.revenue
 
-    def add_facts(self, site: int, event: Event) -> None:
-        """Count what an event has that is in no visit."""
-        view = event.kind.type == "pageview"
-        for fact in facts(event.kind, event.page, self.goals(site), event.day):
-            self.add(site, event.day, *fact, 0, 0, view, 1)
-
     def flush(self) -> None:
         """Write what was counted."""
-        for (site, day, words), times in self._begun.items():
-            dimensions = OF_ORIGIN if len(words) == len(OF_ORIGIN) else OF_CLIENT
-            for dimension, word in zip(dimensions, words, strict=True):
-                if word or dimension in _ALWAYS:
-                    self.add(site, day, dimension, word, times, times)
-        rows: list[tuple[int, ...]] = []
-        less: list[tuple[int, ...]] = []
+        days: dict[tuple[int, ...], list[int]] = {}
         weeks: dict[tuple[int, ...], list[int]] = {}
-        for (site, day, dimension, value), counts in sorted(self._rows.items(), key=_in_order):
-            if not any(counts):
-                continue  # a visit went on from there within the group
-            code = value if isinstance(value, int) else self._words.get(value) or self._learn(value)
-            rows.append((site, 1, day, dimension, code, *counts))
-            if counts[1] < 0:
-                less.append((site, 1, day, dimension, code))
-            week: tuple[int, ...] = (site, 7, monday(day), dimension, code)
-            if (known := weeks.get(week)) is None:
-                weeks[week] = counts
-            else:
-                weeks[week] = [one + other for one, other in zip(known, counts, strict=True)]
-        for key, counts in weeks.items():
-            if not any(counts):
-                continue
-            rows.append((*key, *counts))
-            if counts[1] < 0:
-                less.append(key)
+        for (site, day), tally in self._tallies.items():
+            self._count_begun(tally)
+            week = monday(day)
+            for fact, counts in tally.rows.items():
+                value = (fact & _DIMENSION, fact >> BITS)
+                days[site, 1, day, *value] = counts
+                before = weeks.get(key := (site, 7, week, *value))
+                weeks[key] = counts if before is None else [*map(sum, zip(before, counts, strict=True))]
+        # In the order of the table, each of its pages is looked for once. What went on in the same group is nothing.
+        rows = sorted((*key, *counts) for changed in (days, weeks) for key, counts in changed.items() if any(counts))
         insert(self._conn, _ADD, rows, _MORE)
-        if less:
+        if less := [row[:5] for row in rows if row[6] < 0]:
             self._conn.executemany(_EMPTY, less)
-        totals = [(*whose, *msgspec.structs.astuple(total)) for whose, total in self._totals.items()]
-        insert(self._conn, _ADD_DAY, totals, _MORE_OF_DAY)
-        insert(self._conn, _ADD_TAKINGS, [(*whose, *told) for whose, told in self._takings.items()], _MORE_TAKINGS)
-        self._clear()
+        told = [(*whose, *msgspec.structs.astuple(tally.total)) for whose, tally in self._tallies.items()]
+        insert(self._conn, _ADD_DAY, told, _MORE_OF_DAY)
+        purses = [(*whose, *purse) for whose, tally in self._tallies.items() for purse in _purses(tally)]
+        insert(self._conn, _ADD_TAKINGS, purses, _MORE_TAKINGS)
+        self._tallies.clear()
+
+    def _count_begun(self, tally: Tally) -> None:
+        for words, times in tally.begun.items():
+            for dimension, word in zip(OF_ORIGIN if isinstance(words, Origin) else OF_CLIENT, words, strict=True):
+                if word or dimension in ALWAYS:
+                    tally.add(self.fact(dimension, word), times, times)
 
     def _learn(self, word: str) -> int:
         query = "INSERT INTO words (word) VALUES (?) ON CONFLICT (word) DO UPDATE SET word = word RETURNING id"
         code = self._words[word] = int(self._conn.execute(query, (word,)).fetchone()[0])
         return code
 
-    def _clear(self) -> None:
-        for remembered in (self._totals, self._rows, self._takings, self._begun):
-            remembered.clear()
-
     def forget(self) -> None:
         """Drop all that is remembered and not written."""
         self._version = -1
         self._words.clear()
-        self._clear()
+        self._facts.clear()
+        self._tallies.clear()
 
 
-def _in_order(row: tuple[Row, list[int]]) -> tuple[int, int, int]:
-    """As the rows stand in their table, as far as it is known before words have their numbers."""
-    return row[0][:3]
-
-
-def of_visit(origin: Origin, client: Client) -> Iterator[tuple[Dimension, str]]:
-    """What a visit has in the dimensions of visits, without those that it does not have."""
-    for dimension, word in zip((*OF_ORIGIN, *OF_CLIENT), (*origin, *client), strict=True):
-        if word or dimension in _ALWAYS:
-            yield dimension, word
-
-
-def facts(kind: Kind, page: Page, goals: Goals | None, day: int) -> list[Fact]:
-    """What an event has in the dimensions of events."""
-    found: list[Fact] = [(Dimension.NAME, kind.name)]
-    if page.path:
-        found.append((Dimension.PAGE, page.path))
-    if page.host:
-        found.append((Dimension.HOST, page.host))
-    if goals:
-        met = goals.of(kind.type, kind.name, page.path)
-        found += [(Dimension.GOAL, goal.number) for goal in met if goal.since <= day]
-    return found
-
-
-def forget(conn: sqlite3.Connection, site: int, day: int) -> None:
-    """Forget what was counted of a site's day. Its week is the rest of its days then. Inside a transaction."""
-    for table in ("days", "takings", "stale"):
-        conn.execute(f"DELETE FROM {table} WHERE site = ? AND day = ?", (site, day))
-    conn.execute("DELETE FROM rollups WHERE site = ? AND span = 1 AND begins = ?", (site, day))
-    add_up(conn, site, monday(day))
-
-
-def add_up(conn: sqlite3.Connection, site: int, week: int) -> None:
-    """Make a week, by its Monday, the sum of its days. Inside a transaction."""
-    conn.execute("DELETE FROM rollups WHERE site = ? AND span = 7 AND begins = ?", (site, week))
-    conn.execute(
-        "INSERT INTO rollups SELECT site, 7, ?, dimension, value, sum(visitors), sum(visits), sum(pageviews),"
-        " sum(events) FROM rollups WHERE site = ? AND span = 1 AND begins >= ? AND begins < ?"
-        " GROUP BY dimension, value",
-        (week, site, week, week + 7),
-    )
-
-
-def forget_value(conn: sqlite3.Connection, site: int, dimension: Dimension, value: int) -> None:
-    """Forget what was counted of a goal or person, on all days. Inside a transaction."""
-    for span, begin in ((1, "day"), (7, "day - (day + 3) % 7")):
-        conn.execute(
-            f"DELETE FROM rollups WHERE site = ? AND span = ? AND begins IN (SELECT {begin} FROM days WHERE site = ?)"
-            " AND dimension = ? AND value = ?",
-            (site, span, site, dimension, value),
-        )
-
-
-def forget_all(conn: sqlite3.Connection, site: int) -> None:
-    """Forget all that was counted of a site. Inside a transaction."""
-    for table in ("days", "takings", "stale", "rollups"):
-        conn.execute(f"DELETE FROM {table} WHERE site = ?", (site,))
+def _purses(tally: Tally) -> Iterable[tuple[str, int, int]]:
+    return ((currency, times, amount) for currency, (times, amount) in tally.takings.items())

@@ -14,7 +14,8 @@ import msgspec
 from ovx_lite.days import day_begins
 from ovx_lite.model import COUNTER_BITS, Client, Event, Kind, Origin, Page
 from ovx_lite.store.db import in_pieces, insert
-from ovx_lite.store.rollups import Dimension, Fact, Rollups, facts, of_visit
+from ovx_lite.store.dimensions import Dimension, of_visit
+from ovx_lite.store.rollups import Rollups
 
 SILENCE = 30 * 60 * 1000
 """Milliseconds without an event that end a visit."""
@@ -30,11 +31,11 @@ FROM open_visits CROSS JOIN visits ON visits.site = open_visits.site AND visits.
 WHERE guest IN ({{}}) ORDER BY visit
 """
 _OF_NAMED = f"""
-SELECT {_VISIT} FROM visits {_WITH_WORDS}
+SELECT {_VISIT} FROM visits INDEXED BY visits_of_named {_WITH_WORDS}
 WHERE site = ? AND named = 1 AND visits.id >= ? AND visits.id < ? AND visitor IN ({{}}) ORDER BY visits.id
 """
 _EVENTS = """
-SELECT visit, later, api, type, name, excluded, scheme, host, path
+SELECT visit, later, kind, page, api, type, name, excluded, scheme, host, path
 FROM events JOIN kinds ON kinds.id = kind JOIN pages ON pages.id = page
 WHERE site = ? AND visit IN ({}) ORDER BY visit, later
 """
@@ -83,7 +84,7 @@ class Visit(msgspec.Struct, gc=False):
     seen: int = 0
     entry: tuple[int, Page] | None = None
     exit: tuple[int, Page] | None = None
-    facts: set[Fact] = msgspec.field(default_factory=set)
+    facts: set[int] = msgspec.field(default_factory=set)
     open: bool = True
     changed: bool = False
 
@@ -146,25 +147,25 @@ class Visits:
         for site, by_id in sites.items():
             for size, some in in_pieces(list(by_id), _TOGETHER):
                 query = _EVENTS.format(", ".join("?" * size))
-                for id, later, *words in self._conn.execute(query, [site, *some]):
-                    self._remember(by_id[id], id + later, Kind(*words[:4]), Page(*words[4:]))
+                for id, later, kind, page, *words in self._conn.execute(query, [site, *some]):
+                    self._remember(by_id[id], id + later, (kind, page), Kind(*words[:4]), Page(*words[4:]))
         for visit in visits:
             visit.alone = len(self._known[visit.site, visit.guest]) == 1
 
-    def _remember(self, visit: Visit, number: int, kind: Kind, page: Page) -> None:
+    def _remember(self, visit: Visit, number: int, codes: tuple[int, int], kind: Kind, page: Page) -> None:
         """Take note of one of a visit's events; they come in the order of time."""
         if kind.is_engagement:
             return
-        visit.facts.update(facts(kind, page, self._rollups.goals(visit.site), visit.day))
+        visit.facts.update(self._rollups.facts(visit.site, visit.day, kind, page, codes))
         visit.first = min(visit.first, number)
         if kind.type == "pageview" and page.path:
             visit.entry = visit.entry or (number, page)
             visit.exit = (number, page)
 
-    def place(self, site: int, number: int, event: Event, seen: int) -> int:
+    def place(self, site: int, number: int, event: Event, codes: tuple[int, int]) -> int:
         """Count an event, stored under `number`, in the visit that it belongs to, also if it comes late.
 
-        `seen` are the bits of its page and kind. Returns how much greater its number is than the visit's; 0 if it
+        `codes` are the numbers of its kind and its page. Returns how much greater its number is than the visit's; 0 if it
         is in none, as it only tells how a page was looked at, and nobody knows in which visit.
         """
         assert event.guest is not None, "whoever visits is a guest"
@@ -177,9 +178,9 @@ class Visits:
             visit = self._begin(site, number, event, others)
         self._change(visit)
         self._take_time(visit, event.ts)
-        visit.seen |= seen
+        visit.seen |= bit_of_kind(codes[0]) | bit_of_page(codes[1])
         if not engagement:
-            self._take(visit, number, event, others)
+            self._take(visit, number, event, codes, others)
         return number - visit.id
 
     def _begin(self, site: int, number: int, event: Event, others: list[Visit]) -> Visit:
@@ -192,7 +193,7 @@ class Visits:
         if len(others) == 1:
             others[0].alone = False
             self._change(others[0])
-        self._rollups.begin_visit(site, event.day, event.origin, event.client, [(v.origin, v.client) for v in others])
+        self._rollups.begin_visit(site, event.day, *came_with, ((other.origin, other.client) for other in others))
         others.append(visit)
         self._begun.append((site, event.guest, number, event.stay))
         return visit
@@ -208,26 +209,27 @@ class Visits:
         if longer:
             visit.after = max(visit.after, ts - began)
             visit.before = max(visit.before, began - ts)
-            self._rollups.total(visit.site, visit.day).duration += longer
+            self._rollups.tally(visit.site, visit.day).total.duration += longer
 
-    def _take(self, visit: Visit, number: int, event: Event, others: list[Visit]) -> None:
+    def _take(self, visit: Visit, number: int, event: Event, codes: tuple[int, int], others: list[Visit]) -> None:
         """Count what an event is, and says of its visit."""
-        rollups, kind, page = self._rollups, event.kind, event.page
-        site, day = visit.site, visit.day
+        kind, page = event.kind, event.page
         view = kind.type == "pageview"
-        total = rollups.total(site, day)
+        tally = self._rollups.tally(visit.site, visit.day)
         visit.events += 1
         if visit.events == 2:
-            total.bounces -= 1
+            tally.total.bounces -= 1
         if number < visit.first:
             visit.first = number
             self._replace(visit, event.origin, event.client, others)
-        for fact in facts(kind, page, rollups.goals(site), day):
-            new = fact not in visit.facts
-            newer = new and (len(others) == 1 or not any(fact in other.facts for other in others))
-            if new:
-                visit.facts.add(fact)
-            rollups.add(site, day, *fact, newer, new, view, 1)
+        known = visit.facts
+        for fact in self._rollups.facts(visit.site, visit.day, kind, page, codes):
+            if fact in known:
+                tally.add(fact, 0, 0, view, 1)
+            else:
+                is_new = len(others) == 1 or not any(fact in other.facts for other in others)
+                tally.add(fact, is_new, 1, view, 1)
+                known.add(fact)
         if view:
             visit.pageviews += 1
             if page.path:
@@ -263,11 +265,11 @@ class Visits:
         self, visit: Visit, dimension: Dimension, before: str | None, after: str | None, elsewhere: list[str]
     ) -> None:
         """Count a visit under another value of a dimension; the visitor too, unless another visit of theirs has it."""
-        add, site, day = self._rollups.add, visit.site, visit.day
+        tally, fact = self._rollups.tally(visit.site, visit.day), self._rollups.fact
         if before is not None:
-            add(site, day, dimension, before, -(before not in elsewhere), -1)
+            tally.add(fact(dimension, before), -(before not in elsewhere), -1)
         if after is not None:
-            add(site, day, dimension, after, after not in elsewhere, 1)
+            tally.add(fact(dimension, after), after not in elsewhere, 1)
 
     def flush(self, code_of: Callable[[Origin | Client | Page], int]) -> None:
         """Write the visits that changed; `code_of` knows the numbers of what they came with."""

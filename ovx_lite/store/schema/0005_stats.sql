@@ -90,6 +90,7 @@ CREATE TABLE days (
     events    INTEGER NOT NULL,
     bounces   INTEGER NOT NULL,
     duration  INTEGER NOT NULL, -- of all visits together, in milliseconds
+    strays    INTEGER NOT NULL, -- events that are in no visit
     PRIMARY KEY (site, day)
 ) STRICT, WITHOUT ROWID;
 

@@ -1,0 +1,41 @@
+"""What was counted, put together and forgotten."""
+
+import sqlite3
+
+from ovx_lite.days import monday
+from ovx_lite.store.dimensions import Dimension
+
+
+def forget(conn: sqlite3.Connection, site: int, day: int) -> None:
+    """Forget what was counted of a site's day. Its week is the rest of its days then. Inside a transaction."""
+    for table in ("days", "takings", "stale"):
+        conn.execute(f"DELETE FROM {table} WHERE site = ? AND day = ?", (site, day))
+    conn.execute("DELETE FROM rollups WHERE site = ? AND span = 1 AND begins = ?", (site, day))
+    add_up(conn, site, monday(day))
+
+
+def add_up(conn: sqlite3.Connection, site: int, week: int) -> None:
+    """Make a week, by its Monday, the sum of its days. Inside a transaction."""
+    conn.execute("DELETE FROM rollups WHERE site = ? AND span = 7 AND begins = ?", (site, week))
+    conn.execute(
+        "INSERT INTO rollups SELECT site, 7, ?, dimension, value, sum(visitors), sum(visits), sum(pageviews),"
+        " sum(events) FROM rollups WHERE site = ? AND span = 1 AND begins >= ? AND begins < ?"
+        " GROUP BY dimension, value",
+        (week, site, week, week + 7),
+    )
+
+
+def forget_value(conn: sqlite3.Connection, site: int, dimension: Dimension, value: int) -> None:
+    """Forget what was counted of a goal or person, on all days. Inside a transaction."""
+    for span, begin in ((1, "day"), (7, "day - (day + 3) % 7")):
+        conn.execute(
+            f"DELETE FROM rollups WHERE site = ? AND span = ? AND begins IN (SELECT {begin} FROM days WHERE site = ?)"
+            " AND dimension = ? AND value = ?",
+            (site, span, site, dimension, value),
+        )
+
+
+def forget_all(conn: sqlite3.Connection, site: int) -> None:
+    """Forget all that was counted of a site. Inside a transaction."""
+    for table in ("days", "takings", "stale", "rollups"):
+        conn.execute(f"DELETE FROM {table} WHERE site = ?", (site,))
