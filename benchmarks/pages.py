@@ -95,7 +95,9 @@ def _events(conn: sqlite3.Connection, site: Site, now: int) -> None:
         (site.number, (now - place * (_WEEK // EVENTS) << COUNTER_BITS) + place % 5, drawn.randint(1, 2000))
         for place in range(EVENTS)
     ]
-    conn.executemany("INSERT INTO events (site, visit, later, kind, page, origin, client) VALUES (?, ?, 0, 1, ?, 1, 1)", rows)
+    conn.executemany(
+        "INSERT INTO events (site, visit, later, kind, page, origin, client) VALUES (?, ?, 0, 1, ?, 1, 1)", rows
+    )
 
 
 def _paths(delivery: str) -> list[str]:

@@ -32,6 +32,8 @@ def fill(folder: Path, now: int, days: int, shape: Shape, told: Callable[[int], 
             told(day)
         while recounts.is_behind(conn):
             recounts.catch_up(conn)
+        while recounts.settle(conn, site, now):
+            pass
         conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         conn.execute("ANALYZE")
     finally:

@@ -129,11 +129,14 @@ def _month(day: int, months: int, exact: bool = False) -> int:
     return day_of(min(first.replace(day=1) + timedelta(told.day - 1), after - timedelta(1)).isoformat())
 
 
-def blocks(period: Period) -> Iterator[tuple[int, int]]:
-    """The days of a period as few stretches: of a week from Monday on (7 and its first day), and of a day (1, it)."""
+def blocks(period: Period, settled: int) -> Iterator[tuple[int, int]]:
+    """The days of a period as few stretches: of a week from Monday on (7 and its first day), and of a day (1, it).
+
+    Weeks are those that end before the day `settled`.
+    """
     day = period.first
     while day <= period.last:
-        span = 7 if day == monday(day) and day + 6 <= period.last else 1
+        span = 7 if day == monday(day) and day + 6 <= period.last and day + 7 <= settled else 1
         yield span, day
         day += span
 

@@ -112,6 +112,17 @@ async def count_anew(house: Household) -> bool:
     return counted > 0
 
 
+async def settle(house: Household) -> bool:
+    """Count what one knows of a day when it is over."""
+    settled = 0
+    for site in house.sites.registry.numbers.values():
+        while await house.database.read(recounts.is_to_settle, site, house.clock.now()):
+            settled += await house.ingest.change(
+                recounts.settle, site, house.clock.now()
+            )  # others may write in between
+    return settled > 0
+
+
 async def back_up(house: Household) -> bool:
     """Copy the store, once a day."""
     if house.backups is None:
@@ -124,6 +135,7 @@ JOBS = (
     Job("save the counts of refused requests", 1, save_counts),
     Job("save when keys were used last", 5, save_last_used),
     Job("count days anew", 1, count_anew),
+    Job("count what is known of days that are over", 60, settle),
     Job("delete yesterday's salts", 60, forget_salts),
     Job("delete answers and counts that have expired", 60, forget_answers),
     Job("empty the write-ahead log", 60, empty_log),

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from ovx_lite import new
 from ovx_lite.enrich import enrich
 from ovx_lite.ingest import store
-from ovx_lite.model import Campaign, Hit, Identity, Page, Reply, Site
-from ovx_lite.store import check, db, events, goals, people, recounts, visits
+from ovx_lite.model import Campaign, Hit, Identity, Page, Reply
+from ovx_lite.store import check, events, goals, people, recounts, visits
 from ovx_lite.store.books import open_books
 from ovx_lite.store.db import open_store, transaction
 from ovx_lite.store.events import Stored
@@ -65,7 +65,7 @@ PAGES = [
 ]
 ORIGINS = [
     *(("", Campaign()), ("", Campaign()), ("www.google.com/", Campaign()), ("news.example/x", Campaign())),
-    ("www.google.com/", Campaign("Newsletter", "email", "Spring", "a'b", "ü.\"")),
+    ("www.google.com/", Campaign("Newsletter", "email", "Spring", "a'b", 'ü."')),
     ("", Campaign("fb", "cpc")),
 ]
 NAMES = ["signup", "purchase", "engagement", "pageview", "'); --"]
@@ -295,13 +295,41 @@ def country_of(address: str) -> str:
 
 
 WORDS = [
-    *("/", "/blog/a", "/BLOG/A", "blog", "example.com", "signup", "pageview", "engagement", "'); --\"ü", "", "EUR", "Ü"),
-    *("google", "Google", "search", "www.google.com/", "Newsletter", "fb", "Chrome", "FR", "mobile", "pro", "true", "7"),
+    *(
+        "/",
+        "/blog/a",
+        "/BLOG/A",
+        "blog",
+        "example.com",
+        "signup",
+        "pageview",
+        "engagement",
+        "'); --\"ü",
+        "",
+        "EUR",
+        "Ü",
+    ),
+    *(
+        "google",
+        "Google",
+        "search",
+        "www.google.com/",
+        "Newsletter",
+        "fb",
+        "Chrome",
+        "FR",
+        "mobile",
+        "pro",
+        "true",
+        "7",
+    ),
 ]
 VALUES = st.lists(st.one_of(st.sampled_from(WORDS), st.sampled_from([7, True])), min_size=1, max_size=3)
 PATTERNS = st.lists(st.sampled_from(["^/blog", "a$", "o+", "^$", ".*", "[A-Z]", "'|ü", "FR|Chrome"]), min_size=1)
 ANY_PROP = st.sampled_from([f"event:props:{key}" for key in KEYS if key])
-ANY = st.one_of(st.sampled_from([one for one in OF_EVENTS if one != "event:goal"]), st.sampled_from(OF_VISITS), ANY_PROP)
+ANY = st.one_of(
+    st.sampled_from([one for one in OF_EVENTS if one != "event:goal"]), st.sampled_from(OF_VISITS), ANY_PROP
+)
 GOAL_TESTS = st.builds(
     lambda operator, names: [operator, "event:goal", names],
     st.sampled_from(["is", "is_not"]),
@@ -438,16 +466,18 @@ def in_order(rows: list[dict[str, Any]], query: dict[str, Any]) -> list[dict[str
     rows = sorted(rows, key=lambda row: row["dimensions"])
     for name, way in reversed(query["order_by"] or usual):
         if name in names:
-            rows.sort(key=lambda row: number(row["metrics"][names.index(name)]), reverse=way == "desc")  # noqa: B023
+            rows.sort(key=lambda row: number(row["metrics"][names.index(name)]), reverse=way == "desc")
         else:
-            rows.sort(key=lambda row: row["dimensions"][dimensions.index(name)], reverse=way == "desc")  # noqa: B023
+            rows.sort(key=lambda row: row["dimensions"][dimensions.index(name)], reverse=way == "desc")
     return rows
 
 
 def same(shown: dict[Key, list[Any]], counted: dict[Key, list[Value]]) -> bool:
     return shown.keys() == counted.keys() and all(
-        all(map(is_about, values, counted[key], strict=True)) if False else
-        len(values) == len(counted[key]) and all(is_about(*pair) for pair in zip(values, counted[key], strict=True))
+        all(map(is_about, values, counted[key], strict=True))
+        if False
+        else len(values) == len(counted[key])
+        and all(is_about(*pair) for pair in zip(values, counted[key], strict=True))
         for key, values in shown.items()
     )
 

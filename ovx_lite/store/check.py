@@ -3,9 +3,9 @@
 import sqlite3
 from collections.abc import Iterator
 
-from ovx_lite.days import iso
+from ovx_lite.days import iso, monday
 from ovx_lite.model import Site
-from ovx_lite.store import events, recounts, registry
+from ovx_lite.store import events, recounts, registry, sums
 from ovx_lite.store.people import NOBODY
 
 _ENGAGEMENT = "(name = 'engagement' AND api = 'apex')"
@@ -92,7 +92,8 @@ def _miscounted(conn: sqlite3.Connection, site: Site) -> Iterator[str]:
     if wrong:
         named = ", ".join(iso(day) for day in wrong[:3]) + (", …" if len(wrong) > 3 else "")
         yield f"{len(wrong)} days of {site.id} that were not counted right ({named}): ovx-lite check --rebuild"
-    (weeks,) = conn.execute(_WEEKS, {"site": site.number}).fetchone()
+    over = sums.settled(conn, site.number)
+    (weeks,) = conn.execute(_WEEKS, {"site": site.number, "over": monday(over)}).fetchone()
     if weeks and not stale:
         yield f"{weeks} counts of weeks of {site.id} that are not their days' sum: ovx-lite check --rebuild"
 
@@ -100,7 +101,7 @@ def _miscounted(conn: sqlite3.Connection, site: Site) -> Iterator[str]:
 _COLUMNS = "sum(visitors), sum(visits), sum(pageviews), sum(events)"
 _BY_DAYS = f"""
 SELECT begins - (begins + 3) % 7 AS week, dimension, value, {_COLUMNS} FROM rollups
-WHERE site = :site AND span = 1 GROUP BY week, dimension, value
+WHERE site = :site AND span = 1 AND begins < :over GROUP BY week, dimension, value
 """
 _BY_WEEKS = f"""
 SELECT begins, dimension, value, {_COLUMNS} FROM rollups WHERE site = :site AND span = 7

@@ -8,6 +8,7 @@ import msgspec
 from ovx_lite.filters import TIMES
 from ovx_lite.model import Site
 from ovx_lite.periods import Period, blocks, label
+from ovx_lite.store import sums
 from ovx_lite.store.dimensions import Dimension
 from ovx_lite.store.goals import goals_of
 
@@ -64,12 +65,15 @@ def top(
         SELECT word, {COUNTS}, count(*) OVER () FROM (SELECT value, {_SUMS} FROM {_BLOCKS} GROUP BY value)
         JOIN words ON words.id = value ORDER BY {by} DESC, word LIMIT :most
     """
-    rows = conn.execute(query, {**_bind(site, period, dimension), "most": most}).fetchall()
+    rows = conn.execute(query, {**_bind(conn, site, period, dimension), "most": most}).fetchall()
     return [(word, tuple(counts)) for word, *counts, _ in rows], rows[0][-1] if rows else 0
 
 
-def _bind(site: Site, period: Period, dimension: Dimension, by_day: bool = False) -> dict[str, object]:
-    stretches = [(1, day) for day in range(period.first, period.last + 1)] if by_day else list(blocks(period))
+def _bind(
+    conn: sqlite3.Connection, site: Site, period: Period, dimension: Dimension, by_day: bool = False
+) -> dict[str, object]:
+    settled = 0 if by_day else sums.settled(conn, site.number)
+    stretches = list(blocks(period, settled))
     told = msgspec.json.encode(stretches).decode()
     return {"site": site.number, "blocks": told, "dimension": int(dimension)}
 
@@ -88,6 +92,8 @@ def groups(
         return found
     if len(rest) > 1 or rest[0] not in DIMENSIONS or not _has(rest[0], needs):
         return None
+    if rest[0] == "visit:exit_page" and period.last >= sums.settled(conn, site.number):
+        return None
     dimension, by_day = DIMENSIONS[rest[0]], len(dimensions) > 1
     query = f"""
         SELECT begins, word, {COUNTS} FROM (
@@ -95,7 +101,7 @@ def groups(
         ) JOIN words ON words.id = value
     """
     found = {}
-    for day, word, *counts in conn.execute(query, _bind(site, period, dimension, by_day)):
+    for day, word, *counts in conn.execute(query, _bind(conn, site, period, dimension, by_day)):
         key = tuple(label(day, one.removeprefix("time:")) if one in TIMES else word for one in dimensions)
         _count(found, key, (*counts, 0, 0))
     return found
@@ -118,7 +124,7 @@ def goals(conn: sqlite3.Connection, site: Site, period: Period, needs: Collectio
     if not counted or not _has("event:goal", needs) or not is_known(conn, site, period):
         return None
     query = f"SELECT value, {_SUMS} FROM {_BLOCKS} GROUP BY value"
-    rows = conn.execute(query, _bind(site, period, Dimension.GOAL))
+    rows = conn.execute(query, _bind(conn, site, period, Dimension.GOAL))
     return {(known[value].name,): (*counts, 0, 0) for value, *counts in rows if value in known}
 
 
@@ -138,5 +144,5 @@ def persons(conn: sqlite3.Connection, site: Site, period: Period, most: int) -> 
         SELECT number, id, events, count(*) OVER () FROM (SELECT value, {_SUMS} FROM {_BLOCKS} GROUP BY value)
         JOIN persons ON number = value ORDER BY events DESC, id LIMIT :most
     """
-    rows = conn.execute(query, {**_bind(site, period, Dimension.PERSON), "most": most}).fetchall()
+    rows = conn.execute(query, {**_bind(conn, site, period, Dimension.PERSON), "most": most}).fetchall()
     return [(number, id, events) for number, id, events, _ in rows], rows[0][-1] if rows else 0

@@ -48,6 +48,12 @@ UPDATE visits SET alone = 1 - alone WHERE site = :site AND id >= :since AND id <
 """
 
 
+_EXITS = """
+SELECT path, count(DISTINCT visitor), count(*) FROM visits JOIN pages ON pages.id = exit
+WHERE site = ? AND visits.id >= ? AND visits.id < ? GROUP BY path
+"""
+
+
 class Day(NamedTuple):
     """What is counted of a day: of all, by currency (times, amount), and by value (visitors, visits, views, events)."""
 
@@ -64,7 +70,8 @@ class _Count(msgspec.Struct):
 
 
 def count_day(conn: sqlite3.Connection, site: Site, day: int) -> Day:
-    """Count a site's day, from its visits and events."""
+    """Count a site's day, from its visits and events; the pages on which visits ended, if it is settled."""
+    over = day < sums.settled(conn, site.number)
     span = (site.number, *ids_of_day(day, site.timezone))
     total, visitors = Total(), set()
     takings: dict[str, tuple[int, int]] = {}
@@ -75,9 +82,8 @@ def count_day(conn: sqlite3.Connection, site: Site, day: int) -> Day:
         total.visits += 1
         total.bounces += times == 1
         total.duration += duration
-        pages = ((Dimension.ENTRY, entry), (Dimension.EXIT, exit))
-        of_pages = (pair for pair in pages if pair[1] is not None)
-        for fact in chain(of_pages, of_visit(Origin(*words[:8]), Client(*words[8:]))):
+        pages: list[Fact] = [(Dimension.ENTRY, entry), (Dimension.EXIT, exit)] if entry is not None else []
+        for fact in chain(pages if over else pages[:1], of_visit(Origin(*words[:8]), Client(*words[8:]))):
             count = counts.get(fact) or counts.setdefault(fact, _Count())
             count.visitors.add(visitor)
             count.visits.add(number)
@@ -176,6 +182,30 @@ def mark_all(conn: sqlite3.Connection, site: Site) -> int:
         rows = [(site.number, day) for day in {*counted, *events.days(conn, site)}]
         insert(conn, "INSERT INTO stale (site, day)", rows, "ON CONFLICT DO NOTHING")
     return len(rows)
+
+
+def is_to_settle(conn: sqlite3.Connection, site: Site, now: int) -> bool:
+    """Whether a day of a site is over at `now` (Unix ms), and not settled yet."""
+    return sums.settled(conn, site.number) < local_day(now, site.timezone)
+
+
+def settle(conn: sqlite3.Connection, site: Site, now: int) -> bool:
+    """Settle the first of a site's days that is over at `now` (Unix ms), and its week. Returns whether there was one.
+
+    Of a site that none was settled of, all days before today are, which have nothing yet.
+    """
+    with transaction(conn):
+        day, today = sums.settled(conn, site.number), local_day(now, site.timezone)
+        if day >= today:
+            return False
+        span = (site.number, *ids_of_day(day, site.timezone))
+        first = next(iter(events.days(conn, site)), today)
+        until = min(max(day + 1, first), today)
+        conn.execute("INSERT OR REPLACE INTO settled VALUES (?, ?)", (site.number, until))
+        rows = {(Dimension.EXIT, path): (*counts, 0, 0) for path, *counts in conn.execute(_EXITS, span)}
+        _put(conn, site.number, day, rows)
+        sums.add_up(conn, site.number, monday(day))
+    return True
 
 
 def catch_up(conn: sqlite3.Connection, most: int = 1) -> int:

@@ -13,7 +13,7 @@ import msgspec
 from ovx_lite.days import monday
 from ovx_lite.goals import Goals
 from ovx_lite.model import Client, Event, Kind, Origin, Page
-from ovx_lite.store import changes, goals
+from ovx_lite.store import changes, goals, sums
 from ovx_lite.store.db import insert
 from ovx_lite.store.dimensions import ALWAYS, OF_CLIENT, OF_ORIGIN, Dimension, facts, of_visit
 
@@ -85,6 +85,7 @@ class Rollups:
         self._conn = conn
         self._version = -1
         self._goals: dict[int, Goals | None] = {}
+        self._settled: dict[int, int] = {}
         self._words: dict[str, int] = {}
         self._facts: dict[tuple[int, int], tuple[int, ...]] = {}
         self._tallies: dict[tuple[int, int], Tally] = {}
@@ -99,6 +100,12 @@ class Rollups:
             self._version = version
             self._goals.clear()
         return version != before
+
+    def settled(self, site: int) -> int:
+        """The first of a site's days that are not over: of these, what one only knows at their end is not counted."""
+        if site not in self._settled:
+            self._settled[site] = sums.settled(self._conn, site)
+        return self._settled[site]
 
     def tally(self, site: int, day: int) -> Tally:
         """What comes to a day of a site, to be added to."""
@@ -173,9 +180,12 @@ class Rollups:
         for (site, day), tally in self._tallies.items():
             self._count_begun(tally)
             week = monday(day)
+            over = week + 7 <= self.settled(site)
             for fact, counts in tally.rows.items():
                 value = (fact & _DIMENSION, fact >> BITS)
                 days[site, 1, day, *value] = counts
+                if not over:
+                    continue
                 before = weeks.get(key := (site, 7, week, *value))
                 weeks[key] = counts if before is None else [*map(sum, zip(before, counts, strict=True))]
         # In the order of the table, each of its pages is looked for once. What went on in the same group is nothing.
@@ -203,6 +213,7 @@ class Rollups:
     def forget(self) -> None:
         """Drop all that is remembered and not written."""
         self._version = -1
+        self._settled.clear()
         self._words.clear()
         self._facts.clear()
         self._tallies.clear()

@@ -6,6 +6,12 @@ from ovx_lite.days import monday
 from ovx_lite.store.dimensions import Dimension
 
 
+def settled(conn: sqlite3.Connection, site: int) -> int:
+    """The first of a site's days that are not over yet, as far as counting goes."""
+    row = conn.execute("SELECT until FROM settled WHERE site = ?", (site,)).fetchone()
+    return 0 if row is None else int(row[0])
+
+
 def forget(conn: sqlite3.Connection, site: int, day: int) -> None:
     """Forget what was counted of a site's day. Its week is the rest of its days then. Inside a transaction."""
     for table in ("days", "takings", "stale"):
@@ -15,7 +21,9 @@ def forget(conn: sqlite3.Connection, site: int, day: int) -> None:
 
 
 def add_up(conn: sqlite3.Connection, site: int, week: int) -> None:
-    """Make a week, by its Monday, the sum of its days. Inside a transaction."""
+    """Make a week, by its Monday, the sum of its days, if it is over. Inside a transaction."""
+    if week + 7 > settled(conn, site):
+        return
     conn.execute("DELETE FROM rollups WHERE site = ? AND span = 7 AND begins = ?", (site, week))
     conn.execute(
         "INSERT INTO rollups SELECT site, 7, ?, dimension, value, sum(visitors), sum(visits), sum(pageviews),"
@@ -37,5 +45,5 @@ def forget_value(conn: sqlite3.Connection, site: int, dimension: Dimension, valu
 
 def forget_all(conn: sqlite3.Connection, site: int) -> None:
     """Forget all that was counted of a site. Inside a transaction."""
-    for table in ("days", "takings", "stale", "rollups"):
+    for table in ("days", "takings", "stale", "rollups", "settled"):
         conn.execute(f"DELETE FROM {table} WHERE site = ?", (site,))

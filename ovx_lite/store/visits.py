@@ -165,8 +165,8 @@ class Visits:
     def place(self, site: int, number: int, event: Event, codes: tuple[int, int]) -> int:
         """Count an event, stored under `number`, in the visit that it belongs to, also if it comes late.
 
-        `codes` are the numbers of its kind and its page. Returns how much greater its number is than the visit's; 0 if it
-        is in none, as it only tells how a page was looked at, and nobody knows in which visit.
+        `codes` are the numbers of its kind and its page. Returns how much greater its number is than the visit's; 0
+        if it is in none, as it only tells how a page was looked at, and nobody knows in which visit.
         """
         assert event.guest is not None, "whoever visits is a guest"
         others = self._known[site, event.guest]
@@ -244,6 +244,8 @@ class Visits:
                 self._move(visit, Dimension.ENTRY, before and before[1].path, page.path, elsewhere)
         if visit.exit is None or number > visit.exit[0]:
             before, visit.exit = visit.exit, (number, page)
+            if visit.day >= self._rollups.settled(visit.site):
+                return  # it may go on elsewhere
             if before is None or before[1].path != page.path:
                 elsewhere = [v.exit[1].path for v in others if v is not visit and v.exit]
                 self._move(visit, Dimension.EXIT, before and before[1].path, page.path, elsewhere)

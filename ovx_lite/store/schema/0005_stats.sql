@@ -109,7 +109,7 @@ CREATE TABLE words (
     word TEXT NOT NULL UNIQUE
 ) STRICT;
 
--- The same for each page, each source, … and for a week from Monday on, too.
+-- The same for each page, each source, …; and, when it is over, for a week from Monday on.
 CREATE TABLE rollups (
     site      INTEGER NOT NULL,
     span      INTEGER NOT NULL, -- 1 or 7 days
@@ -122,6 +122,12 @@ CREATE TABLE rollups (
     events    INTEGER NOT NULL,
     PRIMARY KEY (site, span, begins, dimension, value)
 ) STRICT, WITHOUT ROWID;
+
+-- A site's days before this one are over: their weeks are added up, and the pages on which visits ended are counted.
+CREATE TABLE settled (
+    site  INTEGER PRIMARY KEY,
+    until INTEGER NOT NULL
+) STRICT;
 
 -- The days that are to be counted anew.
 CREATE TABLE stale (
