@@ -35,7 +35,21 @@ from ovx_lite.store.books import open_books
 from ovx_lite.store.database import Database
 from ovx_lite.targets import networks
 from ovx_lite.upkeep import JOBS, Household, keep_running
-from ovx_lite.web import deliveries, errors, goals, html, keys, login, persons, setup, sites, start, stats, webhooks
+from ovx_lite.web import (
+    dashboard,
+    deliveries,
+    errors,
+    goals,
+    html,
+    keys,
+    login,
+    persons,
+    setup,
+    sites,
+    start,
+    stats,
+    webhooks,
+)
 from ovx_lite.web.api import Api
 from ovx_lite.web.desk import Desk, Door, Page
 from ovx_lite.web.guard import Guard, SignedIn
@@ -45,7 +59,7 @@ from ovx_lite.web.script import script
 
 _OPEN = (*sites.OPEN, *setup.OPEN, *login.OPEN, *stats.OPEN)
 _SIGNED_IN = (
-    *(*login.SIGNED_IN, *sites.SIGNED_IN, *start.SIGNED_IN, *keys.SIGNED_IN, *goals.SIGNED_IN),
+    *(*login.SIGNED_IN, *sites.SIGNED_IN, *dashboard.SIGNED_IN, *start.SIGNED_IN, *keys.SIGNED_IN, *goals.SIGNED_IN),
     *(*webhooks.SIGNED_IN, *deliveries.SIGNED_IN, *persons.SIGNED_IN),
 )
 

@@ -86,12 +86,12 @@ class Who(NamedTuple):
 
 WHO = st.builds(
     Who,
-    *(st.sampled_from(words) for words in (["", "d", "e"], ["", "", "s"], ["", "", "ada", "bob"])),
+    *(st.sampled_from(words) for words in (["", "d", "d", "e"], ["", "", "", "s"], ["", "", "ada", "bob"])),
     *(st.sampled_from(words) for words in (["", "203.0.113.1", "198.51.100.7"], ["", CHROME, IPHONE, GOOGLEBOT])),
 )
 ANCHORS = st.sampled_from([-DAY, 0, 0, 2 * HOUR, DAY])  # from the midnight of the day of the change
 TIMES_TOLD = st.builds(
-    sum, st.tuples(ANCHORS, st.integers(-40, 40).map(lambda n: n * 3 * MINUTE), st.sampled_from([0, 0, 1, 59_999]))
+    sum, st.tuples(ANCHORS, st.integers(-20, 20).map(lambda n: n * 3 * MINUTE), st.sampled_from([0, 0, 1, 59_999]))
 )
 PROPERTIES = st.dictionaries(st.sampled_from(KEYS), st.sampled_from(PROPS), max_size=3)
 MONEY = st.sampled_from([(None, ""), (None, ""), (4999, "EUR"), (-1000, "EUR"), (500, "JPY"), (1, "USD")])
@@ -118,7 +118,7 @@ class Told(NamedTuple):
         return Hit(type, name, midnight + self.at, *told, *(self.money if self.what == "purchase" else (None, "")))
 
 
-WHAT = st.sampled_from(["view", "view", "view", "look", "purchase", *NAMES])
+WHAT = st.sampled_from(["view", "view", "view", "look", "look", "purchase", *NAMES])
 LOOKS = st.fixed_dictionaries({"ms": st.integers(0, 90_000), "scroll": st.integers(0, 100)})
 HITS = WHAT.flatmap(
     lambda what: st.builds(
@@ -128,7 +128,7 @@ HITS = WHAT.flatmap(
     )
 )
 DONE = st.one_of(
-    *[st.tuples(st.just("store"), st.lists(HITS, min_size=1, max_size=12))] * 3,
+    *[st.tuples(st.just("store"), st.lists(HITS, min_size=8, max_size=20))] * 3,
     st.tuples(st.sampled_from(["restart", "midnight", "catch up", "goal"]), st.none()),
     st.tuples(st.just("erase"), st.sampled_from(["ada", "bob"])),
     st.tuples(st.just("prune"), st.integers(-1, 1)),
@@ -250,20 +250,20 @@ class Traffic:
                 continue
             halves.setdefault((event.visit, id in theirs), set()).add(id)
         assert after == {}
-        after, fates = self.read(), set[int]()
+        after, fates = self.read(), set[int | None]()
         for (old, gone), ids in halves.items():
             (fate,) = {after[id].visit for id in ids}
             assert (fate is None) == all(is_engagement(before[id]) for id in ids)
             assert {after[id].visitor for id in ids} != {before[id].visitor for id in ids} or not gone
             assert {after[id].person for id in ids if gone} <= {None}
-            assert fate not in fates
-            fates |= {fate} - {None}
+            assert fate is None or fate not in fates
+            fates.add(fate)
             if not gone:
                 self.rename(old, fate, [after[id].ts for id in ids])
             elif (old, False) not in halves:
                 self.rename(old, None, [])
             self.known.add(fate)
-        self.close(set(fates))
+        self.close(fates)
 
     def rename(self, old: int | None, to: int | None, times: list[int]) -> None:
         for stays in self.stays.values():
@@ -354,7 +354,7 @@ FILTERS = st.recursive(
     ),
     max_leaves=4,
 )
-DIMENSIONS = st.one_of(
+DIMENSIONS: st.SearchStrategy[list[str]] = st.one_of(
     st.just([]),
     st.lists(st.one_of(ANY, st.just("event:goal")), max_size=2, unique=True),
     st.tuples(st.sampled_from(TIMES), ANY).map(list),
@@ -369,7 +369,7 @@ class Asked(NamedTuple):
 
     dimensions: list[str]
     filters: list[Any]
-    range: str | tuple[int, int] | tuple[timedelta, timedelta]
+    range: Any  # a word, or two of the same: days from that day (timedelta), or ms
     now: int
     metrics: list[str]
     order: list[tuple[int, str]]
@@ -381,7 +381,7 @@ class Asked(NamedTuple):
         told: dict[str, Any] = {"site_id": traffic.site.id, "metrics": metrics, "date_range": self.range}
         told |= {"dimensions": self.dimensions, "filters": self.filters}
         if not isinstance(self.range, str):
-            first, last = sorted(self.range)  # type: ignore[type-var]
+            first, last = sorted(self.range)
             if isinstance(first, timedelta):
                 today = traffic.day(traffic.midnight + 12 * HOUR)
                 told["date_range"] = [str(today + first), str(today + last)]
@@ -408,7 +408,7 @@ def feasible(dimensions: list[str], filters: list[Any], metrics: list[str]) -> l
 
 
 EVERY = [*COUNTS, *RATES, "conversion_rate", *OF_MONEY, *OF_PAGES]
-DATES = st.tuples(*[st.integers(-9, 9).map(timedelta)] * 2)
+DATES = st.tuples(*[st.integers(-3, 3).map(timedelta)] * 2)
 MOMENTS = st.tuples(*[st.one_of(TIMES_TOLD, st.sampled_from([-DAY, 0, DAY])).map(lambda ms: ms // 1000 * 1000)] * 2)
 ASKED = st.builds(
     Asked,
@@ -425,12 +425,12 @@ def is_short(asked: Asked) -> bool:
     """Whether so many hours, or minutes, may be asked for."""
     if isinstance(asked.range, str):
         return asked.range in ("day", "yesterday", "24h")
-    first, last = sorted(asked.range)  # type: ignore[type-var]
+    first, last = sorted(asked.range)
     most = timedelta(1) if isinstance(first, timedelta) else 12 * HOUR
     return bool(last - first <= most)
 
 
-WEEKS = (timedelta(-14), timedelta(14))
+WEEKS = (timedelta(-8), timedelta(8))
 ALL = [
     Asked([*one, *by], [], WEEKS, 0, metrics, [], (2, 1))
     for one in [[], *([word] for word in (*OF_EVENTS, *OF_VISITS, "event:props:plan"))]
@@ -474,20 +474,21 @@ def in_order(rows: list[dict[str, Any]], query: dict[str, Any]) -> list[dict[str
 
 def same(shown: dict[Key, list[Any]], counted: dict[Key, list[Value]]) -> bool:
     return shown.keys() == counted.keys() and all(
-        all(map(is_about, values, counted[key], strict=True))
-        if False
-        else len(values) == len(counted[key])
-        and all(is_about(*pair) for pair in zip(values, counted[key], strict=True))
+        len(values) == len(counted[key]) and all(is_about(*pair) for pair in zip(values, counted[key], strict=True))
         for key, values in shown.items()
     )
 
 
-def compare(traffic: Traffic, asked: Asked) -> dict[str, Any]:
-    """See that the answer is what a recount says, and in order; return it."""
-    query, now, recount = asked.query(traffic), traffic.midnight + asked.now, traffic.recount
+def ask(traffic: Traffic, asked: Asked) -> dict[str, Any]:
+    """All of an answer, with what there was before (but of times, which are compared by their places)."""
     by_time = any(one in TIMES for one in asked.dimensions)
     include = {"total_rows": True} | ({} if by_time else {"comparisons": {"mode": "previous_period"}})
-    found = told(traffic, query | {"include": include}, now)
+    return told(traffic, asked.query(traffic) | {"include": include}, traffic.midnight + asked.now)
+
+
+def see(traffic: Traffic, asked: Asked, found: dict[str, Any]) -> None:
+    """See that an answer is what a recount says, and in order."""
+    query, now, recount = asked.query(traffic), traffic.midnight + asked.now, traffic.recount
     span = recount.span(query["date_range"], now)
     rows, mixed = recount.rows(query, span)
     shown = {tuple(row["dimensions"]): row["metrics"] for row in found["results"]}
@@ -496,15 +497,15 @@ def compare(traffic: Traffic, asked: Asked) -> dict[str, Any]:
     warned = set(query["metrics"]) & set(OF_MONEY) if mixed else set()
     assert set(found["meta"].get("metric_warnings", {})) == warned
     assert found["results"] == in_order(found["results"], query), query
-    if not by_time:
+    if not any(one in TIMES for one in asked.dimensions):
         before, nothing = recount.rows(query, recount.before(span))[0], recount.nothing(query["metrics"])
         compared = {tuple(row["dimensions"]): row["comparison"]["metrics"] for row in found["results"]}
         assert same(compared, {key: before.get(key, nothing) for key in rows}), f"{query} {now}\n{compared}\n{before}"
-    limit, offset = asked.page
-    cut = told(traffic, query | {"limit": limit, "offset": offset}, now)["results"]
-    uncut = [{key: row[key] for key in ("metrics", "dimensions")} for row in found["results"]]
-    assert cut == uncut[offset : offset + limit]
-    return found
+    if asked not in ALL:
+        limit, offset = asked.page
+        cut = told(traffic, query | {"limit": limit, "offset": offset}, now)["results"]
+        uncut = [{key: row[key] for key in ("metrics", "dimensions")} for row in found["results"]]
+        assert cut == uncut[offset : offset + limit]
 
 
 @pytest.fixture(scope="module")
@@ -513,9 +514,9 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connecti
         yield opened
 
 
-@given(st.sampled_from(CHANGES), st.lists(DONE, max_size=8), st.lists(ASKED, max_size=12))
+@given(st.sampled_from(CHANGES), st.lists(DONE, min_size=3, max_size=10), st.lists(ASKED, min_size=5, max_size=15))
 @settings(
-    max_examples=int(RECOUNTS or 25),
+    max_examples=int(RECOUNTS or 15),
     deadline=None,
     derandomize=RECOUNTS is None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
@@ -533,10 +534,12 @@ def test_its_numbers_are_those_of_a_recount(
         traffic.settle()
         assert check.problems(conn) == []
         asked = [*ALL, *asked]
-        answers = [compare(traffic, one) for one in asked]
+        answers = [ask(traffic, one) for one in asked]
+        for one, found in zip(asked, answers, strict=True):
+            see(traffic, one, found)
         recounts.mark_all(conn, traffic.site)
-        assert [compare(traffic, one) for one in asked] == answers
+        assert [ask(traffic, one) for one in asked] == answers, "from the events"
         while recounts.catch_up(conn):
             pass
         assert check.problems(conn) == []
-        assert [compare(traffic, one) for one in asked] == answers
+        assert [ask(traffic, one) for one in asked] == answers, "counted anew"

@@ -117,7 +117,7 @@ def _timezones() -> list[str]:
 
 
 async def site(request: Request) -> Response:
-    """`/sites/ID` and `/sites/ID/settings`: the way to a site's settings."""
+    """`/sites/ID/settings`: the way to a site's settings."""
     found = await site_of(request)
     return RedirectResponse(f"{desk(request).root}/sites/{found.id}/settings/general", 302)
 
@@ -197,7 +197,6 @@ _SETTINGS = "/sites/{site}/settings"
 SIGNED_IN: Doors = [
     ("GET", "/new-site", new_site),
     ("POST", "/new-site", add),
-    ("GET", "/sites/{site}", site),
     ("GET", _SETTINGS, site),
     ("GET", f"{_SETTINGS}/general", general),
     ("POST", f"{_SETTINGS}/general", change),

@@ -1,0 +1,236 @@
+"""All that a dashboard shows, in one look: from the rollups, or of what passes filters."""
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from ovx_lite.days import local_day
+from ovx_lite.filters import PROPS, Filter, Test
+from ovx_lite.model import Goal, Site
+from ovx_lite.periods import Period, label
+from ovx_lite.store import annotations, counted, events, registry, revenue, selection, sift, stats, watch
+from ovx_lite.store.annotations import Annotation
+from ovx_lite.store.dimensions import Dimension
+from ovx_lite.store.goals import goals_of
+from ovx_lite.store.matching import Matching
+from ovx_lite.store.stats import Counts
+from ovx_lite.views import TABS, View
+
+ROWS = 9
+"""How many rows a panel has."""
+
+_HOURS, _DAYS, _WEEKS = 2, 100, 800  # up to so many days are shown by hour, by day, by week
+_MOST_KEYS = 20
+
+
+class Ranking(msgspec.Struct, frozen=True):
+    """What a panel ranks: rows of what stands in a dimension and how many visitors, and how many there are in all."""
+
+    rows: Sequence[tuple[str, int]] = ()
+    total: int = 0
+
+
+class Board(msgspec.Struct, frozen=True, kw_only=True):
+    """What a dashboard shows. `unit` is what a point of the series is; `was` and `before` are of the period compared.
+
+    `takings` are by currency: how often, and how much in minor units; `persons` number, id and events. `named` is the
+    event whose properties are shown: `keys` are those it has.
+    """
+
+    period: Period
+    compared: Period | None = None
+    unit: str = "time:day"
+    total: Counts = Counts()
+    was: Counts | None = None
+    series: Mapping[str, Counts] = {}
+    before: Mapping[str, Counts] = {}
+    rankings: Mapping[str, Ranking] = {}
+    takings: Mapping[str, tuple[int, int]] = {}
+    persons: tuple[Sequence[tuple[int, str, int]], int] = ((), 0)
+    excluded: Ranking = Ranking()
+    named: str = ""
+    keys: Sequence[str] = ()
+    values: Sequence[tuple[tuple[str, ...], int, int]] = ()
+    goals: Sequence[Goal] = ()
+    annotations: Sequence[Annotation] = ()
+    active: int = 0
+    is_stale: bool = False
+    oldest: int | None = None
+
+
+def nothing(period: Period) -> Board:
+    """A dashboard that nothing was counted for."""
+    return Board(period=period)
+
+
+def unit_of(period: Period) -> str:
+    """What a point of the series of a period is."""
+    limits = {"time:hour": _HOURS, "time:day": _DAYS, "time:week": _WEEKS}
+    return next((unit for unit, days in limits.items() if period.days <= days), "time:month")
+
+
+def board(conn: sqlite3.Connection, id: str, view: View, now: int) -> Board:
+    """What a dashboard shows of a site at `now` (Unix ms). Raises `Refused`."""
+    site = registry.find_site(conn, id)
+    first = oldest(conn, site)
+    period = view.stretch(now, site.timezone, first)
+    compared = view.compared(period, site.timezone)
+    unit, filters = unit_of(period), view.filters
+    tabs = {panel: view.tab(panel) for panel in TABS}
+    wanted = {**tabs, "goals": "event:goal", "events": "event:name"}
+    known, by_day = _look(conn, site, period, filters, wanted)
+    series = _series(conn, site, period, unit, filters, by_day)
+    was, before = None, dict[str, Counts]()
+    if compared is not None:
+        _, days_before = _look(conn, site, compared, filters, {})
+        before = _series(conn, site, compared, unit, filters, days_before)
+        was = _total(conn, site, compared, filters, days_before)
+    named = next((test.values[0] for test in filters if _is_of_one_event(test)), "")
+    keys = _keys(conn, site, period, filters) if named else []
+    return Board(
+        period=period,
+        compared=compared,
+        unit=unit,
+        total=_total(conn, site, period, filters, by_day),
+        was=was,
+        series=series,
+        before=before,
+        rankings=known,
+        takings=takings(conn, site, period, filters),
+        persons=([], 0) if filters else counted.persons(conn, site, period, ROWS),
+        excluded=Ranking() if filters else excluded(conn, site, period, ROWS),
+        named=named,
+        keys=keys,
+        values=_values(conn, site, period, filters, view.props or tuple(keys[:1])),
+        goals=goals_of(conn, site.number),
+        annotations=annotations.of_days(conn, site.number, period.first, period.last),
+        active=len(watch.seen(conn, site.number, now)),
+        is_stale=not counted.is_known(conn, site, period) and period.whole,
+        oldest=first,
+    )
+
+
+def _look(
+    conn: sqlite3.Connection, site: Site, period: Period, filters: Sequence[Filter], wanted: Mapping[str, str]
+) -> tuple[dict[str, Ranking], dict[int, Counts] | None]:
+    """The rankings of panels, by their dimensions, and the counts of days; None for these where days are cut."""
+    if not filters and counted.is_known(conn, site, period):
+        days = {day: Counts(*counts) for day, counts in counted.days(conn, site, period).items()}
+        return {panel: _ranking(conn, site, period, word) for panel, word in wanted.items()}, days
+    dimensions = [word for word in wanted.values() if word in sift.DIMENSIONS]
+    sifted = sift.sift(conn, site, period, filters, dimensions) if filters else None
+    rankings = {}
+    for panel, word in wanted.items():
+        if sifted is not None and word in sifted.visitors:
+            visitors = dict(sifted.visitors[word])
+        else:
+            groups = stats.groups(conn, site, period, (word,), filters, {"visitors"})
+            visitors = {key: counts.visitors for (key,), counts in groups.items()}
+        rankings[panel] = rank(visitors, word)
+    return rankings, None if sifted is None else sifted.days
+
+
+def rank(visitors: Mapping[str, int], dimension: str, most: int = ROWS) -> Ranking:
+    """The values that most visitors have. Views are no events of their own there."""
+    told = [(word, times) for word, times in visitors.items() if times and (dimension, word) != _VIEWS]
+    told.sort(key=lambda row: (-row[1], row[0]))
+    return Ranking(told[:most], len(told))
+
+
+_VIEWS = ("event:name", "pageview")
+
+
+def _ranking(conn: sqlite3.Connection, site: Site, period: Period, word: str) -> Ranking:
+    if word in ("event:goal", "event:name", "visit:exit_page"):
+        groups = stats.groups(conn, site, period, (word,), (), {"visitors"})
+        return rank({key: counts.visitors for (key,), counts in groups.items()}, word)
+    rows, total = counted.top(conn, site, period, counted.DIMENSIONS[word], ROWS)
+    return Ranking([(value, counts[0]) for value, counts in rows], total)
+
+
+def excluded(conn: sqlite3.Connection, site: Site, period: Period, most: int) -> Ranking:
+    """Why events of a period are in no count, and how many."""
+    rows, total = counted.top(conn, site, period, Dimension.EXCLUDED, most, "events")
+    return Ranking([(reason, counts[3]) for reason, counts in rows], total)
+
+
+def oldest(conn: sqlite3.Connection, site: Site) -> int | None:
+    """The day of a site's first event; None if it has none."""
+    first = events.oldest(conn, site.number)
+    return None if first is None else local_day(first, site.timezone)
+
+
+def _series(
+    conn: sqlite3.Connection,
+    site: Site,
+    period: Period,
+    unit: str,
+    filters: Sequence[Filter],
+    days: Mapping[int, Counts] | None,
+) -> dict[str, Counts]:
+    if days is None or unit == "time:hour":
+        return {key: counts for (key,), counts in stats.groups(conn, site, period, (unit,), filters).items()}
+    found: dict[str, Counts] = {}
+    for day, counts in days.items():
+        key = label(day, unit.removeprefix("time:"))
+        found[key] = _add(found[key], counts) if key in found else counts
+    return found
+
+
+def _total(
+    conn: sqlite3.Connection,
+    site: Site,
+    period: Period,
+    filters: Sequence[Filter],
+    days: Mapping[int, Counts] | None,
+) -> Counts:
+    if days is None:
+        return stats.groups(conn, site, period, (), filters).get((), Counts())
+    total = Counts()
+    for counts in days.values():
+        total = _add(total, counts)
+    return total
+
+
+def _add(one: Counts, other: Counts) -> Counts:
+    return Counts(*map(sum, zip(one, other, strict=True)))
+
+
+def takings(
+    conn: sqlite3.Connection, site: Site, period: Period, filters: Sequence[Filter]
+) -> Mapping[str, tuple[int, int]]:
+    """The revenue of a period by currency: how often, and how much in minor units. Raises `Refused`."""
+    if not filters and counted.is_known(conn, site, period):
+        return counted.takings(conn, site, period)
+    # Of a site that takes nothing, nothing is looked for.
+    if not conn.execute("SELECT 1 FROM takings WHERE site = ? LIMIT 1", (site.number,)).fetchone():
+        return {}
+    return revenue.takings(conn, site, period, (), filters).get((), {})
+
+
+def _keys(conn: sqlite3.Connection, site: Site, period: Period, filters: Sequence[Filter]) -> list[str]:
+    """The properties that events have, those that most have first."""
+    matching = Matching(conn, site.number)
+    joined = "JOIN json_each(e.props) AS prop"
+    query = f"""
+        SELECT prop.key FROM {selection.events(matching, site, period, selection.COUNTED, filters, joined)}
+        GROUP BY prop.key ORDER BY count(*) DESC, prop.key LIMIT {_MOST_KEYS}
+    """
+    return [key for (key,) in conn.execute(query, matching.values)]
+
+
+def _values(
+    conn: sqlite3.Connection, site: Site, period: Period, filters: Sequence[Filter], keys: Iterable[str]
+) -> list[tuple[tuple[str, ...], int, int]]:
+    """What properties have together, with visitors and events."""
+    dimensions = [PROPS + key for key in keys]
+    if not dimensions:
+        return []
+    groups = stats.groups(conn, site, period, dimensions, filters, {"visitors", "events"})
+    rows = [(key, counts.visitors, counts.events) for key, counts in groups.items()]
+    return sorted(rows, key=lambda row: (-row[2], row[0]))[:ROWS]
+
+
+def _is_of_one_event(test: Test) -> bool:
+    return test.dimension == "event:name" and test.operator == "is" and not test.negated and len(test.values) == 1

@@ -1,0 +1,187 @@
+"""The dashboard of a site, its details, its CSV files, and who is there now: for those who look after it."""
+
+import asyncio
+import csv
+import io
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from ovx_lite import rules, views
+from ovx_lite.days import day_of
+from ovx_lite.errors import Refused
+from ovx_lite.model import Site
+from ovx_lite.store import admin, annotations, boards, watch
+from ovx_lite.store.annotations import Annotation
+from ovx_lite.views import NOUNS, View
+from ovx_lite.web import panels, tables
+from ovx_lite.web.desk import Desk, Doors, Notice, desk, go_to, site_of
+from ovx_lite.web.forms import Form, form_of
+from ovx_lite.web.html import page
+from ovx_lite.web.panels import Place, Shown
+
+_BREATH = 15  # seconds after which the number is looked at again, as visitors leave without a word
+_PAUSE = 1  # seconds between two messages
+
+
+async def dashboard(request: Request) -> Response:
+    """`GET /sites/ID`: the dashboard."""
+    return await board_page(request, await site_of(request), await _place(request))
+
+
+async def _place(request: Request) -> Place:
+    site = await site_of(request)
+    return Place(f"{desk(request).root}/sites/{site.id}", False, desk(request).url(request))
+
+
+async def board_page(
+    request: Request, site: Site, place: Place, form: Form | None = None, status: int = 200
+) -> Response:
+    """A dashboard of a site, at a place."""
+    shown = await look(request, site, place)
+    told = panels.context(shown)
+    if form is not None:
+        told["annotation_wrong"] = form.wrong
+    answer = page(request, "dashboard.html", status, **told)
+    if place.shared:
+        answer.headers["Referrer-Policy"] = "no-referrer"
+    return answer
+
+
+async def look(request: Request, site: Site, place: Place) -> Shown:
+    """What a dashboard shows of a site, as the URL asks. Raises `Refused`."""
+    view, now = view_of(request), desk(request).house.clock.now()
+    board = await desk(request).house.database.ask(boards.board, site.id, view, now)
+    return Shown(site, view, board, place, now)
+
+
+def view_of(request: Request) -> View:
+    """The view that a URL asks for. Raises `Refused`."""
+    return views.read(request.query_params.multi_items())
+
+
+async def top(request: Request) -> Response:
+    """`GET …/top/DIMENSION`: all that stands in a dimension."""
+    return await top_page(request, await site_of(request), await _place(request))
+
+
+async def top_page(request: Request, site: Site, place: Place) -> Response:
+    """A page of all that stands in a dimension, at a place. Raises `Refused`."""
+    dimension = _dimension(request.path_params["dimension"])
+    view, now = view_of(request), desk(request).house.clock.now()
+    told = request.query_params.get("page", "1")
+    number = int(told) if told.isdecimal() and len(told) < 6 else 1
+    found = await desk(request).house.database.ask(tables.table, site, view, dimension, now, max(number, 1))
+    return page(request, "top.html", **tables.context(site, view, dimension, found, place))
+
+
+def _dimension(word: str) -> str:
+    found = next((name for name in (f"event:{word}", f"visit:{word}") if name in NOUNS), None)
+    if found is None:
+        raise Refused("not_found", "There is no such dimension: go back to the dashboard.")
+    return found
+
+
+async def download(request: Request) -> Response:
+    """`GET …/csv/PANEL`: a panel as CSV."""
+    return await csv_file(request, await site_of(request), await _place(request))
+
+
+async def csv_file(request: Request, site: Site, place: Place) -> Response:
+    """A panel as CSV (RFC 4180), at a place. Raises `Refused`."""
+    panel, view = request.path_params["panel"], view_of(request)
+    if place.shared and panel in ("people", "excluded"):
+        raise Refused("not_found", "There is no such panel: go back to the dashboard.")
+    now = desk(request).house.clock.now()
+    head, rows = await desk(request).house.database.ask(tables.file, site, view, panel, now)
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(head)
+    writer.writerows([tables.harmless(cell) for cell in row] for row in rows)
+    name = f"{site.id}-{panel}.csv"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
+    return Response(text.getvalue(), media_type="text/csv; charset=utf-8", headers=headers)
+
+
+async def live(request: Request) -> Response:
+    """`GET …/live`: Server-Sent Events: how many visitors are active now, whenever that changes."""
+    place, session = desk(request), request.state.session
+
+    async def may() -> bool:
+        return await place.read(admin.has_session, session, place.house.clock.now())
+
+    return stream(place, await site_of(request), may)
+
+
+def stream(place: Desk, site: Site, may: Callable[[], Awaitable[bool]]) -> Response:
+    """The stream of a site's active visitors, as long as whoever listens may."""
+    # nginx would keep what comes until there is more of it, but for this header.
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(_active(place, site, may), headers=headers, media_type="text/event-stream")
+
+
+async def _active(place: Desk, site: Site, may: Callable[[], Awaitable[bool]]) -> AsyncIterator[bytes]:
+    last = -1
+    with place.news.listen(site.number) as heard:
+        while site.number in place.house.sites.registry.numbers and not place.news.closed and await may():
+            heard.clear()  # before it is looked: what comes from here on is heard
+            active = len(await place.read(watch.seen, site.number, place.house.clock.now()))
+            yield b": nothing new\n\n" if active == last else b'data: {"active": %d}\n\n' % active
+            last = active
+            try:
+                async with asyncio.timeout(_BREATH):
+                    await heard.wait()
+                    if not place.news.closed:
+                        await asyncio.sleep(_PAUSE)
+            except TimeoutError:
+                continue
+
+
+async def annotate(request: Request) -> Response:
+    """`POST …/annotations`: a note beside a day."""
+    site, form = await site_of(request), await form_of(request)
+    day = form.judge("day", _day, 0)
+    text = form.judge("text", lambda typed: rules.words(typed, "text"), "")
+    if not form.wrong:
+        try:
+            note = Annotation(form.id("note_"), day, text)
+            await desk(request).house.database.write(annotations.add, site.number, note)
+            return _back(request, site, Notice("The note is there."))
+        except Refused as refused:
+            form.blame(refused)
+    return await board_page(request, site, await _place(request), form, 400)
+
+
+def _day(typed: str) -> int:
+    try:
+        day = day_of(typed)
+    except ValueError:
+        day = -1
+    if not 0 <= day <= day_of("2109-01-01"):
+        raise Refused("invalid_request", "Give a day, like 2026-03-15.", "day")
+    return day
+
+
+async def remove(request: Request) -> Response:
+    """`POST …/annotations/ID/remove`: removes a note."""
+    site = await site_of(request)
+    gone = await desk(request).house.database.write(annotations.remove, site.number, request.path_params["note"])
+    return _back(request, site, Notice("The note is removed." if gone else "The note was removed before."))
+
+
+def _back(request: Request, site: Site, notice: Notice) -> Response:
+    """To the dashboard, as it was looked at."""
+    path, query = f"/sites/{site.id}", request.headers.get("referer", "").partition("?")[2].partition("#")[0]
+    return go_to(request, f"{path}?{query}" if query and query.isascii() and query.isprintable() else path, notice)
+
+
+_SITE = "/sites/{site}"
+SIGNED_IN: Doors = [
+    ("GET", _SITE, dashboard),
+    ("GET", f"{_SITE}/top/{{dimension}}", top),
+    ("GET", f"{_SITE}/csv/{{panel}}", download),
+    ("GET", f"{_SITE}/live", live),
+    ("POST", f"{_SITE}/annotations", annotate),
+    ("POST", f"{_SITE}/annotations/{{note}}/remove", remove),
+]

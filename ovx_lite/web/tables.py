@@ -1,0 +1,135 @@
+"""All rows of a panel: on pages of a hundred, and as CSV."""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from ovx_lite import money, results
+from ovx_lite.errors import Refused
+from ovx_lite.model import Site
+from ovx_lite.periods import Period
+from ovx_lite.store import boards, counted, stats
+from ovx_lite.store.stats import Counts
+from ovx_lite.views import METRICS, NOUNS, TABS, View
+from ovx_lite.web import panels
+from ovx_lite.web.panels import Place, Shown
+
+ON_A_PAGE = 100
+_MOST = 10_000
+_OF_VISITS = ("visitors", "visits")
+_OF_EVENTS = ("visitors", "visits", "pageviews", "events")
+
+
+class Table(NamedTuple):
+    """Rows of what stands in a dimension, of a period, and how many there are in all."""
+
+    period: Period
+    rows: Sequence[tuple[str, Counts]]
+    total: int
+    number: int
+
+
+def _columns(dimension: str) -> tuple[str, ...]:
+    return _OF_VISITS if dimension.startswith("visit:") else _OF_EVENTS
+
+
+def _groups(
+    conn: sqlite3.Connection, site: Site, view: View, dimension: str, period: Period
+) -> list[tuple[str, Counts]]:
+    groups = stats.groups(conn, site, period, (dimension,), view.filters, _columns(dimension))
+    rows = [(value, counts) for (value,), counts in groups.items() if counts.visitors or counts.events]
+    return sorted(rows, key=lambda row: (-row[1].visitors, -row[1].events, row[0]))
+
+
+def table(conn: sqlite3.Connection, site: Site, view: View, dimension: str, now: int, number: int) -> Table:
+    """A page, from 1 on, of what stands in a dimension at `now` (Unix ms). Raises `Refused`."""
+    period = view.stretch(now, site.timezone, boards.oldest(conn, site))
+    rows = _groups(conn, site, view, dimension, period)
+    begin = (number - 1) * ON_A_PAGE
+    return Table(period, rows[begin : begin + ON_A_PAGE], len(rows), number)
+
+
+def context(site: Site, view: View, dimension: str, found: Table, place: Place) -> dict[str, Any]:
+    """All that the template of such a page is given, but for what every page is."""
+    path, word, columns = place.path, dimension.partition(":")[2], _columns(dimension)
+    here, most = f"{path}/top/{word}", max((counts.visitors for _, counts in found.rows), default=0)
+    ranking = boards.Ranking([(value, counts.visitors) for value, counts in found.rows])
+    shown = Shown(site, view, boards.nothing(found.period), place, 0)
+    rows = panels.rows_of(shown, dimension, ranking)
+    for row, (_, counts) in zip(rows, found.rows, strict=True):
+        row["cells"] = [f"{getattr(counts, column):,}" for column in columns]
+        row["share"] = counts.visitors / most if most else 0.0
+    noun, nouns = NOUNS[dimension]
+    panel = {
+        "key": word,
+        "title": f"All {nouns}",
+        "tabs": [],
+        "rows": rows,
+        "more": "",
+        "more_label": "",
+        "csv": view.url(f"{path}/csv/{word}"),
+        "curl": panels.curl(shown, [dimension], columns),
+        "note": "",
+        "empty": f"No {nouns} in this period.",
+    }
+    return {
+        "site": site,
+        "chips": [
+            {"text": chip["text"], "href": view.without(test).url(here)}
+            for chip, test in zip(panels.chips(view, path), view.filters, strict=True)
+        ],
+        "period_label": panels.spoken(found.period),
+        "back": view.url(path),
+        "panel": panel,
+        "head": [noun, *(METRICS.get(column, column.capitalize()) for column in columns)],
+        "pages": {
+            "newer": _numbered(view, here, found.number - 1) if found.number > 1 else "",
+            "older": _numbered(view, here, found.number + 1) if found.total > found.number * ON_A_PAGE else "",
+        },
+    }
+
+
+def _numbered(view: View, path: str, number: int) -> str:
+    url = view.url(path)
+    return f"{url}{'&' if '?' in url else '?'}page={number}"
+
+
+def file(
+    conn: sqlite3.Connection, site: Site, view: View, panel: str, now: int
+) -> tuple[list[str], list[list[object]]]:
+    """The head and the rows of a panel's CSV at `now` (Unix ms). Raises `Refused`."""
+    period = view.stretch(now, site.timezone, boards.oldest(conn, site))
+    dimension = view.tab(panel) if panel in TABS else {"goals": "event:goal", "events": "event:name"}.get(panel)
+    dimension = dimension or next((name for name in NOUNS if name.partition(":")[2] == panel), None)
+    if dimension is not None:
+        columns = _columns(dimension)
+        rows = _groups(conn, site, view, dimension, period)[:_MOST]
+        head = [dimension.partition(":")[2], *columns]
+        return head, [[value, *(getattr(counts, column) for column in columns)] for value, counts in rows]
+    if panel == "totals":
+        unit = boards.unit_of(period)
+        groups = stats.groups(conn, site, period, (unit,), view.filters)
+        told = [[key, *_metrics(counts)] for (key,), counts in sorted(groups.items())]
+        return [unit.partition(":")[2], *METRICS], told
+    if panel == "revenue":
+        takings = boards.takings(conn, site, period, view.filters)
+        told = [[currency, times, money.decimal(amount, currency)] for currency, (times, amount) in takings.items()]
+        return ["currency", "events", "total"], told
+    if panel == "people":
+        found, _ = counted.persons(conn, site, period, _MOST) if not view.filters else ([], 0)
+        return ["person", "events"], [[id, events] for _, id, events in found]
+    if panel == "excluded":
+        rows_of = boards.excluded(conn, site, period, _MOST) if not view.filters else boards.Ranking()
+        return ["reason", "events"], [[reason, events] for reason, events in rows_of.rows]
+    raise Refused("not_found", "There is no such panel: go back to the dashboard.")
+
+
+def _metrics(counts: Counts) -> list[object]:
+    return [results.metric(name, results.Numbers(*counts)) for name in METRICS]
+
+
+def harmless(cell: object) -> object:
+    """A cell of a CSV file that no spreadsheet takes for a formula."""
+    if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r"):
+        return f"'{cell}"
+    return "" if cell is None else cell
