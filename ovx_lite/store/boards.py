@@ -20,6 +20,9 @@ from ovx_lite.views import TABS, View
 ROWS = 9
 """How many rows a panel has."""
 
+LATELY = 7
+"""Of so many days, those are shown whom events named."""
+
 _HOURS, _DAYS, _WEEKS = 2, 100, 800  # up to so many days are shown by hour, by day, by week
 _MOST_KEYS = 20
 
@@ -64,6 +67,11 @@ def nothing(period: Period) -> Board:
     return Board(period=period)
 
 
+def lately(period: Period) -> Period:
+    """The last days of a period, of which those who were named are shown: of more, there may be very many."""
+    return period._replace(first=max(period.first, period.last - LATELY + 1))
+
+
 def unit_of(period: Period) -> str:
     """What a point of the series of a period is."""
     limits = {"time:hour": _HOURS, "time:day": _DAYS, "time:week": _WEEKS}
@@ -98,7 +106,7 @@ def board(conn: sqlite3.Connection, id: str, view: View, now: int) -> Board:
         before=before,
         rankings=known,
         takings=takings(conn, site, period, filters),
-        persons=([], 0) if filters else counted.persons(conn, site, period, ROWS),
+        persons=([], 0) if filters else counted.persons(conn, site, lately(period), ROWS),
         excluded=Ranking() if filters else excluded(conn, site, period, ROWS),
         named=named,
         keys=keys,
@@ -146,13 +154,13 @@ def _ranking(conn: sqlite3.Connection, site: Site, period: Period, word: str) ->
         groups = stats.groups(conn, site, period, (word,), (), {"visitors"})
         return rank({key: counts.visitors for (key,), counts in groups.items()}, word)
     rows, total = counted.top(conn, site, period, counted.DIMENSIONS[word], ROWS)
-    return Ranking([(value, counts[0]) for value, counts in rows], total)
+    return Ranking(rows, total)
 
 
 def excluded(conn: sqlite3.Connection, site: Site, period: Period, most: int) -> Ranking:
     """Why events of a period are in no count, and how many."""
     rows, total = counted.top(conn, site, period, Dimension.EXCLUDED, most, "events")
-    return Ranking([(reason, counts[3]) for reason, counts in rows], total)
+    return Ranking(rows, total)
 
 
 def oldest(conn: sqlite3.Connection, site: Site) -> int | None:

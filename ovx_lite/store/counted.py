@@ -1,5 +1,6 @@
 """What the rollups know of a period, in a few milliseconds, whatever the number of events."""
 
+import heapq
 import sqlite3
 from collections.abc import Collection, Sequence
 
@@ -59,14 +60,33 @@ def days(conn: sqlite3.Connection, site: Site, period: Period) -> dict[int, tupl
 
 def top(
     conn: sqlite3.Connection, site: Site, period: Period, dimension: Dimension, most: int, by: str = "visitors"
-) -> tuple[list[tuple[str, tuple[int, ...]]], int]:
-    """The values of a dimension that have most of a count, with their counts; and how many values there are."""
-    query = f"""
-        SELECT word, {COUNTS}, count(*) OVER () FROM (SELECT value, {_SUMS} FROM {_BLOCKS} GROUP BY value)
-        JOIN words ON words.id = value ORDER BY {by} DESC, word LIMIT :most
+) -> tuple[list[tuple[str, int]], int]:
+    """The words of a dimension that have most of a count, with it; and how many words there are."""
+    found = _added_up(conn, site, period, dimension, by)
+    codes = heapq.nsmallest(most, found, key=lambda code: (-found[code], int(code)))
+    told = msgspec.json.encode([int(code) for code in codes]).decode()
+    words = conn.execute("SELECT id, word FROM words WHERE id IN (SELECT value FROM json_each(?))", (told,))
+    rows = [(word, found[str(id)]) for id, word in words]
+    return sorted(rows, key=lambda row: (-row[1], row[0])), len(found)
+
+
+def _added_up(conn: sqlite3.Connection, site: Site, period: Period, dimension: Dimension, by: str) -> dict[str, int]:
+    """A count of each value of a dimension, by the value's number.
+
+    SQLite sorts to group, a dict does not: so each stretch of days is told in one row, and added up here.
     """
-    rows = conn.execute(query, {**_bind(conn, site, period, dimension), "most": most}).fetchall()
-    return [(word, tuple(counts)) for word, *counts, _ in rows], rows[0][-1] if rows else 0
+    query = f"""
+        SELECT (SELECT group_concat(value) || ' ' || group_concat({by}) FROM rollups
+            WHERE site = :site AND span = block_span AND begins = block AND dimension = :dimension AND {by} > 0)
+        FROM (SELECT value ->> 0 AS block_span, value ->> 1 AS block FROM json_each(:blocks))
+    """
+    found: dict[str, int] = {}
+    for (told,) in conn.execute(query, _bind(conn, site, period, dimension)):
+        if told is not None:
+            codes, counts = told.split(" ")
+            for code, count in zip(codes.split(","), map(int, counts.split(",")), strict=True):
+                found[code] = found.get(code, 0) + count
+    return found
 
 
 def _bind(
@@ -88,6 +108,8 @@ def groups(
     if not rest:
         found: Found = {} if dimensions else {(): (0,) * 6}
         for day, counts in days(conn, site, period).items():
+            if dimensions and not counts[3]:
+                continue  # nothing but what is excluded
             _count(found, tuple(label(day, word.removeprefix("time:")) for word in dimensions), counts)
         return found
     if len(rest) > 1 or rest[0] not in DIMENSIONS or not _has(rest[0], needs):
@@ -140,9 +162,9 @@ def takings(conn: sqlite3.Connection, site: Site, period: Period) -> dict[str, t
 
 def persons(conn: sqlite3.Connection, site: Site, period: Period, most: int) -> tuple[list[tuple[int, str, int]], int]:
     """Those whom most events of a period named: number, id, events; and how many were named."""
-    query = f"""
-        SELECT number, id, events, count(*) OVER () FROM (SELECT value, {_SUMS} FROM {_BLOCKS} GROUP BY value)
-        JOIN persons ON number = value ORDER BY events DESC, id LIMIT :most
-    """
-    rows = conn.execute(query, {**_bind(conn, site, period, Dimension.PERSON), "most": most}).fetchall()
-    return [(number, id, events) for number, id, events, _ in rows], rows[0][-1] if rows else 0
+    found = _added_up(conn, site, period, Dimension.PERSON, "events")
+    numbers = heapq.nsmallest(most, found, key=lambda number: (-found[number], int(number)))
+    told = msgspec.json.encode([int(number) for number in numbers]).decode()
+    query = "SELECT number, id FROM persons WHERE number IN (SELECT value FROM json_each(?))"
+    rows = [(number, id, found[str(number)]) for number, id in conn.execute(query, (told,))]
+    return sorted(rows, key=lambda row: (-row[2], row[1])), len(found)

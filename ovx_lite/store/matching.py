@@ -32,10 +32,8 @@ COLUMNS = {
 }
 """Where the words of a dimension stand, and what has their number."""
 
-PROP = """
-CASE prop.type WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' ELSE CAST(prop.value AS TEXT) END
-"""
-"""A property's value as text, of `json_each(props) AS prop`."""
+PROP = "CASE {0}.type WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' ELSE CAST({0}.value AS TEXT) END"
+"""A property's value as text, of a `json_each(props)` of that name."""
 
 _SEEN = ("event:page", "event:hostname", "event:name")
 _FEW = 20  # words for which it is worth to look at `seen` first
@@ -45,7 +43,7 @@ class Matching:
     """Makes SQL of the filters of one query. What it binds is in `values`, under names."""
 
     def __init__(self, conn: sqlite3.Connection, site: int) -> None:
-        self._conn = conn
+        self.conn = conn
         self._site = site
         self.values: dict[str, object] = {}
 
@@ -86,16 +84,17 @@ class Matching:
         """The numbers of what passes a test, whether it is negated or not."""
         table, column, _ = COLUMNS[test.dimension]
         words: Iterable[str] = test.values
+        fits = passes(test)
         if test.operator != "is" or test.folded:
-            fits = passes(test)
-            words = [word for (word,) in self._conn.execute(f"SELECT DISTINCT {column} FROM {table}") if fits(word)]
+            words = [word for (word,) in self.conn.execute(f"SELECT DISTINCT {column} FROM {table}") if fits(word)]
         query = f"SELECT id FROM {table} WHERE {column} IN (SELECT value FROM json_each(?))"
-        codes = [id for (id,) in self._conn.execute(query, (msgspec.json.encode(list(words)).decode(),))]
-        return [*codes, 0] if "" in words else codes
+        codes = [id for (id,) in self.conn.execute(query, (msgspec.json.encode(list(words)).decode(),))]
+        # What has no page at all has the number 0.
+        return [*codes, 0] if fits("") else codes
 
     def _goals(self, names: Iterable[str]) -> str:
         """Whether an event meets one of these goals."""
-        known = {goal.name: goal for goal in goals_of(self._conn, self._site)}
+        known = {goal.name: goal for goal in goals_of(self.conn, self._site)}
         unknown = next((name for name in names if name not in known), None)
         if unknown is not None:
             has = f"it has {', '.join(known)}" if known else "it has none"
@@ -103,18 +102,18 @@ class Matching:
         wanted = [known[name] for name in names]
         query = "SELECT id FROM kinds WHERE type <> 'pageview' AND name IN (SELECT value FROM json_each(?))"
         events = msgspec.json.encode([goal.event for goal in wanted if goal.event]).decode()
-        conditions = [f"e.kind {self.among(id for (id,) in self._conn.execute(query, (events,)))}"]
+        conditions = [f"e.kind {self.among(id for (id,) in self.conn.execute(query, (events,)))}"]
         if any(goal.path for goal in wanted):
             conditions.append(f"(e.kind {self._views()} AND e.page {self.among(self._pages(Goals(wanted)))})")
         return " OR ".join(conditions)
 
     def _pages(self, ready: Goals) -> list[int]:
         """The pages whose views meet goals."""
-        rows = self._conn.execute("SELECT id, path FROM pages")
+        rows = self.conn.execute("SELECT id, path FROM pages")
         return [id for id, path in rows if ready.of("pageview", "pageview", path)]
 
     def _views(self) -> str:
-        return self.among(id for (id,) in self._conn.execute("SELECT id FROM kinds WHERE type = 'pageview'"))
+        return self.among(id for (id,) in self.conn.execute("SELECT id FROM kinds WHERE type = 'pageview'"))
 
     def _prop(self, test: Test) -> str:
         name = self.bind(test.dimension.removeprefix(PROPS))
@@ -122,31 +121,43 @@ class Matching:
         if test.operator == "is" and not test.folded:
             words: Iterable[str] = test.values
         else:
-            query = (
-                f"SELECT DISTINCT {PROP} FROM events AS e, json_each(e.props) AS prop WHERE site = ? AND prop.key = ?"
-            )
-            fits, rows = passes(test), self._conn.execute(query, (self._site, test.dimension.removeprefix(PROPS)))
+            query = f"SELECT DISTINCT {PROP.format('prop')} FROM events AS e, json_each(e.props) AS prop WHERE site = ? AND prop.key = ?"
+            fits, rows = passes(test), self.conn.execute(query, (self._site, test.dimension.removeprefix(PROPS)))
             words = [word for (word,) in rows if word is not None and fits(word)]
         listed = self.bind(msgspec.json.encode(list(words)).decode())
-        return f"EXISTS ({has} AND {PROP} IN (SELECT value FROM json_each({listed})))"
+        return f"EXISTS ({has} AND {PROP.format('prop')} IN (SELECT value FROM json_each({listed})))"
 
-    def seen(self, filters: Iterable[Filter]) -> str:
-        """What visits with such events have seen, as a condition that is quick to look at and passes some others."""
-        conditions = ["1"]
-        for test in filters:
-            if (
-                isinstance(test, Test)
-                and not test.negated
-                and test.dimension in ("event:page", "event:hostname", "event:name")
-            ):
-                codes = self._codes(test)
-                bit_of = bit_of_kind if test.dimension == "event:name" else bit_of_page
-                if len(codes) <= _FEW and 0 not in codes:
-                    mask = 0
-                    for code in codes:
-                        mask |= bit_of(code)
-                    conditions.append(f"(v.id IS NULL OR v.seen & {self.bind(mask)} <> 0)")
-        return " AND ".join(conditions)
+    def seen(self, filters: Iterable[Filter], kinds: str = "") -> str:
+        """What visits with such events have seen, as a condition that is quick to look at and passes some others.
+
+        `kinds` says which of the kinds the events can only be of (SQL); `1` is all that can be said.
+        """
+        masks = [self._mask(test) for test in filters if isinstance(test, Test) and not test.negated]
+        if kinds:
+            masks.append(_all_of(bit_of_kind(id) for (id,) in self.conn.execute(f"SELECT id FROM kinds WHERE {kinds}")))
+        conditions = [f"(v.id IS NULL OR v.seen & {self.bind(mask)} <> 0)" for mask in masks if mask is not None]
+        return " AND ".join(conditions) or "1"
+
+    def _mask(self, test: Test) -> int | None:
+        """The bits of `seen` of which visits with events that pass a test have one; None if that helps nothing."""
+        if test.dimension == "event:goal":
+            wanted = [goal for goal in goals_of(self.conn, self._site) if goal.name in test.values]
+            names = tuple(goal.event for goal in wanted if goal.event)
+            if any(goal.path for goal in wanted):
+                return None
+            test = Test("event:name", "is", names)
+        if test.dimension not in _SEEN:
+            return None
+        codes = self._codes(test)
+        bit_of = bit_of_kind if test.dimension == "event:name" else bit_of_page
+        return None if len(codes) > _FEW or 0 in codes else _all_of(map(bit_of, codes))
+
+
+def _all_of(bits: Iterable[int]) -> int:
+    mask = 0
+    for bit in bits:
+        mask |= bit
+    return mask
 
 
 def of_visits(filters: Iterable[Filter]) -> bool:

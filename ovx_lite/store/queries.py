@@ -3,7 +3,7 @@
 import sqlite3
 from typing import Any
 
-from ovx_lite import results
+from ovx_lite import periods, results
 from ovx_lite.filters import TIMES, Test
 from ovx_lite.model import Site
 from ovx_lite.periods import Period
@@ -30,24 +30,28 @@ def answer(conn: sqlite3.Connection, site: Site, query: Query) -> dict[str, Any]
     if query.total_rows:
         meta["total_rows"] = len(made)
     if query.compared is not None:
-        _compare(told, query, numbers(conn, site, query, query.compared))
+        _compare(told, query, numbers(conn, site, query, query.compared), site.timezone)
     return {"results": told, "meta": meta}
 
 
-def _compare(told: list[dict[str, Any]], query: Query, before: dict[Key, Numbers]) -> None:
-    """Put beside each row what it was in the period compared with; of times, the one at the same place."""
-    if any(word in TIMES for word in query.dimensions):
-        rows = iter(results.rows(query, before))
-        earlier = [next(rows, None) for _ in told]
-    else:
-        known = dict(results.rows(query, before))
-        nothing = [results.metric(name, Numbers()) for name in query.metrics]
-        earlier = [(tuple(row["dimensions"]), known.get(tuple(row["dimensions"]), nothing)) for row in told]
-    for row, was in zip(told, earlier, strict=True):
-        if was is not None:
-            pairs = zip(row["metrics"], was[1], strict=True)
-            change = [results.change(now, then) for now, then in pairs]
-            row["comparison"] = {"dimensions": list(was[0]), "metrics": was[1], "change": change}
+def _compare(told: list[dict[str, Any]], query: Query, before: dict[Key, Numbers], timezone: str) -> None:
+    """Put beside each row what it was in the period compared with; of times, the one at the same place in it."""
+    assert query.compared is not None, "there is something to compare with"
+    known = dict(results.rows(query, before))
+    nothing = [results.metric(name, Numbers()) for name in query.metrics]
+    times = next((word for word in query.dimensions if word in TIMES), "")
+    then = dict[str, str]()
+    if times:
+        now, earlier = (periods.labels(one, times, timezone) for one in (query.period, query.compared))
+        then = dict(zip(now, earlier, strict=False))
+    for row in told:
+        key = tuple(
+            then.get(word, "") if name == times else word
+            for name, word in zip(query.dimensions, row["dimensions"], strict=True)
+        )
+        was = known.get(key, nothing)
+        change = [results.change(now, before) for now, before in zip(row["metrics"], was, strict=True)]
+        row["comparison"] = {"dimensions": list(key), "metrics": was, "change": change}
 
 
 def numbers(conn: sqlite3.Connection, site: Site, query: Query, period: Period) -> dict[Key, Numbers]:
@@ -65,7 +69,8 @@ def numbers(conn: sqlite3.Connection, site: Site, query: Query, period: Period) 
             found[key] = found.get(key, Numbers())._replace(money=purses)
     if "time_on_page" in query.metrics or "scroll_depth" in query.metrics:
         for key, (seconds, scroll) in engagement.looks(conn, site, period, *asked).items():
-            found[key] = found.get(key, Numbers())._replace(seconds=seconds, scroll=scroll)
+            if key in found:
+                found[key] = found[key]._replace(seconds=seconds, scroll=scroll)
     return found
 
 

@@ -27,9 +27,10 @@ def takings(
         return found
     matching = Matching(conn, site.number)
     columns = columns_of(matching, dimensions)
+    joins = f"JOIN kinds ON kinds.id = e.kind {columns.joins}"
     sql = f"""
         SELECT {columns.keys} kinds.currency, count(*), sum(e.revenue)
-        FROM {events(matching, site, period, COUNTED, filters, f"JOIN kinds ON kinds.id = e.kind {columns.joins}")}
+        FROM {events(matching, site, period, COUNTED, filters, joins, dimensions, "currency <> ''")}
             AND e.revenue IS NOT NULL AND {columns.there}
         GROUP BY {columns.keys} kinds.currency
     """

@@ -1,6 +1,8 @@
 """What is looked at for a query, as SQL: the days, the events that pass filters, and what stands in dimensions."""
 
+import sqlite3
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -8,6 +10,7 @@ import msgspec
 from ovx_lite.filters import PROPS, TIMES, Filter
 from ovx_lite.model import COUNTER_BITS, Site
 from ovx_lite.periods import Period, label, pieces
+from ovx_lite.store import events as events_of
 from ovx_lite.store.events import ids_of_day
 from ovx_lite.store.matching import COLUMNS, PROP, Matching, needs_visit
 
@@ -27,32 +30,33 @@ _SPAN = """
 _UNITS = {"time:minute": (60_000, "%Y-%m-%d %H:%M:00"), "time:hour": (3_600_000, "%Y-%m-%d %H:00:00")}
 
 
-def days(matching: Matching, site: Site, period: Period) -> str:
-    """The days of a period as a table: their visits' numbers, their events' numbers, and ms ahead of UTC."""
-    rows = [
-        (
-            piece.day,
-            *ids_of_day(piece.day, site.timezone),
-            piece.since << COUNTER_BITS,
-            piece.until << COUNTER_BITS,
-            piece.offset,
-        )
-        for piece in pieces(period, site.timezone)
-    ]
+def days(matching: Matching, site: Site, period: Period, dimensions: Sequence[str] = ()) -> str:
+    """The days of a period that have events, as a table: their visits' numbers, and those of the events that count.
+
+    Where one asks for hours or minutes, days on which the clocks change are cut there, and `ahead` is ms before UTC.
+    """
+    known = events_of.days(matching.conn, site, period.since, period.until)
+    rows = []
+    if any(word in _UNITS for word in dimensions):
+        for day, since, until, ahead in pieces(period, site.timezone):
+            if day in known:
+                rows.append((day, *ids_of_day(day, site.timezone), since << COUNTER_BITS, until << COUNTER_BITS, ahead))
+    else:
+        cut = (period.since << COUNTER_BITS, period.until << COUNTER_BITS, 0)
+        rows = [(day, *ids_of_day(day, site.timezone), *cut) for day in known]
     return _SPAN.format(matching.bind(msgspec.json.encode(rows).decode()))
 
 
 def _column(matching: Matching, dimension: str) -> tuple[str, str]:
     """What stands in a dimension, as SQL, and what is to be joined for it."""
     if dimension in _UNITS:
-        unit, form = _UNITS[dimension]
-        local = f"((e.visit + e.later >> {COUNTER_BITS}) + ahead) / {unit} * {unit // 1000}"
-        return f"strftime('{form}', {local}, 'unixepoch')", ""
+        return f"((e.visit + e.later >> {COUNTER_BITS}) + ahead) / {_UNITS[dimension][0]}", ""
     if dimension in TIMES:
         return "day", ""
     if dimension.startswith(PROPS):
         name = matching.bind(dimension.removeprefix(PROPS))
-        return PROP, f"JOIN json_each(e.props) AS prop ON prop.key = {name}"
+        alias = f"prop_{name.removeprefix(':')}"
+        return PROP.format(alias), f"JOIN json_each(e.props) AS {alias} ON {alias}.key = {name}"
     table, column, code = COLUMNS[dimension]
     alias = f"{table}_of_{code.replace('.', '_')}"
     return f"{alias}.{column}", f"JOIN {table} AS {alias} ON {alias}.id = {code}"
@@ -83,20 +87,29 @@ def columns_of(matching: Matching, dimensions: Sequence[str]) -> Columns:
         column, join = _column(matching, dimension)
         columns.append(column)
         joins[join] = None
-        if dimension in SOMETIMES:
+        if dimension in SOMETIMES or dimension.startswith(PROPS):
             there += f" AND {column} <> ''"
-        elif dimension.startswith(PROPS):
-            there += f" AND {column} IS NOT NULL"
     return Columns(columns, " ".join(joins), there)
 
 
 def events(
-    matching: Matching, site: Site, period: Period, which: str, filters: Sequence[Filter], joins: str = ""
+    matching: Matching,
+    site: Site,
+    period: Period,
+    which: str,
+    filters: Sequence[Filter],
+    joins: str = "",
+    dimensions: Sequence[str] = (),
+    kinds: str = "",
 ) -> str:
-    """The events of a period that are `which` and pass filters: what follows FROM, up to the last condition."""
+    """The events of a period that are `which` and pass filters: what follows FROM, up to the last condition.
+
+    `kinds` says which of the kinds they can only be of (SQL), so that other visits need no look.
+    """
     number = matching.bind(site.number)
-    span = days(matching, site, period)
-    if needs_visit(filters):
+    span = days(matching, site, period, dimensions)
+    seen = matching.seen(filters, kinds)
+    if needs_visit(filters) or (seen != "1" and not has_strays(matching.conn, site, period)):
         tables = f"visits AS v CROSS JOIN events AS e ON e.site = {number} AND e.visit = v.id"
         low_to_high = f"v.site = {number} AND v.id >= low AND v.id < high"
     else:
@@ -105,13 +118,25 @@ def events(
     return f"""
         {span} CROSS JOIN {tables} {joins}
         WHERE {low_to_high} AND e.visit + e.later >= since AND e.visit + e.later < until
-            AND {which} AND {matching.seen(filters)} AND {matching.all(filters)}
+            AND {which} AND {seen} AND {matching.all(filters)}
     """
+
+
+def has_strays(conn: sqlite3.Connection, site: Site, period: Period) -> bool:
+    """Whether a period may have events that are in no visit."""
+    days = (site.number, period.first, period.last)
+    query = "SELECT 1 FROM stale WHERE site = ? AND day >= ? AND day <= ?"
+    query += " UNION ALL SELECT 1 FROM days WHERE site = ? AND day >= ? AND day <= ? AND strays > 0 LIMIT 1"
+    return conn.execute(query, (*days, *days)).fetchone() is not None
 
 
 def key(told: Sequence[Any], dimensions: Sequence[str]) -> tuple[str, ...]:
     """What stands in the dimensions of a row, as answers have it."""
-    return tuple(
-        label(value, word.removeprefix("time:")) if word in TIMES[2:] else value
-        for value, word in zip(told, dimensions, strict=True)
-    )
+    return tuple(_said(value, word) for value, word in zip(told, dimensions, strict=True))
+
+
+def _said(value: Any, dimension: str) -> str:
+    if dimension in _UNITS:
+        unit, form = _UNITS[dimension]
+        return datetime.fromtimestamp(value * unit // 1000, UTC).strftime(form)
+    return label(value, dimension.removeprefix("time:")) if dimension in TIMES else str(value)

@@ -26,7 +26,9 @@ def of_site(conn: sqlite3.Connection, site: int) -> Share | None:
 
 def find(conn: sqlite3.Connection, token: str) -> tuple[Share, str] | None:
     """The public link of that token, and its site's id; None if there is none."""
-    query = "SELECT shares.site, token, password, shares.created, id FROM shares JOIN sites ON number = site WHERE token = ?"
+    query = """
+        SELECT shares.site, token, password, shares.created, id FROM shares JOIN sites ON number = site WHERE token = ?
+    """
     row = conn.execute(query, (token,)).fetchone()
     return None if row is None else (Share(*row[:4]), row[4])
 

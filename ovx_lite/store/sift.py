@@ -17,7 +17,7 @@ from ovx_lite.model import Site
 from ovx_lite.periods import Period
 from ovx_lite.store.goals import goals_of
 from ovx_lite.store.matching import COLUMNS, Matching, needs_visit, of_visits
-from ovx_lite.store.selection import COUNTED, SOMETIMES, VIEW, days
+from ovx_lite.store.selection import COUNTED, SOMETIMES, VIEW, days, has_strays
 from ovx_lite.store.stats import Counts
 
 _CODES = ("origin", "client", "entry", "exit")
@@ -58,7 +58,7 @@ def sift(
 
     None if that cannot be told by visits alone: of times within days, or if events that are in no visit may pass.
     """
-    if not period.whole or (not needs_visit(filters) and _has_strays(conn, site, period)):
+    if not period.whole or (not needs_visit(filters) and has_strays(conn, site, period)):
         return None
     matching = Matching(conn, site.number)
     by_events = not of_visits(filters)
@@ -83,11 +83,6 @@ def sift(
 def _visit(day: int, text: str) -> _Visit:
     visitor, origin, client, entry, exit, events = text.split(" ")
     return _Visit((day, visitor), [origin, client, entry, exit], events.split(",") if events else [])
-
-
-def _has_strays(conn: sqlite3.Connection, site: Site, period: Period) -> bool:
-    query = "SELECT sum(strays) > 0 FROM days WHERE site = ? AND day >= ? AND day <= ?"
-    return bool(conn.execute(query, (site.number, period.first, period.last)).fetchone()[0])
 
 
 def _sql(
@@ -116,6 +111,9 @@ def _sql(
 
 Fact = tuple[str, str]
 """A dimension, and what stands there."""
+
+
+_VIEWED = ("event:name", "pageview")
 
 
 class _Facts(NamedTuple):
@@ -187,16 +185,19 @@ class _Counters:
         mixed += whose.values()
         facts = self._facts({*plain, *(token for tokens in mixed for token in tokens)})
         views = len(self._visits) + len(whose) - len(mixed)
-        found: Counter[Fact] = Counter({("event:name", "pageview"): views} if views else {})
-        found.update({("event:page", facts[token].page): times for token, times in plain.items()})
-        if len({facts[token].page for token in plain}) < len(plain):
-            # The same path on several hosts is one page: so many visitors were counted twice.
-            found = Counter()
+        found: Counter[Fact] = Counter({_VIEWED: views} if views else {})
+        by_page = Counter({facts[token].page: 0 for token in plain})
+        if len(by_page) < len(plain):
+            # The same path on several hosts is one page: so visitors may have been counted twice.
+            found.clear()
             mixed += (set(events.split(",")) for events in self._visits if "." not in events)
         else:
+            found.update({("event:page", facts[token].page): times for token, times in plain.items()})
             found.update(self._goals_of_plain(facts))
+        all_of = {token: of.all for token, of in facts.items()}
         for tokens in mixed:
-            found.update(set().union(*(facts[token].all for token in tokens)))
+            for fact in frozenset().union(*map(all_of.__getitem__, tokens)):
+                found[fact] += 1
         by_dimension: dict[str, Counter[str]] = {word: Counter() for word in _OF_EVENTS}
         for (dimension, word), times in found.items():
             by_dimension[dimension][word] = times

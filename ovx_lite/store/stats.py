@@ -112,7 +112,7 @@ def _events(
     return f"""
         SELECT {told.named} day, v.visitor AS visitor, v.alone AS alone, v.id AS visit, count(*) AS times,
             sum({VIEW}) AS views, v.events AS events, v.before + v.after AS duration
-        FROM {events(matching, site, period, COUNTED, filters, told.joins)} AND {told.there}
+        FROM {events(matching, site, period, COUNTED, filters, told.joins, dimensions)} AND {told.there}
         GROUP BY {told.keys} e.visit
     """
 

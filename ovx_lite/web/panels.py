@@ -15,6 +15,7 @@ from ovx_lite.filters import PROPS, Test
 from ovx_lite.model import Site
 from ovx_lite.periods import Period, label
 from ovx_lite.results import Numbers, change, metric
+from ovx_lite.store import boards
 from ovx_lite.store.boards import Board, Ranking
 from ovx_lite.store.stats import Counts
 from ovx_lite.views import COMPARISONS, METRICS, NOUNS, PERIODS, TABS, View, operator, said
@@ -44,7 +45,7 @@ class Shown(NamedTuple):
 
 def context(shown: Shown) -> dict[str, Any]:
     """All that the template is given, but for what every page is."""
-    site, view, board, place, now = shown
+    site, view, board, place, _ = shown
     path = place.path
     replace = msgspec.structs.replace
     return {
@@ -444,7 +445,10 @@ def _people(shown: Shown) -> dict[str, Any]:
         unit="Events",
         rows=rows,
         more=settings if total > len(rows) else "",
-        more_label=f"All people ({total:,} in this period)",
+        more_label=f"All people ({total:,} of these days)",
+        note=f"Whom most events of the last {boards.LATELY} days named."
+        if shown.board.period.days > boards.LATELY
+        else "",
         csv=shown.view.url(f"{shown.place.path}/csv/people") if rows else "",
         empty=empty,
     )

@@ -116,7 +116,7 @@ def file(
         told = [[currency, times, money.decimal(amount, currency)] for currency, (times, amount) in takings.items()]
         return ["currency", "events", "total"], told
     if panel == "people":
-        found, _ = counted.persons(conn, site, period, _MOST) if not view.filters else ([], 0)
+        found, _ = counted.persons(conn, site, boards.lately(period), _MOST) if not view.filters else ([], 0)
         return ["person", "events"], [[id, events] for _, id, events in found]
     if panel == "excluded":
         rows_of = boards.excluded(conn, site, period, _MOST) if not view.filters else boards.Ranking()
