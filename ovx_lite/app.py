@@ -45,6 +45,7 @@ from ovx_lite.web import (
     login,
     persons,
     setup,
+    sharing,
     sites,
     start,
     stats,
@@ -57,7 +58,7 @@ from ovx_lite.web.health import Health
 from ovx_lite.web.openapi import openapi
 from ovx_lite.web.script import script
 
-_OPEN = (*sites.OPEN, *setup.OPEN, *login.OPEN, *stats.OPEN)
+_OPEN = (*sites.OPEN, *setup.OPEN, *login.OPEN, *stats.OPEN, *sharing.OPEN)
 _SIGNED_IN = (
     *(*login.SIGNED_IN, *sites.SIGNED_IN, *dashboard.SIGNED_IN, *start.SIGNED_IN, *keys.SIGNED_IN, *goals.SIGNED_IN),
     *(*webhooks.SIGNED_IN, *deliveries.SIGNED_IN, *persons.SIGNED_IN),

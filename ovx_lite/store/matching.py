@@ -121,7 +121,8 @@ class Matching:
         if test.operator == "is" and not test.folded:
             words: Iterable[str] = test.values
         else:
-            query = f"SELECT DISTINCT {PROP.format('prop')} FROM events AS e, json_each(e.props) AS prop WHERE site = ? AND prop.key = ?"
+            text = PROP.format("prop")
+            query = f"SELECT DISTINCT {text} FROM events, json_each(props) AS prop WHERE site = ? AND prop.key = ?"
             fits, rows = passes(test), self.conn.execute(query, (self._site, test.dimension.removeprefix(PROPS)))
             words = [word for (word,) in rows if word is not None and fits(word)]
         listed = self.bind(msgspec.json.encode(list(words)).decode())

@@ -24,6 +24,14 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+EMBEDDED = {
+    "Content-Security-Policy": _HEADERS["Content-Security-Policy"].replace(
+        "frame-ancestors 'none'", "frame-ancestors *"
+    ),
+    "Cross-Origin-Resource-Policy": "cross-origin",
+}
+"""The headers of a page that may stand in pages of others."""
+
 _SAFE = ("GET", "HEAD", "OPTIONS")
 
 
@@ -40,8 +48,10 @@ class Guard:
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
+                embedded = headers.get("content-security-policy") == EMBEDDED["Content-Security-Policy"]
                 for name, value in _HEADERS.items():
-                    headers.setdefault(name, value)
+                    if not (embedded and name == "X-Frame-Options"):
+                        headers.setdefault(name, value)
                 if headers.get("content-type", "").startswith("text/html") or 300 <= message["status"] < 304:
                     headers["Cache-Control"] = "no-store"  # so that "back" shows what is, not what was
             await send(message)

@@ -253,7 +253,8 @@ def curl(
         "filters": [[operator(test), test.dimension, test.values] for test in (*view.filters, *tests)],
     }
     body = msgspec.json.encode({key: value for key, value in told.items() if value}).decode()
-    return f"curl {shlex.quote(place.server + '/api/v1/stats/query')} -H 'Authorization: Bearer YOUR_API_KEY' -d {shlex.quote(body)}"
+    url = shlex.quote(f"{place.server}/api/v1/stats/query")
+    return f"curl {url} -H 'Authorization: Bearer YOUR_API_KEY' -d {shlex.quote(body)}"
 
 
 def _panels(shown: Shown) -> list[dict[str, Any]]:

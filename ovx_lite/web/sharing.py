@@ -1,0 +1,219 @@
+"""A site's public link: the dashboard for all who have it, in pages of others, too, and as a badge with a number."""
+
+import asyncio
+import secrets
+from hashlib import sha256
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from ovx_lite import passwords, periods
+from ovx_lite.errors import Refused
+from ovx_lite.model import Site
+from ovx_lite.store import boards, registry, shares, stats
+from ovx_lite.store.shares import Share
+from ovx_lite.web.dashboard import board_page, csv_file, stream, top_page
+from ovx_lite.web.desk import Doors, Notice, desk, go_to, site_of
+from ovx_lite.web.forms import Form, form_of
+from ovx_lite.web.guard import EMBEDDED
+from ovx_lite.web.html import page
+from ovx_lite.web.login import try_password
+from ovx_lite.web.panels import Place, short
+
+_MOST_UNLOCKED = 20
+_FRESH = "max-age=300"  # seconds for which a badge may be kept by whoever shows it
+
+
+async def sharing(request: Request) -> Response:
+    """`GET …/settings/sharing`: the link, if there is one, and what can be done with it."""
+    return await _settings_page(request, await site_of(request), Form())
+
+
+async def _settings_page(request: Request, site: Site, form: Form) -> Response:
+    share = await desk(request).read(shares.of_site, site.number)
+    url = "" if share is None else f"{desk(request).url(request)}/share/{share.token}"
+    status = 400 if form.wrong else 200
+    return page(request, "sharing.html", status, site=site, form=form, share=share, url=url)
+
+
+async def change(request: Request) -> Response:
+    """`POST …/settings/sharing`: makes the link, or another one (`new`), or gives it another password, or none."""
+    site, form, place = await site_of(request), await form_of(request), desk(request)
+    before = await place.read(shares.of_site, site.number)
+    typed, kept = form["password"], "" if before is None else before.password
+    if typed:
+        try:
+            kept = await asyncio.to_thread(passwords.hashed, passwords.checked(typed), secrets.token_bytes(16))
+        except Refused as refused:
+            form.blame(refused)
+            return await _settings_page(request, site, form)
+    elif not form["keep"]:
+        kept = ""
+    anew = before is None or form["do"] == "new"
+    token = secrets.token_urlsafe(12) if anew or before is None else before.token
+    await place.house.database.write(shares.put, Share(site.number, token, kept, place.house.clock.now()))
+    words = (
+        "Whoever has the link may look now."
+        if before is None
+        else "The old link is no good any more."
+        if anew
+        else "Saved."
+    )
+    return go_to(request, f"/sites/{site.id}/settings/sharing", Notice(words))
+
+
+async def end(request: Request) -> Response:
+    """`POST …/settings/sharing/end`: takes the link away."""
+    site = await site_of(request)
+    await desk(request).house.database.write(shares.remove, site.number)
+    return go_to(request, f"/sites/{site.id}/settings/sharing", Notice("Nobody may look without logging in any more."))
+
+
+async def dashboard(request: Request) -> Response:
+    """`GET /share/TOKEN`: the dashboard, or the question for its password."""
+    share, site = await _shared(request)
+    if not _is_unlocked(request, share):
+        return page(request, "share.html", site=site, form=Form(), path=_path(request, share))
+    answer = await board_page(request, site, _place(request, share))
+    if request.query_params.get("embed") == "1" and not share.password:
+        answer.headers.update(EMBEDDED)
+    return answer
+
+
+async def unlock(request: Request) -> Response:
+    """`POST /share/TOKEN`: the password."""
+    share, site = await _shared(request)
+    form = await form_of(request)
+    if share.password and await try_password(request, form, "password", share.password):
+        known = request.session.get("shares")
+        unlocked = [*(known if isinstance(known, list) else []), _mark(share)]
+        request.session["shares"] = unlocked[-_MOST_UNLOCKED:]
+    elif share.password:
+        status = 429 if form.wrong.get("wait") else 401
+        return page(request, "share.html", status, site=site, form=form, path=_path(request, share))
+    return RedirectResponse(_path(request, share), 303)
+
+
+async def top(request: Request) -> Response:
+    """`GET /share/TOKEN/top/DIMENSION`: all that stands in a dimension."""
+    share, site = await _open(request)
+    return await top_page(request, site, _place(request, share))
+
+
+async def download(request: Request) -> Response:
+    """`GET /share/TOKEN/csv/PANEL`: a panel as CSV."""
+    share, site = await _open(request)
+    return await csv_file(request, site, _place(request, share))
+
+
+async def live(request: Request) -> Response:
+    """`GET /share/TOKEN/live`: Server-Sent Events: how many visitors are active now."""
+    share, site = await _open(request)
+    place = desk(request)
+
+    async def may() -> bool:
+        found = await place.read(shares.find, share.token)
+        return found is not None and found[0].password == share.password
+
+    return stream(place, site, may)
+
+
+async def badge_json(request: Request) -> Response:
+    """`GET /share/TOKEN/badge.json`: the visitors of 30 days, or of `?period=`; also as shields.io takes it."""
+    visitors, period = await _visitors(request)
+    told = {"schemaVersion": 1, "label": "visitors", "message": short(visitors), "visitors": visitors, "period": period}
+    return _open_to_all(Response(msgspec.json.encode(told), media_type="application/json"))
+
+
+async def badge_svg(request: Request) -> Response:
+    """`GET /share/TOKEN/badge.svg`: the same as a picture."""
+    visitors, _ = await _visitors(request)
+    number = short(visitors)
+    width = 14 + 7 * len(number)
+    text = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{60 + width}" height="20" role="img" '
+        f'aria-label="visitors: {number}"><rect width="{60 + width}" height="20" rx="4" fill="#586174"/>'
+        f'<path d="M60 0h{width - 4}a4 4 0 0 1 4 4v12a4 4 0 0 1-4 4H60z" fill="#3451b2"/>'
+        f'<g fill="#fff" font-family="Verdana,DejaVu Sans,sans-serif" font-size="11" text-anchor="middle">'
+        f'<text x="30" y="14">visitors</text><text x="{60 + width / 2:g}" y="14">{number}</text></g></svg>'
+    )
+    return _open_to_all(Response(text, media_type="image/svg+xml"))
+
+
+def _open_to_all(answer: Response) -> Response:
+    answer.headers.update(
+        {
+            "Access-Control-Allow-Origin": "*",
+            "Cross-Origin-Resource-Policy": "cross-origin",
+            "Cache-Control": _FRESH,
+        }
+    )
+    return answer
+
+
+async def _visitors(request: Request) -> tuple[int, str]:
+    """How many visitors there were, and the period's name. Raises `Refused`; where there is a password, too."""
+    share, site = await _shared(request)
+    if share.password:
+        raise _nothing_here()
+    word = request.query_params.get("period", "30d")
+    if word not in periods.WORDS:
+        raise Refused("invalid_request", f"period is one of {', '.join(periods.WORDS)}.", "period")
+    place = desk(request)
+    oldest = await place.read(boards.oldest, site)
+    period = periods.named(word, place.house.clock.now(), site.timezone, oldest)
+    found = await place.house.database.ask(stats.groups, site, period, (), (), {"visitors"})
+    return found[()].visitors, word
+
+
+async def _shared(request: Request) -> tuple[Share, Site]:
+    """The link that the path names, and its site. Raises `Refused` (`not_found`)."""
+    found = await desk(request).read(shares.find, request.path_params["token"])
+    if found is None:
+        raise _nothing_here()
+    share, id = found
+    return share, await desk(request).read(registry.find_site, id)
+
+
+async def _open(request: Request) -> tuple[Share, Site]:
+    share, site = await _shared(request)
+    if not _is_unlocked(request, share):
+        raise Refused("unauthorized", "This needs a password: open the link without what follows it.")
+    return share, site
+
+
+def _nothing_here() -> Refused:
+    return Refused("not_found", "There is nothing here: ask whoever gave you the link for a new one.")
+
+
+def _is_unlocked(request: Request, share: Share) -> bool:
+    known = request.session.get("shares")
+    return not share.password or (isinstance(known, list) and _mark(share) in known)
+
+
+def _mark(share: Share) -> str:
+    """What the cookie of a browser has that knew the password: another once the password is."""
+    return sha256(f"{share.token}\n{share.password}".encode()).hexdigest()[:16]
+
+
+def _path(request: Request, share: Share) -> str:
+    return f"{desk(request).root}/share/{share.token}"
+
+
+def _place(request: Request, share: Share) -> Place:
+    return Place(_path(request, share), True, desk(request).url(request))
+
+
+_SETTINGS = "/sites/{site}/settings/sharing"
+SIGNED_IN: Doors = [("GET", _SETTINGS, sharing), ("POST", _SETTINGS, change), ("POST", f"{_SETTINGS}/end", end)]
+_SHARE = "/share/{token}"
+OPEN: Doors = [
+    ("GET", _SHARE, dashboard),
+    ("POST", _SHARE, unlock),
+    ("GET", f"{_SHARE}/top/{{dimension}}", top),
+    ("GET", f"{_SHARE}/csv/{{panel}}", download),
+    ("GET", f"{_SHARE}/live", live),
+    ("GET", f"{_SHARE}/badge.svg", badge_svg),
+    ("GET", f"{_SHARE}/badge.json", badge_json),
+]
