@@ -22,7 +22,7 @@ from urllib.parse import urlencode
 
 from ovx_lite import new, passwords
 from ovx_lite.model import COUNTER_BITS, Site
-from ovx_lite.store import admin, recounts, registry, webhooks
+from ovx_lite.store import admin, goal_counts, registry, webhooks
 from ovx_lite.store.db import open_store, transaction
 
 PASSWORD = "correct horse battery"
@@ -43,7 +43,7 @@ def _furnish(folder: Path, now: int) -> str:
         hooks = [hook for site in sites for hook in _hooks(conn, site, now)]
         for number in range(20):
             goal = new.goal(sites[0], f"goal {number}", "", f"/page-{number}/**", now + number)
-            recounts.add_goal(conn, goal, sites[0], now)
+            goal_counts.add_goal(conn, goal, sites[0], now)
         with transaction(conn):
             first = _log(conn, hooks, now)
             _people(conn, sites[0], now)

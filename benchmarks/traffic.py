@@ -8,7 +8,7 @@ from ovx_lite import demo, new
 from ovx_lite.days import local_day
 from ovx_lite.demo import Shape
 from ovx_lite.model import Site
-from ovx_lite.store import events, recounts, registry, visits
+from ovx_lite.store import goal_counts, log, registry, settling, visits
 from ovx_lite.store.db import open_store, transaction
 
 SITE = "bench"
@@ -25,14 +25,14 @@ def fill(folder: Path, now: int, days: int, shape: Shape, told: Callable[[int], 
         site = registry.add_site(conn, new.site(SITE, "Europe/Paris", now))
         wanted = {"Sign-up": ("signup", ""), "Purchase": ("purchase", ""), "Reads": ("", "/articles/**")}
         for name, (event, path) in wanted.items():
-            recounts.add_goal(conn, new.goal(site, name, event, path, now), site, now - days * 86_400_000)
+            goal_counts.add_goal(conn, new.goal(site, name, event, path, now), site, now - days * 86_400_000)
         today = local_day(now, site.timezone)
         for day in range(today - days + 1, today + 1):
             _add_day(conn, site, day, shape, now)
             told(day)
-        while recounts.is_behind(conn):
-            recounts.catch_up(conn)
-        while recounts.settle(conn, site, now):
+        while goal_counts.is_behind(conn):
+            goal_counts.catch_up(conn)
+        while settling.settle(conn, site, now):
             pass
         conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         conn.execute("ANALYZE")
@@ -42,13 +42,13 @@ def fill(folder: Path, now: int, days: int, shape: Shape, told: Callable[[int], 
 
 
 def _add_day(conn: sqlite3.Connection, site: Site, day: int, shape: Shape, now: int) -> None:
-    log = events.open_log(conn, day % 1000 * 2000)
+    books = log.open_log(conn, day % 1000 * 2000)
     sent = [event for event in demo.day_of_traffic(site, 7, day, shape) if event.ts <= now]
     conn.execute("PRAGMA synchronous = OFF")  # it is thrown away in the end
     for begin in range(0, len(sent), _TOGETHER):
         with transaction(conn):
-            log.begin()
-            log.add(site.number, sent[begin : begin + _TOGETHER])
-            log.flush()
+            books.begin()
+            books.add(site.number, sent[begin : begin + _TOGETHER])
+            books.flush()
     with transaction(conn):
         visits.close(conn, site.number)

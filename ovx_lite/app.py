@@ -61,7 +61,7 @@ from ovx_lite.web.script import script
 _OPEN = (*sites.OPEN, *setup.OPEN, *login.OPEN, *stats.OPEN, *sharing.OPEN)
 _SIGNED_IN = (
     *(*login.SIGNED_IN, *sites.SIGNED_IN, *dashboard.SIGNED_IN, *start.SIGNED_IN, *keys.SIGNED_IN, *goals.SIGNED_IN),
-    *(*webhooks.SIGNED_IN, *deliveries.SIGNED_IN, *persons.SIGNED_IN),
+    *(*webhooks.SIGNED_IN, *deliveries.SIGNED_IN, *persons.SIGNED_IN, *sharing.SIGNED_IN),
 )
 
 

@@ -18,7 +18,7 @@ from ovx_lite.days import local_day
 from ovx_lite.enrich import enrich
 from ovx_lite.geo import CountryOf
 from ovx_lite.model import Event, Hit, Site
-from ovx_lite.store import events, salts
+from ovx_lite.store import events, log, salts
 from ovx_lite.store.db import transaction
 
 _TOGETHER = 2000  # lines
@@ -44,7 +44,7 @@ class Importer:
         self._site = site
         self._country_of = country_of
         self._known: dict[int, set[tuple[int, int]]] = {}  # lines that were imported, by day
-        self._log = events.open_log(conn, secrets.randbits(20))
+        self._log = log.open_log(conn, secrets.randbits(20))
         self._salt = salts.today(conn, site.number, local_day(now, site.timezone), secrets.token_bytes(32))
 
     def run(self, lines: Iterable[str], report: Report) -> None:

@@ -1,7 +1,7 @@
 """The nouns: what the program talks about, as frozen values.
 
-Nothing here reads, writes or knows the time. A tuple (`Page`, `Origin`, `Client`, `Kind`) is a group of
-strings that repeats from event to event, and so is stored once and referred to by number.
+A tuple (`Page`, `Origin`, `Client`, `Kind`) is a group of strings that repeats from event to event, and so is stored
+once and referred to by number.
 """
 
 from collections.abc import Mapping
@@ -68,8 +68,7 @@ class Client(NamedTuple):
 class Kind(NamedTuple):
     """What sort of event: who spoke (`api`), what it is, its name, and why it is not counted (`""`: it is).
 
-    `context` is where in the caller's world it happened (website or product), `currency` what its revenue is in (ISO
-    4217); both are `""` for most.
+    `context` is website, product or `""`; `currency` what its revenue is in (ISO 4217), `""` without revenue.
     """
 
     api: str
@@ -86,7 +85,7 @@ class Kind(NamedTuple):
 
 
 class Identity(msgspec.Struct, frozen=True, gc=False):
-    """Whom a caller named: by the `id` that they have with the caller, with what was told of them (JSON values)."""
+    """Whom a caller named: by the `id` that they have there, with what was told of them (JSON values)."""
 
     id: str
     traits: Mapping[str, Any] = {}
@@ -108,9 +107,9 @@ class Person(msgspec.Struct, frozen=True, gc=False):
 class Hit(msgspec.Struct, frozen=True, gc=False):
     """What a caller said, in our words. Never stored.
 
-    `ts` is Unix milliseconds; `referrer` is the referring URL's host and path, or `""`; `props` is a JSON object as
-    text. `device` and `session` are the caller's own names for who it was and which visit. A page of scheme http or
-    https without a host is the site's own. `revenue` is in minor units of `currency`, which is `""` without revenue.
+    `ts` is Unix ms; `referrer` is the referring URL's host and path, or `""`; `props` is a JSON object as text. `device`
+    and `session` are the caller's own names for who it was and which visit. A page of scheme http or https without a
+    host is the site's own. `revenue` is in minor units of `currency`, which is `""` without revenue.
     """
 
     type: str
@@ -133,11 +132,10 @@ class Hit(msgspec.Struct, frozen=True, gc=False):
 class Event(msgspec.Struct, frozen=True, gc=False):
     """What we keep. It has no field for an address or a user agent, so neither can be kept.
 
-    `ts` is Unix milliseconds, `day` the site's day (days since 1970-01-01) that it is then. `visitor` is a 48-bit
-    number: nobody's on any other day, or the same for ever where the caller named the visitor; None where nothing tells
-    one visitor from another. `guest` is the visitor on that day, another such number that is nobody's on any other
-    day. `stay`, such a number, too, is a session that the caller named, and so all one visit. `line` is set on imported
-    events alone: a digest of the log line without its address.
+    `ts` is Unix milliseconds, `day` the site's day (days since 1970-01-01). `visitor` is a 48-bit number: nobody's on
+    any other day, or the same for ever where the caller named the visitor; None where nothing tells one from another.
+    `guest` is the visitor on that day, `stay` a session that the caller named, and so all one visit: such numbers, too.
+    `line` is set on imported events alone: a digest of the log line without its address.
     """
 
     ts: int
@@ -158,9 +156,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 class Site(msgspec.Struct, frozen=True):
     """A site (a project, in other products' words). `id` is its name to the world, `number` to the store.
 
-    `secret` is what names that callers give to visitors and sessions are hashed with. `allowed_hosts` are
-    those whose pages may send events without an API key, none for all; `hourly_limit` is how many requests without a
-    key one address may send, None for the usual.
+    Names that callers give are hashed with `secret`. `allowed_hosts` are those whose pages may send events without an
+    API key, none for all; `hourly_limit` is how many requests without a key one address may send, None for the usual.
     """
 
     number: int
@@ -195,8 +192,7 @@ class Key(msgspec.Struct, frozen=True):
 class Goal(msgspec.Struct, frozen=True):
     """What a site wants its visitors to do: an `event` of that name, or a pageview of a `path` pattern.
 
-    `id` is its name to the world, `number` to the store. What met it is counted `since` that day (days since
-    1970-01-01); what did before is yet to be.
+    `id` is its name to the world, `number` to the store; it is counted `since` that day (days since 1970-01-01).
     """
 
     id: str
@@ -212,9 +208,9 @@ class Goal(msgspec.Struct, frozen=True):
 class Webhook(msgspec.Struct, frozen=True):
     """Where to send what happens on a site. `id` is its name to the world, `number` to the store.
 
-    `events` are those that it is told of; `spike_above` how many active visitors are a spike. `old_secret` is the one
-    that gave way at `rotated`. `why` says why it was disabled, if nobody did it by hand; `exhausted` how many
-    deliveries were given up since `failing_since`, when the first try failed that no success followed.
+    `events` are those that it is told of; `spike_above` how many active visitors are a spike. `old_secret` gave way at
+    `rotated`. `why` says why it was disabled, if nobody did it by hand; `exhausted` how many deliveries were given up
+    since `failing_since`, when the first try failed that no success followed.
     """
 
     number: int

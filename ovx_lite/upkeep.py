@@ -22,7 +22,7 @@ from ovx_lite.delivery import Sender
 from ovx_lite.ingest import Ingest
 from ovx_lite.model import Registry, Site
 from ovx_lite.sites import Sites
-from ovx_lite.store import answers, db, deliveries, events, recounts, salts, usage
+from ovx_lite.store import answers, db, deliveries, events, goal_counts, salts, settling, usage
 from ovx_lite.store.database import Database
 from ovx_lite.store.db import transaction
 
@@ -107,8 +107,8 @@ async def retain(house: Household) -> bool:
 async def count_anew(house: Household) -> bool:
     """Count anew the days that are to be: after an upgrade, a new goal, or when a person was erased."""
     counted = 0
-    while await house.database.read(recounts.is_behind):
-        counted += await house.ingest.change(recounts.catch_up)  # others may write in between
+    while await house.database.read(goal_counts.is_behind):
+        counted += await house.ingest.change(goal_counts.catch_up)  # others may write in between
     return counted > 0
 
 
@@ -116,9 +116,9 @@ async def settle(house: Household) -> bool:
     """Count what one knows of a day when it is over."""
     settled = 0
     for site in house.sites.registry.numbers.values():
-        while await house.database.read(recounts.is_to_settle, site, house.clock.now()):
+        while await house.database.read(settling.is_to_settle, site, house.clock.now()):
             settled += await house.ingest.change(
-                recounts.settle, site, house.clock.now()
+                settling.settle, site, house.clock.now()
             )  # others may write in between
     return settled > 0
 

@@ -19,7 +19,7 @@ from ovx_lite import new
 from ovx_lite.enrich import enrich
 from ovx_lite.ingest import store
 from ovx_lite.model import Campaign, Hit, Identity, Page, Reply
-from ovx_lite.store import check, events, goals, people, recounts, visits
+from ovx_lite.store import check, events, goal_counts, goals, people, recounts, visits
 from ovx_lite.store.books import open_books
 from ovx_lite.store.db import open_store, transaction
 from ovx_lite.store.events import Stored
@@ -178,10 +178,10 @@ class Traffic:
                 visits.close(self.conn, self.site.number)
             self.close(set(self.known))
         elif what == "catch up":
-            recounts.catch_up(self.conn)
+            goal_counts.catch_up(self.conn)
         elif what == "goal" and self.left:
             goal = new.goal(self.site, *self.left.pop(), self.now, f"goal_{len(self.left)}")
-            recounts.add_goal(self.conn, goal, self.site, self.now)
+            goal_counts.add_goal(self.conn, goal, self.site, self.now)
         elif what == "erase":
             self.erase(told)
         elif what == "prune":
@@ -539,7 +539,7 @@ def test_its_numbers_are_those_of_a_recount(
             see(traffic, one, found)
         recounts.mark_all(conn, traffic.site)
         assert [ask(traffic, one) for one in asked] == answers, "from the events"
-        while recounts.catch_up(conn):
+        while goal_counts.catch_up(conn):
             pass
         assert check.problems(conn) == []
         assert [ask(traffic, one) for one in asked] == answers, "counted anew"

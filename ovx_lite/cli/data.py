@@ -22,7 +22,7 @@ from ovx_lite.geo import open_country_data
 from ovx_lite.imports import Importer, Report
 from ovx_lite.model import LATEST
 from ovx_lite.store import check as checks
-from ovx_lite.store import events, recounts, registry
+from ovx_lite.store import events, goal_counts, recounts, registry
 from ovx_lite.store.db import FILE, copy
 
 _MOST_NAMED = 20
@@ -179,8 +179,8 @@ def _rebuild(conn: sqlite3.Connection) -> None:
     """Count all days of all sites anew, one after the other: a server may write in between."""
     days = sum(recounts.mark_all(conn, site) for site in registry.all_sites(conn))
     with click.progressbar(length=days, label="Counting", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
-        while recounts.is_behind(conn):
-            bar.update(recounts.catch_up(conn))
+        while goal_counts.is_behind(conn):
+            bar.update(goal_counts.catch_up(conn))
 
 
 @click.command()

@@ -10,7 +10,7 @@ from ovx_lite.cli.common import as_json, data_dir, judged, print_json, print_tab
 from ovx_lite.clock import SystemClock
 from ovx_lite.goals import Pattern
 from ovx_lite.model import Goal
-from ovx_lite.store import goals, recounts, registry
+from ovx_lite.store import goal_counts, goals, registry
 
 
 @click.group()
@@ -40,7 +40,7 @@ def add(site: str, name: str, event: str, path: str, data_dir: Path, as_json: bo
     conn = store(data_dir)
     of = registry.find_site(conn, site)
     goal = new.goal(of, told, event, path, SystemClock().now())
-    recounts.add_goal(conn, goal, of, goal.created)
+    goal_counts.add_goal(conn, goal, of, goal.created)
     if as_json:
         print_json(_shown(goal))
     else:
@@ -67,7 +67,7 @@ def list_(site: str, data_dir: Path, as_json: bool) -> None:
 @as_json
 def remove(goal_id: str, data_dir: Path, as_json: bool) -> None:
     """Remove a goal."""
-    recounts.remove_goal(store(data_dir), goal_id)
+    goal_counts.remove_goal(store(data_dir), goal_id)
     if as_json:
         print_json({"id": goal_id, "removed": True})
     else:

@@ -8,7 +8,7 @@ import click
 from ovx_lite import new
 from ovx_lite.cli.common import as_json, data_dir, print_json, print_table, printable, store
 from ovx_lite.days import utc
-from ovx_lite.store import people, recounts, registry
+from ovx_lite.store import goal_counts, people, registry
 from ovx_lite.store.db import empty_log
 from ovx_lite.store.people import Known
 
@@ -73,8 +73,8 @@ def erase(site: str, person_id: str, yes: bool, data_dir: Path, as_json: bool) -
     if not yes and not as_json:
         click.confirm(f"Erase the person {person_id} for good?", abort=True, err=True)
     untied = people.erase(conn, of, found, new.visitors())
-    while recounts.is_behind(conn):
-        recounts.catch_up(conn)
+    while goal_counts.is_behind(conn):
+        goal_counts.catch_up(conn)
     if not empty_log(conn, 2):  # what was erased is still in there
         click.echo(
             "Somebody reads the store, so what was erased is still in its write-ahead log (its -wal file): the server "

@@ -3,7 +3,7 @@
 import sqlite3
 from typing import NamedTuple
 
-from ovx_lite.store.events import EventLog
+from ovx_lite.store.log import EventLog
 from ovx_lite.store.watch import Watch
 
 

@@ -13,7 +13,7 @@ from ovx_lite.errors import Refused
 from ovx_lite.filters import PROPS, All, Filter, Not, Test, passes, tests
 from ovx_lite.goals import Goals
 from ovx_lite.store.goals import goals_of
-from ovx_lite.store.visits import bit_of_kind, bit_of_page
+from ovx_lite.store.guests import bit_of_kind, bit_of_page
 
 COLUMNS = {
     "event:page": ("pages", "path", "e.page"),

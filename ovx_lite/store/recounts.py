@@ -11,18 +11,14 @@ from typing import NamedTuple
 
 import msgspec
 
-from ovx_lite.days import local_day, monday
+from ovx_lite.days import monday
 from ovx_lite.goals import Goals
-from ovx_lite.model import Client, Goal, Kind, Origin, Page, Site
-from ovx_lite.store import events, goals, registry, sums
-from ovx_lite.store.changes import announce
+from ovx_lite.model import Client, Kind, Origin, Page, Site
+from ovx_lite.store import events, goals, sums
 from ovx_lite.store.db import insert, transaction
 from ovx_lite.store.dimensions import NUMBERED, Dimension, Fact, facts, of_visit
 from ovx_lite.store.events import OF_DAY, ids_of_day
 from ovx_lite.store.rollups import Total
-
-WEEK = 7
-"""Days, today being one, that are counted at once when a goal is added; those before follow."""
 
 _VISITS = """
 SELECT visitor, before + after, events,
@@ -32,7 +28,7 @@ FROM (SELECT * FROM visits WHERE site = ? AND id >= ? AND id < ?) AS visits
 JOIN origins ON origins.id = origin JOIN clients ON clients.id = client
 LEFT JOIN pages AS first ON first.id = entry LEFT JOIN pages AS last ON last.id = exit
 """
-_EVENTS = f"""
+EVENTS = f"""
 SELECT visits.id, visitor, person, revenue, api, type, name, excluded, context, currency, scheme, host, path
 FROM (SELECT * FROM events WHERE {OF_DAY}) AS events JOIN kinds ON kinds.id = kind JOIN pages ON pages.id = page
 LEFT JOIN visits ON visits.site = events.site AND visits.id = visit
@@ -48,12 +44,6 @@ UPDATE visits SET alone = 1 - alone WHERE site = :site AND id >= :since AND id <
 """
 
 
-_EXITS = """
-SELECT path, count(DISTINCT visitor), count(*) FROM visits JOIN pages ON pages.id = exit
-WHERE site = ? AND visits.id >= ? AND visits.id < ? GROUP BY path
-"""
-
-
 class Day(NamedTuple):
     """What is counted of a day: of all, by currency (times, amount), and by value (visitors, visits, views, events)."""
 
@@ -62,7 +52,9 @@ class Day(NamedTuple):
     rows: dict[Fact, tuple[int, int, int, int]]
 
 
-class _Count(msgspec.Struct):
+class Count(msgspec.Struct):
+    """What is counted of a value: which visitors and visits, and how many pageviews and events."""
+
     visitors: set[int] = msgspec.field(default_factory=set)
     visits: set[int] = msgspec.field(default_factory=set)
     pageviews: int = 0
@@ -75,7 +67,7 @@ def count_day(conn: sqlite3.Connection, site: Site, day: int) -> Day:
     span = (site.number, *ids_of_day(day, site.timezone))
     total, visitors = Total(), set()
     takings: dict[str, tuple[int, int]] = {}
-    counts: dict[Fact, _Count] = {}
+    counts: dict[Fact, Count] = {}
     for number, row in enumerate(conn.execute(_VISITS, span)):
         visitor, duration, times, entry, exit, *words = row
         visitors.add(visitor)
@@ -84,12 +76,12 @@ def count_day(conn: sqlite3.Connection, site: Site, day: int) -> Day:
         total.duration += duration
         pages: list[Fact] = [(Dimension.ENTRY, entry), (Dimension.EXIT, exit)] if entry is not None else []
         for fact in chain(pages if over else pages[:1], of_visit(Origin(*words[:8]), Client(*words[8:]))):
-            count = counts.get(fact) or counts.setdefault(fact, _Count())
+            count = counts.get(fact) or counts.setdefault(fact, Count())
             count.visitors.add(visitor)
             count.visits.add(number)
     total.visitors = len(visitors)
     ready = Goals(goal for goal in goals.goals_of(conn, site.number) if goal.since <= day)
-    for visit, visitor, person, revenue, *words in conn.execute(_EVENTS, span):
+    for visit, visitor, person, revenue, *words in conn.execute(EVENTS, span):
         kind, page = Kind(*words[:6]), Page(*words[6:])
         if kind.is_engagement:
             continue
@@ -102,7 +94,7 @@ def count_day(conn: sqlite3.Connection, site: Site, day: int) -> Day:
                 before = takings.get(kind.currency, (0, 0))
                 takings[kind.currency] = (before[0] + 1, before[1] + revenue)
         for fact in _facts(kind, page, ready, day, person):
-            count = counts.get(fact) or counts.setdefault(fact, _Count())
+            count = counts.get(fact) or counts.setdefault(fact, Count())
             count.pageviews += view
             count.events += 1
             if visit is not None and fact[0] is not Dimension.PERSON:
@@ -150,7 +142,7 @@ def recount(conn: sqlite3.Connection, site: Site, day: int) -> None:
         conn.execute("INSERT INTO days VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (site.number, day, *_numbers(found.total)))
     rows = [(site.number, day, currency, *told) for currency, told in found.takings.items()]
     insert(conn, "INSERT INTO takings (site, day, currency, times, amount)", rows)
-    _put(conn, site.number, day, found.rows)
+    put(conn, site.number, day, found.rows)
     sums.add_up(conn, site.number, monday(day))
 
 
@@ -158,7 +150,8 @@ def _numbers(total: Total) -> tuple[int, ...]:
     return tuple(msgspec.structs.astuple(total))
 
 
-def _put(conn: sqlite3.Connection, site: int, day: int, rows: dict[Fact, tuple[int, int, int, int]]) -> None:
+def put(conn: sqlite3.Connection, site: int, day: int, rows: dict[Fact, tuple[int, int, int, int]]) -> None:
+    """Write what was counted of a day, by value. Inside a transaction."""
     words = sorted({value for _, value in rows if isinstance(value, str)})
     insert(conn, "INSERT INTO words (word)", [(word,) for word in words], "ON CONFLICT DO NOTHING")
     codes = {word: conn.execute("SELECT id FROM words WHERE word = ?", (word,)).fetchone()[0] for word in words}
@@ -169,12 +162,6 @@ def _put(conn: sqlite3.Connection, site: int, day: int, rows: dict[Fact, tuple[i
     insert(conn, "INSERT INTO rollups", put)
 
 
-def is_behind(conn: sqlite3.Connection) -> bool:
-    """Whether there are days to count anew, or goals' days to count."""
-    query = "SELECT EXISTS (SELECT 1 FROM stale) OR EXISTS (SELECT 1 FROM goals WHERE since > 0)"
-    return bool(conn.execute(query).fetchone()[0])
-
-
 def mark_all(conn: sqlite3.Connection, site: Site) -> int:
     """Have all days of a site counted anew. Returns how many."""
     with transaction(conn):
@@ -182,119 +169,3 @@ def mark_all(conn: sqlite3.Connection, site: Site) -> int:
         rows = [(site.number, day) for day in {*counted, *events.days(conn, site)}]
         insert(conn, "INSERT INTO stale (site, day)", rows, "ON CONFLICT DO NOTHING")
     return len(rows)
-
-
-def is_to_settle(conn: sqlite3.Connection, site: Site, now: int) -> bool:
-    """Whether a day of a site is over at `now` (Unix ms), and not settled yet."""
-    return sums.settled(conn, site.number) < local_day(now, site.timezone)
-
-
-def settle(conn: sqlite3.Connection, site: Site, now: int) -> bool:
-    """Settle the first of a site's days that is over at `now` (Unix ms), and its week. Returns whether there was one.
-
-    Of a site that none was settled of, all days before today are, which have nothing yet.
-    """
-    with transaction(conn):
-        day, today = sums.settled(conn, site.number), local_day(now, site.timezone)
-        if day >= today:
-            return False
-        span = (site.number, *ids_of_day(day, site.timezone))
-        first = next(iter(events.days(conn, site)), today)
-        until = min(max(day + 1, first), today)
-        conn.execute("INSERT OR REPLACE INTO settled VALUES (?, ?)", (site.number, until))
-        rows = {(Dimension.EXIT, path): (*counts, 0, 0) for path, *counts in conn.execute(_EXITS, span)}
-        _put(conn, site.number, day, rows)
-        sums.add_up(conn, site.number, monday(day))
-    return True
-
-
-def catch_up(conn: sqlite3.Connection, most: int = 1) -> int:
-    """Count anew some of the days that are to be, and of the goals' days, the latest first. Returns how many."""
-    done = 0
-    while done < most and (_recount_stale(conn) or _count_goal(conn)):
-        done += 1
-    return done
-
-
-def _recount_stale(conn: sqlite3.Connection) -> bool:
-    with transaction(conn):
-        row = conn.execute("SELECT id, day FROM stale JOIN sites ON number = site ORDER BY day DESC LIMIT 1").fetchone()
-        if row is not None:
-            recount(conn, registry.find_site(conn, row[0]), row[1])
-    return row is not None
-
-
-def _count_goal(conn: sqlite3.Connection) -> bool:
-    """Count one more day of a goal that was added after it. Returns whether there was one."""
-    with transaction(conn):
-        query = "SELECT goals.id, sites.id FROM goals JOIN sites ON sites.number = site WHERE since > 0 LIMIT 1"
-        row = conn.execute(query).fetchone()
-        if row is None:
-            return False
-        goal, site = goals.find_goal(conn, row[0]), registry.find_site(conn, row[1])
-        first = next(iter(events.days(conn, site)), goal.since)
-        if first >= goal.since:
-            conn.execute("UPDATE goals SET since = 0 WHERE id = ?", (goal.id,))
-            announce(conn)
-        else:
-            _count_back(conn, goal, site, goal.since - 1)
-    return True
-
-
-def _count_back(conn: sqlite3.Connection, goal: Goal, site: Site, since: int) -> None:
-    """Count a goal on the days from `since` to before it is counted. Inside a transaction."""
-    for day in range(since, goal.since):
-        met = _met(conn, goal, site, day)
-        if met is not None:
-            _put(conn, site.number, day, {(Dimension.GOAL, goal.number): met})
-            sums.add_up(conn, site.number, monday(day))
-    conn.execute("UPDATE goals SET since = ? WHERE id = ?", (since, goal.id))
-    announce(conn)
-
-
-def _met(conn: sqlite3.Connection, goal: Goal, site: Site, day: int) -> tuple[int, int, int, int] | None:
-    """How a goal was met on a day: by so many visitors, in so many visits, pageviews and events; None if it was not."""
-    count, ready = _Count(), Goals([msgspec.structs.replace(goal, since=0)])
-    span = (site.number, *ids_of_day(day, site.timezone))
-    for visit, visitor, _, _, *words in conn.execute(_EVENTS, span):
-        kind, page = Kind(*words[:6]), Page(*words[6:])
-        if not kind.excluded and not kind.is_engagement and ready.of(kind.type, kind.name, page.path):
-            count.pageviews += kind.type == "pageview"
-            count.events += 1
-            if visit is not None:
-                count.visitors.add(visitor)
-                count.visits.add(visit)
-    return (len(count.visitors), len(count.visits), count.pageviews, count.events) if count.events else None
-
-
-def add_goal(conn: sqlite3.Connection, goal: Goal, site: Site, now: int) -> None:
-    """Add a goal of a site at `now` (Unix ms), unless it was added before, and count what met it this week.
-
-    Raises `Refused` if the site has another of that name.
-    """
-    tomorrow = local_day(now, site.timezone) + 1
-    with transaction(conn):
-        # What is told of days ahead (up to a day) is counted as it comes, from here on; what was told before, now.
-        last = next(reversed(events.days(conn, site)), tomorrow)
-        added = goals.add_goal(conn, msgspec.structs.replace(goal, since=max(tomorrow, last + 1)))
-        if added is not None:
-            _count_back(conn, added, site, tomorrow - WEEK)
-
-
-def remove_goal(conn: sqlite3.Connection, id: str) -> None:
-    """Remove a goal, and what was counted of it. Raises `Refused` (`not_found`) if there is none."""
-    with transaction(conn):
-        goal = goals.find_goal(conn, id)
-        sums.forget_value(conn, goal.site, Dimension.GOAL, goal.number)
-        conn.execute("DELETE FROM goals WHERE id = ?", (id,))
-        announce(conn)
-
-
-def met_this_week(conn: sqlite3.Connection, site: Site, now: int) -> dict[str, int]:
-    """How often each goal of a site was met in the 7 days up to today, by its id; without those that were not."""
-    today = local_day(now, site.timezone)
-    query = """
-        SELECT id, sum(events) FROM rollups JOIN goals ON number = value
-        WHERE rollups.site = ? AND span = 1 AND begins > ? AND begins <= ? AND dimension = ? GROUP BY id
-    """
-    return dict(conn.execute(query, (site.number, today - WEEK, today, Dimension.GOAL)))

@@ -15,11 +15,11 @@ from ovx_lite.model import Site
 from ovx_lite.store import admin, annotations, boards, watch
 from ovx_lite.store.annotations import Annotation
 from ovx_lite.views import NOUNS, View
-from ovx_lite.web import panels, tables
+from ovx_lite.web import figures, tables
 from ovx_lite.web.desk import Desk, Doors, Notice, desk, go_to, site_of
 from ovx_lite.web.forms import Form, form_of
 from ovx_lite.web.html import page
-from ovx_lite.web.panels import Place, Shown
+from ovx_lite.web.shown import Place, Shown
 
 _BREATH = 15  # seconds after which the number is looked at again, as visitors leave without a word
 _PAUSE = 1  # seconds between two messages
@@ -40,7 +40,7 @@ async def board_page(
 ) -> Response:
     """A dashboard of a site, at a place."""
     shown = await look(request, site, place)
-    told = panels.context(shown)
+    told = figures.context(shown)
     if form is not None:
         told["annotation_wrong"] = form.wrong
     answer = page(request, "dashboard.html", status, **told)

@@ -10,8 +10,8 @@ from ovx_lite import new, rules
 from ovx_lite.errors import Refused
 from ovx_lite.goals import Goals, Pattern
 from ovx_lite.model import Goal, Site
+from ovx_lite.store import goal_counts
 from ovx_lite.store import goals as store
-from ovx_lite.store import recounts
 from ovx_lite.web.desk import Doors, Notice, desk, go_to, not_here, site_of
 from ovx_lite.web.forms import Form, form_of
 from ovx_lite.web.html import page
@@ -28,7 +28,7 @@ async def _page(request: Request, site: Site, form: Form) -> Response:
     place = desk(request)
     found = await place.read(store.goals_of, site.number)
     ready, tried = Goals(found), request.query_params.get("try", "").strip()[:_LONGEST_WORD]
-    met = await place.read(recounts.met_this_week, site, place.house.clock.now())
+    met = await place.read(goal_counts.met_this_week, site, place.house.clock.now())
     return page(
         request,
         "goals.html",
@@ -67,7 +67,7 @@ async def add(request: Request) -> Response:
     if not form.wrong:
         goal = new.goal(site, name, event, path, place.house.clock.now(), form.id("goal_"))
         try:
-            await place.change(recounts.add_goal, goal, site, goal.created)
+            await place.change(goal_counts.add_goal, goal, site, goal.created)
             return go_to(request, f"/sites/{site.id}/settings/goals", Notice(f"The goal {name} is there."))
         except Refused as refused:
             form.blame(refused)
@@ -88,7 +88,7 @@ async def remove(request: Request) -> Response:
     site, place = await site_of(request), desk(request)
     for goal in await place.read(store.goals_of, site.number):
         if goal.id == request.path_params["goal"]:
-            await place.change(recounts.remove_goal, goal.id)
+            await place.change(goal_counts.remove_goal, goal.id)
             return go_to(request, f"/sites/{site.id}/settings/goals", Notice(f"The goal {goal.name} is removed."))
     raise not_here("goal")
 

@@ -19,7 +19,7 @@ from ovx_lite.web.forms import Form, form_of
 from ovx_lite.web.guard import EMBEDDED
 from ovx_lite.web.html import page
 from ovx_lite.web.login import try_password
-from ovx_lite.web.panels import Place, short
+from ovx_lite.web.shown import Place, short
 
 _MOST_UNLOCKED = 20
 _FRESH = "max-age=300"  # seconds for which a badge may be kept by whoever shows it

@@ -11,8 +11,8 @@ from ovx_lite.periods import Period
 from ovx_lite.store import boards, counted, stats
 from ovx_lite.store.stats import Counts
 from ovx_lite.views import METRICS, NOUNS, TABS, View
-from ovx_lite.web import panels
-from ovx_lite.web.panels import Place, Shown
+from ovx_lite.web import shown as shown_as
+from ovx_lite.web.shown import Place, Shown
 
 ON_A_PAGE = 100
 _MOST = 10_000
@@ -55,7 +55,7 @@ def context(site: Site, view: View, dimension: str, found: Table, place: Place) 
     here, most = f"{path}/top/{word}", max((counts.visitors for _, counts in found.rows), default=0)
     ranking = boards.Ranking([(value, counts.visitors) for value, counts in found.rows])
     shown = Shown(site, view, boards.nothing(found.period), place, 0)
-    rows = panels.rows_of(shown, dimension, ranking)
+    rows = shown_as.rows_of(shown, dimension, ranking)
     for row, (_, counts) in zip(rows, found.rows, strict=True):
         row["cells"] = [f"{getattr(counts, column):,}" for column in columns]
         row["share"] = counts.visitors / most if most else 0.0
@@ -68,7 +68,7 @@ def context(site: Site, view: View, dimension: str, found: Table, place: Place) 
         "more": "",
         "more_label": "",
         "csv": view.url(f"{path}/csv/{word}"),
-        "curl": panels.curl(shown, [dimension], columns),
+        "curl": shown_as.curl(shown, [dimension], columns),
         "note": "",
         "empty": f"No {nouns} in this period.",
     }
@@ -76,9 +76,9 @@ def context(site: Site, view: View, dimension: str, found: Table, place: Place) 
         "site": site,
         "chips": [
             {"text": chip["text"], "href": view.without(test).url(here)}
-            for chip, test in zip(panels.chips(view, path), view.filters, strict=True)
+            for chip, test in zip(shown_as.chips(view, path), view.filters, strict=True)
         ],
-        "period_label": panels.spoken(found.period),
+        "period_label": shown_as.spoken(found.period),
         "back": view.url(path),
         "panel": panel,
         "head": [noun, *(METRICS.get(column, column.capitalize()) for column in columns)],

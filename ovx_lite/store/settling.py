@@ -1,0 +1,40 @@
+"""Days that are over: what one knows of them then, and their weeks."""
+
+import sqlite3
+
+from ovx_lite.days import local_day, monday
+from ovx_lite.model import Site
+from ovx_lite.store import events, sums
+from ovx_lite.store.db import transaction
+from ovx_lite.store.dimensions import Dimension
+from ovx_lite.store.events import ids_of_day
+from ovx_lite.store.recounts import put
+
+_EXITS = """
+SELECT path, count(DISTINCT visitor), count(*) FROM visits JOIN pages ON pages.id = exit
+WHERE site = ? AND visits.id >= ? AND visits.id < ? GROUP BY path
+"""
+
+
+def is_to_settle(conn: sqlite3.Connection, site: Site, now: int) -> bool:
+    """Whether a day of a site is over at `now` (Unix ms), and not settled yet."""
+    return sums.settled(conn, site.number) < local_day(now, site.timezone)
+
+
+def settle(conn: sqlite3.Connection, site: Site, now: int) -> bool:
+    """Settle the first of a site's days that is over at `now` (Unix ms), and its week. Returns whether there was one.
+
+    Of a site that none was settled of, all days before today are, which have nothing yet.
+    """
+    with transaction(conn):
+        day, today = sums.settled(conn, site.number), local_day(now, site.timezone)
+        if day >= today:
+            return False
+        span = (site.number, *ids_of_day(day, site.timezone))
+        first = next(iter(events.days(conn, site)), today)
+        until = min(max(day + 1, first), today)
+        conn.execute("INSERT OR REPLACE INTO settled VALUES (?, ?)", (site.number, until))
+        rows = {(Dimension.EXIT, path): (*counts, 0, 0) for path, *counts in conn.execute(_EXITS, span)}
+        put(conn, site.number, day, rows)
+        sums.add_up(conn, site.number, monday(day))
+    return True

@@ -1,0 +1,183 @@
+"""What a dashboard shows above its panels: totals, the chart, what happened; and all of it together."""
+
+from datetime import UTC, date, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from ovx_lite import periods
+from ovx_lite.chart import UNITS, Chart, Mark, Point, chart, exact
+from ovx_lite.days import iso, local_day
+from ovx_lite.periods import Period, label
+from ovx_lite.results import Numbers, change, metric
+from ovx_lite.store.boards import Board
+from ovx_lite.store.stats import Counts
+from ovx_lite.views import COMPARISONS, METRICS, PERIODS, View
+from ovx_lite.web.panels import panels_of
+from ovx_lite.web.shown import Shown, chips, short, spoken
+
+_BAD_IF_MORE = ("bounce_rate",)
+
+
+def context(shown: Shown) -> dict[str, Any]:
+    """All that the template is given, but for what every page is."""
+    site, view, board, place, _ = shown
+    path = place.path
+    replace = msgspec.structs.replace
+    return {
+        "site": site,
+        "shared": place.shared,
+        "embed": view.embed,
+        "path": path,
+        "periods": [
+            {
+                "key": key,
+                "label": words,
+                "keys": letter,
+                "href": replace(view, period=key, first="", last="").url(path),
+                "current": not view.first and view.period == key,
+            }
+            for key, (words, letter) in PERIODS.items()
+        ],
+        "kept": [pair for pair in view.params() if pair[0] not in ("from", "to", "period")],
+        "period_label": spoken(board.period),
+        "since": iso(board.period.first),
+        "until": iso(board.period.last),
+        "compares": [
+            {"key": key, "label": words, "href": replace(view, compare=key).url(path), "current": view.compare == key}
+            for key, words in COMPARISONS.items()
+        ],
+        "chips": chips(view, path),
+        "clear_href": replace(view, filters=(), props=()).url(path) if len(view.filters) > 1 else "",
+        "totals": _totals(view, board, path),
+        "chart": _chart(shown),
+        "active": board.active,
+        "live": f"{path}/live",
+        "panels": panels_of(shown),
+        "marks": _marks(shown),
+        "annotation_wrong": {},
+        "stale": "The numbers of some of these days are being counted anew: this takes a while."
+        if board.is_stale
+        else "",
+        "empty": board.oldest is None,
+    }
+
+
+def value_of(name: str, counts: Counts | None) -> float | None:
+    """A metric of counts."""
+    if counts is None:
+        return None
+    told = metric(name, Numbers(*counts))
+    assert not isinstance(told, dict), "it is no amount of money"
+    return told
+
+
+def _said_of(name: str, value: float | None) -> tuple[str, str]:
+    """A metric in few letters, and exactly."""
+    if value is None:
+        return "–", "–"
+    told = exact(value, UNITS[name].kind)
+    return (short(int(value)) if UNITS[name].kind == "count" else told), told
+
+
+def _totals(view: View, board: Board, path: str) -> list[dict[str, Any]]:
+    made = []
+    for name, words in METRICS.items():
+        value, before = value_of(name, board.total), value_of(name, board.was)
+        by = None if board.was is None else change(value, before)
+        few, told = _said_of(name, value)
+        made.append(
+            {
+                "key": name,
+                "label": words,
+                "value": few,
+                "exact": told,
+                "change": ""
+                if by is None
+                else f"{by:+.0f}%".replace("-", "−").replace("+0%", "0%").replace("−0%", "0%"),
+                "good": None if not by else (by > 0) != (name in _BAD_IF_MORE),
+                "before": "" if board.was is None else _said_of(name, before)[1],
+                "href": msgspec.structs.replace(view, metric=name).url(path),
+                "current": view.metric == name,
+            }
+        )
+    return made
+
+
+def buckets(period: Period, unit: str, timezone: str) -> list[tuple[str, str, str]]:
+    """The points of a period's chart: the key of each, what it is called, and in short."""
+    made = []
+    for key in periods.labels(period, unit, timezone):
+        at = datetime.fromisoformat(key)
+        if unit == "time:hour":
+            made.append((key, f"{at:%a} {at.day} {at:%b}, {at:%H:%M}", f"{at:%H:%M}"))
+        elif unit == "time:month":
+            made.append((key, f"{at:%B %Y}", f"{at:%b}" if at.month > 1 else f"{at:%b %Y}"))
+        else:
+            told = f"Week of {at.day} {at:%b %Y}" if unit == "time:week" else f"{at:%a} {at.day} {at:%b}"
+            made.append((key, told, f"{at.day} {at:%b}"))
+    return made
+
+
+def _now_in(unit: str, now: int, timezone: str) -> str:
+    if unit == "time:hour":
+        return datetime.fromtimestamp(now / 1000, UTC).astimezone(ZoneInfo(timezone)).strftime("%Y-%m-%d %H:00:00")
+    return label(local_day(now, timezone), unit.removeprefix("time:"))
+
+
+def _chart(shown: Shown) -> Chart | None:
+    site, view, board, _, now = shown
+    name, current = view.metric, _now_in(board.unit, now, site.timezone)
+    points = [
+        Point(told, few, None if key > current else _point(name, board.series.get(key)), key == current)
+        for key, told, few in buckets(board.period, board.unit, site.timezone)
+    ]
+    if not points:
+        return None
+    before: list[float | None] = []
+    if board.compared is not None:
+        keys = periods.labels(board.compared, board.unit, site.timezone)
+        before = [_point(name, board.before.get(key)) for key in keys]
+    return chart(points, before, _on_chart(shown), UNITS[name])
+
+
+def _point(name: str, counts: Counts | None) -> float | None:
+    return value_of(name, counts or Counts())
+
+
+def _events_of_site(shown: Shown) -> list[tuple[int, str, str, str]]:
+    """What happened in the period, by day: goals that were added, notes, and these' ids."""
+    site, _, board, place, _ = shown
+    goals = (
+        []
+        if place.shared
+        else [(local_day(goal.created, site.timezone), f"Goal added: {goal.name}", "goal", "") for goal in board.goals]
+    )
+    notes = [(note.day, note.text, "note", note.id) for note in board.annotations]
+    period = board.period
+    return sorted(one for one in [*goals, *notes] if period.first <= one[0] <= period.last)
+
+
+def _on_chart(shown: Shown) -> list[Mark]:
+    site, _, board, _, _ = shown
+    keys = periods.labels(board.period, board.unit, site.timezone)
+    made = []
+    for day, text, kind, _ in _events_of_site(shown):
+        key = f"{iso(day)} 12:00:00" if board.unit == "time:hour" else label(day, board.unit.removeprefix("time:"))
+        if key in keys:
+            made.append(Mark(keys.index(key), text, "goal" if kind == "goal" else "note"))
+    return made
+
+
+def _marks(shown: Shown) -> list[dict[str, str]]:
+    path = shown.place.path
+    return [
+        {
+            "day_label": f"{date.fromisoformat(iso(day)):%-d %b %Y}",
+            "text": text,
+            "kind": kind,
+            "remove": f"{path}/annotations/{id}/remove" if id else "",
+        }
+        for day, text, kind, id in _events_of_site(shown)
+    ]
