@@ -92,7 +92,7 @@ class Identity(msgspec.Struct, frozen=True, gc=False):
 
 
 class Person(msgspec.Struct, frozen=True, gc=False):
-    """A person as the store knows them: by a 63-bit number that is a hash of the `id`."""
+    """A person as the store knows them: by a number (63 bits) that is a hash of the `id`."""
 
     number: int
     id: str
@@ -190,10 +190,7 @@ class Key(msgspec.Struct, frozen=True):
 
 
 class Goal(msgspec.Struct, frozen=True):
-    """What a site wants its visitors to do: an `event` of that name, or a pageview of a `path` pattern.
-
-    `id` is its name to the world, `number` to the store; it is counted `since` that day (days since 1970-01-01).
-    """
+    """What a site wants its visitors to do: an `event` of that name, or a pageview of a `path`. Counted `since` a day."""
 
     id: str
     site: int
