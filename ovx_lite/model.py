@@ -107,9 +107,9 @@ class Person(msgspec.Struct, frozen=True, gc=False):
 class Hit(msgspec.Struct, frozen=True, gc=False):
     """What a caller said, in our words. Never stored.
 
-    `ts` is Unix ms; `referrer` is the referring URL's host and path, or `""`; `props` is a JSON object as text. `device`
-    and `session` are the caller's own names for who it was and which visit. A page of scheme http or https without a
-    host is the site's own. `revenue` is in minor units of `currency`, which is `""` without revenue.
+    `ts` is Unix ms; `referrer` the referring URL's host and path, or `""`; `props` a JSON object as text. `device` and
+    `session` are the caller's own names for who it was and which visit. A page of scheme http or https without a host
+    is the site's own. `revenue` is in minor units of `currency`, which is `""` without revenue.
     """
 
     type: str
@@ -190,7 +190,7 @@ class Key(msgspec.Struct, frozen=True):
 
 
 class Goal(msgspec.Struct, frozen=True):
-    """What a site wants its visitors to do: an `event` of that name, or a pageview of a `path`. Counted `since` a day."""
+    """What a site wants of its visitors: an `event` of that name, or a pageview of a `path`. Counted `since` a day."""
 
     id: str
     site: int

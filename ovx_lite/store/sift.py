@@ -7,6 +7,7 @@ after the other, and Python counts it, which is quick with dicts: a day is a row
 import sqlite3
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import msgspec
@@ -170,34 +171,30 @@ class _Counters:
 
     def _of_events(self) -> dict[str, Counter[str]]:
         """Visitors by page, name and goal of their events."""
-        plain: Counter[str] = Counter()  # by page, of those who only viewed pages
-        mixed: list[set[str]] = []
+        viewed: list[str] = []  # by those who only viewed pages, each page once
+        mixed: list[Collection[str]] = []
         for events in self._visits:
+            tokens = set(events.split(",")) if "," in events else (events,)
             if "." in events:
-                mixed.append(set(events.split(",")))
-            elif "," in events:
-                plain.update(set(events.split(",")))
+                mixed.append(tokens)
             else:
-                plain[events] += 1
+                viewed += tokens
         whose: dict[tuple[int, str], set[str]] = {}
         for visit in self._others:
             whose.setdefault(visit.whose, set()).update(visit.events)
         mixed += whose.values()
+        plain = Counter(viewed)
         facts = self._facts({*plain, *(token for tokens in mixed for token in tokens)})
         views = len(self._visits) + len(whose) - len(mixed)
         found: Counter[Fact] = Counter({_VIEWED: views} if views else {})
-        by_page = Counter({facts[token].page: 0 for token in plain})
-        if len(by_page) < len(plain):
+        if len({facts[token].page for token in plain}) < len(plain):
             # The same path on several hosts is one page: so visitors may have been counted twice.
             found.clear()
             mixed += (set(events.split(",")) for events in self._visits if "." not in events)
         else:
             found.update({("event:page", facts[token].page): times for token, times in plain.items()})
             found.update(self._goals_of_plain(facts))
-        all_of = {token: of.all for token, of in facts.items()}
-        for tokens in mixed:
-            for fact in frozenset().union(*map(all_of.__getitem__, tokens)):
-                found[fact] += 1
+        found.update(_count(mixed, facts))
         by_dimension: dict[str, Counter[str]] = {word: Counter() for word in _OF_EVENTS}
         for (dimension, word), times in found.items():
             by_dimension[dimension][word] = times
@@ -232,3 +229,12 @@ class _Counters:
             goals = frozenset(("event:goal", goal.name) for goal in ready.of(type, name, path))
             found[token] = _Facts(path, goals | {("event:page", path), ("event:name", name)})
         return found
+
+
+def _count(visits: list[Collection[str]], facts: dict[str, _Facts]) -> Counter[Fact]:
+    """How many visits have each of the facts of their events."""
+    numbers = {fact: number for number, fact in enumerate({fact for one in facts.values() for fact in one.all})}
+    of_token = {token: frozenset(numbers[fact] for fact in one.all) for token, one in facts.items()}
+    nothing: frozenset[int] = frozenset()
+    times = Counter(chain.from_iterable(nothing.union(*map(of_token.__getitem__, tokens)) for tokens in visits))
+    return Counter({fact: times[number] for fact, number in numbers.items() if number in times})
