@@ -39,7 +39,17 @@ LEVELS = (
     ("exports", "news", "ingest", "sites", "imports", "delivery", "backups", "upkeep"),
     (
         *("web", "web.answers", "web.body", "web.cors", "web.incoming", "web.protocol", "web.desk", "web.html"),
-        *("web.errors", "web.script", "web.openapi", "web.health", "web.api", "web.guard", "web.forms", "web.login"),
+        *(
+            "web.errors",
+            "web.script",
+            "web.openapi_stats",
+            "web.openapi",
+            "web.health",
+            "web.api",
+            "web.guard",
+            "web.forms",
+            "web.login",
+        ),
         *("web.sites", "web.setup", "web.start", "web.keys", "web.goals", "web.webhooks", "web.deliveries"),
         *("web.persons", "web.stats", "web.shown", "web.panels", "web.figures", "web.tables", "web.dashboard"),
         "web.sharing",

@@ -72,6 +72,8 @@ def all_pages(person: Person, root: str = "") -> Iterator[tuple[str, Answer]]:
         links = [at["href"] for _, at in tags(answer, "a")] + [answer.headers.get("location", "#")]
         for link in links:
             url = urljoin(root + path, link).partition("#")[0]
+            if "?" in url and "?" in path:
+                continue  # dashboards can be looked at in very many ways
             if (below := url.removeprefix(root)) not in seen:
                 seen[below] = None
                 todo.append(below)
@@ -105,7 +107,7 @@ def is_sound(answer: Answer) -> None:
     assert policy["script-src"] == policy["style-src"] == policy["form-action"] == ["'self'"]
     assert "unsafe" not in headers["content-security-policy"]
     if not headers.get("content-type", "").startswith("text/html"):
-        assert answer.status in (302, 303)
+        assert answer.status in (302, 303) or headers["content-type"].startswith("text/csv")
         return
     assert "no-store" in headers["cache-control"]
     found = tags(answer)

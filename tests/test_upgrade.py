@@ -136,8 +136,9 @@ def test_all_that_was_told_is_told_again(old: Store) -> None:
 def test_all_other_rows_are_as_they_were(old: Store) -> None:
     assert old.run("check").status == 0
     for table, before in ROWS.items():
-        after = [row[: len(before[0])] for row in rows(old.path / FILE, f"SELECT * FROM {table}")]
-        assert after == before, table
+        if table not in ("events", "visits", "open_visits"):
+            after = [row[: len(before[0])] for row in rows(old.path / FILE, f"SELECT * FROM {table}")]
+            assert after == before, table
     (mine, other) = old.run("site", "list", "--json").json
     assert (mine["monthly_limit"], mine["retention_days"], mine["timezone"]) == (1000, 400, NOON)
     assert (other["allowed_hosts"], other["hourly_limit"]) == ([], None)
@@ -233,3 +234,28 @@ def test_the_copy_is_of_the_old_store_even_if_another_process_was_faster(
         db.migrate(conn, path, steps())
     assert [one.status for one in ran] == [0]
     assert (version(path), version(old.path / COPY)) == (len(steps()), before)
+
+
+def test_what_was_there_is_counted_by_day(old: Store) -> None:
+    assert old.run("check", "--rebuild").status == 0
+    assert whole(old)
+    counted = rows(
+        old.path / FILE, "SELECT site, sum(visitors), sum(visits), sum(pageviews), sum(events) FROM days GROUP BY site"
+    )
+    assert counted == [(3, 2, 2, 2, 3), (5, 1, 1, 1, 1)]
+    visits = rows(old.path / FILE, "SELECT site, id, origin, client, entry, exit, alone, pageviews, events FROM visits")
+    assert visits == [
+        (3, NUMBERS[0], 2, 5, 2, 2, 1, 1, 1),
+        (3, NUMBERS[1], 1, 4, 1, 1, 1, 1, 2),
+        (5, NUMBERS[1], 1, 4, 1, 1, 1, 1, 1),
+    ]
+    assert rows(old.path / FILE, "SELECT * FROM stale") == []
+
+
+def test_a_server_counts_by_itself_what_was_there(old: Store, start: Start) -> None:
+    start(old)
+    deadline = time.monotonic() + 20
+    while rows(old.path / FILE, "SELECT * FROM stale"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert whole(old)

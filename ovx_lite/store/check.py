@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from ovx_lite.days import iso, monday
 from ovx_lite.model import Site
 from ovx_lite.store import events, recounts, registry, sums
+from ovx_lite.store.dimensions import Dimension
 from ovx_lite.store.people import NOBODY
 
 _ENGAGEMENT = "(name = 'engagement' AND api = 'apex')"
@@ -101,7 +102,8 @@ def _miscounted(conn: sqlite3.Connection, site: Site) -> Iterator[str]:
 _COLUMNS = "sum(visitors), sum(visits), sum(pageviews), sum(events)"
 _BY_DAYS = f"""
 SELECT begins - (begins + 3) % 7 AS week, dimension, value, {_COLUMNS} FROM rollups
-WHERE site = :site AND span = 1 AND begins < :over GROUP BY week, dimension, value
+WHERE site = :site AND span = 1 AND begins < :over AND dimension <> {int(Dimension.PERSON)}
+GROUP BY week, dimension, value
 """
 _BY_WEEKS = f"""
 SELECT begins, dimension, value, {_COLUMNS} FROM rollups WHERE site = :site AND span = 7

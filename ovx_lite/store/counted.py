@@ -92,7 +92,7 @@ def _added_up(conn: sqlite3.Connection, site: Site, period: Period, dimension: D
 def _bind(
     conn: sqlite3.Connection, site: Site, period: Period, dimension: Dimension, by_day: bool = False
 ) -> dict[str, object]:
-    settled = 0 if by_day else sums.settled(conn, site.number)
+    settled = 0 if by_day or dimension is Dimension.PERSON else sums.settled(conn, site.number)
     stretches = list(blocks(period, settled))
     told = msgspec.json.encode(stretches).decode()
     return {"site": site.number, "blocks": told, "dimension": int(dimension)}

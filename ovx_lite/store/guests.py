@@ -35,7 +35,8 @@ _TOGETHER = (64, 8, 1)  # looked up in one go
 Whose = tuple[int, int]
 """A site, and a guest of it (see `model.Event`)."""
 
-PAGE_BITS, KIND_BITS = 47, 15
+# Together they are as many as SQLite keeps in six bytes.
+PAGE_BITS, KIND_BITS = 36, 11
 
 
 def bit_of_page(code: int) -> int:

@@ -184,7 +184,7 @@ class Rollups:
             for fact, counts in tally.rows.items():
                 value = (fact & _DIMENSION, fact >> BITS)
                 days[site, 1, day, *value] = counts
-                if not over:
+                if not over or fact & _DIMENSION == Dimension.PERSON:  # of persons, weeks are never asked for
                     continue
                 before = weeks.get(key := (site, 7, week, *value))
                 weeks[key] = counts if before is None else [*map(sum, zip(before, counts, strict=True))]

@@ -28,8 +28,8 @@ def add_up(conn: sqlite3.Connection, site: int, week: int) -> None:
     conn.execute(
         "INSERT INTO rollups SELECT site, 7, ?, dimension, value, sum(visitors), sum(visits), sum(pageviews),"
         " sum(events) FROM rollups WHERE site = ? AND span = 1 AND begins >= ? AND begins < ?"
-        " GROUP BY dimension, value",
-        (week, site, week, week + 7),
+        " AND dimension <> ? GROUP BY dimension, value",
+        (week, site, week, week + 7, Dimension.PERSON),
     )
 
 

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from ovx_lite import __version__
 from ovx_lite.dialects import ENDPOINTS
 from ovx_lite.errors import STATUS
+from ovx_lite.web import openapi_stats
 from ovx_lite.wire import Endpoint
 
 _REFUSALS = (400, 401, 404, 409, 413, 429, 500, 503)
@@ -88,10 +89,14 @@ def describe(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "ovx-lite", "version": __version__, "license": {"name": "MIT", "identifier": "MIT"}},
         "servers": [{"url": "."}],
-        "tags": [{"name": name} for name in ("server", *dict.fromkeys(endpoint.api for endpoint in ENDPOINTS))],
-        "paths": paths | {"/healthz": _HEALTH, "/openapi.json": _SELF},
+        "tags": [
+            {"name": name} for name in ("server", "stats", *dict.fromkeys(endpoint.api for endpoint in ENDPOINTS))
+        ],
+        "paths": paths | _stats() | {"/healthz": _HEALTH, "/openapi.json": _SELF},
         "components": {
-            "schemas": schemas | {f"Error{status}": _error_schema(status) for status in _MEANINGS},
+            "schemas": schemas
+            | {f"Error{status}": _error_schema(status) for status in _MEANINGS}
+            | {"StatsQuery": openapi_stats.QUERY, "StatsAnswer": openapi_stats.ANSWER},
             "headers": _HEADERS,
             "securitySchemes": {
                 "key": {
@@ -102,6 +107,13 @@ def describe(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
             },
         },
     }
+
+
+def _stats() -> dict[str, Any]:
+    errors = {str(status): _error(status) for status in (400, 401, 404, 413, 503)}
+    return openapi_stats.paths(
+        errors, {name: {"$ref": f"{_SCHEMAS}Stats{name.title()}"} for name in ("query", "answer")}
+    )
 
 
 def _path(endpoint: Endpoint, takes: list[dict[str, Any]], gives: dict[str, Any]) -> dict[str, Any]:
