@@ -45,7 +45,7 @@ def odd(name: str, host: int, **props: object) -> dict[str, object]:
 def board(office: Office) -> str:
     """Where the dashboard of my-site is, which was visited on several days."""
     _, key = office.site(id="my-site")
-    office.store.call("site", "set", "my-site", "--name", HOSTILE)
+    office.store.call("site", "change", "my-site", "--name", HOSTILE)
     office.store.call("goal", "add", "my-site", "Home", "--path", "/")
     events = [
         *(view(path, number) for number, path in enumerate(PATHS)),

@@ -32,7 +32,7 @@ def page(request: Request, template: str, /, status: int = 200, **values: Any) -
     place = desk(request)
     session = getattr(request.state, "session", None)
     shown = (
-        _environment()
+        environment()
         .get_template(template)
         .render(
             {
@@ -62,7 +62,8 @@ def wants_html(request: Request) -> bool:
 
 
 @cache
-def _environment() -> "jinja2.Environment":
+def environment() -> "jinja2.Environment":
+    """What templates are made with."""
     import jinja2  # not at the start: events come first
 
     made = jinja2.Environment(
