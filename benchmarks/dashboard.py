@@ -1,6 +1,6 @@
 """`python -m benchmarks.dashboard`: how long a dashboard takes to put together, with a year of ten million events.
 
-The store is made first (minutes, and most of a gigabyte), unless `--store` is a folder that has it. The times are of SQL
+The store is made first (minutes, most of a gigabyte), unless `--store` is a folder that has it. The times are of SQL
 and of making the page, without HTTP, in milliseconds: medians of several.
 """
 

@@ -198,8 +198,10 @@ def test_it_stands_in_pages_of_others_without_a_password_only(office: Office) ->
 
 
 def test_links_in_pages_of_others_lead_to_what_may_stand_there(office: Office) -> None:
-    _, path = shared(office)
-    _, key = path, ""
+    site, path = shared(office)
+    key = office.store.key(site.split("/")[2])
+    for number in range(10):
+        office.pageview(f"{site}/settings", key, f"https://example.com/{number}", ip_address="::1", user_agent=CHROME)
     person = visitor(office)
     for link in read(person.get(f"{path}?embed=1")).one("main").all("a"):
         if "/csv/" not in link.attrs["href"] and link.attrs.get("target") not in ("_top", "_blank"):

@@ -97,9 +97,9 @@ def days(conn: sqlite3.Connection, site: Site, since: int = 0, until: int = LATE
     )
     if first is None or since >= until:
         return range(0)
-    begin, end = max(since, first >> COUNTER_BITS), min(until - 1, last >> COUNTER_BITS)
-    # The visit that was told of first may have begun a little later than an event of it that was told late.
-    return range(local_day(begin, site.timezone), local_day(max(end, begin), site.timezone) + 1)
+    known = [local_day(id >> COUNTER_BITS, site.timezone) for id in (first, last)]
+    begin, end = (local_day(min(ts, LATEST), site.timezone) for ts in (since, until - 1))
+    return range(max(begin, known[0]), min(end, known[1]) + 1)
 
 
 def oldest(conn: sqlite3.Connection, site: int) -> int | None:

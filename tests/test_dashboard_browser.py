@@ -1,0 +1,267 @@
+"""The dashboard in a real Chromium: filters in place, keys, the chart's words, who is there now; and who is kept out."""
+
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browserless import PASSWORD, set_password
+from tests.conftest import CHROME, Server, Start, Store
+from tests.furnished import House, barriers, problems_of
+from tests.furnished import house as house
+
+LATELY = datetime.now(UTC) - timedelta(2)
+PATHS = ["/", "/", "/", "/pricing", "/pricing", *(f"/blog/{n}" for n in range(9))]
+
+
+@dataclass
+class Busy:
+    """A server with a site that was visited two days ago."""
+
+    server: Server
+    key: str
+    url: str
+    share: str
+
+    def arrives(self, host: int) -> None:
+        """Have a visitor look at a page now."""
+        who = {"ip_address": f"198.51.100.{host}", "user_agent": CHROME}
+        assert self.server.pageview(self.key, **who).status == 201
+
+    def log_in(self, page: Page) -> None:
+        page.goto(f"{self.server.url}/login")
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Log in").click()
+        page.wait_for_url(f"{self.server.url}/")
+
+
+@pytest.fixture(scope="module")
+def busy(tmp_path_factory: pytest.TempPathFactory, start: Start, browser: Browser) -> Busy:
+    store = Store(tmp_path_factory.mktemp("busy") / "data")
+    store.site("my-site", "--domain", "example.com")
+    store.call("goal", "add", "my-site", "Pricing", "--path", "/pricing")
+    set_password(store)
+    server, key = start(store), store.key()
+    views = [
+        {
+            "type": "pageview",
+            "url": f"https://example.com{path}",
+            "ip_address": f"203.0.113.{number}",
+            "user_agent": CHROME,
+            "timestamp": LATELY.isoformat(),
+        }
+        for number, path in enumerate(PATHS)
+    ]
+    assert server.batch(key, *views).status == 201
+    made = Busy(server, key, f"{server.url}/sites/my-site", "")
+    with browser.new_context() as context:
+        made.log_in(page := context.new_page())
+        page.goto(f"{made.url}/settings/sharing")
+        page.get_by_role("button", name="Make the link").click()
+        made.share = page.locator("code", has_text="/share/").first.inner_text()
+    assert "/share/" in made.share
+    return made
+
+
+@pytest.fixture
+def dash(page: Page, busy: Busy) -> Iterator[Page]:
+    """The dashboard, on which nothing goes wrong."""
+    busy.log_in(page)
+    problems = problems_of(page)
+    page.goto(busy.url)
+    page.evaluate("window.sameDocument = true")
+    yield page
+    assert problems == []
+
+
+def stayed(page: Page) -> bool:
+    """Whether no other document was loaded meanwhile."""
+    return bool(page.evaluate("window.sameDocument === true"))
+
+
+def pages(page: Page) -> list[str]:
+    return page.locator("#panel-pages .what a").all_inner_texts()
+
+
+def choose(page: Page, path: str) -> None:
+    """Click the row of a page, and see its chip."""
+    page.locator("#panel-pages").get_by_role("link", name=path, exact=True).click()
+    expect(page.locator("[data-chip]").last).to_contain_text(f"Page is {path}")
+
+
+def test_a_row_filters_in_place_and_back_takes_it_away(dash: Page, busy: Busy) -> None:
+    everything = pages(dash)
+    choose(dash, "/pricing")
+    assert dash.url == f"{busy.url}?f=is%2Cpage%2C%2Fpricing"
+    assert (pages(dash), stayed(dash)) == (["/pricing"], True)
+    dash.go_back()
+    expect(dash.locator("[data-chip]")).to_have_count(0)
+    assert (dash.url, pages(dash), stayed(dash)) == (busy.url, everything, True)
+    dash.go_forward()
+    expect(dash.locator("[data-chip]")).to_have_count(1)
+    dash.locator("[data-chip]").click()
+    expect(dash.locator("[data-chip]")).to_have_count(0)
+    assert (pages(dash), stayed(dash)) == (everything, True)
+
+
+def test_a_tab_is_chosen_in_place_and_keeps_the_focus(dash: Page) -> None:
+    dash.locator("#panel-pages").get_by_role("link", name="Entry").focus()
+    dash.keyboard.press("Enter")
+    current = dash.locator("#panel-pages .choices [aria-current]")
+    expect(current).to_have_text("Entry")
+    assert stayed(dash)
+    expect(current).to_be_focused()
+
+
+def test_keys_choose_periods_and_comparisons(dash: Page) -> None:
+    dash.keyboard.press("w")
+    dash.wait_for_url("**?period=7d")
+    dash.keyboard.press("x")
+    dash.wait_for_url("**?period=7d&compare=previous")
+    expect(dash.locator(".than .from").first).to_contain_text("from")
+    dash.keyboard.press("X")
+    dash.wait_for_url("**?period=7d")
+    dash.keyboard.press("Control+d")
+    dash.keyboard.press("T")
+    dash.wait_for_url(re.compile("my-site$"))
+    assert stayed(dash)
+
+
+def test_keys_take_filters_away(dash: Page) -> None:
+    choose(dash, "/pricing")
+    dash.locator("#panel-devices").get_by_role("link", name="Chrome").click()
+    expect(dash.locator("[data-chip]")).to_have_count(2)
+    dash.keyboard.press("Escape")
+    expect(dash.locator("[data-chip]")).to_have_count(1)
+    expect(dash.locator("[data-chip]")).to_have_text(re.compile("Page is /pricing"))
+    dash.locator("#panel-devices").get_by_role("link", name="Chrome").click()
+    expect(dash.locator("[data-chip]")).to_have_count(2)
+    dash.keyboard.press("L")
+    expect(dash.locator("[data-chip]")).to_have_count(0)
+    assert stayed(dash)
+
+
+def test_the_list_of_keys(dash: Page, busy: Busy) -> None:
+    dash.keyboard.press("?")
+    expect(dash.get_by_role("dialog")).to_be_visible()
+    dash.keyboard.press("w")
+    assert dash.url == busy.url
+    dash.keyboard.press("Escape")
+    expect(dash.get_by_role("dialog")).to_be_hidden()
+    dash.get_by_role("button", name="Keyboard").click()
+    expect(dash.get_by_role("dialog")).to_contain_text("Last 7 days")
+
+
+def test_letters_that_are_typed_are_no_keys(dash: Page, busy: Busy) -> None:
+    dash.get_by_text("Add a note").click()
+    dash.get_by_label("What happened").fill("")
+    dash.get_by_label("What happened").press_sequentially("wxl?")
+    expect(dash.get_by_label("What happened")).to_have_value("wxl?")
+    assert dash.url == busy.url
+
+
+def test_the_arrow_keys_go_along_the_chart(dash: Page) -> None:
+    tip, chart = dash.locator(".tip"), dash.locator(".plot > svg")
+    expect(tip).to_be_hidden()
+    chart.focus()
+    for key in ("End", "ArrowLeft", "ArrowLeft"):
+        dash.keyboard.press(key)
+    expect(tip).to_contain_text(f"{LATELY:%a} {LATELY.day} {LATELY:%b}")
+    expect(tip).to_contain_text(f"{len(PATHS)} visitors")
+    expect(tip).to_have_attribute("aria-live", "polite")
+    dash.keyboard.press("Escape")
+    expect(tip).to_be_hidden()
+    dash.keyboard.press("Home")
+    expect(tip).to_contain_text("0 visitors")
+    dash.keyboard.press("Tab")
+    expect(tip).to_be_hidden()
+
+
+def test_who_is_there_now_is_told_as_they_come(dash: Page, page: Page, busy: Busy) -> None:
+    active = dash.locator("[data-active]")
+    before = int(active.inner_text())
+    busy.arrives(1)
+    expect(active).to_have_text(str(before + 1))
+    choose(dash, "/pricing")
+    busy.arrives(2)
+    expect(active).to_have_text(str(before + 2))
+
+
+def test_without_a_script(browser: Browser, busy: Busy) -> None:
+    with browser.new_context(java_script_enabled=False) as context:
+        busy.log_in(page := context.new_page())
+        page.goto(busy.url)
+        choose(page, "/pricing")
+        page.locator("#panel-sources").get_by_role("link", name="Channels").click()
+        expect(page.locator("#panel-sources [aria-current]")).to_have_text("Channels")
+        page.locator("summary", has_text="Last 30 days").click()
+        page.get_by_role("link", name="Last 7 days").click()
+        assert pages(page) == ["/pricing"]
+        page.locator("[data-chip]").click()
+        page.get_by_text("Values as a table").click()
+        expect(page.get_by_role("region", name="Values of the chart")).to_be_visible()
+        page.get_by_role("link", name=re.compile("All 11 pages")).click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("All pages")
+
+
+def test_the_public_link_works_in_place_too(page: Page, busy: Busy) -> None:
+    problems = problems_of(page)
+    page.goto(f"{busy.share}?embed=1")
+    page.evaluate("window.sameDocument = true")
+    choose(page, "/pricing")
+    assert stayed(page)
+    assert problems == []
+
+
+@pytest.fixture
+def blog(busy: Busy) -> Iterator[str]:
+    """A page of others that shows the public link."""
+
+    class Blog(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(f'<iframe src="{busy.share}?embed=1" width="900" height="1600"></iframe>'.encode())
+
+        def log_message(self, *_: object) -> None:
+            """Be quiet."""
+
+    with HTTPServer(("127.0.0.1", 0), Blog) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://localhost:{server.server_port}/"
+        server.shutdown()
+
+
+def test_it_can_be_read_in_a_page_of_others(page: Page, blog: str) -> None:
+    page.goto(blog)
+    inside = page.frame_locator("iframe")
+    expect(inside.get_by_role("heading", level=1)).to_have_text("my-site")
+    inside.get_by_role("link", name=re.compile("All 11 pages")).click()
+    expect(inside.get_by_role("heading", level=1)).to_have_text("All pages")
+
+
+LOOKS = [("light", 1280), ("dark", 320)]
+SHOWN = ["", "?compare=previous&metric=bounce_rate", "?f=is,page,/pricing/**&f=is,name,x", "/top/page", "/top/source"]
+
+
+@pytest.mark.parametrize(("scheme", "width"), LOOKS)
+@pytest.mark.parametrize("site", ["my-site", "empty"])
+def test_nobody_is_kept_out(browser: Browser, house: House, busy: Busy, scheme: str, width: int, site: str) -> None:
+    with browser.new_context(color_scheme="dark" if scheme == "dark" else "light") as context:
+        page = context.new_page()
+        page.set_viewport_size({"width": width, "height": 900})
+        house.log_in(page)
+        problems = problems_of(page)
+        for place in (*(f"/sites/{site}{shown}" for shown in SHOWN), f"/sites/{site}/settings/sharing"):
+            page.goto(house.url(place))
+            page.evaluate("document.querySelectorAll('details:not(.menu)').forEach(one => one.open = true)")
+            assert (place, barriers(page)) == (place, [])
+        page.goto(busy.share)
+        assert barriers(page) == []
+        assert problems == []
+        assert page.evaluate("typeof hacked") == "undefined"
