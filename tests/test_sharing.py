@@ -1,6 +1,7 @@
 """A site's public link: who may look, what they see, in pages of others, and as a badge."""
 
 import http.client
+import time
 from contextlib import closing
 from itertools import count
 
@@ -143,20 +144,18 @@ def test_a_password_of_a_link_opens_that_link_alone(office: Office) -> None:
     assert (person.get(site).status, person.get("/").status) == (303, 303)
 
 
-def test_another_link_keeps_the_password(office: Office) -> None:
-    site, path = shared(office, SECRET)
-    person = visitor(office)
-    person.post(path, {"password": SECRET})
-    new = link(office.done(f"{site}/settings/sharing", {"keep": "1", "do": "new"}))
-    assert "/seen" not in read(person.get(new)).text
-    assert person.post(new, {"password": SECRET}).status == 303
-
-
 def test_a_password_that_is_too_short(office: Office) -> None:
     settings, _ = office.site()
     refused = office.person.post(f"{settings}/sharing", {"password": "short"})
     assert (refused.status, list(wrong(refused))) == (400, ["password"])
     assert "/share/" not in read(office.person.get(f"{settings}/sharing")).text
+
+
+def test_no_look_holds_up_the_server(office: Office) -> None:
+    _, path = shared(office)
+    began, tests = time.monotonic(), [",".join(f"%5CpL{{20}}{n}x{m}" for n in range(25)) for m in range(12)]
+    assert visitor(office).get(f"{path}?f=matches,page," + "&f=matches,page,".join(tests)).status in (200, 400)
+    assert time.monotonic() - began < 5
 
 
 def test_after_the_password_one_sees_what_one_asked_for(office: Office) -> None:

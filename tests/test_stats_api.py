@@ -38,7 +38,7 @@ def visited(running: Running) -> None:
     assert running.server.batch(running.key, *views, *before).status == 201
 
 
-def ask(running: Running, path: str = QUERY, key: str | None = None, **fields: Any) -> Answer:
+def ask(running: Running, path: Any = QUERY, key: Any = None, **fields: Any) -> Answer:
     """Ask for the visitors of that day, or for what is told."""
     body = {"site_id": "my-site", "metrics": ["visitors"], "date_range": ON_DAY} | fields
     return running.server.send(path, body, running.key if key is None else key)
@@ -119,8 +119,6 @@ MANY = [["is", "event:page", ["/"]]]
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"metric": ["visitors"]}, "metric"),
     ({"metrics": []}, "metrics"),
-    ({"metrics": "visitors"}, "metrics"),
-    ({"metrics": ["visitors", "visitors"]}, "metrics"),
     ({"metrics": ["visitors", "hackers"]}, "metrics[1]"),
     ({"metrics": ["conversion_rate"]}, "metrics[0]"),
     ({"metrics": ["visits", "time_on_page"]}, "metrics[1]"),
@@ -128,7 +126,6 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"metrics": ["scroll_depth"], "dimensions": ["event:page", "event:name"]}, "metrics[0]"),
     ({"dimensions": ["visit:page"]}, "dimensions[0]"),
     ({"dimensions": ["event:page", "event:props:"]}, "dimensions[1]"),
-    ({"dimensions": ["event:page"] * 2}, "dimensions"),
     ({"dimensions": ["time", "time:month"]}, "dimensions"),
     ({"dimensions": ["event:page", "event:name", "event:goal", "visit:os", "visit:device"]}, "dimensions"),
     ({"dimensions": ["time:minute"], "date_range": "7d"}, "dimensions"),
@@ -139,13 +136,11 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"date_range": ["0001-01-01", "9999-12-31"]}, "date_range"),
     ({"date_range": ["2026-03-01T10:00:00Z", "2026-03-01T09:00:00Z"]}, "date_range"),
     ({"date_range": ["0001-01-01T00:00:00+14:00", "2026-03-01T09:00:00Z"]}, "date_range"),
-    ({"filters": ["is", "event:page", ["/"]]}, "filters[0]"),
     ({"filters": [["like", "event:page", ["/"]]]}, "filters[0][0]"),
     ({"filters": [["is", "visit:page", ["/"]]]}, "filters[0][1]"),
     ({"filters": [["is", "time:day", ["2026-01-01"]]]}, "filters[0][1]"),
     ({"filters": [["is", "event:page", []]]}, "filters[0][2]"),
     ({"filters": [["is", "event:page", ["/", None]]]}, "filters[0][2][1]"),
-    ({"filters": [["is", "event:page", ["x" * 2001]]]}, "filters[0][2][0]"),
     ({"filters": [["is", "event:page", ["/"], {"fold": True}]]}, "filters[0][3]"),
     ({"filters": [["contains", "event:goal", ["a"]]]}, "filters[0][0]"),
     ({"filters": [["is", "event:goal", ["no such goal"]]]}, "filters"),
@@ -154,17 +149,13 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"filters": MANY * 10_000}, "filters"),
     ({"filters": [["or", MANY * 26], ["and", MANY * 25]]}, "filters"),
     ({"filters": [DEEP]}, "filters[0]" + "[1]" * 10),
-    ({"order_by": ["visitors"]}, "order_by[0]"),
     ({"order_by": [["pageviews", "desc"]]}, "order_by[0]"),
-    ({"order_by": [["visitors", "down"]]}, "order_by[0]"),
     ({"limit": 0}, "limit"),
     ({"limit": 10_001}, "limit"),
     ({"offset": -1}, "offset"),
-    ({"offset": 1.5}, "offset"),
     ({"pagination": {"limit": "all"}}, "limit"),
     ({"include": ["total_rows"]}, "include"),
     ({"include": {"time_labels": True}}, "include.time_labels"),
-    ({"include": {"comparisons": {"mode": "next"}}}, "include.comparisons.mode"),
     ({"include": {"comparisons": {"mode": "custom"}}}, "include.comparisons.date_range"),
 ]
 
@@ -182,10 +173,11 @@ def test_before_the_first_day_there_is_nothing_to_compare(running: Running, span
     assert ask(running, date_range=span, include={"comparisons": {"mode": mode}}).status in (200, 400)
 
 
-@pytest.mark.parametrize("pattern", ["(a*)*b", "(a|a)*$", "((a{100}){100}){100}", "(x+x+)+y", "." * 2000])
+@pytest.mark.parametrize("pattern", ["(a*)*b", "((a{100}){100}){100}", "(x+x+)+y", "." * 2000, r"\pL{20}"])
 def test_no_expression_takes_long(running: Running, pattern: str) -> None:
     began = time.monotonic()
-    answer = ask(running, dimensions=["event:page"], filters=[["matches", "event:page", [pattern] * 100]])
+    patterns = [f"{pattern}{number}"[-2000:] for number in range(500)]
+    answer = ask(running, dimensions=["event:page"], filters=[["matches", "event:page", patterns]])
     assert answer.status in (200, 400)
     assert time.monotonic() - began < 5
 
@@ -249,8 +241,8 @@ def test_realtime_is_of_the_last_five_minutes(running: Running) -> None:
     running.store.site("busy-site")
     key, now = running.store.key("busy-site"), datetime.now(UTC)
     for host, minutes in ((1, 0), (1, 1), (2, 4), (3, 6)):
-        sent = view("/", host, timestamp=(now - timedelta(minutes=minutes)).isoformat(), site_id="busy-site")
-        assert running.server.pageview(key, **{k: v for k, v in sent.items() if k != "type"}).status == 201
+        who = {"ip_address": f"203.0.113.{host}", "timestamp": (now - timedelta(minutes=minutes)).isoformat()}
+        assert running.server.pageview(key, site_id="busy-site", user_agent=CHROME, **who).status == 201
     path = "/api/v1/stats/realtime?site_id=busy-site"
     assert running.server.send(path, None, key, method="GET").json == {"active_visitors": 2}
     assert running.server.send(path, None, method="GET").error == (401, "unauthorized", None)

@@ -9,7 +9,7 @@ from ovx_lite.days import local_day
 from ovx_lite.filters import PROPS, Filter, Test
 from ovx_lite.model import Goal, Site
 from ovx_lite.periods import Period, label
-from ovx_lite.store import annotations, counted, events, registry, revenue, selection, sift, stats, watch
+from ovx_lite.store import annotations, counted, events, registry, revenue, selection, sift, stats
 from ovx_lite.store.annotations import Annotation
 from ovx_lite.store.dimensions import Dimension
 from ovx_lite.store.goals import goals_of
@@ -57,7 +57,6 @@ class Board(msgspec.Struct, frozen=True, kw_only=True):
     values: Sequence[tuple[tuple[str, ...], int, int]] = ()
     goals: Sequence[Goal] = ()
     annotations: Sequence[Annotation] = ()
-    active: int = 0
     is_stale: bool = False
     oldest: int | None = None
 
@@ -113,7 +112,6 @@ def board(conn: sqlite3.Connection, id: str, view: View, now: int) -> Board:
         values=_values(conn, site, period, filters, view.props or tuple(keys[:1])),
         goals=goals_of(conn, site.number),
         annotations=annotations.of_days(conn, site.number, period.first, period.last),
-        active=len(watch.seen(conn, site.number, now)),
         is_stale=not counted.is_known(conn, site, period) and period.whole,
         oldest=first,
     )

@@ -173,6 +173,17 @@ def seen(conn: sqlite3.Connection, site: int, now: int) -> list[tuple[int, int]]
     return conn.execute(_SEEN, {"site": site, **span}).fetchall()
 
 
+def active(conn: sqlite3.Connection, site: int, now: int) -> int:
+    """How many visitors a site has had in the 5 minutes before `now` (Unix ms)."""
+    query = f"""
+        SELECT count(DISTINCT visitor) FROM visits
+        WHERE site = :site AND id >= :since - {_DAY} AND id < :until
+            AND (id >> {COUNTER_BITS}) + after >= :since >> {COUNTER_BITS}
+    """
+    span = {"since": now - ACTIVE << COUNTER_BITS, "until": now + 1 << COUNTER_BITS}
+    return int(conn.execute(query, {"site": site, **span}).fetchone()[0])
+
+
 class _Active:
     """A site's visitors of the last 5 minutes, by the second in which they were last seen."""
 

@@ -15,7 +15,7 @@ from ovx_lite import passwords
 from ovx_lite.errors import Refused
 from ovx_lite.model import Site
 from ovx_lite.news import News
-from ovx_lite.store import admin, registry
+from ovx_lite.store import admin, registry, watch
 from ovx_lite.targets import Network
 from ovx_lite.tries import Tries
 from ovx_lite.upkeep import Household
@@ -31,6 +31,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _MOST_NOTICES = 100
+_A_SECOND = 1000
 
 
 class Notice(NamedTuple):
@@ -54,6 +55,10 @@ class Notices:
             del self._waiting[next(iter(self._waiting))]
         self._waiting[session, path, notice.whose] = notice
 
+    def has(self, session: bytes | None, path: str) -> bool:
+        """Whether there are notices for a page."""
+        return any(key[:2] == (session, path) for key in self._waiting)
+
     def take(self, session: bytes | None, path: str) -> list[Notice]:
         """The notices that were left for a page, once."""
         return [self._waiting.pop(key) for key in list(self._waiting) if key[:2] == (session, path)]
@@ -62,6 +67,7 @@ class Notices:
 class Desk(msgspec.Struct):
     """What the pages have at hand.
 
+    `kept` are dashboards that were made a moment ago, by their URLs: until when they are good (Unix ms), and the page.
     `setup_token` opens `/setup` as long as there is no password, else it is `""`; `password_given` says that the
     password comes from the environment; `allowed` is where webhooks may go, too. Passwords are hashed
     `one_at_a_time`: each takes 16 MiB and a good part of a core.
@@ -77,6 +83,8 @@ class Desk(msgspec.Struct):
     notices: Notices = msgspec.field(default_factory=Notices)
     tries: Tries = msgspec.field(default_factory=Tries)
     one_at_a_time: asyncio.Lock = msgspec.field(default_factory=asyncio.Lock)
+    kept: dict[str, tuple[int, bytes]] = msgspec.field(default_factory=dict)
+    _active: dict[int, tuple[int, int]] = msgspec.field(default_factory=dict)
 
     @property
     def root(self) -> str:
@@ -97,6 +105,16 @@ class Desk(msgspec.Struct):
         await self.house.sites.refresh()
         self.house.sender.wake()
         return changed
+
+    async def active(self, site: int) -> int:
+        """How many visitors are active on a site now; looked at once a second, however many ask."""
+        now = self.house.clock.now()
+        at, active = self._active.get(site, (-_A_SECOND, 0))
+        if not 0 <= now - at < _A_SECOND:
+            self._active[site] = (now, active)  # others who ask in the meantime have the number of before
+            active = await self.read(watch.active, site, now)
+            self._active[site] = (now, active)
+        return active
 
     async def set_password(self, password: str) -> str:
         """Have another password; all sessions end, and nothing is left to set up. Returns its hash."""

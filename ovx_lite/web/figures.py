@@ -22,7 +22,7 @@ _BAD_IF_MORE = ("bounce_rate",)
 
 def context(shown: Shown) -> dict[str, Any]:
     """All that the template is given, but for what every page is."""
-    site, view, board, place, _ = shown
+    site, view, board, place, *_ = shown
     path = place.path
     replace = msgspec.structs.replace
     return {
@@ -52,7 +52,7 @@ def context(shown: Shown) -> dict[str, Any]:
         "clear_href": replace(view, filters=(), props=()).url(path) if len(view.filters) > 1 else "",
         "totals": _totals(view, board, path),
         "chart": _chart(shown),
-        "active": board.active,
+        "active": shown.active,
         "live": f"{path}/live",
         "panels": panels_of(shown),
         "marks": _marks(shown),
@@ -127,7 +127,7 @@ def _now_in(unit: str, now: int, timezone: str) -> str:
 
 
 def _chart(shown: Shown) -> Chart | None:
-    site, view, board, _, now = shown
+    site, view, board, _, now, _ = shown
     name, current = view.metric, _now_in(board.unit, now, site.timezone)
     points = [
         Point(told, few, None if key > current else _point(name, board.series.get(key)), key == current)
@@ -148,7 +148,7 @@ def _point(name: str, counts: Counts | None) -> float | None:
 
 def _events_of_site(shown: Shown) -> list[tuple[int, str, str, str]]:
     """What happened in the period, by day: goals that were added, notes, and these' ids."""
-    site, _, board, place, _ = shown
+    site, _, board, place, *_ = shown
     goals = (
         []
         if place.shared
@@ -160,7 +160,7 @@ def _events_of_site(shown: Shown) -> list[tuple[int, str, str, str]]:
 
 
 def _on_chart(shown: Shown) -> list[Mark]:
-    site, _, board, _, _ = shown
+    site, _, board, *_ = shown
     keys = periods.labels(board.period, board.unit, site.timezone)
     made = []
     for day, text, kind, _ in _events_of_site(shown):

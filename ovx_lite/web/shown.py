@@ -27,13 +27,14 @@ class Place(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """A dashboard that is put together: a site, what is shown of it, where, and at what time (Unix ms)."""
+    """A dashboard that is put together: what is shown of a site, where, as of when (Unix ms); and who is there now."""
 
     site: Site
     view: View
     board: Board
     place: Place
     now: int
+    active: int = 0
 
 
 def chips(view: View, path: str) -> list[dict[str, str]]:
@@ -72,7 +73,7 @@ def curl(
     shown: Shown, dimensions: Sequence[str], metrics: Sequence[str] = ("visitors",), tests: Iterable[Test] = ()
 ) -> str:
     """The call of the API behind a panel, as a shell takes it; none for those who may not call it."""
-    site, view, board, place, _ = shown
+    site, view, board, place, *_ = shown
     if place.shared:
         return ""
     told: dict[str, Any] = {

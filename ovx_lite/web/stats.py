@@ -16,7 +16,7 @@ from ovx_lite.filters import TIMES, All, Filter, Not, Some, Test
 from ovx_lite.model import Site
 from ovx_lite.periods import Period
 from ovx_lite.queries import Query
-from ovx_lite.store import events, watch
+from ovx_lite.store import events
 from ovx_lite.store import queries as store
 from ovx_lite.web.desk import Doors, desk
 from ovx_lite.wire import Faulty, parse
@@ -46,8 +46,7 @@ async def realtime(request: Request) -> Response:
     place, site = desk(request), await _caller(request)
     if request.query_params.get("site_id") != site.id:
         raise no_such_site("site_id")
-    seen = await place.read(watch.seen, site.number, place.house.clock.now())
-    return _json({"active_visitors": len(seen)})
+    return _json({"active_visitors": await place.active(site.number)})
 
 
 async def _caller(request: Request) -> Site:
