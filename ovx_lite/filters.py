@@ -1,7 +1,7 @@
 """Filters of queries, checked, and what they make of words ("Stats API v2", filters). Pure."""
 
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
 from ovx_lite.errors import Refused
@@ -17,6 +17,7 @@ TIMES = ("time:minute", "time:hour", "time:day", "time:week", "time:month")
 OPERATORS = ("is", "is_not", "contains", "contains_not", "matches", "matches_not")
 
 MOST_TESTS, MOST_VALUES, LONGEST_VALUE, DEEPEST = 50, 500, 2000, 10
+MOST_EXPRESSIONS, LONGEST_EXPRESSION = 5, 300  # of a query; to make one ready takes longer than to use it
 
 
 class Test(NamedTuple):
@@ -62,6 +63,15 @@ def tests(filters: tuple[Filter, ...]) -> Iterator[Test]:
             yield from tests((one.inner,) if isinstance(one, Not) else one.inner)
 
 
+def check_number(filters: tuple[Filter, ...], field: str) -> None:
+    """See that there are not too many filters. Raises `Refused` with the field."""
+    asked = list(tests(filters))
+    if len(asked) > MOST_TESTS:
+        raise wrong(f"There are too many filters: at most {MOST_TESTS} are taken.", field)
+    if sum(len(test.values) for test in asked if test.operator == "matches") > MOST_EXPRESSIONS:
+        raise wrong(f"There are too many regular expressions: at most {MOST_EXPRESSIONS} are taken.", field)
+
+
 def filter_of(told: Any, field: str, depth: int = 1) -> Filter:
     """A filter as JSON → itself. Raises `Refused` with the field."""
     if not isinstance(told, list) or not told or not isinstance(told[0], str):
@@ -105,6 +115,9 @@ def _test(told: list[Any], field: str) -> Test:
         raise wrong("Goals are asked for by their names: use is or is_not.", f"{field}[0]")
     folded = modifiers.get("case_sensitive") is False
     if operator == "matches":
+        if len(values) > MOST_EXPRESSIONS:
+            message = f"At most {MOST_EXPRESSIONS} regular expressions are taken: join some with |."
+            raise wrong(message, f"{field}[2]")
         for number, value in enumerate(values):
             try:
                 _expression(value, folded)
@@ -141,11 +154,18 @@ def wrong(message: str, field: str | None) -> Refused:
 
 
 def passes(test: Test) -> Callable[[str], bool]:
-    """What says whether a word is, contains or matches one of a test's values, whether it is negated or not."""
+    """What says whether a word is, contains or matches one of a test's values, whether it is negated or not.
+
+    Raises `Refused` for what is no regular expression.
+    """
     fold = str.casefold if test.folded else str
     values = [fold(value) for value in test.values]
     if test.operator == "matches":
-        expressions = [_expression(value, test.folded) for value in test.values]
+        try:
+            expressions = [_expression(value, test.folded) for value in test.values[:MOST_EXPRESSIONS]]
+        except ValueError as reason:
+            message = f"{test.values[0][:60]} is no regular expression ({reason}): RE2's are taken."
+            raise wrong(message, "filters") from None
         return lambda word: any(expression.search(word) is not None for expression in expressions)
     if test.operator == "contains":
         return lambda word: any(value in fold(word) for value in values)
@@ -160,13 +180,16 @@ def _engine() -> Any:
     return re2
 
 
+@lru_cache(maxsize=64)
 def _expression(pattern: str, folded: bool) -> Any:
     """A regular expression, made ready. Raises ValueError."""
+    if len(pattern) > LONGEST_EXPRESSION:
+        raise ValueError(f"longer than {LONGEST_EXPRESSION} characters")
     re2 = _engine()
     options = re2.Options()
     options.log_errors = False
     options.case_sensitive = not folded
-    options.max_mem = 1 << 20
+    options.max_mem = 1 << 17  # of more, the making takes long
     try:
         return re2.compile(pattern, options)
     except re2.error as wrong:

@@ -84,6 +84,8 @@ def between(one: str, other: str, timezone: str) -> Period:
 
 def _day(text: str) -> int:
     try:
+        if text[4:8:3] != "--":
+            raise ValueError(text)
         day = day_of(text)
     except ValueError:
         raise ValueError(f"{text} is no date: give one like 2025-03-15.") from None

@@ -12,6 +12,7 @@ from ovx_lite.filters import (
     TIMES,
     Filter,
     Test,
+    check_number,
     dimension_of,
     filter_of,
     one_of,
@@ -72,12 +73,12 @@ def parse(document: Any, timezone: str, now: int, oldest: int | None) -> Query:
         raise wrong(f"Ask for at least one metric, and each once: {', '.join(METRICS)}.", "metrics")
     told = _list(document, "filters", MOST_TESTS)
     filters = tuple(filter_of(one, f"filters[{n}]") for n, one in told)
-    if sum(1 for _ in tests(filters)) > MOST_TESTS:
-        raise wrong(f"There are too many filters: at most {MOST_TESTS} are taken.", "filters")
+    check_number(filters, "filters")
     period = _period(document.get("date_range"), "date_range", timezone, now, oldest)
     include = document.get("include") or {}
-    if not isinstance(include, dict):
-        raise wrong('include is no object: send one like {"total_rows": true}.', "include")
+    if not isinstance(include, dict) or not set(include) <= {"total_rows", "time_labels", "comparisons"}:
+        message = 'include is an object with total_rows, time_labels, comparisons, like {"total_rows": true}.'
+        raise wrong(message, "include")
     limit, offset = _page(document)
     query = Query(
         metrics,
@@ -173,7 +174,7 @@ def _order(
 
 
 def _page(document: Mapping[str, Any]) -> tuple[int, int]:
-    told = document.get("pagination", document)
+    told = document.get("pagination") or document
     if not isinstance(told, dict):
         raise wrong('pagination is an object like {"limit": 100, "offset": 0}.', "pagination")
     found = []

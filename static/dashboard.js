@@ -40,9 +40,10 @@
     $$('details.menu[open]').forEach((menu) => (menu.open = menu.contains(event.target)))
     const link = event.target.closest?.('main[data-dashboard] a[href]')
     const special = event.defaultPrevented || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey
-    if (!link || special || !isHere(link) || link.hash || link.target || link.hasAttribute('download')) return
+    if (!link || special || !isHere(link) || link.target || link.hasAttribute('download')) return
+    if (link.getAttribute('href').startsWith('#')) return
     event.preventDefault()
-    go(link.href)
+    go(link.href.replace(/#.*/, ''))
   })
   addEventListener('submit', (event) => {
     const form = event.target

@@ -151,7 +151,7 @@ class Recount:
         asked = [str(value).lower() if isinstance(value, bool) else str(value) for value in values]
         words = self.words(event, dimension)
         fits = any(_fits(operator.removesuffix("_not"), word, value, folded) for word in words for value in asked)
-        return bool(fits) != operator.endswith("_not")
+        return fits is not str(operator).endswith("_not")
 
     def _groups(self, events: Iterable[Stored], dimensions: list[str]) -> dict[Key, list[Stored]]:
         groups = defaultdict[Key, list[Stored]](list)

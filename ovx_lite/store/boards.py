@@ -95,6 +95,7 @@ def board(conn: sqlite3.Connection, id: str, view: View, now: int) -> Board:
         was = _total(conn, site, compared, filters, days_before)
     named = next((test.values[0] for test in filters if _is_of_one_event(test)), "")
     keys = _keys(conn, site, period, filters) if named else []
+    keys += [key for key in view.props if named and key not in keys]
     return Board(
         period=period,
         compared=compared,
@@ -139,12 +140,13 @@ def _look(
 
 def rank(visitors: Mapping[str, int], dimension: str, most: int = ROWS) -> Ranking:
     """The values that most visitors have. Views are no events of their own there."""
-    told = [(word, times) for word, times in visitors.items() if times and (dimension, word) != _VIEWS]
+    told = [(word, times) for word, times in visitors.items() if times and (dimension, word) != VIEWS]
     told.sort(key=lambda row: (-row[1], row[0]))
     return Ranking(told[:most], len(told))
 
 
-_VIEWS = ("event:name", "pageview")
+VIEWS = ("event:name", "pageview")
+"""They are no events of their own, where events are shown."""
 
 
 def _ranking(conn: sqlite3.Connection, site: Site, period: Period, word: str) -> Ranking:

@@ -55,6 +55,7 @@ async def board_page(
     told = figures.context(await look(request, site, place))
     if form is not None:
         told["annotation_wrong"] = form.wrong
+        told["annotation"] = {name: form[name] for name in ("day", "text", "new")}
     answer = page(request, "dashboard.html", status, **told)
     if plain:
         while len(our.kept) >= _MOST_KEPT:

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from ovx_lite import periods
+from ovx_lite import new, periods
 from ovx_lite.chart import UNITS, Chart, Mark, Point, chart, exact
 from ovx_lite.days import iso, local_day
 from ovx_lite.periods import Period, label
@@ -57,6 +57,7 @@ def context(shown: Shown) -> dict[str, Any]:
         "panels": panels_of(shown),
         "marks": _marks(shown),
         "annotation_wrong": {},
+        "annotation": {"day": "", "text": "", "new": new.id_of("note_")},
         "stale": "The numbers of some of these days are being counted anew: this takes a while."
         if board.is_stale
         else "",

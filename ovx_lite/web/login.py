@@ -51,15 +51,15 @@ def _with_wait(answer: Response, form: Form) -> Response:
     return answer
 
 
-async def try_password(request: Request, form: Form, field: str, kept: str) -> bool:
+async def try_password(request: Request, form: Form, field: str, kept: str, what: str = "") -> bool:
     """Whether that field of a form has the password that this was kept of. If not, the form says what is wrong.
 
-    Wrong ones are counted, and slowed down.
+    Wrong ones are counted, and slowed down: those of what else has a password than we on their own.
     """
     place, now = desk(request), desk(request).house.clock.now()
     # A browser that was logged in before is not held up by all who try to be: whoever looks after the sites gets in.
     browser = request.session.get("browser")
-    whence = f"browser {browser}" if browser else network(address(request.scope))
+    whence = f"{what}browser {browser}" if browser else f"{what}{network(address(request.scope))}"
     try:
         place.tries.take(whence, now, trusted=bool(browser))
     except Refused as refused:

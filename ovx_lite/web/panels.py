@@ -11,6 +11,9 @@ from ovx_lite.store import boards
 from ovx_lite.views import NOUNS, TABS
 from ovx_lite.web.shown import Shown, curl, panel, row, rows_of, short
 
+NO_VIEWS = Test("event:name", "is", ("pageview",), True)
+"""Views are no events of their own, where events are shown."""
+
 TITLES = {"pages": "Pages", "sources": "Sources", "places": "Countries", "devices": "Devices"}
 
 
@@ -76,7 +79,7 @@ def _events(shown: Shown) -> dict[str, Any]:
             "Events",
             column="Event",
             rows=rows,
-            curl=curl(shown, ["event:name"], ["visitors", "events"]),
+            curl=curl(shown, ["event:name"], ["visitors", "events"], [] if board.named else [NO_VIEWS]),
             note="Choose one to see its properties." if rows and not board.named else "",
             empty="No events but pageviews in this period.",
         )
@@ -108,7 +111,7 @@ def _events(shown: Shown) -> dict[str, Any]:
         column=" · ".join(key or "(blank)" for key in chosen),
         unit="Events",
         rows=rows,
-        curl=curl(shown, [PROPS + key for key in chosen], ["visitors", "events"]),
+        curl=curl(shown, [PROPS + key for key in chosen], ["visitors", "events"], order="events"),
         note="Choose two properties to see them together." if len(board.keys) > 1 else "",
     )
 

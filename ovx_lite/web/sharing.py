@@ -74,8 +74,13 @@ async def dashboard(request: Request) -> Response:
     """`GET /share/TOKEN`: the dashboard, or the question for its password."""
     share, site = await _shared(request)
     if not _is_unlocked(request, share):
-        return page(request, "share.html", site=site, form=Form(), path=_path(request, share))
-    answer = await board_page(request, site, _place(request, share))
+        return page(request, "share.html", site=site, form=Form(), path=_asked(request, share))
+    return _shown(request, share, await board_page(request, site, _place(request, share)))
+
+
+def _shown(request: Request, share: Share, answer: Response) -> Response:
+    """A page that whoever has the link sees: where it leads is told nothing of it; it may stand in pages of others."""
+    answer.headers["Referrer-Policy"] = "no-referrer"
     if request.query_params.get("embed") == "1" and not share.password:
         answer.headers.update(EMBEDDED)
     return answer
@@ -85,20 +90,20 @@ async def unlock(request: Request) -> Response:
     """`POST /share/TOKEN`: the password."""
     share, site = await _shared(request)
     form = await form_of(request)
-    if share.password and await try_password(request, form, "password", share.password):
+    if share.password and await try_password(request, form, "password", share.password, f"share {share.token} "):
         known = request.session.get("shares")
         unlocked = [*(known if isinstance(known, list) else []), _mark(share)]
         request.session["shares"] = unlocked[-_MOST_UNLOCKED:]
     elif share.password:
         status = 429 if form.wrong.get("wait") else 401
-        return page(request, "share.html", status, site=site, form=form, path=_path(request, share))
-    return RedirectResponse(_path(request, share), 303)
+        return page(request, "share.html", status, site=site, form=form, path=_asked(request, share))
+    return RedirectResponse(_asked(request, share), 303)
 
 
 async def top(request: Request) -> Response:
     """`GET /share/TOKEN/top/DIMENSION`: all that stands in a dimension."""
     share, site = await _open(request)
-    return await top_page(request, site, _place(request, share))
+    return _shown(request, share, await top_page(request, site, _place(request, share)))
 
 
 async def download(request: Request) -> Response:
@@ -199,6 +204,11 @@ def _mark(share: Share) -> str:
 
 def _path(request: Request, share: Share) -> str:
     return f"{desk(request).root}/share/{share.token}"
+
+
+def _asked(request: Request, share: Share) -> str:
+    """The path of the dashboard with what was asked of it."""
+    return f"{_path(request, share)}{'?' if request.url.query else ''}{request.url.query}"
 
 
 def _place(request: Request, share: Share) -> Place:

@@ -70,7 +70,11 @@ def worded(dimension: str, value: str) -> str:
 
 
 def curl(
-    shown: Shown, dimensions: Sequence[str], metrics: Sequence[str] = ("visitors",), tests: Iterable[Test] = ()
+    shown: Shown,
+    dimensions: Sequence[str],
+    metrics: Sequence[str] = ("visitors",),
+    tests: Iterable[Test] = (),
+    order: str = "",
 ) -> str:
     """The call of the API behind a panel, as a shell takes it; none for those who may not call it."""
     site, view, board, place, *_ = shown
@@ -82,6 +86,7 @@ def curl(
         "date_range": [iso(board.period.first), iso(board.period.last)],
         "dimensions": dimensions,
         "filters": [[operator(test), test.dimension, test.values] for test in (*view.filters, *tests)],
+        "order_by": [[order, "desc"]] if order else [],
     }
     body = msgspec.json.encode({key: value for key, value in told.items() if value}).decode()
     url = shlex.quote(f"{place.server}/api/v1/stats/query")

@@ -37,7 +37,11 @@ def _groups(
     conn: sqlite3.Connection, site: Site, view: View, dimension: str, period: Period
 ) -> list[tuple[str, Counts]]:
     groups = stats.groups(conn, site, period, (dimension,), view.filters, _columns(dimension))
-    rows = [(value, counts) for (value,), counts in groups.items() if counts.visitors or counts.events]
+    rows = [
+        (value, counts)
+        for (value,), counts in groups.items()
+        if (counts.visitors or counts.events) and (dimension, value) != boards.VIEWS
+    ]
     return sorted(rows, key=lambda row: (-row[1].visitors, -row[1].events, row[0]))
 
 
