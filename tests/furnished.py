@@ -22,6 +22,13 @@ PAGES = [
     *(f"{SITE}/{name}" for name in ("start", "general", "keys", "goals", "webhooks", "deliveries", "people")),
     *(f"{SITE}/goals?try=/pricing/x", f"{SITE}/webhooks?tested=TEST", f"{SITE}/deliveries/FAILED"),
     *(f"{SITE}/deliveries?status=throttled", f"{SITE}/people/PERSON"),
+    *(
+        "/sites/my-site",
+        "/sites/my-site?period=day&compare=previous&f=is,page,/",
+        "/sites/my-site/top/page",
+        "/sites/empty",
+    ),
+    f"{SITE}/sharing",
     *(f"/sites/empty/settings/{name}" for name in ("start", "keys", "goals", "webhooks", "deliveries", "people")),
 ]
 """Every page of those who are logged in; the words in capitals are for `House.url`."""
