@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -12,7 +12,7 @@ from ovx_lite.store.db import in_pieces
 from ovx_lite.store.rollups import Rollups
 
 _VISIT = """
-visits.id, visitor, named, before, after, pageviews, visits.events, seen,
+visits.id, visitor, named, before, after, pageviews, visits.events, seen, origins.id, clients.id,
 referrer, source, channel, utm_source, utm_medium, utm_campaign, utm_content, utm_term, browser, os, device, country
 """
 _WITH_WORDS = "JOIN origins ON origins.id = origin JOIN clients ON clients.id = client"
@@ -49,8 +49,16 @@ def bit_of_kind(code: int) -> int:
     return 1 << PAGE_BITS + code % KIND_BITS
 
 
+class Viewed(NamedTuple):
+    """A pageview: the event's number, the page's path, and the page's number."""
+
+    number: int
+    path: str
+    page: int
+
+
 class Visit(msgspec.Struct, gc=False):
-    """A visit. `first`, and those beside `entry` and `exit`, are events' numbers; `open` says that it may go on."""
+    """A visit. `first` is an event's number; `codes` are those of origin and client; `open` says that it may go on."""
 
     site: int
     day: int
@@ -68,8 +76,9 @@ class Visit(msgspec.Struct, gc=False):
     pageviews: int = 0
     events: int = 0
     seen: int = 0
-    entry: tuple[int, Page] | None = None
-    exit: tuple[int, Page] | None = None
+    codes: tuple[int, int] = (0, 0)
+    entry: Viewed | None = None
+    exit: Viewed | None = None
     facts: set[int] = msgspec.field(default_factory=set)
     open: bool = True
     changed: bool = False
@@ -151,12 +160,14 @@ class Guests:
         visit.facts.update(self._rollups.facts(visit.site, visit.day, kind, page, codes))
         visit.first = min(visit.first, number)
         if kind.type == "pageview" and page.path:
-            visit.entry = visit.entry or (number, page)
-            visit.exit = (number, page)
+            visit.exit = Viewed(number, page.path, codes[1])
+            visit.entry = visit.entry or visit.exit
 
 
 def _visit(site: int, day: int, guest: int, stay: int | None, row: Iterable[Any]) -> Visit:
-    id, visitor, named, before, after, pageviews, events, seen, *words = row
+    id, visitor, named, before, after, pageviews, events, seen, from_, by, *words = row
     origin, client = Origin(*words[:8]), Client(*words[8:])
     times = {"before": before, "after": after, "pageviews": pageviews, "events": events, "seen": seen}
-    return Visit(site, day, guest, id, visitor, bool(named), stay, origin, client, id, **times)
+    visit = Visit(site, day, guest, id, visitor, bool(named), stay, origin, client, id, **times)
+    visit.codes = (from_, by)
+    return visit

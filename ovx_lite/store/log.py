@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Sized
 
 from ovx_lite.errors import no_such_site
-from ovx_lite.model import COUNTER_BITS, Client, Event, Origin, Page
+from ovx_lite.model import COUNTER_BITS, Event
 from ovx_lite.store.db import insert
 from ovx_lite.store.persons import Persons
 from ovx_lite.store.rollups import Rollups
@@ -115,8 +115,10 @@ class EventLog:
             kind = kinds.known.get(event.kind) or kinds.learn(event.kind)
             page = pages.known.get(event.page) or pages.learn(event.page)
             codes = (kind, page)
+            origin = origins.known.get(event.origin) or origins.learn(event.origin)
+            client = clients.known.get(event.client) or clients.learn(event.client)
             rollups.add_event(site, event, codes)
-            later = 0 if event.guest is None else visits.place(site, number, event, codes)
+            later = 0 if event.guest is None else visits.place(site, number, event, codes, (origin, client))
             rows.append(
                 (
                     site,
@@ -124,8 +126,8 @@ class EventLog:
                     later,
                     kind,
                     page,
-                    origins.known.get(event.origin) or origins.learn(event.origin),
-                    clients.known.get(event.client) or clients.learn(event.client),
+                    origin,
+                    client,
                     event.props,
                     event.line,
                     None if event.person is None else persons.place(site, event, event.person),
@@ -133,14 +135,10 @@ class EventLog:
                 )
             )
         insert(self._conn, _APPEND, rows)
-        visits.flush(self._code_of)
+        visits.flush()
         persons.flush()
         rollups.flush()
         self._added.clear()
-
-    def _code_of(self, words: Page | Origin | Client) -> int:
-        codes = self._codes[{Page: 0, Origin: 1, Client: 2}[type(words)]]
-        return codes.known.get(words) or codes.learn(words)
 
     def forget(self) -> None:
         """Drop what is remembered and what was added but not written."""

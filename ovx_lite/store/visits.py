@@ -5,13 +5,12 @@ events changes few pages of the file. The way from a visitor to their visits is 
 """
 
 import sqlite3
-from collections.abc import Callable
 from operator import attrgetter
 
-from ovx_lite.model import COUNTER_BITS, Client, Event, Origin, Page
+from ovx_lite.model import COUNTER_BITS, Client, Event, Origin
 from ovx_lite.store.db import insert
 from ovx_lite.store.dimensions import Dimension, of_visit
-from ovx_lite.store.guests import Guests, Visit, bit_of_kind, bit_of_page
+from ovx_lite.store.guests import Guests, Viewed, Visit, bit_of_kind, bit_of_page
 from ovx_lite.store.rollups import Rollups
 
 SILENCE = 30 * 60 * 1000
@@ -41,11 +40,12 @@ class Visits:
         """Learn of the visits of these events' guests, before the events are placed."""
         self._guests.look_up(events, timezones)
 
-    def place(self, site: int, number: int, event: Event, codes: tuple[int, int]) -> int:
+    def place(self, site: int, number: int, event: Event, codes: tuple[int, int], came: tuple[int, int]) -> int:
         """Count an event, stored under `number`, in the visit that it belongs to, also if it comes late.
 
-        `codes` are the numbers of its kind and its page. Returns how much greater its number is than the visit's; 0
-        if it is in none, as it only tells how a page was looked at, and nobody knows in which visit.
+        `codes` are the numbers of its kind and its page, `came` those of its origin and its client. Returns how much
+        greater its number is than the visit's; 0 if it is in none, as it only tells how a page was looked at, and
+        nobody knows in which visit.
         """
         assert event.guest is not None, "whoever visits is a guest"
         others = self._guests.of(site, event.guest)
@@ -54,21 +54,21 @@ class Visits:
         if visit is None:
             if engagement:
                 return 0
-            visit = self._begin(site, number, event, others)
+            visit = self._begin(site, number, event, came, others)
         self._change(visit)
         self._take_time(visit, event.ts)
         visit.seen |= bit_of_kind(codes[0]) | bit_of_page(codes[1])
         if not engagement:
-            self._take(visit, number, event, codes, others)
+            self._take(visit, number, event, codes, came, others)
         return number - visit.id
 
-    def _begin(self, site: int, number: int, event: Event, others: list[Visit]) -> Visit:
+    def _begin(self, site: int, number: int, event: Event, came: tuple[int, int], others: list[Visit]) -> Visit:
         assert event.visitor is not None, "whoever visits is a visitor"
         assert event.guest is not None, "on some day"
         named = event.visitor != event.guest
         came_with = (event.origin, event.client)
         visit = Visit(site, event.day, event.guest, number, event.visitor, named, event.stay, *came_with, number)
-        visit.alone = not others
+        visit.alone, visit.codes = not others, came
         if len(others) == 1:
             others[0].alone = False
             self._change(others[0])
@@ -90,7 +90,15 @@ class Visits:
             visit.before = max(visit.before, began - ts)
             self._rollups.tally(visit.site, visit.day).total.duration += longer
 
-    def _take(self, visit: Visit, number: int, event: Event, codes: tuple[int, int], others: list[Visit]) -> None:
+    def _take(
+        self,
+        visit: Visit,
+        number: int,
+        event: Event,
+        codes: tuple[int, int],
+        came: tuple[int, int],
+        others: list[Visit],
+    ) -> None:
         """Count what an event is, and says of its visit."""
         kind, page = event.kind, event.page
         view = kind.type == "pageview"
@@ -101,6 +109,7 @@ class Visits:
         if number < visit.first:
             visit.first = number
             self._replace(visit, event.origin, event.client, others)
+            visit.codes = came
         known = visit.facts
         for fact in self._rollups.facts(visit.site, visit.day, kind, page, codes):
             if fact in known:
@@ -112,22 +121,22 @@ class Visits:
         if view:
             visit.pageviews += 1
             if page.path:
-                self._walk(visit, number, page, others)
+                self._walk(visit, Viewed(number, page.path, codes[1]), others)
 
-    def _walk(self, visit: Visit, number: int, page: Page, others: list[Visit]) -> None:
+    def _walk(self, visit: Visit, viewed: Viewed, others: list[Visit]) -> None:
         """Take note of a page that was viewed, as the visit's first or last, if it is."""
-        if visit.entry is None or number < visit.entry[0]:
-            before, visit.entry = visit.entry, (number, page)
-            if before is None or before[1].path != page.path:
-                elsewhere = [v.entry[1].path for v in others if v is not visit and v.entry]
-                self._move(visit, Dimension.ENTRY, before and before[1].path, page.path, elsewhere)
-        if visit.exit is None or number > visit.exit[0]:
-            before, visit.exit = visit.exit, (number, page)
+        if visit.entry is None or viewed.number < visit.entry.number:
+            before, visit.entry = visit.entry, viewed
+            if before is None or before.path != viewed.path:
+                elsewhere = [v.entry.path for v in others if v is not visit and v.entry]
+                self._move(visit, Dimension.ENTRY, before and before.path, viewed.path, elsewhere)
+        if visit.exit is None or viewed.number > visit.exit.number:
+            before, visit.exit = visit.exit, viewed
             if visit.day >= self._rollups.settled(visit.site):
                 return  # it may go on elsewhere
-            if before is None or before[1].path != page.path:
-                elsewhere = [v.exit[1].path for v in others if v is not visit and v.exit]
-                self._move(visit, Dimension.EXIT, before and before[1].path, page.path, elsewhere)
+            if before is None or before.path != viewed.path:
+                elsewhere = [v.exit.path for v in others if v is not visit and v.exit]
+                self._move(visit, Dimension.EXIT, before and before.path, viewed.path, elsewhere)
 
     def _replace(self, visit: Visit, origin: Origin, client: Client, others: list[Visit]) -> None:
         """Give a visit another origin and client: an earlier event was told later."""
@@ -152,8 +161,8 @@ class Visits:
         if after is not None:
             tally.add(fact(dimension, after), after not in elsewhere, 1)
 
-    def flush(self, code_of: Callable[[Origin | Client | Page], int]) -> None:
-        """Write the visits that changed; `code_of` knows the numbers of what they came with."""
+    def flush(self) -> None:
+        """Write the visits that changed."""
         # In the order of the table, each of its pages is looked for once.
         self._changed.sort(key=attrgetter("site", "id"))
         rows = []
@@ -163,10 +172,9 @@ class Visits:
                 (
                     visit.site,
                     visit.id,
-                    code_of(visit.origin),
-                    code_of(visit.client),
-                    visit.entry and code_of(visit.entry[1]),
-                    visit.exit and code_of(visit.exit[1]),
+                    *visit.codes,
+                    visit.entry and visit.entry.page,
+                    visit.exit and visit.exit.page,
                     visit.seen,
                     visit.visitor,
                     visit.named,
