@@ -140,7 +140,7 @@ def _look(
 
 def rank(visitors: Mapping[str, int], dimension: str, most: int = ROWS) -> Ranking:
     """The values that most visitors have. Views are no events of their own there."""
-    told = [(word, times) for word, times in visitors.items() if times and (dimension, word) != VIEWS]
+    told = [(word, times) for word, times in visitors.items() if (dimension, word) != VIEWS]
     told.sort(key=lambda row: (-row[1], row[0]))
     return Ranking(told[:most], len(told))
 

@@ -77,7 +77,7 @@ def _added_up(conn: sqlite3.Connection, site: Site, period: Period, dimension: D
     """
     query = f"""
         SELECT (SELECT group_concat(value) || ' ' || group_concat({by}) FROM rollups
-            WHERE site = :site AND span = block_span AND begins = block AND dimension = :dimension AND {by} > 0)
+            WHERE site = :site AND span = block_span AND begins = block AND dimension = :dimension)
         FROM (SELECT value ->> 0 AS block_span, value ->> 1 AS block FROM json_each(:blocks))
     """
     found: dict[str, int] = {}

@@ -110,7 +110,8 @@ def events(
     span = days(matching, site, period, dimensions)
     seen = matching.seen(filters, kinds)
     if needs_visit(filters) or (seen != "1" and not has_strays(matching.conn, site, period)):
-        tables = f"visits AS v CROSS JOIN events AS e ON e.site = {number} AND e.visit = v.id"
+        # The plus keeps SQLite from looking through all events of the day in place of those of the visit.
+        tables = f"visits AS v CROSS JOIN events AS e ON e.site = {number} AND e.visit = +v.id"
         low_to_high = f"v.site = {number} AND v.id >= low AND v.id < high"
     else:
         tables = f"events AS e LEFT JOIN visits AS v ON v.site = {number} AND v.id = e.visit"

@@ -114,7 +114,7 @@ def buckets(period: Period, unit: str, timezone: str) -> list[tuple[str, str, st
         if unit == "time:hour":
             made.append((key, f"{at:%a} {at.day} {at:%b}, {at:%H:%M}", f"{at:%H:%M}"))
         elif unit == "time:month":
-            made.append((key, f"{at:%B %Y}", f"{at:%b}" if at.month > 1 else f"{at:%b %Y}"))
+            made.append((key, f"{at:%B %Y}", f"{at:%b %Y}"))
         else:
             told = f"Week of {at.day} {at:%b %Y}" if unit == "time:week" else f"{at:%a} {at.day} {at:%b}"
             made.append((key, told, f"{at.day} {at:%b}"))
