@@ -109,12 +109,12 @@ def events(
     number = matching.bind(site.number)
     span = days(matching, site, period, dimensions)
     seen = matching.seen(filters, kinds)
+    # A plus keeps SQLite from looking through all that a day has in place of what belongs to the other table's row.
     if needs_visit(filters) or (seen != "1" and not has_strays(matching.conn, site, period)):
-        # The plus keeps SQLite from looking through all events of the day in place of those of the visit.
         tables = f"visits AS v CROSS JOIN events AS e ON e.site = {number} AND e.visit = +v.id"
         low_to_high = f"v.site = {number} AND v.id >= low AND v.id < high"
     else:
-        tables = f"events AS e LEFT JOIN visits AS v ON v.site = {number} AND v.id = e.visit"
+        tables = f"events AS e LEFT JOIN visits AS v ON v.site = {number} AND v.id = +e.visit"
         low_to_high = f"e.site = {number} AND e.visit >= low AND e.visit < high"
     return f"""
         {span} CROSS JOIN {tables} {joins}
