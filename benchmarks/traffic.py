@@ -35,7 +35,6 @@ def fill(folder: Path, now: int, days: int, shape: Shape, told: Callable[[int], 
         while settling.settle(conn, site, now):
             pass
         conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        conn.execute("ANALYZE")
     finally:
         conn.close()
     return site

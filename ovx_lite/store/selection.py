@@ -110,7 +110,7 @@ def events(
     span = days(matching, site, period, dimensions)
     seen = matching.seen(filters, kinds)
     # A plus keeps SQLite from looking through all that a day has in place of what belongs to the other table's row.
-    if needs_visit(filters) or (seen != "1" and not has_strays(matching.conn, site, period)):
+    if needs_visit(filters) or not has_strays(matching.conn, site, period):
         tables = f"visits AS v CROSS JOIN events AS e ON e.site = {number} AND e.visit = +v.id"
         low_to_high = f"v.site = {number} AND v.id >= low AND v.id < high"
     else:
