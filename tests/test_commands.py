@@ -344,6 +344,12 @@ PLANTED = [
     "PRAGMA foreign_keys = OFF; DELETE FROM sites",
     "UPDATE kinds SET excluded = 'bot'",
 ]
+MISCOUNTED = [
+    "UPDATE days SET visitors = visitors + 1",
+    "UPDATE rollups SET visits = visits + 1 WHERE dimension = 1",
+    "DELETE FROM rollups WHERE dimension = 8",
+    "UPDATE visits SET alone = 1 - alone",
+]
 
 
 @pytest.mark.parametrize("damage", PLANTED)
@@ -353,6 +359,19 @@ def test_check_finds_what_does_not_fit_together(tmp_path: Path, damage: str) -> 
         assert check.problems(conn) == []
         conn.executescript(damage)
         assert check.problems(conn) != []
+
+
+@pytest.mark.parametrize("damage", MISCOUNTED)
+def test_what_is_not_counted_right_is_told_and_counted_anew(store: Store, damage: str) -> None:
+    fill(store.path)
+    with closing(sqlite3.connect(store.path / db.FILE)) as conn:
+        conn.executescript(damage)
+    told = store.run("check")
+    assert told.status == 1
+    assert "check --rebuild" in told.out
+    assert "backup" not in told.err, "that would not help"
+    assert store.run("check", "--rebuild", "--json").json["ok"]
+    assert store.run("check", "--json").json["ok"]
 
 
 def test_check_tells_of_damage_on_stdout_and_what_to_do_on_stderr(store: Store) -> None:

@@ -86,9 +86,7 @@ def _miscounted(conn: sqlite3.Connection, site: Site) -> Iterator[str]:
     stale = {day for (day,) in conn.execute("SELECT day FROM stale WHERE site = ?", (site.number,))}
     counted = {day for (day,) in conn.execute("SELECT day FROM days WHERE site = ?", (site.number,))}
     wrong = [
-        day
-        for day in sorted({*events.days(conn, site), *counted} - stale)
-        if recounts.count_day(conn, site, day) != recounts.counted_day(conn, site, day)
+        day for day in sorted({*events.days(conn, site), *counted} - stale) if not recounts.is_right(conn, site, day)
     ]
     if wrong:
         named = ", ".join(iso(day) for day in wrong[:3]) + (", …" if len(wrong) > 3 else "")

@@ -33,9 +33,9 @@ SELECT visits.id, visitor, person, revenue, api, type, name, excluded, context, 
 FROM (SELECT * FROM events WHERE {OF_DAY}) AS events JOIN kinds ON kinds.id = kind JOIN pages ON pages.id = page
 LEFT JOIN visits ON visits.site = events.site AND visits.id = visit
 """
-# Whether a visit is its visitor's only one, where that is not what the visit says.
-_ALONE = """
-UPDATE visits SET alone = 1 - alone WHERE site = :site AND id >= :since AND id < :until AND alone <> (
+# Visits that do not say rightly whether they are their visitor's only one of the day.
+_MISTAKEN = """
+site = :site AND id >= :since AND id < :until AND alone <> (
     SELECT times = 1 FROM (
         SELECT visitor AS who, count(*) AS times FROM visits
         WHERE site = :site AND id >= :since AND id < :until GROUP BY visitor
@@ -132,10 +132,20 @@ def counted_day(conn: sqlite3.Connection, site: Site, day: int) -> Day:
     )
 
 
+def is_right(conn: sqlite3.Connection, site: Site, day: int) -> bool:
+    """Whether what was counted of a site's day is what its visits and events say."""
+    (mistaken,) = conn.execute(f"SELECT count(*) FROM visits WHERE {_MISTAKEN}", _span(site, day)).fetchone()
+    return not mistaken and count_day(conn, site, day) == counted_day(conn, site, day)
+
+
+def _span(site: Site, day: int) -> dict[str, int]:
+    since, until = ids_of_day(day, site.timezone)
+    return {"site": site.number, "since": since, "until": until}
+
+
 def recount(conn: sqlite3.Connection, site: Site, day: int) -> None:
     """Count a site's day anew, and have the store say so. Inside a transaction."""
-    since, until = ids_of_day(day, site.timezone)
-    conn.execute(_ALONE, {"site": site.number, "since": since, "until": until})
+    conn.execute(f"UPDATE visits SET alone = 1 - alone WHERE {_MISTAKEN}", _span(site, day))
     found = count_day(conn, site, day)
     sums.forget(conn, site.number, day)
     if found.total != Total() or found.rows:
