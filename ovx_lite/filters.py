@@ -17,7 +17,7 @@ TIMES = ("time:minute", "time:hour", "time:day", "time:week", "time:month")
 OPERATORS = ("is", "is_not", "contains", "contains_not", "matches", "matches_not")
 
 MOST_TESTS, MOST_VALUES, LONGEST_VALUE, DEEPEST = 50, 500, 2000, 10
-MOST_EXPRESSIONS, LONGEST_EXPRESSION = 5, 300  # of a query; to make one ready takes longer than to use it
+MOST_EXPRESSIONS, LONGEST_EXPRESSION = 10, 300  # of a query; to make one ready takes longer than to use it
 
 
 class Test(NamedTuple):

@@ -325,7 +325,9 @@ WORDS = [
     ),
 ]
 VALUES = st.lists(st.one_of(st.sampled_from(WORDS), st.sampled_from([7, True])), min_size=1, max_size=3)
-PATTERNS = st.lists(st.sampled_from(["^/blog", "a$", "o+", "^$", ".*", "[A-Z]", "'|ü", "FR|Chrome"]), min_size=1)
+PATTERNS = st.lists(
+    st.sampled_from(["^/blog", "a$", "o+", "^$", ".*", "[A-Z]", "'|ü", "FR|Chrome"]), min_size=1, max_size=2
+)
 ANY_PROP = st.sampled_from([f"event:props:{key}" for key in KEYS if key])
 ANY = st.one_of(
     st.sampled_from([one for one in OF_EVENTS if one != "event:goal"]), st.sampled_from(OF_VISITS), ANY_PROP
@@ -508,13 +510,22 @@ def see(traffic: Traffic, asked: Asked, found: dict[str, Any]) -> None:
         assert cut == uncut[offset : offset + limit]
 
 
+def has_few_expressions(asked: Asked) -> bool:
+    """Whether the API takes it: of expressions, it takes ten."""
+    return str(asked).count("matches") <= 5
+
+
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
     with closing(open_store(tmp_path_factory.mktemp("store"))) as opened:
         yield opened
 
 
-@given(st.sampled_from(CHANGES), st.lists(DONE, min_size=3, max_size=10), st.lists(ASKED, min_size=5, max_size=15))
+@given(
+    st.sampled_from(CHANGES),
+    st.lists(DONE, min_size=3, max_size=10),
+    st.lists(ASKED.filter(has_few_expressions), min_size=5, max_size=15),
+)
 @settings(
     max_examples=int(RECOUNTS or 15),
     deadline=None,
