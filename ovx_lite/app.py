@@ -36,6 +36,7 @@ from ovx_lite.store.database import Database
 from ovx_lite.targets import networks
 from ovx_lite.upkeep import JOBS, Household, keep_running
 from ovx_lite.web import (
+    badge,
     dashboard,
     deliveries,
     errors,
@@ -58,7 +59,7 @@ from ovx_lite.web.health import Health
 from ovx_lite.web.openapi import openapi
 from ovx_lite.web.script import script
 
-_OPEN = (*sites.OPEN, *setup.OPEN, *login.OPEN, *stats.OPEN, *sharing.OPEN)
+_OPEN = (*sites.OPEN, *setup.OPEN, *login.OPEN, *stats.OPEN, *sharing.OPEN, *badge.OPEN)
 _SIGNED_IN = (
     *(*login.SIGNED_IN, *sites.SIGNED_IN, *dashboard.SIGNED_IN, *start.SIGNED_IN, *keys.SIGNED_IN, *goals.SIGNED_IN),
     *(*webhooks.SIGNED_IN, *deliveries.SIGNED_IN, *persons.SIGNED_IN, *sharing.SIGNED_IN),

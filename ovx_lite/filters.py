@@ -108,7 +108,9 @@ def _test(told: list[Any], field: str) -> Test:
             message = f"A value is a string of at most {LONGEST_VALUE} characters, or a number."
             raise wrong(message, f"{field}[2][{number}]")
     modifiers = told[3] if len(told) == 4 else {}
-    if not isinstance(modifiers, dict) or not set(modifiers) <= {"case_sensitive"}:
+    if not isinstance(modifiers, dict) or any(
+        name != "case_sensitive" or not isinstance(value, bool) for name, value in modifiers.items()
+    ):
         raise wrong('The only thing that may follow the values is {"case_sensitive": false}.', f"{field}[3]")
     operator = told[0].removesuffix("_not")
     if dimension == "event:goal" and operator != "is":

@@ -122,13 +122,13 @@ def year_before(period: Period, timezone: str) -> Period:
 
 def _month(day: int, months: int, exact: bool = False) -> int:
     """The first day of the month that is so many months from that of a day; or, `exact`, the same day of it."""
-    told = date.fromordinal(day_of(iso(day)) + date(1970, 1, 1).toordinal())
+    told = date.fromisoformat(iso(day))
     number = told.year * 12 + told.month - 1 + months
     first = date(number // 12, number % 12 + 1, 1)
     if not exact:
         return day_of(first.isoformat())
     after = date((number + 1) // 12, (number + 1) % 12 + 1, 1)
-    return day_of(min(first.replace(day=1) + timedelta(told.day - 1), after - timedelta(1)).isoformat())
+    return day_of(min(first + timedelta(told.day - 1), after - timedelta(1)).isoformat())
 
 
 def blocks(period: Period, settled: int) -> Iterator[tuple[int, int]]:
@@ -150,17 +150,24 @@ def label(day: int, unit: str) -> str:
     return iso(monday(day) if unit == "week" else day)
 
 
+CLOCK = {"time:minute": 60_000, "time:hour": 3_600_000}
+"""The units of time within days, in milliseconds."""
+
+
+def told_by_clock(unit: str, at: datetime) -> str:
+    """What a minute or an hour is called in answers: `2025-03-10 14:00:00`."""
+    return f"{at:%Y-%m-%d %H:%M:00}" if unit == "time:minute" else f"{at:%Y-%m-%d %H:00:00}"
+
+
 def labels(period: Period, unit: str, timezone: str) -> list[str]:
     """What the times of a period are called in answers, all of them, by the `time:` that is asked for."""
     if unit in ("time:day", "time:week", "time:month"):
         days = range(period.first, period.last + 1)
         return list(dict.fromkeys(label(day, unit.removeprefix("time:")) for day in days))
-    step, form = (60_000, "%Y-%m-%d %H:%M:00") if unit == "time:minute" else (3_600_000, "%Y-%m-%d %H:00:00")
-    zone = ZoneInfo(timezone)
+    step, zone = CLOCK[unit], ZoneInfo(timezone)
     times = range(period.since // step * step, period.until, min(step, 900_000))
-    return list(
-        dict.fromkeys(datetime.fromtimestamp(max(ts, period.since) / 1000, zone).strftime(form) for ts in times)
-    )
+    told = (told_by_clock(unit, datetime.fromtimestamp(max(ts, period.since) / 1000, zone)) for ts in times)
+    return list(dict.fromkeys(told))
 
 
 class Piece(NamedTuple):

@@ -75,10 +75,7 @@ def parse(document: Any, timezone: str, now: int, oldest: int | None) -> Query:
     filters = tuple(filter_of(one, f"filters[{n}]") for n, one in told)
     check_number(filters, "filters")
     period = _period(document.get("date_range"), "date_range", timezone, now, oldest)
-    include = document.get("include") or {}
-    if not isinstance(include, dict) or not set(include) <= {"total_rows", "time_labels", "comparisons"}:
-        message = 'include is an object with total_rows, time_labels, comparisons, like {"total_rows": true}.'
-        raise wrong(message, "include")
+    include = _included(document.get("include"))
     limit, offset = _page(document)
     query = Query(
         metrics,
@@ -89,11 +86,22 @@ def parse(document: Any, timezone: str, now: int, oldest: int | None) -> Query:
         limit,
         offset,
         _compared(include, period, timezone, now, oldest),
-        include.get("total_rows") is True,
-        include.get("time_labels") is True,
+        include.get("total_rows", False),
+        include.get("time_labels", False),
     )
     _check(query)
     return query
+
+
+def _included(told: Any) -> dict[str, Any]:
+    included = {} if told is None else told
+    if not isinstance(included, dict) or not set(included) <= {"total_rows", "time_labels", "comparisons"}:
+        message = 'include is an object with total_rows, time_labels, comparisons, like {"total_rows": true}.'
+        raise wrong(message, "include")
+    for name in ("total_rows", "time_labels"):
+        if not isinstance(included.get(name, False), bool):
+            raise wrong(f"{name} is true or false.", f"include.{name}")
+    return included
 
 
 def _check(query: Query) -> None:
@@ -174,7 +182,7 @@ def _order(
 
 
 def _page(document: Mapping[str, Any]) -> tuple[int, int]:
-    told = document.get("pagination") or document
+    told = document if document.get("pagination") is None else document["pagination"]
     if not isinstance(told, dict):
         raise wrong('pagination is an object like {"limit": 100, "offset": 0}.', "pagination")
     found = []

@@ -12,12 +12,8 @@ Key = tuple[str, ...]
 Value = float | int | None | dict[str, Any]
 
 
-class Numbers(NamedTuple):
-    """What is known of a group of what was asked for.
-
-    Counts, duration in ms; `everybody` is how many visitors a conversion rate is of; `money` is by currency: how often,
-    and how much in minor units; seconds on a page, and how far it was scrolled, in percent.
-    """
+class Counts(NamedTuple):
+    """What is counted of a group; `duration` in milliseconds. Bounces are of the visits."""
 
     visitors: int = 0
     visits: int = 0
@@ -25,6 +21,20 @@ class Numbers(NamedTuple):
     events: int = 0
     bounces: int = 0
     duration: int = 0
+
+    def plus(self, other: "Counts") -> "Counts":
+        """Those of both together, where nobody is in both."""
+        return Counts(*map(sum, zip(self, other, strict=True)))
+
+
+class Numbers(NamedTuple):
+    """What is known of a group of what was asked for.
+
+    `everybody` is how many visitors a conversion rate is of; `money` is by currency: how often, and how much in minor
+    units; seconds on a page, and how far it was scrolled, in percent.
+    """
+
+    counts: Counts = Counts()
     everybody: int = 0
     money: Mapping[str, tuple[int, int]] = {}
     seconds: float | None = None
@@ -33,17 +43,17 @@ class Numbers(NamedTuple):
 
 def metric(name: str, numbers: Numbers) -> Value:
     """A metric of a group: a number, an amount of money, or None where there is nothing to tell."""
-    visits = numbers.visits
+    counts = numbers.counts
     if name in ("visitors", "visits", "pageviews", "events"):
-        return int(getattr(numbers, name))
+        return int(getattr(counts, name))
     if name == "views_per_visit":
-        return _round(numbers.pageviews, visits)
+        return _round(counts.pageviews, counts.visits)
     if name == "bounce_rate":
-        return _round(100 * numbers.bounces, visits)
+        return _round(100 * counts.bounces, counts.visits)
     if name == "visit_duration":
-        return _round(numbers.duration / 1000, visits)
+        return _round(counts.duration / 1000, counts.visits)
     if name == "conversion_rate":
-        return _round(100 * numbers.visitors, numbers.everybody)
+        return _round(100 * counts.visitors, numbers.everybody)
     if name in ("total_revenue", "average_revenue"):
         return _amount(numbers, name == "average_revenue")
     told = numbers.scroll if name == "scroll_depth" else numbers.seconds

@@ -1,7 +1,6 @@
 """What a dashboard shows, as its URL says: period, comparison, filters, which tab of each panel. Pure."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 from urllib.parse import quote, unquote, urlencode
 
 import msgspec
@@ -231,12 +230,3 @@ def said(test: Test) -> str:
 
 def _wrong(message: str, field: str) -> Refused:
     return Refused("invalid_request", message, field)
-
-
-class Bucket(NamedTuple):
-    """A point of the chart: what it is called, in full and in short, and its first day; `times` is its key."""
-
-    key: str
-    label: str
-    short: str
-    day: int

@@ -30,7 +30,7 @@ LEVELS = (
     (
         *("geo", "store", "store.db", "store.database", "store.health", "store.usage", "store.answers"),
         *("store.changes", "store.goals", "store.dimensions", "store.sums", "store.rollups", "store.guests"),
-        *("store.visits", "store.persons", "store.people", "store.salts", "store.events", "store.log"),
+        *("store.visits", "store.persons", "store.salts", "store.events", "store.people", "store.log"),
         *("store.registry", "store.recounts", "store.goal_counts", "store.settling", "store.check", "store.admin"),
         *("store.counted", "store.matching", "store.selection", "store.stats", "store.revenue", "store.engagement"),
         *("store.queries", "store.sift", "store.reports", "store.annotations", "store.shares", "store.webhooks"),
@@ -52,7 +52,7 @@ LEVELS = (
         ),
         *("web.sites", "web.setup", "web.start", "web.keys", "web.goals", "web.webhooks", "web.deliveries"),
         *("web.persons", "web.stats", "web.shown", "web.panels", "web.figures", "web.tables", "web.dashboard"),
-        "web.sharing",
+        *("web.sharing", "web.badge"),
     ),
     ("app",),
     (

@@ -154,7 +154,11 @@ def test_panels_as_csv(office: Office, board: str) -> None:
     entries = table(office, f"{board}/csv/pages?period=7d&pages=entry_page&f=is,browser,Firefox")
     assert entries == [["entry_page", "visitors", "visits"], ["/", "1", "1"]]
     assert table(office, f"{board}/csv/page?f=is,page,/b%252Cc")[1:] == [["/b,c", "1", "1", "1", "1"]]
-    assert table(office, f"{board}/csv/revenue")[1:] == [["EUR", "2", "1244.50"], ["JPY", "1", "7"]]
+    assert table(office, f"{board}/csv/revenue")[1:] == [["EUR", "2", "1244.50", "622.25"], ["JPY", "1", "7", "7"]]
+    assert table(office, f"{board}/csv/goals?period=7d") == [
+        ["goal", "visitors", "visits", "pageviews", "events", "conversion_rate"],
+        ["Home", "4", "4", "5", "5", "16.0"],
+    ]
     assert table(office, f"{board}/csv/excluded") == [["reason", "events"], ["bot", "1"]]
     assert str(sum(int(line[3]) for line in table(office, f"{board}/csv/totals?period=7d")[1:])) == VIEWS
     assert office.person.get(f"{board}/csv/nothing").status == 404
@@ -228,6 +232,15 @@ def test_notes(office: Office, board: str) -> None:
     assert "Newsletter" not in look(office, board, period="day").text
     gone = [office.done(note.one("form").attrs["action"]) for _ in range(2)]
     assert [notice(one) for one in (page, *gone)][1:] == ["The note is removed.", "The note was removed before."]
+
+
+def test_a_note_that_is_sent_again_is_one_note_and_another_is_another(office: Office, board: str) -> None:
+    for text in ("Sale began", "Sale began", "Sale ended"):
+        page = read(office.done(f"{board}/annotations", {"day": at(1), "text": text}))
+    notes = [one for one in page.one("ul", **{"aria-label": "Notes"}).all("li") if "Sale" in one.text]
+    assert len(notes) == 2
+    for note in notes:
+        office.done(note.one("form").attrs["action"])
 
 
 @pytest.mark.parametrize(("told", "text", "field"), [("2026-02-30", "x", "day"), (at(1), "x" * 1000, "text")])

@@ -220,6 +220,9 @@ def test_a_badge(office: Office) -> None:
         assert "set-cookie" not in one.headers
     assert person.get(f"{path}/badge.json?period=yesterday").json["visitors"] == 0
     assert person.get(f"{path}/badge.json?period=all").json["visitors"] == 2
+    assert person.get(f"{path}/badge.json?f=is,page,/nowhere").json["visitors"] == 0
+    day = person.get(f"{path}/badge.json?from=2020-01-01&to=2020-01-31").json
+    assert (day["visitors"], day["period"]) == (0, "2020-01-01/2020-01-31")
     wrong = person.get(f"{path}/badge.json?period=ever", accept="application/json")
     assert wrong.error == (400, "invalid_request", "period")
 
@@ -227,7 +230,7 @@ def test_a_badge(office: Office) -> None:
 def test_a_badge_of_nobody(office: Office) -> None:
     settings, _ = office.site()
     path = link(office.done(f"{settings}/sharing", {}))
-    for period in ("30d", "all", "24h", "day"):
+    for period in ("30d", "all", "month", "day"):
         assert visitor(office).get(f"{path}/badge.json?period={period}").json["visitors"] == 0
     assert "Nobody was here yet" in read(visitor(office).get(path)).text
 

@@ -142,6 +142,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"filters": [["is", "event:page", []]]}, "filters[0][2]"),
     ({"filters": [["is", "event:page", ["/", None]]]}, "filters[0][2][1]"),
     ({"filters": [["is", "event:page", ["/"], {"fold": True}]]}, "filters[0][3]"),
+    ({"filters": [["is", "event:page", ["/"], {"case_sensitive": "no"}]]}, "filters[0][3]"),
     ({"filters": [["contains", "event:goal", ["a"]]]}, "filters[0][0]"),
     ({"filters": [["is", "event:goal", ["no such goal"]]]}, "filters"),
     ({"filters": [["matches", "event:page", ["/", "("]]]}, "filters[0][2][1]"),
@@ -154,7 +155,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"limit": 10_001}, "limit"),
     ({"offset": -1}, "offset"),
     ({"pagination": {"limit": "all"}}, "limit"),
-    ({"include": ["total_rows"]}, "include"),
+    ({"pagination": []}, "pagination"),
+    ({"include": []}, "include"),
+    ({"include": {"total_rows": "yes"}}, "include.total_rows"),
     ({"include": {"time_labels": True}}, "include.time_labels"),
     ({"include": {"comparisons": {"mode": "custom"}}}, "include.comparisons.date_range"),
 ]
@@ -245,6 +248,11 @@ def test_realtime_is_of_the_last_five_minutes(running: Running) -> None:
         assert running.server.pageview(key, site_id="busy-site", user_agent=CHROME, **who).status == 201
     path = "/api/v1/stats/realtime?site_id=busy-site"
     assert running.server.send(path, None, key, method="GET").json == {"active_visitors": 2}
+    # Each answer is of now, not of a moment ago.
+    for host in (4, 5, 6):
+        seen = {"site_id": "busy-site", "user_agent": CHROME, "ip_address": f"203.0.113.{host}"}
+        assert running.server.pageview(key, **seen).status == 201
+        assert running.server.send(path, None, key, method="GET").json == {"active_visitors": host - 1}
     assert running.server.send(path, None, method="GET").error == (401, "unauthorized", None)
     assert running.server.send("/api/v1/stats/realtime", None, key, method="GET").error[0] == 404
     assert running.server.send(QUERY, None, key, method="GET").error == (405, "method_not_allowed", None)

@@ -1,6 +1,7 @@
 """What a site's owners wrote beside its days."""
 
 import sqlite3
+from hashlib import blake2b
 from typing import NamedTuple
 
 from ovx_lite.errors import Refused
@@ -18,14 +19,18 @@ class Annotation(NamedTuple):
     text: str
 
 
-def add(conn: sqlite3.Connection, site: int, annotation: Annotation) -> None:
-    """Add a note to a site, unless it was added before. Raises `Refused` if it has too many."""
+def add(conn: sqlite3.Connection, site: int, day: int, text: str) -> None:
+    """Write a note beside a day of a site, unless it is there. Raises `Refused` if the site has too many."""
+    # A form that is sent again makes no second note.
+    id = "note_" + blake2b(f"{site}\n{day}\n{text}".encode(), digest_size=6).hexdigest()
     with transaction(conn):
         (notes,) = conn.execute("SELECT count(*) FROM annotations WHERE site = ?", (site,)).fetchone()
         if notes >= MOST:
             raise Refused("invalid_request", f"There are {MOST:,} notes already: remove some first.", "text")
-        row = (annotation.id, site, annotation.day, annotation.text)
-        conn.execute("INSERT INTO annotations (id, site, day, text) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", row)
+        conn.execute(
+            "INSERT INTO annotations (id, site, day, text) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (id, site, day, text),
+        )
 
 
 def of_days(conn: sqlite3.Connection, site: int, first: int, last: int) -> list[Annotation]:

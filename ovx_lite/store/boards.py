@@ -9,12 +9,12 @@ from ovx_lite.days import local_day
 from ovx_lite.filters import PROPS, Filter, Test
 from ovx_lite.model import Goal, Site
 from ovx_lite.periods import Period, label
+from ovx_lite.results import Counts
 from ovx_lite.store import annotations, counted, events, registry, revenue, selection, sift, stats
 from ovx_lite.store.annotations import Annotation
 from ovx_lite.store.dimensions import Dimension
 from ovx_lite.store.goals import goals_of
 from ovx_lite.store.matching import Matching
-from ovx_lite.store.stats import Counts
 from ovx_lite.views import TABS, View
 
 ROWS = 9
@@ -123,8 +123,8 @@ def _look(
 ) -> tuple[dict[str, Ranking], dict[int, Counts] | None]:
     """The rankings of panels, by their dimensions, and the counts of days; None for these where days are cut."""
     if not filters and counted.is_known(conn, site, period):
-        days = {day: Counts(*counts) for day, counts in counted.days(conn, site, period).items()}
-        return {panel: _ranking(conn, site, period, word) for panel, word in wanted.items()}, days
+        rankings = {panel: _ranking(conn, site, period, word) for panel, word in wanted.items()}
+        return rankings, counted.days(conn, site, period)
     dimensions = [word for word in wanted.values() if word in sift.DIMENSIONS]
     sifted = sift.sift(conn, site, period, filters, dimensions) if filters else None
     rankings = {}
@@ -182,7 +182,7 @@ def _series(
     found: dict[str, Counts] = {}
     for day, counts in days.items():
         key = label(day, unit.removeprefix("time:"))
-        found[key] = _add(found[key], counts) if key in found else counts
+        found[key] = found[key].plus(counts) if key in found else counts
     return found
 
 
@@ -197,12 +197,8 @@ def _total(
         return stats.groups(conn, site, period, (), filters).get((), Counts())
     total = Counts()
     for counts in days.values():
-        total = _add(total, counts)
+        total = total.plus(counts)
     return total
-
-
-def _add(one: Counts, other: Counts) -> Counts:
-    return Counts(*map(sum, zip(one, other, strict=True)))
 
 
 def takings(

@@ -17,7 +17,6 @@ class Books(NamedTuple):
         """Begin a transaction's work: forget what another process may have changed."""
         if self.log.begin():
             self.watch.forget()
-        self.watch.begin()
 
     def flush(self) -> None:
         """Write what was added and seen."""

@@ -7,16 +7,16 @@ from ovx_lite.days import iso, monday
 from ovx_lite.model import Site
 from ovx_lite.store import events, recounts, registry, sums
 from ovx_lite.store.dimensions import Dimension
+from ovx_lite.store.events import IS_ENGAGEMENT
 from ovx_lite.store.people import NOBODY
 
-_ENGAGEMENT = "(name = 'engagement' AND api = 'apex')"
 _IN_VISITS = """
 events JOIN kinds ON kinds.id = kind JOIN pages ON pages.id = page
 JOIN visits ON visits.site = events.site AND visits.id = visit
 """
 _OF_EVENTS = f"""
 SELECT events.site, visit, min(visit + later >> 21), max(visit + later >> 21), sum(type = 'pageview'),
-    sum(NOT {_ENGAGEMENT})
+    sum(NOT {IS_ENGAGEMENT})
 FROM {_IN_VISITS} GROUP BY events.site, visit
 """
 _OF_VISITS = "SELECT site, id, (id >> 21) - before, (id >> 21) + after, pageviews, events FROM visits"
@@ -27,7 +27,7 @@ WHERE {}
 """
 _FIRST = f"""
 SELECT events.site, visit, min(later), events.origin AS origin, events.client AS client FROM {_IN_VISITS}
-WHERE NOT {_ENGAGEMENT} GROUP BY events.site, visit
+WHERE NOT {IS_ENGAGEMENT} GROUP BY events.site, visit
 """
 _VIEWED = f"""
 SELECT events.site, visit, {{}}(later), events.page AS page FROM {_IN_VISITS}

@@ -9,6 +9,7 @@ import msgspec
 from ovx_lite.filters import TIMES
 from ovx_lite.model import Site
 from ovx_lite.periods import Period, blocks, label
+from ovx_lite.results import Counts
 from ovx_lite.store import sums
 from ovx_lite.store.dimensions import Dimension
 from ovx_lite.store.goals import goals_of
@@ -34,8 +35,8 @@ DIMENSIONS = {
 }
 """The dimensions of queries that rollups have."""
 
-Found = dict[tuple[str, ...], tuple[int, ...]]
-"""By what stands in the dimensions: what `stats.Counts` has; 0 for what rollups do not count there."""
+Found = dict[tuple[str, ...], Counts]
+"""By what stands in the dimensions, what is counted there; 0 for what rollups do not count."""
 
 COUNTS = "visitors, visits, pageviews, events"
 _SUMS = ", ".join(f"sum({column}) AS {column}" for column in COUNTS.split(", "))
@@ -51,11 +52,11 @@ def is_known(conn: sqlite3.Connection, site: Site, period: Period) -> bool:
     return period.whole and conn.execute(query, (site.number, period.first, period.last)).fetchone() is None
 
 
-def days(conn: sqlite3.Connection, site: Site, period: Period) -> dict[int, tuple[int, ...]]:
-    """What is counted of each day of a period, as `stats.Counts` has it; without those that have nothing."""
+def days(conn: sqlite3.Connection, site: Site, period: Period) -> dict[int, Counts]:
+    """What is counted of each day of a period; without those that have nothing."""
     query = f"SELECT day, {COUNTS}, bounces, duration FROM days WHERE site = ? AND day >= ? AND day <= ?"
     rows = conn.execute(query, (site.number, period.first, period.last))
-    return {day: tuple(counts) for day, *counts in rows}
+    return {day: Counts(*counts) for day, *counts in rows}
 
 
 def top(
@@ -106,9 +107,9 @@ def groups(
     if any(word in TIMES[:2] for word in dimensions) or not is_known(conn, site, period):
         return None
     if not rest:
-        found: Found = {} if dimensions else {(): (0,) * 6}
+        found: Found = {} if dimensions else {(): Counts()}
         for day, counts in days(conn, site, period).items():
-            if dimensions and not counts[3]:
+            if dimensions and not counts.events:
                 continue  # nothing but what is excluded
             _count(found, tuple(label(day, word.removeprefix("time:")) for word in dimensions), counts)
         return found
@@ -125,13 +126,12 @@ def groups(
     found = {}
     for day, word, *counts in conn.execute(query, _bind(conn, site, period, dimension, by_day)):
         key = tuple(label(day, one.removeprefix("time:")) if one in TIMES else word for one in dimensions)
-        _count(found, key, (*counts, 0, 0))
+        _count(found, key, Counts(*counts))
     return found
 
 
-def _count(found: Found, key: tuple[str, ...], counts: tuple[int, ...]) -> None:
-    before = found.get(key)
-    found[key] = counts if before is None else tuple(map(sum, zip(before, counts, strict=True)))
+def _count(found: Found, key: tuple[str, ...], counts: Counts) -> None:
+    found[key] = found[key].plus(counts) if key in found else counts
 
 
 def _has(dimension: str, needs: Collection[str]) -> bool:
@@ -147,7 +147,7 @@ def goals(conn: sqlite3.Connection, site: Site, period: Period, needs: Collectio
         return None
     query = f"SELECT value, {_SUMS} FROM {_BLOCKS} GROUP BY value"
     rows = conn.execute(query, _bind(conn, site, period, Dimension.GOAL))
-    return {(known[value].name,): (*counts, 0, 0) for value, *counts in rows if value in known}
+    return {(known[value].name,): Counts(*counts) for value, *counts in rows if value in known}
 
 
 def takings(conn: sqlite3.Connection, site: Site, period: Period) -> dict[str, tuple[int, int]]:

@@ -19,6 +19,9 @@ def lines(conn: sqlite3.Connection, site: Site, day: int) -> set[tuple[int, int]
     return set(conn.execute(query, (site.number, *ids_of_day(day, site.timezone))))
 
 
+IS_ENGAGEMENT = "(name = 'engagement' AND api = 'apex')"
+"""`Kind.is_engagement` as SQL, of a row of `kinds`."""
+
 OF_DAY = "site = ? AND visit >= ? AND visit < ?"
 """Events of a day, as SQL for a site's number and `ids_of_day`: no visit goes over midnight."""
 

@@ -97,8 +97,8 @@ class Matching:
         known = {goal.name: goal for goal in goals_of(self.conn, self._site)}
         unknown = next((name for name in names if name not in known), None)
         if unknown is not None:
-            has = f"it has {', '.join(known)}" if known else "it has none"
-            raise Refused("invalid_request", f"This site has no goal {unknown[:100]}: {has}.", "filters")
+            has = f": it has {', '.join(known)}" if known else ", and no other"
+            raise Refused("invalid_request", f"This site has no goal {unknown[:100]}{has}.", "filters")
         wanted = [known[name] for name in names]
         query = "SELECT id FROM kinds WHERE type <> 'pageview' AND name IN (SELECT value FROM json_each(?))"
         events = msgspec.json.encode([goal.event for goal in wanted if goal.event]).decode()

@@ -12,6 +12,7 @@ from ovx_lite.model import COUNTER_BITS, Site
 from ovx_lite.store import sums
 from ovx_lite.store.db import transaction
 from ovx_lite.store.dimensions import Dimension
+from ovx_lite.store.events import IS_ENGAGEMENT
 from ovx_lite.store.persons import OWNER
 
 NOBODY = 0
@@ -158,7 +159,7 @@ def _move(conn: sqlite3.Connection, site: int, old: int, laters: Collection[int]
     query = f"""
         SELECT later FROM events JOIN kinds ON kinds.id = kind
         WHERE site = ? AND visit = ? AND later IN ({", ".join(map(str, laters))})
-            AND NOT (name = 'engagement' AND api = 'apex') ORDER BY later LIMIT 1
+            AND NOT {IS_ENGAGEMENT} ORDER BY later LIMIT 1
     """
     first = conn.execute(query, (site, old)).fetchone()
     # What only tells how pages were looked at is no visit.
@@ -181,7 +182,7 @@ SELECT :site, :visit,
     ({_ITS_VIEWS} LIMIT 1), ({_ITS_VIEWS} DESC LIMIT 1), -1, :visitor, :named, 0,
     max((:visit >> {COUNTER_BITS}) - (visit + min(later) >> {COUNTER_BITS}), 0),
     (visit + max(later) >> {COUNTER_BITS}) - (:visit >> {COUNTER_BITS}),
-    sum(type = 'pageview'), sum(NOT (name = 'engagement' AND api = 'apex'))
+    sum(type = 'pageview'), sum(NOT {IS_ENGAGEMENT})
 FROM events JOIN kinds ON kinds.id = kind WHERE site = :site AND visit = :visit
 """
 

@@ -8,7 +8,7 @@ from ovx_lite.filters import TIMES, Test
 from ovx_lite.model import Site
 from ovx_lite.periods import Period
 from ovx_lite.queries import Query
-from ovx_lite.results import Key, Numbers
+from ovx_lite.results import Counts, Key, Numbers
 from ovx_lite.store import engagement, revenue, stats
 
 _NEEDS = {
@@ -56,10 +56,10 @@ def _compare(told: list[dict[str, Any]], query: Query, before: dict[Key, Numbers
 
 def numbers(conn: sqlite3.Connection, site: Site, query: Query, period: Period) -> dict[Key, Numbers]:
     """What is known of each group that a query asks for, in a period. Raises `Refused`."""
-    needs = {need for name in query.metrics for need in _NEEDS.get(name, (name,)) if need in stats.Counts._fields}
+    needs = {need for name in query.metrics for need in _NEEDS.get(name, (name,)) if need in Counts._fields}
     asked = (query.dimensions, query.filters)
     found = {
-        key: Numbers(*counts) for key, counts in stats.groups(conn, site, period, *asked, needs or {"visitors"}).items()
+        key: Numbers(counts) for key, counts in stats.groups(conn, site, period, *asked, needs or {"visitors"}).items()
     }
     if "conversion_rate" in query.metrics:
         everybody = _everybody(conn, site, query, period)

@@ -9,9 +9,9 @@ import msgspec
 
 from ovx_lite.filters import PROPS, TIMES, Filter
 from ovx_lite.model import COUNTER_BITS, Site
-from ovx_lite.periods import Period, label, pieces
+from ovx_lite.periods import CLOCK, Period, label, pieces, told_by_clock
 from ovx_lite.store import events as events_of
-from ovx_lite.store.events import ids_of_day
+from ovx_lite.store.events import IS_ENGAGEMENT, ids_of_day
 from ovx_lite.store.matching import COLUMNS, PROP, Matching, needs_visit
 
 SOMETIMES = {
@@ -20,14 +20,13 @@ SOMETIMES = {
 }
 """Dimensions that not everything has: what has none is in no group of them. The rest is in the group `""`."""
 
-COUNTED = "e.kind NOT IN (SELECT id FROM kinds WHERE excluded <> '' OR (name = 'engagement' AND api = 'apex'))"
-ENGAGEMENT = "e.kind IN (SELECT id FROM kinds WHERE excluded = '' AND name = 'engagement' AND api = 'apex')"
+COUNTED = f"e.kind NOT IN (SELECT id FROM kinds WHERE excluded <> '' OR {IS_ENGAGEMENT})"
+ENGAGEMENT = f"e.kind IN (SELECT id FROM kinds WHERE excluded = '' AND {IS_ENGAGEMENT})"
 VIEW = "e.kind IN (SELECT id FROM kinds WHERE type = 'pageview')"
 _SPAN = """
 (SELECT value ->> 0 AS day, value ->> 1 AS low, value ->> 2 AS high, value ->> 3 AS since, value ->> 4 AS until,
     value ->> 5 AS ahead FROM json_each({})) AS span
 """
-_UNITS = {"time:minute": (60_000, "%Y-%m-%d %H:%M:00"), "time:hour": (3_600_000, "%Y-%m-%d %H:00:00")}
 
 
 def days(matching: Matching, site: Site, period: Period, dimensions: Sequence[str] = ()) -> str:
@@ -37,7 +36,7 @@ def days(matching: Matching, site: Site, period: Period, dimensions: Sequence[st
     """
     known = events_of.days(matching.conn, site, period.since, period.until)
     rows = []
-    if any(word in _UNITS for word in dimensions):
+    if any(word in CLOCK for word in dimensions):
         for day, since, until, ahead in pieces(period, site.timezone):
             if day in known:
                 rows.append((day, *ids_of_day(day, site.timezone), since << COUNTER_BITS, until << COUNTER_BITS, ahead))
@@ -49,8 +48,8 @@ def days(matching: Matching, site: Site, period: Period, dimensions: Sequence[st
 
 def _column(matching: Matching, dimension: str) -> tuple[str, str]:
     """What stands in a dimension, as SQL, and what is to be joined for it."""
-    if dimension in _UNITS:
-        return f"((e.visit + e.later >> {COUNTER_BITS}) + ahead) / {_UNITS[dimension][0]}", ""
+    if dimension in CLOCK:
+        return f"((e.visit + e.later >> {COUNTER_BITS}) + ahead) / {CLOCK[dimension]}", ""
     if dimension in TIMES:
         return "day", ""
     if dimension.startswith(PROPS):
@@ -137,7 +136,6 @@ def key(told: Sequence[Any], dimensions: Sequence[str]) -> tuple[str, ...]:
 
 
 def _said(value: Any, dimension: str) -> str:
-    if dimension in _UNITS:
-        unit, form = _UNITS[dimension]
-        return datetime.fromtimestamp(value * unit // 1000, UTC).strftime(form)
+    if dimension in CLOCK:
+        return told_by_clock(dimension, datetime.fromtimestamp(value * CLOCK[dimension] // 1000, UTC))
     return label(value, dimension.removeprefix("time:")) if dimension in TIMES else str(value)

@@ -16,10 +16,10 @@ from ovx_lite.filters import Filter
 from ovx_lite.goals import Goals
 from ovx_lite.model import Site
 from ovx_lite.periods import Period
+from ovx_lite.results import Counts
 from ovx_lite.store.goals import goals_of
 from ovx_lite.store.matching import COLUMNS, Matching, needs_visit, of_visits
 from ovx_lite.store.selection import COUNTED, SOMETIMES, VIEW, days, has_strays
-from ovx_lite.store.stats import Counts
 
 _CODES = ("origin", "client", "entry", "exit")
 _OF_EVENTS = ("event:page", "event:name", "event:goal")

@@ -7,28 +7,16 @@ dimension. So says the README, and `tests/test_recount.py` counts again.
 
 import sqlite3
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
 
 from ovx_lite.filters import TIMES, Filter, Test
 from ovx_lite.model import Site
 from ovx_lite.periods import Period
+from ovx_lite.results import Counts
 from ovx_lite.store import counted
 from ovx_lite.store.goals import goals_of
 from ovx_lite.store.matching import Matching, needs_visit, of_visits
 from ovx_lite.store.selection import COUNTED, VIEW, columns_of, days, events
 from ovx_lite.store.selection import key as key_of
-
-
-class Counts(NamedTuple):
-    """What is counted of a group; `duration` in milliseconds. Bounces are of the visits."""
-
-    visitors: int = 0
-    visits: int = 0
-    pageviews: int = 0
-    events: int = 0
-    bounces: int = 0
-    duration: int = 0
-
 
 Groups = dict[tuple[str, ...], Counts]
 """What is counted, by what stands in the dimensions."""
@@ -50,7 +38,7 @@ def groups(
         return _by_goal(conn, site, period, dimensions, filters, needs)
     known = None if filters else counted.groups(conn, site, period, dimensions, needs)
     if known is not None:
-        return {key: Counts(*counts) for key, counts in known.items()}
+        return known
     matching = Matching(conn, site.number)
     by_visits = (
         period.whole
@@ -62,9 +50,8 @@ def groups(
     sql = _group(source(matching, site, period, dimensions, filters), dimensions)
     found: Groups = {}
     for row in conn.execute(sql, matching.values):
-        key, counts = key_of(row[: len(dimensions)], dimensions), row[len(dimensions) :]
-        before = found.get(key)
-        found[key] = Counts(*counts) if before is None else Counts(*map(sum, zip(before, counts, strict=True)))
+        key, counts = key_of(row[: len(dimensions)], dimensions), Counts(*row[len(dimensions) :])
+        found[key] = found[key].plus(counts) if key in found else counts
     return found if dimensions or found else {(): Counts()}
 
 
@@ -80,7 +67,7 @@ def _by_goal(
     at, rest = dimensions.index("event:goal"), [word for word in dimensions if word != "event:goal"]
     known = None if filters or rest else counted.goals(conn, site, period, needs)
     if known is not None:
-        return {key: Counts(*counts) for key, counts in known.items()}
+        return known
     found: Groups = {}
     for goal in goals_of(conn, site.number):
         of_goal = groups(conn, site, period, rest, [*filters, Test("event:goal", "is", (goal.name,))])

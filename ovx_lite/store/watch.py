@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 
 from ovx_lite.model import COUNTER_BITS, Event, Webhook
-from ovx_lite.store import changes
 from ovx_lite.store.db import insert
 from ovx_lite.store.webhooks import Listeners, listeners
 from ovx_lite.triggers import TRIGGERS, Alert, Moment, Rearmed, Span, month_of
@@ -45,7 +44,6 @@ class Watch:
         """`counter` is where the numbers that tell apart deliveries of one millisecond begin."""
         self._conn = conn
         self._counter = counter
-        self._version = -1
         self._listeners: dict[int, Listeners] | None = None
         self._used: dict[tuple[int, str], int] = {}
         self._counted: set[tuple[int, str]] = set()
@@ -55,12 +53,6 @@ class Watch:
         self._put: list[tuple[object, ...]] = []
         self._due = False  # whether any of that is to be sent
         self.news = False  # whether anything was put on its way since somebody last looked
-
-    def begin(self) -> None:
-        """Look anew at who is to be told, if that was changed."""
-        version = changes.version(self._conn)
-        if version != self._version:
-            self._version, self._listeners = version, None
 
     def see(self, site: int, events: Sequence[Event], now: int) -> None:
         """Look at the events of one request, which came at `now` (Unix ms)."""
@@ -171,17 +163,6 @@ def seen(conn: sqlite3.Connection, site: int, now: int) -> list[tuple[int, int]]
     """A site's visitors of the last 5 minutes before `now`, and when each was seen last; in Unix ms."""
     span = {"since": now - ACTIVE << COUNTER_BITS, "until": now + 1 << COUNTER_BITS}
     return conn.execute(_SEEN, {"site": site, **span}).fetchall()
-
-
-def active(conn: sqlite3.Connection, site: int, now: int) -> int:
-    """How many visitors a site has had in the 5 minutes before `now` (Unix ms)."""
-    query = f"""
-        SELECT count(DISTINCT visitor) FROM visits
-        WHERE site = :site AND id >= :since - {_DAY} AND id < :until
-            AND (id >> {COUNTER_BITS}) + after >= :since >> {COUNTER_BITS}
-    """
-    span = {"since": now - ACTIVE << COUNTER_BITS, "until": now + 1 << COUNTER_BITS}
-    return int(conn.execute(query, {"site": site, **span}).fetchone()[0])
 
 
 class _Active:

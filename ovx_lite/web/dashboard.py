@@ -13,7 +13,6 @@ from ovx_lite.days import day_of
 from ovx_lite.errors import Refused
 from ovx_lite.model import Site
 from ovx_lite.store import admin, annotations, boards
-from ovx_lite.store.annotations import Annotation
 from ovx_lite.views import NOUNS, View
 from ovx_lite.web import figures, tables
 from ovx_lite.web.desk import Desk, Doors, Notice, desk, go_to, site_of
@@ -23,7 +22,7 @@ from ovx_lite.web.shown import Place, Shown
 
 _BREATH = 15  # seconds after which the number is looked at again, as visitors leave without a word
 _PAUSE = 1  # seconds between two messages
-_LONGEST_KEPT, _MOST_KEPT = 1000, 50  # milliseconds; pages
+_WORTH_KEEPING, _LONGEST_KEPT, _MOST_KEPT = 20, 1000, 50  # milliseconds that it took, that it is kept; pages
 
 
 async def dashboard(request: Request) -> Response:
@@ -41,10 +40,11 @@ async def board_page(
 ) -> Response:
     """A dashboard of a site, at a place.
 
-    It is good for nine times as long as it took, at most a second: so reading dashboards in a loop, as everybody can
-    where they are public, takes no more than a tenth of the time away from events.
+    One that took long is good for nine times as long, at most a second: so reading dashboards in a loop, as everybody
+    can where they are public, takes no more than a tenth of the time away from events.
     """
-    our, url = desk(request), f"{request.url.path}?{request.url.query}"
+    our = desk(request)
+    url = f"{our.url(request)}{request.url.path}?{request.url.query}"
     session = getattr(request.state, "session", None)
     until, known = our.kept.get(url, (0, b""))
     plain = form is None and request.method == "GET" and not our.notices.has(session, request.url.path)
@@ -55,13 +55,13 @@ async def board_page(
     told = figures.context(await look(request, site, place))
     if form is not None:
         told["annotation_wrong"] = form.wrong
-        told["annotation"] = {name: form[name] for name in ("day", "text", "new")}
+        told["annotation"] = {name: form[name] for name in ("day", "text")}
     answer = page(request, "dashboard.html", status, **told)
-    if plain:
+    took = int(1000 * (loop.time() - begin))
+    if plain and took >= _WORTH_KEEPING:
         while len(our.kept) >= _MOST_KEPT:
             del our.kept[next(iter(our.kept))]
-        good_for = min(int(9000 * (loop.time() - begin)), _LONGEST_KEPT)
-        our.kept[url] = (our.house.clock.now() + good_for, bytes(answer.body))
+        our.kept[url] = (our.house.clock.now() + min(9 * took, _LONGEST_KEPT), bytes(answer.body))
     return answer
 
 
@@ -161,8 +161,7 @@ async def annotate(request: Request) -> Response:
     text = form.judge("text", lambda typed: rules.words(typed, "text"), "")
     if not form.wrong:
         try:
-            note = Annotation(form.id("note_"), day, text)
-            await desk(request).house.database.write(annotations.add, site.number, note)
+            await desk(request).house.database.write(annotations.add, site.number, day, text)
             return _back(request, site, Notice("The note is there."))
         except Refused as refused:
             form.blame(refused)

@@ -31,7 +31,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _MOST_NOTICES = 100
-_A_SECOND = 1000
 
 
 class Notice(NamedTuple):
@@ -84,7 +83,6 @@ class Desk(msgspec.Struct):
     tries: Tries = msgspec.field(default_factory=Tries)
     one_at_a_time: asyncio.Lock = msgspec.field(default_factory=asyncio.Lock)
     kept: dict[str, tuple[int, bytes]] = msgspec.field(default_factory=dict)
-    _active: dict[int, tuple[int, int]] = msgspec.field(default_factory=dict)
 
     @property
     def root(self) -> str:
@@ -107,14 +105,8 @@ class Desk(msgspec.Struct):
         return changed
 
     async def active(self, site: int) -> int:
-        """How many visitors are active on a site now; looked at once a second, however many ask."""
-        now = self.house.clock.now()
-        at, active = self._active.get(site, (-_A_SECOND, 0))
-        if not 0 <= now - at < _A_SECOND:
-            self._active[site] = (now, active)  # others who ask in the meantime have the number of before
-            active = await self.read(watch.active, site, now)
-            self._active[site] = (now, active)
-        return active
+        """How many visitors are active on a site now, that is in the last 5 minutes."""
+        return len(await self.read(watch.seen, site, self.house.clock.now()))
 
     async def set_password(self, password: str) -> str:
         """Have another password; all sessions end, and nothing is left to set up. Returns its hash."""

@@ -1,18 +1,17 @@
 """What a dashboard shows above its panels: totals, the chart, what happened; and all of it together."""
 
-from datetime import UTC, date, datetime
-from typing import Any
+from datetime import date, datetime
+from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 import msgspec
 
-from ovx_lite import new, periods
+from ovx_lite import periods
 from ovx_lite.chart import UNITS, Chart, Mark, Point, chart, exact
 from ovx_lite.days import iso, local_day
-from ovx_lite.periods import Period, label
-from ovx_lite.results import Numbers, change, metric
+from ovx_lite.periods import CLOCK, Period, label, told_by_clock
+from ovx_lite.results import Counts, Numbers, change, metric
 from ovx_lite.store.boards import Board
-from ovx_lite.store.stats import Counts
 from ovx_lite.views import COMPARISONS, METRICS, PERIODS, View
 from ovx_lite.web.panels import panels_of
 from ovx_lite.web.shown import Shown, chips, short, spoken
@@ -57,7 +56,7 @@ def context(shown: Shown) -> dict[str, Any]:
         "panels": panels_of(shown),
         "marks": _marks(shown),
         "annotation_wrong": {},
-        "annotation": {"day": "", "text": "", "new": new.id_of("note_")},
+        "annotation": {"day": "", "text": ""},
         "stale": "The numbers of some of these days are being counted anew: this takes a while."
         if board.is_stale
         else "",
@@ -69,7 +68,7 @@ def value_of(name: str, counts: Counts | None) -> float | None:
     """A metric of counts."""
     if counts is None:
         return None
-    told = metric(name, Numbers(*counts))
+    told = metric(name, Numbers(counts))
     assert not isinstance(told, dict), "it is no amount of money"
     return told
 
@@ -121,15 +120,15 @@ def buckets(period: Period, unit: str, timezone: str) -> list[tuple[str, str, st
     return made
 
 
-def _now_in(unit: str, now: int, timezone: str) -> str:
-    if unit == "time:hour":
-        return datetime.fromtimestamp(now / 1000, UTC).astimezone(ZoneInfo(timezone)).strftime("%Y-%m-%d %H:00:00")
+def _time_of(unit: str, now: int, timezone: str) -> str:
+    if unit in CLOCK:
+        return told_by_clock(unit, datetime.fromtimestamp(now / 1000, ZoneInfo(timezone)))
     return label(local_day(now, timezone), unit.removeprefix("time:"))
 
 
 def _chart(shown: Shown) -> Chart | None:
     site, view, board, _, now, _ = shown
-    name, current = view.metric, _now_in(board.unit, now, site.timezone)
+    name, current = view.metric, _time_of(board.unit, now, site.timezone)
     points = [
         Point(told, few, None if key > current else _point(name, board.series.get(key)), key == current)
         for key, told, few in buckets(board.period, board.unit, site.timezone)
@@ -147,38 +146,51 @@ def _point(name: str, counts: Counts | None) -> float | None:
     return value_of(name, counts or Counts())
 
 
-def _events_of_site(shown: Shown) -> list[tuple[int, str, str, str]]:
-    """What happened in the period, by day: goals that were added, notes, and these' ids."""
+class _Event(NamedTuple):
+    """What happened on a day, and which point of a chart by the hour shows it; `id` is a note's."""
+
+    day: int
+    hour: str
+    text: str
+    kind: Literal["goal", "note"]
+    id: str = ""
+
+
+def _events_of_site(shown: Shown) -> list[_Event]:
+    """What happened in the period, by day: goals that were added, and notes."""
     site, _, board, place, *_ = shown
-    goals = (
-        []
-        if place.shared
-        else [(local_day(goal.created, site.timezone), f"Goal added: {goal.name}", "goal", "") for goal in board.goals]
-    )
-    notes = [(note.day, note.text, "note", note.id) for note in board.annotations]
-    period = board.period
-    return sorted(one for one in [*goals, *notes] if period.first <= one[0] <= period.last)
+    happened = [_Event(note.day, f"{iso(note.day)} 12:00:00", note.text, "note", note.id) for note in board.annotations]
+    for goal in [] if place.shared else board.goals:
+        day = local_day(goal.created, site.timezone)
+        hour = _time_of("time:hour", goal.created, site.timezone)
+        happened.append(_Event(day, hour, f"Goal added: {goal.name}", "goal"))
+    return sorted(one for one in happened if board.period.first <= one.day <= board.period.last)
 
 
 def _on_chart(shown: Shown) -> list[Mark]:
     site, _, board, *_ = shown
     keys = periods.labels(board.period, board.unit, site.timezone)
     made = []
-    for day, text, kind, _ in _events_of_site(shown):
-        key = f"{iso(day)} 12:00:00" if board.unit == "time:hour" else label(day, board.unit.removeprefix("time:"))
+    for one in _events_of_site(shown):
+        key = one.hour if board.unit == "time:hour" else label(one.day, board.unit.removeprefix("time:"))
         if key in keys:
-            made.append(Mark(keys.index(key), text, "goal" if kind == "goal" else "note"))
+            made.append(Mark(keys.index(key), one.text, one.kind))
     return made
+
+
+def _date(day: int) -> str:
+    at = date.fromisoformat(iso(day))
+    return f"{at.day} {at:%b %Y}"
 
 
 def _marks(shown: Shown) -> list[dict[str, str]]:
     path = shown.place.path
     return [
         {
-            "day_label": f"{date.fromisoformat(iso(day)):%-d %b %Y}",
-            "text": text,
-            "kind": kind,
-            "remove": f"{path}/annotations/{id}/remove" if id else "",
+            "day_label": _date(one.day),
+            "text": one.text,
+            "kind": one.kind,
+            "remove": f"{path}/annotations/{one.id}/remove" if one.id else "",
         }
-        for day, text, kind, id in _events_of_site(shown)
+        for one in _events_of_site(shown)
     ]

@@ -15,7 +15,6 @@ _DATES = {
     "description": 'Two dates, both in it, or two times (ISO 8601): ["2025-03-01", "2025-03-31"].',
 }
 _RANGE = {"anyOf": [{"enum": list(periods.WORDS)}, _DATES]}
-_VALUE = {"anyOf": [{"type": "string", "maxLength": filters.LONGEST_VALUE}, {"type": "number"}, {"type": "boolean"}]}
 _FILTER = {
     "type": "array",
     "description": '["is", "visit:source", ["google"]], or ["and", […]], ["or", […]], ["not", …] of such.',

@@ -1,17 +1,16 @@
-"""A site's public link: the dashboard for all who have it, in pages of others, too, and as a badge with a number."""
+"""A site's public link: the dashboard for all who have it, in pages of others, too."""
 
 import asyncio
 import secrets
 from hashlib import sha256
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from ovx_lite import passwords, periods
+from ovx_lite import passwords
 from ovx_lite.errors import Refused
 from ovx_lite.model import Site
-from ovx_lite.store import boards, registry, shares, stats
+from ovx_lite.store import registry, shares
 from ovx_lite.store.shares import Share
 from ovx_lite.web.dashboard import board_page, csv_file, stream, top_page
 from ovx_lite.web.desk import Doors, Notice, desk, go_to, site_of
@@ -19,10 +18,9 @@ from ovx_lite.web.forms import Form, form_of
 from ovx_lite.web.guard import EMBEDDED
 from ovx_lite.web.html import page
 from ovx_lite.web.login import try_password
-from ovx_lite.web.shown import Place, short
+from ovx_lite.web.shown import Place
 
 _MOST_UNLOCKED = 20
-_FRESH = "max-age=300"  # seconds for which a badge may be kept by whoever shows it
 
 
 async def sharing(request: Request) -> Response:
@@ -72,7 +70,7 @@ async def end(request: Request) -> Response:
 
 async def dashboard(request: Request) -> Response:
     """`GET /share/TOKEN`: the dashboard, or the question for its password."""
-    share, site = await _shared(request)
+    share, site = await shared(request)
     if not _is_unlocked(request, share):
         return page(request, "share.html", site=site, form=Form(), path=_asked(request, share))
     return _shown(request, share, await board_page(request, site, _place(request, share)))
@@ -88,7 +86,7 @@ def _shown(request: Request, share: Share, answer: Response) -> Response:
 
 async def unlock(request: Request) -> Response:
     """`POST /share/TOKEN`: the password."""
-    share, site = await _shared(request)
+    share, site = await shared(request)
     form = await form_of(request)
     if share.password and await try_password(request, form, "password", share.password, f"share {share.token} "):
         known = request.session.get("shares")
@@ -124,71 +122,24 @@ async def live(request: Request) -> Response:
     return stream(place, site, may)
 
 
-async def badge_json(request: Request) -> Response:
-    """`GET /share/TOKEN/badge.json`: the visitors of 30 days, or of `?period=`; also as shields.io takes it."""
-    visitors, period = await _visitors(request)
-    told = {"schemaVersion": 1, "label": "visitors", "message": short(visitors), "visitors": visitors, "period": period}
-    return _open_to_all(Response(msgspec.json.encode(told), media_type="application/json"))
-
-
-async def badge_svg(request: Request) -> Response:
-    """`GET /share/TOKEN/badge.svg`: the same as a picture."""
-    visitors, _ = await _visitors(request)
-    number = short(visitors)
-    width = 14 + 7 * len(number)
-    text = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{60 + width}" height="20" role="img" '
-        f'aria-label="visitors: {number}"><rect width="{60 + width}" height="20" rx="4" fill="#586174"/>'
-        f'<path d="M60 0h{width - 4}a4 4 0 0 1 4 4v12a4 4 0 0 1-4 4H60z" fill="#3451b2"/>'
-        f'<g fill="#fff" font-family="Verdana,DejaVu Sans,sans-serif" font-size="11" text-anchor="middle">'
-        f'<text x="30" y="14">visitors</text><text x="{60 + width / 2:g}" y="14">{number}</text></g></svg>'
-    )
-    return _open_to_all(Response(text, media_type="image/svg+xml"))
-
-
-def _open_to_all(answer: Response) -> Response:
-    answer.headers.update(
-        {
-            "Access-Control-Allow-Origin": "*",
-            "Cross-Origin-Resource-Policy": "cross-origin",
-            "Cache-Control": _FRESH,
-        }
-    )
-    return answer
-
-
-async def _visitors(request: Request) -> tuple[int, str]:
-    """How many visitors there were, and the period's name. Raises `Refused`; where there is a password, too."""
-    share, site = await _shared(request)
-    if share.password:
-        raise _nothing_here()
-    word = request.query_params.get("period", "30d")
-    if word not in periods.WORDS:
-        raise Refused("invalid_request", f"period is one of {', '.join(periods.WORDS)}.", "period")
-    place = desk(request)
-    oldest = await place.read(boards.oldest, site)
-    period = periods.named(word, place.house.clock.now(), site.timezone, oldest)
-    found = await place.house.database.ask(stats.groups, site, period, (), (), {"visitors"})
-    return found[()].visitors, word
-
-
-async def _shared(request: Request) -> tuple[Share, Site]:
+async def shared(request: Request) -> tuple[Share, Site]:
     """The link that the path names, and its site. Raises `Refused` (`not_found`)."""
     found = await desk(request).read(shares.find, request.path_params["token"])
     if found is None:
-        raise _nothing_here()
+        raise nothing_here()
     share, id = found
     return share, await desk(request).read(registry.find_site, id)
 
 
 async def _open(request: Request) -> tuple[Share, Site]:
-    share, site = await _shared(request)
+    share, site = await shared(request)
     if not _is_unlocked(request, share):
         raise Refused("unauthorized", "This needs a password: open the link without what follows it.")
     return share, site
 
 
-def _nothing_here() -> Refused:
+def nothing_here() -> Refused:
+    """The refusal for a link that is none, or none any more."""
     return Refused("not_found", "There is nothing here: ask whoever gave you the link for a new one.")
 
 
@@ -224,6 +175,4 @@ OPEN: Doors = [
     ("GET", f"{_SHARE}/top/{{dimension}}", top),
     ("GET", f"{_SHARE}/csv/{{panel}}", download),
     ("GET", f"{_SHARE}/live", live),
-    ("GET", f"{_SHARE}/badge.svg", badge_svg),
-    ("GET", f"{_SHARE}/badge.json", badge_json),
 ]

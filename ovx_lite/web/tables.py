@@ -8,8 +8,8 @@ from ovx_lite import money, results
 from ovx_lite.errors import Refused
 from ovx_lite.model import Site
 from ovx_lite.periods import Period
+from ovx_lite.results import Counts
 from ovx_lite.store import boards, counted, stats
-from ovx_lite.store.stats import Counts
 from ovx_lite.views import METRICS, NOUNS, TABS, View
 from ovx_lite.web import shown as shown_as
 from ovx_lite.web.shown import Place, Shown
@@ -42,7 +42,7 @@ def _groups(
         for (value,), counts in groups.items()
         if (counts.visitors or counts.events) and (dimension, value) != boards.VIEWS
     ]
-    return sorted(rows, key=lambda row: (-row[1].visitors, -row[1].events, row[0]))
+    return sorted(rows, key=lambda row: (-row[1].visitors, row[0]))
 
 
 def table(conn: sqlite3.Connection, site: Site, view: View, dimension: str, now: int, number: int) -> Table:
@@ -109,7 +109,13 @@ def file(
         columns = _columns(dimension)
         rows = _groups(conn, site, view, dimension, period)[:_MOST]
         head = [dimension.partition(":")[2], *columns]
-        return head, [[value, *(getattr(counts, column) for column in columns)] for value, counts in rows]
+        told = [[value, *(getattr(counts, column) for column in columns)] for value, counts in rows]
+        if dimension == "event:goal" and all(test.dimension != dimension for test in view.filters):
+            everybody = stats.groups(conn, site, period, (), view.filters, {"visitors"})[()].visitors
+            numbers = (results.Numbers(counts, everybody) for _, counts in rows)
+            rates = (results.metric("conversion_rate", one) for one in numbers)
+            return [*head, "conversion_rate"], [[*row, rate] for row, rate in zip(told, rates, strict=True)]
+        return head, told
     if panel == "totals":
         unit = boards.unit_of(period)
         groups = stats.groups(conn, site, period, (unit,), view.filters)
@@ -117,8 +123,11 @@ def file(
         return [unit.partition(":")[2], *METRICS], told
     if panel == "revenue":
         takings = boards.takings(conn, site, period, view.filters)
-        told = [[currency, times, money.decimal(amount, currency)] for currency, (times, amount) in takings.items()]
-        return ["currency", "events", "total"], told
+        told = [
+            [currency, times, *(money.decimal(one, currency) for one in (amount, round(amount / times)))]
+            for currency, (times, amount) in takings.items()
+        ]
+        return ["currency", "events", "total", "average"], told
     if panel == "people":
         found, _ = counted.persons(conn, site, boards.lately(period), _MOST) if not view.filters else ([], 0)
         return ["person", "events"], [[id, events] for _, id, events in found]
@@ -129,7 +138,7 @@ def file(
 
 
 def _metrics(counts: Counts) -> list[object]:
-    return [results.metric(name, results.Numbers(*counts)) for name in METRICS]
+    return [results.metric(name, results.Numbers(counts)) for name in METRICS]
 
 
 def harmless(cell: object) -> object:
