@@ -86,11 +86,11 @@ def board(conn: sqlite3.Connection, id: str, view: View, now: int) -> Board:
     unit, filters = unit_of(period), view.filters
     tabs = {panel: view.tab(panel) for panel in TABS}
     wanted = {**tabs, "goals": "event:goal", "events": "event:name"}
-    known, by_day = _look(conn, site, period, filters, wanted)
+    known, by_day, taken = _look(conn, site, period, filters, wanted)
     series = _series(conn, site, period, unit, filters, by_day)
     was, before = None, dict[str, Counts]()
     if compared is not None:
-        _, days_before = _look(conn, site, compared, filters, {})
+        _, days_before, _ = _look(conn, site, compared, filters, {})
         before = _series(conn, site, compared, unit, filters, days_before)
         was = _total(conn, site, compared, filters, days_before)
     named = next((test.values[0] for test in filters if _is_of_one_event(test)), "")
@@ -105,7 +105,7 @@ def board(conn: sqlite3.Connection, id: str, view: View, now: int) -> Board:
         series=series,
         before=before,
         rankings=known,
-        takings=takings(conn, site, period, filters),
+        takings=takings(conn, site, period, filters) if taken is None else taken,
         persons=([], 0) if filters else counted.persons(conn, site, lately(period), ROWS),
         excluded=Ranking() if filters else excluded(conn, site, period, ROWS),
         named=named,
@@ -120,11 +120,11 @@ def board(conn: sqlite3.Connection, id: str, view: View, now: int) -> Board:
 
 def _look(
     conn: sqlite3.Connection, site: Site, period: Period, filters: Sequence[Filter], wanted: Mapping[str, str]
-) -> tuple[dict[str, Ranking], dict[int, Counts] | None]:
-    """The rankings of panels, by their dimensions, and the counts of days; None for these where days are cut."""
+) -> tuple[dict[str, Ranking], dict[int, Counts] | None, Mapping[str, tuple[int, int]] | None]:
+    """The rankings of panels, by their dimensions; the counts of days, and revenue; None where another has to look."""
     if not filters and counted.is_known(conn, site, period):
         rankings = {panel: _ranking(conn, site, period, word) for panel, word in wanted.items()}
-        return rankings, counted.days(conn, site, period)
+        return rankings, counted.days(conn, site, period), None
     dimensions = [word for word in wanted.values() if word in sift.DIMENSIONS]
     sifted = sift.sift(conn, site, period, filters, dimensions) if filters else None
     rankings = {}
@@ -135,7 +135,7 @@ def _look(
             groups = stats.groups(conn, site, period, (word,), filters, {"visitors"})
             visitors = {key: counts.visitors for (key,), counts in groups.items()}
         rankings[panel] = rank(visitors, word)
-    return rankings, None if sifted is None else sifted.days
+    return (rankings, None, None) if sifted is None else (rankings, sifted.days, sifted.takings)
 
 
 def rank(visitors: Mapping[str, int], dimension: str, most: int = ROWS) -> Ranking:

@@ -6,7 +6,7 @@ after the other, and Python counts it, which is quick with dicts: a day is a row
 
 import sqlite3
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import chain
 from typing import NamedTuple
 
@@ -21,28 +21,47 @@ from ovx_lite.store.goals import goals_of
 from ovx_lite.store.matching import COLUMNS, Matching, needs_visit, of_visits
 from ovx_lite.store.selection import COUNTED, SOMETIMES, VIEW, days, has_strays
 
-_CODES = ("origin", "client", "entry", "exit")
 _OF_EVENTS = ("event:page", "event:name", "event:goal")
 
 DIMENSIONS = (*(word for word in COLUMNS if word.startswith("visit:")), *_OF_EVENTS)
 """What can be counted by here."""
 
-_LIST = msgspec.json.Decoder(list[int | str | None])
+Fact = tuple[str, str]
+"""A dimension, and what stands there."""
+
+
+class _Day(msgspec.Struct, array_like=True):
+    """What SQLite writes of a day: counts; of visits that are their visitors' only ones there, codes and events.
+
+    Of the others, `whose` says visitor and day, and codes and events stand in the same order.
+    """
+
+    visits: int
+    visitors: int | None
+    views: int | None
+    events: int | None
+    bounces: int | None
+    duration: int | None
+    codes: list[str | None]
+    tokens: str | None
+    whose: str | None
+    codes_of_others: list[str | None]
+    tokens_of_others: str | None
+    purses: str | None
+
+
+_DAY = msgspec.json.Decoder(_Day)
 
 
 class Sifted(NamedTuple):
-    """What passes filters: the counts of each day, and visitors by what stands in each dimension."""
+    """What passes filters: the counts of each day, visitors by what stands in each dimension, revenue by currency.
+
+    Revenue is how often, and how much in minor units.
+    """
 
     days: dict[int, Counts]
     visitors: dict[str, Counter[str]]
-
-
-class _Visit(NamedTuple):
-    """A visit of somebody who had several on that day; `codes` as in `_CODES`, `events` as in `_TOKENS`."""
-
-    whose: tuple[int, str]
-    codes: list[str]
-    events: list[str]
+    takings: dict[str, tuple[int, int]]
 
 
 # What each of a visit's events is: the page's number, and before it, with a dot, the kind's, unless it is a view of it.
@@ -50,116 +69,166 @@ _TOKENS = """
 (SELECT group_concat(CASE WHEN {view} THEN page ELSE kind || '.' || page END) FROM events AS e
     WHERE e.site = v.site AND e.visit = v.id AND {counted} AND {condition})
 """
+# Of visits that viewed a page or two and did nothing else, that stands in the visit.
+_SHORT = """
+CASE WHEN entry IS NULL OR pageviews <> events OR events > 2 THEN {tokens}
+    WHEN events = 1 THEN entry ELSE entry || ',' || exit END
+"""
+_PURSE = """
+(SELECT group_concat(kind || ' ' || revenue) FROM events AS e
+    WHERE e.site = v.site AND e.visit = v.id AND revenue IS NOT NULL AND {counted} AND {condition})
+"""
+# The limit keeps SQLite from looking for the events twice.
+_SIFTED = """
+SELECT day, (
+    SELECT json_array(count(*),
+        sum(alone) + count(DISTINCT CASE WHEN alone THEN NULL ELSE visitor END),
+        sum(pageviews), sum(events), sum(events = 1), sum(before + after),
+        json_array({codes_alone}), group_concat(CASE WHEN alone THEN tokens END, ';'),
+        group_concat(CASE WHEN NOT alone THEN day || ' ' || visitor END),
+        json_array({codes_of_others}), group_concat(CASE WHEN NOT alone THEN coalesce(tokens, '') END, ';'),
+        group_concat(purse))
+    FROM (
+        SELECT alone, visitor, pageviews, events, before, after, {codes}, {tokens} AS tokens, {purse} AS purse
+        FROM visits AS v
+        WHERE v.site = {site} AND v.id >= low AND v.id < high AND {found} LIMIT -1
+    ) WHERE {passed}
+) FROM {days}
+"""
 
 
 def sift(
     conn: sqlite3.Connection, site: Site, period: Period, filters: Sequence[Filter], dimensions: Collection[str] = ()
 ) -> Sifted | None:
-    """Count a period by days and by each of these dimensions. Raises `Refused`.
+    """Count a period by days, by each of these dimensions, and what it took. Raises `Refused`.
 
     None if that cannot be told by visits alone: of times within days, or if events that are in no visit may pass.
     """
     if not period.whole or (not needs_visit(filters) and has_strays(conn, site, period)):
         return None
-    matching = Matching(conn, site.number)
     by_events = not of_visits(filters)
-    with_events = by_events or any(word in _OF_EVENTS for word in dimensions)
-    found, counters = dict[int, Counts](), _Counters(conn, site, dimensions)
-    for day, told in conn.execute(_sql(matching, site, period, filters, by_events, with_events), matching.values):
-        visits, visitors, views, events, bounces, duration, *texts = _LIST.decode(told)
-        if not visits:
-            continue
-        alone, others, tokens = [str(text or "") for text in texts[:4]], texts[4], str(texts[5] or "")
-        of_others = [_visit(day, text) for text in str(others).split(";")] if others else []
-        if by_events:
-            all_tokens = [*filter(None, [tokens]), *(",".join(visit.events) for visit in of_others)]
-            events = sum(text.count(",") + text.count(";") + 1 for text in all_tokens)
-            views = int(events) - sum(text.count(".") for text in all_tokens)
-        counts = (visitors, visits, views, events, bounces, duration)
-        found[day] = Counts(*(int(count or 0) for count in counts))
-        counters.count(alone, tokens, of_others)
-    return Sifted(found, counters.visitors())
+    matching = Matching(conn, site.number)
+    codes = sorted({_code(word) for word in dimensions if word not in _OF_EVENTS}) or ["origin"]
+    sql = _sql(matching, site, period, filters, codes, by_events, any(word in _OF_EVENTS for word in dimensions))
+    found, heap = dict[int, Counts](), _Heap(codes)
+    for day, told in conn.execute(sql, matching.values):
+        found_there = _DAY.decode(told)
+        if found_there.visits:
+            found[day] = _counts(found_there, by_events)
+            heap.put(found_there)
+    return Sifted(found, _Ranks(conn, site, heap).of(dimensions), heap.takings(conn))
 
 
-def _visit(day: int, text: str) -> _Visit:
-    visitor, origin, client, entry, exit, events = text.split(" ")
-    return _Visit((day, visitor), [origin, client, entry, exit], events.split(",") if events else [])
+def _counts(day: _Day, by_events: bool) -> Counts:
+    views, events = day.views or 0, day.events or 0
+    if by_events:
+        texts = [text for text in (day.tokens, day.tokens_of_others) if text]
+        events = sum(text.count(",") + text.count(";") + 1 for text in texts)
+        views = events - sum(text.count(".") for text in texts)
+    return Counts(day.visitors or 0, day.visits, views, events, day.bounces or 0, day.duration or 0)
+
+
+def _code(dimension: str) -> str:
+    """The column of visits that has the number of what stands in a dimension."""
+    return COLUMNS[dimension][2].removeprefix("v.")
 
 
 def _sql(
-    matching: Matching, site: Site, period: Period, filters: Sequence[Filter], by_events: bool, with_events: bool
+    matching: Matching,
+    site: Site,
+    period: Period,
+    filters: Sequence[Filter],
+    codes: Sequence[str],
+    by_events: bool,
+    with_events: bool,
 ) -> str:
     condition = matching.all(filters)
-    tokens = _TOKENS.format(view=VIEW, counted=COUNTED, condition=condition if by_events else "1")
-    alone = ", ".join(f"group_concat(CASE WHEN alone THEN {code} END)" for code in _CODES)
-    others = "visitor || ' ' || origin || ' ' || client || ' ' || coalesce(entry, '') || ' ' || coalesce(exit, '')"
-    # The limit keeps SQLite from looking for the events twice.
-    return f"""
-        SELECT day, (
-            SELECT json_array(count(*),
-                sum(alone) + count(DISTINCT CASE WHEN alone THEN NULL ELSE visitor END),
-                sum(pageviews), sum(events), sum(events = 1), sum(before + after), {alone},
-                group_concat(CASE WHEN alone THEN NULL ELSE {others} || ' ' || coalesce(tokens, '') END, ';'),
-                group_concat(CASE WHEN alone THEN tokens END, ';'))
-            FROM (
-                SELECT *, {tokens if with_events else "NULL"} AS tokens FROM visits AS v
-                WHERE v.site = {matching.bind(site.number)} AND v.id >= low AND v.id < high
-                    AND {matching.seen(filters) if by_events else condition} LIMIT -1
-            ) WHERE {"tokens IS NOT NULL" if by_events else "1"}
-        ) FROM {days(matching, site, period)}
-    """
+    inner = {"view": VIEW, "counted": COUNTED, "condition": condition if by_events else "1"}
+    tokens = _TOKENS.format(**inner) if by_events or with_events else "NULL"
+    takes = matching.conn.execute("SELECT 1 FROM takings WHERE site = ? LIMIT 1", (site.number,)).fetchone()
+    sells = matching.seen((), "currency <> ''")
+    return _SIFTED.format(
+        codes_alone=", ".join(f"group_concat(CASE WHEN alone THEN {code} END)" for code in codes),
+        codes_of_others=", ".join(f"group_concat(CASE WHEN NOT alone THEN coalesce({code}, '') END)" for code in codes),
+        codes=", ".join(codes),
+        tokens=tokens if by_events or not with_events else _SHORT.format(tokens=tokens),
+        purse=f"CASE WHEN {sells} THEN {_PURSE.format(**inner)} END" if takes else "NULL",
+        site=matching.bind(site.number),
+        found=matching.seen(filters) if by_events else condition,
+        passed="tokens IS NOT NULL" if by_events else "1",
+        days=days(matching, site, period),
+    )
 
 
-Fact = tuple[str, str]
-"""A dimension, and what stands there."""
+class _Heap:
+    """What SQLite wrote of the days of a period, put together: `visits` are the tokens of each one's events."""
 
+    def __init__(self, codes: Sequence[str]) -> None:
+        self.codes: dict[str, Counter[str]] = {code: Counter() for code in codes}
+        self.visits: list[str] = []
+        self.whose: list[str] = []
+        self.codes_of_others: dict[str, list[str]] = {code: [] for code in codes}
+        self.visits_of_others: list[str] = []
+        self._purses: list[str] = []
 
-_VIEWED = ("event:name", "pageview")
+    def put(self, day: _Day) -> None:
+        """Add a day's."""
+        for counter, text in zip(self.codes.values(), day.codes, strict=True):
+            if text:
+                counter.update(text.split(","))
+        if day.tokens:
+            self.visits += day.tokens.split(";")
+        if day.whose:
+            self.whose += day.whose.split(",")
+            for codes, text in zip(self.codes_of_others.values(), day.codes_of_others, strict=True):
+                codes += (text or "").split(",")
+            self.visits_of_others += (day.tokens_of_others or "").split(";")
+        if day.purses:
+            self._purses += day.purses.split(",")
+
+    def takings(self, conn: sqlite3.Connection) -> dict[str, tuple[int, int]]:
+        """The revenue by currency, the one that was taken most often first."""
+        currencies = {str(id): currency for id, currency in conn.execute("SELECT id, currency FROM kinds")}
+        times, amounts = Counter[str](), Counter[str]()
+        for purse in self._purses:
+            kind, _, amount = purse.partition(" ")
+            times[currencies[kind]] += 1
+            amounts[currencies[kind]] += int(amount)
+        return {currency: (count, amounts[currency]) for currency, count in times.most_common()}
 
 
 class _Facts(NamedTuple):
-    page: str
-    all: frozenset[Fact]
+    """What events have in the dimensions of events: the number of each fact, and those of each token."""
+
+    numbers: dict[Fact, int]
+    pages: dict[str, int]
+    all: dict[str, frozenset[int]]
 
 
-class _Counters:
-    """Counts visitors by dimensions, a day after the other."""
+class _Ranks:
+    """Counts the visitors of a heap by dimensions."""
 
-    def __init__(self, conn: sqlite3.Connection, site: Site, dimensions: Collection[str]) -> None:
+    def __init__(self, conn: sqlite3.Connection, site: Site, heap: _Heap) -> None:
         self._conn = conn
-        self._dimensions = dimensions
-        self._by_code: list[Counter[str]] = [Counter() for _ in _CODES]
-        self._others: list[_Visit] = []
-        self._visits: list[str] = []  # the events of the only visits of their visitors on their days
-        columns = {COLUMNS[word][2] for word in dimensions if word.startswith("visit:")}
-        self._wanted = [f"v.{code}" in columns for code in _CODES]
-        self._goals = goals_of(conn, site.number) if "event:goal" in dimensions else []
+        self._site = site
+        self._heap = heap
 
-    def count(self, alone: list[str], tokens: str, others: list[_Visit]) -> None:
-        """Count a day: the codes of the only visits of their visitors, their events, and the visits of the others."""
-        for counter, text, wanted in zip(self._by_code, alone, self._wanted, strict=True):
-            if wanted and text:
-                counter.update(text.split(","))
-        if tokens:
-            self._visits += tokens.split(";")
-        self._others += others
-
-    def visitors(self) -> dict[str, Counter[str]]:
+    def of(self, dimensions: Collection[str]) -> dict[str, Counter[str]]:
         """Visitors by what stands in each dimension."""
-        found = {word: self._of_visits(word) for word in self._dimensions if word.startswith("visit:")}
-        if any(word in _OF_EVENTS for word in self._dimensions):
-            found |= self._of_events()
-        return {word: found[word] for word in self._dimensions}
+        found = {word: self._by_code(word) for word in dimensions if word not in _OF_EVENTS}
+        if any(word in _OF_EVENTS for word in dimensions):
+            found |= self._by_events("event:goal" in dimensions)
+        return {word: found[word] for word in dimensions}
 
-    def _of_visits(self, dimension: str) -> Counter[str]:
-        table, column, code = COLUMNS[dimension]
-        at = _CODES.index(code.removeprefix("v."))
-        codes = {*self._by_code[at], *(visit.codes[at] for visit in self._others)}
-        words = self._words(table, column, codes)
+    def _by_code(self, dimension: str) -> Counter[str]:
+        table, column, _ = COLUMNS[dimension]
+        alone, others = self._heap.codes[_code(dimension)], self._heap.codes_of_others[_code(dimension)]
+        words = self._words(table, column, {*alone, *others})
         found: Counter[str] = Counter()
-        for one, times in self._by_code[at].items():
+        for one, times in alone.items():
             found[words[one]] += times
-        found.update(word for _, word in {(visit.whose, words.get(visit.codes[at], "")) for visit in self._others})
+        words[""] = ""  # visits without any
+        found.update(word for _, word in set(zip(self._heap.whose, map(words.__getitem__, others), strict=True)))
         if dimension in SOMETIMES:
             del found[""]
         return found
@@ -169,72 +238,67 @@ class _Counters:
         query = f"SELECT id, {column} FROM {table} WHERE id IN (SELECT value FROM json_each(?))"
         return {str(id): word for id, word in self._conn.execute(query, (told,))}
 
-    def _of_events(self) -> dict[str, Counter[str]]:
+    def _by_events(self, with_goals: bool) -> dict[str, Counter[str]]:
         """Visitors by page, name and goal of their events."""
-        viewed: list[str] = []  # by those who only viewed pages, each page once
-        mixed: list[Collection[str]] = []
-        for events in self._visits:
-            tokens = set(events.split(",")) if "," in events else (events,)
-            if "." in events:
-                mixed.append(tokens)
-            else:
-                viewed += tokens
-        whose: dict[tuple[int, str], set[str]] = {}
-        for visit in self._others:
-            whose.setdefault(visit.whose, set()).update(visit.events)
-        mixed += whose.values()
-        plain = Counter(viewed)
-        facts = self._facts({*plain, *(token for tokens in mixed for token in tokens)})
-        views = len(self._visits) + len(whose) - len(mixed)
-        found: Counter[Fact] = Counter({_VIEWED: views} if views else {})
-        if len({facts[token].page for token in plain}) < len(plain):
-            # The same path on several hosts is one page: so visitors may have been counted twice.
-            found.clear()
-            mixed += (set(events.split(",")) for events in self._visits if "." not in events)
-        else:
-            found.update({("event:page", facts[token].page): times for token, times in plain.items()})
-            found.update(self._goals_of_plain(facts))
-        found.update(_count(mixed, facts))
-        by_dimension: dict[str, Counter[str]] = {word: Counter() for word in _OF_EVENTS}
-        for (dimension, word), times in found.items():
-            by_dimension[dimension][word] = times
-        del by_dimension["event:page"][""]
-        return by_dimension
+        visitors = [*self._heap.visits, *self._others()]
+        plain, mixed = [one for one in visitors if "." not in one], [one for one in visitors if "." in one]
+        viewed = Counter(chain.from_iterable(set(events.split(",")) for events in plain))
+        others = chain.from_iterable(events.split(",") for events in mixed)
+        facts = self._facts({*viewed, *others}, with_goals)
+        if len({facts.pages[token] for token in viewed}) < len(viewed):
+            # A page of several hosts is one page: who viewed it on two of them would be counted twice.
+            plain, mixed, viewed = [], visitors, Counter()
+        times = _count_plain(plain, viewed, facts) + _count(mixed, facts)
+        found: dict[str, Counter[str]] = {word: Counter() for word in _OF_EVENTS}
+        for (dimension, word), number in facts.numbers.items():
+            if number in times:
+                found[dimension][word] = times[number]
+        del found["event:page"][""]
+        return found
 
-    def _goals_of_plain(self, facts: dict[str, "_Facts"]) -> Iterator[Fact]:
-        """The goals that each of those who only viewed pages met."""
-        wanted = [
-            (goal, {token for token, found in facts.items() if goal in found.all})
-            for goal in (("event:goal", goal.name) for goal in self._goals if goal.path)
-        ]
-        if not wanted:
-            return
-        for events in self._visits:
-            if "." not in events:
-                viewed = events.split(",")
-                for goal, pages in wanted:
-                    if not pages.isdisjoint(viewed):
-                        yield goal
+    def _others(self) -> Iterable[str]:
+        """The events of each visitor who had other visits on that day."""
+        found: dict[str, str] = {}
+        for visitor, events in zip(self._heap.whose, self._heap.visits_of_others, strict=True):
+            if events:
+                found[visitor] = f"{found[visitor]},{events}" if visitor in found else events
+        return found.values()
 
-    def _facts(self, tokens: Collection[str]) -> dict[str, "_Facts"]:
-        """What each of these events has in the dimensions of events."""
-        ready = Goals(self._goals)
+    def _facts(self, tokens: Collection[str], with_goals: bool) -> _Facts:
+        ready = Goals(goals_of(self._conn, self._site.number) if with_goals else [])
         paths = self._words("pages", "path", {token.rpartition(".")[2] for token in tokens})
         kinds = {str(id): (type, name) for id, type, name in self._conn.execute("SELECT id, type, name FROM kinds")}
-        found = {}
+        facts = _Facts({("event:name", "pageview"): _VIEWED}, {}, {})
+        number_of = facts.numbers.setdefault
         for token in tokens:
             kind, _, page = token.rpartition(".")
             type, name = kinds[kind] if kind else ("pageview", "pageview")
             path = paths[page]
-            goals = frozenset(("event:goal", goal.name) for goal in ready.of(type, name, path))
-            found[token] = _Facts(path, goals | {("event:page", path), ("event:name", name)})
-        return found
+            goals = [number_of(("event:goal", goal.name), len(facts.numbers)) for goal in ready.of(type, name, path)]
+            facts.pages[token] = number_of(("event:page", path), len(facts.numbers))
+            named = number_of(("event:name", name), len(facts.numbers))
+            facts.all[token] = frozenset((facts.pages[token], named, *goals))
+        return facts
 
 
-def _count(visits: list[Collection[str]], facts: dict[str, _Facts]) -> Counter[Fact]:
-    """How many visits have each of the facts of their events."""
-    numbers = {fact: number for number, fact in enumerate({fact for one in facts.values() for fact in one.all})}
-    of_token = {token: frozenset(numbers[fact] for fact in one.all) for token, one in facts.items()}
+_VIEWED = 0  # the number of the fact that a page was viewed
+
+
+def _count_plain(visitors: Collection[str], viewed: Counter[str], facts: _Facts) -> Counter[int]:
+    """How many visitors have each fact, of those who viewed pages and did nothing else; so often each was `viewed`."""
+    found = Counter({facts.pages[token]: times for token, times in viewed.items()})
+    found[_VIEWED] = len(visitors)
+    goals: dict[int, set[str]] = {}
+    for token in viewed:
+        for goal in facts.all[token] - {facts.pages[token], _VIEWED}:
+            goals.setdefault(goal, set()).add(token)
+    for goal, pages in goals.items():
+        found[goal] = sum(not pages.isdisjoint(events.split(",")) for events in visitors)
+    return found
+
+
+def _count(visitors: Iterable[str], facts: _Facts) -> Counter[int]:
+    """How many visitors have each fact of their events."""
     nothing: frozenset[int] = frozenset()
-    times = Counter(chain.from_iterable(nothing.union(*map(of_token.__getitem__, tokens)) for tokens in visits))
-    return Counter({fact: times[number] for fact, number in numbers.items() if number in times})
+    each = (nothing.union(*map(facts.all.__getitem__, events.split(","))) for events in visitors)
+    return Counter(chain.from_iterable(each))
