@@ -2,7 +2,8 @@
 
 import heapq
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from operator import neg
 
 import msgspec
 
@@ -35,6 +36,8 @@ DIMENSIONS = {
 }
 """The dimensions of queries that rollups have."""
 
+_COLUMNS = msgspec.json.Decoder(tuple[list[int], list[int]])
+
 Found = dict[tuple[str, ...], Counts]
 """By what stands in the dimensions, what is counted there; 0 for what rollups do not count."""
 
@@ -64,29 +67,31 @@ def top(
 ) -> tuple[list[tuple[str, int]], int]:
     """The words of a dimension that have most of a count, with it; and how many words there are."""
     found = _added_up(conn, site, period, dimension, by)
-    codes = heapq.nsmallest(most, found, key=lambda code: (-found[code], int(code)))
-    told = msgspec.json.encode([int(code) for code in codes]).decode()
-    words = conn.execute("SELECT id, word FROM words WHERE id IN (SELECT value FROM json_each(?))", (told,))
-    rows = [(word, found[str(id)]) for id, word in words]
+    query = "SELECT id, word FROM words WHERE id IN (SELECT value FROM json_each(?))"
+    rows = [(word, found[id]) for id, word in conn.execute(query, (_most(found, most),))]
     return sorted(rows, key=lambda row: (-row[1], row[0])), len(found)
 
 
-def _added_up(conn: sqlite3.Connection, site: Site, period: Period, dimension: Dimension, by: str) -> dict[str, int]:
+def _most(found: Mapping[int, int], most: int) -> str:
+    """The values that have most of a count, as JSON."""
+    ranked = heapq.nsmallest(most, zip(map(neg, found.values()), found, strict=True))
+    return msgspec.json.encode([value for _, value in ranked]).decode()
+
+
+def _added_up(conn: sqlite3.Connection, site: Site, period: Period, dimension: Dimension, by: str) -> dict[int, int]:
     """A count of each value of a dimension, by the value's number.
 
     SQLite sorts to group, a dict does not: so each stretch of days is told in one row, and added up here.
     """
     query = f"""
-        SELECT (SELECT group_concat(value) || ' ' || group_concat({by}) FROM rollups
+        SELECT (SELECT json_array(json_group_array(value), json_group_array({by})) FROM rollups
             WHERE site = :site AND span = block_span AND begins = block AND dimension = :dimension)
         FROM (SELECT value ->> 0 AS block_span, value ->> 1 AS block FROM json_each(:blocks))
     """
-    found: dict[str, int] = {}
+    found: dict[int, int] = {}
     for (told,) in conn.execute(query, _bind(conn, site, period, dimension)):
-        if told is not None:
-            codes, counts = told.split(" ")
-            for code, count in zip(codes.split(","), map(int, counts.split(",")), strict=True):
-                found[code] = found.get(code, 0) + count
+        for value, count in zip(*_COLUMNS.decode(told), strict=True):
+            found[value] = found.get(value, 0) + count
     return found
 
 
@@ -163,8 +168,6 @@ def takings(conn: sqlite3.Connection, site: Site, period: Period) -> dict[str, t
 def persons(conn: sqlite3.Connection, site: Site, period: Period, most: int) -> tuple[list[tuple[int, str, int]], int]:
     """Those whom most events of a period named: number, id, events; and how many were named."""
     found = _added_up(conn, site, period, Dimension.PERSON, "events")
-    numbers = heapq.nsmallest(most, found, key=lambda number: (-found[number], int(number)))
-    told = msgspec.json.encode([int(number) for number in numbers]).decode()
     query = "SELECT number, id FROM persons WHERE number IN (SELECT value FROM json_each(?))"
-    rows = [(number, id, found[str(number)]) for number, id in conn.execute(query, (told,))]
+    rows = [(number, id, found[number]) for number, id in conn.execute(query, (_most(found, most),))]
     return sorted(rows, key=lambda row: (-row[2], row[1])), len(found)
