@@ -210,7 +210,8 @@ def takings(
     # Of a site that takes nothing, nothing is looked for.
     if not conn.execute("SELECT 1 FROM takings WHERE site = ? LIMIT 1", (site.number,)).fetchone():
         return {}
-    return revenue.takings(conn, site, period, (), filters).get((), {})
+    found = revenue.takings(conn, site, period, (), filters).get((), {})
+    return dict(sorted(found.items(), key=lambda purse: (-purse[1][0], purse[0])))
 
 
 def _keys(conn: sqlite3.Connection, site: Site, period: Period, filters: Sequence[Filter]) -> list[str]:

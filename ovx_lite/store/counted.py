@@ -159,7 +159,7 @@ def takings(conn: sqlite3.Connection, site: Site, period: Period) -> dict[str, t
     """The revenue of a period by currency: how often, and how much in minor units."""
     query = """
         SELECT currency, sum(times), sum(amount) FROM takings WHERE site = ? AND day >= ? AND day <= ?
-        GROUP BY currency ORDER BY sum(times) DESC
+        GROUP BY currency ORDER BY sum(times) DESC, currency
     """
     rows = conn.execute(query, (site.number, period.first, period.last))
     return {currency: (times, amount) for currency, times, amount in rows}

@@ -194,7 +194,8 @@ class _Heap:
             kind, _, amount = purse.partition(" ")
             times[currencies[kind]] += 1
             amounts[currencies[kind]] += int(amount)
-        return {currency: (count, amounts[currency]) for currency, count in times.most_common()}
+        ranked = sorted(times.items(), key=lambda item: (-item[1], item[0]))
+        return {currency: (count, amounts[currency]) for currency, count in ranked}
 
 
 class _Facts(NamedTuple):

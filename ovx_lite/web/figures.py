@@ -85,7 +85,9 @@ def _totals(view: View, board: Board, path: str) -> list[dict[str, Any]]:
     made = []
     for name, words in METRICS.items():
         value, before = value_of(name, board.total), value_of(name, board.was)
-        by = None if board.was is None else change(value, before)
+        exactly = None if board.was is None else change(value, before)
+        by = None if exactly is None else round(exactly)
+        by = None if by is None else round(by) or 0
         few, told = _said_of(name, value)
         made.append(
             {
@@ -93,9 +95,7 @@ def _totals(view: View, board: Board, path: str) -> list[dict[str, Any]]:
                 "label": words,
                 "value": few,
                 "exact": told,
-                "change": ""
-                if by is None
-                else f"{by:+.0f}%".replace("-", "−").replace("+0%", "0%").replace("−0%", "0%"),
+                "change": "" if by is None else f"{by:+}%".replace("-", "−") if by else "0%",
                 "good": None if not by else (by > 0) != (name in _BAD_IF_MORE),
                 "before": "" if board.was is None else _said_of(name, before)[1],
                 "href": msgspec.structs.replace(view, metric=name).url(path),
