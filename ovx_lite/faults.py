@@ -117,6 +117,26 @@ def _word(value: Any) -> str:
             return "an object"
 
 
+def nul(sent: object, path: str = "") -> Refused | None:
+    """The first field, at `path`, with the character NUL in it, at which SQLite's JSON would cut the text."""
+    if isinstance(sent, msgspec.Struct):
+        inner = [(field.encode_name, getattr(sent, field.name)) for field in msgspec.structs.fields(type(sent))]
+        found = (nul(value, f"{path}.{name}" if path else name) for name, value in inner)
+        return next(filter(None, found), None)
+    if isinstance(sent, list):
+        return next(filter(None, (nul(item, f"{path}[{number}]") for number, item in enumerate(sent))), None)
+    if not _has_nul(msgspec.json.decode(sent) if isinstance(sent, msgspec.Raw) and bytes(sent) else sent):
+        return None
+    message = f"{path or 'The body'} has the character NUL (\\u0000): leave it out."
+    return Refused("invalid_request", message, path or None)
+
+
+def _has_nul(sent: object) -> bool:
+    if isinstance(sent, dict):
+        return any(map(_has_nul, sent)) or any(map(_has_nul, sent.values()))
+    return any(map(_has_nul, sent)) if isinstance(sent, list) else isinstance(sent, str) and "\0" in sent
+
+
 def has_too_long(sent: object) -> bool:
     """Whether a string in it is over 4 KiB as bytes. (The decoder has counted characters, and in fields alone.)"""
     if isinstance(sent, str):

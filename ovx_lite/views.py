@@ -210,7 +210,7 @@ def _test(text: str) -> Test:
     told, _, rest = text.partition(",")
     escaped, comma, values = rest.partition(",")
     word = unquote(escaped)
-    if told not in OPERATORS or not comma:
+    if told not in OPERATORS or not comma or "\0" in unquote(text):
         raise _wrong("A filter is like is,source,google or contains_not,page,/blog.", "f")
     names = (f"event:{word}", f"visit:{word}")
     dimension = dimension_of(next((name for name in names if name in NOUNS), names[0]), "f", of_time=False)

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from ovx_lite.errors import Refused
-from ovx_lite.faults import BATCH_EVENTS, LONGEST, fault, has_too_long
+from ovx_lite.faults import BATCH_EVENTS, LONGEST, fault, has_too_long, nul
 from ovx_lite.model import Hit, Reply
 
 SINGLE_LIMIT = 64 * 1024
@@ -125,6 +125,8 @@ def parse(body: bytes, decoder: msgspec.json.Decoder[T]) -> T | Faulty:
         return _faulty(body, decoder.type, str(invalid))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as malformed:
         raise _not_json(body, malformed) from None
+    if rb"\u0000" in body and (problem := nul(sent)):
+        return Faulty(_decode(body), problem)
     wide = len(body) > LONGEST and (not body.isascii() or b"\\u" in body)
     return _faulty(body, decoder.type, "a string is too long") if wide and has_too_long(sent) else sent
 

@@ -140,13 +140,20 @@ class Recount:
         return first.isoformat()
 
     def passes(self, event: Stored, told: list[Any]) -> bool:
+        return self._told(event, told) is True
+
+    def _told(self, event: Stored, told: list[Any]) -> bool | None:
+        """Whether an event passes; None where nobody can tell, since it is in no visit."""
         if told[0] == "not":
-            return not self.passes(event, told[1])
+            inner = self._told(event, told[1])
+            return None if inner is None else not inner
         if told[0] in ("and", "or"):
-            return (all if told[0] == "and" else any)(self.passes(event, one) for one in told[1])
+            decides = told[0] == "or"
+            answers = [self._told(event, one) for one in told[1]]
+            return decides if decides in answers else None if None in answers else not decides
         operator, dimension, values, *modifiers = told
         if dimension.startswith("visit:") and event.visit is None:
-            return False
+            return None
         folded = bool(modifiers) and modifiers[0].get("case_sensitive") is False
         asked = [str(value).lower() if isinstance(value, bool) else str(value) for value in values]
         words = self.words(event, dimension)
@@ -156,7 +163,14 @@ class Recount:
     def _groups(self, events: Iterable[Stored], dimensions: list[str]) -> dict[Key, list[Stored]]:
         groups = defaultdict[Key, list[Stored]](list)
         for event in events:
-            told = [[word for word in self.words(event, one) if word or one in ALWAYS_THERE] for one in dimensions]
+            told = [
+                [
+                    word
+                    for word in self.words(event, one)
+                    if word or one in ALWAYS_THERE or one.startswith("event:props:")
+                ]
+                for one in dimensions
+            ]
             for key in product(*told):
                 groups[key].append(event)
         return dict(groups) if groups or dimensions else {(): []}

@@ -315,3 +315,12 @@ def test_of_a_field_that_is_there_twice_the_last_counts(running: Running) -> Non
     body = b'{"site_id": "no-site", "url": "no", "url": "app://twice", "site_id": "my-site"}'
     id = post(running, body).json["event_id"]
     assert {event["id"]: event["host"] for event in running.store.events()}[id] == "twice"
+
+
+@pytest.mark.parametrize("field", ["event_name", "url", "referrer", "user_agent", "props"])
+def test_what_would_be_cut_at_a_nul_is_refused(running: Running, field: str) -> None:
+    event = {"site_id": "my-site", "url": "https://example.com/", "event_name": "a"}
+    value = {"a\0b": "x"} if field == "props" else "https://example.com/a\0b"
+    answer = running.server.send(EVENTS + "custom", {**event, field: value}, running.key)
+    assert answer.error == (400, "invalid_request", field)
+    assert running.server.send(EVENTS + "custom", {**event, "unknown": "a\0b"}, running.key).status == 201

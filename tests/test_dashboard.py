@@ -192,6 +192,11 @@ def test_the_properties_of_an_event(office: Office, board: str) -> None:
     two = panel(look(office, board, bought, ("prop", "size"), ("prop", "color")), "events")
     assert two == {"L · red": "3", "S · blue": "1", "S · red": "1"}
     assert panel(look(office, board, bought, prop="none"), "events") == {}
+    both = read(office.person.get(link(look(office, board, bought, ("prop", "size"), ("prop", "color")), "L · red")))
+    assert chips(both) == ["Event is bought", "Property size is L", "Property color is red"]
+    size = [["size", "visitors", "events"], ["L", "1", "3"], ["S", "2", "2"]]
+    assert table(office, f"{board}/csv/events?f=is,name,bought&prop=size") == size
+    assert table(office, f"{board}/csv/events?f=is,name,bought&prop=size&prop=color")[1] == ["L", "red", "1", "3"]
 
 
 def test_a_property_with_a_comma_in_its_name(office: Office, board: str) -> None:

@@ -91,7 +91,7 @@ def test_a_key_is_of_one_site(running: Running, site: str) -> None:
     key = running.store.key("other-site")
     assert ask(running, key=key, site_id=site).error == (404, "invalid_site_id", "site_id")
     answer = running.server.send(f"/api/v1/stats/realtime?site_id={site}", None, key, method="GET")
-    assert answer.error == (404, "invalid_site_id", "site_id")
+    assert answer.error == ((404, "invalid_site_id", "site_id") if site else (400, "invalid_request", "site_id"))
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"visitors", b"\xff", b'{"site_id": "my-site",}', b"[" * 100_000, b"NaN"])
@@ -197,7 +197,22 @@ def test_a_property_may_have_any_name(running: Running, name: str) -> None:
 @pytest.mark.parametrize("name", ["\0", "\ud800", "x" * 1900, "\n", "🙂"])
 def test_no_property_has_such_a_name(running: Running, name: str) -> None:
     answer = ask(running, dimensions=[f"event:props:{name}"], filters=[["is_not", f"event:props:{name}", [name]]])
-    assert answer.status == 400 if name == "\ud800" else rows(answer) == []
+    assert answer.status == 400 if name in ("\0", "\ud800") else rows(answer) == []
+
+
+def test_an_empty_property_and_events_in_no_visit(running: Running) -> None:
+    """What a property has may be nothing at all; of events in no visit, nobody knows the source, or what it is not."""
+    running.store.site("odd-site")
+    key, now = running.store.key("odd-site"), {"site_id": "odd-site", "date_range": "day"}
+    url = {"type": "custom", "event_name": "odd", "url": "https://example.com/"}
+    agents = ({}, {"user_agent": CHROME})
+    events = [{**url, "props": {"plan": plan}, **who} for plan in ("", "pro") for who in agents]
+    assert running.server.send("/api/v1/events/batch", {"site_id": "odd-site", "events": events}, key).status == 201
+    plans = rows(ask(running, key=key, **now, metrics=["events"], dimensions=["event:props:plan"]))
+    assert sorted(plans) == [("", 2), ("pro", 2)]
+    source = ["is", "visit:source", ["direct"]]
+    for filters, times in (([source], 2), ([["is_not", *source[1:]]], 0), ([["not", source]], 0)):
+        assert rows(ask(running, key=key, **now, metrics=["events"], filters=filters)) == [(times,)]
 
 
 def test_a_site_without_events_and_with_one(running: Running) -> None:
@@ -254,5 +269,5 @@ def test_realtime_is_of_the_last_five_minutes(running: Running) -> None:
         assert running.server.pageview(key, **seen).status == 201
         assert running.server.send(path, None, key, method="GET").json == {"active_visitors": host - 1}
     assert running.server.send(path, None, method="GET").error == (401, "unauthorized", None)
-    assert running.server.send("/api/v1/stats/realtime", None, key, method="GET").error[0] == 404
+    assert running.server.send("/api/v1/stats/realtime", None, key, method="GET").error[0] == 400
     assert running.server.send(QUERY, None, key, method="GET").error == (405, "method_not_allowed", None)

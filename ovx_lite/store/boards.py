@@ -1,20 +1,19 @@
 """All that a dashboard shows, in one look: from the rollups, or of what passes filters."""
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from ovx_lite.days import local_day
-from ovx_lite.filters import PROPS, Filter, Test
+from ovx_lite.filters import Filter
 from ovx_lite.model import Goal, Site
 from ovx_lite.periods import Period, label
 from ovx_lite.results import Counts
-from ovx_lite.store import annotations, counted, events, registry, revenue, selection, sift, stats
+from ovx_lite.store import annotations, counted, events, properties, registry, revenue, sift, stats
 from ovx_lite.store.annotations import Annotation
 from ovx_lite.store.dimensions import Dimension
 from ovx_lite.store.goals import goals_of
-from ovx_lite.store.matching import Matching
 from ovx_lite.views import TABS, View
 
 ROWS = 9
@@ -24,7 +23,6 @@ LATELY = 7
 """Of so many days, those are shown whom events named."""
 
 _HOURS, _DAYS, _WEEKS = 2, 100, 800  # up to so many days are shown by hour, by day, by week
-_MOST_KEYS = 20
 
 
 class Ranking(msgspec.Struct, frozen=True):
@@ -55,6 +53,7 @@ class Board(msgspec.Struct, frozen=True, kw_only=True):
     named: str = ""
     keys: Sequence[str] = ()
     values: Sequence[tuple[tuple[str, ...], int, int]] = ()
+    values_total: int = 0
     goals: Sequence[Goal] = ()
     annotations: Sequence[Annotation] = ()
     is_stale: bool = False
@@ -93,9 +92,10 @@ def board(conn: sqlite3.Connection, id: str, view: View, now: int) -> Board:
         _, days_before, _ = _look(conn, site, compared, filters, {})
         before = _series(conn, site, compared, unit, filters, days_before)
         was = _total(conn, site, compared, filters, days_before)
-    named = next((test.values[0] for test in filters if _is_of_one_event(test)), "")
-    keys = _keys(conn, site, period, filters) if named else []
+    named = properties.name_of(filters)
+    keys = properties.keys(conn, site, period, filters) if named else []
     keys += [key for key in view.props if named and key not in keys]
+    ranked = properties.values(conn, site, period, filters, view.props or tuple(keys[:1]))
     return Board(
         period=period,
         compared=compared,
@@ -110,7 +110,8 @@ def board(conn: sqlite3.Connection, id: str, view: View, now: int) -> Board:
         excluded=Ranking() if filters else excluded(conn, site, period, ROWS),
         named=named,
         keys=keys,
-        values=_values(conn, site, period, filters, view.props or tuple(keys[:1])),
+        values=ranked[:ROWS],
+        values_total=len(ranked),
         goals=goals_of(conn, site.number),
         annotations=annotations.of_days(conn, site.number, period.first, period.last),
         is_stale=not counted.is_known(conn, site, period) and period.whole,
@@ -212,30 +213,3 @@ def takings(
         return {}
     found = revenue.takings(conn, site, period, (), filters).get((), {})
     return dict(sorted(found.items(), key=lambda purse: (-purse[1][0], purse[0])))
-
-
-def _keys(conn: sqlite3.Connection, site: Site, period: Period, filters: Sequence[Filter]) -> list[str]:
-    """The properties that events have, those that most have first."""
-    matching = Matching(conn, site.number)
-    joined = "JOIN json_each(e.props) AS prop"
-    query = f"""
-        SELECT prop.key FROM {selection.events(matching, site, period, selection.COUNTED, filters, joined)}
-        GROUP BY prop.key ORDER BY count(*) DESC, prop.key LIMIT {_MOST_KEYS}
-    """
-    return [key for (key,) in conn.execute(query, matching.values)]
-
-
-def _values(
-    conn: sqlite3.Connection, site: Site, period: Period, filters: Sequence[Filter], keys: Iterable[str]
-) -> list[tuple[tuple[str, ...], int, int]]:
-    """What properties have together, with visitors and events."""
-    dimensions = [PROPS + key for key in keys]
-    if not dimensions:
-        return []
-    groups = stats.groups(conn, site, period, dimensions, filters, {"visitors", "events"})
-    rows = [(key, counts.visitors, counts.events) for key, counts in groups.items()]
-    return sorted(rows, key=lambda row: (-row[2], row[0]))[:ROWS]
-
-
-def _is_of_one_event(test: Test) -> bool:
-    return test.dimension == "event:name" and test.operator == "is" and not test.negated and len(test.values) == 1

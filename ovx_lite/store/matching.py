@@ -77,8 +77,8 @@ class Matching:
             return f"({negation}{self._prop(test)})"
         _, _, column = COLUMNS[test.dimension]
         condition = f"{negation}coalesce({column}, 0) {self.among(self._codes(test))}"
-        # What is in no visit passes no test of a visit.
-        return f"(v.id IS NOT NULL AND {condition})" if column.startswith("v.") else f"({condition})"
+        # Of what is in no visit nobody can tell: it passes neither a test of a visit nor the contrary.
+        return f"iif(v.id IS NULL, NULL, {condition})" if column.startswith("v.") else f"({condition})"
 
     def _codes(self, test: Test) -> list[int]:
         """The numbers of what passes a test, whether it is negated or not."""

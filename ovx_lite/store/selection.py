@@ -86,8 +86,10 @@ def columns_of(matching: Matching, dimensions: Sequence[str]) -> Columns:
         column, join = _column(matching, dimension)
         columns.append(column)
         joins[join] = None
-        if dimension in SOMETIMES or dimension.startswith(PROPS):
+        if dimension in SOMETIMES:
             there += f" AND {column} <> ''"
+        elif dimension.startswith(PROPS):
+            there += f" AND {column} IS NOT NULL"
     return Columns(columns, " ".join(joins), there)
 
 

@@ -50,6 +50,7 @@ def context(shown: Shown) -> dict[str, Any]:
         "chips": chips(view, path),
         "clear_href": replace(view, filters=(), props=()).url(path) if len(view.filters) > 1 else "",
         "totals": _totals(view, board, path),
+        "totals_csv": view.url(f"{path}/csv/totals"),
         "chart": _chart(shown),
         "active": shown.active,
         "live": f"{path}/live",

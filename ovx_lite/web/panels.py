@@ -1,6 +1,6 @@
 """What a dashboard's numbers look like: totals, chart, panels, and the calls of the API behind them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -8,7 +8,7 @@ import msgspec
 from ovx_lite import money
 from ovx_lite.filters import PROPS, Test
 from ovx_lite.store import boards
-from ovx_lite.views import NOUNS, TABS
+from ovx_lite.views import NOUNS, TABS, View
 from ovx_lite.web.shown import Shown, curl, panel, row, rows_of, short
 
 NO_VIEWS = Test("event:name", "is", ("pageview",), True)
@@ -96,9 +96,7 @@ def _events(shown: Shown) -> dict[str, Any]:
             " · ".join(value or "(blank)" for value in values),
             times,
             most,
-            view.with_test(Test(PROPS + chosen[0], "is", values[:1])).url(path)
-            if len(values) == 1 and chosen[0]
-            else "",
+            _with_all(view, chosen, values).url(path) if all(chosen) else "",
             f"{short(visitors)} {'visitor' if visitors == 1 else 'visitors'}",
         )
         for values, visitors, times in board.values
@@ -112,8 +110,17 @@ def _events(shown: Shown) -> dict[str, Any]:
         unit="Events",
         rows=rows,
         curl=curl(shown, [PROPS + key for key in chosen], ["visitors", "events"], order="events"),
-        note="Choose two properties to see them together." if len(board.keys) > 1 else "",
+        note="Choose two properties to see them together." if len(board.keys) > 1 and len(chosen) < 2 else "",
+        more=view.url(f"{path}/csv/events") if board.values_total > len(rows) else "",
+        more_label=f"All {board.values_total:,} as CSV",
     )
+
+
+def _with_all(view: View, keys: Sequence[str], values: Sequence[str]) -> View:
+    """A view that asks for these values of these properties, too."""
+    for key, value in zip(keys, values, strict=True):
+        view = view.with_test(Test(PROPS + key, "is", (value,)))
+    return view
 
 
 def _revenue(shown: Shown) -> dict[str, Any]:

@@ -44,7 +44,10 @@ async def query(request: Request) -> Response:
 async def realtime(request: Request) -> Response:
     """`GET /api/v1/stats/realtime?site_id=`: how many visitors are active now, that is in the last 5 minutes."""
     place, site = desk(request), await _caller(request)
-    if request.query_params.get("site_id") != site.id:
+    asked = request.query_params.get("site_id")
+    if not asked:
+        raise Refused("invalid_request", "Missing required field: site_id, in the query string.", "site_id")
+    if asked != site.id:
         raise no_such_site("site_id")
     return _json({"active_visitors": await place.active(site.number)})
 

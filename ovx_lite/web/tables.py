@@ -9,7 +9,7 @@ from ovx_lite.errors import Refused
 from ovx_lite.model import Site
 from ovx_lite.periods import Period
 from ovx_lite.results import Counts
-from ovx_lite.store import boards, counted, stats
+from ovx_lite.store import boards, counted, properties, stats
 from ovx_lite.views import METRICS, NOUNS, TABS, View
 from ovx_lite.web import shown as shown_as
 from ovx_lite.web.shown import Place, Shown
@@ -103,6 +103,9 @@ def file(
 ) -> tuple[list[str], list[list[object]]]:
     """The head and the rows of a panel's CSV at `now` (Unix ms). Raises `Refused`."""
     period = view.stretch(now, site.timezone, boards.oldest(conn, site))
+    if panel == "events" and (named := properties.chosen(conn, site, view, period)):
+        found = properties.values(conn, site, period, view.filters, named, _MOST)
+        return [*named, "visitors", "events"], [[*key, visitors, events] for key, visitors, events in found]
     dimension = view.tab(panel) if panel in TABS else {"goals": "event:goal", "events": "event:name"}.get(panel)
     dimension = dimension or next((name for name in NOUNS if name.partition(":")[2] == panel), None)
     if dimension is not None:
@@ -110,8 +113,11 @@ def file(
         rows = _groups(conn, site, view, dimension, period)[:_MOST]
         head = [dimension.partition(":")[2], *columns]
         told = [[value, *(getattr(counts, column) for column in columns)] for value, counts in rows]
-        if dimension == "event:goal" and all(test.dimension != dimension for test in view.filters):
-            everybody = stats.groups(conn, site, period, (), view.filters, {"visitors"})[()].visitors
+        if dimension == "event:goal":
+            is_asked_for = any(test.dimension == dimension for test in view.filters)  # then nobody knows the others
+            everybody = (
+                0 if is_asked_for else stats.groups(conn, site, period, (), view.filters, {"visitors"})[()].visitors
+            )
             numbers = (results.Numbers(counts, everybody) for _, counts in rows)
             rates = (results.metric("conversion_rate", one) for one in numbers)
             return [*head, "conversion_rate"], [[*row, rate] for row, rate in zip(told, rates, strict=True)]
@@ -129,8 +135,8 @@ def file(
         ]
         return ["currency", "events", "total", "average"], told
     if panel == "people":
-        found, _ = counted.persons(conn, site, boards.lately(period), _MOST) if not view.filters else ([], 0)
-        return ["person", "events"], [[id, events] for _, id, events in found]
+        people, _ = counted.persons(conn, site, boards.lately(period), _MOST) if not view.filters else ([], 0)
+        return ["person", "events"], [[id, events] for _, id, events in people]
     if panel == "excluded":
         rows_of = boards.excluded(conn, site, period, _MOST) if not view.filters else boards.Ranking()
         return ["reason", "events"], [[reason, events] for reason, events in rows_of.rows]

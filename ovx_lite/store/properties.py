@@ -1,0 +1,58 @@
+"""The properties of the events of one name, and what they have: one or two at once."""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+
+from ovx_lite.filters import PROPS, Filter, Test
+from ovx_lite.model import Site
+from ovx_lite.periods import Period
+from ovx_lite.store import selection, stats
+from ovx_lite.store.matching import Matching
+from ovx_lite.views import View
+
+_MOST_KEYS = 20
+
+
+def name_of(filters: Iterable[Test]) -> str:
+    """The name of the events that filters leave, if they leave those of one alone; else `""`."""
+    return next((test.values[0] for test in filters if _is_of_one_event(test)), "")
+
+
+def keys(conn: sqlite3.Connection, site: Site, period: Period, filters: Sequence[Filter]) -> list[str]:
+    """The properties that events have, those that most have first."""
+    matching = Matching(conn, site.number)
+    joined = "JOIN json_each(e.props) AS prop"
+    query = f"""
+        SELECT prop.key FROM {selection.events(matching, site, period, selection.COUNTED, filters, joined)}
+        GROUP BY prop.key ORDER BY count(*) DESC, prop.key LIMIT {_MOST_KEYS}
+    """
+    return [key for (key,) in conn.execute(query, matching.values)]
+
+
+def chosen(conn: sqlite3.Connection, site: Site, view: View, period: Period) -> tuple[str, ...]:
+    """The properties that a dashboard shows; none if it shows events, and not those of one of them."""
+    if not name_of(view.filters):
+        return ()
+    return view.props or tuple(keys(conn, site, period, view.filters)[:1])
+
+
+def values(
+    conn: sqlite3.Connection,
+    site: Site,
+    period: Period,
+    filters: Sequence[Filter],
+    names: Iterable[str],
+    most: int = -1,
+) -> list[tuple[tuple[str, ...], int, int]]:
+    """What properties have together, with visitors and events: what most events have first."""
+    dimensions = [PROPS + name for name in names]
+    if not dimensions:
+        return []
+    groups = stats.groups(conn, site, period, dimensions, filters, {"visitors", "events"})
+    rows = [(key, counts.visitors, counts.events) for key, counts in groups.items()]
+    ranked = sorted(rows, key=lambda row: (-row[2], row[0]))
+    return ranked if most < 0 else ranked[:most]
+
+
+def _is_of_one_event(test: Test) -> bool:
+    return test.dimension == "event:name" and test.operator == "is" and not test.negated and len(test.values) == 1
