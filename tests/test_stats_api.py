@@ -205,7 +205,7 @@ def test_an_empty_property_and_events_in_no_visit(running: Running) -> None:
     running.store.site("odd-site")
     key, now = running.store.key("odd-site"), {"site_id": "odd-site", "date_range": "day"}
     url = {"type": "custom", "event_name": "odd", "url": "https://example.com/"}
-    agents = ({}, {"user_agent": CHROME})
+    agents: tuple[dict[str, str], ...] = ({}, {"user_agent": CHROME})
     events = [{**url, "props": {"plan": plan}, **who} for plan in ("", "pro") for who in agents]
     assert running.server.send("/api/v1/events/batch", {"site_id": "odd-site", "events": events}, key).status == 201
     plans = rows(ask(running, key=key, **now, metrics=["events"], dimensions=["event:props:plan"]))
