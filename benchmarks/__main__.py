@@ -65,6 +65,8 @@ def _server(data_dir: Path) -> Iterator[Running]:
     )
     try:
         while not ready.exists():
+            if process.poll() is not None:
+                raise SystemExit("The server did not start: try ovx-lite serve.")
             time.sleep(0.001)
         start = time.monotonic() - begin
         yield Running(process.pid, int(json.loads(ready.read_text())["url"].rsplit(":", 1)[1]), start)

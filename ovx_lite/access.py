@@ -179,6 +179,11 @@ class Limits:
         window = self._window(caller.name, second)
         return Allowance(limit, max(limit - window.used, 0), window.seconds_until(window.used - 1, second))
 
+    def clear(self) -> None:
+        """Forget all counts."""
+        self.unsaved.clear()
+        self._windows.clear()
+
     def forget_old(self, now: int) -> int:
         """Drop the callers who have sent nothing for an hour. Returns how many."""
         second = now // 1000 - HOUR

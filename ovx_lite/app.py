@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -26,9 +27,14 @@ from ovx_lite.dialects import ENDPOINTS
 from ovx_lite.errors import Refused
 from ovx_lite.geo import open_country_data
 from ovx_lite.ingest import Ingest
+from ovx_lite.missing import Missing
 from ovx_lite.news import News
 from ovx_lite.outgoing import Outgoing
 from ovx_lite.sites import Sites
+from ovx_lite.standin import doors, hook_doors
+from ovx_lite.standin.credentials import PASSWORD
+from ovx_lite.standin.failing import perform
+from ovx_lite.standin.stage import Standin
 from ovx_lite.store import admin, usage
 from ovx_lite.store.admin import Admin
 from ovx_lite.store.books import open_books
@@ -69,8 +75,9 @@ _SIGNED_IN = (
 class App:
     """The whole server, as an ASGI application: the ingestion endpoints first, then Starlette for all else."""
 
-    def __init__(self, api: Api, house: Household, desk: Desk, pages: Starlette) -> None:
+    def __init__(self, api: Api, house: Household, desk: Desk, pages: Starlette, standin: Standin | None) -> None:
         self._api = api
+        self._standin = standin
         self._house = house
         self._desk = desk
         self._pages = Guard(pages, desk.base_url)  # around all of it, also around what tells of faults
@@ -78,8 +85,10 @@ class App:
         self._jobs: list[asyncio.Task[None]] = []
 
     @classmethod
-    async def open(cls, data_dir: Path, settings: Mapping[str, str], clock: Clock) -> "App":
-        """Open the store and connect everything to it. Raises `Refused` if that cannot be."""
+    async def open(
+        cls, data_dir: Path, settings: Mapping[str, str], clock: Clock, standin: Standin | None = None
+    ) -> "App":
+        """Open the store and connect everything to it; as a stand-in, if that is given. Raises `Refused`."""
         country_db = settings["country_db"]
         country_of = open_country_data(Path(country_db) if country_db else None)
         database = await Database.open(data_dir)
@@ -95,7 +104,9 @@ class App:
         sender = Sender(database, Outgoing(networks(settings["webhook_allow_net"]), clock.now), clock)
         news = News()
         ingest = Ingest(database, books, limits, clock, sender.wake, news)
-        api = Api(ENDPOINTS, sites, limits, ingest, country_of, clock)
+        missing = Missing()
+        witness, stranger = (standin.journal, standin.caller) if standin else (missing, None)
+        api = Api(ENDPOINTS, sites, limits, ingest, country_of, clock, witness, stranger)
         backups = Path(settings["backup_dir"]) if settings["backup_dir"] else None
         house = Household(data_dir, backups, database, sites, ingest, limits, sender, clock)
         desk = Desk(
@@ -106,7 +117,9 @@ class App:
             networks(settings["webhook_allow_net"]),
             "" if known.password else secrets.token_urlsafe(24),
         )
-        return cls(api, house, desk, _pages(desk, known, Health(database, ingest, clock)))
+        if standin is not None:
+            await standin.settle_in(house)
+        return cls(api, house, desk, _pages(desk, known, Health(database, ingest, clock), standin), standin)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -114,15 +127,18 @@ class App:
         if self._prefix and f"{path}/".startswith(self._prefix):  # a proxy has passed it on as it came
             path = scope["path"] = path[len(self._prefix) - 1 :] or "/"
         door = self._api.door(path)
-        if door is not None:
+        if door is None:
+            await self._pages(scope, receive, send)
+        elif self._standin is None:
             await self._api(door, scope, receive, send)
         else:
-            await self._pages(scope, receive, send)
+            await perform(self._standin, partial(self._api, door), scope, receive, send)
 
     @property
     def setup_path(self) -> str:
         """Where whoever has started the server sets it up; `""` if there is a password already."""
-        return f"/setup?token={self._desk.setup_token}" if self._desk.setup_token else ""
+        token = "" if self._standin else self._desk.setup_token
+        return f"/setup?token={token}" if token else ""
 
     async def take_password(self, password: str) -> None:
         """Have this password from now on, as whoever starts the server says."""
@@ -141,6 +157,8 @@ class App:
         self._jobs = [asyncio.create_task(keep_running(job, self._house)) for job in JOBS]
         self._jobs.append(asyncio.create_task(self._api.bodies.watch()))
         self._jobs.append(asyncio.create_task(asyncio.to_thread(agents.warm)))
+        if self._standin is not None and not self._desk.password_given:
+            self._jobs.append(asyncio.create_task(self.take_password(PASSWORD)))
 
     async def close(self) -> None:
         """Stop: all that was acknowledged, and all counts, are on disk at the end."""
@@ -169,11 +187,12 @@ def _by_method(methods: Mapping[str, Page]) -> Page:
     return answer
 
 
-def _pages(desk: Desk, known: Admin, health: Health) -> Starlette:
+def _pages(desk: Desk, known: Admin, health: Health, standin: Standin | None) -> Starlette:
+    opened = _OPEN if standin is None else (*_OPEN, *doors.OPEN, *hook_doors.OPEN)
     signed_in = [Middleware(SignedIn)]
     application = Starlette(
         routes=[
-            *(Route(path, do, methods=methods) for path, do, methods in _by_path(_OPEN)),
+            *(Route(path, do, methods=methods) for path, do, methods in _by_path(opened)),
             *(Route(path, do, methods=methods, middleware=signed_in) for path, do, methods in _by_path(_SIGNED_IN)),
             Route("/healthz", health.answer),
             Route("/openapi.json", openapi),
@@ -200,4 +219,5 @@ def _pages(desk: Desk, known: Admin, health: Health) -> Starlette:
     )
     application.router.redirect_slashes = False  # it would lead to the host of the request, not of the base URL
     application.state.desk = desk
+    application.state.standin = standin
     return application

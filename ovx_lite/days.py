@@ -41,6 +41,11 @@ def day_of(text: str) -> int:
     return date.fromisoformat(text).toordinal() - _EPOCH
 
 
+def utc_exactly(ts: int) -> str:
+    """A time in Unix milliseconds as ISO 8601 in UTC, to the millisecond: `2025-03-15T14:32:18.005Z`."""
+    return datetime.fromtimestamp(ts / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def utc(ts: int) -> str:
     """A time in Unix milliseconds as ISO 8601 in UTC, to the second: `2025-03-15T14:32:18Z`."""
     return datetime.fromtimestamp(ts // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

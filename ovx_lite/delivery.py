@@ -34,6 +34,8 @@ class Sender:
         self._outcomes: list[tuple[Claimed, Outcome]] = []
         self._slow: set[int] = set()  # webhooks that gave no answer in time: they get half of the room at most
         self._news = asyncio.Event()
+        self._quiet = asyncio.Event()
+        self.due: int | None = None  # when (Unix ms) the next falls due, as far as one looked
         self._closing = False
         self._running: asyncio.Task[None] | None = None
 
@@ -44,6 +46,12 @@ class Sender:
     def wake(self) -> None:
         """Look at what is due again."""
         self._news.set()
+
+    async def settled(self) -> None:
+        """Return when nothing is in flight, and all that is due was tried. Once `start` was called."""
+        self._quiet.clear()
+        self.wake()
+        await self._quiet.wait()
 
     async def close(self) -> None:
         """Begin nothing more; return when what is in flight has ended, and is written down."""
@@ -69,7 +77,10 @@ class Sender:
                 if not freed:
                     await self._database.write(outbox.free_interrupted, self._clock.now())
                     freed = True
-                due = await self._turn()
+                due = self.due = await self._turn()
+                busy = self._sending or self._outcomes or self._news.is_set()
+                if not busy and (due is None or due > self._clock.now()):
+                    self._quiet.set()
             except Exception:
                 _log.exception("could not look at the deliveries; trying again in a second")
                 due = self._clock.now() + 1000

@@ -3,12 +3,12 @@
 import csv
 import io
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from ovx_lite import money
+from ovx_lite.days import utc_exactly
 from ovx_lite.model import event_id
 from ovx_lite.store.events import Stored
 
@@ -27,7 +27,7 @@ def row(event: Stored) -> dict[str, Any]:
     visitor = None if event.visitor is None else f"{event.visitor & 0xFFFF_FFFF_FFFF:012x}"
     found = event._asdict()
     found["id"] = event_id(event.id)
-    found["ts"] = datetime.fromtimestamp(event.ts / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    found["ts"] = utc_exactly(event.ts)
     found["visitor"] = visitor
     found["visit"] = None if event.visit is None else event_id(event.visit).removeprefix("evt_")
     found["revenue"] = None if event.revenue is None else money.decimal(event.revenue, event.currency)

@@ -146,3 +146,8 @@ def has_too_long(sent: object) -> bool:
     if isinstance(sent, dict):
         return any(map(has_too_long, sent)) or any(map(has_too_long, sent.values()))
     return isinstance(sent, list) and any(map(has_too_long, sent))
+
+
+def struct_of(kind: Any) -> Any:
+    """The struct that a type is, or is a list of, or null; None if there is none in it."""
+    return _core(kind)[1]

@@ -21,6 +21,7 @@ from ovx_lite.store import answers, usage
 from ovx_lite.store.books import Books
 from ovx_lite.store.database import Database
 from ovx_lite.store.db import transaction
+from ovx_lite.triggers import Alert
 
 MOST_WAITING = 20_000
 """Events that may wait for the disk; above it, requests are refused with 503."""
@@ -47,12 +48,16 @@ class Repeat(msgspec.Struct, frozen=True, gc=False):
 
 
 class Request(msgspec.Struct, frozen=True):
-    """Events of one site that are stored together or not at all, and the answer once they are."""
+    """Events of one site that are stored together or not at all, and the answer once they are.
+
+    `followed`, if it is there, is told in words what followed: goals that were met, webhooks that are told.
+    """
 
     site: int
     events: list[Event]
     reply: Callable[[list[str]], Reply]
     repeat: Repeat | None = None
+    followed: list[str] | None = None
 
 
 class Ingest:
@@ -145,6 +150,20 @@ class Ingest:
 
         return await self._database.write(change)
 
+    async def tell(self, site: int, alert: Alert) -> list[str]:
+        """Tell a site's webhooks of an alert that no event has brought. Returns in words what was put on its way."""
+
+        def tell(conn: sqlite3.Connection, books: Books, now: int) -> list[str]:
+            with transaction(conn):
+                books.begin()
+                told = books.watch.tell(site, alert, now)
+                books.flush()
+                return told
+
+        told = await self._database.write(tell, self._books, self._clock.now())
+        self._wake()
+        return told
+
     async def close(self) -> None:
         """Take nothing more, and return when all that was taken is on disk."""
         self._closed = True
@@ -222,7 +241,7 @@ def _store_one(conn: sqlite3.Connection, books: Books, request: Request, now: in
             return earlier
     reply = request.reply([event_id(number) for number in books.log.add(request.site, request.events)])
     if request.events:
-        books.watch.see(request.site, request.events, now)
+        books.watch.see(request.site, request.events, now, request.followed)
     if repeat is not None:
         answers.keep(conn, request.site, repeat.key, repeat.fingerprint, reply, now)
     return reply

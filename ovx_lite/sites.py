@@ -63,6 +63,10 @@ class Sites:
         day, salt = self._salts.get(site.number, _NO_SALT)
         return salt if day == local_day(now, site.timezone) else None
 
+    def forget_salts(self) -> None:
+        """Look for the salts anew: they were deleted."""
+        self._salts.clear()
+
     async def new_salt(self, site: Site, now: int) -> bytes:
         """The site's salt of its today, from the store; a new one after its midnight."""
         day = local_day(now, site.timezone)

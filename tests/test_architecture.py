@@ -26,6 +26,7 @@ LEVELS = (
         *(*sorted(f"dialects.{path.stem}" for path in PACKAGE.glob("dialects/[!_]*.py")), "dialects"),
         *("targets", "goals", "triggers", "webhooks", "passwords", "tries", "rules", "new"),
         *("periods", "filters", "queries", "results", "chart", "views", "countries"),
+        *("diagnosis", "verdicts", "missing"),
     ),
     (
         *("geo", "store", "store.db", "store.database", "store.health", "store.usage", "store.answers"),
@@ -34,20 +35,22 @@ LEVELS = (
         *("store.registry", "store.recounts", "store.goal_counts", "store.settling", "store.check", "store.admin"),
         *("store.counted", "store.matching", "store.selection", "store.stats", "store.revenue", "store.engagement"),
         *("store.queries", "store.heap", "store.sift", "store.properties", "store.reports", "store.annotations"),
-        *(
-            "store.shares",
-            "store.webhooks",
-            "store.watch",
-            "store.books",
-            "store.boards",
-            "store.outbox",
-            "store.deliveries",
-            "outgoing",
-        ),
+        *("store.shares", "store.webhooks", "store.watch", "store.books", "store.boards", "store.outbox"),
+        *("store.deliveries", "store.reset", "store.fill", "outgoing"),
     ),
     ("exports", "news", "ingest", "sites", "imports", "delivery", "backups", "upkeep"),
     (
-        *("web", "web.answers", "web.body", "web.cors", "web.incoming", "web.protocol", "web.desk", "web.html"),
+        *(
+            "web",
+            "web.answers",
+            "web.body",
+            "web.cors",
+            "web.incoming",
+            "web.repeats",
+            "web.protocol",
+            "web.desk",
+            "web.html",
+        ),
         *(
             "web.errors",
             "web.script",
@@ -63,10 +66,14 @@ LEVELS = (
         *("web.persons", "web.stats", "web.shown", "web.panels", "web.figures", "web.tables", "web.dashboard"),
         *("web.sharing", "web.badge"),
     ),
+    (
+        *("standin", "standin.credentials", "standin.clock", "standin.faults", "standin.hooks", "standin.journal"),
+        *("standin.protocol", "standin.stage", "standin.failing", "standin.doors", "standin.hook_doors"),
+    ),
     ("app",),
     (
         *("cli.common", "cli.keys", "cli.persons", "cli.sites", "cli.goals", "cli.webhooks", "cli.deliveries"),
-        *("cli.data", "cli.password", "cli.serve", "cli", "__main__"),
+        *("cli.data", "cli.password", "cli.serve", "cli.dev", "cli", "__main__"),
     ),
 )
 ORDER = [module for level in LEVELS for module in level]

@@ -7,7 +7,7 @@ from typing import NoReturn
 import click
 
 from ovx_lite import __version__
-from ovx_lite.cli import data, deliveries, goals, keys, password, persons, serve, sites, webhooks
+from ovx_lite.cli import data, deliveries, dev, goals, keys, password, persons, serve, sites, webhooks
 from ovx_lite.errors import Refused
 
 
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 for command in (
-    *(serve.serve, sites.site, keys.key, goals.goal, webhooks.webhook, deliveries.delivery, persons.person),
+    *(serve.serve, dev.dev, sites.site, keys.key, goals.goal, webhooks.webhook, deliveries.delivery, persons.person),
     *(data.import_, data.export, data.check, data.backup, data.prune, password.password, deliveries.verify),
 ):
     main.add_command(command)

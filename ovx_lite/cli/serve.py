@@ -17,10 +17,12 @@ import msgspec
 
 from ovx_lite import passwords, settings
 from ovx_lite.cli.common import as_json, data_dir, print_json
+from ovx_lite.clock import Clock, SystemClock
 from ovx_lite.errors import Refused
 
 
-def _options(command: Any) -> Any:
+def options(command: Any) -> Any:
+    """An option for each setting of the server."""
     for setting in reversed(settings.SETTINGS):
         sentence = setting.sentence[0].upper() + setting.sentence[1:]
         default = f" [default: {setting.default}]" if setting.default else ""
@@ -31,7 +33,7 @@ def _options(command: Any) -> Any:
 
 
 @click.command()
-@_options
+@options
 @click.option(
     "--ready-file",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -43,8 +45,20 @@ def serve(ready_file: Path | None, data_dir: Path, as_json: bool, **flags: str |
     """Run the server until it gets SIGTERM or Ctrl-C, then finish what was begun."""
     values = settings.read(data_dir, flags)
     logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stderr)
+    run(values, data_dir, ready_file, as_json)
+
+
+def run(
+    values: dict[str, str],
+    data_dir: Path,
+    ready_file: Path | None,
+    as_json: bool,
+    clock: Clock | None = None,
+    standin: Any = None,
+) -> None:
+    """Serve until somebody ends it; as a stand-in, if that is given, by its clock. Raises `Refused`."""
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(values, data_dir, ready_file, as_json))
+        runner.run(_serve(values, data_dir, ready_file, as_json, clock or SystemClock(), standin))
 
 
 def _loop_factory() -> Any:
@@ -55,11 +69,12 @@ def _loop_factory() -> Any:
     return uvloop.new_event_loop
 
 
-async def _serve(values: dict[str, str], data_dir: Path, ready_file: Path | None, as_json: bool) -> None:
+async def _serve(
+    values: dict[str, str], data_dir: Path, ready_file: Path | None, as_json: bool, clock: Clock, standin: Any
+) -> None:
     import uvicorn
 
     from ovx_lite.app import App
-    from ovx_lite.clock import SystemClock
     from ovx_lite.web.protocol import Protocol
 
     password = _admin_password()
@@ -69,7 +84,7 @@ async def _serve(values: dict[str, str], data_dir: Path, ready_file: Path | None
         _written(ready_file, None)  # one that a crash has left behind says nothing of us
     listener = _listen(values["host"], int(values["port"]))
     url = values["base_url"].rstrip("/") or _url(listener)
-    app = await App.open(data_dir, values, SystemClock())
+    app = await App.open(data_dir, values, clock, standin)
 
     class Server(uvicorn.Server):
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -79,7 +94,7 @@ async def _serve(values: dict[str, str], data_dir: Path, ready_file: Path | None
     server = Server(
         uvicorn.Config(
             app,
-            http=Protocol,
+            http=Protocol if standin is None else standin.protocol,
             lifespan="off",
             ws="none",
             log_config=None,

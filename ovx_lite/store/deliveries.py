@@ -202,3 +202,30 @@ def forget_old(conn: sqlite3.Connection, now: int, most: int) -> int:
                 (webhook, last[0], most),
             ).rowcount
     return deleted
+
+
+class Tried(NamedTuple):
+    """A try of a delivery, at a time (Unix ms), and what the delivery `became`."""
+
+    delivery: str
+    at: int
+    status: int | None
+    error: str
+    became: str
+    event: str
+    webhook: str
+
+
+def last_try(conn: sqlite3.Connection) -> int:
+    """The number of the latest try; 0 if there was none."""
+    return int(conn.execute("SELECT coalesce(max(number), 0) FROM attempts").fetchone()[0])
+
+
+def tries_after(conn: sqlite3.Connection, number: int) -> list[Tried]:
+    """The tries after one, in their order."""
+    query = """
+        SELECT delivery, began, attempts.status, error, deliveries.status, event, webhooks.id
+        FROM attempts JOIN deliveries ON deliveries.number = delivery JOIN webhooks ON webhooks.number = webhook
+        WHERE attempts.number > ? ORDER BY attempts.number
+    """
+    return [Tried(message_id(delivery), *told) for delivery, *told in conn.execute(query, (number,))]

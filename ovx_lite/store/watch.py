@@ -54,17 +54,17 @@ class Watch:
         self._due = False  # whether any of that is to be sent
         self.news = False  # whether anything was put on its way since somebody last looked
 
-    def see(self, site: int, events: Sequence[Event], now: int) -> None:
-        """Look at the events of one request, which came at `now` (Unix ms)."""
+    def see(self, site: int, events: Sequence[Event], now: int, followed: list[str] | None = None) -> None:
+        """Look at the events of one request, which came at `now` (Unix ms); and say what `followed`, if one asks."""
         month = month_of(now)
         used = self._count(site, month, sum(not event.kind.excluded for event in events))
-        if self._listeners is None:
-            self._listeners = listeners(self._conn)
-        listening = self._listeners.get(site)
+        listening = self._listening(site)
         if listening is None:
             return
         wanted = listening.events
         met = [(goal, event) for event in events for goal in listening.goals.met(event)]
+        if followed is not None:
+            followed[:] = [f"goal met: {goal.name}" for goal, _ in met]  # anew, where a group is stored one by one
         active = self._see_active(site, events, now) if "realtime.spike" in wanted else None
         moment = Moment(listening.site, events, met, month, used, active, listening.webhooks, now)
         for name in wanted:
@@ -72,7 +72,19 @@ class Watch:
                 if isinstance(found, Rearmed):
                     self._unmark(site, found.mark)
                 elif not found.mark or self._mark(site, found.mark):
-                    self._tell(listening, found, now)
+                    told = self._tell(listening, found, now)
+                    if followed is not None:
+                        followed += told
+
+    def tell(self, site: int, alert: Alert, now: int) -> list[str]:
+        """Tell a site's webhooks of an alert, as if it had been found. Returns in words what was put on its way."""
+        listening = self._listening(site)
+        return [] if listening is None else self._tell(listening, alert, now)
+
+    def _listening(self, site: int) -> Listeners | None:
+        if self._listeners is None:
+            self._listeners = listeners(self._conn)
+        return self._listeners.get(site)
 
     def flush(self) -> None:
         """Write what was seen."""
@@ -133,8 +145,10 @@ class Watch:
             marks.remove(mark)
             self._conn.execute("DELETE FROM marks WHERE site = ? AND mark = ?", (site, mark))
 
-    def _tell(self, listening: Listeners, alert: Alert, now: int) -> None:
+    def _tell(self, listening: Listeners, alert: Alert, now: int) -> list[str]:
+        """Put an alert on its way. Returns in words to whom."""
         bodies: dict[str, bytes] = {}
+        told = []
         for webhook in listening.webhooks:
             if alert.event in webhook.events and alert.to in ("", webhook.id):
                 made = bodies.get(webhook.format) or body(alert, listening.site.id, webhook.format)
@@ -146,6 +160,10 @@ class Watch:
                 status = "pending" if may else "throttled"
                 number = now << COUNTER_BITS | self._counter
                 self._put.append((number, webhook.number, alert.event, made, status, 0, now))
+                told.append(
+                    f"webhook {webhook.id} {'is told' if may else 'is not told, it has had too many'}: {alert.event}"
+                )
+        return told
 
     def _may_send(self, webhook: Webhook, now: int) -> bool:
         """Whether this is one of the first sends that a webhook may have in an hour. Then it counts as one."""

@@ -161,3 +161,9 @@ def _row(webhook: Webhook) -> tuple[object, ...]:
         webhook.exhausted,
         webhook.created,
     )
+
+
+def all_secrets(conn: sqlite3.Connection) -> list[str]:
+    """The secrets of all webhooks, those that gave way lately, too."""
+    rows = conn.execute("SELECT secret, old_secret FROM webhooks").fetchall()
+    return [secret for row in rows for secret in row if secret]

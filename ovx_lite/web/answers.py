@@ -5,6 +5,7 @@ import logging
 import msgspec
 from starlette.types import Scope, Send
 
+from ovx_lite.access import Allowance
 from ovx_lite.errors import Refused
 
 Headers = list[tuple[bytes, bytes]]
@@ -31,6 +32,15 @@ def error_headers(refused: Refused) -> Headers:
     if refused.code == "unauthorized":
         headers.append((b"www-authenticate", b"Bearer"))
     return headers
+
+
+def limit_headers(standing: Allowance) -> Headers:
+    """Where a limited caller stands (contract 2)."""
+    return [
+        (b"ratelimit-limit", b"%d" % standing.limit),
+        (b"ratelimit-remaining", b"%d" % standing.remaining),
+        (b"ratelimit-reset", b"%d" % standing.reset),
+    ]
 
 
 async def send_json(send: Send, status: int, body: bytes, headers: Headers, last: bool = True) -> None:

@@ -6,8 +6,7 @@ the rest of the way (see `benchmarks/`).
 
 import re
 import sqlite3
-from collections.abc import Callable, Iterable
-from hashlib import blake2b
+from collections.abc import Awaitable, Callable, Iterable
 
 from starlette.types import Receive, Scope, Send
 
@@ -20,10 +19,12 @@ from ovx_lite.geo import CountryOf
 from ovx_lite.ingest import Ingest, Repeat, Request, unavailable
 from ovx_lite.model import Reply, Site
 from ovx_lite.sites import Sites
-from ovx_lite.web.answers import FAULT, Headers, error_body, error_headers, log_fault, send_json
+from ovx_lite.verdicts import Verdict, Witness
+from ovx_lite.web.answers import FAULT, Headers, error_body, error_headers, limit_headers, log_fault, send_json
 from ovx_lite.web.body import Bodies, spill
 from ovx_lite.web.cors import ALLOWED, EXPOSED, PREFLIGHT, check_hosts
 from ovx_lite.web.incoming import Incoming
+from ovx_lite.web.repeats import refusing, repeat_of
 from ovx_lite.wire import Ask, Endpoint
 
 Door = tuple[Endpoint, str]
@@ -41,7 +42,10 @@ class Api:
         ingest: Ingest,
         country_of: CountryOf,
         clock: Clock,
+        witness: Witness,
+        stranger: Callable[[str, str], Awaitable[Caller | None]] | None = None,
     ) -> None:
+        """`stranger`, in the stand-in alone, knows callers that no site has: by the credentials and the site named."""
         self._doors: dict[str, Door] = {}
         self._patterns: list[tuple[re.Pattern[str], Endpoint]] = []
         for endpoint in endpoints:
@@ -56,6 +60,8 @@ class Api:
         self._ingest = ingest
         self._country_of = country_of
         self._clock = clock
+        self._witness = witness
+        self._stranger = stranger
         self.bodies = Bodies()
 
     def door(self, path: str) -> Door | None:
@@ -72,17 +78,21 @@ class Api:
         endpoint, site = door
         request = Incoming(scope, site, endpoint.public)
         headers: Headers = []
+        reply: Reply | None = None
+        error: Refused | None = None
         try:
             reply = await self._answer(endpoint, request, receive, headers)
             status, body = reply.status, reply.body
             if reply.replayed:
                 headers.append((b"idempotency-replayed", b"true"))
         except Refused as refused:
-            status, body = refused.status, error_body(refused)
+            error, status, body = refused, refused.status, error_body(refused)
             headers += error_headers(refused)
         except Exception as wrong:
             log_fault(scope, wrong)
-            status, body = FAULT.status, error_body(FAULT)
+            error, status, body = FAULT, FAULT.status, error_body(FAULT)
+        if self._witness.everything or error is not None or any(event.kind.excluded for event in request.events):
+            self._tell(endpoint, request, scope, reply, error)
         headers += self._standing(request)
         if endpoint.public:
             headers += ALLOWED
@@ -110,10 +120,14 @@ class Api:
             request.unread = True
             raise
         now = self._clock.now()
-        ask = endpoint.read(request.call(body, now))
-        caller = self._caller(endpoint, ask, request, now) or await self._newer_caller(endpoint, ask, request, now)
+        request.told = request.call(body, now)
+        ask = endpoint.read(request.told)
+        request.asked = ask.site
+        caller = await self._stranger(request.authorization, ask.site or request.site) if self._stranger else None
+        if caller is None or endpoint.public:
+            caller = self._caller(endpoint, ask, request, now) or await self._newer_caller(endpoint, ask, request, now)
         request.caller = caller
-        repeat = None if request.idempotency_key is None else _repeat(request.idempotency_key, request.path, body)
+        repeat = None if request.idempotency_key is None else repeat_of(request.idempotency_key, request.path, body)
         cost = 1 if endpoint.public else ask.cost
         if caller.limit is not None:
             try:
@@ -136,7 +150,7 @@ class Api:
     async def _replay(self, site: Site, repeat: Repeat, limited: Refused) -> Reply:
         """The first answer again, or else that the limit is reached."""
         try:
-            return await self._ingest.submit(Request(site.number, [], _raiser(limited), repeat))
+            return await self._ingest.submit(Request(site.number, [], refusing(limited), repeat))
         except Refused as refused:
             raise limited if refused.code == "idempotency_conflict" else refused from None
 
@@ -193,7 +207,24 @@ class Api:
             raise problem
         salt = request.salt or self._sites.salt(site, now) or await self._new_salt(site, now)
         events = [enrich(hit, endpoint.api, site, salt, self._country_of) for hit in ask.hits]
-        return await self._ingest.submit(Request(site.number, events, endpoint.reply, repeat))
+        request.events = events
+        if not self._witness.everything:
+            return await self._ingest.submit(Request(site.number, events, endpoint.reply, repeat))
+
+        def reply(ids: list[str]) -> Reply:
+            request.ids = ids
+            return endpoint.reply(ids)
+
+        return await self._ingest.submit(Request(site.number, events, reply, repeat, request.followed))
+
+    def _tell(
+        self, endpoint: Endpoint, request: Incoming, scope: Scope, reply: Reply | None, error: Refused | None
+    ) -> None:
+        """Tell whoever witnesses what came of a request."""
+        site = request.caller.site if request.caller else self._sites.public(request.asked or request.site)
+        said = (request.told, site, request.events, request.ids, error, reply, request.followed)
+        now = request.told.now if request.told else self._clock.now()
+        self._witness.take(Verdict(now, endpoint, request.method, request.path, scope["headers"], *said))
 
     async def _new_salt(self, site: Site, now: int) -> bytes:
         try:
@@ -216,25 +247,4 @@ class Api:
             if caller.limit is None:
                 return []
             standing = self._limits.standing(caller, now)
-        return [
-            (b"ratelimit-limit", b"%d" % standing.limit),
-            (b"ratelimit-remaining", b"%d" % standing.remaining),
-            (b"ratelimit-reset", b"%d" % standing.reset),
-        ]
-
-
-def _raiser(refused: Refused) -> Callable[[list[str]], Reply]:
-    """The answer to a request that may only be a repeat, and is none."""
-
-    def refuse(event_ids: list[str]) -> Reply:
-        raise refused
-
-    return refuse
-
-
-def _repeat(key: str, path: str, body: bytes) -> Repeat | Refused:
-    if not 1 <= len(key) <= 255 or not all("!" <= character <= "~" for character in key):
-        return Refused(
-            "invalid_request", "Idempotency-Key must be 1 to 255 visible ASCII characters.", "Idempotency-Key"
-        )
-    return Repeat(key, blake2b(path.encode() + b"\n" + body, digest_size=16).digest())
+        return limit_headers(standing)

@@ -1,25 +1,34 @@
 """What the way of an event looks at of a request, beside its body."""
 
+from collections.abc import Sequence
+
 from starlette.types import Scope
 
 from ovx_lite import fields
 from ovx_lite.access import Allowance, Caller
 from ovx_lite.agents import is_browser
 from ovx_lite.errors import Refused
+from ovx_lite.model import Event
 from ovx_lite.wire import Call
 
 
 class Incoming:
     """What matters of a request, beside its body; and what becomes known of it on the way.
 
-    `address` is the client's, or what a trusted proxy says it is, where it is looked at; `""` if that is none.
+    `address` is the client's, or what a trusted proxy says it is, where it is looked at; `""` if that is none. For
+    whoever witnesses: `told` is what the dialect saw, `asked` the site that it names, `events` and `ids` what was made
+    of it, and `followed` what followed.
     """
 
     __slots__ = (
         "address",
+        "asked",
         "authorization",
         "caller",
+        "events",
+        "followed",
         "idempotency_key",
+        "ids",
         "length",
         "method",
         "origin",
@@ -28,6 +37,7 @@ class Incoming:
         "salt",
         "site",
         "standing",
+        "told",
         "unread",
         "user_agent",
     )
@@ -45,6 +55,11 @@ class Incoming:
         self.salt: bytes | None = None
         self.standing: Allowance | None = None
         self.unread = False
+        self.told: Call | None = None
+        self.asked = ""
+        self.events: Sequence[Event] = ()
+        self.ids: Sequence[str] = ()
+        self.followed: list[str] = []
         for name, value in scope["headers"]:
             if name == b"authorization":
                 self.authorization = value.decode("latin-1")

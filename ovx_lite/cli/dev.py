@@ -1,0 +1,113 @@
+"""`ovx-lite dev`: the stand-in for the real APIs, to code and to test against."""
+
+import logging
+import shutil
+import sys
+import tempfile
+from contextlib import closing
+from ipaddress import ip_address
+from pathlib import Path
+
+import click
+import msgspec
+
+from ovx_lite import settings
+from ovx_lite.cli.common import as_json, judged
+from ovx_lite.cli.serve import options, run
+from ovx_lite.clock import SystemClock
+from ovx_lite.demo import SMALL
+from ovx_lite.errors import Refused
+from ovx_lite.standin import credentials
+from ovx_lite.standin.clock import TurnedClock, time_of
+from ovx_lite.standin.faults import Rule, rule_of, rule_of_header
+from ovx_lite.standin.stage import Standin, add_sites
+from ovx_lite.store import registry
+from ovx_lite.store.db import open_store
+from ovx_lite.store.fill import fill
+
+_NEAR = "127.0.0.0/8,::1/128"
+_MOST_DAYS = 400
+
+
+@click.command()
+@options
+@click.option(
+    "--data-dir", type=click.Path(file_okay=False, path_type=Path), help="Keep the store here. [default: none]"
+)
+@click.option("--any-key", is_flag=True, help="Take every key, and make every site that is named.")
+@click.option("--clock", metavar="TIME", help="Begin at this time, like 2025-03-15T14:00:00Z.")
+@click.option("--fault", "faults", multiple=True, metavar="RULE", help="Fail like this: '503; rate=0.1', or JSON.")
+@click.option("--demo", is_flag=False, flag_value="30", metavar="[DAYS]", help="Begin with so many days of traffic.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Of the traffic, and of what fails by chance.")
+@click.option("--ready-file", type=click.Path(dir_okay=False, path_type=Path), help="Write {url, pid} here when ready.")
+@click.option("--i-know", is_flag=True, help="Listen on a public address all the same.")
+@as_json
+def dev(
+    data_dir: Path | None,
+    any_key: bool,
+    clock: str | None,
+    faults: tuple[str, ...],
+    demo: str | None,
+    seed: int,
+    ready_file: Path | None,
+    i_know: bool,
+    as_json: bool,
+    **flags: str | None,
+) -> None:
+    """Run the stand-in: the APIs, with the documents' own sites and keys, and tools to test with at /_dev.
+
+    The store is thrown away at the end, unless --data-dir is given. Everybody who reaches it may do everything.
+    """
+    logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stderr)
+    real = SystemClock()
+    began = None if clock is None else judged("--clock", time_of, clock, 0, "--clock")
+    days = None if demo is None else judged("--demo", _days, demo)
+    standin = Standin(TurnedClock(real, began), seed, any_key, [judged("--fault", _rule, told) for told in faults])
+    folder = data_dir or Path(tempfile.mkdtemp(prefix="ovx-lite-dev-"))
+    try:
+        values = settings.read(folder, flags)
+        _warn(values["host"], i_know)
+        values["webhook_allow_net"] = ",".join(filter(None, (values["webhook_allow_net"], _NEAR)))
+        if days is not None:
+            with closing(open_store(folder)) as conn:
+                add_sites(conn, credentials.SITES, standin.clock.now())
+                site = registry.find_site(conn, credentials.SITES[0])
+                fill(conn, site, seed, days, SMALL, standin.clock.now())
+        click.echo(
+            f"The stand-in: key {credentials.KEYS[0]}, site {credentials.SITES[0]}; password of the pages: "
+            f"{credentials.PASSWORD}; its tools are at /_dev, see the README.",
+            err=True,
+        )
+        run(values, folder, ready_file, as_json, standin.clock, standin)
+    finally:
+        if data_dir is None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _days(told: str) -> int:
+    if not told.isdecimal() or not 1 <= int(told[:9]) <= _MOST_DAYS:
+        raise Refused("invalid_request", f"Give a number of days from 1 to {_MOST_DAYS}.")
+    return int(told)
+
+
+def _rule(told: str) -> Rule:
+    if not told.lstrip().startswith("{"):
+        return rule_of_header(told)
+    try:
+        return rule_of(msgspec.json.decode(told))
+    except msgspec.DecodeError:
+        raise Refused("invalid_request", 'This is no JSON: give a rule like {"status": 503, "rate": 0.1}.') from None
+
+
+def _warn(host: str, i_know: bool) -> None:
+    """Refuse to be reached from everywhere, unless whoever starts it knows."""
+    try:
+        near = ip_address(host).is_loopback
+    except ValueError:
+        near = host == "localhost"
+    if near:
+        return
+    words = f"The stand-in has no password: whoever reaches {host} may read and change everything"
+    if not i_know:
+        raise Refused("unavailable", f"{words}. Leave --host out, or add --i-know.")
+    click.echo(f"WARNING: {words}.", err=True)

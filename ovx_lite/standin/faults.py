@@ -1,0 +1,110 @@
+"""Failures on purpose: which request fails, how, and how often. Pure, but for the chance that is given."""
+
+from random import Random
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from ovx_lite.errors import Refused
+from ovx_lite.faults import fault
+
+MOST_RULES = 100
+
+_Milliseconds = Annotated[int, Meta(ge=0, le=600_000)]
+
+
+class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which requests: of this method, at a path that begins so; all if nothing is said."""
+
+    method: str | None = None
+    path: str | None = None
+
+
+class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What goes wrong. `after` stores the event and loses the answer; `times` says how often, `rate` how likely."""
+
+    match: Match = Match()
+    status: Annotated[int, Meta(ge=400, le=599)] | None = None
+    retry_after: Annotated[int, Meta(ge=0, le=86_400)] | None = None
+    delay_ms: _Milliseconds = 0
+    kind: Literal["reset", "empty"] | None = None
+    times: Annotated[int, Meta(ge=1)] | None = None
+    rate: Annotated[float, Meta(ge=0, le=1)] = 1
+    phase: Literal["before", "after"] = "before"
+
+    def fits(self, method: str, path: str) -> bool:
+        """Whether a request is one of its."""
+        told = self.match
+        return (told.method or method).upper() == method and path.startswith(told.path or "")
+
+
+class Faults:
+    """The rules that there are, and what is left of each."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self.put([])
+
+    def put(self, rules: list[Rule]) -> None:
+        """Have these rules, and the chance from its beginning."""
+        self._chance = Random(self._seed)  # noqa: S311 - to be repeated, not to be kept secret
+        self._rules = [(rule, [rule.times]) for rule in rules]
+
+    def shown(self) -> list[Rule]:
+        """The rules, with so many `times` as are left."""
+        return [msgspec.structs.replace(rule, times=left) for rule, (left,) in self._rules if left != 0]
+
+    def next(self, method: str, path: str) -> Rule | None:
+        """What is to go wrong with this request: the first rule that fits and has its turn. It counts as one time."""
+        for rule, left in self._rules:
+            if left[0] == 0 or not rule.fits(method, path):
+                continue
+            if rule.rate < 1 and self._chance.random() >= rule.rate:
+                continue
+            if left[0] is not None:
+                left[0] -= 1
+            return rule
+        return None
+
+
+def rules_of(document: object) -> list[Rule]:
+    """Rules as they are told, `{"rules": […]}`, a list or one alone. Raises `Refused` with the field to blame."""
+    told = document.get("rules") if isinstance(document, dict) and "rules" in document else document
+    told = told if isinstance(told, list) else [told]
+    if len(told) > MOST_RULES:
+        raise Refused("invalid_request", f"These are {len(told)} rules: at most {MOST_RULES} are taken.", "rules")
+    return [rule_of(one, f"rules[{number}]") for number, one in enumerate(told)]
+
+
+def rule_of(told: object, field: str = "") -> Rule:
+    """A rule as it is told. Raises `Refused` with the field to blame."""
+    try:
+        rule = msgspec.convert(told, Rule)
+    except msgspec.ValidationError as invalid:
+        found = fault(told, Rule, field)
+        raise found or Refused("invalid_request", f"{field or 'The rule'}: {invalid}.", field or None) from None
+    if rule.status is None and rule.kind is None and not rule.delay_ms:
+        message = 'A rule says what goes wrong: a status like 503, a kind ("reset", "empty") or delay_ms.'
+        raise Refused("invalid_request", message, field or None)
+    return rule
+
+
+def rule_of_header(told: str) -> Rule:
+    """`429; retry-after=2` → a rule for one request. Raises `Refused`."""
+    first, *rest = (part.strip() for part in told.split(";"))
+    rule: dict[str, object] = {}
+    if first.isdecimal():
+        rule["status"] = int(first[:9])
+    elif first in ("reset", "empty"):
+        rule["kind"] = first
+    else:
+        rest = [first, *rest]
+    for part in rest:
+        name, _, value = (word.strip() for word in part.partition("="))
+        rule[name.lower().replace("-", "_")] = int(value[:9]) if value.isdecimal() else value
+    try:
+        return rule_of(rule)
+    except Refused as refused:
+        message = f"X-Ovx-Fault is like 429; retry-after=2, reset, or 503; phase=after. {refused.message}"
+        raise Refused("invalid_request", message, "X-Ovx-Fault") from None

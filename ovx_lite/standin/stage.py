@@ -1,0 +1,157 @@
+"""The stand-in as a whole: what it knows, and what can be done with it."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from ovx_lite import new
+from ovx_lite.access import Caller
+from ovx_lite.days import utc
+from ovx_lite.errors import Refused, no_such_site
+from ovx_lite.model import Site
+from ovx_lite.standin import credentials
+from ovx_lite.standin.clock import TurnedClock
+from ovx_lite.standin.faults import Faults, Rule
+from ovx_lite.standin.hooks import Hooks
+from ovx_lite.standin.journal import Journal
+from ovx_lite.standin.protocol import BreakableProtocol
+from ovx_lite.store import deliveries, registry, reset
+from ovx_lite.store.reset import Kept
+from ovx_lite.triggers import TRIGGERS, Alert, sample
+from ovx_lite.upkeep import JOBS, Household
+
+_BEFORE = "back_up"  # a copy of the store of each day is of no use here
+
+
+class Standin:
+    """What `ovx-lite dev` has beside a server."""
+
+    def __init__(self, clock: TurnedClock, seed: int, any_key: bool, rules: Sequence[Rule]) -> None:
+        self.clock = clock
+        self.protocol = BreakableProtocol
+        self.any_key = any_key
+        self.journal = Journal()
+        self.faults = Faults(seed)
+        self.hooks = Hooks()
+        self._rules = list(rules)
+        self.faults.put(self._rules)
+        self._turning = asyncio.Lock()
+        self._house: Household | None = None
+        self._kept = Kept(frozenset(), frozenset())
+
+    @property
+    def house(self) -> Household:
+        """The server that it is part of."""
+        assert self._house is not None, "it was settled in"
+        return self._house
+
+    async def settle_in(self, house: Household) -> None:
+        """Have the documents' sites in a server's store, and remember what is there at the start."""
+        self._house = house
+        await house.database.write(add_sites, credentials.SITES, self.clock.now())
+        await house.sites.refresh()
+        self._kept = await house.database.read(reset.kept)
+
+    async def caller(self, authorization: str, name: str) -> Caller | None:
+        """Who calls with such a header for a site of that name; None where the usual ways are to be tried."""
+        sites = self.house.sites
+        site = sites.public(name or credentials.SITES[0])  # a body that is wrong may not say for whom it is
+        if site is None and self.any_key and name:
+            await self.house.database.write(add_sites, [name], self.clock.now())
+            await sites.refresh()
+            site = sites.public(name)
+        return credentials.caller(authorization, site or sites.public(credentials.SITES[0]), self.any_key)
+
+    def site(self, name: str) -> Site:
+        """The site of that name, or that public key; the first, if none is named. Raises `Refused`."""
+        found = self.house.sites.public(name or credentials.SITES[0])
+        if found is None:
+            raise no_such_site("site")
+        return found
+
+    async def reset(self) -> None:
+        """Back to the start: events, deliveries, faults, clock and limits; sites and keys stay."""
+        async with self._turning:
+            self.clock.reset()
+            self.faults.put(self._rules)
+            self.hooks.clear()
+            await self.house.ingest.change(reset.reset, self._kept)
+            self.house.limits.clear()
+            self.house.sites.forget_salts()
+            await self.house.sites.refresh()
+            self.house.sender.wake()
+            self.journal.clear()
+
+    async def turn(self, until: Callable[[int], int]) -> dict[str, Any]:
+        """Put the clock forward, and do all that falls due until then, in its order.
+
+        `until` says of the time that it is (Unix ms) until when; it may raise `Refused`. Returns what the time is, what
+        was tried, and the jobs that had work.
+        """
+        async with self._turning:
+            last = await self.house.database.read(deliveries.last_try)
+            self.clock.hold()  # so that a try takes no time, and the next falls due to the minute
+            try:
+                jobs = await self._live_until(until(self.clock.now()))
+            finally:
+                self.clock.release()
+            tried = await self.house.database.read(deliveries.tries_after, last)
+            shown = [one._asdict() | {"at": utc(one.at)} for one in tried]
+            return {"now": utc(self.clock.now()), "tried": shown, "jobs": jobs}
+
+    async def _live_until(self, to: int) -> list[str]:
+        sender = self.house.sender
+        await sender.settled()
+        while sender.due is not None and sender.due <= to:
+            self.clock.turn(sender.due)
+            await sender.settled()
+        self.clock.turn(to)
+        await sender.settled()
+        return [job.sentence for job in JOBS if job.run.__name__ != _BEFORE and await job.run(self.house)]
+
+    async def trigger(self, site: Site, event: str, data: object) -> list[str]:
+        """Tell a site's webhooks of something, as the real outbox does. Returns in words what is on its way."""
+        if event not in TRIGGERS:
+            raise Refused("invalid_request", f"event is one of {', '.join(TRIGGERS)}.", "event")
+        if data is not None and not isinstance(data, dict):
+            raise Refused("invalid_request", "data is an object; without it a sample is sent.", "data")
+        told: Alert = sample(event, site.id, self.clock.now())
+        return await self.house.ingest.tell(site.number, told if data is None else told._replace(data=data))
+
+    async def deliveries(self, site: Site) -> list[dict[str, Any]]:
+        """A site's log of deliveries, the latest first."""
+        return await self.house.database.read(_deliveries, site)
+
+
+def add_sites(conn: sqlite3.Connection, names: Sequence[str], now: int) -> None:
+    """Add sites of these names, unless they are there."""
+    for name in names:
+        try:
+            registry.find_site(conn, name)
+        except Refused:
+            site = new.site(name, "UTC", now)
+            if name == credentials.SITES[0]:
+                site = msgspec.structs.replace(site, public_key=credentials.PUBLIC_KEY)
+            registry.add_site(conn, site)
+
+
+def _deliveries(conn: sqlite3.Connection, site: Site) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": one.id,
+            "webhook": one.webhook,
+            "url": one.url,
+            "event": one.event,
+            "status": one.status,
+            "created": utc(one.created),
+            "due": utc(one.due),
+            "body": msgspec.Raw(one.body),
+            "attempts": [
+                attempt._asdict() | {"began": utc(attempt.began)} for attempt in deliveries.attempts(conn, one.number)
+            ],
+        }
+        for one in list(deliveries.of_site(conn, site.number))
+    ]

@@ -1,0 +1,51 @@
+"""Fills a store with made-up traffic, as if it had come day by day."""
+
+import sqlite3
+from collections.abc import Callable
+
+from ovx_lite import demo, new
+from ovx_lite.days import local_day
+from ovx_lite.demo import Shape
+from ovx_lite.model import Site
+from ovx_lite.store import goal_counts, log, settling, visits
+from ovx_lite.store.db import transaction
+
+_TOGETHER = 2000
+_GOALS = {"Sign-up": ("signup", ""), "Purchase": ("purchase", ""), "Reads": ("", "/articles/**")}
+
+
+def fill(
+    conn: sqlite3.Connection,
+    site: Site,
+    seed: int,
+    days: int,
+    shape: Shape,
+    now: int,
+    told: Callable[[int], None] = lambda day: None,
+) -> None:
+    """Give a site three goals, and so many days of traffic up to `now` (Unix ms): the same for the same seed.
+
+    `told` is called after each day.
+    """
+    for name, (event, path) in _GOALS.items():
+        goal_counts.add_goal(conn, new.goal(site, name, event, path, now), site, now - days * 86_400_000)
+    today = local_day(now, site.timezone)
+    for day in range(today - days + 1, today + 1):
+        _add_day(conn, site, seed, day, shape, now)
+        told(day)
+    while goal_counts.is_behind(conn):
+        goal_counts.catch_up(conn)
+    while settling.settle(conn, site, now):
+        pass
+
+
+def _add_day(conn: sqlite3.Connection, site: Site, seed: int, day: int, shape: Shape, now: int) -> None:
+    books = log.open_log(conn, day % 1000 * 2000)
+    sent = [event for event in demo.day_of_traffic(site, seed, day, shape) if event.ts <= now]
+    for begin in range(0, len(sent), _TOGETHER):
+        with transaction(conn):
+            books.begin()
+            books.add(site.number, sent[begin : begin + _TOGETHER])
+            books.flush()
+    with transaction(conn):
+        visits.close(conn, site.number)

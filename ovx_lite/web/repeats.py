@@ -1,0 +1,26 @@
+"""Requests that may be sent again (contract 2, Idempotency)."""
+
+from collections.abc import Callable
+from hashlib import blake2b
+
+from ovx_lite.errors import Refused
+from ovx_lite.ingest import Repeat
+from ovx_lite.model import Reply
+
+
+def refusing(refused: Refused) -> Callable[[list[str]], Reply]:
+    """The answer to a request that may only be a repeat, and is none."""
+
+    def refuse(event_ids: list[str]) -> Reply:
+        raise refused
+
+    return refuse
+
+
+def repeat_of(key: str, path: str, body: bytes) -> Repeat | Refused:
+    """What makes a request a repeat: its Idempotency-Key, and a digest of the rest; or what is wrong with the key."""
+    if not 1 <= len(key) <= 255 or not all("!" <= character <= "~" for character in key):
+        return Refused(
+            "invalid_request", "Idempotency-Key must be 1 to 255 visible ASCII characters.", "Idempotency-Key"
+        )
+    return Repeat(key, blake2b(path.encode() + b"\n" + body, digest_size=16).digest())

@@ -1,0 +1,214 @@
+"""`ovx-lite dev`, the stand-in: its own credentials, what it tells of what arrived, faults, clock, hooks."""
+
+import http.client
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Start, Store
+from tests.standin import Stage, stage
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with stage(tmp_path_factory.mktemp("dev")) as found:
+        yield found
+
+
+@pytest.fixture
+def dev(running: Stage) -> Stage:
+    assert running.call("POST", "/_dev/reset").status == 200
+    return running
+
+
+VIEW = {"site_id": "site_abc123", "url": "https://example.com/", "user_agent": "curl/8", "ip_address": "203.0.113.9"}
+CUSTOM = "/api/v1/events/custom"
+
+
+def custom(name: str = "signup", **fields: object) -> dict[str, object]:
+    return {"site_id": "site_abc123", "url": "https://example.com/pricing", "event_name": name, **fields}
+
+
+@pytest.mark.parametrize("site", ["site_abc123", "your-site-id", "your-project-id", "your-project-key"])
+@pytest.mark.parametrize("key", ["YOUR_API_KEY", "oa_live_xxxxxxxxxxxx"])
+def test_the_documents_own_credentials(dev: Stage, site: str, key: str) -> None:
+    answer = dev.send("/api/v1/events/pageview", VIEW | {"site_id": site}, key)
+    assert (answer.status, answer.headers["ratelimit-limit"]) == (201, "1000")
+    assert (
+        dev.send(f"/v1/projects/{site}/events", {"event_type": "pageview", "url": "https://example.com/"}, key).status
+        == 202
+    )
+
+
+def test_the_documents_public_key(dev: Stage) -> None:
+    event = {"type": "pageview", "visitorId": "v1", "projectKey": "pk_live_xyz", "url": "https://example.com/"}
+    assert dev.send("/api/events", event, "").status in (200, 201, 202)
+    assert dev.events()[0]["site"] == "site_abc123"
+
+
+def test_other_keys_and_sites_are_refused(dev: Stage) -> None:
+    assert dev.send(CUSTOM, custom(), "ovx_wrong").error[:2] == (401, "unauthorized")
+    assert dev.send(CUSTOM, custom(site_id="nowhere")).error == (404, "invalid_site_id", "site_id")
+
+
+def test_what_arrived(dev: Stage) -> None:
+    assert dev.send("/api/v1/events/pageview", VIEW).status == 201
+    assert dev.send(CUSTOM, {"site_id": "site_abc123", "event_nme": "a", "url": "nope", "timestamp": "x"}).status == 400
+    assert dev.call("GET", "/_dev/summary").json == {"total": 2, "good": 1, "bad": 1}
+    bad, good = dev.events()
+    assert [bad["status"], good["status"], good["stored"]["path"], bad["stored"]] == ["bad", "good", "/", None]
+    assert [problem["field"] for problem in bad["problems"]] == ["event_name", "url", "timestamp", "event_nme"]
+    assert bad["problems"][-1]["message"] == "`event_nme` is not read: did you mean `event_name`?"
+    assert bad["error"]["field"] == "event_name"
+    assert "YOUR_API_KEY" not in json.dumps(dev.events())
+    assert [one["status"] for one in dev.events(status="bad")] == ["bad"]
+    assert dev.events(name="signup") == []
+
+
+def test_what_is_not_json_is_shown_as_it_came(dev: Stage) -> None:
+    assert dev.send(CUSTOM, b'{"site_id":').status == 400
+    (bad,) = dev.events()
+    assert (bad["request"]["body"], bad["error"]["code"]) == ('{"site_id":', "invalid_request")
+
+
+def test_waiting_for_events(dev: Stage) -> None:
+    dev.send(CUSTOM, custom("a"))
+    late = dev.call("GET", "/_dev/events/wait?count=2&name=a&timeout=0.1")
+    assert (late.status, len(late.json["events"])) == (408, 1)
+    dev.send(CUSTOM, custom("a"))
+    assert dev.call("GET", "/_dev/events/wait?count=2&name=a&timeout=5").status == 200
+    for asked in ("count=1000000000", "count=0", "count=x", "timeout=-1", "timeout=nan", "timeout=1e9"):
+        assert dev.call("GET", f"/_dev/events/wait?{asked}").error[0] == 400
+
+
+def test_a_failing_webhook_and_the_clock(dev: Stage) -> None:
+    dev.call("POST", "/_dev/goals", {"name": "Sign-up", "event": "signup"})
+    hook = dev.url + "/_dev/hook/failing?reply=500,500,500,200"
+    assert dev.call("POST", "/_dev/webhooks", {"url": hook}).status == 201
+    assert dev.send(CUSTOM, custom()).status == 201
+    told = dev.events()[0]["followed"]
+    assert [words.split(" ")[0] for words in told] == ["goal", "webhook"]
+    turned = dev.call("POST", "/_dev/clock", {"advance": "36m"}).json
+    assert [tried["status"] for tried in turned["tried"]][-3:] == [500, 500, 200]
+    requests = dev.call("GET", "/_dev/hook/failing/requests").json["requests"]
+    assert [request["answered"] for request in requests] == [500, 500, 500, 200]
+    assert all(all(request["signatures"].values()) for request in requests)
+    (delivery,) = dev.call("GET", "/_dev/deliveries").json["deliveries"]
+    assert (delivery["status"], len(delivery["attempts"])) == ("delivered", 4)
+
+
+def test_the_clock_goes_forward_only(dev: Stage) -> None:
+    before = dev.call("GET", "/_dev/clock").json["ms"]
+    assert dev.call("POST", "/_dev/clock", {"advance": "1h30m"}).status == 200
+    assert dev.call("GET", "/_dev/clock").json["ms"] >= before + 5_400_000
+    for told in ({"set": "2020-01-01"}, {"advance": "-5m"}, {"advance": "soon"}, {"advance": 1e300}, {}, {"back": 1}):
+        assert dev.call("POST", "/_dev/clock", told).error[:2] == (400, "invalid_request")
+    dev.call("POST", "/_dev/reset")
+    assert dev.call("GET", "/_dev/clock").json["ms"] < before + 600_000
+
+
+def test_limits_are_met_and_expire_with_the_clock(dev: Stage) -> None:
+    batch = {"site_id": "site_abc123", "events": [{"type": "pageview", "url": "https://example.com/"}] * 1000}
+    assert dev.send("/api/v1/events/batch", batch).status == 201
+    limited = dev.send(CUSTOM, custom())
+    assert limited.error[:2] == (429, "rate_limit_exceeded")
+    dev.call("POST", "/_dev/clock", {"advance": int(limited.headers["retry-after"])})
+    assert dev.send(CUSTOM, custom()).status == 201
+
+
+def test_faults(dev: Stage) -> None:
+    rules: list[dict[str, Any]] = [
+        {"match": {"path": "/api/v1/events/custom"}, "status": 503, "retry_after": 1, "times": 1},
+        {"status": 500, "phase": "after", "times": 1},
+        {"kind": "reset", "times": 1},
+        {"kind": "empty", "times": 1},
+    ]
+    assert len(dev.call("PUT", "/_dev/faults", rules).json["rules"]) == 4
+    first = dev.send(CUSTOM, custom())
+    assert (first.status, first.headers["retry-after"]) == (503, "1")
+    again = {"Idempotency-Key": "once"}
+    assert dev.send(CUSTOM, custom("after"), headers=again).status == 500
+    with pytest.raises(ConnectionResetError):
+        dev.send(CUSTOM, custom())
+    with pytest.raises(http.client.RemoteDisconnected):
+        dev.send(CUSTOM, custom())
+    replayed = dev.send(CUSTOM, custom("after"), headers=again)
+    assert (replayed.status, replayed.headers["idempotency-replayed"]) == (201, "true")
+    assert [one["replayed"] for one in dev.events(name="after")] == [True, False]
+    assert dev.call("GET", "/_dev/faults").json == {"rules": []}
+
+
+def test_a_fault_for_one_call(dev: Stage) -> None:
+    limited = dev.send(CUSTOM, custom(), headers={"X-Ovx-Fault": "429; retry-after=2"})
+    assert (limited.status, limited.headers["retry-after"]) == (429, "2")
+    for told in ("", "200", "teapot", "503; phase=never", "503; times=0"):
+        assert dev.send(CUSTOM, custom(), headers={"X-Ovx-Fault": told}).error == (
+            400,
+            "invalid_request",
+            "X-Ovx-Fault",
+        )
+
+
+def test_what_fails_by_chance_is_the_same_each_time(dev: Stage) -> None:
+    seen = []
+    for _ in range(2):
+        dev.call("PUT", "/_dev/faults", [{"status": 500, "rate": 0.5}])
+        seen.append([dev.send(CUSTOM, custom()).status for _ in range(12)])
+    assert seen[0] == seen[1]
+    assert set(seen[0]) == {201, 500}
+
+
+@pytest.mark.parametrize(
+    "rule", [{}, {"status": 200}, {"kind": "fire"}, {"delay_ms": -1}, {"times": 0, "status": 500}, 1]
+)
+def test_wrong_faults(dev: Stage, rule: object) -> None:
+    assert dev.call("PUT", "/_dev/faults", [rule]).error[:2] == (400, "invalid_request")
+
+
+def test_a_trigger(dev: Stage) -> None:
+    dev.call("POST", "/_dev/webhooks", {"url": dev.url + "/_dev/hook/told", "events": ["goal.completed"]})
+    told = dev.call("POST", "/_dev/trigger", {"event": "goal.completed", "data": {"goal_name": "Mine"}})
+    assert (told.status, len(told.json["followed"])) == (202, 1)
+    dev.call("POST", "/_dev/clock", {"advance": 0})
+    (request,) = dev.call("GET", "/_dev/hook/told/requests").json["requests"]
+    assert json.loads(request["body"])["data"] == {"goal_name": "Mine"}
+    for wrong in (
+        {"event": "goal.met"},
+        {"event": "goal.completed", "data": []},
+        {"event": "goal.completed", "site": "x"},
+    ):
+        assert dev.call("POST", "/_dev/trigger", wrong).status in (400, 404)
+
+
+def test_a_reset_leaves_sites_and_keys(dev: Stage) -> None:
+    dev.send(CUSTOM, custom())
+    dev.call("POST", "/_dev/webhooks", {"url": dev.url + "/_dev/hook/a"})
+    dev.call("POST", "/_dev/reset")
+    assert dev.call("GET", "/_dev/summary").json["total"] == 0
+    assert dev.call("POST", "/_dev/trigger", {"event": "goal.completed"}).json == {"followed": []}
+    assert dev.send(CUSTOM, custom()).status == 201
+
+
+def test_serve_has_none_of_it(tmp_path: Path, start: Start) -> None:
+    store = Store(tmp_path / "data")
+    store.site("my-site")
+    server = start(store)
+    for path in ("/_dev/summary", "/_dev/events", "/_dev/hook/a"):
+        assert server.send(path, None, method="GET").error[:2] == (404, "not_found")
+
+
+def test_it_is_not_shown_to_the_world_by_mistake(tmp_path: Path) -> None:
+    with stage(tmp_path, "--host", "0.0.0.0", wait=False) as refused:
+        assert refused.process.wait(20) == 1
+        assert "--i-know" in refused.log()
+
+
+def test_any_key_and_any_site(tmp_path: Path) -> None:
+    with stage(tmp_path, "--any-key", "--clock", "2025-03-15T14:00:00Z", "--fault", "503; times=1") as dev:
+        assert dev.send(CUSTOM, custom(site_id="mine"), "whatever").status == 503
+        assert dev.send(CUSTOM, custom(site_id="mine"), "whatever").status == 201
+        (good,) = dev.events()
+        assert (good["site"], good["stored"]["ts"][:16]) == ("mine", "2025-03-15T14:00")
