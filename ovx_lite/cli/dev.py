@@ -59,10 +59,10 @@ def dev(
     The store is thrown away at the end, unless --data-dir is given. Everybody who reaches it may do everything.
     """
     logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stderr)
-    real = SystemClock()
     began = None if clock is None else judged("--clock", time_of, clock, 0, "--clock")
     days = None if demo is None else judged("--demo", _days, demo)
-    standin = Standin(TurnedClock(real, began), seed, any_key, [judged("--fault", _rule, told) for told in faults])
+    rules = [judged("--fault", _rule, told) for told in faults]
+    standin = Standin(TurnedClock(SystemClock(), began), seed, any_key, rules, data_dir is None)
     folder = data_dir or Path(tempfile.mkdtemp(prefix="ovx-lite-dev-"))
     try:
         values = settings.read(folder, flags)

@@ -18,7 +18,7 @@ from ovx_lite.standin.faults import Faults, Rule
 from ovx_lite.standin.hooks import Hooks
 from ovx_lite.standin.journal import Journal
 from ovx_lite.standin.protocol import BreakableProtocol
-from ovx_lite.store import deliveries, registry, reset
+from ovx_lite.store import db, deliveries, registry, reset
 from ovx_lite.store.reset import Kept
 from ovx_lite.triggers import TRIGGERS, Alert, sample
 from ovx_lite.upkeep import JOBS, Household
@@ -29,8 +29,12 @@ _BEFORE = "back_up"  # a copy of the store of each day is of no use here
 class Standin:
     """What `ovx-lite dev` has beside a server."""
 
-    def __init__(self, clock: TurnedClock, seed: int, any_key: bool, rules: Sequence[Rule]) -> None:
+    def __init__(
+        self, clock: TurnedClock, seed: int, any_key: bool, rules: Sequence[Rule], throwaway: bool = False
+    ) -> None:
+        """`throwaway` says that the store is deleted at the end, so that nothing need be safe on disk."""
         self.clock = clock
+        self._throwaway = throwaway
         self.protocol = BreakableProtocol
         self.any_key = any_key
         self.journal = Journal()
@@ -51,6 +55,8 @@ class Standin:
     async def settle_in(self, house: Household) -> None:
         """Have the documents' sites in a server's store, and remember what is there at the start."""
         self._house = house
+        if self._throwaway:
+            await house.database.write(db.do_not_sync)
         await house.database.write(add_sites, credentials.SITES, self.clock.now())
         await house.sites.refresh()
         self._kept = await house.database.read(reset.kept)

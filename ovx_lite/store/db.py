@@ -146,6 +146,11 @@ def _statements(script: str) -> Iterator[str]:
         yield statement
 
 
+def do_not_sync(conn: sqlite3.Connection) -> None:
+    """Do not wait for the disk at the end of a transaction: for a store that is thrown away."""
+    conn.execute("PRAGMA synchronous = OFF")
+
+
 @contextmanager
 def transaction(conn: sqlite3.Connection) -> Iterator[None]:
     """All that is done inside happens at once and is on disk at the end, or does not happen at all."""

@@ -1,0 +1,1 @@
+"""A small program that speaks to the stand-in, and its tests."""

@@ -1,0 +1,36 @@
+"""A program as a user of an API would write it: sends events, waits where it is told to, never sends one twice."""
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from uuid import uuid4
+
+
+class Client:
+    """Sends custom events to Ovyxa."""
+
+    def __init__(self, url: str, key: str, site: str, sleep: Callable[[float], object]) -> None:
+        self._url = url
+        self._key = key
+        self._site = site
+        self._sleep = sleep
+
+    def track(self, name: str, **props: object) -> str:
+        """Send an event; again, under the same key, if it is not known what became of it. Returns its id."""
+        event = {"site_id": self._site, "event_name": name, "url": "https://shop.example/", "props": props}
+        headers = {"Authorization": f"Bearer {self._key}", "Idempotency-Key": str(uuid4())}
+        for _ in range(5):
+            request = urllib.request.Request(
+                f"{self._url}/api/v1/events/custom", json.dumps(event).encode(), headers, method="POST"
+            )
+            try:
+                with urllib.request.urlopen(request, timeout=10) as answer:
+                    return str(json.load(answer)["event_id"])
+            except urllib.error.HTTPError as refused:
+                if refused.code < 500 and refused.code != 429:
+                    raise
+                self._sleep(float(refused.headers.get("Retry-After", "1")))
+            except (urllib.error.URLError, ConnectionError):
+                self._sleep(1)
+        raise RuntimeError("it was tried five times")

@@ -1,0 +1,17 @@
+"""The pytest plugin, as a project would use it that speaks to one of the APIs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CHECKS = Path(__file__).parent / "client" / "checks.py"
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_small_projects_tests_pass(workers: str) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-n", workers, "-p", "no:cacheprovider", str(CHECKS)]
+    ran = subprocess.run(command, cwd=CHECKS.parents[2], capture_output=True, text=True, timeout=120, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "." * 11 in ran.stdout
