@@ -31,7 +31,7 @@ from ovx_lite.missing import Missing
 from ovx_lite.news import News
 from ovx_lite.outgoing import Outgoing
 from ovx_lite.sites import Sites
-from ovx_lite.standin import doors, hook_doors
+from ovx_lite.standin import doors, hook_doors, live
 from ovx_lite.standin.credentials import PASSWORD
 from ovx_lite.standin.failing import perform
 from ovx_lite.standin.stage import Standin
@@ -150,6 +150,8 @@ class App:
     def stop_news(self) -> None:
         """Let nobody wait for news any longer, so that what is in flight ends."""
         self._desk.news.close()
+        if self._standin is not None:
+            self._standin.journal.wake()
 
     def start(self) -> None:
         """Begin with what the program does by itself."""
@@ -188,7 +190,7 @@ def _by_method(methods: Mapping[str, Page]) -> Page:
 
 
 def _pages(desk: Desk, known: Admin, health: Health, standin: Standin | None) -> Starlette:
-    opened = _OPEN if standin is None else (*_OPEN, *doors.OPEN, *hook_doors.OPEN)
+    opened = _OPEN if standin is None else (*_OPEN, *doors.OPEN, *hook_doors.OPEN, *live.OPEN)
     signed_in = [Middleware(SignedIn)]
     application = Starlette(
         routes=[

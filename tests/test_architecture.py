@@ -68,7 +68,14 @@ LEVELS = (
     ),
     (
         *("standin", "standin.credentials", "standin.clock", "standin.faults", "standin.hooks", "standin.journal"),
-        *("standin.protocol", "standin.stage", "standin.failing", "standin.doors", "standin.hook_doors"),
+        *(
+            "standin.protocol",
+            "standin.stage",
+            "standin.failing",
+            "standin.doors",
+            "standin.hook_doors",
+            "standin.live",
+        ),
     ),
     ("app",),
     (

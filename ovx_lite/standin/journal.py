@@ -41,7 +41,7 @@ class Journal:
         self._entries: deque[Entry] = deque()
         self._size = 0
         self._number = 0
-        self.good = self.bad = 0
+        self.good = self.bad = self.resets = 0
         self._more = asyncio.Event()
 
     def take(self, verdict: Verdict) -> None:
@@ -88,6 +88,7 @@ class Journal:
     def clear(self) -> None:
         """Forget all entries, and count anew."""
         self._entries.clear()
+        self.resets += 1
         self._size = self.good = self.bad = 0
         self.wake()
 

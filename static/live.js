@@ -1,0 +1,122 @@
+// What arrives at the stand-in, as it arrives.
+{
+  const $ = (selector) => document.querySelector(selector)
+  const main = $('[data-live]')
+  const list = $('[data-entries]')
+  const { live, kept, key } = main.dataset
+  const counts = { good: 0, bad: 0 }
+  let waiting = [] // what came while the page was paused
+  let paused = false
+
+  const make = (tag, text, name) => {
+    const made = document.createElement(tag)
+    if (text) made.textContent = text
+    if (name) made.className = name
+    return made
+  }
+
+  const json = (value) => (typeof value === 'string' ? value : JSON.stringify(value, null, 2))
+
+  const asCurl = ({ request }) => {
+    const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`
+    const parts = [`curl -X ${request.method} ${quoted(location.origin + request.path)}`]
+    if (request.headers.authorization) parts.push(`-H ${quoted(`Authorization: Bearer ${key}`)}`)
+    if (request.headers['idempotency-key']) parts.push(`-H ${quoted(`Idempotency-Key: ${request.headers['idempotency-key']}`)}`)
+    const body = typeof request.body === 'string' ? request.body : JSON.stringify(request.body)
+    return [...parts, `-d ${quoted(body)}`].join(' \\\n  ')
+  }
+
+  const replay = ({ request }) =>
+    fetch(request.path, {
+      method: request.method,
+      headers: request.headers.authorization ? { Authorization: `Bearer ${key}` } : {},
+      body: typeof request.body === 'string' ? request.body : JSON.stringify(request.body),
+    })
+
+  const button = (label, does) => {
+    const made = make('button', label, 'quiet')
+    made.type = 'button'
+    made.addEventListener('click', does)
+    return made
+  }
+
+  // What stands in an entry is made when it is opened: most never are.
+  const open = (details, entry) => {
+    const both = make('div', '', 'both')
+    const { body, ...request } = entry.request
+    const sides = [['Request', { ...request, body }], entry.stored ? ['Stored', entry.stored] : ['Error', entry.error]]
+    for (const [title, value] of sides) {
+      const side = make('div')
+      side.append(make('h2', title), make('pre', json(value)))
+      both.append(side)
+    }
+    const doing = make('div', '', 'doing')
+    const copy = button('Copy as curl', async () => {
+      await navigator.clipboard.writeText(asCurl(entry))
+      copy.textContent = 'Copied'
+    })
+    doing.append(copy, button('Send again', () => replay(entry)))
+    details.append(both, doing)
+  }
+
+  const row = (entry) => {
+    const item = make('li', '', entry.status)
+    const details = make('details')
+    const summary = make('summary')
+    const words = [entry.request.at.slice(11, 23), entry.api, entry.site, `${entry.request.method} ${entry.request.path}`, String(entry.request.answer)]
+    summary.append(make('b', entry.name || '(no name)'), ...words.filter(Boolean).map((word) => make('span', word, 'quiet-words')))
+    for (const { code, message } of entry.problems) summary.append(make('p', code === 'hint' ? `Hint: ${message}` : message, 'wrong-words'))
+    for (const word of entry.followed) summary.append(make('span', word, 'quiet-words'))
+    details.append(summary)
+    details.addEventListener('toggle', () => open(details, entry), { once: true })
+    item.append(details)
+    item.told = { status: entry.status, text: JSON.stringify(entry).toLowerCase() }
+    return item
+  }
+
+  const sift = (item) => {
+    const [text, status] = [$('[data-filter]').value.toLowerCase(), $('[data-status]').value]
+    item.hidden = (status && item.told.status !== status) || !item.told.text.includes(text)
+  }
+
+  const show = () => {
+    for (const entry of waiting) {
+      const item = row(entry)
+      sift(item)
+      list.prepend(item)
+    }
+    waiting = []
+    while (list.children.length > kept) list.lastElementChild.remove()
+    $('[data-good]').textContent = counts.good
+    $('[data-bad]').textContent = counts.bad
+    $('[data-empty]').hidden = list.children.length > 0
+  }
+
+  const clear = () => {
+    waiting = []
+    counts.good = counts.bad = 0
+    list.replaceChildren()
+    show()
+  }
+
+  const stream = new EventSource(live)
+  const state = $('[data-state]')
+  stream.onopen = () => (state.textContent = '')
+  stream.onerror = () => (state.textContent = 'not connected')
+  stream.addEventListener('reset', clear)
+  stream.onmessage = ({ data }) => {
+    const entry = JSON.parse(data)
+    counts[entry.status] += 1
+    waiting = [...waiting, entry].slice(-kept)
+    if (!paused) show()
+  }
+
+  for (const name of ['[data-filter]', '[data-status]']) $(name).addEventListener('input', () => [...list.children].forEach(sift))
+  $('[data-clear]').addEventListener('click', clear)
+  $('[data-pause]').addEventListener('click', ({ target }) => {
+    paused = !paused
+    target.textContent = paused ? 'Go on' : 'Pause'
+    target.setAttribute('aria-pressed', String(paused))
+    if (!paused) show()
+  })
+}

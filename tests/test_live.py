@@ -1,0 +1,49 @@
+"""`/live`: what arrives at the stand-in, in a real browser."""
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.standin import Stage, stage
+
+CUSTOM = "/api/v1/events/custom"
+EVENT = {"site_id": "site_abc123", "url": "https://example.com/<b>", "event_name": "signup"}
+
+
+@pytest.fixture(scope="module")
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with stage(tmp_path_factory.mktemp("live")) as found:
+        yield found
+
+
+def test_what_arrives_is_shown_at_once(dev: Stage, page: Page) -> None:
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    dev.call("POST", "/_dev/reset")
+    page.goto(f"{dev.url}/live")
+    expect(page.locator("[data-empty]")).to_be_visible()
+    dev.send(CUSTOM, EVENT)
+    dev.send(CUSTOM, {"site_id": "site_abc123", "event_nme": "x", "url": "nope"})
+    entries = page.locator(".entries > li")
+    expect(entries).to_have_count(2)
+    bad, good = entries.nth(0), entries.nth(1)
+    expect(bad).to_contain_text("Missing required field: event_name")
+    expect(bad).to_contain_text("did you mean `event_name`?")
+    good.locator("summary").click()
+    expect(good).to_contain_text('"path": "/<b>"')
+    page.locator("[data-status]").select_option("bad")
+    expect(good).to_be_hidden()
+    page.locator("[data-status]").select_option("")
+    page.locator("[data-filter]").fill("signup")
+    expect(bad).to_be_hidden()
+    page.locator("[data-filter]").fill("")
+    page.get_by_role("button", name="Pause").click()
+    good.get_by_role("button", name="Send again").click()
+    dev.call("GET", "/_dev/events/wait?count=2&name=signup&timeout=5")
+    expect(entries).to_have_count(2)
+    page.get_by_role("button", name="Go on").click()
+    expect(entries).to_have_count(3)
+    dev.call("POST", "/_dev/reset")
+    expect(entries).to_have_count(0)
+    assert errors == []
