@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ TOLD = {name.lower(): value for name, value in SENT.items()}
 
 def test_the_readmes_python_knows_our_messages() -> None:
     example: dict[str, Any] = {}
-    exec(README.split("```python\n")[1].split("```")[0], example)
+    exec(_python("is_ours"), example)
     assert [example["is_ours"](SECRET, TOLD, body.encode()) for body in (BODY, BODY + " ")] == [True, False]
 
 
@@ -73,3 +74,27 @@ def test_the_readmes_javascript_knows_our_messages() -> None:
 def test_ci_runs_the_readmes_test_command() -> None:
     command = README.split("## Work on it")[1].split("```sh\n")[1].split("\n")[0]
     assert command in (TOP / ".ci" / "run").read_text("utf-8").splitlines()
+
+
+def _python(word: str) -> str:
+    """The README's Python that has this word."""
+    (found,) = [part.split("```")[0] for part in README.split("```python\n")[1:] if word in part.split("```")[0]]
+    return found
+
+
+def test_the_readmes_test_passes(tmp_path: Path) -> None:
+    before = "from tests.client.client import Client\n\n\ndef my_client(*told):\n    return Client(*told, print)\n\n\n"
+    (tmp_path / "test_recipe.py").write_text(before + _python("def test_sign_up"))
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--rootdir",
+        str(tmp_path),
+        str(tmp_path),
+    ]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=TOP)
+    assert ran.returncode == 0, ran.stdout

@@ -18,7 +18,7 @@ class Client:
 
     def track(self, name: str, **props: object) -> str:
         """Send an event; again, under the same key, if it is not known what became of it. Returns its id."""
-        event = {"site_id": self._site, "event_name": name, "url": "https://shop.example/", "props": props}
+        event = {"site_id": self._site, "event_name": name, "url": "https://shop.example/pricing", "props": props}
         headers = {"Authorization": f"Bearer {self._key}", "Idempotency-Key": str(uuid4())}
         for _ in range(5):
             request = urllib.request.Request(
