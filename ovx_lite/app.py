@@ -50,6 +50,7 @@ from ovx_lite.web import (
     html,
     keys,
     login,
+    missed,
     persons,
     setup,
     sharing,
@@ -69,6 +70,7 @@ _OPEN = (*sites.OPEN, *setup.OPEN, *login.OPEN, *stats.OPEN, *sharing.OPEN, *bad
 _SIGNED_IN = (
     *(*login.SIGNED_IN, *sites.SIGNED_IN, *dashboard.SIGNED_IN, *start.SIGNED_IN, *keys.SIGNED_IN, *goals.SIGNED_IN),
     *(*webhooks.SIGNED_IN, *deliveries.SIGNED_IN, *persons.SIGNED_IN, *sharing.SIGNED_IN),
+    *missed.SIGNED_IN,
 )
 
 
@@ -106,6 +108,8 @@ class App:
         ingest = Ingest(database, books, limits, clock, sender.wake, news)
         missing = Missing()
         witness, stranger = (standin.journal, standin.caller) if standin else (missing, None)
+        if standin is not None:
+            standin.journal.missing = missing
         api = Api(ENDPOINTS, sites, limits, ingest, country_of, clock, witness, stranger)
         backups = Path(settings["backup_dir"]) if settings["backup_dir"] else None
         house = Household(data_dir, backups, database, sites, ingest, limits, sender, clock)
@@ -116,6 +120,7 @@ class App:
             settings["base_url"].rstrip("/"),
             networks(settings["webhook_allow_net"]),
             "" if known.password else secrets.token_urlsafe(24),
+            missing,
         )
         if standin is not None:
             await standin.settle_in(house)

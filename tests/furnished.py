@@ -19,7 +19,10 @@ HOSTILE = """"><script>hacked=1</script><img src=x onerror="hacked=1">'{{7*7}}""
 SITE = "/sites/my-site/settings"
 PAGES = [
     *("/", "/new-site", "/account", "/sites/nowhere/settings/keys"),
-    *(f"{SITE}/{name}" for name in ("start", "general", "keys", "goals", "webhooks", "deliveries", "people")),
+    *(
+        f"{SITE}/{name}"
+        for name in ("start", "general", "keys", "goals", "webhooks", "deliveries", "people", "missing")
+    ),
     *(f"{SITE}/goals?try=/pricing/x", f"{SITE}/webhooks?tested=TEST", f"{SITE}/deliveries/FAILED"),
     *(f"{SITE}/deliveries?status=throttled", f"{SITE}/people/PERSON"),
     *(
@@ -29,7 +32,10 @@ PAGES = [
         "/sites/empty",
     ),
     f"{SITE}/sharing",
-    *(f"/sites/empty/settings/{name}" for name in ("start", "keys", "goals", "webhooks", "deliveries", "people")),
+    *(
+        f"/sites/empty/settings/{name}"
+        for name in ("start", "keys", "goals", "webhooks", "deliveries", "people", "missing")
+    ),
 ]
 """Every page of those who are logged in; the words in capitals are for `House.url`."""
 
@@ -82,6 +88,7 @@ def furnished(store: Store, start: Start) -> Iterator[House]:
         place = f"https://example.com/pricing/{quote(HOSTILE)}"
         assert server.pageview(key, url=place, referrer="https://x.example/", **visitor).status == 201
         assert server.custom(key, event_name=HOSTILE, url=place, **visitor).status == 201
+        assert server.custom(key, event_name=HOSTILE, url=HOSTILE, **visitor).status == 400
         traits = {"name": HOSTILE, "email": HOSTILE, HOSTILE: HOSTILE}
         named = {"event_type": "identify", "event_name": "x", "user_id": HOSTILE, "properties": traits}
         assert server.send("/v1/projects/my-site/events", named, key).status == 202

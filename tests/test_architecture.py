@@ -64,7 +64,7 @@ LEVELS = (
         ),
         *("web.sites", "web.setup", "web.start", "web.keys", "web.goals", "web.webhooks", "web.deliveries"),
         *("web.persons", "web.stats", "web.shown", "web.panels", "web.figures", "web.tables", "web.dashboard"),
-        *("web.sharing", "web.badge"),
+        *("web.sharing", "web.badge", "web.missed"),
     ),
     (
         *("standin", "standin.credentials", "standin.clock", "standin.faults", "standin.hooks", "standin.journal"),

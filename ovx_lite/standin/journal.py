@@ -9,7 +9,7 @@ import msgspec
 
 from ovx_lite import money
 from ovx_lite.days import utc_exactly
-from ovx_lite.missing import problems_of
+from ovx_lite.missing import Missing, problems_of
 from ovx_lite.model import Event
 from ovx_lite.verdicts import Verdict
 
@@ -43,9 +43,12 @@ class Journal:
         self._number = 0
         self.good = self.bad = self.resets = 0
         self._more = asyncio.Event()
+        self.missing = Missing()
 
     def take(self, verdict: Verdict) -> None:
         """Take note of a verdict."""
+        if verdict.error is not None or any(event.kind.excluded for event in verdict.events):
+            self.missing.take(verdict)
         if verdict.method == "OPTIONS":
             return
         problems = problems_of(verdict)

@@ -13,6 +13,7 @@ from starlette.responses import RedirectResponse, Response
 
 from ovx_lite import passwords
 from ovx_lite.errors import Refused
+from ovx_lite.missing import Missing
 from ovx_lite.model import Site
 from ovx_lite.news import News
 from ovx_lite.store import admin, registry, watch
@@ -68,8 +69,8 @@ class Desk(msgspec.Struct):
 
     `kept` are dashboards that were made a moment ago, by their URLs: until when they are good (Unix ms), and the page.
     `setup_token` opens `/setup` as long as there is no password, else it is `""`; `password_given` says that the
-    password comes from the environment; `allowed` is where webhooks may go, too. Passwords are hashed
-    `one_at_a_time`: each takes 16 MiB and a good part of a core.
+    password comes from the environment; `allowed` is where webhooks may go, too; `missing` is what was refused lately.
+    Passwords are hashed `one_at_a_time`: each takes 16 MiB and a good part of a core.
     """
 
     house: Household
@@ -78,6 +79,7 @@ class Desk(msgspec.Struct):
     base_url: str
     allowed: Sequence[Network]
     setup_token: str
+    missing: Missing
     password_given: bool = False
     notices: Notices = msgspec.field(default_factory=Notices)
     tries: Tries = msgspec.field(default_factory=Tries)
