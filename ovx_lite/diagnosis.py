@@ -16,12 +16,14 @@ from ovx_lite.wire import Call, Endpoint
 
 _MOST = 20
 _MOST_HINTS = 10
+_LARGEST = 64 * 1024  # bytes of a body of which all is looked for, as it is read again for each fault
 _ALIKE = 0.75
 _NOTHING = object()
 # What is put in the place of what is wrong, until something fits.
 _GOOD: Sequence[object] = (
     *(_NOTHING, "https://example.com/", "pageview", "2025-01-15T10:30:00Z", "EUR", "203.0.113.42", 1, "1", {}, []),
 )
+_anything = msgspec.json.Decoder(Any, float_hook=float)  # reads 1e999 as infinity, where the default gives up
 _STEP = re.compile(r"[^.\[\]]+")
 
 
@@ -34,7 +36,10 @@ class Problem(NamedTuple):
 
 
 def diagnose(endpoint: Endpoint, call: Call) -> list[Problem]:
-    """All that is wrong with a body, and hints at fields that are nearly right. What is fine has no problem."""
+    """All that is wrong with a body, and hints at fields nearly right; of a large one the first fault alone."""
+    if len(call.body) > _LARGEST:
+        problem = _problem(endpoint, call)
+        return [problem] if problem else []
     found, hinted = list[Problem](), hints(endpoint, call.body)
     while len(found) < _MOST and (problem := _problem(endpoint, call)):
         if any(known.field == problem.field for known in found):
@@ -45,6 +50,14 @@ def diagnose(endpoint: Endpoint, call: Call) -> list[Problem]:
             break
         call = better
     return [*found, *hinted]
+
+
+def decoded(body: bytes) -> Any:
+    """A body as JSON; None if it is none."""
+    try:
+        return _anything.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def _problem(endpoint: Endpoint, call: Call) -> Problem | None:
@@ -59,7 +72,7 @@ def _made_good(endpoint: Endpoint, call: Call, problem: Problem) -> Call | None:
     """The same call without the problem; None if that cannot be had."""
     if not problem.field:
         return None
-    document = msgspec.json.decode(call.body)
+    document = decoded(call.body)
     for value in _GOOD:
         changed = _with(document, _STEP.findall(problem.field), value)
         if changed is None:
@@ -93,10 +106,7 @@ def _with(document: Any, path: Sequence[str], value: object) -> Any:
 
 def hints(endpoint: Endpoint, body: bytes) -> list[Problem]:
     """Fields that nobody reads, and are nearly called as others are: `event_nme`: did you mean `event_name`?"""
-    try:
-        document = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return []
+    document = decoded(body)
     found: dict[str, Problem] = {}
     known: set[str] = set()
     for kind in endpoint.takes:

@@ -6,25 +6,24 @@ from typing import Any
 
 import msgspec
 
-from ovx_lite.diagnosis import Problem, diagnose
+from ovx_lite.diagnosis import Problem, decoded, diagnose
 from ovx_lite.model import Site
 from ovx_lite.verdicts import Verdict
+from ovx_lite.wire import Call, Endpoint
 
 KEPT = 500
 """So many are kept of a site."""
 
 _MOST_SITES = 1000
-_LONGEST = 4096
+_LARGEST = 4096
 _ADDRESSES = ("ip_address", "ip")
 
 
 class Missed(msgspec.Struct, frozen=True):
-    """A request that was refused, or whose events are in no count. `at` is Unix ms; `body` is shortened JSON."""
+    """A request that was refused, or whose events are in no count. `at` is Unix ms; `body` is JSON, `""` if large."""
 
     at: int
-    api: str
-    path: str
-    code: str
+    endpoint: Endpoint
     body: str
     problems: Sequence[Problem]
 
@@ -39,45 +38,53 @@ class Missing:
 
     def take(self, verdict: Verdict) -> None:
         """Take note of a verdict, if it is known which site it is of."""
-        site = verdict.site
+        site, call = verdict.site, verdict.call
         if site is None or (site.number not in self._kept and len(self._kept) >= _MOST_SITES):
             return
-        problems = problems_of(verdict)
-        code = verdict.error.code if verdict.error else "excluded"
-        call = verdict.call
-        missed = Missed(
-            verdict.at, verdict.endpoint.api, verdict.endpoint.path, code, told(call.body) if call else "", problems
-        )
+        body = told(call.body) if call and len(call.body) <= _LARGEST else ""
+        missed = Missed(verdict.at, verdict.endpoint, body, first_problems(verdict))
         self._kept.setdefault(site.number, deque(maxlen=KEPT)).append(missed)
 
-    def of(self, site: Site) -> Sequence[Missed]:
-        """Those of a site, the latest first."""
-        return tuple(reversed(self._kept.get(site.number, ())))
+    def of(self, site: Site) -> list[Missed]:
+        """Those of a site, the latest first, with all that was wrong: it is looked for now, not when they came."""
+        return [_explained(missed) for missed in reversed(list(self._kept.get(site.number, ())))]
+
+
+def _explained(missed: Missed) -> Missed:
+    if not missed.body:
+        return missed
+    call = Call(missed.body.encode(), missed.at)
+    return msgspec.structs.replace(missed, problems=_more(missed.problems, diagnose(missed.endpoint, call)))
+
+
+def first_problems(verdict: Verdict) -> list[Problem]:
+    """What a request was refused for, or why its events are in no count."""
+    error = verdict.error
+    found = [Problem(error.code, error.message, error.field or "")] if error else []
+    reasons = dict.fromkeys(event.kind.excluded for event in verdict.events if event.kind.excluded)
+    return found + [
+        Problem("excluded", f"It is stored, but in no count: {_REASONS.get(why, why)}.", "") for why in reasons
+    ]
 
 
 def problems_of(verdict: Verdict) -> list[Problem]:
     """All that was wrong with a request, and why its events are in no count."""
-    error = verdict.error
-    found = [Problem(error.code, error.message, error.field or "")] if error else []
-    reasons = dict.fromkeys(event.kind.excluded for event in verdict.events if event.kind.excluded)
-    found += [Problem("excluded", f"It is stored, but in no count: {_REASONS.get(why, why)}.", "") for why in reasons]
-    if verdict.call is not None:
-        known = {(one.field, one.message) for one in found}
-        found += [one for one in diagnose(verdict.endpoint, verdict.call) if (one.field, one.message) not in known]
-    return found
+    found = first_problems(verdict)
+    return found if verdict.call is None else _more(found, diagnose(verdict.endpoint, verdict.call))
+
+
+def _more(found: Sequence[Problem], others: Sequence[Problem]) -> list[Problem]:
+    known = {(one.field, one.message) for one in found}
+    return [*found, *(one for one in others if (one.field, one.message) not in known)]
 
 
 _REASONS = {"bot": "its user agent is a bot's"}
 
 
 def told(body: bytes) -> str:
-    """A body as it may be shown: without addresses, and not too long; `""` if it is no JSON."""
-    try:
-        document = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return ""
-    text = msgspec.json.encode(_without_addresses(document)).decode()
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    """A body as it may be shown, without addresses; `""` if it is no JSON."""
+    document = decoded(body)
+    return "" if document is None else msgspec.json.encode(_without_addresses(document)).decode()
 
 
 def _without_addresses(value: Any) -> Any:

@@ -21,9 +21,12 @@ def test_what_was_refused_or_excluded_is_told_with_all_reasons(office: Office) -
     assert office.server.send(custom, where | {"event_nme": "x", "url": "nope"}, key).status == 400
     assert office.server.pageview(key, **where, user_agent=BOT).status == 201
     assert office.server.send(custom, where | {"event_name": "x"}, "ovx_wrong").status == 401
+    assert office.server.send(custom, {"site_id": "told"}, "ovx_wrong").status == 401
     assert office.server.pageview(key, **where, user_agent=CHROME).status == 201
-    wrong_key, bot, faulty = rows(office, settings)
+    both_wrong, wrong_key, bot, faulty = rows(office, settings)
     assert "The API key is unknown" in wrong_key
+    assert "The API key is unknown" in both_wrong
+    assert "Missing required field: event_name" in both_wrong
     assert "in no count: its user agent is a bot's" in bot
     for words in ("Missing required field: event_name", "url is not an absolute URL", "did you mean `event_name`?"):
         assert words in faulty

@@ -114,7 +114,7 @@ def read_pageview(call: Call) -> Ask:
     """The body of a pageview → an ask of one hit. Raises `Refused` if it is not JSON."""
     sent = parse(call.body, _pageview)
     if isinstance(sent, Faulty):
-        return Ask("", sent.events(), problem=sent.problem)
+        return Ask(sent.text("site_id"), sent.events(), problem=sent.problem)
     try:
         return Ask(sent.site_id, 1, [_hit(sent, "pageview", "pageview", call.now)])
     except Refused as problem:
@@ -125,7 +125,7 @@ def read_custom(call: Call) -> Ask:
     """The body of a custom event → an ask of one hit. Raises `Refused` if it is not JSON."""
     sent = parse(call.body, _custom)
     if isinstance(sent, Faulty):
-        return Ask("", sent.events(), problem=sent.problem)
+        return Ask(sent.text("site_id"), sent.events(), problem=sent.problem)
     try:
         return Ask(sent.site_id, 1, [_hit(sent, "event", sent.event_name, call.now, sent.props)])
     except Refused as problem:
@@ -136,7 +136,7 @@ def read_batch(call: Call) -> Ask:
     """The body of a batch → an ask of up to 1,000 hits. Raises `Refused` if it is not JSON."""
     sent = parse(call.body, _batch)
     if isinstance(sent, Faulty):
-        return Ask("", sent.events(), problem=sent.problem)
+        return Ask(sent.text("site_id"), sent.events(), problem=sent.problem)
     hits, problem = hits_of(sent.events, lambda item: _item_hit(item, sent.site_id, call.now))
     return Ask(sent.site_id, len(sent.events), hits, problem, urls="events[{}].url")
 

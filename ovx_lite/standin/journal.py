@@ -9,6 +9,7 @@ import msgspec
 
 from ovx_lite import money
 from ovx_lite.days import utc_exactly
+from ovx_lite.diagnosis import decoded
 from ovx_lite.missing import Missing, problems_of
 from ovx_lite.model import Event
 from ovx_lite.verdicts import Verdict
@@ -115,10 +116,7 @@ class Journal:
 
 def _name(verdict: Verdict) -> str:
     """What a refused event called itself, as far as it did."""
-    try:
-        document = msgspec.json.decode(verdict.call.body) if verdict.call else None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return ""
+    document = decoded(verdict.call.body) if verdict.call else None
     if isinstance(document, dict) and isinstance(document.get("event"), dict):
         document = document["event"]
     if not isinstance(document, dict):
@@ -145,12 +143,8 @@ def _request(verdict: Verdict) -> dict[str, Any]:
 
 def _body(body: bytes) -> object:
     """A body as JSON, or as text if it is none, or is long."""
-    if len(body) <= _LONGEST_BODY:
-        try:
-            msgspec.json.decode(body)
-            return msgspec.Raw(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            pass
+    if len(body) <= _LONGEST_BODY and decoded(body) is not None:
+        return msgspec.Raw(body)
     text = body[:_LONGEST_BODY].decode("utf-8", "replace")
     return text if len(body) <= _LONGEST_BODY else f"{text}…"
 

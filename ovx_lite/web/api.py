@@ -95,15 +95,11 @@ class Api:
             self._tell(endpoint, request, scope, reply, error)
         headers += self._standing(request)
         if endpoint.public:
-            headers += ALLOWED
-            if request.origin:
-                headers += EXPOSED
-        if not request.unread:
-            await send_json(send, status, body, headers)
-            return
-        await send_json(send, status, body, headers, last=False)
-        await spill(receive)
-        await send({"type": "http.response.body"})
+            headers += (*ALLOWED, *EXPOSED) if request.origin else ALLOWED
+        await send_json(send, status, body, headers, last=not request.unread)
+        if request.unread:
+            await spill(receive)
+            await send({"type": "http.response.body"})
 
     async def _answer(self, endpoint: Endpoint, request: Incoming, receive: Receive, headers: Headers) -> Reply:
         """The checks in the contract's order: size, JSON, credentials, rate limit, fields, site, props."""
@@ -220,11 +216,14 @@ class Api:
     def _tell(
         self, endpoint: Endpoint, request: Incoming, scope: Scope, reply: Reply | None, error: Refused | None
     ) -> None:
-        """Tell whoever witnesses what came of a request."""
+        """Tell whoever witnesses what came of a request. That it fails changes no answer."""
         site = request.caller.site if request.caller else self._sites.public(request.asked or request.site)
         said = (request.told, site, request.events, request.ids, error, reply, request.followed)
         now = request.told.now if request.told else self._clock.now()
-        self._witness.take(Verdict(now, endpoint, request.method, request.path, scope["headers"], *said))
+        try:
+            self._witness.take(Verdict(now, endpoint, request.method, request.path, scope["headers"], *said))
+        except Exception as wrong:
+            log_fault(scope, wrong)
 
     async def _new_salt(self, site: Site, now: int) -> bytes:
         try:

@@ -1,5 +1,7 @@
 """Settings → Missing events: the latest requests that were refused, or whose events are in no count, and why."""
 
+import asyncio
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -11,7 +13,8 @@ from ovx_lite.web.html import page
 async def missed(request: Request) -> Response:
     """`GET …/missing`: the requests, the latest first."""
     site = await site_of(request)
-    return page(request, "missed.html", site=site, requests=desk(request).missing.of(site), kept=KEPT)
+    requests = await asyncio.to_thread(desk(request).missing.of, site)
+    return page(request, "missed.html", site=site, requests=requests, kept=KEPT)
 
 
 SIGNED_IN: Doors = [("GET", "/sites/{site}/settings/missing", missed)]
