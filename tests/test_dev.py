@@ -74,6 +74,15 @@ def test_what_is_not_json_is_shown_as_it_came(dev: Stage) -> None:
     assert (bad["request"]["body"], bad["error"]["code"]) == ('{"site_id":', "invalid_request")
 
 
+def test_each_event_of_a_large_batch_is_kept_with_its_own_part(dev: Stage) -> None:
+    for number in range(2):
+        events = [{"type": "pageview", "url": f"https://example.com/{number}/{n}/{'x' * 500}"} for n in range(500)]
+        assert dev.send("/api/v1/events/batch", {"site_id": "site_abc123", "events": events}).status == 201
+    found = dev.call("GET", "/_dev/events/wait?count=1000&timeout=0").json["events"]
+    assert len(found) == 1000
+    assert found[-1]["request"]["body"]["url"].startswith("https://example.com/0/0/")
+
+
 def test_waiting_for_events(dev: Stage) -> None:
     dev.send(CUSTOM, custom("a"))
     late = dev.call("GET", "/_dev/events/wait?count=2&name=a&timeout=0.1")
@@ -168,6 +177,18 @@ def test_wrong_faults(dev: Stage, rule: object) -> None:
     assert dev.call("PUT", "/_dev/faults", [rule]).error[:2] == (400, "invalid_request")
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        *({"events": [[1]]}, {"events": "goal.completed"}, {"events": []}, {"events": ["realtime.spike"]}),
+        *({"url": "nope"}, {"url": 1}, {"spike_above": "5"}),
+    ],
+)
+def test_wrong_webhooks(dev: Stage, told: dict[str, object]) -> None:
+    refused = dev.call("POST", "/_dev/webhooks", {"url": "https://example.com/"} | told)
+    assert refused.error[:2] == (400, "invalid_request")
+
+
 def test_a_trigger(dev: Stage) -> None:
     dev.call("POST", "/_dev/webhooks", {"url": dev.url + "/_dev/hook/told", "events": ["goal.completed"]})
     told = dev.call("POST", "/_dev/trigger", {"event": "goal.completed", "data": {"goal_name": "Mine"}})
@@ -204,6 +225,12 @@ def test_it_is_not_shown_to_the_world_by_mistake(tmp_path: Path) -> None:
     with stage(tmp_path, "--host", "0.0.0.0", wait=False) as refused:
         assert refused.process.wait(20) == 1
         assert "--i-know" in refused.log()
+
+
+def test_the_helps_own_example_of_a_fault(tmp_path: Path) -> None:
+    with stage(tmp_path, "--fault", "503; rate=0.1") as dev:
+        (rule,) = dev.call("GET", "/_dev/faults").json["rules"]
+        assert (rule["status"], rule["rate"], rule["times"]) == (503, 0.1, None)
 
 
 def test_any_key_and_any_site(tmp_path: Path) -> None:

@@ -90,6 +90,14 @@ def rule_of(told: object, field: str = "") -> Rule:
     return rule
 
 
+def _number(told: str) -> object:
+    """A number, if it is one: `2`, `0.1`."""
+    try:
+        return int(told[:9]) if told.isdecimal() else float(told)
+    except ValueError:
+        return told
+
+
 def rule_of_header(told: str) -> Rule:
     """`429; retry-after=2` → a rule for one request. Raises `Refused`."""
     first, *rest = (part.strip() for part in told.split(";"))
@@ -102,7 +110,7 @@ def rule_of_header(told: str) -> Rule:
         rest = [first, *rest]
     for part in rest:
         name, _, value = (word.strip() for word in part.partition("="))
-        rule[name.lower().replace("-", "_")] = int(value[:9]) if value.isdecimal() else value
+        rule[name.lower().replace("-", "_")] = _number(value)
     try:
         return rule_of(rule)
     except Refused as refused:

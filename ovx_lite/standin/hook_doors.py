@@ -62,11 +62,19 @@ async def add_webhook(request: Request) -> Response:
     """`POST /_dev/webhooks`: a webhook of a site, with its secret."""
     standin, told = standin_of(request), await document_of(request)
     site, wanted = standin.site(_text(told, "site")), told.get("events", ["goal.completed"])
-    if not isinstance(wanted, list) or not wanted or not all(event in TRIGGERS for event in wanted):
+    if (
+        not isinstance(wanted, list)
+        or not wanted
+        or not all(isinstance(event, str) and event in TRIGGERS for event in wanted)
+    ):
         raise Refused("invalid_request", f"events is a list of some of {', '.join(TRIGGERS)}.", "events")
     spike = told.get("spike_above")
     if spike is not None and (not isinstance(spike, int) or isinstance(spike, bool) or spike < 1):
         raise Refused("invalid_request", "spike_above is a whole number from 1 on.", "spike_above")
+    if "realtime.spike" in wanted and spike is None:
+        raise Refused(
+            "invalid_request", "realtime.spike needs spike_above: how many visitors are a spike.", "spike_above"
+        )
     url = _text(told, "url")
     if not url.startswith(("http://", "https://")):
         raise Refused("invalid_request", "url is the URL of a receiver, like /_dev/hook/NAME of this server.", "url")

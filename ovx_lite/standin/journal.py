@@ -9,7 +9,7 @@ import msgspec
 
 from ovx_lite import money
 from ovx_lite.days import utc_exactly
-from ovx_lite.diagnosis import decoded
+from ovx_lite.diagnosis import Problem, decoded
 from ovx_lite.missing import Missing, problems_of
 from ovx_lite.model import Event
 from ovx_lite.verdicts import Verdict
@@ -54,14 +54,21 @@ class Journal:
             return
         problems = problems_of(verdict)
         if verdict.error is not None or verdict.reply is None:
-            self._put(verdict, "bad", _name(verdict), None, problems)
+            self._put(verdict, "bad", _name(verdict), None, problems, verdict.call.body if verdict.call else b"")
+        parts = _parts(verdict)
         for number, event in enumerate(verdict.events if verdict.error is None else ()):
             id = verdict.ids[number] if number < len(verdict.ids) else None  # none where an answer is given again
-            self._put(verdict, "good", event.kind.name, shown(event, id), problems)
+            self._put(verdict, "good", event.kind.name, shown(event, id), problems, parts[number])
         self.wake()
 
     def _put(
-        self, verdict: Verdict, status: str, name: str, stored: dict[str, Any] | None, problems: Sequence[object]
+        self,
+        verdict: Verdict,
+        status: str,
+        name: str,
+        stored: dict[str, Any] | None,
+        problems: Sequence[Problem],
+        body: bytes,
     ) -> None:
         self._number += 1
         api, site = verdict.endpoint.api, verdict.site.id if verdict.site else ""
@@ -74,10 +81,10 @@ class Journal:
             "api": api,
             "site": site,
             "name": name,
-            "request": _request(verdict),
+            "request": _request(verdict) | {"body": _body(body)},
             "stored": stored,
             "error": error,
-            "problems": [one._asdict() for one in problems],  # type: ignore[attr-defined]
+            "problems": [one._asdict() for one in problems],
             "followed": list(verdict.followed),
             "replayed": verdict.reply is not None and verdict.reply.replayed,
         }
@@ -114,6 +121,17 @@ class Journal:
                 yield entry
 
 
+def _parts(verdict: Verdict) -> Sequence[bytes]:
+    """What was sent of each event: of a batch, its own part, or a thousand entries would have all of it."""
+    body = verdict.call.body if verdict.call else b""
+    if len(verdict.events) > 1:
+        document = decoded(body)
+        items = document.get("events") if isinstance(document, dict) else document
+        if isinstance(items, list) and len(items) == len(verdict.events):
+            return [msgspec.json.encode(item) for item in items]
+    return [body] * len(verdict.events)
+
+
 def _name(verdict: Verdict) -> str:
     """What a refused event called itself, as far as it did."""
     document = decoded(verdict.call.body) if verdict.call else None
@@ -131,14 +149,13 @@ def _request(verdict: Verdict) -> dict[str, Any]:
         if name.decode() in headers:
             headers[name.decode()] = headers[name.decode()].partition(" ")[0] + " …"
     status = verdict.error.status if verdict.error else verdict.reply.status if verdict.reply else 500
-    told = {
+    return {
         "at": utc_exactly(verdict.at),
         "method": verdict.method,
         "path": verdict.path,
         "headers": headers,
         "answer": status,
     }
-    return told | {"body": _body(verdict.call.body if verdict.call else b"")}
 
 
 def _body(body: bytes) -> object:

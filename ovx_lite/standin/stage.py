@@ -21,9 +21,7 @@ from ovx_lite.standin.protocol import BreakableProtocol
 from ovx_lite.store import db, deliveries, registry, reset
 from ovx_lite.store.reset import Kept
 from ovx_lite.triggers import TRIGGERS, Alert, sample
-from ovx_lite.upkeep import JOBS, Household
-
-_BEFORE = "back_up"  # a copy of the store of each day is of no use here
+from ovx_lite.upkeep import JOBS, Household, back_up
 
 
 class Standin:
@@ -116,7 +114,7 @@ class Standin:
             await sender.settled()
         self.clock.turn(to)
         await sender.settled()
-        return [job.sentence for job in JOBS if job.run.__name__ != _BEFORE and await job.run(self.house)]
+        return [job.sentence for job in JOBS if job.run is not back_up and await job.run(self.house)]
 
     async def trigger(self, site: Site, event: str, data: object) -> list[str]:
         """Tell a site's webhooks of something, as the real outbox does. Returns in words what is on its way."""
