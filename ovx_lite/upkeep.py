@@ -8,7 +8,7 @@ a period; one that fails is logged and runs again. (What is due to webhooks is n
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -115,11 +115,10 @@ async def count_anew(house: Household) -> bool:
 async def settle(house: Household) -> bool:
     """Count what one knows of a day when it is over."""
     settled = 0
-    for site in house.sites.registry.numbers.values():
-        while await house.database.read(settling.is_to_settle, site, house.clock.now()):
-            settled += await house.ingest.change(
-                settling.settle, site, house.clock.now()
-            )  # others may write in between
+    sites: Collection[Site] = house.sites.registry.numbers.values()
+    while sites := await house.database.read(settling.unsettled, sites, house.clock.now()):
+        for site in sites:  # others may write in between
+            settled += await house.ingest.change(settling.settle, site, house.clock.now())
     return settled > 0
 
 

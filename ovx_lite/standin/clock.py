@@ -13,15 +13,16 @@ _FARTHEST = 4_000_000_000_000  # Unix milliseconds, in the year 2096
 
 
 class TurnedClock:
-    """Goes as the real one does, from another time on; whoever sleeps wakes when it is put forward beyond that."""
+    """Goes as the real one does, from another time on.
+
+    Nobody who sleeps wakes earlier for it: whoever turns it does what falls due (`Standin.turn`).
+    """
 
     def __init__(self, real: Clock, begin: int | None = None) -> None:
         """`begin` is what it shows at first (Unix ms); None for the real time."""
         self._real = real
         self._ahead = self._ahead_at_first = 0 if begin is None else begin - real.now()
         self._held: int | None = None
-        self._resets = 0
-        self._turned = asyncio.Event()
 
     def now(self) -> int:
         """Unix time in milliseconds."""
@@ -36,17 +37,8 @@ class TurnedClock:
         self._ahead, self._held = self.now() - self._real.now(), None
 
     async def sleep(self, seconds: float) -> None:
-        """Wait so long by this clock; not at all any more once it is put back to the start."""
-        until = self.now() + seconds * 1000
-        while (left := until - self.now()) > 0:
-            turned, resets = self._turned, self._resets
-            try:
-                async with asyncio.timeout(left / 1000):
-                    await turned.wait()
-            except TimeoutError:
-                return
-            if self._resets > resets:
-                return
+        """Wait so long."""
+        await asyncio.sleep(seconds)
 
     def turn(self, to: int) -> None:
         """Put it forward to a time (Unix ms)."""
@@ -54,17 +46,10 @@ class TurnedClock:
             self._ahead += max(to - self.now(), 0)
         else:
             self._held = max(to, self._held)
-        self._wake()
 
     def reset(self) -> None:
         """Put it back to where it would be, had nobody touched it."""
         self._ahead, self._held = self._ahead_at_first, None
-        self._resets += 1
-        self._wake()
-
-    def _wake(self) -> None:
-        self._turned.set()
-        self._turned = asyncio.Event()
 
 
 def length(told: object, field: str) -> int:

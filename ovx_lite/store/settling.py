@@ -1,6 +1,7 @@
 """Days that are over: what one knows of them then, and their weeks."""
 
 import sqlite3
+from collections.abc import Iterable
 
 from ovx_lite.days import local_day, monday
 from ovx_lite.model import Site
@@ -16,9 +17,9 @@ WHERE site = ? AND visits.id >= ? AND visits.id < ? GROUP BY path
 """
 
 
-def is_to_settle(conn: sqlite3.Connection, site: Site, now: int) -> bool:
-    """Whether a day of a site is over at `now` (Unix ms), and not settled yet."""
-    return sums.settled(conn, site.number) < local_day(now, site.timezone)
+def unsettled(conn: sqlite3.Connection, sites: Iterable[Site], now: int) -> list[Site]:
+    """Those of the sites of which a day is over at `now` (Unix ms), and not settled yet."""
+    return [site for site in sites if sums.settled(conn, site.number) < local_day(now, site.timezone)]
 
 
 def settle(conn: sqlite3.Connection, site: Site, now: int) -> bool:
