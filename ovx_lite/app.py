@@ -4,7 +4,6 @@ import asyncio
 import secrets
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -106,11 +105,9 @@ class App:
         sender = Sender(database, Outgoing(networks(settings["webhook_allow_net"]), clock.now), clock)
         news = News()
         ingest = Ingest(database, books, limits, clock, sender.wake, news)
-        missing = Missing()
-        witness, stranger = (standin.journal, standin.caller) if standin else (missing, None)
-        if standin is not None:
-            standin.journal.missing = missing
-        api = Api(ENDPOINTS, sites, limits, ingest, country_of, clock, witness, stranger)
+        missing = standin.missing if standin else Missing()
+        stranger = standin.caller if standin else None
+        api = Api(ENDPOINTS, sites, limits, ingest, country_of, clock, standin or missing, stranger)
         backups = Path(settings["backup_dir"]) if settings["backup_dir"] else None
         house = Household(data_dir, backups, database, sites, ingest, limits, sender, clock)
         desk = Desk(
@@ -121,6 +118,7 @@ class App:
             networks(settings["webhook_allow_net"]),
             "" if known.password else secrets.token_urlsafe(24),
             missing,
+            stranger,
         )
         if standin is not None:
             await standin.settle_in(house)
@@ -137,7 +135,7 @@ class App:
         elif self._standin is None:
             await self._api(door, scope, receive, send)
         else:
-            await perform(self._standin, partial(self._api, door), scope, receive, send)
+            await perform(self._standin, self._api, door, scope, receive, send)
 
     @property
     def setup_path(self) -> str:
@@ -164,14 +162,18 @@ class App:
         self._jobs = [asyncio.create_task(keep_running(job, self._house)) for job in JOBS]
         self._jobs.append(asyncio.create_task(self._api.bodies.watch()))
         self._jobs.append(asyncio.create_task(asyncio.to_thread(agents.warm)))
-        if self._standin is not None and not self._desk.password_given:
-            self._jobs.append(asyncio.create_task(self.take_password(PASSWORD)))
+        if self._standin is not None:
+            self._standin.start()
+            if not self._desk.password_given:
+                self._jobs.append(asyncio.create_task(self.take_password(PASSWORD)))
 
     async def close(self) -> None:
         """Stop: all that was acknowledged, and all counts, are on disk at the end."""
         for job in self._jobs:
             job.cancel()
         await asyncio.gather(*self._jobs, return_exceptions=True)
+        if self._standin is not None:
+            await self._standin.close()
         await self._house.ingest.close()
         await self._house.sites.save_used()
         await self._house.sender.close()

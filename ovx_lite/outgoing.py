@@ -49,7 +49,7 @@ class Outgoing:
 
     async def _try(self, url: str, body: bytes, headers: Mapping[str, str]) -> Outcome:
         if self._tls is None:
-            self._tls = await asyncio.to_thread(_load)
+            self._tls = await asyncio.to_thread(load_tls)
         import httpx2
 
         try:
@@ -137,7 +137,7 @@ def _limits() -> "httpx2.Limits":
     return httpx2.Limits(max_connections=None, max_keepalive_connections=16, keepalive_expiry=2)
 
 
-def _load() -> ssl.SSLContext:
+def load_tls() -> ssl.SSLContext:
     """Load the library, which takes a while and most servers never need, and the certificates that are trusted."""
     import httpx2  # noqa: F401
     import truststore

@@ -94,13 +94,14 @@ def _check(values: Mapping[str, str]) -> None:
                 raise Refused(
                     "invalid_request", f"{name} has {network}: give networks like 10.0.0.0/8.", name
                 ) from None
-    if values["base_url"] and not _is_web_address(values["base_url"]):
+    if values["base_url"] and not is_web_address(values["base_url"]):
         raise Refused(
             "invalid_request", f"base_url is {values['base_url']}: give one like https://stats.example.com.", "base_url"
         )
 
 
-def _is_web_address(text: str) -> bool:
+def is_web_address(text: str) -> bool:
+    """Whether this is the URL of a server, with or without a path, and nothing beside it."""
     try:
         url = urlsplit(text)
     except ValueError:

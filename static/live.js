@@ -45,6 +45,7 @@
     const both = make('div', '', 'both')
     const { body, ...request } = entry.request
     const sides = [['Request', { ...request, body }], entry.stored ? ['Stored', entry.stored] : ['Error', entry.error]]
+    if (entry.forwarded) sides.push(['Answer', entry.answer], [`Answer of ${entry.forwarded.url}`, entry.forwarded])
     for (const [title, value] of sides) {
       const side = make('div')
       side.append(make('h2', title), make('pre', json(value)))
@@ -63,13 +64,14 @@
     const item = make('li', '', entry.status)
     const details = make('details')
     const summary = make('summary')
-    const words = [entry.request.at.slice(11, 23), entry.api, entry.site, `${entry.request.method} ${entry.request.path}`, String(entry.request.answer)]
+    const words = [entry.request.at.slice(11, 23), entry.api, entry.site, `${entry.request.method} ${entry.request.path}`, entry.answer ? String(entry.answer.status) : 'no answer']
     summary.append(make('b', entry.name || '(no name)'), ...words.filter(Boolean).map((word) => make('span', word, 'quiet-words')))
     for (const { code, message } of entry.problems) summary.append(make('p', code === 'hint' ? `Hint: ${message}` : message, 'wrong-words'))
     for (const word of entry.followed) summary.append(make('span', word, 'quiet-words'))
     details.append(summary)
     details.addEventListener('toggle', () => open(details, entry), { once: true })
     item.append(details)
+    item.dataset.number = entry.number
     item.told = { status: entry.status, text: JSON.stringify(entry).toLowerCase() }
     return item
   }
@@ -99,11 +101,23 @@
     show()
   }
 
+  // What an entry became that is shown already, or waits: the real product has answered it, too.
+  const amend = (entry) => {
+    waiting = waiting.map((one) => (one.number === entry.number ? entry : one))
+    const old = list.querySelector(`[data-number="${entry.number}"]`)
+    if (!old) return
+    const item = row(entry)
+    item.querySelector('details').open = old.querySelector('details').open
+    sift(item)
+    old.replaceWith(item)
+  }
+
   const stream = new EventSource(live)
   const state = $('[data-state]')
   stream.onopen = () => (state.textContent = '')
   stream.onerror = () => (state.textContent = 'not connected')
   stream.addEventListener('reset', clear)
+  stream.addEventListener('amend', ({ data }) => amend(JSON.parse(data)))
   stream.onmessage = ({ data }) => {
     const entry = JSON.parse(data)
     counts[entry.status] += 1

@@ -67,7 +67,8 @@ LEVELS = (
         *("web.sharing", "web.badge", "web.missed"),
     ),
     (
-        *("standin", "standin.credentials", "standin.clock", "standin.faults", "standin.hooks", "standin.journal"),
+        *("standin", "standin.credentials", "standin.clock", "standin.faults", "standin.hooks", "standin.entries"),
+        *("standin.journal", "standin.relay"),
         *(
             "standin.protocol",
             "standin.stage",

@@ -2,7 +2,11 @@
 
 import http.client
 import json
+import os
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +28,8 @@ def dev(running: Stage) -> Stage:
     return running
 
 
+MANY = int(os.environ.get("OVX_MANY", "2000"))
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0"
 VIEW = {"site_id": "site_abc123", "url": "https://example.com/", "user_agent": "curl/8", "ip_address": "203.0.113.9"}
 CUSTOM = "/api/v1/events/custom"
 
@@ -146,8 +152,26 @@ def test_faults(dev: Stage) -> None:
         dev.send(CUSTOM, custom())
     replayed = dev.send(CUSTOM, custom("after"), headers=again)
     assert (replayed.status, replayed.headers["idempotency-replayed"]) == (201, "true")
-    assert [one["replayed"] for one in dev.events(name="after")] == [True, False]
+    second, first_time = dev.events(name="after")
+    assert [second["replayed"], second["problems"], first_time["replayed"]] == [True, [], False]
+    assert (first_time["status"], first_time["answer"]["status"]) == ("good", 500)
+    assert first_time["problems"][0]["message"] == "The stand-in was told to answer 500; what came is stored."
     assert dev.call("GET", "/_dev/faults").json == {"rules": []}
+
+
+def test_what_a_fault_stops_is_told_too(dev: Stage) -> None:
+    dev.call("PUT", "/_dev/faults", [{"status": 418, "times": 1}, {"kind": "reset"}])
+    assert dev.send(CUSTOM, custom()).status == 418
+    with pytest.raises(ConnectionResetError):
+        dev.send("/v1/projects/your-project-id/events", {"event_type": "event", "event_nme": "x"})
+    broken, teapot = dev.events()
+    assert (teapot["name"], teapot["site"], teapot["answer"]["status"]) == ("signup", "site_abc123", 418)
+    assert [problem["code"] for problem in teapot["problems"]] == ["fault"]
+    assert (broken["api"], broken["site"], broken["answer"]) == ("openanalytics", "your-project-id", None)
+    assert "did you mean `event_name`?" in broken["problems"][-1]["message"]
+    assert dev.send(CUSTOM, b"{", headers={"X-Ovx-Fault": "teapot"}).status == 400
+    assert dev.events()[0]["error"]["field"] == "X-Ovx-Fault"
+    assert dev.call("GET", "/_dev/summary").json == {"total": 3, "good": 0, "bad": 3}
 
 
 def test_a_fault_for_one_call(dev: Stage) -> None:
@@ -213,6 +237,62 @@ def test_a_reset_leaves_sites_and_keys(dev: Stage) -> None:
     assert dev.send(CUSTOM, custom()).status == 201
 
 
+def test_stats_take_the_documents_keys(dev: Stage) -> None:
+    for site in ("site_abc123", "your-site-id"):
+        dev.send("/api/v1/events/pageview", VIEW | {"site_id": site, "user_agent": FIREFOX})
+        asked = {"site_id": site, "metrics": ["visitors"], "date_range": "day"}
+        assert dev.send("/api/v1/stats/query", asked).json["results"] == [{"metrics": [1], "dimensions": []}]
+        headers = {"Authorization": "Bearer oa_live_xxxxxxxxxxxx"}
+        told = dev.call("GET", f"/api/v1/stats/realtime?site_id={site}", headers=headers)
+        assert told.json == {"active_visitors": 1}
+    assert dev.send("/api/v1/stats/query", {"site_id": "site_abc123"}, "ovx_wrong").error[0] == 401
+
+
+def test_ten_thousand_calls_of_a_hook(dev: Stage) -> None:
+    with closing(http.client.HTTPConnection(dev.url.removeprefix("http://"), timeout=30)) as connection:
+        for _ in range(MANY):
+            connection.request("POST", "/_dev/hook/busy?reply=500,200", b"x" * 100)
+            connection.getresponse().read()
+    requests = dev.call("GET", "/_dev/hook/busy/requests").json["requests"]
+    assert len(requests) == 1000
+    assert requests[-1]["answered"] == 200
+
+
+def test_the_journal_is_bounded(dev: Stage) -> None:
+    view = {"type": "pageview", "url": f"https://example.com/{'x' * 1000}"}
+    batch = {"projectKey": "pk_live_xyz", "userId": "u", "events": [view] * 1000}
+    for _ in range(MANY // 1000 + 2):
+        assert dev.call("POST", "/api/events", batch).status == 200
+    total = dev.call("GET", "/_dev/summary").json["total"]
+    assert total == (MANY // 1000 + 2) * 1000
+    assert 1000 <= len(dev.events(limit="10000")) < 24_000_000 / 1000
+
+
+def test_whoever_waits_does_not_hold_up_its_end(tmp_path: Path) -> None:
+    with stage(tmp_path) as dev, ThreadPoolExecutor() as pool:
+        waiting = pool.submit(dev.call, "GET", "/_dev/events/wait?count=9&timeout=300")
+        while dev.call("GET", "/_dev/summary").status != 200 or not waiting.running():
+            pass
+        time.sleep(0.2)
+        dev.process.terminate()
+        assert waiting.result(10).status == 408
+        assert dev.process.wait(10) == 0
+
+
+def test_made_up_traffic_is_there_again_after_a_reset(tmp_path: Path) -> None:
+    asked = {"site_id": "site_abc123", "metrics": ["pageviews", "visitors"], "date_range": "7d"}
+    options = ("--demo", "8", "--clock", "2026-03-15T14:00:00Z", "--data-dir", str(tmp_path / "data"))
+    told = []
+    for _ in range(2):
+        with stage(tmp_path, *options) as dev:
+            told.append(dev.send("/api/v1/stats/query", asked).json["results"])
+            dev.send(CUSTOM, custom())
+            dev.call("POST", "/_dev/reset")
+            told.append(dev.send("/api/v1/stats/query", asked).json["results"])
+    assert told[0][0]["metrics"][0] > 100
+    assert told == [told[0]] * 4
+
+
 def test_serve_has_none_of_it(tmp_path: Path, start: Start) -> None:
     store = Store(tmp_path / "data")
     store.site("my-site")
@@ -225,6 +305,9 @@ def test_it_is_not_shown_to_the_world_by_mistake(tmp_path: Path) -> None:
     with stage(tmp_path, "--host", "0.0.0.0", wait=False) as refused:
         assert refused.process.wait(20) == 1
         assert "--i-know" in refused.log()
+    with stage(tmp_path, "--host", "0.0.0.0", "--i-know") as dev:
+        assert dev.send(CUSTOM, custom()).status == 201
+        assert "WARNING" in dev.log()
 
 
 def test_the_helps_own_example_of_a_fault(tmp_path: Path) -> None:
@@ -237,5 +320,5 @@ def test_any_key_and_any_site(tmp_path: Path) -> None:
     with stage(tmp_path, "--any-key", "--clock", "2025-03-15T14:00:00Z", "--fault", "503; times=1") as dev:
         assert dev.send(CUSTOM, custom(site_id="mine"), "whatever").status == 503
         assert dev.send(CUSTOM, custom(site_id="mine"), "whatever").status == 201
-        (good,) = dev.events()
+        (good,) = dev.events(status="good")
         assert (good["site"], good["stored"]["ts"][:16]) == ("mine", "2025-03-15T14:00")

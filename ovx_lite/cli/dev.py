@@ -4,7 +4,6 @@ import logging
 import shutil
 import sys
 import tempfile
-from contextlib import closing
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -15,15 +14,12 @@ from ovx_lite import settings
 from ovx_lite.cli.common import as_json, judged
 from ovx_lite.cli.serve import options, run
 from ovx_lite.clock import SystemClock
-from ovx_lite.demo import SMALL
 from ovx_lite.errors import Refused
 from ovx_lite.standin import credentials
 from ovx_lite.standin.clock import TurnedClock, time_of
 from ovx_lite.standin.faults import Rule, rule_of, rule_of_header
-from ovx_lite.standin.stage import Standin, add_sites
-from ovx_lite.store import registry
-from ovx_lite.store.db import open_store
-from ovx_lite.store.fill import fill
+from ovx_lite.standin.relay import where_to
+from ovx_lite.standin.stage import Options, Standin
 
 _NEAR = "127.0.0.0/8,::1/128"
 _MOST_DAYS = 400
@@ -39,6 +35,7 @@ _MOST_DAYS = 400
 @click.option("--fault", "faults", multiple=True, metavar="RULE", help="Fail like this: '503; rate=0.1', or JSON.")
 @click.option("--demo", is_flag=False, flag_value="30", metavar="[DAYS]", help="Begin with so many days of traffic.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the traffic, and of what fails by chance.")
+@click.option("--forward", metavar="URL", help="Send what is accepted on to this API, too, and keep both answers.")
 @click.option("--ready-file", type=click.Path(dir_okay=False, path_type=Path), help="Write {url, pid} here when ready.")
 @click.option("--i-know", is_flag=True, help="Listen on a public address all the same.")
 @as_json
@@ -49,6 +46,7 @@ def dev(
     faults: tuple[str, ...],
     demo: str | None,
     seed: int,
+    forward: str | None,
     ready_file: Path | None,
     i_know: bool,
     as_json: bool,
@@ -60,19 +58,20 @@ def dev(
     """
     logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stderr)
     began = None if clock is None else judged("--clock", time_of, clock, 0, "--clock")
-    days = None if demo is None else judged("--demo", _days, demo)
-    rules = [judged("--fault", _rule, told) for told in faults]
-    standin = Standin(TurnedClock(SystemClock(), began), seed, any_key, rules, data_dir is None)
+    asked = Options(
+        seed,
+        any_key or forward is not None,  # keys and sites of the real product's, which we cannot know
+        [judged("--fault", _rule, told) for told in faults],
+        0 if demo is None else judged("--demo", _days, demo),
+        "" if forward is None else judged("--forward", where_to, forward),
+        data_dir is None,
+    )
+    standin = Standin(TurnedClock(SystemClock(), began), asked)
     folder = data_dir or Path(tempfile.mkdtemp(prefix="ovx-lite-dev-"))
     try:
         values = settings.read(folder, flags)
         _warn(values["host"], i_know)
         values["webhook_allow_net"] = ",".join(filter(None, (values["webhook_allow_net"], _NEAR)))
-        if days is not None:
-            with closing(open_store(folder)) as conn:
-                add_sites(conn, credentials.SITES, standin.clock.now())
-                site = registry.find_site(conn, credentials.SITES[0])
-                fill(conn, site, seed, days, SMALL, standin.clock.now())
         click.echo(
             f"The stand-in: key {credentials.KEYS[0]}, site {credentials.SITES[0]}; password of the pages: "
             f"{credentials.PASSWORD}; its tools are at /_dev, see the README.",

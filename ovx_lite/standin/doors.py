@@ -34,9 +34,7 @@ def as_json(value: object, status: int = 200) -> Response:
 
 async def body_of(request: Request) -> bytes:
     """The body of a request. Raises `Refused`."""
-    length = request.headers.get("content-length")
-    told = None if length is None else length.encode("latin-1")
-    return await desk(request).bodies.read(request.receive, told, _LARGEST)
+    return await desk(request).body(request, _LARGEST)
 
 
 async def document_of(request: Request) -> dict[str, Any]:
@@ -99,12 +97,12 @@ async def wait(request: Request) -> Response:
     found = _found(request)
     try:
         async with asyncio.timeout(longest):
-            while len(found) < count:
+            while len(found) < count and not desk(request).news.closed:
                 await journal.more()
                 found = _found(request)
     except TimeoutError:
-        return _told(found, 408)
-    return _told(found)
+        pass  # then it is these
+    return _told(found, 200 if len(found) >= count else 408)
 
 
 async def reset(request: Request) -> Response:

@@ -3,15 +3,17 @@
 import asyncio
 import socket
 import struct
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.types import Message, Receive, Scope, Send
 
 from ovx_lite.errors import Refused
-from ovx_lite.standin.faults import Rule, rule_of_header
+from ovx_lite.standin.faults import PRESENT, Rule, rule_of_header
 from ovx_lite.standin.stage import Standin
+from ovx_lite.verdicts import Verdict
 from ovx_lite.web.answers import error_body, error_headers, send_json
+from ovx_lite.web.api import Api, Door
+from ovx_lite.web.incoming import Incoming
 
 _HEADER = b"x-ovx-fault"
 _CODES = {
@@ -24,31 +26,32 @@ _CODES = {
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, for no time: what is not sent is thrown away, and the peer is told
 
 
-async def perform(
-    standin: Standin, app: Callable[[Scope, Receive, Send], Awaitable[None]], scope: Scope, receive: Receive, send: Send
-) -> None:
+async def perform(standin: Standin, api: Api, door: Door, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer a request as the API would, or let it fail as the rules, or its own header, have it."""
+    PRESENT.set(None)  # a request that was sent right behind another inherits from it
     try:
         rule = _rule(standin, scope)
     except Refused as refused:
+        standin.take(await _stopped(standin, api, door, scope, receive, refused))
         await send_json(send, refused.status, error_body(refused), [])
         return
-    if rule is None:
-        await app(scope, receive, send)
-        return
-    if rule.delay_ms:
+    if rule is not None and rule.delay_ms:
         await asyncio.sleep(rule.delay_ms / 1000)
-    if rule.status is None and rule.kind is None:
-        await app(scope, receive, send)
+    if rule is None or (rule.status is None and rule.kind is None):
+        await api(door, scope, receive, send)
         return
+    PRESENT.set(rule)
+    error = _error(rule)
     if rule.phase == "after":
-        await app(scope, receive, _lost)
-    if rule.kind is not None:
-        _hang_up(scope["extensions"]["ovx.transport"], rule.kind == "reset")
-        while (await receive())["type"] != "http.disconnect":
-            pass  # until uvicorn knows it, too
+        await api(door, scope, receive, _lost)
+    else:
+        standin.take(await _stopped(standin, api, door, scope, receive, error))
+    if rule.kind is None:
+        await send_json(send, rule.status or 500, error_body(error), error_headers(error))
         return
-    await _fail(rule, send)
+    _hang_up(scope["extensions"]["ovx.transport"], rule.kind == "reset")
+    while (await receive())["type"] != "http.disconnect":
+        pass  # until uvicorn knows it, too
 
 
 def _rule(standin: Standin, scope: Scope) -> Rule | None:
@@ -62,11 +65,23 @@ async def _lost(message: Message) -> None:
     """Where an answer goes that nobody gets."""
 
 
-async def _fail(rule: Rule, send: Send) -> None:
-    status = rule.status or 500
+def _error(rule: Rule) -> Refused:
     message = "This is a fault that the stand-in was told to make; the next request may fare better."
-    refused = Refused(_CODES.get(status, "internal_error"), message, retry_after=rule.retry_after)
-    await send_json(send, status, error_body(refused), error_headers(refused))
+    return Refused(_CODES.get(rule.status or 500, "internal_error"), message, retry_after=rule.retry_after)
+
+
+async def _stopped(standin: Standin, api: Api, door: Door, scope: Scope, receive: Receive, error: Refused) -> Verdict:
+    """What there is to say of a request that does not get as far as the API."""
+    endpoint, named = door
+    request = Incoming(scope, named, endpoint.public)
+    now, call = standin.clock.now(), None
+    try:
+        call = request.call(await api.bodies.read(receive, request.length, endpoint.body_limit), now)
+        named = endpoint.read(call).site or named
+    except Refused:
+        pass  # too large, or no JSON: then there is less to say of it
+    site = standin.house.sites.public(named)
+    return Verdict(now, endpoint, request.method, request.path, scope["headers"], call, site, error=error)
 
 
 def _hang_up(transport: Any, reset: bool) -> None:

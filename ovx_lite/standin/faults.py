@@ -1,5 +1,6 @@
 """Failures on purpose: which request fails, how, and how often. Pure, but for the chance that is given."""
 
+from contextvars import ContextVar
 from random import Random
 from typing import Annotated, Literal
 
@@ -37,6 +38,10 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Whether a request is one of its."""
         told = self.match
         return (told.method or method).upper() == method and path.startswith(told.path or "")
+
+
+PRESENT: ContextVar[Rule | None] = ContextVar("PRESENT", default=None)
+"""What is being done to the request that is answered."""
 
 
 class Faults:

@@ -1,4 +1,4 @@
-"""What arrived: each event that was stored, and each request that was refused, with all that there is to say of it."""
+"""What arrived: each event that was stored, and each request that was not, the latest of them in memory."""
 
 import asyncio
 from collections import deque
@@ -7,23 +7,17 @@ from typing import Any
 
 import msgspec
 
-from ovx_lite import money
-from ovx_lite.days import utc_exactly
-from ovx_lite.diagnosis import Problem, decoded
-from ovx_lite.missing import Missing, problems_of
-from ovx_lite.model import Event
-from ovx_lite.verdicts import Verdict
+from ovx_lite.standin.entries import Told
 
 MOST = 10_000
 """So many entries are kept, if they are not large."""
 
 _LARGEST = 24 * 1024 * 1024  # bytes of them all
-_LONGEST_BODY = 16 * 1024
-_SECRET = (b"authorization", b"cookie")
+_MOST_CHANGES = 1000
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """An event that was stored (`good`), or a request that was refused (`bad`); `json` is what is told of it."""
+    """An entry by its number; `json` is what is told of it."""
 
     number: int
     status: str
@@ -36,69 +30,50 @@ class Entry(msgspec.Struct, frozen=True):
 class Journal:
     """Keeps the latest entries in memory, counts them all, and wakes those who wait for more."""
 
-    everything = True
-
     def __init__(self) -> None:
         self._entries: deque[Entry] = deque()
+        self._changes: deque[Entry] = deque(maxlen=_MOST_CHANGES)
         self._size = 0
         self._number = 0
-        self.good = self.bad = self.resets = 0
+        self.good = self.bad = self.resets = self.changed = 0
         self._more = asyncio.Event()
-        self.missing = Missing()
 
-    def take(self, verdict: Verdict) -> None:
-        """Take note of a verdict."""
-        if verdict.error is not None or any(event.kind.excluded for event in verdict.events):
-            self.missing.take(verdict)
-        if verdict.method == "OPTIONS":
-            return
-        problems = problems_of(verdict)
-        if verdict.error is not None or verdict.reply is None:
-            self._put(verdict, "bad", _name(verdict), None, problems, verdict.call.body if verdict.call else b"")
-        parts = _parts(verdict)
-        for number, event in enumerate(verdict.events if verdict.error is None else ()):
-            id = verdict.ids[number] if number < len(verdict.ids) else None  # none where an answer is given again
-            self._put(verdict, "good", event.kind.name, shown(event, id), problems, parts[number])
-        self.wake()
-
-    def _put(
-        self,
-        verdict: Verdict,
-        status: str,
-        name: str,
-        stored: dict[str, Any] | None,
-        problems: Sequence[Problem],
-        body: bytes,
-    ) -> None:
-        self._number += 1
-        api, site = verdict.endpoint.api, verdict.site.id if verdict.site else ""
-        error = None
-        if verdict.error is not None:
-            error = {"code": verdict.error.code, "message": verdict.error.message, "field": verdict.error.field}
-        told = {
-            "number": self._number,
-            "status": status,
-            "api": api,
-            "site": site,
-            "name": name,
-            "request": _request(verdict) | {"body": _body(body)},
-            "stored": stored,
-            "error": error,
-            "problems": [one._asdict() for one in problems],
-            "followed": list(verdict.followed),
-            "replayed": verdict.reply is not None and verdict.reply.replayed,
-        }
-        entry = Entry(self._number, status, api, site, name, msgspec.json.encode(told))
-        self._entries.appendleft(entry)
-        self._size += len(entry.json)
+    def put(self, entries: Sequence[Told]) -> range:
+        """Take note of what came in a request. Returns the entries' numbers."""
+        begin = self._number + 1
+        for status, api, site, name, document in entries:
+            self._number += 1
+            told = msgspec.json.encode({"number": self._number, **document})
+            self._entries.appendleft(Entry(self._number, status, api, site, name, told))
+            self._size += len(told)
+            self.good += status == "good"
+            self.bad += status == "bad"
         while len(self._entries) > MOST or self._size > _LARGEST:
             self._size -= len(self._entries.pop().json)
-        self.good += status == "good"
-        self.bad += status == "bad"
+        self.wake()
+        return range(begin, self._number + 1)
+
+    def amend(self, numbers: range, forwarded: Mapping[str, Any], problems: Sequence[Mapping[str, Any]]) -> None:
+        """Add what came of forwarding a request to its entries, as far as they are still there."""
+        latest = self._entries[0].number if self._entries else 0
+        for number in numbers:
+            at = latest - number
+            if not 0 <= at < len(self._entries):
+                continue
+            entry = self._entries[at]
+            told = msgspec.json.decode(entry.json)
+            told |= {"forwarded": forwarded, "problems": [*told["problems"], *problems]}
+            amended = msgspec.structs.replace(entry, json=msgspec.json.encode(told))
+            self._entries[at] = amended
+            self._changes.append(amended)
+            self.changed += 1
+            self._size += len(amended.json) - len(entry.json)
+        self.wake()
 
     def clear(self) -> None:
         """Forget all entries, and count anew."""
         self._entries.clear()
+        self._changes.clear()
         self.resets += 1
         self._size = self.good = self.bad = 0
         self.wake()
@@ -120,70 +95,6 @@ class Journal:
             if all(not value or getattr(entry, field) == value for field, value in wanted.items()):
                 yield entry
 
-
-def _parts(verdict: Verdict) -> Sequence[bytes]:
-    """What was sent of each event: of a batch, its own part, or a thousand entries would have all of it."""
-    body = verdict.call.body if verdict.call else b""
-    if len(verdict.events) > 1:
-        document = decoded(body)
-        items = document.get("events") if isinstance(document, dict) else document
-        if isinstance(items, list) and len(items) == len(verdict.events):
-            return [msgspec.json.encode(item) for item in items]
-    return [body] * len(verdict.events)
-
-
-def _name(verdict: Verdict) -> str:
-    """What a refused event called itself, as far as it did."""
-    document = decoded(verdict.call.body) if verdict.call else None
-    if isinstance(document, dict) and isinstance(document.get("event"), dict):
-        document = document["event"]
-    if not isinstance(document, dict):
-        return ""
-    names = (document.get(key) for key in ("event_name", "name", "eventName", "event_type", "type"))
-    return next((name[:200] for name in names if isinstance(name, str)), "")
-
-
-def _request(verdict: Verdict) -> dict[str, Any]:
-    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in verdict.headers}
-    for name in _SECRET:
-        if name.decode() in headers:
-            headers[name.decode()] = headers[name.decode()].partition(" ")[0] + " …"
-    status = verdict.error.status if verdict.error else verdict.reply.status if verdict.reply else 500
-    return {
-        "at": utc_exactly(verdict.at),
-        "method": verdict.method,
-        "path": verdict.path,
-        "headers": headers,
-        "answer": status,
-    }
-
-
-def _body(body: bytes) -> object:
-    """A body as JSON, or as text if it is none, or is long."""
-    if len(body) <= _LONGEST_BODY and decoded(body) is not None:
-        return msgspec.Raw(body)
-    text = body[:_LONGEST_BODY].decode("utf-8", "replace")
-    return text if len(body) <= _LONGEST_BODY else f"{text}…"
-
-
-def shown(event: Event, id: str | None) -> dict[str, Any]:
-    """An event as it is stored, by the names that exports have for its parts."""
-    kind = event.kind
-    return {
-        "id": id,
-        "ts": utc_exactly(event.ts),
-        "api": kind.api,
-        "type": kind.type,
-        "name": kind.name,
-        "host": event.page.host,
-        "path": event.page.path,
-        **event.origin._asdict(),
-        **event.client._asdict(),
-        "visitor": None if event.visitor is None else f"{event.visitor & 0xFFFF_FFFF_FFFF:012x}",
-        "person": event.person.id if event.person else None,
-        "context": kind.context or None,
-        "props": msgspec.Raw(event.props.encode()) if event.props else None,
-        "revenue": None if event.revenue is None else money.decimal(event.revenue, kind.currency),
-        "currency": kind.currency or None,
-        "excluded": kind.excluded or None,
-    }
+    def changes(self, after: int) -> list[Entry]:
+        """The entries that were amended since there were so many changes, as far as they are still there."""
+        return list(self._changes)[max(len(self._changes) - (self.changed - after), 0) :]

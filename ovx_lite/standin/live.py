@@ -36,7 +36,7 @@ async def stream(request: Request) -> Response:
 
 async def _entries(place: Desk, standin: Standin, last: int) -> AsyncIterator[bytes]:
     journal = standin.journal
-    resets = journal.resets
+    resets, changed = journal.resets, journal.changed
     yield b"retry: 1000\n\n"
     while not place.news.closed:
         if journal.resets != resets:
@@ -45,6 +45,9 @@ async def _entries(place: Desk, standin: Standin, last: int) -> AsyncIterator[by
         for entry in reversed(list(islice(journal.entries({}, after=last), KEPT))):
             last = entry.number
             yield b"id: %d\ndata: %s\n\n" % (entry.number, entry.json)
+        for entry in journal.changes(changed):
+            yield b"event: amend\ndata: %s\n\n" % entry.json
+        changed = journal.changed
         try:
             async with asyncio.timeout(_BREATH):
                 await journal.more()

@@ -3,43 +3,65 @@
 import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from ovx_lite import new
 from ovx_lite.access import Caller
 from ovx_lite.days import utc
+from ovx_lite.demo import SMALL
 from ovx_lite.errors import Refused, no_such_site
+from ovx_lite.missing import Missing
 from ovx_lite.model import Site
 from ovx_lite.standin import credentials
 from ovx_lite.standin.clock import TurnedClock
-from ovx_lite.standin.faults import Faults, Rule
+from ovx_lite.standin.entries import told
+from ovx_lite.standin.faults import PRESENT, Faults, Rule
 from ovx_lite.standin.hooks import Hooks
 from ovx_lite.standin.journal import Journal
 from ovx_lite.standin.protocol import BreakableProtocol
-from ovx_lite.store import db, deliveries, registry, reset
+from ovx_lite.standin.relay import Relay
+from ovx_lite.store import db, deliveries, events, registry, reset
+from ovx_lite.store.fill import fill
 from ovx_lite.store.reset import Kept
 from ovx_lite.triggers import TRIGGERS, Alert, sample
 from ovx_lite.upkeep import JOBS, Household, back_up
+from ovx_lite.verdicts import Verdict
+
+
+class Options(NamedTuple):
+    """How a stand-in is to be.
+
+    `seed` is of what is made up, and of what fails by chance; `rules` are the faults at the start; `demo` days of
+    traffic there are, 0 for none; `forward` is where what is accepted goes on to, `""` for nowhere; `throwaway` says
+    that the store is deleted at the end, so that nothing need be safe on disk.
+    """
+
+    seed: int
+    any_key: bool
+    rules: list[Rule]
+    demo: int
+    forward: str
+    throwaway: bool
 
 
 class Standin:
     """What `ovx-lite dev` has beside a server."""
 
-    def __init__(
-        self, clock: TurnedClock, seed: int, any_key: bool, rules: Sequence[Rule], throwaway: bool = False
-    ) -> None:
-        """`throwaway` says that the store is deleted at the end, so that nothing need be safe on disk."""
+    everything = True
+    protocol = BreakableProtocol
+
+    def __init__(self, clock: TurnedClock, options: Options) -> None:
         self.clock = clock
-        self._throwaway = throwaway
-        self.protocol = BreakableProtocol
-        self.any_key = any_key
+        self._options = options
         self.journal = Journal()
-        self.faults = Faults(seed)
+        self.missing = Missing()
+        self.faults = Faults(options.seed)
+        self.faults.put(options.rules)
         self.hooks = Hooks()
-        self._rules = list(rules)
-        self.faults.put(self._rules)
+        self._relay = Relay(options.forward, self.journal.amend) if options.forward else None
+        self._relaying: asyncio.Task[None] | None = None
         self._turning = asyncio.Lock()
         self._house: Household | None = None
         self._kept = Kept(frozenset(), frozenset())
@@ -53,21 +75,43 @@ class Standin:
     async def settle_in(self, house: Household) -> None:
         """Have the documents' sites in a server's store, and remember what is there at the start."""
         self._house = house
-        if self._throwaway:
+        if self._options.throwaway:
             await house.database.write(db.do_not_sync)
-        await house.database.write(add_sites, credentials.SITES, self.clock.now())
-        await house.sites.refresh()
+        await house.database.write(_add_sites, credentials.SITES, self.clock.now())
         self._kept = await house.database.read(reset.kept)
+        await house.ingest.change(_fill, self._options, self.clock.now())
+        await house.sites.refresh()
+
+    def start(self) -> None:
+        """Begin to send on what is to be forwarded."""
+        if self._relay is not None:
+            self._relaying = asyncio.create_task(self._relay.run())
+
+    async def close(self) -> None:
+        """Send nothing on any longer."""
+        if self._relaying is not None:
+            self._relaying.cancel()
+            await asyncio.wait([self._relaying])
+
+    def take(self, verdict: Verdict) -> None:
+        """Take note of what came of a request."""
+        if verdict.error is not None or any(event.kind.excluded for event in verdict.events):
+            self.missing.take(verdict)
+        if verdict.method == "OPTIONS":
+            return
+        numbers = self.journal.put(told(verdict, PRESENT.get()))
+        if self._relay is not None:
+            self._relay.take(verdict, numbers)
 
     async def caller(self, authorization: str, name: str) -> Caller | None:
         """Who calls with such a header for a site of that name; None where the usual ways are to be tried."""
         sites = self.house.sites
         site = sites.public(name or credentials.SITES[0])  # a body that is wrong may not say for whom it is
-        if site is None and self.any_key and name:
-            await self.house.database.write(add_sites, [name], self.clock.now())
+        if site is None and self._options.any_key and name:
+            await self.house.database.write(_add_sites, [name], self.clock.now())
             await sites.refresh()
             site = sites.public(name)
-        return credentials.caller(authorization, site or sites.public(credentials.SITES[0]), self.any_key)
+        return credentials.caller(authorization, site or sites.public(credentials.SITES[0]), self._options.any_key)
 
     def site(self, name: str) -> Site:
         """The site of that name, or that public key; the first, if none is named. Raises `Refused`."""
@@ -80,9 +124,9 @@ class Standin:
         """Back to the start: events, deliveries, faults, clock and limits; sites and keys stay."""
         async with self._turning:
             self.clock.reset()
-            self.faults.put(self._rules)
+            self.faults.put(self._options.rules)
             self.hooks.clear()
-            await self.house.ingest.change(reset.reset, self._kept)
+            await self.house.ingest.change(_begin_again, self._kept, self._options, self.clock.now())
             self.house.limits.clear()
             self.house.sites.forget_salts()
             await self.house.sites.refresh()
@@ -122,15 +166,15 @@ class Standin:
             raise Refused("invalid_request", f"event is one of {', '.join(TRIGGERS)}.", "event")
         if data is not None and not isinstance(data, dict):
             raise Refused("invalid_request", "data is an object; without it a sample is sent.", "data")
-        told: Alert = sample(event, site.id, self.clock.now())
-        return await self.house.ingest.tell(site.number, told if data is None else told._replace(data=data))
+        alert: Alert = sample(event, site.id, self.clock.now())
+        return await self.house.ingest.tell(site.number, alert if data is None else alert._replace(data=data))
 
     async def deliveries(self, site: Site) -> list[dict[str, Any]]:
         """A site's log of deliveries, the latest first."""
         return await self.house.database.read(_deliveries, site)
 
 
-def add_sites(conn: sqlite3.Connection, names: Sequence[str], now: int) -> None:
+def _add_sites(conn: sqlite3.Connection, names: Sequence[str], now: int) -> None:
     """Add sites of these names, unless they are there."""
     for name in names:
         try:
@@ -140,6 +184,18 @@ def add_sites(conn: sqlite3.Connection, names: Sequence[str], now: int) -> None:
             if name == credentials.SITES[0]:
                 site = msgspec.structs.replace(site, public_key=credentials.PUBLIC_KEY)
             registry.add_site(conn, site)
+
+
+def _begin_again(conn: sqlite3.Connection, kept: Kept, options: Options, now: int) -> None:
+    reset.reset(conn, kept)
+    _fill(conn, options, now)
+
+
+def _fill(conn: sqlite3.Connection, options: Options, now: int) -> None:
+    """Give the first site its made-up traffic, if there is to be any, and none is there from an earlier time."""
+    site = registry.find_site(conn, credentials.SITES[0])
+    if options.demo and events.oldest(conn, site.number) is None:
+        fill(conn, site, options.seed, options.demo, SMALL, now)
 
 
 def _deliveries(conn: sqlite3.Connection, site: Site) -> list[dict[str, Any]]:

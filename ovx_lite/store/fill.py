@@ -7,7 +7,7 @@ from ovx_lite import demo, new
 from ovx_lite.days import local_day
 from ovx_lite.demo import Shape
 from ovx_lite.model import Site
-from ovx_lite.store import goal_counts, log, settling, visits
+from ovx_lite.store import goal_counts, goals, log, settling, visits
 from ovx_lite.store.db import transaction
 
 _TOGETHER = 2000
@@ -25,9 +25,12 @@ def fill(
 ) -> None:
     """Give a site three goals, and so many days of traffic up to `now` (Unix ms): the same for the same seed.
 
-    `told` is called after each day.
+    Goals that it has, it keeps. `told` is called after each day.
     """
+    known = {goal.name for goal in goals.goals_of(conn, site.number)}
     for name, (event, path) in _GOALS.items():
+        if name in known:
+            continue
         goal_counts.add_goal(conn, new.goal(site, name, event, path, now), site, now - days * 86_400_000)
     today = local_day(now, site.timezone)
     for day in range(today - days + 1, today + 1):

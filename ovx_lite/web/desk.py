@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from ovx_lite import passwords
+from ovx_lite.access import Caller
 from ovx_lite.errors import Refused
 from ovx_lite.missing import Missing
 from ovx_lite.model import Site
@@ -69,7 +70,8 @@ class Desk(msgspec.Struct):
 
     `kept` are dashboards that were made a moment ago, by their URLs: until when they are good (Unix ms), and the page.
     `setup_token` opens `/setup` as long as there is no password, else it is `""`; `password_given` says that the
-    password comes from the environment; `allowed` is where webhooks may go, too; `missing` is what was refused lately.
+    password comes from the environment; `allowed` is where webhooks may go, too; `missing` is what was refused lately;
+    `stranger`, in the stand-in alone, knows callers that no site has: by the credentials and the site named.
     Passwords are hashed `one_at_a_time`: each takes 16 MiB and a good part of a core.
     """
 
@@ -80,6 +82,7 @@ class Desk(msgspec.Struct):
     allowed: Sequence[Network]
     setup_token: str
     missing: Missing
+    stranger: Callable[[str, str], Awaitable[Caller | None]] | None
     password_given: bool = False
     notices: Notices = msgspec.field(default_factory=Notices)
     tries: Tries = msgspec.field(default_factory=Tries)
@@ -105,6 +108,23 @@ class Desk(msgspec.Struct):
         await self.house.sites.refresh()
         self.house.sender.wake()
         return changed
+
+    async def caller(self, authorization: str, site: str) -> Site:
+        """The site of the key that calls; of those that are good for any, the one it names. Raises `Refused`."""
+        sites, now = self.house.sites, self.house.clock.now()
+        stranger = None if self.stranger is None else await self.stranger(authorization, site)
+        if stranger is not None:
+            return stranger.site
+        try:
+            return sites.caller(authorization, now).site
+        except Refused:
+            await sites.refresh()  # it may be newer than our last look
+            return sites.caller(authorization, now).site
+
+    async def body(self, request: Request, largest: int) -> bytes:
+        """The body of a request, of at most so many bytes. Raises `Refused`."""
+        length = request.headers.get("content-length")
+        return await self.bodies.read(request.receive, None if length is None else length.encode("latin-1"), largest)
 
     async def active(self, site: int) -> int:
         """How many visitors are active on a site now, that is in the last 5 minutes."""

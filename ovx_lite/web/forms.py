@@ -66,9 +66,7 @@ async def form_of(request: Request) -> Form:
     """The form that a browser has sent. Raises `Refused`."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _KIND:
         raise Refused("invalid_request", f"This is no form: send its fields as {_KIND}.")
-    length = request.headers.get("content-length")
-    told = length.encode("latin-1") if length is not None else None
-    body = await desk(request).bodies.read(request.receive, told, _LARGEST)
+    body = await desk(request).body(request, _LARGEST)
     try:
         typed = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS, errors="strict")
     except ValueError:

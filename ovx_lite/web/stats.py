@@ -28,23 +28,22 @@ _anything = msgspec.json.Decoder(Any)
 async def query(request: Request) -> Response:
     """`POST /api/v1/stats/query`: the numbers that a query asks for."""
     place = desk(request)
-    length = request.headers.get("content-length")
-    body = await place.bodies.read(request.receive, None if length is None else length.encode("latin-1"), _LARGEST)
-    document = parse(body, _anything)
-    site = await _caller(request)
+    document = parse(await place.body(request, _LARGEST), _anything)
+    named = document.get("site_id") if isinstance(document, dict) else None
+    site = await place.caller(_authorization(request), named if isinstance(named, str) else "")
     if isinstance(document, Faulty):
         raise document.problem
-    if not isinstance(document, dict) or not isinstance(document.get("site_id"), str):
+    if not isinstance(document, dict) or not isinstance(named, str):
         raise Refused("invalid_request", "A query is a JSON object, with the site's id in site_id.", "site_id")
-    if document["site_id"] != site.id:
+    if named != site.id:
         raise no_such_site("site_id")
     return _json(await place.house.database.ask(answer, site, document, place.house.clock.now()))
 
 
 async def realtime(request: Request) -> Response:
     """`GET /api/v1/stats/realtime?site_id=`: how many visitors are active now, that is in the last 5 minutes."""
-    place, site = desk(request), await _caller(request)
-    asked = request.query_params.get("site_id")
+    place, asked = desk(request), request.query_params.get("site_id", "")
+    site = await place.caller(_authorization(request), asked)
     if not asked:
         raise Refused("invalid_request", "Missing required field: site_id, in the query string.", "site_id")
     if asked != site.id:
@@ -52,15 +51,8 @@ async def realtime(request: Request) -> Response:
     return _json({"active_visitors": await place.active(site.number)})
 
 
-async def _caller(request: Request) -> Site:
-    """The site of the key that calls. Raises `Refused` (`unauthorized`)."""
-    place, authorization = desk(request), request.headers.get("authorization", "")
-    now = place.house.clock.now()
-    try:
-        return place.house.sites.caller(authorization, now).site
-    except Refused:
-        await place.house.sites.refresh()  # it may be newer than our last look
-        return place.house.sites.caller(authorization, now).site
+def _authorization(request: Request) -> str:
+    return request.headers.get("authorization", "")
 
 
 def _json(value: object) -> Response:
