@@ -1,6 +1,7 @@
 """What exists is documented, and what is documented exists."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -56,7 +57,7 @@ TOLD = {name.lower(): value for name, value in SENT.items()}
 
 def test_the_readmes_python_knows_our_messages() -> None:
     example: dict[str, Any] = {}
-    exec(_python("is_ours"), example)
+    exec(_snippet("python", "is_ours"), example)
     assert [example["is_ours"](SECRET, TOLD, body.encode()) for body in (BODY, BODY + " ")] == [True, False]
 
 
@@ -66,9 +67,24 @@ def test_the_readmes_javascript_knows_our_messages() -> None:
     ask = (
         f"for (const [secret, told, body] of {json.dumps(calls)}) console.log(isOurs(secret, told, Buffer.from(body)))"
     )
-    script = README.split("```js\n")[1].split("```")[0] + ask
+    script = _snippet("js", "isOurs") + ask
     ran = subprocess.run(["node", "-e", script], capture_output=True, text=True, check=True)
     assert ran.stdout.split() == ["true", "false"]
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="node is not installed")
+def test_the_readmes_node_test_passes(tmp_path: Path) -> None:
+    sign_up = """
+const signUp = ({ api, key, site }) => fetch(`${api}/api/v1/events/custom`, {
+  method: 'POST', headers: { Authorization: `Bearer ${key}` },
+  body: JSON.stringify({ site_id: site, event_name: 'signup', url: 'https://shop.example/pricing' }) })
+"""
+    (tmp_path / "recipe.test.mjs").write_text(_snippet("js", "node:test") + sign_up)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    command = ["node", "--test", "recipe.test.mjs"]
+    env = os.environ | {"PATH": path}
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path, env=env)
+    assert ran.returncode == 0, ran.stdout
 
 
 def test_ci_runs_the_readmes_test_command() -> None:
@@ -76,15 +92,16 @@ def test_ci_runs_the_readmes_test_command() -> None:
     assert command in (TOP / ".ci" / "run").read_text("utf-8").splitlines()
 
 
-def _python(word: str) -> str:
-    """The README's Python that has this word."""
-    (found,) = [part.split("```")[0] for part in README.split("```python\n")[1:] if word in part.split("```")[0]]
+def _snippet(language: str, word: str) -> str:
+    """The README's code in a language that has this word."""
+    parts = [part.split("```")[0] for part in README.split(f"```{language}\n")[1:]]
+    (found,) = [part for part in parts if word in part]
     return found
 
 
 def test_the_readmes_test_passes(tmp_path: Path) -> None:
     before = "from tests.client.client import Client\n\n\ndef my_client(*told):\n    return Client(*told, print)\n\n\n"
-    (tmp_path / "test_recipe.py").write_text(before + _python("def test_sign_up"))
+    (tmp_path / "test_recipe.py").write_text(before + _snippet("python", "def test_sign_up"))
     command = [
         sys.executable,
         "-m",

@@ -1,6 +1,7 @@
 """`/live`: what arrives at the stand-in, in a real browser."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -47,3 +48,17 @@ def test_what_arrives_is_shown_at_once(dev: Stage, page: Page) -> None:
     dev.call("POST", "/_dev/reset")
     expect(entries).to_have_count(0)
     assert errors == []
+
+
+def test_the_answer_of_the_real_product_is_shown_when_it_comes(dev: Stage, page: Page, tmp_path: Path) -> None:
+    dev.call("POST", "/_dev/reset")
+    with stage(tmp_path, "--forward", dev.url) as forwarding:
+        page.goto(f"{forwarding.url}/live")
+        forwarding.send(CUSTOM, EVENT | {"site_id": "mine"})
+        entry = page.locator(".entries > li")
+        expect(entry).to_contain_text(f"{dev.url} answered 404, where the stand-in answered 201.")
+        entry.locator("summary").click()
+        expect(entry).to_contain_text(f"Answer of {dev.url}")
+        expect(entry).to_contain_text('"code": "invalid_site_id"')
+        page.locator("[data-filter]").fill("where the stand-in")
+        expect(entry).to_be_visible()
