@@ -8,6 +8,7 @@ from unicodedata import category
 from zoneinfo import ZoneInfo
 
 from ovx_lite.errors import Refused
+from ovx_lite.goals import Pattern
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _HOST = re.compile(r"[^\s!-,/:-@\[-^`{-~.]+(?:\.[^\s!-,/:-@\[-^`{-~.]+)*")
@@ -15,6 +16,7 @@ _LONGEST_HOST = 253
 _DIRECTIONS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 _LONGEST_WORDS = 100
 _LONGEST_NAME = 1000
+_LONGEST_PATTERN = 2000
 
 
 def site_id(text: str) -> str:
@@ -67,6 +69,16 @@ def event_name(text: str) -> str:
     """The name of an event, as callers send it."""
     if not 1 <= len(text) <= _LONGEST_NAME:
         raise _wrong(f"Use 1 to {_LONGEST_NAME} characters.", "event")
+    return text
+
+
+def path_pattern(text: str) -> str:
+    """Which paths meet a goal, like `/blog/**`."""
+    if not text:
+        raise _wrong("Give a path, like /blog/**.", "path")
+    if len(text) > _LONGEST_PATTERN:
+        raise _wrong(f"Use at most {_LONGEST_PATTERN:,} characters.", "path")
+    Pattern(text)
     return text
 
 

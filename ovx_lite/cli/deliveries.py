@@ -1,7 +1,7 @@
 """`ovx-lite delivery`: the log of what was sent to webhooks. `ovx-lite verify`: whether a request is one of these."""
 
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import click
 
@@ -10,7 +10,7 @@ from ovx_lite.clock import SystemClock
 from ovx_lite.days import utc
 from ovx_lite.fields import timestamp
 from ovx_lite.store import deliveries, registry, webhooks
-from ovx_lite.store.deliveries import Attempt, Logged
+from ovx_lite.store.deliveries import Attempt
 from ovx_lite.webhooks import read_saved, secrets_at, verified
 
 
@@ -27,7 +27,7 @@ def delivery() -> None:
 def list_(site: str, status: str | None, data_dir: Path, as_json: bool) -> None:
     """List what was sent to the webhooks of SITE, newest first."""
     conn = store(data_dir)
-    found = [_shown(logged) for logged in deliveries.of_site(conn, registry.find_site(conn, site).number, status or "")]
+    found = [logged.shown() for logged in deliveries.of_site(conn, registry.find_site(conn, site).number, status or "")]
     if as_json:
         print_json(found)
     else:
@@ -45,10 +45,9 @@ def show(delivery_id: str, data_dir: Path, as_json: bool) -> None:
     tries = deliveries.attempts(conn, logged.number)
     body = logged.body.decode()
     if as_json:
-        attempts = [attempt._asdict() | {"began": utc(attempt.began)} for attempt in tries]
-        print_json(_shown(logged) | {"body": body, "attempts": attempts})
+        print_json(logged.shown() | {"body": body, "attempts": [attempt.shown() for attempt in tries]})
         return
-    for name, value in _shown(logged).items():
+    for name, value in logged.shown().items():
         click.echo(f"{name:<8}  {printable(value)}")
     click.echo(f"{'body':<8}  {printable(body)}")
     for number, attempt in enumerate(tries, 1):
@@ -118,16 +117,3 @@ def verify(request: BinaryIO, webhook_id: str | None, secret: str | None, data_d
             click.echo(f"{name}: {'right' if good else 'not there' if good is None else 'WRONG'}")
     if False in result.values() or True not in result.values():
         raise click.exceptions.Exit(1)
-
-
-def _shown(logged: Logged) -> dict[str, Any]:
-    return {
-        "id": logged.id,
-        "created": utc(logged.created),
-        "webhook": logged.webhook,
-        "event": logged.event,
-        "status": logged.status,
-        "tries": logged.tries,
-        "next": utc(logged.due) if logged.status == "pending" else None,
-        "url": logged.url,
-    }

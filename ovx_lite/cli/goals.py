@@ -8,7 +8,6 @@ import click
 from ovx_lite import new, rules
 from ovx_lite.cli.common import as_json, data_dir, judged, print_json, print_table, store
 from ovx_lite.clock import SystemClock
-from ovx_lite.goals import Pattern
 from ovx_lite.model import Goal
 from ovx_lite.store import goal_counts, goals, registry
 
@@ -36,7 +35,9 @@ def add(site: str, name: str, event: str, path: str, data_dir: Path, as_json: bo
     if bool(event) == bool(path):
         raise click.UsageError("Say what meets it: either --event EVENT_NAME or --path PATTERN.")
     if path:
-        judged("--path", Pattern, path)
+        judged("--path", rules.path_pattern, path)
+    else:
+        judged("--event", rules.event_name, event)
     conn = store(data_dir)
     of = registry.find_site(conn, site)
     goal = new.goal(of, told, event, path, SystemClock().now())

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from ovx_lite import new, rules
 from ovx_lite.errors import Refused
-from ovx_lite.goals import Pattern
+from ovx_lite.outgoing import check
 from ovx_lite.standin.doors import as_json, body_of, document_of, standin_of
 from ovx_lite.standin.hooks import replies_of
 from ovx_lite.store import goal_counts, webhooks
@@ -76,8 +76,7 @@ async def add_webhook(request: Request) -> Response:
             "invalid_request", "realtime.spike needs spike_above: how many visitors are a spike.", "spike_above"
         )
     url = _text(told, "url")
-    if not url.startswith(("http://", "https://")):
-        raise Refused("invalid_request", "url is the URL of a receiver, like /_dev/hook/NAME of this server.", "url")
+    await check(url, desk(request).allowed)
     made = new.webhook(site, url, tuple(wanted), spike, "json", standin.clock.now())
     added = await desk(request).change(webhooks.add_webhook, made)
     return as_json({"id": added.id, "url": added.url, "events": added.events, "secret": added.secret}, 201)
@@ -91,7 +90,9 @@ async def add_goal(request: Request) -> Response:
     if bool(event) == bool(path):
         raise Refused("invalid_request", "A goal is met by an event, or by a path: give one of both.", "event")
     if path:
-        Pattern(path)
+        rules.path_pattern(path)
+    else:
+        rules.event_name(event)
     name = rules.words(_text(told, "name") or event or path, "name")
     made = new.goal(site, name, event, path, now)
     await desk(request).change(goal_counts.add_goal, made, site, now)

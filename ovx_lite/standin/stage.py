@@ -199,19 +199,6 @@ def _fill(conn: sqlite3.Connection, options: Options, now: int) -> None:
 
 
 def _deliveries(conn: sqlite3.Connection, site: Site) -> list[dict[str, Any]]:
-    return [
-        {
-            "id": one.id,
-            "webhook": one.webhook,
-            "url": one.url,
-            "event": one.event,
-            "status": one.status,
-            "created": utc(one.created),
-            "due": utc(one.due),
-            "body": msgspec.Raw(one.body),
-            "attempts": [
-                attempt._asdict() | {"began": utc(attempt.began)} for attempt in deliveries.attempts(conn, one.number)
-            ],
-        }
-        for one in list(deliveries.of_site(conn, site.number))
-    ]
+    found = list(deliveries.of_site(conn, site.number))
+    tries = {one.number: [attempt.shown() for attempt in deliveries.attempts(conn, one.number)] for one in found}
+    return [one.shown() | {"body": msgspec.Raw(one.body), "attempts": tries[one.number]} for one in found]

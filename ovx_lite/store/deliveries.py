@@ -2,10 +2,11 @@
 
 import sqlite3
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
+from ovx_lite.days import utc
 from ovx_lite.errors import Refused
 from ovx_lite.model import COUNTER_BITS
 from ovx_lite.store.changes import announce
@@ -54,6 +55,19 @@ class Logged(NamedTuple):
         """When it was put on its way (Unix ms)."""
         return self.number >> COUNTER_BITS
 
+    def shown(self) -> dict[str, Any]:
+        """It as JSON, without its body."""
+        return {
+            "id": self.id,
+            "created": utc(self.created),
+            "webhook": self.webhook,
+            "event": self.event,
+            "status": self.status,
+            "tries": self.tries,
+            "next": utc(self.due) if self.status == "pending" else None,
+            "url": self.url,
+        }
+
 
 class Attempt(NamedTuple):
     """A try in the log: as `webhooks.Outcome` has it."""
@@ -65,6 +79,10 @@ class Attempt(NamedTuple):
     words: str
     headers: dict[str, str]
     answer: str
+
+    def shown(self) -> dict[str, Any]:
+        """It as JSON."""
+        return self._asdict() | {"began": utc(self.began)}
 
 
 _LOGGED = """

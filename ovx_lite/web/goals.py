@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from ovx_lite import new, rules
 from ovx_lite.errors import Refused
-from ovx_lite.goals import Goals, Pattern
+from ovx_lite.goals import Goals
 from ovx_lite.model import Goal, Site
 from ovx_lite.store import goal_counts
 from ovx_lite.store import goals as store
@@ -62,7 +62,7 @@ async def add(request: Request) -> Response:
     site, form, place = await site_of(request), await form_of(request), desk(request)
     name = form.judge("name", rules.words, "", "name")
     by_path = form["kind"] != "event" and (form["path"] != "" or form["event"] == "")
-    path = form.judge("path", _path_pattern, "") if by_path else ""
+    path = form.judge("path", rules.path_pattern, "") if by_path else ""
     event = "" if by_path else form.judge("event", rules.event_name, "")
     if not form.wrong:
         goal = new.goal(site, name, event, path, place.house.clock.now(), form.id("goal_"))
@@ -72,15 +72,6 @@ async def add(request: Request) -> Response:
         except Refused as refused:
             form.blame(refused)
     return await _page(request, site, form)
-
-
-def _path_pattern(text: str) -> str:
-    if not text:
-        raise Refused("invalid_request", "Give a path, like /blog/**.", "path")
-    if len(text) > _LONGEST_WORD:
-        raise Refused("invalid_request", f"Use at most {_LONGEST_WORD:,} characters.", "path")
-    Pattern(text)
-    return text
 
 
 async def remove(request: Request) -> Response:
