@@ -103,6 +103,9 @@ def _number(told: str) -> object:
         return told
 
 
+_LIKE = "X-Ovx-Fault is like 429; retry-after=2, reset, or 503; phase=after."
+
+
 def rule_of_header(told: str) -> Rule:
     """`429; retry-after=2` → a rule for one request. Raises `Refused`."""
     first, *rest = (part.strip() for part in told.split(";"))
@@ -113,11 +116,12 @@ def rule_of_header(told: str) -> Rule:
         rule["kind"] = first
     else:
         rest = [first, *rest]
-    for part in rest:
-        name, _, value = (word.strip() for word in part.partition("="))
+    for part in filter(None, rest):
+        name, equals, value = (word.strip() for word in part.partition("="))
+        if not equals:
+            raise Refused("invalid_request", f"{_LIKE} {part[:100]} is none of these.", "X-Ovx-Fault")
         rule[name.lower().replace("-", "_")] = _number(value)
     try:
         return rule_of(rule)
     except Refused as refused:
-        message = f"X-Ovx-Fault is like 429; retry-after=2, reset, or 503; phase=after. {refused.message}"
-        raise Refused("invalid_request", message, "X-Ovx-Fault") from None
+        raise Refused("invalid_request", f"{_LIKE} {refused.message}", "X-Ovx-Fault") from None
