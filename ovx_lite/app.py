@@ -30,9 +30,8 @@ from ovx_lite.missing import Missing
 from ovx_lite.news import News
 from ovx_lite.outgoing import Outgoing
 from ovx_lite.sites import Sites
-from ovx_lite.standin import doors, hook_doors, live
+from ovx_lite.standin import astray, doors, failing, hook_doors, live
 from ovx_lite.standin.credentials import PASSWORD
-from ovx_lite.standin.failing import perform
 from ovx_lite.standin.stage import Standin
 from ovx_lite.store import admin, usage
 from ovx_lite.store.admin import Admin
@@ -130,12 +129,15 @@ class App:
         if self._prefix and f"{path}/".startswith(self._prefix):  # a proxy has passed it on as it came
             path = scope["path"] = path[len(self._prefix) - 1 :] or "/"
         door = self._api.door(path)
-        if door is None:
+        standin = self._standin
+        if standin is not None and door is None:
+            await astray.perform(standin, self._pages, scope, receive, send)
+        elif standin is not None and door is not None:
+            await failing.perform(standin, self._api, door, scope, receive, send)
+        elif door is None:
             await self._pages(scope, receive, send)
-        elif self._standin is None:
-            await self._api(door, scope, receive, send)
         else:
-            await perform(self._standin, self._api, door, scope, receive, send)
+            await self._api(door, scope, receive, send)
 
     @property
     def setup_path(self) -> str:

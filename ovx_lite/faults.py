@@ -79,6 +79,8 @@ _WORDS = {
     "array": "an array",
     "object": "an object",
 }
+_BOUND = re.compile(r"(>=|<=) ([\d.]+)(?: - at |$)")
+_RELATIONS = {">=": "at least", "<=": "at most"}
 _EXPECTED = re.compile(r"Expected `([a-z |]+)`(?: of length ([<>]=) (\d+))?")
 
 
@@ -97,6 +99,8 @@ def _sentence(invalid: str, value: Any, kind: Any) -> str:
         return f"is too long: at most {length} {unit} are taken."
     if relation == ">=":
         return "must not be empty."
+    if bounds := _BOUND.search(invalid):
+        return f"must be {_RELATIONS[bounds[1]]} {bounds[2]}."
     wanted = dict.fromkeys(_WORDS.get(kind, kind) for kind in kinds.split(" | ") if kind != "null")
     return f"must be {' or '.join(wanted)}, not {_word(value)}."
 

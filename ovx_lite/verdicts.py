@@ -1,7 +1,7 @@
 """What came of each request to an API, for those who want to see it: the stand-in, and "why is my event missing?"."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
@@ -13,8 +13,9 @@ from ovx_lite.wire import Call, Endpoint
 class Verdict(msgspec.Struct):
     """A request and what came of it, as far as it got: `call` is None if its body was not read to the end.
 
-    `ids` are the names of the `events`, if these were stored; `site` the one that it was for, if that is known;
-    `followed` says in words what followed: goals that were met, webhooks that are told. `at` is Unix milliseconds.
+    `path` is with its query; `ids` are the names of the `events`, if these were stored; `site` the one that it was
+    for, if that is known; `followed` says in words what followed: goals that were met, webhooks that are told. `at` is
+    Unix milliseconds.
     """
 
     at: int
@@ -29,6 +30,13 @@ class Verdict(msgspec.Struct):
     error: Refused | None = None
     reply: Reply | None = None
     followed: Sequence[str] = ()
+
+
+def target(scope: Mapping[str, Any]) -> str:
+    """What a request was sent to: its path, and its query if it has one."""
+    path: str = scope["path"]
+    query: bytes = scope.get("query_string", b"")
+    return f"{path}?{query.decode('latin-1')}" if query else path
 
 
 class Witness(Protocol):

@@ -4,6 +4,7 @@
   const main = $('[data-live]')
   const list = $('[data-entries]')
   const { live, kept, key } = main.dataset
+  const base = live.replace(/\/live\/stream$/, '')
   const counts = { good: 0, bad: 0 }
   let waiting = [] // what came while the page was paused
   let paused = false
@@ -17,21 +18,23 @@
 
   const json = (value) => (typeof value === 'string' ? value : JSON.stringify(value, null, 2))
 
-  const asCurl = ({ request }) => {
+  // What came, byte by byte: of a batch, an entry has only the event's part.
+  const bodyOf = async ({ number }) => (await fetch(`${base}/_dev/events/${number}/body`)).text()
+
+  const asCurl = ({ request }, body) => {
     const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`
-    const parts = [`curl -X ${request.method} ${quoted(location.origin + request.path)}`]
+    const parts = [`curl -X ${request.method} ${quoted(location.origin + base + request.path)}`]
     if (request.headers.authorization) parts.push(`-H ${quoted(`Authorization: Bearer ${key}`)}`)
     if (request.headers['idempotency-key']) parts.push(`-H ${quoted(`Idempotency-Key: ${request.headers['idempotency-key']}`)}`)
-    const body = typeof request.body === 'string' ? request.body : JSON.stringify(request.body)
-    return [...parts, `-d ${quoted(body)}`].join(' \\\n  ')
+    return [...parts, `--data-raw ${quoted(body)}`].join(' \\\n  ')
   }
 
-  const replay = ({ request }) =>
-    fetch(request.path, {
-      method: request.method,
-      headers: request.headers.authorization ? { Authorization: `Bearer ${key}` } : {},
-      body: typeof request.body === 'string' ? request.body : JSON.stringify(request.body),
-    })
+  const replay = ({ request }, body) => {
+    const headers = request.headers.authorization ? { Authorization: `Bearer ${key}` } : {}
+    const again = request.headers['idempotency-key']
+    if (again) headers['Idempotency-Key'] = again
+    return fetch(base + request.path, { method: request.method, headers, body: request.method === 'GET' ? undefined : body })
+  }
 
   const button = (label, does) => {
     const made = make('button', label, 'quiet')
@@ -43,20 +46,23 @@
   // What stands in an entry is made when it is opened: most never are.
   const open = (details, entry) => {
     const both = make('div', '', 'both')
-    const { body, ...request } = entry.request
-    const sides = [['Request', { ...request, body }], entry.stored ? ['Stored', entry.stored] : ['Error', entry.error]]
+    const { body: _, ...request } = entry.request
+    const raw = make('pre', '…', 'raw')
+    bodyOf(entry).then((body) => (raw.textContent = body || '(no body)'))
+    const sides = [['Request', request], entry.stored ? ['Stored', entry.stored] : ['Error', entry.error]]
     if (entry.forwarded) sides.push(['Answer', entry.answer], [`Answer of ${entry.forwarded.url}`, entry.forwarded])
     for (const [title, value] of sides) {
       const side = make('div')
       side.append(make('h2', title), make('pre', json(value)))
+      if (title === 'Request') side.append(raw)
       both.append(side)
     }
     const doing = make('div', '', 'doing')
     const copy = button('Copy as curl', async () => {
-      await navigator.clipboard.writeText(asCurl(entry))
+      await navigator.clipboard.writeText(asCurl(entry, await bodyOf(entry)))
       copy.textContent = 'Copied'
     })
-    doing.append(copy, button('Send again', () => replay(entry)))
+    doing.append(copy, button('Send again', async () => replay(entry, await bodyOf(entry))))
     details.append(both, doing)
   }
 

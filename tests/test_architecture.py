@@ -72,6 +72,7 @@ LEVELS = (
         *(
             "standin.protocol",
             "standin.stage",
+            "standin.astray",
             "standin.failing",
             "standin.doors",
             "standin.hook_doors",

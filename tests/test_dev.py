@@ -3,10 +3,11 @@
 import http.client
 import json
 import os
+import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,7 @@ def test_a_failing_webhook_and_the_clock(dev: Stage) -> None:
     assert [words.split(" ")[0] for words in told] == ["goal", "webhook"]
     turned = dev.call("POST", "/_dev/clock", {"advance": "36m"}).json
     assert [tried["status"] for tried in turned["tried"]][-3:] == [500, 500, 200]
+    assert [tried["became"] for tried in turned["tried"]][-3:] == ["pending", "pending", "delivered"]
     requests = dev.call("GET", "/_dev/hook/failing/requests").json["requests"]
     assert [request["answered"] for request in requests] == [500, 500, 500, 200]
     assert all(all(request["signatures"].values()) for request in requests)
@@ -119,7 +121,14 @@ def test_the_clock_goes_forward_only(dev: Stage) -> None:
     before = dev.call("GET", "/_dev/clock").json["ms"]
     assert dev.call("POST", "/_dev/clock", {"advance": "1h30m"}).status == 200
     assert dev.call("GET", "/_dev/clock").json["ms"] >= before + 5_400_000
-    for told in ({"set": "2020-01-01"}, {"advance": "-5m"}, {"advance": "soon"}, {"advance": 1e300}, {}, {"back": 1}):
+    for told in (
+        {"set": "2020-01-01"},
+        {"advance": "-5m"},
+        {"advance": "soon"},
+        {"advance": 1e300},
+        {},
+        {"set": "2200-01-01"},
+    ):
         assert dev.call("POST", "/_dev/clock", told).error[:2] == (400, "invalid_request")
     dev.call("POST", "/_dev/reset")
     assert dev.call("GET", "/_dev/clock").json["ms"] < before + 600_000
@@ -177,7 +186,8 @@ def test_what_a_fault_stops_is_told_too(dev: Stage) -> None:
 def test_a_fault_for_one_call(dev: Stage) -> None:
     limited = dev.send(CUSTOM, custom(), headers={"X-Ovx-Fault": "429; retry-after=2"})
     assert (limited.status, limited.headers["retry-after"]) == (429, "2")
-    for told in ("", "200", "teapot", "503; phase=never", "503; times=0"):
+    assert dev.send(CUSTOM, custom(), headers={"X-Ovx-Fault": "503"}).headers["retry-after"] == "1"
+    for told in ("", "200", "teapot", "503; phase=never", "503; times=2", "503; rate=0", "reset; status=500"):
         assert dev.send(CUSTOM, custom(), headers={"X-Ovx-Fault": told}).error == (
             400,
             "invalid_request",
@@ -201,11 +211,21 @@ def test_wrong_faults(dev: Stage, rule: object) -> None:
     assert dev.call("PUT", "/_dev/faults", [rule]).error[:2] == (400, "invalid_request")
 
 
+def test_a_number_out_of_its_range_is_told_the_range(dev: Stage) -> None:
+    for rule, words in (
+        ({"status": 200}, "at least 400"),
+        ({"status": 1000}, "at most 599"),
+        ({"status": 500, "rate": 1.1}, "at most 1"),
+    ):
+        refused = dev.call("PUT", "/_dev/faults", [rule]).json["error"]["message"]
+        assert words in refused
+
+
 @pytest.mark.parametrize(
     "told",
     [
         *({"events": [[1]]}, {"events": "goal.completed"}, {"events": []}, {"events": ["realtime.spike"]}),
-        *({"url": "nope"}, {"url": 1}, {"spike_above": "5"}),
+        *({"url": "nope"}, {"url": 1}, {"url": "http://10.0.0.1/"}, {"spike_above": "5"}),
     ],
 )
 def test_wrong_webhooks(dev: Stage, told: dict[str, object]) -> None:
@@ -246,6 +266,57 @@ def test_stats_take_the_documents_keys(dev: Stage) -> None:
         told = dev.call("GET", f"/api/v1/stats/realtime?site_id={site}", headers=headers)
         assert told.json == {"active_visitors": 1}
     assert dev.send("/api/v1/stats/query", {"site_id": "site_abc123"}, "ovx_wrong").error[0] == 401
+
+
+@pytest.mark.parametrize("fault", ["reset", "empty", "reset; phase=after"])
+def test_a_connection_that_breaks_under_two_requests_holds_nothing_up(tmp_path: Path, fault: str) -> None:
+    body = json.dumps(custom()).encode()
+    head = "POST {} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer YOUR_API_KEY\r\nContent-Length: {}\r\n"
+    first = head.format(CUSTOM, len(body)).encode() + f"X-Ovx-Fault: {fault}\r\n\r\n".encode() + body
+    second = head.format(CUSTOM, len(body)).encode() + b"\r\n" + body
+    with stage(tmp_path) as dev:
+        place = ("127.0.0.1", int(dev.url.rpartition(":")[2]))
+        with socket.create_connection(place) as client:
+            client.sendall(first + second)
+            with suppress(ConnectionResetError):
+                assert client.recv(100) == b""
+        with socket.create_connection(place) as client:  # one that does not wait for it
+            client.sendall(first.replace(b"X-Ovx-Fault: ", b"X-Ovx-Fault: delay_ms=100;"))
+        time.sleep(0.3)
+        dev.process.terminate()
+        assert dev.process.wait(10) == 0
+        assert "Traceback" not in dev.log()
+
+
+def test_a_mistyped_path_has_a_verdict(dev: Stage) -> None:
+    refused = dev.send("/api/v1/events/pagevew", VIEW)
+    words = "There is nothing at /api/v1/events/pagevew: did you mean /api/v1/events/pageview?"
+    assert (refused.status, refused.json["error"]["message"]) == (404, words)
+    assert dev.send("/v1/projects/x/event", {}).status == 404
+    second, first = dev.events()
+    assert (first["status"], first["problems"][0]["message"]) == ("bad", words)
+    assert "did you mean /v1/projects/{PROJECT_ID}/events?" in second["error"]["message"]
+
+
+def test_what_was_sent_is_there_byte_by_byte(dev: Stage) -> None:
+    batch = b'{ "site_id": "site_abc123",\n"events": [{"type": "pageview", "url": "https://a.example/"},'
+    batch += b' {"type": "pageview", "url": "https://a.example/", "url": "https://b.example/"}]}'
+    assert dev.send("/api/v1/events/batch?x=1", batch).status == 201
+    for entry in dev.events():
+        assert entry["request"]["path"] == "/api/v1/events/batch?x=1"
+        assert dev.call("GET", f"/_dev/events/{entry['number']}/body").body == batch
+    for number in ("0", "999999", "x", "9" * 30):
+        assert dev.call("GET", f"/_dev/events/{number}/body").error[:2] == (404, "not_found")
+
+
+def test_a_hook_answers_as_it_is_told(dev: Stage) -> None:
+    for method, reply, wanted in (("POST", "204", 204), ("OPTIONS", "201", 201), ("POST", "500,304", 500)):
+        assert dev.call(method, f"/_dev/hook/h?reply={reply}", b"x").status == wanted
+    assert dev.call("POST", "/_dev/hook/h?reply=500,304").status == 304
+    assert dev.call("POST", "/_dev/hook/h?reply=503,200").status == 503  # another script begins anew
+    assert dev.call("POST", "/_dev/hook/h?reply=x").error[2] == "reply"
+    assert dev.call("POST", "/_dev/webhooks", {"url": dev.url + "/_dev/hook/h?reply=x"}).error[2] == "reply"
+    assert "Traceback" not in dev.log()
 
 
 def test_ten_thousand_calls_of_a_hook(dev: Stage) -> None:
@@ -303,7 +374,7 @@ def test_serve_has_none_of_it(tmp_path: Path, start: Start) -> None:
 
 def test_it_is_not_shown_to_the_world_by_mistake(tmp_path: Path) -> None:
     with stage(tmp_path, "--host", "0.0.0.0", wait=False) as refused:
-        assert refused.process.wait(20) == 1
+        assert refused.process.wait(20) == 2
         assert "--i-know" in refused.log()
     with stage(tmp_path, "--host", "0.0.0.0", "--i-know") as dev:
         assert dev.send(CUSTOM, custom()).status == 201
@@ -320,5 +391,7 @@ def test_any_key_and_any_site(tmp_path: Path) -> None:
     with stage(tmp_path, "--any-key", "--clock", "2025-03-15T14:00:00Z", "--fault", "503; times=1") as dev:
         assert dev.send(CUSTOM, custom(site_id="mine"), "whatever").status == 503
         assert dev.send(CUSTOM, custom(site_id="mine"), "whatever").status == 201
+        assert dev.call("POST", CUSTOM, custom(site_id="mine")).status == 401
+        assert dev.send(CUSTOM, custom(site_id="../x y"), "whatever").status == 404
         (good,) = dev.events(status="good")
         assert (good["site"], good["stored"]["ts"][:16]) == ("mine", "2025-03-15T14:00")

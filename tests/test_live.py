@@ -1,5 +1,6 @@
 """`/live`: what arrives at the stand-in, in a real browser."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +33,7 @@ def test_what_arrives_is_shown_at_once(dev: Stage, page: Page) -> None:
     expect(bad).to_contain_text("Missing required field: event_name")
     expect(bad).to_contain_text("did you mean `event_name`?")
     good.locator("summary").click()
+    expect(good.locator(".raw")).to_have_text(json.dumps(EVENT))
     expect(good).to_contain_text('"path": "/<b>"')
     page.locator("[data-status]").select_option("bad")
     expect(good).to_be_hidden()

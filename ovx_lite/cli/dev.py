@@ -17,7 +17,7 @@ from ovx_lite.clock import SystemClock
 from ovx_lite.errors import Refused
 from ovx_lite.standin import credentials
 from ovx_lite.standin.clock import TurnedClock, time_of
-from ovx_lite.standin.faults import Rule, rule_of, rule_of_header
+from ovx_lite.standin.faults import Rule, rule_of, rule_of_words
 from ovx_lite.standin.relay import where_to
 from ovx_lite.standin.stage import Options, Standin
 
@@ -91,7 +91,7 @@ def _days(told: str) -> int:
 
 def _rule(told: str) -> Rule:
     if not told.lstrip().startswith("{"):
-        return rule_of_header(told)
+        return rule_of_words(told)
     try:
         return rule_of(msgspec.json.decode(told))
     except msgspec.DecodeError:
@@ -108,5 +108,5 @@ def _warn(host: str, i_know: bool) -> None:
         return
     words = f"The stand-in has no password: whoever reaches {host} may read and change everything"
     if not i_know:
-        raise Refused("unavailable", f"{words}. Leave --host out, or add --i-know.")
+        raise click.UsageError(f"{words}. Leave --host out, or add --i-know.")
     click.echo(f"WARNING: {words}.", err=True)

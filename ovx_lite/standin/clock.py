@@ -9,6 +9,7 @@ from ovx_lite.fields import timestamp
 
 _UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _LENGTH = re.compile(r"(\d{1,12})(ms|s|m|h|d)")
+_ANY = 1 << 60
 _FARTHEST = 4_000_000_000_000  # Unix milliseconds, in the year 2096
 
 
@@ -54,7 +55,7 @@ class TurnedClock:
 
 def length(told: object, field: str) -> int:
     """A length of time as people write it, `90s`, `5m`, `1h30m`, or seconds → milliseconds. Raises `Refused`."""
-    if isinstance(told, int | float) and not isinstance(told, bool) and 0 <= told <= _FARTHEST / 1000:
+    if isinstance(told, int | float) and not isinstance(told, bool) and 0 <= told < _FARTHEST:
         return int(told * 1000)
     if isinstance(told, str) and told and not _LENGTH.sub("", told):
         return sum(int(number) * _UNITS[unit] for number, unit in _LENGTH.findall(told))
@@ -65,7 +66,9 @@ def time_of(told: object, now: int, field: str) -> int:
     """A time, ISO 8601 or Unix milliseconds → Unix milliseconds. Raises `Refused` for one before `now`."""
     if not isinstance(told, str | int | float) or isinstance(told, bool):
         raise Refused("invalid_request", f"{field} is a time like 2025-03-15T14:00:00Z.", field)
-    found = timestamp(told, _FARTHEST, field)
+    found = timestamp(told, _ANY, field)
+    if found > _FARTHEST:
+        raise Refused("invalid_request", f"{field} is too far ahead: the clock goes up to the year 2096.", field)
     if found < now:
         raise Refused("invalid_request", f"{field} is in the past: the clock goes forward only; reset it.", field)
     return found

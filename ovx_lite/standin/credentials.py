@@ -19,8 +19,8 @@ KEYS = ("YOUR_API_KEY", "oa_live_xxxxxxxxxxxx")
 def caller(authorization: str, site: Site | None, any_key: bool) -> Caller | None:
     """Who calls with such a header, for that site; None where the usual ways are to be tried."""
     scheme, _, key = authorization.partition(" ")
-    if site is None or scheme.lower() != "bearer":
-        return Caller(site, "", None) if site is not None and any_key else None
+    if site is None or scheme.lower() != "bearer" or not key.strip():
+        return None
     if key in KEYS and (site.id in SITES or any_key):
         return Caller(site, f"{key} {site.id}", TIERS["free"])
     return Caller(site, "", None) if any_key else None

@@ -64,6 +64,15 @@ async def events(request: Request) -> Response:
     return _told(_found(request)[: _number(request, "limit", 100, 1, MOST)])
 
 
+async def event_body(request: Request) -> Response:
+    """`GET /_dev/events/NUMBER/body`: what was sent, byte by byte; of a batch, all of it."""
+    told = request.path_params["number"]
+    entry = standin_of(request).journal.find(int(told)) if told.isdecimal() and len(told) < 16 else None
+    if entry is None:
+        raise Refused("not_found", "There is no such entry in the journal; it may have been pushed out.")
+    return Response(entry.body, media_type="text/plain; charset=utf-8", headers={"X-Content-Type-Options": "nosniff"})
+
+
 def _found(request: Request) -> list[Entry]:
     asked = request.query_params
     status = asked.get("status", "")
@@ -152,6 +161,7 @@ async def turn(request: Request) -> Response:
 OPEN: Doors = [
     ("GET", "/_dev/summary", summary),
     ("GET", "/_dev/events", events),
+    ("GET", "/_dev/events/{number}/body", event_body),
     ("GET", "/_dev/events/wait", wait),
     ("POST", "/_dev/reset", reset),
     ("GET", "/_dev/faults", faults),

@@ -13,6 +13,7 @@ from ovx_lite.model import Event
 from ovx_lite.standin.faults import Rule
 from ovx_lite.store.events import Stored
 from ovx_lite.verdicts import Verdict
+from ovx_lite.web.answers import FAULT, error_body
 
 _LONGEST_BODY = 16 * 1024
 _LONGEST_ANSWER = 1024  # each event of a batch is told with the whole of it
@@ -21,13 +22,17 @@ _NAMES = ("event_name", "name", "eventName", "event_type", "type")
 
 
 class Told(NamedTuple):
-    """An event that was stored (`good`), or a request that was not (`bad`): whose it was, and the whole, as JSON."""
+    """An event that was stored (`good`), or a request that was not (`bad`): whose it was, and the whole, as JSON.
+
+    `body` is the request's, as it came: of a batch, all of it, while the JSON has the event's part.
+    """
 
     status: str
     api: str
     site: str
     name: str
     document: dict[str, Any]
+    body: bytes
 
 
 def told(verdict: Verdict, rule: Rule | None) -> list[Told]:
@@ -36,7 +41,8 @@ def told(verdict: Verdict, rule: Rule | None) -> list[Told]:
     stored = verdict.error is None and verdict.reply is not None
     problems = problems_of(verdict) if rule is None else _faulted(verdict, rule, stored)
     if not stored:
-        return [_told(verdict, rule, "bad", _name(body), None, problems, body)]
+        name = _name(body) or ("pageview" if verdict.endpoint.path.endswith("/pageview") else "")
+        return [_told(verdict, rule, "bad", name, None, problems, body)]
     names = [*verdict.ids, *([""] * len(verdict.events))]  # none are known where an answer is given again
     return [
         _told(verdict, rule, "good", event.kind.name, _stored(event, name), problems, part)
@@ -51,7 +57,7 @@ def _told(
     name: str,
     stored: dict[str, Any] | None,
     problems: Sequence[Problem],
-    body: bytes,
+    part: bytes,
 ) -> Told:
     api, site = verdict.endpoint.api, verdict.site.id if verdict.site else ""
     error = verdict.error
@@ -65,7 +71,7 @@ def _told(
             "method": verdict.method,
             "path": verdict.path,
             "headers": _headers(verdict.headers),
-            "body": as_told(body, _LONGEST_BODY),
+            "body": as_told(part, _LONGEST_BODY),
         },
         "answer": _answer(verdict, rule),
         "stored": stored,
@@ -75,7 +81,7 @@ def _told(
         "replayed": verdict.reply is not None and verdict.reply.replayed,
         "forwarded": None,
     }
-    return Told(status, api, site, name, document)
+    return Told(status, api, site, name, document, verdict.call.body if verdict.call else b"")
 
 
 def _faulted(verdict: Verdict, rule: Rule, stored: bool) -> list[Problem]:
@@ -89,12 +95,13 @@ def _faulted(verdict: Verdict, rule: Rule, stored: bool) -> list[Problem]:
 
 def _answer(verdict: Verdict, rule: Rule | None) -> dict[str, Any] | None:
     """What the caller was answered; None for nothing, as the connection was broken."""
-    if rule is not None:
+    if rule is not None and (rule.kind or rule.phase == "after"):
         return None if rule.kind else {"status": rule.status, "body": None}
     if verdict.reply is not None:
         return {"status": verdict.reply.status, "body": as_told(verdict.reply.body, _LONGEST_ANSWER)}
-    status = 500 if verdict.error is None else verdict.error.status
-    return {"status": status, "body": None}  # it is told as the error
+    error = verdict.error or FAULT
+    status = error.status if rule is None else rule.status
+    return {"status": status, "body": msgspec.Raw(error_body(error))}
 
 
 def _headers(sent: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:

@@ -1,16 +1,13 @@
 """Requests that fail on purpose, as callers of the real thing would see it."""
 
 import asyncio
-import socket
-import struct
-from typing import Any
 
 from starlette.types import Message, Receive, Scope, Send
 
 from ovx_lite.errors import Refused
-from ovx_lite.standin.faults import PRESENT, Rule, rule_of_header
+from ovx_lite.standin.faults import PRESENT, Rule, rule_of_words
 from ovx_lite.standin.stage import Standin
-from ovx_lite.verdicts import Verdict
+from ovx_lite.verdicts import Verdict, target
 from ovx_lite.web.answers import error_body, error_headers, send_json
 from ovx_lite.web.api import Api, Door
 from ovx_lite.web.incoming import Incoming
@@ -23,7 +20,6 @@ _CODES = {
     429: "rate_limit_exceeded",
     503: "unavailable",
 }
-_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, for no time: what is not sent is thrown away, and the peer is told
 
 
 async def perform(standin: Standin, api: Api, door: Door, scope: Scope, receive: Receive, send: Send) -> None:
@@ -49,16 +45,20 @@ async def perform(standin: Standin, api: Api, door: Door, scope: Scope, receive:
     if rule.kind is None:
         await send_json(send, rule.status or 500, error_body(error), error_headers(error))
         return
-    _hang_up(scope["extensions"]["ovx.transport"], rule.kind == "reset")
-    while (await receive())["type"] != "http.disconnect":
-        pass  # until uvicorn knows it, too
+    scope["extensions"]["ovx.hang_up"](rule.kind == "reset")
 
 
 def _rule(standin: Standin, scope: Scope) -> Rule | None:
     told = dict(scope["headers"]).get(_HEADER)
-    if told is not None:
-        return rule_of_header(told.decode("latin-1"))
-    return standin.faults.next(scope["method"], scope["path"])
+    if told is None:
+        return standin.faults.next(scope["method"], scope["path"])
+    try:
+        rule = rule_of_words(told.decode("latin-1"))
+    except Refused as refused:
+        raise Refused(refused.code, refused.message, "X-Ovx-Fault") from None
+    if rule.times is not None or rule.rate != 1:
+        raise Refused("invalid_request", "This is for one request: leave out times and rate.", "X-Ovx-Fault")
+    return rule
 
 
 async def _lost(message: Message) -> None:
@@ -67,7 +67,9 @@ async def _lost(message: Message) -> None:
 
 def _error(rule: Rule) -> Refused:
     message = "This is a fault that the stand-in was told to make; the next request may fare better."
-    return Refused(_CODES.get(rule.status or 500, "internal_error"), message, retry_after=rule.retry_after)
+    usual = 1 if rule.status in (429, 503) else None  # these never come without
+    wait = usual if rule.retry_after is None else rule.retry_after
+    return Refused(_CODES.get(rule.status or 500, "internal_error"), message, retry_after=wait)
 
 
 async def _stopped(standin: Standin, api: Api, door: Door, scope: Scope, receive: Receive, error: Refused) -> Verdict:
@@ -81,12 +83,4 @@ async def _stopped(standin: Standin, api: Api, door: Door, scope: Scope, receive
     except Refused:
         pass  # too large, or no JSON: then there is less to say of it
     site = standin.house.sites.public(named)
-    return Verdict(now, endpoint, request.method, request.path, scope["headers"], call, site, error=error)
-
-
-def _hang_up(transport: Any, reset: bool) -> None:
-    """Close a connection without an answer; with `reset`, so that the caller reads an error, not an end."""
-    connection: socket.socket = transport.get_extra_info("socket")
-    if reset:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-    transport.abort()
+    return Verdict(now, endpoint, request.method, target(scope), scope["headers"], call, site, error=error)

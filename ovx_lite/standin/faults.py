@@ -89,6 +89,8 @@ def rule_of(told: object, field: str = "") -> Rule:
     except msgspec.ValidationError as invalid:
         found = fault(told, Rule, field)
         raise found or Refused("invalid_request", f"{field or 'The rule'}: {invalid}.", field or None) from None
+    if rule.status is not None and rule.kind is not None:
+        raise Refused("invalid_request", f"A rule has a status or a kind: leave out the {rule.status}.", field or None)
     if rule.status is None and rule.kind is None and not rule.delay_ms:
         message = 'A rule says what goes wrong: a status like 503, a kind ("reset", "empty") or delay_ms.'
         raise Refused("invalid_request", message, field or None)
@@ -103,11 +105,11 @@ def _number(told: str) -> object:
         return told
 
 
-_LIKE = "X-Ovx-Fault is like 429; retry-after=2, reset, or 503; phase=after."
+_LIKE = "A fault is like 429; retry-after=2, or reset, or 503; phase=after."
 
 
-def rule_of_header(told: str) -> Rule:
-    """`429; retry-after=2` → a rule for one request. Raises `Refused`."""
+def rule_of_words(told: str) -> Rule:
+    """`429; retry-after=2`, as in `X-Ovx-Fault` → a rule. Raises `Refused`."""
     first, *rest = (part.strip() for part in told.split(";"))
     rule: dict[str, object] = {}
     if first.isdecimal():
@@ -119,9 +121,9 @@ def rule_of_header(told: str) -> Rule:
     for part in filter(None, rest):
         name, equals, value = (word.strip() for word in part.partition("="))
         if not equals:
-            raise Refused("invalid_request", f"{_LIKE} {part[:100]} is none of these.", "X-Ovx-Fault")
+            raise Refused("invalid_request", f"{_LIKE} {part[:100]} is none of these.")
         rule[name.lower().replace("-", "_")] = _number(value)
     try:
         return rule_of(rule)
     except Refused as refused:
-        raise Refused("invalid_request", f"{_LIKE} {refused.message}", "X-Ovx-Fault") from None
+        raise Refused("invalid_request", f"{_LIKE} {refused.message}") from None

@@ -1,6 +1,7 @@
 """`/_dev`: webhooks without waiting for anything to happen, and a receiver for them."""
 
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -50,7 +51,7 @@ async def hook(request: Request) -> Response:
         verified(headers, body, known),
         standin.clock.now(),
     )
-    return as_json({"received": True}, status)
+    return Response(status_code=status) if status in _WITHOUT_BODY else as_json({"received": True}, status)
 
 
 async def hooked(request: Request) -> Response:
@@ -77,6 +78,8 @@ async def add_webhook(request: Request) -> Response:
         )
     url = _text(told, "url")
     await check(url, desk(request).allowed)
+    if "/_dev/hook/" in url:
+        replies_of(dict(parse_qsl(urlsplit(url).query)).get("reply", ""))  # better refused now than at each delivery
     made = new.webhook(site, url, tuple(wanted), spike, "json", standin.clock.now())
     added = await desk(request).change(webhooks.add_webhook, made)
     return as_json({"id": added.id, "url": added.url, "events": added.events, "secret": added.secret}, 201)
@@ -99,6 +102,7 @@ async def add_goal(request: Request) -> Response:
     return as_json({"id": made.id, "name": made.name, "event": event, "path": path}, 201)
 
 
+_WITHOUT_BODY = (204, 205, 304)
 _HOOK = "/_dev/hook/{name}"
 OPEN: Doors = [
     ("POST", "/_dev/trigger", trigger),
@@ -106,5 +110,5 @@ OPEN: Doors = [
     ("POST", "/_dev/webhooks", add_webhook),
     ("POST", "/_dev/goals", add_goal),
     ("GET", f"{_HOOK}/requests", hooked),
-    *((method, _HOOK, hook) for method in ("GET", "POST", "PUT", "PATCH", "DELETE")),
+    *((method, _HOOK, hook) for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")),
 ]

@@ -16,7 +16,7 @@ class Hooks:
 
     def __init__(self) -> None:
         self._kept: dict[str, deque[dict[str, Any]]] = {}
-        self._times: dict[str, int] = {}
+        self._times: dict[tuple[str, Sequence[int]], int] = {}
 
     def clear(self) -> None:
         """Forget all of it."""
@@ -34,11 +34,14 @@ class Hooks:
         now: int,
     ) -> int:
         """Keep a request that came at `now` (Unix ms). Returns the status to answer with: the last one goes on."""
-        times = self._times.get(name, 0)
-        self._times[name] = times + 1
+        script = (name, tuple(replies))  # another one begins anew
+        times = self._times.get(script, 0)
+        self._times[script] = times + 1
         status = replies[min(times, len(replies) - 1)] if replies else 200
         if name not in self._kept and len(self._kept) >= _MOST_NAMES:
-            del self._kept[next(iter(self._kept))]
+            oldest = next(iter(self._kept))
+            del self._kept[oldest]
+            self._times = {script: times for script, times in self._times.items() if script[0] != oldest}
         request = {
             "at": utc(now),
             "method": method,

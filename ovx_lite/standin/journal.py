@@ -12,12 +12,15 @@ from ovx_lite.standin.entries import Told
 MOST = 10_000
 """So many entries are kept, if they are not large."""
 
-_LARGEST = 24 * 1024 * 1024  # bytes of them all
+_LARGEST = 12 * 1024 * 1024  # bytes of them all
 _MOST_CHANGES = 1000
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """An entry by its number; `json` is what is told of it."""
+    """An entry by its number; `json` is what is told of it.
+
+    `body` is the request's, as it came, of which so many are `sharing` it.
+    """
 
     number: int
     status: str
@@ -25,6 +28,8 @@ class Entry(msgspec.Struct, frozen=True):
     site: str
     name: str
     json: bytes
+    body: bytes
+    sharing: int
 
 
 class Journal:
@@ -41,34 +46,38 @@ class Journal:
     def put(self, entries: Sequence[Told]) -> range:
         """Take note of what came in a request. Returns the entries' numbers."""
         begin = self._number + 1
-        for status, api, site, name, document in entries:
+        for status, api, site, name, document, body in entries:
             self._number += 1
             told = msgspec.json.encode({"number": self._number, **document})
-            self._entries.appendleft(Entry(self._number, status, api, site, name, told))
-            self._size += len(told)
+            self._entries.appendleft(Entry(self._number, status, api, site, name, told, body, len(entries)))
+            self._size += len(told) + len(body) // len(entries)
             self.good += status == "good"
             self.bad += status == "bad"
         while len(self._entries) > MOST or self._size > _LARGEST:
-            self._size -= len(self._entries.pop().json)
+            oldest = self._entries.pop()
+            self._size -= len(oldest.json) + len(oldest.body) // oldest.sharing
         self.wake()
         return range(begin, self._number + 1)
 
     def amend(self, numbers: range, forwarded: Mapping[str, Any], problems: Sequence[Mapping[str, Any]]) -> None:
         """Add what came of forwarding a request to its entries, as far as they are still there."""
-        latest = self._entries[0].number if self._entries else 0
         for number in numbers:
-            at = latest - number
-            if not 0 <= at < len(self._entries):
+            entry = self.find(number)
+            if entry is None:
                 continue
-            entry = self._entries[at]
             told = msgspec.json.decode(entry.json)
             told |= {"forwarded": forwarded, "problems": [*told["problems"], *problems]}
             amended = msgspec.structs.replace(entry, json=msgspec.json.encode(told))
-            self._entries[at] = amended
+            self._entries[self._entries[0].number - number] = amended
             self._changes.append(amended)
             self.changed += 1
             self._size += len(amended.json) - len(entry.json)
         self.wake()
+
+    def find(self, number: int) -> Entry | None:
+        """The entry of a number, if it is still there."""
+        at = (self._entries[0].number if self._entries else 0) - number
+        return self._entries[at] if 0 <= at < len(self._entries) else None
 
     def clear(self) -> None:
         """Forget all entries, and count anew."""

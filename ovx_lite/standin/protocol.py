@@ -1,12 +1,30 @@
 """HTTP for the stand-in, which can break connections."""
 
+import socket
+import struct
+from functools import partial
+
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
 from ovx_lite.web.protocol import Protocol
+
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, for no time: what is not sent is thrown away, and the peer is told
 
 
 class BreakableProtocol(Protocol):
-    """The server's own, with the connection in reach of whoever answers."""
+    """The server's own; whoever answers can break the connection, by `scope["extensions"]["ovx.hang_up"]`."""
 
-    def on_message_begin(self) -> None:
-        """Begin a request."""
-        super().on_message_begin()
-        self.scope["extensions"] = {"ovx.transport": self.transport}  # type: ignore[dict-item]
+    def on_headers_complete(self) -> None:
+        """Begin to answer a request."""
+        super().on_headers_complete()
+        self.scope["extensions"] = {"ovx.hang_up": partial(self._hang_up, self.cycle)}  # type: ignore[dict-item]
+
+    def _hang_up(self, cycle: RequestResponseCycle, reset: bool) -> None:
+        """Close the connection without an answer; with `reset`, so that the caller reads an error, not an end."""
+        cycle.disconnected = True  # uvicorn learns of it only if no other request was sent behind it
+        if self.transport.is_closing():
+            return  # the caller was faster
+        if reset:
+            connection: socket.socket = self.transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.transport.abort()

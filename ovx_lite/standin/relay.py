@@ -38,6 +38,7 @@ class Relay:
         self._url = url
         self._note = note
         self._waiting: asyncio.Queue[tuple[Verdict, range]] = asyncio.Queue(_MOST_WAITING)
+        self._sending = 0
 
     def take(self, verdict: Verdict, numbers: range) -> None:
         """Send a request on, if it is one that was stored, for the first time, and not sent on to us."""
@@ -56,38 +57,38 @@ class Relay:
         tls = await asyncio.to_thread(load_tls)
         import httpx2
 
-        async with httpx2.AsyncClient(verify=tls, trust_env=False, timeout=None) as client:
+        async with httpx2.AsyncHTTPTransport(verify=tls, trust_env=False) as road:  # a client would add headers
             try:
                 while True:
                     verdict, numbers = await self._waiting.get()
-                    forwarded = await self._send(client, verdict)
+                    self._sending = 1
+                    forwarded = await self._send(road, verdict)
                     self._note(numbers, forwarded, _differences(verdict, forwarded))
+                    self._sending = 0
             finally:
-                if not self._waiting.empty():
-                    _log.warning("%d requests were not sent on to %s", self._waiting.qsize(), self._url)
+                if unsent := self._waiting.qsize() + self._sending:
+                    _log.warning("%d requests were not sent on to %s, as the server stops", unsent, self._url)
 
-    async def _send(self, client: "httpx2.AsyncClient", verdict: Verdict) -> dict[str, Any]:
+    async def _send(self, road: "httpx2.AsyncHTTPTransport", verdict: Verdict) -> dict[str, Any]:
         import httpx2
 
         assert verdict.call is not None, "it was read, as it is stored"
         headers = [(name, value) for name, value in verdict.headers if name.decode("latin-1").lower() not in _NOT_SENT]
-        begun = time.monotonic()
+        headers.append((_MARK.encode(), b"1"))
+        begun, body = time.monotonic(), b""
         try:
-            async with (
-                asyncio.timeout(SECONDS),
-                client.stream(
-                    verdict.method,
-                    self._url + verdict.path,
-                    content=verdict.call.body,
-                    headers=[*headers, (_MARK.encode(), b"1")],
-                ) as answer,
-            ):
-                body = b""
-                async with aclosing(answer.aiter_raw()) as pieces:
-                    async for piece in pieces:
-                        body += piece
-                        if len(body) > _LONGEST:
-                            break
+            url = self._url + verdict.path
+            request = httpx2.Request(verdict.method, url, headers=headers, content=verdict.call.body)
+            async with asyncio.timeout(SECONDS):
+                answer = await road.handle_async_request(request)
+                try:
+                    async with aclosing(answer.aiter_raw()) as pieces:
+                        async for piece in pieces:
+                            body += piece
+                            if len(body) > _LONGEST:
+                                break
+                finally:
+                    await answer.aclose()
         except TimeoutError:
             return self._failed(f"there was no whole answer within {SECONDS} seconds", _since(begun))
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as wrong:

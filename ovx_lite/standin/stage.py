@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ovx_lite import new
+from ovx_lite import new, rules
 from ovx_lite.access import Caller
 from ovx_lite.days import utc
 from ovx_lite.demo import SMALL
@@ -107,7 +107,7 @@ class Standin:
         """Who calls with such a header for a site of that name; None where the usual ways are to be tried."""
         sites = self.house.sites
         site = sites.public(name or credentials.SITES[0])  # a body that is wrong may not say for whom it is
-        if site is None and self._options.any_key and name:
+        if site is None and self._options.any_key and _may_be(name):
             await self.house.database.write(_add_sites, [name], self.clock.now())
             await sites.refresh()
             site = sites.public(name)
@@ -172,6 +172,13 @@ class Standin:
     async def deliveries(self, site: Site) -> list[dict[str, Any]]:
         """A site's log of deliveries, the latest first."""
         return await self.house.database.read(_deliveries, site)
+
+
+def _may_be(name: str) -> bool:
+    try:
+        return bool(rules.site_id(name))
+    except Refused:
+        return False
 
 
 def _add_sites(conn: sqlite3.Connection, names: Sequence[str], now: int) -> None:

@@ -242,7 +242,8 @@ def last_try(conn: sqlite3.Connection) -> int:
 def tries_after(conn: sqlite3.Connection, number: int) -> list[Tried]:
     """The tries after one, in their order."""
     query = """
-        SELECT delivery, began, attempts.status, error, deliveries.status, event, webhooks.id
+        SELECT delivery, began, attempts.status, error, iif(lead(1) OVER (PARTITION BY delivery
+            ORDER BY attempts.number), 'pending', deliveries.status), event, webhooks.id
         FROM attempts JOIN deliveries ON deliveries.number = delivery JOIN webhooks ON webhooks.number = webhook
         WHERE attempts.number > ? ORDER BY attempts.number
     """

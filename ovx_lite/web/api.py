@@ -19,7 +19,7 @@ from ovx_lite.geo import CountryOf
 from ovx_lite.ingest import Ingest, Repeat, Request, unavailable
 from ovx_lite.model import Reply, Site
 from ovx_lite.sites import Sites
-from ovx_lite.verdicts import Verdict, Witness
+from ovx_lite.verdicts import Verdict, Witness, target
 from ovx_lite.web.answers import FAULT, Headers, error_body, error_headers, limit_headers, log_fault, send_json
 from ovx_lite.web.body import Bodies, spill
 from ovx_lite.web.cors import ALLOWED, EXPOSED, PREFLIGHT, check_hosts
@@ -221,7 +221,7 @@ class Api:
         said = (request.told, site, request.events, request.ids, error, reply, request.followed)
         now = request.told.now if request.told else self._clock.now()
         try:
-            self._witness.take(Verdict(now, endpoint, request.method, request.path, scope["headers"], *said))
+            self._witness.take(Verdict(now, endpoint, request.method, target(scope), scope["headers"], *said))
         except Exception as wrong:
             log_fault(scope, wrong)
 

@@ -1,16 +1,20 @@
 """Refusals and faults of all but the ingestion endpoints: a page for a browser's window, else the contract's JSON."""
 
 import logging
+from difflib import get_close_matches
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ovx_lite.dialects import ENDPOINTS
 from ovx_lite.errors import Refused
 from ovx_lite.web.answers import FAULT, error_body, error_headers
 from ovx_lite.web.html import error_page, wants_html
 
 _log = logging.getLogger("ovx_lite")
+_LONGEST_PATH = 100
+_ALIKE = 0.7
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: "payload_too_large"}
 
 
@@ -36,12 +40,23 @@ async def on_http_exception(request: Request, wrong: Exception) -> Response:
     """Starlette's handler for what its router refuses: unknown paths and methods."""
     assert isinstance(wrong, HTTPException)
     code = _CODES.get(wrong.status_code, "invalid_request")
-    path, method = "".join(letter if letter.isprintable() else "?" for letter in request.url.path), request.method
-    message = {
-        "not_found": f"There is nothing at {path}: see the README for the endpoints.",
-        "method_not_allowed": f"{method} is not possible at {path}: see the header Allow.",
-    }.get(code, wrong.detail)
+    path, message = request.url.path, wrong.detail
+    if code == "not_found":
+        return error_answer(request, nothing_at(path))
+    if code == "method_not_allowed":
+        message = f"{request.method} is not possible at {_printable(path)}: see the header Allow."
     return error_answer(request, Refused(code, message), dict(wrong.headers or {}))
+
+
+def nothing_at(path: str) -> Refused:
+    """The refusal for a path that is nobody's, with the endpoint that it may have meant."""
+    near = get_close_matches(path[:_LONGEST_PATH], [endpoint.path for endpoint in ENDPOINTS], 1, _ALIKE)
+    hint = f"did you mean {near[0]}?" if near else "see the README for the endpoints."
+    return Refused("not_found", f"There is nothing at {_printable(path)}: {hint}")
+
+
+def _printable(path: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in path)
 
 
 async def on_store_error(request: Request, wrong: Exception) -> Response:
