@@ -47,6 +47,7 @@ LEVELS = (
             "web.cors",
             "web.incoming",
             "web.repeats",
+            "web.exchange",
             "web.protocol",
             "web.desk",
             "web.html",

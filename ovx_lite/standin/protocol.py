@@ -3,8 +3,7 @@
 import socket
 import struct
 from functools import partial
-
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+from typing import Any
 
 from ovx_lite.web.protocol import Protocol
 
@@ -14,12 +13,11 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, for no time: what is not sent
 class BreakableProtocol(Protocol):
     """The server's own; whoever answers can break the connection, by `scope["extensions"]["ovx.hang_up"]`."""
 
-    def on_headers_complete(self) -> None:
-        """Begin to answer a request."""
-        super().on_headers_complete()
-        self.scope["extensions"] = {"ovx.hang_up": partial(self._hang_up, self.cycle)}  # type: ignore[dict-item]
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        cycle.scope["extensions"] = {"ovx.hang_up": partial(self._hang_up, cycle)}
+        super()._start_asgi_task(cycle, app)
 
-    def _hang_up(self, cycle: RequestResponseCycle, reset: bool) -> None:
+    def _hang_up(self, cycle: Any, reset: bool) -> None:
         """Close the connection without an answer; with `reset`, so that the caller reads an error, not an end."""
         cycle.disconnected = True  # uvicorn learns of it only if no other request was sent behind it
         if self.transport.is_closing():

@@ -1,0 +1,90 @@
+"""HTTP as it comes: whole or in pieces, one after the other or at once, answers of all kinds in their order."""
+
+import json
+import re
+import socket
+import time
+
+import pytest
+
+from tests.conftest import Running
+
+PATH = "/api/v1/events/custom"
+
+
+def request(key: str, name: str, *headers: str, version: str = "1.1") -> bytes:
+    body = json.dumps({"site_id": "my-site", "url": "https://example.com/", "event_name": name}).encode()
+    lines = [f"POST {PATH}?x=%20 HTTP/{version}", "Host: x", f"Authorization: Bearer {key}", *headers]
+    return "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode() + body
+
+
+def talk(running: Running, *pieces: bytes, end: bool = False, pause: float = 0.05) -> str:
+    """Send pieces, and read until the server closes, or is silent for a moment."""
+    with socket.create_connection(("127.0.0.1", running.server.port), timeout=10) as client:
+        for piece in pieces:
+            client.sendall(piece)
+            time.sleep(pause)
+        if end:
+            client.shutdown(socket.SHUT_WR)
+        client.settimeout(1)
+        told = b""
+        try:
+            while piece := client.recv(65536):
+                told += piece
+        except TimeoutError:
+            pass
+    return told.decode()
+
+
+def statuses(told: str) -> list[str]:
+    return re.findall(r"HTTP/1\.1 (\d{3})", told)
+
+
+def test_many_at_once_are_answered_in_their_order(running: Running) -> None:
+    key = running.store.key()
+    asked = [f"/{number}" for number in range(9)]
+    sent = b"".join(
+        f"GET /nowhere{path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() if number % 2 else request(key, path)
+        for number, path in enumerate(asked)
+    )
+    told = talk(running, sent, pause=0)
+    assert statuses(told) == ["201", "404"] * 4 + ["201"]
+    assert re.findall(r"/nowhere(/\d)", told) == ["/1", "/3", "/5", "/7"]
+
+
+@pytest.mark.parametrize("cut", [1, 10, 40, 120, -20, -1])
+def test_a_request_in_pieces_is_as_good(running: Running, cut: int) -> None:
+    whole = request(running.store.key(), f"cut {cut}")
+    told = talk(running, whole[:cut], whole[cut:] + whole)
+    assert statuses(told) == ["201", "201"]
+
+
+def test_one_that_wants_a_word_first_gets_it(running: Running) -> None:
+    whole = request(running.store.key(), "waits", "Expect: 100-continue")
+    head, end, body = whole.partition(b"\r\n\r\n")
+    assert statuses(talk(running, head + end, body)) == ["100", "201"]
+    assert statuses(talk(running, whole)) == ["100", "201"]
+
+
+@pytest.mark.parametrize(("version", "headers"), [("1.0", []), ("1.1", ["Connection: close"])])
+def test_the_connection_ends_where_it_should(running: Running, version: str, headers: list[str]) -> None:
+    begin = time.monotonic()
+    told = talk(running, request(running.store.key(), "last", *headers, version=version))
+    assert time.monotonic() - begin < 0.9, "it was closed, not left alone"
+    assert statuses(told) == ["201"]
+    assert "connection: close" in told
+
+
+def test_the_head_of_a_page_comes_without_its_body(running: Running) -> None:
+    told = talk(running, b"HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert statuses(told) == ["200", "200"]
+    assert told.count('{"status"') == 1
+    assert len(re.findall(r"^content-length: \d+\r$", told, re.MULTILINE)) == 2
+    assert told.count("\r\ndate: ") == 2
+
+
+def test_half_closed_is_not_gone(running: Running) -> None:
+    whole = request(running.store.key(), "half")
+    assert statuses(talk(running, whole, end=True, pause=0)) == ["201"]
+    assert statuses(talk(running, whole * 3, end=True, pause=0)) == ["201"] * 3
+    assert statuses(talk(running, whole[:-1], end=True, pause=0)) == []
