@@ -17,6 +17,8 @@ from platformdirs import user_data_path
 from ovx_lite.errors import Refused
 
 FILE = "ovx-lite.toml"
+# What paths of the server's begin with: behind a proxy that takes its own path away they would be taken for that.
+_OURS = ("api", "v1", "js", "static", "sites", "share", "setup", "login", "logout", "account", "live", "_dev")
 
 
 class Setting(NamedTuple):
@@ -98,6 +100,10 @@ def _check(values: Mapping[str, str]) -> None:
         raise Refused(
             "invalid_request", f"base_url is {values['base_url']}: give one like https://stats.example.com.", "base_url"
         )
+    first = urlsplit(values["base_url"]).path.strip("/").partition("/")[0]
+    if first in _OURS:
+        message = f"base_url has the path /{first}, as the server's own paths have: choose another, like /stats."
+        raise Refused("invalid_request", message, "base_url")
 
 
 def is_web_address(text: str) -> bool:

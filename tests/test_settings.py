@@ -232,3 +232,10 @@ def test_a_server_that_is_stopped_while_it_starts_ends(starting: Starting) -> No
     other_process.execute("ROLLBACK")
     assert waits(lambda: process.poll() is not None)
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize("path", ["/api", "/v1/", "/static/deep"])
+def test_a_base_url_with_a_path_of_ours_is_refused(tmp_path: Path, path: str) -> None:
+    with pytest.raises(Refused, match="choose another, like /stats"):
+        settings.read(tmp_path, {"base_url": f"https://example.com{path}"})
+    assert settings.read(tmp_path, {"base_url": "https://example.com/apis"})["base_url"].endswith("/apis")

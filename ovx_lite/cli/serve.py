@@ -189,14 +189,14 @@ async def _announce(server: Any, app: Any, url: str, data_dir: Path, ready_file:
     click.echo(f"ovx-lite answers at {url}, with its store in {data_dir}.", err=True)
     if app.setup_path:
         click.echo(f"Set it up, once: {url}{app.setup_path}", err=True)
-    if as_json:
-        print_json(ready)
-    if ready_file is not None:  # last: whoever waits for it finds the rest said
+    if ready_file is not None:  # after these: whoever waits for it finds them said
         try:
             _written(ready_file, ready)
         except Refused:
             server.should_exit = True
             raise
+    if as_json:
+        print_json(ready)
     app.start()
     # What was made by now stays: the garbage collector need not look at it again. And of what requests make while they
     # wait for the disk, nothing is garbage: looking for it less often makes a tenth more of them.

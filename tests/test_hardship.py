@@ -1,0 +1,136 @@
+"""What a machine does to a server: power that fails, a disk that is full, others at the file, a clock that jumps."""
+
+import random
+import resource
+import socket
+import sqlite3
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from pathlib import Path
+
+import pytest
+
+from ovx_lite.app import App
+from ovx_lite.store import check
+from ovx_lite.store.db import FILE, open_store
+from tests.conftest import Server, Start, Store
+from tests.test_store import NOW, Still, new_key, new_site
+from tests.test_upkeep import HOUR, during, post
+
+PATH = "/api/v1/events/custom"
+
+
+def send(server: Server, key: str, name: str) -> int:
+    event = {"site_id": "my-site", "url": "https://example.com/", "event_name": name, "ip_address": "203.0.113.9"}
+    return server.send(PATH, event | {"user_agent": "Mozilla/5.0 Firefox/120.0"}, key).status
+
+
+def names(data_dir: Path) -> list[str]:
+    """The events' names, of a store that is whole."""
+    with closing(open_store(data_dir)) as conn:
+        assert check.problems(conn) == []
+        return [name for (name,) in conn.execute("SELECT name FROM events JOIN kinds ON kinds.id = kind")]
+
+
+def test_power_that_fails_takes_nothing_that_was_acknowledged(store: Store, start: Start, tmp_path: Path) -> None:
+    store.site()
+    key, server, log = store.key(), start(store), store.path / f"{FILE}-wal"
+    written = []  # after each answer, how much of the log was on disk at least
+    for number in range(60):
+        assert send(server, key, f"event {number}") == 201
+        written.append(log.stat().st_size)
+    torn = tmp_path / "torn"
+    torn.mkdir()
+    chance = random.Random(1)
+    database, whole = (store.path / FILE).read_bytes(), log.read_bytes()
+    assert sorted(written) == written, "the log was not emptied meanwhile"
+    for _ in range(40):
+        cut = chance.randrange(written[0], len(whole))
+        rest = chance.choice([b"", bytes(len(whole) - cut), chance.randbytes(len(whole) - cut)])
+        (torn / FILE).write_bytes(database)
+        (torn / f"{FILE}-wal").write_bytes(whole[:cut] + rest)
+        (torn / f"{FILE}-shm").unlink(missing_ok=True)
+        there = names(torn)
+        acknowledged = sum(size <= cut for size in written)
+        assert there[:acknowledged] == [f"event {number}" for number in range(acknowledged)]
+        assert len(there) == len(set(there))
+
+
+def test_each_answer_waits_for_the_disk(store: Store, start: Start) -> None:
+    with closing(open_store(store.path, create=True)) as conn:
+        assert conn.execute("PRAGMA synchronous").fetchone() == (2,), "FULL: the log is synced with each commit"
+        assert conn.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_a_quota_that_is_used_up(store: Store, start: Start) -> None:
+    store.site()
+    key, server = store.key(), start(store)
+    assert send(server, key, "before") == 201
+    size = (store.path / f"{FILE}-wal").stat().st_size
+    _, most = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (size, most))
+    assert {send(server, key, "never") for _ in range(5)} == {503}
+    assert server.send("/healthz", method="GET").status == 503
+    resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (most, most))
+    assert send(server, key, "after") == 201
+    assert server.stop() == 0
+    assert names(store.path) == ["before", "after"]
+
+
+def test_somebody_else_who_writes_for_a_while(store: Store, start: Start) -> None:
+    store.site()
+    key, server = store.key(), start(store)
+    with closing(sqlite3.connect(store.path / FILE, isolation_level=None)) as other, ThreadPoolExecutor() as pool:
+        other.execute("BEGIN IMMEDIATE")
+        waiting = [pool.submit(send, server, key, f"waits {number}") for number in range(4)]
+        time.sleep(1)
+        assert not any(one.done() for one in waiting), "what is not on disk is not acknowledged"
+        other.execute("ROLLBACK")
+        assert [one.result() for one in waiting] == [201] * 4
+    assert server.stop() == 0
+    assert sorted(names(store.path)) == [f"waits {number}" for number in range(4)]
+
+
+@pytest.mark.parametrize("jump", [HOUR, -HOUR, 30 * HOUR, -30 * HOUR])
+def test_a_clock_that_jumps(tmp_path: Path, jump: int) -> None:
+    clock = Still()
+    with closing(open_store(tmp_path)) as conn:
+        key = new_key(conn, new_site(conn), hourly_limit=10)
+    statuses = []
+
+    async def run(app: App) -> None:
+        for number in range(12):
+            clock.ms = NOW + number * 1000 + (jump if number >= 6 else 0)
+            fields = {"ip_address": "203.0.113.9", "user_agent": "Mozilla/5.0 Firefox/120.0"}
+            statuses.append((await post(app, key, f"key-{number}", **fields))[0])
+            status, _, headers = await post(app, key, f"key-{number}", **fields)
+            assert (status, "idempotency-replayed" in headers) == (statuses[-1], status == 201)
+
+    during(tmp_path, clock, run)
+    assert statuses == [201] * 10 + ([429] * 2 if jump == -HOUR else [201] * 2)
+    assert len(names(tmp_path)) == statuses.count(201)
+
+
+def test_file_descriptors_that_are_used_up(store: Store, start: Start) -> None:
+    store.site()
+    key, server = store.key(), start(store)
+    pid = server.process.pid
+    _, most = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    used = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (used + 20, most))
+    open_ones = []
+    for _ in range(60):
+        with suppress(OSError):
+            open_ones.append(socket.create_connection(("127.0.0.1", server.port), timeout=5))
+    time.sleep(0.5)
+    for one in open_ones:
+        one.close()
+    until = time.monotonic() + 20
+    answered = 0
+    while answered != 201 and time.monotonic() < until:
+        with suppress(OSError):
+            answered = send(server, key, "after")
+    assert answered == 201
+    assert server.stop() == 0
+    assert names(store.path) == ["after"]
