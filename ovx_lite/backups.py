@@ -1,10 +1,15 @@
-"""A copy of the store each day, while the server runs."""
+"""Copies of the store: one each day, while the server runs, and back again."""
 
+import shutil
+import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ovx_lite.store.db import copy, open_store
+from ovx_lite.errors import Refused
+from ovx_lite.store import check
+from ovx_lite.store.database import lock
+from ovx_lite.store.db import FILE, copy, empty_log, open_store
 
 KEPT = 7
 """Copies that are kept; older ones give way."""
@@ -24,3 +29,46 @@ def back_up(data_dir: Path, folder: Path, now: int) -> bool:
     for old in sorted(folder.glob("ovx-lite-????-??-??.sqlite3"))[:-KEPT]:
         old.unlink()
     return True
+
+
+def restore(data_dir: Path, file: Path) -> Path | None:
+    """Put a copy in the place of the store, upgraded if it is older. Returns where what was there before is now.
+
+    What was there stays beside it, if there was anything. Raises `Refused`, with nothing changed, if the copy is not
+    whole, or a server has the store.
+    """
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    beside = data_dir / "restoring"
+    with closing(lock(data_dir)):
+        shutil.rmtree(beside, ignore_errors=True)
+        try:
+            beside.mkdir(mode=0o700)
+            shutil.copyfile(file, beside / FILE)
+            with closing(open_store(beside, create=False)) as conn:
+                problems = check.problems(conn)
+                empty_log(conn, patience=1)
+            if problems:
+                raise Refused("invalid_request", f"{file} is not whole ({problems[0]}): take another copy.")
+            before = _set_aside(data_dir)
+            (beside / FILE).replace(data_dir / FILE)
+        except OSError as wrong:
+            raise Refused("unavailable", f"{file} cannot be put into {data_dir} ({wrong}).") from None
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+    return before
+
+
+def _set_aside(data_dir: Path) -> Path | None:
+    """Move the store that is there out of the way, as one file; without the parts that SQLite has beside it."""
+    before = data_dir / "ovx-lite-before-restore.sqlite3"
+    if not (data_dir / FILE).exists():
+        return None
+    try:
+        with closing(open_store(data_dir, create=False)) as conn:
+            copy(conn, before)
+        (data_dir / FILE).unlink()
+    except (Refused, sqlite3.Error):  # it is damaged, which may be why somebody restores: then it is kept as it is
+        (data_dir / FILE).replace(before)
+    for ending in ("-wal", "-shm"):
+        (data_dir / f"{FILE}{ending}").unlink(missing_ok=True)
+    return before

@@ -1,5 +1,7 @@
-"""A copy of the store each day."""
+"""Copies of the store: one each day, one under full load, and back again."""
 
+import shutil
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
@@ -8,6 +10,7 @@ from ovx_lite.backups import back_up
 from ovx_lite.store import check
 from ovx_lite.store.db import FILE, open_store
 from tests.conftest import Start, Store
+from tests.test_crash import Load
 
 DAY = 86_400_000
 NOW = 1_763_730_000_000  # 2025-11-21T13:00Z
@@ -41,3 +44,55 @@ def test_a_server_makes_it_by_itself_and_it_is_whole(store: Store, start: Start,
     with closing(open_store(tmp_path / "restored")) as conn:
         assert check.problems(conn) == []
         assert conn.execute("SELECT id FROM sites").fetchall() == [("my-site",)]
+
+
+def test_a_copy_under_full_load_is_whole_and_can_be_put_back(store: Store, start: Start, tmp_path: Path) -> None:
+    store.site()
+    server, load = start(store), Load(store.key())
+    clients = [threading.Thread(target=load.run, args=(server.port, f"client{number}")) for number in range(4)]
+    for client in clients:
+        client.start()
+    time.sleep(0.3)
+    before = set(load.acknowledged)
+    file = tmp_path / "copy.sqlite3"
+    assert store.spawn("backup", str(file)).status == 0
+    refused = store.spawn("restore", str(file), "--overwrite")
+    assert (refused.status, "Another server has the store" in refused.err) == (1, True)
+    server.stop()
+    for client in clients:
+        client.join()
+    assert load.trouble == []
+    assert "pass --overwrite" in store.run("restore", str(file)).err
+    told = store.run("restore", str(file), "--overwrite", "--json").json
+    assert store.run("check").status == 0
+    there = {event["path"] for event in store.events()}
+    assert before <= there <= set(load.acknowledged)
+    shutil.move(told["before"], store.path / FILE)
+    assert {event["path"] for event in store.events()} == set(load.acknowledged)
+
+
+def test_what_is_no_whole_copy_is_not_put_back(store: Store, tmp_path: Path) -> None:
+    store.site()
+    good = tmp_path / "good.sqlite3"
+    store.call("backup", str(good))
+    torn, other = tmp_path / "torn.sqlite3", tmp_path / "other.sqlite3"
+    torn.write_bytes(good.read_bytes()[:20_000])
+    other.write_text("nothing of the kind")
+    for file in (torn, other, tmp_path / "missing"):
+        assert store.run("restore", str(file), "--overwrite").status != 0
+        assert [site["id"] for site in store.call("site", "list")] == ["my-site"]
+    elsewhere = Store(tmp_path / "elsewhere")
+    assert elsewhere.call("restore", str(good))["before"] is None
+    assert [site["id"] for site in elsewhere.call("site", "list")] == ["my-site"]
+
+
+def test_a_store_that_is_damaged_is_put_aside_as_it_is(store: Store, tmp_path: Path) -> None:
+    store.site()
+    good = tmp_path / "good.sqlite3"
+    store.call("backup", str(good))
+    for ending in ("-wal", "-shm"):  # or SQLite would mend it from these
+        (store.path / f"{FILE}{ending}").unlink(missing_ok=True)
+    (store.path / FILE).write_bytes(b"damaged")
+    before = Path(store.call("restore", str(good), "--overwrite")["before"])
+    assert before.read_bytes() == b"damaged"
+    assert [site["id"] for site in store.call("site", "list")] == ["my-site"]

@@ -50,6 +50,15 @@ def main() -> None:
 
 for command in (
     *(serve.serve, dev.dev, sites.site, keys.key, goals.goal, webhooks.webhook, deliveries.delivery, persons.person),
-    *(data.import_, data.export, data.check, data.backup, data.prune, password.password, deliveries.verify),
+    *(
+        data.import_,
+        data.export,
+        data.check,
+        data.backup,
+        data.restore,
+        data.prune,
+        password.password,
+        deliveries.verify,
+    ),
 ):
     main.add_command(command)

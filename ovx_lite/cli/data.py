@@ -13,7 +13,7 @@ from typing import cast
 
 import click
 
-from ovx_lite import exports, logfile, settings, upkeep
+from ovx_lite import backups, exports, logfile, settings, upkeep
 from ovx_lite.cli.common import as_json, data_dir, print_json, store
 from ovx_lite.clock import SystemClock
 from ovx_lite.days import day_begins
@@ -189,10 +189,7 @@ def _rebuild(conn: sqlite3.Connection) -> None:
 @data_dir
 @as_json
 def backup(file: Path, overwrite: bool, data_dir: Path, as_json: bool) -> None:
-    """Copy the store to FILE, whole and compact, while the server runs.
-
-    To restore: stop the server and put FILE in the data dir as ovx-lite.sqlite3, without the -wal and -shm files.
-    """
+    """Copy the store to FILE, whole and compact, while the server runs; `restore` puts it back."""
     if file.exists() and not overwrite:
         raise Refused("invalid_request", f"{file} exists: choose another name, or pass --overwrite.")
     conn = store(data_dir)
@@ -207,6 +204,23 @@ def backup(file: Path, overwrite: bool, data_dir: Path, as_json: bool) -> None:
         print_json({"file": str(file), "bytes": size})
     else:
         click.echo(f"Copied the store to {file} ({size:,} bytes).")
+
+
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--overwrite", is_flag=True, help="Also if there is a store already, which is kept beside it.")
+@data_dir
+@as_json
+def restore(file: Path, overwrite: bool, data_dir: Path, as_json: bool) -> None:
+    """Put back FILE, a copy that backup has made, after looking whether it is whole. Stop the server first."""
+    if (data_dir / FILE).exists() and not overwrite:
+        raise Refused("invalid_request", f"There is a store in {data_dir}: pass --overwrite to put it aside.")
+    before = backups.restore(data_dir, file)
+    if as_json:
+        print_json({"file": str(data_dir / FILE), "before": None if before is None else str(before)})
+    else:
+        kept = "" if before is None else f" What was there before is in {before}."
+        click.echo(f"Restored the store from {file}.{kept}")
 
 
 @click.command()

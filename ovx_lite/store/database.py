@@ -45,10 +45,10 @@ class Database:
     async def open(cls, data_dir: Path) -> "Database":
         """Open the store; raises `Refused` as `open_store` does, and if another server has it."""
         open_store(data_dir).close()  # a refusal is best met while there are no threads yet
-        lock = _lock(data_dir)
+        held = lock(data_dir)
         writer = await aiosqlite.Connection(lambda: open_store(data_dir), 64)
         reader = await aiosqlite.Connection(lambda: open_reader(data_dir), 64)
-        return cls(data_dir / FILE, lock, writer, reader)
+        return cls(data_dir / FILE, held, writer, reader)
 
     async def write(self, do: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `do(conn, …)` in the writer's thread. `do` makes its own transactions.
@@ -129,17 +129,17 @@ def _identity(path: Path) -> tuple[int, int]:
     return (found.st_dev, found.st_ino)
 
 
-def _lock(data_dir: Path) -> sqlite3.Connection:
-    """What only one server can have of a data dir, and loses when it ends, however it ends."""
-    lock = sqlite3.connect(data_dir / "serving.lock", timeout=0, isolation_level=None, check_same_thread=False)
+def lock(data_dir: Path) -> sqlite3.Connection:
+    """What only one server can have of a data dir, and loses when it ends, however it ends. Raises `Refused`."""
+    held = sqlite3.connect(data_dir / "serving.lock", timeout=0, isolation_level=None, check_same_thread=False)
     try:
-        lock.execute("BEGIN EXCLUSIVE")
+        held.execute("BEGIN EXCLUSIVE")
     except sqlite3.OperationalError:
-        lock.close()
+        held.close()
         raise Refused(
             "unavailable", f"Another server has the store in {data_dir}: stop it, or choose another --data-dir."
         ) from None
-    return lock
+    return held
 
 
 async def _run(
