@@ -61,6 +61,7 @@ from ovx_lite.web.api import Api
 from ovx_lite.web.desk import Desk, Door, Page
 from ovx_lite.web.guard import Guard, SignedIn
 from ovx_lite.web.health import Health
+from ovx_lite.web.metrics import Metrics
 from ovx_lite.web.openapi import openapi
 from ovx_lite.web.script import script
 
@@ -121,7 +122,8 @@ class App:
         )
         if standin is not None:
             await standin.settle_in(house)
-        return cls(api, house, desk, _pages(desk, known, Health(database, ingest, clock), standin), standin)
+        asked = {"/healthz": Health(database, ingest, clock).answer, "/metrics": Metrics(api, house).answer}
+        return cls(api, house, desk, _pages(desk, known, asked, standin), standin)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -198,14 +200,14 @@ def _by_method(methods: Mapping[str, Page]) -> Page:
     return answer
 
 
-def _pages(desk: Desk, known: Admin, health: Health, standin: Standin | None) -> Starlette:
+def _pages(desk: Desk, known: Admin, asked: Mapping[str, Page], standin: Standin | None) -> Starlette:
     opened = _OPEN if standin is None else (*_OPEN, *doors.OPEN, *hook_doors.OPEN, *live.OPEN)
     signed_in = [Middleware(SignedIn)]
     application = Starlette(
         routes=[
             *(Route(path, do, methods=methods) for path, do, methods in _by_path(opened)),
             *(Route(path, do, methods=methods, middleware=signed_in) for path, do, methods in _by_path(_SIGNED_IN)),
-            Route("/healthz", health.answer),
+            *(Route(path, do) for path, do in asked.items()),
             Route("/openapi.json", openapi),
             Route("/js/ovx.js", script),
             Mount("/static", StaticFiles(directory=html.folder("static"))),

@@ -51,3 +51,8 @@ def no_such_site(field: str | None = None, public: bool = False) -> Refused:
         else "There is no such site, or this credential is not for it: see the site's id, and whose key it is."
     )
     return Refused("invalid_site_id", message, field)
+
+
+def unavailable(what: str) -> Refused:
+    """The refusal for when it is not the caller's fault. `what` begins its sentence."""
+    return Refused("unavailable", f"{what}; nothing was stored. Send it again in a moment.", retry_after=1)

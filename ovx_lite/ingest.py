@@ -7,6 +7,7 @@ request that arrives alone is a group of one and waits for nobody. An answer lea
 import asyncio
 import logging
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -14,7 +15,8 @@ import msgspec
 
 from ovx_lite.access import Limits
 from ovx_lite.clock import Clock
-from ovx_lite.errors import Refused
+from ovx_lite.errors import Refused, unavailable
+from ovx_lite.metrics import Histogram
 from ovx_lite.model import Event, Reply, event_id
 from ovx_lite.news import News
 from ovx_lite.store import answers, usage
@@ -74,9 +76,11 @@ class Ingest:
         self._limits = limits
         self._clock = clock
         self._waiting: list[tuple[Request, asyncio.Future[Reply]]] = []
-        self._events_waiting = 0
+        self.waiting = 0  # events, for the disk
         self._writing: asyncio.Task[None] | None = None
         self._closed = False
+        self.stored = 0  # events, since the start
+        self.commits = Histogram()
         self.failed_at: int | None = None  # when (Unix ms) the last group could not be stored; None if it could
 
     async def submit(self, request: Request) -> Reply:
@@ -86,11 +90,11 @@ class Ingest:
         """
         if self._closed:
             raise unavailable("The server is shutting down")
-        if self._events_waiting and self._events_waiting + len(request.events) > MOST_WAITING:
+        if self.waiting and self.waiting + len(request.events) > MOST_WAITING:
             raise unavailable("More events are waiting for the disk than are good")
         stored: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._waiting.append((request, stored))
-        self._events_waiting += len(request.events)
+        self.waiting += len(request.events)
         if self._writing is None:
             self._writing = asyncio.create_task(self._write())
         return await stored
@@ -102,7 +106,9 @@ class Ingest:
                 group, self._waiting = self._waiting, []
                 outcomes = await self._store([request for request, _ in group])
                 for (request, stored), outcome in zip(group, outcomes, strict=True):
-                    self._events_waiting -= len(request.events)
+                    self.waiting -= len(request.events)
+                    if isinstance(outcome, Reply) and not outcome.replayed:
+                        self.stored += len(request.events)
                     if stored.done():
                         continue  # whoever asked is gone
                     if isinstance(outcome, Reply):
@@ -115,8 +121,10 @@ class Ingest:
 
     async def _store(self, group: Sequence[Request]) -> list[Outcome]:
         counts, self._limits.unsaved = self._limits.unsaved, {}
+        begun = time.monotonic()
         try:
             outcomes = await self._database.write(store, self._books, group, counts, self._clock.now())
+            self.commits.add(time.monotonic() - begun)
             self.failed_at = None
             if self._books.watch.news:
                 self._books.watch.news = False
@@ -170,11 +178,6 @@ class Ingest:
         while self._writing is not None:
             await asyncio.wait([self._writing])
         await self.flush()
-
-
-def unavailable(what: str) -> Refused:
-    """The refusal for when it is not the caller's fault. `what` begins its sentence."""
-    return Refused("unavailable", f"{what}; nothing was stored. Send it again in a moment.", retry_after=1)
 
 
 def store(

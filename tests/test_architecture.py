@@ -22,7 +22,7 @@ LEVELS = (
     ("", "model", "days", "errors", "clock", "settings"),
     (
         *("urls", "sources", "agents", "demo", "enrich", "access", "logfile", "accesslog", "fields", "money"),
-        *("faults", "wire", "props"),
+        *("faults", "wire", "props", "metrics"),
         *(*sorted(f"dialects.{path.stem}" for path in PACKAGE.glob("dialects/[!_]*.py")), "dialects"),
         *("targets", "goals", "triggers", "webhooks", "passwords", "tries", "rules", "new"),
         *("periods", "filters", "queries", "results", "chart", "views", "countries"),
@@ -36,7 +36,7 @@ LEVELS = (
         *("store.counted", "store.matching", "store.selection", "store.stats", "store.revenue", "store.engagement"),
         *("store.queries", "store.heap", "store.sift", "store.properties", "store.reports", "store.annotations"),
         *("store.shares", "store.webhooks", "store.watch", "store.books", "store.boards", "store.outbox"),
-        *("store.deliveries", "store.reset", "store.fill", "outgoing"),
+        *("store.deliveries", "store.outlook", "store.reset", "store.fill", "outgoing"),
     ),
     ("exports", "news", "ingest", "sites", "imports", "delivery", "backups", "upkeep"),
     (
@@ -59,6 +59,7 @@ LEVELS = (
             "web.openapi",
             "web.health",
             "web.api",
+            "web.metrics",
             "web.guard",
             "web.forms",
             "web.login",

@@ -6,6 +6,7 @@ the rest of the way (see `benchmarks/`).
 
 import re
 import sqlite3
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 
 from starlette.types import Receive, Scope, Send
@@ -14,9 +15,9 @@ from ovx_lite import access
 from ovx_lite.access import Caller, Limits
 from ovx_lite.clock import Clock
 from ovx_lite.enrich import enrich
-from ovx_lite.errors import Refused, no_such_site
+from ovx_lite.errors import Refused, no_such_site, unavailable
 from ovx_lite.geo import CountryOf
-from ovx_lite.ingest import Ingest, Repeat, Request, unavailable
+from ovx_lite.ingest import Ingest, Repeat, Request
 from ovx_lite.model import Reply, Site
 from ovx_lite.sites import Sites
 from ovx_lite.verdicts import Verdict, Witness, target
@@ -63,6 +64,7 @@ class Api:
         self._witness = witness
         self._stranger = stranger
         self.bodies = Bodies()
+        self.answers: Counter[tuple[str, int]] = Counter()  # by dialect and status, since the start
 
     def door(self, path: str) -> Door | None:
         """What is at this path, if it is one of ours."""
@@ -93,6 +95,7 @@ class Api:
             error, status, body = FAULT, FAULT.status, error_body(FAULT)
         if self._witness.everything or error is not None or any(event.kind.excluded for event in request.events):
             self._tell(endpoint, request, scope, reply, error)
+        self.answers[endpoint.api, status] += 1
         headers += self._standing(request)
         if endpoint.public:
             headers += (*ALLOWED, *EXPOSED) if request.origin else ALLOWED
@@ -181,13 +184,7 @@ class Api:
         return access.at_address(site, request.address, request.salt)
 
     async def _store(
-        self,
-        endpoint: Endpoint,
-        ask: Ask,
-        request: Incoming,
-        site: Site,
-        repeat: Repeat | Refused | None,
-        now: int,
+        self, endpoint: Endpoint, ask: Ask, request: Incoming, site: Site, repeat: Repeat | Refused | None, now: int
     ) -> Reply:
         """The checks from the fields on, and the way into the store."""
         problem = ask.problem

@@ -8,7 +8,8 @@ from starlette.responses import Response
 
 from ovx_lite import __version__
 from ovx_lite.clock import Clock
-from ovx_lite.ingest import Ingest, unavailable
+from ovx_lite.errors import unavailable
+from ovx_lite.ingest import Ingest
 from ovx_lite.store import health
 from ovx_lite.store.database import Database
 
