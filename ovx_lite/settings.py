@@ -46,6 +46,7 @@ SETTINGS = (
     Setting("trusted_proxies", "", "networks (CIDR, comma-separated) whose X-Forwarded-For is believed"),
     Setting("webhook_allow_net", "", "networks (CIDR, comma-separated) that webhooks may reach, also by http"),
     Setting("backup_dir", "", "a folder for a copy of the store each day; the last 7 are kept"),
+    Setting("log_format", "plain", "how the log on stderr is written: plain, or json, an object a line"),
     Setting("country_db", "", "a country database (.mmdb) to use in place of the built-in data"),
 )
 
@@ -88,6 +89,8 @@ def _file(path: Path) -> dict[str, Any]:
 def _check(values: Mapping[str, str]) -> None:
     if not values["port"].isdecimal() or int(values["port"]) > 65535:
         raise Refused("invalid_request", f"port is {values['port']}: give a number from 0 to 65535.", "port")
+    if values["log_format"] not in ("plain", "json"):
+        raise Refused("invalid_request", f"log_format is {values['log_format']}: it is plain or json.", "log_format")
     for name in ("trusted_proxies", "webhook_allow_net"):
         for network in filter(None, values[name].split(",")):
             try:

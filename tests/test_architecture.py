@@ -84,7 +84,7 @@ LEVELS = (
     ("app",),
     (
         *("cli.common", "cli.keys", "cli.persons", "cli.sites", "cli.goals", "cli.webhooks", "cli.deliveries"),
-        *("cli.data", "cli.password", "cli.serve", "cli.dev", "cli", "__main__", "pytest_plugin"),
+        *("cli.data", "cli.password", "cli.logs", "cli.serve", "cli.dev", "cli", "__main__", "pytest_plugin"),
     ),
 )
 ORDER = [module for level in LEVELS for module in level]

@@ -115,3 +115,12 @@ def test_the_readmes_test_passes(tmp_path: Path) -> None:
     ]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=TOP)
     assert ran.returncode == 0, ran.stdout
+
+
+def test_every_proof_that_is_named_exists() -> None:
+    file, missing = "", []
+    for name, test in re.findall(r"`(tests/\w+\.py)?::(\w+)`", (TOP / "SECURITY.md").read_text("utf-8")):
+        file = name or file
+        if not re.search(rf"^(async )?def {test}\(", (TOP / file).read_text("utf-8"), re.MULTILINE):
+            missing.append(f"{file}::{test}")
+    assert missing == []

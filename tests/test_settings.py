@@ -1,6 +1,7 @@
 """`serve`: where a setting's value comes from, what is said to values that make no sense, how it begins and ends."""
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ from urllib.request import urlopen
 import pytest
 
 from ovx_lite import settings
+from ovx_lite.cli.logs import AsJson
 from ovx_lite.errors import Refused
 from ovx_lite.store import db
 from tests.conftest import Start, Store
@@ -29,6 +31,7 @@ VALUES = {
     "trusted_proxies": ("10.0.0.0/8", "192.168.0.0/16,::1"),
     "webhook_allow_net": ("10.0.0.0/8", "127.0.0.0/8,fd00::/8"),
     "backup_dir": ("/flag", "/other"),
+    "log_format": ("json", "plain"),
     "country_db": ("/flag.mmdb", "/other.mmdb"),
 }
 
@@ -239,3 +242,17 @@ def test_a_base_url_with_a_path_of_ours_is_refused(tmp_path: Path, path: str) ->
     with pytest.raises(Refused, match="choose another, like /stats"):
         settings.read(tmp_path, {"base_url": f"https://example.com{path}"})
     assert settings.read(tmp_path, {"base_url": "https://example.com/apis"})["base_url"].endswith("/apis")
+
+
+def test_the_log_may_be_json(store: Store) -> None:
+    assert store.spawn("site", "list").status == 1
+    refused = store.spawn("serve", "--log-format", "xml")
+    assert "it is plain or json" in refused.err
+    record = logging.LogRecord("ovx_lite", logging.ERROR, "", 0, "a %s", ("word",), None)
+    told = json.loads(AsJson().format(record))
+    assert (told["level"], told["message"], told["time"][-1]) == ("ERROR", "a word", "Z")
+    try:
+        raise ValueError("why")
+    except ValueError:
+        record.exc_info = sys.exc_info()
+    assert json.loads(AsJson().format(record))["fault"].endswith("ValueError: why")

@@ -1,8 +1,6 @@
 """`ovx-lite dev`: the stand-in for the real APIs, to code and to test against."""
 
-import logging
 import shutil
-import sys
 import tempfile
 from ipaddress import ip_address
 from pathlib import Path
@@ -11,6 +9,7 @@ import click
 import msgspec
 
 from ovx_lite import settings
+from ovx_lite.cli import logs
 from ovx_lite.cli.common import as_json, judged
 from ovx_lite.cli.serve import options, run
 from ovx_lite.clock import SystemClock
@@ -56,7 +55,6 @@ def dev(
 
     The store is thrown away at the end, unless --data-dir is given. Everybody who reaches it may do everything.
     """
-    logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stderr)
     began = None if clock is None else judged("--clock", time_of, clock, 0, "--clock")
     asked = Options(
         seed,
@@ -70,6 +68,7 @@ def dev(
     folder = data_dir or Path(tempfile.mkdtemp(prefix="ovx-lite-dev-"))
     try:
         values = settings.read(folder, flags)
+        logs.begin(values["log_format"])
         _warn(values["host"], i_know)
         values["webhook_allow_net"] = ",".join(filter(None, (values["webhook_allow_net"], _NEAR)))
         click.echo(

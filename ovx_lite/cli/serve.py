@@ -2,11 +2,9 @@
 
 import asyncio
 import gc
-import logging
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from ipaddress import ip_network
 from pathlib import Path
@@ -16,6 +14,7 @@ import click
 import msgspec
 
 from ovx_lite import passwords, settings
+from ovx_lite.cli import logs
 from ovx_lite.cli.common import as_json, data_dir, print_json
 from ovx_lite.clock import Clock, SystemClock
 from ovx_lite.errors import Refused
@@ -44,7 +43,7 @@ def options(command: Any) -> Any:
 def serve(ready_file: Path | None, data_dir: Path, as_json: bool, **flags: str | None) -> None:
     """Run the server until it gets SIGTERM or Ctrl-C, then finish what was begun."""
     values = settings.read(data_dir, flags)
-    logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stderr)
+    logs.begin(values["log_format"])
     run(values, data_dir, ready_file, as_json)
 
 
