@@ -98,6 +98,9 @@ class Exchange:
         if not self._started:
             self._started = True
             self._head = self._head_of(message["status"], message["headers"])
+            if self._chunked:  # a stream, of which nobody knows when it says something
+                self.transport.write(self._head)
+                self._head = b""
             return
         if self.flow.write_paused:
             await self.flow.drain()
