@@ -87,12 +87,11 @@ def test_what_is_no_whole_copy_is_not_put_back(store: Store, tmp_path: Path) -> 
 
 
 def test_a_store_that_is_damaged_is_put_aside_as_it_is(store: Store, tmp_path: Path) -> None:
-    store.site()
     good = tmp_path / "good.sqlite3"
-    store.call("backup", str(good))
-    for ending in ("-wal", "-shm"):  # or SQLite would mend it from these
-        (store.path / f"{FILE}{ending}").unlink(missing_ok=True)
+    # In processes of their own: a connection that is closed later would write what it knows into the damaged file.
+    assert store.spawn("site", "add", "my-site").status == 0
+    assert store.spawn("backup", str(good)).status == 0
     (store.path / FILE).write_bytes(b"damaged")
-    before = Path(store.call("restore", str(good), "--overwrite")["before"])
-    assert before.read_bytes() == b"damaged"
+    restored = store.spawn("restore", str(good), "--overwrite", "--json")
+    assert Path(restored.json["before"]).read_bytes() == b"damaged"
     assert [site["id"] for site in store.call("site", "list")] == ["my-site"]
