@@ -202,7 +202,8 @@ class Limits:
         window = self._windows.get(name)
         if window is None or second < window.latest - HOUR:  # the clock was put back: those counts are of no hour now
             window = self._windows[name] = _Window()
-        window.forget(second - HOUR)
+        elif window.oldest <= second - HOUR:
+            window.forget(second - HOUR)
         return window
 
 
@@ -226,8 +227,7 @@ class _Window:
 
     def give_back(self, second: int, count: int) -> bool:
         """Uncount what was counted in a second. Returns False if that second is forgotten already."""
-        if second not in self.seconds and second < self.latest:
-            second = self.latest  # as in `add`
+        second = second if second in self.seconds else max(second, self.latest)  # as in `add`
         if second not in self.seconds:
             return False
         self.seconds[second] -= count

@@ -1,7 +1,6 @@
 """Copies of the store: one each day, while the server runs, and back again."""
 
 import shutil
-import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -59,16 +58,12 @@ def restore(data_dir: Path, file: Path) -> Path | None:
 
 
 def _set_aside(data_dir: Path) -> Path | None:
-    """Move the store that is there out of the way, as one file; without the parts that SQLite has beside it."""
+    """Move the store that is there out of the way, whole or damaged, with the log that has its latest transactions."""
     before = data_dir / "ovx-lite-before-restore.sqlite3"
-    if not (data_dir / FILE).exists():
-        return None
-    try:
-        with closing(open_store(data_dir, create=False)) as conn:
-            copy(conn, before)
-        (data_dir / FILE).unlink()
-    except (Refused, sqlite3.Error):  # it is damaged, which may be why somebody restores: then it is kept as it is
-        (data_dir / FILE).replace(before)
-    for ending in ("-wal", "-shm"):
-        (data_dir / f"{FILE}{ending}").unlink(missing_ok=True)
-    return before
+    there = (data_dir / FILE).exists()
+    for ending in ("", "-wal"):
+        before.with_name(before.name + ending).unlink(missing_ok=True)
+        if (data_dir / f"{FILE}{ending}").exists():  # a log without its store would be taken for the copy's
+            (data_dir / f"{FILE}{ending}").replace(before.with_name(before.name + ending))
+    (data_dir / f"{FILE}-shm").unlink(missing_ok=True)
+    return before if there else None

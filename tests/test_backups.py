@@ -1,6 +1,7 @@
 """Copies of the store: one each day, one under full load, and back again."""
 
 import shutil
+import signal
 import threading
 import time
 from contextlib import closing
@@ -67,7 +68,10 @@ def test_a_copy_under_full_load_is_whole_and_can_be_put_back(store: Store, start
     assert store.run("check").status == 0
     there = {event["path"] for event in store.events()}
     assert before <= there <= set(load.acknowledged)
-    shutil.move(told["before"], store.path / FILE)
+    for ending in ("", "-wal"):
+        (store.path / f"{FILE}{ending}").unlink(missing_ok=True)
+        if Path(told["before"] + ending).exists():
+            shutil.move(told["before"] + ending, store.path / f"{FILE}{ending}")
     assert {event["path"] for event in store.events()} == set(load.acknowledged)
 
 
@@ -95,3 +99,22 @@ def test_a_store_that_is_damaged_is_put_aside_as_it_is(store: Store, tmp_path: P
     restored = store.spawn("restore", str(good), "--overwrite", "--json")
     assert Path(restored.json["before"]).read_bytes() == b"damaged"
     assert [site["id"] for site in store.call("site", "list")] == ["my-site"]
+
+
+def test_what_is_put_aside_has_its_latest_transactions(store: Store, start: Start, tmp_path: Path) -> None:
+    store.site()
+    key, good = store.key(), tmp_path / "good.sqlite3"
+    assert store.spawn("backup", str(good)).status == 0
+    server = start(store)
+    assert (
+        server.send("/api/v1/events/pageview", {"site_id": "my-site", "url": "https://a.example/x"}, key).status == 201
+    )
+    server.stop(signal.SIGKILL)
+    before = Path(store.spawn("restore", str(good), "--overwrite", "--json").json["before"])
+    assert store.events() == []
+    elsewhere = Store(tmp_path / "elsewhere")
+    elsewhere.path.mkdir()
+    for ending in ("", "-wal"):
+        if Path(f"{before}{ending}").exists():
+            shutil.copy(f"{before}{ending}", elsewhere.path / f"{FILE}{ending}")
+    assert [event["path"] for event in elsewhere.events()] == ["/x"]

@@ -96,8 +96,8 @@ class Exchange:
         if self.disconnected or self.response_complete:
             return
         if not self._started:
-            self._started = True
             self._head = self._head_of(message["status"], message["headers"])
+            self._started = True
             if self._chunked:  # a stream, of which nobody knows when it says something
                 self.transport.write(self._head)
                 self._head = b""

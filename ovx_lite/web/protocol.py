@@ -57,7 +57,7 @@ class Protocol(HttpToolsProtocol):
     def _look(self) -> None:
         """Close the connection if no head came since the last look, and nobody waits for an answer."""
         answered = self.cycle is None or self.cycle.response_complete
-        if self._in_head and answered and self._heads == self._heads_before:
+        if answered and self._heads == self._heads_before:
             self.transport.close()
         else:
             self._heads_before = self._heads
