@@ -57,7 +57,7 @@ def test_power_that_fails_takes_nothing_that_was_acknowledged(store: Store, star
         assert len(there) == len(set(there))
 
 
-def test_each_answer_waits_for_the_disk(store: Store, start: Start) -> None:
+def test_the_log_is_synced_with_each_transaction(store: Store) -> None:
     with closing(open_store(store.path, create=True)) as conn:
         assert conn.execute("PRAGMA synchronous").fetchone() == (2,), "FULL: the log is synced with each commit"
         assert conn.execute("PRAGMA journal_mode").fetchone() == ("wal",)

@@ -1,7 +1,6 @@
 """`GET /metrics`: how the server does, for Prometheus. Numbers alone: no site, address or name is in them."""
 
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +23,7 @@ class Metrics:
     def __init__(self, api: Api, house: Household) -> None:
         self._api = api
         self._house = house
-        self._started = time.time()
+        self._started = house.clock.now() / 1000
 
     async def answer(self, request: Request) -> Response:
         """All families, as they are now."""
@@ -43,7 +42,8 @@ class Metrics:
         yield family("ovx_deliveries", "gauge", "Deliveries to webhooks in the log, by what became of them.", states)
         late = max(now - log.due, 0) / 1000 if log.due is not None else 0
         yield family("ovx_deliveries_late_seconds", "gauge", "How long the oldest delivery is due.", [({}, late)])
-        parts = [({"part": part}, _size(self._house.data_dir / f"{FILE}{part and '-' + part}")) for part in ("", "wal")]
+        endings = {"file": "", "log": "-wal"}.items()
+        parts = [({"part": part}, _size(self._house.data_dir / f"{FILE}{ending}")) for part, ending in endings]
         yield family("ovx_store_bytes", "gauge", "The size of the store's file, and of its log.", parts)
         yield family("process_start_time_seconds", "gauge", "When the server began.", [({}, self._started)])
         own = Path("/proc/self")
