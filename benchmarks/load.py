@@ -2,9 +2,10 @@
 
 import asyncio
 import functools
+import itertools
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address
 from typing import Any, NamedTuple, cast
 
@@ -34,15 +35,18 @@ def looks(count: int, chance: random.Random) -> list[Look]:
 
     Over 2,000 pages and 800 referrers, a few of which have most of the visits.
     """
+    return list(itertools.islice(visiting(chance), count))
+
+
+def visiting(chance: random.Random) -> Iterator[Look]:
+    """The same without an end."""
     present = [_visitor(chance) for _ in range(200)]
-    made = []
-    for _ in range(count):
+    while True:
         place = chance.randrange(len(present))
         if chance.random() < 0.25:
             present[place] = _visitor(chance)
         page = int(chance.paretovariate(0.7)) % 2000
-        made.append(present[place]._replace(url=f"https://example.com/articles/{page}"))
-    return made
+        yield present[place]._replace(url=f"https://example.com/articles/{page}")
 
 
 def _visitor(chance: random.Random) -> Look:
@@ -138,6 +142,65 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, reason: Exception | None) -> None:
         if not self.done.done():
             self.done.set_result(None)
+
+
+class _Paced(asyncio.Protocol):
+    """Sends a request every so often; or, if the one before it is not answered by then, at once after that."""
+
+    def __init__(self, requests: Iterator[bytes], due: float, gap: float, until: float, late: list[float]) -> None:
+        self._requests = requests
+        self._due = due
+        self._gap = gap
+        self._until = until
+        self._late = late
+        self._transport: asyncio.WriteTransport | None = None
+        self._loop = asyncio.get_running_loop()
+        self.done = self._loop.create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.WriteTransport, transport)
+        self._wait()
+
+    def _wait(self) -> None:
+        assert self._transport is not None
+        if self._due > self._until:
+            self._transport.close()
+        else:
+            self._loop.call_later(max(0.0, self._due - time.monotonic()), self._send)
+
+    def _send(self) -> None:
+        assert self._transport is not None
+        self._transport.write(next(self._requests))
+
+    def data_received(self, data: bytes) -> None:
+        if not data.startswith(b"HTTP/1.1 2"):
+            self.done.set_exception(RuntimeError(f"{data[:200]!r}"))
+            return
+        self._late.append(time.monotonic() - self._due)
+        self._due += self._gap
+        self._wait()
+
+    def connection_lost(self, reason: Exception | None) -> None:
+        if not self.done.done():
+            self.done.set_result(None)
+
+
+async def paced(
+    port: int, requests: Iterator[bytes], connections: int, per_second: float, seconds: float, late: list[float]
+) -> None:
+    """Send so many requests a second; append to `late` how long each took from when it was due to its answer.
+
+    Raises RuntimeError if one was refused.
+    """
+    loop = asyncio.get_running_loop()
+    begin, gap = time.monotonic(), connections / per_second
+    made = []
+    for number in range(connections):
+        due = begin + gap * number / connections
+        open_one = functools.partial(_Paced, requests, due, gap, begin + seconds, late)
+        _, connection = await loop.create_connection(open_one, "127.0.0.1", port)
+        made.append(connection)
+    await asyncio.gather(*(connection.done for connection in made))
 
 
 async def rate(port: int, requests: Sequence[bytes], connections: int, seconds: float) -> float:

@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import random
+import signal
 import statistics
 import subprocess
 import sys
@@ -14,12 +15,14 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import uvloop
 from click.testing import CliRunner
 
 from benchmarks.load import looks, ovyxa, post, rate
+from benchmarks.server import Running, serving
+from benchmarks.table import Row
 from ovx_lite.cli import main
 
 ALLOWED = "127.0.0.0/8"
@@ -105,41 +108,21 @@ def _new_site(data_dir: Path, site: str, urls: list[str], goals: int = 1) -> str
     return str(_call(data_dir, "key", "add", site)["key"])
 
 
-class Running(NamedTuple):
-    """A server."""
-
-    pid: int
-    port: int
-
-    def send(self, key: str, site: str, pages: list[str]) -> None:
-        """Send looks at pages, all at once."""
-        events = [{"type": "pageview", "url": f"https://example.com{page}"} for page in pages]
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
-            body = json.dumps({"site_id": site, "events": events})
-            connection.request("POST", "/api/v1/events/batch", body, {"Authorization": f"Bearer {key}"})
-            answer = connection.getresponse()
-            assert answer.status == 201, answer.read()
-
-    @property
-    def seconds(self) -> float:
-        """How long it has had a core; on Linux."""
-        user, system = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+def _send(server: Running, key: str, site: str, pages: list[str]) -> None:
+    """Send looks at pages, all at once."""
+    events = [{"type": "pageview", "url": f"https://example.com{page}"} for page in pages]
+    with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:
+        body = json.dumps({"site_id": site, "events": events})
+        connection.request("POST", "/api/v1/events/batch", body, {"Authorization": f"Bearer {key}"})
+        answer = connection.getresponse()
+        assert answer.status == 201, answer.read()
 
 
 @contextmanager
 def _server(data_dir: Path) -> Iterator[Running]:
-    ready = data_dir / "ready.json"
-    ready.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "ovx_lite", "serve", "--port", "0", "--webhook-allow-net", ALLOWED]
-    command += ["--data-dir", str(data_dir), "--ready-file", str(ready)]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-        try:
-            while not ready.exists():
-                time.sleep(0.01)
-            yield Running(process.pid, int(json.loads(ready.read_text())["url"].rsplit(":", 1)[1]))
-        finally:
-            process.kill()  # nobody needs its store any more
+    with serving(data_dir, "--webhook-allow-net", ALLOWED) as server:
+        yield server
+        os.kill(server.pid, signal.SIGKILL)  # nobody needs its store any more
 
 
 def _collect(port: int, count: int, seconds: float) -> list[tuple[float, str, str]]:
@@ -152,8 +135,8 @@ def _collect(port: int, count: int, seconds: float) -> list[tuple[float, str, st
     return came
 
 
-def _throughput(folder: Path, ports: int) -> None:
-    """Print how many deliveries leave in a second, when as many wait as webhooks may send in an hour."""
+def _throughput(folder: Path, ports: int) -> Row:
+    """How many deliveries leave in a second, when as many wait as webhooks may send in an hour."""
     sites = 6
     with _receiver(ports) as found:
         urls = [f"http://127.0.0.1:{found[hook % ports]}/{hook}" for hook in range(sites * OF_A_SITE)]
@@ -162,13 +145,14 @@ def _throughput(folder: Path, ports: int) -> None:
         with _server(folder) as server:
             busy = server.seconds
             for site, key in enumerate(keys):
-                server.send(key, f"s{site}", [f"/goal/{number}" for number in range(IN_AN_HOUR)])
+                _send(server, key, f"s{site}", [f"/goal/{number}" for number in range(IN_AN_HOUR)])
             came = _collect(found[0], count, 120)
             busy = server.seconds - busy
     times = sorted(when for when, *_ in came)
     taken = times[-1] - times[0]
-    print(f"(a) {len(came):,} of {count:,} deliveries to {len(urls)} webhooks on {ports} receivers:", end="")
-    print(f" {(len(came) - 1) / taken:,.0f}/s, {1000 * busy / len(came):.2f} ms of a core each")
+    assert len(came) == count, f"{len(came)} of {count} came"
+    label = f"webhooks: {count:,} deliveries to {len(urls)} on {ports} receiver{'s'[: ports > 1]}"
+    return Row(label, f"{(count - 1) / taken:,.0f}/s, {1000 * busy / count:.2f} ms of a core each")
 
 
 def _hanging(folder: Path, hanging: int, alone: bool, gap: float) -> None:
@@ -183,7 +167,7 @@ def _hanging(folder: Path, hanging: int, alone: bool, gap: float) -> None:
             keys.append(_new_site(folder, f"s{site}", urls))
         sent: dict[str, float] = {}
         with _server(folder) as server:
-            server.send(keys[-1], f"s{sites - 1}", ["/goal/first"])  # loads what it sends with
+            _send(server, keys[-1], f"s{sites - 1}", ["/goal/first"])  # loads what it sends with
             time.sleep(2)
             _came(port)
             busy, begin = server.seconds, time.monotonic()
@@ -191,7 +175,7 @@ def _hanging(folder: Path, hanging: int, alone: bool, gap: float) -> None:
                 site = number % sites
                 time.sleep(max(0.0, begin + number * gap - time.monotonic()))
                 sent[f"/goal/{number}"] = time.monotonic()
-                server.send(keys[site], f"s{site}", [f"/goal/{number}"])
+                _send(server, keys[site], f"s{site}", [f"/goal/{number}"])
             busy = (server.seconds - busy) / (time.monotonic() - begin)
             wanted = sum(OF_A_SITE - (n % sites < hanging) for n in range(len(sent)))
             came = [one for one in _collect(port, wanted, 3) if not one[1].startswith("/hang")]
@@ -199,6 +183,12 @@ def _hanging(folder: Path, hanging: int, alone: bool, gap: float) -> None:
     where = "none hangs" if not hanging else f"{hanging} hang, {'alone' if alone else 'among others'}"
     print(f"(b) {where}: {len(late):,} of {wanted:,} came; after {1000 * statistics.median(late):.1f} ms,", end="")
     print(f" 99 % within {1000 * late[len(late) * 99 // 100]:,.0f} ms; {100 * busy:.0f} % of a core")
+
+
+def rows(folder: Path) -> Iterator[Row]:
+    """How many leave in a second."""
+    for ports in (1, 30):
+        yield _throughput(folder / str(ports), ports)
 
 
 def _cost(folder: Path, rounds: int, seconds: float) -> None:
@@ -236,8 +226,8 @@ def _main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         if args.only in (None, "a"):
-            for ports in (1, 30):
-                _throughput(Path(folder, f"a{ports}"), ports)
+            for row in rows(Path(folder, "a")):
+                row.show()
         if args.only in (None, "b"):
             for number, (hanging, alone) in enumerate([(0, True), (1, True), (2, False), (17, True)]):
                 _hanging(Path(folder, f"b{number}"), hanging, alone, 0.1)

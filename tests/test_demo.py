@@ -1,12 +1,17 @@
 """The made-up traffic: that it can be made again, stays within its day, and is as much as promised."""
 
+from contextlib import closing
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
 from ovx_lite.days import day_begins, local_day
 from ovx_lite.demo import LARGE, SMALL, Shape, day_of_traffic
 from ovx_lite.model import Event, Site
+from ovx_lite.store import check, registry
+from ovx_lite.store.db import open_store
+from ovx_lite.store.fill import fill
 
 DAY = 20_548  # 2026-04-05
 SPRING, AUTUMN = 20_541, 20_751  # 2026-03-29 and 2026-10-25, when the clocks of Paris change
@@ -84,3 +89,16 @@ def test_a_site_without_a_domain_has_pages_too() -> None:
     events = day_of_traffic(site(domain=""), 1, DAY, SMALL)
     assert {event.page.host for event in events} == {"example.com"}
     assert {"direct", "own", "search"} <= {event.origin.channel for event in events}
+
+
+def test_a_check_of_a_busy_day_takes_its_share_and_no_more(tmp_path: Path) -> None:
+    taken = []
+    for visits_a_day in (500, 4000):
+        with closing(open_store(tmp_path / str(visits_a_day))) as conn:
+            filled = registry.add_site(conn, site())
+            fill(conn, filled, 1, 1, SMALL._replace(visits_a_day=visits_a_day), (DAY + 1) * 86_400_000 - 1)
+            steps: list[int] = []
+            conn.set_progress_handler(lambda steps=steps: steps.append(1), 1000)
+            assert check.problems(conn) == []
+            taken.append(len(steps))
+    assert taken[1] < 16 * taken[0], "eight times the visits"

@@ -35,12 +35,9 @@ LEFT JOIN visits ON visits.site = events.site AND visits.id = visit
 """
 # Visits that do not say rightly whether they are their visitor's only one of the day.
 _MISTAKEN = """
-site = :site AND id >= :since AND id < :until AND alone <> (
-    SELECT times = 1 FROM (
-        SELECT visitor AS who, count(*) AS times FROM visits
-        WHERE site = :site AND id >= :since AND id < :until GROUP BY visitor
-    ) WHERE who = visitor
-)
+site = :site AND id >= :since AND id < :until AND alone = (visitor IN (
+    SELECT visitor FROM visits WHERE site = :site AND id >= :since AND id < :until GROUP BY visitor HAVING count(*) > 1
+))
 """
 
 
