@@ -23,6 +23,7 @@ from ovx_lite.store import check, db, events, registry, salts
 from ovx_lite.store.books import open_books
 from ovx_lite.store.database import Database
 from ovx_lite.store.db import migrate, open_store, steps
+from ovx_lite.store.visits import MOST_EVENTS
 
 NOW = 1_763_719_200_000  # 2025-11-21 10:00 UTC
 MINUTE = 60_000
@@ -170,6 +171,32 @@ async def read_beside_a_writer(data_dir: Path) -> int:
 
 def test_a_reader_does_not_wait_for_the_writer(tmp_path: Path, site: Site) -> None:
     assert asyncio.run(read_beside_a_writer(tmp_path)) == 1
+
+
+def test_a_visitor_who_never_ends_is_counted_and_holds_nobody_up(conn: sqlite3.Connection, site: Site) -> None:
+    books, more = open_books(conn, 0), 300
+    for first in range(0, MOST_EVENTS + more, 1000):
+        seen = [event(f"/{number}", visitor=7) for number in range(first, min(first + 1000, MOST_EVENTS + more))]
+        store(conn, books, [request(site, *seen)], {}, NOW)
+    found = [one.visit for one in events.read(conn, site, 0, EVER, True)]
+    assert (len(found), found.count(None), len(set(found))) == (MOST_EVENTS + more, more, 2)
+    assert conn.execute("SELECT visitors, visits, pageviews, strays FROM days").fetchone() == (1, 1, len(found), more)
+    assert check.problems(conn) == []
+
+
+def test_those_who_have_seen_much_are_not_learnt_anew_all_the_time(conn: sqlite3.Connection, site: Site) -> None:
+    # What each of them has seen is more, all in all, than what is remembered at most.
+    books, pages = open_books(conn, 0), iter(range(100_000))
+    for visitor in range(25):
+        seen = [event(f"/{next(pages)}", visitor=visitor + 1) for _ in range(1000)]
+        store(conn, books, [request(site, *seen)], {}, NOW)
+    statements: list[str] = []
+    conn.set_trace_callback(statements.append)
+    for _ in range(20):
+        seen = [event(f"/{next(pages)}", visitor=visitor + 1) for visitor in range(25)]
+        store(conn, books, [request(site, *seen)], {}, NOW)
+    learnt = sum("FROM events JOIN kinds" in statement for statement in statements)
+    assert learnt < 20, "each group learnt anew who is there"
 
 
 def test_an_event_takes_at_most_60_bytes_on_a_busy_site(tmp_path: Path) -> None:

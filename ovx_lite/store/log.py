@@ -14,7 +14,7 @@ from ovx_lite.store.rollups import Rollups
 from ovx_lite.store.visits import Visits
 
 _COUNTER_MASK = (1 << COUNTER_BITS) - 1
-_MOST_REMEMBERED = 20_000
+_MOST_REMEMBERED, _MOST_EVER = 20_000, 200_000
 
 _COLUMNS = {
     "pages": ("scheme", "host", "path"),
@@ -70,6 +70,7 @@ class EventLog:
         self._persons = Persons(conn)
         self._timezones: dict[int, str] = {}
         self._added: list[tuple[int, int, Event]] = []
+        self._since = 0
 
     def begin(self) -> bool:
         """Forget what another process may have changed since, and do not remember more than a fair amount.
@@ -79,8 +80,10 @@ class EventLog:
         (version,) = self._conn.execute("PRAGMA data_version").fetchone()
         parts: tuple[Sized, ...] = (self._visits, self._persons, self._rollups, *(codes.known for codes in self._codes))
         remembered = max(map(len, parts))
+        # If those who are there now have seen much, it is much to learn again, and worth it only after as many events.
+        worn = _MOST_REMEMBERED < remembered and (remembered < self._since or remembered > _MOST_EVER)
         # Of which goals a visit has met, nothing is known of those that are new.
-        if self._rollups.begin() or version != self._file_version or remembered > _MOST_REMEMBERED:
+        if self._rollups.begin() or version != self._file_version or worn:
             self.forget()
             self._rollups.begin()
             self._file_version = version
@@ -117,8 +120,9 @@ class EventLog:
             codes = (kind, page)
             origin = origins.known.get(event.origin) or origins.learn(event.origin)
             client = clients.known.get(event.client) or clients.learn(event.client)
-            rollups.add_event(site, event, codes)
-            later = 0 if event.guest is None else visits.place(site, number, event, codes, (origin, client))
+            stray = event.guest is None or visits.are_full(site, event.guest)
+            rollups.add_event(site, event, codes, stray)
+            later = 0 if stray else visits.place(site, number, event, codes, (origin, client))
             rows.append(
                 (
                     site,
@@ -138,6 +142,7 @@ class EventLog:
         visits.flush()
         persons.flush()
         rollups.flush()
+        self._since += len(self._added)
         self._added.clear()
 
     def forget(self) -> None:
@@ -149,6 +154,7 @@ class EventLog:
         self._persons.forget()
         self._rollups.forget()
         self._added.clear()
+        self._since = 0
 
 
 def open_log(conn: sqlite3.Connection, counter: int) -> EventLog:

@@ -151,8 +151,11 @@ class Rollups:
         for dimension, word in of_visit(origin, client):
             tally.add(self.fact(dimension, word), (dimension, word) not in known, 1)
 
-    def add_event(self, site: int, event: Event, codes: tuple[int, int]) -> None:
-        """Count an event, but for what its visit counts of it; `codes` are the numbers of its kind and its page."""
+    def add_event(self, site: int, event: Event, codes: tuple[int, int], stray: bool) -> None:
+        """Count an event, but for what its visit counts of it; all of it, if it is a `stray`, that is in none.
+
+        `codes` are the numbers of its kind and its page.
+        """
         kind = event.kind
         if kind.is_engagement:
             return
@@ -162,7 +165,7 @@ class Rollups:
             return
         tally.total.events += 1
         tally.total.pageviews += view
-        if event.guest is None:
+        if stray:
             tally.total.strays += 1
             for fact in self.facts(site, event.day, kind, event.page, codes):
                 tally.add(fact, 0, 0, view, 1)
@@ -206,8 +209,9 @@ class Rollups:
                     tally.add(self.fact(dimension, word), times, times)
 
     def _learn(self, word: str) -> int:
-        query = "INSERT INTO words (word) VALUES (?) ON CONFLICT (word) DO UPDATE SET word = word RETURNING id"
-        code = self._words[word] = int(self._conn.execute(query, (word,)).fetchone()[0])
+        find, add = "SELECT id FROM words WHERE word = ?", "INSERT INTO words (word) VALUES (?) RETURNING id"
+        found = self._conn.execute(find, (word,)).fetchone() or self._conn.execute(add, (word,)).fetchone()
+        code = self._words[word] = int(found[0])
         return code
 
     def forget(self) -> None:

@@ -16,6 +16,9 @@ from ovx_lite.store.rollups import Rollups
 SILENCE = 30 * 60 * 1000
 """Milliseconds without an event that end a visit."""
 
+MOST_EVENTS = 5_000
+"""Events that a visitor's visits of a day take: a program has more, and each would have to be compared with them all."""
+
 _COLUMNS = "site, id, origin, client, entry, exit, seen, visitor, named, alone, before, after, pageviews, events"
 _SAVE = f"INSERT INTO visits ({_COLUMNS})"
 _AGAIN = "ON CONFLICT (site, id) DO UPDATE SET " + ", ".join(
@@ -39,6 +42,10 @@ class Visits:
     def look_up(self, events: list[tuple[int, int, Event]], timezones: dict[int, str]) -> None:
         """Learn of the visits of these events' guests, before the events are placed."""
         self._guests.look_up(events, timezones)
+
+    def are_full(self, site: int, guest: int) -> bool:
+        """Whether a guest's visits of the day take no more events."""
+        return sum(visit.events for visit in self._guests.of(site, guest)) >= MOST_EVENTS
 
     def place(self, site: int, number: int, event: Event, codes: tuple[int, int], came: tuple[int, int]) -> int:
         """Count an event, stored under `number`, in the visit that it belongs to, also if it comes late.
