@@ -43,12 +43,21 @@ SETTINGS = (
     Setting("host", "127.0.0.1", "the address to listen on; 0.0.0.0 for all"),
     Setting("port", "8321", "the port to listen on; 0 takes a free one"),
     Setting("base_url", "", "the URL that the world knows the server by, if it is behind a proxy"),
-    Setting("trusted_proxies", "", "networks (CIDR, comma-separated) whose X-Forwarded-For is believed"),
-    Setting("webhook_allow_net", "", "networks (CIDR, comma-separated) that webhooks may reach, also by http"),
+    Setting("trusted_proxies", "", "whose X-Forwarded-For is believed: networks (CIDR), loopback, private"),
+    Setting(
+        "webhook_allow_net", "", "what webhooks may reach besides, also by http: networks (CIDR), loopback, private"
+    ),
     Setting("backup_dir", "", "a folder for a copy of the store each day; the last 7 are kept"),
     Setting("log_format", "plain", "how the log on stderr is written: plain, or json, an object a line"),
     Setting("country_db", "", "a country database (.mmdb) to use in place of the built-in data"),
 )
+
+_LOOPBACK = "127.0.0.0/8,::1/128"
+NETWORKS = {
+    "loopback": _LOOPBACK,
+    "private": f"{_LOOPBACK},10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7",
+}
+"""Names that stand for networks: this machine; this machine and those of RFC 1918 and RFC 4193."""
 
 
 def default_data_dir() -> Path:
@@ -66,6 +75,8 @@ def read(data_dir: Path, flags: Mapping[str, Any], environment: Mapping[str, str
     for setting in SETTINGS:
         given = (flags.get(setting.name), environment.get(setting.variable), written.get(setting.name), setting.default)
         values[setting.name] = str(next(value for value in given if value is not None))
+    for name in ("trusted_proxies", "webhook_allow_net"):
+        values[name] = _networks(name, values[name])
     _check(values)
     return values
 
@@ -86,19 +97,23 @@ def _file(path: Path) -> dict[str, Any]:
     return written
 
 
+def _networks(name: str, told: str) -> str:
+    """Networks, with commas between them, where some may go by their names."""
+    given = ",".join(NETWORKS.get(network.strip(), network) for network in told.split(","))
+    for network in filter(None, given.split(",")):
+        try:
+            ip_network(network.strip())
+        except ValueError:
+            message = f"{name} has {network}: give networks like 10.0.0.0/8, or {' or '.join(NETWORKS)}."
+            raise Refused("invalid_request", message, name) from None
+    return given
+
+
 def _check(values: Mapping[str, str]) -> None:
     if not values["port"].isdecimal() or int(values["port"]) > 65535:
         raise Refused("invalid_request", f"port is {values['port']}: give a number from 0 to 65535.", "port")
     if values["log_format"] not in ("plain", "json"):
         raise Refused("invalid_request", f"log_format is {values['log_format']}: it is plain or json.", "log_format")
-    for name in ("trusted_proxies", "webhook_allow_net"):
-        for network in filter(None, values[name].split(",")):
-            try:
-                ip_network(network.strip())
-            except ValueError:
-                raise Refused(
-                    "invalid_request", f"{name} has {network}: give networks like 10.0.0.0/8.", name
-                ) from None
     if values["base_url"] and not is_web_address(values["base_url"]):
         raise Refused(
             "invalid_request", f"base_url is {values['base_url']}: give one like https://stats.example.com.", "base_url"

@@ -42,6 +42,7 @@ LEVELS = (
     (
         *(
             "web",
+            "web.request_ids",
             "web.answers",
             "web.body",
             "web.cors",

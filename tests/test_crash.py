@@ -76,8 +76,8 @@ class Load:
                 except (OSError, http.client.HTTPException):
                     return
 
-    def until_killed(self, server: Server, name: str) -> None:
-        """Let all clients send, and kill the server at any moment after the first answer."""
+    def until_it_ends(self, server: Server, name: str, how: int = signal.SIGKILL) -> int:
+        """Let all clients send, and end the server at any moment after the first answer. Returns its exit status."""
         threads = [
             threading.Thread(target=self.run, args=(server.port, f"{name}-{client}")) for client in range(CLIENTS)
         ]
@@ -87,9 +87,10 @@ class Load:
         while len(self.acknowledged) == before and not self.trouble:
             time.sleep(0.001)
         time.sleep(random.uniform(0, 0.5))
-        server.stop(signal.SIGKILL)
+        status = server.stop(how)
         for thread in threads:
             thread.join(60)
+        return status
 
 
 def test_what_was_acknowledged_survives_kill_9_and_what_is_sent_again_counts_once(store: Store, start: Start) -> None:
@@ -97,7 +98,7 @@ def test_what_was_acknowledged_survives_kill_9_and_what_is_sent_again_counts_onc
     load = Load(store.key())
     server = start(store)
     for number in range(ROUNDS):
-        load.until_killed(server, f"round{number}")
+        load.until_it_ends(server, f"round{number}")
         checked = store.run("check")
         assert checked.status == 0, checked.err + checked.out
         server = start(store)
@@ -112,6 +113,18 @@ def test_what_was_acknowledged_survives_kill_9_and_what_is_sent_again_counts_onc
         assert {found["path"]: found["id"] for found in exported} == load.acknowledged
     assert len(load.acknowledged) > ROUNDS * CLIENTS
     assert server.stop() == 0
+    assert store.run("check").status == 0
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_stop_under_load_is_in_order(store: Store, start: Start, number: int) -> None:
+    store.site()
+    load, server = Load(store.key()), start(store)
+    assert load.until_it_ends(server, f"stop{number}", signal.SIGTERM) == 0
+    assert load.trouble == []
+    stored = {found["path"]: found["id"] for found in store.events()}
+    assert stored == load.acknowledged, "what is stored was answered, too"
+    assert server.log.read_text().count("\n") <= 2, "nothing but where it is, and how to set it up"
     assert store.run("check").status == 0
 
 

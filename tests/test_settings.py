@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from ipaddress import ip_address
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -20,6 +21,7 @@ from ovx_lite import settings
 from ovx_lite.cli.logs import AsJson
 from ovx_lite.errors import Refused
 from ovx_lite.store import db
+from ovx_lite.targets import networks
 from tests.conftest import Start, Store
 
 NAMES = [setting.name for setting in settings.SETTINGS]
@@ -116,11 +118,22 @@ WRONG = [
     ("", {"port": "80 80"}, "port"),
     ("", {"trusted_proxies": "10.0.0.0/33"}, "trusted_proxies"),
     ("", {"trusted_proxies": "127.0.0.1,localhost"}, "trusted_proxies"),
+    ("", {"trusted_proxies": "private,public"}, "or loopback or private"),
     ("", {"base_url": "stats.example.com"}, "base_url"),
     ("", {"base_url": "ftp://stats.example.com"}, "base_url"),
     ("", {"base_url": "https://"}, "base_url"),
     ("", {"base_url": "http://["}, "base_url"),
 ]
+
+
+def test_networks_may_go_by_their_names(tmp_path: Path) -> None:
+    told = settings.read(tmp_path, {"trusted_proxies": "192.0.2.7, loopback", "webhook_allow_net": "private"}, {})
+    assert told["trusted_proxies"] == "192.0.2.7,127.0.0.0/8,::1/128"
+    allowed = networks(told["webhook_allow_net"])
+    for address in ("127.0.0.1", "::1", "10.1.2.3", "172.31.0.1", "192.168.1.1", "fd00::1"):
+        assert any(ip_address(address) in network for network in allowed), address
+    for address in ("172.32.0.1", "192.169.0.1", "203.0.113.1", "2001:db8::1", "169.254.169.254"):
+        assert not any(ip_address(address) in network for network in allowed), address
 
 
 @pytest.mark.parametrize(("written", "flags", "named"), WRONG)

@@ -6,14 +6,27 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from ovx_lite.web import request_ids
+
+
+class Plain(logging.Formatter):
+    """For people: the level, the message, and the request's id where there is one, and the traceback if there is."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+        """One message as a line."""
+        id = request_ids.current.get()
+        return f"{record.levelname} {record.message}" + (f" (request {id})" if id else "")
+
 
 class AsJson(logging.Formatter):
-    """A line of JSON for each message: `time`, `level`, `message`, and `fault`, a traceback, if there is one."""
+    """A line of JSON for each message: `time`, `level`, `message`; `request` and `fault`, a traceback, if there are."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One message as a line."""
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         told = {"time": at.replace("+00:00", "Z"), "level": record.levelname, "message": record.getMessage()}
+        if id := request_ids.current.get():
+            told["request"] = id
         if record.exc_info:
             told["fault"] = self.formatException(record.exc_info)
         return msgspec.json.encode(told).decode()
@@ -22,5 +35,5 @@ class AsJson(logging.Formatter):
 def begin(form: str) -> None:
     """Write the log from now on: `plain`, for people, or `json`, for programs."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(AsJson() if form == "json" else logging.Formatter("%(levelname)s %(message)s"))
+    handler.setFormatter(AsJson() if form == "json" else Plain())
     logging.basicConfig(handlers=[handler])

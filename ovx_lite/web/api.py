@@ -21,6 +21,7 @@ from ovx_lite.ingest import Ingest, Repeat, Request
 from ovx_lite.model import Reply, Site
 from ovx_lite.sites import Sites
 from ovx_lite.verdicts import Verdict, Witness, target
+from ovx_lite.web import request_ids
 from ovx_lite.web.answers import FAULT, Headers, error_body, error_headers, limit_headers, log_fault, send_json
 from ovx_lite.web.body import Bodies, spill
 from ovx_lite.web.cors import ALLOWED, EXPOSED, PREFLIGHT, check_hosts
@@ -79,7 +80,7 @@ class Api:
         """Answer a request to an endpoint."""
         endpoint, site = door
         request = Incoming(scope, site, endpoint.public)
-        headers: Headers = []
+        headers: Headers = [(request_ids.HEADER, request_ids.begin(scope["headers"]))]
         reply: Reply | None = None
         error: Refused | None = None
         try:

@@ -17,7 +17,7 @@ ALLOWED: Headers = [(b"access-control-allow-origin", b"*")]
 EXPOSED: Headers = [
     (
         b"access-control-expose-headers",
-        b"Idempotency-Replayed, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, Retry-After",
+        b"Idempotency-Replayed, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, Retry-After, X-Request-Id",
     ),
 ]
 """Where a page of another origin asks, what it may read of the answer besides."""

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ovx_lite.errors import Refused
 from ovx_lite.store import admin
+from ovx_lite.web import request_ids
 from ovx_lite.web.desk import desk
 from ovx_lite.web.errors import error_answer
 from ovx_lite.web.html import wants_html
@@ -44,10 +45,12 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
+        id = request_ids.begin(scope["headers"]).decode()
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = id
                 embedded = headers.get("content-security-policy") == EMBEDDED["Content-Security-Policy"]
                 for name, value in _HEADERS.items():
                     if not (embedded and name == "X-Frame-Options"):

@@ -52,6 +52,10 @@ _HEADERS: dict[str, dict[str, Any]] = {
     },
     "Retry-After": {"description": "In how many seconds to try again.", "schema": {"type": "integer", "minimum": 1}},
     "WWW-Authenticate": {"description": "How to sign in.", "schema": {"const": "Bearer"}},
+    "X-Request-Id": {
+        "description": "The request's id, also in the server's log: the caller's own, if it sent one, or a new one.",
+        "schema": {"type": "string"},
+    },
 }
 _STANDING = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
 _CORS = ("Access-Control-Allow-Origin", "Access-Control-Expose-Headers")
@@ -112,7 +116,7 @@ def describe(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
 def _stats() -> dict[str, Any]:
     errors = {str(status): _error(status) for status in (400, 401, 404, 413, 503)}
     return openapi_stats.paths(
-        errors, {name: {"$ref": f"{_SCHEMAS}Stats{name.title()}"} for name in ("query", "answer")}
+        errors, {name: {"$ref": f"{_SCHEMAS}Stats{name.title()}"} for name in ("query", "answer")}, _headers()
     )
 
 
@@ -194,7 +198,7 @@ def _error_schema(status: int) -> dict[str, Any]:
 
 
 def _headers(*names: str) -> dict[str, Any]:
-    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in (*names, "X-Request-Id")}
 
 
 _HEALTH = {
@@ -206,6 +210,7 @@ _HEALTH = {
         "responses": {
             "200": {
                 "description": "They can.",
+                "headers": _headers(),
                 "content": {
                     "application/json": {
                         "schema": {

@@ -109,13 +109,20 @@ ANSWER: dict[str, Any] = {
 }
 
 
-def paths(errors: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
-    """The paths of the Stats API; `errors` are the answers to wrong calls, `found` a schema's reference by its name."""
+def paths(errors: dict[str, Any], found: dict[str, Any], headers: dict[str, Any]) -> dict[str, Any]:
+    """The paths of the Stats API; `errors` are the answers to wrong calls, `found` a schema's reference by its name.
+
+    `headers` are those of each answer.
+    """
     told = {
         "tags": ["stats"],
         "security": [{"key": []}],
         "responses": {
-            "200": {"description": "The numbers.", "content": {"application/json": {"schema": found["answer"]}}},
+            "200": {
+                "description": "The numbers.",
+                "headers": headers,
+                "content": {"application/json": {"schema": found["answer"]}},
+            },
             **errors,
         },
         "requestBody": {"required": True, "content": {"application/json": {"schema": found["query"]}}},
@@ -129,6 +136,7 @@ def paths(errors: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
         "responses": {
             "200": {
                 "description": "Those of the last 5 minutes.",
+                "headers": headers,
                 "content": {
                     "application/json": {
                         "schema": {

@@ -1,0 +1,39 @@
+"""Each answer has its request's id, and so has what the log says of it."""
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from ovx_lite.store.db import FILE
+from tests.conftest import Running, Start, Store
+
+
+@pytest.mark.parametrize("path", ["/api/v1/events/custom", "/api/v1/event", "/login", "/nowhere", "/healthz"])
+def test_each_answer_has_an_id_of_its_own(running: Running, path: str) -> None:
+    answers = [running.server.send(path, {}, method=method) for method in ("GET", "POST", "GET")]
+    assert len({answer.headers["x-request-id"] for answer in answers}) == 3
+
+
+@pytest.mark.parametrize("path", ["/api/v1/events/custom", "/login"])
+def test_a_caller_may_choose_it_if_it_fits(running: Running, path: str) -> None:
+    def told(id: str) -> str:
+        return running.server.send(path, {}, headers={"X-Request-Id": id}).headers["x-request-id"]
+
+    assert told("trace:5f/a.b-C_7=+@") == "trace:5f/a.b-C_7=+@"
+    for unfit in ("", "two words", "x" * 65, "<b>", 'a"b', "\xe9", "a\tb"):
+        assert told(unfit) != unfit
+
+
+def test_what_the_log_says_of_a_request_has_its_id(store: Store, start: Start, tmp_path: Path) -> None:
+    plain, as_json = start(store), start(Store(tmp_path / "other"), "--log-format", "json")
+    for server, path in ((plain, store.path), (as_json, tmp_path / "other")):
+        with closing(sqlite3.connect(path / FILE)) as conn:
+            conn.execute("DROP TABLE shares")  # what nobody expects
+        answer = server.send("/share/any", method="GET", headers={"X-Request-Id": "mine"})
+        assert (answer.status, answer.headers["x-request-id"]) == (503, "mine")
+    assert "no such table: shares (request mine)\n" in plain.log.read_text()
+    (told,) = [json.loads(line) for line in as_json.log.read_text().splitlines() if '"ERROR"' in line]
+    assert told["request"] == "mine"
