@@ -81,8 +81,9 @@ class Sender:
                 busy = self._sending or self._outcomes or self._news.is_set()
                 if not busy and (due is None or due > self._clock.now()):
                     self._quiet.set()
-            except Exception:
-                _log.exception("could not look at the deliveries; trying again in a second")
+            except Exception as wrong:
+                told = not isinstance(wrong, sqlite3.OperationalError)  # of a full disk, say, the sentence says all
+                _log.error("could not look at the deliveries, trying again in a second: %s", wrong, exc_info=told)
                 due = self._clock.now() + 1000
                 if self._closing:
                     return

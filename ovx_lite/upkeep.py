@@ -149,6 +149,8 @@ async def keep_running(job: Job, house: Household) -> None:
     while True:
         try:
             await job.run(house)
+        except sqlite3.OperationalError as wrong:  # of a full disk, say: the sentence says all
+            _log.error("could not %s: %s", job.sentence, wrong)
         except Exception:
             _log.exception("could not %s", job.sentence)
         await house.clock.sleep(job.seconds)

@@ -299,13 +299,14 @@ os.execv(sys.executable, [sys.executable, "-m", "ovx_lite", *sys.argv[1:]])
 """
 
 
+@pytest.mark.parametrize("mode", [0o500, 0o700], ids=["folder", "file"])
 @pytest.mark.parametrize("command", ["site add a", "site add b", "serve --port 0"])
-def test_a_data_dir_that_is_read_only_is_told(store: Store, command: str) -> None:
+def test_a_data_dir_that_is_read_only_is_told(store: Store, command: str, mode: int) -> None:
     store.path.mkdir()
-    if command != "site add a":  # that one, in an empty folder
+    if command != "site add a" or mode == 0o700:  # that one, in an empty folder
         open_store(store.path).close()
         (store.path / db.FILE).chmod(0o400)
-    store.path.chmod(0o500)
+    store.path.chmod(mode)
     words = [sys.executable, "-c", READ_ONLY, *command.split(), "--data-dir", str(store.path)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60)
     store.path.chmod(0o700)

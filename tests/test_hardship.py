@@ -4,6 +4,7 @@ import random
 import resource
 import socket
 import sqlite3
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -90,6 +91,41 @@ def test_somebody_else_who_writes_for_a_while(store: Store, start: Start) -> Non
         assert [one.result() for one in waiting] == [201] * 4
     assert server.stop() == 0
     assert sorted(names(store.path)) == [f"waits {number}" for number in range(4)]
+
+
+def replicate(data_dir: Path, enough: threading.Event) -> int:
+    """Do to the file what Litestream does, many times faster. Returns how often."""
+    times = 0
+    with closing(sqlite3.connect(data_dir / FILE, timeout=30, isolation_level=None)) as conn:
+        conn.execute("PRAGMA wal_autocheckpoint = 0")
+        conn.execute("CREATE TABLE IF NOT EXISTS _litestream_seq (id INTEGER PRIMARY KEY, seq INTEGER)")
+        conn.execute("CREATE TABLE IF NOT EXISTS _litestream_lock (id INTEGER)")
+        while not enough.wait(0.005):
+            conn.execute("BEGIN")
+            conn.execute("SELECT count(*) FROM _litestream_seq").fetchone()  # from here on the log is not begun anew
+            enough.wait(0.02)
+            conn.execute("ROLLBACK")
+            conn.execute("BEGIN IMMEDIATE")
+            conn.execute("INSERT INTO _litestream_lock VALUES (1)")
+            conn.execute("ROLLBACK")
+            conn.execute("INSERT INTO _litestream_seq VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET seq = seq + 1")
+            conn.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            times += 1
+    return times
+
+
+def test_one_who_replicates_the_store_takes_nothing_away(store: Store, start: Start) -> None:
+    store.site()
+    key, server, enough = store.key(), start(store), threading.Event()
+    with ThreadPoolExecutor() as threads:
+        other = threads.submit(replicate, store.path, enough)
+        told = [threads.submit(send, server, key, f"event {number}") for number in range(400)]
+        assert {one.result() for one in told} == {201}
+        assert store.spawn("backup", str(store.path / "copy.sqlite3")).status == 0
+        enough.set()
+        assert other.result() > 5
+    assert server.stop() == 0
+    assert sorted(names(store.path)) == sorted(f"event {number}" for number in range(400))
 
 
 @pytest.mark.parametrize("jump", [HOUR, -HOUR, 30 * HOUR, -30 * HOUR])

@@ -1,5 +1,6 @@
 """The file: opening it, its migrations, transactions, copies."""
 
+import os
 import random
 import re
 import sqlite3
@@ -45,6 +46,8 @@ def open_store(data_dir: Path, create: bool = True) -> sqlite3.Connection:
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.touch(mode=0o600)
+        if not os.access(path, os.W_OK):
+            raise PermissionError("the file may only be read")  # SQLite would open it, and say so at the first event
         conn = _connect(path)
         _check_ours(conn, path)
         _patiently(conn, "PRAGMA journal_mode = WAL")
