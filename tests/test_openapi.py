@@ -1,22 +1,37 @@
 """`/openapi.json`: valid, and true to what the server takes and answers."""
 
 import os
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from jsonschema_rs import validator_for
 from openapi_spec_validator import validate
 from schemathesis import Case, GenerationMode
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
+from schemathesis.specs.openapi.schemas import OpenApiSchema
 
 from ovx_lite.dialects import ENDPOINTS
-from ovx_lite.wire import Endpoint
-from tests.conftest import Running
+from ovx_lite.periods import WORDS
+from ovx_lite.web.openapi import describe
+from ovx_lite.web.openapi_stats import QUERY
+from tests.conftest import CHROME, Running
+from tests.drawn import GOALS
+from tests.queries import DIMENSIONS, FILTERS, feasible
 
 FUZZ = os.environ.get("OVX_FUZZ_CASES")  # for a long run, with other cases each time
-CASES = int(FUZZ or 25)
+CASES = int(FUZZ or 20)
+METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
+# From the document itself, so that nothing that is described can be forgotten here.
+OPERATIONS = [
+    (path, method, operation)
+    for path, item in describe(ENDPOINTS)["paths"].items()
+    for method, operation in item.items()
+    if method in METHODS
+]
 FITTING = {(endpoint.site_field or "").rpartition(".")[2]: "my-site" for endpoint in ENDPOINTS} | {
     "url": "https://example.com/a",
     "timestamp": None,
@@ -24,6 +39,34 @@ FITTING = {(endpoint.site_field or "").rpartition(".")[2]: "my-site" for endpoin
     "revenue": None,
 }
 NAMED = {"event_name": "signup", "user_id": "somebody"}
+
+QUERIES = "/api/v1/stats/query", "/api/v2/query"
+SAID = {name: validator_for(schema) for name, schema in QUERY["properties"].items()}
+MUST = QUERY["required"]
+NOW = datetime.now(UTC).replace(microsecond=0)
+DATES = st.tuples(*[st.sampled_from([-400, -91, -30, -7, -2, -1, 0, 1])] * 2).map(
+    lambda days: [str(NOW.date() + timedelta(n)) for n in sorted(days)]
+)
+TIMES = st.tuples(*[st.integers(-50, 2)] * 2).map(
+    lambda hours: [(NOW + timedelta(seconds=3599 * n)).isoformat() for n in sorted(hours)]
+)
+RANGES = st.one_of(st.sampled_from(WORDS), DATES, TIMES)
+COMPARISONS = st.one_of(
+    st.sampled_from([{"mode": "previous_period"}, {"mode": "year_over_year"}]),
+    st.builds(lambda period: {"mode": "custom", "date_range": period}, RANGES),
+)
+INCLUDED = st.fixed_dictionaries({}, optional={"total_rows": st.booleans(), "comparisons": COMPARISONS})
+ORDER = st.lists(st.tuples(st.integers(0, 9), st.sampled_from(["asc", "desc"])), max_size=2)
+RIGHT = st.fixed_dictionaries(
+    {"date_range": RANGES, "filters": st.lists(FILTERS, max_size=2), "include": INCLUDED, "order": ORDER},
+    optional={"dimensions": DIMENSIONS, "limit": st.integers(1, 9), "offset": st.integers(0, 2)},
+)
+"""Parts of queries that make sense, as few do that are described."""
+
+TEXT = st.text(st.characters(codec="utf-8"), max_size=9)
+NEEDLESS = st.fixed_dictionaries(
+    {"params": st.dictionaries(TEXT, TEXT, max_size=3), "json": st.lists(TEXT, max_size=3)}
+)
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +77,40 @@ def described(running: Running) -> dict[str, Any]:
     return document
 
 
+@pytest.fixture(scope="module")
+def api(described: dict[str, Any]) -> OpenApiSchema:
+    return schemathesis.openapi.from_dict(described)
+
+
+@pytest.fixture(scope="module")
+def visited(running: Running) -> None:
+    """My-site has goals, and visits of the last weeks, some with revenue, some with how long a page was looked at."""
+    for name, event, path in GOALS:
+        running.store.call("goal", "add", "my-site", name, *(("--event", event) if event else ("--path", path)))
+    for days in range(0, 40, 3):
+        at = NOW - timedelta(days, 60)
+        who = {"user_agent": CHROME, "ip_address": f"203.0.113.{days}", "timestamp": at.isoformat()}
+        views = [
+            {"type": "pageview", "url": f"https://example.com{path}", "referrer": "https://google.com/", **who}
+            for path in ("/?utm_source=Newsletter&utm_medium=email", "/blog/a")
+        ]
+        props = {"plan": "pro", "seats": days, "trial": True}
+        signup = {"type": "custom", "event_name": "signup", "url": "https://example.com/", "props": props, **who}
+        assert running.server.batch(running.key, *views, signup).status == 201
+        sold = {"event_type": "conversion", "event_name": "purchase", "url": "https://example.com/", "user_id": "ada"}
+        money = {"revenue": 49, "currency": ["EUR", "JPY"][days > 30], "timestamp": at.timestamp() * 1000}
+        assert running.server.send("/v1/projects/my-site/events", sold | money, running.key).status == 202
+        left = {"type": "engagement", "visitorId": "v", "projectKey": "my-site", "url": "https://example.com/"}
+        looked = {"data": {"ms": 9000, "scroll": 80}, "timestamp": at.isoformat()}
+        assert running.server.send("/api/events", left | looked).status == 200
+
+
 def test_it_is_valid_and_names_every_endpoint(described: dict[str, Any]) -> None:
     validate(described)
     assert described["openapi"].startswith("3.1")
     assert {endpoint.path for endpoint in ENDPOINTS} < set(described["paths"])
+    served = [(path, method) for path, item in described["paths"].items() for method in item]
+    assert served == [(path, method) for path, method, _ in OPERATIONS]
 
 
 def fitting(body: Any) -> Any:
@@ -48,13 +121,52 @@ def fitting(body: Any) -> Any:
     return [fitting(item) for item in body] if isinstance(body, list) else body
 
 
+def asked(body: Any, right: dict[str, Any]) -> Any:
+    """A generated query, of our site and with the parts that are `right`; what is wrong or missing in it stays so."""
+    if not isinstance(body, dict):
+        return body
+    free = {name for name in SAID if (SAID[name].is_valid(body[name]) if name in body else name not in MUST)}
+    told: dict[str, Any] = body | {
+        name: part for name, part in ({"site_id": "my-site"} | right).items() if name in free
+    }
+    if right and free >= {"metrics", "dimensions", "filters", "order_by"}:
+        # No schema can say which metrics go with what else is asked for, nor that one orders by what is asked for.
+        dimensions, filters = told.get("dimensions", []), told.get("filters", [])
+        told["metrics"] = feasible(dimensions, filters, told["metrics"])
+        names = [*told["metrics"], *dimensions]
+        told["order_by"] = [[names[at % len(names)], way] for at, way in right.get("order", [])]
+    return told
+
+
+def fit_in(case: Case[Any], path: str, right: dict[str, Any] | None) -> None:
+    """Put our site into a case; into queries, what is `right`, too."""
+    if path in QUERIES:
+        case.body = asked(case.body, right or {})
+    elif right is not None:
+        case.body = fitting(case.body)
+        for given, name in ((case.path_parameters, "PROJECT_ID"), (case.query, "site_id")):
+            if name in (given or {}):
+                given[name] = "my-site"
+
+
+@pytest.mark.usefixtures("visited")
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["right", "wrong"])
-@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=[endpoint.path for endpoint in ENDPOINTS])
+@pytest.mark.parametrize(
+    ("path", "method", "operation"), OPERATIONS, ids=[f"{method}-{path}" for path, method, _ in OPERATIONS]
+)
 def test_every_answer_is_as_described(
-    described: dict[str, Any], running: Running, endpoint: Endpoint, mode: GenerationMode
+    api: OpenApiSchema, running: Running, path: str, method: str, operation: dict[str, Any], mode: GenerationMode
 ) -> None:
-    operation = schemathesis.openapi.from_dict(described)[endpoint.path]["POST"]
-    statuses = set()
+    positive = mode is GenerationMode.POSITIVE
+    # What takes nothing cannot be given what is wrong, but what nobody asked for: that changes nothing.
+    takes = bool(operation.get("parameters") or operation.get("requestBody"))
+    strategy = api[path][method].as_strategy(generation_mode=mode if takes else GenerationMode.POSITIVE)
+    # Of what is wrong, only queries are made to fit: all else in them has to be right for it to be met.
+    rights: st.SearchStrategy[dict[str, Any] | None] = (
+        RIGHT if path in QUERIES else st.just({}) if positive and takes else st.none()
+    )
+    needless = st.just({}) if positive or takes else NEEDLESS
+    statuses, found = set(), []
 
     @settings(
         max_examples=CASES,
@@ -63,19 +175,20 @@ def test_every_answer_is_as_described(
         database=None,
         suppress_health_check=list(HealthCheck),
     )
-    @given(case=operation.as_strategy(generation_mode=mode), fit=st.booleans())
-    def check(case: Case[Any], fit: bool) -> None:
-        if fit and mode is GenerationMode.POSITIVE:
-            case.body = fitting(case.body)
-            if case.path_parameters:
-                case.path_parameters["PROJECT_ID"] = "my-site"
-        answer = case.call(base_url=running.server.url, headers={"Authorization": f"Bearer {running.key}"})
+    @given(case=strategy, right=st.none() | rights, more=needless)
+    def check(case: Case[Any], right: dict[str, Any] | None, more: dict[str, Any]) -> None:
+        fit_in(case, path, right)
+        answer = case.call(base_url=running.server.url, headers={"Authorization": f"Bearer {running.key}"}, **more)
         statuses.add(answer.status_code)
+        if path in QUERIES and answer.status_code == 200:
+            found.extend(answer.json()["results"])
         # What a schema cannot say (that a time is not far ahead, say) is refused all the same.
         # And 413 is an answer to wrong data, too, which schemathesis does not know.
         unfit = [negative_data_rejection] if answer.status_code == 413 else []
         case.validate_response(answer, excluded_checks=[positive_data_acceptance, *unfit])
 
     check()
-    assert 400 in statuses or mode is GenerationMode.POSITIVE
-    assert (endpoint.status in statuses) is (mode is GenerationMode.POSITIVE)
+    well = {int(status) for status in operation["responses"] if status.startswith("2")}
+    assert statuses & (well if positive or not takes else {400})
+    if path in QUERIES and positive:
+        assert any(any(row["metrics"]) for row in found), "there were visits to tell of"
