@@ -81,7 +81,7 @@ class EventLog:
         parts: tuple[Sized, ...] = (self._visits, self._persons, self._rollups, *(codes.known for codes in self._codes))
         remembered = max(map(len, parts))
         # If those who are there now have seen much, it is much to learn again, and worth it only after as many events.
-        worn = _MOST_REMEMBERED < remembered and (remembered < self._since or remembered > _MOST_EVER)
+        worn = remembered > _MOST_REMEMBERED and (remembered < self._since or remembered > _MOST_EVER)
         # Of which goals a visit has met, nothing is known of those that are new.
         if self._rollups.begin() or version != self._file_version or worn:
             self.forget()
@@ -120,9 +120,9 @@ class EventLog:
             codes = (kind, page)
             origin = origins.known.get(event.origin) or origins.learn(event.origin)
             client = clients.known.get(event.client) or clients.learn(event.client)
-            stray = event.guest is None or visits.are_full(site, event.guest)
-            rollups.add_event(site, event, codes, stray)
-            later = 0 if stray else visits.place(site, number, event, codes, (origin, client))
+            later = None if event.guest is None else visits.place(site, number, event, codes, (origin, client))
+            rollups.add_event(site, event, codes, later is None)
+            later = later or 0
             rows.append(
                 (
                     site,

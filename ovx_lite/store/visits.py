@@ -17,7 +17,7 @@ SILENCE = 30 * 60 * 1000
 """Milliseconds without an event that end a visit."""
 
 MOST_EVENTS = 5_000
-"""Events that a visitor's visits of a day take: a program has more, and each would have to be compared with them all."""
+"""Events that a visitor's visits of a day take: programs have more, and each would be compared with all of them."""
 
 _COLUMNS = "site, id, origin, client, entry, exit, seen, visitor, named, alone, before, after, pageviews, events"
 _SAVE = f"INSERT INTO visits ({_COLUMNS})"
@@ -43,24 +43,22 @@ class Visits:
         """Learn of the visits of these events' guests, before the events are placed."""
         self._guests.look_up(events, timezones)
 
-    def are_full(self, site: int, guest: int) -> bool:
-        """Whether a guest's visits of the day take no more events."""
-        return sum(visit.events for visit in self._guests.of(site, guest)) >= MOST_EVENTS
-
-    def place(self, site: int, number: int, event: Event, codes: tuple[int, int], came: tuple[int, int]) -> int:
+    def place(self, site: int, number: int, event: Event, codes: tuple[int, int], came: tuple[int, int]) -> int | None:
         """Count an event, stored under `number`, in the visit that it belongs to, also if it comes late.
 
         `codes` are the numbers of its kind and its page, `came` those of its origin and its client. Returns how much
-        greater its number is than the visit's; 0 if it is in none, as it only tells how a page was looked at, and
-        nobody knows in which visit.
+        greater its number is than the visit's; None if it is in none: as it only tells how a page was looked at, and
+        nobody knows in which visit, or as the visitor's visits take no more.
         """
         assert event.guest is not None, "whoever visits is a guest"
         others = self._guests.of(site, event.guest)
+        if others and (others[0].events if len(others) == 1 else sum(other.events for other in others)) >= MOST_EVENTS:
+            return None
         visit = _that_goes_on(others, event)
         engagement = event.kind.is_engagement
         if visit is None:
             if engagement:
-                return 0
+                return None
             visit = self._begin(site, number, event, came, others)
         self._change(visit)
         self._take_time(visit, event.ts)
