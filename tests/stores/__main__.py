@@ -1,0 +1,276 @@
+"""`python -m tests.stores OVX_LITE`: have that program, of any schema, make a store with all it knows, and keep it."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+from ovx_lite.store.db import FILE
+from tests.browserless import PASSWORD, Person
+from tests.conftest import CHROME, Server
+from tests.receiver import Receiver, status
+from tests.stores import FOLDER, dump
+from tests.test_geo import write_database
+
+PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_4 like Mac OS X) AppleWebKit/605.1.15 Version/17.4 Mobile/15E148 Safari"
+ANN, PHIL, BOT = (
+    {"ip_address": address, "user_agent": agent}
+    for address, agent in (("203.0.113.9", CHROME), ("198.51.100.8", PHONE), ("198.51.100.7", "Googlebot/2.1"))
+)
+CAMPAIGN = "?utm_source=News&utm_medium=email&utm_campaign=May&utm_content=top&utm_term=x"
+HOME = "https://example.com"
+BROWSER = {"User-Agent": PHONE, "Origin": HOME}
+LOG = f"""\
+203.0.113.20 - - [23/Oct/2025:12:00:00 +0200] "GET /from-the-log HTTP/1.1" 200 512 "https://duckduckgo.com/" "{CHROME}"
+203.0.113.20 - - [23/Oct/2025:12:00:00 +0200] "GET /from-the-log HTTP/1.1" 200 512 "https://duckduckgo.com/" "{CHROME}"
+203.0.113.21 - - [23/Oct/2025:23:59:59 +0200] "GET /pricing/x HTTP/1.1" 200 512 "-" "{PHONE}"
+203.0.113.21 - - [24/Oct/2025:00:00:00 +0200] "GET /pricing/x HTTP/1.1" 404 512 "-" "{PHONE}"
+"""
+
+
+def at(time: str) -> str:
+    """A time in October 2025: on the 26th, a day of the site has 25 hours."""
+    return f"2025-10-{time}:00.250Z"
+
+
+def view(time: str, path: str, who: dict[str, str], **more: Any) -> dict[str, Any]:
+    return {"type": "pageview", "url": HOME + path, "timestamp": at(time), **who, **more}
+
+
+def custom(time: str, name: str, who: dict[str, str], **props: Any) -> dict[str, Any]:
+    told = {"props": props} if props else {}
+    return view(time, "/signup", who, type="custom", event_name=name) | told
+
+
+OVYXA = [
+    view("24T08:00", "/", ANN, referrer="https://www.google.com/search?q=secret"),
+    view("24T08:05", "/pricing/plans", ANN),
+    custom("24T08:06", "signup", ANN, plan="pro", seats=3, trial=True, price=0.1, note='"Größe"\n尺寸'),
+    view("24T07:50", "/told/late", ANN),
+    view("24T09:30", "/", ANN),
+    view("25T21:55", "/blog/größe", ANN),  # before midnight of the site
+    view("25T22:05", "/blog/one", ANN),
+    view("25T10:00", "/pricing/seen-by-a-bot", BOT),
+    view("26T00:30", "/" + CAMPAIGN, PHIL),  # twice the same hour of the site
+    view("26T01:30", "/pricing", PHIL),
+    view("27T23:30", "/", {"ip_address": "", "user_agent": ""}, url="app://main/start"),
+    custom("27T09:00", "signup", {}, plan="free"),  # nobody's
+]
+
+
+def overcentric(time: str, name: str, who: dict[str, str] | None = None, **properties: Any) -> dict[str, Any]:
+    event = {"name": name, "project_id": "my-site", "device_id": "dev_1", "session_id": f"s_{time[:2]}"}
+    event |= {"context": "product" if properties else "website", "url": f"{HOME}/app", "timestamp": at(time)}
+    identity = {"identity": {**who, "project_id": "my-site"}} if who else {}
+    return {"event": {**event, "properties": properties}, **identity}
+
+
+ADA = {"unique_identifier": "ada", "email": "ada@example.com", "name": "Ada"}
+OVERCENTRIC = [
+    overcentric("24T10:00", "opened"),
+    overcentric("24T10:10", "$purchase", ADA, amount=19.99, currency="EUR", item="book"),
+    overcentric("24T21:50", "opened"),
+    overcentric("24T22:10", "opened"),  # the same session, on the next day of the site
+]
+
+
+def apex(time: str, type: str, visitor: str, url: str = "/app", **more: Any) -> dict[str, Any]:
+    return {"type": type, "visitorId": visitor, "url": url, "timestamp": at(time), **more}
+
+
+APEX = [
+    apex("25T14:00", "pageview", "v_1", "/pricing/team", referrer="https://news.example.org/a"),
+    apex("25T14:01", "engagement", "v_1", "/pricing/team", data={"ms": 41000, "scroll": 80}),
+    apex("25T15:00", "engagement", "v_2", data={"ms": 9000, "scroll": 10}),  # of a page that was opened long before
+    apex("25T15:02", "engagement", "v_2", data={"ms": 2000, "scroll": 90}),
+    apex("25T16:00", "pageview", "anonymous", url=f"{HOME}/"),
+    apex("26T16:00", "pageview", "v_3", sessionId="s_1", userId="bob"),
+    {
+        "visitorId": "v_3",
+        "sessionId": "s_1",
+        "events": [
+            {"type": "click", "url": "/app", "timestamp": at("26T16:01"), "data": {"text": "Buy"}},
+            {"type": "form_submit", "url": "/app", "timestamp": at("26T17:40")},
+        ],
+    },
+    apex("27T16:00", "pageview", "v_3", userId="carol"),  # whose the device is from then on
+]
+
+
+def open_analytics(time: str, type: str, user: str, **more: Any) -> dict[str, Any]:
+    ms = int(datetime.fromisoformat(at(time)).timestamp() * 1000)
+    return {"event_type": type, "user_id": user, "timestamp": ms, **more}
+
+
+OPEN_ANALYTICS = [
+    open_analytics("24T12:00", "identify", "carol", properties={"name": "Carol", "plan": "pro", "seats": 3}),
+    open_analytics("24T12:01", "pageview", "carol", url=f"{HOME}/pricing/plans"),
+    open_analytics("25T12:01", "conversion", "carol", event_name="paid", revenue=1500, currency="JPY"),
+    open_analytics("27T12:01", "conversion", "bob", event_name="paid", revenue=1.234, currency="KWD"),
+    open_analytics("27T12:02", "event", "dave", event_name="signup", url=f"{HOME}/signup"),  # who is erased
+]
+
+
+class Program:
+    """The command line of the program, on the store that it makes."""
+
+    def __init__(self, program: str, folder: Path) -> None:
+        self.program, self.folder = program, folder
+        self.environment = {**os.environ, "OVX_DATA_DIR": str(folder / "data")}
+        self.told: dict[str, Any] = {}
+
+    def run(self, *words: str, stdin: str = "") -> Any:
+        command = [self.program, *words, "--json"]
+        ran = subprocess.run(command, input=stdin, env=self.environment, capture_output=True, text=True, timeout=60)
+        assert ran.returncode == 0, (command, ran.stderr)
+        return json.loads(ran.stdout)
+
+    def tell(self, *words: str) -> Any:
+        """Run a command, and keep what it says."""
+        self.told[" ".join(words)] = said = self.run(*words)
+        return said
+
+    @contextmanager
+    def serve(self) -> Iterator[Server]:
+        write_database(self.folder / "own.mmdb", IPv4Network("203.0.113.0/24"), {"country": {"iso_code": "FR"}})
+        ready, log = self.folder / "ready.json", self.folder / "log"
+        options = ["--port", "0", "--ready-file", str(ready), "--country-db", str(self.folder / "own.mmdb")]
+        with (
+            log.open("wb") as err,
+            subprocess.Popen([self.program, "serve", *options], env=self.environment, stderr=err) as process,
+        ):
+            try:
+                wait(ready.exists)
+                server = Server(process, json.loads(ready.read_text())["url"], log)
+                yield server
+                assert server.stop() == 0
+            finally:
+                process.kill()
+
+
+def wait(for_: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30
+    while not for_():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def make(program: Program) -> tuple[int, dict[str, Any]]:
+    """Have a program make a store. Returns its schema, and what is to be known to test it."""
+    run, told = program.run, dict[str, Any]()
+    file = program.folder / "data" / FILE
+    options = ["--domain", "example.com", "--timezone", "Europe/Paris", "--monthly-limit", "30"]
+    site = run("site", "add", "my-site", *options, "--retention-days", "36500", "--name", "Größe")
+    run("site", "add", "other-site")
+    number = int(dump(file).partition("user_version = ")[2].partition(";")[0])
+    told["key"] = run("key", "add", "my-site", "--label", "server", "--tier", "enterprise")["key"]
+    run("key", "revoke", run("key", "add", "my-site", "--label", "old")["id"])
+    other = run("key", "add", "other-site", "--hourly-limit", "500")["key"]
+    (program.folder / "log-to-import").write_text(LOG)
+    assert run("import", "access-log", "my-site", str(program.folder / "log-to-import"))["imported"] == 3
+    told["log"] = LOG
+    if number >= 2:
+        run("site", "change", "my-site", "--allowed-hosts", "example.com,example.org", "--hourly-limit", "700")
+    if number >= 4:
+        run("password", "set", stdin=PASSWORD + "\n")
+        told["password"] = PASSWORD
+    with program.serve() as server:
+        send_ovyxa(server, told, other)
+        if number >= 2:
+            send_overcentric(server)
+    with Receiver(status(200)) as good, Receiver(status(500, b"not now")) as bad:
+        if number >= 3:  # with what was there before
+            (program.folder / "data" / "ovx-lite.toml").write_text('webhook_allow_net = "127.0.0.0/8"')
+            run("goal", "add", "my-site", "Sign-up", "--event", "signup")
+            run("goal", "add", "my-site", "Pricing", "--path", "/pricing/**")
+            on = ["--on", "goal.completed", "--on", "usage.threshold"]
+            kept = run("webhook", "add", "my-site", good.url, *on, "--on", "realtime.spike", "--spike-above", "100")
+            run("webhook", "rotate-secret", kept["id"])
+            run("webhook", "add", "my-site", bad.url, *on, "--format", "slack")
+            run("webhook", "disable", run("webhook", "add", "my-site", bad.url, "--on", "goal.completed")["id"])
+        with program.serve() as server:
+            if number >= 2:
+                send_apex(server, site["public_key"])
+                send_open_analytics(server, told["key"])
+            wait(lambda: bad.got or number < 3)
+            if number >= 4:
+                person = Person(server)
+                person.log_in()
+            if number >= 5:
+                assert person.post("/sites/my-site/settings/sharing", {"password": "a shared secret"}).status == 303
+                note = {"day": "2025-10-25", "text": "Newsletter"}
+                assert person.post("/sites/my-site/annotations", note).status == 303
+            time.sleep(2)  # so that what goes on by itself, like deliveries, comes to an end
+    if number >= 2:
+        run("person", "erase", "my-site", "dave", "--yes")
+    return number, told
+
+
+def send_ovyxa(server: Server, told: dict[str, Any], other: str) -> None:
+    for event in OVYXA[:-2]:
+        said = server.send(f"/api/v1/events/{event['type']}", {**event, "site_id": "my-site"}, told["key"])
+        assert said.status == 201, said.body
+    assert server.batch(told["key"], *OVYXA[-2:]).status == 201
+    body = json.dumps({"site_id": "my-site", **view("27T10:00", "/pricing/once", PHIL)})
+    path, repeat = "/api/v1/events/pageview", {"Idempotency-Key": "key-1"}
+    said = server.send(path, body.encode(), told["key"], repeat)
+    assert said.status == 201
+    told["repeat"] = {"path": path, "body": body, "headers": repeat, "answer": said.body.decode()}
+    for event in (view("24T23:59", "/", ANN), view("25T00:00", "/", ANN)):
+        assert server.pageview(other, **event, site_id="other-site").status == 201
+
+
+def send_overcentric(server: Server) -> None:
+    for event in OVERCENTRIC:
+        assert server.send("/api/v1/event", event, headers=BROWSER).status == 200
+
+
+def send_apex(server: Server, public_key: str) -> None:
+    for event in APEX:
+        assert server.send("/api/events", {"projectKey": public_key, **event}, headers=BROWSER).status == 200
+
+
+def send_open_analytics(server: Server, key: str) -> None:
+    path = "/v1/projects/my-site/events"
+    for event in OPEN_ANALYTICS[:3]:
+        assert server.send(path, event, key).status == 202
+    assert server.send(f"{path}/batch", {"events": OPEN_ANALYTICS[3:]}, key).status == 202
+
+
+def ask(program: Program, number: int) -> None:
+    """Keep what a program says of its store."""
+    tell = program.tell
+    tell("site", "list")
+    for site in ("my-site", "other-site"):
+        tell("export", site, "--include-excluded")
+        tell("key", "list", site)
+    for kind in ("goal", "webhook", "delivery") if number >= 3 else ():
+        tell(kind, "list", "my-site")
+    for person in tell("person", "list", "my-site") if number >= 2 else ():
+        tell("person", "show", "my-site", person["id"])
+
+
+def main(name: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        program = Program(name, Path(folder))
+        number, told = make(program)
+        ask(program, number)
+        sql = dump(Path(folder) / "data" / FILE)
+    for place in (folder, str(Path.home()), os.getcwd()):
+        assert place not in sql
+    (FOLDER / f"{number:04}.sql").write_text(sql, "utf-8", newline="")
+    kept = json.dumps(told | {"said": program.told}, ensure_ascii=False, indent=1)
+    (FOLDER / f"{number:04}.json").write_text(kept + "\n", "utf-8")
+    print(f"{number:04}: {len(sql):,} bytes of SQL, {len(kept):,} of JSON")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
