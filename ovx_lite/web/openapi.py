@@ -38,7 +38,7 @@ _HEADERS: dict[str, dict[str, Any]] = {
     },
     "Access-Control-Allow-Methods": {"description": "How they may call.", "schema": {"const": "POST"}},
     "Access-Control-Allow-Headers": {"description": "What they may send.", "schema": {"type": "string"}},
-    "Access-Control-Max-Age": {"description": "For so many seconds.", "schema": {"const": 86400}},
+    "Access-Control-Max-Age": {"description": "For so many seconds.", "schema": {"type": "integer", "const": 86400}},
     "Allow": {"description": "The methods that are possible.", "schema": {"type": "string"}},
     "Idempotency-Replayed": {"description": "This is an earlier request's answer.", "schema": {"const": "true"}},
     "RateLimit-Limit": {
