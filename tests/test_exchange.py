@@ -83,6 +83,14 @@ def test_the_head_of_a_page_comes_without_its_body(running: Running) -> None:
     assert told.count("\r\ndate: ") == 2
 
 
+@pytest.mark.parametrize("target", ["http://x", "http://x?a", "http://[", "*"])
+def test_a_target_without_a_path_is_refused(running: Running, target: str) -> None:
+    head = f"POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n".encode()
+    for pieces in ((head + b"body",), (head, b"body"), (head + b"bo", b"dy"), (head[:9], head[9:])):
+        assert statuses(talk(running, *pieces)) in (["400"], ["404"])
+    assert "Traceback" not in running.server.log.read_text()
+
+
 def test_half_closed_is_not_gone(running: Running) -> None:
     whole = request(running.store.key(), "half")
     assert statuses(talk(running, whole, end=True, pause=0)) == ["201"]

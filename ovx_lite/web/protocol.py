@@ -119,6 +119,8 @@ class Protocol(HttpToolsProtocol):
         """Have uvicorn take what comes in pieces."""
         pieces, self._pieces = self._pieces, None
         try:
+            if httptools.parse_url(self.url).path is None:  # as of `http://host`
+                raise httptools.HttpParserInvalidURLError(self.url)
             super().on_headers_complete()
         except httptools.HttpParserError:
             self.send_400_response("Invalid HTTP request received.")
