@@ -52,6 +52,13 @@ def test_many_at_once_are_answered_in_their_order(running: Running) -> None:
     assert re.findall(r"/nowhere(/\d)", told) == ["/1", "/3", "/5", "/7"]
 
 
+def test_offers_to_upgrade_are_passed_over(running: Running) -> None:
+    key = running.store.key()
+    sent = [request(key, f"upgrade {n}", "Connection: Upgrade", f"{n}: h2c") for n in ("Upgrade", "upgrade", "UPGRADE")]
+    assert statuses(talk(running, b"".join(sent), pause=0)) == ["201"] * 3
+    assert statuses(talk(running, sent[0][:-9], sent[0][-9:] + sent[1][:-9], sent[1][-9:] + sent[2])) == ["201"] * 3
+
+
 @pytest.mark.parametrize("cut", [1, 10, 40, 120, -20, -1])
 def test_a_request_in_pieces_is_as_good(running: Running, cut: int) -> None:
     whole = request(running.store.key(), f"cut {cut}")
