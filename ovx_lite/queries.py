@@ -121,7 +121,8 @@ def _check(query: Query) -> None:
             if len(goals) < sum(test.dimension == "event:goal" for test in tests(query.filters)):
                 raise wrong("conversion_rate takes filters on event:goal alone, not within and, or, not.", field)
     hours = any(word in ("time:minute", "time:hour") for word in query.dimensions)
-    if hours and query.period.days > (2 if "time:minute" in query.dimensions else 93):
+    longest = max(period.days for period in (query.period, query.compared) if period is not None)
+    if hours and longest > (2 if "time:minute" in query.dimensions else 93):
         raise wrong("That are too many minutes or hours: ask for less time, or for time:day.", "dimensions")
 
 
@@ -158,6 +159,8 @@ def _compared(include: Mapping[str, Any], period: Period, timezone: str, now: in
     mode = one_of(told.get("mode"), _MODES, f"{field}.mode", "comparison")
     if mode == "custom":
         return _period(told.get("date_range"), f"{field}.date_range", timezone, now, oldest)
+    if told.get("date_range") is not None:
+        raise wrong('date_range goes with {"mode": "custom"}: leave it out.', f"{field}.date_range")
     if period.first < 366 and period.first - period.days < 0:
         raise wrong("There is no time before this period to compare with.", field)
     return periods.before(period, timezone) if mode == "previous_period" else periods.year_before(period, timezone)
@@ -182,15 +185,22 @@ def _order(
 
 
 def _page(document: Mapping[str, Any]) -> tuple[int, int]:
-    told = document if document.get("pagination") is None else document["pagination"]
-    if not isinstance(told, dict):
+    told = document.get("pagination")
+    if told is not None and not isinstance(told, dict):
         raise wrong('pagination is an object like {"limit": 100, "offset": 0}.', "pagination")
-    found = []
-    for key, usual, least, most in (("limit", MOST_ROWS, 1, MOST_ROWS), ("offset", 0, 0, 10**9)):
-        value = told.get(key)
-        if value is None:
-            value = usual
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            raise wrong(f"{key} is a whole number from {least} to {most}.", key)
-        found.append(value)
-    return found[0], found[1]
+    limit, offset = MOST_ROWS, 0
+    for place in (document, told or {}):
+        limit = _whole(place, "limit", limit, 1, MOST_ROWS)
+        offset = _whole(place, "offset", offset, 0, 10**9)
+    return limit, offset
+
+
+def _whole(told: Mapping[str, Any], key: str, usual: int, least: int, most: int) -> int:
+    value = told.get(key)
+    if value is None:
+        return usual
+    if isinstance(value, float) and value.is_integer():  # to JSON, 5.0 is a whole number
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise wrong(f"{key} is a whole number from {least} to {most}.", key)
+    return value

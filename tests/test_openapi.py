@@ -179,7 +179,6 @@ def test_every_answer_is_as_described(
         fit_in(case, path, right)
         answer = case.call(base_url=running.server.url, headers={"Authorization": f"Bearer {running.key}"}, **more)
         statuses.add(answer.status_code)
-        assert answer.elapsed < 5, "nobody may keep the server busy with one request"
         if path in QUERIES and answer.status_code == 200:
             found.extend(answer.json()["results"])
         # What a schema cannot say (that a time is not far ahead, say) is refused all the same.

@@ -36,38 +36,49 @@ QUERY: dict[str, Any] = {
         },
         "date_range": _RANGE,
         "dimensions": {
-            "type": "array",
+            "type": ["array", "null"],
             "items": {"anyOf": [*_ASKED["anyOf"], {"enum": ["time", *filters.TIMES]}]},
             "maxItems": queries.MOST_DIMENSIONS,
             "uniqueItems": True,
         },
-        "filters": {"type": "array", "items": _FILTER, "maxItems": filters.MOST_TESTS},
+        "filters": {"type": ["array", "null"], "items": _FILTER, "maxItems": filters.MOST_TESTS},
         "order_by": {
-            "type": "array",
+            "type": ["array", "null"],
             "items": {"type": "array", "prefixItems": [_TEXT, {"enum": ["asc", "desc"]}], "minItems": 2, "maxItems": 2},
             "maxItems": 20,
         },
-        "limit": {"type": "integer", "minimum": 1, "maximum": queries.MOST_ROWS},
-        "offset": {"type": "integer", "minimum": 0, "maximum": 10**9},
+        "limit": {"type": ["integer", "null"], "minimum": 1, "maximum": queries.MOST_ROWS},
+        "offset": {"type": ["integer", "null"], "minimum": 0, "maximum": 10**9},
         "pagination": {
-            "type": "object",
+            "type": ["object", "null"],
             "properties": {
-                "limit": {"type": "integer", "minimum": 1, "maximum": queries.MOST_ROWS},
-                "offset": {"type": "integer", "minimum": 0, "maximum": 10**9},
+                "limit": {"type": ["integer", "null"], "minimum": 1, "maximum": queries.MOST_ROWS},
+                "offset": {"type": ["integer", "null"], "minimum": 0, "maximum": 10**9},
             },
         },
         "include": {
-            "type": "object",
+            "type": ["object", "null"],
+            "additionalProperties": False,
             "properties": {
                 "total_rows": {"type": "boolean"},
                 "time_labels": {"type": "boolean"},
                 "comparisons": {
-                    "type": "object",
-                    "required": ["mode"],
-                    "properties": {
-                        "mode": {"enum": ["previous_period", "year_over_year", "custom"]},
-                        "date_range": _RANGE,
-                    },
+                    "anyOf": [
+                        {
+                            "type": "object",
+                            "required": ["mode"],
+                            "properties": {
+                                "mode": {"enum": ["previous_period", "year_over_year"]},
+                                "date_range": {"type": "null"},
+                            },
+                        },
+                        {
+                            "type": "object",
+                            "required": ["mode", "date_range"],
+                            "properties": {"mode": {"const": "custom"}, "date_range": _RANGE},
+                        },
+                        {"type": "null"},
+                    ]
                 },
             },
         },
