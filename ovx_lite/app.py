@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -154,9 +155,10 @@ class App:
             await self._desk.set_password(password)
         self._desk.setup_token, self._desk.password_given = "", True
 
-    def stop_news(self) -> None:
-        """Let nobody wait for news any longer, so that what is in flight ends."""
+    def hurry(self) -> None:
+        """Let nobody wait for news any longer, nor for a slow body, so that what is in flight ends."""
         self._desk.news.close()
+        self._api.bodies.hurry()
         if self._standin is not None:
             self._standin.journal.wake()
 
@@ -176,12 +178,13 @@ class App:
         for job in self._jobs:
             job.cancel()
         await asyncio.gather(*self._jobs, return_exceptions=True)
-        if self._standin is not None:
-            await self._standin.close()
-        await self._house.ingest.close()
-        await self._house.sites.save_used()
-        await self._house.sender.close()
-        await self._house.database.close()
+        async with AsyncExitStack() as stack:  # from the last to the first, also if one of them fails
+            stack.push_async_callback(self._house.database.close)
+            stack.push_async_callback(self._house.sender.close)
+            stack.push_async_callback(self._house.sites.save_used)
+            stack.push_async_callback(self._house.ingest.close)
+            if self._standin is not None:
+                stack.push_async_callback(self._standin.close)
 
 
 def _by_path(doors: Sequence[Door]) -> Iterator[tuple[str, Page, list[str]]]:

@@ -1,14 +1,16 @@
 """Copies of the store: one each day, while the server runs, and back again."""
 
+import os
 import shutil
 from contextlib import closing
 from datetime import UTC, datetime
+from itertools import chain, count
 from pathlib import Path
 
 from ovx_lite.errors import Refused
 from ovx_lite.store import check
 from ovx_lite.store.database import lock
-from ovx_lite.store.db import FILE, copy, empty_log, open_store
+from ovx_lite.store.db import FILE, LOCK, RESTORING, copy, empty_log, open_store
 
 KEPT = 7
 """Copies that are kept; older ones give way."""
@@ -33,37 +35,78 @@ def back_up(data_dir: Path, folder: Path, now: int) -> bool:
 def restore(data_dir: Path, file: Path) -> Path | None:
     """Put a copy in the place of the store, upgraded if it is older. Returns where what was there before is now.
 
-    What was there stays beside it, if there was anything. Raises `Refused`, with nothing changed, if the copy is not
-    whole, or a server has the store.
+    A log beside the copy (`FILE-wal`) belongs to it. What was there stays beside it, if there was anything. Raises
+    `Refused`, with nothing changed, if the copy is not whole, or a server has the store.
     """
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    beside = data_dir / "restoring"
+    beside = data_dir / RESTORING
     with closing(lock(data_dir)):
         shutil.rmtree(beside, ignore_errors=True)
         try:
             beside.mkdir(mode=0o700)
-            shutil.copyfile(file, beside / FILE)
-            with closing(open_store(beside, create=False)) as conn:
-                problems = check.problems(conn)
-                empty_log(conn, patience=1)
-            if problems:
-                raise Refused("invalid_request", f"{file} is not whole ({problems[0]}): take another copy.")
+            for ending in ("", "-wal"):
+                if file.with_name(file.name + ending).exists():
+                    (beside / f"{FILE}{ending}").touch(mode=0o600)
+                    shutil.copyfile(file.with_name(file.name + ending), beside / f"{FILE}{ending}")
+            _see_that_it_is_whole(beside, file)
+            _sync(beside / FILE)
             before = _set_aside(data_dir)
             (beside / FILE).replace(data_dir / FILE)
+            if os.name == "posix":
+                _sync(data_dir)
+            _hand_over(data_dir)
         except OSError as wrong:
             raise Refused("unavailable", f"{file} cannot be put into {data_dir} ({wrong}).") from None
         finally:
-            shutil.rmtree(beside, ignore_errors=True)
+            if (data_dir / FILE).exists():  # or else it says that this was cut off
+                shutil.rmtree(beside, ignore_errors=True)
     return before
 
 
+def _see_that_it_is_whole(beside: Path, file: Path) -> None:
+    """Upgrade a copy, and put its log into it. Raises `Refused`, in words about the `file` that it was made from."""
+    try:
+        with closing(open_store(beside, create=False)) as conn:
+            problems = check.problems(conn)
+            empty_log(conn, patience=1)
+    except Refused as refused:
+        told = refused.message.replace(str(beside / FILE), str(file)).replace(
+            "choose another --data-dir", "another copy"
+        )
+        empty = not (beside / FILE).stat().st_size
+        raise Refused("invalid_request", f"{file} is empty: take another copy." if empty else told) from None
+    if problems:
+        raise Refused("invalid_request", f"{file} is not whole ({problems[0]}): take another copy.")
+
+
 def _set_aside(data_dir: Path) -> Path | None:
-    """Move the store that is there out of the way, whole or damaged, with the log that has its latest transactions."""
-    before = data_dir / "ovx-lite-before-restore.sqlite3"
+    """Move the store that is there out of the way, whole or damaged, with the log that has its latest transactions.
+
+    What was moved there before stays.
+    """
+    names = chain(["before-restore"], (f"before-restore-{number}" for number in count(2)))
+    free = (data_dir / f"ovx-lite-{name}.sqlite3" for name in names)
+    before = next(path for path in free if not path.exists() and not path.with_name(path.name + "-wal").exists())
     there = (data_dir / FILE).exists()
     for ending in ("", "-wal"):
-        before.with_name(before.name + ending).unlink(missing_ok=True)
         if (data_dir / f"{FILE}{ending}").exists():  # a log without its store would be taken for the copy's
             (data_dir / f"{FILE}{ending}").replace(before.with_name(before.name + ending))
     (data_dir / f"{FILE}-shm").unlink(missing_ok=True)
     return before if there else None
+
+
+def _sync(path: Path) -> None:
+    """See that a file, or what files a folder has, is on disk."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def _hand_over(data_dir: Path) -> None:
+    """Give what root has put there to whom the folder belongs, who is to serve it."""
+    if os.name == "posix" and os.geteuid() == 0:
+        owner = data_dir.stat()
+        for name in (FILE, LOCK):
+            os.chown(data_dir / name, owner.st_uid, owner.st_gid)

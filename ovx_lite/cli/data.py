@@ -23,7 +23,7 @@ from ovx_lite.imports import Importer, Report
 from ovx_lite.model import LATEST
 from ovx_lite.store import check as checks
 from ovx_lite.store import events, goal_counts, recounts, registry
-from ovx_lite.store.db import FILE, copy
+from ovx_lite.store.db import FILE, LOCK, copy
 
 _MOST_NAMED = 20
 _EPOCH = date(1970, 1, 1)
@@ -192,11 +192,14 @@ def backup(file: Path, overwrite: bool, data_dir: Path, as_json: bool) -> None:
     """Copy the store to FILE, whole and compact, while the server runs; `restore` puts it back."""
     if file.exists() and not overwrite:
         raise Refused("invalid_request", f"{file} exists: choose another name, or pass --overwrite.")
+    target = file.resolve()
+    if target.exists() and not target.is_file():
+        raise Refused("invalid_request", f"{file} is no file: choose another name.")
     conn = store(data_dir)
-    if file.resolve() in [(data_dir / f"{FILE}{ending}").resolve() for ending in ("", "-wal", "-shm")]:
-        raise Refused("invalid_request", f"{file} is the store itself: choose another name.")
+    if target in [(data_dir / name).resolve() for name in (FILE, f"{FILE}-wal", f"{FILE}-shm", LOCK, settings.FILE)]:
+        raise Refused("invalid_request", f"{file} is the store itself, or its server's: choose another name.")
     try:
-        copy(conn, file)
+        copy(conn, target)
     except (OSError, sqlite3.Error) as wrong:
         raise Refused("unavailable", f"{file} cannot be written ({wrong}): choose another place.") from None
     size = file.stat().st_size

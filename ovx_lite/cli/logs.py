@@ -4,6 +4,7 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+import click
 import msgspec
 
 from ovx_lite.web import request_ids
@@ -37,3 +38,12 @@ def begin(form: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(AsJson() if form == "json" else Plain())
     logging.basicConfig(handlers=[handler])
+
+
+def say(sentence: str) -> None:
+    """Say what is no trouble: to people as it is, to programs as a line of the log."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler.formatter, AsJson):
+            handler.handle(logging.LogRecord("ovx_lite", logging.INFO, "", 0, sentence, None, None))
+            return
+    click.echo(sentence, err=True)

@@ -87,7 +87,7 @@ async def _serve(
 
     class Server(uvicorn.Server):
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            app.stop_news()  # who waits for news is answered, too: it would be waited for
+            app.hurry()  # who waits for news is answered, too: it would be waited for
             await super().shutdown(sockets)
 
     server = Server(
@@ -185,9 +185,9 @@ async def _announce(server: Any, app: Any, url: str, data_dir: Path, ready_file:
     while not server.started:
         await asyncio.sleep(0.002)
     ready: dict[str, object] = {"url": url, "pid": os.getpid()}
-    click.echo(f"ovx-lite answers at {url}, with its store in {data_dir}.", err=True)
+    logs.say(f"ovx-lite answers at {url}, with its store in {data_dir}.")
     if app.setup_path:
-        click.echo(f"Set it up, once: {url}{app.setup_path}", err=True)
+        logs.say(f"Set it up, once: {url}{app.setup_path}")
     if ready_file is not None:  # after these: whoever waits for it finds them said
         try:
             _written(ready_file, ready)

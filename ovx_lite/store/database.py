@@ -11,7 +11,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 import aiosqlite
 
 from ovx_lite.errors import Refused
-from ovx_lite.store.db import FILE, open_reader, open_store
+from ovx_lite.store.db import FILE, LOCK, open_reader, open_store
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -131,14 +131,19 @@ def _identity(path: Path) -> tuple[int, int]:
 
 def lock(data_dir: Path) -> sqlite3.Connection:
     """What only one server can have of a data dir, and loses when it ends, however it ends. Raises `Refused`."""
-    held = sqlite3.connect(data_dir / "serving.lock", timeout=0, isolation_level=None, check_same_thread=False)
+    file = data_dir / LOCK
+    held = sqlite3.connect(file, timeout=0, isolation_level=None, check_same_thread=False)
     try:
         held.execute("BEGIN EXCLUSIVE")
-    except sqlite3.OperationalError:
+        if not os.access(file, os.W_OK):  # then it would keep nobody out
+            raise sqlite3.OperationalError("the file may only be read")
+    except sqlite3.OperationalError as wrong:
         held.close()
-        raise Refused(
-            "unavailable", f"Another server has the store in {data_dir}: stop it, or choose another --data-dir."
-        ) from None
+        if wrong.args == ("database is locked",):
+            message = f"Another server has the store in {data_dir}: stop it, or choose another --data-dir."
+        else:
+            message = f"{file} cannot be locked ({wrong}): see that it is yours, and that its disk has room."
+        raise Refused("unavailable", message) from None
     return held
 
 

@@ -17,6 +17,12 @@ from ovx_lite.errors import Refused
 R = TypeVar("R")
 
 FILE = "ovx-lite.sqlite3"
+LOCK = "serving.lock"
+"""What only one server can have."""
+
+RESTORING = "restoring"
+"""A folder in the data dir, while a copy is put back."""
+
 _APPLICATION_ID = 0x6F76786C  # "ovxl", so that another program's file is not taken for ours
 _ROWS_TOGETHER = (128, 16, 4, 1)
 _PATIENCE = 30.0  # seconds to wait for another process's transaction
@@ -39,7 +45,9 @@ def open_store(data_dir: Path, create: bool = True) -> sqlite3.Connection:
     database or another program's, a file from a newer version.
     """
     path = data_dir / FILE
-    if not create and not path.exists():
+    if not path.exists() and (data_dir / RESTORING).exists():
+        raise Refused("unavailable", f"In {data_dir}, ovx-lite restore was cut off: run it again.")
+    if not create and not (path.exists() and path.stat().st_size):
         raise Refused(
             "unavailable", f"There is no store in {data_dir}: add a site first, or give the right --data-dir."
         )
@@ -98,7 +106,7 @@ def _check_ours(conn: sqlite3.Connection, path: Path) -> None:
     # In this order: another process may be making the store right now, and tables and id come together.
     (tables,) = conn.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     (application,) = conn.execute("PRAGMA application_id").fetchone()
-    if application != _APPLICATION_ID and tables:
+    if tables and (application != _APPLICATION_ID or not _version(conn)):
         raise Refused("unavailable", f"{path} is another program's database: choose another --data-dir.")
 
 

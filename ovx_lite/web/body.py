@@ -7,6 +7,7 @@ from starlette.types import Receive
 from ovx_lite.errors import Refused
 
 _LATE = -1.0
+_HURRY = 3.0
 _SPILL = 8 * 1024 * 1024
 _SPILL_SECONDS = 1
 
@@ -43,6 +44,11 @@ class Bodies:
         if len(body) > limit:
             raise _too_large(limit)
         return body
+
+    def hurry(self) -> None:
+        """Give all bodies a few seconds from now on, as the server stops."""
+        self._seconds = min(self._seconds, _HURRY)
+        self._begun = dict.fromkeys(self._begun, asyncio.get_running_loop().time())
 
     async def watch(self) -> None:
         """Give up what takes too long, for ever."""

@@ -9,6 +9,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ovx_lite.errors import Refused
+from ovx_lite.web import request_ids
 from ovx_lite.web.answers import error_body
 from ovx_lite.web.exchange import Exchange
 
@@ -69,12 +70,22 @@ class Protocol(HttpToolsProtocol):
             data = _UPGRADE.sub(b"x-grade", data)  # as long as it was; and in no JSON does a line begin like this
         if self._in_head:
             self._head += len(data)
+            if self._head > LARGEST_HEAD and self._is_too_large(data):
+                if self.transport.is_closing():
+                    return
+                message = (
+                    f"A request's head may have {LARGEST_HEAD // 1024} KiB: send shorter headers, or a shorter path."
+                )
+                self._refuse("431 Request Header Fields Too Large", Refused("payload_too_large", message))
+                return
         super().data_received(data)
         if self._pieces is not None:
             self._go_the_long_way()
-        if self._in_head and self._head > LARGEST_HEAD and not self.transport.is_closing():
-            message = f"A request's head may have {LARGEST_HEAD // 1024} KiB: send shorter headers, or a shorter path."
-            self._refuse("431 Request Header Fields Too Large", Refused("payload_too_large", message))
+
+    def _is_too_large(self, data: bytes) -> bool:
+        """Whether a head that goes on with this has too many bytes, as far as one can see, with those before it."""
+        end = data.find(b"\r\n\r\n")
+        return self._head - len(data) + (len(data) if end < 0 else end) > LARGEST_HEAD
 
     def on_headers_complete(self) -> None:
         """See whether the whole request is here; unless others are before it, or it waits for a word from us."""
@@ -142,5 +153,6 @@ class Protocol(HttpToolsProtocol):
         self._pieces = None
         body = error_body(refused)
         head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nConnection: close\r\n"
+        head += f"X-Request-Id: {request_ids.new().decode()}\r\n"
         self.transport.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         self.transport.close()

@@ -12,7 +12,7 @@ current: ContextVar[str] = ContextVar("request id", default="")
 """The id of the request that is being answered; `""` outside of one."""
 
 _FIT = re.compile(rb"[\w.:@/+=-]{1,64}")
-_ours = secrets.token_hex(4)  # of this process, so that no two requests in a log have one id
+_ours = secrets.token_hex(4).encode()  # of this process, so that no two requests in a log have one id
 _numbers = count(1)
 
 
@@ -22,6 +22,11 @@ def begin(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
         if name == HEADER and _FIT.fullmatch(value):
             break
     else:
-        value = b"%s-%x" % (_ours.encode(), next(_numbers))
+        value = new()
     current.set(value.decode())
     return value
+
+
+def new() -> bytes:
+    """An id that no other request has."""
+    return b"%s-%x" % (_ours, next(_numbers))
