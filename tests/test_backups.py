@@ -1,15 +1,20 @@
 """Copies of the store: one each day, one under full load, and back again."""
 
+import json
+import os
 import shutil
 import signal
+import sqlite3
 import threading
 import time
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from ovx_lite.backups import back_up
 from ovx_lite.store import check
-from ovx_lite.store.db import FILE, open_store
+from ovx_lite.store.db import FILE, LOCK, open_store
 from tests.conftest import Start, Store
 from tests.test_crash import Load
 
@@ -82,7 +87,12 @@ def test_what_is_no_whole_copy_is_not_put_back(store: Store, tmp_path: Path) -> 
     torn, other = tmp_path / "torn.sqlite3", tmp_path / "other.sqlite3"
     torn.write_bytes(good.read_bytes()[:20_000])
     other.write_text("nothing of the kind")
-    for file in (torn, other, tmp_path / "missing"):
+    empty, foreign = tmp_path / "empty.sqlite3", tmp_path / "foreign.sqlite3"
+    empty.touch()
+    with closing(sqlite3.connect(foreign)) as conn:
+        conn.execute("CREATE TABLE theirs (number)")
+        conn.execute(f"PRAGMA application_id = {0x6F76786C}")
+    for file in (torn, other, empty, foreign, tmp_path / "missing"):
         assert store.run("restore", str(file), "--overwrite").status != 0
         assert [site["id"] for site in store.call("site", "list")] == ["my-site"]
     elsewhere = Store(tmp_path / "elsewhere")
@@ -110,11 +120,53 @@ def test_what_is_put_aside_has_its_latest_transactions(store: Store, start: Star
         server.send("/api/v1/events/pageview", {"site_id": "my-site", "url": "https://a.example/x"}, key).status == 201
     )
     server.stop(signal.SIGKILL)
-    before = Path(store.spawn("restore", str(good), "--overwrite", "--json").json["before"])
-    assert store.events() == []
+    before = store.spawn("restore", str(good), "--overwrite", "--json").json["before"]
+    assert Path(before + "-wal").stat().st_size > 0
+    assert json.loads(store.spawn("export", "my-site", "--json").out) == []
+    # To change one's mind is to restore that; what was restored first is kept, too, and nothing twice.
+    again = store.spawn("restore", before, "--overwrite", "--json").json["before"]
+    assert [event["path"] for event in json.loads(store.spawn("export", "my-site", "--json").out)] == ["/x"]
+    assert len({before, again}) == 2
+    assert Path(before + "-wal").stat().st_size > 0
+    assert store.spawn("check").status == 0
+
+
+def test_what_is_put_back_is_for_its_owner_alone(store: Store, tmp_path: Path) -> None:
+    store.site()
+    good = tmp_path / "good.sqlite3"
+    store.call("backup", str(good))
     elsewhere = Store(tmp_path / "elsewhere")
     elsewhere.path.mkdir()
-    for ending in ("", "-wal"):
-        if Path(f"{before}{ending}").exists():
-            shutil.copy(f"{before}{ending}", elsewhere.path / f"{FILE}{ending}")
-    assert [event["path"] for event in elsewhere.events()] == ["/x"]
+    if os.geteuid() == 0:
+        os.chown(elsewhere.path, 65534, 65534)  # as systemd's folder is of the service's user
+    before = os.umask(0)
+    try:
+        elsewhere.call("restore", str(good))
+    finally:
+        os.umask(before)
+    found = (elsewhere.path / FILE).stat()
+    assert (found.st_mode & 0o777, found.st_uid) == (0o600, elsewhere.path.stat().st_uid)
+    assert (elsewhere.path / LOCK).stat().st_uid == elsewhere.path.stat().st_uid
+
+
+def test_a_restore_that_was_cut_off_is_told(store: Store, tmp_path: Path) -> None:
+    store.site()
+    good = tmp_path / "good.sqlite3"
+    store.call("backup", str(good))
+    (store.path / "restoring").mkdir()
+    (store.path / FILE).rename(store.path / "ovx-lite-before-restore.sqlite3")
+    for words in (("site", "add", "a"), ("serve", "--port", "0")):
+        assert "restore was cut off: run it again" in store.spawn(*words).err
+    assert store.spawn("restore", str(good)).status == 0
+    assert [site["id"] for site in store.call("site", "list")] == ["my-site"]
+    assert (store.path / "ovx-lite-before-restore.sqlite3").exists()
+
+
+@pytest.mark.parametrize("name", ["serving.lock", "ovx-lite.toml", FILE, f"{FILE}-wal", ".", "pipe"])
+def test_a_copy_takes_no_place_that_is_not_its_own(store: Store, name: str) -> None:
+    store.site()
+    os.mkfifo(store.path / "pipe")
+    ran = store.spawn("backup", str(store.path / name), "--overwrite")
+    assert ran.status != 0
+    assert "choose another name" in ran.err or "is a directory" in ran.err
+    assert (store.path / "pipe").is_fifo()

@@ -118,6 +118,16 @@ def test_a_head_without_end_is_refused(running: Running, head: bytes) -> None:
         assert sent < 1_500_000, "it was stopped long before its end"
 
 
+@pytest.mark.parametrize("size", [8_000, 64_000, 10**6])
+def test_a_head_may_have_64_kib_however_it_comes(running: Running, size: int) -> None:
+    for length, status in ((60_000, "404"), (65_600, "431"), (120_000, "431"))[: 2 + (size == 10**6)]:
+        head = b"GET /nowhere HTTP/1.1\r\nHost: x\r\nX: " + b"y" * length + b"\r\n\r\n"
+        pieces = [head[first : first + size] for first in range(0, len(head), size)]
+        assert statuses(talk(running, *pieces, pause=0.01)) == [status], length
+    key = running.store.key()
+    assert statuses(talk(running, b"".join(request(key, f"n{n}") for n in range(400)), pause=0)) == ["201"] * 400
+
+
 def test_many_small_headers_are_too_many(running: Running) -> None:
     told = talk(running, b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: %d\r\n" % (n, n) for n in range(20_000)), pause=0.2)
     assert told == "" or statuses(told) == ["431"]

@@ -1,6 +1,7 @@
 """Each answer has its request's id, and so has what the log says of it."""
 
 import json
+import socket
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -27,6 +28,12 @@ def test_a_caller_may_choose_it_if_it_fits(running: Running, path: str) -> None:
         assert told(unfit) != unfit
 
 
+def test_so_has_what_is_not_even_http(running: Running) -> None:
+    with socket.create_connection(("127.0.0.1", running.server.port), timeout=10) as client:
+        client.sendall(b"nonsense\r\n\r\n")
+        assert b"\r\nX-Request-Id: " in client.recv(1000)
+
+
 def test_what_the_log_says_of_a_request_has_its_id(store: Store, start: Start, tmp_path: Path) -> None:
     plain, as_json = start(store), start(Store(tmp_path / "other"), "--log-format", "json")
     for server, path in ((plain, store.path), (as_json, tmp_path / "other")):
@@ -35,5 +42,6 @@ def test_what_the_log_says_of_a_request_has_its_id(store: Store, start: Start, t
         answer = server.send("/share/any", method="GET", headers={"X-Request-Id": "mine"})
         assert (answer.status, answer.headers["x-request-id"]) == (503, "mine")
     assert "no such table: shares (request mine)\n" in plain.log.read_text()
-    (told,) = [json.loads(line) for line in as_json.log.read_text().splitlines() if '"ERROR"' in line]
-    assert told["request"] == "mine"
+    lines = [json.loads(line) for line in as_json.log.read_text().splitlines()]
+    assert [line["level"] for line in lines] == ["INFO", "INFO", "ERROR"], "where it is; how to set it up"
+    assert lines[2]["request"] == "mine"

@@ -2,10 +2,14 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from ovx_lite.store.db import FILE
 from tests.conftest import CHROME, Running, Start, Store
 
 PAGE = b'1.2.3.4 - - [17/May/2015:10:05:03 +0000] "GET /%d HTTP/1.1" 200 1 "-" "' + CHROME.encode() + b'"\n'
@@ -20,6 +24,34 @@ def test_no_event_is_acknowledged_once_the_store_is_gone(store: Store, start: St
     assert server.send("/healthz", method="GET").status == 503
     store.site()  # another store, in the same place
     assert server.pageview(key).error == (503, "unavailable", None)
+
+
+@pytest.mark.parametrize("what", ["removed", "moved", "replaced"])
+def test_a_stop_ends_also_when_the_store_is_gone(store: Store, start: Start, what: str, tmp_path: Path) -> None:
+    store.site()
+    key, server = store.key(), start(store)
+    assert server.pageview(key).status == 201  # that the key was used is yet to be written
+    if what == "moved":
+        store.path.rename(tmp_path / "elsewhere")
+    else:
+        (store.path / FILE).unlink()
+    if what == "replaced":
+        store.site("another")
+    server.stop()  # or it fails after 30 seconds
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_a_stop_does_not_wait_long_for_a_body(start: Start, store: Store) -> None:
+    store.site()
+    key, server = store.key(), start(store)
+    head = f"POST /api/v1/events/pageview HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as client:
+        client.sendall(head.encode() + b"Content-Length: 99\r\n\r\n{")
+        while server.pageview(key).status != 201:
+            pass
+        assert server.stop() == 0
+        assert client.recv(1000).startswith(b"HTTP/1.1 400")
+    assert "Traceback" not in server.log.read_text()
 
 
 def test_a_second_server_on_a_data_dir_is_refused(running: Running) -> None:
