@@ -40,6 +40,7 @@ def restore(data_dir: Path, file: Path) -> Path | None:
     """
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     beside = data_dir / RESTORING
+    there = (data_dir / FILE).exists() or beside.exists()
     with closing(lock(data_dir)):
         shutil.rmtree(beside, ignore_errors=True)
         try:
@@ -58,7 +59,7 @@ def restore(data_dir: Path, file: Path) -> Path | None:
         except OSError as wrong:
             raise Refused("unavailable", f"{file} cannot be put into {data_dir} ({wrong}).") from None
         finally:
-            if (data_dir / FILE).exists():  # or else it says that this was cut off
+            if (data_dir / FILE).exists() or not there:  # or else it says that this was cut off
                 shutil.rmtree(beside, ignore_errors=True)
     return before
 
@@ -70,9 +71,8 @@ def _see_that_it_is_whole(beside: Path, file: Path) -> None:
             problems = check.problems(conn)
             empty_log(conn, patience=1)
     except Refused as refused:
-        told = refused.message.replace(str(beside / FILE), str(file)).replace(
-            "choose another --data-dir", "another copy"
-        )
+        told = refused.message.replace(str(beside / FILE), str(file)).replace("move it away, or ", "")
+        told = told.replace("choose another --data-dir", "take another copy")
         empty = not (beside / FILE).stat().st_size
         raise Refused("invalid_request", f"{file} is empty: take another copy." if empty else told) from None
     if problems:

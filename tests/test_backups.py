@@ -96,6 +96,9 @@ def test_what_is_no_whole_copy_is_not_put_back(store: Store, tmp_path: Path) -> 
         assert store.run("restore", str(file), "--overwrite").status != 0
         assert [site["id"] for site in store.call("site", "list")] == ["my-site"]
     elsewhere = Store(tmp_path / "elsewhere")
+    for file in (torn, other, empty, foreign):
+        assert elsewhere.run("restore", str(file)).err.endswith(("take another copy.\n", "put back a backup.\n"))
+        assert elsewhere.run("site", "list").err.startswith("Error: There is no store in"), "nothing is left of it"
     assert elsewhere.call("restore", str(good))["before"] is None
     assert [site["id"] for site in elsewhere.call("site", "list")] == ["my-site"]
 
@@ -157,6 +160,9 @@ def test_a_restore_that_was_cut_off_is_told(store: Store, tmp_path: Path) -> Non
     (store.path / FILE).rename(store.path / "ovx-lite-before-restore.sqlite3")
     for words in (("site", "add", "a"), ("serve", "--port", "0")):
         assert "restore was cut off: run it again" in store.spawn(*words).err
+    (tmp_path / "empty").touch()
+    assert store.spawn("restore", str(tmp_path / "empty")).status == 1
+    assert "restore was cut off: run it again" in store.spawn("site", "add", "a").err
     assert store.spawn("restore", str(good)).status == 0
     assert [site["id"] for site in store.call("site", "list")] == ["my-site"]
     assert (store.path / "ovx-lite-before-restore.sqlite3").exists()
