@@ -49,6 +49,8 @@ LEVELS = (
             "web.incoming",
             "web.repeats",
             "web.exchange",
+            "web.framing",
+            "web.request_buffer",
             "web.protocol",
             "web.desk",
             "web.html",

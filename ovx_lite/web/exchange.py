@@ -13,7 +13,9 @@ from starlette.types import ASGIApp, Message, Scope
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from ovx_lite.web.answers import FAULT, error_body
+from ovx_lite.errors import Refused
+from ovx_lite.web import request_ids
+from ovx_lite.web.answers import FAULT, error_body, error_headers
 
 _log = logging.getLogger("ovx_lite")
 _NO_BODY = (204, 304)
@@ -144,3 +146,17 @@ class Exchange:
         """Wake whoever waits for the caller to be gone."""
         if self._gone is not None and not self._gone.done():
             self._gone.set_result(None)
+
+
+def refusal(refused: Refused) -> bytes:
+    """The bytes of an answer that ends a connection, to what never became a request that an app could answer."""
+    status = STATUS_LINE[431 if refused.code == "payload_too_large" else refused.status]
+    body = error_body(refused)
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"connection", b"close"),
+        (request_ids.HEADER, request_ids.new()),
+        (b"content-length", b"%d" % len(body)),
+        *error_headers(refused),
+    ]
+    return b"".join([status, *(b"%s: %s\r\n" % header for header in headers), b"\r\n", body])

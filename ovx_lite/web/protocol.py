@@ -1,38 +1,45 @@
-"""HTTP as uvicorn speaks it, with errors in our words, without offers that it would stumble over, and a short way."""
+"""HTTP as uvicorn speaks it, with errors in our words, a bound on what waits, and a short way."""
 
 import asyncio
-import re
 import urllib.parse
 from typing import Any
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from ovx_lite.errors import Refused
-from ovx_lite.web import request_ids
-from ovx_lite.web.answers import error_body
-from ovx_lite.web.exchange import Exchange
+from ovx_lite.errors import Refused, unavailable
+from ovx_lite.web.exchange import Exchange, refusal
+from ovx_lite.web.framing import FramingProtocol
+from ovx_lite.web.request_buffer import MAX_BUFFERED_BYTES, BufferLimit, HoldableFlow
 
-LARGEST_HEAD = 64 * 1024
-"""Bytes of a request's line and headers."""
+MAX_WAITING = 16
+"""Requests that may wait on a connection while an earlier one is answered (pipelining)."""
 
 PATIENCE = 30.0
 """Seconds that a connection may say nothing whole, at least; at most twice as many."""
 
-_UPGRADE = re.compile(rb"(?<=\n)upgrade(?=:)", re.IGNORECASE)
+_END_OF_HEAD = b"\r\n\r\n"  # the parser takes no other, so a read has at most as many heads as it has of these
+_HEADER_BYTES = 160  # what a header takes beside its text: two bytes objects, a tuple, a place in a list
+_READ_BYTES = 64  # what a piece of a body takes beside its bytes
+_buffer_limit = BufferLimit(MAX_BUFFERED_BYTES)
 
 
-class Protocol(HttpToolsProtocol):
+class Protocol(FramingProtocol):
     """uvicorn's own, but for some things.
 
-    What is not even HTTP is answered in the contract's JSON, too. An offer to upgrade to another protocol, which
-    Java's client and `curl --http2` make with each request, is passed over: uvicorn's parser would drop the body. And
-    a request that comes in one piece, as nearly all do, is an `Exchange`. Heads have limits of size and time.
+    What is not even HTTP is answered in the contract's JSON, too. A request that comes in one piece, as nearly all do,
+    is an `Exchange`. Heads have a limit of time.
+
+    While requests wait for an earlier one, nothing more is parsed: what came is kept in `_unread`, and reading pauses.
+    That, and what was parsed of requests that wait or are incomplete, counts towards `_buffer_limit`.
     """
 
+    flow: HoldableFlow
     _pieces: list[bytes] | None = None  # of the body, while all of a request may come in one piece
-    _in_head = True
-    _head = 0  # bytes that came while no head was whole
+    _unread = b""
+    _parsed_bytes = 0  # of requests that wait or are incomplete
+    _held_bytes = 0  # as the limit knows them
+    _refused = False
+    _farewell = b""  # the last answer, for when those before it are given
     _heads = _heads_before = 0
     _watch: asyncio.TimerHandle | None = None
     _active: Any = None  # the request that is answered, of several that were sent at once
@@ -40,6 +47,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """Begin to listen, though not for ever."""
         super().connection_made(transport)
+        self.flow = HoldableFlow(transport)
         self._watch = self.loop.call_later(PATIENCE, self._look)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -49,6 +57,9 @@ class Protocol(HttpToolsProtocol):
         if self._active is not None and not self._active.response_complete:
             self._active.disconnected = True  # uvicorn tells the latest of several that were sent at once
             self._active.message_event.set()
+        self._refused, self._unread = True, b""
+        self.pipeline.clear()
+        self._count()
         super().connection_lost(exc)
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
@@ -65,34 +76,59 @@ class Protocol(HttpToolsProtocol):
             self._watch = self.loop.call_later(PATIENCE, self._look)
 
     def data_received(self, data: bytes) -> None:
-        """Take what came, with another name for the header `Upgrade`."""
-        if b"pgrade:" in data or b"PGRADE:" in data:
-            data = _UPGRADE.sub(b"x-grade", data)  # as long as it was; and in no JSON does a line begin like this
-        if self._in_head:
-            self._head += len(data)
-            if self._head > LARGEST_HEAD and self._is_too_large(data):
-                if self.transport.is_closing():
-                    return
-                message = (
-                    f"A request's head may have {LARGEST_HEAD // 1024} KiB: send shorter headers, or a shorter path."
-                )
-                self._refuse("431 Request Header Fields Too Large", Refused("payload_too_large", message))
-                return
-        super().data_received(data)
-        if self._pieces is not None:
-            self._go_the_long_way()
+        """Parse what came, if no request waits."""
+        self._unset_keepalive_if_required()
+        if self._refused:
+            return
+        if self.pipeline or data.count(_END_OF_HEAD) > MAX_WAITING:
+            self._unread += data
+            self._take_unread()
+        else:
+            self._take(data)
+        if self.unfinished or self.pipeline or self._held_bytes:
+            self._count()
 
-    def _is_too_large(self, data: bytes) -> bool:
-        """Whether a head that goes on with this has too many bytes, as far as one can see, with those before it."""
-        end = data.find(b"\r\n\r\n")
-        return self._head - len(data) + (len(data) if end < 0 else end) > LARGEST_HEAD
+    def _take_unread(self) -> None:
+        """Parse until requests wait, 16 at most. The rest stays, and reading pauses, until none waits any longer."""
+        data, begin = self._unread, 0
+        while begin < len(data) and not self.pipeline and not self._refused:
+            end = begin
+            for _ in range(MAX_WAITING):
+                found = data.find(_END_OF_HEAD, end)
+                end = len(data) if found < 0 else found + len(_END_OF_HEAD)
+            self._take(data[begin:end])
+            begin = end
+        if self._refused:
+            return
+        self._unread = data[begin:]
+        self.flow.held = bool(self._unread)
+        if self.flow.held:
+            self.flow.pause_reading()
+        else:
+            self.flow.resume_reading()
 
-    def on_headers_complete(self) -> None:
+    def _take(self, data: bytes) -> None:
+        self._parsed_bytes += len(data) + _READ_BYTES
+        try:
+            self.parse(data)
+            if self._pieces is not None:
+                self._go_the_long_way()
+        except Refused as refused:
+            self._refuse(refused)
+
+    def on_message_begin(self) -> None:
+        """Begin to read a request."""
+        super().on_message_begin()
+        if not self.pipeline:
+            self._parsed_bytes = self._read_bytes
+
+    def on_head(self) -> None:
         """See whether the whole request is here; unless others are before it, or it waits for a word from us."""
-        self._in_head, self._head = False, 0
         self._heads += 1
         if self.expect_100_continue or not (self.cycle is None or self.cycle.response_complete):
-            super().on_headers_complete()
+            super().on_head()
+            if self.pipeline:
+                self._parsed_bytes += _HEADER_BYTES * len(self.headers)
         else:
             self._pieces = []
 
@@ -101,13 +137,13 @@ class Protocol(HttpToolsProtocol):
         if self._pieces is None:
             super().on_body(body)
         else:
+            self.stalled_bytes = 0
             self._pieces.append(body)
 
-    def on_message_complete(self) -> None:
+    def on_request_complete(self) -> None:
         """Begin to answer, if the request is here as a whole."""
-        self._in_head = True
         if self._pieces is None:
-            super().on_message_complete()
+            super().on_request_complete()
             return
         body, self._pieces = b"".join(self._pieces), None
         scope: Any = self.scope
@@ -126,17 +162,49 @@ class Protocol(HttpToolsProtocol):
         self._start_asgi_task(self.cycle, self.app)
 
     def _go_the_long_way(self) -> None:
-        """Have uvicorn take what comes in pieces."""
+        """Have uvicorn take what comes in pieces. Raises `Refused` for a target without a path, as of `http://host`."""
         pieces, self._pieces = self._pieces, None
         try:
-            if httptools.parse_url(self.url).path is None:  # as of `http://host`
-                raise httptools.HttpParserInvalidURLError(self.url)
-            super().on_headers_complete()
-        except httptools.HttpParserError:
-            self.send_400_response("Invalid HTTP request received.")
-            return
+            target = httptools.parse_url(self.url)
+        except httptools.HttpParserInvalidURLError:
+            target = None
+        if target is None or target.path is None:
+            raise Refused("invalid_request", "Invalid HTTP request received.")
+        super().on_head()
         if pieces:
             super().on_body(b"".join(pieces))
+
+    def on_response_complete(self) -> None:
+        """Go on with what waits."""
+        super().on_response_complete()
+        if self.transport.is_closing():
+            return
+        if self._farewell and self._active.response_complete:
+            self.transport.write(self._farewell)
+            self.transport.close()
+        elif self._held_bytes:
+            if not self.pipeline:
+                self._take_unread()
+            self._count()
+
+    def _count(self) -> None:
+        """Tell the limit what this connection holds for requests that wait or are incomplete."""
+        held_bytes = len(self._unread)
+        if self._waits():
+            held_bytes += self._parsed_bytes + _HEADER_BYTES * len(self.headers)
+        if held_bytes != self._held_bytes:
+            self._held_bytes = held_bytes
+            _buffer_limit.update(self, held_bytes)
+
+    def _waits(self) -> bool:
+        if self._refused or not (self.pipeline or self.unfinished):
+            return False
+        return bool(self.pipeline) or self.in_head or not self.cycle.response_complete  # or else the body is dropped
+
+    def evict(self) -> None:
+        """Refuse what waits or is incomplete: all connections together hold too much, and this one the longest."""
+        self._held_bytes = 0
+        self._refuse(unavailable("The server holds too many unfinished requests"))
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
         """Answer a caller who says no more, and then end, too."""
@@ -147,12 +215,25 @@ class Protocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Say that a request cannot be understood, and close the connection."""
-        self._refuse("400 Bad Request", Refused("invalid_request", msg))
+        self._refuse(Refused("invalid_request", msg))
 
-    def _refuse(self, status: str, refused: Refused) -> None:
-        self._pieces = None
-        body = error_body(refused)
-        head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nConnection: close\r\n"
-        head += f"X-Request-Id: {request_ids.new().decode()}\r\n"
-        self.transport.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    def _refuse(self, refused: Refused) -> None:
+        """Answer the request that is read with an error, once those before it are answered, and close."""
+        reading_body = not self.in_head and self._pieces is None and self.cycle is not None and self.cycle.more_body
+        broken = self.cycle if reading_body else None
+        self._refused, self._unread, self._pieces, self.flow.held = True, b"", None, True
+        self.flow.pause_reading()
+        self._count()
+        if broken is not None:
+            broken.disconnected = True
+            broken.message_event.set()
+            if self.pipeline:  # it is the latest that waits
+                self.pipeline.popleft()
+        if self.transport.is_closing():
+            return
+        if self._active not in (None, broken) and not self._active.response_complete:
+            self._farewell = refusal(refused)
+            return
+        if broken is None or not broken.response_started:
+            self.transport.write(refusal(refused))
         self.transport.close()

@@ -1,0 +1,315 @@
+"""Where one request ends and the next begins, however the bytes come: no byte of a body is read as a request."""
+
+import asyncio
+import json
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pytest
+import uvicorn
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from uvicorn.server import ServerState
+
+from ovx_lite.web.framing import MAX_HEADERS
+from ovx_lite.web.protocol import MAX_WAITING, Protocol
+
+SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
+SPELLINGS = ("Upgrade", "upgrade", "UPGRADE", "UPgrade", "uPGRADE", "Upgrad\x45")
+Served = tuple[str, str, bytes]
+
+
+class Transport(asyncio.Transport):
+    """A connection's end that keeps what is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.closed = self.paused = False
+
+    def write(self, data: Any) -> None:
+        assert not self.closed, "nothing is written to a connection that was closed"
+        self.written += data
+
+    def close(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
+
+
+class Connection:
+    """A connection to a server that tells which requests it has served."""
+
+    def __init__(self, hold: asyncio.Event | None = None) -> None:
+        self.served: list[Served] = []
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.hold = hold
+        self.transport = Transport()
+        config = uvicorn.Config(self.app, ws="none", lifespan="off", log_config=None)
+        self.protocol = Protocol(config, ServerState(), {})
+        self.protocol.connection_made(self.transport)
+
+    async def app(self, scope: Any, receive: Any, send: Any) -> None:
+        body, more = b"", True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body, more = body + message["body"], message["more_body"]
+        if self.hold is not None:
+            await self.hold.wait()
+        self.served.append((scope["method"], scope["path"], body))
+        self.headers = scope["headers"]
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body"})
+
+    async def send(self, pieces: Iterable[bytes]) -> None:
+        """Send pieces, of which each is a read of its own, as far as the server reads."""
+        for piece in pieces:
+            for _ in range(200):
+                if not self.transport.paused:
+                    break
+                await asyncio.sleep(0)
+            if self.transport.closed or self.transport.paused:
+                break
+            self.protocol.data_received(piece)
+            await asyncio.sleep(0)
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+    def statuses(self) -> list[str]:
+        return re.findall(r"HTTP/1\.1 (\d{3})", self.transport.written.decode())
+
+    def end(self) -> None:
+        self.protocol.connection_lost(ConnectionResetError())
+
+
+def cut(sent: bytes, *places: int) -> list[bytes]:
+    """The bytes in pieces, cut at these places."""
+    bounds = [0, *sorted(place % (len(sent) + 1) for place in places), len(sent)]
+    return [sent[a:b] for a, b in zip(bounds, bounds[1:], strict=False) if a < b]
+
+
+async def _serve(pieces: Iterable[bytes]) -> tuple[list[Served], list[str]]:
+    connection = Connection()
+    await connection.send(pieces)
+    connection.end()
+    return connection.served, connection.statuses()
+
+
+def serve(pieces: Iterable[bytes]) -> tuple[list[Served], list[str]]:
+    """What a connection that got these reads has served, and the statuses of its answers."""
+    return asyncio.run(_serve(pieces))
+
+
+def serve_all(sequences: Sequence[Iterable[bytes]]) -> list[tuple[list[Served], list[str]]]:
+    """The same of many connections."""
+
+    async def all_of_them() -> list[tuple[list[Served], list[str]]]:
+        return [await _serve(pieces) for pieces in sequences]
+
+    return asyncio.run(all_of_them())
+
+
+def offer(spelling: str = "Upgrade", body: bytes = SMUGGLED, chunked: bool = False, method: str = "POST") -> bytes:
+    """A request with an offer to upgrade, and a body that looks like a request."""
+    framing = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(body)}"
+    lines = [f"{method} /first HTTP/1.1", "Host: x", f"{spelling}: h2c", f"Connection: {spelling}, HTTP2-Settings"]
+    head = "\r\n".join([*lines, "HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA", framing, "", ""]).encode()
+    return head + (b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) if chunked else body)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_a_body_behind_an_offer_to_upgrade_is_a_body_wherever_it_is_cut(spelling: str, chunked: bool) -> None:
+    sent = offer(spelling, chunked=chunked)
+    expected = ([("POST", "/first", SMUGGLED)], ["200"])
+    sequences = [cut(sent, place) for place in range(len(sent))]
+    assert all(result == expected for result in serve_all(sequences))
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_byte_by_byte_it_is_the_same(chunked: bool) -> None:
+    sent = offer("UPgrade", chunked=chunked)
+    expected = [("POST", "/first", SMUGGLED)] * 2
+    assert serve(bytes([byte]) for byte in sent * 2) == (expected, ["200"] * 2)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_requests_around_an_offer_are_served_in_their_order(chunked: bool) -> None:
+    plain = b"POST /plain HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi"
+    sent = plain + offer(chunked=chunked) * 3 + plain
+    first, other = ("POST", "/first", SMUGGLED), ("POST", "/plain", b"hi")
+    expected = ([other, first, first, first, other], ["200"] * 5)
+    sequences = [[sent], [bytes([byte]) for byte in sent], *(cut(sent, place) for place in range(0, len(sent), 3))]
+    assert all(result == expected for result in serve_all(sequences))
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "OPTIONS", "PROPFIND"])
+def test_an_offer_without_a_body_is_a_request(method: str) -> None:
+    sent = offer(body=b"", method=method)
+    assert serve([sent + sent]) == ([(method, "/first", b"")] * 2, ["200"] * 2)
+
+
+def test_nothing_behind_connect_is_a_request() -> None:
+    for target in (b"x:443", b"/", b"*"):
+        sent = b"CONNECT %s HTTP/1.1\r\nHost: x\r\n\r\n" % target + SMUGGLED
+        for served, statuses in serve_all([cut(sent, place) for place in range(len(sent))]):
+            assert (served, statuses) == ([], ["400"])
+
+
+def test_the_preface_of_http_2_is_no_request() -> None:
+    sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SMUGGLED
+    for served, statuses in serve_all([cut(sent, place) for place in range(len(sent))]):
+        assert (served, statuses) == ([], ["400"])
+
+
+CHUNKED = b"%x\r\n%s\r\n0\r\n\r\n" % (len(SMUGGLED), SMUGGLED)
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        b"Content-Length: 3\r\nContent-Length: 4",
+        b"Content-Length: 3\r\nContent-Length: 3",
+        b"Content-Length: 3, 3",
+        b"Content-Length: +3",
+        b"Content-Length: -3",
+        b"Content-Length: 0x3",
+        b"Content-Length: 3 3",
+        b"Content-Length:",
+        b"Content-Length: 18446744073709551619",
+        b"Content-Length : 3",
+        b" Content-Length: 3",
+        b"\tContent-Length: 3",
+        b"X: y\r\n Content-Length: 3",
+        b"Content-Length: 1\r\n 0",
+        b"Content-Length:\r\n 3",
+        b"Content-Length: 3\nX: y",
+        b"Content-Length: 3\rX: y",
+        b"X: y\nContent-Length: 3",
+        b"X\0: y\r\nContent-Length: 3",
+        b": y\r\nContent-Length: 3",
+        b"Content Length: 3",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 3",
+        b"Content-Length: 3\r\nTransfer-Encoding: chunked",
+        b"Content-Length: 3\r\nTransfer-Encoding: identity",
+        b"Transfer-Encoding: chunked, identity",
+        b"Transfer-Encoding: identity",
+        b"Transfer-Encoding: xchunked",
+        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity",
+        b"Transfer-Encoding: chunked, chunked-not",
+        b"Transfer-Encoding : chunked",
+        b"Transfer-Encoding:\r\n chunked",
+        b"Transfer-Encoding: chunk\r\n ed",
+        b"Transfer-Encoding: \x0bchunked",
+        b"Transfer-Encoding: chunked;q=1",
+        b'Transfer-Encoding: "chunked"',
+    ],
+)
+def test_unclear_framing_is_refused_and_nothing_behind_it_is_read(framing: bytes) -> None:
+    for upgrade in (b"", b"Upgrade: h2c\r\nConnection: Upgrade\r\n"):
+        for body in (SMUGGLED, CHUNKED, b"0\r\n\r\n" + SMUGGLED):
+            sent = b"POST /first HTTP/1.1\r\nHost: x\r\n" + upgrade + framing + b"\r\n\r\n" + body
+            places = (len(sent), 40, sent.index(b"\r\n\r\n") + 4, len(sent) - 30)
+            for served, statuses in serve_all([cut(sent, place) for place in places]):
+                assert (served, statuses) == ([], ["400"])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"3\nabc\r\n0\r\n\r\n",
+        b"3 \r\nabc\r\n0\r\n\r\n",
+        b" 3\r\nabc\r\n0\r\n\r\n",
+        b"0x3\r\nabc\r\n0\r\n\r\n",
+        b"+3\r\nabc\r\n0\r\n\r\n",
+        b"3\r\nabcd\r\n0\r\n\r\n",
+        b"3\r\nabc0\r\n\r\n",
+        b"3\r\nabc\n0\r\n\r\n",
+        b"3;a\nb\r\nabc\r\n0\r\n\r\n",
+        b"fffffffffffffffff\r\nabc\r\n0\r\n\r\n",
+        b"\r\n0\r\n\r\n",
+    ],
+)
+def test_wrong_chunks_are_refused_and_nothing_behind_them_is_read(body: bytes) -> None:
+    sent = b"POST /first HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + body + SMUGGLED
+    for served, statuses in serve_all([cut(sent, place) for place in range(0, len(sent), 2)]):
+        assert (served, statuses) == ([], ["400"])
+
+
+def test_chunks_may_have_extensions_and_values_spaces_around_them() -> None:
+    head = b"POST /first HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: \t identity, chunked \t\r\n\r\n"
+    sent = head + b'3;a=b;c="d"\r\nabc\r\n0;e\r\n\r\n'
+    for served, statuses in serve_all([cut(sent * 2, place) for place in range(len(sent))]):
+        assert (served, statuses) == ([("POST", "/first", b"abc")] * 2, ["200"] * 2)
+
+
+def test_nothing_behind_the_last_request_is_a_request() -> None:
+    for last in (b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n", b"GET / HTTP/1.0\r\n\r\n"):
+        for pieces in ([last + SMUGGLED], [last, SMUGGLED]):
+            assert serve(pieces) == ([("GET", "/", b"")], ["200"])
+
+
+def test_trailers_are_no_headers() -> None:
+    """An app believes some headers, which a proxy sets or takes away."""
+
+    async def headers_of(place: int) -> list[tuple[bytes, bytes]]:
+        connection = Connection()
+        head = b"POST / HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+        sent = head + b"1\r\na\r\n0\r\nX-Forwarded-For: 192.0.2.9\r\nCookie: a=b\r\nUpgrade: h2c\r\n\r\n"
+        await connection.send(cut(sent, place))
+        assert connection.served == [("POST", "/", b"a")]
+        connection.end()
+        return connection.headers
+
+    for place in range(0, 170, 5):
+        names = [name for name, _ in asyncio.run(headers_of(place))]
+        assert names == [b"host", b"x-forwarded-for", b"transfer-encoding"]
+
+
+REQUESTS = st.lists(
+    st.builds(
+        offer,
+        st.sampled_from(["Upgrade", "UPgrade", "X-Other"]),
+        st.sampled_from([b"", SMUGGLED, b"\r\n\r\n" * 9, SMUGGLED * 20, b"x" * 70_000]),
+        st.booleans(),
+    ),
+    max_size=8,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(REQUESTS, st.lists(st.integers(0, 2**20), max_size=6))
+def test_any_requests_are_the_same_however_they_are_cut(requests: list[bytes], places: list[int]) -> None:
+    sent = b"".join(requests)
+    served, statuses = serve(cut(sent, *places))
+    bodies = [SMUGGLED * 20, SMUGGLED, b"x" * 70_000, b"\r\n\r\n" * 9, b""]
+    expected = [next(body for body in bodies if body in request.partition(b"\r\n\r\n")[2]) for request in requests]
+    assert [body for _, _, body in served] == expected
+    assert statuses == ["200"] * len(requests)
+
+
+def test_at_most_16_requests_wait_and_then_reading_pauses() -> None:
+    async def scenario() -> None:
+        hold = asyncio.Event()
+        connection = Connection(hold)
+        begun: list[int] = []
+        begin = connection.protocol.on_message_begin
+        connection.protocol.parser = None  # a new one, which calls what follows
+        del begin
+        connection.protocol.connection_made(connection.transport)
+        hold.set()
+
+    asyncio.run(scenario())
+    assert MAX_WAITING == 16
+    assert MAX_HEADERS == 128
+    assert json.dumps([]) == "[]"
