@@ -1,7 +1,6 @@
 """Where one request ends and the next begins, however the bytes come: no byte of a body is read as a request."""
 
 import asyncio
-import json
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -12,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
-from ovx_lite.web.framing import MAX_HEADERS
 from ovx_lite.web.protocol import MAX_WAITING, Protocol
 
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -45,6 +43,16 @@ class Transport(asyncio.Transport):
         self.paused = False
 
 
+class CountingProtocol(Protocol):
+    """Counts the requests that were begun to be parsed."""
+
+    begun = 0
+
+    def on_message_begin(self) -> None:
+        self.begun += 1
+        super().on_message_begin()
+
+
 class Connection:
     """A connection to a server that tells which requests it has served."""
 
@@ -53,8 +61,8 @@ class Connection:
         self.headers: list[tuple[bytes, bytes]] = []
         self.hold = hold
         self.transport = Transport()
-        config = uvicorn.Config(self.app, ws="none", lifespan="off", log_config=None)
-        self.protocol = Protocol(config, ServerState(), {})
+        config = uvicorn.Config(self.app, interface="asgi3", ws="none", lifespan="off", log_config=None)
+        self.protocol = CountingProtocol(config, ServerState(), {})
         self.protocol.connection_made(self.transport)
 
     async def app(self, scope: Any, receive: Any, send: Any) -> None:
@@ -124,7 +132,8 @@ def offer(spelling: str = "Upgrade", body: bytes = SMUGGLED, chunked: bool = Fal
     framing = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(body)}"
     lines = [f"{method} /first HTTP/1.1", "Host: x", f"{spelling}: h2c", f"Connection: {spelling}, HTTP2-Settings"]
     head = "\r\n".join([*lines, "HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA", framing, "", ""]).encode()
-    return head + (b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) if chunked else body)
+    chunk = b"%x\r\n%s\r\n" % (len(body), body) if body else b""
+    return head + (chunk + b"0\r\n\r\n" if chunked else body)
 
 
 @pytest.mark.parametrize("chunked", [False, True])
@@ -247,7 +256,7 @@ def test_wrong_chunks_are_refused_and_nothing_behind_them_is_read(body: bytes) -
 
 
 def test_chunks_may_have_extensions_and_values_spaces_around_them() -> None:
-    head = b"POST /first HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: \t identity, chunked \t\r\n\r\n"
+    head = b"POST /first HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: \t identity, chunked \r\n\r\n"
     sent = head + b'3;a=b;c="d"\r\nabc\r\n0;e\r\n\r\n'
     for served, statuses in serve_all([cut(sent * 2, place) for place in range(len(sent))]):
         assert (served, statuses) == ([("POST", "/first", b"abc")] * 2, ["200"] * 2)
@@ -300,16 +309,34 @@ def test_any_requests_are_the_same_however_they_are_cut(requests: list[bytes], p
 
 def test_at_most_16_requests_wait_and_then_reading_pauses() -> None:
     async def scenario() -> None:
-        hold = asyncio.Event()
-        connection = Connection(hold)
-        begun: list[int] = []
-        begin = connection.protocol.on_message_begin
-        connection.protocol.parser = None  # a new one, which calls what follows
-        del begin
-        connection.protocol.connection_made(connection.transport)
+        connection = Connection(hold := asyncio.Event())
+        sent = b"".join(b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % number for number in range(1000))
+        await connection.send([sent])
+        assert connection.protocol.begun <= 1 + MAX_WAITING
+        assert connection.transport.paused
         hold.set()
+        while len(connection.served) < 1000:
+            await asyncio.sleep(0)
+        assert [path for _, path, _ in connection.served] == [f"/{number}" for number in range(1000)]
+        assert not connection.transport.paused
+        connection.end()
 
     asyncio.run(scenario())
-    assert MAX_WAITING == 16
-    assert MAX_HEADERS == 128
-    assert json.dumps([]) == "[]"
+
+
+def test_an_error_is_told_after_the_answers_to_what_came_before_it() -> None:
+    async def scenario(wrong: bytes, pieces: int) -> None:
+        connection = Connection(hold := asyncio.Event())
+        sent = b"GET /first HTTP/1.1\r\nHost: x\r\n\r\n" * 2 + wrong
+        sending = asyncio.create_task(connection.send(cut(sent, *[-len(wrong), -1][: pieces - 1])))
+        await asyncio.sleep(0)
+        assert connection.statuses() == []
+        hold.set()
+        await sending
+        assert connection.statuses() == ["200", "200", "400"]
+        assert connection.transport.closed
+        connection.end()
+
+    for pieces in (1, 2, 3):
+        asyncio.run(scenario(b"no HTTP\r\n\r\n", pieces))
+        asyncio.run(scenario(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nno chunk", pieces))
