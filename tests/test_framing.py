@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
+from ovx_lite.web import protocol
 from ovx_lite.web.protocol import MAX_WAITING, Protocol
+from ovx_lite.web.request_buffer import BufferLimit
 
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
 SPELLINGS = ("Upgrade", "upgrade", "UPGRADE", "UPgrade", "uPGRADE", "Upgrad\x45")
@@ -93,6 +96,13 @@ class Connection:
         for _ in range(20):
             await asyncio.sleep(0)
 
+    async def serve(self, count: int) -> None:
+        """Wait until so many requests were served, though not for ever."""
+        for _ in range(100 * count):
+            if len(self.served) >= count:
+                break
+            await asyncio.sleep(0)
+
     def statuses(self) -> list[str]:
         return re.findall(r"HTTP/1\.1 (\d{3})", self.transport.written.decode())
 
@@ -103,7 +113,7 @@ class Connection:
 def cut(sent: bytes, *places: int) -> list[bytes]:
     """The bytes in pieces, cut at these places."""
     bounds = [0, *sorted(place % (len(sent) + 1) for place in places), len(sent)]
-    return [sent[a:b] for a, b in zip(bounds, bounds[1:], strict=False) if a < b]
+    return [sent[a:b] for a, b in pairwise(bounds) if a < b]
 
 
 async def _serve(pieces: Iterable[bytes]) -> tuple[list[Served], list[str]]:
@@ -315,8 +325,7 @@ def test_at_most_16_requests_wait_and_then_reading_pauses() -> None:
         assert connection.protocol.begun <= 1 + MAX_WAITING
         assert connection.transport.paused
         hold.set()
-        while len(connection.served) < 1000:
-            await asyncio.sleep(0)
+        await connection.serve(1000)
         assert [path for _, path, _ in connection.served] == [f"/{number}" for number in range(1000)]
         assert not connection.transport.paused
         connection.end()
@@ -340,3 +349,55 @@ def test_an_error_is_told_after_the_answers_to_what_came_before_it() -> None:
     for pieces in (1, 2, 3):
         asyncio.run(scenario(b"no HTTP\r\n\r\n", pieces))
         asyncio.run(scenario(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nno chunk", pieces))
+
+
+HEAD = b"GET / HTTP/1.1\r\nHost: x\r\nX: "
+POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 90000\r\n\r\n"
+CHUNKS = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n"
+WAITING = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 2
+
+
+@pytest.mark.parametrize(
+    ("begin", "before"), [(HEAD, 0), (POST, 0), (CHUNKS + b"X: ", 0), (WAITING + HEAD, 2), (WAITING + POST, 2)]
+)
+def test_the_oldest_unfinished_requests_are_refused_when_all_hold_too_much(
+    begin: bytes, before: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        monkeypatch.setattr(protocol, "_buffer_limit", BufferLimit(200_000))
+        connections = [Connection(hold := asyncio.Event()) for _ in range(10)]
+        for connection in connections:
+            connection.hold = hold
+            await connection.send([begin + b"y" * 30_000])
+        hold.set()
+        for connection in connections:
+            await connection.send([])
+        refused = [connection.transport.closed for connection in connections]
+        assert refused == [True] * 4 + [False] * 6, "6 times 30,000 bytes are held"
+        for connection in connections:
+            assert connection.statuses() == ["200"] * before + ["503"] * connection.transport.closed
+            connection.end()
+
+    asyncio.run(scenario())
+
+
+def test_what_is_no_longer_unfinished_is_no_longer_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        monkeypatch.setattr(protocol, "_buffer_limit", BufferLimit(100_000))
+        waiting = Connection()
+        await waiting.send([HEAD, b"y" * 10_000])
+        connection = Connection()
+        for _ in range(50):
+            whole = HEAD + b"y" * 30_000 + b"\r\n\r\n" + POST + b"y" * 90_000 + offer()
+            await connection.send(cut(whole, 5, 20_000, 40_000, 60_000, 80_000))
+        assert connection.statuses() == ["200"] * 150
+        other = Connection()
+        await other.send([HEAD, b"y" * 60_000])
+        other.end()
+        await connection.send([WAITING * 9, WAITING * 30])
+        await connection.serve(150 + 78)
+        assert connection.statuses() == ["200"] * (150 + 78)
+        await waiting.send([b"\r\n\r\n"])
+        assert waiting.statuses() == ["200"], "it was never the oldest of too much"
+
+    asyncio.run(scenario())

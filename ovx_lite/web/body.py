@@ -79,6 +79,7 @@ async def _rest(receive: Receive, kind: str, first: bytes, limit: int) -> bytes:
     pieces, size = [first], len(first)
     while size <= limit:
         if kind == "http.disconnect":
+            pieces.clear()  # whoever keeps the exception keeps this frame, too
             raise Refused("invalid_request", "The body broke off.")
         message = await receive()
         kind = message["type"]

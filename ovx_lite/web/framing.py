@@ -38,7 +38,7 @@ class FramingProtocol(HttpToolsProtocol):
             if isinstance(exc.__context__, Refused):  # a callback's
                 raise exc.__context__ from None
             raise Refused("invalid_request", "Invalid HTTP request received.") from None
-        if self.stalled_bytes > LARGEST_HEAD or (self.unfinished and self.in_head and len(self.headers) > MAX_HEADERS):
+        if self.stalled_bytes > LARGEST_HEAD:
             raise _too_large()
 
     def _feed(self, data: bytes) -> None:
@@ -63,6 +63,8 @@ class FramingProtocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; or a trailer, of which only the size counts."""
         if self.in_head:
+            if len(self.headers) == MAX_HEADERS:
+                raise _too_large()
             super().on_header(name, value)
             return
         if not self._trailer_bytes:
@@ -74,7 +76,7 @@ class FramingProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Check the head, and go on, unless it is to be parsed once more."""
         large = self._read_bytes > LARGEST_HEAD or self.stalled_bytes > LARGEST_HEAD
-        if len(self.headers) > MAX_HEADERS or (large and self._head_bytes() > LARGEST_HEAD):
+        if large and self._head_bytes() > LARGEST_HEAD:
             raise _too_large()
         if not self.parser.should_upgrade():
             self.on_head()

@@ -1,0 +1,150 @@
+"""Callers who send without end, or begin and never finish: what they may hold is bounded, and others are served."""
+
+import http.client
+import select
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Answer, Running, Server, Start, Store
+from tests.test_exchange import request, statuses, talk
+
+MIB = 1024 * 1024
+CHUNKED = b"POST /api/v1/events/custom HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def resident_mib(server: Server) -> float:
+    """The memory that a server has now."""
+    lines = Path(f"/proc/{server.process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
+
+
+def connect(server: Server) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", server.port), timeout=10)
+
+
+def send_until_closed(connection: socket.socket, piece: bytes, most: int) -> int:
+    """Send a piece again and again, until the server closes, does not read for a second, or has `most` bytes."""
+    sent = 0
+    connection.settimeout(1)
+    try:
+        while sent < most:
+            connection.sendall(piece)
+            sent += len(piece)
+    except OSError:
+        pass
+    return sent
+
+
+def read_answer(connection: socket.socket) -> Answer:
+    with closing(http.client.HTTPResponse(connection)) as answer:
+        answer.begin()
+        return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+
+
+def is_answered(connection: socket.socket) -> bool:
+    return bool(select.select([connection], [], [], 0)[0])
+
+
+@contextmanager
+def connections(server: Server, count: int) -> Iterator[list[socket.socket]]:
+    with ExitStack() as stack:
+        yield [stack.enter_context(closing(connect(server))) for _ in range(count)]
+
+
+def test_trailers_may_have_64_kib_with_the_head(running: Running) -> None:
+    body = request(running.key, "trailers").partition(b"\r\n\r\n")[2]
+    head = CHUNKED.replace(b"Host", f"Authorization: Bearer {running.key}\r\nHost".encode())
+    begin = head + b"%x\r\n%s\r\n0\r\n" % (len(body), body)
+    for trailers, expected in (
+        (b"X: y\r\n" * 200, "201"),
+        (b"X: " + b"y" * 60_000 + b"\r\n", "201"),
+        (b"X: " + b"y" * 66_000 + b"\r\n", "431"),
+        (b"X: y\r\n" * 11_000, "431"),
+    ):
+        sent = begin + trailers + b"\r\n"
+        for size in (len(sent), 30_000, 8_000):
+            pieces = [sent[first : first + size] for first in range(0, len(sent), size)]
+            assert statuses(talk(running, *pieces, pause=0.002)) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("begin", "more"),
+    [
+        (b"1\r\na\r\n0\r\n", b"X: y\r\n" * 1000),
+        (b"1\r\na\r\n0\r\nX: ", b"y" * 6000),
+        (b"1\r\na\r\n0\r\nX", b"y" * 6000),
+        (b"1;e", b"y" * 6000),
+        (b"1;e=", b"y" * 6000),
+    ],
+)
+def test_no_trailer_and_no_extension_is_read_without_end(running: Running, begin: bytes, more: bytes) -> None:
+    with closing(connect(running.server)) as connection:
+        connection.sendall(CHUNKED + begin)
+        assert send_until_closed(connection, more, 60 * MIB) < 12 * MIB  # the system's buffers, mostly
+
+
+def test_requests_that_are_sent_at_once_without_end_wait_outside(store: Store, start: Start) -> None:
+    store.site()
+    server = start(store)
+    idle_mib = resident_mib(server)
+    with closing(connect(server)) as connection:
+        assert send_until_closed(connection, b"GET /js/ovx.js HTTP/1.1\r\nHost: x\r\n\r\n" * 1000, 60 * MIB) < 20 * MIB
+        assert server.send("/healthz", method="GET").status == 200
+        assert resident_mib(server) - idle_mib < 60
+
+
+def test_a_thousand_requests_at_once_are_all_answered(running: Running) -> None:
+    with closing(connect(running.server)) as connection:
+        connection.sendall(b"GET /js/ovx.js HTTP/1.1\r\nHost: x\r\n\r\n" * 999 + b"GET /last HTTP/1.0\r\n\r\n")
+        told = b"".join(iter(lambda: connection.recv(MIB), b"")).decode()
+    assert statuses(told) == ["200"] * 999 + ["404"]
+
+
+def test_a_request_has_at_most_128_headers(running: Running) -> None:
+    for count, expected in ((126, "404"), (127, "404"), (128, "431"), (5000, "431")):
+        head = b"GET /nowhere HTTP/1.1\r\nHost: x\r\n" + b"".join(b"X-%d: y\r\n" % number for number in range(count))
+        told = talk(running, head + b"\r\n")
+        assert statuses(told) == [expected]
+    assert "128 headers" in told
+
+
+def test_heads_that_are_never_finished_take_little(store: Store, start: Start) -> None:
+    store.site()
+    server = start(store)
+    idle_mib = resident_mib(server)
+    with connections(server, 300) as unfinished:
+        for connection in unfinished:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n" + b"a:b\r\n" * 12_000)
+        assert server.send("/healthz", method="GET").status == 200
+        assert resident_mib(server) - idle_mib < 60
+
+
+def test_bodies_that_are_never_finished_are_given_up_oldest_first(store: Store, start: Start) -> None:
+    store.site()
+    key, server = store.key(), start(store)
+    idle_mib = resident_mib(server)
+    item = b'{"site_id":"my-site","events":[{"type":"pageview","url":"app://a"}]}'
+    body = item.ljust(4 * MIB)
+    head = f"POST /api/v1/events/batch HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
+    with connections(server, 50) as unfinished:
+        for connection in unfinished:
+            connection.sendall(head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body[:-1])
+        deadline = time.monotonic() + 20
+        while not is_answered(unfinished[34]) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert resident_mib(server) - idle_mib < 170
+        assert [is_answered(connection) for connection in unfinished[:34]] == [True] * 34
+        assert [is_answered(connection) for connection in unfinished[36:]] == [False] * 14
+        refused = read_answer(unfinished[0])
+        assert refused.error == (503, "unavailable", None)
+        assert int(refused.headers["retry-after"]) >= 1
+        assert refused.headers["connection"] == "close"
+        for connection in unfinished[36:]:
+            connection.sendall(body[-1:])
+            assert read_answer(connection).status == 201
+    assert "Traceback" not in server.log.read_text()
