@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ovx_lite.errors import Refused
+from ovx_lite.errors import Refused, detached
 from ovx_lite.faults import struct_of
 from ovx_lite.wire import Call, Endpoint
 
@@ -64,7 +64,7 @@ def _problem(endpoint: Endpoint, call: Call) -> Problem | None:
     try:
         refused = endpoint.read(call).problem
     except Refused as malformed:
-        refused = malformed
+        refused = detached(malformed)
     return None if refused is None else Problem(refused.code, refused.message, refused.field or "")
 
 

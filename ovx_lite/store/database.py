@@ -5,6 +5,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -151,5 +152,23 @@ async def _run(
     thread: aiosqlite.Connection, do: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
 ) -> T:
     # aiosqlite has no public call for "run this function in your thread"; this line is why its version is pinned.
-    execute: Callable[..., Awaitable[T]] = thread._execute
-    return await execute(do, thread._conn, *args, **kwargs)
+    execute: Callable[..., Awaitable[tuple[list[T], Exception | None]]] = thread._execute
+    result, exc = await execute(_attempt, [partial(do, thread._conn, *args, **kwargs)])
+    if exc is None:
+        return result[0]
+    try:
+        raise exc
+    finally:
+        del exc  # its traceback has this frame
+
+
+def _attempt(calls: list[Callable[[], T]]) -> tuple[list[T], Exception | None]:
+    """Make the one call of a list. Returns its result in a list, or the exception that it raised.
+
+    The thread remembers its latest call until the next one, so the list is empty from then on. And the future of an
+    exception that aiosqlite would raise is in a frame of that exception's traceback.
+    """
+    try:
+        return [calls.pop()()], None
+    except Exception as exc:
+        return [], exc
