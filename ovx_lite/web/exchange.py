@@ -27,12 +27,12 @@ class Exchange:
 
     __slots__ = (
         "_asked",
-        "_body",
         "_chunked",
         "_defaults",
         "_gone",
         "_head",
         "_started",
+        "body",
         "disconnected",
         "flow",
         "keep_alive",
@@ -59,7 +59,7 @@ class Exchange:
         self.keep_alive = keep_alive
         self.on_response = on_response
         self.disconnected = self.response_complete = False
-        self._body = body
+        self.body = body
         self._defaults = defaults
         self._asked = self._started = self._chunked = False
         self._head = b""
@@ -87,7 +87,7 @@ class Exchange:
         """The whole request; after that, that the caller is gone, once it is."""
         if not self._asked:
             self._asked = True
-            body, self._body = self._body, b""  # a connection that stays open is not to keep it
+            body, self.body = self.body, b""  # a connection that stays open is not to keep it
             return {"type": "http.request", "body": body, "more_body": False}
         if not self.disconnected and not self.response_complete:
             self._gone = self._gone or asyncio.get_running_loop().create_future()
