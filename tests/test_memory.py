@@ -22,9 +22,11 @@ from ovx_lite import settings
 from ovx_lite.app import App
 from ovx_lite.cli.serve import _loop_factory
 from ovx_lite.clock import SystemClock
+from ovx_lite.errors import Refused
 from ovx_lite.standin.clock import TurnedClock
 from ovx_lite.standin.stage import Options, Standin
 from ovx_lite.store.db import FILE
+from ovx_lite.web.incoming import Incoming
 from ovx_lite.web.protocol import Protocol
 from tests.conftest import Start, Store
 from tests.standin import stage
@@ -220,15 +222,16 @@ async def answered(place: Place, sent: Sent) -> int:
 
 
 async def garbage_of(place: Place, sent: Sent) -> tuple[int, list[object]]:
-    """The status of an answer, and what the request left behind in reference cycles."""
+    """The status of an answer, and what the request left behind: in reference cycles, or kept by somebody."""
     gc.collect()
     gc.freeze()  # so that it is quick
     gc.disable()
     gc.set_debug(gc.DEBUG_SAVEALL)
     try:
         status = await answered(place, sent)
+        kept = [one for one in gc.get_objects() if isinstance(one, Incoming | Refused)]
         gc.collect()
-        return status, [*gc.garbage]
+        return status, [*gc.garbage, *kept]
     finally:
         gc.set_debug(0)
         gc.garbage.clear()

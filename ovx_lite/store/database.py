@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import aiosqlite
 
@@ -152,23 +152,25 @@ async def _run(
     thread: aiosqlite.Connection, do: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
 ) -> T:
     # aiosqlite has no public call for "run this function in your thread"; this line is why its version is pinned.
-    execute: Callable[..., Awaitable[tuple[list[T], Exception | None]]] = thread._execute
-    result, exc = await execute(_attempt, [partial(do, thread._conn, *args, **kwargs)])
+    execute: Callable[..., Awaitable[None]] = thread._execute
+    box: list[Any] = [partial(do, thread._conn, *args, **kwargs)]
+    await execute(_attempt, box)
+    result, exc = box.pop()
     if exc is None:
-        return result[0]
+        return cast(T, result)
     try:
         raise exc
     finally:
         del exc  # its traceback has this frame
 
 
-def _attempt(calls: list[Callable[[], T]]) -> tuple[list[T], Exception | None]:
-    """Make the one call of a list. Returns its result in a list, or the exception that it raised.
+def _attempt(box: list[Any]) -> None:
+    """Make the call that is in a box, and put there its result, or else the exception that it raised.
 
-    The thread remembers its latest call until the next one, so the list is empty from then on. And the future of an
-    exception that aiosqlite would raise is in a frame of that exception's traceback.
+    The thread remembers its latest call and result until the next one, so these are to be empty. And the future of an
+    exception that aiosqlite would raise is in a frame of that exception's traceback: a reference cycle.
     """
     try:
-        return [calls.pop()()], None
+        box.append((box.pop()(), None))
     except Exception as exc:
-        return [], exc
+        box.append((None, exc))
