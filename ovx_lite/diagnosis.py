@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ovx_lite.errors import Refused
-from ovx_lite.faults import struct_of
+from ovx_lite.errors import Refused, detached
+from ovx_lite.faults import struct_fields, struct_of
 from ovx_lite.wire import Call, Endpoint
 
 _MOST = 20
@@ -64,7 +64,7 @@ def _problem(endpoint: Endpoint, call: Call) -> Problem | None:
     try:
         refused = endpoint.read(call).problem
     except Refused as malformed:
-        refused = malformed
+        refused = detached(malformed)
     return None if refused is None else Problem(refused.code, refused.message, refused.field or "")
 
 
@@ -115,7 +115,7 @@ def hints(endpoint: Endpoint, body: bytes) -> list[Problem]:
                 "hint", f"`{path}{told}` is not read: did you mean `{path}{meant}`?", path + told
             )
         if struct_of(kind):
-            known |= {field.encode_name for field in msgspec.structs.fields(struct_of(kind))}
+            known |= {field.encode_name for field in struct_fields(struct_of(kind))}
     return [hint for name, hint in found.items() if name not in known][:_MOST_HINTS]
 
 
@@ -128,7 +128,7 @@ def _near(value: Any, kind: Any, path: str) -> Iterator[tuple[str, str, str]]:
         for number, item in enumerate(value):
             yield from _near(item, struct, f"{path.removesuffix('.')}[{number}].")
     elif isinstance(value, dict):
-        fields = {field.encode_name: field.type for field in msgspec.structs.fields(struct)}
+        fields = {field.encode_name: field.type for field in struct_fields(struct)}
         missing = [name for name in fields if name not in value]
         for told in value:
             if told in fields:

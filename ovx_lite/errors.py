@@ -1,5 +1,9 @@
 """The one exception that means no, and the table from its codes to HTTP statuses (the contract's, section 2)."""
 
+from typing import TypeVar
+
+E = TypeVar("E", bound=BaseException)
+
 STATUS = {
     "invalid_request": 400,
     "invalid_props": 400,
@@ -38,6 +42,16 @@ class Refused(Exception):
     def within(self, path: str) -> "Refused":
         """The same refusal, with its field seen from the whole body: `url` within `events[3]` is `events[3].url`."""
         return Refused(self.code, self.message, f"{path}.{self.field}" if self.field else path, self.retry_after)
+
+
+def detached(exc: E) -> E:
+    """Return an exception without its traceback and context, which hold frames, and with them request bodies.
+
+    Call it wherever an exception is caught and kept or answered. A frame that holds an exception that holds the frame
+    is a reference cycle, and would stay in memory until the garbage collector looks for it.
+    """
+    exc.__traceback__ = exc.__context__ = exc.__cause__ = None
+    return exc
 
 
 def no_such_site(field: str | None = None, public: bool = False) -> Refused:

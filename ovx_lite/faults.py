@@ -4,6 +4,7 @@ import math
 import re
 import types
 import typing
+from functools import cache
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -36,7 +37,7 @@ def fault(value: Any, kind: Any, path: str = "") -> Refused | None:
 
 
 def _field_fault(document: dict[str, Any], kind: Any, path: str) -> Refused | None:
-    for field in msgspec.structs.fields(kind):
+    for field in struct_fields(kind):
         name, value = path + field.encode_name, document.get(field.encode_name)
         if value is None and field.required:
             return Refused("invalid_request", f"Missing required field: {name}", name)
@@ -124,7 +125,7 @@ def _word(value: Any) -> str:
 def nul(sent: object, path: str = "") -> Refused | None:
     """The first field, at `path`, with the character NUL in it, at which SQLite's JSON would cut the text."""
     if isinstance(sent, msgspec.Struct):
-        inner = [(field.encode_name, getattr(sent, field.name)) for field in msgspec.structs.fields(type(sent))]
+        inner = [(field.encode_name, getattr(sent, field.name)) for field in struct_fields(type(sent))]
         found = (nul(value, f"{path}.{name}" if path else name) for name, value in inner)
         return next(filter(None, found), None)
     if isinstance(sent, list):
@@ -150,6 +151,12 @@ def has_too_long(sent: object) -> bool:
     if isinstance(sent, dict):
         return any(map(has_too_long, sent)) or any(map(has_too_long, sent.values()))
     return isinstance(sent, list) and any(map(has_too_long, sent))
+
+
+@cache
+def struct_fields(struct: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    """Return a struct's fields. Looking them up takes long, and leaves reference cycles behind."""
+    return msgspec.structs.fields(struct)
 
 
 def struct_of(kind: Any) -> Any:

@@ -15,7 +15,7 @@ import msgspec
 
 from ovx_lite.access import Limits
 from ovx_lite.clock import Clock
-from ovx_lite.errors import Refused, unavailable
+from ovx_lite.errors import Refused, detached, unavailable
 from ovx_lite.metrics import Histogram
 from ovx_lite.model import Event, Reply, event_id
 from ovx_lite.news import News
@@ -97,7 +97,10 @@ class Ingest:
         self.waiting += len(request.events)
         if self._writing is None:
             self._writing = asyncio.create_task(self._write())
-        return await stored
+        try:
+            return await stored
+        finally:
+            del stored  # it has the exception, whose traceback has this frame
 
     async def _write(self) -> None:
         """Write groups until nobody waits."""
@@ -134,11 +137,11 @@ class Ingest:
             self.failed_at = self._clock.now()
             # The disk is full, the file is locked or cannot be written: the same for all, and no use to try each alone.
             _log.error("the store cannot be written: %s", wrong)
-            outcome: Exception = unavailable("The store cannot be written now")
+            self._limits.keep_unsaved(counts)
+            return [unavailable("The store cannot be written now") for _ in group]
         except Exception as wrong:
-            outcome = wrong  # a fault of ours: every request of the group is told, and logs it
-        self._limits.keep_unsaved(counts)
-        return [outcome] * len(group)
+            self._limits.keep_unsaved(counts)
+            return [wrong] * len(group)  # a fault of ours: every request of the group is told, and logs it
 
     async def flush(self) -> bool:
         """Save the counts of limited callers that no group has taken along yet. Returns whether there were any."""
@@ -205,10 +208,13 @@ def store(
         except sqlite3.OperationalError as wrong:
             # What was stored before it is stored; this one and those to come are told to try again.
             _log.error("the store cannot be written: %s", wrong)
-            return outcomes + [unavailable("The store cannot be written now")] * (len(group) - len(outcomes))
+            return outcomes + [unavailable("The store cannot be written now") for _ in group[len(outcomes) :]]
         except _UNFIT as wrong:
             outcomes.append(wrong)
-    return outcomes
+    try:
+        return outcomes
+    finally:
+        del outcomes  # its exceptions' tracebacks have this frame
 
 
 def _store_together(
@@ -226,7 +232,7 @@ def _store_together(
                 try:
                     outcomes.append(_store_one(conn, books, request, now))
                 except Refused as refused:
-                    outcomes.append(refused)
+                    outcomes.append(detached(refused))
             books.flush()
             if counts:
                 usage.save(conn, counts)

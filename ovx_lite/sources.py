@@ -128,13 +128,14 @@ _FRONT_DOORS = {"cse", "encrypted", "image", "images", "lens", "m", "scholar", "
 # A whole label, and after it nothing but a country's suffix: google.evil.com and notgoogle.com are not Google.
 _COUNTRIES = re.compile(r"(?:^|(?<=\.))(aol|google|pinterest|yahoo|yandex)\.(?:(?:(?:com?|ne|or)\.)?[a-z]{2}|cat)$")
 
+_MAX_CACHED_LENGTH = 512  # so that thousands of long referrers do not stay in memory
+
 # These look at a text whose dashes and underscores are spaces.
 _PAID = re.compile(r"\bpaid|\b(?:ads?|banners?|cp[acelmv]|display|ppc|remarketing|retargeting|sem)\b")
 _EMAIL = re.compile(r"\be ?mail|\bnewsletter|^mail(?:ing)?s?$")
 _SOCIAL = re.compile(r"\bsocial|^sm$")
 
 
-@lru_cache(maxsize=8192)
 def origin(referrer: str, campaign: Campaign, host: str, domain: str) -> Origin:
     """Name where a visitor came from, and the channel; what the campaign says goes before what the referrer says.
 
@@ -142,6 +143,12 @@ def origin(referrer: str, campaign: Campaign, host: str, domain: str) -> Origin:
     site's own domain (`""` if unknown). Out come the first two as given, the source as a short lower-case name, and
     the channel: direct, search, social, ai, email, paid, own, referral or campaign.
     """
+    name = _origin if len(referrer) + len(host) <= _MAX_CACHED_LENGTH else _origin.__wrapped__
+    return name(referrer, campaign, host, domain)
+
+
+@lru_cache(maxsize=8192)
+def _origin(referrer: str, campaign: Campaign, host: str, domain: str) -> Origin:
     came_from = _by_referrer(_bare(referrer), _bare(host), _bare(domain))
     source, channel = _by_campaign(campaign, *came_from) if any(campaign) else came_from
     return Origin(referrer, source, channel, *campaign)

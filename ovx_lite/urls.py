@@ -10,15 +10,20 @@ _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\x00-\x1f\x7f]*")
 _HOST = re.compile(r"[^\x00-\x20\"<>\\^`{|}%,;]*")
 _CAMPAIGN = re.compile(r"(?:^|[&;])(?:utm_|ref=|source=)")
 _LONGEST_CAMPAIGN_WORD = 256
+_MAX_CACHED_LENGTH = 512  # so that thousands of long URLs, of events that are refused perhaps, do not stay in memory
 
 
-@lru_cache(maxsize=8192)
 def page(url: str) -> tuple[Page, Campaign]:
     """Split an absolute URL of any scheme into what is kept of it.
 
     User names, ports, fragments and all of the query but the campaign's parameters are forgotten. Where
     `utm_source` is missing, `source` and then `ref` stand in for it. Raises ValueError for anything else.
     """
+    return _split(url) if len(url) <= _MAX_CACHED_LENGTH else _split.__wrapped__(url)
+
+
+@lru_cache(maxsize=8192)
+def _split(url: str) -> tuple[Page, Campaign]:
     if not _ABSOLUTE.fullmatch(url):
         raise ValueError("not an absolute URL")
     parts = urlsplit(url)

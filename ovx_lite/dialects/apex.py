@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from ovx_lite import fields, props
-from ovx_lite.errors import Refused
+from ovx_lite.errors import Refused, detached
 from ovx_lite.faults import BATCH_EVENTS
 from ovx_lite.model import Hit, Identity, Reply
 from ovx_lite.wire import (
@@ -96,7 +96,7 @@ def read(call: Call) -> Ask:
     try:
         return Ask(sent.project_key, 1, [_hit(sent, sent, call)])
     except Refused as problem:
-        return Ask(sent.project_key, 1, problem=problem)
+        return Ask(sent.project_key, 1, problem=detached(problem))
 
 
 def _is_batch(body: bytes) -> bool:

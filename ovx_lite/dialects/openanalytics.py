@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from ovx_lite import fields, money, props
-from ovx_lite.errors import Refused
+from ovx_lite.errors import Refused, detached
 from ovx_lite.faults import BATCH_EVENTS
 from ovx_lite.model import Campaign, Hit, Identity, Page, Reply
 from ovx_lite.wire import BATCH_LIMIT, SINGLE_LIMIT, Ask, Call, Endpoint, Faulty, Link, Text, hits_of, parse
@@ -61,7 +61,7 @@ def read(call: Call) -> Ask:
     try:
         return Ask(call.site, 1, [_hit(sent, call.now)])
     except Refused as problem:
-        return Ask(call.site, 1, problem=problem)
+        return Ask(call.site, 1, problem=detached(problem))
 
 
 def read_batch(call: Call) -> Ask:

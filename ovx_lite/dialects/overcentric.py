@@ -5,7 +5,7 @@ from typing import Any, Literal
 import msgspec
 
 from ovx_lite import fields, money, props
-from ovx_lite.errors import Refused
+from ovx_lite.errors import Refused, detached
 from ovx_lite.model import Campaign, Hit, Identity, Page, Reply
 from ovx_lite.wire import SINGLE_LIMIT, Ask, Call, Endpoint, Faulty, Link, Required, Text, parse
 
@@ -69,7 +69,7 @@ def read(call: Call) -> Ask:
         urls = "event.url" if sent.event.url else "event.hostname"
         return Ask(sent.event.project_id, 1, [_hit(sent.event, sent.identity, call)], urls=urls)
     except Refused as problem:
-        return Ask(sent.event.project_id, 1, problem=problem)
+        return Ask(sent.event.project_id, 1, problem=detached(problem))
 
 
 def _hit(event: Event, identity: Person | None, call: Call) -> Hit:

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from ovx_lite import fields
-from ovx_lite.errors import Refused
+from ovx_lite.errors import Refused, detached
 from ovx_lite.faults import BATCH_EVENTS
 from ovx_lite.model import Hit, Reply
 from ovx_lite.wire import (
@@ -118,7 +118,7 @@ def read_pageview(call: Call) -> Ask:
     try:
         return Ask(sent.site_id, 1, [_hit(sent, "pageview", "pageview", call.now)])
     except Refused as problem:
-        return Ask(sent.site_id, 1, problem=problem)
+        return Ask(sent.site_id, 1, problem=detached(problem))
 
 
 def read_custom(call: Call) -> Ask:
@@ -129,7 +129,7 @@ def read_custom(call: Call) -> Ask:
     try:
         return Ask(sent.site_id, 1, [_hit(sent, "event", sent.event_name, call.now, sent.props)])
     except Refused as problem:
-        return Ask(sent.site_id, 1, problem=problem)
+        return Ask(sent.site_id, 1, problem=detached(problem))
 
 
 def read_batch(call: Call) -> Ask:

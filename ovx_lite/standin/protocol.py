@@ -2,7 +2,6 @@
 
 import socket
 import struct
-from functools import partial
 from typing import Any
 
 from ovx_lite.web.protocol import Protocol
@@ -14,12 +13,13 @@ class BreakableProtocol(Protocol):
     """The server's own; whoever answers can break the connection, by `scope["extensions"]["ovx.hang_up"]`."""
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-        cycle.scope["extensions"] = {"ovx.hang_up": partial(self._hang_up, cycle)}
+        cycle.scope["extensions"] = {"ovx.hang_up": self._hang_up}
         super()._start_asgi_task(cycle, app)
 
-    def _hang_up(self, cycle: Any, reset: bool) -> None:
+    def _hang_up(self, reset: bool) -> None:
         """Close the connection without an answer; with `reset`, so that the caller reads an error, not an end."""
-        cycle.disconnected = True  # uvicorn learns of it only if no other request was sent behind it
+        if self._active is not None:
+            self._active.disconnected = True  # uvicorn tells the latest of several that were sent at once
         if self.transport.is_closing():
             return  # the caller was faster
         if reset:

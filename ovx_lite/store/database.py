@@ -5,8 +5,9 @@ import os
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import aiosqlite
 
@@ -151,5 +152,25 @@ async def _run(
     thread: aiosqlite.Connection, do: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
 ) -> T:
     # aiosqlite has no public call for "run this function in your thread"; this line is why its version is pinned.
-    execute: Callable[..., Awaitable[T]] = thread._execute
-    return await execute(do, thread._conn, *args, **kwargs)
+    execute: Callable[..., Awaitable[None]] = thread._execute
+    box: list[Any] = [partial(do, thread._conn, *args, **kwargs)]
+    await execute(_attempt, box)
+    result, exc = box.pop()
+    if exc is None:
+        return cast(T, result)
+    try:
+        raise exc
+    finally:
+        del exc  # its traceback has this frame
+
+
+def _attempt(box: list[Any]) -> None:
+    """Make the call that is in a box, and put there its result, or else the exception that it raised.
+
+    The thread remembers its latest call and result until the next one, so these are to be empty. And the future of an
+    exception that aiosqlite would raise is in a frame of that exception's traceback: a reference cycle.
+    """
+    try:
+        box.append((box.pop()(), None))
+    except Exception as exc:
+        box.append((None, exc))

@@ -15,7 +15,7 @@ from ovx_lite import access
 from ovx_lite.access import Caller, Limits
 from ovx_lite.clock import Clock
 from ovx_lite.enrich import enrich
-from ovx_lite.errors import Refused, no_such_site, unavailable
+from ovx_lite.errors import Refused, detached, no_such_site, unavailable
 from ovx_lite.geo import CountryOf
 from ovx_lite.ingest import Ingest, Repeat, Request
 from ovx_lite.model import Reply, Site
@@ -89,10 +89,11 @@ class Api:
             if reply.replayed:
                 headers.append((b"idempotency-replayed", b"true"))
         except Refused as refused:
-            error, status, body = refused, refused.status, error_body(refused)
+            error, status, body = detached(refused), refused.status, error_body(refused)
             headers += error_headers(refused)
         except Exception as wrong:
             log_fault(scope, wrong)
+            detached(wrong)
             error, status, body = FAULT, FAULT.status, error_body(FAULT)
         if self._witness.everything or error is not None or any(event.kind.excluded for event in request.events):
             self._tell(endpoint, request, scope, reply, error)

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Scope
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from ovx_lite.errors import Refused
+from ovx_lite.errors import Refused, detached
 from ovx_lite.web import request_ids
 from ovx_lite.web.answers import FAULT, error_body, error_headers
 
@@ -28,12 +28,12 @@ class Exchange:
 
     __slots__ = (
         "_asked",
-        "_body",
         "_chunked",
         "_defaults",
         "_gone",
         "_head",
         "_started",
+        "body",
         "disconnected",
         "flow",
         "keep_alive",
@@ -60,7 +60,7 @@ class Exchange:
         self.keep_alive = keep_alive
         self.on_response = on_response
         self.disconnected = self.response_complete = False
-        self._body = body
+        self.body = body
         self._defaults = defaults
         self._asked = self._started = self._chunked = False
         self._head = b""
@@ -72,6 +72,7 @@ class Exchange:
             await app(self.scope, self.receive, self.send)
         except Exception as wrong:
             _log.error("%s %s failed", self.scope["method"], self.scope["path"], exc_info=wrong)
+            detached(wrong)
             if not self._started:
                 await self._fail()
         if not self.response_complete and not self.disconnected:
@@ -87,7 +88,8 @@ class Exchange:
         """The whole request; after that, that the caller is gone, once it is."""
         if not self._asked:
             self._asked = True
-            return {"type": "http.request", "body": self._body, "more_body": False}
+            body, self.body = self.body, b""  # a connection that stays open is not to keep it
+            return {"type": "http.request", "body": body, "more_body": False}
         if not self.disconnected and not self.response_complete:
             self._gone = self._gone or asyncio.get_running_loop().create_future()
             await asyncio.shield(self._gone)

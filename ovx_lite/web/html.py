@@ -1,5 +1,6 @@
 """Pages for people: templates, and what all of them show."""
 
+import gc
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -48,6 +49,8 @@ def page(request: Request, template: str, /, status: int = 200, **values: Any) -
             }
         )
     )
+    # Jinja's macros and the contexts that they see are reference cycles, with all that was typed into a form.
+    gc.collect(0)
     return HTMLResponse(shown, status)
 
 

@@ -61,10 +61,18 @@ class Protocol(FramingProtocol):
         self.pipeline.clear()
         self._count()
         super().connection_lost(exc)
+        # Requests know their connection: if it knew them any longer, they would be reference cycles, with their bodies.
+        self.pipeline.clear()
+        self.cycle = self._active = self.scope = None  # type: ignore[assignment]
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._active = cycle
         super()._start_asgi_task(cycle, app)
+
+    def on_response_complete(self) -> None:
+        """Drop what nobody has read of the body, and go on with the next request."""
+        self._active.body = b""
+        super().on_response_complete()
 
     def _look(self) -> None:
         """Close the connection if no head came since the last look, and nobody waits for an answer."""
