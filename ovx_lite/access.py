@@ -90,7 +90,7 @@ def _spelled_in_ascii(host: str) -> str:
 
 
 def _identify_jwt(token: str, registry: Registry, now: int) -> Caller:
-    """A JWT is HS256, signed with the site's secret, with `site_id`, an `exp` within 24 h, and `stats` if it may read."""
+    """A JWT is HS256, signed with the site's secret, with `site_id`, `exp` within 24 h, and `stats` if it may read."""
     import jwt  # not at the start: it takes a while to load, and most servers never see one
 
     try:

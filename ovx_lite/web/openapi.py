@@ -107,7 +107,7 @@ def describe(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
                 "key": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "An API key, or a JWT (HS256) of the site's; to read statistics, it carries `stats: true`.",
+                    "description": "An API key, or a JWT (HS256) of the site's, with `stats: true` to read statistics.",
                 }
             },
         },
