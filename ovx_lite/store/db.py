@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ovx_lite.errors import Refused
+from ovx_lite.store import file_modes
 
 R = TypeVar("R")
 
@@ -52,8 +53,10 @@ def open_store(data_dir: Path, create: bool = True) -> sqlite3.Connection:
             "unavailable", f"There is no store in {data_dir}: add a site first, or give the right --data-dir."
         )
     try:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.touch(mode=0o600)
+        file_modes.make_folder(data_dir)
+        file_modes.make_file(path)
+        for file in data_dir.glob("ovx-lite*.sqlite3*"):  # logs and copies
+            file_modes.restrict(file)
         if not os.access(path, os.W_OK):
             raise PermissionError("the file may only be read")  # SQLite would open it, and say so at the first event
         conn = _connect(path)
@@ -228,7 +231,7 @@ def copy(conn: sqlite3.Connection, target: Path) -> None:
     unfinished = target.with_name(target.name + ".unfinished")
     unfinished.unlink(missing_ok=True)
     try:
-        unfinished.touch(mode=0o600)
+        file_modes.make_file(unfinished, exist_ok=False)
         conn.execute("VACUUM INTO ?", (str(unfinished),))
         unfinished.replace(target)
     finally:
