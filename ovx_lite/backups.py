@@ -9,8 +9,9 @@ from pathlib import Path
 
 from ovx_lite.errors import Refused
 from ovx_lite.store import check, file_modes
+from ovx_lite.store.copies import UNFINISHED, copy
 from ovx_lite.store.database import lock
-from ovx_lite.store.db import FILE, LOCK, RESTORING, copy, empty_log, open_store
+from ovx_lite.store.db import FILE, LOCK, RESTORING, empty_log, open_store
 
 KEPT = 7
 """Copies that are kept; older ones give way."""
@@ -25,6 +26,8 @@ def back_up(data_dir: Path, folder: Path, now: int) -> bool:
     if today.exists():
         return False
     file_modes.make_folder(folder)
+    for cut_off in folder.glob(f"ovx-lite-????-??-??.sqlite3{UNFINISHED}*"):
+        cut_off.unlink()
     with closing(open_store(data_dir, create=False)) as conn:
         copy(conn, today)
     for old in sorted(folder.glob("ovx-lite-????-??-??.sqlite3"))[:-KEPT]:

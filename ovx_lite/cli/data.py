@@ -23,7 +23,8 @@ from ovx_lite.imports import Importer, Report
 from ovx_lite.model import LATEST
 from ovx_lite.store import check as checks
 from ovx_lite.store import events, goal_counts, recounts, registry
-from ovx_lite.store.db import FILE, LOCK, copy
+from ovx_lite.store.copies import copy
+from ovx_lite.store.db import FILE, LOCK
 
 _EPOCH = date(1970, 1, 1)
 _FORMATS = {"csv": exports.as_csv, "jsonl": exports.as_jsonl, "json": exports.as_json}
@@ -196,10 +197,7 @@ def backup(file: Path, overwrite: bool, data_dir: Path, as_json: bool) -> None:
     conn = store(data_dir)
     if target in [(data_dir / name).resolve() for name in (FILE, f"{FILE}-wal", f"{FILE}-shm", LOCK, settings.FILE)]:
         raise Refused("invalid_request", f"{file} is the store itself, or its server's: choose another name.")
-    try:
-        copy(conn, target)
-    except (OSError, sqlite3.Error) as wrong:
-        raise Refused("unavailable", f"{file} cannot be written ({wrong}): choose another place.") from None
+    copy(conn, target)
     size = file.stat().st_size
     if as_json:
         print_json({"file": str(file), "bytes": size})
