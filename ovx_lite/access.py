@@ -14,7 +14,6 @@ LONGEST_TOKEN_LIFE = 24 * HOUR
 TIERS: dict[str, int | None] = {"free": 1000, "pro": 10_000, "enterprise": None}
 """Events an hour and key ("Rate Limits"); enterprise has its own number or none."""
 
-
 PUBLIC_LIMIT = 1000
 """Requests an hour and address where no key is asked for, unless the site says otherwise (contract 2)."""
 
@@ -25,6 +24,7 @@ class Caller(msgspec.Struct, frozen=True):
     site: Site
     name: str = ""
     limit: int | None = None
+    may_read_stats: bool = True  # whether they may also call the Stats API
 
 
 def new_key() -> tuple[str, str, bytes]:
@@ -90,7 +90,7 @@ def _spelled_in_ascii(host: str) -> str:
 
 
 def _identify_jwt(token: str, registry: Registry, now: int) -> Caller:
-    """A JWT is HS256, signed with the site's secret, with `site_id` and an `exp` at most 24 h ahead (contract 3)."""
+    """A JWT is HS256, signed with the site's secret, with `site_id`, `exp` within 24 h, and `stats` if it may read."""
     import jwt  # not at the start: it takes a while to load, and most servers never see one
 
     try:
@@ -117,7 +117,7 @@ def _identify_jwt(token: str, registry: Registry, now: int) -> Caller:
         raise _unauthorized("The JWT has expired, or its exp is more than 24 hours ahead: issue a new one.")
     if isinstance(begins, bool) or not isinstance(begins, int | float) or begins > seconds:
         raise _unauthorized("The JWT is not valid yet: see its nbf.")
-    return Caller(site)
+    return Caller(site, may_read_stats=claims.get("stats") is True)
 
 
 def _unauthorized(message: str) -> Refused:

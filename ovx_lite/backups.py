@@ -8,9 +8,10 @@ from itertools import chain, count
 from pathlib import Path
 
 from ovx_lite.errors import Refused
-from ovx_lite.store import check
+from ovx_lite.store import check, file_modes
+from ovx_lite.store.copies import UNFINISHED, copy
 from ovx_lite.store.database import lock
-from ovx_lite.store.db import FILE, LOCK, RESTORING, copy, empty_log, open_store
+from ovx_lite.store.db import FILE, LOCK, RESTORING, empty_log, open_store
 
 KEPT = 7
 """Copies that are kept; older ones give way."""
@@ -24,7 +25,9 @@ def back_up(data_dir: Path, folder: Path, now: int) -> bool:
     today = folder / f"ovx-lite-{datetime.fromtimestamp(now / 1000, UTC):%Y-%m-%d}.sqlite3"
     if today.exists():
         return False
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file_modes.make_folder(folder)
+    for cut_off in folder.glob(f"ovx-lite-????-??-??.sqlite3{UNFINISHED}*"):
+        cut_off.unlink()
     with closing(open_store(data_dir, create=False)) as conn:
         copy(conn, today)
     for old in sorted(folder.glob("ovx-lite-????-??-??.sqlite3"))[:-KEPT]:
@@ -38,7 +41,7 @@ def restore(data_dir: Path, file: Path) -> Path | None:
     A log beside the copy (`FILE-wal`) belongs to it. What was there stays beside it, if there was anything. Raises
     `Refused`, with nothing changed, if the copy is not whole, or a server has the store.
     """
-    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file_modes.make_folder(data_dir)
     beside = data_dir / RESTORING
     there = (data_dir / FILE).exists() or beside.exists()
     with closing(lock(data_dir)):
@@ -47,7 +50,7 @@ def restore(data_dir: Path, file: Path) -> Path | None:
             beside.mkdir(mode=0o700)
             for ending in ("", "-wal"):
                 if file.with_name(file.name + ending).exists():
-                    (beside / f"{FILE}{ending}").touch(mode=0o600)
+                    file_modes.make_file(beside / f"{FILE}{ending}")
                     shutil.copyfile(file.with_name(file.name + ending), beside / f"{FILE}{ending}")
             _see_that_it_is_whole(beside, file)
             _sync(beside / FILE)

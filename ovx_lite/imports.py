@@ -23,17 +23,24 @@ from ovx_lite.store.db import transaction
 
 _TOGETHER = 2000  # lines
 _MOST_REMEMBERED = 20_000  # seconds
+_MOST_LINES_REMEMBERED = 1_000_000
 _MOST_DAYS = 30
 _LONGEST = 4096
+MAX_LINE_NUMBERS = 20
+"""Numbers of broken lines that are reported for a file."""
 
 
 class Report(msgspec.Struct):
-    """What came of an import. `read` is `imported` and all of `skipped` together; `broken` has line numbers."""
+    """What came of an import. `read` is `imported` and all of `skipped` together.
+
+    `broken` has the numbers of the first broken lines of the last file, and `broken_lines` is how many there were.
+    """
 
     read: int = 0
     imported: int = 0
     skipped: Counter[str] = msgspec.field(default_factory=Counter)
     broken: list[int] = []
+    broken_lines: int = 0
 
 
 class Importer:
@@ -47,24 +54,31 @@ class Importer:
         self._log = log.open_log(conn, secrets.randbits(20))
         self._salt = salts.today(conn, site.number, local_day(now, site.timezone), secrets.token_bytes(32))
 
-    def run(self, lines: Iterable[str], report: Report) -> None:
-        """Import the lines of one file, adding to `report`; what was stored stays, whatever happens after."""
+    def run(self, lines: Iterable[str | int], report: Report) -> None:
+        """Import the lines of one file, adding to `report`; what was stored stays, whatever happens after.
+
+        A number among the lines stands for that many blank lines.
+        """
+        report.broken, report.broken_lines = [], 0
         seen: dict[int, Counter[int]] = {}  # how often each line was there, by second
         together: list[Event] = []
+        begin = report.read
         try:
-            for number, line in enumerate(lines, 1):
-                report.read += 1
-                event = self._read(line, seen)
+            for line in lines:
+                count = line if isinstance(line, int) else 1
+                first = report.read - begin + 1
+                report.read += count
+                event = "broken" if isinstance(line, int) else self._read(line, seen)
                 if isinstance(event, Event):
                     together.append(event)
                 else:
-                    report.skipped[event] += 1
+                    report.skipped[event] += count
                     if event == "broken":
-                        report.broken.append(number)
+                        report.broken_lines += count
+                        report.broken += range(first, first + min(count, MAX_LINE_NUMBERS - len(report.broken)))
                 if len(together) >= _TOGETHER:
                     self._store(together, report)
-                if len(seen) > _MOST_REMEMBERED:
-                    seen = dict(list(seen.items())[_MOST_REMEMBERED // 2 :])
+                    seen = _latest(seen)
         finally:
             self._store(together, report)
 
@@ -128,6 +142,13 @@ class Importer:
             return False
         self._known[event.day].add(line)
         return True
+
+
+def _latest(seen: dict[int, Counter[int]]) -> dict[int, Counter[int]]:
+    """What is remembered of lines, without the older half if it is much."""
+    if len(seen) > _MOST_REMEMBERED or sum(map(len, seen.values())) > _MOST_LINES_REMEMBERED:
+        return dict(list(seen.items())[len(seen) // 2 + 1 :])
+    return seen
 
 
 def _nth(digest: int, times: int) -> int:

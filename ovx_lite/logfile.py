@@ -1,10 +1,13 @@
 """From a log file's bytes to its lines. Pure."""
 
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
 _LONGEST_LINE = 1 << 16
+_LONGEST_PIECE = 1 << 18  # of what is unpacked: a few KiB of gzip can stand for a thousand times as much
+_LINE_AND_BLANKS = re.compile(rb"([^\n]*+)\n(\n*+)")
 
 
 def plain(pieces: Iterator[bytes]) -> Iterator[bytes]:
@@ -23,19 +26,32 @@ def _unpacked(pieces: Iterable[bytes]) -> Iterator[bytes]:
         while piece:
             if unpacker.eof:
                 unpacker = zlib.decompressobj(wbits=31)
-            yield unpacker.decompress(piece)
-            piece = unpacker.unused_data
+            yield unpacker.decompress(piece, _LONGEST_PIECE)
+            piece = unpacker.unused_data if unpacker.eof else unpacker.unconsumed_tail
     if not unpacker.eof:
+        yield unpacker.flush()
         raise EOFError("it is cut off")
 
 
-def lines(pieces: Iterable[bytes]) -> Iterator[str]:
-    """The lines of a text in UTF-8, without their ends. Of a line over 64 KiB, which no server writes, a part."""
+def lines(pieces: Iterable[bytes]) -> Iterator[str | int]:
+    """The lines of a text in UTF-8, without their ends. A number stands for that many blank lines in a row.
+
+    Of a line over 64 KiB, which no server writes, only the beginning is kept.
+    """
     rest = b""
     for piece in pieces:
-        *whole, rest = (rest + piece).split(b"\n")
-        for line in whole:
-            yield line.decode("utf-8", "replace").rstrip("\r")
-        rest = rest[:_LONGEST_LINE]
+        rest += piece
+        end = rest.rfind(b"\n") + 1
+        for found in _LINE_AND_BLANKS.finditer(rest, 0, end):
+            line, blanks = found.groups()
+            if line:
+                yield _text(line)
+            if blank_lines := len(blanks) + (not line):
+                yield blank_lines
+        rest = rest[end : end + _LONGEST_LINE]
     if rest:
-        yield rest.decode("utf-8", "replace").rstrip("\r")
+        yield _text(rest)
+
+
+def _text(line: bytes) -> str:
+    return line[:_LONGEST_LINE].decode("utf-8", "replace").rstrip("\r")

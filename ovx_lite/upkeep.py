@@ -19,6 +19,7 @@ from ovx_lite.access import Limits
 from ovx_lite.clock import Clock
 from ovx_lite.days import local_day
 from ovx_lite.delivery import Sender
+from ovx_lite.errors import Refused
 from ovx_lite.ingest import Ingest
 from ovx_lite.model import Registry, Site
 from ovx_lite.sites import Sites
@@ -149,7 +150,7 @@ async def keep_running(job: Job, house: Household) -> None:
     while True:
         try:
             await job.run(house)
-        except sqlite3.OperationalError as wrong:  # of a full disk, say: the sentence says all
+        except (sqlite3.OperationalError, Refused) as wrong:  # of a full disk, say: the sentence says all
             _log.error("could not %s: %s", job.sentence, wrong)
         except Exception:
             _log.exception("could not %s", job.sentence)

@@ -54,6 +54,27 @@ def test_a_good_jwt_is_taken(running: Running, others: dict[str, object]) -> Non
     assert running.server.pageview(token(running.jwt_secret, claims(**others))).status == 201
 
 
+STATS: list[tuple[str, str, object]] = [
+    ("POST", "/api/v1/stats/query", {"site_id": "my-site", "metrics": ["visitors"], "date_range": "7d"}),
+    ("POST", "/api/v2/query", {"site_id": "my-site", "metrics": ["visitors"], "date_range": "7d"}),
+    ("GET", "/api/v1/stats/realtime?site_id=my-site", None),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), STATS)
+def test_a_jwt_reads_statistics_only_with_its_claim(running: Running, method: str, path: str, body: object) -> None:
+    def status(**others: object) -> int:
+        return running.server.send(path, body, token(running.jwt_secret, claims(**others)), method=method).status
+
+    assert status(stats=True) == 200
+    assert [status(stats=said) for said in (..., None, False, 1, "true", [True], {"read": True})] == [403] * 7
+    refused = running.server.send(path, body, token(running.jwt_secret, claims()), method=method)
+    assert refused.error == (403, "forbidden", None)
+    assert '"stats": true' in refused.json["error"]["message"]
+    assert running.server.send(path, body, running.key, method=method).status == 200
+    assert running.server.pageview(token(running.jwt_secret, claims(stats=True))).status == 201
+
+
 BAD_TOKENS: dict[str, Callable[[str], str]] = {
     "expired": lambda secret: token(secret, claims(exp=NOW - 1)),
     "expired long ago": lambda secret: token(secret, claims(exp=0)),

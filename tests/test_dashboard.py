@@ -8,6 +8,7 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
+from ovx_lite.web.tables import neutralised
 from tests.browserless import Person
 from tests.conftest import CHROME
 from tests.pages import Node, Office, notice, read, rows, words, wrong
@@ -170,6 +171,36 @@ def test_a_csv_has_no_cell_that_begins_as_a_formula(office: Office) -> None:
     assert {office.event(settings, key, name).status for name in names} == {201}
     cells = [line[0] for line in table(office, "/sites/formulas/csv/events")[1:]]
     assert (len(cells), [cell for cell in cells if cell[0] in "=+-@\t\r"]) == (9, [])
+
+
+FORMULAS = [
+    *("=1+1", "+1", "-1", "@sum", "\t=1", "\r=1", "\n=1", " =1", "\x0b=1", "\u200b=1"),
+    *("＝1", "＋1", "－1", "＠a", "﹦1"),
+]
+
+
+def test_a_header_cell_of_a_csv_is_neutralised_too(office: Office) -> None:
+    settings, key = office.site(id="headers")
+    names = [f"{formula}{number}" for number, formula in enumerate(FORMULAS)]
+    for begin in range(0, len(names), 8):
+        props = {name: f"{formula}!" for name, formula in list(zip(names, FORMULAS, strict=True))[begin : begin + 8]}
+        assert office.event(settings, key, "bought", props=props).status == 201
+    for name, formula in zip(names, FORMULAS, strict=True):
+        query = urlencode({"f": "is,name,bought", "prop": name})
+        head, *rows = table(office, f"/sites/headers/csv/events?{query}")
+        assert head[1:] == ["visitors", "events"]
+        assert (head[0][0], [row[0][0] for row in rows]) == ("'", ["'"] * len(rows)), (name, head, rows)
+        assert rows or not formula.isprintable(), name
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_what_a_spreadsheet_could_take_for_a_formula_is_marked_as_text(formula: str) -> None:
+    assert neutralised(formula) == f"'{formula}"
+
+
+@pytest.mark.parametrize("cell", ["", " ", "a=1", "a-b", "1", "1-2", "/=", "é", "'=1", 7, -7, 0.5, -0.5])
+def test_what_is_no_formula_stays_as_it_is(cell: object) -> None:
+    assert neutralised(cell) == cell
 
 
 @pytest.mark.parametrize("key", ["pages", "sources", "places", "devices", "goals", "events", "revenue"])

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from ovx_lite import imports
+from ovx_lite import imports, logfile
 from ovx_lite.imports import Importer, Report
 from ovx_lite.store import check, events, registry
 from ovx_lite.store.db import open_store
@@ -316,3 +316,69 @@ def test_on_a_terminal_there_is_a_progress_bar(store: Store, tmp_path: Path) -> 
     assert json.loads(out)["imported"] == 3000
     assert "access.log" in shown
     assert "100%" in shown
+
+
+MIB = 1 << 20
+BOMB_MIB = int(os.environ.get("OVX_BOMB_MIB", "24"))
+BOMBS: dict[str, Callable[[], bytes]] = {
+    "blank lines": lambda: gzip.compress(b"\n" * BOMB_MIB * MIB),
+    "blank lines in 64 parts": lambda: gzip.compress(b"\n" * (BOMB_MIB * MIB // 64)) * 64,
+    "one line of zeros": lambda: gzip.compress(bytes(BOMB_MIB * MIB)),
+    "broken lines": lambda: gzip.compress(b"x\r\n" * (BOMB_MIB * MIB // 120)),
+    "a long line": lambda: gzip.compress(line("/" + "x" * BOMB_MIB * MIB).encode()),
+}
+MEASURED = """
+import resource, sys
+from ovx_lite.cli import main
+try:
+    main()
+finally:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+"""
+
+
+def measured(store: Store, file: Path) -> tuple[Ran, int]:
+    """Import a file in a process of its own. Returns also the most memory that it had, in KiB."""
+    words = [sys.executable, "-c", MEASURED, "import", "access-log", "my-site", str(file), "--json"]
+    done = subprocess.run(
+        words, capture_output=True, text=True, timeout=600, env={**os.environ, "OVX_DATA_DIR": str(store.path)}
+    )
+    *said, peak_kib = done.stderr.splitlines()
+    return Ran(done.returncode, done.stdout, "\n".join(said)), int(peak_kib)
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_small_file_that_unpacks_to_much_takes_little_memory(store: Store, tmp_path: Path, bomb: str) -> None:
+    small, packed = tmp_path / "small.gz", tmp_path / "bomb.gz"
+    small.write_bytes(gzip.compress(line("/before").encode()))
+    packed.write_bytes(
+        small.read_bytes() + gzip.compress(b"\n") + BOMBS[bomb]() + gzip.compress(b"\n" + line("/after", 1).encode())
+    )
+    _, idle_kib = measured(store, small)
+    ran, peak_kib = measured(store, packed)
+    assert ran.status == 0, ran.err
+    assert (ran.json["imported"], ran.json["read"]) == (1, 1 + sum(ran.json["skipped"].values()))
+    assert stored(store) == ["/before", "/after"]
+    assert peak_kib - idle_kib < 12 * 1024
+    assert len(ran.err.splitlines()) <= 21
+
+
+def test_blank_lines_are_named_by_their_numbers(store: Store, tmp_path: Path) -> None:
+    text = f"\n\n{line('/1')}\n\n\n\n{line('/2')}\n\n".encode()
+    (tmp_path / "log").write_bytes(text)
+    ran = store.run("import", "access-log", "my-site", str(tmp_path / "log"))
+    assert [said.partition(":")[0].rpartition(" ")[2] for said in ran.err.splitlines()] == list("124568")
+    assert ran.out.startswith("Read 8 lines, imported 2 page views.")
+    (tmp_path / "log").write_bytes(text * 30)
+    ran = store.run("import", "access-log", "my-site", str(tmp_path / "log"), "--json")
+    assert ran.err.endswith(": 160 more such lines\n")
+    assert ran.json == {"read": 240, "imported": 58, "skipped": {"broken": 180, "repeats": 2}}
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 1 << 16])
+def test_lines_are_the_same_however_the_pieces_are_cut(size: int) -> None:
+    text = b"\n\na\r\nb\n\n\n\r\n\xff\n" + b"c" * 70_000 + b"\n\nd"
+    found = list(logfile.lines(text[begin : begin + size] for begin in range(0, len(text), size)))
+    numbers = [one for one in found if isinstance(one, int)]
+    assert sum(numbers) == 5
+    assert [one for one in found if not isinstance(one, int)] == ["a", "b", "", "\ufffd", "c" * (1 << 16), "d"]

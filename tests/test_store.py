@@ -21,6 +21,7 @@ from ovx_lite.ingest import Repeat, Request, store
 from ovx_lite.model import Client, Event, Key, Kind, Origin, Page, Reply, Site
 from ovx_lite.store import check, db, events, registry, salts
 from ovx_lite.store.books import open_books
+from ovx_lite.store.copies import copy
 from ovx_lite.store.database import Database
 from ovx_lite.store.db import migrate, open_store, steps
 from ovx_lite.store.visits import MOST_EVENTS
@@ -289,6 +290,6 @@ def test_what_is_committed_is_on_disk(tmp_path: Path) -> None:
 
 
 def test_nobody_else_may_read_the_store(tmp_path: Path, conn: sqlite3.Connection, site: Site) -> None:
-    db.copy(conn, tmp_path / "backup")
+    copy(conn, tmp_path / "backup")
     assert {file.name for file in tmp_path.iterdir()} >= {db.FILE, db.FILE + "-wal", "backup"}
     assert [file.name for file in tmp_path.iterdir() if file.stat().st_mode & 0o077] == []

@@ -23,9 +23,9 @@ from ovx_lite.imports import Importer, Report
 from ovx_lite.model import LATEST
 from ovx_lite.store import check as checks
 from ovx_lite.store import events, goal_counts, recounts, registry
-from ovx_lite.store.db import FILE, LOCK, copy
+from ovx_lite.store.copies import copy
+from ovx_lite.store.db import FILE, LOCK
 
-_MOST_NAMED = 20
 _EPOCH = date(1970, 1, 1)
 _FORMATS = {"csv": exports.as_csv, "jsonl": exports.as_jsonl, "json": exports.as_json}
 
@@ -52,7 +52,6 @@ def access_log(site: str, files: tuple[str, ...], data_dir: Path, as_json: bool)
     report = Report()
     importer = Importer(conn, registry.find_site(conn, site), country_of, SystemClock().now())
     for name in files:
-        report.broken.clear()
         try:
             with _lines(name) as lines:
                 importer.run(lines, report)
@@ -62,7 +61,7 @@ def access_log(site: str, files: tuple[str, ...], data_dir: Path, as_json: bool)
                 f"{name} cannot be read to its end ({wrong}). What was read is imported; a second try adds the rest.",
             ) from None
         finally:
-            _name_broken(name, report.broken)
+            _name_broken(name, report)
     if as_json:
         print_json({"read": report.read, "imported": report.imported, "skipped": dict(report.skipped)})
         return
@@ -72,7 +71,7 @@ def access_log(site: str, files: tuple[str, ...], data_dir: Path, as_json: bool)
 
 
 @contextmanager
-def _lines(name: str) -> Iterator[Iterator[str]]:
+def _lines(name: str) -> Iterator[Iterator[str | int]]:
     """The lines of a file, gzipped or not, with a progress bar on a terminal."""
     with nullcontext(cast(BufferedReader, sys.stdin.buffer)) if name == "-" else open(name, "rb") as raw:
         size = 0 if name == "-" else os.fstat(raw.fileno()).st_size
@@ -88,11 +87,11 @@ def _watched(raw: BufferedReader, progress: Callable[[int], None]) -> Iterator[b
         yield piece
 
 
-def _name_broken(name: str, broken: list[int]) -> None:
-    for number in broken[:_MOST_NAMED]:
+def _name_broken(name: str, report: Report) -> None:
+    for number in report.broken:
         click.echo(f"{name}, line {number}: not in Combined Log Format, skipped", err=True)
-    if len(broken) > _MOST_NAMED:
-        click.echo(f"{name}: {len(broken) - _MOST_NAMED} more such lines", err=True)
+    if report.broken_lines > len(report.broken):
+        click.echo(f"{name}: {report.broken_lines - len(report.broken)} more such lines", err=True)
 
 
 @click.command()
@@ -198,10 +197,7 @@ def backup(file: Path, overwrite: bool, data_dir: Path, as_json: bool) -> None:
     conn = store(data_dir)
     if target in [(data_dir / name).resolve() for name in (FILE, f"{FILE}-wal", f"{FILE}-shm", LOCK, settings.FILE)]:
         raise Refused("invalid_request", f"{file} is the store itself, or its server's: choose another name.")
-    try:
-        copy(conn, target)
-    except (OSError, sqlite3.Error) as wrong:
-        raise Refused("unavailable", f"{file} cannot be written ({wrong}): choose another place.") from None
+    copy(conn, target)
     size = file.stat().st_size
     if as_json:
         print_json({"file": str(file), "bytes": size})

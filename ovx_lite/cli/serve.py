@@ -80,7 +80,7 @@ async def _serve(
     asked_to_stop: list[int] = []
     _on_stop(asked_to_stop.append)
     if ready_file is not None:
-        _written(ready_file, None)  # one that a crash has left behind says nothing of us
+        _written(ready_file, data_dir, None)  # one that a crash has left behind says nothing of us
     listener = _listen(values["host"], int(values["port"]))
     url = values["base_url"].rstrip("/") or _url(listener)
     app = await App.open(data_dir, values, clock, standin)
@@ -163,7 +163,7 @@ def _url(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _written(ready_file: Path, ready: dict[str, object] | None) -> None:
+def _written(ready_file: Path, data_dir: Path, ready: dict[str, object] | None) -> None:
     """Put the ready file there whole, or take it away."""
     unfinished = ready_file.with_name(ready_file.name + ".unfinished")
     try:
@@ -172,6 +172,7 @@ def _written(ready_file: Path, ready: dict[str, object] | None) -> None:
             unfinished.touch()
             unfinished.unlink()
         else:
+            unfinished.touch(mode=0o600 if ready_file.parent.samefile(data_dir) else 0o666)
             unfinished.write_bytes(msgspec.json.encode(ready))
             unfinished.replace(ready_file)
     except OSError as wrong:
@@ -190,7 +191,7 @@ async def _announce(server: Any, app: Any, url: str, data_dir: Path, ready_file:
         logs.say(f"Set it up, once: {url}{app.setup_path}")
     if ready_file is not None:  # after these: whoever waits for it finds them said
         try:
-            _written(ready_file, ready)
+            _written(ready_file, data_dir, ready)
         except Refused:
             server.should_exit = True
             raise

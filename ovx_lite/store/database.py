@@ -12,6 +12,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 import aiosqlite
 
 from ovx_lite.errors import Refused
+from ovx_lite.store import file_modes
 from ovx_lite.store.db import FILE, LOCK, open_reader, open_store
 
 P = ParamSpec("P")
@@ -133,6 +134,10 @@ def _identity(path: Path) -> tuple[int, int]:
 def lock(data_dir: Path) -> sqlite3.Connection:
     """What only one server can have of a data dir, and loses when it ends, however it ends. Raises `Refused`."""
     file = data_dir / LOCK
+    try:
+        file_modes.make_file(file)
+    except OSError as exc:
+        raise _cannot_lock(file, exc) from None
     held = sqlite3.connect(file, timeout=0, isolation_level=None, check_same_thread=False)
     try:
         held.execute("BEGIN EXCLUSIVE")
@@ -143,9 +148,14 @@ def lock(data_dir: Path) -> sqlite3.Connection:
         if wrong.args == ("database is locked",):
             message = f"Another server has the store in {data_dir}: stop it, or choose another --data-dir."
         else:
-            message = f"{file} cannot be locked ({wrong}): see that it is yours, and that its disk has room."
+            raise _cannot_lock(file, wrong) from None
         raise Refused("unavailable", message) from None
     return held
+
+
+def _cannot_lock(file: Path, why: Exception) -> Refused:
+    message = f"{file} cannot be locked ({why}): see that it is yours, and that its disk has room."
+    return Refused("unavailable", message)
 
 
 async def _run(

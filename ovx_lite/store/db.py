@@ -1,8 +1,7 @@
-"""The file: opening it, its migrations, transactions, copies."""
+"""The file: opening it, its migrations, transactions."""
 
 import os
 import random
-import re
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from ovx_lite.errors import Refused
+from ovx_lite.store import file_modes, schema_objects
+from ovx_lite.store.copies import copy
 
 R = TypeVar("R")
 
@@ -52,8 +53,10 @@ def open_store(data_dir: Path, create: bool = True) -> sqlite3.Connection:
             "unavailable", f"There is no store in {data_dir}: add a site first, or give the right --data-dir."
         )
     try:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.touch(mode=0o600)
+        file_modes.make_folder(data_dir)
+        file_modes.make_file(path)
+        for file in data_dir.glob("ovx-lite*.sqlite3*"):  # logs and copies
+            file_modes.restrict(file)
         if not os.access(path, os.W_OK):
             raise PermissionError("the file may only be read")  # SQLite would open it, and say so at the first event
         conn = _connect(path)
@@ -125,7 +128,7 @@ def migrate(conn: sqlite3.Connection, path: Path, steps: list[str]) -> None:
             if _version(conn) >= number:
                 continue  # another process was faster
             # `executescript` would commit before it begins, so statements are run one by one.
-            for statement in _statements(steps[number - 1]):
+            for statement in schema_objects.statements(steps[number - 1]):
                 conn.execute(statement)
             conn.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             conn.execute(f"PRAGMA user_version = {number}")
@@ -144,17 +147,6 @@ def _copy_before(conn: sqlite3.Connection, path: Path, version: int, wanted: int
 
 def _version(conn: sqlite3.Connection) -> int:
     return int(conn.execute("PRAGMA user_version").fetchone()[0])
-
-
-def _statements(script: str) -> Iterator[str]:
-    statement = ""
-    for piece in re.split(r"(?<=;)", script):
-        statement += piece
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
-    if statement.strip():
-        yield statement
 
 
 def do_not_sync(conn: sqlite3.Connection) -> None:
@@ -218,18 +210,3 @@ def in_pieces(rows: Sequence[R], sizes: tuple[int, ...]) -> Iterator[tuple[int, 
         while len(rows) - begin >= size:
             yield size, rows[begin : begin + size]
             begin += size
-
-
-def copy(conn: sqlite3.Connection, target: Path) -> None:
-    """Write a whole and compact copy of the store, as it is now, to `target`, without keeping anybody waiting.
-
-    The copy appears under its name only once it is complete and on disk.
-    """
-    unfinished = target.with_name(target.name + ".unfinished")
-    unfinished.unlink(missing_ok=True)
-    try:
-        unfinished.touch(mode=0o600)
-        conn.execute("VACUUM INTO ?", (str(unfinished),))
-        unfinished.replace(target)
-    finally:
-        unfinished.unlink(missing_ok=True)

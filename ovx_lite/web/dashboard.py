@@ -112,9 +112,8 @@ async def csv_file(request: Request, site: Site, place: Place) -> Response:
     now = desk(request).house.clock.now()
     head, rows = await desk(request).house.database.ask(tables.file, site, view, panel, now)
     text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(head)
-    writer.writerows([tables.harmless(cell) for cell in row] for row in rows)
+    table: list[list[object]] = [[*head], *rows]
+    csv.writer(text).writerows([tables.neutralised(cell) for cell in row] for row in table)
     name = f"{site.id}-{panel}.csv"
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
     return Response(text.getvalue(), media_type="text/csv; charset=utf-8", headers=headers)

@@ -109,17 +109,24 @@ class Desk(msgspec.Struct):
         self.house.sender.wake()
         return changed
 
-    async def caller(self, authorization: str, site: str) -> Site:
-        """The site of the key that calls; of those that are good for any, the one it names. Raises `Refused`."""
+    async def stats_site(self, authorization: str, site: str) -> Site:
+        """Return the site whose statistics this `Authorization` header may read. Raises `Refused`.
+
+        `site` is the id that the request names: in the stand-in, a key may be good for any site.
+        """
         sites, now = self.house.sites, self.house.clock.now()
         stranger = None if self.stranger is None else await self.stranger(authorization, site)
         if stranger is not None:
             return stranger.site
         try:
-            return sites.caller(authorization, now).site
+            caller = sites.caller(authorization, now)
         except Refused:
             await sites.refresh()  # it may be newer than our last look
-            return sites.caller(authorization, now).site
+            caller = sites.caller(authorization, now)
+        if not caller.may_read_stats:
+            message = 'This JWT may only send events: add the claim "stats": true, or use an API key.'
+            raise Refused("forbidden", message)
+        return caller.site
 
     async def body(self, request: Request, largest: int) -> bytes:
         """The body of a request, of at most so many bytes. Raises `Refused`."""

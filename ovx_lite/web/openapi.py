@@ -20,6 +20,7 @@ _SCHEMAS = "#/components/schemas/"
 _MEANINGS = {
     400: "What was sent is not right: `field` says where, `message` what would be.",
     401: "No key or token, or one that is not good (any more).",
+    403: "The JWT may only send events: it lacks the claim `stats: true`.",
     404: "No such site, or not this key's.",
     405: "Another method is needed here: see `Allow`.",
     409: "The Idempotency-Key was used for another request within 24 hours.",
@@ -106,7 +107,7 @@ def describe(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
                 "key": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "An API key, or a JWT (HS256) of the site's.",
+                    "description": "An API key, or a JWT (HS256) of the site's, with `stats: true` to read statistics.",
                 }
             },
         },
@@ -114,7 +115,7 @@ def describe(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
 
 
 def _stats() -> dict[str, Any]:
-    errors = {str(status): _error(status) for status in (400, 401, 404, 413, 503)}
+    errors = {str(status): _error(status) for status in (400, 401, 403, 404, 413, 503)}
     return openapi_stats.paths(
         errors, {name: {"$ref": f"{_SCHEMAS}Stats{name.title()}"} for name in ("query", "answer")}, _headers()
     )

@@ -158,7 +158,7 @@ def paths(errors: dict[str, Any], found: dict[str, Any], headers: dict[str, Any]
                     }
                 },
             },
-            **{status: errors[status] for status in ("400", "401", "404", "503")},
+            **{status: errors[status] for status in ("400", "401", "403", "404", "503")},
         },
     }
     summary = "Ask for numbers, in the shape of Plausible's Stats API v2"

@@ -30,7 +30,7 @@ async def query(request: Request) -> Response:
     place = desk(request)
     document = parse(await place.body(request, _LARGEST), _anything)
     named = document.get("site_id") if isinstance(document, dict) else None
-    site = await place.caller(_authorization(request), named if isinstance(named, str) else "")
+    site = await place.stats_site(_authorization(request), named if isinstance(named, str) else "")
     if isinstance(document, Faulty):
         raise document.problem
     if not isinstance(document, dict) or not isinstance(named, str):
@@ -43,7 +43,7 @@ async def query(request: Request) -> Response:
 async def realtime(request: Request) -> Response:
     """`GET /api/v1/stats/realtime?site_id=`: how many visitors are active now, that is in the last 5 minutes."""
     place, asked = desk(request), request.query_params.get("site_id", "")
-    site = await place.caller(_authorization(request), asked)
+    site = await place.stats_site(_authorization(request), asked)
     if not asked:
         raise Refused("invalid_request", "Missing required field: site_id, in the query string.", "site_id")
     if asked != site.id:

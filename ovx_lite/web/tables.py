@@ -1,6 +1,8 @@
 """All rows of a panel: on pages of a hundred, and as CSV."""
 
+import re
 import sqlite3
+import unicodedata
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -16,6 +18,7 @@ from ovx_lite.web.shown import Place, Shown
 
 ON_A_PAGE = 100
 _MOST = 10_000
+_INVISIBLE = re.compile(r"\A[\s\x00-\x1f\x7f-\xa0\xad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]+")
 _OF_VISITS = ("visitors", "visits")
 _OF_EVENTS = ("visitors", "visits", "pageviews", "events")
 
@@ -147,8 +150,14 @@ def _metrics(counts: Counts) -> list[object]:
     return [results.metric(name, results.Numbers(counts)) for name in METRICS]
 
 
-def harmless(cell: object) -> object:
-    """A cell of a CSV file that no spreadsheet takes for a formula."""
-    if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r"):
+def neutralised(cell: object) -> object:
+    """A cell of a CSV file, marked as text (with an apostrophe) if a spreadsheet could take it for a formula.
+
+    Spreadsheets pass over white space in front, and take the full-width and other forms of the signs for the signs.
+    """
+    if not isinstance(cell, str):
+        return "" if cell is None else cell
+    begins = _INVISIBLE.sub("", cell, count=1)[:1]
+    if cell[:1] in ("\t", "\r", "\n") or (begins and unicodedata.normalize("NFKC", begins) in "=+-@"):
         return f"'{cell}"
-    return "" if cell is None else cell
+    return cell

@@ -1,0 +1,99 @@
+"""Who can read what the data dir holds: its owner alone, whatever the umask is."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from ovx_lite.store.db import FILE, LOCK
+from tests.conftest import Start, Store
+from tests.stores import FOLDER, build
+
+
+@contextmanager
+def umask(mask: int) -> Iterator[None]:
+    """Set the umask, also for the processes that are started meanwhile."""
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def modes(folder: Path) -> dict[str, int]:
+    """The permissions of a folder (under `.`) and of all files in it."""
+    return {str(path.relative_to(folder)): path.stat().st_mode & 0o777 for path in (folder, *folder.rglob("*"))}
+
+
+def exposed(folder: Path) -> dict[str, int]:
+    """What of a folder others than its owner may use: nothing, as it should be."""
+    return {name: mode for name, mode in modes(folder).items() if mode != (0o700 if name == "." else 0o600)}
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
+def test_every_file_is_for_its_owner_alone(store: Store, start: Start, tmp_path: Path, mask: int) -> None:
+    copies, other = tmp_path / "copies", Store(tmp_path / "a" / "b")
+    with umask(mask):
+        store.site()
+        server = start(store, "--backup-dir", str(copies))
+        assert server.pageview(store.key()).status == 201
+        assert exposed(store.path) == {}
+        assert {FILE, f"{FILE}-wal", f"{FILE}-shm", LOCK} <= modes(store.path).keys()
+        assert server.stop(signal.SIGKILL) == -signal.SIGKILL  # its log stays
+        assert store.spawn("backup", str(store.path / "copy.sqlite3")).status == 0
+        assert other.spawn("restore", str(store.path / "copy.sqlite3")).status == 0
+        assert store.spawn("restore", str(store.path / "copy.sqlite3"), "--overwrite").status == 0
+    assert [exposed(folder) for folder in (store.path, other.path, copies)] == [{}, {}, {}]
+    assert (store.path / "ovx-lite-before-restore.sqlite3").exists()
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o077])
+def test_the_copy_before_an_upgrade_is_for_its_owner_alone(store: Store, mask: int) -> None:
+    build(store.path / FILE, (FOLDER / "0003.sql").read_text("utf-8"))
+    with umask(mask):
+        assert store.run("site", "list").status == 0
+    assert "before-schema" in " ".join(modes(store.path))
+    assert exposed(store.path) == {}
+
+
+def test_files_that_others_could_read_are_taken_from_them_at_the_start(store: Store, start: Start) -> None:
+    store.site()
+    (store.path / LOCK).touch()
+    old = store.path / "ovx-lite-before-schema-3.sqlite3"
+    old.touch()
+    for path in (store.path / FILE, store.path / LOCK, old):
+        path.chmod(0o644)
+    start(store)
+    assert exposed(store.path) == {}
+
+
+def test_a_folder_that_was_there_keeps_its_mode(store: Store, start: Start) -> None:
+    store.path.mkdir()
+    store.path.chmod(0o750)
+    store.site()
+    start(store).stop()
+    assert exposed(store.path) == {".": 0o750}
+
+
+def test_a_ready_file_in_the_data_dir_is_for_its_owner_alone(store: Store) -> None:
+    store.site()
+    ready = store.path / "ready.json"
+    command = [sys.executable, "-m", "ovx_lite", "serve", "--port", "0", "--ready-file", str(ready)]
+    with umask(0):
+        server = subprocess.Popen(command, env={**os.environ, "OVX_DATA_DIR": str(store.path)})
+    try:
+        deadline = time.monotonic() + 60
+        while not ready.exists():
+            assert time.monotonic() < deadline
+            assert server.poll() is None
+            time.sleep(0.02)
+        assert exposed(store.path) == {}
+    finally:
+        server.terminate()
+        assert server.wait(60) == 0
