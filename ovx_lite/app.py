@@ -20,7 +20,6 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from ovx_lite import agents, passwords
-from ovx_lite.access import Limits
 from ovx_lite.clock import Clock
 from ovx_lite.delivery import Sender
 from ovx_lite.dialects import ENDPOINTS
@@ -30,6 +29,7 @@ from ovx_lite.ingest import Ingest
 from ovx_lite.missing import Missing
 from ovx_lite.news import News
 from ovx_lite.outgoing import Outgoing
+from ovx_lite.rate_limit import Limits
 from ovx_lite.sites import Sites
 from ovx_lite.standin import astray, doors, failing, hook_doors, live
 from ovx_lite.standin.credentials import PASSWORD

@@ -13,12 +13,12 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 import msgspec
 
-from ovx_lite.access import Limits
 from ovx_lite.clock import Clock
 from ovx_lite.errors import Refused, unavailable
 from ovx_lite.metrics import Histogram
 from ovx_lite.model import Event, Reply, event_id
 from ovx_lite.news import News
+from ovx_lite.rate_limit import Limits
 from ovx_lite.store import answers, usage
 from ovx_lite.store.books import Books
 from ovx_lite.store.database import Database

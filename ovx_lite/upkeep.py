@@ -15,12 +15,12 @@ from typing import NamedTuple
 import msgspec
 
 from ovx_lite import backups
-from ovx_lite.access import Limits
 from ovx_lite.clock import Clock
 from ovx_lite.days import local_day
 from ovx_lite.delivery import Sender
 from ovx_lite.ingest import Ingest
 from ovx_lite.model import Registry, Site
+from ovx_lite.rate_limit import Limits
 from ovx_lite.sites import Sites
 from ovx_lite.store import answers, db, deliveries, events, goal_counts, salts, settling, usage
 from ovx_lite.store.database import Database

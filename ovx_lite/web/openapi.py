@@ -42,7 +42,7 @@ _HEADERS: dict[str, dict[str, Any]] = {
     "Allow": {"description": "The methods that are possible.", "schema": {"type": "string"}},
     "Idempotency-Replayed": {"description": "This is an earlier request's answer.", "schema": {"const": "true"}},
     "RateLimit-Limit": {
-        "description": "How many an hour, for callers with a limit.",
+        "description": "How many an hour, for callers with a limit; of two, the one that is reached first.",
         "schema": {"type": "integer", "minimum": 1},
     },
     "RateLimit-Remaining": {"description": "How many are left.", "schema": {"type": "integer", "minimum": 0}},
