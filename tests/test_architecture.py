@@ -50,7 +50,7 @@ LEVELS = (
         *("store.shares", "store.webhooks", "store.watch", "store.books", "store.boards", "store.outbox"),
         *("store.deliveries", "store.outlook", "store.reset", "store.fill", "outgoing"),
     ),
-    ("exports", "news", "ingest", "sites", "imports", "delivery", "backups", "upkeep"),
+    ("disk_space", "exports", "news", "ingest", "sites", "imports", "delivery", "backups", "upkeep"),
     (
         *(
             "web",

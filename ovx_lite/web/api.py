@@ -147,12 +147,12 @@ class Api:
             self._give_back(request, caller, now)
         return reply
 
-    async def _replay(self, site: Site, repeat: Repeat, limited: Refused) -> Reply:
-        """The first answer again, or else that the limit is reached."""
+    async def _replay(self, site: Site, repeat: Repeat, refusal: Refused) -> Reply:
+        """The first answer again, or else the refusal."""
         try:
-            return await self._ingest.submit(Request(site.number, [], refusing(limited), repeat))
+            return await self._ingest.submit(Request(site.number, [], refusing(refusal), repeat))
         except Refused as refused:
-            raise limited if refused.code == "idempotency_conflict" else refused from None
+            raise refusal if refused.code == "idempotency_conflict" else refused from None
 
     def _give_back(self, request: Incoming, caller: Caller, now: int) -> None:
         if caller.limit is not None:
@@ -202,6 +202,8 @@ class Api:
         salt = request.salt or self._sites.salt(site, now) or await self._new_salt(site, now)
         events = [enrich(hit, endpoint.api, site, salt, self._country_of) for hit in ask.hits]
         request.events = events
+        if self._ingest.disk.is_low and isinstance(repeat, Repeat):  # a replay needs no room
+            return await self._replay(site, repeat, self._ingest.disk.refusal)
         if not self._witness.everything:
             return await self._ingest.submit(Request(site.number, events, endpoint.reply, repeat))
 

@@ -26,7 +26,7 @@ _MEANINGS = {
     413: "The body is too large.",
     429: "The caller's limit for a sliding hour is reached.",
     500: "A fault of the server's.",
-    503: "The store cannot be written now; nothing was stored.",
+    503: "The store cannot be written now, or its disk is nearly full; nothing was stored.",
 }
 
 
