@@ -1,4 +1,4 @@
-"""May this call write to that site, now? Keys, JWTs, rate limits. No I/O: what is known comes in, counts go out."""
+"""Who calls, and which site may they write to? Keys, JWTs, addresses. No I/O: what is known comes in."""
 
 import secrets
 from hashlib import blake2b, sha256
@@ -19,12 +19,17 @@ PUBLIC_LIMIT = 1000
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who calls: the site that they may write to, and, if they are limited, as whom and to how many events an hour."""
+    """Who calls: the site that they may write to, and, if they are limited, the name that limits count them under.
+
+    `limit` is in events an hour, or in requests if `counts_requests`. `event_limit` is a second limit then, in events.
+    """
 
     site: Site
     name: str = ""
     limit: int | None = None
     may_read_stats: bool = True  # whether they may also call the Stats API
+    counts_requests: bool = False
+    event_limit: int | None = None
 
 
 def new_key() -> tuple[str, str, bytes]:
@@ -66,7 +71,8 @@ def at_address(site: Site, address: str, salt: bytes) -> Caller:
     The name is a hash under the site's salt of the day.
     """
     name = blake2b(network(address).encode(), digest_size=8, key=salt).hexdigest()
-    return Caller(site, f"{site.number}:{name}", PUBLIC_LIMIT if site.hourly_limit is None else site.hourly_limit)
+    limit = PUBLIC_LIMIT if site.hourly_limit is None else site.hourly_limit
+    return Caller(site, f"{site.number}:{name}", limit, counts_requests=True, event_limit=site.hourly_events)
 
 
 def network(address: str) -> str:
@@ -122,129 +128,3 @@ def _identify_jwt(token: str, registry: Registry, now: int) -> Caller:
 
 def _unauthorized(message: str) -> Refused:
     return Refused("unauthorized", message)
-
-
-class Allowance(msgspec.Struct, frozen=True):
-    """Where a caller stands: how many an hour, how many are left, and in how many seconds the next become free."""
-
-    limit: int
-    remaining: int
-    reset: int
-
-
-class Limits:
-    """Counts of events per caller in a sliding hour, by the second.
-
-    The counts live here; `unsaved` holds what the store has not seen yet, to be saved with the next group.
-    """
-
-    def __init__(self) -> None:
-        self.unsaved: dict[tuple[str, int], int] = {}
-        self._windows: dict[str, _Window] = {}
-
-    def restore(self, counts: list[tuple[str, int, int]]) -> None:
-        """Take over what the store knows: (caller, Unix second, count), oldest first."""
-        for caller, second, count in counts:
-            self._windows.setdefault(caller, _Window()).add(second, count)
-
-    def take(self, caller: Caller, cost: int, now: int) -> Allowance:
-        """Count `cost` events of a limited caller at `now` (Unix ms). Returns where they stand then.
-
-        Raises `Refused` (`rate_limit_exceeded`), with nothing counted.
-        """
-        name, limit, second = caller.name, caller.limit or 0, now // 1000
-        window = self._window(name, second)
-        if window.used + cost > limit:
-            wait = window.seconds_until(limit - cost, second)
-            ever = "" if cost <= limit else f" This request alone has {cost}: send fewer at once."
-            raise Refused(
-                "rate_limit_exceeded",
-                f"The limit of {limit} an hour is reached.{ever} Try again in {wait} seconds.",
-                retry_after=wait,
-            )
-        window.add(second, cost)
-        self.unsaved[name, second] = self.unsaved.get((name, second), 0) + cost
-        return Allowance(limit, limit - window.used, window.oldest + HOUR - second)
-
-    def give_back(self, caller: Caller, cost: int, now: int) -> None:
-        """Uncount events that were taken at `now` and turned out to be a replay's, or could not be stored."""
-        second = now // 1000
-        window = self._windows.get(caller.name)
-        if window is not None and window.give_back(second, cost):
-            self.unsaved[caller.name, second] = self.unsaved.get((caller.name, second), 0) - cost
-
-    def standing(self, caller: Caller, now: int) -> Allowance:
-        """Where a limited caller stands, without counting anything."""
-        limit, second = caller.limit or 0, now // 1000
-        window = self._window(caller.name, second)
-        return Allowance(limit, max(limit - window.used, 0), window.seconds_until(window.used - 1, second))
-
-    def clear(self) -> None:
-        """Forget all counts."""
-        self.unsaved.clear()
-        self._windows.clear()
-
-    def forget_old(self, now: int) -> int:
-        """Drop the callers who have sent nothing for an hour. Returns how many."""
-        second = now // 1000 - HOUR
-        old = [name for name, window in self._windows.items() if window.latest <= second]
-        for name in old:
-            del self._windows[name]
-        return len(old)
-
-    def keep_unsaved(self, counts: dict[tuple[str, int], int]) -> None:
-        """Take back counts that could not be saved."""
-        for caller, count in counts.items():
-            self.unsaved[caller] = self.unsaved.get(caller, 0) + count
-
-    def _window(self, name: str, second: int) -> "_Window":
-        """A caller's hour before a second."""
-        window = self._windows.get(name)
-        if window is None or second < window.latest - HOUR:  # the clock was put back: those counts are of no hour now
-            window = self._windows[name] = _Window()
-        elif window.oldest <= second - HOUR:
-            window.forget(second - HOUR)
-        return window
-
-
-class _Window:
-    """One caller's hour: counts by second, oldest first, and their sum."""
-
-    __slots__ = ("latest", "oldest", "seconds", "used")
-
-    def __init__(self) -> None:
-        self.used = self.oldest = self.latest = 0
-        self.seconds: dict[int, int] = {}
-
-    def add(self, second: int, count: int) -> None:
-        if not self.seconds:
-            self.oldest = self.latest = second
-        elif second > self.latest:
-            self.latest = second
-        # A clock that was put back counts as standing still, so that the seconds stay in order.
-        self.seconds[self.latest] = self.seconds.get(self.latest, 0) + count
-        self.used += count
-
-    def give_back(self, second: int, count: int) -> bool:
-        """Uncount what was counted in a second. Returns False if that second is forgotten already."""
-        second = second if second in self.seconds else max(second, self.latest)  # as in `add`
-        if second not in self.seconds:
-            return False
-        self.seconds[second] -= count
-        self.used -= count
-        return True
-
-    def forget(self, second: int) -> None:
-        """Drop the counts up to and including `second`."""
-        while self.seconds and (oldest := next(iter(self.seconds))) <= second:
-            self.used -= self.seconds.pop(oldest)
-        self.oldest = next(iter(self.seconds), 0)
-
-    def seconds_until(self, most: int, now: int) -> int:
-        """Seconds from `now` (Unix seconds) until no more than `most` are counted: at least 1, at most 3,600."""
-        used = self.used
-        for second, count in self.seconds.items():
-            used -= count
-            if used <= most:
-                return min(max(second + HOUR - now, 1), HOUR)
-        return HOUR if used > most else 1

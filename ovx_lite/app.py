@@ -20,16 +20,17 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from ovx_lite import agents, passwords
-from ovx_lite.access import Limits
 from ovx_lite.clock import Clock
 from ovx_lite.delivery import Sender
 from ovx_lite.dialects import ENDPOINTS
+from ovx_lite.disk_space import DiskSpace
 from ovx_lite.errors import Refused
 from ovx_lite.geo import open_country_data
 from ovx_lite.ingest import Ingest
 from ovx_lite.missing import Missing
 from ovx_lite.news import News
 from ovx_lite.outgoing import Outgoing
+from ovx_lite.rate_limit import Limits
 from ovx_lite.sites import Sites
 from ovx_lite.standin import astray, doors, failing, hook_doors, live
 from ovx_lite.standin.credentials import PASSWORD
@@ -39,7 +40,7 @@ from ovx_lite.store.admin import Admin
 from ovx_lite.store.books import open_books
 from ovx_lite.store.database import Database
 from ovx_lite.targets import networks
-from ovx_lite.upkeep import JOBS, Household, keep_running
+from ovx_lite.upkeep import JOBS, Household, keep_running, measure_disk
 from ovx_lite.web import (
     badge,
     dashboard,
@@ -94,7 +95,8 @@ class App:
         country_db = settings["country_db"]
         country_of = open_country_data(Path(country_db) if country_db else None)
         database = await Database.open(data_dir)
-        limits, sites = Limits(), Sites(database)
+        limits, sites, disk = Limits(), Sites(database), DiskSpace(data_dir, int(settings["disk_reserve"]))
+        await measure_disk(disk)
         try:
             limits.restore(await database.read(usage.load, clock.now()))
             await sites.refresh()
@@ -105,12 +107,12 @@ class App:
             raise
         sender = Sender(database, Outgoing(networks(settings["webhook_allow_net"]), clock.now), clock)
         news = News()
-        ingest = Ingest(database, books, limits, clock, sender.wake, news)
+        ingest = Ingest(database, books, limits, clock, sender.wake, news, disk)
         missing = standin.missing if standin else Missing()
         stranger = standin.caller if standin else None
         api = Api(ENDPOINTS, sites, limits, ingest, country_of, clock, standin or missing, stranger)
         backups = Path(settings["backup_dir"]) if settings["backup_dir"] else None
-        house = Household(data_dir, backups, database, sites, ingest, limits, sender, clock)
+        house = Household(data_dir, backups, database, sites, ingest, limits, sender, clock, disk)
         desk = Desk(
             house,
             news,

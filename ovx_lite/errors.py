@@ -67,6 +67,7 @@ def no_such_site(field: str | None = None, public: bool = False) -> Refused:
     return Refused("invalid_site_id", message, field)
 
 
-def unavailable(what: str) -> Refused:
+def unavailable(what: str, retry_after_s: int = 1) -> Refused:
     """The refusal for when it is not the caller's fault. `what` begins its sentence."""
-    return Refused("unavailable", f"{what}; nothing was stored. Send it again in a moment.", retry_after=1)
+    when = "in a moment" if retry_after_s == 1 else f"in {retry_after_s} seconds"
+    return Refused("unavailable", f"{what}; nothing was stored. Send it again {when}.", retry_after=retry_after_s)

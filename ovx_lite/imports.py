@@ -15,7 +15,9 @@ import msgspec
 
 from ovx_lite import accesslog, urls
 from ovx_lite.days import local_day
+from ovx_lite.disk_space import DiskSpace, measure
 from ovx_lite.enrich import enrich
+from ovx_lite.errors import Refused
 from ovx_lite.geo import CountryOf
 from ovx_lite.model import Event, Hit, Site
 from ovx_lite.store import events, log, salts
@@ -46,10 +48,14 @@ class Report(msgspec.Struct):
 class Importer:
     """Imports logs into one site, as if their visitors came by now, but for the time."""
 
-    def __init__(self, conn: sqlite3.Connection, site: Site, country_of: CountryOf, now: int) -> None:
+    def __init__(
+        self, conn: sqlite3.Connection, site: Site, country_of: CountryOf, now: int, disk: DiskSpace | None = None
+    ) -> None:
+        """Nothing is stored while `disk` is low."""
         self._conn = conn
         self._site = site
         self._country_of = country_of
+        self._disk = disk
         self._known: dict[int, set[tuple[int, int]]] = {}  # lines that were imported, by day
         self._log = log.open_log(conn, secrets.randbits(20))
         self._salt = salts.today(conn, site.number, local_day(now, site.timezone), secrets.token_bytes(32))
@@ -110,7 +116,13 @@ class Importer:
         return msgspec.structs.replace(event, line=_nth(request.digest, times[request.digest]))
 
     def _store(self, together: list[Event], report: Report) -> None:
-        """Store those events that are not stored yet, whoever has stored them."""
+        """Store those events that are not stored yet, whoever has stored them. Raises `Refused` if the disk is low."""
+        if self._disk is not None and together:
+            self._disk.update(measure(self._disk.data_dir))
+            if self._disk.is_low:
+                report.read -= len(together)
+                together.clear()
+                raise Refused("unavailable", f"The import stopped: {self._disk.reason}.")
         for last_try in (False, True):
             try:
                 with transaction(self._conn):

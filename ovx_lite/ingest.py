@@ -13,12 +13,13 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 import msgspec
 
-from ovx_lite.access import Limits
 from ovx_lite.clock import Clock
+from ovx_lite.disk_space import DiskSpace
 from ovx_lite.errors import Refused, detached, unavailable
 from ovx_lite.metrics import Histogram
 from ovx_lite.model import Event, Reply, event_id
 from ovx_lite.news import News
+from ovx_lite.rate_limit import Limits
 from ovx_lite.store import answers, usage
 from ovx_lite.store.books import Books
 from ovx_lite.store.database import Database
@@ -32,12 +33,10 @@ _log = logging.getLogger("ovx_lite")
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Wake = Callable[[], None]
 
-_UNFIT = (
-    sqlite3.Error,
-    ValueError,
-    OverflowError,
-)  # what SQLite and its binding raise for values that they cannot take
+# What SQLite and its binding raise for values that they cannot take.
+_UNFIT = (sqlite3.Error, ValueError, OverflowError)
 
 Outcome = Reply | Exception
 
@@ -66,15 +65,12 @@ class Ingest:
     """Takes requests, stores them in groups, and says when they are on disk."""
 
     def __init__(
-        self, database: Database, books: Books, limits: Limits, clock: Clock, wake: Callable[[], None], news: News
+        self, database: Database, books: Books, limits: Limits, clock: Clock, wake: Wake, news: News, disk: DiskSpace
     ) -> None:
         """`wake` is called when a commit has put something on its way to a webhook."""
-        self._database = database
-        self._books = books
-        self._wake = wake
-        self._news = news
-        self._limits = limits
-        self._clock = clock
+        self._database, self._books = database, books
+        self._wake, self._news = wake, news
+        self._limits, self._clock, self.disk = limits, clock, disk
         self._waiting: list[tuple[Request, asyncio.Future[Reply]]] = []
         self.waiting = 0  # events, for the disk
         self._writing: asyncio.Task[None] | None = None
@@ -90,6 +86,8 @@ class Ingest:
         """
         if self._closed:
             raise unavailable("The server is shutting down")
+        if self.disk.is_low and request.events:
+            raise self.disk.refusal
         if self.waiting and self.waiting + len(request.events) > MOST_WAITING:
             raise unavailable("More events are waiting for the disk than are good")
         stored: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()

@@ -1,7 +1,6 @@
 """The nouns: what the program talks about, as frozen values.
 
-A tuple (`Page`, `Origin`, `Client`, `Kind`) is a group of strings that repeats from event to event, and so is stored
-once and referred to by number.
+A tuple (`Page`, `Origin`, `Client`, `Kind`) groups strings that repeat; it is stored once and referred to by number.
 """
 
 from collections.abc import Mapping
@@ -156,8 +155,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 class Site(msgspec.Struct, frozen=True):
     """A site (a project, in other products' words). `id` is its name to the world, `number` to the store.
 
-    Names that callers give are hashed with `secret`. `allowed_hosts` are those whose pages may send events without an
-    API key, none for all; `hourly_limit` is how many requests without a key one address may send, None for the usual.
+    Names that callers give are hashed with `secret`. Without an API key, pages of `allowed_hosts` may send events, none
+    for all; one address may send `hourly_limit` requests, None for the usual, and `hourly_events` events, None for any.
     """
 
     number: int
@@ -173,6 +172,7 @@ class Site(msgspec.Struct, frozen=True):
     secret: bytes
     allowed_hosts: tuple[str, ...] = ()
     hourly_limit: int | None = None
+    hourly_events: int | None = None
 
 
 class Key(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -48,6 +49,7 @@ SETTINGS = (
         "webhook_allow_net", "", "what webhooks may reach besides, also by http: networks (CIDR), loopback, private"
     ),
     Setting("backup_dir", "", "a folder for a copy of the store each day; the last 7 are kept"),
+    Setting("disk_reserve", "64", "MiB to keep free on the store's disk: with less, events are refused; 0 for none"),
     Setting("log_format", "plain", "how the log on stderr is written: plain, or json, an object a line"),
     Setting("country_db", "", "a country database (.mmdb) to use in place of the built-in data"),
 )
@@ -65,15 +67,22 @@ def default_data_dir() -> Path:
     return user_data_path("ovx-lite", appauthor=False)
 
 
-def read(data_dir: Path, flags: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+def read(
+    data_dir: Path,
+    flags: Mapping[str, Any],
+    environment: Mapping[str, str] = os.environ,
+    defaults: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, str]:
     """All settings' values. `flags` holds what the command line gave, None where it gave nothing.
 
+    `defaults` are a command's own, in place of the settings' defaults.
     Raises `Refused` where the file cannot be read, names what is no setting, or a value makes no sense.
     """
     written = _file(data_dir / FILE)
     values = {}
     for setting in SETTINGS:
-        given = (flags.get(setting.name), environment.get(setting.variable), written.get(setting.name), setting.default)
+        default = defaults.get(setting.name, setting.default)
+        given = (flags.get(setting.name), environment.get(setting.variable), written.get(setting.name), default)
         values[setting.name] = str(next(value for value in given if value is not None))
     for name in ("trusted_proxies", "webhook_allow_net"):
         values[name] = _networks(name, values[name])
@@ -112,6 +121,9 @@ def _networks(name: str, told: str) -> str:
 def _check(values: Mapping[str, str]) -> None:
     if not values["port"].isdecimal() or int(values["port"]) > 65535:
         raise Refused("invalid_request", f"port is {values['port']}: give a number from 0 to 65535.", "port")
+    if not re.fullmatch("[0-9]{1,10}", values["disk_reserve"]):
+        message = f"disk_reserve is {values['disk_reserve']}: give a whole number of MiB, like 64; 0 for none."
+        raise Refused("invalid_request", message, "disk_reserve")
     if values["log_format"] not in ("plain", "json"):
         raise Refused("invalid_request", f"log_format is {values['log_format']}: it is plain or json.", "log_format")
     if values["base_url"] and not is_web_address(values["base_url"]):

@@ -15,13 +15,14 @@ from typing import NamedTuple
 import msgspec
 
 from ovx_lite import backups
-from ovx_lite.access import Limits
 from ovx_lite.clock import Clock
 from ovx_lite.days import local_day
 from ovx_lite.delivery import Sender
+from ovx_lite.disk_space import MIB, DiskSpace, measure
 from ovx_lite.errors import Refused
 from ovx_lite.ingest import Ingest
 from ovx_lite.model import Registry, Site
+from ovx_lite.rate_limit import Limits
 from ovx_lite.sites import Sites
 from ovx_lite.store import answers, db, deliveries, events, goal_counts, salts, settling, usage
 from ovx_lite.store.database import Database
@@ -42,6 +43,7 @@ class Household(msgspec.Struct, frozen=True):
     limits: Limits
     sender: Sender
     clock: Clock
+    disk: DiskSpace
 
 
 class Job(NamedTuple):
@@ -68,6 +70,11 @@ async def save_counts(house: Household) -> bool:
 async def save_last_used(house: Household) -> bool:
     """Save when keys were used last."""
     return await house.sites.save_used()
+
+
+async def watch_disk(house: Household) -> bool:
+    """Measure the free space on the store's disk."""
+    return await measure_disk(house.disk)
 
 
 async def forget_salts(house: Household) -> bool:
@@ -133,6 +140,7 @@ async def back_up(house: Household) -> bool:
 JOBS = (
     Job("take over what commands have changed", 0.5, refresh_sites),
     Job("save the counts of refused requests", 1, save_counts),
+    Job("measure the free space on the disk", 1, watch_disk),
     Job("save when keys were used last", 5, save_last_used),
     Job("count days anew", 1, count_anew),
     Job("count what is known of days that are over", 60, settle),
@@ -155,6 +163,17 @@ async def keep_running(job: Job, house: Household) -> None:
         except Exception:
             _log.exception("could not %s", job.sentence)
         await house.clock.sleep(job.seconds)
+
+
+async def measure_disk(disk: DiskSpace) -> bool:
+    """Measure the free space, in a thread, as a network disk may hang. Returns whether that changes what happens."""
+    was_low = disk.is_low
+    disk.update(await asyncio.to_thread(measure, disk.data_dir))
+    if disk.is_low and not was_low:
+        _log.error("events are refused: %s", disk.reason)
+    elif was_low and not disk.is_low:
+        _log.warning("events are accepted again: the disk has %s MiB free", (disk.free_bytes or 0) // MIB)
+    return disk.is_low != was_low
 
 
 def delete_old_salts(conn: sqlite3.Connection, registry: Registry, now: int) -> int:

@@ -43,7 +43,7 @@ class Call(NamedTuple):
 class Ask(msgspec.Struct, frozen=True):
     """What a call asks for: these hits, for this site.
 
-    `cost` is what it counts against a key's rate limit, in events. `problem` is set where a field is wrong; then
+    `cost` is what it counts against a rate limit in events. `problem` is set where a field is wrong; then
     `hits` is empty. It is not raised at once, because credentials and limits are checked before fields. `urls` is
     where a hit's URL stands in the body, with `{}` for the hit's index.
     """

@@ -21,7 +21,19 @@ PACKAGE = Path(__file__).parents[1] / "ovx_lite"
 LEVELS = (
     ("", "model", "days", "errors", "clock", "settings"),
     (
-        *("urls", "sources", "agents", "demo", "enrich", "access", "logfile", "accesslog", "fields", "money"),
+        *(
+            "urls",
+            "sources",
+            "agents",
+            "demo",
+            "enrich",
+            "access",
+            "rate_limit",
+            "logfile",
+            "accesslog",
+            "fields",
+            "money",
+        ),
         *("faults", "wire", "props", "metrics"),
         *(*sorted(f"dialects.{path.stem}" for path in PACKAGE.glob("dialects/[!_]*.py")), "dialects"),
         *("targets", "goals", "triggers", "webhooks", "passwords", "tries", "rules", "new"),
@@ -39,7 +51,7 @@ LEVELS = (
         *("store.shares", "store.webhooks", "store.watch", "store.books", "store.boards", "store.outbox"),
         *("store.deliveries", "store.outlook", "store.reset", "store.fill", "outgoing"),
     ),
-    ("exports", "news", "ingest", "sites", "imports", "delivery", "backups", "upkeep"),
+    ("disk_space", "exports", "news", "ingest", "sites", "imports", "delivery", "backups", "upkeep"),
     (
         *(
             "web",

@@ -19,13 +19,14 @@ from pathlib import Path
 
 import pytest
 
-from ovx_lite import access
 from ovx_lite import ingest as ingestion
 from ovx_lite.app import App
+from ovx_lite.disk_space import DiskSpace
 from ovx_lite.errors import Refused
 from ovx_lite.ingest import MOST_WAITING, Ingest
 from ovx_lite.model import Reply, Site
 from ovx_lite.news import News
+from ovx_lite.rate_limit import Limits
 from ovx_lite.store import check
 from ovx_lite.store.books import open_books
 from ovx_lite.store.database import Database
@@ -210,7 +211,8 @@ def test_a_full_disk_is_503_until_there_is_room_again(tmp_path: Path, conn: sqli
 
 async def flooded(database: Database, site: Site) -> None:
     gate = threading.Event()
-    ingest = Ingest(database, await database.write(open_books, 0), access.Limits(), Still(), lambda: None, News())
+    books = await database.write(open_books, 0)
+    ingest = Ingest(database, books, Limits(), Still(), lambda: None, News(), DiskSpace(Path(), 0))
     blocking = asyncio.create_task(database.write(lambda conn: gate.wait(30)))
     together = request(site, *[event()] * 500)
     waiting = [asyncio.create_task(ingest.submit(together)) for _ in range(MOST_WAITING // 500 + 10)]

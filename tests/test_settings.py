@@ -33,6 +33,7 @@ VALUES = {
     "trusted_proxies": ("10.0.0.0/8", "192.168.0.0/16,::1"),
     "webhook_allow_net": ("10.0.0.0/8", "127.0.0.0/8,fd00::/8"),
     "backup_dir": ("/flag", "/other"),
+    "disk_reserve": ("0", "128"),
     "log_format": ("json", "plain"),
     "country_db": ("/flag.mmdb", "/other.mmdb"),
 }
@@ -123,6 +124,7 @@ WRONG = [
     ("", {"base_url": "ftp://stats.example.com"}, "base_url"),
     ("", {"base_url": "https://"}, "base_url"),
     ("", {"base_url": "http://["}, "base_url"),
+    *(("", {"disk_reserve": value}, "disk_reserve") for value in ("", "-1", "64M", "1.5", "²", "9" * 5000)),
 ]
 
 

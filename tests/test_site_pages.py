@@ -110,6 +110,7 @@ CHANGES = [
     ("monthly_limit", "1,000,000", "1000000", ""),
     ("retention_days", "36500", "36500", ""),
     ("hourly_limit", "1", "1", ""),
+    ("hourly_events", "5,000", "5000", ""),
     ("allowed_hosts", "Example.com  b.example,\r\nc.example, example.com", "example.com, b.example, c.example", ""),
 ]
 
@@ -140,7 +141,11 @@ WRONG_SETTINGS = [
     *(("name", typed) for typed in ("", "   ", LONG, "a\tb", "a\x1b[1m")),
     *(("domain", typed) for typed in ("a b", "a!/b", "x" * 254, "a..b")),
     *(("timezone", typed) for typed in ("Nowhere/Here", "/etc/localtime", "x" * 3000)),
-    *((field, typed) for field in ("monthly_limit", "retention_days", "hourly_limit") for typed in NUMBERS),
+    *(
+        (field, typed)
+        for field in ("monthly_limit", "retention_days", "hourly_limit", "hourly_events")
+        for typed in NUMBERS
+    ),
     ("retention_days", "36501"),
     ("allowed_hosts", "good.example, not/a/host"),
 ]
@@ -185,6 +190,9 @@ def test_changed_settings_hold_for_ingestion_at_once(office: Office) -> None:
     assert from_page(office, settings, "https://sub.good.example") == 200
     office.done(f"{settings}/general", form | {"hourly_limit": "3"})
     assert [from_page(office, settings, "https://evil.example") for _ in range(3)].count(429) >= 1
+    form = saved(office, settings)
+    office.done(f"{settings}/general", form | {"hourly_limit": "", "hourly_events": "2"})
+    assert [from_page(office, settings, "https://good.example") for _ in range(3)] == [200, 200, 429]
 
 
 def test_a_site_is_not_deleted_by_a_wrong_word(office: Office) -> None:

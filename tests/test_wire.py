@@ -232,4 +232,4 @@ def test_any_bytes_are_an_ask_or_refused(body: bytes) -> None:
             continue
         assert ask.cost >= 1
         assert bool(ask.problem) != bool(ask.hits)
-        assert ask.problem or ask.cost == len(ask.hits) or endpoint.public
+        assert ask.problem or ask.cost == len(ask.hits)

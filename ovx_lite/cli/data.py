@@ -17,6 +17,7 @@ from ovx_lite import backups, exports, logfile, settings, upkeep
 from ovx_lite.cli.common import as_json, data_dir, print_json, store
 from ovx_lite.clock import SystemClock
 from ovx_lite.days import day_begins
+from ovx_lite.disk_space import DiskSpace
 from ovx_lite.errors import Refused
 from ovx_lite.geo import open_country_data
 from ovx_lite.imports import Importer, Report
@@ -49,12 +50,16 @@ def access_log(site: str, files: tuple[str, ...], data_dir: Path, as_json: bool)
     values = settings.read(data_dir, {})
     country_of = open_country_data(Path(values["country_db"]) if values["country_db"] else None)
     conn = store(data_dir)
-    report = Report()
-    importer = Importer(conn, registry.find_site(conn, site), country_of, SystemClock().now())
+    report, disk = Report(), DiskSpace(data_dir, int(values["disk_reserve"]))
+    importer = Importer(conn, registry.find_site(conn, site), country_of, SystemClock().now(), disk)
+    stopped: Refused | None = None
     for name in files:
         try:
             with _lines(name) as lines:
                 importer.run(lines, report)
+        except Refused as refused:  # the disk is low
+            stopped = refused
+            break
         except (OSError, EOFError, zlib.error) as wrong:
             raise Refused(
                 "invalid_request",
@@ -64,10 +69,13 @@ def access_log(site: str, files: tuple[str, ...], data_dir: Path, as_json: bool)
             _name_broken(name, report)
     if as_json:
         print_json({"read": report.read, "imported": report.imported, "skipped": dict(report.skipped)})
-        return
-    click.echo(f"Read {report.read:,} lines, imported {report.imported:,} page views.")
-    for reason, count in sorted(report.skipped.items()):
-        click.echo(f"  skipped {count:>9,}  {reason}")
+    else:
+        click.echo(f"Read {report.read:,} lines, imported {report.imported:,} page views.")
+        for reason, count in sorted(report.skipped.items()):
+            click.echo(f"  skipped {count:>9,}  {reason}")
+    if stopped is not None:
+        message = f"{stopped.message} Then run it again: what is imported already adds nothing."
+        raise Refused(stopped.code, message)
 
 
 @contextmanager

@@ -22,10 +22,11 @@ from ovx_lite.standin.stage import Options, Standin
 
 _NEAR = "127.0.0.0/8,::1/128"
 _MOST_DAYS = 400
+_DEFAULTS = {"disk_reserve": "0"}  # the folder for temporary files may be small, and the store is thrown away
 
 
 @click.command()
-@options
+@options(_DEFAULTS)
 @click.option(
     "--data-dir", type=click.Path(file_okay=False, path_type=Path), help="Keep the store here. [default: none]"
 )
@@ -67,7 +68,7 @@ def dev(
     standin = Standin(TurnedClock(SystemClock(), began), asked)
     folder = data_dir or Path(tempfile.mkdtemp(prefix="ovx-lite-dev-"))
     try:
-        values = settings.read(folder, flags)
+        values = settings.read(folder, flags, defaults=_DEFAULTS)
         logs.begin(values["log_format"])
         _warn(values["host"], i_know)
         values["webhook_allow_net"] = ",".join(filter(None, (values["webhook_allow_net"], _NEAR)))

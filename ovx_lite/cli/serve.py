@@ -5,7 +5,7 @@ import gc
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -20,19 +20,22 @@ from ovx_lite.clock import Clock, SystemClock
 from ovx_lite.errors import Refused
 
 
-def options(command: Any) -> Any:
-    """An option for each setting of the server."""
-    for setting in reversed(settings.SETTINGS):
-        sentence = setting.sentence[0].upper() + setting.sentence[1:]
-        default = f" [default: {setting.default}]" if setting.default else ""
-        command = click.option(setting.flag, setting.name, help=f"{sentence} (or {setting.variable}).{default}")(
-            command
-        )
-    return command
+def options(defaults: Mapping[str, str]) -> Callable[[Any], Any]:
+    """An option for each setting of the server; `defaults` are the command's own."""
+
+    def add_options(command: Any) -> Any:
+        for setting in reversed(settings.SETTINGS):
+            sentence = setting.sentence[0].upper() + setting.sentence[1:]
+            default = defaults.get(setting.name, setting.default)
+            help = f"{sentence} (or {setting.variable}).{f' [default: {default}]' if default else ''}"
+            command = click.option(setting.flag, setting.name, help=help)(command)
+        return command
+
+    return add_options
 
 
 @click.command()
-@options
+@options({})
 @click.option(
     "--ready-file",
     type=click.Path(dir_okay=False, path_type=Path),

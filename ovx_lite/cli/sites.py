@@ -47,6 +47,11 @@ _OPTIONS = (
         help=f"Requests an hour that one address may send without a key; {access.PUBLIC_LIMIT:,} if left out or none.",
     ),
     click.option(
+        "--hourly-events",
+        type=_OrNone(1, 10**9),
+        help="Events an hour that one address may send without a key; no limit if left out or none.",
+    ),
+    click.option(
         "--allowed-hosts",
         metavar="HOST,...",
         help="Whose pages may send events without a key, subdomains included; all if left out.",
@@ -151,5 +156,6 @@ def _shown(site: Site) -> dict[str, Any]:
         "monthly_limit": site.monthly_limit,
         "retention_days": site.retention_days,
         "hourly_limit": site.hourly_limit,
+        "hourly_events": site.hourly_events,
         "allowed_hosts": list(site.allowed_hosts),
     }

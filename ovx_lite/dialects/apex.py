@@ -84,7 +84,8 @@ _encode = msgspec.json.Encoder().encode
 def read(call: Call) -> Ask:
     """The body of either format → an ask of its hits. Raises `Refused` if it is not JSON, or too long for one event.
 
-    "A single batch request counts as one request against rate limits regardless of array size."
+    "A single batch request counts as one request against rate limits regardless of array size." How many events it has
+    counts only where a site has a limit in events.
     """
     if _is_batch(call.body):
         return _read_batch(call)
@@ -111,9 +112,9 @@ def _is_batch(body: bytes) -> bool:
 def _read_batch(call: Call) -> Ask:
     sent = parse(call.body, _batch)
     if isinstance(sent, Faulty):
-        return Ask(sent.text("projectKey"), 1, problem=sent.problem)
+        return Ask(sent.text("projectKey"), sent.events(), problem=sent.problem)
     hits, problem = hits_of(sent.events, lambda item: _hit(item, sent, call))
-    return Ask(sent.project_key, 1, hits, problem, urls="events[{}].url")
+    return Ask(sent.project_key, len(sent.events), hits, problem, urls="events[{}].url")
 
 
 def _hit(event: Snippet | Item, whose: Snippet | Batch, call: Call) -> Hit:

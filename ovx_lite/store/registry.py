@@ -15,7 +15,7 @@ from ovx_lite.store.db import transaction
 
 _SITE = """
 number, id, name, domain, timezone, public_key, jwt_secret, monthly_limit, retention_days, created, secret,
-allowed_hosts, hourly_limit
+allowed_hosts, hourly_limit, hourly_events
 """
 _KEY = "id, site, label, tier, hourly_limit, digest, created, revoked, last_used"
 
@@ -63,7 +63,7 @@ def add_site(conn: sqlite3.Connection, site: Site) -> Site:
     with transaction(conn):
         try:
             conn.execute(
-                f"INSERT INTO sites ({_SITE}) VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                f"INSERT INTO sites ({_SITE}) VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     site.id,
                     site.name,
@@ -77,6 +77,7 @@ def add_site(conn: sqlite3.Connection, site: Site) -> Site:
                     site.secret,
                     " ".join(site.allowed_hosts),
                     site.hourly_limit,
+                    site.hourly_events,
                 ),
             )
         except sqlite3.IntegrityError:
@@ -95,6 +96,7 @@ def change_site(conn: sqlite3.Connection, site: Site) -> Site:
         "retention_days": site.retention_days,
         "allowed_hosts": " ".join(site.allowed_hosts),
         "hourly_limit": site.hourly_limit,
+        "hourly_events": site.hourly_events,
     }
     with transaction(conn):
         if site.timezone != find_site(conn, site.id).timezone and events.oldest(conn, site.number) is not None:

@@ -5,8 +5,8 @@ import logging
 import msgspec
 from starlette.types import Scope, Send
 
-from ovx_lite.access import Allowance
 from ovx_lite.errors import Refused
+from ovx_lite.rate_limit import Allowance
 
 Headers = list[tuple[bytes, bytes]]
 

@@ -12,13 +12,14 @@ from collections.abc import Awaitable, Callable, Iterable
 from starlette.types import Receive, Scope, Send
 
 from ovx_lite import access
-from ovx_lite.access import Caller, Limits
+from ovx_lite.access import Caller
 from ovx_lite.clock import Clock
 from ovx_lite.enrich import enrich
 from ovx_lite.errors import Refused, detached, no_such_site, unavailable
 from ovx_lite.geo import CountryOf
 from ovx_lite.ingest import Ingest, Repeat, Request
 from ovx_lite.model import Reply, Site
+from ovx_lite.rate_limit import Limits
 from ovx_lite.sites import Sites
 from ovx_lite.verdicts import Verdict, Witness, target
 from ovx_lite.web import request_ids
@@ -123,16 +124,15 @@ class Api:
         now = self._clock.now()
         request.told = request.call(body, now)
         ask = endpoint.read(request.told)
-        request.asked = ask.site
+        request.asked, request.cost = ask.site, ask.cost
         caller = await self._stranger(request.authorization, ask.site or request.site) if self._stranger else None
         if caller is None or endpoint.public:
             caller = self._caller(endpoint, ask, request, now) or await self._newer_caller(endpoint, ask, request, now)
         request.caller = caller
         repeat = None if request.idempotency_key is None else repeat_of(request.idempotency_key, request.path, body)
-        cost = 1 if endpoint.public else ask.cost
         if caller.limit is not None:
             try:
-                request.standing = self._limits.take(caller, cost, now)
+                request.standing = self._limits.take(caller, ask.cost, now)
             except Refused as limited:
                 # A replay is not counted, so no limit stands in its way.
                 if not isinstance(repeat, Repeat):
@@ -142,22 +142,22 @@ class Api:
             reply = await self._store(endpoint, ask, request, caller.site, repeat, now)
         except Refused as refused:
             if refused.code == "unavailable":
-                self._give_back(request, caller, cost, now)
+                self._give_back(request, caller, now)
             raise
         if reply.replayed:
-            self._give_back(request, caller, cost, now)
+            self._give_back(request, caller, now)
         return reply
 
-    async def _replay(self, site: Site, repeat: Repeat, limited: Refused) -> Reply:
-        """The first answer again, or else that the limit is reached."""
+    async def _replay(self, site: Site, repeat: Repeat, refusal: Refused) -> Reply:
+        """The first answer again, or else the refusal."""
         try:
-            return await self._ingest.submit(Request(site.number, [], refusing(limited), repeat))
+            return await self._ingest.submit(Request(site.number, [], refusing(refusal), repeat))
         except Refused as refused:
-            raise limited if refused.code == "idempotency_conflict" else refused from None
+            raise refusal if refused.code == "idempotency_conflict" else refused from None
 
-    def _give_back(self, request: Incoming, caller: Caller, cost: int, now: int) -> None:
+    def _give_back(self, request: Incoming, caller: Caller, now: int) -> None:
         if caller.limit is not None:
-            self._limits.give_back(caller, cost, now)
+            self._limits.give_back(caller, request.cost, now)
             request.standing = None
 
     def _caller(self, endpoint: Endpoint, ask: Ask, request: Incoming, now: int) -> Caller | None:
@@ -203,6 +203,8 @@ class Api:
         salt = request.salt or self._sites.salt(site, now) or await self._new_salt(site, now)
         events = [enrich(hit, endpoint.api, site, salt, self._country_of) for hit in ask.hits]
         request.events = events
+        if self._ingest.disk.is_low and isinstance(repeat, Repeat):  # a replay needs no room
+            return await self._replay(site, repeat, self._ingest.disk.refusal)
         if not self._witness.everything:
             return await self._ingest.submit(Request(site.number, events, endpoint.reply, repeat))
 
@@ -244,5 +246,5 @@ class Api:
                     return []
             if caller.limit is None:
                 return []
-            standing = self._limits.standing(caller, now)
+            standing = self._limits.standing(caller, now, request.cost)
         return limit_headers(standing)

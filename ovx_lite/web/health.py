@@ -30,6 +30,8 @@ class Health:
         """Write a little to the store, unless that went well a moment ago."""
         now = self._clock.now()
         failed_at = self._ingest.failed_at
+        if self._ingest.disk.is_low:
+            raise self._ingest.disk.refusal
         if failed_at is not None and 0 <= now - failed_at < _SHY:
             raise unavailable("The store could not be written a moment ago")
         if not 0 <= now - self._well_at < _FRESH:

@@ -44,6 +44,7 @@ def page(request: Request, template: str, /, status: int = 200, **values: Any) -
                 "notices": place.notices.take(session, request.url.path)
                 if request.method == "GET" and status == 200
                 else [],
+                "disk": place.house.disk,
                 "version": __version__,
                 **values,
             }

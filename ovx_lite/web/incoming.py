@@ -5,19 +5,20 @@ from collections.abc import Sequence
 from starlette.types import Scope
 
 from ovx_lite import fields
-from ovx_lite.access import Allowance, Caller
+from ovx_lite.access import Caller
 from ovx_lite.agents import is_browser
 from ovx_lite.errors import Refused
 from ovx_lite.model import Event
+from ovx_lite.rate_limit import Allowance
 from ovx_lite.wire import Call
 
 
 class Incoming:
     """What matters of a request, beside its body; and what becomes known of it on the way.
 
-    `address` is the client's, or what a trusted proxy says it is, where it is looked at; `""` if that is none. For
-    whoever witnesses: `told` is what the dialect saw, `asked` the site that it names, `events` and `ids` what was made
-    of it, and `followed` what followed.
+    `address` is the client's, or what a trusted proxy says it is, where it is looked at; `""` if that is none. `cost`
+    is how many events the body has, for the rate limits. For whoever witnesses: `told` is what the dialect saw, `asked`
+    the site that it names, `events` and `ids` what was made of it, and `followed` what followed.
     """
 
     __slots__ = (
@@ -25,6 +26,7 @@ class Incoming:
         "asked",
         "authorization",
         "caller",
+        "cost",
         "events",
         "followed",
         "idempotency_key",
@@ -52,6 +54,7 @@ class Incoming:
         self.length: bytes | None = None
         self.idempotency_key: str | None = None
         self.caller: Caller | None = None
+        self.cost = 1
         self.salt: bytes | None = None
         self.standing: Allowance | None = None
         self.unread = False

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ovx_lite import __version__
+from ovx_lite.disk_space import MIB
 from ovx_lite.metrics import family
 from ovx_lite.store.db import FILE
 from ovx_lite.store.outlook import Outlook, outlook
@@ -45,6 +46,11 @@ class Metrics:
         endings = {"file": "", "log": "-wal"}.items()
         parts = [({"part": part}, _size(self._house.data_dir / f"{FILE}{ending}")) for part, ending in endings]
         yield family("ovx_store_bytes", "gauge", "The size of the store's file, and of its log.", parts)
+        if (free_bytes := self._house.disk.free_bytes) is not None:
+            yield family("ovx_disk_free_bytes", "gauge", "Free space on the store's disk.", [({}, free_bytes)])
+        reserve_bytes = self._house.disk.reserve_mib * MIB
+        text = "Events are refused while less of the disk is free; 0 for never."
+        yield family("ovx_disk_reserve_bytes", "gauge", text, [({}, reserve_bytes)])
         yield family("process_start_time_seconds", "gauge", "When the server began.", [({}, self._started)])
         own = Path("/proc/self")
         if own.exists():

@@ -27,7 +27,7 @@ _MEANINGS = {
     413: "The body is too large.",
     429: "The caller's limit for a sliding hour is reached.",
     500: "A fault of the server's.",
-    503: "The store cannot be written now; nothing was stored.",
+    503: "The store cannot be written now, or its disk is nearly full; nothing was stored.",
 }
 
 
@@ -43,7 +43,7 @@ _HEADERS: dict[str, dict[str, Any]] = {
     "Allow": {"description": "The methods that are possible.", "schema": {"type": "string"}},
     "Idempotency-Replayed": {"description": "This is an earlier request's answer.", "schema": {"const": "true"}},
     "RateLimit-Limit": {
-        "description": "How many an hour, for callers with a limit.",
+        "description": "How many an hour, for callers with a limit; of two, the one that is reached first.",
         "schema": {"type": "integer", "minimum": 1},
     },
     "RateLimit-Remaining": {"description": "How many are left.", "schema": {"type": "integer", "minimum": 0}},

@@ -69,11 +69,6 @@ class Protocol(FramingProtocol):
         self._active = cycle
         super()._start_asgi_task(cycle, app)
 
-    def on_response_complete(self) -> None:
-        """Drop what nobody has read of the body, and go on with the next request."""
-        self._active.body = b""
-        super().on_response_complete()
-
     def _look(self) -> None:
         """Close the connection if no head came since the last look, and nobody waits for an answer."""
         answered = self.cycle is None or self.cycle.response_complete
@@ -183,7 +178,8 @@ class Protocol(FramingProtocol):
             super().on_body(b"".join(pieces))
 
     def on_response_complete(self) -> None:
-        """Go on with what waits."""
+        """Drop what nobody has read of the body, and go on with what waits."""
+        self._active.body = b""
         super().on_response_complete()
         if self.transport.is_closing():
             return

@@ -21,7 +21,7 @@ from ovx_lite.web.forms import Form, form_of
 from ovx_lite.web.guard import session_of
 from ovx_lite.web.html import page
 
-_MOST_EVENTS, _MOST_DAYS, _MOST_REQUESTS = 10**15, 36_500, 10**9
+_MOST_EVENTS, _MOST_DAYS, _MOST_AN_HOUR = 10**15, 36_500, 10**9
 
 
 async def home(request: Request) -> Response:
@@ -92,7 +92,8 @@ _CHANGEABLE: dict[str, Callable[[str], object]] = {
     "monthly_limit": lambda text: rules.number(text, "monthly_limit", _MOST_EVENTS),
     "retention_days": lambda text: rules.number(text, "retention_days", _MOST_DAYS),
     "allowed_hosts": lambda text: rules.hosts(text, "allowed_hosts"),
-    "hourly_limit": lambda text: rules.number(text, "hourly_limit", _MOST_REQUESTS),
+    "hourly_limit": lambda text: rules.number(text, "hourly_limit", _MOST_AN_HOUR),
+    "hourly_events": lambda text: rules.number(text, "hourly_events", _MOST_AN_HOUR),
 }
 
 
