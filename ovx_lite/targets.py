@@ -165,7 +165,7 @@ def vet(target: Target, addresses: Iterable[str], allowed: Sequence[Network]) ->
 
 
 def _embedded(address: IPv4Address | IPv6Address) -> tuple[IPv4Address, ...]:
-    """The IPv4 addresses that an IPv6 address may stand for: mapped, translated (NAT64), or tunnelled (6to4, Teredo)."""
+    """The IPv4 addresses that an IPv6 address may stand for: mapped, translated (NAT64), tunnelled (6to4, Teredo)."""
     if address.version == 4:
         return ()
     last = IPv4Address(int(address) & 0xFFFFFFFF)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -29,16 +29,19 @@ def pipe_without_reader() -> int:
     return writing
 
 
-def pipe_that_nobody_reads() -> int:
+def full_pipe() -> tuple[int, int]:
+    """The two ends of a pipe that takes nothing until somebody reads."""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
-    while True:
-        try:
+    with suppress(BlockingIOError):
+        while True:
             os.write(writing, b"x" * 65_536)
-        except BlockingIOError:
-            break
     os.set_blocking(writing, True)
-    return writing  # and `reading` stays open
+    return reading, writing
+
+
+def pipe_that_nobody_reads() -> int:
+    return full_pipe()[1]  # the other end stays open
 
 
 def closed() -> int:
@@ -142,12 +145,7 @@ def logs_in(server: Server) -> bool:
 def test_a_log_that_can_be_written_again_goes_on(store: Store, tmp_path: Path) -> None:
     """As when a disk is full for a while: here, a pipe that somebody reads again."""
     store.site()
-    reading, writing = os.pipe()
-    os.set_blocking(writing, False)
-    with pytest.raises(BlockingIOError):
-        while True:
-            os.write(writing, b"x" * 65_536)
-    os.set_blocking(writing, True)
+    reading, writing = full_pipe()
     with (
         closing(os.fdopen(reading, "rb", buffering=0)) as log,
         serving(store, lambda: writing, tmp_path / "ready.json", "serve") as server,
