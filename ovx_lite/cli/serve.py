@@ -115,10 +115,9 @@ async def _serve(
             app.hurry()  # who waits for news is answered, too: it would be waited for
             await super().shutdown(sockets)
 
-        def capture_signals(self) -> AbstractContextManager[None]:
-            return (
-                nullcontext()
-            )  # `run` handles them; uvicorn would raise them again at the end, and hurry at the second
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            yield  # `run` handles signals; uvicorn would raise them again at the end, and cut off answers at the second
 
     stop.server = server = Server(
         uvicorn.Config(
