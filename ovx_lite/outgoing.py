@@ -106,12 +106,12 @@ class Outgoing:
     @asynccontextmanager
     async def _road(self, where: Target) -> "AsyncIterator[httpx2.AsyncHTTPTransport]":
         """The connections to a URL, each its own: none is used under another's name, and small pools are fast."""
-        import httpx2
+        from ovx_lite.response_limits import transport
 
         assert self._tls is not None, "nothing is sent before it is loaded"
         road = self._roads.get(where)
         if road is None:
-            road = self._roads[where] = httpx2.AsyncHTTPTransport(verify=self._tls, trust_env=False, limits=_limits())
+            road = self._roads[where] = transport(self._tls, _limits())
         self._roads.move_to_end(where)
         self._used[where] += 1
         try:

@@ -35,6 +35,25 @@ _NOT_PUBLIC: tuple[tuple[str, Network], ...] = tuple(
 )
 _PUBLIC_IPV6 = IPv6Network("2000::/3")
 
+# Where clouds hand out credentials to whoever asks from inside of a machine: AWS and most others, AWS's containers,
+# Azure, Alibaba, Oracle, Google, Scaleway. An allowed network that merely contains one of these does not open it.
+_METADATA = frozenset(
+    map(
+        ip_address,
+        (
+            *("169.254.169.254", "169.254.169.253", "169.254.170.2", "169.254.170.23", "fd00:ec2::254", "fd00:ec2::23"),
+            *("168.63.129.16", "100.100.100.200", "192.0.0.192", "fd20:ce::254", "169.254.42.42", "fd00:42::42"),
+        ),
+    )
+)
+_METADATA_NAMES = frozenset(
+    (
+        *("metadata", "metadata.google.internal", "metadata.goog", "instance-data", "instance-data.ec2.internal"),
+        *("metadata.azure.internal", "metadata.azure.com", "metadata.tencentyun.com", "metadata.packet.net"),
+        *("metadata.platformequinix.com", "metadata.nicira.internal", "rancher-metadata"),
+    )
+)
+
 
 ONLY_HTTPS = (
     "A webhook's URL must be https, not http: plain http is possible to networks of OVX_WEBHOOK_ALLOW_NET"
@@ -111,6 +130,10 @@ _OF_NAMES = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_")
 
 def may_be_looked_up(target: Target, allowed: Sequence[Network]) -> None:
     """See that it is worth asking for a target's addresses. Raises `Refused` if none could be good."""
+    if target.host in _METADATA_NAMES:
+        raise _refused(
+            f"{target.host} is a cloud's metadata service, where no webhook may go: use the address of your receiver."
+        )
     if target.scheme == "http" and not allowed:
         raise _refused(f"{ONLY_HTTPS}.")
 
@@ -124,8 +147,14 @@ def vet(target: Target, addresses: Iterable[str], allowed: Sequence[Network]) ->
     if not found:
         raise _refused(f"{target.host} has no address: see that its name is right.")
     for address in found:
-        open_ = any(address in network for network in allowed)
+        is_metadata = any(one in _METADATA for one in (address, *_embedded(address)))
+        open_ = any(address in network and (network.num_addresses == 1 or not is_metadata) for network in allowed)
         where = f"{target.host} is {address}" if str(address) != target.host else str(address)
+        if not open_ and is_metadata:
+            raise _refused(
+                f"{where}, a cloud metadata address, where no webhook may go, unless OVX_WEBHOOK_ALLOW_NET "
+                f"(--webhook-allow-net) names this very address: {address}/{address.max_prefixlen}."
+            )
         if not open_ and (what := _not_public(address)):
             raise _refused(
                 f"{where}, {what}, where no webhook may go, unless OVX_WEBHOOK_ALLOW_NET (--webhook-allow-net) has it."
@@ -133,6 +162,14 @@ def vet(target: Target, addresses: Iterable[str], allowed: Sequence[Network]) ->
         if target.scheme == "http" and not open_:
             raise _refused(f"{ONLY_HTTPS}, and {where} is in none of them.")
     return str(found[0])
+
+
+def _embedded(address: IPv4Address | IPv6Address) -> tuple[IPv4Address, ...]:
+    """The IPv4 addresses that an IPv6 address may stand for: mapped, translated (NAT64), tunnelled (6to4, Teredo)."""
+    if address.version == 4:
+        return ()
+    last = IPv4Address(int(address) & 0xFFFFFFFF)
+    return tuple(filter(None, (last, address.sixtofour, *(address.teredo or ()))))
 
 
 def _not_public(address: IPv4Address | IPv6Address) -> str:

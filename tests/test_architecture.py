@@ -49,7 +49,8 @@ LEVELS = (
         *("store.counted", "store.matching", "store.selection", "store.stats", "store.revenue", "store.engagement"),
         *("store.queries", "store.heap", "store.sift", "store.properties", "store.reports", "store.annotations"),
         *("store.shares", "store.webhooks", "store.watch", "store.books", "store.boards", "store.outbox"),
-        *("store.deliveries", "store.outlook", "store.reset", "store.fill", "outgoing"),
+        *("store.deliveries", "store.outlook", "store.reset", "store.fill", "response_limits"),
+        "outgoing",
     ),
     ("disk_space", "exports", "news", "ingest", "sites", "imports", "delivery", "backups", "upkeep"),
     (

@@ -4,7 +4,9 @@ import asyncio
 import gzip
 import socket
 import struct
+import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 import trustme
 
 from ovx_lite.outgoing import KEPT, Outgoing, read
+from ovx_lite.response_limits import MAX_PROVISIONAL
 from ovx_lite.targets import networks
 from ovx_lite.webhooks import Outcome
 from tests.receiver import Receiver, status, tls
@@ -194,6 +197,39 @@ def test_one_that_never_answers(scheme: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         (outcome,) = send(f"{scheme}://127.0.0.1:{silent.getsockname()[1]}/", seconds=0.5)
     assert outcome.error == "timeout"
+
+
+def flood_of_provisional(connected: socket.socket) -> None:
+    with suppress(OSError):
+        while True:
+            connected.sendall(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 1000)
+
+
+def drip_of_provisional(connected: socket.socket) -> None:
+    with suppress(OSError):
+        while True:
+            for byte in b"HTTP/1.1 100 Continue\n\n":
+                connected.sendall(bytes([byte]))
+            time.sleep(0.01)
+
+
+@pytest.mark.parametrize("answer", [flood_of_provisional, drip_of_provisional])
+def test_provisional_responses_without_end_end_a_try_before_its_timeout(
+    answer: Callable[[socket.socket], None],
+) -> None:
+    with Receiver(answer) as receiver:
+        (outcome,) = send(receiver.url, seconds=60)
+    assert (outcome.error, outcome.status) == ("protocol", None)
+    assert "provisional" in outcome.words
+
+
+@pytest.mark.parametrize("number", [0, 1, MAX_PROVISIONAL])
+def test_a_few_provisional_responses_are_passed_over(number: int) -> None:
+    body = b"HTTP/1.1 100 Continue\r\n\r\n" * 50  # as a body, it means nothing
+    with Receiver(b"HTTP/1.1 102 Processing\r\n\r\n" * number + status(200, body)) as receiver:
+        outcomes = send(*[receiver.url] * 3)
+    assert [(outcome.status, outcome.error, outcome.answer) for outcome in outcomes] == [(200, "", body.decode())] * 3
+    assert receiver.connections == 1
 
 
 def test_of_a_huge_answer_4_kib_are_read() -> None:

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ovx_lite.errors import Refused
-from ovx_lite.targets import LONGEST, Target, networks, target, vet
+from ovx_lite.settings import NETWORKS
+from ovx_lite.targets import LONGEST, Target, may_be_looked_up, networks, target, vet
 
 OPENED_BY = "OVX_WEBHOOK_ALLOW_NET"
 HTTPS = Target("https", "example.com", 443, "/")
@@ -233,3 +234,41 @@ def test_what_is_opened_is_open_also_for_http_and_nothing_else_is(allowed: str, 
 def test_what_is_no_network_opens_nothing(text: str) -> None:
     with pytest.raises(ValueError, match=r"[Nn]etwork|address|has host bits"):
         networks(text)
+
+
+METADATA = """
+168.63.129.16 169.254.169.254 169.254.170.2 100.100.100.200 192.0.0.192 fd00:ec2::254 fd20:ce::254
+::ffff:169.254.169.254 ::ffff:100.100.100.200 64:ff9b::a8.3f.81.10 2002:a9fe:a9fe::1
+"""
+
+
+def spelled(address: str) -> str:
+    return address.replace("a8.3f.81.10", "a83f:8110")
+
+
+@pytest.mark.parametrize("allowed", ["", NETWORKS["private"], "0.0.0.0/0,::/0", "169.254.0.0/16,fd00:ec2::/32"])
+@pytest.mark.parametrize("address", [spelled(address) for address in METADATA.split()])
+def test_no_webhook_goes_to_cloud_metadata_unless_its_very_address_is_allowed(address: str, allowed: str) -> None:
+    for scheme in "https", "http":
+        message = refused(f"{scheme}://example.com/", [address], allowed)
+        assert f"example.com is {ip_address(address)}, a" in message
+        assert OPENED_BY in message
+    assert "metadata" in refused("https://example.com/", ["8.8.8.8", address], allowed)
+    very = f"{ip_address(address)}/{ip_address(address).max_prefixlen}"
+    assert very in refused("https://example.com/", [address], allowed)
+    assert not refused("https://example.com/", [address], f"{allowed},{very}")
+
+
+@pytest.mark.parametrize("allowed", ["", "0.0.0.0/0,::/0"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("metadata.google.internal", "METADATA.Google.Internal.", "metadata.goog", "metadata", "instance-data"),
+        *("instance-data.ec2.internal", "metadata.azure.internal", "ｍetadata.goog"),
+    ],
+)
+def test_no_webhook_goes_to_a_name_of_cloud_metadata(name: str, allowed: str) -> None:
+    for scheme in "https", "http":
+        with pytest.raises(Refused, match="metadata service"):
+            may_be_looked_up(target(f"{scheme}://{name}/latest/"), networks(allowed))
+    may_be_looked_up(target(f"https://{name.rstrip('.')}.example/"), networks(allowed))

@@ -72,10 +72,9 @@ def dev(
         logs.begin(values["log_format"])
         _warn(values["host"], i_know)
         values["webhook_allow_net"] = ",".join(filter(None, (values["webhook_allow_net"], _NEAR)))
-        click.echo(
+        logs.say(
             f"The stand-in: key {credentials.KEYS[0]}, site {credentials.SITES[0]}; password of the pages: "
-            f"{credentials.PASSWORD}; its tools are at /_dev, see the README.",
-            err=True,
+            f"{credentials.PASSWORD}; its tools are at /_dev, see the README."
         )
         run(values, folder, ready_file, as_json, standin.clock, standin)
     finally:
@@ -109,4 +108,4 @@ def _warn(host: str, i_know: bool) -> None:
     words = f"The stand-in has no password: whoever reaches {host} may read and change everything"
     if not i_know:
         raise click.UsageError(f"{words}. Leave --host out, or add --i-know.")
-    click.echo(f"WARNING: {words}.", err=True)
+    logs.say(f"WARNING: {words}.")

@@ -1,13 +1,46 @@
-"""How the server's log is written on stderr."""
+"""How the server writes its log on stderr. Output that cannot be written is dropped: it stops nothing."""
 
 import logging
+import os
+import select
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 
-import click
 import msgspec
 
 from ovx_lite.web import request_ids
+
+STDOUT, STDERR = 1, 2
+_ATOMIC = 4096  # bytes that a pipe takes without blocking, once it says that it takes any (PIPE_BUF)
+
+
+class LossyStream:
+    """Writes text to a file descriptor, and drops what it does not take: the disk is full, or nobody reads the pipe.
+
+    It has no buffer, so that a later message is written as soon as the descriptor takes one again.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def write(self, text: str) -> None:
+        """Write text, or as much of it as can be written now."""
+        data = text.encode("utf-8", "backslashreplace")
+        with suppress(OSError):
+            while data and self._is_writable():
+                data = data[os.write(self._descriptor, data[:_ATOMIC]) :]
+
+    def _is_writable(self) -> bool:
+        """Whether a write would not block. A reader that has stopped reading would hold up every request."""
+        if not hasattr(select, "poll"):  # Windows has none
+            return True
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLOUT)
+        return bool(poll.poll(0))
+
+    def flush(self) -> None:
+        """Do nothing: there is no buffer."""
 
 
 class Plain(logging.Formatter):
@@ -35,15 +68,39 @@ class AsJson(logging.Formatter):
 
 def begin(form: str) -> None:
     """Write the log from now on: `plain`, for people, or `json`, for programs."""
-    handler = logging.StreamHandler(sys.stderr)
+    _open_standard_streams()
+    logging.raiseExceptions = False  # a handler that fails would print a traceback for each message
+    handler = logging.StreamHandler(LossyStream(STDERR))
     handler.setFormatter(AsJson() if form == "json" else Plain())
     logging.basicConfig(handlers=[handler])
 
 
+def _open_standard_streams() -> None:
+    """Open the null device in place of standard streams that are closed: the next file would get their numbers."""
+    for descriptor in range(STDERR + 1):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free
+
+
+def end() -> None:
+    """Drop what Python still has to write and cannot: its exit status would be 120."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is None:  # it was closed at the start
+            continue
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, stream.fileno())
+            os.close(null)
+
+
 def say(sentence: str) -> None:
-    """Say what is no trouble: to people as it is, to programs as a line of the log."""
+    """Tell what is no trouble: to people as it is, to programs as a line of the log."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler.formatter, AsJson):
             handler.handle(logging.LogRecord("ovx_lite", logging.INFO, "", 0, sentence, None, None))
             return
-    click.echo(sentence, err=True)
+    LossyStream(STDERR).write(f"{sentence}\n")

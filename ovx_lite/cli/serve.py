@@ -5,7 +5,8 @@ import gc
 import os
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import msgspec
 
 from ovx_lite import passwords, settings
 from ovx_lite.cli import logs
-from ovx_lite.cli.common import as_json, data_dir, print_json
+from ovx_lite.cli.common import as_json, data_dir
 from ovx_lite.clock import Clock, SystemClock
 from ovx_lite.errors import Refused
 
@@ -59,8 +60,28 @@ def run(
     standin: Any = None,
 ) -> None:
     """Serve until somebody ends it; as a stand-in, if that is given, by its clock. Raises `Refused`."""
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(values, data_dir, ready_file, as_json, clock or SystemClock(), standin))
+    stop = _Stop()
+    _handle_signals(stop.request)
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_serve(values, data_dir, ready_file, as_json, clock or SystemClock(), standin, stop))
+    finally:
+        _handle_signals(signal.SIG_IGN)  # Python's exit restores the default, which kills: a late signal is too late
+        logs.end()
+
+
+class _Stop:
+    """Whether a signal has asked the server to stop, and the server, once there is one."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self.server: Any = None
+
+    def request(self, *_: object) -> None:
+        """Have the server stop in order, however many signals come."""
+        self.requested = True
+        if self.server is not None:
+            self.server.should_exit = True
 
 
 def _loop_factory() -> Any:
@@ -72,7 +93,13 @@ def _loop_factory() -> Any:
 
 
 async def _serve(
-    values: dict[str, str], data_dir: Path, ready_file: Path | None, as_json: bool, clock: Clock, standin: Any
+    values: dict[str, str],
+    data_dir: Path,
+    ready_file: Path | None,
+    as_json: bool,
+    clock: Clock,
+    standin: Any,
+    stop: _Stop,
 ) -> None:
     import uvicorn
 
@@ -80,8 +107,6 @@ async def _serve(
     from ovx_lite.web.protocol import Protocol
 
     password = _admin_password()
-    asked_to_stop: list[int] = []
-    _on_stop(asked_to_stop.append)
     if ready_file is not None:
         _written(ready_file, data_dir, None)  # one that a crash has left behind says nothing of us
     listener = _listen(values["host"], int(values["port"]))
@@ -93,7 +118,11 @@ async def _serve(
             app.hurry()  # who waits for news is answered, too: it would be waited for
             await super().shutdown(sockets)
 
-    server = Server(
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            yield  # `run` handles signals; uvicorn would raise them again at the end, and cut off answers at the second
+
+    stop.server = server = Server(
         uvicorn.Config(
             app,
             http=Protocol if standin is None else standin.protocol,
@@ -108,9 +137,7 @@ async def _serve(
             timeout_graceful_shutdown=15,
         )
     )
-    # uvicorn ends in order on these signals and then raises them again, which is not to kill us, but to be status 0.
-    _on_stop(lambda signal_number: setattr(server, "should_exit", True))
-    server.should_exit = bool(asked_to_stop)
+    server.should_exit = stop.requested
     announcing = asyncio.create_task(_announce(server, app, url, data_dir, ready_file, as_json))
     try:
         if password:
@@ -141,9 +168,9 @@ def _with_mapped(networks: str) -> str:
     return ",".join([*map(str, told), *mapped])
 
 
-def _on_stop(do: Callable[[int], object]) -> None:
+def _handle_signals(handler: Callable[..., object] | signal.Handlers) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, frame: do(number))
+        signal.signal(number, handler)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -185,9 +212,10 @@ def _written(ready_file: Path, data_dir: Path, ready: dict[str, object] | None) 
 
 
 async def _announce(server: Any, app: Any, url: str, data_dir: Path, ready_file: Path | None, as_json: bool) -> None:
-    """Once requests are answered: say so, and begin with what can wait until then."""
+    """Once requests are answered: start the jobs, which depend on no message, and say that it is ready."""
     while not server.started:
         await asyncio.sleep(0.002)
+    app.start()  # they begin at the next `await`, so after these messages
     ready: dict[str, object] = {"url": url, "pid": os.getpid()}
     logs.say(f"ovx-lite answers at {url}, with its store in {data_dir}.")
     if app.setup_path:
@@ -199,8 +227,7 @@ async def _announce(server: Any, app: Any, url: str, data_dir: Path, ready_file:
             server.should_exit = True
             raise
     if as_json:
-        print_json(ready)
-    app.start()
+        logs.LossyStream(logs.STDOUT).write(msgspec.json.encode(ready).decode() + "\n")
     # What was made by now stays: the garbage collector need not look at it again. And of what requests make while they
     # wait for the disk, nothing is garbage: looking for it less often makes a tenth more of them.
     gc.collect()

@@ -57,7 +57,9 @@ class Relay:
         tls = await asyncio.to_thread(load_tls)
         import httpx2
 
-        async with httpx2.AsyncHTTPTransport(verify=tls, trust_env=False) as road:  # a client would add headers
+        from ovx_lite.response_limits import transport
+
+        async with transport(tls, httpx2.Limits()) as road:  # a client would add headers
             try:
                 while True:
                     verdict, numbers = await self._waiting.get()

@@ -1,0 +1,94 @@
+"""The network beneath outgoing requests. It cuts off a receiver that sends provisional responses (1xx) without end.
+
+The HTTP library reads past provisional responses until a final one comes, however many there are.
+"""
+
+import re
+import ssl
+from collections.abc import Iterable
+from typing import Any
+
+import httpcore2
+import httpx2
+
+MAX_PROVISIONAL = 8
+"""Provisional responses (1xx) that may precede a final one. We ask for none, so an honest receiver sends none."""
+
+_END_OF_HEAD = re.compile(rb"\n\r?\n")
+_PROVISIONAL = re.compile(rb"HTTP/1\.\d 1\d\d")
+
+
+def transport(tls: ssl.SSLContext, limits: httpx2.Limits) -> httpx2.AsyncHTTPTransport:
+    """Make a transport of these limits that ignores the environment's proxies and bounds provisional responses."""
+    made = httpx2.AsyncHTTPTransport(verify=tls, trust_env=False, limits=limits)
+    made._pool._network_backend = _LimitedBackend(made._pool._network_backend)  # there is no public way to give one
+    return made
+
+
+class _LimitedBackend(httpcore2.AsyncNetworkBackend):
+    """Opens connections whose streams count provisional responses."""
+
+    def __init__(self, backend: httpcore2.AsyncNetworkBackend) -> None:
+        self._backend = backend
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        """Connect to an address."""
+        stream = await self._backend.connect_tcp(host, port, timeout, local_address, socket_options)
+        return _LimitedStream(stream)
+
+
+class _LimitedStream(httpcore2.AsyncNetworkStream):
+    """A connection. `_head` is what was read of a response's head, `None` once the final head is complete."""
+
+    def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
+        self._stream = stream
+        self._head: bytearray | None = None
+        self._provisional = 0
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """Read what is there. Raises `httpcore2.RemoteProtocolError` after too many provisional responses."""
+        data = await self._stream.read(max_bytes, timeout)
+        if self._head is not None:
+            self._count(data)
+        return data
+
+    def _count(self, data: bytes) -> None:
+        head = self._head
+        assert head is not None, "it is counted only until the final head is complete"
+        seen = max(len(head) - 2, 0)  # no end of a head is before this: it would have been found
+        head += data
+        while end := _END_OF_HEAD.search(head, seen):
+            if not _PROVISIONAL.match(head):
+                self._head = None
+                return
+            self._provisional += 1
+            if self._provisional > MAX_PROVISIONAL:
+                raise httpcore2.RemoteProtocolError(f"more than {MAX_PROVISIONAL} provisional responses (1xx)")
+            del head[: end.end()]
+            seen = 0
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """Send a part of a request, whose response comes next."""
+        self._head, self._provisional = bytearray(), 0
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        await self._stream.aclose()
+
+    async def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore2.AsyncNetworkStream:
+        """Begin TLS over the connection."""
+        return _LimitedStream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> Any:
+        """What is known of the connection beneath."""
+        return self._stream.get_extra_info(info)

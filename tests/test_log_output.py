@@ -1,0 +1,173 @@
+"""A server whose output cannot be written does everything else: it answers, runs its jobs, and ends with 0."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import CHROME, Server, Store
+from tests.receiver import Receiver
+
+Preparing = Callable[[], int]
+"""Makes the file descriptor that becomes stdout and stderr; -1 for one that is closed."""
+
+
+def full_disk() -> int:
+    return os.open("/dev/full", os.O_WRONLY)
+
+
+def pipe_without_reader() -> int:
+    reading, writing = os.pipe()
+    os.close(reading)
+    return writing
+
+
+def full_pipe() -> tuple[int, int]:
+    """The two ends of a pipe that takes nothing until somebody reads."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"x" * 65_536)
+    os.set_blocking(writing, True)
+    return reading, writing
+
+
+def pipe_that_nobody_reads() -> int:
+    return full_pipe()[1]  # the other end stays open
+
+
+def closed() -> int:
+    return -1
+
+
+OUTPUTS = [full_disk, pipe_without_reader, pipe_that_nobody_reads, closed]
+
+
+@contextmanager
+def serving(store: Store, prepare: Preparing, ready: Path, *words: str) -> Iterator[Server]:
+    """Run a command whose stdout and stderr are that descriptor."""
+    descriptor = prepare()
+    command = [sys.executable, "-m", "ovx_lite", *words, "--port", "0", "--ready-file", str(ready)]
+    env = os.environ | {"OVX_DATA_DIR": str(store.path), "TMPDIR": str(ready.parent)}
+    if descriptor < 0:
+        process = subprocess.Popen(["/bin/sh", "-c", 'exec "$@" 1>&- 2>&-', "sh", *command], env=env)
+    else:
+        process = subprocess.Popen(command, stdout=descriptor, stderr=descriptor, env=env)
+    try:
+        is_true(ready.exists)
+        yield Server(process, json.loads(ready.read_text())["url"], ready)
+    finally:
+        process.kill()
+        process.wait()
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def is_true(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "what was waited for did not come"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("log_format", ["plain", "json"])
+@pytest.mark.parametrize("prepare", OUTPUTS)
+def test_output_that_cannot_be_written_stops_no_job(
+    store: Store, prepare: Preparing, tmp_path: Path, log_format: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OVX_WEBHOOK_ALLOW_NET", "loopback")
+    site, backups = store.site(), tmp_path / "backups"
+    store.call("goal", "add", "my-site", "Goal", "--event", "signup")
+    with store.opened() as conn, conn:
+        conn.execute("INSERT INTO salts SELECT number, 1, zeroblob(16) FROM sites")  # of a day that is long over
+    with Receiver() as receiver:
+        hook = ("webhook", "add", "my-site", receiver.url, "--on", "goal.completed", "--format", "json")
+        assert store.run(*hook).status == 0
+        words = ("--backup-dir", str(backups), "--log-format", log_format, "--json")
+        with serving(store, prepare, tmp_path / "ready.json", "serve", *words) as server:
+            event = {"site_id": site["id"], "event_name": "signup", "url": "https://example.com/"}
+            key = store.key()
+            for _ in range(3):
+                assert server.send("/api/v1/events/custom", event | {"user_agent": CHROME}, key).status == 201
+            is_true(lambda: receiver.got)
+            is_true(lambda: list(backups.glob("*.sqlite3")))
+            is_true(lambda: not old_salts(store))
+            assert server.stop(signal.SIGTERM) == 0
+    assert store.run("check").status == 0
+
+
+def old_salts(store: Store) -> list[object]:
+    with store.opened() as conn:
+        return conn.execute("SELECT * FROM salts WHERE day = 1").fetchall()
+
+
+@pytest.mark.parametrize("prepare", OUTPUTS)
+def test_the_log_of_failures_stops_nothing(store: Store, prepare: Preparing, tmp_path: Path) -> None:
+    """Each second, a job fails and says so; requests that fail say so, too."""
+    store.site()
+    key, backups = store.key(), tmp_path / "no-folder"
+    backups.write_text("")
+    with serving(store, prepare, tmp_path / "ready.json", "serve", "--backup-dir", str(backups)) as server:
+        assert server.pageview(key).status == 201
+        with store.opened() as conn, conn:
+            conn.execute("ALTER TABLE goals RENAME TO goals_elsewhere")
+        for _ in range(50):
+            assert server.send("/sites/my-site", method="GET").status in (303, 401, 500, 503)
+        with store.opened() as conn, conn:
+            conn.execute("ALTER TABLE goals_elsewhere RENAME TO goals")
+        assert server.pageview(key).status == 201
+        assert server.stop(signal.SIGTERM) == 0
+
+
+@pytest.mark.parametrize("prepare", OUTPUTS)
+def test_the_stand_in_needs_no_output_either(store: Store, prepare: Preparing, tmp_path: Path) -> None:
+    with serving(store, prepare, tmp_path / "ready.json", "dev", "--json") as server:
+        event = {"site_id": "site_abc123", "url": "https://example.com/"}
+        assert server.send("/api/v1/events/pageview", event, "YOUR_API_KEY").status == 201
+        is_true(lambda: logs_in(server))  # a job sets the password
+        assert server.stop(signal.SIGINT) == 0
+    assert not list(tmp_path.glob("ovx-lite-dev-*"))
+
+
+def logs_in(server: Server) -> bool:
+    headers = {"Content-Type": "application/x-www-form-urlencoded", "Origin": server.url}
+    return server.send("/login", b"password=stand-in", headers=headers).status == 303
+
+
+def test_a_log_that_can_be_written_again_goes_on(store: Store, tmp_path: Path) -> None:
+    """As when a disk is full for a while: here, a pipe that somebody reads again."""
+    store.site()
+    reading, writing = full_pipe()
+    with (
+        closing(os.fdopen(reading, "rb", buffering=0)) as log,
+        serving(store, lambda: writing, tmp_path / "ready.json", "serve") as server,
+    ):
+        os.set_blocking(reading, False)
+        while log.read(65_536):
+            pass
+        with store.opened() as conn, conn:
+            conn.execute("DROP TABLE admin")
+        assert server.send("/login", method="GET").status in (500, 503)
+        assert b"admin" in log.read(65_536)
+        assert server.stop() == 0
+
+
+def test_signals_without_end_end_a_server_in_order(store: Store, tmp_path: Path) -> None:
+    store.site()
+    for how in ([signal.SIGTERM], [signal.SIGINT], [signal.SIGTERM, signal.SIGINT]):
+        ready = tmp_path / f"{len(how)}{how[0]}.json"
+        with serving(store, full_disk, ready, "serve") as server:
+            sent = 0
+            while server.process.poll() is None:
+                server.process.send_signal(how[sent % len(how)])
+                sent += 1
+                time.sleep(0.0005)
+            assert (server.process.returncode, sent > 10) == (0, True)
