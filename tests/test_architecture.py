@@ -29,7 +29,16 @@ LEVELS = (
         *("diagnosis", "verdicts", "missing"),
     ),
     (
-        *("geo", "store", "store.db", "store.database", "store.health", "store.usage", "store.answers"),
+        *(
+            "geo",
+            "store",
+            "store.lock_wait",
+            "store.db",
+            "store.database",
+            "store.health",
+            "store.usage",
+            "store.answers",
+        ),
         *("store.changes", "store.goals", "store.dimensions", "store.sums", "store.rollups", "store.guests"),
         *("store.visits", "store.persons", "store.salts", "store.events", "store.people", "store.log"),
         *("store.registry", "store.recounts", "store.goal_counts", "store.settling", "store.check", "store.admin"),

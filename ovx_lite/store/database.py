@@ -12,6 +12,7 @@ import aiosqlite
 
 from ovx_lite.errors import Refused
 from ovx_lite.store.db import FILE, LOCK, open_reader, open_store
+from ovx_lite.store.lock_wait import SERVER_LOCK_TIMEOUT_S
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -46,8 +47,8 @@ class Database:
         """Open the store; raises `Refused` as `open_store` does, and if another server has it."""
         open_store(data_dir).close()  # a refusal is best met while there are no threads yet
         held = lock(data_dir)
-        writer = await aiosqlite.Connection(lambda: open_store(data_dir), 64)
-        reader = await aiosqlite.Connection(lambda: open_reader(data_dir), 64)
+        writer = await aiosqlite.Connection(lambda: open_store(data_dir, lock_timeout_s=SERVER_LOCK_TIMEOUT_S), 64)
+        reader = await aiosqlite.Connection(lambda: open_reader(data_dir, lock_timeout_s=SERVER_LOCK_TIMEOUT_S), 64)
         return cls(data_dir / FILE, held, writer, reader)
 
     async def write(self, do: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
