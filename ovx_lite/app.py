@@ -62,6 +62,7 @@ from ovx_lite.web.api import Api
 from ovx_lite.web.desk import Desk, Door, Page
 from ovx_lite.web.guard import Guard, SignedIn
 from ovx_lite.web.health import Health
+from ovx_lite.web.live_visitors import LiveVisitors
 from ovx_lite.web.metrics import Metrics
 from ovx_lite.web.openapi import openapi
 from ovx_lite.web.script import script
@@ -120,6 +121,7 @@ class App:
             "" if known.password else secrets.token_urlsafe(24),
             missing,
             stranger,
+            LiveVisitors(house, news),
         )
         if standin is not None:
             await standin.settle_in(house)
@@ -156,8 +158,9 @@ class App:
         self._desk.setup_token, self._desk.password_given = "", True
 
     def hurry(self) -> None:
-        """Let nobody wait for news any longer, nor for a slow body, so that what is in flight ends."""
+        """Let nobody wait for news any longer, nor for a slow body or query, so that what is in flight ends."""
         self._desk.news.close()
+        self._house.database.queries.stop()
         self._api.bodies.hurry()
         if self._standin is not None:
             self._standin.journal.wake()

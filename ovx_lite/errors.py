@@ -39,6 +39,10 @@ class Refused(Exception):
         """The same refusal, with its field seen from the whole body: `url` within `events[3]` is `events[3].url`."""
         return Refused(self.code, self.message, f"{path}.{self.field}" if self.field else path, self.retry_after)
 
+    def copy(self) -> "Refused":
+        """Return the same refusal for another caller: without a traceback, which holds what the first one sent."""
+        return Refused(self.code, self.message, self.field, self.retry_after)
+
 
 def no_such_site(field: str | None = None, public: bool = False) -> Refused:
     """The refusal for a site that is not there, or not this caller's: nobody can tell which (contract 2).

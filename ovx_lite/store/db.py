@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from ovx_lite.errors import Refused
+from ovx_lite.store.cancellation import QueryConnection
 from ovx_lite.store.lock_wait import COMMAND_LOCK_TIMEOUT_S, StoreConnection, execute_when_unlocked
 
 R = TypeVar("R")
+C = TypeVar("C", bound=sqlite3.Connection)
 
 FILE = "ovx-lite.sqlite3"
 LOCK = "serving.lock"
@@ -76,24 +78,23 @@ def open_store(
 
 def open_reader(data_dir: Path, cache: int = 2, lock_timeout_s: float = COMMAND_LOCK_TIMEOUT_S) -> sqlite3.Connection:
     """Open the store for reading alone, with at most so many MiB of it in memory."""
-    conn = _connect(data_dir / FILE, lock_timeout_s)
+    conn = _connect_as(QueryConnection, data_dir / FILE, lock_timeout_s)
     conn.execute("PRAGMA query_only = ON")
     conn.execute("PRAGMA temp_store = MEMORY")
     conn.execute(f"PRAGMA cache_size = {-1024 * cache}")
     return conn
 
 
-def _connect(path: Path, lock_timeout_s: float = COMMAND_LOCK_TIMEOUT_S) -> StoreConnection:
+def _connect(path: Path) -> StoreConnection:
+    return _connect_as(StoreConnection, path, COMMAND_LOCK_TIMEOUT_S)
+
+
+def _connect_as(factory: type[C], path: Path, timeout_s: float) -> C:
     if sqlite3.sqlite_version_info < (3, 37):
         raise Refused("unavailable", f"SQLite {sqlite3.sqlite_version} is too old: ovx-lite needs 3.37 or newer.")
     # Transactions are begun and ended in plain sight.
     return sqlite3.connect(
-        path,
-        timeout=lock_timeout_s,
-        isolation_level=None,
-        check_same_thread=False,
-        cached_statements=256,
-        factory=StoreConnection,
+        path, timeout=timeout_s, isolation_level=None, check_same_thread=False, cached_statements=256, factory=factory
     )
 
 

@@ -14,6 +14,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from ovx_lite.web.answers import FAULT, error_body
+from ovx_lite.web.hang_up import HALF_CLOSED
 
 _log = logging.getLogger("ovx_lite")
 _NO_BODY = (204, 304)
@@ -73,7 +74,8 @@ class Exchange:
             if not self._started:
                 await self._fail()
         if not self.response_complete and not self.disconnected:
-            self.transport.close()
+            # Whoever does not read what was sent would keep a connection that is to be closed.
+            (self.transport.abort if self.flow.write_paused else self.transport.close)()
 
     async def _fail(self) -> None:
         body = error_body(FAULT)
@@ -82,11 +84,11 @@ class Exchange:
         await self.send({"type": "http.response.body", "body": body})
 
     async def receive(self) -> Message:
-        """The whole request; after that, that the caller is gone, once it is."""
+        """The whole request; after that, that the caller is gone, or says no more, once it is so."""
         if not self._asked:
             self._asked = True
             return {"type": "http.request", "body": self._body, "more_body": False}
-        if not self.disconnected and not self.response_complete:
+        if not self.disconnected and not self.response_complete and HALF_CLOSED not in self.scope:
             self._gone = self._gone or asyncio.get_running_loop().create_future()
             await asyncio.shield(self._gone)
         return {"type": "http.disconnect"}

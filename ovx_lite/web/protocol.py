@@ -12,6 +12,7 @@ from ovx_lite.errors import Refused
 from ovx_lite.web import request_ids
 from ovx_lite.web.answers import error_body
 from ovx_lite.web.exchange import Exchange
+from ovx_lite.web.hang_up import HALF_CLOSED
 
 LARGEST_HEAD = 64 * 1024
 """Bytes of a request's line and headers."""
@@ -143,6 +144,9 @@ class Protocol(HttpToolsProtocol):
         if self.cycle is None or self.cycle.more_body or self.cycle.response_complete:
             return None
         self.cycle.keep_alive = False
+        if self._active is not None:
+            self._active.scope[HALF_CLOSED] = True  # see `hang_up`
+            self._active.message_event.set()
         return True  # the transport stays open for the answer
 
     def send_400_response(self, msg: str) -> None:
