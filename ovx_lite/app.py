@@ -125,7 +125,7 @@ class App:
         )
         if standin is not None:
             await standin.settle_in(house)
-        asked = {"/healthz": Health(database, ingest, clock).answer, "/metrics": Metrics(api, house).answer}
+        asked = {"/healthz": Health(database, ingest, clock).answer, "/metrics": Metrics(api, house, desk.live).answer}
         return cls(api, house, desk, _pages(desk, known, asked, standin), standin)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -68,7 +68,7 @@ class LiveVisitors:
     """Counts a site's active visitors for all who listen to it."""
 
     def __init__(self, house: Household, news: News) -> None:
-        self.recounts = 0  # since the start
+        self.counts = 0  # since the start
         self._house = house
         self._news = news
         self._channels: dict[int, _Channel] = {}
@@ -140,7 +140,7 @@ class LiveVisitors:
         try:
             rights = {listener.right.key: listener.right for listener in channel.listeners}
             lost = {key for key, right in rights.items() if not await right.holds()}
-            self.recounts += 1
+            self.counts += 1
             active = await self._count(site)
         except (Refused, sqlite3.OperationalError):
             return  # the next time, then
