@@ -413,11 +413,22 @@ def test_equal_requests_are_counted_once(busy: Office, share: str) -> None:
 @pytest.mark.usefixtures("idle")
 @pytest.mark.parametrize("cut", [0, 30])
 def test_who_has_closed_their_end_is_told_that_it_must_stay_open(busy: Office, share: str, cut: int) -> None:
-    with call(busy.server, slow(share, f"half-{cut}"), cut=cut) as client:
+    with ExitStack() as stack:
+        for number in range(9):
+            stack.enter_context(call(busy.server, slow(share, f"before-half-{number}")))
+        client = stack.enter_context(call(busy.server, slow(share, f"half-{cut}"), cut=cut))
         client.shutdown(socket.SHUT_WR)
         status, _, body = response(client)
         assert status == 503
         assert b"keep it open" in body
+
+
+@pytest.mark.usefixtures("idle")
+@pytest.mark.parametrize("cut", [0, 30])
+def test_who_has_closed_their_end_gets_what_is_there_soon(busy: Office, share: str, cut: int) -> None:
+    with call(busy.server, f"{share}/badge.json", cut=cut) as client:
+        client.shutdown(socket.SHUT_WR)
+        assert response(client)[0] == 200
 
 
 def test_a_stop_does_not_wait_for_queries(tmp_path: Path, start: Start) -> None:
