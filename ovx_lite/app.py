@@ -63,6 +63,7 @@ from ovx_lite.web.api import Api
 from ovx_lite.web.desk import Desk, Door, Page
 from ovx_lite.web.guard import Guard, SignedIn
 from ovx_lite.web.health import Health
+from ovx_lite.web.live_visitors import LiveVisitors
 from ovx_lite.web.metrics import Metrics
 from ovx_lite.web.openapi import openapi
 from ovx_lite.web.script import script
@@ -122,10 +123,11 @@ class App:
             "" if known.password else secrets.token_urlsafe(24),
             missing,
             stranger,
+            LiveVisitors(house, news),
         )
         if standin is not None:
             await standin.settle_in(house)
-        asked = {"/healthz": Health(database, ingest, clock).answer, "/metrics": Metrics(api, house).answer}
+        asked = {"/healthz": Health(database, ingest, clock).answer, "/metrics": Metrics(api, house, desk.live).answer}
         return cls(api, house, desk, _pages(desk, known, asked, standin), standin)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -158,8 +160,9 @@ class App:
         self._desk.setup_token, self._desk.password_given = "", True
 
     def hurry(self) -> None:
-        """Let nobody wait for news any longer, nor for a slow body, so that what is in flight ends."""
+        """Let nobody wait for news any longer, nor for a slow body or query, so that what is in flight ends."""
         self._desk.news.close()
+        self._house.database.queries.stop()
         self._api.bodies.hurry()
         if self._standin is not None:
             self._standin.journal.wake()

@@ -43,6 +43,10 @@ class Refused(Exception):
         """The same refusal, with its field seen from the whole body: `url` within `events[3]` is `events[3].url`."""
         return Refused(self.code, self.message, f"{path}.{self.field}" if self.field else path, self.retry_after)
 
+    def copy(self) -> "Refused":
+        """Return the same refusal for another caller: without a traceback, which holds what the first one sent."""
+        return Refused(self.code, self.message, self.field, self.retry_after)
+
 
 def detached(exc: E) -> E:
     """Return an exception without its traceback and context, which hold frames, and with them request bodies.

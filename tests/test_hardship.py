@@ -93,6 +93,45 @@ def test_somebody_else_who_writes_for_a_while(store: Store, start: Start) -> Non
     assert sorted(names(store.path)) == [f"waits {number}" for number in range(4)]
 
 
+def test_a_store_that_stays_locked_is_503_after_a_few_seconds(store: Store, start: Start) -> None:
+    store.site()
+    key, server = store.key(), start(store)
+    assert send(server, key, "before") == 201
+
+    def asked(path: str) -> tuple[int, float]:
+        begin = time.monotonic()
+        status = send(server, key, "never") if path == PATH else server.send(path, method="GET").status
+        return status, time.monotonic() - begin
+
+    with closing(sqlite3.connect(store.path / FILE, isolation_level=None)) as other, ThreadPoolExecutor(12) as pool:
+        other.execute("BEGIN IMMEDIATE")
+        first = [pool.submit(asked, path) for path in (PATH, "/healthz") * 6]
+        told = [one.result() for one in first] + [asked(path) for path in ("/healthz", PATH) * 3]
+        assert {status for status, _ in told} == {503}
+        assert max(seconds for _, seconds in told) < 15, "they wait for one lock together, not one after the other"
+        assert sum(seconds for _, seconds in told[-6:]) < 20, "a lock that has lasted is not waited for again"
+        began = time.monotonic()
+        server.process.terminate()
+        server.process.wait(30)
+        assert time.monotonic() - began < 20
+        other.execute("ROLLBACK")
+    assert names(store.path) == ["before"]
+
+
+def test_a_server_goes_on_during_a_long_copy_by_another_process(store: Store, start: Start) -> None:
+    store.site()
+    key, server = store.key(), start(store)
+    assert send(server, key, "before") == 201
+    with closing(sqlite3.connect(store.path / FILE, isolation_level=None)) as other:
+        other.execute("BEGIN")
+        other.execute("SELECT count(*) FROM events").fetchone()  # a copy reads: it locks nobody out
+        assert [send(server, key, f"event {number}") for number in range(3)] == [201] * 3
+        assert server.send("/healthz", method="GET").status == 200
+        other.execute("ROLLBACK")
+    assert server.stop() == 0
+    assert len(names(store.path)) == 4
+
+
 def replicate(data_dir: Path, enough: threading.Event) -> int:
     """Do to the file what Litestream does, many times faster. Returns how often."""
     times = 0

@@ -1,10 +1,9 @@
-"""The store for the event loop: one writer and one reader. The only module that knows of threads."""
+"""The store for the event loop: one writer, one reader, and the queue of read queries."""
 
 import asyncio
 import os
 import sqlite3
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from functools import partial
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
@@ -14,22 +13,22 @@ import aiosqlite
 from ovx_lite.errors import Refused
 from ovx_lite.store import file_modes
 from ovx_lite.store.db import FILE, LOCK, open_reader, open_store
+from ovx_lite.store.lock_wait import SERVER_LOCK_TIMEOUT_S
+from ovx_lite.store.priority import Asker
+from ovx_lite.store.query_queue import QueryQueue
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-PATIENCE = 20.0
-"""Seconds that a question to the numbers may take."""
-
-_ANALYSTS = 2  # questions that are looked into at the same time
+_QUERY_CACHE_MIB = 42  # of each of the connections that run read queries
 
 
 class Database:
     """The store for the server's event loop: one connection that writes and one that reads, each in its own thread.
 
     Functions are sent to them, take the `sqlite3.Connection` first, and run whole in one go. A reader never waits
-    for the writer (WAL). What may take long has connections of its own, which are opened when it is first asked for.
+    for the writer (WAL). Read queries that may take long go through a queue, and have connections of their own.
     """
 
     def __init__(
@@ -40,16 +39,15 @@ class Database:
         self._lock = lock
         self._writer = writer
         self._reader = reader
-        self._analysts: list[aiosqlite.Connection] = []
-        self._free = asyncio.Semaphore(_ANALYSTS)
+        self.queries = QueryQueue(lambda: open_reader(path.parent, _QUERY_CACHE_MIB, SERVER_LOCK_TIMEOUT_S))
 
     @classmethod
     async def open(cls, data_dir: Path) -> "Database":
         """Open the store; raises `Refused` as `open_store` does, and if another server has it."""
         open_store(data_dir).close()  # a refusal is best met while there are no threads yet
         held = lock(data_dir)
-        writer = await aiosqlite.Connection(lambda: open_store(data_dir), 64)
-        reader = await aiosqlite.Connection(lambda: open_reader(data_dir), 64)
+        writer = await aiosqlite.Connection(lambda: open_store(data_dir, lock_timeout_s=SERVER_LOCK_TIMEOUT_S), 64)
+        reader = await aiosqlite.Connection(lambda: open_reader(data_dir, lock_timeout_s=SERVER_LOCK_TIMEOUT_S), 64)
         return cls(data_dir / FILE, held, writer, reader)
 
     async def write(self, do: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -75,52 +73,25 @@ class Database:
         """Run `do(conn, …)` in the reader's thread."""
         return await _run(self._reader, do, *args, **kwargs)
 
-    async def ask(self, do: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run `do(conn, …)`, which may take long, in a thread for that.
+    async def query(self, asker: Asker, key: Hashable, run: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
+        """Queue `run(conn)`, which may take long, and return a future of its result.
 
-        Raises `Refused` (`unavailable`) if it takes too long.
+        Cancel the future if whoever asks hangs up. Queries with equal keys have equal results for the same data, and
+        are run once. Raises `Refused` (`unavailable`) if the queue is full; so does the future, if it takes too long.
         """
-        async with self._free:
-            analyst = self._analysts.pop() if self._analysts else await self._new_analyst()
-            try:
-                return await _run(analyst, _in_time, do, *args, **kwargs)
-            finally:
-                self._analysts.append(analyst)
-
-    async def _new_analyst(self) -> aiosqlite.Connection:
-        return await aiosqlite.Connection(lambda: open_reader(self._path.parent, cache=64), 64)
+        return self.queries.submit(asker, key, await self.read(_data_version), run)
 
     async def close(self) -> None:
         """Finish what was sent, and close. The last connection to close leaves one file, without a WAL beside it."""
-        for _ in range(_ANALYSTS):
-            await self._free.acquire()
-        for analyst in self._analysts:
-            await analyst.close()
+        await self.queries.close()
         await self._reader.close()
         await self._writer.close()
         self._lock.close()
 
 
-def _in_time(
-    conn: sqlite3.Connection,
-    do: Callable[Concatenate[sqlite3.Connection, P], T],
-    /,
-    *args: P.args,
-    **kwargs: P.kwargs,
-) -> T:
-    until = time.monotonic() + PATIENCE
-    conn.set_progress_handler(lambda: time.monotonic() > until, 200_000)
-    conn.execute("BEGIN")  # all of it as of one moment
-    try:
-        return do(conn, *args, **kwargs)
-    except sqlite3.OperationalError as wrong:
-        if wrong.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
-            raise
-        message = f"This takes more than {PATIENCE:g} seconds to count: ask for less time, or with fewer filters."
-        raise Refused("unavailable", message, retry_after=1) from None
-    finally:
-        conn.set_progress_handler(None, 0)
-        conn.execute("ROLLBACK")
+def _data_version(conn: sqlite3.Connection) -> int:
+    """Return a number that is another one once any other connection, of whatever process, has written."""
+    return int(conn.execute("PRAGMA data_version").fetchone()[0])
 
 
 def _identity(path: Path) -> tuple[int, int]:

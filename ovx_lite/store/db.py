@@ -1,9 +1,7 @@
 """The file: opening it, its migrations, transactions."""
 
 import os
-import random
 import sqlite3
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
@@ -13,9 +11,12 @@ from typing import TypeVar
 
 from ovx_lite.errors import Refused
 from ovx_lite.store import file_modes, schema_objects
+from ovx_lite.store.cancellation import QueryConnection
 from ovx_lite.store.copies import copy
+from ovx_lite.store.lock_wait import COMMAND_LOCK_TIMEOUT_S, StoreConnection, execute_when_unlocked
 
 R = TypeVar("R")
+C = TypeVar("C", bound=sqlite3.Connection)
 
 FILE = "ovx-lite.sqlite3"
 LOCK = "serving.lock"
@@ -26,7 +27,6 @@ RESTORING = "restoring"
 
 _APPLICATION_ID = 0x6F76786C  # "ovxl", so that another program's file is not taken for ours
 _ROWS_TOGETHER = (128, 16, 4, 1)
-_PATIENCE = 30.0  # seconds to wait for another process's transaction
 
 
 def steps() -> list[str]:
@@ -39,9 +39,12 @@ def steps() -> list[str]:
     ]
 
 
-def open_store(data_dir: Path, create: bool = True) -> sqlite3.Connection:
+def open_store(
+    data_dir: Path, create: bool = True, lock_timeout_s: float = COMMAND_LOCK_TIMEOUT_S
+) -> sqlite3.Connection:
     """Open the store in `data_dir` for reading and writing; create it, if that is wished, or bring it up to date first.
 
+    `lock_timeout_s` is how long its transactions wait for another process's, once it is open.
     Raises `Refused` with a sentence on what to do: no store, a folder that cannot be written, a file that is no
     database or another program's, a file from a newer version.
     """
@@ -61,35 +64,40 @@ def open_store(data_dir: Path, create: bool = True) -> sqlite3.Connection:
             raise PermissionError("the file may only be read")  # SQLite would open it, and say so at the first event
         conn = _connect(path)
         _check_ours(conn, path)
-        _patiently(conn, "PRAGMA journal_mode = WAL")
+        execute_when_unlocked(conn, "PRAGMA journal_mode = WAL")
         conn.execute("PRAGMA synchronous = FULL")
         conn.execute("PRAGMA foreign_keys = ON")
         conn.execute("PRAGMA secure_delete = ON")
         conn.execute("PRAGMA cache_size = -16000")
         migrate(conn, path, steps())
-        conn.execute("PRAGMA busy_timeout = 0")  # from here on, waiting for another process is ours: see `_patiently`
+        conn.execute("PRAGMA busy_timeout = 0")  # from here on, waiting for another process is ours: see `lock_wait`
         with transaction(conn):
             pass  # that the file cannot be written is better told now than at the first event
+        conn.lock_timeout_s = lock_timeout_s
     except (OSError, sqlite3.Error) as wrong:
         raise _cannot_open(path, wrong) from None
     return conn
 
 
-def open_reader(data_dir: Path, cache: int = 2) -> sqlite3.Connection:
+def open_reader(data_dir: Path, cache: int = 2, lock_timeout_s: float = COMMAND_LOCK_TIMEOUT_S) -> sqlite3.Connection:
     """Open the store for reading alone, with at most so many MiB of it in memory."""
-    conn = _connect(data_dir / FILE)
+    conn = _connect_as(QueryConnection, data_dir / FILE, lock_timeout_s)
     conn.execute("PRAGMA query_only = ON")
     conn.execute("PRAGMA temp_store = MEMORY")
     conn.execute(f"PRAGMA cache_size = {-1024 * cache}")
     return conn
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path) -> StoreConnection:
+    return _connect_as(StoreConnection, path, COMMAND_LOCK_TIMEOUT_S)
+
+
+def _connect_as(factory: type[C], path: Path, timeout_s: float) -> C:
     if sqlite3.sqlite_version_info < (3, 37):
         raise Refused("unavailable", f"SQLite {sqlite3.sqlite_version} is too old: ovx-lite needs 3.37 or newer.")
     # Transactions are begun and ended in plain sight.
     return sqlite3.connect(
-        path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False, cached_statements=256
+        path, timeout=timeout_s, isolation_level=None, check_same_thread=False, cached_statements=256, factory=factory
     )
 
 
@@ -157,7 +165,7 @@ def do_not_sync(conn: sqlite3.Connection) -> None:
 @contextmanager
 def transaction(conn: sqlite3.Connection) -> Iterator[None]:
     """All that is done inside happens at once and is on disk at the end, or does not happen at all."""
-    _patiently(conn, "BEGIN IMMEDIATE")
+    execute_when_unlocked(conn, "BEGIN IMMEDIATE")
     try:
         yield
         conn.execute("COMMIT")
@@ -165,20 +173,6 @@ def transaction(conn: sqlite3.Connection) -> Iterator[None]:
         if conn.in_transaction:
             conn.execute("ROLLBACK")
         raise
-
-
-def _patiently(conn: sqlite3.Connection, statement: str) -> None:
-    # A busy server leaves gaps of a fraction of a millisecond. SQLite's own wait sleeps up to 100 ms between
-    # looks and can miss them all, so that a command would starve: look often.
-    deadline = time.monotonic() + _PATIENCE
-    while True:
-        try:
-            conn.execute(statement)
-            return
-        except sqlite3.OperationalError as wrong:
-            if wrong.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-        time.sleep(random.uniform(0.0002, 0.002))
 
 
 def empty_log(conn: sqlite3.Connection, patience: float = 0) -> bool:

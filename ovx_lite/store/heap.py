@@ -10,6 +10,7 @@ import msgspec
 
 from ovx_lite.goals import Goals
 from ovx_lite.model import Site
+from ovx_lite.store.cancellation import cancellable
 from ovx_lite.store.goals import goals_of
 from ovx_lite.store.matching import COLUMNS
 from ovx_lite.store.selection import SOMETIMES
@@ -133,13 +134,13 @@ class Ranks:
         """Visitors by page, name and goal of their events."""
         visitors = [*self._heap.visits, *self._others()]
         plain, mixed = [one for one in visitors if "." not in one], [one for one in visitors if "." in one]
-        viewed = Counter(chain.from_iterable(set(events.split(",")) for events in plain))
+        viewed = Counter(chain.from_iterable(set(events.split(",")) for events in cancellable(self._conn, plain)))
         others = chain.from_iterable(events.split(",") for events in mixed)
         facts = self._facts({*viewed, *others}, with_goals)
         if len({facts.pages[token] for token in viewed}) < len(viewed):
             # A page of several hosts is one page: who viewed it on two of them would be counted twice.
             plain, mixed, viewed = [], visitors, Counter()
-        times = _count_plain(plain, viewed, facts) + _count(mixed, facts)
+        times = _count_plain(plain, viewed, facts) + _count(cancellable(self._conn, mixed), facts)
         found: dict[str, Counter[str]] = {word: Counter() for word in OF_EVENTS}
         for (dimension, word), number in facts.numbers.items():
             if number in times:

@@ -183,6 +183,11 @@ def seen(conn: sqlite3.Connection, site: int, now: int) -> list[tuple[int, int]]
     return conn.execute(_SEEN, {"site": site, **span}).fetchall()
 
 
+def active(conn: sqlite3.Connection, now: int, site: int) -> int:
+    """Return how many visitors are active on a site at `now` (Unix ms)."""
+    return len(seen(conn, site, now))
+
+
 class _Active:
     """A site's visitors of the last 5 minutes, by the second in which they were last seen."""
 

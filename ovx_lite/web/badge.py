@@ -1,12 +1,17 @@
 """How many visitors a site has, for its own pages: as a picture, and as JSON."""
 
+import sqlite3
+
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ovx_lite.model import Site
 from ovx_lite.store import boards, stats
+from ovx_lite.store.priority import PUBLIC, Asker
+from ovx_lite.views import View
 from ovx_lite.web.dashboard import view_of
-from ovx_lite.web.desk import Doors, desk
+from ovx_lite.web.desk import Doors, run_query
 from ovx_lite.web.sharing import nothing_here, shared
 from ovx_lite.web.shown import short
 
@@ -47,11 +52,14 @@ async def _visitors(request: Request) -> tuple[int, str]:
     share, site = await shared(request)
     if share.password:
         raise nothing_here()
-    place, view = desk(request), view_of(request)
-    oldest = await place.read(boards.oldest, site)
-    period = view.stretch(place.house.clock.now(), site.timezone, oldest)
-    found = await place.house.database.ask(stats.groups, site, period, (), view.filters, {"visitors"})
-    return found[()].visitors, f"{view.first}/{view.last}" if view.first else view.period
+    view = view_of(request)
+    visitors = await run_query(request, Asker(PUBLIC, site.id), _count, site, view)
+    return visitors, f"{view.first}/{view.last}" if view.first else view.period
+
+
+def _count(conn: sqlite3.Connection, now: int, site: Site, view: View) -> int:
+    period = view.stretch(now, site.timezone, boards.oldest(conn, site))
+    return stats.groups(conn, site, period, (), view.filters, {"visitors"})[()].visitors
 
 
 _SHARE = "/share/{token}"

@@ -3,25 +3,26 @@
 import asyncio
 import csv
 import io
-from collections.abc import AsyncIterator, Awaitable, Callable
+import sqlite3
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, Response
 
 from ovx_lite import rules, views
 from ovx_lite.days import day_of
 from ovx_lite.errors import Refused
 from ovx_lite.model import Site
-from ovx_lite.store import admin, annotations, boards
+from ovx_lite.store import admin, annotations, boards, watch
+from ovx_lite.store.boards import Board
+from ovx_lite.store.priority import PUBLIC, Asker
 from ovx_lite.views import NOUNS, View
 from ovx_lite.web import figures, tables
-from ovx_lite.web.desk import Desk, Doors, Notice, desk, go_to, site_of
+from ovx_lite.web.desk import Desk, Doors, Notice, desk, go_to, run_query, signed_in, site_of
 from ovx_lite.web.forms import Form, form_of
 from ovx_lite.web.html import page
+from ovx_lite.web.live_visitors import Right
 from ovx_lite.web.shown import Place, Shown
 
-_BREATH = 15  # seconds after which the number is looked at again, as visitors leave without a word
-_PAUSE = 1  # seconds between two messages
 _WORTH_KEEPING, _LONGEST_KEPT, _MOST_KEPT = 20, 1000, 50  # milliseconds that it took, that it is kept; pages
 
 
@@ -43,16 +44,17 @@ async def board_page(
     One that took long is good for nine times as long, at most a second: so reading dashboards in a loop, as everybody
     can where they are public, takes no more than a tenth of the time away from events.
     """
-    our = desk(request)
-    url = f"{our.url(request)}{request.url.path}?{request.url.query}"
+    our, view = desk(request), view_of(request)
     session = getattr(request.state, "session", None)
-    until, known = our.kept.get(url, (0, b""))
     plain = form is None and request.method == "GET" and not our.notices.has(session, request.url.path)
-    if plain and until - _LONGEST_KEPT <= our.house.clock.now() < until:
+    if plain and (known := _kept(our, place, view)) is not None:
         return HTMLResponse(known)
     loop = asyncio.get_running_loop()
     begin = loop.time()
-    told = figures.context(await look(request, site, place))
+    shown = await look(request, site, place)
+    if plain and (known := _kept(our, place, view)) is not None:  # as others have asked for the same at the same time
+        return HTMLResponse(known)
+    told = figures.context(shown)
     if form is not None:
         told["annotation_wrong"] = form.wrong
         told["annotation"] = {name: form[name] for name in ("day", "text")}
@@ -61,15 +63,31 @@ async def board_page(
     if plain and took >= _WORTH_KEEPING:
         while len(our.kept) >= _MOST_KEPT:
             del our.kept[next(iter(our.kept))]
-        our.kept[url] = (our.house.clock.now() + min(9 * took, _LONGEST_KEPT), bytes(answer.body))
+        our.kept[place, view] = (our.house.clock.now() + min(9 * took, _LONGEST_KEPT), bytes(answer.body))
     return answer
+
+
+def _kept(our: Desk, place: Place, view: View) -> bytes | None:
+    """The page of a dashboard that was made a moment ago; None if there is none, or it is not good any more."""
+    until, known = our.kept.get((place, view), (0, b""))
+    return known if until - _LONGEST_KEPT <= our.house.clock.now() < until else None
 
 
 async def look(request: Request, site: Site, place: Place) -> Shown:
     """What a dashboard shows of a site, as the URL asks. Raises `Refused`."""
-    view, now = view_of(request), desk(request).house.clock.now()
-    board = await desk(request).house.database.ask(boards.board, site.id, view, now)
-    return Shown(site, view, board, place, now, await desk(request).active(site.number))
+    view = view_of(request)
+    board, now, active = await run_query(request, asker(request, site, place), _board, site, view)
+    return Shown(site, view, board, place, now, active)
+
+
+def _board(conn: sqlite3.Connection, now: int, site: Site, view: View) -> tuple[Board, int, int]:
+    """What a dashboard shows; as of when; and how many visitors are active."""
+    return boards.board(conn, site.id, view, now), now, watch.active(conn, now, site.number)
+
+
+def asker(request: Request, site: Site, place: Place) -> Asker:
+    """Who asks for what a dashboard shows."""
+    return Asker(PUBLIC, site.id) if place.shared else signed_in(request)
 
 
 def view_of(request: Request) -> View:
@@ -85,10 +103,10 @@ async def top(request: Request) -> Response:
 async def top_page(request: Request, site: Site, place: Place) -> Response:
     """A page of all that stands in a dimension, at a place. Raises `Refused`."""
     dimension = _dimension(request.path_params["dimension"])
-    view, now = view_of(request), desk(request).house.clock.now()
+    view = view_of(request)
     told = request.query_params.get("page", "1")
     number = int(told) if told.isdecimal() and len(told) < 6 else 1
-    found = await desk(request).house.database.ask(tables.table, site, view, dimension, now, max(number, 1))
+    found = await run_query(request, asker(request, site, place), tables.table, site, view, dimension, max(number, 1))
     return page(request, "top.html", **tables.context(site, view, dimension, found, place))
 
 
@@ -109,8 +127,7 @@ async def csv_file(request: Request, site: Site, place: Place) -> Response:
     panel, view = request.path_params["panel"], view_of(request)
     if place.shared and panel in ("people", "excluded"):
         raise Refused("not_found", "There is no such panel: go back to the dashboard.")
-    now = desk(request).house.clock.now()
-    head, rows = await desk(request).house.database.ask(tables.file, site, view, panel, now)
+    head, rows = await run_query(request, asker(request, site, place), tables.file, site, view, panel)
     text = io.StringIO()
     table: list[list[object]] = [[*head], *rows]
     csv.writer(text).writerows([tables.neutralised(cell) for cell in row] for row in table)
@@ -121,36 +138,12 @@ async def csv_file(request: Request, site: Site, place: Place) -> Response:
 
 async def live(request: Request) -> Response:
     """`GET …/live`: Server-Sent Events: how many visitors are active now, whenever that changes."""
-    place, session = desk(request), request.state.session
+    place, session, site = desk(request), request.state.session, await site_of(request)
 
     async def may() -> bool:
         return await place.read(admin.has_session, session, place.house.clock.now())
 
-    return stream(place, await site_of(request), may)
-
-
-def stream(place: Desk, site: Site, may: Callable[[], Awaitable[bool]]) -> Response:
-    """The stream of a site's active visitors, as long as whoever listens may."""
-    # nginx would keep what comes until there is more of it, but for this header.
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_active(place, site, may), headers=headers, media_type="text/event-stream")
-
-
-async def _active(place: Desk, site: Site, may: Callable[[], Awaitable[bool]]) -> AsyncIterator[bytes]:
-    last = -1
-    with place.news.listen(site.number) as heard:
-        while site.number in place.house.sites.registry.numbers and not place.news.closed and await may():
-            heard.clear()  # before it is looked: what comes from here on is heard
-            active = await place.active(site.number)
-            yield b": nothing new\n\n" if active == last else b'data: {"active": %d}\n\n' % active
-            last = active
-            try:
-                async with asyncio.timeout(_BREATH):
-                    await heard.wait()
-                    if not place.news.closed:
-                        await asyncio.sleep(_PAUSE)
-            except TimeoutError:
-                continue
+    return place.live.stream(site.number, Right(session, "", may))
 
 
 async def annotate(request: Request) -> Response:

@@ -3,8 +3,9 @@
 import asyncio
 import secrets
 import sqlite3
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from functools import partial
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar, TypeVarTuple
 from urllib.parse import urlsplit
 
 import msgspec
@@ -17,11 +18,14 @@ from ovx_lite.errors import Refused
 from ovx_lite.missing import Missing
 from ovx_lite.model import Site
 from ovx_lite.news import News
-from ovx_lite.store import admin, registry, watch
+from ovx_lite.store import admin, registry
+from ovx_lite.store.priority import PEOPLE, Asker
 from ovx_lite.targets import Network
 from ovx_lite.tries import Tries
 from ovx_lite.upkeep import Household
 from ovx_lite.web.body import Bodies
+from ovx_lite.web.hang_up import hang_up
+from ovx_lite.web.live_visitors import LiveVisitors
 
 Page = Callable[[Request], Awaitable[Response]]
 Door = tuple[str, str, Page]
@@ -31,8 +35,10 @@ Doors = list[Door]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 _MOST_NOTICES = 100
+_MINUTE_MS = 60_000
 
 
 class Notice(NamedTuple):
@@ -68,7 +74,8 @@ class Notices:
 class Desk(msgspec.Struct):
     """What the pages have at hand.
 
-    `kept` are dashboards that were made a moment ago, by their URLs: until when they are good (Unix ms), and the page.
+    `kept` are dashboards that were made a moment ago, by place and view: until when they are good (Unix ms), and the
+    page. `live` streams how many visitors sites have now.
     `setup_token` opens `/setup` as long as there is no password, else it is `""`; `password_given` says that the
     password comes from the environment; `allowed` is where webhooks may go, too; `missing` is what was refused lately;
     `stranger`, in the stand-in alone, knows callers that no site has: by the credentials and the site named.
@@ -83,11 +90,12 @@ class Desk(msgspec.Struct):
     setup_token: str
     missing: Missing
     stranger: Callable[[str, str], Awaitable[Caller | None]] | None
+    live: LiveVisitors
     password_given: bool = False
     notices: Notices = msgspec.field(default_factory=Notices)
     tries: Tries = msgspec.field(default_factory=Tries)
     one_at_a_time: asyncio.Lock = msgspec.field(default_factory=asyncio.Lock)
-    kept: dict[str, tuple[int, bytes]] = msgspec.field(default_factory=dict)
+    kept: dict[Hashable, tuple[int, bytes]] = msgspec.field(default_factory=dict)
 
     @property
     def root(self) -> str:
@@ -133,16 +141,45 @@ class Desk(msgspec.Struct):
         length = request.headers.get("content-length")
         return await self.bodies.read(request.receive, None if length is None else length.encode("latin-1"), largest)
 
-    async def active(self, site: int) -> int:
-        """How many visitors are active on a site now, that is in the last 5 minutes."""
-        return len(await self.read(watch.seen, site, self.house.clock.now()))
-
     async def set_password(self, password: str) -> str:
         """Have another password; all sessions end, and nothing is left to set up. Returns its hash."""
         hashed = await asyncio.to_thread(passwords.hashed, password, secrets.token_bytes(16))
         await self.house.database.write(admin.set_password, hashed)
         self.setup_token = ""
         return hashed
+
+
+async def run_query(request: Request, asker: Asker, do: Callable[[sqlite3.Connection, int, *Ts], T], *args: *Ts) -> T:
+    """Return `do(conn, now_ms, *args)`, which may take long; end it if the caller hangs up meanwhile.
+
+    Equal arguments give equal results for the same data: then it is done once for all who ask. Raises `Refused`
+    (`unavailable`) if too many wait already, or it takes too long.
+    """
+    database, clock = desk(request).house.database, desk(request).house.clock
+    # A result is shared within a minute, since it may be of a period that ends now.
+    key = (do, args, clock.now() // _MINUTE_MS)
+    ticket = await database.query(asker, key, lambda conn: do(conn, clock.now(), *args))
+    watcher = asyncio.create_task(hang_up(request.scope, request.receive))
+    watcher.add_done_callback(partial(_cancel, ticket))
+    try:
+        return await ticket
+    except asyncio.CancelledError:
+        if watcher.done() and not watcher.cancelled():
+            message = "The connection was closed at your end: keep it open until the answer is there."
+            raise Refused("unavailable", message, retry_after=1) from None
+        raise
+    finally:
+        watcher.cancel()
+        del ticket  # it would hold the exception, which holds this frame
+
+
+def _cancel(ticket: asyncio.Future[Any], _: object) -> None:
+    ticket.cancel()
+
+
+def signed_in(request: Request) -> Asker:
+    """Return who asks, where people are signed in."""
+    return Asker(PEOPLE, request.state.session.hex())
 
 
 def desk(request: Request) -> Desk:

@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from ovx_lite.errors import Refused, detached
 from ovx_lite.web import request_ids
 from ovx_lite.web.answers import FAULT, error_body, error_headers
+from ovx_lite.web.hang_up import HALF_CLOSED
 
 _log = logging.getLogger("ovx_lite")
 _NO_BODY = (204, 304)
@@ -76,7 +77,8 @@ class Exchange:
             if not self._started:
                 await self._fail()
         if not self.response_complete and not self.disconnected:
-            self.transport.close()
+            # Whoever does not read what was sent would keep a connection that is to be closed.
+            (self.transport.abort if self.flow.write_paused else self.transport.close)()
 
     async def _fail(self) -> None:
         body = error_body(FAULT)
@@ -85,12 +87,12 @@ class Exchange:
         await self.send({"type": "http.response.body", "body": body})
 
     async def receive(self) -> Message:
-        """The whole request; after that, that the caller is gone, once it is."""
+        """The whole request; after that, that the caller is gone, or says no more, once it is so."""
         if not self._asked:
             self._asked = True
             body, self.body = self.body, b""  # a connection that stays open is not to keep it
             return {"type": "http.request", "body": body, "more_body": False}
-        if not self.disconnected and not self.response_complete:
+        if not self.disconnected and not self.response_complete and HALF_CLOSED not in self.scope:
             self._gone = self._gone or asyncio.get_running_loop().create_future()
             await asyncio.shield(self._gone)
         return {"type": "http.disconnect"}

@@ -12,8 +12,10 @@ from ovx_lite.disk_space import MIB
 from ovx_lite.metrics import family
 from ovx_lite.store.db import FILE
 from ovx_lite.store.outlook import Outlook, outlook
+from ovx_lite.store.priority import LEVELS
 from ovx_lite.upkeep import Household
 from ovx_lite.web.api import Api
+from ovx_lite.web.live_visitors import LiveVisitors
 
 _TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -21,9 +23,10 @@ _TYPE = "text/plain; version=0.0.4; charset=utf-8"
 class Metrics:
     """Answers with all of it."""
 
-    def __init__(self, api: Api, house: Household) -> None:
+    def __init__(self, api: Api, house: Household, live: LiveVisitors) -> None:
         self._api = api
         self._house = house
+        self._live = live
         self._started = house.clock.now() / 1000
 
     async def answer(self, request: Request) -> Response:
@@ -39,6 +42,7 @@ class Metrics:
         yield family("ovx_events_total", "counter", "Events that were stored.", [({}, ingest.stored)])
         yield family("ovx_events_waiting", "gauge", "Events that wait for the disk.", [({}, ingest.waiting)])
         yield ingest.commits.shown("ovx_commit_seconds", "How long a group of requests took to be on disk.")
+        yield from self._queries()
         states = [({"status": status}, count) for status, count in log.counts.items()]
         yield family("ovx_deliveries", "gauge", "Deliveries to webhooks in the log, by what became of them.", states)
         late = max(now - log.due, 0) / 1000 if log.due is not None else 0
@@ -58,6 +62,18 @@ class Metrics:
             memory = pages * os.sysconf("SC_PAGE_SIZE")
             yield family("process_resident_memory_bytes", "gauge", "Memory that is in use.", [({}, memory)])
             yield family("process_open_fds", "gauge", "Open files.", [({}, len(os.listdir(own / "fd")))])
+
+    def _queries(self) -> Iterator[str]:
+        queue = self._house.database.queries
+        outcomes = [({"level": level, "outcome": outcome}, n) for (level, outcome), n in sorted(queue.outcomes.items())]
+        yield family("ovx_queries_total", "counter", "Read queries, by who asked and what came of them.", outcomes)
+        for name, counts in (("running", queue.running), ("waiting", queue.waiting)):
+            samples = [({"level": level.name}, counts[level.name]) for level in LEVELS]
+            yield family(f"ovx_queries_{name}", "gauge", f"Read queries that are {name}, by who asked.", samples)
+        sentence = "Callers who listen to a site's active visitors."
+        yield family("ovx_live_listeners", "gauge", sentence, [({}, self._live.listeners)])
+        sentence = "Counts of active visitors, each for all who listen to a site."
+        yield family("ovx_live_counts_total", "counter", sentence, [({}, self._live.counts)])
 
 
 def _size(path: Path) -> int:

@@ -1,6 +1,7 @@
 """Settings → People: those whom events named."""
 
 import re
+import sqlite3
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -9,8 +10,8 @@ from ovx_lite import new
 from ovx_lite.model import Site
 from ovx_lite.store import people
 from ovx_lite.store.db import empty_log
-from ovx_lite.store.people import Known
-from ovx_lite.web.desk import Doors, Notice, desk, go_to, not_here, site_of
+from ovx_lite.store.people import Known, Traces
+from ovx_lite.web.desk import Doors, Notice, desk, go_to, not_here, run_query, signed_in, site_of
 from ovx_lite.web.html import page
 
 _ON_A_PAGE = 50
@@ -21,7 +22,7 @@ async def persons(request: Request) -> Response:
     """`GET …/people`: latest first; `?q=` looks for an id, a name or an email, `before=` goes on."""
     site, asked = await site_of(request), request.query_params
     text, before = asked.get("q", "").strip()[:200], _place(asked.get("before", ""))
-    found = await desk(request).read(people.page, site.number, text, before, _ON_A_PAGE + 1)
+    found = await run_query(request, signed_in(request), _page, site.number, text, before)
     last = found[_ON_A_PAGE - 1] if len(found) > _ON_A_PAGE else None
     return page(
         request,
@@ -34,6 +35,10 @@ async def persons(request: Request) -> Response:
     )
 
 
+def _page(conn: sqlite3.Connection, now: int, site: int, text: str, before: tuple[int, int]) -> list[Known]:
+    return people.page(conn, site, text, before, _ON_A_PAGE + 1)
+
+
 def _place(told: str) -> tuple[int, int]:
     """Where the page before ended: when its last person was first named, and their number."""
     found = re.fullmatch(r"(\d{1,15})\.(-?\d{1,19})", told)
@@ -44,8 +49,15 @@ async def person(request: Request) -> Response:
     """`GET …/people/NUMBER`: what is known of them."""
     site = await site_of(request)
     found = await _person(request, site)
-    traces = await desk(request).read(people.traces, site.number, found)
+    traces = await run_query(request, signed_in(request), _traces, site.number, found.number)
+    if traces is None:
+        raise not_here("person")
     return page(request, "person.html", site=site, person=found, traces=traces)
+
+
+def _traces(conn: sqlite3.Connection, now: int, site: int, number: int) -> Traces | None:
+    person = people.find_number(conn, site, number)
+    return None if person is None else people.traces(conn, site, person)
 
 
 async def erase(request: Request) -> Response:

@@ -9,6 +9,7 @@ import httptools
 from ovx_lite.errors import Refused, unavailable
 from ovx_lite.web.exchange import Exchange, refusal
 from ovx_lite.web.framing import FramingProtocol
+from ovx_lite.web.hang_up import HALF_CLOSED
 from ovx_lite.web.request_buffer import MAX_BUFFERED_BYTES, BufferLimit, HoldableFlow
 
 MAX_WAITING = 16
@@ -215,6 +216,9 @@ class Protocol(FramingProtocol):
         if self.cycle is None or self.cycle.more_body or self.cycle.response_complete:
             return None
         self.cycle.keep_alive = False
+        if self._active is not None:
+            self._active.scope[HALF_CLOSED] = True  # see `hang_up`
+            self._active.message_event.set()
         return True  # the transport stays open for the answer
 
     def send_400_response(self, msg: str) -> None:

@@ -12,11 +12,12 @@ from ovx_lite.errors import Refused
 from ovx_lite.model import Site
 from ovx_lite.store import registry, shares
 from ovx_lite.store.shares import Share
-from ovx_lite.web.dashboard import board_page, csv_file, stream, top_page
+from ovx_lite.web.dashboard import board_page, csv_file, top_page
 from ovx_lite.web.desk import Doors, Notice, desk, go_to, site_of
 from ovx_lite.web.forms import Form, form_of
 from ovx_lite.web.guard import EMBEDDED
 from ovx_lite.web.html import page
+from ovx_lite.web.live_visitors import Right
 from ovx_lite.web.login import try_password
 from ovx_lite.web.shown import Place
 
@@ -119,7 +120,7 @@ async def live(request: Request) -> Response:
         found = await place.read(shares.find, share.token)
         return found is not None and found[0].password == share.password
 
-    return stream(place, site, may)
+    return place.live.stream(site.number, Right((share.token, share.password), share.token, may))
 
 
 async def shared(request: Request) -> tuple[Share, Site]:

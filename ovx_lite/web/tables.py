@@ -48,7 +48,7 @@ def _groups(
     return sorted(rows, key=lambda row: (-row[1].visitors, row[0]))
 
 
-def table(conn: sqlite3.Connection, site: Site, view: View, dimension: str, now: int, number: int) -> Table:
+def table(conn: sqlite3.Connection, now: int, site: Site, view: View, dimension: str, number: int) -> Table:
     """A page, from 1 on, of what stands in a dimension at `now` (Unix ms). Raises `Refused`."""
     period = view.stretch(now, site.timezone, boards.oldest(conn, site))
     rows = _groups(conn, site, view, dimension, period)
@@ -102,7 +102,7 @@ def _numbered(view: View, path: str, number: int) -> str:
 
 
 def file(
-    conn: sqlite3.Connection, site: Site, view: View, panel: str, now: int
+    conn: sqlite3.Connection, now: int, site: Site, view: View, panel: str
 ) -> tuple[list[str], list[list[object]]]:
     """The head and the rows of a panel's CSV at `now` (Unix ms). Raises `Refused`."""
     period = view.stretch(now, site.timezone, boards.oldest(conn, site))

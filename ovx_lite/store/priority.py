@@ -1,0 +1,84 @@
+"""Whose read query comes next: priority levels, and flows that take turns. Pure.
+
+Modelled on API Priority and Fairness of Kubernetes. A level may have so many running and so many waiting queries. The
+flows of a level take turns, so nobody crowds out others by asking more often.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+MAX_RUNNING = 3
+"""How many read queries run at the same time."""
+
+
+class PriorityLevel(NamedTuple):
+    """How many queries of a level may run and wait. A flow is a session, a site's API keys, or a site's public link."""
+
+    name: str
+    max_running: int
+    max_waiting: int
+    max_waiting_per_flow: int
+
+
+PEOPLE = PriorityLevel("people", 2, 64, 64)
+"""Those who are signed in. One thread is for them alone, and one they never have, so that all others go on, too."""
+
+API_KEYS = PriorityLevel("api_keys", 2, 64, 32)
+PUBLIC = PriorityLevel("public", 1, 64, 16)
+"""Public links and badges."""
+
+LEVELS = (PEOPLE, API_KEYS, PUBLIC)
+"""All levels. People come first; the others take turns."""
+
+_MAX_RUNNING_OF_OTHERS = MAX_RUNNING - 1
+
+
+class Asker(NamedTuple):
+    """Who asks: the level, and the flow within it."""
+
+    level: PriorityLevel
+    flow: str
+
+
+class Turns:
+    """Remembers when each level and each asker had a turn last."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._last: dict[PriorityLevel | Asker, int] = {}
+
+    def take(self, asker: Asker) -> None:
+        """Have an asker take a turn."""
+        self._count += 1
+        for key in (asker.level, asker):
+            self._last.pop(key, None)  # so that the oldest come first
+            self._last[key] = self._count
+        while len(self._last) > _MAX_REMEMBERED:
+            del self._last[next(iter(self._last))]
+
+    def rank(self, asker: Asker) -> tuple[bool, int, int]:
+        """Return a sort key: people first, then the level, and in it the asker, that has waited longest for a turn."""
+        return asker.level is not PEOPLE, self._last.get(asker.level, 0), self._last.get(asker, 0)
+
+
+_MAX_REMEMBERED = 1_000
+
+
+def comes_before(asker: Asker, other: Asker) -> bool:
+    """Return whether an asker is of a higher level than another one."""
+    return LEVELS.index(asker.level) < LEVELS.index(other.level)
+
+
+def may_start(level: PriorityLevel, running: Mapping[PriorityLevel, int]) -> bool:
+    """Return whether a query of a level may start, beside so many of each level that run."""
+    total = sum(running.values())
+    if total >= MAX_RUNNING or running.get(level, 0) >= level.max_running:
+        return False
+    return level is PEOPLE or total - running.get(PEOPLE, 0) < _MAX_RUNNING_OF_OTHERS
+
+
+def is_full(asker: Asker, waiting: Collection[Asker]) -> bool:
+    """Return whether so many queries wait already that this asker may not add another one."""
+    of_level = sum(other.level is asker.level for other in waiting)
+    of_flow = sum(other == asker for other in waiting)
+    return of_level >= asker.level.max_waiting or of_flow >= asker.level.max_waiting_per_flow
