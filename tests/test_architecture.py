@@ -30,7 +30,8 @@ LEVELS = (
     ),
     (
         *("geo", "store", "store.db", "store.database", "store.health", "store.usage", "store.answers"),
-        *("store.changes", "store.goals", "store.dimensions", "store.sums", "store.rollups", "store.guests"),
+        *("store.changes", "store.goals", "store.dimensions", "store.sums", "store.kept_values"),
+        *("store.rollups", "store.guests"),
         *("store.visits", "store.persons", "store.salts", "store.events", "store.people", "store.log"),
         *("store.registry", "store.recounts", "store.goal_counts", "store.settling", "store.check", "store.admin"),
         *("store.counted", "store.matching", "store.selection", "store.stats", "store.revenue", "store.engagement"),
