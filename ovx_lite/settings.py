@@ -49,6 +49,9 @@ SETTINGS = (
     ),
     Setting("backup_dir", "", "a folder for a copy of the store each day; the last 7 are kept"),
     Setting("log_format", "plain", "how the log on stderr is written: plain, or json, an object a line"),
+    Setting(
+        "rollup_values", "20000", "how many values of a dimension a site's day counts one by one; the rest is (other)"
+    ),
     Setting("country_db", "", "a country database (.mmdb) to use in place of the built-in data"),
 )
 
@@ -112,6 +115,9 @@ def _networks(name: str, told: str) -> str:
 def _check(values: Mapping[str, str]) -> None:
     if not values["port"].isdecimal() or int(values["port"]) > 65535:
         raise Refused("invalid_request", f"port is {values['port']}: give a number from 0 to 65535.", "port")
+    if not re.fullmatch("[1-9][0-9]{0,6}", values["rollup_values"], re.ASCII):
+        message = f"rollup_values is {values['rollup_values']}: give a number from 1 to 9999999, like 20000."
+        raise Refused("invalid_request", message, "rollup_values")
     if values["log_format"] not in ("plain", "json"):
         raise Refused("invalid_request", f"log_format is {values['log_format']}: it is plain or json.", "log_format")
     if values["base_url"] and not is_web_address(values["base_url"]):

@@ -34,6 +34,7 @@ VALUES = {
     "webhook_allow_net": ("10.0.0.0/8", "127.0.0.0/8,fd00::/8"),
     "backup_dir": ("/flag", "/other"),
     "log_format": ("json", "plain"),
+    "rollup_values": ("100", "50000"),
     "country_db": ("/flag.mmdb", "/other.mmdb"),
 }
 
@@ -116,6 +117,7 @@ WRONG = [
     ("", {"port": "-1"}, "port"),
     ("", {"port": ""}, "port"),
     ("", {"port": "80 80"}, "port"),
+    *(("", {"rollup_values": wrong}, "rollup_values") for wrong in ("", "0", "-1", "many", "1.5", "20 000", "1e4", "٣")),
     ("", {"trusted_proxies": "10.0.0.0/33"}, "trusted_proxies"),
     ("", {"trusted_proxies": "127.0.0.1,localhost"}, "trusted_proxies"),
     ("", {"trusted_proxies": "private,public"}, "or loopback or private"),
@@ -151,6 +153,7 @@ def test_what_makes_no_sense_is_refused_by_name(
         (("--port", "http"), "port is http"),
         (("--trusted-proxies", "10.0.0.0/33"), "10.0.0.0/33"),
         (("--base-url", "http://["), "base_url"),
+        (("--rollup-values", "0"), "rollup_values is 0: give a number from 1 to 9999999, like 20000"),
         (("--host", ".."), ".."),
         (("--country-db", __file__), "test_settings.py"),
     ],

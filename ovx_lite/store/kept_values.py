@@ -59,8 +59,8 @@ class _Values(msgspec.Struct, gc=False):
 class KeptValues:
     """The values that the rollups of one site's day keep, as the writer needs to know it.
 
-    `Rollups` owns it, fills it by asking, and drops it after a rollback and when somebody else has written. As long as
-    a dimension is at most half full, a value is taken without a look at the file. Beyond that, each new one is looked up.
+    `Rollups` owns it, fills it by asking, and drops it after a rollback and when somebody else has written. While a
+    dimension is at most half full, a value is taken without a look at the file. Beyond that, each new one is looked up.
     """
 
     def __init__(self, conn: sqlite3.Connection, site: int, day: int, limit: int) -> None:
@@ -94,10 +94,8 @@ class KeptValues:
         return values.room <= 0
 
     def _load(self, dimension: Dimension) -> _Values:
-        if self._has_row(dimension, OTHER):  # what was counted there must not get a place of its own now
-            room = 0
-        else:
-            room = self._limit - self._count_rows(dimension)
+        # What was counted under `OTHER` must not get a place of its own later that day.
+        room = 0 if self._has_row(dimension, OTHER) else self._limit - self._count_rows(dimension)
         values = self._dimensions[dimension] = _Values(room, room <= self._limit // 2)
         return values
 

@@ -144,7 +144,8 @@ def counted_day(conn: sqlite3.Connection, site: Site, day: int) -> Day:
     numbered = ", ".join(str(int(dimension)) for dimension in NUMBERED)
     rows = conn.execute(
         f"SELECT dimension, CASE WHEN dimension IN ({numbered}) OR value = {OTHER} THEN value ELSE word END, visitors,"
-        " visits, pageviews, events FROM rollups LEFT JOIN words ON words.id = value WHERE site = ? AND span = 1 AND begins = ?",
+        " visits, pageviews, events FROM rollups LEFT JOIN words ON words.id = value"
+        " WHERE site = ? AND span = 1 AND begins = ?",
         key,
     )
     return Day(

@@ -149,9 +149,8 @@ class Visits:
         """Count a visit as begun or ended with another page; `elsewhere` are those of the visitor's other visits."""
         site, day, fact = visit.site, visit.day, self._rollups.fact
         left = None if before is None else fact(site, day, dimension, before.path)
-        self._move(
-            visit, left, fact(site, day, dimension, after.path), [fact(site, day, dimension, path) for path in elsewhere]
-        )
+        others = [fact(site, day, dimension, path) for path in elsewhere]
+        self._move(visit, left, fact(site, day, dimension, after.path), others)
 
     def _replace(self, visit: Visit, origin: Origin, client: Client, others: list[Visit]) -> None:
         """Give a visit another origin and client: an earlier event was told later."""
