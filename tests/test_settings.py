@@ -117,7 +117,7 @@ WRONG = [
     ("", {"port": "-1"}, "port"),
     ("", {"port": ""}, "port"),
     ("", {"port": "80 80"}, "port"),
-    *(("", {"rollup_values": wrong}, "rollup_values") for wrong in ("", "0", "-1", "many", "1.5", "20 000", "1e4", "٣")),
+    *(("", {"rollup_values": wrong}, "rollup_values") for wrong in ("", "0", "-1", "many", "1.5", "20 000", "٣")),
     ("", {"trusted_proxies": "10.0.0.0/33"}, "trusted_proxies"),
     ("", {"trusted_proxies": "127.0.0.1,localhost"}, "trusted_proxies"),
     ("", {"trusted_proxies": "private,public"}, "or loopback or private"),
