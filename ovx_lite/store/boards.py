@@ -127,12 +127,11 @@ def _look(
         rankings = {panel: _ranking(conn, site, period, word) for panel, word in wanted.items()}
         return rankings, counted.days(conn, site, period), None
     dimensions = [word for word in wanted.values() if word in sift.DIMENSIONS]
-    sifted = sift.sift(conn, site, period, filters, dimensions) if filters else None
+    sifted = sift.sift(conn, site, period, filters, dimensions, ROWS) if filters else None
     rankings = {}
     for panel, word in wanted.items():
-        if sifted is not None and word in sifted.visitors:
-            visitors = sifted.visitors[word]
-            rankings[panel] = rank((((value,), Counts(times)) for value, times in visitors.items()), word)
+        if sifted is not None and word in sifted.top:
+            rankings[panel] = Ranking(*sifted.top[word])
         else:
             rankings[panel] = rank(stats.rows(conn, site, period, (word,), filters, {"visitors"}), word)
     return (rankings, None, None) if sifted is None else (rankings, sifted.days, sifted.takings)
@@ -140,12 +139,8 @@ def _look(
 
 def rank(groups: Iterable[tuple[tuple[str, ...], Counts]], dimension: str, most: int = ROWS) -> Ranking:
     """The values that most visitors have. Views are no events of their own there."""
-    best, total = stats.top((row for row in groups if (dimension, *row[0]) != VIEWS), "visitors", most)
+    best, total = stats.top((row for row in groups if (dimension, *row[0]) != stats.VIEWS), "visitors", most)
     return Ranking([(word, counts.visitors) for (word,), counts in best], total)
-
-
-VIEWS = ("event:name", "pageview")
-"""They are no events of their own, where events are shown."""
 
 
 def _ranking(conn: sqlite3.Connection, site: Site, period: Period, word: str) -> Ranking:

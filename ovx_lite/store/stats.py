@@ -20,6 +20,9 @@ from ovx_lite.store.matching import Matching, needs_visit, of_visits
 from ovx_lite.store.selection import COUNTED, VIEW, columns_of, days, events
 from ovx_lite.store.selection import key as key_of
 
+VIEWS = ("event:name", "pageview")
+"""They are no events of their own, where events are shown."""
+
 Groups = dict[tuple[str, ...], Counts]
 """What is counted, by what stands in the dimensions."""
 

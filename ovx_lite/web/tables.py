@@ -41,7 +41,7 @@ def _groups(
     shown = (
         (key, counts)
         for key, counts in groups
-        if (counts.visitors or counts.events) and (dimension, *key) != boards.VIEWS
+        if (counts.visitors or counts.events) and (dimension, *key) != stats.VIEWS
     )
     best, total = stats.top(shown, "visitors", most)
     return [(value, counts) for (value,), counts in best], total
