@@ -35,7 +35,7 @@ from ovx_lite.sites import Sites
 from ovx_lite.standin import astray, doors, failing, hook_doors, live
 from ovx_lite.standin.credentials import PASSWORD
 from ovx_lite.standin.stage import Standin
-from ovx_lite.store import admin, usage
+from ovx_lite.store import admin, kept_values, usage
 from ovx_lite.store.admin import Admin
 from ovx_lite.store.books import open_books
 from ovx_lite.store.database import Database
@@ -101,6 +101,7 @@ class App:
         try:
             limits.restore(await database.read(usage.load, clock.now()))
             await sites.refresh()
+            await database.write(kept_values.save_max_values, int(settings["rollup_values"]))
             books = await database.write(open_books, secrets.randbits(20))
             known = await database.read(admin.load)
         except BaseException:

@@ -1,6 +1,7 @@
 """From what was counted to what is answered: metrics, order, pages ("Stats API v2"). Pure."""
 
-from collections.abc import Callable, Mapping, Sequence
+import heapq
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -73,28 +74,55 @@ def _amount(numbers: Numbers, average: bool) -> Value:
     return {"value": msgspec.Raw(told.encode()), "currency": currency, "long": f"{currency} {told}"}
 
 
-def rows(query: Query, groups: Mapping[Key, Numbers]) -> list[tuple[Key, list[Value]]]:
-    """The groups with the metrics that are asked for, in the order that is asked for."""
-    made = [(key, [metric(name, numbers) for name in query.metrics]) for key, numbers in groups.items()]
-    made.sort(key=lambda row: row[0])
-    for name, greatest_first in reversed(query.order):
-        made.sort(key=_sorter(query, name), reverse=greatest_first)
-    return made
+class _Descending(str):
+    """A string that sorts before those that are less."""
+
+    __slots__ = ()
+
+    def __lt__(self, other: str) -> bool:
+        return str.__gt__(self, other)
 
 
-def _sorter(query: Query, name: str) -> Callable[[tuple[Key, list[Value]]], Any]:
-    if name in query.dimensions:
-        at = query.dimensions.index(name)
-        return lambda row: row[0][at]
-    place = query.metrics.index(name)
+def rows(query: Query, groups: Iterable[tuple[Key, Numbers]]) -> tuple[list[tuple[Key, list[Value]]], int]:
+    """The rows that are asked for, in the order that is asked for, and how many there are in all.
 
-    def number(row: tuple[Key, list[Value]]) -> float:
-        value = row[1][place]
-        if isinstance(value, dict):
-            return float(bytes(value["value"]))
-        return float("-inf") if value is None else value
+    Of the groups it holds no more than come before the last row that is asked for.
+    """
+    total = 0
 
-    return number
+    def all_rows() -> Iterator[tuple[Key, list[Value]]]:
+        nonlocal total
+        for key, numbers in groups:
+            total += 1
+            yield key, metrics(query, numbers)
+
+    best = heapq.nsmallest(query.offset + query.limit, all_rows(), key=lambda row: _place(query, row))
+    return best[query.offset :], total
+
+
+def metrics(query: Query, numbers: Numbers) -> list[Value]:
+    """The metrics of a group that are asked for."""
+    return [metric(name, numbers) for name in query.metrics]
+
+
+def _place(query: Query, row: tuple[Key, list[Value]]) -> tuple[Any, ...]:
+    """What a row is sorted by: the order that is asked for, and then the dimensions."""
+    key, values = row
+    place: list[Any] = []
+    for name, greatest_first in query.order:
+        if name in query.dimensions:
+            word = key[query.dimensions.index(name)]
+            place.append(_Descending(word) if greatest_first else word)
+        else:
+            number = _number(values[query.metrics.index(name)])
+            place.append(-number if greatest_first else number)
+    return (*place, key)
+
+
+def _number(value: Value) -> float:
+    if isinstance(value, dict):
+        return float(bytes(value["value"]))
+    return float("-inf") if value is None else value
 
 
 def change(now: Value, before: Value) -> float | None:
@@ -106,15 +134,8 @@ def change(now: Value, before: Value) -> float | None:
     return round(100 * (now - before) / before, 2)
 
 
-def mixed(query: Query, groups: Mapping[Key, Numbers]) -> dict[str, Any]:
-    """Warnings, by metrics: of amounts that do not add up."""
-    if all(len(numbers.money) < 2 for numbers in groups.values()):
-        return {}
+def mixed(query: Query) -> dict[str, Any]:
+    """Warnings, by metrics, that amounts of several currencies do not add up."""
     message = "There are several currencies: add the dimension event:currency, or a filter on it."
     asked = [name for name in query.metrics if name.endswith("_revenue")]
     return {name: {"code": "mixed_currencies", "warning": message} for name in asked}
-
-
-def cut(made: Sequence[tuple[Key, list[Value]]], query: Query) -> Sequence[tuple[Key, list[Value]]]:
-    """The rows that are asked for."""
-    return made[query.offset : query.offset + query.limit]

@@ -51,6 +51,9 @@ SETTINGS = (
     Setting("backup_dir", "", "a folder for a copy of the store each day; the last 7 are kept"),
     Setting("disk_reserve", "64", "MiB to keep free on the store's disk: with less, events are refused; 0 for none"),
     Setting("log_format", "plain", "how the log on stderr is written: plain, or json, an object a line"),
+    Setting(
+        "rollup_values", "20000", "how many values of a dimension a site's day counts one by one; the rest is (other)"
+    ),
     Setting("country_db", "", "a country database (.mmdb) to use in place of the built-in data"),
 )
 
@@ -124,6 +127,9 @@ def _check(values: Mapping[str, str]) -> None:
     if not re.fullmatch("[0-9]{1,10}", values["disk_reserve"]):
         message = f"disk_reserve is {values['disk_reserve']}: give a whole number of MiB, like 64; 0 for none."
         raise Refused("invalid_request", message, "disk_reserve")
+    if not re.fullmatch("[1-9][0-9]{0,6}", values["rollup_values"], re.ASCII):
+        message = f"rollup_values is {values['rollup_values']}: give a number from 1 to 9999999, like 20000."
+        raise Refused("invalid_request", message, "rollup_values")
     if values["log_format"] not in ("plain", "json"):
         raise Refused("invalid_request", f"log_format is {values['log_format']}: it is plain or json.", "log_format")
     if values["base_url"] and not is_web_address(values["base_url"]):

@@ -35,6 +35,7 @@ VALUES = {
     "backup_dir": ("/flag", "/other"),
     "disk_reserve": ("0", "128"),
     "log_format": ("json", "plain"),
+    "rollup_values": ("100", "50000"),
     "country_db": ("/flag.mmdb", "/other.mmdb"),
 }
 
@@ -117,6 +118,7 @@ WRONG = [
     ("", {"port": "-1"}, "port"),
     ("", {"port": ""}, "port"),
     ("", {"port": "80 80"}, "port"),
+    *(("", {"rollup_values": wrong}, "rollup_values") for wrong in ("", "0", "-1", "many", "1.5", "20 000", "٣")),
     ("", {"trusted_proxies": "10.0.0.0/33"}, "trusted_proxies"),
     ("", {"trusted_proxies": "127.0.0.1,localhost"}, "trusted_proxies"),
     ("", {"trusted_proxies": "private,public"}, "or loopback or private"),
@@ -153,6 +155,7 @@ def test_what_makes_no_sense_is_refused_by_name(
         (("--port", "http"), "port is http"),
         (("--trusted-proxies", "10.0.0.0/33"), "10.0.0.0/33"),
         (("--base-url", "http://["), "base_url"),
+        (("--rollup-values", "0"), "rollup_values is 0: give a number from 1 to 9999999, like 20000"),
         (("--host", ".."), ".."),
         (("--country-db", __file__), "test_settings.py"),
     ],

@@ -1,7 +1,7 @@
 """All that a dashboard shows, in one look: from the rollups, or of what passes filters."""
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -95,7 +95,7 @@ def board(conn: sqlite3.Connection, id: str, view: View, now: int) -> Board:
     named = properties.name_of(filters)
     keys = properties.keys(conn, site, period, filters) if named else []
     keys += [key for key in view.props if named and key not in keys]
-    ranked = properties.values(conn, site, period, filters, view.props or tuple(keys[:1]))
+    values, values_total = properties.values(conn, site, period, filters, view.props or tuple(keys[:1]), ROWS)
     return Board(
         period=period,
         compared=compared,
@@ -110,8 +110,8 @@ def board(conn: sqlite3.Connection, id: str, view: View, now: int) -> Board:
         excluded=Ranking() if filters else excluded(conn, site, period, ROWS),
         named=named,
         keys=keys,
-        values=ranked[:ROWS],
-        values_total=len(ranked),
+        values=values,
+        values_total=values_total,
         goals=goals_of(conn, site.number),
         annotations=annotations.of_days(conn, site.number, period.first, period.last),
         is_stale=not counted.is_known(conn, site, period) and period.whole,
@@ -127,33 +127,25 @@ def _look(
         rankings = {panel: _ranking(conn, site, period, word) for panel, word in wanted.items()}
         return rankings, counted.days(conn, site, period), None
     dimensions = [word for word in wanted.values() if word in sift.DIMENSIONS]
-    sifted = sift.sift(conn, site, period, filters, dimensions) if filters else None
+    sifted = sift.sift(conn, site, period, filters, dimensions, ROWS) if filters else None
     rankings = {}
     for panel, word in wanted.items():
-        if sifted is not None and word in sifted.visitors:
-            visitors = dict(sifted.visitors[word])
+        if sifted is not None and word in sifted.top:
+            rankings[panel] = Ranking(*sifted.top[word])
         else:
-            groups = stats.groups(conn, site, period, (word,), filters, {"visitors"})
-            visitors = {key: counts.visitors for (key,), counts in groups.items()}
-        rankings[panel] = rank(visitors, word)
+            rankings[panel] = rank(stats.rows(conn, site, period, (word,), filters, {"visitors"}), word)
     return (rankings, None, None) if sifted is None else (rankings, sifted.days, sifted.takings)
 
 
-def rank(visitors: Mapping[str, int], dimension: str, most: int = ROWS) -> Ranking:
+def rank(groups: Iterable[tuple[tuple[str, ...], Counts]], dimension: str, most: int = ROWS) -> Ranking:
     """The values that most visitors have. Views are no events of their own there."""
-    told = [(word, times) for word, times in visitors.items() if (dimension, word) != VIEWS]
-    told.sort(key=lambda row: (-row[1], row[0]))
-    return Ranking(told[:most], len(told))
-
-
-VIEWS = ("event:name", "pageview")
-"""They are no events of their own, where events are shown."""
+    best, total = stats.top((row for row in groups if (dimension, *row[0]) != stats.VIEWS), "visitors", most)
+    return Ranking([(word, counts.visitors) for (word,), counts in best], total)
 
 
 def _ranking(conn: sqlite3.Connection, site: Site, period: Period, word: str) -> Ranking:
     if word in ("event:goal", "event:name", "visit:exit_page"):
-        groups = stats.groups(conn, site, period, (word,), (), {"visitors"})
-        return rank({key: counts.visitors for (key,), counts in groups.items()}, word)
+        return rank(stats.rows(conn, site, period, (word,), (), {"visitors"}), word)
     rows, total = counted.top(conn, site, period, counted.DIMENSIONS[word], ROWS)
     return Ranking(rows, total)
 

@@ -2,7 +2,8 @@
 
 import heapq
 import sqlite3
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from itertools import chain
 from operator import neg
 
 import msgspec
@@ -12,8 +13,10 @@ from ovx_lite.model import Site
 from ovx_lite.periods import Period, blocks, label
 from ovx_lite.results import Counts
 from ovx_lite.store import sums
-from ovx_lite.store.dimensions import Dimension
+from ovx_lite.store.dimensions import NUMBERED, Dimension
 from ovx_lite.store.goals import goals_of
+from ovx_lite.store.kept_values import OTHER, OTHER_LABEL
+from ovx_lite.store.selection import DAY_UNITS, key
 
 DIMENSIONS = {
     "event:page": Dimension.PAGE,
@@ -38,15 +41,22 @@ DIMENSIONS = {
 
 _COLUMNS = msgspec.json.Decoder(tuple[list[int], list[int]])
 
-Found = dict[tuple[str, ...], Counts]
-"""By what stands in the dimensions, what is counted there; 0 for what rollups do not count."""
+Rows = Iterator[tuple[tuple[str, ...], Counts]]
+"""What stands in the dimensions, each once, and what is counted there; 0 for what rollups do not count."""
+
+_VALUES_TOGETHER = 1 << 18
+"""Values of a dimension that are added up at a time: a long period may have very many, and memory is small."""
+
+_ALL_NUMBERS = (-1 << 63, (1 << 63) - 1)
 
 COUNTS = "visitors, visits, pageviews, events"
 _SUMS = ", ".join(f"sum({column}) AS {column}" for column in COUNTS.split(", "))
 _BLOCKS = """
 (SELECT value ->> 0 AS block_span, value ->> 1 AS block FROM json_each(:blocks)) CROSS JOIN rollups
 ON site = :site AND span = block_span AND begins = block AND dimension = :dimension
+    AND value BETWEEN :low AND :high
 """
+_WORD = f"CASE WHEN value = {OTHER} THEN '{OTHER_LABEL}' ELSE (SELECT word FROM words WHERE id = value) END"
 
 
 def is_known(conn: sqlite3.Connection, site: Site, period: Period) -> bool:
@@ -66,33 +76,68 @@ def top(
     conn: sqlite3.Connection, site: Site, period: Period, dimension: Dimension, most: int, by: str = "visitors"
 ) -> tuple[list[tuple[str, int]], int]:
     """The words of a dimension that have most of a count, with it; and how many words there are."""
-    found = _added_up(conn, site, period, dimension, by)
-    query = "SELECT id, word FROM words WHERE id IN (SELECT value FROM json_each(?))"
-    rows = [(word, found[id]) for id, word in conn.execute(query, (_most(found, most),))]
-    return sorted(rows, key=lambda row: (-row[1], row[0])), len(found)
+    best, total = _most(conn, site, period, dimension, most, by)
+    query = f"SELECT value, {_WORD} FROM json_each(?)"
+    rows = [(word, best[value]) for value, word in conn.execute(query, (_json(list(best)),))]
+    return sorted(rows, key=lambda row: (-row[1], row[0])), total
 
 
-def _most(found: Mapping[int, int], most: int) -> str:
-    """The values that have most of a count, as JSON."""
-    ranked = heapq.nsmallest(most, zip(map(neg, found.values()), found, strict=True))
-    return msgspec.json.encode([value for _, value in ranked]).decode()
+def _most(
+    conn: sqlite3.Connection, site: Site, period: Period, dimension: Dimension, most: int, by: str
+) -> tuple[dict[int, int], int]:
+    """The values that have most of a count, with it; and how many values there are."""
+    best: list[tuple[int, int]] = []
+    total = 0
+    for counts in _added_up(conn, site, period, dimension, by):
+        total += len(counts)
+        best = heapq.nsmallest(most, chain(best, zip(map(neg, counts.values()), counts, strict=True)))
+    return {value: -count for count, value in best}, total
 
 
-def _added_up(conn: sqlite3.Connection, site: Site, period: Period, dimension: Dimension, by: str) -> dict[int, int]:
-    """A count of each value of a dimension, by the value's number.
+def _added_up(
+    conn: sqlite3.Connection, site: Site, period: Period, dimension: Dimension, by: str
+) -> Iterator[dict[int, int]]:
+    """A count of each value of a dimension, by the value's number, some values at a time.
 
     SQLite sorts to group, a dict does not: so each stretch of days is told in one row, and added up here.
     """
     query = f"""
         SELECT (SELECT json_array(json_group_array(value), json_group_array({by})) FROM rollups
-            WHERE site = :site AND span = block_span AND begins = block AND dimension = :dimension)
+            WHERE site = :site AND span = block_span AND begins = block AND dimension = :dimension
+                AND value BETWEEN :low AND :high)
         FROM (SELECT value ->> 0 AS block_span, value ->> 1 AS block FROM json_each(:blocks))
     """
-    found: dict[int, int] = {}
-    for (told,) in conn.execute(query, _bind(conn, site, period, dimension)):
-        for value, count in zip(*_COLUMNS.decode(told), strict=True):
-            found[value] = found.get(value, 0) + count
-    return found
+    bound = _bind(conn, site, period, dimension)
+    for low, high in _ranges(conn, dimension):
+        found: dict[int, int] = {}
+        for (told,) in conn.execute(query, {**bound, "low": low, "high": high}):
+            for value, count in zip(*_COLUMNS.decode(told), strict=True):
+                found[value] = found.get(value, 0) + count
+        yield found
+
+
+def _ranges(conn: sqlite3.Connection, dimension: Dimension) -> Iterator[tuple[int, int]]:
+    """The numbers that values of a dimension can have, in ranges of not too many values."""
+    if dimension in NUMBERED:  # goals are few, and persons are asked for of a few days
+        return iter([_ALL_NUMBERS])
+    last = int(conn.execute("SELECT coalesce(max(id), 0) FROM words").fetchone()[0])
+    return ((low, low + _VALUES_TOGETHER - 1) for low in range(0, last + 1, _VALUES_TOGETHER))
+
+
+def _json(values: list[int]) -> str:
+    return msgspec.json.encode(values).decode()
+
+
+def has_other(conn: sqlite3.Connection, site: Site, period: Period, dimensions: Sequence[str]) -> bool:
+    """Whether some values of these dimensions were not counted one by one, in all of a period."""
+    return any(
+        conn.execute(
+            f"SELECT 1 FROM {_BLOCKS} LIMIT 1",
+            {**_bind(conn, site, period, DIMENSIONS[word]), "low": OTHER, "high": OTHER},
+        ).fetchone()
+        for word in dimensions
+        if word in DIMENSIONS
+    )
 
 
 def _bind(
@@ -106,37 +151,47 @@ def _bind(
 
 def groups(
     conn: sqlite3.Connection, site: Site, period: Period, dimensions: Sequence[str], needs: Collection[str]
-) -> Found | None:
+) -> Rows | None:
     """Count a period by dimensions; None if the rollups do not know all that it `needs` (counts' names)."""
     rest = [word for word in dimensions if word not in TIMES]
     if any(word in TIMES[:2] for word in dimensions) or not is_known(conn, site, period):
         return None
     if not rest:
-        found: Found = {} if dimensions else {(): Counts()}
-        for day, counts in days(conn, site, period).items():
-            if dimensions and not counts.events:
-                continue  # nothing but what is excluded
-            _count(found, tuple(label(day, word.removeprefix("time:")) for word in dimensions), counts)
-        return found
+        return iter(_by_time(conn, site, period, dimensions).items())
     if len(rest) > 1 or rest[0] not in DIMENSIONS or not _has(rest[0], needs):
         return None
     if rest[0] == "visit:exit_page" and period.last >= sums.settled(conn, site.number):
         return None
-    dimension, by_day = DIMENSIONS[rest[0]], len(dimensions) > 1
-    query = f"""
-        SELECT begins, word, {COUNTS} FROM (
-            SELECT {"begins" if by_day else "0 AS begins"}, value, {_SUMS} FROM {_BLOCKS} GROUP BY 1, value
-        ) JOIN words ON words.id = value
-    """
-    found = {}
-    for day, word, *counts in conn.execute(query, _bind(conn, site, period, dimension, by_day)):
-        key = tuple(label(day, one.removeprefix("time:")) if one in TIMES else word for one in dimensions)
-        _count(found, key, Counts(*counts))
+    return _by_value(conn, site, period, dimensions, DIMENSIONS[rest[0]])
+
+
+def _by_time(
+    conn: sqlite3.Connection, site: Site, period: Period, dimensions: Sequence[str]
+) -> dict[tuple[str, ...], Counts]:
+    found: dict[tuple[str, ...], Counts] = {} if dimensions else {(): Counts()}
+    for day, counts in days(conn, site, period).items():
+        if dimensions and not counts.events:
+            continue  # nothing but what is excluded
+        key = tuple(label(day, word.removeprefix("time:")) for word in dimensions)
+        found[key] = found[key].plus(counts) if key in found else counts
     return found
 
 
-def _count(found: Found, key: tuple[str, ...], counts: Counts) -> None:
-    found[key] = found[key].plus(counts) if key in found else counts
+def _by_value(
+    conn: sqlite3.Connection, site: Site, period: Period, dimensions: Sequence[str], dimension: Dimension
+) -> Rows:
+    """Count a period by what stands in a dimension, and by time, too, if that is among the dimensions."""
+    columns = [DAY_UNITS[word].format("begins") if word in TIMES else "value" for word in dimensions]
+    query = f"""
+        SELECT {", ".join("first" if word in TIMES else _WORD for word in dimensions)}, {COUNTS} FROM (
+            SELECT {"".join(f"{column} AS first, " for column in columns if column != "value")} value, {_SUMS}
+            FROM {_BLOCKS} GROUP BY {", ".join(columns)}
+        )
+    """
+    bound = _bind(conn, site, period, dimension, len(dimensions) > 1)
+    for low, high in _ranges(conn, dimension):
+        for row in conn.execute(query, {**bound, "low": low, "high": high}):
+            yield key(row[: len(dimensions)], dimensions), Counts(*row[len(dimensions) :])
 
 
 def _has(dimension: str, needs: Collection[str]) -> bool:
@@ -144,15 +199,16 @@ def _has(dimension: str, needs: Collection[str]) -> bool:
     return set(needs) <= ({"visitors", "visits"} if dimension.startswith("visit:") else set(COUNTS.split(", ")))
 
 
-def goals(conn: sqlite3.Connection, site: Site, period: Period, needs: Collection[str]) -> Found | None:
+def goals(conn: sqlite3.Connection, site: Site, period: Period, needs: Collection[str]) -> Rows | None:
     """Count a period by goals, by their names; None if not all of it is counted yet, or rollups do not count it."""
     known = {goal.number: goal for goal in goals_of(conn, site.number)}
     counted = all(goal.since <= period.first for goal in known.values())
     if not counted or not _has("event:goal", needs) or not is_known(conn, site, period):
         return None
     query = f"SELECT value, {_SUMS} FROM {_BLOCKS} GROUP BY value"
-    rows = conn.execute(query, _bind(conn, site, period, Dimension.GOAL))
-    return {(known[value].name,): Counts(*counts) for value, *counts in rows if value in known}
+    low, high = _ALL_NUMBERS
+    rows = conn.execute(query, {**_bind(conn, site, period, Dimension.GOAL), "low": low, "high": high})
+    return (((known[value].name,), Counts(*counts)) for value, *counts in rows if value in known)
 
 
 def takings(conn: sqlite3.Connection, site: Site, period: Period) -> dict[str, tuple[int, int]]:
@@ -166,8 +222,13 @@ def takings(conn: sqlite3.Connection, site: Site, period: Period) -> dict[str, t
 
 
 def persons(conn: sqlite3.Connection, site: Site, period: Period, most: int) -> tuple[list[tuple[int, str, int]], int]:
-    """Those whom most events of a period named: number, id, events; and how many were named."""
-    found = _added_up(conn, site, period, Dimension.PERSON, "events")
+    """Those whom most events of a period named: number, id, events; and how many were named.
+
+    `OTHER` stands for those who are not counted one by one.
+    """
+    best, total = _most(conn, site, period, Dimension.PERSON, most, "events")
     query = "SELECT number, id FROM persons WHERE number IN (SELECT value FROM json_each(?))"
-    rows = [(number, id, found[number]) for number, id in conn.execute(query, (_most(found, most),))]
-    return sorted(rows, key=lambda row: (-row[2], row[1])), len(found)
+    rows = [(number, id, best[number]) for number, id in conn.execute(query, (_json(list(best)),))]
+    if OTHER in best:
+        rows.append((OTHER, OTHER_LABEL, best[OTHER]))
+    return sorted(rows, key=lambda row: (-row[2], row[1])), total

@@ -25,24 +25,19 @@ def looks(
     matching = Matching(conn, site.number)
     columns = columns_of(matching, dimensions)
     joins = f"JOIN pages AS p ON p.id = e.page {columns.joins}"
+    names = "".join(f"d{number}, " for number in range(len(dimensions)))
     sql = f"""
-        SELECT {columns.named} e.visit, p.path, sum({_number("ms", _DAY)}), max({_number("scroll", 100)})
-        FROM {events(matching, site, period, ENGAGEMENT, filters, joins, dimensions)}
-            AND v.id IS NOT NULL AND {columns.there}
-        GROUP BY {columns.keys} e.visit, p.path
+        SELECT {names} total(ms) / count(*) / 1000, avg(scroll) FROM (
+            SELECT {columns.named} sum({_number("ms", _DAY)}) AS ms, max({_number("scroll", 100)}) AS scroll
+            FROM {events(matching, site, period, ENGAGEMENT, filters, joins, dimensions)}
+                AND v.id IS NOT NULL AND {columns.there}
+            GROUP BY {columns.keys} e.visit, p.path
+        ) {f"GROUP BY {names.rstrip(', ')}" if names else "HAVING count(*) > 0"}
     """
-    found: dict[tuple[str, ...], list[tuple[float | None, float | None]]] = {}
-    for *told, _, _, ms, scroll in conn.execute(sql, matching.values):
-        found.setdefault(key(told, dimensions), []).append((ms, scroll))
-    return {key: _mean(told) for key, told in found.items()}
+    return {key(told, dimensions): (mean, scroll) for *told, mean, scroll in conn.execute(sql, matching.values)}
 
 
 def _number(prop: str, most: int) -> str:
     """A property that is to be a number from 0 to `most`; callers may have sent anything."""
     value = f"min(max(e.props ->> '$.{prop}', 0), {most})"
     return f"CASE WHEN json_type(e.props, '$.{prop}') IN ('integer', 'real') THEN {value} END"
-
-
-def _mean(told: list[tuple[float | None, float | None]]) -> tuple[float, float | None]:
-    scrolls = [scroll for _, scroll in told if scroll is not None]
-    return sum(ms or 0 for ms, _ in told) / len(told) / 1000, sum(scrolls) / len(scrolls) if scrolls else None

@@ -72,15 +72,14 @@ def _met(conn: sqlite3.Connection, goal: Goal, site: Site, day: int) -> tuple[in
     """How a goal was met on a day: by so many visitors, in so many visits, pageviews and events; None if it was not."""
     count, ready = Count(), Goals([msgspec.structs.replace(goal, since=0)])
     span = (site.number, *ids_of_day(day, site.timezone))
-    for visit, visitor, _, _, *words in conn.execute(EVENTS, span):
+    for visit, visitor, alone, _, _, *words in conn.execute(EVENTS, span):
         kind, page = Kind(*words[:6]), Page(*words[6:])
         if not kind.excluded and not kind.is_engagement and ready.of(kind.type, kind.name, page.path):
             count.pageviews += kind.type == "pageview"
             count.events += 1
             if visit is not None:
-                count.visitors.add(visitor)
-                count.visits.add(visit)
-    return (len(count.visitors), len(count.visits), count.pageviews, count.events) if count.events else None
+                count.add_visit(visit, visitor, alone)
+    return count.counts if count.events else None
 
 
 def add_goal(conn: sqlite3.Connection, goal: Goal, site: Site, now: int) -> None:

@@ -52,7 +52,10 @@ def code_of(dimension: str) -> str:
 
 
 class Heap:
-    """What SQLite wrote of the days of a period, put together: `visits` are the tokens of each one's events."""
+    """What SQLite wrote of some days of a period, put together: `visits` are the tokens of each one's events.
+
+    `size` is how many events that is, about.
+    """
 
     def __init__(self, codes: Sequence[str]) -> None:
         self.codes: dict[str, Counter[str]] = {code: Counter() for code in codes}
@@ -60,10 +63,12 @@ class Heap:
         self.whose: list[str] = []
         self.codes_of_others: dict[str, list[str]] = {code: [] for code in codes}
         self.visits_of_others: list[str] = []
-        self._purses: list[str] = []
+        self.purses: list[str] = []
+        self.size = 0
 
     def put(self, day: Day) -> None:
         """Add a day's."""
+        self.size += max(day.visits, day.events or 0)
         for counter, text in zip(self.codes.values(), day.codes, strict=True):
             if text:
                 counter.update(text.split(","))
@@ -75,18 +80,36 @@ class Heap:
                 codes += (text or "").split(",")
             self.visits_of_others += (day.tokens_of_others or "").split(";")
         if day.purses:
-            self._purses += day.purses.split(",")
+            self.purses += day.purses.split(",")
 
-    def takings(self, conn: sqlite3.Connection) -> dict[str, tuple[int, int]]:
-        """The revenue by currency, the one that was taken most often first."""
-        currencies = {str(id): currency for id, currency in conn.execute("SELECT id, currency FROM kinds")}
-        times, amounts = Counter[str](), Counter[str]()
-        for purse in self._purses:
-            kind, _, amount = purse.partition(" ")
-            times[currencies[kind]] += 1
-            amounts[currencies[kind]] += int(amount)
-        ranked = sorted(times.items(), key=lambda item: (-item[1], item[0]))
-        return {currency: (count, amounts[currency]) for currency, count in ranked}
+
+class Takings:
+    """Revenue by currency."""
+
+    def __init__(self, conn: sqlite3.Connection) -> None:
+        self._conn = conn
+        self._times = Counter[str]()
+        self._amounts = Counter[str]()
+
+    def add(self, purses: Sequence[str]) -> None:
+        """Add what events took: of each, the number of its kind and the amount, with a space between."""
+        told = [purse.partition(" ") for purse in purses]
+        rows = words_of(self._conn, "kinds", "currency", {kind for kind, _, _ in told})
+        for kind, _, amount in told:
+            self._times[rows[kind]] += 1
+            self._amounts[rows[kind]] += int(amount)
+
+    def ranked(self) -> dict[str, tuple[int, int]]:
+        """How often and how much, by currency, the one that was taken most often first."""
+        ranked = sorted(self._times.items(), key=lambda item: (-item[1], item[0]))
+        return {currency: (count, self._amounts[currency]) for currency, count in ranked}
+
+
+def words_of(conn: sqlite3.Connection, table: str, column: str, codes: Iterable[str]) -> dict[str, str]:
+    """What stands in a column of a table, by the numbers of rows."""
+    told = msgspec.json.encode([int(code) for code in codes if code]).decode()
+    query = f"SELECT id, {column} FROM {table} WHERE id IN (SELECT value FROM json_each(?))"
+    return {str(id): word for id, word in conn.execute(query, (told,))}
 
 
 class _Facts(NamedTuple):
@@ -115,7 +138,7 @@ class Ranks:
     def _by_code(self, dimension: str) -> Counter[str]:
         table, column, _ = COLUMNS[dimension]
         alone, others = self._heap.codes[code_of(dimension)], self._heap.codes_of_others[code_of(dimension)]
-        words = self._words(table, column, {*alone, *others})
+        words = words_of(self._conn, table, column, {*alone, *others})
         found: Counter[str] = Counter()
         for one, times in alone.items():
             found[words[one]] += times
@@ -124,11 +147,6 @@ class Ranks:
         if dimension in SOMETIMES:
             del found[""]
         return found
-
-    def _words(self, table: str, column: str, codes: Iterable[str]) -> dict[str, str]:
-        told = msgspec.json.encode([int(code) for code in codes if code]).decode()
-        query = f"SELECT id, {column} FROM {table} WHERE id IN (SELECT value FROM json_each(?))"
-        return {str(id): word for id, word in self._conn.execute(query, (told,))}
 
     def _by_events(self, with_goals: bool) -> dict[str, Counter[str]]:
         """Visitors by page, name and goal of their events."""
@@ -158,13 +176,14 @@ class Ranks:
 
     def _facts(self, tokens: Collection[str], with_goals: bool) -> _Facts:
         ready = Goals(goals_of(self._conn, self._site.number) if with_goals else [])
-        paths = self._words("pages", "path", {token.rpartition(".")[2] for token in tokens})
-        kinds = {str(id): (type, name) for id, type, name in self._conn.execute("SELECT id, type, name FROM kinds")}
+        paths = words_of(self._conn, "pages", "path", {token.rpartition(".")[2] for token in tokens})
+        used = {token.rpartition(".")[0] for token in tokens}
+        types, names = (words_of(self._conn, "kinds", column, used) for column in ("type", "name"))
         facts = _Facts({("event:name", "pageview"): _VIEWED}, {}, {})
         number_of = facts.numbers.setdefault
         for token in tokens:
             kind, _, page = token.rpartition(".")
-            type, name = kinds[kind] if kind else ("pageview", "pageview")
+            type, name = (types[kind], names[kind]) if kind else ("pageview", "pageview")
             path = paths[page]
             goals = [number_of(("event:goal", goal.name), len(facts.numbers)) for goal in ready.of(type, name, path)]
             facts.pages[token] = number_of(("event:page", path), len(facts.numbers))

@@ -37,21 +37,14 @@ def chosen(conn: sqlite3.Connection, site: Site, view: View, period: Period) -> 
 
 
 def values(
-    conn: sqlite3.Connection,
-    site: Site,
-    period: Period,
-    filters: Sequence[Filter],
-    names: Iterable[str],
-    most: int = -1,
-) -> list[tuple[tuple[str, ...], int, int]]:
-    """What properties have together, with visitors and events: what most events have first."""
+    conn: sqlite3.Connection, site: Site, period: Period, filters: Sequence[Filter], names: Iterable[str], most: int
+) -> tuple[list[tuple[tuple[str, ...], int, int]], int]:
+    """What properties have together, with visitors and events: what most events have first; and how many there are."""
     dimensions = [PROPS + name for name in names]
     if not dimensions:
-        return []
-    groups = stats.groups(conn, site, period, dimensions, filters, {"visitors", "events"})
-    rows = [(key, counts.visitors, counts.events) for key, counts in groups.items()]
-    ranked = sorted(rows, key=lambda row: (-row[2], row[0]))
-    return ranked if most < 0 else ranked[:most]
+        return [], 0
+    best, total = stats.top(stats.rows(conn, site, period, dimensions, filters), "events", most)
+    return [(key, counts.visitors, counts.events) for key, counts in best], total
 
 
 def _is_of_one_event(test: Test) -> bool:

@@ -18,20 +18,24 @@ from ovx_lite.store import events, goals, sums
 from ovx_lite.store.db import insert, transaction
 from ovx_lite.store.dimensions import NUMBERED, Dimension, Fact, facts, of_visit
 from ovx_lite.store.events import OF_DAY, ids_of_day
+from ovx_lite.store.kept_values import OTHER, Choice, max_values
 from ovx_lite.store.rollups import Total
 
 _VISITS = """
-SELECT visitor, before + after, events,
+SELECT visitor, alone, before + after, events,
     first.path, last.path, referrer, source, channel, utm_source, utm_medium, utm_campaign, utm_content, utm_term,
     browser, os, device, country
 FROM (SELECT * FROM visits WHERE site = ? AND id >= ? AND id < ?) AS visits
 JOIN origins ON origins.id = origin JOIN clients ON clients.id = client
 LEFT JOIN pages AS first ON first.id = entry LEFT JOIN pages AS last ON last.id = exit
 """
+# The events of a visit come one after the other.
 EVENTS = f"""
-SELECT visits.id, visitor, person, revenue, api, type, name, excluded, context, currency, scheme, host, path
-FROM (SELECT * FROM events WHERE {OF_DAY}) AS events JOIN kinds ON kinds.id = kind JOIN pages ON pages.id = page
+SELECT visits.id, visitor, alone, person, revenue, api, type, name, excluded, context, currency, scheme, host, path
+FROM (SELECT * FROM events WHERE {OF_DAY}) AS events
+CROSS JOIN kinds ON kinds.id = kind CROSS JOIN pages ON pages.id = page
 LEFT JOIN visits ON visits.site = events.site AND visits.id = visit
+ORDER BY events.site, events.visit, later
 """
 # Visits that do not say rightly whether they are their visitor's only one of the day.
 _MISTAKEN = """
@@ -50,35 +54,57 @@ class Day(NamedTuple):
 
 
 class Count(msgspec.Struct):
-    """What is counted of a value: which visitors and visits, and how many pageviews and events."""
+    """What is counted of a value. Visitors with several visits on that day are remembered, so that each counts once."""
 
-    visitors: set[int] = msgspec.field(default_factory=set)
-    visits: set[int] = msgspec.field(default_factory=set)
+    alone: int = 0
+    several: set[int] = msgspec.field(default_factory=set)
+    visits: int = 0
     pageviews: int = 0
     events: int = 0
+    last: int | None = None
+
+    def add_visit(self, visit: int, visitor: int, alone: bool) -> None:
+        """Count a visit and its visitor, unless it is the visit that was counted last."""
+        if visit == self.last:
+            return
+        self.last = visit
+        self.visits += 1
+        if alone:
+            self.alone += 1
+        else:
+            self.several.add(visitor)
+
+    @property
+    def counts(self) -> tuple[int, int, int, int]:
+        """Visitors, visits, pageviews and events."""
+        return (self.alone + len(self.several), self.visits, self.pageviews, self.events)
 
 
-def count_day(conn: sqlite3.Connection, site: Site, day: int) -> Day:
-    """Count a site's day, from its visits and events; the pages on which visits ended, if it is settled."""
+def count_day(conn: sqlite3.Connection, site: Site, day: int, choice: Choice) -> Day:
+    """Count a site's day, from its visits and events; the pages on which visits ended, if it is settled.
+
+    `choice` says which values are counted one by one.
+    """
     over = day < sums.settled(conn, site.number)
     span = (site.number, *ids_of_day(day, site.timezone))
-    total, visitors = Total(), set()
+    total, everybody = Total(), Count()
     takings: dict[str, tuple[int, int]] = {}
     counts: dict[Fact, Count] = {}
     for number, row in enumerate(conn.execute(_VISITS, span)):
-        visitor, duration, times, entry, exit, *words = row
-        visitors.add(visitor)
-        total.visits += 1
+        visitor, alone, duration, times, entry, exit, *words = row
+        everybody.add_visit(number, visitor, alone)
         total.bounces += times == 1
         total.duration += duration
         pages: list[Fact] = [(Dimension.ENTRY, entry), (Dimension.EXIT, exit)] if entry is not None else []
-        for fact in chain(pages if over else pages[:1], of_visit(Origin(*words[:8]), Client(*words[8:]))):
+        for dimension, word in chain(pages if over else pages[:1], of_visit(Origin(*words[:8]), Client(*words[8:]))):
+            fact = (dimension, choice.place(dimension, word))
             count = counts.get(fact) or counts.setdefault(fact, Count())
-            count.visitors.add(visitor)
-            count.visits.add(number)
-    total.visitors = len(visitors)
+            count.add_visit(number, visitor, alone)
+    for count in counts.values():
+        count.last = None
+    total.visitors, total.visits, *_ = everybody.counts
     ready = Goals(goal for goal in goals.goals_of(conn, site.number) if goal.since <= day)
-    for visit, visitor, person, revenue, *words in conn.execute(EVENTS, span):
+    for visit, visitor, alone, person, revenue, *words in conn.execute(EVENTS, span):
         kind, page = Kind(*words[:6]), Page(*words[6:])
         if kind.is_engagement:
             continue
@@ -90,15 +116,14 @@ def count_day(conn: sqlite3.Connection, site: Site, day: int) -> Day:
             if revenue is not None:
                 before = takings.get(kind.currency, (0, 0))
                 takings[kind.currency] = (before[0] + 1, before[1] + revenue)
-        for fact in _facts(kind, page, ready, day, person):
+        for dimension, word in _facts(kind, page, ready, day, person):
+            fact = (dimension, choice.place(dimension, word))
             count = counts.get(fact) or counts.setdefault(fact, Count())
             count.pageviews += view
             count.events += 1
-            if visit is not None and fact[0] is not Dimension.PERSON:
-                count.visitors.add(visitor)
-                count.visits.add(visit)
-    rows = {fact: (len(c.visitors), len(c.visits), c.pageviews, c.events) for fact, c in counts.items()}
-    return Day(total, takings, rows)
+            if visit is not None and dimension is not Dimension.PERSON:
+                count.add_visit(visit, visitor, alone)
+    return Day(total, takings, {fact: count.counts for fact, count in counts.items()})
 
 
 def _facts(kind: Kind, page: Page, ready: Goals, day: int, person: int | None) -> Iterator[Fact]:
@@ -118,8 +143,9 @@ def counted_day(conn: sqlite3.Connection, site: Site, day: int) -> Day:
     takings = conn.execute("SELECT currency, times, amount FROM takings WHERE site = ? AND day = ?", key)
     numbered = ", ".join(str(int(dimension)) for dimension in NUMBERED)
     rows = conn.execute(
-        f"SELECT dimension, CASE WHEN dimension IN ({numbered}) THEN value ELSE word END, visitors, visits, pageviews,"
-        " events FROM rollups LEFT JOIN words ON words.id = value WHERE site = ? AND span = 1 AND begins = ?",
+        f"SELECT dimension, CASE WHEN dimension IN ({numbered}) OR value = {OTHER} THEN value ELSE word END, visitors,"
+        " visits, pageviews, events FROM rollups LEFT JOIN words ON words.id = value"
+        " WHERE site = ? AND span = 1 AND begins = ?",
         key,
     )
     return Day(
@@ -132,7 +158,14 @@ def counted_day(conn: sqlite3.Connection, site: Site, day: int) -> Day:
 def is_right(conn: sqlite3.Connection, site: Site, day: int) -> bool:
     """Whether what was counted of a site's day is what its visits and events say."""
     (mistaken,) = conn.execute(f"SELECT count(*) FROM visits WHERE {_MISTAKEN}", _span(site, day)).fetchone()
-    return not mistaken and count_day(conn, site, day) == counted_day(conn, site, day)
+    if mistaken:
+        return False
+    # Which values came first nobody knows any more, but once it is known which were kept, all else follows.
+    counted = counted_day(conn, site, day)
+    kept: dict[Dimension, set[str | int]] = {}
+    for dimension, value in counted.rows:
+        kept.setdefault(dimension, set()).add(value)
+    return count_day(conn, site, day, Choice(0, kept)) == counted
 
 
 def _span(site: Site, day: int) -> dict[str, int]:
@@ -143,7 +176,7 @@ def _span(site: Site, day: int) -> dict[str, int]:
 def recount(conn: sqlite3.Connection, site: Site, day: int) -> None:
     """Count a site's day anew, and have the store say so. Inside a transaction."""
     conn.execute(f"UPDATE visits SET alone = 1 - alone WHERE {_MISTAKEN}", _span(site, day))
-    found = count_day(conn, site, day)
+    found = count_day(conn, site, day, Choice(max_values(conn)))
     sums.forget(conn, site.number, day)
     if found.total != Total() or found.rows:
         conn.execute("INSERT INTO days VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (site.number, day, *_numbers(found.total)))

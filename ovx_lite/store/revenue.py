@@ -35,7 +35,5 @@ def takings(
         GROUP BY {columns.keys} kinds.currency
     """
     for *told, currency, times, amount in conn.execute(sql, matching.values):
-        purses = found.setdefault(key(told, dimensions), {})
-        before = purses.get(currency, (0, 0))
-        purses[currency] = (before[0] + times, before[1] + amount)
+        found.setdefault(key(told, dimensions), {})[currency] = (times, amount)
     return found

@@ -15,7 +15,8 @@ from ovx_lite.goals import Goals
 from ovx_lite.model import Client, Event, Kind, Origin, Page
 from ovx_lite.store import changes, goals, sums
 from ovx_lite.store.db import insert
-from ovx_lite.store.dimensions import ALWAYS, OF_CLIENT, OF_ORIGIN, Dimension, facts, of_visit
+from ovx_lite.store.dimensions import ALWAYS, OF_CLIENT, OF_ORIGIN, Dimension, facts
+from ovx_lite.store.kept_values import OTHER, KeptValues, max_values
 
 BITS = 5
 """A dimension and the number of what stands there, as one number: `number << BITS | dimension`."""
@@ -41,6 +42,11 @@ _ADD_TAKINGS = "INSERT INTO takings (site, day, currency, times, amount)"
 _MORE_TAKINGS = """
 ON CONFLICT (site, day, currency) DO UPDATE SET times = times + excluded.times, amount = amount + excluded.amount
 """
+
+
+def dimension_of(fact: int) -> int:
+    """Return the dimension of such a number."""
+    return fact & _DIMENSION
 
 
 class Total(msgspec.Struct, gc=False):
@@ -78,6 +84,17 @@ class Tally:
         row[3] += events
 
 
+class _Day:
+    """What is remembered of a site's day: the values that it keeps, and under which facts events and visits count."""
+
+    __slots__ = ("kept", "of_events", "of_visits")
+
+    def __init__(self, kept: KeptValues) -> None:
+        self.kept = kept
+        self.of_events: dict[tuple[int, int], tuple[int, ...]] = {}
+        self.of_visits: dict[Origin | Client, tuple[int, ...]] = {}
+
+
 class Rollups:
     """Takes what is to be counted, and writes it all at once. Inside the transaction that appends the events."""
 
@@ -87,11 +104,12 @@ class Rollups:
         self._goals: dict[int, Goals | None] = {}
         self._settled: dict[int, int] = {}
         self._words: dict[str, int] = {}
-        self._facts: dict[tuple[int, int], tuple[int, ...]] = {}
+        self._days: dict[tuple[int, int], _Day] = {}
+        self._remembered = 0  # facts of events and visits, of all days
         self._tallies: dict[tuple[int, int], Tally] = {}
 
     def __len__(self) -> int:
-        return max(len(self._words), len(self._facts))
+        return max(len(self._words), self._remembered)
 
     def begin(self) -> bool:
         """Look anew at the goals, if they may have changed. Returns whether they may have."""
@@ -114,21 +132,50 @@ class Rollups:
             tally = self._tallies[site, day] = Tally()
         return tally
 
-    def fact(self, dimension: Dimension, word: str) -> int:
-        """A dimension and what stands there as one number."""
-        return (self._words.get(word) or self._learn(word)) << BITS | dimension
+    def _day(self, site: int, day: int) -> _Day:
+        known = self._days.get((site, day))
+        if known is None:
+            kept = KeptValues(self._conn, site, day, max_values(self._conn))
+            known = self._days[site, day] = _Day(kept)
+        return known
+
+    def fact(self, site: int, day: int, dimension: Dimension, word: str) -> int:
+        """A dimension and what stands there on a day of a site as one number; that of `OTHER` if it is not kept."""
+        kept = self._day(site, day).kept
+        code = self._words.get(word) or self._find(word)
+        if code is None:
+            if kept.is_full(dimension):
+                return OTHER << BITS | dimension
+            code = self._learn(word)
+        return kept.place(dimension, code) << BITS | dimension
 
     def facts(self, site: int, day: int, kind: Kind, page: Page, codes: tuple[int, int]) -> tuple[int, ...]:
         """What an event has in the dimensions of events; `codes` are the numbers of its kind and its page."""
-        known = self._facts.get(codes)
+        of_events = self._day(site, day).of_events
+        known = of_events.get(codes)
         if known is None:
-            found = facts(kind, page, None, day)
-            known = self._facts[codes] = tuple(self.fact(dimension, str(word)) for dimension, word in found)
-        ready = self._goals[site] if site in self._goals else self._load_goals(site)
-        if ready is None:
-            return known
-        met = ready.of(kind.type, kind.name, page.path)
-        return known + tuple(goal.number << BITS | Dimension.GOAL for goal in met if goal.since <= day)
+            ready = self._goals[site] if site in self._goals else self._load_goals(site)
+            found = facts(kind, page, ready, day)
+            known = of_events[codes] = tuple(
+                word << BITS | dimension if isinstance(word, int) else self.fact(site, day, dimension, word)
+                for dimension, word in found
+            )
+            self._remembered += 1
+        return known
+
+    def facts_of_visit(self, site: int, day: int, words: Origin | Client) -> tuple[int, ...]:
+        """What a visit has in the dimensions of its origin or its client, without those that it does not have."""
+        of_visits = self._day(site, day).of_visits
+        known = of_visits.get(words)
+        if known is None:
+            dimensions = OF_ORIGIN if isinstance(words, Origin) else OF_CLIENT
+            known = of_visits[words] = tuple(
+                self.fact(site, day, dimension, word)
+                for dimension, word in zip(dimensions, words, strict=True)
+                if word or dimension in ALWAYS
+            )
+            self._remembered += len(known)
+        return known
 
     def _load_goals(self, site: int) -> Goals | None:
         found = goals.goals_of(self._conn, site)
@@ -142,14 +189,14 @@ class Rollups:
         tally = self.tally(site, day)
         tally.total.visits += 1
         tally.total.bounces += 1
-        known = {pair for words in others for pair in of_visit(*words)}
+        known = {fact for pair in others for words in pair for fact in self.facts_of_visit(site, day, words)}
         if not known:
             tally.total.visitors += 1
             tally.begun[origin] = tally.begun.get(origin, 0) + 1
             tally.begun[client] = tally.begun.get(client, 0) + 1
             return
-        for dimension, word in of_visit(origin, client):
-            tally.add(self.fact(dimension, word), (dimension, word) not in known, 1)
+        for fact in (*self.facts_of_visit(site, day, origin), *self.facts_of_visit(site, day, client)):
+            tally.add(fact, fact not in known, 1)
 
     def add_event(self, site: int, event: Event, codes: tuple[int, int], stray: bool) -> None:
         """Count an event, but for what its visit counts of it; all of it, if it is a `stray`, that is in none.
@@ -161,7 +208,7 @@ class Rollups:
             return
         tally, view = self.tally(site, event.day), kind.type == "pageview"
         if kind.excluded:
-            tally.add(self.fact(Dimension.EXCLUDED, kind.excluded), 0, 0, view, 1)
+            tally.add(self.fact(site, event.day, Dimension.EXCLUDED, kind.excluded), 0, 0, view, 1)
             return
         tally.total.events += 1
         tally.total.pageviews += view
@@ -170,7 +217,8 @@ class Rollups:
             for fact in self.facts(site, event.day, kind, event.page, codes):
                 tally.add(fact, 0, 0, view, 1)
         if event.person is not None:
-            tally.add(event.person.number << BITS | Dimension.PERSON, 0, 0, view, 1)
+            person = self._day(site, event.day).kept.place(Dimension.PERSON, event.person.number)
+            tally.add(person << BITS | Dimension.PERSON, 0, 0, view, 1)
         if event.revenue is not None:
             takings = tally.takings.setdefault(kind.currency, [0, 0])
             takings[0] += 1
@@ -181,7 +229,7 @@ class Rollups:
         days: dict[tuple[int, ...], list[int]] = {}
         weeks: dict[tuple[int, ...], list[int]] = {}
         for (site, day), tally in self._tallies.items():
-            self._count_begun(tally)
+            self._count_begun(site, day, tally)
             week = monday(day)
             over = week + 7 <= self.settled(site)
             for fact, counts in tally.rows.items():
@@ -202,16 +250,21 @@ class Rollups:
         insert(self._conn, _ADD_TAKINGS, purses, _MORE_TAKINGS)
         self._tallies.clear()
 
-    def _count_begun(self, tally: Tally) -> None:
+    def _count_begun(self, site: int, day: int, tally: Tally) -> None:
         for words, times in tally.begun.items():
-            for dimension, word in zip(OF_ORIGIN if isinstance(words, Origin) else OF_CLIENT, words, strict=True):
-                if word or dimension in ALWAYS:
-                    tally.add(self.fact(dimension, word), times, times)
+            for fact in self.facts_of_visit(site, day, words):
+                tally.add(fact, times, times)
+
+    def _find(self, word: str) -> int | None:
+        row = self._conn.execute("SELECT id FROM words WHERE word = ?", (word,)).fetchone()
+        if row is None:
+            return None
+        code = self._words[word] = int(row[0])
+        return code
 
     def _learn(self, word: str) -> int:
-        find, add = "SELECT id FROM words WHERE word = ?", "INSERT INTO words (word) VALUES (?) RETURNING id"
-        found = self._conn.execute(find, (word,)).fetchone() or self._conn.execute(add, (word,)).fetchone()
-        code = self._words[word] = int(found[0])
+        row = self._conn.execute("INSERT INTO words (word) VALUES (?) RETURNING id", (word,)).fetchone()
+        code = self._words[word] = int(row[0])
         return code
 
     def forget(self) -> None:
@@ -219,7 +272,8 @@ class Rollups:
         self._version = -1
         self._settled.clear()
         self._words.clear()
-        self._facts.clear()
+        self._days.clear()
+        self._remembered = 0
         self._tallies.clear()
 
 

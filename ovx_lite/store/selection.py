@@ -20,6 +20,13 @@ SOMETIMES = {
 }
 """Dimensions that not everything has: what has none is in no group of them. The rest is in the group `""`."""
 
+DAY_UNITS = {
+    "time:day": "{0}",
+    "time:week": "{0} - ({0} + 3) % 7",
+    "time:month": "CAST(strftime('%s', {0} * 86400, 'unixepoch', 'start of month') AS INTEGER) / 86400",
+}
+"""The first day of the day, week or month that a day (SQL) is in."""
+
 COUNTED = f"e.kind NOT IN (SELECT id FROM kinds WHERE excluded <> '' OR {IS_ENGAGEMENT})"
 ENGAGEMENT = f"e.kind IN (SELECT id FROM kinds WHERE excluded = '' AND {IS_ENGAGEMENT})"
 VIEW = "e.kind IN (SELECT id FROM kinds WHERE type = 'pageview')"
@@ -51,7 +58,7 @@ def _column(matching: Matching, dimension: str) -> tuple[str, str]:
     if dimension in CLOCK:
         return f"((e.visit + e.later >> {COUNTER_BITS}) + ahead) / {CLOCK[dimension]}", ""
     if dimension in TIMES:
-        return "day", ""
+        return DAY_UNITS[dimension].format("day"), ""
     if dimension.startswith(PROPS):
         name = matching.bind(dimension.removeprefix(PROPS))
         alias = f"prop_{name.removeprefix(':')}"

@@ -3,17 +3,24 @@
 import sqlite3
 from collections.abc import Iterable
 
+import msgspec
+
 from ovx_lite.days import local_day, monday
 from ovx_lite.model import Site
 from ovx_lite.store import events, sums
 from ovx_lite.store.db import transaction
-from ovx_lite.store.dimensions import Dimension
+from ovx_lite.store.dimensions import Dimension, Fact
 from ovx_lite.store.events import ids_of_day
+from ovx_lite.store.kept_values import OTHER, max_values
 from ovx_lite.store.recounts import put
 
 _EXITS = """
 SELECT path, count(DISTINCT visitor), count(*) FROM visits JOIN pages ON pages.id = exit
-WHERE site = ? AND visits.id >= ? AND visits.id < ? GROUP BY path
+WHERE site = ? AND visits.id >= ? AND visits.id < ? GROUP BY path ORDER BY count(*) DESC, path LIMIT ?
+"""
+_OTHER_EXITS = """
+SELECT count(DISTINCT visitor), count(*) FROM visits JOIN pages ON pages.id = exit
+WHERE site = ? AND visits.id >= ? AND visits.id < ? AND path NOT IN (SELECT value FROM json_each(?))
 """
 
 
@@ -35,7 +42,19 @@ def settle(conn: sqlite3.Connection, site: Site, now: int) -> bool:
         first = next(iter(events.days(conn, site)), today)
         until = min(max(day + 1, first), today)
         conn.execute("INSERT OR REPLACE INTO settled VALUES (?, ?)", (site.number, until))
-        rows = {(Dimension.EXIT, path): (*counts, 0, 0) for path, *counts in conn.execute(_EXITS, span)}
-        put(conn, site.number, day, rows)
+        put(conn, site.number, day, _exits(conn, span))
         sums.add_up(conn, site.number, monday(day))
     return True
+
+
+def _exits(conn: sqlite3.Connection, span: tuple[int, int, int]) -> dict[Fact, tuple[int, int, int, int]]:
+    """How often a day's visits ended with each page; of more pages than are kept, those with which most did."""
+    limit = max_values(conn)
+    ranked = conn.execute(_EXITS, (*span, limit + 1)).fetchall()
+    kept = ranked[:limit]
+    rows: dict[Fact, tuple[int, int, int, int]] = {(Dimension.EXIT, path): (*n, 0, 0) for path, *n in kept}
+    if len(ranked) > limit:
+        paths = msgspec.json.encode([path for path, *_ in kept]).decode()
+        visitors, visits = conn.execute(_OTHER_EXITS, (*span, paths)).fetchone()
+        rows[Dimension.EXIT, OTHER] = (visitors, visits, 0, 0)
+    return rows

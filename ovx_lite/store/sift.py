@@ -5,30 +5,40 @@ after the other, and Python counts it, which is quick with dicts: a day is a row
 """
 
 import sqlite3
-from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing
 from typing import NamedTuple
+
+import msgspec
 
 from ovx_lite.filters import Filter
 from ovx_lite.model import Site
 from ovx_lite.periods import Period
 from ovx_lite.results import Counts
-from ovx_lite.store.heap import DAY, OF_EVENTS, Day, Heap, Ranks, code_of
+from ovx_lite.store import counted, stats
+from ovx_lite.store import events as events_of
+from ovx_lite.store.events import ids_of_day
+from ovx_lite.store.heap import DAY, OF_EVENTS, Day, Heap, Ranks, Takings, code_of
 from ovx_lite.store.matching import COLUMNS, Matching, needs_visit, of_visits
-from ovx_lite.store.selection import COUNTED, VIEW, days, has_strays
+from ovx_lite.store.selection import COUNTED, VIEW, has_strays
+from ovx_lite.store.visitor_totals import VisitorTotals
 
 DIMENSIONS = (*(word for word in COLUMNS if word.startswith("visit:")), *OF_EVENTS)
 """What can be counted by here."""
 
+_EVENTS_TOGETHER = 200_000
+"""Events that are counted in one go. A day that has more is cut into parts, a part of its visitors each."""
+
 
 class Sifted(NamedTuple):
-    """What passes filters: the counts of each day, visitors by what stands in each dimension, revenue by currency.
+    """What passes filters: the counts of each day, what most visitors have in each dimension, revenue by currency.
 
-    Revenue is how often, and how much in minor units.
+    `top` has the values that most visitors have, and how many values there are. Revenue is how often, and how much in
+    minor units.
     """
 
     days: dict[int, Counts]
-    visitors: dict[str, Counter[str]]
+    top: dict[str, tuple[list[tuple[str, int]], int]]
     takings: dict[str, tuple[int, int]]
 
 
@@ -59,18 +69,27 @@ SELECT day, (
     FROM (
         SELECT alone, visitor, pageviews, events, before, after, {codes}, {tokens} AS tokens, {purse} AS purse
         FROM visits AS v
-        WHERE v.site = {site} AND v.id >= low AND v.id < high AND {found} LIMIT -1
+        WHERE v.site = {site} AND v.id >= low AND v.id < high AND v.visitor % parts = part AND {found} LIMIT -1
     ) WHERE {passed}
-) FROM {days}
+) FROM (
+    SELECT value ->> 0 AS day, value ->> 1 AS low, value ->> 2 AS high, value ->> 3 AS parts, value ->> 4 AS part
+    FROM json_each({days})
+)
 """
 
 
 def sift(
-    conn: sqlite3.Connection, site: Site, period: Period, filters: Sequence[Filter], dimensions: Collection[str] = ()
+    conn: sqlite3.Connection,
+    site: Site,
+    period: Period,
+    filters: Sequence[Filter],
+    dimensions: Collection[str] = (),
+    most: int = 0,
 ) -> Sifted | None:
     """Count a period by days, by each of these dimensions, and what it took. Raises `Refused`.
 
-    None if that cannot be told by visits alone: of times within days, or if events that are in no visit may pass.
+    Of each dimension, `most` values are told. None if that cannot be told by visits alone: of times within days, or if
+    events that are in no visit may pass.
     """
     if not period.whole or (not needs_visit(filters) and has_strays(conn, site, period)):
         return None
@@ -78,13 +97,40 @@ def sift(
     matching = Matching(conn, site.number)
     codes = sorted({code_of(word) for word in dimensions if word not in OF_EVENTS}) or ["origin"]
     sql = _sql(matching, site, period, filters, codes, by_events, any(word in OF_EVENTS for word in dimensions))
-    found, heap = dict[int, Counts](), Heap(codes)
-    for day, told in conn.execute(sql, matching.values):
-        found_there = DAY.decode(told)
-        if found_there.visits:
-            found[day] = _counts(found_there, by_events)
-            heap.put(found_there)
-    return Sifted(found, Ranks(conn, site, heap).of(dimensions), heap.takings(conn))
+    found, heap, takings = dict[int, Counts](), Heap(codes), Takings(conn)
+    with closing(VisitorTotals(dimensions)) as totals:
+        for day, told in conn.execute(sql, matching.values):
+            part = DAY.decode(told)
+            if part.visits:
+                found[day] = found.get(day, Counts()).plus(_counts(part, by_events))
+                heap.put(part)
+            if heap.size >= _EVENTS_TOGETHER:
+                totals.add(Ranks(conn, site, heap).of(dimensions))
+                takings.add(heap.purses)
+                heap = Heap(codes)
+        totals.add(Ranks(conn, site, heap).of(dimensions))
+        takings.add(heap.purses)
+        return Sifted(found, {word: _top(totals, word, most) for word in dimensions}, takings.ranked())
+
+
+def _top(totals: VisitorTotals, dimension: str, most: int) -> tuple[list[tuple[str, int]], int]:
+    rows = (((value,), Counts(visitors)) for value, visitors in totals.rows(dimension))
+    best, total = stats.top((row for row in rows if (dimension, *row[0]) != stats.VIEWS), "visitors", most)
+    return [(value, counts.visitors) for (value,), counts in best], total
+
+
+def _parts(conn: sqlite3.Connection, site: Site, period: Period) -> Iterator[tuple[int, int, int, int, int]]:
+    """The days of a period that have events, in parts: day, first and last number, how many parts, which part."""
+    known = counted.days(conn, site, period) if counted.is_known(conn, site, period) else None
+    for day in events_of.days(conn, site, period.since, period.until):
+        low, high = ids_of_day(day, site.timezone)
+        if known is None:
+            query = "SELECT count(*) FROM (SELECT 1 FROM events WHERE site = ? AND visit >= ? AND visit < ?)"
+            (size,) = conn.execute(query, (site.number, low, high)).fetchone()
+        else:
+            size = known[day].events if day in known else 0
+        parts = 1 + size // _EVENTS_TOGETHER
+        yield from ((day, low, high, parts, part) for part in range(parts))
 
 
 def _counts(day: Day, by_events: bool) -> Counts:
@@ -119,5 +165,5 @@ def _sql(
         site=matching.bind(site.number),
         found=matching.seen(filters) if by_events else condition,
         passed="tokens IS NOT NULL" if by_events else "1",
-        days=days(matching, site, period),
+        days=matching.bind(msgspec.json.encode(list(_parts(matching.conn, site, period))).decode()),
     )

@@ -5,18 +5,23 @@ are those of these events; a visitor counts once a day; an event that is in no v
 dimension. So says the README, and `tests/test_recount.py` counts again.
 """
 
+import heapq
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from ovx_lite.filters import TIMES, Filter, Test
 from ovx_lite.model import Site
 from ovx_lite.periods import Period
 from ovx_lite.results import Counts
 from ovx_lite.store import counted
+from ovx_lite.store.counted import Rows
 from ovx_lite.store.goals import goals_of
 from ovx_lite.store.matching import Matching, needs_visit, of_visits
 from ovx_lite.store.selection import COUNTED, VIEW, columns_of, days, events
 from ovx_lite.store.selection import key as key_of
+
+VIEWS = ("event:name", "pageview")
+"""They are no events of their own, where events are shown."""
 
 Groups = dict[tuple[str, ...], Counts]
 """What is counted, by what stands in the dimensions."""
@@ -30,15 +35,38 @@ def groups(
     filters: Sequence[Filter] = (),
     needs: Collection[str] = Counts._fields,
 ) -> Groups:
-    """Count a period, by dimensions, of what passes filters. Raises `Refused`.
+    """Count a period, by dimensions, of what passes filters: where there cannot be many groups. Raises `Refused`.
 
     `needs` are the counts that are asked for: the others may be 0.
     """
+    return dict(rows(conn, site, period, dimensions, filters, needs))
+
+
+def rows(
+    conn: sqlite3.Connection,
+    site: Site,
+    period: Period,
+    dimensions: Sequence[str] = (),
+    filters: Sequence[Filter] = (),
+    needs: Collection[str] = Counts._fields,
+    exact: bool = False,
+) -> Rows:
+    """Count a period, by dimensions, of what passes filters, a group at a time, in no order. Raises `Refused`.
+
+    `needs` are the counts that are asked for: the others may be 0. If it is to be `exact`, there is no group for all
+    further values of a dimension (`kept_values.OTHER`).
+    """
     if "event:goal" in dimensions:
         return _by_goal(conn, site, period, dimensions, filters, needs)
-    known = None if filters else counted.groups(conn, site, period, dimensions, needs)
-    if known is not None:
-        return known
+    known = None
+    if not filters and not (exact and counted.has_other(conn, site, period, dimensions)):
+        known = counted.groups(conn, site, period, dimensions, needs)
+    return _from_events(conn, site, period, dimensions, filters) if known is None else known
+
+
+def _from_events(
+    conn: sqlite3.Connection, site: Site, period: Period, dimensions: Sequence[str], filters: Sequence[Filter]
+) -> Rows:
     matching = Matching(conn, site.number)
     by_visits = (
         period.whole
@@ -48,11 +76,28 @@ def groups(
     )
     source = _visits if by_visits else _events
     sql = _group(source(matching, site, period, dimensions, filters), dimensions)
-    found: Groups = {}
+    empty = not dimensions
     for row in conn.execute(sql, matching.values):
-        key, counts = key_of(row[: len(dimensions)], dimensions), Counts(*row[len(dimensions) :])
-        found[key] = found[key].plus(counts) if key in found else counts
-    return found if dimensions or found else {(): Counts()}
+        empty = False
+        yield key_of(row[: len(dimensions)], dimensions), Counts(*row[len(dimensions) :])
+    if empty:
+        yield (), Counts()
+
+
+def top(
+    rows: Iterable[tuple[tuple[str, ...], Counts]], by: str, most: int
+) -> tuple[list[tuple[tuple[str, ...], Counts]], int]:
+    """The groups that have most of a count, at most so many; and how many groups there are. Holds no more of them."""
+    total = 0
+
+    def counting() -> Rows:
+        nonlocal total
+        for row in rows:
+            total += 1
+            yield row
+
+    place = Counts._fields.index(by)
+    return heapq.nsmallest(most, counting(), key=lambda row: (-row[1][place], row[0])), total
 
 
 def _by_goal(
@@ -62,19 +107,18 @@ def _by_goal(
     dimensions: Sequence[str],
     filters: Sequence[Filter],
     needs: Collection[str],
-) -> Groups:
+) -> Rows:
     """Count by goal: each on its own, since an event may meet several."""
     at, rest = dimensions.index("event:goal"), [word for word in dimensions if word != "event:goal"]
     known = None if filters or rest else counted.goals(conn, site, period, needs)
     if known is not None:
-        return known
-    found: Groups = {}
+        yield from known
+        return
     for goal in goals_of(conn, site.number):
-        of_goal = groups(conn, site, period, rest, [*filters, Test("event:goal", "is", (goal.name,))])
-        for key, counts in of_goal.items():
+        of_goal = rows(conn, site, period, rest, [*filters, Test("event:goal", "is", (goal.name,))])
+        for key, counts in of_goal:
             if counts.events:
-                found[(*key[:at], goal.name, *key[at:])] = counts
-    return found
+                yield (*key[:at], goal.name, *key[at:]), counts
 
 
 def _visits(

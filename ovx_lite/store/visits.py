@@ -9,9 +9,9 @@ from operator import attrgetter
 
 from ovx_lite.model import COUNTER_BITS, Client, Event, Origin
 from ovx_lite.store.db import insert
-from ovx_lite.store.dimensions import Dimension, of_visit
+from ovx_lite.store.dimensions import Dimension
 from ovx_lite.store.guests import Guests, Viewed, Visit, bit_of_kind, bit_of_page
-from ovx_lite.store.rollups import Rollups
+from ovx_lite.store.rollups import Rollups, dimension_of
 
 SILENCE = 30 * 60 * 1000
 """Milliseconds without an event that end a visit."""
@@ -134,37 +134,49 @@ class Visits:
             before, visit.entry = visit.entry, viewed
             if before is None or before.path != viewed.path:
                 elsewhere = [v.entry.path for v in others if v is not visit and v.entry]
-                self._move(visit, Dimension.ENTRY, before and before.path, viewed.path, elsewhere)
+                self._move_page(visit, Dimension.ENTRY, before, viewed, elsewhere)
         if visit.exit is None or viewed.number > visit.exit.number:
             before, visit.exit = visit.exit, viewed
             if visit.day >= self._rollups.settled(visit.site):
                 return  # it may go on elsewhere
             if before is None or before.path != viewed.path:
                 elsewhere = [v.exit.path for v in others if v is not visit and v.exit]
-                self._move(visit, Dimension.EXIT, before and before.path, viewed.path, elsewhere)
+                self._move_page(visit, Dimension.EXIT, before, viewed, elsewhere)
+
+    def _move_page(
+        self, visit: Visit, dimension: Dimension, before: Viewed | None, after: Viewed, elsewhere: list[str]
+    ) -> None:
+        """Count a visit as begun or ended with another page; `elsewhere` are those of the visitor's other visits."""
+        site, day, fact = visit.site, visit.day, self._rollups.fact
+        left = None if before is None else fact(site, day, dimension, before.path)
+        others = [fact(site, day, dimension, path) for path in elsewhere]
+        self._move(visit, left, fact(site, day, dimension, after.path), others)
 
     def _replace(self, visit: Visit, origin: Origin, client: Client, others: list[Visit]) -> None:
         """Give a visit another origin and client: an earlier event was told later."""
-        rest = [other for other in others if other is not visit]
-        was = dict(of_visit(visit.origin, visit.client))
+        was = self._facts_of(visit)
         visit.origin, visit.client = origin, client
-        becomes = dict(of_visit(origin, client))
-        elsewhere = [dict(of_visit(other.origin, other.client)) for other in rest]
+        becomes = self._facts_of(visit)
+        elsewhere = [self._facts_of(other) for other in others if other is not visit]
         for dimension in {**was, **becomes}:
-            before, after = was.get(dimension), becomes.get(dimension)
-            if before != after:
-                values = [words[dimension] for words in elsewhere if dimension in words]
-                self._move(visit, dimension, before, after, values)
+            values = [facts[dimension] for facts in elsewhere if dimension in facts]
+            self._move(visit, was.get(dimension), becomes.get(dimension), values)
 
-    def _move(
-        self, visit: Visit, dimension: Dimension, before: str | None, after: str | None, elsewhere: list[str]
-    ) -> None:
-        """Count a visit under another value of a dimension; the visitor too, unless another visit of theirs has it."""
-        tally, fact = self._rollups.tally(visit.site, visit.day), self._rollups.fact
+    def _facts_of(self, visit: Visit) -> dict[int, int]:
+        """The facts of a visit's origin and client, by dimension."""
+        facts = self._rollups.facts_of_visit
+        both = (*facts(visit.site, visit.day, visit.origin), *facts(visit.site, visit.day, visit.client))
+        return {dimension_of(fact): fact for fact in both}
+
+    def _move(self, visit: Visit, before: int | None, after: int | None, elsewhere: list[int]) -> None:
+        """Count a visit under another fact of a dimension; the visitor too, unless another visit of theirs has it."""
+        if before == after:
+            return
+        tally = self._rollups.tally(visit.site, visit.day)
         if before is not None:
-            tally.add(fact(dimension, before), -(before not in elsewhere), -1)
+            tally.add(before, -(before not in elsewhere), -1)
         if after is not None:
-            tally.add(fact(dimension, after), after not in elsewhere, 1)
+            tally.add(after, after not in elsewhere, 1)
 
     def flush(self) -> None:
         """Write the visits that changed."""

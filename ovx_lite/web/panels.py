@@ -8,6 +8,7 @@ import msgspec
 from ovx_lite import money
 from ovx_lite.filters import PROPS, Test
 from ovx_lite.store import boards
+from ovx_lite.store.kept_values import OTHER
 from ovx_lite.views import NOUNS, TABS, View
 from ovx_lite.web.shown import Shown, curl, panel, row, rows_of, short
 
@@ -161,7 +162,7 @@ def _people(shown: Shown) -> dict[str, Any]:
     found, total = shown.board.persons
     settings = f"{shown.place.path}/settings/people"
     most = found[0][2] if found else 0
-    rows = [row(id, events, most, f"{settings}/{number}") for number, id, events in found]
+    rows = [row(id, events, most, f"{settings}/{number}" if number != OTHER else "") for number, id, events in found]
     empty = "People are shown without filters." if shown.view.filters else "No event named anybody in this period."
     return panel(
         shown,

@@ -13,6 +13,7 @@ from ovx_lite.filters import Test
 from ovx_lite.model import Site
 from ovx_lite.periods import Period
 from ovx_lite.store.boards import Board, Ranking
+from ovx_lite.store.kept_values import OTHER_LABEL
 from ovx_lite.views import View, operator, said
 
 _LONGEST = 300  # characters of a label; the rest is not worth its bytes
@@ -130,7 +131,7 @@ def rows_of(shown: Shown, dimension: str, ranking: Ranking, of: int = 0) -> list
             worded(dimension, value),
             visitors,
             most,
-            view.with_test(Test(dimension, "is", (value,))).url(path),
+            "" if value == OTHER_LABEL else view.with_test(Test(dimension, "is", (value,))).url(path),
             f"{100 * visitors / of:.1f}%" if of else "",
         )
         for value, visitors in ranking.rows

@@ -37,23 +37,26 @@ def _columns(dimension: str) -> tuple[str, ...]:
 
 
 def _groups(
-    conn: sqlite3.Connection, site: Site, view: View, dimension: str, period: Period
-) -> list[tuple[str, Counts]]:
-    groups = stats.groups(conn, site, period, (dimension,), view.filters, _columns(dimension))
-    rows = [
-        (value, counts)
-        for (value,), counts in groups.items()
-        if (counts.visitors or counts.events) and (dimension, value) != boards.VIEWS
-    ]
-    return sorted(rows, key=lambda row: (-row[1].visitors, row[0]))
+    conn: sqlite3.Connection, site: Site, view: View, dimension: str, period: Period, most: int
+) -> tuple[list[tuple[str, Counts]], int]:
+    """The values of a dimension that most visitors have, at most so many; and how many there are."""
+    groups = stats.rows(conn, site, period, (dimension,), view.filters, _columns(dimension))
+    shown = (
+        (key, counts)
+        for key, counts in groups
+        if (counts.visitors or counts.events) and (dimension, *key) != stats.VIEWS
+    )
+    best, total = stats.top(shown, "visitors", most)
+    return [(value, counts) for (value,), counts in best], total
 
 
 def table(conn: sqlite3.Connection, now: int, site: Site, view: View, dimension: str, number: int) -> Table:
     """A page, from 1 on, of what stands in a dimension at `now` (Unix ms). Raises `Refused`."""
     period = view.stretch(now, site.timezone, boards.oldest(conn, site))
-    rows = _groups(conn, site, view, dimension, period)
+    number = min(number, _MOST // ON_A_PAGE)
     begin = (number - 1) * ON_A_PAGE
-    return Table(period, rows[begin : begin + ON_A_PAGE], len(rows), number)
+    rows, total = _groups(conn, site, view, dimension, period, begin + ON_A_PAGE)
+    return Table(period, rows[begin:], total, number)
 
 
 def context(site: Site, view: View, dimension: str, found: Table, place: Place) -> dict[str, Any]:
@@ -91,7 +94,9 @@ def context(site: Site, view: View, dimension: str, found: Table, place: Place) 
         "head": [noun, *(METRICS.get(column, column.capitalize()) for column in columns)],
         "pages": {
             "newer": _numbered(view, here, found.number - 1) if found.number > 1 else "",
-            "older": _numbered(view, here, found.number + 1) if found.total > found.number * ON_A_PAGE else "",
+            "older": _numbered(view, here, found.number + 1)
+            if min(found.total, _MOST) > found.number * ON_A_PAGE
+            else "",
         },
     }
 
@@ -107,13 +112,13 @@ def file(
     """The head and the rows of a panel's CSV at `now` (Unix ms). Raises `Refused`."""
     period = view.stretch(now, site.timezone, boards.oldest(conn, site))
     if panel == "events" and (named := properties.chosen(conn, site, view, period)):
-        found = properties.values(conn, site, period, view.filters, named, _MOST)
+        found, _ = properties.values(conn, site, period, view.filters, named, _MOST)
         return [*named, "visitors", "events"], [[*key, visitors, events] for key, visitors, events in found]
     dimension = view.tab(panel) if panel in TABS else {"goals": "event:goal", "events": "event:name"}.get(panel)
     dimension = dimension or next((name for name in NOUNS if name.partition(":")[2] == panel), None)
     if dimension is not None:
         columns = _columns(dimension)
-        rows = _groups(conn, site, view, dimension, period)[:_MOST]
+        rows, _ = _groups(conn, site, view, dimension, period, _MOST)
         head = [dimension.partition(":")[2], *columns]
         told = [[value, *(getattr(counts, column) for column in columns)] for value, counts in rows]
         if dimension == "event:goal":

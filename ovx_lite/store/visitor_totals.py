@@ -1,0 +1,62 @@
+"""Visitors by what stands in dimensions, added up in little memory, however many values there are."""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+
+_VALUES_IN_MEMORY = 100_000
+_SCHEMA = """
+CREATE TABLE totals (
+    dimension TEXT NOT NULL,
+    value     TEXT NOT NULL,
+    visitors  INTEGER NOT NULL,
+    PRIMARY KEY (dimension, value)
+) WITHOUT ROWID
+"""
+_ADD = """
+INSERT INTO totals VALUES (?, ?, ?) ON CONFLICT (dimension, value) DO UPDATE SET visitors = visitors + excluded.visitors
+"""
+
+
+class VisitorTotals:
+    """Adds up visitors by value. Beyond a number of values, they move to a temporary database, which SQLite deletes.
+
+    Close it in the end.
+    """
+
+    def __init__(self, dimensions: Collection[str]) -> None:
+        self._counts: dict[str, Counter[str]] = {dimension: Counter() for dimension in dimensions}
+        self._file: sqlite3.Connection | None = None
+
+    def add(self, visitors: Mapping[str, Counter[str]]) -> None:
+        """Add visitors, by dimension and value."""
+        for dimension, counts in visitors.items():
+            self._counts[dimension].update(counts)
+        if sum(map(len, self._counts.values())) > _VALUES_IN_MEMORY:
+            self._spill()
+
+    def rows(self, dimension: str) -> Iterator[tuple[str, int]]:
+        """Yield the values of a dimension, each once, with its visitors."""
+        if self._file is None:
+            yield from self._counts[dimension].items()
+            return
+        self._spill()
+        yield from self._file.execute("SELECT value, visitors FROM totals WHERE dimension = ?", (dimension,))
+
+    def _spill(self) -> None:
+        if self._file is None:
+            self._file = sqlite3.connect("", isolation_level=None)
+            self._file.execute("PRAGMA cache_size = -8192")
+            self._file.execute("PRAGMA journal_mode = OFF")
+            self._file.execute(_SCHEMA)
+        self._file.execute("BEGIN")
+        for dimension, counts in self._counts.items():
+            rows = ((dimension, value, count) for value, count in sorted(counts.items()))
+            self._file.executemany(_ADD, rows)
+            counts.clear()
+        self._file.execute("COMMIT")
+
+    def close(self) -> None:
+        """Drop the temporary database."""
+        if self._file is not None:
+            self._file.close()
