@@ -41,7 +41,7 @@ class Shot(NamedTuple):
 
 
 SHOTS = (
-    Shot("dashboard", f"{SITE}?compare=previous", height=1160),
+    Shot("dashboard", f"{SITE}?compare=previous", height=1080),
     Shot("dashboard-dark", f"{SITE}?compare=previous", scheme="dark"),
     Shot("dashboard-phone", SITE, height=844, width=390),
     Shot("webhooks", f"{SITE}/settings/webhooks"),
