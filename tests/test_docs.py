@@ -150,6 +150,16 @@ def test_the_changelog_has_versions_and_dates() -> None:
     assert __version__ in [title.split(" ")[0] for title in titles]
 
 
+def test_json_examples_are_json() -> None:
+    assert all(json.loads(block.text) for block in blocks("json"))
+
+
+def test_the_compose_example_is_yaml() -> None:
+    yaml = pytest.importorskip("yaml")
+    services = yaml.safe_load(snippet("docs/testing.md", "yaml", "services"))["services"]
+    assert services["app"]["depends_on"] == {"ovx": {"condition": "service_healthy"}}
+
+
 # Commands and settings
 
 
