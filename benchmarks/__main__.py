@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: what one core carries, as the table in the README.
+"""`python -m benchmarks`: what one core carries, as the table in docs/proofs.md.
 
 With `--short`, only the rates; it fails where they are far below what they were.
 """

@@ -1,4 +1,4 @@
-"""Events as CSV, JSON lines or one JSON array. The columns are documented in the README, and stable."""
+"""Events as CSV, JSON lines or one JSON array. The columns are documented in docs/reference.md, and stable."""
 
 import csv
 import io

@@ -1,85 +1,392 @@
-"""What exists is documented, and what is documented exists."""
+"""The documentation is complete and true: commands, settings, fields, links, examples and the tests it names."""
 
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
+import msgspec
 import pytest
 
+from ovx_lite import __version__, filters, periods, queries
 from ovx_lite.cli import main
 from ovx_lite.dialects import ENDPOINTS
+from ovx_lite.errors import STATUS
 from ovx_lite.exports import COLUMNS
+from ovx_lite.faults import struct_of
 from ovx_lite.settings import SETTINGS
+from ovx_lite.standin import doors, hook_doors
 from ovx_lite.webhooks import headers, new_secret
+from ovx_lite.wire import Endpoint
+from tests.conftest import Start, Store
+from tests.standin import Stage, stage
 
 TOP = Path(__file__).parents[1]
-README = (TOP / "README.md").read_text("utf-8")
+PAGES = {
+    str(path.relative_to(TOP)): path.read_text("utf-8")
+    for path in sorted([*TOP.glob("*.md"), *(TOP / "docs").rglob("*.md")])
+}
+README, CONTRIBUTING, REFERENCE = PAGES["README.md"], PAGES["CONTRIBUTING.md"], PAGES["docs/reference.md"]
+WRITTEN = {name: text for name, text in PAGES.items() if name != "ARCHITECTURE.md"}
+IMAGES = sorted((TOP / "docs" / "images").glob("*.png"))
+ADDRESS = "http://127.0.0.1:8321"
+MAX_README_LINES, MAX_MAKEFILE_LINES, MAX_IMAGE_BYTES = 150, 40, 150 * 1024
 
 
-def test_every_setting_is_in_the_readme_as_it_is() -> None:
-    rows = re.findall(r"^\| `(--[a-z-]+)` \| `(OVX_[A-Z_]+)` \| (\S*) ?\| (.+) \|$", README, re.MULTILINE)
-    assert rows == [(setting.flag, setting.variable, setting.default, setting.sentence) for setting in SETTINGS]
+class Block(NamedTuple):
+    """A piece of code in a page: its language, and its text without the indentation of a list."""
+
+    page: str
+    language: str
+    text: str
 
 
-@pytest.mark.parametrize("name", sorted(main.commands))
-def test_every_command_is_in_the_readme(name: str) -> None:
-    assert re.search(rf"^\| `{name}\b", README, re.MULTILINE)
+def blocks(language: str, *pages: str) -> list[Block]:
+    """The pieces of code in a language, of these pages or of all."""
+    found = [
+        Block(name, language, part)
+        for name, text in PAGES.items()
+        for part in re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    ]
+    return [block for block in found if not pages or block.page in pages]
 
 
-@pytest.mark.parametrize("name", sorted(main.commands))
-def test_every_command_and_option_has_a_help_text(name: str) -> None:
-    command = main.commands[name]
-    for leaf in command.commands.values() if isinstance(command, click.Group) else [command]:
-        assert leaf.help
-        assert all(option.help for option in leaf.params if isinstance(option, click.Option))
+def snippet(page: str, language: str, word: str) -> str:
+    """The one piece of code of a page that has this word."""
+    (block,) = [block for block in blocks(language, page) if word in block.text]
+    return block.text
 
 
-def test_every_column_of_the_export_is_in_the_readme() -> None:
-    table = README.split("## What is kept")[1]
-    named = table.replace("`utm_source` … `utm_term`", " ".join(f"`{c}`" for c in COLUMNS if c.startswith("utm_")))
-    assert [column for column in COLUMNS if f"`{column}`" not in named] == []
+# Length
 
 
-def test_every_endpoint_is_in_the_readme() -> None:
-    assert [endpoint.path for endpoint in ENDPOINTS if endpoint.path not in README] == []
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= MAX_README_LINES
+
+
+def test_the_makefile_is_short_and_has_the_documented_targets() -> None:
+    makefile = (TOP / "Makefile").read_text("utf-8")
+    assert len(makefile.splitlines()) <= MAX_MAKEFILE_LINES
+    targets = re.findall(r"^(\w+):", makefile, re.MULTILINE)
+    assert re.findall(r"^\| `make (\w+)`", CONTRIBUTING, re.MULTILINE) == targets
+
+
+# Links and names
+
+
+def slug(heading: str) -> str:
+    """The anchor that GitHub gives a heading."""
+    text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).replace("`", "")
+    return re.sub(r"[^\w\- ]", "", text.strip().lower()).replace(" ", "-")
+
+
+def prose(text: str) -> str:
+    """A page without its pieces of code, in which `#` begins a comment."""
+    return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors of a page."""
+    return {slug(heading) for heading in re.findall(r"^#+ (.+)$", prose(text), re.MULTILINE)}
+
+
+@pytest.mark.parametrize("document", PAGES)
+def test_links_between_documents_resolve(document: str) -> None:
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose(PAGES[document])):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = ((TOP / document).parent / path).resolve() if path else TOP / document
+        exists = target.exists() and target.is_relative_to(TOP)
+        if not exists or (anchor and anchor not in anchors(target.read_text("utf-8"))):
+            broken.append(link)
+    assert broken == []
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = PAGES["docs/README.md"]
+    pages = [name.removeprefix("docs/") for name in PAGES if name.startswith("docs/") and name != "docs/README.md"]
+    assert [page for page in pages if f"]({page})" not in index] == []
+
+
+def test_every_image_is_small_and_shown() -> None:
+    shown = "".join(PAGES.values())
+    assert IMAGES
+    assert [image.name for image in IMAGES if f"images/{image.name})" not in shown] == []
+    assert [image.name for image in IMAGES if image.stat().st_size > MAX_IMAGE_BYTES] == []
+
+
+@pytest.mark.parametrize("document", WRITTEN)
+def test_paths_that_are_named_exist(document: str) -> None:
+    folders = "ovx_lite|tests|docs|templates|static|benchmarks|.ci"
+    paths = re.findall(rf"`((?:{folders})/[\w./-]*)(?:::\w+)?`", PAGES[document])
+    assert [path for path in paths if not (TOP / path).exists()] == []
+
+
+@pytest.mark.parametrize("document", ["docs/proofs.md", "SECURITY.md"])
+def test_every_proof_that_is_named_exists(document: str) -> None:
+    file, missing = "", []
+    proofs = re.findall(r"(?:`|pytest )(tests/\w+\.py)?::(\w+)", PAGES[document])
+    assert proofs
+    for name, test in proofs:
+        file = name or file
+        if not re.search(rf"^(async )?def {test}\(", (TOP / file).read_text("utf-8"), re.MULTILINE):
+            missing.append(f"{file}::{test}")
+    assert missing == []
+
+
+def test_the_changelog_has_versions_and_dates() -> None:
+    titles = re.findall(r"^## (.+)$", PAGES["CHANGELOG.md"], re.MULTILINE)
+    assert re.fullmatch(r"\d+\.\d+\.\d+ - (unreleased|\d{4}-\d\d-\d\d)", titles[0])
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+ - \d{4}-\d\d-\d\d", title) for title in titles[1:])
+    assert __version__ in [title.split(" ")[0] for title in titles]
+
+
+def test_json_examples_are_json() -> None:
+    assert all(json.loads(block.text) for block in blocks("json"))
+
+
+def test_the_compose_example_is_yaml() -> None:
+    yaml = pytest.importorskip("yaml")
+    services = yaml.safe_load(snippet("docs/testing.md", "yaml", "services"))["services"]
+    assert services["app"]["depends_on"] == {"ovx": {"condition": "service_healthy"}}
+
+
+# Commands and settings
+
+
+def leaves() -> Iterator[tuple[str, click.Command]]:
+    """All commands with their full names: `site add`."""
+    for name, command in main.commands.items():
+        if isinstance(command, click.Group):
+            yield from ((f"{name} {leaf}", command.commands[leaf]) for leaf in command.commands)
+        else:
+            yield name, command
+
+
+def options(command: click.Command) -> list[str]:
+    """The long options of a command."""
+    return [
+        name
+        for option in command.params
+        if isinstance(option, click.Option)
+        for name in option.opts
+        if name.startswith("--")
+    ]
+
+
+def test_every_setting_is_in_the_reference() -> None:
+    rows = re.findall(r"^\| `(--[a-z-]+)` \| `(OVX_[A-Z_]+)` \| (\S*) ?\| .+ \|$", REFERENCE, re.MULTILINE)
+    assert rows == [(setting.flag, setting.variable, setting.default) for setting in SETTINGS]
+
+
+@pytest.mark.parametrize(("name", "command"), list(leaves()), ids=lambda value: value if isinstance(value, str) else "")
+def test_every_command_and_option_is_in_the_reference_and_has_a_help_text(name: str, command: click.Command) -> None:
+    group, _, leaf = name.partition(" ")
+    assert re.search(rf"^\| `{group}\b.*{leaf}\b", REFERENCE, re.MULTILINE)
+    page = REFERENCE + PAGES["docs/testing.md"]
+    assert [option for option in options(command) if f"`{option}" not in page] == []
+    assert command.help
+    assert all(option.help for option in command.params if isinstance(option, click.Option))
+
+
+def documented_commands() -> list[tuple[str, str]]:
+    """Each call of `ovx-lite` in a page: in a piece of shell code, or in a sentence."""
+    found = []
+    for block in blocks("sh"):
+        text = re.sub(r" +#.*$", "", block.text.replace("\\\n", " "), flags=re.MULTILINE)
+        found += [(block.page, call) for call in re.findall(r"(?:^|[ /])ovx-lite ([a-z][^;&\n]*)", text, re.MULTILINE)]
+    for name, text in WRITTEN.items():
+        found += [(name, call) for call in re.findall(r"`ovx-lite ([a-z][^`]*)`", prose(text))]
+    return found
+
+
+@pytest.mark.parametrize(("document", "call"), documented_commands())
+def test_documented_commands_exist(document: str, call: str) -> None:
+    words = shlex.split(call)
+    command: click.Command = main
+    while isinstance(command, click.Group):
+        command = command.commands[words.pop(0)]
+    known = {name for option in command.params for name in option.opts}
+    assert [word for word in words if word.startswith("--") and word not in known] == []
+    if not any(call in block.text for block in blocks("sh", document)):
+        return  # a sentence may name a command without its arguments
+    try:
+        command.make_context(call, words)
+    except click.BadParameter as exc:
+        if exc.param is None or not isinstance(exc.param.type, click.Path):
+            raise  # else the example's file is not here
+
+
+def test_the_command_that_runs_it_is_the_same_everywhere() -> None:
+    command = "python3 -m venv .venv && .venv/bin/pip install -q . && .venv/bin/ovx-lite serve\n"
+    assert [command in text for text in (README, PAGES["docs/install.md"])] == [True, True]
+
+
+def test_the_command_that_runs_all_tests_is_the_same_everywhere() -> None:
+    command = snippet("CONTRIBUTING.md", "sh", "pytest -n auto").strip()
+    assert command == snippet("README.md", "sh", "pytest -n auto").strip()
+    assert command in (TOP / ".ci" / "run").read_text("utf-8").splitlines()
+
+
+# APIs
+
+
+def test_every_column_of_the_export_is_in_the_reference() -> None:
+    table = REFERENCE.split("## Export columns")[1].split("\n## ")[0]
+    assert [column for column in COLUMNS if f"`{column}`" not in table] == []
+
+
+def fields_of(kind: Any, within: str = "") -> Iterator[str]:
+    """The names of all fields that a body may have; those of objects within it, too."""
+    struct = struct_of(kind)
+    for field in msgspec.structs.fields(struct) if struct else ():
+        yield field.encode_name
+        yield from fields_of(field.type)
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.path)
+def test_every_endpoint_and_field_is_documented(endpoint: Endpoint) -> None:
+    page = PAGES[f"docs/api/{endpoint.api}.md"]
+    assert f"`POST {endpoint.path}`" in page
+    assert f"`POST {endpoint.path}`" in PAGES["docs/api/README.md"]
+    assert f"| Success | {endpoint.status} |" in page
+    names = {name for kind in endpoint.takes for name in fields_of(kind)}
+    assert names or not any(struct_of(kind) for kind in endpoint.takes)
+    assert [name for name in names if not re.search(rf"^\| `(\w+\[\]\.)?{name}` ", page, re.MULTILINE)] == []
+
+
+def test_every_error_is_documented_with_its_status() -> None:
+    rows = re.findall(r"^\| (\d{3}) \| `(\w+)` ", PAGES["docs/api/README.md"], re.MULTILINE)
+    assert {code: int(status) for status, code in rows} == STATUS
+
+
+def test_everything_that_the_stats_api_takes_is_documented() -> None:
+    page = PAGES["docs/stats-api.md"]
+    names = (*queries.METRICS, *filters.OF_EVENTS, *filters.OF_VISITS, *filters.TIMES, *filters.OPERATORS)
+    assert [name for name in (*names, *periods.WORDS) if f"`{name}`" not in page] == []
+
+
+def test_every_endpoint_of_the_emulator_is_documented() -> None:
+    table = PAGES["docs/testing.md"].split("## Endpoints of the emulator")[1]
+    paths = [(method, path) for method, path, _ in (*doors.OPEN, *hook_doors.OPEN) if path != "/_dev/hook/{name}"]
+    assert [path for path in paths if f"`{' '.join(path)}`" not in table] == []
+    assert "`/_dev/hook/{name}`" in table
+
+
+# Examples
+
+
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with stage(tmp_path_factory.mktemp("docs"), "--any-key") as running:
+        yield running
+
+
+def bash(script: str, **env: str) -> str:
+    """Run a script as a reader would, with `ovx-lite` on the path, and return what it printed."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    ran = subprocess.run(
+        ["bash", "-euc", script],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PATH": path, **env},
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+CURL = r"""curl() { command curl -sS -w '\n%{http_code}\n' "$@"; }
+"""
+EXAMPLES = [block for block in blocks("sh") if "curl" in block.text and block.page != "README.md"]
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+@pytest.mark.parametrize("block", EXAMPLES, ids=lambda block: f"{block.page} {block.text.split()[1]}")
+def test_curl_examples_of_the_apis_succeed(emulator: Stage, block: Block) -> None:
+    assert emulator.call("POST", "/api/v1/events/pageview", {"site_id": "my-site", "url": "https://e.example/"}, KEY)
+    printed = bash(CURL + block.text.replace(ADDRESS, emulator.url))
+    statuses = re.findall(r"^(\d{3})$", printed, re.MULTILINE)
+    assert len(statuses) == block.text.count("curl ")
+    assert all(status == "429" if "X-Ovx-Fault: 429" in block.text else status[0] == "2" for status in statuses)
+    following = PAGES[block.page].split(block.text)[1].split("```\n", 1)[1]
+    if len(statuses) == 1 and following.lstrip().startswith("```json\n"):
+        documented = json.loads(following.split("```json\n")[1].split("```")[0])
+        assert json.loads(printed.splitlines()[0]).keys() == documented.keys()
+
+
+KEY = {"Authorization": "Bearer YOUR_API_KEY"}
+
+
+def test_every_metric_is_documented(emulator: Stage) -> None:
+    text = emulator.call("GET", "/metrics").body.decode()
+    names = re.findall(r"^# TYPE (\w+)", text, re.MULTILINE)
+    assert names
+    assert [name for name in names if f"`{name}`" not in PAGES["docs/operations.md"]] == []
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+def test_the_readmes_first_event_arrives(store: Store, start: Start) -> None:
+    server = start(store)
+    script = snippet("README.md", "sh", "key add").replace(ADDRESS, server.url)
+    first, rest = script.split("curl ", 1)
+    commands = "".join(line + "\n" for line in first.splitlines() if "activate" not in line)
+    env = {"OVX_DATA_DIR": str(store.path)}
+    (key,) = re.findall(r"\bovx_[\w-]{20,}", bash(commands, **env))
+    assert ",/pricing," in bash("curl -sSf " + rest.replace("YOUR_API_KEY", key), **env)
 
 
 SECRET, BODY = new_secret(bytes(32)), '{"event":"é"}'
 SENT = headers("msg_1", "goal.completed", BODY.encode(), ["whsec_", SECRET], 0)
-TOLD = {name.lower(): value for name, value in SENT.items()}
+LOWER_CASE = {name.lower(): value for name, value in SENT.items()}
+WEBHOOKS = "docs/webhooks.md"
 
 
-def test_the_readmes_python_knows_our_messages() -> None:
+def test_python_signature_check_accepts_our_messages() -> None:
     example: dict[str, Any] = {}
-    exec(_snippet("python", "is_ours"), example)
-    assert [example["is_ours"](SECRET, TOLD, body.encode()) for body in (BODY, BODY + " ")] == [True, False]
+    exec(snippet(WEBHOOKS, "python", "is_authentic"), example)
+    bodies = (BODY, BODY + " ")
+    assert [example["is_authentic"](SECRET, LOWER_CASE, body.encode()) for body in bodies] == [True, False]
 
 
 @pytest.mark.skipif(not shutil.which("node"), reason="node is not installed")
-def test_the_readmes_javascript_knows_our_messages() -> None:
-    calls = [(SECRET, TOLD, body) for body in (BODY, BODY + " ")]
-    ask = (
-        f"for (const [secret, told, body] of {json.dumps(calls)}) console.log(isOurs(secret, told, Buffer.from(body)))"
+def test_node_signature_check_accepts_our_messages() -> None:
+    calls = [(SECRET, LOWER_CASE, body) for body in (BODY, BODY + " ")]
+    loop = f"for (const [secret, headers, body] of {json.dumps(calls)})"
+    script = (
+        snippet(WEBHOOKS, "js", "isAuthentic") + f"{loop} console.log(isAuthentic(secret, headers, Buffer.from(body)))"
     )
-    script = _snippet("js", "isOurs") + ask
     ran = subprocess.run(["node", "-e", script], capture_output=True, text=True, check=True)
     assert ran.stdout.split() == ["true", "false"]
 
 
+@pytest.mark.skipif(not shutil.which("php"), reason="php is not installed")
+def test_php_signature_check_accepts_our_messages() -> None:
+    calls = json.dumps([[SECRET, LOWER_CASE, body] for body in (BODY, BODY + " ")], ensure_ascii=False)
+    loop = f"foreach (json_decode('{calls}', true) as $call) echo is_authentic(...$call) ? 'true ' : 'false ';"
+    script = snippet(WEBHOOKS, "php", "is_authentic") + loop
+    ran = subprocess.run(["php", "-r", script], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["true", "false"]
+
+
 @pytest.mark.skipif(not shutil.which("node"), reason="node is not installed")
-def test_the_readmes_node_test_passes(tmp_path: Path) -> None:
+def test_node_recipe_passes(tmp_path: Path) -> None:
     sign_up = """
 const signUp = ({ api, key, site }) => fetch(`${api}/api/v1/events/custom`, {
   method: 'POST', headers: { Authorization: `Bearer ${key}` },
   body: JSON.stringify({ site_id: site, event_name: 'signup', url: 'https://shop.example/pricing' }) })
 """
-    (tmp_path / "recipe.test.mjs").write_text(_snippet("js", "node:test") + sign_up)
+    (tmp_path / "recipe.test.mjs").write_text(snippet("docs/testing.md", "js", "node:test") + sign_up)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     command = ["node", "--test", "recipe.test.mjs"]
     env = os.environ | {"PATH": path}
@@ -87,40 +394,48 @@ const signUp = ({ api, key, site }) => fetch(`${api}/api/v1/events/custom`, {
     assert ran.returncode == 0, ran.stdout
 
 
-def test_ci_runs_the_readmes_test_command() -> None:
-    command = README.split("## Work on it")[1].split("```sh\n")[1].split("\n")[0]
-    assert command in (TOP / ".ci" / "run").read_text("utf-8").splitlines()
-
-
-def _snippet(language: str, word: str) -> str:
-    """The README's code in a language that has this word."""
-    parts = [part.split("```")[0] for part in README.split(f"```{language}\n")[1:]]
-    (found,) = [part for part in parts if word in part]
-    return found
-
-
-def test_the_readmes_test_passes(tmp_path: Path) -> None:
-    before = "from tests.client.client import Client\n\n\ndef my_client(*told):\n    return Client(*told, print)\n\n\n"
-    (tmp_path / "test_recipe.py").write_text(before + _snippet("python", "def test_sign_up"))
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "--rootdir",
-        str(tmp_path),
-        str(tmp_path),
-    ]
+def test_pytest_recipe_passes(tmp_path: Path) -> None:
+    before = "from tests.client.client import Client\n\n\ndef my_client(*args):\n    return Client(*args, print)\n\n\n"
+    (tmp_path / "test_recipe.py").write_text(before + snippet("docs/testing.md", "python", "def test_sign_up"))
+    rest = ["-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(tmp_path)]
+    command = [sys.executable, "-m", "pytest", *rest]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=TOP)
     assert ran.returncode == 0, ran.stdout
 
 
-def test_every_proof_that_is_named_exists() -> None:
-    file, missing = "", []
-    for name, test in re.findall(r"`(tests/\w+\.py)?::(\w+)`", (TOP / "SECURITY.md").read_text("utf-8") + README):
-        file = name or file
-        if not re.search(rf"^(async )?def {test}\(", (TOP / file).read_text("utf-8"), re.MULTILINE):
-            missing.append(f"{file}::{test}")
-    assert missing == []
+@pytest.mark.parametrize(("tests", "status"), [("true", 0), ("false", 1)])
+def test_ci_recipe_ends_with_the_status_of_the_tests(tmp_path: Path, tests: str, status: int) -> None:
+    (tmp_path / "npm").write_text(f"#!/bin/sh\ntest -s ready.json && {tests}\n")
+    (tmp_path / "npm").chmod(0o755)
+    script = snippet("docs/testing.md", "sh", "npm test").replace("/tmp/ovx.json", "ready.json")
+    script = script.replace("--port 8321", "--port 0")
+    path = os.pathsep.join([str(tmp_path), str(Path(sys.executable).parent), os.environ["PATH"]])
+    ran = subprocess.run(
+        ["sh", "-c", script],
+        check=False,
+        cwd=tmp_path,
+        env=os.environ | {"PATH": path},
+        capture_output=True,
+        timeout=60,
+    )
+    assert ran.returncode == status, ran.stderr
+
+
+@pytest.mark.skipif(not shutil.which("nginx"), reason="nginx is not installed")
+def test_nginx_takes_the_example(tmp_path: Path) -> None:
+    example = snippet("docs/install.md", "nginx", "upstream")
+    example = example.replace("listen 80;", f"listen unix:{tmp_path}/socket;")
+    config = tmp_path / "nginx.conf"
+    paths = "".join(f"{kind}_temp_path {tmp_path}; " for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    config.write_text(f"pid {tmp_path}/pid; error_log stderr; events {{}} http {{ {paths} {example} }}")
+    ran = subprocess.run(["nginx", "-t", "-c", str(config)], capture_output=True, text=True, check=False)
+    assert "syntax is ok" in ran.stderr, ran.stderr
+
+
+@pytest.mark.skipif(not shutil.which("caddy"), reason="caddy is not installed")
+def test_caddy_takes_the_example(tmp_path: Path) -> None:
+    config = tmp_path / "Caddyfile"
+    config.write_text(snippet("docs/install.md", "caddy", "reverse_proxy"))
+    command = ["caddy", "adapt", "--adapter", "caddyfile", "--config", str(config)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"HOME": str(tmp_path)})
+    assert ran.returncode == 0, ran.stderr

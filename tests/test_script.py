@@ -19,8 +19,8 @@ from ovx_lite.web.html import folder
 from tests.conftest import CHROME, Answer, Running
 
 IDS = "[overcentricDeviceId, overcentricSessionId]"
-README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
-STUB = README.split("<script>")[1].split("</script>")[0] + "; "
+TRACKER = (Path(__file__).parents[1] / "docs" / "tracker.md").read_text("utf-8")
+STUB = TRACKER.split("<script>")[1].split("</script>")[0] + "; "
 THROW = "() => { throw new Error() }"
 WEBDRIVER = "Object.defineProperty(navigator, 'webdriver', {value: true})"
 

@@ -134,7 +134,7 @@ def export(
     data_dir: Path,
     as_json: bool,
 ) -> None:
-    """Write the events of SITE to stdout, oldest first. The README describes the columns."""
+    """Write the events of SITE to stdout, oldest first. docs/reference.md describes the columns."""
     conn = store(data_dir)
     found = registry.find_site(conn, site)
     begin = 0 if since is None else _day_begins(_day(since), found.timezone)

@@ -74,7 +74,7 @@ def dev(
         values["webhook_allow_net"] = ",".join(filter(None, (values["webhook_allow_net"], _NEAR)))
         logs.say(
             f"The stand-in: key {credentials.KEYS[0]}, site {credentials.SITES[0]}; password of the pages: "
-            f"{credentials.PASSWORD}; its tools are at /_dev, see the README."
+            f"{credentials.PASSWORD}; its tools are at /_dev, see docs/testing.md."
         )
         run(values, folder, ready_file, as_json, standin.clock, standin)
     finally:

@@ -2,7 +2,7 @@
 
 Everything is counted over the events that pass the filters, in the groups that the dimensions make: visits and visitors
 are those of these events; a visitor counts once a day; an event that is in no visit is in no group of a visit's
-dimension. So says the README, and `tests/test_recount.py` counts again.
+dimension. So says docs/dashboard.md, and `tests/test_recount.py` counts again.
 """
 
 import heapq

@@ -51,7 +51,7 @@ async def on_http_exception(request: Request, wrong: Exception) -> Response:
 def nothing_at(path: str) -> Refused:
     """The refusal for a path that is nobody's, with the endpoint that it may have meant."""
     near = get_close_matches(path[:_LONGEST_PATH], [endpoint.path for endpoint in ENDPOINTS], 1, _ALIKE)
-    hint = f"did you mean {near[0]}?" if near else "see the README for the endpoints."
+    hint = f"did you mean {near[0]}?" if near else "see /openapi.json for the endpoints."
     return Refused("not_found", f"There is nothing at {_printable(path)}: {hint}")
 
 
