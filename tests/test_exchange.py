@@ -70,11 +70,15 @@ def test_a_body_behind_an_offer_is_no_request_wherever_its_head_is_cut(
     lines = [f"POST {PATH} HTTP/1.1", "Host: x", f"{spelling}: h2c", f"Connection: {spelling}", framing, "", ""]
     sent = "\r\n".join(lines).encode() + (b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) if chunked else body)
 
+    end = sent.index(b"\r\n\r\n") + 4
+
     def told(cut: int) -> str:
         with socket.create_connection(("127.0.0.1", running.server.port), timeout=10) as client:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             client.sendall(sent[:cut])
             time.sleep(0.01)
-            client.sendall(sent[cut:])
+            client.sendall(sent[cut:end])
+            client.sendall(sent[max(cut, end) :])
             client.shutdown(socket.SHUT_WR)
             return b"".join(iter(lambda: client.recv(65536), b"")).decode()
 
