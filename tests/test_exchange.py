@@ -4,6 +4,7 @@ import json
 import re
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -57,6 +58,32 @@ def test_offers_to_upgrade_are_passed_over(running: Running) -> None:
     sent = [request(key, f"upgrade {n}", "Connection: Upgrade", f"{n}: h2c") for n in ("Upgrade", "upgrade", "UPGRADE")]
     assert statuses(talk(running, b"".join(sent), pause=0)) == ["201"] * 3
     assert statuses(talk(running, sent[0][:-9], sent[0][-9:] + sent[1][:-9], sent[1][-9:] + sent[2])) == ["201"] * 3
+
+
+@pytest.mark.parametrize("spelling", ["Upgrade", "UPgrade"])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_behind_an_offer_is_no_request_wherever_its_head_is_cut(
+    running: Running, chunked: bool, spelling: str
+) -> None:
+    body = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
+    framing = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(body)}"
+    lines = [f"POST {PATH} HTTP/1.1", "Host: x", f"{spelling}: h2c", f"Connection: {spelling}", framing, "", ""]
+    sent = "\r\n".join(lines).encode() + (b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) if chunked else body)
+
+    end = sent.index(b"\r\n\r\n") + 4
+
+    def told(cut: int) -> str:
+        with socket.create_connection(("127.0.0.1", running.server.port), timeout=10) as client:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            client.sendall(sent[:cut])
+            time.sleep(0.01)
+            client.sendall(sent[cut:end])
+            client.sendall(sent[max(cut, end) :])
+            client.shutdown(socket.SHUT_WR)
+            return b"".join(iter(lambda: client.recv(65536), b"")).decode()
+
+    with ThreadPoolExecutor(32) as pool:
+        assert {tuple(statuses(one)) for one in pool.map(told, range(1, len(sent)))} == {("400",)}
 
 
 @pytest.mark.parametrize("cut", [1, 10, 40, 120, -20, -1])
