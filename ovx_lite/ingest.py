@@ -42,10 +42,15 @@ Outcome = Reply | Exception
 
 
 class Repeat(msgspec.Struct, frozen=True, gc=False):
-    """What makes a request a repeat of another: its Idempotency-Key, and a digest of its path and body."""
+    """What makes a request a repeat of another: its Idempotency-Key, and a digest of its path and body.
+
+    Keys of callers with credentials and without are apart (`credential_class`: `key` or `public`), so that nobody
+    without credentials can use up another's key.
+    """
 
     key: str
     fingerprint: bytes
+    credential_class: str = "key"
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -243,12 +248,12 @@ def _store_together(
 def _store_one(conn: sqlite3.Connection, books: Books, request: Request, now: int) -> Reply:
     repeat = request.repeat
     if repeat is not None:
-        earlier = answers.find(conn, request.site, repeat.key, repeat.fingerprint, now)
+        earlier = answers.find(conn, request.site, repeat.credential_class, repeat.key, repeat.fingerprint, now)
         if earlier is not None:
             return earlier
     reply = request.reply([event_id(number) for number in books.log.add(request.site, request.events)])
     if request.events:
         books.watch.see(request.site, request.events, now, request.followed)
     if repeat is not None:
-        answers.keep(conn, request.site, repeat.key, repeat.fingerprint, reply, now)
+        answers.keep(conn, request.site, repeat.credential_class, repeat.key, repeat.fingerprint, reply, now)
     return reply

@@ -176,3 +176,71 @@ def test_different_requests_with_one_key_at_the_same_moment_conflict(running: Ru
     with ThreadPoolExecutor(crowd) as pool:
         assert sorted(pool.map(come, range(crowd))) == [201] + [409] * (crowd - 1)
     assert len([event for event in running.store.events() if event["host"] == "race"]) == 1
+
+
+APEX = {"projectKey": "my-site", "events": [{"type": "click", "url": "/pricing"}]}
+
+
+def send_public(server: Server, once: str, **fields: object) -> Answer:
+    return server.send("/api/events", APEX | fields, headers={"Idempotency-Key": once})
+
+
+def assert_replayed_to_all(server: Server, key: str, once: str, keyed: Answer, public: Answer) -> None:
+    assert_replayed(send(server, key, once), keyed)
+    again = send_public(server, once)
+    assert (public.status, again.status, again.body) == (200, 200, public.body)
+    assert again.headers["idempotency-replayed"] == "true"
+
+
+@pytest.mark.parametrize("order", ["public first", "keyed first"])
+def test_who_has_no_credentials_uses_up_nobodys_key(store: Store, start: Start, once: str, order: str) -> None:
+    store.site()
+    key = store.key()
+    server = start(store)
+    if order == "public first":
+        public = send_public(server, once)
+        keyed = send(server, key, once)
+    else:
+        keyed = send(server, key, once)
+        public = send_public(server, once)
+    assert "idempotency-replayed" not in keyed.headers
+    assert "idempotency-replayed" not in public.headers
+    for how in (signal.SIGTERM, signal.SIGKILL):
+        assert_replayed_to_all(server, key, once, keyed, public)
+        server.stop(how)
+        server = start(store)
+    assert_replayed_to_all(server, key, once, keyed, public)
+    assert send_public(server, once, projectKey="my-site", sessionId="another").status == 409
+    assert send(server, key, once, url="app://a/2").status == 409
+    assert len(store.events()) == 2
+
+
+def test_the_public_endpoints_share_their_keys(running: Running, once: str) -> None:
+    event = {"name": "e", "project_id": "my-site", "device_id": "d", "session_id": "s", "context": "website"}
+    assert send_public(running.server, once).status == 200
+    answer = running.server.send("/api/v1/event", {"event": event}, headers={"Idempotency-Key": once})
+    assert answer.error == (409, "idempotency_conflict", "Idempotency-Key")
+
+
+def test_a_key_without_credentials_is_public_whatever_is_sent_as_authorization(running: Running, once: str) -> None:
+    headers = {"Idempotency-Key": once}
+    assert running.server.send("/api/events", APEX, running.key, headers).status == 200
+    assert "idempotency-replayed" in send_public(running.server, once).headers
+    assert send(running.server, running.key, once).status == 201
+
+
+def test_both_classes_at_the_same_moment_are_done_once_each(running: Running, once: str) -> None:
+    crowd = 20
+    together = Barrier(crowd)
+    before = since(running, set())
+
+    def come(number: int) -> Answer:
+        together.wait()
+        return send_public(running.server, once) if number % 2 else send(running.server, running.key, once)
+
+    with ThreadPoolExecutor(crowd) as pool:
+        answers = list(pool.map(come, range(crowd)))
+    for status, some in ((201, answers[::2]), (200, answers[1::2])):
+        assert {(answer.status, answer.body) for answer in some} == {(status, some[0].body)}
+        assert sum("idempotency-replayed" not in answer.headers for answer in some) == 1
+    assert len(since(running, before)) == 2

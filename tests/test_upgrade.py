@@ -61,7 +61,11 @@ ROWS: dict[str, list[tuple[Any, ...]]] = {
         (5, NUMBERS[1], -12345, 0, 0, 1, 1),
     ],
     "open_visits": [(3, VISITOR, NUMBERS[1])],
-    "answers": [(3, "key", b"fingerprint", 201, b'{"success":true}', NOW)],
+    "answers": [
+        (3, "key", b"fingerprint", 201, b'{"success":true}', NOW),
+        (3, "queued", b"fingerprint", 202, b'{"queued":true}', NOW),
+        (3, "received", b"fingerprint", 200, b'{"received":1}', NOW),
+    ],
     "usage": [(KEY_ID, NOW // 1000, 1)],
 }
 
@@ -137,11 +141,18 @@ def test_all_other_rows_are_as_they_were(old: Store) -> None:
     assert old.run("check").status == 0
     for table, before in ROWS.items():
         if table not in ("events", "visits", "open_visits"):
-            after = [row[: len(before[0])] for row in rows(old.path / FILE, f"SELECT * FROM {table}")]
+            columns = [name for _, name, *_ in rows(old.path / COPY, f"PRAGMA table_info({table})")]
+            after = rows(old.path / FILE, f"SELECT {', '.join(columns[: len(before[0])])} FROM {table}")
             assert after == before, table
     (mine, other) = old.run("site", "list", "--json").json
     assert (mine["monthly_limit"], mine["retention_days"], mine["timezone"]) == (1000, 400, NOON)
     assert (other["allowed_hosts"], other["hourly_limit"]) == ([], None)
+
+
+def test_answers_are_of_the_class_of_credentials_that_their_endpoint_asks_for(old: Store) -> None:
+    assert old.run("check").status == 0
+    told = rows(old.path / FILE, "SELECT key, credential_class FROM answers ORDER BY key")
+    assert told == [("key", "key"), ("queued", "key"), ("received", "public")]
 
 
 def test_the_months_events_count_already(old: Store) -> None:
@@ -158,7 +169,8 @@ def test_a_copy_is_left_as_it_was(old: Store) -> None:
     assert version(old.path / COPY) == before
     assert (old.path / COPY).stat().st_mode & 0o077 == 0
     for table, told in ROWS.items():
-        assert [row[: len(told[0])] for row in rows(old.path / COPY, f"SELECT * FROM {table}")] == told, table
+        if before < 5 or table not in ("events", "visits", "open_visits"):  # these stand otherwise since step 5
+            assert [row[: len(told[0])] for row in rows(old.path / COPY, f"SELECT * FROM {table}")] == told, table
     left = (old.path / COPY).read_bytes()
     assert old.run("check").status == 0
     assert (old.path / COPY).read_bytes() == left, "the next command leaves it alone"

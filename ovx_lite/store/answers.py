@@ -9,14 +9,17 @@ KEPT = 24 * 3600 * 1000
 """Milliseconds for which a repeat gets the first answer again."""
 
 
-def find(conn: sqlite3.Connection, site: int, key: str, fingerprint: bytes, now: int) -> Reply | None:
-    """The answer to an earlier request of the same key, if there is one.
+def find(
+    conn: sqlite3.Connection, site: int, credential_class: str, key: str, fingerprint: bytes, now: int
+) -> Reply | None:
+    """The answer to an earlier request of the same key and class of credentials (`key` or `public`), if there is one.
 
     Raises `Refused` (`idempotency_conflict`) if that request was another one.
     """
     found = conn.execute(
-        "SELECT fingerprint, status, body FROM answers WHERE site = ? AND key = ? AND answered > ?",
-        (site, key, now - KEPT),
+        "SELECT fingerprint, status, body FROM answers "
+        "WHERE site = ? AND credential_class = ? AND key = ? AND answered > ?",
+        (site, credential_class, key, now - KEPT),
     ).fetchone()
     if found is None:
         return None
@@ -29,17 +32,27 @@ def find(conn: sqlite3.Connection, site: int, key: str, fingerprint: bytes, now:
     return Reply(found[1], found[2], replayed=True)
 
 
-def keep(conn: sqlite3.Connection, site: int, key: str, fingerprint: bytes, reply: Reply, now: int) -> None:
+def keep(
+    conn: sqlite3.Connection,
+    site: int,
+    credential_class: str,
+    key: str,
+    fingerprint: bytes,
+    reply: Reply,
+    now: int,
+) -> None:
     """Remember an answer, in the transaction of what it answers to."""
     conn.execute(
-        "INSERT OR REPLACE INTO answers (site, key, fingerprint, status, body, answered) VALUES (?, ?, ?, ?, ?, ?)",
-        (site, key, fingerprint, reply.status, reply.body, now),
+        "INSERT OR REPLACE INTO answers (site, credential_class, key, fingerprint, status, body, answered) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (site, credential_class, key, fingerprint, reply.status, reply.body, now),
     )
 
 
 def forget_old(conn: sqlite3.Connection, now: int, most: int) -> int:
     """Delete up to `most` answers that are over 24 hours old. Returns how many. Inside a transaction."""
     return conn.execute(
-        "DELETE FROM answers WHERE (site, key) IN (SELECT site, key FROM answers WHERE answered <= ? LIMIT ?)",
+        "DELETE FROM answers WHERE (site, credential_class, key) IN "
+        "(SELECT site, credential_class, key FROM answers WHERE answered <= ? LIMIT ?)",
         (now - KEPT, most),
     ).rowcount

@@ -129,7 +129,8 @@ class Api:
         if caller is None or endpoint.public:
             caller = self._caller(endpoint, ask, request, now) or await self._newer_caller(endpoint, ask, request, now)
         request.caller = caller
-        repeat = None if request.idempotency_key is None else repeat_of(request.idempotency_key, request.path, body)
+        key = request.idempotency_key
+        repeat = None if key is None else repeat_of(key, request.path, body, endpoint.public)
         if caller.limit is not None:
             try:
                 request.standing = self._limits.take(caller, ask.cost, now)

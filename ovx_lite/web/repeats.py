@@ -17,10 +17,14 @@ def refusing(refused: Refused) -> Callable[[list[str]], Reply]:
     return refuse
 
 
-def repeat_of(key: str, path: str, body: bytes) -> Repeat | Refused:
-    """What makes a request a repeat: its Idempotency-Key, and a digest of the rest; or what is wrong with the key."""
+def repeat_of(key: str, path: str, body: bytes, public: bool) -> Repeat | Refused:
+    """What makes a request a repeat: its Idempotency-Key, and a digest of the rest; or what is wrong with the key.
+
+    `public` says that the endpoint needs no credentials.
+    """
     if not 1 <= len(key) <= 255 or not all("!" <= character <= "~" for character in key):
         return Refused(
             "invalid_request", "Idempotency-Key must be 1 to 255 visible ASCII characters.", "Idempotency-Key"
         )
-    return Repeat(key, blake2b(path.encode() + b"\n" + body, digest_size=16).digest())
+    fingerprint = blake2b(path.encode() + b"\n" + body, digest_size=16).digest()
+    return Repeat(key, fingerprint, "public" if public else "key")
