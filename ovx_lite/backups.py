@@ -13,6 +13,7 @@ from ovx_lite.store.copies import UNFINISHED, copy
 from ovx_lite.store.database import lock
 from ovx_lite.store.db import FILE, LOCK, RESTORING, empty_log, open_store
 
+_MAGIC = b"SQLite format 3\0"  # what a database begins with
 KEPT = 7
 """Copies that are kept; older ones give way."""
 
@@ -44,6 +45,7 @@ def restore(data_dir: Path, file: Path) -> Path | None:
     file_modes.make_folder(data_dir)
     beside = data_dir / RESTORING
     there = (data_dir / FILE).exists() or beside.exists()
+    _check_fits(data_dir, file)
     with closing(lock(data_dir)):
         shutil.rmtree(beside, ignore_errors=True)
         try:
@@ -67,6 +69,21 @@ def restore(data_dir: Path, file: Path) -> Path | None:
     return before
 
 
+def _check_fits(data_dir: Path, file: Path) -> None:
+    """Raise `Refused`, before anything is copied, if a file is not a database, or too large for the disk."""
+    if not file.is_file():
+        raise Refused("invalid_request", f"{file} is not a file: take another copy.")
+    with file.open("rb") as opened:
+        begins = opened.read(len(_MAGIC))
+    if begins and begins != _MAGIC:
+        raise Refused("invalid_request", f"{file} is not a database: take another copy.")
+    log = file.with_name(f"{file.name}-wal")
+    size = file.stat().st_size + (log.stat().st_size if log.is_file() else 0)
+    free = shutil.disk_usage(data_dir).free
+    if size > free:
+        raise Refused("unavailable", f"{file} has {size:,} bytes, and the disk of {data_dir} only {free:,}: make room.")
+
+
 def _see_that_it_is_whole(beside: Path, file: Path) -> None:
     """Upgrade a copy, and put its log into it. Raises `Refused`, in words about the `file` that it was made from."""
     try:
@@ -74,7 +91,11 @@ def _see_that_it_is_whole(beside: Path, file: Path) -> None:
             problems = check.problems(conn)
             empty_log(conn, patience=1)
     except Refused as refused:
-        told = refused.message.replace(str(beside / FILE), str(file)).replace("move it away, or ", "")
+        told = (
+            refused.message.replace(str(beside / FILE), str(file))
+            .replace("move it away, or ", "")
+            .replace("drop what was added, or put back a backup", "take another copy")
+        )
         told = told.replace("choose another --data-dir", "take another copy")
         empty = not (beside / FILE).stat().st_size
         raise Refused("invalid_request", f"{file} is empty: take another copy." if empty else told) from None
@@ -91,7 +112,7 @@ def _set_aside(data_dir: Path) -> Path | None:
     free = (data_dir / f"ovx-lite-{name}.sqlite3" for name in names)
     before = next(path for path in free if not path.exists() and not path.with_name(path.name + "-wal").exists())
     there = (data_dir / FILE).exists()
-    for ending in ("", "-wal"):
+    for ending in ("", "-wal", "-journal"):
         if (data_dir / f"{FILE}{ending}").exists():  # a log without its store would be taken for the copy's
             (data_dir / f"{FILE}{ending}").replace(before.with_name(before.name + ending))
     (data_dir / f"{FILE}-shm").unlink(missing_ok=True)

@@ -387,17 +387,18 @@ def test_whatever_became_of_it_it_can_be_sent_again(place: Place, receiver: Rece
 
 def test_nothing_is_sent_of_what_was_not_stored(place: Place, receiver: Receiver) -> None:
     place.webhook(receiver.url)
-    place.conn.execute(
-        "CREATE TRIGGER no AFTER INSERT ON deliveries WHEN CAST(NEW.body AS TEXT) LIKE '%/bad%'"
-        " BEGIN SELECT raise(ABORT, 'no'); END"
-    )
 
     async def run(app: App) -> None:
+        place.conn.execute(
+            "CREATE TRIGGER no AFTER INSERT ON deliveries WHEN CAST(NEW.body AS TEXT) LIKE '%/bad%'"
+            " BEGIN SELECT raise(ABORT, 'no'); END"
+        )
         good, bad, fine = await asyncio.gather(*(place.hit(app, path=path) for path in ("good", "bad", "fine")))
         assert (good, bad, fine) == (201, 500, 201)
         await until(lambda: place.statuses() == "delivered delivered")
         await settle()
 
     place.during(run)
+    place.conn.execute("DROP TRIGGER no")
     assert [json.loads(got.body)["data"]["url"] for got in receiver.got] == ["/good", "/fine"]
     assert len(place.store.events()) == 2

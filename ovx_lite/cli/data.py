@@ -165,7 +165,12 @@ def _day_begins(day: int, timezone: str) -> int:
 @as_json
 def check(rebuild: bool, data_dir: Path, as_json: bool) -> None:
     """Check that the store is whole, and counted right. May run beside the server. Exit status 1 if it is not."""
-    conn = store(data_dir)
+    try:
+        conn = store(data_dir)
+    except Refused as refused:
+        if as_json and (data_dir / FILE).exists():
+            print_json({"ok": False, "problems": [refused.message]})
+        raise
     if rebuild:
         _rebuild(conn)
     problems = checks.problems(conn)

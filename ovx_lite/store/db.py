@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
@@ -63,7 +64,7 @@ def open_store(
         if not os.access(path, os.W_OK):
             raise PermissionError("the file may only be read")  # SQLite would open it, and say so at the first event
         conn = _connect(path)
-        _check_ours(conn, path)
+        _check_ours(conn, path, steps())
         execute_when_unlocked(conn, "PRAGMA journal_mode = WAL")
         conn.execute("PRAGMA synchronous = FULL")
         conn.execute("PRAGMA foreign_keys = ON")
@@ -96,9 +97,14 @@ def _connect_as(factory: type[C], path: Path, timeout_s: float) -> C:
     if sqlite3.sqlite_version_info < (3, 37):
         raise Refused("unavailable", f"SQLite {sqlite3.sqlite_version} is too old: ovx-lite needs 3.37 or newer.")
     # Transactions are begun and ended in plain sight.
-    return sqlite3.connect(
+    conn = sqlite3.connect(
         path, timeout=timeout_s, isolation_level=None, check_same_thread=False, cached_statements=256, factory=factory
     )
+    # Somebody else may have made the file: nothing in its schema may call functions that reach outside.
+    conn.execute("PRAGMA trusted_schema = OFF")
+    if sys.version_info >= (3, 12):
+        conn.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)
+    return conn
 
 
 def _cannot_open(path: Path, wrong: Exception) -> Refused:
@@ -113,12 +119,29 @@ def _cannot_open(path: Path, wrong: Exception) -> Refused:
     )
 
 
-def _check_ours(conn: sqlite3.Connection, path: Path) -> None:
-    # In this order: another process may be making the store right now, and tables and id come together.
-    (tables,) = conn.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    (application,) = conn.execute("PRAGMA application_id").fetchone()
-    if tables and (application != _APPLICATION_ID or not _version(conn)):
-        raise Refused("unavailable", f"{path} is another program's database: choose another --data-dir.")
+def _check_ours(conn: sqlite3.Connection, path: Path, steps: Sequence[str]) -> None:
+    """Raise `Refused` unless the file is empty, or has the schema of its version and nothing else.
+
+    A trigger or a view that somebody has put into it would act in our name, even while the file is upgraded.
+    """
+    conn.execute("BEGIN")  # as of one moment: another process may be making or upgrading the store
+    try:
+        (tables,) = conn.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        (application,) = conn.execute("PRAGMA application_id").fetchone()
+        (encoding,) = conn.execute("PRAGMA encoding").fetchone()
+        version = _version(conn)
+        if not tables:
+            return
+        if application != _APPLICATION_ID or version < 1 or encoding != "UTF-8":
+            raise Refused("unavailable", f"{path} is another program's database: choose another --data-dir.")
+        # Of a newer version's schema nothing is known here; `migrate` refuses it.
+        wrong = [] if version > len(steps) else schema_objects.differences(conn, steps[:version])
+    finally:
+        conn.execute("ROLLBACK")
+    if wrong:
+        named = "; ".join(wrong[:3]) + ("; …" if len(wrong) > 3 else "")
+        message = f"{path} is not as ovx-lite made it ({named}): drop what was added, or put back a backup."
+        raise Refused("unavailable", message)
 
 
 def migrate(conn: sqlite3.Connection, path: Path, steps: list[str]) -> None:

@@ -2,7 +2,9 @@
 
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from functools import cache
 
 
 def statements(script: str) -> Iterator[str]:
@@ -15,3 +17,64 @@ def statements(script: str) -> Iterator[str]:
             statement = ""
     if statement.strip():
         yield statement
+
+
+Object = tuple[str, str, str, str | None]
+"""A row of `sqlite_schema`: type, name, table, and the SQL as tokens; None for SQLite's own indexes."""
+
+_TOKEN = re.compile(
+    r"""
+    (?P<skipped> [ \t\n\v\f\r]++ | --[^\n]*+ | /\*.*?(?:\*/|\Z) )
+    | '(?:[^']|'')*+' | "(?:[^"]|"")*+" | `(?:[^`]|``)*+` | \[[^\]]*+\]
+    | [\w$]++ | .
+    """,
+    re.VERBOSE | re.DOTALL | re.ASCII,
+)
+_QUOTED_NAME = re.compile(r'"([a-z_]+)"')  # SQLite quotes tables that it renames; keywords are in capitals in ours
+
+# SQLite makes these when somebody runs ANALYZE, and Litestream when it replicates the store.
+_ALLOWED: frozenset[Object] = frozenset(
+    ("table", name, name, f"CREATE TABLE {name} ( {columns} )")
+    for name, columns in (
+        ("sqlite_stat1", "tbl , idx , stat"),
+        ("sqlite_stat4", "tbl , idx , neq , nlt , ndlt , sample"),
+        ("_litestream_seq", "id INTEGER PRIMARY KEY , seq INTEGER"),
+        ("_litestream_lock", "id INTEGER"),
+    )
+)
+
+
+def differences(conn: sqlite3.Connection, scripts: Sequence[str]) -> list[str]:
+    """What the schema of a file has that it should not have, or lacks, a phrase each.
+
+    `scripts` are those that made it. What is compared is the SQL, without comments and white space, so that neither
+    triggers, views and indexes nor constraints, defaults and generated columns of somebody else's remain unseen.
+    """
+    expected, found = _expected(tuple(scripts)), _objects(conn)
+    foreign = [one for one in found if (one not in expected and one not in _ALLOWED) or found.count(one) > 1]
+    return [
+        *(f"the {kind} {name!r:.80} is not one of ovx-lite's" for kind, name, *_ in foreign),
+        *(f"the {kind} {name!r} is missing" for kind, name, *_ in sorted(expected - set(found), key=str)),
+    ]
+
+
+@cache
+def _expected(scripts: tuple[str, ...]) -> frozenset[Object]:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as conn:
+        for script in scripts:
+            for statement in statements(script):
+                conn.execute(statement)
+        return frozenset(_objects(conn))
+
+
+def _objects(conn: sqlite3.Connection) -> list[Object]:
+    rows = conn.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name")
+    return [(str(kind), str(name), str(table), _normalised(sql)) for kind, name, table, sql in rows]
+
+
+def _normalised(sql: object) -> str | None:
+    """The tokens of a statement, with a space between them. Names lose the quotes that they do not need."""
+    if sql is None:
+        return None
+    tokens = (found[0] for found in _TOKEN.finditer(str(sql)) if found["skipped"] is None)
+    return " ".join(name[1] if (name := _QUOTED_NAME.fullmatch(token)) else token for token in tokens)

@@ -1,0 +1,184 @@
+"""Copies whose schema is not ours: triggers, views and the like of somebody else's never come into use."""
+
+import os
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from ovx_lite.store.db import FILE, steps
+from tests.conftest import Ran, Store
+from tests.stores import FOLDER, build, dump
+
+TRIGGER = "CREATE TRIGGER spy AFTER INSERT ON events BEGIN UPDATE admin SET password = ''; END;"
+
+
+def rewritten(table: str, old: str, new: str) -> str:
+    """SQL that changes the text of a table's schema."""
+    change = f"UPDATE sqlite_schema SET sql = replace(sql, '{old}', '{new}') WHERE name = '{table}'"
+    return f"PRAGMA writable_schema = ON; {change}; PRAGMA writable_schema = RESET;"
+
+
+CRAFTED = {
+    "a trigger": TRIGGER,
+    "a trigger that calls a function": "CREATE TRIGGER x AFTER DELETE ON visits BEGIN SELECT load_extension('x'); END;",
+    "a view": "CREATE VIEW numbers AS SELECT * FROM events;",
+    "a view with a trigger": "CREATE VIEW v AS SELECT 1 AS a;"
+    "CREATE TRIGGER t INSTEAD OF INSERT ON v BEGIN DELETE FROM events; END;",
+    "a view in place of a table": "DROP TABLE annotations; CREATE VIEW annotations AS SELECT '' AS id;",
+    "another table": "CREATE TABLE theirs (a);",
+    "a table with a name like Litestream's": "CREATE TABLE _litestream_other (id INTEGER);",
+    "Litestream's table with other columns": "CREATE TABLE _litestream_seq (id INTEGER, seq INTEGER CHECK (seq > 0));",
+    "a view with the name of Litestream's": "CREATE VIEW _litestream_seq AS SELECT 1 AS id;",
+    "a trigger on Litestream's table": "CREATE TABLE _litestream_lock (id INTEGER);"
+    "CREATE TRIGGER t AFTER INSERT ON _litestream_lock BEGIN DELETE FROM events; END;",
+    "a virtual table": "CREATE VIRTUAL TABLE words_search USING fts5(a);",
+    "another index": "CREATE INDEX more ON events (page);",
+    "an index on an expression": "CREATE INDEX more ON pages (upper(path));",
+    "a unique index": "CREATE UNIQUE INDEX more ON sites (name);",
+    "an index less": "DROP INDEX deliveries_by_status;",
+    "a table less": "DROP TABLE annotations;",
+    "another column": "ALTER TABLE sites ADD COLUMN more TEXT;",
+    "a generated column": "ALTER TABLE sites ADD COLUMN more TEXT GENERATED ALWAYS AS (jwt_secret) VIRTUAL;",
+    "a column by another name": "ALTER TABLE sites RENAME COLUMN secret TO more;",
+    "a default that is an expression": rewritten(
+        "sites", "created        INTEGER NOT NULL", "created INTEGER NOT NULL DEFAULT (random())"
+    ),
+    "another constraint": rewritten("words", "TEXT NOT NULL UNIQUE", "TEXT NOT NULL UNIQUE CHECK (length(word) < 9)"),
+    "a constraint less": rewritten("admin", " CHECK (id = 1)", ""),
+    "a table that is not strict": rewritten("words", "STRICT", ""),
+    "a column of another type": rewritten("events", "page    INTEGER", "page ANY"),
+    "a reference less": rewritten("keys", "REFERENCES sites ON DELETE CASCADE", ""),
+    "a space that is none": rewritten("words", "TEXT NOT NULL", "TEXT\u00a0NOT NULL"),
+    "a schema that cannot be read": rewritten("words", "CREATE TABLE", "CREATE TABEL"),
+    "two rows for a table": "PRAGMA writable_schema = ON;"
+    "INSERT INTO sqlite_schema SELECT type, name, tbl_name, rootpage, sql FROM sqlite_schema WHERE name = 'words';",
+    "a version that is not its own": "PRAGMA user_version = 3;",
+    "a version before the first": "PRAGMA user_version = -1;",
+    "no version": "PRAGMA user_version = 0;",
+    "another program's id": "PRAGMA application_id = 7;",
+}
+
+
+@pytest.fixture
+def crafted(store: Store, tmp_path: Path) -> Callable[[str], Path]:
+    """Makes a copy of a store, with something done to it."""
+    store.site()
+    good = tmp_path / "good.sqlite3"
+    store.call("backup", str(good))
+
+    def make(sql: str) -> Path:
+        bad = tmp_path / "crafted.sqlite3"
+        bad.write_bytes(good.read_bytes())
+        with closing(sqlite3.connect(bad, isolation_level=None)) as conn:
+            conn.executescript(sql)
+        return bad
+
+    return make
+
+
+def is_refused(ran: Ran) -> bool:
+    return (ran.status, ran.out) == (1, "") and ran.err.startswith("Error: ") and ran.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("which", CRAFTED)
+def test_a_copy_with_another_schema_is_not_restored(crafted: Callable[[str], Path], tmp_path: Path, which: str) -> None:
+    file, other = crafted(CRAFTED[which]), Store(tmp_path / "other")
+    ran = other.run("restore", str(file))
+    assert is_refused(ran), ran
+    assert ran.err.endswith(("take another copy.\n", "put back a backup.\n"))
+    assert str(file) in ran.err
+    assert not (other.path / FILE).exists()
+
+
+@pytest.mark.parametrize("which", CRAFTED)
+def test_check_and_every_other_command_refuse_such_a_store(
+    crafted: Callable[[str], Path], tmp_path: Path, which: str
+) -> None:
+    other = Store(tmp_path / "other")
+    other.path.mkdir()
+    crafted(CRAFTED[which]).rename(other.path / FILE)
+    before = (other.path / FILE).read_bytes()
+    for words in (["check"], ["site", "list"], ["export", "my-site"]):
+        ran = other.run(*words)
+        assert is_refused(ran), ran
+    ran = other.run("check", "--json")
+    assert ran.status == 1
+    assert (ran.json["ok"], len(ran.json["problems"])) == (False, 1)
+    assert (other.path / FILE).read_bytes() == before
+
+
+def test_a_server_does_not_start_with_a_trigger(crafted: Callable[[str], Path], tmp_path: Path) -> None:
+    other = Store(tmp_path / "other")
+    other.path.mkdir()
+    crafted(TRIGGER).rename(other.path / FILE)
+    ran = other.spawn("serve", "--port", "0")
+    assert is_refused(ran), ran
+    assert "the trigger 'spy' is not one of ovx-lite's" in ran.err
+
+
+def test_a_name_cannot_reach_the_terminal(crafted: Callable[[str], Path], tmp_path: Path) -> None:
+    ran = Store(tmp_path / "other").run("restore", str(crafted('CREATE VIEW "a\x1b[31m\x07" AS SELECT 1;')))
+    assert is_refused(ran)
+    assert ran.err.rstrip("\n").isprintable()
+
+
+@pytest.mark.parametrize("number", range(1, len(steps())))
+def test_a_trigger_does_not_fire_while_an_older_copy_is_upgraded(tmp_path: Path, number: int) -> None:
+    build(tmp_path / "old" / FILE, (FOLDER / f"{number:04}.sql").read_text("utf-8"))
+    with closing(sqlite3.connect(tmp_path / "old" / FILE, isolation_level=None)) as conn:
+        conn.execute("CREATE TRIGGER spy AFTER UPDATE ON sites BEGIN UPDATE meta SET value = 77; END")
+        conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    before, other = dump(tmp_path / "old" / FILE), Store(tmp_path / "other")
+    assert is_refused(other.run("restore", str(tmp_path / "old" / FILE)))
+    assert is_refused(Store(tmp_path / "old").run("check"))
+    assert dump(tmp_path / "old" / FILE) == before
+
+
+def test_a_copy_in_another_encoding_is_not_restored(crafted: Callable[[str], Path], tmp_path: Path) -> None:
+    wide = tmp_path / "wide.sqlite3"
+    with closing(sqlite3.connect(wide, isolation_level=None)) as conn:
+        conn.execute("PRAGMA encoding = 'UTF-16le'")
+        conn.executescript(dump(crafted("")))
+    assert is_refused(Store(tmp_path / "other").run("restore", str(wide)))
+
+
+WELCOME = {
+    "Litestream's tables": "CREATE TABLE _litestream_seq (id INTEGER PRIMARY KEY, seq INTEGER);"
+    "CREATE TABLE IF NOT EXISTS _litestream_lock (id INTEGER); INSERT INTO _litestream_seq VALUES (1, 5);",
+    "ANALYZE": "ANALYZE;",
+    "comments and white space": rewritten(
+        "words", "CREATE TABLE words (", "CREATE TABLE /* ours */ words( -- theirs\n"
+    ),
+    "pages of 512 bytes": "PRAGMA page_size = 512; VACUUM;",
+    "pages of 64 KiB": "PRAGMA page_size = 65536; VACUUM;",
+    "auto_vacuum": "PRAGMA auto_vacuum = FULL; VACUUM;",
+}
+
+
+@pytest.mark.parametrize("which", WELCOME)
+def test_what_does_no_harm_is_restored(crafted: Callable[[str], Path], tmp_path: Path, which: str) -> None:
+    file, other = crafted(WELCOME[which]), Store(tmp_path / "other")
+    assert other.run("restore", str(file)).err == ""
+    assert other.run("check").status == 0
+    assert [site["id"] for site in other.call("site", "list")] == ["my-site"]
+
+
+@pytest.mark.parametrize("kind", ["text", "folder", "pipe", "larger than the disk"])
+def test_what_is_no_copy_at_all_is_refused_before_it_is_read(store: Store, tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "copy"
+    if kind == "folder":
+        file.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(file)
+    else:
+        file.write_bytes(b"SQLite format 3\0" if kind != "text" else b"nothing of the kind")
+        if kind != "text":
+            os.truncate(file, 1 << 42)  # sparse
+    ran = store.run("restore", str(file))
+    assert ran.status != 0
+    assert "Traceback" not in ran.err
+    assert not (store.path / FILE).exists()
+    assert not (store.path / "restoring").exists()
