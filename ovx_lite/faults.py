@@ -80,7 +80,7 @@ _WORDS = {
     "array": "an array",
     "object": "an object",
 }
-_BOUND = re.compile(r"(>=|<=) ([\d.]+)(?: - at |$)")
+_BOUND = re.compile(r"(>=|<=) ([\d.]+)(?: - at |\Z)")
 _RELATIONS = {">=": "at least", "<=": "at most"}
 _EXPECTED = re.compile(r"Expected `([a-z |]+)`(?: of length ([<>]=) (\d+))?")
 

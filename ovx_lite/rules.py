@@ -11,7 +11,8 @@ from ovx_lite.errors import Refused
 from ovx_lite.goals import Pattern
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_HOST = re.compile(r"[^\s!-,/:-@\[-^`{-~.]+(?:\.[^\s!-,/:-@\[-^`{-~.]+)*")
+_LABEL = r"[^\x00-\x1f\x7f-\x9f\s!-,/:-@\[-^`{-~.]+"
+_HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _LONGEST_HOST = 253
 _DIRECTIONS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 _LONGEST_WORDS = 100

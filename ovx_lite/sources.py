@@ -126,14 +126,14 @@ _PORTALS = {"aol", "baidu", "daum", "google", "mailru", "naver", "rambler", "sez
 _FRONT_DOORS = {"cse", "encrypted", "image", "images", "lens", "m", "scholar", "touch", "video"}
 
 # A whole label, and after it nothing but a country's suffix: google.evil.com and notgoogle.com are not Google.
-_COUNTRIES = re.compile(r"(?:^|(?<=\.))(aol|google|pinterest|yahoo|yandex)\.(?:(?:(?:com?|ne|or)\.)?[a-z]{2}|cat)$")
+_COUNTRIES = re.compile(r"(?:^|(?<=\.))(aol|google|pinterest|yahoo|yandex)\.(?:(?:(?:com?|ne|or)\.)?[a-z]{2}|cat)\Z")
 
 _MAX_CACHED_LENGTH = 512  # so that thousands of long referrers do not stay in memory
 
 # These look at a text whose dashes and underscores are spaces.
 _PAID = re.compile(r"\bpaid|\b(?:ads?|banners?|cp[acelmv]|display|ppc|remarketing|retargeting|sem)\b")
-_EMAIL = re.compile(r"\be ?mail|\bnewsletter|^mail(?:ing)?s?$")
-_SOCIAL = re.compile(r"\bsocial|^sm$")
+_EMAIL = re.compile(r"\be ?mail|\bnewsletter|\Amail(?:ing)?s?\Z")
+_SOCIAL = re.compile(r"\bsocial|\Asm\Z")
 
 
 def origin(referrer: str, campaign: Campaign, host: str, domain: str) -> Origin:
@@ -203,4 +203,4 @@ def _known(host: str) -> tuple[str, str] | None:
 
 def _bare(text: str) -> str:
     """Take a host, maybe with a port and a path; return it without them and without its "www."."""
-    return re.sub(r"\.?(?::\d*)?$", "", text.partition("/")[0].lower()).removeprefix("www.")
+    return re.sub(r"\.?(?::\d*)?\Z", "", text.partition("/")[0].lower()).removeprefix("www.")

@@ -1,0 +1,121 @@
+"""Paths: routes match whole ones, and there is nothing at one with a control character."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from ovx_lite import rules, settings
+from ovx_lite.errors import Refused
+from ovx_lite.model import Campaign
+from ovx_lite.sources import origin
+from ovx_lite.standin.clock import length
+from tests.browserless import start_at
+from tests.conftest import Answer, Start, Store
+from tests.standin import stage
+
+Call = Callable[[str, str], Answer]
+"""Sends a method and a path."""
+
+CONTROL = ["%00", "%01", "%09", "%0a", "%0A", "%0d", "%0d%0a", "%1b", "%1f", "%7f", "%c2%80", "%C2%85", "%c2%9f"]
+PATHS = [
+    ("GET", "/metrics"),
+    ("GET", "/healthz"),
+    ("GET", "/openapi.json"),
+    ("GET", "/js/ovx.js"),
+    ("GET", "/static/ui.css"),
+    ("GET", "/login"),
+    ("POST", "/login"),
+    ("GET", "/"),
+    ("GET", "/sites/my-site"),
+    ("POST", "/sites/my-site/settings/general"),
+    ("GET", "/share/token"),
+    ("POST", "/api/v2/query"),
+    ("GET", "/api/v1/stats/realtime"),
+    ("POST", "/api/v1/events/pageview"),
+    ("OPTIONS", "/api/events"),
+    ("POST", "/v1/projects/my-site/events"),
+    ("PUT", "/metrics"),
+]
+
+
+@pytest.fixture(scope="module", params=["serve", "below a path", "below a path, stripped", "dev"])
+def call(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, start: Start) -> Iterator[Call]:
+    if request.param == "dev":
+        with stage(tmp_path_factory.mktemp("dev")) as dev:
+            yield lambda method, path: dev.call(method, path, b"{}", {"Authorization": "Bearer YOUR_API_KEY"})
+        return
+    store = Store(tmp_path_factory.mktemp("paths") / "data")
+    store.site("my-site")
+    key = store.key()
+    server = start(store) if request.param == "serve" else start_at(start, store, "https://example.com/stats")
+    root = "/stats" if request.param == "below a path" else ""
+    yield lambda method, path: server.send(root + path, b"{}", key, method=method)
+
+
+@pytest.mark.parametrize("control", CONTROL)
+def test_there_is_nothing_at_a_path_with_a_control_character(call: Call, control: str) -> None:
+    for method, path in PATHS:
+        middle = path.rindex("/") + 1
+        for odd in (path + control, path[:middle] + control + path[middle:], f"/{control}{path}", f"{path}/{control}"):
+            answer = call(method, odd)
+            assert answer.error == (404, "not_found", None), (method, odd)
+            assert b"ovx_" not in answer.body
+
+
+def test_the_project_of_a_path_has_no_control_character(call: Call) -> None:
+    for path in ("/v1/projects/my%0asite/events", "/v1/projects/my-site%0a/events", "/v1/projects/%00/events/batch"):
+        assert call("POST", path).error == (404, "not_found", None)
+
+
+def test_other_characters_are_no_control_characters(call: Call) -> None:
+    assert call("GET", "/metrics").status == 200
+    assert call("GET", "/%6detrics").status == 200
+    assert call("POST", "/v1/projects/my-site/events").status == 400
+    for letter in ("%20", "%c2%a0", "%e2%80%8d", "%f0%9f%98%80", "%ff"):  # of which some cannot be printed
+        assert call("POST", f"/v1/projects/{letter}/events").error[1] != "not_found"
+
+
+def test_a_browser_is_told_on_a_page(running_page: Answer) -> None:
+    assert running_page.status == 404
+    assert running_page.headers["content-type"].startswith("text/html")
+    assert "frame-ancestors 'none'" in running_page.headers["content-security-policy"]
+
+
+@pytest.fixture
+def running_page(store: Store, start: Start) -> Answer:
+    return start(store).send("/metrics%0a", headers={"Accept": "text/html"}, method="GET")
+
+
+# A line feed at the end is part of a value, too: `$` in a pattern would look over it.
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n", "\0", "\x85", "\u2028"])
+def test_what_people_enter_has_no_end_of_a_line_at_its_end(end: str) -> None:
+    for rule in (rules.site_id, rules.timezone, lambda text: rules.host(text, "domain")):
+        with pytest.raises(Refused):
+            rule(f"UTC{end}")
+    assert not settings.is_web_address(f"https://example.com{end}")
+    assert not settings.is_web_address(f"https://example.com/stats{end}")
+    with pytest.raises(Refused):
+        length(f"90s{end}", "advance")
+
+
+@pytest.mark.parametrize("medium", ["sm\n", "mailing\n"])
+def test_a_medium_is_looked_at_without_the_space_around_it(medium: str) -> None:
+    assert origin("", Campaign("x", medium), "", "").channel in ("social", "email")
+
+
+@pytest.mark.parametrize(
+    "words", [("site", "add", "my-site\n"), ("key", "list", "my-site\n"), ("key", "revoke", "k\n")]
+)
+def test_a_command_takes_no_id_with_an_end_of_a_line(store: Store, words: tuple[str, ...]) -> None:
+    store.site("my-site")
+    assert store.run(*words).status != 0
+
+
+def test_a_key_is_not_known_by_another_spelling(store: Store, start: Start) -> None:
+    store.site("my-site")
+    server, key = start(store), store.key()
+    for odd in (f"{key}%0a", f"{key}\\n", f"{key}\x85x", key[:-1]):
+        assert server.pageview(odd).status == 401
+    assert server.pageview(key, site_id="my-site\n").status == 404
