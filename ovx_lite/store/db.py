@@ -84,7 +84,7 @@ def open_reader(data_dir: Path, cache: int = 2, lock_timeout_s: float = COMMAND_
     """Open the store for reading alone, with at most so many MiB of it in memory."""
     conn = _connect_as(QueryConnection, data_dir / FILE, lock_timeout_s)
     conn.execute("PRAGMA query_only = ON")
-    conn.execute("PRAGMA temp_store = MEMORY")
+    conn.execute("PRAGMA temp_store = FILE")
     conn.execute(f"PRAGMA cache_size = {-1024 * cache}")
     return conn
 

@@ -5,7 +5,9 @@ path once, however often it was viewed.
 """
 
 import sqlite3
-from collections.abc import Iterable
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -46,6 +48,7 @@ class Matching:
         self.conn = conn
         self._site = site
         self.values: dict[str, object] = {}
+        self._known: dict[Test, Sequence[int]] = {}
 
     def bind(self, value: object) -> str:
         """A name for a value, to stand in the SQL."""
@@ -80,17 +83,26 @@ class Matching:
         # Of what is in no visit nobody can tell: it passes neither a test of a visit nor the contrary.
         return f"iif(v.id IS NULL, NULL, {condition})" if column.startswith("v.") else f"({condition})"
 
-    def _codes(self, test: Test) -> list[int]:
+    def _codes(self, test: Test) -> Sequence[int]:
         """The numbers of what passes a test, whether it is negated or not."""
+        if test not in self._known:
+            self._known[test] = array("q", self._look_up(test))
+        return self._known[test]
+
+    def _look_up(self, test: Test) -> Iterator[int]:
         table, column, _ = COLUMNS[test.dimension]
-        words: Iterable[str] = test.values
         fits = passes(test)
-        if test.operator != "is" or test.folded:
-            words = [word for (word,) in self.conn.execute(f"SELECT DISTINCT {column} FROM {table}") if fits(word)]
-        query = f"SELECT id FROM {table} WHERE {column} IN (SELECT value FROM json_each(?))"
-        codes = [id for (id,) in self.conn.execute(query, (msgspec.json.encode(list(words)).decode(),))]
-        # What has no page at all has the number 0.
-        return [*codes, 0] if fits("") else codes
+        if test.operator == "is" and not test.folded:
+            query = f"SELECT id FROM {table} WHERE {column} IN (SELECT value FROM json_each(?))"
+            for (id,) in self.conn.execute(query, (msgspec.json.encode(list(test.values)).decode(),)):
+                yield id
+        else:
+            remembered = lru_cache(1024)(fits)  # many rows have the same word
+            for id, word in self.conn.execute(f"SELECT id, {column} FROM {table}"):
+                if remembered(word):
+                    yield id
+        if fits(""):
+            yield 0  # what has no page at all has this number
 
     def _goals(self, names: Iterable[str]) -> str:
         """Whether an event meets one of these goals."""

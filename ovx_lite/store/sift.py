@@ -26,8 +26,11 @@ from ovx_lite.store.visitor_totals import VisitorTotals
 DIMENSIONS = (*(word for word in COLUMNS if word.startswith("visit:")), *OF_EVENTS)
 """What can be counted by here."""
 
-_EVENTS_TOGETHER = 200_000
-"""Events that are counted in one go. A day that has more is cut into parts, a part of its visitors each."""
+_EVENTS_OF_PART = 50_000
+"""Events that are read in one go. A day that has more is cut into parts, a part of its visitors each."""
+
+_EVENTS_TOGETHER, _MANY_VALUES = 200_000, 20_000
+"""Events that are counted in one go, unless they have many different values, of which each takes more memory."""
 
 
 class Sifted(NamedTuple):
@@ -98,16 +101,17 @@ def sift(
     codes = sorted({code_of(word) for word in dimensions if word not in OF_EVENTS}) or ["origin"]
     sql = _sql(matching, site, period, filters, codes, by_events, any(word in OF_EVENTS for word in dimensions))
     found, heap, takings = dict[int, Counts](), Heap(codes), Takings(conn)
+    together = _EVENTS_OF_PART
     with closing(VisitorTotals(dimensions)) as totals:
         for day, told in conn.execute(sql, matching.values):
             part = DAY.decode(told)
             if part.visits:
                 found[day] = found.get(day, Counts()).plus(_counts(part, by_events))
                 heap.put(part)
-            if heap.size >= _EVENTS_TOGETHER:
-                totals.add(Ranks(conn, site, heap).of(dimensions))
+            if heap.size >= together:
+                values = totals.add(Ranks(conn, site, heap).of(dimensions))
                 takings.add(heap.purses)
-                heap = Heap(codes)
+                heap, together = Heap(codes), 1 if values > _MANY_VALUES else _EVENTS_TOGETHER
         totals.add(Ranks(conn, site, heap).of(dimensions))
         takings.add(heap.purses)
         return Sifted(found, {word: _top(totals, word, most) for word in dimensions}, takings.ranked())
@@ -129,7 +133,7 @@ def _parts(conn: sqlite3.Connection, site: Site, period: Period) -> Iterator[tup
             (size,) = conn.execute(query, (site.number, low, high)).fetchone()
         else:
             size = known[day].events if day in known else 0
-        parts = 1 + size // _EVENTS_TOGETHER
+        parts = 1 + size // _EVENTS_OF_PART
         yield from ((day, low, high, parts, part) for part in range(parts))
 
 

@@ -28,12 +28,13 @@ class VisitorTotals:
         self._counts: dict[str, Counter[str]] = {dimension: Counter() for dimension in dimensions}
         self._file: sqlite3.Connection | None = None
 
-    def add(self, visitors: Mapping[str, Counter[str]]) -> None:
-        """Add visitors, by dimension and value."""
+    def add(self, visitors: Mapping[str, Counter[str]]) -> int:
+        """Add visitors, by dimension and value. Returns how many values that were."""
         for dimension, counts in visitors.items():
             self._counts[dimension].update(counts)
         if sum(map(len, self._counts.values())) > _VALUES_IN_MEMORY:
             self._spill()
+        return sum(map(len, visitors.values()))
 
     def rows(self, dimension: str) -> Iterator[tuple[str, int]]:
         """Yield the values of a dimension, each once, with its visitors."""
