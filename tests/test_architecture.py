@@ -47,7 +47,15 @@ LEVELS = (
         *("store.changes", "store.goals", "store.dimensions", "store.sums", "store.kept_values"),
         *("store.rollups", "store.guests"),
         *("store.visits", "store.persons", "store.salts", "store.events", "store.people", "store.log"),
-        *("store.registry", "store.recounts", "store.goal_counts", "store.settling", "store.check", "store.admin"),
+        *(
+            "store.registry",
+            "store.recounts",
+            "store.goal_counts",
+            "store.settling",
+            "store.row_checks",
+            "store.check",
+            "store.admin",
+        ),
         *("store.counted", "store.matching", "store.selection", "store.stats", "store.revenue", "store.engagement"),
         *(
             "store.queries",

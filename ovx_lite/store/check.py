@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from ovx_lite.days import iso, monday
 from ovx_lite.model import Site
-from ovx_lite.store import events, recounts, registry, sums
+from ovx_lite.store import events, recounts, registry, row_checks, sums
 from ovx_lite.store.dimensions import Dimension
 from ovx_lite.store.events import IS_ENGAGEMENT
 from ovx_lite.store.people import NOBODY
@@ -64,10 +64,14 @@ _COUNTS = {
 
 def problems(conn: sqlite3.Connection) -> list[str]:
     """What is wrong with the store, a sentence each; none if all is well. Takes the store as of one moment."""
+    conn.execute("PRAGMA cell_size_check = ON")
     conn.execute("BEGIN")
     try:
-        found = [text for (text,) in conn.execute("PRAGMA integrity_check") if text != "ok"]
+        found = [_printable(text) for (text,) in conn.execute("PRAGMA integrity_check") if text != "ok"]
         found += [f"{table}: a row that refers to nothing" for table, *_ in conn.execute("PRAGMA foreign_key_check")]
+        found += row_checks.problems(conn)
+        if found:
+            return found  # nothing can be counted of such rows
         for what, query in _COUNTS.items():
             (count,) = conn.execute(query).fetchone()
             if count:
@@ -75,10 +79,18 @@ def problems(conn: sqlite3.Connection) -> list[str]:
         for site in registry.all_sites(conn):
             found += _miscounted(conn, site)
     except sqlite3.DatabaseError as wrong:
-        found = [f"the file is damaged: {wrong}"]
+        found = [f"the file is damaged: {_printable(str(wrong))}"]
+    except UnicodeDecodeError:  # of a message of SQLite's that quotes the file
+        found = ["the file is damaged: it has text that is not UTF-8"]
     finally:
-        conn.execute("ROLLBACK")
+        if conn.in_transaction:
+            conn.execute("ROLLBACK")
     return found
+
+
+def _printable(text: str) -> str:
+    """A message of SQLite's, which may quote the file, for a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:300])
 
 
 def _miscounted(conn: sqlite3.Connection, site: Site) -> Iterator[str]:

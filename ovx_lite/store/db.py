@@ -27,6 +27,9 @@ RESTORING = "restoring"
 """A folder in the data dir, while a copy is put back."""
 
 _APPLICATION_ID = 0x6F76786C  # "ovxl", so that another program's file is not taken for ours
+_HAS_ITS_ROWS = """
+SELECT (SELECT count(*) FROM meta WHERE name IN ('registry', 'touched')) = 2 AND (SELECT count(*) FROM admin) = 1
+"""
 _ROWS_TOGETHER = (128, 16, 4, 1)
 
 
@@ -71,11 +74,14 @@ def open_store(
         conn.execute("PRAGMA secure_delete = ON")
         conn.execute("PRAGMA cache_size = -16000")
         migrate(conn, path, steps())
+        (has_its_rows,) = conn.execute(_HAS_ITS_ROWS).fetchone()
+        if not has_its_rows:
+            raise sqlite3.DatabaseError("rows that each store has are missing")
         conn.execute("PRAGMA busy_timeout = 0")  # from here on, waiting for another process is ours: see `lock_wait`
         with transaction(conn):
             pass  # that the file cannot be written is better told now than at the first event
         conn.lock_timeout_s = lock_timeout_s
-    except (OSError, sqlite3.Error) as wrong:
+    except (OSError, sqlite3.Error, UnicodeDecodeError) as wrong:  # the last, of a message that quotes the file
         raise _cannot_open(path, wrong) from None
     return conn
 
@@ -110,6 +116,8 @@ def _connect_as(factory: type[C], path: Path, timeout_s: float) -> C:
 def _cannot_open(path: Path, wrong: Exception) -> Refused:
     if isinstance(wrong, sqlite3.DatabaseError) and "not a database" in str(wrong):
         return Refused("unavailable", f"{path} is not a database: move it away, or choose another --data-dir.")
+    if isinstance(wrong, UnicodeDecodeError):
+        return Refused("unavailable", f"{path} is damaged (its schema cannot be read): put back a backup.")
     if isinstance(wrong, sqlite3.DatabaseError) and not isinstance(wrong, sqlite3.OperationalError):
         return Refused("unavailable", f"{path} is damaged ({wrong}): put back a backup.")
     return Refused(
