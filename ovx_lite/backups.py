@@ -31,7 +31,8 @@ def back_up(data_dir: Path, folder: Path, now: int) -> bool:
         cut_off.unlink()
     with closing(open_store(data_dir, create=False)) as conn:
         copy(conn, today)
-    for old in sorted(folder.glob("ovx-lite-????-??-??.sqlite3"))[:-KEPT]:
+    others = sorted(path for path in folder.glob("ovx-lite-????-??-??.sqlite3") if path != today)
+    for old in others[: 1 - KEPT]:  # today's stays, also where a clock that is wrong has made it the oldest
         old.unlink()
     return True
 

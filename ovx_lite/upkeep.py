@@ -24,7 +24,7 @@ from ovx_lite.ingest import Ingest
 from ovx_lite.model import Registry, Site
 from ovx_lite.rate_limit import Limits
 from ovx_lite.sites import Sites
-from ovx_lite.store import answers, db, deliveries, events, goal_counts, salts, settling, usage
+from ovx_lite.store import answers, db, deliveries, events, goal_counts, retention, salts, settling, usage
 from ovx_lite.store.database import Database
 from ovx_lite.store.db import transaction
 
@@ -96,18 +96,23 @@ async def empty_log(house: Household) -> bool:
 
 
 async def forget_deliveries(house: Household) -> bool:
-    """Delete from the log of deliveries what is past what it keeps."""
+    """Delete from the log of deliveries what is past what it keeps, unless the clock is in doubt."""
     deleted = 0
+    if await house.database.read(retention.find_hold, house.clock.now()):
+        return False
     while piece := await house.database.write(delete_old_deliveries, house.clock.now()):
         deleted += piece
     return deleted > 0
 
 
 async def retain(house: Household) -> bool:
-    """Delete events that are older than their site wants to keep."""
-    deleted = 0
+    """Delete events that are older than their site wants to keep, unless the clock is in doubt."""
+    deleted, now_ms = 0, house.clock.now()  # one time for all: the clock may jump meanwhile
+    if hold := await house.database.write(retention.begin_run, now_ms):
+        _log.warning(hold.message)
+        return False
     for site in house.sites.registry.numbers.values():
-        while day := await house.ingest.change(_prune_day, site, house.clock.now()):  # others may write in between
+        while day := await house.ingest.change(_prune_day, site, now_ms):  # others may write in between
             deleted += day
     return deleted > 0
 
@@ -195,8 +200,14 @@ def delete_old_deliveries(conn: sqlite3.Connection, now: int) -> int:
 
 
 def prune(conn: sqlite3.Connection, registry: Registry, now: int) -> int:
-    """Delete the events, and visits, of days before each site's retention. Returns how many events."""
+    """Delete the events, and visits, of days before each site's retention. Returns how many events.
+
+    Raises `Refused`, with nothing deleted, if the clock is in doubt and was not confirmed.
+    """
     deleted = 0
+    if hold := retention.begin_run(conn, now):
+        due = retention.count_due(conn, now)
+        raise Refused("unavailable", f"{hold.message} (that deletes {due:,} {'event' if due == 1 else 'events'}).")
     for site in registry.numbers.values():
         while day := _prune_day(conn, site, now):
             deleted += day
@@ -205,13 +216,8 @@ def prune(conn: sqlite3.Connection, registry: Registry, now: int) -> int:
 
 def _prune_day(conn: sqlite3.Connection, site: Site, now: int) -> int:
     """Delete the oldest day of a site, if it is before the site's retention. Returns how many events it had."""
-    if site.retention_days is None:
-        return 0
     with transaction(conn):
         oldest = events.oldest(conn, site.number)
-        if oldest is None:
+        if oldest is None or not retention.is_due(conn, site, now):
             return 0
-        day = local_day(oldest, site.timezone)
-        if day >= local_day(now, site.timezone) - site.retention_days:
-            return 0
-        return events.forget_day(conn, site, day)
+        return events.forget_day(conn, site, local_day(oldest, site.timezone))

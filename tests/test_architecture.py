@@ -49,6 +49,7 @@ LEVELS = (
         *("store.visits", "store.persons", "store.salts", "store.events", "store.people", "store.log"),
         *(
             "store.registry",
+            "store.retention",
             "store.recounts",
             "store.goal_counts",
             "store.settling",

@@ -23,7 +23,7 @@ from ovx_lite.geo import open_country_data
 from ovx_lite.imports import Importer, Report
 from ovx_lite.model import LATEST
 from ovx_lite.store import check as checks
-from ovx_lite.store import events, goal_counts, recounts, registry
+from ovx_lite.store import events, goal_counts, recounts, registry, retention
 from ovx_lite.store.copies import copy
 from ovx_lite.store.db import FILE, LOCK
 
@@ -236,12 +236,19 @@ def restore(file: Path, overwrite: bool, data_dir: Path, as_json: bool) -> None:
 
 
 @click.command()
+@click.option("--yes", is_flag=True, help="The clock is right: delete although it differs from the last run's.")
 @data_dir
 @as_json
-def prune(data_dir: Path, as_json: bool) -> None:
-    """Delete what is past its site's retention, now; the server does it every hour."""
-    conn = store(data_dir)
-    deleted = upkeep.prune(conn, registry.load(conn), SystemClock().now())
+def prune(yes: bool, data_dir: Path, as_json: bool) -> None:
+    """Delete what is past its site's retention, now; the server does it every hour.
+
+    Nothing is deleted while the clock is more than a day away from the last run: it may have jumped. --yes confirms
+    the clock, also for the server.
+    """
+    conn, now_ms = store(data_dir), SystemClock().now()
+    if yes:
+        retention.confirm(conn, now_ms)
+    deleted = upkeep.prune(conn, registry.load(conn), now_ms)
     if as_json:
         print_json({"events": deleted})
     else:

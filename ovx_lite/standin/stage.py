@@ -22,7 +22,7 @@ from ovx_lite.standin.hooks import Hooks
 from ovx_lite.standin.journal import Journal
 from ovx_lite.standin.protocol import BreakableProtocol
 from ovx_lite.standin.relay import Relay
-from ovx_lite.store import db, deliveries, events, registry, reset
+from ovx_lite.store import db, deliveries, events, registry, reset, retention
 from ovx_lite.store.fill import fill
 from ovx_lite.store.reset import Kept
 from ovx_lite.triggers import TRIGGERS, Alert, sample
@@ -80,6 +80,7 @@ class Standin:
         await house.database.write(_add_sites, credentials.SITES, self.clock.now())
         self._kept = await house.database.read(reset.kept)
         await house.ingest.change(_fill, self._options, self.clock.now())
+        await house.database.write(retention.confirm, self.clock.now())  # this clock is turned on purpose
         await house.sites.refresh()
 
     def start(self) -> None:
@@ -158,6 +159,7 @@ class Standin:
             await sender.settled()
         self.clock.turn(to)
         await sender.settled()
+        await self.house.database.write(retention.confirm, to)
         return [job.sentence for job in JOBS if job.run is not back_up and await job.run(self.house)]
 
     async def trigger(self, site: Site, event: str, data: object) -> list[str]:

@@ -111,6 +111,15 @@ def oldest(conn: sqlite3.Connection, site: int) -> int | None:
     return None if id is None else id >> COUNTER_BITS
 
 
+def count_before(conn: sqlite3.Connection, site: Site, day: int) -> int:
+    """Count a site's events of the days before `day` (days since 1970-01-01, in the site's time zone)."""
+    before, _ = ids_of_day(day, site.timezone)
+    (count,) = conn.execute(
+        "SELECT count(*) FROM events WHERE site = ? AND visit < ?", (site.number, before)
+    ).fetchone()
+    return int(count)
+
+
 def forget_day(conn: sqlite3.Connection, site: Site, day: int) -> int:
     """Delete a day of a site, its events, visits and counts. Returns how many events. Inside a transaction."""
     span = (site.number, *ids_of_day(day, site.timezone))

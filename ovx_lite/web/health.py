@@ -10,7 +10,7 @@ from ovx_lite import __version__
 from ovx_lite.clock import Clock
 from ovx_lite.errors import unavailable
 from ovx_lite.ingest import Ingest
-from ovx_lite.store import health
+from ovx_lite.store import health, retention
 from ovx_lite.store.database import Database
 
 _FRESH = 1000  # milliseconds for which a look is good, so that nobody can make the disk busy by asking
@@ -25,9 +25,10 @@ class Health:
         self._ingest = ingest
         self._clock = clock
         self._well_at = -_FRESH
+        self._detail: str | None = None
 
     async def answer(self, request: Request) -> Response:
-        """Write a little to the store, unless that went well a moment ago."""
+        """Write a little to the store, unless that went well a moment ago. `detail` says if retention is on hold."""
         now = self._clock.now()
         failed_at = self._ingest.failed_at
         if self._ingest.disk.is_low:
@@ -37,7 +38,9 @@ class Health:
         if not 0 <= now - self._well_at < _FRESH:
             try:
                 await self._database.write(health.touch, now)
+                hold = await self._database.read(retention.find_hold, now)
             except sqlite3.Error:
                 raise unavailable("The store cannot be written") from None
-            self._well_at = now
-        return Response(msgspec.json.encode({"status": "ok", "version": __version__}), media_type="application/json")
+            self._well_at, self._detail = now, hold.message if hold else None
+        body = {"status": "ok", "version": __version__} | ({"detail": self._detail} if self._detail else {})
+        return Response(msgspec.json.encode(body), media_type="application/json")

@@ -217,7 +217,14 @@ _HEALTH = {
                         "schema": {
                             "type": "object",
                             "required": ["status", "version"],
-                            "properties": {"status": {"const": "ok"}, "version": {"type": "string"}},
+                            "properties": {
+                                "status": {"const": "ok"},
+                                "version": {"type": "string"},
+                                "detail": {
+                                    "type": "string",
+                                    "description": "Why retention is on hold, and what to do. Absent if it is not.",
+                                },
+                            },
                         }
                     }
                 },

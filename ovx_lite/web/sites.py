@@ -14,7 +14,7 @@ from ovx_lite import new, rules
 from ovx_lite.access import PUBLIC_LIMIT
 from ovx_lite.errors import Refused
 from ovx_lite.model import Site
-from ovx_lite.store import admin, registry, reports
+from ovx_lite.store import admin, registry, reports, retention
 from ovx_lite.triggers import month_of
 from ovx_lite.web.desk import Doors, Notice, desk, go_to, site_of
 from ovx_lite.web.forms import Form, form_of
@@ -35,7 +35,15 @@ async def home(request: Request) -> Response:
     sites = await place.read(registry.all_sites)
     used = await place.read(reports.months, month_of(place.house.clock.now()))
     latest = await place.read(reports.latest_of_all)
-    return page(request, "sites.html", sites=sites, used=used, latest=latest)
+    hold = await place.read(retention.find_hold, place.house.clock.now())
+    return page(request, "sites.html", sites=sites, used=used, latest=latest, hold=hold)
+
+
+async def confirm_clock(request: Request) -> Response:
+    """`POST /retention`: the clock is right, so that retention, which is on hold, deletes again."""
+    place = desk(request)
+    await place.house.database.write(retention.confirm, place.house.clock.now())
+    return go_to(request, "/", Notice("The clock is confirmed. Retention runs again within the hour."))
 
 
 async def new_site(request: Request) -> Response:
@@ -198,6 +206,7 @@ _SETTINGS = "/sites/{site}/settings"
 SIGNED_IN: Doors = [
     ("GET", "/new-site", new_site),
     ("POST", "/new-site", add),
+    ("POST", "/retention", confirm_clock),
     ("GET", _SETTINGS, site),
     ("GET", f"{_SETTINGS}/general", general),
     ("POST", f"{_SETTINGS}/general", change),
