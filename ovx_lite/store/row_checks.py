@@ -21,9 +21,10 @@ _COUNTS = "visitors >= 0 AND visits >= 0 AND pageviews >= 0 AND events >= 0"
 
 # What holds for each row of a table; `IS NULL` where a column may be.
 _RULES = {
-    "meta": "name IN ('registry', 'touched') AND value >= 0",
+    "meta": "name IN ('registry', 'touched', 'retention_ran_at_ms', 'rollup_values') AND value >= 0",
     "sites": f"number > 0 AND id <> '' AND created {_TIME} AND coalesce(monthly_limit, 0) >= 0"
-    " AND coalesce(retention_days, 0) >= 0 AND coalesce(hourly_limit, 0) >= 0",
+    " AND coalesce(retention_days, 0) >= 0 AND coalesce(hourly_limit, 0) >= 0"
+    " AND coalesce(hourly_events, 0) >= 0",
     "keys": f"length(digest) = 32 AND created {_TIME} AND coalesce(revoked, 0) {_TIME}"
     f" AND coalesce(last_used, 0) {_TIME} AND coalesce(hourly_limit, 0) >= 0",
     "salts": f"day {_DAY}",
@@ -33,7 +34,7 @@ _RULES = {
     "visits": f"id BETWEEN 0 AND {_LAST_ID} AND named {_FLAG} AND alone {_FLAG} AND before {_TIME} AND after {_TIME}"
     " AND pageviews BETWEEN 0 AND events",
     "open_visits": f"visit BETWEEN 0 AND {_LAST_ID}",
-    "answers": f"status BETWEEN 200 AND 599 AND answered {_TIME}",
+    "answers": f"credential_class IN ('key', 'public') AND status BETWEEN 200 AND 599 AND answered {_TIME}",
     "usage": f"second BETWEEN 0 AND {LATEST // 1000}",
     "persons": f"created {_TIME}",
     "ties": f"since BETWEEN 0 AND {_LAST_ID}",
