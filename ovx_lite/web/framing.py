@@ -23,17 +23,23 @@ class FramingProtocol(HttpToolsProtocol):
     """
 
     in_head = True  # or between requests
-    unfinished = False  # a request has begun and is not complete
     stalled_bytes = 0  # that came since a head or a message was complete, or a part of a body was there
-    _read_bytes = 0  # of the latest read
+    read_bytes = 0  # of the latest read
     _trailer_bytes = 0  # with the head
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether a request has begun and is not complete."""
+        return self.scope is not None
 
     def parse(self, data: bytes) -> None:
         """Parse what came. Raises `Refused` if it is not HTTP, or too large."""
-        self._read_bytes = len(data)
+        self.read_bytes = len(data)
         self.stalled_bytes += len(data)
         try:
-            self._feed(data)
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as stop:
+            self._parse_without_offer(data[stop.args[0] :])
         except httptools.HttpParserError as exc:
             if isinstance(exc.__context__, Refused):  # a callback's
                 raise exc.__context__ from None
@@ -41,31 +47,28 @@ class FramingProtocol(HttpToolsProtocol):
         if self.stalled_bytes > LARGEST_HEAD:
             raise _too_large()
 
-    def _feed(self, data: bytes) -> None:
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as stop:
-            head, rest = self._head_without_offer(), data[stop.args[0] :]
-            self.parser = httptools.HttpRequestParser(self)
-            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
-            self._feed(head + rest)
+    def _parse_without_offer(self, rest: bytes) -> None:
+        """Parse a head once more, and then what is behind it."""
+        head = self._head_without_offer()
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        self.stalled_bytes = 0
+        self.parse(head + rest)
 
     def _head_without_offer(self) -> bytes:
         lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
         lines += [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
         return b"\r\n".join([*lines, b"", b""])
 
-    def on_message_begin(self) -> None:
-        """Begin to read a request."""
-        self.unfinished = True
-        super().on_message_begin()
-
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; or a trailer, of which only the size counts."""
+        """Take a header as uvicorn does; or a trailer, of which only the size counts."""
         if self.in_head:
             if len(self.headers) == MAX_HEADERS:
                 raise _too_large()
-            super().on_header(name, value)
+            name = name.lower()
+            if name == b"expect" and value.lower() == b"100-continue":
+                self.expect_100_continue = True
+            self.headers.append((name, value))
             return
         if not self._trailer_bytes:
             self._trailer_bytes = self._head_bytes()
@@ -75,8 +78,7 @@ class FramingProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Check the head, and go on, unless it is to be parsed once more."""
-        large = self._read_bytes > LARGEST_HEAD or self.stalled_bytes > LARGEST_HEAD
-        if large and self._head_bytes() > LARGEST_HEAD:
+        if (self.read_bytes > LARGEST_HEAD or self.stalled_bytes > LARGEST_HEAD) and self._head_bytes() > LARGEST_HEAD:
             raise _too_large()
         if not self.parser.should_upgrade():
             self.on_head()
@@ -97,8 +99,10 @@ class FramingProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Take the end of a request; there is none after a head that is to be parsed once more."""
         if not self.in_head:
-            self.in_head, self.unfinished, self.stalled_bytes = True, False, 0
+            self.in_head = True
+            self.stalled_bytes = 0
             self.on_request_complete()
+            self.scope = None  # type: ignore[assignment]
 
     def on_request_complete(self) -> None:
         """Go on with a request that is here as a whole."""

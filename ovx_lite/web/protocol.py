@@ -89,7 +89,7 @@ class Protocol(FramingProtocol):
             self._take_unread()
         else:
             self._take(data)
-        if self.unfinished or self.pipeline or self._held_bytes:
+        if self.scope is not None or self.pipeline or self._held_bytes:
             self._count()
 
     def _take_unread(self) -> None:
@@ -112,6 +112,8 @@ class Protocol(FramingProtocol):
             self.flow.resume_reading()
 
     def _take(self, data: bytes) -> None:
+        if self.scope is None and not self.pipeline:
+            self._parsed_bytes = 0
         self._parsed_bytes += len(data) + _READ_BYTES
         try:
             self.parse(data)
@@ -119,12 +121,6 @@ class Protocol(FramingProtocol):
                 self._go_the_long_way()
         except Refused as refused:
             self._refuse(refused)
-
-    def on_message_begin(self) -> None:
-        """Begin to read a request."""
-        super().on_message_begin()
-        if not self.pipeline:
-            self._parsed_bytes = self._read_bytes
 
     def on_head(self) -> None:
         """See whether the whole request is here; unless others are before it, or it waits for a word from us."""
@@ -148,6 +144,8 @@ class Protocol(FramingProtocol):
         """Begin to answer, if the request is here as a whole."""
         if self._pieces is None:
             super().on_request_complete()
+            if not self.pipeline:
+                self._parsed_bytes = self.read_bytes
             return
         body, self._pieces = b"".join(self._pieces), None
         scope: Any = self.scope
@@ -182,12 +180,12 @@ class Protocol(FramingProtocol):
         """Drop what nobody has read of the body, and go on with what waits."""
         self._active.body = b""
         super().on_response_complete()
-        if self.transport.is_closing():
+        if not (self._held_bytes or self._farewell) or self.transport.is_closing():
             return
         if self._farewell and self._active.response_complete:
             self.transport.write(self._farewell)
             self.transport.close()
-        elif self._held_bytes:
+        else:
             if not self.pipeline:
                 self._take_unread()
             self._count()
