@@ -60,6 +60,7 @@ LEVELS = (
             "web.exchange",
             "web.protocol",
             "web.desk",
+            "web.sessions",
             "web.html",
         ),
         *(
