@@ -5,15 +5,12 @@ import secrets
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
-from hashlib import sha256
 from pathlib import Path
 from unicodedata import category
-from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Mount, Route
@@ -37,7 +34,6 @@ from ovx_lite.standin import astray, doors, failing, hook_doors, live
 from ovx_lite.standin.credentials import PASSWORD
 from ovx_lite.standin.stage import Standin
 from ovx_lite.store import admin, kept_values, usage
-from ovx_lite.store.admin import Admin
 from ovx_lite.store.books import open_books
 from ovx_lite.store.database import Database
 from ovx_lite.targets import networks
@@ -68,8 +64,10 @@ from ovx_lite.web.live_visitors import LiveVisitors
 from ovx_lite.web.metrics import Metrics
 from ovx_lite.web.openapi import openapi
 from ovx_lite.web.script import script
+from ovx_lite.web.sessions import Sessions
 
-_OPEN = (*sites.OPEN, *setup.OPEN, *login.OPEN, *stats.OPEN, *sharing.OPEN, *badge.OPEN)
+_PROGRAMS = stats.OPEN
+_OPEN = (*sites.OPEN, *setup.OPEN, *login.OPEN, *sharing.OPEN, *badge.OPEN)
 _SIGNED_IN = (
     *(*login.SIGNED_IN, *sites.SIGNED_IN, *dashboard.SIGNED_IN, *start.SIGNED_IN, *keys.SIGNED_IN, *goals.SIGNED_IN),
     *(*webhooks.SIGNED_IN, *deliveries.SIGNED_IN, *persons.SIGNED_IN, *sharing.SIGNED_IN),
@@ -130,7 +128,7 @@ class App:
         if standin is not None:
             await standin.settle_in(house)
         asked = {"/healthz": Health(database, ingest, clock).answer, "/metrics": Metrics(api, house, desk.live).answer}
-        return cls(api, house, desk, _pages(desk, known, asked, standin), standin)
+        return cls(api, house, desk, _pages(desk, asked, standin), standin)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -231,29 +229,20 @@ def _by_method(methods: Mapping[str, Page]) -> Page:
     return answer
 
 
-def _pages(desk: Desk, known: Admin, asked: Mapping[str, Page], standin: Standin | None) -> Starlette:
-    opened = _OPEN if standin is None else (*_OPEN, *doors.OPEN, *hook_doors.OPEN, *live.OPEN)
-    signed_in = [Middleware(SignedIn)]
+def _pages(desk: Desk, asked: Mapping[str, Page], standin: Standin | None) -> Starlette:
+    programs = _PROGRAMS if standin is None else (*_PROGRAMS, *doors.OPEN, *hook_doors.OPEN, *live.OPEN)
+    opened = [Middleware(Sessions)]
+    signed_in = [*opened, Middleware(SignedIn)]
     application = Starlette(
         routes=[
             _ControlCharacters(),
-            *(Route(path, do, methods=methods) for path, do, methods in _by_path(opened)),
+            *(Route(path, do, methods=methods) for path, do, methods in _by_path(programs)),
+            *(Route(path, do, methods=methods, middleware=opened) for path, do, methods in _by_path(_OPEN)),
             *(Route(path, do, methods=methods, middleware=signed_in) for path, do, methods in _by_path(_SIGNED_IN)),
             *(Route(path, do) for path, do in asked.items()),
             Route("/openapi.json", openapi),
             Route("/js/ovx.js", script),
             Mount("/static", StaticFiles(directory=html.folder("static"))),
-        ],
-        middleware=[
-            Middleware(
-                SessionMiddleware,
-                secret_key=known.cookie_key.hex(),
-                # Browsers do not tell cookies of two ports apart: two servers on one host would log each other out.
-                session_cookie=f"ovx-{sha256(known.cookie_key).hexdigest()[:8]}",
-                max_age=admin.SESSION // 1000,
-                path=desk.root or "/",
-                https_only=urlsplit(desk.base_url).scheme == "https",
-            ),
         ],
         exception_handlers={
             Refused: errors.on_refused,

@@ -88,6 +88,7 @@ LEVELS = (
             "web.protocol",
             "web.live_visitors",
             "web.desk",
+            "web.sessions",
             "web.html",
         ),
         *(

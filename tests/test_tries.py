@@ -1,14 +1,21 @@
 """How often a password may be tried, and that nobody else minds."""
 
 import http.client
+import json
 import os
+from base64 import b64encode
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
+import pytest
+from itsdangerous import TimestampSigner
+
+from ovx_lite.store import admin
 from tests.browserless import PASSWORD, Person, set_password
 from tests.conftest import Server, Start, Store
 
+OTHER = "something else altogether"
 MANY = int(os.environ.get("OVX_TRIES", "1000"))
 THREADS = 4
 FORM = {"Accept": "text/html", "Content-Type": "application/x-www-form-urlencoded"}
@@ -93,3 +100,50 @@ def test_an_address_that_is_none_is_one_of_its_own(store: Store, start: Start) -
     server = start(store, "--trusted-proxies", "127.0.0.1")
     assert tries(server, [f"203.0.113.{number}" for number in range(12)]) == [401] * 12
     assert tries(server, ["unknown"] * 12) == [401] * 10 + [429] * 2
+
+
+def signed(store: Store, session: dict[str, object]) -> dict[str, str]:
+    """The cookie that somebody who has stolen the store, as it is now, can sign."""
+    with store.opened() as conn:
+        known = admin.load(conn)
+    payload = b64encode(json.dumps(session).encode())
+    return {known.cookie_name: TimestampSigner(known.cookie_key.hex()).sign(payload).decode()}
+
+
+@pytest.mark.parametrize("by", ["command", "page", "environment"])
+def test_a_new_password_ends_cookies_that_were_signed_with_a_stolen_key(
+    store: Store, start: Start, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_password(store)
+    server = start(store)
+    owner = Person(server)
+    owner.log_in()
+    thief = Person(server)
+    thief.cookies = signed(store, {"browser": "a browser that was logged in before"})
+    wrong = {"password": "x" * 1001}
+    assert {Person(server).post("/login", wrong).status for _ in range(12)} == {401, 429}
+    assert thief.post("/login", wrong).status == 401  # it is not held up, as the owner's browser would not be
+    if by == "command":
+        set_password(store, OTHER)
+    elif by == "page":
+        assert owner.post("/account", {"current": PASSWORD, "password": OTHER}).status == 303
+        assert owner.get("/account").status == 200
+    else:
+        server.stop()
+        monkeypatch.setenv("OVX_ADMIN_PASSWORD", OTHER)
+        thief.server = server = start(store)
+        assert {Person(server).post("/login", wrong).status for _ in range(12)} == {401, 429}
+    assert thief.post("/login", wrong).status == 429
+    assert signed(store, {}).keys() == thief.cookies.keys()  # or old cookies would pile up in browsers
+
+
+def test_whoever_changes_the_password_is_still_a_known_browser(store: Store, start: Start) -> None:
+    set_password(store)
+    owner = Person(start(store))
+    owner.log_in()
+    assert owner.post("/account", {"current": PASSWORD, "password": OTHER}).status == 303
+    assert len(owner.cookies) == 1
+    assert owner.post("/logout").status == 303
+    wrong = {"password": "x" * 1001}
+    assert {Person(owner.server).post("/login", wrong).status for _ in range(12)} == {401, 429}
+    assert owner.log_in(OTHER).status == 303

@@ -1,6 +1,7 @@
 """Whoever looks after the sites: their password, and where they are logged in with it."""
 
 import sqlite3
+from hashlib import sha256
 from typing import NamedTuple
 
 from ovx_lite.store.db import transaction
@@ -10,21 +11,27 @@ SESSION = 30 * 24 * 60 * 60 * 1000
 
 
 class Admin(NamedTuple):
-    """The hash of the password, `""` until one is chosen, and the key that signs cookies."""
+    """The hash of the password, `""` until one is chosen; the key that signs cookies, and the cookies' name."""
 
     password: str
     cookie_key: bytes
+    cookie_name: str
 
 
 def load(conn: sqlite3.Connection) -> Admin:
     """What is known of whoever looks after the sites."""
-    return Admin._make(conn.execute("SELECT password, cookie_key FROM admin").fetchone())
+    password, key, name = conn.execute("SELECT password, cookie_key, cookie_name FROM admin").fetchone()
+    return Admin(password, key, name or f"ovx-{sha256(key).hexdigest()[:8]}")
 
 
 def set_password(conn: sqlite3.Connection, hashed: str) -> None:
-    """Take over the hash of a new password. All sessions end."""
+    """Save the hash of a new password. All sessions end, and no cookie that was signed before is valid any longer.
+
+    Whoever has stolen the store can sign cookies: of sessions, of browsers that were logged in before, of shared links.
+    """
     with transaction(conn):
-        conn.execute("UPDATE admin SET password = ?", (hashed,))
+        name = load(conn).cookie_name
+        conn.execute("UPDATE admin SET password = ?, cookie_key = randomblob(32), cookie_name = ?", (hashed, name))
         conn.execute("DELETE FROM sessions")
 
 
