@@ -4,7 +4,7 @@ import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from functools import cache
+from functools import cache, lru_cache
 
 
 def statements(script: str) -> Iterator[str]:
@@ -72,6 +72,7 @@ def _objects(conn: sqlite3.Connection) -> list[Object]:
     return [(str(kind), str(name), str(table), _normalised(sql)) for kind, name, table, sql in rows]
 
 
+@lru_cache(maxsize=256)
 def _normalised(sql: object) -> str | None:
     """The tokens of a statement, with a space between them. Names lose the quotes that they do not need."""
     if sql is None:
