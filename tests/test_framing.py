@@ -273,7 +273,11 @@ def test_chunks_may_have_extensions_and_values_spaces_around_them() -> None:
 
 
 def test_nothing_behind_the_last_request_is_a_request() -> None:
-    for last in (b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n", b"GET / HTTP/1.0\r\n\r\n"):
+    for last in (
+        b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n",
+        b"GET / HTTP/1.0\r\n\r\n",
+        b"GET / HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ):
         for pieces in ([last + SMUGGLED], [last, SMUGGLED]):
             assert serve(pieces) == ([("GET", "/", b"")], ["200"])
 
