@@ -63,7 +63,6 @@ class Protocol(FramingProtocol):
         self._count()
         super().connection_lost(exc)
         # Requests know their connection: if it knew them any longer, they would be reference cycles, with their bodies.
-        self.pipeline.clear()
         self.cycle = self._active = self.scope = None  # type: ignore[assignment]
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
