@@ -1,7 +1,10 @@
 """Many values of a dimension: rollups keep a limited number of them a day, and the totals stay exact."""
 
+import csv
+import io
 import os
 import sqlite3
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -10,14 +13,21 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from ovx_lite.store import check, goal_counts, recounts
+from ovx_lite import filters as conditions
+from ovx_lite.model import Site
+from ovx_lite.periods import of_days
+from ovx_lite.store import boards, check, goal_counts, recounts, sift, stats, visitor_totals
 from ovx_lite.store.db import open_store, transaction
 from ovx_lite.store.dimensions import Dimension
 from ovx_lite.store.kept_values import OTHER, save_max_values
-from tests.drawn import CHANGES, DONE
+from ovx_lite.views import View
+from ovx_lite.web.stats import answer
+from tests.conftest import CHROME, Running, Start, Store
+from tests.drawn import CHANGES, DONE, HITS
 from tests.queries import ALL, ASKED, Asked, has_few_expressions
 from tests.recount import TIMES
 from tests.test_recount import in_order, same, told
+from tests.test_store import new_site
 from tests.traffic import Traffic
 
 RECOUNTS = os.environ.get("OVX_RECOUNTS")  # for a long run, with other cases each time
@@ -106,3 +116,168 @@ def test_with_few_values_kept_all_totals_stay_exact(
         with transaction(conn):
             changed_rows = conn.execute("UPDATE rollups SET visits = visits + 1 WHERE span = 1").rowcount
         assert check.problems(conn) or not changed_rows
+
+
+@pytest.fixture(scope="module")
+def flooded(tmp_path_factory: pytest.TempPathFactory, start: Start) -> Running:
+    """A server that keeps three values of a dimension: my-site has two visitors of six pages, and five persons."""
+    store = Store(tmp_path_factory.mktemp("flooded") / "data")
+    site = store.site("my-site", "--domain", "example.com")
+    running = Running(store, start(store, "--rollup-values", "3"), store.key(), site["jwt_secret"])
+    views = [
+        {"type": "pageview", "url": f"https://example.com/{path}", "ip_address": address, "user_agent": CHROME}
+        for address, paths in (("203.0.113.1", (1, 2, 3, 4, 5, 6)), ("203.0.113.2", (5, 6)))
+        for path in paths
+    ]
+    assert running.server.batch(running.key, *views).status == 201
+    for number in range(5):
+        sent = {"event_type": "conversion", "event_name": "sale", "user_id": f"person-{number}", "properties": {}}
+        assert running.server.send("/v1/projects/my-site/events", sent, running.key).status == 202
+    with store.opened() as conn, conn:
+        conn.execute("INSERT INTO shares SELECT number, 'open', '', 0 FROM sites")
+    return running
+
+
+def pages(running: Running, metrics: list[str], *filters: object) -> list[tuple[Any, ...]]:
+    body = {"site_id": "my-site", "date_range": "7d", "dimensions": ["event:page"]}
+    sent = body | {"metrics": metrics, "filters": filters, "order_by": [[metrics[0], "desc"]]}
+    came = running.server.send("/api/v1/stats/query", sent, running.key)
+    assert came.status == 200, came.body
+    return [(*row["dimensions"], *row["metrics"]) for row in came.json["results"]]
+
+
+def test_further_values_are_counted_together_and_each_visitor_once(flooded: Running) -> None:
+    assert pages(flooded, ["pageviews", "visitors", "visits"]) == [
+        ("(other)", 5, 2, 2),
+        *((f"/{path}", 1, 1, 1) for path in (1, 2, 3)),
+    ]
+
+
+def test_what_is_counted_from_events_is_exact(flooded: Running) -> None:
+    every = {(f"/{path}", 1 + (path > 4)) for path in range(1, 7)}
+    assert {row[:2] for row in pages(flooded, ["visitors", "bounce_rate"])} == every
+    assert pages(flooded, ["visitors"], ["is", "event:page", ["/6"]]) == [("/6", 2)]
+    exported = [event["path"] for event in flooded.store.events() if event["name"] == "pageview"]
+    assert sorted(exported) == [f"/{path}" for path in (1, 2, 3, 4, 5, 5, 6, 6)]
+
+
+def test_the_dashboard_and_its_files_name_the_rest_but_do_not_filter_by_it(flooded: Running) -> None:
+    page = flooded.server.send("/share/open", method="GET")
+    assert (page.status, b"(other)" in page.body) == (200, True)
+    assert b"is,page,/1" in page.body or b"is%2Cpage%2C%2F1" in page.body
+    assert b"page%2C%28other%29" not in page.body
+    assert b"page,(other)" not in page.body
+    table = flooded.server.send("/share/open/csv/pages", method="GET").body.decode()
+    assert ["(other)", "2", "2", "5", "5"] in list(csv.reader(io.StringIO(table)))
+
+
+def test_neither_rollups_nor_their_words_grow(flooded: Running) -> None:
+    with flooded.store.opened() as conn:
+        assert most_values(conn) == 3
+        query = "SELECT count(*), sum(events) FROM rollups WHERE dimension = ? AND span = 1"
+        assert conn.execute(query, (Dimension.PERSON,)).fetchone() == (4, 5)
+        words = {word for (word,) in conn.execute("SELECT word FROM words WHERE word LIKE '/%'")}
+        assert words == {"/1", "/2", "/3", "/5"}  # with /5, a visit began
+    assert flooded.store.spawn("check").status == 0
+
+
+def test_the_limit_is_that_of_commands_too(flooded: Running) -> None:
+    line = '203.0.113.9 - - [{}] "GET /{} HTTP/1.1" 200 1 "-" "' + CHROME + '"\n'
+    lines = "".join(line.format("02/Jan/2026:10:00:00 +0000", path) for path in range(10))
+    flooded.store.call("import", "access-log", "my-site", "-", stdin=lines)
+    with flooded.store.opened() as conn:
+        assert most_values(conn) == 3
+    assert flooded.store.spawn("check").status == 0
+    assert flooded.store.spawn("check", "--rebuild").status == 0
+    with flooded.store.opened() as conn:
+        assert most_values(conn) == 3
+
+
+MANY = 50_000
+
+
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[sqlite3.Connection, Site]]:
+    """A site with very many values on each of two days, as a setting without a bound would keep them."""
+    with closing(open_store(tmp_path_factory.mktemp("crowded"))) as conn:
+        site = new_site(conn)
+        numbers = f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {2 * MANY})"
+        with transaction(conn):
+            conn.execute(f"{numbers} INSERT INTO words SELECT i, '/page/' || i FROM n")
+            page = int(Dimension.PAGE)
+            conn.execute(
+                f"{numbers} INSERT INTO rollups SELECT ?, 1, 100 + i % 2, {page}, 1 + i / 2, i, i, i, i FROM n",
+                (site.number,),
+            )
+            conn.execute("INSERT INTO days VALUES (?, 100, 9, 9, 9, 9, 0, 0, 0)", (site.number,))
+        yield conn, site
+
+
+def test_a_query_holds_no_more_rows_than_it_tells(crowded: tuple[sqlite3.Connection, Site]) -> None:
+    conn, site = crowded
+    first, last = "1970-04-11", "1970-04-12"
+    asked = {"site_id": site.id, "metrics": ["visitors"], "date_range": [first, last], "dimensions": ["event:page"]}
+    query = asked | {
+        "limit": 3,
+        "include": {"total_rows": True, "comparisons": {"mode": "custom", "date_range": [first, first]}},
+    }
+    tracemalloc.start()
+    found = answer(conn, site, query, 200 * 86_400_000)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found["meta"]["total_rows"] == MANY + 1
+    assert [row["metrics"] for row in found["results"]] == [[4 * MANY - 3], [4 * MANY - 7], [4 * MANY - 11]]
+    assert peak < 4 * 2**20  # all rows at once would be 20 times as much
+
+
+FILTERS = [
+    (conditions.Test("visit:source", "is", ("google",)),),
+    (conditions.Test("visit:country", "is", ("FR",)),),
+    (conditions.Test("event:page", "contains", ("blog",)), conditions.Test("visit:browser", "is", ("Chrome", ""))),
+    (conditions.Test("visit:os", "is", ("nothing",), True),),
+]
+
+
+@given(st.sampled_from(CHANGES), st.lists(HITS, min_size=10, max_size=40), st.sampled_from(FILTERS))
+@settings(
+    max_examples=int(RECOUNTS or 10),
+    deadline=None,
+    derandomize=RECOUNTS is None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+def test_what_is_counted_in_parts_is_the_same(
+    empty: sqlite3.Connection, changed: tuple[str, str], hits: list[Any], filters: tuple[conditions.Test, ...]
+) -> None:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as conn, pytest.MonkeyPatch.context() as patched:
+        empty.backup(conn)
+        traffic = Traffic(conn, *changed)
+        traffic.do("store", hits)
+        traffic.settle()
+        for name in ("_EVENTS_OF_PART", "_EVENTS_TOGETHER", "_MANY_VALUES"):
+            patched.setattr(sift, name, 2)
+        patched.setattr(visitor_totals, "_VALUES_IN_MEMORY", 2)
+        day = traffic.midnight // 86_400_000
+        period = of_days(day - 3, day + 3, traffic.site.timezone)
+        found = sift.sift(conn, traffic.site, period, filters, sift.DIMENSIONS, 5)
+        assert found is not None
+        for word in sift.DIMENSIONS:
+            rows = stats.rows(conn, traffic.site, period, (word,), filters)
+            best, total = stats.top(
+                (row for row in rows if (word, *row[0]) != stats.VIEWS and row[1].visitors), "visitors", 5
+            )
+            assert found.top[word] == ([(value, counts.visitors) for (value,), counts in best], total), word
+        by_day = stats.groups(conn, traffic.site, period, ("time:day",), filters)
+        assert sorted(found.days.values()) == sorted(by_day.values())
+
+
+@pytest.mark.parametrize("filters", [(), *FILTERS[:3]])
+def test_a_query_that_is_interrupted_ends(
+    crowded: tuple[sqlite3.Connection, Site], filters: tuple[conditions.Test, ...]
+) -> None:
+    conn, site = crowded
+    conn.set_progress_handler(lambda: True, 20)
+    try:
+        with pytest.raises(sqlite3.OperationalError, match="interrupted"):
+            boards.board(conn, site.id, View(first="1970-04-11", last="1970-04-12", filters=filters), 0)
+    finally:
+        conn.set_progress_handler(None, 0)

@@ -72,7 +72,7 @@ SELECT day, (
     FROM (
         SELECT alone, visitor, pageviews, events, before, after, {codes}, {tokens} AS tokens, {purse} AS purse
         FROM visits AS v
-        WHERE v.site = {site} AND v.id >= low AND v.id < high AND v.visitor % parts = part AND {found} LIMIT -1
+        WHERE v.site = {site} AND v.id >= low AND v.id < high AND abs(v.visitor % parts) = part AND {found} LIMIT -1
     ) WHERE {passed}
 ) FROM (
     SELECT value ->> 0 AS day, value ->> 1 AS low, value ->> 2 AS high, value ->> 3 AS parts, value ->> 4 AS part
