@@ -55,6 +55,7 @@ LEVELS = (
         ),
         *(
             "web.errors",
+            "web.paths",
             "web.script",
             "web.openapi_stats",
             "web.openapi",
