@@ -6,14 +6,13 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from unicodedata import category
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Match, Mount, Route
+from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
@@ -63,6 +62,7 @@ from ovx_lite.web.health import Health
 from ovx_lite.web.live_visitors import LiveVisitors
 from ovx_lite.web.metrics import Metrics
 from ovx_lite.web.openapi import openapi
+from ovx_lite.web.paths import ControlCharacters, has_control_character
 from ovx_lite.web.script import script
 from ovx_lite.web.sessions import Sessions
 
@@ -135,7 +135,7 @@ class App:
         path: str = scope.get("path", "")
         if self._prefix and f"{path}/".startswith(self._prefix):  # a proxy has passed it on as it came
             path = scope["path"] = path[len(self._prefix) - 1 :] or "/"
-        door = None if _has_control_character(path) else self._api.door(path)
+        door = None if has_control_character(path) else self._api.door(path)
         standin = self._standin
         if standin is not None and door is None:
             await astray.perform(standin, self._pages, scope, receive, send)
@@ -192,27 +192,6 @@ class App:
                 stack.push_async_callback(self._standin.close)
 
 
-def _has_control_character(path: str) -> bool:
-    # Most paths can be printed, and to ask for that is fast.
-    return not path.isprintable() and any(category(character) == "Cc" for character in path)
-
-
-class _ControlCharacters(BaseRoute):
-    """Answers 404 to every path with a control character in it, before any other route is looked at.
-
-    Starlette's patterns end with `$`, which also matches before a line feed at the end: `/metrics%0A` would be
-    `/metrics` here, but not for a proxy that keeps others from it.
-    """
-
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Whether a path has one."""
-        return Match.FULL if _has_control_character(scope["path"]) else Match.NONE, {}
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer it."""
-        raise HTTPException(404)
-
-
 def _by_path(doors: Sequence[Door]) -> Iterator[tuple[str, Page, list[str]]]:
     """Pages by their paths, each with all its methods, so that a wrong method is told of all that are right."""
     paths: dict[str, dict[str, Page]] = {}
@@ -235,7 +214,7 @@ def _pages(desk: Desk, asked: Mapping[str, Page], standin: Standin | None) -> St
     signed_in = [*opened, Middleware(SignedIn)]
     application = Starlette(
         routes=[
-            _ControlCharacters(),
+            ControlCharacters(),
             *(Route(path, do, methods=methods) for path, do, methods in _by_path(programs)),
             *(Route(path, do, methods=methods, middleware=opened) for path, do, methods in _by_path(_OPEN)),
             *(Route(path, do, methods=methods, middleware=signed_in) for path, do, methods in _by_path(_SIGNED_IN)),

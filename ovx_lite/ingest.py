@@ -21,6 +21,7 @@ from ovx_lite.model import Event, Reply, event_id
 from ovx_lite.news import News
 from ovx_lite.rate_limit import Limits
 from ovx_lite.store import answers, usage
+from ovx_lite.store.answers import Repeat
 from ovx_lite.store.books import Books
 from ovx_lite.store.database import Database
 from ovx_lite.store.db import transaction
@@ -39,18 +40,6 @@ Wake = Callable[[], None]
 _UNFIT = (sqlite3.Error, ValueError, OverflowError)
 
 Outcome = Reply | Exception
-
-
-class Repeat(msgspec.Struct, frozen=True, gc=False):
-    """What makes a request a repeat of another: its Idempotency-Key, and a digest of its path and body.
-
-    Keys of callers with credentials and without are apart (`credential_class`: `key` or `public`), so that nobody
-    without credentials can use up another's key.
-    """
-
-    key: str
-    fingerprint: bytes
-    credential_class: str = "key"
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -248,12 +237,12 @@ def _store_together(
 def _store_one(conn: sqlite3.Connection, books: Books, request: Request, now: int) -> Reply:
     repeat = request.repeat
     if repeat is not None:
-        earlier = answers.find(conn, request.site, repeat.credential_class, repeat.key, repeat.fingerprint, now)
+        earlier = answers.find(conn, request.site, repeat, now)
         if earlier is not None:
             return earlier
     reply = request.reply([event_id(number) for number in books.log.add(request.site, request.events)])
     if request.events:
         books.watch.see(request.site, request.events, now, request.followed)
     if repeat is not None:
-        answers.keep(conn, request.site, repeat.credential_class, repeat.key, repeat.fingerprint, reply, now)
+        answers.keep(conn, request.site, repeat, reply, now)
     return reply

@@ -93,6 +93,7 @@ LEVELS = (
         ),
         *(
             "web.errors",
+            "web.paths",
             "web.script",
             "web.openapi_stats",
             "web.openapi",

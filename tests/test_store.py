@@ -17,9 +17,10 @@ import pytest
 from ovx_lite import access
 from ovx_lite.days import local_day
 from ovx_lite.errors import Refused
-from ovx_lite.ingest import Repeat, Request, store
+from ovx_lite.ingest import Request, store
 from ovx_lite.model import Client, Event, Key, Kind, Origin, Page, Reply, Site
 from ovx_lite.store import check, db, events, registry, salts
+from ovx_lite.store.answers import Repeat
 from ovx_lite.store.books import open_books
 from ovx_lite.store.copies import copy
 from ovx_lite.store.database import Database

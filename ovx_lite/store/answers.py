@@ -2,6 +2,8 @@
 
 import sqlite3
 
+import msgspec
+
 from ovx_lite.errors import Refused
 from ovx_lite.model import Reply
 
@@ -9,21 +11,31 @@ KEPT = 24 * 3600 * 1000
 """Milliseconds for which a repeat gets the first answer again."""
 
 
-def find(
-    conn: sqlite3.Connection, site: int, credential_class: str, key: str, fingerprint: bytes, now: int
-) -> Reply | None:
-    """The answer to an earlier request of the same key and class of credentials (`key` or `public`), if there is one.
+class Repeat(msgspec.Struct, frozen=True, gc=False):
+    """What makes a request a repeat of another: its Idempotency-Key, and a digest of its path and body.
+
+    Keys of callers with credentials and without are apart (`credential_class`: `key` or `public`), so that nobody
+    without credentials can use up another's key.
+    """
+
+    key: str
+    fingerprint: bytes
+    credential_class: str = "key"
+
+
+def find(conn: sqlite3.Connection, site: int, repeat: Repeat, now: int) -> Reply | None:
+    """The answer to an earlier request of the same key and class of credentials, if there is one.
 
     Raises `Refused` (`idempotency_conflict`) if that request was another one.
     """
     found = conn.execute(
         "SELECT fingerprint, status, body FROM answers "
         "WHERE site = ? AND credential_class = ? AND key = ? AND answered > ?",
-        (site, credential_class, key, now - KEPT),
+        (site, repeat.credential_class, repeat.key, now - KEPT),
     ).fetchone()
     if found is None:
         return None
-    if found[0] != fingerprint:
+    if found[0] != repeat.fingerprint:
         raise Refused(
             "idempotency_conflict",
             "This Idempotency-Key was used for another request within 24 hours: use a new key for a new request.",
@@ -32,20 +44,12 @@ def find(
     return Reply(found[1], found[2], replayed=True)
 
 
-def keep(
-    conn: sqlite3.Connection,
-    site: int,
-    credential_class: str,
-    key: str,
-    fingerprint: bytes,
-    reply: Reply,
-    now: int,
-) -> None:
+def keep(conn: sqlite3.Connection, site: int, repeat: Repeat, reply: Reply, now: int) -> None:
     """Remember an answer, in the transaction of what it answers to."""
     conn.execute(
         "INSERT OR REPLACE INTO answers (site, credential_class, key, fingerprint, status, body, answered) "
         "VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (site, credential_class, key, fingerprint, reply.status, reply.body, now),
+        (site, repeat.credential_class, repeat.key, repeat.fingerprint, reply.status, reply.body, now),
     )
 
 

@@ -17,10 +17,11 @@ from ovx_lite.clock import Clock
 from ovx_lite.enrich import enrich
 from ovx_lite.errors import Refused, detached, no_such_site, unavailable
 from ovx_lite.geo import CountryOf
-from ovx_lite.ingest import Ingest, Repeat, Request
+from ovx_lite.ingest import Ingest, Request
 from ovx_lite.model import Reply, Site
 from ovx_lite.rate_limit import Limits
 from ovx_lite.sites import Sites
+from ovx_lite.store.answers import Repeat
 from ovx_lite.verdicts import Verdict, Witness, target
 from ovx_lite.web import request_ids
 from ovx_lite.web.answers import FAULT, Headers, error_body, error_headers, limit_headers, log_fault, send_json

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from hashlib import blake2b
 
 from ovx_lite.errors import Refused
-from ovx_lite.ingest import Repeat
 from ovx_lite.model import Reply
+from ovx_lite.store.answers import Repeat
 
 
 def refusing(refused: Refused) -> Callable[[list[str]], Reply]:
