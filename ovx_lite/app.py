@@ -57,7 +57,7 @@ from ovx_lite.web import (
 )
 from ovx_lite.web.api import Api
 from ovx_lite.web.desk import Desk, Door, Page
-from ovx_lite.web.guard import Guard, SignedIn
+from ovx_lite.web.guard import FormOrigin, Guard, SignedIn
 from ovx_lite.web.health import Health
 from ovx_lite.web.live_visitors import LiveVisitors
 from ovx_lite.web.metrics import Metrics
@@ -210,7 +210,7 @@ def _by_method(methods: Mapping[str, Page]) -> Page:
 
 def _pages(desk: Desk, asked: Mapping[str, Page], standin: Standin | None) -> Starlette:
     programs = _PROGRAMS if standin is None else (*_PROGRAMS, *doors.OPEN, *hook_doors.OPEN, *live.OPEN)
-    opened = [Middleware(Sessions)]
+    opened = [Middleware(FormOrigin), Middleware(Sessions)]
     signed_in = [*opened, Middleware(SignedIn)]
     application = Starlette(
         routes=[

@@ -20,6 +20,15 @@ FOREIGN = [
     {"origin": "http://127.0.0.1:1"},
     {"origin": EVIL, "sec_fetch_site": "cross-site", "accept": "*/*"},
 ]
+SILENT = [
+    {"origin": ""},
+    {"origin": "", "accept": "*/*"},
+    {"origin": "", "referer": f"{EVIL}/login"},
+    {"origin": "", "referer": "http://127.0.0.1:1/login"},
+    {"origin": "", "referer": "about:blank"},
+    {"origin": "", "referer": "http://["},
+    {"origin": "", "referer": "://"},
+]
 FORMS: dict[str, dict[str, str]] = {
     "/login": {"password": PASSWORD},
     "/setup": {"password": PASSWORD},
@@ -156,7 +165,7 @@ def test_files_may_be_kept_by_browsers(filled: tuple[Store, Person]) -> None:
 def test_what_another_page_sends_is_refused_and_does_nothing(filled: tuple[Store, Person], path: str) -> None:
     store, person = filled
     before = what_is_there(store)
-    for headers in FOREIGN:
+    for headers in [*FOREIGN, *(SILENT if path != "/nothing" else [])]:
         answer = person.post(path, FORMS[path], **headers)
         assert (answer.status, "set-cookie" in answer.headers) == (403, False), headers
         if "accept" in headers:
@@ -183,9 +192,16 @@ def test_the_set_up_is_not_done_by_another_page(store: Store, start: Start) -> N
 
 @pytest.mark.parametrize(
     "headers",
-    [{}, {"sec_fetch_site": "same-origin"}, {"sec_fetch_site": "none"}, {"origin": ""}],
+    [
+        {},
+        {"sec_fetch_site": "same-origin"},
+        {"sec_fetch_site": "none"},
+        {"origin": "", "sec_fetch_site": "same-origin"},
+        {"origin": "", "referer": "SERVER/login?next=/"},
+    ],
 )
 def test_what_our_pages_send_is_taken(filled: tuple[Store, Person], headers: dict[str, str]) -> None:
+    headers = {name: value.replace("SERVER", filled[1].server.url) for name, value in headers.items()}
     assert Person(filled[1].server).post("/login", {"password": PASSWORD}, **headers).status == 303
 
 
@@ -196,6 +212,21 @@ def test_behind_a_proxy_the_base_url_is_ours(store: Store, start: Start, base: s
     ours = base.partition(":")[0] + "://example.com"
     for origin, status in (ours, 303), (ours + ".evil.example", 403), ("https://www.example.com", 403):
         assert person.post("/login", {"password": PASSWORD}, origin=origin, host="inside:8321").status == status
+
+
+def test_behind_a_proxy_a_referer_of_the_base_url_is_ours(store: Store, start: Start) -> None:
+    set_password(store)
+    person = Person(start_at(start, store, "https://example.com/stats"))
+    for referer, status in ("https://example.com/stats/login", 303), ("https://example.com.evil.example/", 403):
+        answer = person.post("/login", {"password": PASSWORD}, origin="", referer=referer)
+        assert answer.status == status, referer
+
+
+def test_programs_need_not_say_where_they_come_from(filled: tuple[Store, Person]) -> None:
+    server, key = filled[1].server, filled[0].key()
+    query = {"site_id": "my-site", "metrics": ["visitors"], "date_range": "day"}
+    assert server.send("/api/v1/stats/query", query, key).status == 200
+    assert server.send("/nothing", {}).status == 404
 
 
 def test_a_trusted_proxy_says_whether_it_is_https(store: Store, start: Start) -> None:

@@ -18,7 +18,7 @@ from tests.conftest import Server, Start, Store
 OTHER = "something else altogether"
 MANY = int(os.environ.get("OVX_TRIES", "1000"))
 THREADS = 4
-FORM = {"Accept": "text/html", "Content-Type": "application/x-www-form-urlencoded"}
+FORM = {"Accept": "text/html", "Sec-Fetch-Site": "same-origin", "Content-Type": "application/x-www-form-urlencoded"}
 
 
 def test_guesses_of_the_current_password_are_slowed_down(store: Store, start: Start) -> None:

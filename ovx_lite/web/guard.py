@@ -72,14 +72,49 @@ class Guard:
         site, origin = headers.get("sec-fetch-site"), headers.get("origin")
         if site is not None:
             return site in ("same-origin", "none")
-        return origin is None or origin in (self._origin, f"{scope['scheme']}://{headers.get('host', '')}")
+        return origin is None or origin in _own_origins(scope, self._origin)
+
+
+def _own_origins(scope: Scope, base_origin: str) -> set[str]:
+    """The origins of our own pages: of the base URL, if there is one, and of the host that this request is to."""
+    host = Headers(scope=scope).get("host", "")
+    return {base_origin, f"{scope['scheme']}://{host}" if host else ""} - {""}
 
 
 def _origin(url: str) -> str:
-    """The origin of a URL, as browsers write it."""
-    parts = urlsplit(url.lower())
+    """The origin of a URL, as browsers write it; `""` for what is no URL of a host."""
+    try:
+        parts = urlsplit(url.lower())
+    except ValueError:
+        return ""
+    if not parts.netloc:
+        return ""
     usual = {"http": ":80", "https": ":443"}.get(parts.scheme, "")
     return f"{parts.scheme}://{parts.netloc.removesuffix(usual)}"
+
+
+class FormOrigin:
+    """Refuses forms that do not say which page sent them: in `Sec-Fetch-Site` or `Origin`, or at least in `Referer`.
+
+    It is for the routes of pages, whose cookie a browser adds by itself. Programs send a key, and need no such header.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request. Raises `Refused`."""
+        headers = Headers(scope=scope)
+        says_origin = "sec-fetch-site" in headers or "origin" in headers  # `Guard` has seen that it is ours
+        if scope["method"] not in _SAFE and not says_origin:
+            base_origin = _origin(desk(Request(scope)).base_url)
+            if _origin(headers.get("referer", "")) not in _own_origins(scope, base_origin):
+                raise Refused(
+                    "forbidden",
+                    "This form does not say which page sent it: send it from ovx-lite's own pages, with one of the "
+                    "headers Sec-Fetch-Site, Origin or Referer.",
+                )
+        await self._app(scope, receive, send)
 
 
 class SignedIn:
