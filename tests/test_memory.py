@@ -24,6 +24,8 @@ from ovx_lite.cli.serve import _loop_factory
 from ovx_lite.clock import SystemClock
 from ovx_lite.errors import Refused
 from ovx_lite.standin.clock import TurnedClock
+from ovx_lite.standin.entries import Told
+from ovx_lite.standin.journal import Journal
 from ovx_lite.standin.stage import Options, Standin
 from ovx_lite.store.db import FILE
 from ovx_lite.web.incoming import Incoming
@@ -361,3 +363,14 @@ def test_refused_bodies_do_not_stay_in_memory(kind: str, store: Store, start: St
             client = stack.enter_context(closing(socket.create_connection(("127.0.0.1", port), timeout=60)))
             assert status_of(port, large[name], client) == large[name].status
         assert resident_kib(process) - idle_kib < MAX_GROWTH_KIB
+
+
+def test_the_journal_keeps_no_body_of_an_entry_that_was_pushed_out() -> None:
+    journal = Journal()
+    for number in range(50):
+        body = b"%d" % number + b"x" * (1 << 20)
+        numbers = journal.put([Told("good", "ovyxa", "my-site", "e", {"problems": []}, body)])
+        journal.amend(numbers, {"status": 201}, [])
+    kept = [*journal.entries({}), *journal.changes(0)]
+    assert len(kept) > 50
+    assert sum(len(entry.body) for entry in kept) <= 12 << 20

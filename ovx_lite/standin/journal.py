@@ -69,7 +69,7 @@ class Journal:
             told |= {"forwarded": forwarded, "problems": [*told["problems"], *problems]}
             amended = msgspec.structs.replace(entry, json=msgspec.json.encode(told))
             self._entries[self._entries[0].number - number] = amended
-            self._changes.append(amended)
+            self._changes.append(msgspec.structs.replace(amended, body=b""))  # a thousand bodies would take 5 GB
             self.changed += 1
             self._size += len(amended.json) - len(entry.json)
         self.wake()
