@@ -14,6 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from ovx_lite import passwords
 from ovx_lite.access import Caller
 from ovx_lite.errors import Refused
+from ovx_lite.hosts import Hosts
 from ovx_lite.missing import Missing
 from ovx_lite.model import Site
 from ovx_lite.news import News
@@ -68,7 +69,8 @@ class Notices:
 class Desk(msgspec.Struct):
     """What the pages have at hand.
 
-    `kept` are dashboards that were made a moment ago, by their URLs: until when they are good (Unix ms), and the page.
+    `hosts` are those that pages answer to; `kept` are dashboards that were made a moment ago, by their URLs: until when
+    they are good (Unix ms), and the page.
     `setup_token` opens `/setup` as long as there is no password, else it is `""`; `password_given` says that the
     password comes from the environment; `allowed` is where webhooks may go, too; `missing` is what was refused lately;
     `stranger`, in the stand-in alone, knows callers that no site has: by the credentials and the site named.
@@ -79,6 +81,7 @@ class Desk(msgspec.Struct):
     news: News
     bodies: Bodies
     base_url: str
+    hosts: Hosts
     allowed: Sequence[Network]
     setup_token: str
     missing: Missing
