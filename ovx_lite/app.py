@@ -23,6 +23,7 @@ from ovx_lite.dialects import ENDPOINTS
 from ovx_lite.disk_space import DiskSpace
 from ovx_lite.errors import Refused
 from ovx_lite.geo import open_country_data
+from ovx_lite.hosts import dev_hosts, serve_hosts
 from ovx_lite.ingest import Ingest
 from ovx_lite.missing import Missing
 from ovx_lite.news import News
@@ -31,6 +32,7 @@ from ovx_lite.rate_limit import Limits
 from ovx_lite.sites import Sites
 from ovx_lite.standin import astray, doors, failing, hook_doors, live
 from ovx_lite.standin.credentials import PASSWORD
+from ovx_lite.standin.host_check import is_refused
 from ovx_lite.standin.stage import Standin
 from ovx_lite.store import admin, kept_values, usage
 from ovx_lite.store.books import open_books
@@ -57,7 +59,7 @@ from ovx_lite.web import (
 )
 from ovx_lite.web.api import Api
 from ovx_lite.web.desk import Desk, Door, Page
-from ovx_lite.web.guard import FormOrigin, Guard, SignedIn
+from ovx_lite.web.guard import FormOrigin, Guard, KnownHost, SignedIn
 from ovx_lite.web.health import Health
 from ovx_lite.web.live_visitors import LiveVisitors
 from ovx_lite.web.metrics import Metrics
@@ -119,6 +121,7 @@ class App:
             news,
             api.bodies,
             settings["base_url"].rstrip("/"),
+            serve_hosts(settings) if standin is None else dev_hosts(settings),
             networks(settings["webhook_allow_net"]),
             "" if known.password else secrets.token_urlsafe(24),
             missing,
@@ -135,8 +138,10 @@ class App:
         path: str = scope.get("path", "")
         if self._prefix and f"{path}/".startswith(self._prefix):  # a proxy has passed it on as it came
             path = scope["path"] = path[len(self._prefix) - 1 :] or "/"
-        door = None if has_control_character(path) else self._api.door(path)
         standin = self._standin
+        if standin is not None and await is_refused(self._desk.hosts, scope, send):
+            return  # here, pages of others could read everything
+        door = None if has_control_character(path) else self._api.door(path)
         if standin is not None and door is None:
             await astray.perform(standin, self._pages, scope, receive, send)
         elif standin is not None and door is not None:
@@ -210,7 +215,7 @@ def _by_method(methods: Mapping[str, Page]) -> Page:
 
 def _pages(desk: Desk, asked: Mapping[str, Page], standin: Standin | None) -> Starlette:
     programs = _PROGRAMS if standin is None else (*_PROGRAMS, *doors.OPEN, *hook_doors.OPEN, *live.OPEN)
-    opened = [Middleware(FormOrigin), Middleware(Sessions)]
+    opened = [Middleware(KnownHost), Middleware(FormOrigin), Middleware(Sessions)]
     signed_in = [*opened, Middleware(SignedIn)]
     application = Starlette(
         routes=[

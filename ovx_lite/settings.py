@@ -44,6 +44,11 @@ SETTINGS = (
     Setting("host", "127.0.0.1", "the address to listen on; 0.0.0.0 for all"),
     Setting("port", "8321", "the port to listen on; 0 takes a free one"),
     Setting("base_url", "", "the URL that the world knows the server by, if it is behind a proxy"),
+    Setting(
+        "allow_host",
+        "",
+        "names, with commas between them, by which its pages may be called, besides that of the base URL",
+    ),
     Setting("trusted_proxies", "", "whose X-Forwarded-For is believed: networks (CIDR), loopback, private"),
     Setting(
         "webhook_allow_net", "", "what webhooks may reach besides, also by http: networks (CIDR), loopback, private"
@@ -136,6 +141,10 @@ def _check(values: Mapping[str, str]) -> None:
         raise Refused(
             "invalid_request", f"base_url is {values['base_url']}: give one like https://stats.example.com.", "base_url"
         )
+    for name in filter(None, values["allow_host"].split(",")):
+        if not re.fullmatch(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?", name.strip(), re.IGNORECASE):
+            message = f"allow_host has {name.strip()}: give names like nas.local, without a scheme or a port."
+            raise Refused("invalid_request", message, "allow_host")
     first = urlsplit(values["base_url"]).path.strip("/").partition("/")[0]
     if first in _OURS:
         message = f"base_url has the path /{first}, as the server's own paths have: choose another, like /stats."

@@ -38,7 +38,7 @@ LEVELS = (
         *(*sorted(f"dialects.{path.stem}" for path in PACKAGE.glob("dialects/[!_]*.py")), "dialects"),
         *("targets", "goals", "triggers", "webhooks", "passwords", "tries", "rules", "new"),
         *("periods", "filters", "queries", "results", "chart", "views", "countries"),
-        *("diagnosis", "verdicts", "missing"),
+        *("diagnosis", "verdicts", "missing", "hosts"),
     ),
     (
         *("geo", "store", "store.file_modes", "store.copies", "store.schema_objects", "store.lock_wait"),
@@ -113,6 +113,7 @@ LEVELS = (
         *("standin.journal", "standin.relay"),
         *(
             "standin.protocol",
+            "standin.host_check",
             "standin.stage",
             "standin.astray",
             "standin.failing",

@@ -231,7 +231,7 @@ def test_programs_need_not_say_where_they_come_from(filled: tuple[Store, Person]
 
 def test_a_trusted_proxy_says_whether_it_is_https(store: Store, start: Start) -> None:
     set_password(store)
-    person = Person(start(store, "--trusted-proxies", "127.0.0.1"))
+    person = Person(start(store, "--trusted-proxies", "127.0.0.1", "--allow-host", "stats.example"))
     told = {"origin": "https://stats.example", "host": "stats.example", "x_forwarded_proto": "https"}
     assert person.post("/login", {"password": PASSWORD}, **told).status == 303
     assert person.post("/login", {"password": PASSWORD}, **told | {"x_forwarded_proto": "http"}).status == 403

@@ -30,6 +30,7 @@ VALUES = {
     "host": ("127.0.0.2", "127.0.0.3"),
     "port": ("1234", "2345"),
     "base_url": ("https://flag.example", "https://other.example"),
+    "allow_host": ("nas.local", "ovx,stats.example.com"),
     "trusted_proxies": ("10.0.0.0/8", "192.168.0.0/16,::1"),
     "webhook_allow_net": ("10.0.0.0/8", "127.0.0.0/8,fd00::/8"),
     "backup_dir": ("/flag", "/other"),

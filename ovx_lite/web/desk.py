@@ -15,6 +15,7 @@ from starlette.responses import RedirectResponse, Response
 from ovx_lite import passwords
 from ovx_lite.access import Caller
 from ovx_lite.errors import Refused
+from ovx_lite.hosts import Hosts
 from ovx_lite.missing import Missing
 from ovx_lite.model import Site
 from ovx_lite.news import News
@@ -74,8 +75,8 @@ class Notices:
 class Desk(msgspec.Struct):
     """What the pages have at hand.
 
-    `kept` are dashboards that were made a moment ago, by place and view: until when they are good (Unix ms), and the
-    page. `live` streams how many visitors sites have now.
+    `hosts` are those that pages answer to; `kept` are dashboards that were made a moment ago, by place and view: until
+    when they are good (Unix ms), and the page. `live` streams how many visitors sites have now.
     `setup_token` opens `/setup` as long as there is no password, else it is `""`; `password_given` says that the
     password comes from the environment; `allowed` is where webhooks may go, too; `missing` is what was refused lately;
     `stranger`, in the stand-in alone, knows callers that no site has: by the credentials and the site named.
@@ -86,6 +87,7 @@ class Desk(msgspec.Struct):
     news: News
     bodies: Bodies
     base_url: str
+    hosts: Hosts
     allowed: Sequence[Network]
     setup_token: str
     missing: Missing

@@ -93,6 +93,18 @@ def _origin(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.removesuffix(usual)}"
 
 
+class KnownHost:
+    """Answers only requests to hosts that are ours."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request. Raises `Refused`."""
+        desk(Request(scope)).hosts.check(scope["headers"])
+        await self._app(scope, receive, send)
+
+
 class FormOrigin:
     """Refuses forms that do not say which page sent them: in `Sec-Fetch-Site` or `Origin`, or at least in `Referer`.
 

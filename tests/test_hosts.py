@@ -1,0 +1,162 @@
+"""DNS rebinding: to which hosts pages and the stand-in answer, and that events come in by any name."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ovx_lite import settings
+from ovx_lite.errors import Refused
+from ovx_lite.hosts import dev_hosts, serve_hosts
+from tests.browserless import Person, set_password, start_at
+from tests.conftest import Server, Start, Store
+from tests.standin import Stage, stage
+
+LOOPBACK = [
+    "127.0.0.1:80",
+    "127.9.8.7",
+    "[::1]:8321",
+    "[::1]",
+    "localhost",
+    "LOCALHOST:1",
+    "localhost.",
+    "a.localhost:9",
+]
+ADDRESSES = ["192.168.1.5:8321", "[2001:db8::1]:80", "203.0.113.9", "0.0.0.0:8321"]
+FOREIGN = [
+    *("evil.example", "evil.example:8321", "EVIL.example.", "127.0.0.1.evil.example", "localhost.evil.example"),
+    *("evil-localhost.example", "127.0.0.1:80.evil.example", "[::1].evil.example", "user@127.0.0.1", "a b"),
+    *("0x7f000001.evil.example", "localhost:80:evil.example", "evil.example,localhost", "\xff.example", "[::1"),
+]
+BARE = ["evil", "ovx", "nas:8321", "evil-localhost", "notlocalhost."]
+
+
+def has(hosts: list[str], command: str, **values: str) -> set[bool]:
+    made = (serve_hosts if command == "serve" else dev_hosts)(settings.read(Path("/nowhere"), values, {}))
+    return {made.has(host) for host in hosts}
+
+
+@pytest.mark.parametrize("command", ["serve", "dev"])
+def test_loopback_is_ours_and_strangers_names_are_not(command: str) -> None:
+    assert has(LOOPBACK, command) == {True}
+    assert has(FOREIGN, command) == has(BARE, command) == {False}
+    assert has(FOREIGN, command, base_url="https://stats.example.com") == {False}
+    assert has(FOREIGN, command, host="0.0.0.0", allow_host="example") == {False}
+    assert has([""], command) == {True}
+
+
+def test_an_address_is_no_name_that_could_lead_elsewhere() -> None:
+    assert (
+        has(ADDRESSES, "serve") == has(ADDRESSES, "dev", host="0.0.0.0") == has(ADDRESSES, "dev", host="::") == {True}
+    )
+    assert has(ADDRESSES, "dev") == has(ADDRESSES, "dev", host="localhost") == {False}
+    assert has(["10.1.2.3:80"], "dev", host="10.1.2.3") == {True}
+
+
+@pytest.mark.parametrize("command", ["serve", "dev"])
+def test_names_are_taken_that_somebody_has_given(command: str) -> None:
+    assert has(["NAS.local:80", "ovx", "nas.local."], command, allow_host="nas.local., ovx") == {True}
+    assert has(["stats.example.com"], command, base_url="https://Stats.example.com:8443/stats") == {True}
+    assert has(["myhost.example:8321"], command, host="myhost.example") == {True}
+    assert has(["x.nas.local", "local"], command, allow_host="nas.local") == {False}
+
+
+def test_behind_a_proxy_its_own_name_for_us_is_taken() -> None:
+    """nginx sends the name of its upstream; nobody can own a name without a dot."""
+    assert has(BARE, "serve", base_url="https://stats.example.com") == {True}
+    assert has(BARE, "dev", base_url="https://stats.example.com") == {False}
+
+
+@pytest.mark.parametrize("value", ["https://nas.local", "nas.local:8321", "*", "a b", "-.-..", "nas.local;ovx", "/"])
+def test_what_is_no_name_is_refused_at_the_start(value: str) -> None:
+    with pytest.raises(Refused, match="allow_host"):
+        settings.read(Path("/nowhere"), {"allow_host": value}, {})
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, start: Start) -> tuple[Server, str]:
+    store = Store(tmp_path_factory.mktemp("hosts") / "data")
+    set_password(store)
+    store.site("my-site", "--domain", "example.com")
+    return start(store, "--allow-host", "nas.local"), store.key()
+
+
+@pytest.mark.parametrize("path", ["/", "/login", "/setup", "/account", "/sites/my-site", "/share/x"])
+def test_pages_are_refused_to_other_hosts(server: tuple[Server, str], path: str) -> None:
+    person = Person(server[0])
+    for host in ("evil.example", f"evil.example:{server[0].port}", "ovx"):
+        answer = person.get(path, host=host)
+        assert (answer.status, "set-cookie" in answer.headers) == (403, False)
+        name = host.partition(":")[0]
+        for remedy in (f"--allow-host {name}", "--base-url", "proxy_set_header Host $host"):
+            assert remedy in answer.body.decode()
+        told = person.get(path, host=host, accept="*/*")
+        assert told.error == (403, "forbidden", None)
+    for host in (f"localhost:{server[0].port}", "nas.local", "192.168.1.5:8321", "[::1]:1"):
+        assert person.get(path, host=host).status != 403 or path == "/setup"
+
+
+def test_forms_are_refused_to_other_hosts(server: tuple[Server, str]) -> None:
+    evil = {"host": "evil.example", "origin": "http://evil.example"}
+    assert Person(server[0]).post("/login", {"password": "correct horse battery"}, **evil).status == 403
+
+
+def test_events_and_programs_come_by_any_name(server: tuple[Server, str]) -> None:
+    """They show a key, which no browser adds by itself."""
+    any_name = {"Host": "stats.example"}
+    event = {"site_id": "my-site", "url": "https://example.com/"}
+    key = server[1]
+    assert server[0].send("/api/v1/events/pageview", event, key, any_name).status == 201
+    query = {"site_id": "my-site", "metrics": ["visitors"], "date_range": "day"}
+    assert server[0].send("/api/v1/stats/query", query, key, any_name).status == 200
+    for path in ("/healthz", "/metrics", "/js/ovx.js", "/openapi.json", "/static/ui.css"):
+        assert server[0].send(path, None, None, any_name, "GET").status == 200, path
+
+
+def test_a_proxy_that_sends_its_own_name_for_us_is_not_locked_out(store: Store, start: Start) -> None:
+    set_password(store)
+    person = Person(start_at(start, store, "https://stats.example.com/stats"))
+    for host, status in ("ovx", 200), ("stats.example.com", 200), ("127.0.0.1", 200), ("evil.example", 403):
+        assert person.get("/login", host=host, x_forwarded_host="stats.example.com").status == status
+
+
+@pytest.fixture(scope="module")
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with stage(tmp_path_factory.mktemp("dev"), "--allow-host", "ovx") as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        *(
+            ("GET", path)
+            for path in ("/", "/live", "/_dev/summary", "/_dev/events", "/healthz", "/metrics", "/nothing")
+        ),
+        *(("GET", path) for path in ("/js/ovx.js", "/static/ui.css", "/openapi.json", "/login")),
+        *(
+            ("POST", path)
+            for path in ("/_dev/reset", "/_dev/clock", "/api/v1/events/pageview", "/api/events", "/_dev/hook/x")
+        ),
+        *(("OPTIONS", "/api/events"), ("PUT", "/_dev/faults"), ("POST", "/api/v1/stats/query")),
+    ],
+)
+def test_the_stand_in_answers_nothing_to_other_hosts(dev: Stage, method: str, path: str) -> None:
+    for host in ("evil.example", "evil.example:8321", "192.168.1.5"):
+        answer = dev.call(method, path, b"{}" if method == "POST" else None, {"Host": host})
+        assert answer.error == (403, "forbidden", None), host
+        assert f"--allow-host {host.partition(':')[0]}" in answer.json["error"]["message"]
+        assert "access-control-allow-origin" not in answer.headers
+    for host in ("ovx:8321", "app.localhost", "localhost"):
+        assert dev.call(method, path, b"{}" if method == "POST" else None, {"Host": host}).status != 403
+
+
+def test_a_request_without_a_host_is_no_browsers(dev: Stage) -> None:
+    port = int(dev.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+        client.sendall(b"GET /_dev/summary HTTP/1.0\r\n\r\n")
+        assert client.recv(1000).startswith(b"HTTP/1.1 200")
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+        client.sendall(b"GET /_dev/summary HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n")
+        assert client.recv(1000).startswith((b"HTTP/1.1 403", b"HTTP/1.1 400"))
