@@ -137,7 +137,9 @@ class App:
         """Answer one request."""
         path: str = scope.get("path", "")
         if self._prefix and f"{path}/".startswith(self._prefix):  # a proxy has passed it on as it came
-            path = scope["path"] = path[len(self._prefix) - 1 :] or "/"
+            inner = path[len(self._prefix) - 1 :] or "/"
+            if inner != "/metrics":  # has one path: a proxy that takes the prefix away blocks no second one
+                path = scope["path"] = inner
         standin = self._standin
         if standin is not None and await is_refused(self._desk.hosts, scope, send):
             return  # here, pages of others could read everything

@@ -97,6 +97,7 @@ WRONG_ROWS = [
     "UPDATE sites SET timezone = 'Europe/Atlantis'",
     "UPDATE sites SET timezone = '../../../etc/passwd'",
     "UPDATE sites SET created = -1",
+    "UPDATE sites SET id = '../../x<script>' WHERE number = (SELECT max(number) FROM sites)",
     "UPDATE pages SET path = CAST(x'2fff' AS TEXT) WHERE id = (SELECT max(id) FROM pages)",
     "UPDATE events SET props = '{' WHERE props IS NOT NULL",
     "UPDATE events SET props = '[1]' WHERE props IS NOT NULL",

@@ -20,7 +20,7 @@ from ovx_lite.errors import Refused
 from ovx_lite.store import priority
 from ovx_lite.store.db import open_reader, open_store
 from ovx_lite.store.priority import API_KEYS, LEVELS, MAX_RUNNING, PEOPLE, PUBLIC, Asker, PriorityLevel, Turns
-from ovx_lite.store.query_queue import QueryQueue
+from ovx_lite.store.query_queue import WAIT_TIMEOUT_S, QueryQueue
 from tests.conftest import Server, Start, Store
 from tests.pages import Office, open_office
 from tests.test_metrics import samples
@@ -231,17 +231,21 @@ def test_a_query_goes_on_while_one_of_those_who_asked_is_there(tmp_path: Path) -
 
 
 def test_a_query_that_takes_or_waits_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ovx_lite.store.cancellation.QUERY_TIMEOUT_S", 0.2)
     monkeypatch.setattr("ovx_lite.store.query_queue.WAIT_TIMEOUT_S", 0.1)
 
     async def body(bench: Bench) -> None:
-        ticket, late = bench.endless(ONE), bench.ask(ONE, "late")
+        impatient = Asker(PUBLIC._replace(query_timeout_s=0.2), "one")
+        ticket, late = bench.endless(impatient), bench.ask(impatient, "late")
         told = await asyncio.gather(ticket, late, return_exceptions=True)
         assert [one.code for one in told if isinstance(one, Refused)] == ["unavailable"] * 2
         assert ["seconds to count" in str(told[0]), "Too many" in str(told[1])] == [True, True]
         assert bench.queue.outcomes == {("public", "timed_out"): 1, ("public", "refused"): 1}
 
     during(tmp_path, body)
+
+
+def test_a_slow_public_query_ends_long_before_others_give_up() -> None:
+    assert PUBLIC.query_timeout_s * 3 < WAIT_TIMEOUT_S
 
 
 def test_a_stop_refuses_what_waits_and_ends_what_runs(tmp_path: Path) -> None:

@@ -56,6 +56,24 @@ def connections(server: Server, count: int) -> Iterator[list[socket.socket]]:
         yield [stack.enter_context(closing(connect(server))) for _ in range(count)]
 
 
+def test_a_body_of_tiny_chunks_is_refused(running: Running) -> None:
+    few, many = b"1\r\n \r\n" * 10_000, b"1\r\n \r\n" * 60_000  # fewer bytes than a body may have
+    head = CHUNKED.replace(b"Host: x", b"Host: x\r\nAuthorization: Bearer " + running.key.encode())
+    assert statuses(talk(running, head + few + b"0\r\n\r\n")) == ["400"]
+    told = talk(running, head + many + b"0\r\n\r\n")
+    assert statuses(told) in (["400"], [])  # or the connection was reset while all of it was sent
+    assert "small chunks" in told or not told
+    body = request(running.key, "chunks").partition(b"\r\n\r\n")[2]
+    told = talk(running, head + few + b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
+    assert statuses(told) == ["201"], "white space before the JSON is as good in chunks as it is in one piece"
+
+
+def test_a_body_has_no_second_path_to_metrics(store: Store, start: Start) -> None:
+    server = start(store, "--base-url", "https://example.com/stats")
+    paths = ("/metrics", "/stats/metrics", "/stats/stats/metrics", "/stats%2fmetrics", "/stats//metrics")
+    assert [server.send(path, method="GET").status for path in paths] == [200, 404, 404, 404, 404]
+
+
 def test_trailers_may_have_64_kib_with_the_head(running: Running) -> None:
     body = request(running.key, "trailers").partition(b"\r\n\r\n")[2]
     head = CHUNKED.replace(b"Host", f"Authorization: Bearer {running.key}\r\nHost".encode())

@@ -10,9 +10,6 @@ from ovx_lite.errors import Refused
 
 T = TypeVar("T")
 
-QUERY_TIMEOUT_S = 20.0
-"""How long a read query may run."""
-
 _CHECK_STEPS = 200_000  # steps of SQLite's virtual machine from one check to the next
 _CHECK_ITEMS = 1_000
 
@@ -22,10 +19,14 @@ class Cancelled(Exception):
 
 
 class Cancellation:
-    """Ends a query. `cancel` may be called from any thread, before the query begins and after it has ended, too."""
+    """Ends a query. `cancel` may be called from any thread, before the query begins and after it has ended, too.
 
-    def __init__(self) -> None:
+    `timeout_s` is how long the query may run.
+    """
+
+    def __init__(self, timeout_s: float) -> None:
         self.is_cancelled = False
+        self.timeout_s = timeout_s
         self._lock = threading.Lock()
         self._conn: sqlite3.Connection | None = None
 
@@ -59,7 +60,8 @@ class QueryConnection(sqlite3.Connection):
             if self.cancellation is None or self.cancellation.is_cancelled:
                 raise Cancelled
             message = (
-                f"This takes more than {QUERY_TIMEOUT_S:g} seconds to count: ask for less time, or with fewer filters."
+                f"This takes more than {self.cancellation.timeout_s:g} seconds to count: "
+                "choose a shorter period, or fewer filters."
             )
             raise Refused("unavailable", message, retry_after=1)
 
@@ -75,7 +77,7 @@ def run_query(conn: sqlite3.Connection, cancellation: Cancellation, run: Callabl
     Raises `Cancelled` if the query is cancelled, and `Refused` (`unavailable`) if it takes too long.
     """
     assert isinstance(conn, QueryConnection), "opened by `open_reader`"
-    conn.cancellation, conn.deadline_s = cancellation, time.monotonic() + QUERY_TIMEOUT_S
+    conn.cancellation, conn.deadline_s = cancellation, time.monotonic() + cancellation.timeout_s
     conn.set_progress_handler(conn.is_over, _CHECK_STEPS)
     cancellation.attach(conn)
     try:

@@ -12,20 +12,24 @@ MAX_RUNNING = 3
 
 
 class PriorityLevel(NamedTuple):
-    """How many queries of a level may run and wait. A flow is a session, a site's API keys, or a site's public link."""
+    """How many queries of a level may run and wait, and how long one may run.
+
+    A flow is a session, a site's API keys, or a site's public link.
+    """
 
     name: str
     max_running: int
     max_waiting: int
     max_waiting_per_flow: int
+    query_timeout_s: float
 
 
-PEOPLE = PriorityLevel("people", 2, 64, 64)
+PEOPLE = PriorityLevel("people", 2, 64, 64, 20.0)
 """Those who are signed in. One thread is for them alone, and one they never have, so that all others go on, too."""
 
-API_KEYS = PriorityLevel("api_keys", 2, 64, 32)
-PUBLIC = PriorityLevel("public", 1, 64, 16)
-"""Public links and badges."""
+API_KEYS = PriorityLevel("api_keys", 2, 64, 32, 20.0)
+PUBLIC = PriorityLevel("public", 1, 64, 16, 5.0)
+"""Public links and badges. They share one thread: a slow query must end long before the others give up waiting."""
 
 LEVELS = (PEOPLE, API_KEYS, PUBLIC)
 """All levels. People come first; the others take turns."""

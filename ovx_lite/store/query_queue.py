@@ -38,7 +38,7 @@ class _Query:
         self.seen_version = seen_version
         self.number = number
         self.run = run
-        self.cancellation = Cancellation()
+        self.cancellation = Cancellation(asker.level.query_timeout_s)
         self.tickets: set[asyncio.Future[Any]] = set()
         self.timer: asyncio.TimerHandle | None = None
 
@@ -111,6 +111,7 @@ class QueryQueue:
         while (query := self._next()) is not None:
             self._take_out(query)
             self._turns.take(query.asker)
+            query.cancellation.timeout_s = query.asker.level.query_timeout_s  # it may have been raised while it waited
             ended = asyncio.get_running_loop().run_in_executor(self._threads, self._work, query.run, query.cancellation)
             self._running[query] = ended
             self._shared[query.key] = query

@@ -10,7 +10,9 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from ovx_lite.errors import Refused
 from ovx_lite.model import LATEST
+from ovx_lite.rules import site_id
 
 _LAST_ID = (LATEST + 1 << 21) - 1
 _LAST_DAY = LATEST // 86_400_000 + 2
@@ -71,6 +73,9 @@ def problems(conn: sqlite3.Connection) -> Iterator[str]:
     for table, column in [*conn.execute(columns), ("deliveries", "body")]:
         if count := _unreadable(conn, table, column, (table, column) in _OBJECTS):
             yield f"{count} rows of {table} whose {column} cannot be read"
+    slugs = [slug for (slug,) in conn.execute("SELECT CAST(id AS BLOB) FROM sites")]
+    if count := sum(not _is_site_id(slug) for slug in slugs):
+        yield f"{count} sites with an id that no site can have"
     zones = [zone for (zone,) in conn.execute("SELECT CAST(timezone AS BLOB) FROM sites")]
     if count := sum(not _is_zone(zone) for zone in zones):
         yield f"{count} sites with a time zone that is not known here"
@@ -89,6 +94,14 @@ def _unreadable(conn: sqlite3.Connection, table: str, column: str, is_object: bo
         except ValueError:  # msgspec's own are, too
             count += 1
     return count
+
+
+def _is_site_id(slug: bytes | None) -> bool:
+    try:
+        site_id((slug or b"").decode())
+    except (Refused, ValueError):
+        return False
+    return True
 
 
 def _is_zone(name: bytes | None) -> bool:

@@ -11,6 +11,11 @@ LARGEST_HEAD = 64 * 1024
 MAX_HEADERS = 128
 """Headers of a request."""
 
+MAX_CHUNKS = 16_384
+"""Chunks that a body may have, besides one for each `_CHUNK_BYTES` of it: a chunk costs as much time as a kilobyte."""
+
+_CHUNK_BYTES = 64
+
 
 class FramingProtocol(HttpToolsProtocol):
     """uvicorn's protocol as far as it parses.
@@ -26,6 +31,8 @@ class FramingProtocol(HttpToolsProtocol):
     stalled_bytes = 0  # that came since a head or a message was complete, or a part of a body was there
     read_bytes = 0  # of the latest read
     _trailer_bytes = 0  # with the head
+    _chunks = 0  # of the body
+    _body_bytes = 0
 
     @property
     def unfinished(self) -> bool:
@@ -83,7 +90,7 @@ class FramingProtocol(HttpToolsProtocol):
         if not self.parser.should_upgrade():
             self.on_head()
             self.in_head = False
-            self.stalled_bytes = self._trailer_bytes = 0
+            self.stalled_bytes = self._trailer_bytes = self._chunks = self._body_bytes = 0
         elif self.parser.get_method() == b"CONNECT":
             raise Refused("invalid_request", "CONNECT is not possible: this server is not a proxy.")
 
@@ -91,9 +98,20 @@ class FramingProtocol(HttpToolsProtocol):
         """Begin with a request of which the head is there."""
         super().on_headers_complete()
 
+    def on_chunk_complete(self) -> None:
+        """Count a chunk of the body. Raises `Refused` if there are too many small ones."""
+        self._chunks += 1
+        if self._chunks > MAX_CHUNKS and self._chunks > MAX_CHUNKS + self._body_bytes // _CHUNK_BYTES:
+            raise Refused("invalid_request", "The body has too many small chunks: send larger ones.")
+
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
         self.stalled_bytes = 0
+        self._body_bytes += len(body)
+        self.on_body_piece(body)
+
+    def on_body_piece(self, body: bytes) -> None:
+        """Go on with a piece of the body."""
         super().on_body(body)
 
     def on_message_complete(self) -> None:

@@ -131,12 +131,11 @@ class Protocol(FramingProtocol):
         else:
             self._pieces = []
 
-    def on_body(self, body: bytes) -> None:
+    def on_body_piece(self, body: bytes) -> None:
         """Take a piece of the body."""
         if self._pieces is None:
-            super().on_body(body)
+            super().on_body_piece(body)
         else:
-            self.stalled_bytes = 0
             self._pieces.append(body)
 
     def on_request_complete(self) -> None:
@@ -173,7 +172,7 @@ class Protocol(FramingProtocol):
             raise Refused("invalid_request", "Invalid HTTP request received.")
         super().on_head()
         if pieces:
-            super().on_body(b"".join(pieces))
+            super().on_body_piece(b"".join(pieces))
 
     def on_response_complete(self) -> None:
         """Drop what nobody has read of the body, and go on with what waits."""
