@@ -112,7 +112,7 @@ def _paths(delivery: str) -> list[str]:
 
 def _measure(port: int, delivery: str) -> None:
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
-        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        form = {"Content-Type": "application/x-www-form-urlencoded", "Sec-Fetch-Site": "same-origin"}
         connection.request("POST", "/login", urlencode({"password": PASSWORD}), form)
         answer = connection.getresponse()
         answer.read()

@@ -271,7 +271,7 @@ def test_stats_take_the_documents_keys(dev: Stage) -> None:
 @pytest.mark.parametrize("fault", ["reset", "empty", "reset; phase=after"])
 def test_a_connection_that_breaks_under_two_requests_holds_nothing_up(tmp_path: Path, fault: str) -> None:
     body = json.dumps(custom()).encode()
-    head = "POST {} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer YOUR_API_KEY\r\nContent-Length: {}\r\n"
+    head = "POST {} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer YOUR_API_KEY\r\nContent-Length: {}\r\n"
     first = head.format(CUSTOM, len(body)).encode() + f"X-Ovx-Fault: {fault}\r\n\r\n".encode() + body
     second = head.format(CUSTOM, len(body)).encode() + b"\r\n" + body
     with stage(tmp_path) as dev:
