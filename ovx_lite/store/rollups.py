@@ -106,10 +106,11 @@ class Rollups:
         self._words: dict[str, int] = {}
         self._days: dict[tuple[int, int], _Day] = {}
         self._remembered = 0  # facts of events and visits, of all days
+        self._latest: tuple[int, int, _Day] | None = None
         self._tallies: dict[tuple[int, int], Tally] = {}
 
     def __len__(self) -> int:
-        return max(len(self._words), self._remembered)
+        return max(len(self._words), self._remembered // 4)  # of other things, each takes more memory than a fact
 
     def begin(self) -> bool:
         """Look anew at the goals, if they may have changed. Returns whether they may have."""
@@ -133,10 +134,14 @@ class Rollups:
         return tally
 
     def _day(self, site: int, day: int) -> _Day:
+        latest = self._latest
+        if latest is not None and latest[0] == site and latest[1] == day:
+            return latest[2]
         known = self._days.get((site, day))
         if known is None:
             kept = KeptValues(self._conn, site, day, max_values(self._conn))
             known = self._days[site, day] = _Day(kept)
+        self._latest = (site, day, known)
         return known
 
     def fact(self, site: int, day: int, dimension: Dimension, word: str) -> int:
@@ -160,7 +165,7 @@ class Rollups:
                 word << BITS | dimension if isinstance(word, int) else self.fact(site, day, dimension, word)
                 for dimension, word in found
             )
-            self._remembered += 1
+            self._remembered += len(known)
         return known
 
     def facts_of_visit(self, site: int, day: int, words: Origin | Client) -> tuple[int, ...]:
@@ -273,6 +278,7 @@ class Rollups:
         self._settled.clear()
         self._words.clear()
         self._days.clear()
+        self._latest = None
         self._remembered = 0
         self._tallies.clear()
 
