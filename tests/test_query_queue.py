@@ -307,7 +307,7 @@ def slow(path: str, name: object, tests: int = 20) -> str:
 
 def call(server: Server, path: str, accept: str = "*/*", cut: int = 0) -> socket.socket:
     client = socket.create_connection(("127.0.0.1", server.port), timeout=60)
-    whole = f"GET {path} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\n\r\n".encode()
+    whole = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\n\r\n".encode()
     client.sendall(whole[: cut or len(whole)])
     if cut:
         time.sleep(0.02)

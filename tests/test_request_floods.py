@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.browserless import start_at
 from tests.conftest import Answer, Running, Server, Start, Store
 from tests.test_exchange import request, statuses, talk
 
@@ -68,8 +69,8 @@ def test_a_body_of_tiny_chunks_is_refused(running: Running) -> None:
     assert statuses(told) == ["201"], "white space before the JSON is as good in chunks as it is in one piece"
 
 
-def test_a_body_has_no_second_path_to_metrics(store: Store, start: Start) -> None:
-    server = start(store, "--base-url", "https://example.com/stats")
+def test_there_is_one_path_to_metrics(store: Store, start: Start) -> None:
+    server = start_at(start, store, "https://example.com/stats")
     paths = ("/metrics", "/stats/metrics", "/stats/stats/metrics", "/stats%2fmetrics", "/stats//metrics")
     assert [server.send(path, method="GET").status for path in paths] == [200, 404, 404, 404, 404]
 
