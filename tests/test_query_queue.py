@@ -192,6 +192,7 @@ def test_equal_queries_run_once_unless_the_data_have_changed(tmp_path: Path) -> 
 def test_a_public_query_that_a_person_asks_for_too_has_their_priority(tmp_path: Path) -> None:
     async def body(bench: Bench) -> None:
         public = [bench.ask(ONE, f"public {number}", wait=number == 0) for number in range(5)]
+        await until(lambda: bench.begun)
         assert await bench.ask(ME, "public 4") == "public 4"
         assert bench.begun == ["public 0", "public 4"]
         bench.gate.set()
