@@ -154,7 +154,7 @@ def test_another_sites_key_is_not_here(office: Office, deed: str) -> None:
     settings, _ = office.site()
     other, theirs = office.site()
     ((id, before),) = keys(office, other)
-    for wanted in (id, "key_000000000000", "nonsense", "%00", "jwt-secret"):
+    for wanted in (id, "key_000000000000", "nonsense", "%20", "jwt-secret"):
         answer = office.person.post(f"{settings}/keys/{wanted}/{deed}")
         assert (answer.status, "no such key" in read(answer).text) == (404, True), wanted
     assert keys(office, other) == [(id, before)]

@@ -40,6 +40,7 @@ MAX_GROWTH_KIB = 60 * 1024
 BATCH = "/api/v1/events/batch"
 EVENT = {"type": "custom", "event_name": "e", "url": "app://a"}
 FORM = "Content-Type: application/x-www-form-urlencoded"
+OURS = "Sec-Fetch-Site: same-origin"  # else the form itself is refused
 HANG_UP, NO_ANSWER = 0, -1
 
 
@@ -52,7 +53,7 @@ class Sent(NamedTuple):
 
 
 def request(path: str, body: bytes, key: str = "", *headers: str, method: str = "POST") -> bytes:
-    lines = [f"{method} {path} HTTP/1.1", "Host: x", f"Authorization: Bearer {key}", *headers]
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost", f"Authorization: Bearer {key}", *headers]
     return "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode("latin-1") + body
 
 
@@ -77,7 +78,7 @@ def refusals(key: str, limited_key: str, site: str, size_bytes: int) -> dict[str
 
     deep = {"site_id": site, "deep": json.loads("[" * 20 + "]" * 20)}
     chunks = b"%x\r\n%s\r\n0\r\n\r\n" % (6 << 20, b"x" * (6 << 20))
-    chunked = f"POST {BATCH} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode() + chunks
+    chunked = f"POST {BATCH} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n".encode() + chunks
     projects = f"/v1/projects/{site}/events/batch"
     return {
         "not JSON": Sent(request(BATCH, batch[:-1], key), 400),
@@ -131,17 +132,17 @@ def small_refusals(key: str) -> dict[str, Sent]:
         "a query of no site": Sent(request(asked, document(query | {"site_id": "nowhere"}, 9000), key), 404),
         "a query that is too large": Sent(request(asked, b"x" * (2 << 20), key), 413),
         "a query broken off": Sent(request(asked, document(query, 300_000), key), HANG_UP, 200_000),
-        "no form": Sent(request("/login", b"x" * 9000), 400),
-        "a form that is not UTF-8": Sent(request("/login", b"a=%ff" * 999, "", FORM), 400),
-        "too many fields": Sent(request("/login", b"a=1&" * 999, "", FORM), 400),
-        "a form that is too large": Sent(request("/login", b"a=" + b"x" * 99_999, "", FORM), 413),
-        "a form broken off": Sent(request("/login", b"a=" + b"x" * 50_000, "", FORM), HANG_UP, 20_000),
+        "no form": Sent(request("/login", b"x" * 9000, "", OURS), 400),
+        "a form that is not UTF-8": Sent(request("/login", b"a=%ff" * 999, "", FORM, OURS), 400),
+        "too many fields": Sent(request("/login", b"a=1&" * 999, "", FORM, OURS), 400),
+        "a form that is too large": Sent(request("/login", b"a=" + b"x" * 99_999, "", FORM, OURS), 413),
+        "a form broken off": Sent(request("/login", b"a=" + b"x" * 50_000, "", FORM, OURS), HANG_UP, 20_000),
         "a form of another page": Sent(request("/login", b"a=1", "", FORM, "Sec-Fetch-Site: cross-site"), 403),
-        "a page without a session": Sent(request("/sites/my-site/settings/general", b"a=" * 9000, "", FORM), 401),
-        "no such share": Sent(request("/share/nowhere", b"a=" * 9000, "", FORM), 404),
+        "a page without a session": Sent(request("/sites/my-site/settings/general", b"a=" * 9000, "", FORM, OURS), 401),
+        "no such share": Sent(request("/share/nowhere", b"a=" * 9000, "", FORM, OURS), 404),
         "no such page": Sent(request("/nowhere", b"a=" * 9000, "", "Accept: text/html"), 404),
         "no HTTP": Sent(b"POST / HTTP/1.1\r\nHost\r\n\r\n", 400),
-        "a head broken off": Sent(b"POST / HTTP/1.1\r\nHost: x\r\nA: " + b"a" * 9000, HANG_UP, 9000),
+        "a head broken off": Sent(b"POST / HTTP/1.1\r\nHost: localhost\r\nA: " + b"a" * 9000, HANG_UP, 9000),
     }
 
 

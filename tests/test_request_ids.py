@@ -31,7 +31,7 @@ def test_a_caller_may_choose_it_if_it_fits(running: Running, path: str) -> None:
 def test_so_has_what_is_not_even_http(running: Running) -> None:
     with socket.create_connection(("127.0.0.1", running.server.port), timeout=10) as client:
         client.sendall(b"nonsense\r\n\r\n")
-        assert b"\r\nX-Request-Id: " in client.recv(1000)
+        assert b"\r\nx-request-id: " in client.recv(1000).lower()
 
 
 def test_what_the_log_says_of_a_request_has_its_id(store: Store, start: Start, tmp_path: Path) -> None:

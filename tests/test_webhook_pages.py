@@ -224,7 +224,7 @@ def test_another_sites_webhook_is_not_here(office: Office, receiver: Receiver) -
     other, _ = office.site()
     deed, _ = add(office, other, receiver.url)
     id, before = deed.rsplit("/", 1)[1], cards(office, other)[0].text
-    for wanted in (id, "wh_000000000000", "nonsense", "%00"):
+    for wanted in (id, "wh_000000000000", "nonsense", "%20"):
         form = {"events": "usage.threshold", "format": "slack"}
         answers = [office.person.post(f"{settings}/webhooks/{wanted}{suffix}", form) for suffix in DEEDS]
         assert {answer.status for answer in answers} == {404}

@@ -40,4 +40,7 @@ class Sessions:
             path=place.root or "/",
             https_only=urlsplit(place.base_url).scheme == "https",
         )
-        await sessions(scope, receive, send)
+        try:
+            await sessions(scope, receive, send)
+        finally:
+            sessions.app = self._app  # `page` knows the sessions, and they it: a reference cycle
