@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ovx_lite.backups import back_up
-from ovx_lite.store.db import FILE, open_store
+from ovx_lite.services.backups import back_up
+from ovx_lite.storage.sqlite import FILE, open_store
 from tests.conftest import Store
 from tests.stores import FOLDER, build
 from tests.test_store import new_site

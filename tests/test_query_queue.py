@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from ovx_lite.errors import Refused
-from ovx_lite.store import priority
-from ovx_lite.store.db import open_reader, open_store
-from ovx_lite.store.priority import API_KEYS, LEVELS, MAX_RUNNING, PEOPLE, PUBLIC, Asker, PriorityLevel, Turns
-from ovx_lite.store.query_queue import WAIT_TIMEOUT_S, QueryQueue
+from ovx_lite.domain.errors import Refused
+from ovx_lite.storage import priority
+from ovx_lite.storage.priority import API_KEYS, LEVELS, MAX_RUNNING, PEOPLE, PUBLIC, Asker, PriorityLevel, Turns
+from ovx_lite.storage.query_queue import WAIT_TIMEOUT_S, QueryQueue
+from ovx_lite.storage.sqlite import open_reader, open_store
 from tests.conftest import Server, Start, Store
 from tests.pages import Office, open_office
 from tests.test_metrics import samples
