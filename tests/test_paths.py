@@ -69,7 +69,7 @@ def test_the_project_of_a_path_has_no_control_character(call: Call) -> None:
 
 def test_other_characters_are_no_control_characters(call: Call) -> None:
     assert call("GET", "/healthz").status == 200
-    assert call("GET", "/%6detrics").status == 200
+    assert call("GET", "/%68ealthz").status == 200
     assert call("POST", "/v1/projects/my-site/events").status == 400
     for letter in ("%20", "%c2%a0", "%e2%80%8d", "%f0%9f%98%80", "%ff"):  # of which some cannot be printed
         assert call("POST", f"/v1/projects/{letter}/events").error[1] != "not_found"
