@@ -300,5 +300,5 @@ def test_no_damage_to_a_line_is_too_strange(good: str, data: st.DataObject) -> N
 
 
 def test_importing_the_module_loads_no_crawler_list() -> None:
-    code = "import sys, ovx_lite.accesslog; sys.exit('is_crawler' in sys.modules)"
+    code = "import sys, ovx_lite.enrichment.access_log; sys.exit('is_crawler' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""What `ovx_lite.agents` makes of user agents."""
+"""What `ovx_lite.enrichment.user_agent` makes of user agents."""
 
 import subprocess
 import sys
@@ -136,7 +136,7 @@ def test_bots(user_agent: str) -> None:
 
 def test_no_user_agent_loads_nothing() -> None:
     program = (
-        "import sys; from ovx_lite.agents import describe; print(*describe('')); "
+        "import sys; from ovx_lite.enrichment.user_agent import describe; print(*describe('')); "
         "print([name for name in sys.modules if name.startswith(('ua_parser', 'is_crawler'))])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

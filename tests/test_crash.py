@@ -242,7 +242,7 @@ def test_a_flood_is_refused_and_what_waits_already_is_stored(
 OPENING = """
 import sys, time
 from pathlib import Path
-from ovx_lite.store.db import open_store
+from ovx_lite.storage.sqlite import open_store
 print("ready", flush=True)
 begin = float(sys.stdin.readline())
 for number in range(int(sys.argv[2])):

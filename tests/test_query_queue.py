@@ -232,7 +232,7 @@ def test_a_query_goes_on_while_one_of_those_who_asked_is_there(tmp_path: Path) -
 
 
 def test_a_query_that_takes_or_waits_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ovx_lite.store.query_queue.WAIT_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("ovx_lite.storage.query_queue.WAIT_TIMEOUT_S", 0.1)
 
     async def body(bench: Bench) -> None:
         impatient = Asker(PUBLIC._replace(query_timeout_s=0.2), "one")

@@ -1,4 +1,4 @@
-"""What `ovx_lite.sources` makes of referrers and campaigns."""
+"""What `ovx_lite.enrichment.traffic_source` makes of referrers and campaigns."""
 
 import pytest
 
