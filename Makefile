@@ -16,6 +16,7 @@ lint: .venv/ready
 
 types: .venv/ready
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 docs: .venv/ready
 	$(BIN)/python -m pytest tests/test_docs.py

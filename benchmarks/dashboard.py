@@ -18,13 +18,13 @@ from pathlib import Path
 
 from benchmarks.table import Row
 from benchmarks.traffic import SITE, fill
-from ovx_lite import views
-from ovx_lite.demo import LARGE
-from ovx_lite.store import boards, registry
-from ovx_lite.store.db import FILE, open_reader
-from ovx_lite.views import View
-from ovx_lite.web import figures, html
-from ovx_lite.web.shown import Place, Shown
+from ovx_lite.emulator.demo_traffic import LARGE
+from ovx_lite.storage import registry
+from ovx_lite.storage.sqlite import FILE, open_reader
+from ovx_lite.web.common import templating
+from ovx_lite.web.ui.dashboard import data, overview, state
+from ovx_lite.web.ui.dashboard.presenters import Place, Shown
+from ovx_lite.web.ui.dashboard.state import View
 
 NOW = 1_795_300_000_000
 PERIODS = {"day": "today", "7d": "7 days", "30d": "30 days", "91d": "91 days", "12mo": "12 months"}
@@ -54,18 +54,18 @@ class _Store:
         self._conn = conn
         self._times = times
         self._site = registry.find_site(conn, SITE)
-        self._template = html.environment().get_template("dashboard.html")
+        self._template = templating.environment().get_template("dashboard.html")
         self.events, self.visits = conn.execute("SELECT sum(events), sum(visits) FROM days").fetchone()
 
     def _show(self, view: View) -> None:
-        board = boards.board(self._conn, SITE, view, NOW)
+        board = data.board(self._conn, SITE, view, NOW)
         shown = Shown(self._site, view, board, Place("/sites/bench", False, "http://x"), NOW)
         usual = {"root": "", "here": "", "signed_in": True, "notices": [], "version": "", "base_url": ""}
-        self._template.render(usual | figures.context(shown))
+        self._template.render(usual | overview.context(shown))
 
     def taken(self, told: str) -> list[str]:
         """How many milliseconds its dashboard takes, by period, with this filter or none."""
-        filters = views.read([("f", told)]).filters if told else ()
+        filters = state.read([("f", told)]).filters if told else ()
         asked = [View(period=period, filters=filters) for period in PERIODS]
         return [f"{_median(partial(self._show, view), self._times):,.0f}" for view in asked]
 

@@ -20,10 +20,13 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlencode
 
-from ovx_lite import new, passwords
-from ovx_lite.model import COUNTER_BITS, Site
-from ovx_lite.store import admin, goal_counts, registry, webhooks
-from ovx_lite.store.db import open_store, transaction
+from ovx_lite.auth import passwords
+from ovx_lite.domain.models import COUNTER_BITS, Site
+from ovx_lite.services import factories
+from ovx_lite.storage import accounts, registry
+from ovx_lite.storage.rollups import goal_backfill
+from ovx_lite.storage.sqlite import open_store, transaction
+from ovx_lite.storage.webhooks import subscriptions
 
 PASSWORD = "correct horse battery"
 SITES, KEYS, DELIVERIES, PERSONS, EVENTS = 100, 1_000, 100_000, 100_000, 200_000
@@ -35,15 +38,17 @@ STATUSES = ("delivered", "failed", "skipped", "throttled")
 def _furnish(folder: Path, now: int) -> str:
     """Fill a store; returns the id of a delivery of the large site."""
     with closing(open_store(folder)) as conn:
-        admin.set_password(conn, passwords.hashed(PASSWORD, secrets.token_bytes(16)))
-        sites = [registry.add_site(conn, new.site(f"site-{number}", "Europe/Paris", now)) for number in range(SITES)]
+        accounts.set_password(conn, passwords.hashed(PASSWORD, secrets.token_bytes(16)))
+        sites = [
+            registry.add_site(conn, factories.site(f"site-{number}", "Europe/Paris", now)) for number in range(SITES)
+        ]
         for number in range(KEYS):
             site = sites[0] if number < KEYS // 10 else sites[number % SITES]
-            registry.add_key(conn, new.key(site, f"key {number}", "pro", None, now + number)[0])
+            registry.add_key(conn, factories.key(site, f"key {number}", "pro", None, now + number)[0])
         hooks = [hook for site in sites for hook in _hooks(conn, site, now)]
         for number in range(20):
-            goal = new.goal(sites[0], f"goal {number}", "", f"/page-{number}/**", now + number)
-            goal_counts.add_goal(conn, goal, sites[0], now)
+            goal = factories.goal(sites[0], f"goal {number}", "", f"/page-{number}/**", now + number)
+            goal_backfill.add_goal(conn, goal, sites[0], now)
         with transaction(conn):
             first = _log(conn, hooks, now)
             _people(conn, sites[0], now)
@@ -52,8 +57,10 @@ def _furnish(folder: Path, now: int) -> str:
 
 
 def _hooks(conn: sqlite3.Connection, site: Site, now: int) -> list[int]:
-    made = [new.webhook(site, f"https://example.com/{n}", ("goal.completed",), None, "json", now) for n in range(5)]
-    return [webhooks.add_webhook(conn, hook).number for hook in made]
+    made = [
+        factories.webhook(site, f"https://example.com/{n}", ("goal.completed",), None, "json", now) for n in range(5)
+    ]
+    return [subscriptions.add_webhook(conn, hook).number for hook in made]
 
 
 def _log(conn: sqlite3.Connection, hooks: list[int], now: int) -> int:

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from ovx_lite import new
-from ovx_lite.demo import Shape
-from ovx_lite.store import registry
-from ovx_lite.store.db import open_store
-from ovx_lite.store.fill import fill as fill_site
+from ovx_lite.emulator.demo_loader import fill as fill_site
+from ovx_lite.emulator.demo_traffic import Shape
+from ovx_lite.services import factories
+from ovx_lite.storage import registry
+from ovx_lite.storage.sqlite import open_store
 
 SITE = "bench"
 _SEED = 7
@@ -18,7 +18,7 @@ def fill(folder: Path, now: int, days: int, shape: Shape, told: Callable[[int], 
     conn = open_store(folder)
     try:
         conn.execute("PRAGMA synchronous = OFF")  # it is thrown away in the end
-        site = registry.add_site(conn, new.site(SITE, "Europe/Paris", now))
+        site = registry.add_site(conn, factories.site(SITE, "Europe/Paris", now))
         fill_site(conn, site, _SEED, days, shape, now, told)
         conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     finally:

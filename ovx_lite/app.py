@@ -16,64 +16,72 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
-from ovx_lite import agents, passwords
-from ovx_lite.clock import Clock
-from ovx_lite.delivery import Sender
+from ovx_lite.auth import passwords
+from ovx_lite.auth.rate_limit import Limits
 from ovx_lite.dialects import ENDPOINTS
-from ovx_lite.disk_space import DiskSpace
-from ovx_lite.errors import Refused
-from ovx_lite.geo import open_country_data
-from ovx_lite.hosts import dev_hosts, serve_hosts
-from ovx_lite.ingest import Ingest
-from ovx_lite.missing import Missing
-from ovx_lite.news import News
-from ovx_lite.outgoing import Outgoing
-from ovx_lite.rate_limit import Limits
-from ovx_lite.sites import Sites
-from ovx_lite.standin import astray, doors, failing, hook_doors, live
-from ovx_lite.standin.credentials import PASSWORD
-from ovx_lite.standin.host_check import is_refused
-from ovx_lite.standin.stage import Standin
-from ovx_lite.store import admin, kept_values, usage
-from ovx_lite.store.books import open_books
-from ovx_lite.store.database import Database
-from ovx_lite.targets import networks
-from ovx_lite.upkeep import JOBS, Household, keep_running, measure_disk
-from ovx_lite.web import (
+from ovx_lite.domain.clock import Clock
+from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.hosts import dev_hosts, serve_hosts
+from ovx_lite.emulator import fault_injection, live, routes, unmatched, webhook_receiver_routes
+from ovx_lite.emulator.credentials import PASSWORD
+from ovx_lite.emulator.emulator import Standin
+from ovx_lite.emulator.host_check import is_refused
+from ovx_lite.enrichment import user_agent
+from ovx_lite.enrichment.geoip import open_country_data
+from ovx_lite.http.paths import ControlCharacters, has_control_character
+from ovx_lite.services.disk_space import DiskSpace
+from ovx_lite.services.group_commit import Ingest
+from ovx_lite.services.notifier import News
+from ovx_lite.services.rejected import Missing
+from ovx_lite.services.scheduler import JOBS, Household, keep_running, measure_disk
+from ovx_lite.services.site_cache import Sites
+from ovx_lite.services.webhook_sender import Sender
+from ovx_lite.storage import accounts, rate_limits
+from ovx_lite.storage.connections import Database
+from ovx_lite.storage.rollups import value_limit
+from ovx_lite.storage.write.unit_of_work import open_books
+from ovx_lite.web.api import stats
+from ovx_lite.web.api.health import Health
+from ovx_lite.web.api.ingest import Api
+from ovx_lite.web.api.metrics import Metrics
+from ovx_lite.web.api.openapi import openapi
+from ovx_lite.web.api.tracker_script import script
+from ovx_lite.web.common import error_handlers, templating
+from ovx_lite.web.common.context import Desk, Door, Page
+from ovx_lite.web.common.csrf import FormOrigin, Guard, KnownHost, SignedIn
+from ovx_lite.web.common.live_visitors import LiveVisitors
+from ovx_lite.web.common.sessions import Sessions
+from ovx_lite.web.ui import (
+    api_keys,
+    auth,
     badge,
-    dashboard,
     deliveries,
-    errors,
     goals,
-    html,
-    keys,
-    login,
-    missed,
-    persons,
+    onboarding,
+    people,
+    rejected_events,
     setup,
     sharing,
     sites,
-    start,
-    stats,
     webhooks,
 )
-from ovx_lite.web.api import Api
-from ovx_lite.web.desk import Desk, Door, Page
-from ovx_lite.web.guard import FormOrigin, Guard, KnownHost, SignedIn
-from ovx_lite.web.health import Health
-from ovx_lite.web.live_visitors import LiveVisitors
-from ovx_lite.web.metrics import Metrics
-from ovx_lite.web.openapi import openapi
-from ovx_lite.web.paths import ControlCharacters, has_control_character
-from ovx_lite.web.script import script
-from ovx_lite.web.sessions import Sessions
+from ovx_lite.web.ui.dashboard import routes as dashboard
+from ovx_lite.webhooks.client import Outgoing
+from ovx_lite.webhooks.ssrf import networks
 
 _PROGRAMS = stats.OPEN
-_OPEN = (*sites.OPEN, *setup.OPEN, *login.OPEN, *sharing.OPEN, *badge.OPEN)
+_OPEN = (*sites.OPEN, *setup.OPEN, *auth.OPEN, *sharing.OPEN, *badge.OPEN)
 _SIGNED_IN = (
-    *(*login.SIGNED_IN, *sites.SIGNED_IN, *dashboard.SIGNED_IN, *start.SIGNED_IN, *keys.SIGNED_IN, *goals.SIGNED_IN),
-    *(*webhooks.SIGNED_IN, *deliveries.SIGNED_IN, *persons.SIGNED_IN, *sharing.SIGNED_IN),
-    *missed.SIGNED_IN,
+    *(
+        *auth.SIGNED_IN,
+        *sites.SIGNED_IN,
+        *dashboard.SIGNED_IN,
+        *onboarding.SIGNED_IN,
+        *api_keys.SIGNED_IN,
+        *goals.SIGNED_IN,
+    ),
+    *(*webhooks.SIGNED_IN, *deliveries.SIGNED_IN, *people.SIGNED_IN, *sharing.SIGNED_IN),
+    *rejected_events.SIGNED_IN,
 )
 
 
@@ -100,11 +108,11 @@ class App:
         limits, sites, disk = Limits(), Sites(database), DiskSpace(data_dir, int(settings["disk_reserve"]))
         await measure_disk(disk)
         try:
-            limits.restore(await database.read(usage.load, clock.now()))
+            limits.restore(await database.read(rate_limits.load, clock.now()))
             await sites.refresh()
-            await database.write(kept_values.save_max_values, int(settings["rollup_values"]))
+            await database.write(value_limit.save_max_values, int(settings["rollup_values"]))
             books = await database.write(open_books, secrets.randbits(20))
-            known = await database.read(admin.load)
+            known = await database.read(accounts.load)
         except BaseException:
             await database.close()  # its threads would keep the process alive
             raise
@@ -145,9 +153,9 @@ class App:
             return  # here, pages of others could read everything
         door = None if has_control_character(path) else self._api.door(path)
         if standin is not None and door is None:
-            await astray.perform(standin, self._pages, scope, receive, send)
+            await unmatched.perform(standin, self._pages, scope, receive, send)
         elif standin is not None and door is not None:
-            await failing.perform(standin, self._api, door, scope, receive, send)
+            await fault_injection.perform(standin, self._api, door, scope, receive, send)
         elif door is None:
             await self._pages(scope, receive, send)
         else:
@@ -161,7 +169,7 @@ class App:
 
     async def take_password(self, password: str) -> None:
         """Have this password from now on, as whoever starts the server says."""
-        known = await self._house.database.read(admin.load)
+        known = await self._house.database.read(accounts.load)
         if not known.password or not await asyncio.to_thread(passwords.is_right, password, known.password):
             await self._desk.set_password(password)
         self._desk.setup_token, self._desk.password_given = "", True
@@ -179,7 +187,7 @@ class App:
         self._house.sender.start()
         self._jobs = [asyncio.create_task(keep_running(job, self._house)) for job in JOBS]
         self._jobs.append(asyncio.create_task(self._api.bodies.watch()))
-        self._jobs.append(asyncio.create_task(asyncio.to_thread(agents.warm)))
+        self._jobs.append(asyncio.create_task(asyncio.to_thread(user_agent.warm)))
         if self._standin is not None:
             self._standin.start()
             if not self._desk.password_given:
@@ -216,7 +224,7 @@ def _by_method(methods: Mapping[str, Page]) -> Page:
 
 
 def _pages(desk: Desk, asked: Mapping[str, Page], standin: Standin | None) -> Starlette:
-    programs = _PROGRAMS if standin is None else (*_PROGRAMS, *doors.OPEN, *hook_doors.OPEN, *live.OPEN)
+    programs = _PROGRAMS if standin is None else (*_PROGRAMS, *routes.OPEN, *webhook_receiver_routes.OPEN, *live.OPEN)
     opened = [Middleware(KnownHost), Middleware(FormOrigin), Middleware(Sessions)]
     signed_in = [*opened, Middleware(SignedIn)]
     application = Starlette(
@@ -228,13 +236,13 @@ def _pages(desk: Desk, asked: Mapping[str, Page], standin: Standin | None) -> St
             *(Route(path, do) for path, do in asked.items()),
             Route("/openapi.json", openapi),
             Route("/js/ovx.js", script),
-            Mount("/static", StaticFiles(directory=html.folder("static"))),
+            Mount("/static", StaticFiles(directory=templating.folder("static"))),
         ],
         exception_handlers={
-            Refused: errors.on_refused,
-            HTTPException: errors.on_http_exception,
-            sqlite3.OperationalError: errors.on_store_error,
-            Exception: errors.on_fault,
+            Refused: error_handlers.on_refused,
+            HTTPException: error_handlers.on_http_exception,
+            sqlite3.OperationalError: error_handlers.on_store_error,
+            Exception: error_handlers.on_fault,
         },
     )
     application.router.redirect_slashes = False  # it would lead to the host of the request, not of the base URL

@@ -21,7 +21,7 @@ import pytest
 from click.testing import CliRunner
 
 from ovx_lite.cli import main
-from ovx_lite.store.db import FILE
+from ovx_lite.storage.sqlite import FILE
 
 CHROME = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36"

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
-from ovx_lite.model import Campaign, Hit, Identity, Page
+from ovx_lite.domain.models import Campaign, Hit, Identity, Page
 from tests.conftest import CHROME
 from tests.recount import HOUR, MINUTE
 from tests.test_visitors import GOOGLEBOT

@@ -11,8 +11,8 @@ from itertools import product
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from ovx_lite.model import Goal
-from ovx_lite.store.events import Stored
+from ovx_lite.domain.models import Goal
+from ovx_lite.storage.read.events import Stored
 
 ORIGINS = ("source", "channel", "referrer", "utm_source", "utm_medium", "utm_campaign", "utm_content", "utm_term")
 CLIENTS = ("device", "browser", "os", "country")

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovx_lite.access import Caller
-from ovx_lite.errors import Refused
-from ovx_lite.model import Site
-from ovx_lite.rate_limit import Limits
+from ovx_lite.auth.api_keys import Caller
+from ovx_lite.auth.rate_limit import Limits
+from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.models import Site
 from tests.conftest import Answer, Running, Server
 
 HOUR = 3600

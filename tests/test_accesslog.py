@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ovx_lite.accesslog import Request, parse
+from ovx_lite.enrichment.access_log import Request, parse
 
 FIREFOX = "Mozilla/5.0 (Windows NT 6.1; WOW64; rv:27.0) Gecko/20100101 Firefox/27.0"
 NOON = 1_431_864_000_000  # 2015-05-17 12:00:00 UTC.
@@ -300,5 +300,5 @@ def test_no_damage_to_a_line_is_too_strange(good: str, data: st.DataObject) -> N
 
 
 def test_importing_the_module_loads_no_crawler_list() -> None:
-    code = "import sys, ovx_lite.accesslog; sys.exit('is_crawler' in sys.modules)"
+    code = "import sys, ovx_lite.enrichment.access_log; sys.exit('is_crawler' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

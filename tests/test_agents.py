@@ -1,4 +1,4 @@
-"""What `ovx_lite.agents` makes of user agents."""
+"""What `ovx_lite.enrichment.user_agent` makes of user agents."""
 
 import subprocess
 import sys
@@ -7,9 +7,9 @@ from threading import Barrier
 
 import pytest
 
-from ovx_lite import agents
-from ovx_lite.agents import describe, warm
-from ovx_lite.model import Agent
+from ovx_lite.domain.models import Agent
+from ovx_lite.enrichment import user_agent
+from ovx_lite.enrichment.user_agent import describe, warm
 
 GECKO = "(KHTML, like Gecko)"
 WINDOWS = f"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 {GECKO}"
@@ -136,7 +136,7 @@ def test_bots(user_agent: str) -> None:
 
 def test_no_user_agent_loads_nothing() -> None:
     program = (
-        "import sys; from ovx_lite.agents import describe; print(*describe('')); "
+        "import sys; from ovx_lite.enrichment.user_agent import describe; print(*describe('')); "
         "print([name for name in sys.modules if name.startswith(('ua_parser', 'is_crawler'))])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -145,13 +145,13 @@ def test_no_user_agent_loads_nothing() -> None:
 
 def test_only_the_beginning_counts() -> None:
     start = f"{WINDOWS} Chrome/126.0.0.0 Safari/537.36 ".ljust(512, "x")
-    before = agents._describe.cache_info().currsize
+    before = user_agent._describe.cache_info().currsize
     assert (
         describe(start + "Googlebot/2.1 " * 10_000)
         == describe(start)
         == Agent("Chrome", "Windows", "desktop", bot=False)
     )
-    assert agents._describe.cache_info().currsize <= before + 1
+    assert user_agent._describe.cache_info().currsize <= before + 1
 
 
 def test_a_name_that_is_no_name() -> None:
@@ -164,8 +164,8 @@ def test_a_text_that_is_no_unicode() -> None:
 
 
 def test_threads_that_come_before_the_parsers_are_there() -> None:
-    agents._load.cache_clear()
-    agents._describe.cache_clear()
+    user_agent._load.cache_clear()
+    user_agent._describe.cache_clear()
     crowd = 8
     together = Barrier(crowd)
 
@@ -179,4 +179,4 @@ def test_threads_that_come_before_the_parsers_are_there() -> None:
     with ThreadPoolExecutor(crowd) as pool:
         found = list(pool.map(come, range(crowd)))
     assert found == [None] + [Agent("Chrome", "Windows", "desktop", bot=False)] * (crowd - 1)
-    assert agents._load.cache_info().misses == 1, "the parsers were loaded once"
+    assert user_agent._load.cache_info().misses == 1, "the parsers were loaded once"

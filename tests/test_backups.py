@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from ovx_lite.backups import back_up
-from ovx_lite.store import check
-from ovx_lite.store.db import FILE, LOCK, open_store
+from ovx_lite.services.backups import back_up
+from ovx_lite.storage import integrity
+from ovx_lite.storage.sqlite import FILE, LOCK, open_store
 from tests.conftest import Start, Store
 from tests.test_crash import Load
 
@@ -48,7 +48,7 @@ def test_a_server_makes_it_by_itself_and_it_is_whole(store: Store, start: Start,
     (tmp_path / "restored").mkdir()
     copy.rename(tmp_path / "restored" / FILE)
     with closing(open_store(tmp_path / "restored")) as conn:
-        assert check.problems(conn) == []
+        assert integrity.problems(conn) == []
         assert conn.execute("SELECT id FROM sites").fetchall() == [("my-site",)]
 
 

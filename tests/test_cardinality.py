@@ -13,15 +13,18 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from ovx_lite import filters as conditions
-from ovx_lite.model import Site
-from ovx_lite.periods import of_days
-from ovx_lite.store import boards, check, goal_counts, recounts, sift, stats, visitor_totals
-from ovx_lite.store.db import open_store, transaction
-from ovx_lite.store.dimensions import Dimension
-from ovx_lite.store.kept_values import OTHER, save_max_values
-from ovx_lite.views import View
-from ovx_lite.web.stats import answer
+from ovx_lite.domain.models import Site
+from ovx_lite.stats import filters as conditions
+from ovx_lite.stats.date_ranges import of_days
+from ovx_lite.storage import integrity
+from ovx_lite.storage.read import event_queries, filtered_scan, visitor_totals
+from ovx_lite.storage.rollups import goal_backfill, rebuild
+from ovx_lite.storage.rollups.dimensions import Dimension
+from ovx_lite.storage.rollups.value_limit import OTHER, save_max_values
+from ovx_lite.storage.sqlite import open_store, transaction
+from ovx_lite.web.api.stats import answer
+from ovx_lite.web.ui.dashboard import data
+from ovx_lite.web.ui.dashboard.state import View
 from tests.conftest import CHROME, Running, Start, Store
 from tests.drawn import CHANGES, DONE, HITS
 from tests.queries import ALL, ASKED, Asked, has_few_expressions
@@ -100,22 +103,22 @@ def test_with_few_values_kept_all_totals_stay_exact(
         traffic = Traffic(conn, *changed)
         for what, how in done:
             traffic.do(what, how)
-            assert check.problems(conn) == []
+            assert integrity.problems(conn) == []
             assert most_values(conn) <= limit
         traffic.settle()
         asked = [*ALL, *asked]
         for again in (False, True):
-            assert check.problems(conn) == []
+            assert integrity.problems(conn) == []
             assert most_values(conn) <= limit
             for one in asked:
                 see_all(traffic, one)
             if not again:
-                recounts.mark_all(conn, traffic.site)
-                while goal_counts.catch_up(conn):
+                rebuild.mark_all(conn, traffic.site)
+                while goal_backfill.catch_up(conn):
                     pass
         with transaction(conn):
             changed_rows = conn.execute("UPDATE rollups SET visits = visits + 1 WHERE span = 1").rowcount
-        assert check.problems(conn) or not changed_rows
+        assert integrity.problems(conn) or not changed_rows
 
 
 @pytest.fixture(scope="module")
@@ -254,19 +257,19 @@ def test_what_is_counted_in_parts_is_the_same(
         traffic.do("store", hits)
         traffic.settle()
         for name in ("_EVENTS_OF_PART", "_EVENTS_TOGETHER", "_MANY_VALUES"):
-            patched.setattr(sift, name, 2)
+            patched.setattr(filtered_scan, name, 2)
         patched.setattr(visitor_totals, "_VALUES_IN_MEMORY", 2)
         day = traffic.midnight // 86_400_000
         period = of_days(day - 3, day + 3, traffic.site.timezone)
-        found = sift.sift(conn, traffic.site, period, filters, sift.DIMENSIONS, 5)
+        found = filtered_scan.sift(conn, traffic.site, period, filters, filtered_scan.DIMENSIONS, 5)
         assert found is not None
-        for word in sift.DIMENSIONS:
-            rows = stats.rows(conn, traffic.site, period, (word,), filters)
-            best, total = stats.top(
-                (row for row in rows if (word, *row[0]) != stats.VIEWS and row[1].visitors), "visitors", 5
+        for word in filtered_scan.DIMENSIONS:
+            rows = event_queries.rows(conn, traffic.site, period, (word,), filters)
+            best, total = event_queries.top(
+                (row for row in rows if (word, *row[0]) != event_queries.VIEWS and row[1].visitors), "visitors", 5
             )
             assert found.top[word] == ([(value, counts.visitors) for (value,), counts in best], total), word
-        by_day = stats.groups(conn, traffic.site, period, ("time:day",), filters)
+        by_day = event_queries.groups(conn, traffic.site, period, ("time:day",), filters)
         assert sorted(found.days.values()) == sorted(by_day.values())
 
 
@@ -278,6 +281,6 @@ def test_a_query_that_is_interrupted_ends(
     conn.set_progress_handler(lambda: True, 20)
     try:
         with pytest.raises(sqlite3.OperationalError, match="interrupted"):
-            boards.board(conn, site.id, View(first="1970-04-11", last="1970-04-12", filters=filters), 0)
+            data.board(conn, site.id, View(first="1970-04-11", last="1970-04-12", filters=filters), 0)
     finally:
         conn.set_progress_handler(None, 0)

@@ -6,7 +6,7 @@ from time import perf_counter
 
 import pytest
 
-from ovx_lite.chart import UNITS, Chart, Kind, Mark, Point, Unit, chart, exact, told
+from ovx_lite.web.ui.dashboard.chart import UNITS, Chart, Kind, Mark, Point, Unit, chart, exact, told
 
 VISITORS = UNITS["visitors"]
 LETTER, NARROW, WIDE = 6, 200, 520

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from ovx_lite import upkeep
 from ovx_lite.app import App
-from ovx_lite.backups import back_up
-from ovx_lite.ingest import store as store_group
-from ovx_lite.store import check, registry
-from ovx_lite.store.books import open_books
-from ovx_lite.store.db import open_store, steps
+from ovx_lite.services import scheduler
+from ovx_lite.services.backups import back_up
+from ovx_lite.services.group_commit import store as store_group
+from ovx_lite.storage import integrity, registry
+from ovx_lite.storage.sqlite import open_store, steps
+from ovx_lite.storage.write.unit_of_work import open_books
 from tests.browserless import Person, set_password, tags
 from tests.conftest import CHROME, Start, Store
 from tests.test_store import NOW, Still, event, new_key, new_site, paths, request
@@ -97,7 +97,7 @@ def test_events_that_come_under_a_wrong_clock_are_no_evidence_for_it(tmp_path: P
     during(tmp_path, clock, run)
     assert number_of_events(tmp_path) == 6
     with closing(open_store(tmp_path)) as conn:
-        assert check.problems(conn) == []
+        assert integrity.problems(conn) == []
 
 
 def test_a_clock_that_is_behind_deletes_nothing_and_is_not_taken_for_the_last_run(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_a_jump_within_a_pass_is_none(tmp_path: Path) -> None:
             return await change(*args)  # type: ignore[arg-type]
 
         app._house.ingest.change = change_and_jump  # type: ignore[assignment, method-assign]
-        await upkeep.retain(app._house)
+        await scheduler.retain(app._house)
         app._house.ingest.change = change  # type: ignore[method-assign]
 
     during(tmp_path, clock, run)

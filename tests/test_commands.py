@@ -16,10 +16,10 @@ import pytest
 from click.testing import CliRunner
 
 from ovx_lite.cli import main
-from ovx_lite.ingest import store as store_group
-from ovx_lite.store import check, db, registry
-from ovx_lite.store.books import open_books
-from ovx_lite.store.db import open_store
+from ovx_lite.services.group_commit import store as store_group
+from ovx_lite.storage import integrity, registry, sqlite
+from ovx_lite.storage.sqlite import open_store
+from ovx_lite.storage.write.unit_of_work import open_books
 from tests.conftest import Ran, Running, Store
 from tests.test_store import MINUTE, NOW, event, new_key, new_site, paths, request
 
@@ -180,7 +180,7 @@ def test_a_removed_site_is_gone_with_all_it_had(running: Running) -> None:
         assert eventually(lambda: running.server.send(send, view, key).status == 401)  # noqa: B023
     with closing(open_store(running.store.path)) as conn:
         assert "gone" not in "\n".join(conn.iterdump())
-        assert check.problems(conn) == []
+        assert integrity.problems(conn) == []
 
 
 def test_a_site_is_not_removed_unless_its_owner_is_sure(running: Running) -> None:
@@ -259,7 +259,7 @@ USELESS: dict[str, tuple[Callable[[Path], object], str]] = {
     ("kind", "command"), [*[(kind, "serve --port 0") for kind in USELESS], ("text", "site list"), ("newer", "check")]
 )
 def test_a_file_that_is_no_store_of_ours_is_told_and_left_alone(store: Store, kind: str, command: str) -> None:
-    file, (make, said) = store.path / db.FILE, USELESS[kind]
+    file, (make, said) = store.path / sqlite.FILE, USELESS[kind]
     store.path.mkdir()
     make(file)
     before = file.read_bytes() if file.is_file() else b""
@@ -305,7 +305,7 @@ def test_a_data_dir_that_is_read_only_is_told(store: Store, command: str, mode: 
     store.path.mkdir()
     if command != "site add a" or mode == 0o700:  # that one, in an empty folder
         open_store(store.path).close()
-        (store.path / db.FILE).chmod(0o400)
+        (store.path / sqlite.FILE).chmod(0o400)
     store.path.chmod(mode)
     words = [sys.executable, "-c", READ_ONLY, *command.split(), "--data-dir", str(store.path)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60)
@@ -329,7 +329,7 @@ def test_prune_deletes_what_is_past_its_retention(store: Store) -> None:
     assert store.run("prune", "--json").json == {"events": 1500}
     with closing(open_store(store.path)) as conn:
         assert len(paths(conn, registry.find_site(conn, "my-site"))) == 1500
-        assert check.problems(conn) == []
+        assert integrity.problems(conn) == []
 
 
 PLANTED = [
@@ -357,15 +357,15 @@ MISCOUNTED = [
 def test_check_finds_what_does_not_fit_together(tmp_path: Path, damage: str) -> None:
     fill(tmp_path)
     with closing(open_store(tmp_path)) as conn:
-        assert check.problems(conn) == []
+        assert integrity.problems(conn) == []
         conn.executescript(damage)
-        assert check.problems(conn) != []
+        assert integrity.problems(conn) != []
 
 
 @pytest.mark.parametrize("damage", MISCOUNTED)
 def test_what_is_not_counted_right_is_told_and_counted_anew(store: Store, damage: str) -> None:
     fill(store.path)
-    with closing(sqlite3.connect(store.path / db.FILE)) as conn:
+    with closing(sqlite3.connect(store.path / sqlite.FILE)) as conn:
         conn.executescript(damage)
     told = store.run("check")
     assert told.status == 1
@@ -377,7 +377,7 @@ def test_what_is_not_counted_right_is_told_and_counted_anew(store: Store, damage
 
 def test_check_tells_of_damage_on_stdout_and_what_to_do_on_stderr(store: Store) -> None:
     fill(store.path)
-    with closing(sqlite3.connect(store.path / db.FILE)) as conn:
+    with closing(sqlite3.connect(store.path / sqlite.FILE)) as conn:
         conn.executescript(PLANTED[0])
     ran = store.run("check", "--json")
     assert ran.status == 1
@@ -388,7 +388,7 @@ def test_check_tells_of_damage_on_stdout_and_what_to_do_on_stderr(store: Store) 
 
 def test_of_a_store_with_garbage_in_its_middle_every_command_says_so(store: Store, tmp_path: Path) -> None:
     fill(store.path)
-    with (store.path / db.FILE).open("r+b") as file:
+    with (store.path / sqlite.FILE).open("r+b") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(size * 6 // 10)
         file.write(os.urandom(size // 10))

@@ -19,18 +19,18 @@ from pathlib import Path
 
 import pytest
 
-from ovx_lite import ingest as ingestion
 from ovx_lite.app import App
-from ovx_lite.disk_space import DiskSpace
-from ovx_lite.errors import Refused
-from ovx_lite.ingest import MOST_WAITING, Ingest
-from ovx_lite.model import Reply, Site
-from ovx_lite.news import News
-from ovx_lite.rate_limit import Limits
-from ovx_lite.store import check
-from ovx_lite.store.books import open_books
-from ovx_lite.store.database import Database
-from ovx_lite.store.db import open_store
+from ovx_lite.auth.rate_limit import Limits
+from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.models import Reply, Site
+from ovx_lite.services import group_commit as ingestion
+from ovx_lite.services.disk_space import DiskSpace
+from ovx_lite.services.group_commit import MOST_WAITING, Ingest
+from ovx_lite.services.notifier import News
+from ovx_lite.storage import integrity
+from ovx_lite.storage.connections import Database
+from ovx_lite.storage.sqlite import open_store
+from ovx_lite.storage.write.unit_of_work import open_books
 from tests.conftest import Server, Start, Store
 from tests.test_store import NOW, Still, event, new_key, new_site, paths, request
 from tests.test_upkeep import during, post
@@ -206,7 +206,7 @@ def test_a_full_disk_is_503_until_there_is_room_again(tmp_path: Path, conn: sqli
 
     during(tmp_path, Still(), run)
     assert [len(paths(conn, site))] == stored
-    assert check.problems(conn) == []
+    assert integrity.problems(conn) == []
 
 
 async def flooded(database: Database, site: Site) -> None:
@@ -242,7 +242,7 @@ def test_a_flood_is_refused_and_what_waits_already_is_stored(
 OPENING = """
 import sys, time
 from pathlib import Path
-from ovx_lite.store.db import open_store
+from ovx_lite.storage.sqlite import open_store
 print("ready", flush=True)
 begin = float(sys.stdin.readline())
 for number in range(int(sys.argv[2])):

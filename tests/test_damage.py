@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ovx_lite.store import check
-from ovx_lite.store.db import FILE, open_store
+from ovx_lite.storage import integrity
+from ovx_lite.storage.sqlite import FILE, open_store
 from tests.conftest import Ran, Store
 from tests.stores import FOLDER, build
 
@@ -121,12 +121,12 @@ WRONG_ROWS = [
 def test_a_row_that_cannot_be_ours_is_found(tmp_path: Path, dense: bytes, damage: str) -> None:
     (tmp_path / FILE).write_bytes(dense)
     with closing(open_store(tmp_path)) as conn:
-        assert check.problems(conn) == []
+        assert integrity.problems(conn) == []
     with closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as conn:
         conn.executescript(damage)
         assert conn.total_changes > 0, "there is nothing of the kind in the store"
     with closing(open_store(tmp_path)) as conn:
-        found = check.problems(conn)
+        found = integrity.problems(conn)
     assert found != []
     assert " ".join(found).isprintable()
 

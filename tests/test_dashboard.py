@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
-from ovx_lite.web.tables import neutralised
+from ovx_lite.web.ui.dashboard.tables import neutralised
 from tests.browserless import Person
 from tests.conftest import CHROME
 from tests.pages import Node, Office, notice, read, rows, words, wrong

@@ -11,12 +11,13 @@ from email.utils import format_datetime
 
 import pytest
 
-from ovx_lite import settings, upkeep
 from ovx_lite.app import App
-from ovx_lite.model import COUNTER_BITS
-from ovx_lite.store import deliveries, outbox, webhooks
-from ovx_lite.store.db import open_store
-from ovx_lite.webhooks import Outcome
+from ovx_lite.domain import config
+from ovx_lite.domain.models import COUNTER_BITS
+from ovx_lite.services import scheduler
+from ovx_lite.storage.sqlite import open_store
+from ovx_lite.storage.webhooks import delivery_log, outbox, subscriptions
+from ovx_lite.webhooks.message import Outcome
 from tests.conftest import Start, Store
 from tests.receiver import PATIENCE, Moved, Receiver, status, until
 from tests.test_store import MINUTE, NOW
@@ -51,12 +52,12 @@ class Place:
 
     def found(self, id: str) -> tuple[bool, str]:
         """Whether a webhook is enabled, and why not."""
-        webhook = webhooks.find_webhook(self.conn, id)
+        webhook = subscriptions.find_webhook(self.conn, id)
         return webhook.enabled, webhook.why
 
-    def log(self, id: str = "") -> list[deliveries.Logged]:
+    def log(self, id: str = "") -> list[delivery_log.Logged]:
         """The deliveries (to a webhook), oldest first."""
-        return [one for one in deliveries.of_site(self.conn, 1) if id in ("", one.webhook)][::-1]
+        return [one for one in delivery_log.of_site(self.conn, 1) if id in ("", one.webhook)][::-1]
 
     def statuses(self, id: str = "") -> str:
         return " ".join(one.status for one in self.log(id))
@@ -65,7 +66,7 @@ class Place:
         """Run the application on the store, do something with it, and close it."""
 
         async def run() -> None:
-            app = await App.open(self.store.path, settings.read(self.store.path, {}), self.clock)
+            app = await App.open(self.store.path, config.read(self.store.path, {}), self.clock)
             app.start()
             self.clock.moved = app._house.sender.wake
             try:
@@ -134,7 +135,7 @@ def test_the_schedule_is_kept_to_the_millisecond(place: Place, receiver: Receive
     assert len({(got.body, got.headers["webhook-id"]) for got in receiver.got}) == 1
     (logged,) = place.log(id)
     assert (logged.id, logged.body, logged.tries) == (receiver.ids()[0], receiver.got[0].body, 4)
-    tries = deliveries.attempts(place.conn, logged.number)
+    tries = delivery_log.attempts(place.conn, logged.number)
     assert [(attempt.began, attempt.status) for attempt in tries] == [(ms, 500) for ms in times]
 
 
@@ -174,9 +175,9 @@ def test_410_ends_it_and_what_waits_is_skipped(place: Place, receiver: Receiver)
         await place.hit(app)
         await settle()
         assert (len(receiver.got), len(place.log())) == (1, 3)
-        webhooks.enable(place.conn, id)
+        subscriptions.enable(place.conn, id)
         receiver.answer = status(200)
-        deliveries.send_again(place.conn, place.log()[1].id, place.clock.ms)
+        delivery_log.send_again(place.conn, place.log()[1].id, place.clock.ms)
         place.clock.set(NOW + 1000)
         await until(lambda: place.statuses() == "failed delivered skipped")
 
@@ -293,7 +294,7 @@ def test_a_try_that_a_crash_interrupted_is_made_again(place: Place, receiver: Re
     asyncio.run(until(lambda: place.statuses() == "delivered"))
     assert server.stop() == 0
     assert len({(got.body, got.headers["webhook-id"]) for got in receiver.got}) == 1
-    tries = deliveries.attempts(place.conn, place.log()[0].number)
+    tries = delivery_log.attempts(place.conn, place.log()[0].number)
     assert [(attempt.error, attempt.status) for attempt in tries] == [("interrupted", None), ("", 200)]
 
 
@@ -303,7 +304,7 @@ def test_a_disabled_webhook_is_sent_nothing_after_a_crash(place: Place, receiver
     server = start(place.store)
     assert server.custom(place.keys["my-site"]).status == 201
     asyncio.run(until(lambda: receiver.got))
-    webhooks.disable(place.conn, id)
+    subscriptions.disable(place.conn, id)
     server.stop(signal.SIGKILL)
     receiver.open.set()
     server = start(place.store)
@@ -316,7 +317,7 @@ def test_a_stop_waits_for_what_is_being_sent(place: Place, receiver: Receiver) -
     receiver.open.clear()
 
     async def run() -> None:
-        app = await App.open(place.store.path, settings.read(place.store.path, {}), place.clock)
+        app = await App.open(place.store.path, config.read(place.store.path, {}), place.clock)
         app.start()
         await place.hit(app)
         await place.hit(app)
@@ -348,7 +349,7 @@ def test_the_log_keeps_1000_of_a_webhook_and_30_days(place: Place, status: str, 
     put(place.conn, 1, range(10_000, 11_005), status)
     put(place.conn, 1, [*range(1, 1 + pending), 40 * DAY], "pending")
     put(place.conn, 2, [30 * DAY + 1, 30 * DAY, 1], status)
-    while upkeep.delete_old_deliveries(place.conn, NOW):
+    while scheduler.delete_old_deliveries(place.conn, NOW):
         pass
     of = {id: [(NOW - one.created, one.status) for one in place.log(id)] for id in ids}
     assert [age for age, kept in of[ids[0]] if kept == status] == list(range(10_999, 9_999, -1))
@@ -371,13 +372,13 @@ def test_whatever_became_of_it_it_can_be_sent_again(place: Place, receiver: Rece
         failed, delivered, throttled = (place.log()[number] for number in (0, 1, -1))
         receiver.got.clear()
         for one in (delivered, failed, throttled):
-            deliveries.send_again(place.conn, one.id, place.clock.ms)
+            delivery_log.send_again(place.conn, one.id, place.clock.ms)
             place.clock.set(place.clock.ms + 500)
             await until(lambda: "pending" not in place.statuses() and receiver.got)
         again = [(got.headers["webhook-id"], got.body) for got in receiver.got]
         assert again == [(one.id, one.body) for one in (delivered, failed, throttled)]
         receiver.answer = status(500)
-        deliveries.send_again(place.conn, failed.id, place.clock.ms)
+        delivery_log.send_again(place.conn, failed.id, place.clock.ms)
         place.clock.set(place.clock.ms + 500)
         await until(lambda: place.log()[0].tries == 1 and place.log()[0].status == "pending" and len(receiver.got) == 4)
         await until(lambda: place.log()[0].due == place.clock.ms + MINUTE)

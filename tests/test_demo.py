@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from ovx_lite.days import day_begins, local_day
-from ovx_lite.demo import LARGE, SMALL, Shape, day_of_traffic
-from ovx_lite.model import Event, Site
-from ovx_lite.store import check, registry
-from ovx_lite.store.db import open_store
-from ovx_lite.store.fill import fill
+from ovx_lite.domain.calendar import day_begins, local_day
+from ovx_lite.domain.models import Event, Site
+from ovx_lite.emulator.demo_loader import fill
+from ovx_lite.emulator.demo_traffic import LARGE, SMALL, Shape, day_of_traffic
+from ovx_lite.storage import integrity, registry
+from ovx_lite.storage.sqlite import open_store
 
 DAY = 20_548  # 2026-04-05
 SPRING, AUTUMN = 20_541, 20_751  # 2026-03-29 and 2026-10-25, when the clocks of Paris change
@@ -100,6 +100,6 @@ def test_a_check_of_a_busy_day_takes_its_share_and_no_more(tmp_path: Path) -> No
             fill(conn, filled, 1, 1, SMALL._replace(visits_a_day=visits_a_day), (DAY + 1) * 86_400_000 - 1)
             steps: list[None] = []
             conn.set_progress_handler(partial(steps.append, None), 1000)
-            assert check.problems(conn) == []
+            assert integrity.problems(conn) == []
             taken.append(len(steps))
     assert taken[1] < 16 * taken[0], "eight times the visits"

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from ovx_lite import imports, upkeep
 from ovx_lite.app import App
-from ovx_lite.disk_space import MIB, DiskSpace, is_low, measure
-from ovx_lite.standin.credentials import SITES
-from ovx_lite.store.db import FILE, open_store
+from ovx_lite.emulator.credentials import SITES
+from ovx_lite.services import log_importer, scheduler
+from ovx_lite.services.disk_space import MIB, DiskSpace, is_low, measure
+from ovx_lite.storage.sqlite import FILE, open_store
 from tests.browserless import Person, set_password
 from tests.conftest import Answer, Server, Start, Store
 from tests.pages import fields, notice, read
@@ -179,12 +179,12 @@ def test_an_import_stops_and_says_what_it_has_done(
     assert "The import stopped" in stopped.err
     assert "disk_reserve is 1,000,000,000 MiB" in stopped.err
     # And in the middle of a file:
-    monkeypatch.setattr(imports, "_TOGETHER", 20)
+    monkeypatch.setattr(log_importer, "_TOGETHER", 20)
     left = iter([10**15, 10**15, 0])
-    monkeypatch.setattr(imports, "measure", lambda data_dir: next(left))
+    monkeypatch.setattr(log_importer, "measure", lambda data_dir: next(left))
     stopped = store.run(*words, "--json")
     assert (stopped.status, stopped.json) == (1, {"read": 40, "imported": 40, "skipped": {}})
-    monkeypatch.setattr(imports, "measure", lambda data_dir: 10**15)
+    monkeypatch.setattr(log_importer, "measure", lambda data_dir: 10**15)
     again = store.run(*words, "--json")
     assert (again.status, again.json) == (0, {"read": 50, "imported": 10, "skipped": {"repeats": 40}})
 
@@ -233,13 +233,13 @@ def test_it_is_said_once_when_it_begins_and_once_when_it_ends(
     with closing(open_store(tmp_path)) as conn:
         key = new_key(conn, site := new_site(conn))
         statuses, free_mib = [], iter([100, 65, 63, 64, 71, 50, 72, 65])
-        monkeypatch.setattr(upkeep, "measure", lambda data_dir: next(free_mib) * MIB)
+        monkeypatch.setattr(scheduler, "measure", lambda data_dir: next(free_mib) * MIB)
         caplog.set_level(logging.WARNING, "ovx_lite")
 
         async def run(app: App) -> None:
             statuses.append((await post(app, key))[0])
             for _ in range(7):
-                await upkeep.watch_disk(app._house)
+                await scheduler.watch_disk(app._house)
                 statuses.append((await post(app, key))[0])
 
         during(tmp_path, Still(), run)
@@ -259,12 +259,12 @@ def test_old_events_and_salts_are_deleted_and_counts_are_saved(tmp_path: Path, m
         during(tmp_path, clock, lambda app: stored(app, key))
         assert len(paths(conn, site)) == 1
         clock.ms = NOW + 5 * DAY
-        monkeypatch.setattr(upkeep, "measure", lambda data_dir: 0)
+        monkeypatch.setattr(scheduler, "measure", lambda data_dir: 0)
 
         async def run(app: App) -> None:
             assert (await post(app, key))[0] == 503
             assert (await post(app, key, url="no url"))[0] == 400
-            for job in upkeep.JOBS:
+            for job in scheduler.JOBS:
                 await job.run(app._house)
 
         during(tmp_path, clock, run)

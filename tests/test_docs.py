@@ -15,16 +15,17 @@ import click
 import msgspec
 import pytest
 
-from ovx_lite import __version__, filters, periods, queries
+from ovx_lite import __version__
 from ovx_lite.cli import main
 from ovx_lite.dialects import ENDPOINTS
-from ovx_lite.errors import STATUS
-from ovx_lite.exports import COLUMNS
-from ovx_lite.faults import struct_of
-from ovx_lite.settings import SETTINGS
-from ovx_lite.standin import doors, hook_doors
-from ovx_lite.webhooks import headers, new_secret
-from ovx_lite.wire import Endpoint
+from ovx_lite.dialects.schema import Endpoint
+from ovx_lite.dialects.validation import struct_of
+from ovx_lite.domain.config import SETTINGS
+from ovx_lite.domain.errors import STATUS
+from ovx_lite.emulator import routes, webhook_receiver_routes
+from ovx_lite.services.exporter import COLUMNS
+from ovx_lite.stats import date_ranges, filters, query
+from ovx_lite.webhooks.message import headers, new_secret
 from tests.conftest import Start, Store
 from tests.standin import Stage, stage
 
@@ -271,13 +272,17 @@ def test_every_error_is_documented_with_its_status() -> None:
 
 def test_everything_that_the_stats_api_takes_is_documented() -> None:
     page = PAGES["docs/stats-api.md"]
-    names = (*queries.METRICS, *filters.OF_EVENTS, *filters.OF_VISITS, *filters.TIMES, *filters.OPERATORS)
-    assert [name for name in (*names, *periods.WORDS) if f"`{name}`" not in page] == []
+    names = (*query.METRICS, *filters.OF_EVENTS, *filters.OF_VISITS, *filters.TIMES, *filters.OPERATORS)
+    assert [name for name in (*names, *date_ranges.WORDS) if f"`{name}`" not in page] == []
 
 
 def test_every_endpoint_of_the_emulator_is_documented() -> None:
     table = PAGES["docs/testing.md"].split("## Endpoints of the emulator")[1]
-    paths = [(method, path) for method, path, _ in (*doors.OPEN, *hook_doors.OPEN) if path != "/_dev/hook/{name}"]
+    paths = [
+        (method, path)
+        for method, path, _ in (*routes.OPEN, *webhook_receiver_routes.OPEN)
+        if path != "/_dev/hook/{name}"
+    ]
     assert [path for path in paths if f"`{' '.join(path)}`" not in table] == []
     assert "`/_dev/hook/{name}`" in table
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from ovx_lite.store import db
-from ovx_lite.store.db import open_store
+from ovx_lite.storage import sqlite
+from ovx_lite.storage.sqlite import open_store
 from tests.conftest import CHROME, Running, Start, Store
 from tests.test_commands import eventually, fails
 from tests.test_store import new_key, new_site
@@ -216,7 +216,7 @@ def test_the_export_is_utf_8_whatever_the_machine_prefers(filled: Store) -> None
 def test_a_backup_of_a_store_that_is_written_to_is_whole(running: Running, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     restored, sent, done = Store(tmp_path / "data"), [running.server.pageview(running.key).json["event_id"]], False
-    (restored.path / f"{db.FILE}.unfinished").write_text("of a backup that was killed")
+    (restored.path / f"{sqlite.FILE}.unfinished").write_text("of a backup that was killed")
 
     def send() -> None:
         while not done:
@@ -227,11 +227,11 @@ def test_a_backup_of_a_store_that_is_written_to_is_whole(running: Running, tmp_p
     try:
         assert eventually(lambda: len(sent) > 10)
         before = set(sent)
-        assert running.store.run("backup", str(restored.path / db.FILE)).status == 0
+        assert running.store.run("backup", str(restored.path / sqlite.FILE)).status == 0
     finally:
         done = True
         sender.join(60)
-    assert [file.name for file in restored.path.iterdir()] == [db.FILE]
+    assert [file.name for file in restored.path.iterdir()] == [sqlite.FILE]
     assert restored.run("check").status == 0
     found = {found["id"] for found in restored.events()}
     assert before <= found
@@ -249,6 +249,6 @@ def test_a_backup_replaces_a_file_only_if_told_to(running: Running, tmp_path: Pa
 
 def test_a_backup_does_not_replace_the_store_itself(running: Running, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(running.store.path)
-    assert fails(running.store.run("backup", "--overwrite", str(tmp_path / "link" / db.FILE)))
+    assert fails(running.store.run("backup", "--overwrite", str(tmp_path / "link" / sqlite.FILE)))
     answer = running.server.pageview(running.key)
     assert answer.json["event_id"] in {found["id"] for found in running.store.events()}

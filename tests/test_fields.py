@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovx_lite import fields
-from ovx_lite.errors import Refused
-from ovx_lite.model import Campaign, Page
+from ovx_lite.dialects import fields
+from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.models import Campaign, Page
 from tests.conftest import Answer, Running
 
 EVENTS = "/api/v1/events/"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ovx_lite.store.db import FILE, LOCK
+from ovx_lite.storage.sqlite import FILE, LOCK
 from tests.conftest import Start, Store
 from tests.stores import FOLDER, build
 

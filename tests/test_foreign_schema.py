@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ovx_lite.store.db import FILE, steps
+from ovx_lite.storage.sqlite import FILE, steps
 from tests.conftest import Ran, Store
 from tests.stores import FOLDER, build, dump
 

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
-from ovx_lite.web import protocol
-from ovx_lite.web.protocol import MAX_WAITING, Protocol
-from ovx_lite.web.request_buffer import BufferLimit
+from ovx_lite.http import protocol
+from ovx_lite.http.protocol import MAX_WAITING, Protocol
+from ovx_lite.http.request_buffer import BufferLimit
 
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
 SPELLINGS = ("Upgrade", "upgrade", "UPGRADE", "UPgrade", "uPGRADE", "Upgrad\x45")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ovx_lite.backups import back_up
-from ovx_lite.store.db import FILE, open_store
+from ovx_lite.services.backups import back_up
+from ovx_lite.storage.sqlite import FILE, open_store
 from tests.conftest import Store
 from tests.stores import FOLDER, build
 from tests.test_store import new_site
@@ -21,8 +21,8 @@ import json, os, resource, sys
 from pathlib import Path
 from click.testing import CliRunner
 from ovx_lite.cli import main
-from ovx_lite.backups import back_up
-from ovx_lite.errors import Refused
+from ovx_lite.services.backups import back_up
+from ovx_lite.domain.errors import Refused
 
 data_dir, folder, most, *words = sys.argv[1:]
 _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

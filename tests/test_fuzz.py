@@ -27,8 +27,8 @@ from typing import Any
 
 import pytest
 
-from ovx_lite.store import shares
-from ovx_lite.store.db import open_store
+from ovx_lite.storage import shared_links
+from ovx_lite.storage.sqlite import open_store
 from tests.conftest import CHROME, Running, Start, Store
 
 CASES = int(os.environ.get("OVX_FUZZ", "10000"))
@@ -371,7 +371,7 @@ def test_noise_is_answered_and_harms_nobody(tmp_path: Path, start: Start) -> Non
     site, key = store.site("my-site", "--hourly-limit", "1000000000"), store.key()
     store.site("quiet")
     with closing(open_store(store.path)) as conn:
-        shares.put(conn, shares.Share(2, "noise", "", 0))
+        shared_links.put(conn, shared_links.Share(2, "noise", "", 0))
     keys = [*[key] * 3, store.key("quiet"), store.key("my-site", "--hourly-limit", "50"), "a.b.c", "\xff", "e30.e30."]
     credentials = [b"Authorization: Basic Og==", *(f"Authorization: Bearer {one}".encode("latin-1") for one in keys)]
     running = Running(store, start(store, "--trusted-proxies", "127.0.0.1"), key, site["jwt_secret"])

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ovx_lite.errors import Refused
-from ovx_lite.geo import open_country_data
+from ovx_lite.domain.errors import Refused
+from ovx_lite.enrichment.geoip import open_country_data
 from tests.conftest import Start, Store
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ovx_lite.errors import Refused
-from ovx_lite.goals import Pattern
+from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.goal_patterns import Pattern
 from tests.conftest import CHROME, Ran, Running, Start, Store
 from tests.test_commands import fails
 from tests.test_visitors import GOOGLEBOT, Place, browser

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from ovx_lite.app import App
-from ovx_lite.store import check
-from ovx_lite.store.db import FILE, open_store
+from ovx_lite.storage import integrity
+from ovx_lite.storage.sqlite import FILE, open_store
 from tests.conftest import Server, Start, Store
 from tests.test_store import NOW, Still, new_key, new_site
 from tests.test_upkeep import HOUR, during, post
@@ -30,7 +30,7 @@ def send(server: Server, key: str, name: str) -> int:
 def names(data_dir: Path) -> list[str]:
     """The events' names, of a store that is whole."""
     with closing(open_store(data_dir)) as conn:
-        assert check.problems(conn) == []
+        assert integrity.problems(conn) == []
         return [name for (name,) in conn.execute("SELECT name FROM events JOIN kinds ON kinds.id = kind")]
 
 

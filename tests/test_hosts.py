@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ovx_lite import settings
-from ovx_lite.errors import Refused
-from ovx_lite.hosts import dev_hosts, serve_hosts
+from ovx_lite.domain import config
+from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.hosts import dev_hosts, serve_hosts
 from tests.browserless import Person, set_password, start_at
 from tests.conftest import Server, Start, Store
 from tests.standin import Stage, stage
@@ -33,7 +33,7 @@ BARE = ["evil", "ovx", "nas:8321", "evil-localhost", "notlocalhost."]
 
 
 def has(hosts: list[str], command: str, **values: str) -> set[bool]:
-    made = (serve_hosts if command == "serve" else dev_hosts)(settings.read(Path("/nowhere"), values, {}))
+    made = (serve_hosts if command == "serve" else dev_hosts)(config.read(Path("/nowhere"), values, {}))
     return {made.has(host) for host in hosts}
 
 
@@ -71,7 +71,7 @@ def test_behind_a_proxy_its_own_name_for_us_is_taken() -> None:
 @pytest.mark.parametrize("value", ["https://nas.local", "nas.local:8321", "*", "a b", "-.-..", "nas.local;ovx", "/"])
 def test_what_is_no_name_is_refused_at_the_start(value: str) -> None:
     with pytest.raises(Refused, match="allow_host"):
-        settings.read(Path("/nowhere"), {"allow_host": value}, {})
+        config.read(Path("/nowhere"), {"allow_host": value}, {})
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovx_lite.access import HOUR, Caller
-from ovx_lite.errors import Refused
-from ovx_lite.rate_limit import Limits
+from ovx_lite.auth.api_keys import HOUR, Caller
+from ovx_lite.auth.rate_limit import Limits
+from ovx_lite.domain.errors import Refused
 from tests.conftest import Answer, Server, Start, Store
 from tests.test_access import SITE, START
 from tests.test_limits import assert_limited, remaining, until

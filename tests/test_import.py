@@ -17,10 +17,11 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from ovx_lite import imports, logfile
-from ovx_lite.imports import Importer, Report
-from ovx_lite.store import check, events, registry
-from ovx_lite.store.db import open_store
+from ovx_lite.services import log_importer, log_reader
+from ovx_lite.services.log_importer import Importer, Report
+from ovx_lite.storage import integrity, registry
+from ovx_lite.storage.read import events
+from ovx_lite.storage.sqlite import open_store
 from tests.conftest import Ran, Start, Store
 from tests.test_store import EVER, new_site, paths
 
@@ -78,7 +79,7 @@ def imported(store: Store, *files: str, stdin: bytes = b"") -> tuple[int, dict[s
 def stored(store: Store) -> list[str]:
     """The paths of all that is stored of my-site, oldest first."""
     with closing(open_store(store.path)) as conn:
-        assert check.problems(conn) == []
+        assert integrity.problems(conn) == []
         return paths(conn, registry.find_site(conn, "my-site"))
 
 
@@ -222,7 +223,7 @@ def test_thirty_minutes_of_silence_in_the_log_end_a_visit(
     importer = Importer(conn, new_site(conn), lambda address: "", BEGIN * 1000)
     importer.run(lines, Report())
     assert conn.execute("SELECT count(*) FROM visits").fetchone() == (visits,)
-    assert check.problems(conn) == []
+    assert integrity.problems(conn) == []
 
 
 def test_a_visit_goes_on_from_one_import_to_the_next(conn: sqlite3.Connection) -> None:
@@ -235,8 +236,8 @@ def test_a_visit_goes_on_from_one_import_to_the_next(conn: sqlite3.Connection) -
 def test_lines_that_are_alike_count_each_however_many_are_remembered(
     conn: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(imports, "_MOST_REMEMBERED", 2)
-    monkeypatch.setattr(imports, "_TOGETHER", 1)
+    monkeypatch.setattr(log_importer, "_MOST_REMEMBERED", 2)
+    monkeypatch.setattr(log_importer, "_TOGETHER", 1)
     lines, site = [line(f"/{n}") for n in (0, 1, 2, 3, 0, 0, 1, 2, 3)], new_site(conn)
     for added in (9, 0):
         report = Report()
@@ -378,7 +379,7 @@ def test_blank_lines_are_named_by_their_numbers(store: Store, tmp_path: Path) ->
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 1 << 16])
 def test_lines_are_the_same_however_the_pieces_are_cut(size: int) -> None:
     text = b"\n\na\r\nb\n\n\n\r\n\xff\n" + b"c" * 70_000 + b"\n\nd"
-    found = list(logfile.lines(text[begin : begin + size] for begin in range(0, len(text), size)))
+    found = list(log_reader.lines(text[begin : begin + size] for begin in range(0, len(text), size)))
     numbers = [one for one in found if isinstance(one, int)]
     assert sum(numbers) == 5
     assert [one for one in found if not isinstance(one, int)] == ["a", "b", "", "\ufffd", "c" * (1 << 16), "d"]

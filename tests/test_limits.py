@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from ovx_lite import access
-from ovx_lite.model import Key
-from ovx_lite.store import registry
-from ovx_lite.store.db import open_store, transaction
+from ovx_lite.auth import api_keys
+from ovx_lite.domain.models import Key
+from ovx_lite.storage import registry
+from ovx_lite.storage.sqlite import open_store, transaction
 from tests.conftest import Answer, Server, Start, Store
 from tests.test_access import token
 
@@ -39,7 +39,7 @@ def add_keys(store: Store, count: int) -> list[str]:
     keys = []
     with closing(open_store(store.path)) as conn:
         for _ in range(count):
-            id, key, digest = access.new_key()
+            id, key, digest = api_keys.new_key()
             registry.add_key(conn, Key(id, 1, "", "free", 5, digest, 0, None))
             keys.append(key)
     return keys

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from ovx_lite.app import App
-from ovx_lite.errors import Refused
-from ovx_lite.store.db import open_store
-from ovx_lite.web import live_visitors
-from ovx_lite.web.live_visitors import LiveVisitors, Right
+from ovx_lite.domain.errors import Refused
+from ovx_lite.storage.sqlite import open_store
+from ovx_lite.web.common import live_visitors
+from ovx_lite.web.common.live_visitors import LiveVisitors, Right
 from tests.conftest import CHROME
 from tests.pages import Office
 from tests.pages import office as office

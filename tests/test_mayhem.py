@@ -21,9 +21,9 @@ from typing import Any
 
 import pytest
 
-from ovx_lite.store import check, registry, shares
-from ovx_lite.store.db import FILE, open_store, steps
-from ovx_lite.store.shares import Share
+from ovx_lite.storage import integrity, registry, shared_links
+from ovx_lite.storage.shared_links import Share
+from ovx_lite.storage.sqlite import FILE, open_store, steps
 from tests.conftest import Start, Store
 from tests.test_upgrade import COPY, NOW, ROWS, version
 from tests.test_webhook_crash import Receiver, receiver
@@ -133,7 +133,7 @@ def test_a_busy_life_with_many_deaths(
     store.call("goal", "add", "my-site", "Met", "--event", "met")
     store.call("webhook", "add", "my-site", f"http://127.0.0.1:{receiver.server_port}/", "--on", "goal.completed")
     with closing(open_store(store.path)) as conn:
-        shares.put(conn, Share(registry.find_site(conn, "my-site").number, "token", "", NOW))
+        shared_links.put(conn, Share(registry.find_site(conn, "my-site").number, "token", "", NOW))
     life = Life(store.key(), "/share/token")
     for number in range(KILLS):
         server = start(store)
@@ -174,7 +174,7 @@ def test_a_busy_life_with_many_deaths(
 def whole(data_dir: Path) -> list[str]:
     """What is wrong with a store."""
     with closing(open_store(data_dir)) as conn:
-        return check.problems(conn)
+        return integrity.problems(conn)
 
 
 EVENTS = 2_000 if KILLS <= 20 else 20_000

@@ -18,18 +18,18 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from ovx_lite import settings
 from ovx_lite.app import App
 from ovx_lite.cli.serve import _loop_factory
-from ovx_lite.clock import SystemClock
-from ovx_lite.errors import Refused
-from ovx_lite.standin.clock import TurnedClock
-from ovx_lite.standin.entries import Told
-from ovx_lite.standin.journal import Journal
-from ovx_lite.standin.stage import Options, Standin
-from ovx_lite.store.db import FILE
-from ovx_lite.web.incoming import Incoming
-from ovx_lite.web.protocol import Protocol
+from ovx_lite.domain import config
+from ovx_lite.domain.clock import SystemClock
+from ovx_lite.domain.errors import Refused
+from ovx_lite.emulator.clock import TurnedClock
+from ovx_lite.emulator.emulator import Options, Standin
+from ovx_lite.emulator.journal import Journal
+from ovx_lite.emulator.journal_entries import Told
+from ovx_lite.http.protocol import Protocol
+from ovx_lite.http.request_head import Incoming
+from ovx_lite.storage.sqlite import FILE
 from tests.conftest import Start, Store
 from tests.standin import stage
 
@@ -202,10 +202,10 @@ class Place(NamedTuple):
 async def serving(store: Store, standin: Standin | None, do: Callable[[Place], Any]) -> None:
     """Serve a store by the way that `serve` and `dev` serve it, while something is done."""
     clock = standin.clock if standin else SystemClock()
-    app = await App.open(store.path, settings.read(store.path, {}), clock, standin)
+    app = await App.open(store.path, config.read(store.path, {}), clock, standin)
     protocol, state, loop = standin.protocol if standin else Protocol, ServerState(), asyncio.get_running_loop()
-    config = uvicorn.Config(app, lifespan="off", ws="none", log_config=None, access_log=False)
-    server = await loop.create_server(lambda: protocol(config, state, {}, loop), "127.0.0.1", 0)
+    uvicorn_config = uvicorn.Config(app, lifespan="off", ws="none", log_config=None, access_log=False)
+    server = await loop.create_server(lambda: protocol(uvicorn_config, state, {}, loop), "127.0.0.1", 0)
     app.start()
     try:
         await do(Place(app, server.sockets[0].getsockname()[1], state))

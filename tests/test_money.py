@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovx_lite import money
-from ovx_lite.errors import Refused
+from ovx_lite.domain import money
+from ovx_lite.domain.errors import Refused
 
 MOST = 10**15
 NO_MINOR_UNIT = "XXX xxx XAU XAG XPT XPD XDR XTS XSU XUA XBA"

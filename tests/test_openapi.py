@@ -14,9 +14,9 @@ from schemathesis import BaseSchema, Case, GenerationMode
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from ovx_lite.dialects import ENDPOINTS
-from ovx_lite.periods import WORDS
-from ovx_lite.web.openapi import describe
-from ovx_lite.web.openapi_stats import QUERY
+from ovx_lite.stats.date_ranges import WORDS
+from ovx_lite.web.api.openapi import describe
+from ovx_lite.web.api.openapi_stats import QUERY
 from tests.conftest import CHROME, Running
 from tests.drawn import GOALS
 from tests.queries import DIMENSIONS, FILTERS, feasible

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from ovx_lite import rules, settings
-from ovx_lite.errors import Refused
-from ovx_lite.model import Campaign
-from ovx_lite.sources import origin
-from ovx_lite.standin.clock import length
+from ovx_lite.domain import config, validators
+from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.models import Campaign
+from ovx_lite.emulator.clock import length
+from ovx_lite.enrichment.traffic_source import origin
 from tests.browserless import start_at
 from tests.conftest import Answer, Start, Store
 from tests.standin import stage
@@ -91,11 +91,11 @@ def running_page(store: Store, start: Start) -> Answer:
 
 @pytest.mark.parametrize("end", ["\n", "\r", "\r\n", "\0", "\x85", "\u2028"])
 def test_what_people_enter_has_no_end_of_a_line_at_its_end(end: str) -> None:
-    for rule in (rules.site_id, rules.timezone, lambda text: rules.host(text, "domain")):
+    for rule in (validators.site_id, validators.timezone, lambda text: validators.host(text, "domain")):
         with pytest.raises(Refused):
             rule(f"UTC{end}")
-    assert not settings.is_web_address(f"https://example.com{end}")
-    assert not settings.is_web_address(f"https://example.com/stats{end}")
+    assert not config.is_web_address(f"https://example.com{end}")
+    assert not config.is_web_address(f"https://example.com/stats{end}")
     with pytest.raises(Refused):
         length(f"90s{end}", "advance")
 

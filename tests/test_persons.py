@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ovx_lite.enrich import enrich
-from ovx_lite.ingest import store as store_group
-from ovx_lite.model import Event, Hit, Identity, Page, Site
-from ovx_lite.store import check, events, people, registry
-from ovx_lite.store.books import open_books
+from ovx_lite.domain.models import Event, Hit, Identity, Page, Site
+from ovx_lite.enrichment.enrich import enrich
+from ovx_lite.services.group_commit import store as store_group
+from ovx_lite.storage import integrity, registry
+from ovx_lite.storage.read import events, persons
+from ovx_lite.storage.write.unit_of_work import open_books
 from tests.conftest import Start, Store
 from tests.test_store import EVER, MINUTE, NOW, request
 from tests.test_visitors import GOOGLEBOT, Place, browser, raw
@@ -178,7 +179,7 @@ def named_site(conn: sqlite3.Connection) -> Site:
 
 
 def erase(conn: sqlite3.Connection, site: Site, person: str) -> int:
-    return people.erase(conn, site, people.find(conn, site.number, person), iter(lambda: random.getrandbits(47), -1))
+    return persons.erase(conn, site, persons.find(conn, site.number, person), iter(lambda: random.getrandbits(47), -1))
 
 
 def test_erased_while_they_keep_coming(tmp_path: Path, start: Start) -> None:
@@ -231,13 +232,13 @@ def test_whose_events_are(conn: sqlite3.Connection, told: list[tuple[str, str]],
 
     expected = [owner(told, at) for at in range(len(told))]
     assert owners() == expected
-    for person in people.of_site(conn, site.number):
-        assert people.traces(conn, site.number, person).events == expected.count(person.id)
+    for person in persons.of_site(conn, site.number):
+        assert persons.traces(conn, site.number, person).events == expected.count(person.id)
     for gone in sorted({"ada", "bob"}.intersection(expected)):
         assert erase(conn, site, gone) == expected.count(gone)
         expected = [None if who == gone else who for who in expected]
         assert owners() == expected
-        assert check.problems(conn) == []
+        assert integrity.problems(conn) == []
     log.forget()
     store_group(conn, log, [request(site, *[named(site, "ada", NOW + 9 * HOUR, device) for device in "de"])], {}, NOW)
     untied = set("de") - {device for device, person in told if person}

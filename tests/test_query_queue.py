@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from ovx_lite.errors import Refused
-from ovx_lite.store import priority
-from ovx_lite.store.db import open_reader, open_store
-from ovx_lite.store.priority import API_KEYS, LEVELS, MAX_RUNNING, PEOPLE, PUBLIC, Asker, PriorityLevel, Turns
-from ovx_lite.store.query_queue import WAIT_TIMEOUT_S, QueryQueue
+from ovx_lite.domain.errors import Refused
+from ovx_lite.storage import priority
+from ovx_lite.storage.priority import API_KEYS, LEVELS, MAX_RUNNING, PEOPLE, PUBLIC, Asker, PriorityLevel, Turns
+from ovx_lite.storage.query_queue import WAIT_TIMEOUT_S, QueryQueue
+from ovx_lite.storage.sqlite import open_reader, open_store
 from tests.conftest import Server, Start, Store
 from tests.pages import Office, open_office
 from tests.test_metrics import samples
@@ -232,7 +232,7 @@ def test_a_query_goes_on_while_one_of_those_who_asked_is_there(tmp_path: Path) -
 
 
 def test_a_query_that_takes_or_waits_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ovx_lite.store.query_queue.WAIT_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("ovx_lite.storage.query_queue.WAIT_TIMEOUT_S", 0.1)
 
     async def body(bench: Bench) -> None:
         impatient = Asker(PUBLIC._replace(query_timeout_s=0.2), "one")

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ovx_lite.store import check, goal_counts, recounts
-from ovx_lite.store.db import open_store
-from ovx_lite.web.stats import answer
+from ovx_lite.storage import integrity
+from ovx_lite.storage.rollups import goal_backfill, rebuild
+from ovx_lite.storage.sqlite import open_store
+from ovx_lite.web.api.stats import answer
 from tests.drawn import CHANGES, DONE
 from tests.queries import ALL, ASKED, Asked, has_few_expressions
 from tests.recount import DECIMALS, OF_MONEY, TIMES, Key, Value
@@ -120,16 +121,16 @@ def test_its_numbers_are_those_of_a_recount(
         traffic = Traffic(conn, *changed)
         for what, told in done:
             traffic.do(what, told)
-            assert check.problems(conn) == []
+            assert integrity.problems(conn) == []
         traffic.settle()
-        assert check.problems(conn) == []
+        assert integrity.problems(conn) == []
         asked = [*ALL, *asked]
         answers = [ask(traffic, one) for one in asked]
         for one, found in zip(asked, answers, strict=True):
             see(traffic, one, found)
-        recounts.mark_all(conn, traffic.site)
+        rebuild.mark_all(conn, traffic.site)
         assert [ask(traffic, one) for one in asked] == answers, "from the events"
-        while goal_counts.catch_up(conn):
+        while goal_backfill.catch_up(conn):
             pass
-        assert check.problems(conn) == []
+        assert integrity.problems(conn) == []
         assert [ask(traffic, one) for one in asked] == answers, "counted anew"

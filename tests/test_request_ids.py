@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ovx_lite.store.db import FILE
+from ovx_lite.storage.sqlite import FILE
 from tests.conftest import Running, Start, Store
 
 

@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserType, Page
 
 from ovx_lite import __version__
-from ovx_lite.web.html import folder
+from ovx_lite.web.common.templating import folder
 from tests.conftest import CHROME, Answer, Running
 
 IDS = "[overcentricDeviceId, overcentricSessionId]"

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 import trustme
 
-from ovx_lite.outgoing import KEPT, Outgoing, read
-from ovx_lite.response_limits import MAX_PROVISIONAL
-from ovx_lite.targets import networks
-from ovx_lite.webhooks import Outcome
+from ovx_lite.webhooks.client import KEPT, Outgoing, read
+from ovx_lite.webhooks.message import Outcome
+from ovx_lite.webhooks.response_limits import MAX_PROVISIONAL
+from ovx_lite.webhooks.ssrf import networks
 from tests.receiver import Receiver, status, tls
 from tests.test_store import NOW
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ovx_lite.store.db import FILE
+from ovx_lite.storage.sqlite import FILE
 from tests.conftest import CHROME, Running, Start, Store
 
 PAGE = b'1.2.3.4 - - [17/May/2015:10:05:03 +0000] "GET /%d HTTP/1.1" 200 1 "-" "' + CHROME.encode() + b'"\n'

@@ -17,14 +17,14 @@ from urllib.request import urlopen
 
 import pytest
 
-from ovx_lite import settings
 from ovx_lite.cli.logs import AsJson
-from ovx_lite.errors import Refused
-from ovx_lite.store import db
-from ovx_lite.targets import networks
+from ovx_lite.domain import config
+from ovx_lite.domain.errors import Refused
+from ovx_lite.storage import sqlite
+from ovx_lite.webhooks.ssrf import networks
 from tests.conftest import Start, Store
 
-NAMES = [setting.name for setting in settings.SETTINGS]
+NAMES = [setting.name for setting in config.SETTINGS]
 # Two values that each setting takes; the third is its default.
 VALUES = {
     "host": ("127.0.0.2", "127.0.0.3"),
@@ -54,7 +54,7 @@ def test_every_setting_is_tried_here() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_flag_beats_the_environment(tmp_path: Path, name: str) -> None:
     flag, variable = VALUES[name]
-    values = settings.read(tmp_path, {name: flag}, {f"OVX_{name.upper()}": variable})
+    values = config.read(tmp_path, {name: flag}, {f"OVX_{name.upper()}": variable})
     assert values[name] == flag
 
 
@@ -62,18 +62,18 @@ def test_a_flag_beats_the_environment(tmp_path: Path, name: str) -> None:
 def test_the_environment_beats_the_file(tmp_path: Path, name: str) -> None:
     variable, written = VALUES[name]
     write(tmp_path, **{name: json.dumps(written)})
-    assert settings.read(tmp_path, {name: None}, {f"OVX_{name.upper()}": variable})[name] == variable
+    assert config.read(tmp_path, {name: None}, {f"OVX_{name.upper()}": variable})[name] == variable
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_file_beats_the_default(tmp_path: Path, name: str) -> None:
     written, _ = VALUES[name]
     write(tmp_path, **{name: json.dumps(written)})
-    assert settings.read(tmp_path, {name: None}, {})[name] == written
+    assert config.read(tmp_path, {name: None}, {})[name] == written
 
 
 def test_the_defaults_are_the_contracts(tmp_path: Path) -> None:
-    values = settings.read(tmp_path, {}, {})
+    values = config.read(tmp_path, {}, {})
     assert (values["host"], values["port"], values["base_url"], values["trusted_proxies"]) == (
         "127.0.0.1",
         "8321",
@@ -84,7 +84,7 @@ def test_the_defaults_are_the_contracts(tmp_path: Path) -> None:
 
 def test_a_port_may_be_written_as_a_number(tmp_path: Path) -> None:
     write(tmp_path, port="8080")
-    assert settings.read(tmp_path, {}, {})["port"] == "8080"
+    assert config.read(tmp_path, {}, {})["port"] == "8080"
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ WRONG = [
 
 
 def test_networks_may_go_by_their_names(tmp_path: Path) -> None:
-    told = settings.read(tmp_path, {"trusted_proxies": "192.0.2.7, loopback", "webhook_allow_net": "private"}, {})
+    told = config.read(tmp_path, {"trusted_proxies": "192.0.2.7, loopback", "webhook_allow_net": "private"}, {})
     assert told["trusted_proxies"] == "192.0.2.7,127.0.0.0/8,::1/128"
     allowed = networks(told["webhook_allow_net"])
     for address in ("127.0.0.1", "::1", "10.1.2.3", "172.31.0.1", "192.168.1.1", "fd00::1"):
@@ -147,7 +147,7 @@ def test_what_makes_no_sense_is_refused_by_name(
 ) -> None:
     (tmp_path / "ovx-lite.toml").write_bytes(written.encode(errors="surrogateescape"))
     with pytest.raises(Refused, match=named):
-        settings.read(tmp_path, flags, {})
+        config.read(tmp_path, flags, {})
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ Starting = tuple["subprocess.Popen[str]", sqlite3.Connection]
 def starting(store: Store, tmp_path: Path) -> Iterator[Starting]:
     """A server that waits for a transaction of another process before it can get ready."""
     store.path.mkdir()
-    with closing(sqlite3.connect(store.path / db.FILE, isolation_level=None)) as other_process:
+    with closing(sqlite3.connect(store.path / sqlite.FILE, isolation_level=None)) as other_process:
         other_process.execute("PRAGMA journal_mode = WAL")
         other_process.execute("BEGIN IMMEDIATE")
         (tmp_path / "ready.json").write_text("of a server that crashed")
@@ -259,8 +259,8 @@ def test_a_server_that_is_stopped_while_it_starts_ends(starting: Starting) -> No
 @pytest.mark.parametrize("path", ["/api", "/v1/", "/static/deep"])
 def test_a_base_url_with_a_path_of_ours_is_refused(tmp_path: Path, path: str) -> None:
     with pytest.raises(Refused, match="choose another, like /stats"):
-        settings.read(tmp_path, {"base_url": f"https://example.com{path}"})
-    assert settings.read(tmp_path, {"base_url": "https://example.com/apis"})["base_url"].endswith("/apis")
+        config.read(tmp_path, {"base_url": f"https://example.com{path}"})
+    assert config.read(tmp_path, {"base_url": "https://example.com/apis"})["base_url"].endswith("/apis")
 
 
 def test_the_log_may_be_json(store: Store) -> None:

@@ -12,10 +12,10 @@ import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from ovx_lite.app import App
-from ovx_lite.clock import SystemClock
-from ovx_lite.store import deliveries, webhooks
-from ovx_lite.store.db import open_store
-from ovx_lite.webhooks import new_secret
+from ovx_lite.domain.clock import SystemClock
+from ovx_lite.storage.sqlite import open_store
+from ovx_lite.storage.webhooks import delivery_log, subscriptions
+from ovx_lite.webhooks.message import new_secret
 from tests.conftest import Store
 from tests.receiver import Got, Moved, Receiver, status, until
 from tests.test_delivery import Place
@@ -41,7 +41,7 @@ def receiver() -> Iterator[Receiver]:
 
 
 def secret_of(conn: sqlite3.Connection, id: str) -> str:
-    return webhooks.find_webhook(conn, id).secret
+    return subscriptions.find_webhook(conn, id).secret
 
 
 def verifies(got: Got, secret: str, body: bytes | None = None, **changed: str) -> bool:
@@ -107,7 +107,7 @@ def test_for_a_day_after_a_rotation_both_secrets_verify(
 ) -> None:
     id = place.webhook(receiver.url)
     old, new = secret_of(place.conn, id), new_secret(b"new" * 10 + b"er")
-    webhooks.rotate(place.conn, id, new, place.clock.ms - after)
+    subscriptions.rotate(place.conn, id, new, place.clock.ms - after)
     got = one_message(place, receiver)
     assert (verifies(got, new), verifies(got, old), verifies(got, OTHER)) == (True, old_too, False)
     assert (by_hand(got, new), by_hand(got, old)) == (True, False)
@@ -129,13 +129,13 @@ def test_each_try_is_signed_anew_with_the_secret_of_its_time(place: Place, recei
     async def run(app: App) -> None:
         await place.hit(app)
         await place.written(1)
-        webhooks.rotate(place.conn, id, new, place.clock.ms - DAY)
+        subscriptions.rotate(place.conn, id, new, place.clock.ms - DAY)
         place.clock.set(place.clock.ms + MINUTE)
         await place.written(2)
 
     place.during(run)
     assert [(verifies(got, old), verifies(got, new)) for got in receiver.got] == [(True, False), (False, True)]
     assert len({got.headers["webhook-signature"] for got in receiver.got}) == 2
-    tries = deliveries.attempts(place.conn, place.log()[0].number)
+    tries = delivery_log.attempts(place.conn, place.log()[0].number)
     for attempt, got in zip(tries, receiver.got, strict=True):  # the log has what was sent
         assert {name.lower(): value for name, value in attempt.headers.items()}.items() <= got.headers.items()

@@ -1,9 +1,9 @@
-"""What `ovx_lite.sources` makes of referrers and campaigns."""
+"""What `ovx_lite.enrichment.traffic_source` makes of referrers and campaigns."""
 
 import pytest
 
-from ovx_lite.model import Campaign, Origin
-from ovx_lite.sources import _SOURCES, origin
+from ovx_lite.domain.models import Campaign, Origin
+from ovx_lite.enrichment.traffic_source import _SOURCES, origin
 
 HOST = "www.example.com"
 DOMAIN = "example.com"

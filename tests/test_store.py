@@ -14,18 +14,19 @@ from typing import Any
 import msgspec
 import pytest
 
-from ovx_lite import access
-from ovx_lite.days import local_day
-from ovx_lite.errors import Refused
-from ovx_lite.ingest import Request, store
-from ovx_lite.model import Client, Event, Key, Kind, Origin, Page, Reply, Site
-from ovx_lite.store import check, db, events, registry, salts
-from ovx_lite.store.answers import Repeat
-from ovx_lite.store.books import open_books
-from ovx_lite.store.copies import copy
-from ovx_lite.store.database import Database
-from ovx_lite.store.db import migrate, open_store, steps
-from ovx_lite.store.visits import MOST_EVENTS
+from ovx_lite.auth import api_keys
+from ovx_lite.domain.calendar import local_day
+from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.models import Client, Event, Key, Kind, Origin, Page, Reply, Site
+from ovx_lite.services.group_commit import Request, store
+from ovx_lite.storage import integrity, registry, salts, sqlite
+from ovx_lite.storage.connections import Database
+from ovx_lite.storage.copies import copy
+from ovx_lite.storage.idempotency import Repeat
+from ovx_lite.storage.read import events
+from ovx_lite.storage.sqlite import migrate, open_store, steps
+from ovx_lite.storage.write.sessionizer import MOST_EVENTS
+from ovx_lite.storage.write.unit_of_work import open_books
 
 NOW = 1_763_719_200_000  # 2025-11-21 10:00 UTC
 MINUTE = 60_000
@@ -51,7 +52,7 @@ def new_site(conn: sqlite3.Connection, id: str = "my-site", timezone: str = "UTC
 
 
 def new_key(conn: sqlite3.Connection, site: Site, hourly_limit: int | None = None) -> str:
-    id, secret, digest = access.new_key()
+    id, secret, digest = api_keys.new_key()
     registry.add_key(conn, Key(id, site.number, "", "enterprise", hourly_limit, digest, 0, None))
     return secret
 
@@ -118,7 +119,7 @@ def test_a_group_that_was_rolled_back_leaves_no_dangling_codes(
     store(conn, log, [request(site, event("/new", name="new")), request(site, unfit)], {}, NOW)
     store(conn, log, [request(site, event("/other")), request(site, event("/new"))], {}, NOW)
     assert paths(conn, site) == ["/new", "/other", "/new"]
-    assert check.problems(conn) == []
+    assert integrity.problems(conn) == []
 
 
 def test_a_request_that_failed_does_not_use_up_its_idempotency_key(conn: sqlite3.Connection, site: Site) -> None:
@@ -133,7 +134,7 @@ def test_a_request_that_failed_does_not_use_up_its_idempotency_key(conn: sqlite3
 def test_events_of_a_site_that_is_gone_fail_no_neighbour(conn: sqlite3.Connection, site: Site) -> None:
     log, gone = open_books(conn, 0), new_site(conn, "gone")
     store(conn, log, [request(gone, event())], {}, NOW)
-    with closing(db._connect(Path(conn.execute("PRAGMA database_list").fetchone()[2]))) as another_process:
+    with closing(sqlite._connect(Path(conn.execute("PRAGMA database_list").fetchone()[2]))) as another_process:
         another_process.execute("PRAGMA foreign_keys = ON")
         registry.remove_site(another_process, "gone")
     refused, stored = store(conn, log, [request(gone, event()), request(site, event("/1"))], {}, NOW)
@@ -154,7 +155,7 @@ async def read_beside_a_writer(data_dir: Path) -> int:
     database, writing, read = await Database.open(data_dir), threading.Event(), threading.Event()
 
     def write(conn: sqlite3.Connection) -> bool:
-        with db.transaction(conn):
+        with sqlite.transaction(conn):
             conn.execute("DELETE FROM sites")
             writing.set()
             return read.wait(30)
@@ -183,7 +184,7 @@ def test_a_visitor_who_never_ends_is_counted_and_holds_nobody_up(conn: sqlite3.C
     found = [one.visit for one in events.read(conn, site, 0, EVER, True)]
     assert (len(found), found.count(None), len(set(found))) == (MOST_EVENTS + more, more, 2)
     assert conn.execute("SELECT visitors, visits, pageviews, strays FROM days").fetchone() == (1, 1, len(found), more)
-    assert check.problems(conn) == []
+    assert integrity.problems(conn) == []
 
 
 def test_those_who_have_seen_much_are_not_learnt_anew_all_the_time(conn: sqlite3.Connection, site: Site) -> None:
@@ -208,7 +209,7 @@ def test_an_event_takes_at_most_60_bytes_on_a_busy_site(tmp_path: Path) -> None:
     clients = [event().client._replace(country=country) for country in ("FR", "DE", "US", "GB", "")]
     with closing(open_store(tmp_path)) as conn:
         site, log = new_site(conn), open_books(conn, 0)
-        empty = (tmp_path / db.FILE).stat().st_size
+        empty = (tmp_path / sqlite.FILE).stat().st_size
         for midnight in range(0, 10 * day_long, day_long):
             salts.today(conn, site.number, midnight // day_long, b"salt")  # as the day's first event does
             sent = []
@@ -230,17 +231,17 @@ def test_an_event_takes_at_most_60_bytes_on_a_busy_site(tmp_path: Path) -> None:
             for start in range(0, len(sent), 20):
                 store(conn, log, [request(site, *sent[start : start + 20])], {}, NOW)
         count = len(paths(conn, site))
-        assert check.problems(conn) == []
+        assert integrity.problems(conn) == []
     assert count >= 50_000
-    assert (tmp_path / db.FILE).stat().st_size - empty <= 60 * count
-    assert [file.name for file in tmp_path.iterdir()] == [db.FILE]
+    assert (tmp_path / sqlite.FILE).stat().st_size - empty <= 60 * count
+    assert [file.name for file in tmp_path.iterdir()] == [sqlite.FILE]
 
 
 def test_a_failed_step_leaves_no_trace(tmp_path: Path, conn: sqlite3.Connection, site: Site) -> None:
     before = list(conn.iterdump())
     failing = "CREATE TABLE extra (a INTEGER) STRICT; DROP TABLE answers; INSERT INTO extra VALUES ('no number');"
     with pytest.raises(sqlite3.Error):
-        migrate(conn, tmp_path / db.FILE, [*steps(), failing])
+        migrate(conn, tmp_path / sqlite.FILE, [*steps(), failing])
     assert not conn.in_transaction
     assert list(conn.iterdump()) == before
     assert conn.execute("PRAGMA user_version").fetchone() == (len(steps()),)
@@ -251,21 +252,21 @@ def test_a_step_is_done_whole(tmp_path: Path, conn: sqlite3.Connection, site: Si
     CREATE TABLE extra (a TEXT) STRICT; -- a comment; with a semicolon
     CREATE TRIGGER more AFTER INSERT ON extra BEGIN UPDATE extra SET a = a || ';'; UPDATE sites SET name = 'x'; END;
     INSERT INTO extra VALUES ('one;two');"""
-    migrate(conn, tmp_path / db.FILE, [*steps(), step])
+    migrate(conn, tmp_path / sqlite.FILE, [*steps(), step])
     assert conn.execute("SELECT a, name FROM extra, sites").fetchall() == [("one;two;", "x")]
 
 
 def test_of_a_step_nothing_is_skipped_in_silence(tmp_path: Path, conn: sqlite3.Connection) -> None:
     with suppress(sqlite3.Error, ValueError):
-        migrate(conn, tmp_path / db.FILE, [*steps(), "CREATE TABLE one (a); CREATE TABLE two (a)"])  # no semicolon
+        migrate(conn, tmp_path / sqlite.FILE, [*steps(), "CREATE TABLE one (a); CREATE TABLE two (a)"])  # no semicolon
     assert conn.execute("SELECT count(*) FROM sqlite_schema WHERE name IN ('one', 'two')").fetchone() in [(0,), (2,)]
 
 
 def test_before_an_upgrade_the_store_is_copied(tmp_path: Path, conn: sqlite3.Connection, site: Site) -> None:
     newer = len(steps()) + 1
-    migrate(conn, tmp_path / db.FILE, [*steps(), "DELETE FROM sites;"])
+    migrate(conn, tmp_path / sqlite.FILE, [*steps(), "DELETE FROM sites;"])
     assert conn.execute("PRAGMA user_version").fetchone() == (newer,)
-    copied = tmp_path / "restored" / db.FILE
+    copied = tmp_path / "restored" / sqlite.FILE
     copied.parent.mkdir()
     (tmp_path / f"ovx-lite-before-schema-{newer}.sqlite3").rename(copied)
     with closing(open_store(copied.parent)) as restored:
@@ -274,7 +275,7 @@ def test_before_an_upgrade_the_store_is_copied(tmp_path: Path, conn: sqlite3.Con
 
 def test_a_store_that_is_up_to_date_is_not_copied(tmp_path: Path, conn: sqlite3.Connection, site: Site) -> None:
     open_store(tmp_path).close()
-    assert {file.name.removeprefix(db.FILE) for file in tmp_path.iterdir()} <= {"", "-wal", "-shm"}
+    assert {file.name.removeprefix(sqlite.FILE) for file in tmp_path.iterdir()} <= {"", "-wal", "-shm"}
 
 
 def test_what_is_committed_is_on_disk(tmp_path: Path) -> None:
@@ -292,5 +293,5 @@ def test_what_is_committed_is_on_disk(tmp_path: Path) -> None:
 
 def test_nobody_else_may_read_the_store(tmp_path: Path, conn: sqlite3.Connection, site: Site) -> None:
     copy(conn, tmp_path / "backup")
-    assert {file.name for file in tmp_path.iterdir()} >= {db.FILE, db.FILE + "-wal", "backup"}
+    assert {file.name for file in tmp_path.iterdir()} >= {sqlite.FILE, sqlite.FILE + "-wal", "backup"}
     assert [file.name for file in tmp_path.iterdir() if file.stat().st_mode & 0o077] == []

@@ -13,8 +13,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from ovx_lite.days import local_day
-from ovx_lite.store.db import FILE, steps
+from ovx_lite.domain.calendar import local_day
+from ovx_lite.storage.sqlite import FILE, steps
 from tests.browserless import Person
 from tests.conftest import CHROME, Server, Start, Store
 from tests.stores import FOLDER, build, dump

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ovx_lite.errors import Refused
-from ovx_lite.settings import NETWORKS
-from ovx_lite.targets import LONGEST, Target, may_be_looked_up, networks, target, vet
+from ovx_lite.domain.config import NETWORKS
+from ovx_lite.domain.errors import Refused
+from ovx_lite.webhooks.ssrf import LONGEST, Target, may_be_looked_up, networks, target, vet
 
 OPENED_BY = "OVX_WEBHOOK_ALLOW_NET"
 HTTPS = Target("https", "example.com", 443, "/")

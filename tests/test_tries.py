@@ -11,7 +11,7 @@ from contextlib import closing
 import pytest
 from itsdangerous import TimestampSigner
 
-from ovx_lite.store import admin
+from ovx_lite.storage import accounts
 from tests.browserless import PASSWORD, Person, set_password
 from tests.conftest import Server, Start, Store
 
@@ -105,7 +105,7 @@ def test_an_address_that_is_none_is_one_of_its_own(store: Store, start: Start) -
 def signed(store: Store, session: dict[str, object]) -> dict[str, str]:
     """The cookie that somebody who has stolen the store, as it is now, can sign."""
     with store.opened() as conn:
-        known = admin.load(conn)
+        known = accounts.load(conn)
     payload = b64encode(json.dumps(session).encode())
     return {known.cookie_name: TimestampSigner(known.cookie_key.hex()).sign(payload).decode()}
 

@@ -11,12 +11,21 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from ovx_lite.ingest import store as store_group
-from ovx_lite.model import Client, Event, Goal, Kind, Origin, Page, Site, Webhook
-from ovx_lite.store import deliveries, webhooks
-from ovx_lite.store.books import open_books
-from ovx_lite.triggers import Alert, Moment, Rearmed, Span, goal_completed, month_of, realtime_spike, usage_threshold
-from ovx_lite.webhooks import FORMATS, LARGEST, body
+from ovx_lite.domain.models import Client, Event, Goal, Kind, Origin, Page, Site, Webhook
+from ovx_lite.services.group_commit import store as store_group
+from ovx_lite.storage.webhooks import delivery_log, subscriptions
+from ovx_lite.storage.write.unit_of_work import open_books
+from ovx_lite.webhooks.message import FORMATS, LARGEST, body
+from ovx_lite.webhooks.triggers import (
+    Alert,
+    Moment,
+    Rearmed,
+    Span,
+    goal_completed,
+    month_of,
+    realtime_spike,
+    usage_threshold,
+)
 from tests.conftest import Start, Store
 from tests.test_goals import add_webhook, met, told
 from tests.test_store import MINUTE, NOW, event, new_site, request
@@ -124,7 +133,7 @@ class Watched:
         self.again()
         for at in above:
             made = structs.replace(hook(f"wh_{self.site.id}_{at}", at), site=self.site.number)
-            webhooks.add_webhook(conn, made)
+            subscriptions.add_webhook(conn, made)
 
     def again(self) -> None:
         self.books = open_books(self.conn, next(_numbers) * 100)
@@ -134,7 +143,7 @@ class Watched:
         now = round(NOW + minute * MINUTE)
         sent = [event(ts=round(now - ago * MINUTE), visitor=visitor) for visitor in visitors]
         store_group(self.conn, self.books, [request(self.site, *sent)], {}, now)
-        came = [json.loads(one.body)["data"] for one in deliveries.of_site(self.conn, self.site.number)]
+        came = [json.loads(one.body)["data"] for one in delivery_log.of_site(self.conn, self.site.number)]
         new, self.came = len(came) - self.came, len(came)
         return [(one["active_visitors"], one["threshold"]) for one in came[:new]]
 

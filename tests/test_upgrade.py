@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from ovx_lite import access
-from ovx_lite.days import local_day
-from ovx_lite.model import event_id
-from ovx_lite.store import db
-from ovx_lite.store.db import FILE, steps
+from ovx_lite.auth import api_keys
+from ovx_lite.domain.calendar import local_day
+from ovx_lite.domain.models import event_id
+from ovx_lite.storage import sqlite
+from ovx_lite.storage.sqlite import FILE, steps
 from tests.conftest import CHROME, Ran, Start, Store
 
 COPY = f"ovx-lite-before-schema-{len(steps())}.sqlite3"
@@ -23,7 +23,7 @@ MINUTE = 60_000
 NOW = int(time.time() * 1000)
 NOON = f"Etc/GMT{datetime.now(UTC).hour - 12:+}"  # where it is noon now, and midnight is far
 SALT = b"salt of the day".ljust(32, b".")
-KEY_ID, KEY, DIGEST = access.new_key()
+KEY_ID, KEY, DIGEST = api_keys.new_key()
 VISITOR = int.from_bytes(
     blake2b(f"{local_day(NOW, NOON)}\n203.0.113.9\n{CHROME}".encode(), digest_size=6, key=SALT).digest(),
     "big",
@@ -232,7 +232,7 @@ def test_commands_at_the_same_moment(old: Store) -> None:
 def test_the_copy_is_of_the_old_store_even_if_another_process_was_faster(
     old: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, ran, look = old.path / FILE, list[Ran](), db._version
+    path, ran, look = old.path / FILE, list[Ran](), sqlite._version
     before = version(path)
 
     def overtaken(conn: sqlite3.Connection) -> int:
@@ -241,9 +241,9 @@ def test_the_copy_is_of_the_old_store_even_if_another_process_was_faster(
             ran.append(old.spawn("site", "list"))
         return found
 
-    monkeypatch.setattr(db, "_version", overtaken)
+    monkeypatch.setattr(sqlite, "_version", overtaken)
     with closing(sqlite3.connect(path, isolation_level=None)) as conn:
-        db.migrate(conn, path, steps())
+        sqlite.migrate(conn, path, steps())
     assert [one.status for one in ran] == [0]
     assert (version(path), version(old.path / COPY)) == (len(steps()), before)
 

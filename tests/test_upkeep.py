@@ -13,13 +13,15 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from ovx_lite import settings, upkeep
 from ovx_lite.app import App
-from ovx_lite.ingest import store
-from ovx_lite.model import Site
-from ovx_lite.store import check, events, registry
-from ovx_lite.store.books import open_books
-from ovx_lite.store.db import open_store
+from ovx_lite.domain import config
+from ovx_lite.domain.models import Site
+from ovx_lite.services import scheduler
+from ovx_lite.services.group_commit import store
+from ovx_lite.storage import integrity, registry
+from ovx_lite.storage.read import events
+from ovx_lite.storage.sqlite import open_store
+from ovx_lite.storage.write.unit_of_work import open_books
 from tests.conftest import CHROME
 from tests.test_store import EVER, MINUTE, NOW, Still, event, new_key, new_site, paths, request
 
@@ -64,7 +66,7 @@ def during(data_dir: Path, clock: Still, do: Callable[[App], Awaitable[None]]) -
     """Open the application on a store, do something with it, and close it."""
 
     async def run() -> None:
-        app = await App.open(data_dir, settings.read(data_dir, {}, {}), clock)
+        app = await App.open(data_dir, config.read(data_dir, {}, {}), clock)
         try:
             await do(app)
         finally:
@@ -74,7 +76,7 @@ def during(data_dir: Path, clock: Still, do: Callable[[App], Awaitable[None]]) -
 
 
 async def every_job(app: App) -> None:
-    for job in upkeep.JOBS:
+    for job in scheduler.JOBS:
         await job.run(app._house)
 
 
@@ -191,7 +193,7 @@ def test_events_are_kept_for_as_many_local_days_as_the_site_says(tmp_path: Path,
     during(tmp_path, Still(at("2025-10-28T00:00:00")), every_job)
     assert paths(conn, site) == ["/first"]
     assert paths(conn, forever) == ["/old"]
-    assert check.problems(conn) == []
+    assert integrity.problems(conn) == []
 
 
 def many_old_events(conn: sqlite3.Connection, site: Site) -> None:
@@ -207,8 +209,10 @@ def test_the_store_is_whole_between_two_pieces_of_what_retention_deletes(
     many_old_events(conn, new_site(conn, days=1))
     sites, found = registry.load(conn), []
     with closing(open_store(tmp_path)) as other:
-        conn.set_trace_callback(lambda sql: found.append(check.problems(other)) if sql.startswith("BEGIN") else None)
-        upkeep.prune(conn, sites, NOW)
+        conn.set_trace_callback(
+            lambda sql: found.append(integrity.problems(other)) if sql.startswith("BEGIN") else None
+        )
+        scheduler.prune(conn, sites, NOW)
         conn.set_trace_callback(None)
     assert len(found) > 1
     assert found == [[]] * len(found)
@@ -226,7 +230,7 @@ def test_an_event_told_late_does_not_bring_a_deleted_visit_back(tmp_path: Path, 
 
     during(tmp_path, clock, tell)
     assert len(paths(conn, site)) == 1
-    assert check.problems(conn) == []
+    assert integrity.problems(conn) == []
 
 
 def test_events_are_taken_while_many_are_deleted(tmp_path: Path, conn: sqlite3.Connection) -> None:
@@ -236,7 +240,7 @@ def test_events_are_taken_while_many_are_deleted(tmp_path: Path, conn: sqlite3.C
 
     async def both(app: App) -> None:
         async def job() -> None:
-            await upkeep.retain(app._house)
+            await scheduler.retain(app._house)
             done.append("job")
 
         async def send() -> None:
@@ -264,7 +268,7 @@ def test_a_site_that_was_removed_a_moment_ago_is_no_fault_of_ours(tmp_path: Path
 def test_a_job_that_fails_is_logged_and_runs_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     runs: list[int] = []
 
-    async def fail_once(house: upkeep.Household) -> bool:
+    async def fail_once(house: scheduler.Household) -> bool:
         runs.append(1)
         if len(runs) == 1:
             raise sqlite3.OperationalError("disk I/O error")
@@ -272,7 +276,7 @@ def test_a_job_that_fails_is_logged_and_runs_again(tmp_path: Path, caplog: pytes
 
     async def run(app: App) -> None:
         with suppress(asyncio.CancelledError):
-            await upkeep.keep_running(upkeep.Job("sweep the floor", 0, fail_once), app._house)
+            await scheduler.keep_running(scheduler.Job("sweep the floor", 0, fail_once), app._house)
 
     with caplog.at_level(logging.ERROR):
         during(tmp_path, Still(), run)
@@ -289,7 +293,7 @@ def test_a_visit_survives_a_restart(tmp_path: Path, conn: sqlite3.Connection) ->
             store(opened, log, [request(site, event(ts=NOW + minute * MINUTE))], {}, NOW)
     visits = {found.visit for found in events.read(conn, site, 0, EVER, True)}
     assert len(visits) == 1
-    assert check.problems(conn) == []
+    assert integrity.problems(conn) == []
 
 
 def test_a_visit_is_counted_right_where_two_processes_add_to_it(tmp_path: Path, conn: sqlite3.Connection) -> None:
@@ -300,4 +304,4 @@ def test_a_visit_is_counted_right_where_two_processes_add_to_it(tmp_path: Path, 
             where, log = logs[minute % 2]
             store(where, log, [request(site, event(ts=NOW + minute * MINUTE))], {}, NOW)
     assert conn.execute("SELECT pageviews, events, after FROM visits").fetchall() == [(6, 6, 5 * MINUTE)]
-    assert check.problems(conn) == []
+    assert integrity.problems(conn) == []

@@ -13,13 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ovx_lite.days import local_day
-from ovx_lite.enrich import enrich
-from ovx_lite.ingest import store as store_group
-from ovx_lite.model import Hit, Page
-from ovx_lite.store import check, events
-from ovx_lite.store.books import open_books
-from ovx_lite.store.db import open_store
+from ovx_lite.domain.calendar import local_day
+from ovx_lite.domain.models import Hit, Page
+from ovx_lite.enrichment.enrich import enrich
+from ovx_lite.services.group_commit import store as store_group
+from ovx_lite.storage import integrity
+from ovx_lite.storage.read import events
+from ovx_lite.storage.sqlite import open_store
+from ovx_lite.storage.write.unit_of_work import open_books
 from tests.conftest import CHROME, Server, Start, Store
 from tests.test_store import EVER, MINUTE, NOW, new_site, request
 
@@ -249,4 +250,4 @@ def test_in_whatever_order_and_company(
     silent = {(hit.device, hit.ts) for hit in hits if not hit.session}  # 53 minutes apart, each is a visit
     devices = {hit.device for hit in hits}
     assert conn.execute(query, (site.number,)).fetchone() == (len(stays) + len(silent), len(devices))
-    assert check.problems(conn) == []
+    assert integrity.problems(conn) == []

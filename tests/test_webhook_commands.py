@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from ovx_lite.cli import main
-from ovx_lite.webhooks import format_for
+from ovx_lite.webhooks.message import format_for
 from tests.conftest import Ran, Start, Store
 from tests.test_commands import eventually, fails
 

@@ -10,8 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ovx_lite.dialects import ENDPOINTS
-from ovx_lite.errors import Refused
-from ovx_lite.wire import Call, parse
+from ovx_lite.dialects.schema import Call, parse
+from ovx_lite.domain.errors import Refused
 from tests.conftest import Answer, Running
 
 EVENTS = "/api/v1/events/"

@@ -8,14 +8,17 @@ from typing import Any
 
 import msgspec
 
-from ovx_lite import new
-from ovx_lite.enrich import enrich
-from ovx_lite.ingest import store
-from ovx_lite.model import Hit, Reply
-from ovx_lite.store import events, goal_counts, goals, people, visits
-from ovx_lite.store.books import open_books
-from ovx_lite.store.db import transaction
-from ovx_lite.store.events import Stored
+from ovx_lite.domain.models import Hit, Reply
+from ovx_lite.enrichment.enrich import enrich
+from ovx_lite.services import factories
+from ovx_lite.services.group_commit import store
+from ovx_lite.storage.read import events, persons
+from ovx_lite.storage.read.events import Stored
+from ovx_lite.storage.rollups import goal_backfill
+from ovx_lite.storage.sqlite import transaction
+from ovx_lite.storage.webhooks import goals
+from ovx_lite.storage.write import sessionizer
+from ovx_lite.storage.write.unit_of_work import open_books
 from tests.drawn import GOALS
 from tests.recount import HOUR, MINUTE, Recount, is_engagement
 from tests.test_store import EVER, new_site, request
@@ -63,13 +66,13 @@ class Traffic:
         if what == "midnight":  # the salt is another, and no visit goes on
             self.salt += 1
             with transaction(self.conn):
-                visits.close(self.conn, self.site.number)
+                sessionizer.close(self.conn, self.site.number)
             self.close(set(self.known))
         elif what == "catch up":
-            goal_counts.catch_up(self.conn)
+            goal_backfill.catch_up(self.conn)
         elif what == "goal" and self.left:
-            goal = new.goal(self.site, *self.left.pop(), self.now, f"goal_{len(self.left)}")
-            goal_counts.add_goal(self.conn, goal, self.site, self.now)
+            goal = factories.goal(self.site, *self.left.pop(), self.now, f"goal_{len(self.left)}")
+            goal_backfill.add_goal(self.conn, goal, self.site, self.now)
         elif what == "erase":
             self.erase(told)
         elif what == "prune":
@@ -125,8 +128,8 @@ class Traffic:
         if not theirs:
             return
         fresh = count(1000 + 1000 * len(self.known))
-        known = people.find(self.conn, self.site.number, person)
-        assert people.erase(self.conn, self.site, known, fresh) == sum(before[id].visit is not None for id in theirs)
+        known = persons.find(self.conn, self.site.number, person)
+        assert persons.erase(self.conn, self.site, known, fresh) == sum(before[id].visit is not None for id in theirs)
         after = self.read()
         halves: dict[tuple[int | None, bool], set[int]] = {}
         touched = {before[id].visit for id in theirs} - {None}

@@ -8,7 +8,7 @@ import click
 
 from ovx_lite import __version__
 from ovx_lite.cli import data, deliveries, dev, goals, keys, password, persons, serve, sites, webhooks
-from ovx_lite.errors import Refused
+from ovx_lite.domain.errors import Refused
 
 
 class Commands(click.Group):

@@ -8,9 +8,9 @@ from typing import Any, ParamSpec, TypeVar
 import click
 import msgspec
 
-from ovx_lite.errors import Refused
-from ovx_lite.settings import default_data_dir
-from ovx_lite.store.db import open_store
+from ovx_lite.domain.config import default_data_dir
+from ovx_lite.domain.errors import Refused
+from ovx_lite.storage.sqlite import open_store
 
 F = TypeVar("F", bound=Callable[..., Any])
 P = ParamSpec("P")

@@ -13,22 +13,25 @@ from typing import cast
 
 import click
 
-from ovx_lite import backups, exports, logfile, settings, upkeep
 from ovx_lite.cli.common import as_json, data_dir, print_json, store
-from ovx_lite.clock import SystemClock
-from ovx_lite.days import day_begins
-from ovx_lite.disk_space import DiskSpace
-from ovx_lite.errors import Refused
-from ovx_lite.geo import open_country_data
-from ovx_lite.imports import Importer, Report
-from ovx_lite.model import LATEST
-from ovx_lite.store import check as checks
-from ovx_lite.store import events, goal_counts, recounts, registry, retention
-from ovx_lite.store.copies import copy
-from ovx_lite.store.db import FILE, LOCK
+from ovx_lite.domain import config
+from ovx_lite.domain.calendar import day_begins
+from ovx_lite.domain.clock import SystemClock
+from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.models import LATEST
+from ovx_lite.enrichment.geoip import open_country_data
+from ovx_lite.services import backups, exporter, log_reader, scheduler
+from ovx_lite.services.disk_space import DiskSpace
+from ovx_lite.services.log_importer import Importer, Report
+from ovx_lite.storage import integrity as checks
+from ovx_lite.storage import registry, retention
+from ovx_lite.storage.copies import copy
+from ovx_lite.storage.read import events
+from ovx_lite.storage.rollups import goal_backfill, rebuild
+from ovx_lite.storage.sqlite import FILE, LOCK
 
 _EPOCH = date(1970, 1, 1)
-_FORMATS = {"csv": exports.as_csv, "jsonl": exports.as_jsonl, "json": exports.as_json}
+_FORMATS = {"csv": exporter.as_csv, "jsonl": exporter.as_jsonl, "json": exporter.as_json}
 
 
 @click.group("import")
@@ -47,7 +50,7 @@ def access_log(site: str, files: tuple[str, ...], data_dir: Path, as_json: bool)
     FILE may be gzipped; - is standard input. Counted are successful GETs of pages by people, at the log's own
     times. Lines that were imported before add nothing.
     """
-    values = settings.read(data_dir, {})
+    values = config.read(data_dir, {})
     country_of = open_country_data(Path(values["country_db"]) if values["country_db"] else None)
     conn = store(data_dir)
     report, disk = Report(), DiskSpace(data_dir, int(values["disk_reserve"]))
@@ -86,7 +89,7 @@ def _lines(name: str) -> Iterator[Iterator[str | int]]:
         with click.progressbar(
             length=size, label=Path(name).name, file=sys.stderr, hidden=not (size and sys.stderr.isatty())
         ) as bar:
-            yield logfile.lines(logfile.plain(_watched(raw, bar.update)))
+            yield log_reader.lines(log_reader.plain(_watched(raw, bar.update)))
 
 
 def _watched(raw: BufferedReader, progress: Callable[[int], None]) -> Iterator[bytes]:
@@ -189,10 +192,10 @@ def check(rebuild: bool, data_dir: Path, as_json: bool) -> None:
 
 def _rebuild(conn: sqlite3.Connection) -> None:
     """Count all days of all sites anew, one after the other: a server may write in between."""
-    days = sum(recounts.mark_all(conn, site) for site in registry.all_sites(conn))
+    days = sum(rebuild.mark_all(conn, site) for site in registry.all_sites(conn))
     with click.progressbar(length=days, label="Counting", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
-        while goal_counts.is_behind(conn):
-            bar.update(goal_counts.catch_up(conn))
+        while goal_backfill.is_behind(conn):
+            bar.update(goal_backfill.catch_up(conn))
 
 
 @click.command()
@@ -208,7 +211,7 @@ def backup(file: Path, overwrite: bool, data_dir: Path, as_json: bool) -> None:
     if target.exists() and not target.is_file():
         raise Refused("invalid_request", f"{file} is no file: choose another name.")
     conn = store(data_dir)
-    if target in [(data_dir / name).resolve() for name in (FILE, f"{FILE}-wal", f"{FILE}-shm", LOCK, settings.FILE)]:
+    if target in [(data_dir / name).resolve() for name in (FILE, f"{FILE}-wal", f"{FILE}-shm", LOCK, config.FILE)]:
         raise Refused("invalid_request", f"{file} is the store itself, or its server's: choose another name.")
     copy(conn, target)
     size = file.stat().st_size
@@ -248,7 +251,7 @@ def prune(yes: bool, data_dir: Path, as_json: bool) -> None:
     conn, now_ms = store(data_dir), SystemClock().now()
     if yes:
         retention.confirm(conn, now_ms)
-    deleted = upkeep.prune(conn, registry.load(conn), now_ms)
+    deleted = scheduler.prune(conn, registry.load(conn), now_ms)
     if as_json:
         print_json({"events": deleted})
     else:

@@ -6,12 +6,13 @@ from typing import BinaryIO
 import click
 
 from ovx_lite.cli.common import as_json, data_dir, print_json, print_table, printable, store
-from ovx_lite.clock import SystemClock
-from ovx_lite.days import utc
-from ovx_lite.fields import timestamp
-from ovx_lite.store import deliveries, registry, webhooks
-from ovx_lite.store.deliveries import Attempt
-from ovx_lite.webhooks import read_saved, secrets_at, verified
+from ovx_lite.dialects.fields import timestamp
+from ovx_lite.domain.calendar import utc
+from ovx_lite.domain.clock import SystemClock
+from ovx_lite.storage import registry
+from ovx_lite.storage.webhooks import delivery_log, subscriptions
+from ovx_lite.storage.webhooks.delivery_log import Attempt
+from ovx_lite.webhooks.message import read_saved, secrets_at, verified
 
 
 @click.group()
@@ -21,13 +22,15 @@ def delivery() -> None:
 
 @delivery.command("list")
 @click.argument("site")
-@click.option("--status", type=click.Choice(deliveries.STATUSES), help="Only these.")
+@click.option("--status", type=click.Choice(delivery_log.STATUSES), help="Only these.")
 @data_dir
 @as_json
 def list_(site: str, status: str | None, data_dir: Path, as_json: bool) -> None:
     """List what was sent to the webhooks of SITE, newest first."""
     conn = store(data_dir)
-    found = [logged.shown() for logged in deliveries.of_site(conn, registry.find_site(conn, site).number, status or "")]
+    found = [
+        logged.shown() for logged in delivery_log.of_site(conn, registry.find_site(conn, site).number, status or "")
+    ]
     if as_json:
         print_json(found)
     else:
@@ -41,8 +44,8 @@ def list_(site: str, status: str | None, data_dir: Path, as_json: bool) -> None:
 def show(delivery_id: str, data_dir: Path, as_json: bool) -> None:
     """Show a delivery with its body and every try: the request, the answer, and what to do about it."""
     conn = store(data_dir)
-    logged = deliveries.find(conn, delivery_id)
-    tries = deliveries.attempts(conn, logged.number)
+    logged = delivery_log.find(conn, delivery_id)
+    tries = delivery_log.attempts(conn, logged.number)
     body = logged.body.decode()
     if as_json:
         print_json(logged.shown() | {"body": body, "attempts": [attempt.shown() for attempt in tries]})
@@ -78,12 +81,12 @@ def redeliver(
         raise click.UsageError("Say what to send again: DELIVERY_ID, or --site SITE --failed-since TIME.")
     conn, now = store(data_dir), SystemClock().now()
     if delivery_id is not None:
-        deliveries.send_again(conn, delivery_id, now)
+        delivery_log.send_again(conn, delivery_id, now)
         count = 1
     else:
         assert site is not None, "checked above"
         since = timestamp(failed_since, now, "--failed-since", "ISO 8601")
-        count = deliveries.send_failed_again(conn, registry.find_site(conn, site).number, since, now)
+        count = delivery_log.send_failed_again(conn, registry.find_site(conn, site).number, since, now)
     if as_json:
         print_json({"redelivered": count})
     else:
@@ -106,7 +109,7 @@ def verify(request: BinaryIO, webhook_id: str | None, secret: str | None, data_d
     if secret is not None:
         secrets: tuple[str, ...] = (secret,)
     else:
-        found = webhooks.find_webhook(store(data_dir), str(webhook_id))
+        found = subscriptions.find_webhook(store(data_dir), str(webhook_id))
         secrets = secrets_at(SystemClock().now(), found.secret, found.old_secret, found.rotated)
     headers, body = read_saved(request.read())
     result = verified(headers, body, secrets)

@@ -8,17 +8,17 @@ from pathlib import Path
 import click
 import msgspec
 
-from ovx_lite import settings
 from ovx_lite.cli import logs
 from ovx_lite.cli.common import as_json, judged
 from ovx_lite.cli.serve import options, run
-from ovx_lite.clock import SystemClock
-from ovx_lite.errors import Refused
-from ovx_lite.standin import credentials
-from ovx_lite.standin.clock import TurnedClock, time_of
-from ovx_lite.standin.faults import Rule, rule_of, rule_of_words
-from ovx_lite.standin.relay import where_to
-from ovx_lite.standin.stage import Options, Standin
+from ovx_lite.domain import config
+from ovx_lite.domain.clock import SystemClock
+from ovx_lite.domain.errors import Refused
+from ovx_lite.emulator import credentials
+from ovx_lite.emulator.clock import TurnedClock, time_of
+from ovx_lite.emulator.emulator import Options, Standin
+from ovx_lite.emulator.fault_rules import Rule, rule_of, rule_of_words
+from ovx_lite.emulator.forwarder import where_to
 
 _NEAR = "127.0.0.0/8,::1/128"
 _MOST_DAYS = 400
@@ -68,7 +68,7 @@ def dev(
     standin = Standin(TurnedClock(SystemClock(), began), asked)
     folder = data_dir or Path(tempfile.mkdtemp(prefix="ovx-lite-dev-"))
     try:
-        values = settings.read(folder, flags, defaults=_DEFAULTS)
+        values = config.read(folder, flags, defaults=_DEFAULTS)
         logs.begin(values["log_format"])
         _warn(values["host"], i_know)
         values["webhook_allow_net"] = ",".join(filter(None, (values["webhook_allow_net"], _NEAR)))

@@ -5,11 +5,14 @@ from typing import Any
 
 import click
 
-from ovx_lite import new, rules
 from ovx_lite.cli.common import as_json, data_dir, judged, print_json, print_table, store
-from ovx_lite.clock import SystemClock
-from ovx_lite.model import Goal
-from ovx_lite.store import goal_counts, goals, registry
+from ovx_lite.domain import validators
+from ovx_lite.domain.clock import SystemClock
+from ovx_lite.domain.models import Goal
+from ovx_lite.services import factories
+from ovx_lite.storage import registry
+from ovx_lite.storage.rollups import goal_backfill
+from ovx_lite.storage.webhooks import goals
 
 
 @click.group()
@@ -31,17 +34,17 @@ def goal() -> None:
 @as_json
 def add(site: str, name: str, event: str, path: str, data_dir: Path, as_json: bool) -> None:
     """Add the goal NAME to SITE, met by events of a name or by pageviews of a path."""
-    told = judged("NAME", rules.words, name, "name")
+    told = judged("NAME", validators.words, name, "name")
     if bool(event) == bool(path):
         raise click.UsageError("Say what meets it: either --event EVENT_NAME or --path PATTERN.")
     if path:
-        judged("--path", rules.path_pattern, path)
+        judged("--path", validators.path_pattern, path)
     else:
-        judged("--event", rules.event_name, event)
+        judged("--event", validators.event_name, event)
     conn = store(data_dir)
     of = registry.find_site(conn, site)
-    goal = new.goal(of, told, event, path, SystemClock().now())
-    goal_counts.add_goal(conn, goal, of, goal.created)
+    goal = factories.goal(of, told, event, path, SystemClock().now())
+    goal_backfill.add_goal(conn, goal, of, goal.created)
     if as_json:
         print_json(_shown(goal))
     else:
@@ -68,7 +71,7 @@ def list_(site: str, data_dir: Path, as_json: bool) -> None:
 @as_json
 def remove(goal_id: str, data_dir: Path, as_json: bool) -> None:
     """Remove a goal."""
-    goal_counts.remove_goal(store(data_dir), goal_id)
+    goal_backfill.remove_goal(store(data_dir), goal_id)
     if as_json:
         print_json({"id": goal_id, "removed": True})
     else:

@@ -5,12 +5,13 @@ from typing import Any
 
 import click
 
-from ovx_lite import access, new
+from ovx_lite.auth import api_keys
 from ovx_lite.cli.common import as_json, data_dir, print_json, print_table, store
-from ovx_lite.clock import SystemClock
-from ovx_lite.days import utc
-from ovx_lite.model import Key
-from ovx_lite.store import registry
+from ovx_lite.domain.calendar import utc
+from ovx_lite.domain.clock import SystemClock
+from ovx_lite.domain.models import Key
+from ovx_lite.services import factories
+from ovx_lite.storage import registry
 
 
 @click.group()
@@ -23,7 +24,7 @@ def key() -> None:
 @click.option("--label", default="", help="What it is for, to tell it from others.")
 @click.option(
     "--tier",
-    type=click.Choice(list(access.TIERS)),
+    type=click.Choice(list(api_keys.TIERS)),
     default="enterprise",
     show_default=True,
     help="Events an hour: free 1,000, pro 10,000, enterprise no limit.",
@@ -34,7 +35,7 @@ def key() -> None:
 def add(site: str, label: str, tier: str, hourly_limit: int | None, data_dir: Path, as_json: bool) -> None:
     """Add an API key to SITE. The key is shown only here."""
     conn = store(data_dir)
-    key, secret = new.key(registry.find_site(conn, site), label, tier, hourly_limit, SystemClock().now())
+    key, secret = factories.key(registry.find_site(conn, site), label, tier, hourly_limit, SystemClock().now())
     registry.add_key(conn, key)
     _print_secret(key, secret, as_json)
 
@@ -72,7 +73,7 @@ def revoke(key_id: str, data_dir: Path, as_json: bool) -> None:
 @as_json
 def rotate(key_id: str, data_dir: Path, as_json: bool) -> None:
     """Put a new key in the place of an old one, with the same id, tier and limit. The old one ends within a second."""
-    _, secret, digest = access.new_key()
+    _, secret, digest = api_keys.new_key()
     _print_secret(registry.replace_key(store(data_dir), key_id, digest), secret, as_json)
 
 
@@ -84,7 +85,7 @@ def _print_secret(key: Key, secret: str, as_json: bool) -> None:
                 "key": secret,
                 "label": key.label,
                 "tier": key.tier,
-                "hourly_limit": access.hourly_limit(key),
+                "hourly_limit": api_keys.hourly_limit(key),
             }
         )
         return
@@ -97,7 +98,7 @@ def _shown(key: Key) -> dict[str, Any]:
         "id": key.id,
         "label": key.label,
         "tier": key.tier,
-        "hourly_limit": access.hourly_limit(key),
+        "hourly_limit": api_keys.hourly_limit(key),
         "created": utc(key.created),
         "last_used": None if key.last_used is None else utc(key.last_used),
         "revoked": None if key.revoked is None else utc(key.revoked),

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from ovx_lite.web import request_ids
+from ovx_lite.http import request_id
 
 STDOUT, STDERR = 1, 2
 _ATOMIC = 4096  # bytes that a pipe takes without blocking, once it says that it takes any (PIPE_BUF)
@@ -48,7 +48,7 @@ class Plain(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
         """One message as a line."""
-        id = request_ids.current.get()
+        id = request_id.current.get()
         return f"{record.levelname} {record.message}" + (f" (request {id})" if id else "")
 
 
@@ -59,7 +59,7 @@ class AsJson(logging.Formatter):
         """One message as a line."""
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         told = {"time": at.replace("+00:00", "Z"), "level": record.levelname, "message": record.getMessage()}
-        if id := request_ids.current.get():
+        if id := request_id.current.get():
             told["request"] = id
         if record.exc_info:
             told["fault"] = self.formatException(record.exc_info)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from ovx_lite import passwords
+from ovx_lite.auth import passwords
 from ovx_lite.cli.common import as_json, data_dir, judged, print_json, store
-from ovx_lite.store import admin
+from ovx_lite.storage import accounts
 
 
 @click.group()
@@ -26,7 +26,7 @@ def set_(data_dir: Path, as_json: bool) -> None:
     else:
         told = sys.stdin.readline().rstrip("\r\n")
     judged("password", passwords.checked, told)
-    admin.set_password(store(data_dir, create=True), passwords.hashed(told, secrets.token_bytes(16)))
+    accounts.set_password(store(data_dir, create=True), passwords.hashed(told, secrets.token_bytes(16)))
     if as_json:
         print_json({"changed": True})
     else:

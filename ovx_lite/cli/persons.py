@@ -5,12 +5,14 @@ from typing import Any
 
 import click
 
-from ovx_lite import new
 from ovx_lite.cli.common import as_json, data_dir, print_json, print_table, printable, store
-from ovx_lite.days import utc
-from ovx_lite.store import goal_counts, people, registry
-from ovx_lite.store.db import empty_log
-from ovx_lite.store.people import Known
+from ovx_lite.domain.calendar import utc
+from ovx_lite.services import factories
+from ovx_lite.storage import registry
+from ovx_lite.storage.read import persons
+from ovx_lite.storage.read.persons import Known
+from ovx_lite.storage.rollups import goal_backfill
+from ovx_lite.storage.sqlite import empty_log
 
 
 @click.group()
@@ -25,7 +27,7 @@ def person() -> None:
 def list_(site: str, data_dir: Path, as_json: bool) -> None:
     """List the persons of SITE, in the order in which they were first named."""
     conn = store(data_dir)
-    found = [_shown(person) for person in people.of_site(conn, registry.find_site(conn, site).number)]
+    found = [_shown(person) for person in persons.of_site(conn, registry.find_site(conn, site).number)]
     if as_json:
         print_json(found)
     else:
@@ -42,8 +44,8 @@ def show(site: str, person_id: str, data_dir: Path, as_json: bool) -> None:
     """Show what is known of PERSON, by the id that events name them with."""
     conn = store(data_dir)
     number = registry.find_site(conn, site).number
-    found = people.find(conn, number, person_id)
-    traces = people.traces(conn, number, found)
+    found = persons.find(conn, number, person_id)
+    traces = persons.traces(conn, number, found)
     shown = _shown(found) | {
         "visitors": traces.visitors,
         "visits": traces.visits,
@@ -69,12 +71,12 @@ def erase(site: str, person_id: str, yes: bool, data_dir: Path, as_json: bool) -
     """Forget PERSON for good. Their events stay, as nobody's; backups made before still know them."""
     conn = store(data_dir)
     of = registry.find_site(conn, site)
-    found = people.find(conn, of.number, person_id)
+    found = persons.find(conn, of.number, person_id)
     if not yes and not as_json:
         click.confirm(f"Erase the person {person_id} for good?", abort=True, err=True)
-    untied = people.erase(conn, of, found, new.visitors())
-    while goal_counts.is_behind(conn):
-        goal_counts.catch_up(conn)
+    untied = persons.erase(conn, of, found, factories.visitors())
+    while goal_backfill.is_behind(conn):
+        goal_backfill.catch_up(conn)
     if not empty_log(conn, 2):  # what was erased is still in there
         click.echo(
             "Somebody reads the store, so what was erased is still in its write-ahead log (its -wal file): the server "

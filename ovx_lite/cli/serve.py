@@ -15,11 +15,12 @@ from typing import Any
 import click
 import msgspec
 
-from ovx_lite import passwords, settings
+from ovx_lite.auth import passwords
 from ovx_lite.cli import logs
 from ovx_lite.cli.common import as_json, data_dir
-from ovx_lite.clock import Clock, SystemClock
-from ovx_lite.errors import Refused
+from ovx_lite.domain import config
+from ovx_lite.domain.clock import Clock, SystemClock
+from ovx_lite.domain.errors import Refused
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
@@ -28,7 +29,7 @@ def options(defaults: Mapping[str, str]) -> Callable[[Any], Any]:
     """An option for each setting of the server; `defaults` are the command's own."""
 
     def add_options(command: Any) -> Any:
-        for setting in reversed(settings.SETTINGS):
+        for setting in reversed(config.SETTINGS):
             sentence = setting.sentence[0].upper() + setting.sentence[1:]
             default = defaults.get(setting.name, setting.default)
             help = f"{sentence} (or {setting.variable}).{f' [default: {default}]' if default else ''}"
@@ -49,7 +50,7 @@ def options(defaults: Mapping[str, str]) -> Callable[[Any], Any]:
 @as_json
 def serve(ready_file: Path | None, data_dir: Path, as_json: bool, **flags: str | None) -> None:
     """Run the server until it gets SIGTERM or Ctrl-C, then finish what was begun."""
-    values = settings.read(data_dir, flags)
+    values = config.read(data_dir, flags)
     logs.begin(values["log_format"])
     run(values, data_dir, ready_file, as_json)
 
@@ -122,7 +123,7 @@ async def _serve(
     import uvicorn
 
     from ovx_lite.app import App
-    from ovx_lite.web.protocol import Protocol
+    from ovx_lite.http.protocol import Protocol
 
     password = _admin_password()
     if ready_file is not None:

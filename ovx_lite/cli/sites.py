@@ -7,11 +7,13 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from ovx_lite import access, new, rules
+from ovx_lite.auth import api_keys
 from ovx_lite.cli.common import as_json, data_dir, judged, print_json, print_table, store
-from ovx_lite.clock import SystemClock
-from ovx_lite.model import Site
-from ovx_lite.store import registry
+from ovx_lite.domain import validators
+from ovx_lite.domain.clock import SystemClock
+from ovx_lite.domain.models import Site
+from ovx_lite.services import factories
+from ovx_lite.storage import registry
 
 
 @click.group()
@@ -44,7 +46,7 @@ _OPTIONS = (
     click.option(
         "--hourly-limit",
         type=_OrNone(1, 10**9),
-        help=f"Requests an hour that one address may send without a key; {access.PUBLIC_LIMIT:,} if left out or none.",
+        help=f"Requests per hour from one address without a key; {api_keys.PUBLIC_LIMIT:,} if left out or none.",
     ),
     click.option(
         "--hourly-events",
@@ -76,9 +78,9 @@ def add(id: str, timezone: str, data_dir: Path, as_json: bool, **given: Any) -> 
 
     Prints what callers need. The JWT secret is shown only here.
     """
-    judged("ID", rules.site_id, id)
-    judged("--timezone", rules.timezone, timezone)
-    wanted = _with(new.site(id, timezone, SystemClock().now()), given)
+    judged("ID", validators.site_id, id)
+    judged("--timezone", validators.timezone, timezone)
+    wanted = _with(factories.site(id, timezone, SystemClock().now()), given)
     added = registry.add_site(store(data_dir, create=True), wanted)
     if as_json:
         print_json(_shown(added) | {"jwt_secret": added.jwt_secret})
@@ -140,9 +142,9 @@ def _with(site: Site, given: Mapping[str, Any]) -> Site:
     """The site with what the options say. Raises `click.BadParameter` for what makes no sense."""
     wanted = {name: None if value == 0 else value for name, value in given.items() if value is not None}
     if domain := wanted.get("domain"):
-        wanted["domain"] = judged("--domain", rules.host, domain, "domain")
+        wanted["domain"] = judged("--domain", validators.host, domain, "domain")
     if (told := given.get("allowed_hosts")) is not None:
-        wanted["allowed_hosts"] = judged("--allowed-hosts", rules.hosts, told, "allowed_hosts")
+        wanted["allowed_hosts"] = judged("--allowed-hosts", validators.hosts, told, "allowed_hosts")
     return msgspec.structs.replace(site, **wanted)
 
 

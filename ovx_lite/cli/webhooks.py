@@ -8,16 +8,18 @@ from typing import Any
 
 import click
 
-from ovx_lite import new, settings
 from ovx_lite.cli.common import as_json, data_dir, print_json, print_table, store
-from ovx_lite.clock import SystemClock
-from ovx_lite.delivery import try_out
-from ovx_lite.model import Webhook
-from ovx_lite.outgoing import Outgoing, check
-from ovx_lite.store import deliveries, registry, webhooks
-from ovx_lite.targets import Network, networks
-from ovx_lite.triggers import TRIGGERS
-from ovx_lite.webhooks import FORMATS
+from ovx_lite.domain import config
+from ovx_lite.domain.clock import SystemClock
+from ovx_lite.domain.models import Webhook
+from ovx_lite.services import factories
+from ovx_lite.services.webhook_sender import try_out
+from ovx_lite.storage import registry
+from ovx_lite.storage.webhooks import delivery_log, subscriptions
+from ovx_lite.webhooks.client import Outgoing, check
+from ovx_lite.webhooks.message import FORMATS
+from ovx_lite.webhooks.ssrf import Network, networks
+from ovx_lite.webhooks.triggers import TRIGGERS
 
 
 @click.group()
@@ -54,8 +56,8 @@ def add(
     conn = store(data_dir)
     found = registry.find_site(conn, site)
     asyncio.run(check(url, _allowed(data_dir)))
-    wanted = new.webhook(found, url, tuple(dict.fromkeys(events)), spike_above, format or "", SystemClock().now())
-    added = webhooks.add_webhook(conn, wanted)
+    wanted = factories.webhook(found, url, tuple(dict.fromkeys(events)), spike_above, format or "", SystemClock().now())
+    added = subscriptions.add_webhook(conn, wanted)
     _print_secret(added, as_json, f"Next: ovx-lite webhook test {added.id}")
 
 
@@ -66,7 +68,7 @@ def add(
 def list_(site: str, data_dir: Path, as_json: bool) -> None:
     """List the webhooks of SITE, without their secrets."""
     conn = store(data_dir)
-    found = [_shown(webhook) for webhook in webhooks.webhooks_of(conn, registry.find_site(conn, site).number)]
+    found = [_shown(webhook) for webhook in subscriptions.webhooks_of(conn, registry.find_site(conn, site).number)]
     if as_json:
         print_json(found)
     else:
@@ -82,8 +84,8 @@ def test(webhook_id: str, data_dir: Path, as_json: bool) -> None:
     """Send a sample to a webhook now, and show what was answered. Exit status 1 if it was not taken."""
     conn, clock = store(data_dir), SystemClock()
     id = asyncio.run(try_out(conn, webhook_id, Outgoing(_allowed(data_dir), clock.now), clock))
-    delivery = deliveries.find(conn, id)
-    (attempt,) = deliveries.attempts(conn, delivery.number)
+    delivery = delivery_log.find(conn, id)
+    (attempt,) = delivery_log.attempts(conn, delivery.number)
     if as_json:
         print_json({"id": id, "status": delivery.status, "attempt": attempt._asdict()})
     else:
@@ -100,7 +102,7 @@ def test(webhook_id: str, data_dir: Path, as_json: bool) -> None:
 @as_json
 def rotate_secret(webhook_id: str, data_dir: Path, as_json: bool) -> None:
     """Give a webhook a new secret, shown only here. For a day, the standard signature is made with the old one, too."""
-    rotated = webhooks.rotate(store(data_dir), webhook_id, new.webhook_secret(), SystemClock().now())
+    rotated = subscriptions.rotate(store(data_dir), webhook_id, factories.webhook_secret(), SystemClock().now())
     _print_secret(rotated, as_json, "The one before it signs along for 24 hours.")
 
 
@@ -110,7 +112,7 @@ def rotate_secret(webhook_id: str, data_dir: Path, as_json: bool) -> None:
 @as_json
 def enable(webhook_id: str, data_dir: Path, as_json: bool) -> None:
     """Send to a webhook again: what happens from now on; the rest can be redelivered."""
-    _print_changed(webhooks.enable, store(data_dir), webhook_id, as_json)
+    _print_changed(subscriptions.enable, store(data_dir), webhook_id, as_json)
 
 
 @webhook.command()
@@ -119,7 +121,7 @@ def enable(webhook_id: str, data_dir: Path, as_json: bool) -> None:
 @as_json
 def disable(webhook_id: str, data_dir: Path, as_json: bool) -> None:
     """Send nothing more to a webhook; what waits is skipped."""
-    _print_changed(webhooks.disable, store(data_dir), webhook_id, as_json)
+    _print_changed(subscriptions.disable, store(data_dir), webhook_id, as_json)
 
 
 @webhook.command()
@@ -128,7 +130,7 @@ def disable(webhook_id: str, data_dir: Path, as_json: bool) -> None:
 @as_json
 def remove(webhook_id: str, data_dir: Path, as_json: bool) -> None:
     """Remove a webhook with its log."""
-    webhooks.remove_webhook(store(data_dir), webhook_id)
+    subscriptions.remove_webhook(store(data_dir), webhook_id)
     if as_json:
         print_json({"id": webhook_id, "removed": True})
     else:
@@ -136,7 +138,7 @@ def remove(webhook_id: str, data_dir: Path, as_json: bool) -> None:
 
 
 def _allowed(data_dir: Path) -> list[Network]:
-    return networks(settings.read(data_dir, {})["webhook_allow_net"])
+    return networks(config.read(data_dir, {})["webhook_allow_net"])
 
 
 def _print_changed(

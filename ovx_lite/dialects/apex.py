@@ -5,11 +5,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from ovx_lite import fields, props
-from ovx_lite.errors import Refused, detached
-from ovx_lite.faults import BATCH_EVENTS
-from ovx_lite.model import Hit, Identity, Reply
-from ovx_lite.wire import (
+from ovx_lite.dialects import custom_props, fields
+from ovx_lite.dialects.schema import (
     BATCH_LIMIT,
     SINGLE_LIMIT,
     Ask,
@@ -22,6 +19,9 @@ from ovx_lite.wire import (
     hits_of,
     parse,
 )
+from ovx_lite.dialects.validation import BATCH_EVENTS
+from ovx_lite.domain.errors import Refused, detached
+from ovx_lite.domain.models import Hit, Identity, Reply
 
 ANONYMOUS = "anonymous"
 """The `visitorId` of those who are not to be told apart by a name; they are by a hash for the day, as elsewhere."""
@@ -36,7 +36,7 @@ class Snippet(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     visitor_id: Required
     project_key: Required
     url: Required
-    data: props.Free = msgspec.field(default_factory=msgspec.Raw)
+    data: custom_props.Free = msgspec.field(default_factory=msgspec.Raw)
     referrer: Link | None = None
     timestamp: Text | None = None
     session_id: Text | None = None
@@ -48,7 +48,7 @@ class Item(msgspec.Struct, frozen=True, gc=False):
 
     type: Required
     url: Required
-    data: props.Free = msgspec.field(default_factory=msgspec.Raw)
+    data: custom_props.Free = msgspec.field(default_factory=msgspec.Raw)
     referrer: Link | None = None
     timestamp: Text | None = None
 
@@ -128,7 +128,7 @@ def _hit(event: Snippet | Item, whose: Snippet | Batch, call: Call) -> Hit:
         fields.referrer(event.referrer, "referrer"),
         call.address,
         call.user_agent,
-        props.text(props.free(event.data, "data")),
+        custom_props.text(custom_props.free(event.data, "data")),
         "" if whose.visitor_id is None or whose.visitor_id == ANONYMOUS else whose.visitor_id,
         whose.session_id or "",
         Identity(whose.user_id) if whose.user_id else None,

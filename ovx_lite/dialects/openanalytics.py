@@ -5,11 +5,12 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from ovx_lite import fields, money, props
-from ovx_lite.errors import Refused, detached
-from ovx_lite.faults import BATCH_EVENTS
-from ovx_lite.model import Campaign, Hit, Identity, Page, Reply
-from ovx_lite.wire import BATCH_LIMIT, SINGLE_LIMIT, Ask, Call, Endpoint, Faulty, Link, Text, hits_of, parse
+from ovx_lite.dialects import custom_props, fields
+from ovx_lite.dialects.schema import BATCH_LIMIT, SINGLE_LIMIT, Ask, Call, Endpoint, Faulty, Link, Text, hits_of, parse
+from ovx_lite.dialects.validation import BATCH_EVENTS
+from ovx_lite.domain import money
+from ovx_lite.domain.errors import Refused, detached
+from ovx_lite.domain.models import Campaign, Hit, Identity, Page, Reply
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -19,7 +20,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     event_name: Text | None = None
     user_id: Text | None = None
     url: Link | None = None
-    properties: props.Free = msgspec.field(default_factory=msgspec.Raw)
+    properties: custom_props.Free = msgspec.field(default_factory=msgspec.Raw)
     revenue: money.Amount = msgspec.field(default_factory=msgspec.Raw)
     currency: Text | None = None
     timestamp: float | None = None
@@ -87,7 +88,7 @@ def _hit(event: Event, now: int) -> Hit:
     ts = fields.timestamp(event.timestamp, now, "timestamp")
     name = _name(event)
     revenue, currency = _revenue(event)
-    told = props.free(event.properties, "properties")
+    told = custom_props.free(event.properties, "properties")
     traits = told if event.event_type == "identify" else {}
     return Hit(
         event.event_type,
@@ -95,7 +96,7 @@ def _hit(event: Event, now: int) -> Hit:
         ts,
         page,
         campaign,
-        props=None if traits else props.text(told),
+        props=None if traits else custom_props.text(told),
         person=Identity(event.user_id, traits) if event.user_id else None,
         revenue=revenue,
         currency=currency,

@@ -4,10 +4,11 @@ from typing import Any, Literal
 
 import msgspec
 
-from ovx_lite import fields, money, props
-from ovx_lite.errors import Refused, detached
-from ovx_lite.model import Campaign, Hit, Identity, Page, Reply
-from ovx_lite.wire import SINGLE_LIMIT, Ask, Call, Endpoint, Faulty, Link, Required, Text, parse
+from ovx_lite.dialects import custom_props, fields
+from ovx_lite.dialects.schema import SINGLE_LIMIT, Ask, Call, Endpoint, Faulty, Link, Required, Text, parse
+from ovx_lite.domain import money
+from ovx_lite.domain.errors import Refused, detached
+from ovx_lite.domain.models import Campaign, Hit, Identity, Page, Reply
 
 _NO_PAYMENT = "$subscription_cancel"
 _SURELY_PAYMENTS = ("$subscription_", "$purchase")
@@ -23,7 +24,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     context: Literal["website", "product"]
     url: Link | None = None
     hostname: Text | None = None
-    properties: props.Free = msgspec.field(default_factory=msgspec.Raw)
+    properties: custom_props.Free = msgspec.field(default_factory=msgspec.Raw)
     timestamp: float | Text | None = None
 
 
@@ -79,7 +80,7 @@ def _hit(event: Event, identity: Person | None, call: Call) -> Hit:
         )
     page, campaign = _page(event)
     ts = fields.timestamp(event.timestamp, call.now, "event.timestamp")
-    properties = props.free(event.properties, "event.properties")
+    properties = custom_props.free(event.properties, "event.properties")
     revenue, currency = _revenue(event, properties)
     return Hit(
         "event",
@@ -89,7 +90,7 @@ def _hit(event: Event, identity: Person | None, call: Call) -> Hit:
         campaign,
         address=call.address,
         user_agent=call.user_agent,
-        props=props.text(properties),
+        props=custom_props.text(properties),
         device=event.device_id,
         session=event.session_id,
         person=None if identity is None else _identity(identity),

@@ -5,11 +5,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from ovx_lite import fields
-from ovx_lite.errors import Refused, detached
-from ovx_lite.faults import BATCH_EVENTS
-from ovx_lite.model import Hit, Reply
-from ovx_lite.wire import (
+from ovx_lite.dialects import fields
+from ovx_lite.dialects.schema import (
     BATCH_LIMIT,
     SINGLE_LIMIT,
     Ask,
@@ -23,6 +20,9 @@ from ovx_lite.wire import (
     hits_of,
     parse,
 )
+from ovx_lite.dialects.validation import BATCH_EVENTS
+from ovx_lite.domain.errors import Refused, detached
+from ovx_lite.domain.models import Hit, Reply
 
 _Raw = Annotated[
     msgspec.Raw,

@@ -1,1 +1,1 @@
-"""What people and programs see over HTTP."""
+"""HTTP endpoints: `api` for programs, `ui` for people, `common` for both."""

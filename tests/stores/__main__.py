@@ -13,7 +13,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
-from ovx_lite.store.db import FILE
+from ovx_lite.storage.sqlite import FILE
 from tests.browserless import PASSWORD, Person
 from tests.conftest import CHROME, Server
 from tests.receiver import Receiver, status

@@ -1,0 +1,1 @@
+"""The nouns and rules of web analytics, without I/O."""

@@ -1,0 +1,165 @@
+"""A web server's access log, line by line: which page view a line tells of, or why it tells of none.
+
+Understood are the Combined Log Format of Apache and nginx, with or without the virtual host in front and
+with anything behind, and Caddy's JSON. Nothing here reads a file or knows the time.
+"""
+
+import re
+import socket
+from datetime import UTC, datetime
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from ovx_lite.domain.models import LATEST
+from ovx_lite.enrichment.user_agent import describe
+
+# Why a line is no page view: the first that holds, in this order.
+Reason = Literal["broken", "methods", "errors", "redirects", "assets", "bots"]
+
+
+class Request(NamedTuple):
+    """A page view as logged, `""` for what is not said: `ts` is Unix milliseconds, `target` the path and the query.
+
+    `digest`, 31 bits, tells lines apart and owes nothing to the client's address or name.
+    """
+
+    ts: int
+    address: str
+    target: str
+    referrer: str
+    user_agent: str
+    digest: int
+
+
+class _Headers(msgspec.Struct, gc=False):
+    referrer: list[str] = msgspec.field(name="Referer", default_factory=list)
+    agent: list[str] = msgspec.field(name="User-Agent", default_factory=list)
+
+
+class _CaddyRequest(msgspec.Struct, gc=False):
+    method: str
+    uri: str
+    headers: _Headers
+    client_ip: str = ""  # Since Caddy 2.7: the visitor's, where a trusted proxy tells it.
+    remote_ip: str = ""
+
+
+class _CaddyLine(msgspec.Struct, gc=False):
+    msg: Literal["handled request"]  # Some of Caddy's other messages hold a request too, and would count it twice.
+    ts: float | str
+    request: _CaddyRequest
+    status: int
+    size: int = 0
+
+
+_CADDY = msgspec.json.Decoder(_CaddyLine)
+
+# Possessive (`++`, `*+`) where giving back gains nothing, so that no hostile line takes long to refuse.
+# A user's name may have spaces, and so may a target that an old server let pass.
+_QUOTED = r'"([^"\\]*+(?:\\.[^"\\]*+)*+)"'
+_ASKED = r'"([A-Za-z_-]++) ([^\s"\\]*+(?:(?:\\.| (?!HTTP/))[^\s"\\]*+)*+) HTTP/\d(?:\.\d)?"'
+_FRONT = r'(\S++) (\S++) [^"]*?\[(\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d):([0-5]\d) ([+-]\d{4})\]'
+_COMBINED = re.compile(rf"(?a){_FRONT} {_ASKED} (\d{{3}}) (?:\d++|-) {_QUOTED} {_QUOTED}(?=\s|$)")
+_ORIGIN = re.compile(r"(?i)\Ahttps?://[^/?#]*+/?")
+_ESCAPE = re.compile(rb'\\(?:x([0-9A-Fa-f]{2})|(["\\bfnrtv]))')
+_ESCAPED = {b'"': b'"', b"\\": b"\\", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MONTHS = "JanFebMarAprMayJunJulAugSepOctNovDec"
+
+# What pages are made of, what programs fetch (feeds, data), and downloads. Documents (pdf, doc) are downloads: a
+# script in a page would not count them either. What is not here is a page's, as in /release-1.2.
+_ASSETS = """
+css js mjs map json xml xsl txt wasm webmanifest rss atom rdf ics csv tsv yml yaml pdf ps doc docx xls xlsx ppt pptx
+png jpg jpeg gif svg svgz ico cur webp avif bmp tif tiff woff woff2 ttf eot otf epub mobi odt ods odp rtf
+mp3 mp4 m4a m4v webm ogg oga ogv wav flac avi mov mpg mpeg mkv wmv swf flv vtt m3u8
+zip gz tgz bz2 tbz xz txz zst rar 7z tar rpm deb apk jar war gem exe msi dmg pkg iso img bin asc sig
+"""
+_EXTENSIONS = frozenset(_ASSETS.split())
+
+
+def parse(line: str) -> Request | Reason:
+    """The page view that a line (without its end of line) tells of, or why it tells of none."""
+    if line.startswith("{"):
+        return _caddy(line)
+    found = _COMBINED.match(line)
+    if not found or (minute := _minute(found[3], found[5])) is None:
+        return "broken"
+    first, second, _, seconds, _, method, target, status, referrer, agent = found.groups()
+    if "\\" in line:
+        target, referrer, agent = _plain(target), _plain(referrer), _plain(agent)
+    target = _ORIGIN.sub("/", target)
+    referrer, agent = "" if referrer == "-" else referrer, "" if agent == "-" else agent
+    ts, identity = minute + int(seconds) * 1000, line[found.start(3) : found.end(10)]
+    # The address is second where the virtual host is first; where a list of proxies is (`a, b`), the client leads it.
+    return _refusal(method, target, int(status), agent) or Request(
+        ts, _address(first.removesuffix(","), second), target, referrer, agent, _digest(identity)
+    )
+
+
+def _caddy(line: str) -> Request | Reason:
+    try:
+        said = _CADDY.decode(line)
+    except (ValueError, RecursionError):  # msgspec's own are ValueErrors.
+        return "broken"
+    asked, ts = said.request, _millis(said.ts)
+    if ts is None:
+        return "broken"
+    target, headers = _ORIGIN.sub("/", asked.uri), asked.headers
+    referrer, agent = "".join(headers.referrer[:1]), "".join(headers.agent[:1])
+    identity = f"{said.ts} {asked.method} {asked.uri} {said.status} {said.size} {referrer} {agent}"
+    return _refusal(asked.method, target, said.status, agent) or Request(
+        ts, _address(asked.client_ip, asked.remote_ip), target, referrer, agent, _digest(identity)
+    )
+
+
+def _refusal(method: str, target: str, status: int, agent: str) -> Reason | None:
+    """Why a line that says this is no page view, or None."""
+    if not target.startswith("/") and method != "CONNECT":
+        return "broken"
+    if method != "GET":
+        return "methods"
+    if not 200 <= status < 300 and status != 304:
+        return "redirects" if 300 <= status < 400 else "errors"
+    path = target.partition("?")[0].partition("#")[0]
+    if path[path.rfind(".") + 1 :].lower() in _EXTENSIONS or path.startswith(("/favicon", "/.well-known/")):
+        return "assets"
+    return "bots" if not agent or describe(agent).bot else None
+
+
+def _address(*candidates: str) -> str:
+    """The first that is an IP address, or `""`. Not cached: an address must not outlive its line."""
+    for text in candidates:
+        try:
+            socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
+            return text
+        except (OSError, ValueError):
+            continue
+    return ""
+
+
+def _digest(identity: str) -> int:
+    return int.from_bytes(blake2b(identity.encode(errors="replace"), digest_size=4).digest(), "big") >> 1
+
+
+def _plain(field: str) -> str:
+    """A field without the server's escapes, which stand for bytes of UTF-8."""
+    raw = field.encode(errors="replace")
+    return _ESCAPE.sub(lambda e: bytes.fromhex(e[1].decode()) if e[1] else _ESCAPED[e[2]], raw).decode(errors="replace")
+
+
+@lru_cache(maxsize=1024)
+def _minute(text: str, zone: str) -> int | None:
+    """When (Unix milliseconds) 17/May/2015:10:05 began in the zone +0000; None if there is no such time."""
+    return _millis(f"{text[7:11]}-{_MONTHS.find(text[3:6]) // 3 + 1:02}-{text[:2]}T{text[12:]}{zone}")
+
+
+def _millis(time: float | str) -> int | None:
+    """Unix milliseconds of Unix seconds, or of ISO 8601 with a zone; None if that is no time that an event can have."""
+    try:
+        seconds = (datetime.fromisoformat(time) - _EPOCH).total_seconds() if isinstance(time, str) else time
+    except (ValueError, TypeError):  # TypeError: no zone.
+        return None
+    return round(seconds * 1000) if 0 <= seconds < LATEST / 1000 else None

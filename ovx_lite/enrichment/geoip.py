@@ -1,0 +1,46 @@
+"""The country of an address: from the user's own `.mmdb` if given, else from the built-in data."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ovx_lite.domain.errors import Refused
+
+CountryOf = Callable[[str], str]
+
+
+def open_country_data(database: Path | None) -> CountryOf:
+    """A function from an address to ISO 3166-1 alpha-2, `""` where it is not known.
+
+    `database` is a MaxMind DB (GeoLite2-Country, DB-IP, …). Raises `Refused` if it cannot be read. Without one
+    the data of the package `iptocc` serves, and where that has no wheel, no country is known.
+    """
+    if database is not None:
+        return _from_database(database)
+    try:
+        from iptocc import country_code
+    except ImportError:
+        return lambda address: ""
+    return lambda address: country_code(address) or ""
+
+
+def _from_database(database: Path) -> CountryOf:
+    import maxminddb
+
+    try:
+        reader = maxminddb.open_database(database)
+    except (OSError, maxminddb.InvalidDatabaseError):
+        raise Refused(
+            "invalid_request", f"{database} cannot be read as a MaxMind DB: give the path of a country .mmdb file."
+        ) from None
+
+    only_ipv4 = reader.metadata().ip_version == 4  # then asking for another is an error
+
+    def country_of(address: str) -> str:
+        if only_ipv4 and ":" in address:
+            return ""
+        record = reader.get(address)
+        country = record.get("country") if isinstance(record, dict) else None
+        code = country.get("iso_code") if isinstance(country, dict) else None
+        return code if isinstance(code, str) else ""
+
+    return country_of

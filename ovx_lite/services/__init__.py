@@ -1,0 +1,1 @@
+"""What joins the pure packages and the store: the committer, the sender, jobs, imports, exports, backups."""

@@ -1,0 +1,49 @@
+"""What came of each request to an API, for those who want to see it: the stand-in, and "why is my event missing?"."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from ovx_lite.dialects.schema import Call, Endpoint
+from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.models import Event, Reply, Site
+
+
+class Verdict(msgspec.Struct):
+    """A request and what came of it, as far as it got: `call` is None if its body was not read to the end.
+
+    `path` is with its query; `ids` are the names of the `events`, if these were stored; `site` the one that it was
+    for, if that is known; `followed` says in words what followed: goals that were met, webhooks that are told. `at` is
+    Unix milliseconds.
+    """
+
+    at: int
+    endpoint: Endpoint
+    method: str
+    path: str
+    headers: Sequence[tuple[bytes, bytes]]
+    call: Call | None = None
+    site: Site | None = None
+    events: Sequence[Event] = ()
+    ids: Sequence[str] = ()
+    error: Refused | None = None
+    reply: Reply | None = None
+    followed: Sequence[str] = ()
+
+
+def target(scope: Mapping[str, Any]) -> str:
+    """What a request was sent to: its path, and its query if it has one."""
+    path: str = scope["path"]
+    query: bytes = scope.get("query_string", b"")
+    return f"{path}?{query.decode('latin-1')}" if query else path
+
+
+class Witness(Protocol):
+    """Whoever is told of verdicts: of all, or of those alone that refuse or exclude something."""
+
+    everything: bool
+
+    def take(self, verdict: Verdict) -> None:
+        """Take note of a verdict, before its answer is sent."""
+        ...

@@ -1,0 +1,45 @@
+"""What a site's owners wrote beside its days."""
+
+import sqlite3
+from hashlib import blake2b
+from typing import NamedTuple
+
+from ovx_lite.domain.errors import Refused
+from ovx_lite.storage.sqlite import transaction
+
+MOST = 1000
+"""So many a site may have."""
+
+
+class Annotation(NamedTuple):
+    """A note on a day (days since 1970-01-01) of a site."""
+
+    id: str
+    day: int
+    text: str
+
+
+def add(conn: sqlite3.Connection, site: int, day: int, text: str) -> None:
+    """Write a note beside a day of a site, unless it is there. Raises `Refused` if the site has too many."""
+    # A form that is sent again makes no second note.
+    id = "note_" + blake2b(f"{site}\n{day}\n{text}".encode(), digest_size=6).hexdigest()
+    with transaction(conn):
+        (notes,) = conn.execute("SELECT count(*) FROM annotations WHERE site = ?", (site,)).fetchone()
+        if notes >= MOST:
+            raise Refused("invalid_request", f"There are {MOST:,} notes already: remove some first.", "text")
+        conn.execute(
+            "INSERT INTO annotations (id, site, day, text) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (id, site, day, text),
+        )
+
+
+def of_days(conn: sqlite3.Connection, site: int, first: int, last: int) -> list[Annotation]:
+    """A site's notes on the days from `first` to `last`, oldest first."""
+    query = "SELECT id, day, text FROM annotations WHERE site = ? AND day >= ? AND day <= ? ORDER BY day, id"
+    return [Annotation(*row) for row in conn.execute(query, (site, first, last))]
+
+
+def remove(conn: sqlite3.Connection, site: int, id: str) -> bool:
+    """Remove a note. Returns whether there was one."""
+    with transaction(conn):
+        return conn.execute("DELETE FROM annotations WHERE site = ? AND id = ?", (site, id)).rowcount > 0

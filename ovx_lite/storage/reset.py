@@ -1,0 +1,43 @@
+"""Back to the start, for the stand-in: whatever was told is gone; sites and keys stay."""
+
+import sqlite3
+from collections.abc import Collection
+from typing import NamedTuple
+
+import msgspec
+
+from ovx_lite.storage.registry_version import announce
+from ovx_lite.storage.sqlite import transaction
+
+_TOLD = (
+    *("events", "visits", "open_visits", "days", "takings", "rollups", "settled", "stale", "persons", "ties", "salts"),
+    *("answers", "usage", "months", "marks", "attempts", "deliveries", "annotations"),
+)
+
+
+class Kept(NamedTuple):
+    """The ids of the goals and webhooks that were there at the start."""
+
+    goals: frozenset[str]
+    webhooks: frozenset[str]
+
+
+def kept(conn: sqlite3.Connection) -> Kept:
+    """What is there now."""
+    goals, webhooks = (conn.execute(f"SELECT id FROM {table}") for table in ("goals", "webhooks"))
+    return Kept(frozenset(id for (id,) in goals), frozenset(id for (id,) in webhooks))
+
+
+def reset(conn: sqlite3.Connection, start: Kept) -> None:
+    """Delete what was told since the start, and the goals and webhooks that were added."""
+    with transaction(conn):
+        for table in _TOLD:
+            if conn.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone():
+                conn.execute(f"DELETE FROM {table}")
+        if _remove(conn, "goals", start.goals) + _remove(conn, "webhooks", start.webhooks):
+            announce(conn)
+
+
+def _remove(conn: sqlite3.Connection, table: str, but: Collection[str]) -> int:
+    told = msgspec.json.encode(list(but)).decode()
+    return conn.execute(f"DELETE FROM {table} WHERE id NOT IN (SELECT value FROM json_each(?))", (told,)).rowcount

@@ -1,0 +1,1 @@
+"""Daily and weekly counts by dimension: definitions, rebuilding and finalising."""

@@ -1,0 +1,45 @@
+"""Who may look at a site without having logged in: whoever has its link, and its password, if it has one."""
+
+import sqlite3
+from typing import NamedTuple
+
+from ovx_lite.storage.sqlite import transaction
+
+
+class Share(NamedTuple):
+    """A site's public link. `password` is a hash, `""` for none."""
+
+    site: int
+    token: str
+    password: str
+    created: int
+
+
+_SHARE = "site, token, password, created"
+
+
+def of_site(conn: sqlite3.Connection, site: int) -> Share | None:
+    """A site's public link; None if it has none."""
+    row = conn.execute(f"SELECT {_SHARE} FROM shares WHERE site = ?", (site,)).fetchone()
+    return None if row is None else Share(*row)
+
+
+def find(conn: sqlite3.Connection, token: str) -> tuple[Share, str] | None:
+    """The public link of that token, and its site's id; None if there is none."""
+    query = """
+        SELECT shares.site, token, password, shares.created, id FROM shares JOIN sites ON number = site WHERE token = ?
+    """
+    row = conn.execute(query, (token,)).fetchone()
+    return None if row is None else (Share(*row[:4]), row[4])
+
+
+def put(conn: sqlite3.Connection, share: Share) -> None:
+    """Give a site a public link, in place of the one that it may have."""
+    with transaction(conn):
+        conn.execute(f"INSERT OR REPLACE INTO shares ({_SHARE}) VALUES (?, ?, ?, ?)", share)
+
+
+def remove(conn: sqlite3.Connection, site: int) -> None:
+    """Take a site's public link away."""
+    with transaction(conn):
+        conn.execute("DELETE FROM shares WHERE site = ?", (site,))

@@ -1,0 +1,237 @@
+"""The file: opening it, its migrations, transactions."""
+
+import os
+import sqlite3
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.resources import files
+from itertools import chain
+from pathlib import Path
+from typing import TypeVar
+
+from ovx_lite.domain.errors import Refused
+from ovx_lite.storage import file_modes, schema_objects
+from ovx_lite.storage.cancellation import QueryConnection
+from ovx_lite.storage.copies import copy
+from ovx_lite.storage.lock_wait import COMMAND_LOCK_TIMEOUT_S, StoreConnection, execute_when_unlocked
+
+R = TypeVar("R")
+C = TypeVar("C", bound=sqlite3.Connection)
+
+FILE = "ovx-lite.sqlite3"
+LOCK = "serving.lock"
+"""What only one server can have."""
+
+RESTORING = "restoring"
+"""A folder in the data dir, while a copy is put back."""
+
+_APPLICATION_ID = 0x6F76786C  # "ovxl", so that another program's file is not taken for ours
+_HAS_ITS_ROWS = """
+SELECT (SELECT count(*) FROM meta WHERE name IN ('registry', 'touched')) = 2 AND (SELECT count(*) FROM admin) = 1
+"""
+_ROWS_TOGETHER = (128, 16, 4, 1)
+
+
+def steps() -> list[str]:
+    """The schema as numbered steps: step n brings a file from version n - 1 to version n."""
+    folder = files("ovx_lite.storage").joinpath("migrations")
+    return [
+        step.read_text("utf-8")
+        for step in sorted(folder.iterdir(), key=lambda step: step.name)
+        if step.name.endswith(".sql")
+    ]
+
+
+def open_store(
+    data_dir: Path, create: bool = True, lock_timeout_s: float = COMMAND_LOCK_TIMEOUT_S
+) -> sqlite3.Connection:
+    """Open the store in `data_dir` for reading and writing; create it, if that is wished, or bring it up to date first.
+
+    `lock_timeout_s` is how long its transactions wait for another process's, once it is open.
+    Raises `Refused` with a sentence on what to do: no store, a folder that cannot be written, a file that is no
+    database or another program's, a file from a newer version.
+    """
+    path = data_dir / FILE
+    if not path.exists() and (data_dir / RESTORING).exists():
+        raise Refused("unavailable", f"In {data_dir}, ovx-lite restore was cut off: run it again.")
+    if not create and not (path.exists() and path.stat().st_size):
+        raise Refused(
+            "unavailable", f"There is no store in {data_dir}: add a site first, or give the right --data-dir."
+        )
+    try:
+        file_modes.make_folder(data_dir)
+        file_modes.make_file(path)
+        for file in data_dir.glob("ovx-lite*.sqlite3*"):  # logs and copies
+            file_modes.restrict(file)
+        if not os.access(path, os.W_OK):
+            raise PermissionError("the file may only be read")  # SQLite would open it, and say so at the first event
+        conn = _connect(path)
+        _check_ours(conn, path, steps())
+        execute_when_unlocked(conn, "PRAGMA journal_mode = WAL")
+        conn.execute("PRAGMA synchronous = FULL")
+        conn.execute("PRAGMA foreign_keys = ON")
+        conn.execute("PRAGMA secure_delete = ON")
+        conn.execute("PRAGMA cache_size = -16000")
+        migrate(conn, path, steps())
+        (has_its_rows,) = conn.execute(_HAS_ITS_ROWS).fetchone()
+        if not has_its_rows:
+            raise sqlite3.DatabaseError("rows that each store has are missing")
+        conn.execute("PRAGMA busy_timeout = 0")  # from here on, waiting for another process is ours: see `lock_wait`
+        with transaction(conn):
+            pass  # that the file cannot be written is better told now than at the first event
+        conn.lock_timeout_s = lock_timeout_s
+    except (OSError, sqlite3.Error, UnicodeDecodeError) as wrong:  # the last, of a message that quotes the file
+        raise _cannot_open(path, wrong) from None
+    return conn
+
+
+def open_reader(data_dir: Path, cache: int = 2, lock_timeout_s: float = COMMAND_LOCK_TIMEOUT_S) -> sqlite3.Connection:
+    """Open the store for reading alone, with at most so many MiB of it in memory."""
+    conn = _connect_as(QueryConnection, data_dir / FILE, lock_timeout_s)
+    conn.execute("PRAGMA query_only = ON")
+    conn.execute("PRAGMA temp_store = FILE")
+    conn.execute(f"PRAGMA cache_size = {-1024 * cache}")
+    return conn
+
+
+def _connect(path: Path) -> StoreConnection:
+    return _connect_as(StoreConnection, path, COMMAND_LOCK_TIMEOUT_S)
+
+
+def _connect_as(factory: type[C], path: Path, timeout_s: float) -> C:
+    if sqlite3.sqlite_version_info < (3, 37):
+        raise Refused("unavailable", f"SQLite {sqlite3.sqlite_version} is too old: ovx-lite needs 3.37 or newer.")
+    # Transactions are begun and ended in plain sight.
+    conn = sqlite3.connect(
+        path, timeout=timeout_s, isolation_level=None, check_same_thread=False, cached_statements=256, factory=factory
+    )
+    # Somebody else may have made the file: nothing in its schema may call functions that reach outside.
+    conn.execute("PRAGMA trusted_schema = OFF")
+    if sys.version_info >= (3, 12):
+        conn.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)
+    return conn
+
+
+def _cannot_open(path: Path, wrong: Exception) -> Refused:
+    if isinstance(wrong, sqlite3.DatabaseError) and "not a database" in str(wrong):
+        return Refused("unavailable", f"{path} is not a database: move it away, or choose another --data-dir.")
+    if isinstance(wrong, UnicodeDecodeError):
+        return Refused("unavailable", f"{path} is damaged (its schema cannot be read): put back a backup.")
+    if isinstance(wrong, sqlite3.DatabaseError) and not isinstance(wrong, sqlite3.OperationalError):
+        return Refused("unavailable", f"{path} is damaged ({wrong}): put back a backup.")
+    return Refused(
+        "unavailable",
+        f"The store {path} cannot be opened for writing ({wrong}): see that the folder exists, is yours and has room, "
+        "or choose another --data-dir.",
+    )
+
+
+def _check_ours(conn: sqlite3.Connection, path: Path, steps: Sequence[str]) -> None:
+    """Raise `Refused` unless the file is empty, or has the schema of its version and nothing else.
+
+    A trigger or a view that somebody has put into it would act in our name, even while the file is upgraded.
+    """
+    conn.execute("BEGIN")  # as of one moment: another process may be making or upgrading the store
+    try:
+        (tables,) = conn.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        (application,) = conn.execute("PRAGMA application_id").fetchone()
+        (encoding,) = conn.execute("PRAGMA encoding").fetchone()
+        version = _version(conn)
+        if not tables:
+            return
+        if application != _APPLICATION_ID or version < 1 or encoding != "UTF-8":
+            raise Refused("unavailable", f"{path} is another program's database: choose another --data-dir.")
+        # Of a newer version's schema nothing is known here; `migrate` refuses it.
+        wrong = [] if version > len(steps) else schema_objects.differences(conn, steps[:version])
+    finally:
+        conn.execute("ROLLBACK")
+    if wrong:
+        named = "; ".join(wrong[:3]) + ("; …" if len(wrong) > 3 else "")
+        message = f"{path} is not as ovx-lite made it ({named}): drop what was added, or put back a backup."
+        raise Refused("unavailable", message)
+
+
+def migrate(conn: sqlite3.Connection, path: Path, steps: list[str]) -> None:
+    """Bring the file up to the last of `steps`, each in a transaction of its own, after a backup beside the file."""
+    version = _version(conn)
+    if version > len(steps):
+        raise Refused(
+            "unavailable",
+            f"{path} is a newer ovx-lite's (schema {version}, this one knows {len(steps)}): upgrade ovx-lite.",
+        )
+    if 0 < version < len(steps):
+        _copy_before(conn, path, version, len(steps))
+    for number in range(version + 1, len(steps) + 1):
+        with transaction(conn):
+            if _version(conn) >= number:
+                continue  # another process was faster
+            # `executescript` would commit before it begins, so statements are run one by one.
+            for statement in schema_objects.statements(steps[number - 1]):
+                conn.execute(statement)
+            conn.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            conn.execute(f"PRAGMA user_version = {number}")
+
+
+def _copy_before(conn: sqlite3.Connection, path: Path, version: int, wanted: int) -> None:
+    """Leave a copy of the file beside it, unless another process has upgraded it by now, and while none can."""
+    guard = _connect(path)
+    try:
+        with transaction(guard):
+            if _version(guard) == version:
+                copy(conn, path.with_name(f"{path.stem}-before-schema-{wanted}{path.suffix}"))
+    finally:
+        guard.close()
+
+
+def _version(conn: sqlite3.Connection) -> int:
+    return int(conn.execute("PRAGMA user_version").fetchone()[0])
+
+
+def do_not_sync(conn: sqlite3.Connection) -> None:
+    """Do not wait for the disk at the end of a transaction: for a store that is thrown away."""
+    conn.execute("PRAGMA synchronous = OFF")
+
+
+@contextmanager
+def transaction(conn: sqlite3.Connection) -> Iterator[None]:
+    """All that is done inside happens at once and is on disk at the end, or does not happen at all."""
+    execute_when_unlocked(conn, "BEGIN IMMEDIATE")
+    try:
+        yield
+        conn.execute("COMMIT")
+    except BaseException:
+        if conn.in_transaction:
+            conn.execute("ROLLBACK")
+        raise
+
+
+def empty_log(conn: sqlite3.Connection, patience: float = 0) -> bool:
+    """Move what is in the write-ahead log into the file, and empty the log.
+
+    Returns whether that could be done within so many seconds: not while somebody reads what was before it.
+    """
+    conn.execute(f"PRAGMA busy_timeout = {int(patience * 1000)}")
+    (busy, _, _) = conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    conn.execute("PRAGMA busy_timeout = 0")
+    return not busy
+
+
+def insert(conn: sqlite3.Connection, into: str, rows: Sequence[tuple[object, ...]], on_conflict: str = "") -> None:
+    """Insert rows: `into` is the statement up to `VALUES`, `on_conflict` what comes after. Inside a transaction.
+
+    Many rows go into one statement, because each call into SQLite gives the interpreter's lock away, and under load
+    it takes longer to get it back than to insert a row.
+    """
+    for size, some in in_pieces(rows, _ROWS_TOGETHER):
+        row = f"({', '.join('?' * len(some[0]))})"
+        conn.execute(f"{into} VALUES {', '.join([row] * size)} {on_conflict}", list(chain.from_iterable(some)))
+
+
+def in_pieces(rows: Sequence[R], sizes: tuple[int, ...]) -> Iterator[tuple[int, Sequence[R]]]:
+    """Cut rows into pieces of a few fixed sizes, the last of them 1, so that few statements are made, and kept."""
+    begin = 0
+    for size in sizes:
+        while len(rows) - begin >= size:
+            yield size, rows[begin : begin + size]
+            begin += size

@@ -1,0 +1,1 @@
+"""Goals, webhook subscriptions, the outbox and the delivery log."""

@@ -1,0 +1,19 @@
+"""How it stands with deliveries, over all sites."""
+
+import sqlite3
+from typing import NamedTuple
+
+from ovx_lite.storage.webhooks.delivery_log import STATUSES
+
+
+class Outlook(NamedTuple):
+    """How many deliveries have each status, and when the first that is pending falls due (Unix ms; None for none)."""
+
+    counts: dict[str, int]
+    due: int | None
+
+
+def outlook(conn: sqlite3.Connection) -> Outlook:
+    """How it stands with all deliveries."""
+    counts = dict.fromkeys(STATUSES, 0) | dict(conn.execute("SELECT status, count(*) FROM deliveries GROUP BY status"))
+    return Outlook(counts, conn.execute("SELECT min(due) FROM deliveries WHERE status = 'pending'").fetchone()[0])

@@ -1,1 +1,0 @@
-"""The store: one SQLite file. SQL is here and nowhere else, by noun."""

@@ -1,0 +1,169 @@
+"""What `/openapi.json` says of the Stats API."""
+
+from typing import Any
+
+from ovx_lite.stats import date_ranges, filters, query
+
+_TEXT = {"type": "string"}
+_PROP = {"type": "string", "pattern": f"^{filters.PROPS}.+", "maxLength": filters.LONGEST_VALUE}
+_ASKED = {"anyOf": [{"enum": [*filters.OF_EVENTS, *filters.OF_VISITS]}, _PROP]}
+_DATES = {
+    "type": "array",
+    "items": {"type": "string", "maxLength": 40},
+    "minItems": 2,
+    "maxItems": 2,
+    "description": 'Two dates, both in it, or two times (ISO 8601): ["2025-03-01", "2025-03-31"].',
+}
+_RANGE = {"anyOf": [{"enum": list(date_ranges.WORDS)}, _DATES]}
+_FILTER = {
+    "type": "array",
+    "description": '["is", "visit:source", ["google"]], or ["and", […]], ["or", […]], ["not", …] of such.',
+    "minItems": 2,
+    "maxItems": 4,
+}
+QUERY: dict[str, Any] = {
+    "type": "object",
+    "required": ["site_id", "metrics", "date_range"],
+    "additionalProperties": False,
+    "properties": {
+        "site_id": _TEXT,
+        "metrics": {
+            "type": "array",
+            "items": {"enum": list(query.METRICS)},
+            "minItems": 1,
+            "maxItems": len(query.METRICS),
+            "uniqueItems": True,
+        },
+        "date_range": _RANGE,
+        "dimensions": {
+            "type": ["array", "null"],
+            "items": {"anyOf": [*_ASKED["anyOf"], {"enum": ["time", *filters.TIMES]}]},
+            "maxItems": query.MOST_DIMENSIONS,
+            "uniqueItems": True,
+        },
+        "filters": {"type": ["array", "null"], "items": _FILTER, "maxItems": filters.MOST_TESTS},
+        "order_by": {
+            "type": ["array", "null"],
+            "items": {"type": "array", "prefixItems": [_TEXT, {"enum": ["asc", "desc"]}], "minItems": 2, "maxItems": 2},
+            "maxItems": 20,
+        },
+        "limit": {"type": ["integer", "null"], "minimum": 1, "maximum": query.MOST_ROWS},
+        "offset": {"type": ["integer", "null"], "minimum": 0, "maximum": 10**9},
+        "pagination": {
+            "type": ["object", "null"],
+            "properties": {
+                "limit": {"type": ["integer", "null"], "minimum": 1, "maximum": query.MOST_ROWS},
+                "offset": {"type": ["integer", "null"], "minimum": 0, "maximum": 10**9},
+            },
+        },
+        "include": {
+            "type": ["object", "null"],
+            "additionalProperties": False,
+            "properties": {
+                "total_rows": {"type": "boolean"},
+                "time_labels": {"type": "boolean"},
+                "comparisons": {
+                    "anyOf": [
+                        {
+                            "type": "object",
+                            "required": ["mode"],
+                            "properties": {
+                                "mode": {"enum": ["previous_period", "year_over_year"]},
+                                "date_range": {"type": "null"},
+                            },
+                        },
+                        {
+                            "type": "object",
+                            "required": ["mode", "date_range"],
+                            "properties": {"mode": {"const": "custom"}, "date_range": _RANGE},
+                        },
+                        {"type": "null"},
+                    ]
+                },
+            },
+        },
+    },
+}
+_AMOUNT = {
+    "type": "object",
+    "required": ["value", "currency", "long"],
+    "properties": {"value": {"type": "number"}, "currency": _TEXT, "long": _TEXT},
+}
+_METRICS = {"type": "array", "items": {"anyOf": [{"type": ["number", "null"]}, _AMOUNT]}}
+ANSWER: dict[str, Any] = {
+    "type": "object",
+    "required": ["results", "meta", "query"],
+    "properties": {
+        "results": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["metrics", "dimensions"],
+                "properties": {
+                    "metrics": _METRICS,
+                    "dimensions": {"type": "array", "items": _TEXT},
+                    "comparison": {
+                        "type": "object",
+                        "required": ["metrics", "dimensions", "change"],
+                        "properties": {
+                            "metrics": _METRICS,
+                            "dimensions": {"type": "array", "items": _TEXT},
+                            "change": {"type": "array", "items": {"type": ["number", "null"]}},
+                        },
+                    },
+                },
+            },
+        },
+        "meta": {"type": "object"},
+        "query": {"type": "object", "description": "The query as it was understood."},
+    },
+}
+
+
+def paths(errors: dict[str, Any], found: dict[str, Any], headers: dict[str, Any]) -> dict[str, Any]:
+    """The paths of the Stats API; `errors` are the answers to wrong calls, `found` a schema's reference by its name.
+
+    `headers` are those of each answer.
+    """
+    told = {
+        "tags": ["stats"],
+        "security": [{"key": []}],
+        "responses": {
+            "200": {
+                "description": "The numbers.",
+                "headers": headers,
+                "content": {"application/json": {"schema": found["answer"]}},
+            },
+            **errors,
+        },
+        "requestBody": {"required": True, "content": {"application/json": {"schema": found["query"]}}},
+    }
+    realtime = {
+        "operationId": "realtime",
+        "tags": ["stats"],
+        "summary": "How many visitors are active now",
+        "security": [{"key": []}],
+        "parameters": [{"name": "site_id", "in": "query", "required": True, "schema": _TEXT}],
+        "responses": {
+            "200": {
+                "description": "Those of the last 5 minutes.",
+                "headers": headers,
+                "content": {
+                    "application/json": {
+                        "schema": {
+                            "type": "object",
+                            "required": ["active_visitors"],
+                            "properties": {"active_visitors": {"type": "integer", "minimum": 0}},
+                        }
+                    }
+                },
+            },
+            **{status: errors[status] for status in ("400", "401", "403", "404", "503")},
+        },
+    }
+    summary = "Ask for numbers, in the shape of Plausible's Stats API v2"
+    return {
+        "/api/v1/stats/query": {"post": {"operationId": "stats_query", "summary": summary, **told}},
+        "/api/v2/query": {"post": {"operationId": "stats_query_v2", "summary": summary, **told}},
+        "/api/v1/stats/realtime": {"get": realtime},
+    }

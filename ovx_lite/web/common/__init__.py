@@ -1,0 +1,1 @@
+"""What endpoints of the API and pages of the UI share."""

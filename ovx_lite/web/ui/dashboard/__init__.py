@@ -1,0 +1,1 @@
+"""The dashboard: its state, data, panels, tables and chart."""

@@ -1,0 +1,1 @@
+"""Webhooks without a store: triggers, messages, address checks and the HTTP client."""
