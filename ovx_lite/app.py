@@ -146,7 +146,7 @@ class App:
         path: str = scope.get("path", "")
         if self._prefix and f"{path}/".startswith(self._prefix):  # a proxy has passed it on as it came
             inner = path[len(self._prefix) - 1 :] or "/"
-            if inner != "/metrics":  # has one path: a proxy that takes the prefix away blocks no second one
+            if inner != "/metrics":  # one path only: behind a proxy that strips the prefix, nobody blocks a second one
                 path = scope["path"] = inner
         standin = self._standin
         if standin is not None and await is_refused(self._desk.hosts, scope, send):
