@@ -21,8 +21,8 @@ def _machine() -> str:
     """What it ran on, and when."""
     cores, day = os.cpu_count(), datetime.datetime.now(datetime.UTC).date()
     model = [line.partition(": ")[2] for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
-    named = model[0] if model else platform.processor()
-    return f"{day}, ovx-lite {version('ovx-lite')}, Python {platform.python_version()}, {cores} cores, {named}"
+    processor = model[0] if model else platform.processor()
+    return f"{day}, ovx-lite {version('ovx-lite')}, Python {platform.python_version()}, {cores} cores, {processor}"
 
 
 def _lines(file: str) -> list[str]:
@@ -51,7 +51,7 @@ def _main() -> None:
     parser.add_argument("--stores", type=Path, help="a folder for the stores of 1 and 10 million events, to keep them")
     args = parser.parse_args()
     print(f"{_machine()}\n")
-    table.begin()
+    table.print_header()
     with tempfile.TemporaryDirectory() as folder:
         for row in _rows(args, Path(folder)):
             row.show()

@@ -20,13 +20,13 @@ from benchmarks.table import Row
 from benchmarks.traffic import SITE, fill
 from ovx_lite.emulator.demo_traffic import LARGE
 from ovx_lite.storage import registry
-from ovx_lite.storage.sqlite import FILE, open_reader
+from ovx_lite.storage.sqlite import STORE_FILE, open_reader
 from ovx_lite.web.common import templating
 from ovx_lite.web.ui.dashboard import data, overview, state
-from ovx_lite.web.ui.dashboard.presenters import Place, Shown
-from ovx_lite.web.ui.dashboard.state import View
+from ovx_lite.web.ui.dashboard.presenters import DashboardLocation, DashboardView
+from ovx_lite.web.ui.dashboard.state import DashboardState
 
-NOW = 1_795_300_000_000
+NOW_MS = 1_795_300_000_000
 PERIODS = {"day": "today", "7d": "7 days", "30d": "30 days", "91d": "91 days", "12mo": "12 months"}
 FILTERS = (
     "is,source,google",
@@ -38,51 +38,55 @@ FILTERS = (
 )
 
 
-def _median(do: Callable[[], object], times: int) -> float:
-    taken = []
-    for _ in range(times):
-        begin = time.perf_counter()
-        do()
-        taken.append(time.perf_counter() - begin)
-    return statistics.median(taken) * 1000
+def _median_ms(function: Callable[[], object], repeats: int) -> float:
+    durations_s = []
+    for _ in range(repeats):
+        started_at_s = time.perf_counter()
+        function()
+        durations_s.append(time.perf_counter() - started_at_s)
+    return statistics.median(durations_s) * 1000
 
 
 class _Store:
     """A store that is looked at."""
 
-    def __init__(self, conn: sqlite3.Connection, times: int) -> None:
+    def __init__(self, conn: sqlite3.Connection, repeats: int) -> None:
         self._conn = conn
-        self._times = times
+        self._repeats = repeats
         self._site = registry.find_site(conn, SITE)
-        self._template = templating.environment().get_template("dashboard.html")
+        self._template = templating.template_environment().get_template("dashboard.html")
         self.events, self.visits = conn.execute("SELECT sum(events), sum(visits) FROM days").fetchone()
 
-    def _show(self, view: View) -> None:
-        board = data.board(self._conn, SITE, view, NOW)
-        shown = Shown(self._site, view, board, Place("/sites/bench", False, "http://x"), NOW)
-        usual = {"root": "", "here": "", "signed_in": True, "notices": [], "version": "", "base_url": ""}
-        self._template.render(usual | overview.context(shown))
+    def _render(self, dashboard_state: DashboardState) -> None:
+        dashboard_data = data.load_dashboard(self._conn, SITE, dashboard_state, NOW_MS)
+        dashboard_view = DashboardView(
+            self._site, dashboard_state, dashboard_data, DashboardLocation("/sites/bench", False, "http://x"), NOW_MS
+        )
+        page_values = {"root": "", "here": "", "signed_in": True, "messages": [], "version": "", "base_url": ""}
+        self._template.render(page_values | overview.template_values(dashboard_view))
 
-    def taken(self, told: str) -> list[str]:
+    def measure(self, filter_text: str) -> list[str]:
         """How many milliseconds its dashboard takes, by period, with this filter or none."""
-        filters = state.read([("f", told)]).filters if told else ()
-        asked = [View(period=period, filters=filters) for period in PERIODS]
-        return [f"{_median(partial(self._show, view), self._times):,.0f}" for view in asked]
+        filters = state.parse_state([("f", filter_text)]).filters if filter_text else ()
+        states = [DashboardState(period=period, filters=filters) for period in PERIODS]
+        return [
+            f"{_median_ms(partial(self._render, dashboard_state), self._repeats):,.0f}" for dashboard_state in states
+        ]
 
 
 def rows(stores: Path) -> Iterator[Row]:
     """Of a year with 1 and with 10 million events; the stores are made in this folder, if they are not there."""
     for folder, shape in (("1M", LARGE._replace(visits_a_day=LARGE.visits_a_day // 10)), ("10M", LARGE)):
-        if not (stores / folder / FILE).exists():
-            fill(stores / folder, NOW, 365, shape, _tell)
+        if not (stores / folder / STORE_FILE).exists():
+            fill(stores / folder, NOW_MS, 365, shape, _show_progress)
         with closing(open_reader(stores / folder, 64)) as conn:
             store = _Store(conn, 5)
             label = f"dashboard of a year with {store.events:,} events"
-            yield Row(f"{label}: {', '.join(PERIODS.values())}", ", ".join(store.taken("")) + " ms")
-            yield Row(f"{label}, of one source: the same", ", ".join(store.taken("is,source,google")) + " ms")
+            yield Row(f"{label}: {', '.join(PERIODS.values())}", ", ".join(store.measure("")) + " ms")
+            yield Row(f"{label}, of one source: the same", ", ".join(store.measure("is,source,google")) + " ms")
 
 
-def _tell(day: object) -> None:
+def _show_progress(day: object) -> None:
     print(f"\r{day}", end="", file=sys.stderr)
 
 
@@ -93,16 +97,18 @@ def _main() -> None:
     parser.add_argument("--times", type=int, default=5)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        at = args.store or Path(folder)
-        if not (at / FILE).exists():
-            fill(at, NOW, args.days, LARGE, _tell)
-        with closing(open_reader(at, 64)) as conn:
+        store_dir = args.store or Path(folder)
+        if not (store_dir / STORE_FILE).exists():
+            fill(store_dir, NOW_MS, args.days, LARGE, _show_progress)
+        with closing(open_reader(store_dir, 64)) as conn:
             store = _Store(conn, args.times)
-            size = (at / FILE).stat().st_size / store.events
-            print(f"{store.events:,} events in {store.visits:,} visits: {size:.1f} bytes an event, all included\n")
+            bytes_per_event = (store_dir / STORE_FILE).stat().st_size / store.events
+            print(
+                f"{store.events:,} events in {store.visits:,} visits: {bytes_per_event:.1f} bytes an event, all included\n"
+            )
             print(f"| dashboard, ms | {' | '.join(PERIODS.values())} |\n| --- |{' ---: |' * len(PERIODS)}")
-            for told in ("", *FILTERS):
-                print(f"| {told or 'as it opens'} | {' | '.join(store.taken(told))} |", flush=True)
+            for filter_text in ("", *FILTERS):
+                print(f"| {filter_text or 'as it opens'} | {' | '.join(store.measure(filter_text))} |", flush=True)
 
 
 if __name__ == "__main__":

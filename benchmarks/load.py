@@ -20,7 +20,7 @@ BROWSERS = (
 )
 
 
-class Look(NamedTuple):
+class Pageview(NamedTuple):
     """A look at a page, from which the dialects' bodies are made."""
 
     url: str
@@ -30,93 +30,98 @@ class Look(NamedTuple):
     address: str
 
 
-def looks(count: int, chance: random.Random) -> list[Look]:
+def make_pageviews(count: int, rng: random.Random) -> list[Pageview]:
     """Pageviews as a busy site has them: 200 visitors at a time, each of whom looks at four pages or so and leaves.
 
     Over 2,000 pages and 800 referrers, a few of which have most of the visits.
     """
-    return list(itertools.islice(visiting(chance), count))
+    return list(itertools.islice(endless_pageviews(rng), count))
 
 
-def visiting(chance: random.Random) -> Iterator[Look]:
+def endless_pageviews(rng: random.Random) -> Iterator[Pageview]:
     """The same without an end."""
-    present = [_visitor(chance) for _ in range(200)]
+    visitors = [_visitor(rng) for _ in range(200)]
     while True:
-        place = chance.randrange(len(present))
-        if chance.random() < 0.25:
-            present[place] = _visitor(chance)
-        page = int(chance.paretovariate(0.7)) % 2000
-        yield present[place]._replace(url=f"https://example.com/articles/{page}")
+        index = rng.randrange(len(visitors))
+        if rng.random() < 0.25:
+            visitors[index] = _visitor(rng)
+        page_number = int(rng.paretovariate(0.7)) % 2000
+        yield visitors[index]._replace(url=f"https://example.com/articles/{page_number}")
 
 
-def _visitor(chance: random.Random) -> Look:
-    return Look(
+def _visitor(rng: random.Random) -> Pageview:
+    return Pageview(
         "",
-        f"visitor-{chance.randrange(1 << 48):012x}",
-        f"https://site-{int(chance.paretovariate(0.7)) % 800}.example/",
-        chance.choice(BROWSERS).format(chance.randrange(10, 40)),
-        str(IPv4Address(chance.randrange(1 << 24, 224 << 24))),
+        f"visitor-{rng.randrange(1 << 48):012x}",
+        f"https://site-{int(rng.paretovariate(0.7)) % 800}.example/",
+        rng.choice(BROWSERS).format(rng.randrange(10, 40)),
+        str(IPv4Address(rng.randrange(1 << 24, 224 << 24))),
     )
 
 
-def ovyxa(look: Look, site: str) -> dict[str, Any]:
+def ovyxa(pageview: Pageview, site: str) -> dict[str, Any]:
     """The body of a pageview of Ovyxa's."""
-    client = {"referrer": look.referrer, "user_agent": look.user_agent, "ip_address": look.address}
-    return {"site_id": site, "url": look.url, **client}
+    client = {"referrer": pageview.referrer, "user_agent": pageview.user_agent, "ip_address": pageview.address}
+    return {"site_id": site, "url": pageview.url, **client}
 
 
-def overcentric(look: Look, site: str) -> dict[str, Any]:
+def overcentric(pageview: Pageview, site: str) -> dict[str, Any]:
     """The body of an event of Overcentric's; one visitor in four has an identity."""
     event = {
         "name": "page_opened",
         "properties": {"plan": "premium"},
         "project_id": site,
-        "device_id": look.visitor,
-        "session_id": f"{look.visitor}-1",
+        "device_id": pageview.visitor,
+        "session_id": f"{pageview.visitor}-1",
         "context": "product",
-        "url": look.url,
+        "url": pageview.url,
     }
-    if look.visitor[-1] not in "0123":
+    if pageview.visitor[-1] not in "0123":
         return {"event": event}
-    email = f"{look.visitor}@example.com"
-    return {"event": event, "identity": {"unique_identifier": look.visitor, "email": email, "project_id": site}}
+    email = f"{pageview.visitor}@example.com"
+    return {"event": event, "identity": {"unique_identifier": pageview.visitor, "email": email, "project_id": site}}
 
 
-def apex(look: Look, site: str) -> dict[str, Any]:
+def apex(pageview: Pageview, site: str) -> dict[str, Any]:
     """The body of a single pageview of Apex's."""
     return {
         "type": "pageview",
-        "visitorId": look.visitor,
+        "visitorId": pageview.visitor,
         "projectKey": site,
-        "url": look.url,
-        "referrer": look.referrer,
+        "url": pageview.url,
+        "referrer": pageview.referrer,
     }
 
 
-def openanalytics(look: Look, site: str) -> dict[str, Any]:
+def openanalytics(pageview: Pageview, site: str) -> dict[str, Any]:
     """The body of a pageview of OpenAnalytics', with a person."""
-    return {"event_type": "pageview", "user_id": look.visitor, "url": look.url, "properties": {"plan": "premium"}}
+    return {
+        "event_type": "pageview",
+        "user_id": pageview.visitor,
+        "url": pageview.url,
+        "properties": {"plan": "premium"},
+    }
 
 
 def post(path: str, body: object, key: str = "", user_agent: str = "") -> bytes:
     """A whole HTTP request, as bytes."""
     encoded = msgspec.json.encode(body)
     lines = ("Host: localhost", f"Authorization: Bearer {key}", f"Content-Length: {len(encoded)}")
-    agent = (f"User-Agent: {user_agent}",) if user_agent else ()
-    return "\r\n".join((f"POST {path} HTTP/1.1", *lines, *agent, "", "")).encode() + encoded
+    agent_header = (f"User-Agent: {user_agent}",) if user_agent else ()
+    return "\r\n".join((f"POST {path} HTTP/1.1", *lines, *agent_header, "", "")).encode() + encoded
 
 
 class _Connection(asyncio.Protocol):
     """Sends one request after the other, each when the last one is answered."""
 
-    def __init__(self, requests: Sequence[bytes], offset: int, until: float) -> None:
+    def __init__(self, requests: Sequence[bytes], offset: int, deadline_s: float) -> None:
         self._requests = requests
-        self._next = offset
-        self._until = until
+        self._next_index = offset
+        self._deadline_s = deadline_s
         self._transport: asyncio.WriteTransport | None = None
-        self.answers = 0
-        self.failures = 0
-        self.done = asyncio.get_running_loop().create_future()
+        self.response_count = 0
+        self.failure_count = 0
+        self.closed = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's are none of asyncio's classes
@@ -124,49 +129,51 @@ class _Connection(asyncio.Protocol):
 
     def _send(self) -> None:
         assert self._transport is not None
-        if time.monotonic() > self._until:
+        if time.monotonic() > self._deadline_s:
             self._transport.close()
             return
-        self._transport.write(self._requests[self._next % len(self._requests)])
-        self._next += 1
+        self._transport.write(self._requests[self._next_index % len(self._requests)])
+        self._next_index += 1
 
     def data_received(self, data: bytes) -> None:
         if not data.startswith(b"HTTP/1.1 "):
             return  # the rest of a long answer
         if data.startswith(b"HTTP/1.1 2"):
-            self.answers += 1
+            self.response_count += 1
         else:
-            self.failures += 1
+            self.failure_count += 1
         self._send()
 
     def connection_lost(self, reason: Exception | None) -> None:
-        if not self.done.done():
-            self.done.set_result(None)
+        if not self.closed.done():
+            self.closed.set_result(None)
 
 
-class _Paced(asyncio.Protocol):
+class _PacedConnection(asyncio.Protocol):
     """Sends a request every so often; or, if the one before it is not answered by then, at once after that."""
 
-    def __init__(self, requests: Iterator[bytes], due: float, gap: float, until: float, late: list[float]) -> None:
+    def __init__(
+        self, requests: Iterator[bytes], due_at_s: float, interval_s: float, deadline_s: float, latencies_s: list[float]
+    ) -> None:
         self._requests = requests
-        self._due = due
-        self._gap = gap
-        self._until = until
-        self._late = late
+        self._due_at_s = due_at_s
+        self._interval_s = interval_s
+        self._deadline_s = deadline_s
+        self._latencies_s = latencies_s
         self._transport: asyncio.WriteTransport | None = None
         self._loop = asyncio.get_running_loop()
-        self.done = self._loop.create_future()
+        self.closed = self._loop.create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.WriteTransport, transport)
-        self._wait()
+        self._schedule()
 
-    def _wait(self) -> None:
+    def _schedule(self) -> None:
         assert self._transport is not None
-        if self._due > self._until:
+        if self._due_at_s > self._deadline_s:
             self._transport.close()
         else:
-            self._loop.call_later(max(0.0, self._due - time.monotonic()), self._send)
+            self._loop.call_later(max(0.0, self._due_at_s - time.monotonic()), self._send)
 
     def _send(self) -> None:
         assert self._transport is not None
@@ -174,48 +181,55 @@ class _Paced(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if not data.startswith(b"HTTP/1.1 2"):
-            self.done.set_exception(RuntimeError(f"{data[:200]!r}"))
+            self.closed.set_exception(RuntimeError(f"{data[:200]!r}"))
             return
-        self._late.append(time.monotonic() - self._due)
-        self._due += self._gap
-        self._wait()
+        self._latencies_s.append(time.monotonic() - self._due_at_s)
+        self._due_at_s += self._interval_s
+        self._schedule()
 
     def connection_lost(self, reason: Exception | None) -> None:
-        if not self.done.done():
-            self.done.set_result(None)
+        if not self.closed.done():
+            self.closed.set_result(None)
 
 
-async def paced(
-    port: int, requests: Iterator[bytes], connections: int, per_second: float, seconds: float, late: list[float]
+async def send_paced(
+    port: int,
+    requests: Iterator[bytes],
+    connections: int,
+    rate_per_s: float,
+    duration_s: float,
+    latencies_s: list[float],
 ) -> None:
     """Send so many requests a second; append to `late` how long each took from when it was due to its answer.
 
     Raises RuntimeError if one was refused.
     """
     loop = asyncio.get_running_loop()
-    begin, gap = time.monotonic(), connections / per_second
-    made = []
-    for number in range(connections):
-        due = begin + gap * number / connections
-        open_one = functools.partial(_Paced, requests, due, gap, begin + seconds, late)
-        _, connection = await loop.create_connection(open_one, "127.0.0.1", port)
-        made.append(connection)
-    await asyncio.gather(*(connection.done for connection in made))
+    started_at_s, interval_s = time.monotonic(), connections / rate_per_s
+    protocols = []
+    for index in range(connections):
+        due_at_s = started_at_s + interval_s * index / connections
+        make_protocol = functools.partial(
+            _PacedConnection, requests, due_at_s, interval_s, started_at_s + duration_s, latencies_s
+        )
+        _, connection = await loop.create_connection(make_protocol, "127.0.0.1", port)
+        protocols.append(connection)
+    await asyncio.gather(*(connection.done for connection in protocols))
 
 
-async def rate(port: int, requests: Sequence[bytes], connections: int, seconds: float) -> float:
+async def measure_rate(port: int, requests: Sequence[bytes], connections: int, duration_s: float) -> float:
     """Answered requests a second. Raises RuntimeError if one was refused."""
     loop = asyncio.get_running_loop()
-    begin = time.monotonic()
-    made = []
-    for number in range(connections):
-        offset = number * len(requests) // connections
-        open_one = functools.partial(_Connection, requests, offset, begin + seconds)
-        _, connection = await loop.create_connection(open_one, "127.0.0.1", port)
-        made.append(connection)
-    await asyncio.gather(*(connection.done for connection in made))
-    elapsed = time.monotonic() - begin
-    failures = sum(connection.failures for connection in made)
+    started_at_s = time.monotonic()
+    protocols = []
+    for index in range(connections):
+        offset = index * len(requests) // connections
+        make_protocol = functools.partial(_Connection, requests, offset, started_at_s + duration_s)
+        _, connection = await loop.create_connection(make_protocol, "127.0.0.1", port)
+        protocols.append(connection)
+    await asyncio.gather(*(connection.done for connection in protocols))
+    elapsed_s = time.monotonic() - started_at_s
+    failures = sum(connection.failures for connection in protocols)
     if failures:
         raise RuntimeError(f"{failures} requests were refused")
-    return sum(connection.answers for connection in made) / elapsed
+    return sum(connection.answers for connection in protocols) / elapsed_s

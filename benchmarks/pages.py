@@ -30,77 +30,79 @@ from ovx_lite.storage.webhooks import subscriptions
 
 PASSWORD = "correct horse battery"
 SITES, KEYS, DELIVERIES, PERSONS, EVENTS = 100, 1_000, 100_000, 100_000, 200_000
-TIMES = 31
-_WEEK = 7 * 24 * 3600 * 1000
+REPEATS = 31
+_WEEK_MS = 7 * 24 * 3600 * 1000
 STATUSES = ("delivered", "failed", "skipped", "throttled")
 
 
-def _furnish(folder: Path, now: int) -> str:
+def _fill_store(folder: Path, now_ms: int) -> str:
     """Fill a store; returns the id of a delivery of the large site."""
     with closing(open_store(folder)) as conn:
-        accounts.set_password(conn, passwords.hashed(PASSWORD, secrets.token_bytes(16)))
+        accounts.set_password(conn, passwords.hash_password(PASSWORD, secrets.token_bytes(16)))
         sites = [
-            registry.add_site(conn, factories.site(f"site-{number}", "Europe/Paris", now)) for number in range(SITES)
+            registry.add_site(conn, factories.site(f"site-{index}", "Europe/Paris", now_ms)) for index in range(SITES)
         ]
-        for number in range(KEYS):
-            site = sites[0] if number < KEYS // 10 else sites[number % SITES]
-            registry.add_key(conn, factories.key(site, f"key {number}", "pro", None, now + number)[0])
-        hooks = [hook for site in sites for hook in _hooks(conn, site, now)]
-        for number in range(20):
-            goal = factories.goal(sites[0], f"goal {number}", "", f"/page-{number}/**", now + number)
-            goal_backfill.add_goal(conn, goal, sites[0], now)
+        for index in range(KEYS):
+            site = sites[0] if index < KEYS // 10 else sites[index % SITES]
+            registry.add_api_key(conn, factories.key(site, f"key {index}", "pro", None, now_ms + index)[0])
+        webhook_ids = [webhook_id for site in sites for webhook_id in _add_webhooks(conn, site, now_ms)]
+        for index in range(20):
+            goal = factories.goal(sites[0], f"goal {index}", "", f"/page-{index}/**", now_ms + index)
+            goal_backfill.add_goal(conn, goal, sites[0], now_ms)
         with transaction(conn):
-            first = _log(conn, hooks, now)
-            _people(conn, sites[0], now)
-            _events(conn, sites[0], now)
-    return f"msg_{first:016x}"
+            newest_id = _add_deliveries(conn, webhook_ids, now_ms)
+            _add_persons(conn, sites[0], now_ms)
+            _add_events(conn, sites[0], now_ms)
+    return f"msg_{newest_id:016x}"
 
 
-def _hooks(conn: sqlite3.Connection, site: Site, now: int) -> list[int]:
-    made = [
-        factories.webhook(site, f"https://example.com/{n}", ("goal.completed",), None, "json", now) for n in range(5)
+def _add_webhooks(conn: sqlite3.Connection, site: Site, now_ms: int) -> list[int]:
+    webhooks = [
+        factories.webhook(site, f"https://example.com/{n}", ("goal.completed",), None, "json", now_ms) for n in range(5)
     ]
-    return [subscriptions.add_webhook(conn, hook).number for hook in made]
+    return [subscriptions.add_webhook(conn, webhook).id for webhook in webhooks]
 
 
-def _log(conn: sqlite3.Connection, hooks: list[int], now: int) -> int:
+def _add_deliveries(conn: sqlite3.Connection, webhook_ids: list[int], now_ms: int) -> int:
     body = json.dumps({"event": "goal.completed", "site_id": "site-0", "data": {"url": "/" + "x" * 100}}).encode()
-    of_large = DELIVERIES // 20
+    large_site_count = DELIVERIES // 20
     rows = []
-    for place in range(DELIVERIES):
-        hook = hooks[place % 5] if place < of_large else hooks[5 + place % (len(hooks) - 5)]
-        number = (now - place * 1000 << COUNTER_BITS) + place % 7
-        rows.append((number, hook, "goal.completed", body, STATUSES[place % 4], 1, now))
+    for index in range(DELIVERIES):
+        webhook_id = (
+            webhook_ids[index % 5] if index < large_site_count else webhook_ids[5 + index % (len(webhook_ids) - 5)]
+        )
+        delivery_id = (now_ms - index * 1000 << COUNTER_BITS) + index % 7
+        rows.append((delivery_id, webhook_id, "goal.completed", body, STATUSES[index % 4], 1, now_ms))
     conn.executemany(
         "INSERT INTO deliveries (number, webhook, event, body, status, tries, due) VALUES (?, ?, ?, ?, ?, ?, ?)", rows
     )
-    tries = [(number, now, 12, 200, "", "", '{"webhook-id": "msg"}', "ok") for number, *_ in rows]
+    attempts = [(delivery_id, now_ms, 12, 200, "", "", '{"webhook-id": "msg"}', "ok") for delivery_id, *_ in rows]
     conn.executemany(
         "INSERT INTO attempts (delivery, began, took, status, error, words, headers, answer)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        tries,
+        attempts,
     )
     return int(rows[0][0])
 
 
-def _people(conn: sqlite3.Connection, site: Site, now: int) -> None:
+def _add_persons(conn: sqlite3.Connection, site: Site, now_ms: int) -> None:
     rows = [
-        (number, site.number, f"user-{number}", json.dumps({"name": f"N {number}", "email": f"{number}@x.org"}), now)
-        for number in range(PERSONS)
+        (index, site.id, f"user-{index}", json.dumps({"name": f"N {index}", "email": f"{index}@x.org"}), now_ms)
+        for index in range(PERSONS)
     ]
     conn.executemany("INSERT INTO persons (number, site, id, traits, created) VALUES (?, ?, ?, ?, ?)", rows)
 
 
-def _events(conn: sqlite3.Connection, site: Site, now: int) -> None:
+def _add_events(conn: sqlite3.Connection, site: Site, now_ms: int) -> None:
     conn.execute("INSERT INTO kinds VALUES (1, 'ovyxa', 'pageview', 'pageview', '', '', '')")
     conn.execute("INSERT INTO origins VALUES (1, '', 'direct', 'direct', '', '', '', '', '')")
     conn.execute("INSERT INTO clients VALUES (1, 'Chrome', 'Windows', 'desktop', 'FR')")
-    pages = [(number, "https", "example.com", f"/page-{number}/x") for number in range(1, 2001)]
+    pages = [(index, "https", "example.com", f"/page-{index}/x") for index in range(1, 2001)]
     conn.executemany("INSERT INTO pages VALUES (?, ?, ?, ?)", pages)
-    drawn = random.Random(1)
+    rng = random.Random(1)
     rows = [
-        (site.number, (now - place * (_WEEK // EVENTS) << COUNTER_BITS) + place % 5, drawn.randint(1, 2000))
-        for place in range(EVENTS)
+        (site.id, (now_ms - index * (_WEEK_MS // EVENTS) << COUNTER_BITS) + index % 5, rng.randint(1, 2000))
+        for index in range(EVENTS)
     ]
     conn.executemany(
         "INSERT INTO events (site, visit, later, kind, page, origin, client) VALUES (?, ?, 0, 1, ?, 1, 1)", rows
@@ -121,30 +123,32 @@ def _measure(port: int, delivery: str) -> None:
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
         form = {"Content-Type": "application/x-www-form-urlencoded", "Sec-Fetch-Site": "same-origin"}
         connection.request("POST", "/login", urlencode({"password": PASSWORD}), form)
-        answer = connection.getresponse()
-        answer.read()
-        cookie = {"Cookie": answer.headers["Set-Cookie"].split(";")[0]}
+        response = connection.getresponse()
+        response.read()
+        cookie = {"Cookie": response.headers["Set-Cookie"].split(";")[0]}
         print("| page | KiB | median ms | of 31, the slowest but one |")
         print("| --- | ---: | ---: | ---: |")
         for path in _paths(delivery):
-            took = []
-            for _ in range(TIMES + 1):
-                begin = time.perf_counter()
+            durations_ms = []
+            for _ in range(REPEATS + 1):
+                started_at_s = time.perf_counter()
                 connection.request("GET", path, headers=cookie if path != "/login" else {})
-                answer = connection.getresponse()
-                size = len(answer.read())
-                took.append((time.perf_counter() - begin) * 1000)
-                assert answer.status == 200, f"{path}: {answer.status}"
-            took = sorted(took[1:])  # the first one loads the template
-            shown = path.replace(delivery, "ID")
-            print(f"| `{shown}` | {size / 1024:.0f} | {statistics.median(took):.1f} | {took[-2]:.1f} |")
+                response = connection.getresponse()
+                size_bytes = len(response.read())
+                durations_ms.append((time.perf_counter() - started_at_s) * 1000)
+                assert response.status == 200, f"{path}: {response.status}"
+            durations_ms = sorted(durations_ms[1:])  # the first one loads the template
+            label = path.replace(delivery, "ID")
+            print(
+                f"| `{label}` | {size_bytes / 1024:.0f} | {statistics.median(durations_ms):.1f} | {durations_ms[-2]:.1f} |"
+            )
 
 
 def main() -> None:
     """Fill a store, start a server on it, and ask for each page."""
     with tempfile.TemporaryDirectory() as folder:
         data_dir, ready = Path(folder) / "data", Path(folder) / "ready.json"
-        delivery = _furnish(data_dir, time.time_ns() // 1_000_000)
+        delivery = _fill_store(data_dir, time.time_ns() // 1_000_000)
         command = [sys.executable, "-m", "ovx_lite", "serve", "--port", "0", "--ready-file", str(ready)]
         with subprocess.Popen(command, env={**os.environ, "OVX_DATA_DIR": str(data_dir)}) as server:
             while not ready.exists():

@@ -10,77 +10,107 @@ from typing import Any, NamedTuple
 
 import uvloop
 
-from benchmarks.load import Look, apex, looks, openanalytics, overcentric, ovyxa, post, rate
-from benchmarks.server import SITE, empty, new_site, on_core, serving
+from benchmarks.load import Pageview, apex, make_pageviews, measure_rate, openanalytics, overcentric, ovyxa, post
+from benchmarks.server import SITE, empty_server, new_site, on_core, serving
 from benchmarks.table import Row
 
-BATCH = 1000
-FLOORS = {"Ovyxa": 0.25, "Ovyxa, 1,000 at once": 1.2}
+BATCH_SIZE = 1000
+MIN_RATIOS = {"Ovyxa": 0.25, "Ovyxa, 1,000 at once": 1.2}
 """What no change may go below, of the empty endpoint: about half of what is usual, as machines have their moods."""
 
 
-class Traffic(NamedTuple):
+class Workload(NamedTuple):
     """What is sent, over how many connections, and how many events each request has."""
 
     label: str
     requests: list[bytes]
     connections: int
-    events: int = 1
+    events_per_request: int = 1
 
 
-def rows(folder: Path, rounds: int, seconds: float, connections: int) -> Iterator[Row]:
+def rows(folder: Path, rounds: int, duration_s: float, connections: int) -> Iterator[Row]:
     """The rates, and what the server took for them. Raises SystemExit at the end for less than the `FLOORS`."""
-    traffics = _traffics(new_site(folder), connections)
-    with empty() as nothing, serving(folder) as server, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    workloads = _workloads(new_site(folder), connections)
+    with (
+        empty_server() as empty_port,
+        serving(folder) as server,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
         time.sleep(2)
-        idle = server.memory
+        idle_mib = server.memory_mib
         on_core(1)()
-        found = []
-        for number in range(rounds + 1):
+        measured = []
+        for round_number in range(rounds + 1):
             # One after the other within seconds, so that the machine's mood is the same for all of them; and each time
             # in another order, for what one leaves to be done for the disk slows down the next.
-            span = seconds if number else 1  # the first round warms up
-            rates = [0.0] * len(traffics)
-            for at in random.Random(number).sample(range(len(traffics)), len(traffics)):
-                traffic = traffics[at]
-                sent = rate(server.port if at else nothing, traffic.requests, traffic.connections, span)
-                rates[at] = runner.run(sent) * traffic.events
-            found.append(rates)
-        loaded = server.memory
+            round_duration_s = duration_s if round_number else 1  # the first round warms up
+            rates = [0.0] * len(workloads)
+            for index in random.Random(round_number).sample(range(len(workloads)), len(workloads)):
+                workload = workloads[index]
+                measurement = measure_rate(
+                    server.port if index else empty_port, workload.requests, workload.connections, round_duration_s
+                )
+                rates[index] = runner.run(measurement) * workload.events_per_request
+            measured.append(rates)
+        loaded_mib = server.memory_mib
     slow: list[str] = []
-    for at, traffic in enumerate(traffics):
-        ratio = statistics.median(rates[at] / rates[0] for rates in found[1:])
-        much = statistics.median(rates[at] for rates in found[1:])
-        yield Row(traffic.label, f"{much:,.0f} {'events' if at else 'requests'}/s", ratio)
-        if ratio < FLOORS.get(traffic.label, 0):
-            slow.append(f"{traffic.label}: {ratio:.2f} of the empty endpoint, and not {FLOORS[traffic.label]}")
-    yield Row("memory: idle, after all that", f"{idle:.0f}, {loaded:.0f} MiB")
+    for index, workload in enumerate(workloads):
+        ratio = statistics.median(rates[index] / rates[0] for rates in measured[1:])
+        rate_per_s = statistics.median(rates[index] for rates in measured[1:])
+        yield Row(workload.label, f"{rate_per_s:,.0f} {'events' if index else 'requests'}/s", ratio)
+        if ratio < MIN_RATIOS.get(workload.label, 0):
+            slow.append(f"{workload.label}: {ratio:.2f} of the empty endpoint, and not {MIN_RATIOS[workload.label]}")
+    yield Row("memory: idle, after all that", f"{idle_mib:.0f}, {loaded_mib:.0f} MiB")
     if slow:
         raise SystemExit("\n".join(slow))
 
 
-def _traffics(key: str, connections: int) -> list[Traffic]:
+def _workloads(key: str, connections: int) -> list[Workload]:
     """What is measured; the first is the measure of the others."""
-    seen = looks(20_000, random.Random(1))
-    projects = f"/v1/projects/{SITE}/events"
-    named = [openanalytics(look, SITE) for look in seen]
+    pageviews = make_pageviews(20_000, random.Random(1))
+    projects_path = f"/v1/projects/{SITE}/events"
+    openanalytics_bodies = [openanalytics(pageview, SITE) for pageview in pageviews]
     return [
-        Traffic("an empty Starlette endpoint", [post("/", ovyxa(look, SITE), key) for look in seen], connections),
-        Traffic("Ovyxa", [post("/api/v1/events/pageview", ovyxa(look, SITE), key) for look in seen], connections),
-        Traffic("Overcentric", [post("/api/v1/event", overcentric(look, SITE)) for look in seen], connections),
-        Traffic("Apex", [post("/api/events", apex(look, SITE), "", look.user_agent) for look in seen], connections),
-        Traffic("OpenAnalytics", [post(projects, body, key) for body in named], connections),
-        Traffic("Ovyxa, 1,000 at once", [post("/api/v1/events/batch", body, key) for body in batches(seen)], 2, BATCH),
-        Traffic(
-            "OpenAnalytics, 1,000 at once",
-            [post(f"{projects}/batch", named[first : first + BATCH], key) for first in range(0, len(named), BATCH)],
+        Workload(
+            "an empty Starlette endpoint",
+            [post("/", ovyxa(pageview, SITE), key) for pageview in pageviews],
+            connections,
+        ),
+        Workload(
+            "Ovyxa",
+            [post("/api/v1/events/pageview", ovyxa(pageview, SITE), key) for pageview in pageviews],
+            connections,
+        ),
+        Workload(
+            "Overcentric", [post("/api/v1/event", overcentric(pageview, SITE)) for pageview in pageviews], connections
+        ),
+        Workload(
+            "Apex",
+            [post("/api/events", apex(pageview, SITE), "", pageview.user_agent) for pageview in pageviews],
+            connections,
+        ),
+        Workload("OpenAnalytics", [post(projects_path, body, key) for body in openanalytics_bodies], connections),
+        Workload(
+            "Ovyxa, 1,000 at once",
+            [post("/api/v1/events/batch", body, key) for body in make_batches(pageviews)],
             2,
-            BATCH,
+            BATCH_SIZE,
+        ),
+        Workload(
+            "OpenAnalytics, 1,000 at once",
+            [
+                post(f"{projects_path}/batch", openanalytics_bodies[start : start + BATCH_SIZE], key)
+                for start in range(0, len(openanalytics_bodies), BATCH_SIZE)
+            ],
+            2,
+            BATCH_SIZE,
         ),
     ]
 
 
-def batches(seen: list[Look]) -> list[dict[str, Any]]:
+def make_batches(pageviews: list[Pageview]) -> list[dict[str, Any]]:
     """Ovyxa's batches of such looks."""
-    items = [{"type": "pageview"} | ovyxa(look, SITE) for look in seen]
-    return [{"site_id": SITE, "events": items[first : first + BATCH]} for first in range(0, len(items), BATCH)]
+    items = [{"type": "pageview"} | ovyxa(pageview, SITE) for pageview in pageviews]
+    return [
+        {"site_id": SITE, "events": items[start : start + BATCH_SIZE]} for start in range(0, len(items), BATCH_SIZE)
+    ]

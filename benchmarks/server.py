@@ -15,27 +15,27 @@ OVX = [sys.executable, "-m", "ovx_lite"]
 SITE = "bench"
 
 
-class Running(NamedTuple):
+class ServerProcess(NamedTuple):
     """A server: its process, its port, and how many seconds it took to get ready."""
 
     pid: int
     port: int
-    start: float
+    start_time_s: float
 
     @property
-    def memory(self) -> float:
+    def memory_mib(self) -> float:
         """Resident memory in MiB; on Linux."""
         statm = Path(f"/proc/{self.pid}/statm")
         return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20 if statm.exists() else 0
 
     @property
-    def files(self) -> int:
+    def open_files(self) -> int:
         """How many files and sockets are open; on Linux."""
         folder = Path(f"/proc/{self.pid}/fd")
         return len(list(folder.iterdir())) if folder.exists() else 0
 
     @property
-    def seconds(self) -> float:
+    def cpu_time_s(self) -> float:
         """How long it has had a core; on Linux."""
         user, system = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
         return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
@@ -51,50 +51,50 @@ def on_core(core: int) -> Callable[[], None]:
     return pin
 
 
-def command(data_dir: Path, *words: str) -> dict[str, str]:
+def run_command(data_dir: Path, *args: str) -> dict[str, str]:
     """Run one of ours; returns what it tells."""
-    done = subprocess.run([*OVX, *words, "--data-dir", str(data_dir), "--json"], check=True, capture_output=True)
-    told: dict[str, str] = json.loads(done.stdout)
-    return told
+    process = subprocess.run([*OVX, *args, "--data-dir", str(data_dir), "--json"], check=True, capture_output=True)
+    output: dict[str, str] = json.loads(process.stdout)
+    return output
 
 
 def new_site(data_dir: Path) -> str:
     """A new store with a site; returns a key of it."""
-    command(data_dir, "site", "add", SITE, "--domain", "example.com", "--hourly-limit", "1000000000")
-    return command(data_dir, "key", "add", SITE)["key"]
+    run_command(data_dir, "site", "add", SITE, "--domain", "example.com", "--hourly-limit", "1000000000")
+    return run_command(data_dir, "key", "add", SITE)["key"]
 
 
 @contextmanager
-def serving(data_dir: Path, *words: str) -> Iterator[Running]:
+def serving(data_dir: Path, *args: str) -> Iterator[ServerProcess]:
     """`ovx-lite serve` on the first core."""
-    ready = data_dir / "ready.json"
-    ready.unlink(missing_ok=True)
+    ready_file = data_dir / "ready.json"
+    ready_file.unlink(missing_ok=True)
     # As on most machines, Python keeps what it compiled; some say in the environment that it is not to.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    begin = time.monotonic()
+    started_at_s = time.monotonic()
     process = subprocess.Popen(
-        [*OVX, "serve", "--port", "0", "--data-dir", str(data_dir), "--ready-file", str(ready), *words],
+        [*OVX, "serve", "--port", "0", "--data-dir", str(data_dir), "--ready-file", str(ready_file), *args],
         stderr=subprocess.DEVNULL,
         env=environment,
         preexec_fn=on_core(0),
     )
     try:
-        while not ready.exists():
+        while not ready_file.exists():
             if process.poll() is not None:
                 raise SystemExit("The server did not start: try ovx-lite serve.")
             time.sleep(0.001)
-        start = time.monotonic() - begin
-        yield Running(process.pid, int(json.loads(ready.read_text())["url"].rsplit(":", 1)[1]), start)
+        start_time_s = time.monotonic() - started_at_s
+        yield ServerProcess(process.pid, int(json.loads(ready_file.read_text())["url"].rsplit(":", 1)[1]), start_time_s)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait()
 
 
 @contextmanager
-def empty() -> Iterator[int]:
+def empty_server() -> Iterator[int]:
     """An endpoint that does nothing, on the first core, too; yields its port."""
-    words = [sys.executable, "-m", "benchmarks.empty"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, preexec_fn=on_core(0)) as process:
+    args = [sys.executable, "-m", "benchmarks.empty"]
+    with subprocess.Popen(args, stdout=subprocess.PIPE, text=True, preexec_fn=on_core(0)) as process:
         assert process.stdout is not None
         yield int(process.stdout.readline())
         process.kill()

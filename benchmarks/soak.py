@@ -15,26 +15,26 @@ from typing import NamedTuple
 
 import uvloop
 
-from benchmarks.load import Look, looks, ovyxa, paced, post, rate, visiting
-from benchmarks.server import SITE, Running, new_site, on_core, serving
+from benchmarks.load import Pageview, endless_pageviews, make_pageviews, measure_rate, ovyxa, post, send_paced
+from benchmarks.server import SITE, ServerProcess, new_site, on_core, serving
 from benchmarks.table import Row
 
-OF_THE_MOST = 0.7
+LOAD_FRACTION = 0.7
 CONNECTIONS = 64
-SETTLED = 5
+WARM_UP_MINUTES = 5
 """After so many minutes, memory is to stay as it is."""
 
 
 class Minute(NamedTuple):
     """What a minute of it was like: seconds that answers took, MiB, open files."""
 
-    late: list[float]
-    memory: float
-    files: int
+    latencies_s: list[float]
+    memory_mib: float
+    open_files: int
 
-    def within(self, part: float) -> float:
+    def percentile_ms(self, fraction: float) -> float:
         """The time within which such a part of the answers came, in milliseconds."""
-        return sorted(self.late)[math.ceil(part * len(self.late)) - 1] * 1000
+        return sorted(self.latencies_s)[math.ceil(fraction * len(self.latencies_s)) - 1] * 1000
 
 
 def rows(folder: Path, minutes: int) -> Iterator[Row]:
@@ -42,45 +42,49 @@ def rows(folder: Path, minutes: int) -> Iterator[Row]:
     key = new_site(folder)
     with serving(folder) as server, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         on_core(1)()
-        most = runner.run(_most(server, key))
-        gone = runner.run(_minutes(server, key, most * OF_THE_MOST, minutes))
-    half, most_of_all = (statistics.median(one.within(part) for one in gone) for part in (0.5, 0.99))
-    load = f"{most * OF_THE_MOST:,.0f} single events a second, 70 % of the most"
-    yield Row(
-        f"{load}: half, 99 % are answered within (median of {minutes} minutes)", f"{half:.1f}, {most_of_all:.0f} ms"
+        max_rate = runner.run(_max_rate(server, key))
+        samples = runner.run(_measure_minutes(server, key, max_rate * LOAD_FRACTION, minutes))
+    median_ms, p99_ms = (
+        statistics.median(sample.percentile_ms(fraction) for sample in samples) for fraction in (0.5, 0.99)
     )
-    if minutes > SETTLED:
-        early, last = gone[SETTLED - 1], gone[-1]
-        sent = sum(len(one.late) for one in gone)
+    label = f"{max_rate * LOAD_FRACTION:,.0f} single events a second, 70 % of the most"
+    yield Row(
+        f"{label}: half, 99 % are answered within (median of {minutes} minutes)", f"{median_ms:.1f}, {p99_ms:.0f} ms"
+    )
+    if minutes > WARM_UP_MINUTES:
+        after_warm_up, at_end = samples[WARM_UP_MINUTES - 1], samples[-1]
+        event_count = sum(len(sample.latencies_s) for sample in samples)
         yield Row(
-            f"memory after {SETTLED} and after {minutes} such minutes, {sent:,} events; open files",
-            f"{early.memory:.0f}, {last.memory:.0f} MiB; {early.files}, {last.files}",
+            f"memory after {WARM_UP_MINUTES} and after {minutes} such minutes, {event_count:,} events; open files",
+            f"{after_warm_up.memory_mib:.0f}, {at_end.memory_mib:.0f} MiB; {after_warm_up.open_files}, {at_end.open_files}",
         )
 
 
-async def _most(server: Running, key: str) -> float:
+async def _max_rate(server: ServerProcess, key: str) -> float:
     """How many it answers in a second when it gets no rest."""
-    requests = [_request(look, key) for look in looks(20_000, random.Random(1))]
-    await rate(server.port, requests, 2 * CONNECTIONS, 2)
-    return await rate(server.port, requests, 2 * CONNECTIONS, 8)
+    requests = [_request(pageview, key) for pageview in make_pageviews(20_000, random.Random(1))]
+    await measure_rate(server.port, requests, 2 * CONNECTIONS, 2)
+    return await measure_rate(server.port, requests, 2 * CONNECTIONS, 8)
 
 
-async def _minutes(server: Running, key: str, per_second: float, minutes: int) -> list[Minute]:
-    requests = (_request(look, key) for look in visiting(random.Random(2)))
-    late: list[float] = []
-    load = asyncio.create_task(paced(server.port, requests, CONNECTIONS, per_second, 60 * minutes + 1, late))
-    gone: list[Minute] = []
-    begin = time.monotonic()
-    while len(gone) < minutes:
-        await asyncio.sleep(begin + 60 * (len(gone) + 1) - time.monotonic())
-        minute = Minute(late.copy(), server.memory, server.files)
-        late.clear()
-        gone.append(minute)
-        told = f"minute {len(gone)}: {len(minute.late) / 60:,.0f}/s, 99 % within {minute.within(0.99):.0f} ms, "
-        print(f"{told}{minute.memory:.1f} MiB, {minute.files} files", file=sys.stderr, flush=True)
-    await load
-    return gone
+async def _measure_minutes(server: ServerProcess, key: str, rate_per_s: float, minutes: int) -> list[Minute]:
+    requests = (_request(pageview, key) for pageview in endless_pageviews(random.Random(2)))
+    latencies_s: list[float] = []
+    load_task = asyncio.create_task(
+        send_paced(server.port, requests, CONNECTIONS, rate_per_s, 60 * minutes + 1, latencies_s)
+    )
+    samples: list[Minute] = []
+    started_at_s = time.monotonic()
+    while len(samples) < minutes:
+        await asyncio.sleep(started_at_s + 60 * (len(samples) + 1) - time.monotonic())
+        minute = Minute(latencies_s.copy(), server.memory_mib, server.open_files)
+        latencies_s.clear()
+        samples.append(minute)
+        line = f"minute {len(samples)}: {len(minute.latencies_s) / 60:,.0f}/s, 99 % within {minute.percentile_ms(0.99):.0f} ms, "
+        print(f"{line}{minute.memory_mib:.1f} MiB, {minute.open_files} files", file=sys.stderr, flush=True)
+    await load_task
+    return samples
 
 
-def _request(look: Look, key: str) -> bytes:
-    return post("/api/v1/events/pageview", ovyxa(look, SITE), key)
+def _request(pageview: Pageview, key: str) -> bytes:
+    return post("/api/v1/events/pageview", ovyxa(pageview, SITE), key)

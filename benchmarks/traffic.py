@@ -13,13 +13,13 @@ SITE = "bench"
 _SEED = 7
 
 
-def fill(folder: Path, now: int, days: int, shape: Shape, told: Callable[[int], None] = lambda day: None) -> None:
+def fill(folder: Path, now_ms: int, days: int, shape: Shape, on_day: Callable[[int], None] = lambda day: None) -> None:
     """Fill a new store with so many days up to `now` (Unix ms); `told` is called after each day."""
     conn = open_store(folder)
     try:
         conn.execute("PRAGMA synchronous = OFF")  # it is thrown away in the end
-        site = registry.add_site(conn, factories.site(SITE, "Europe/Paris", now))
-        fill_site(conn, site, _SEED, days, shape, now, told)
+        site = registry.add_site(conn, factories.site(SITE, "Europe/Paris", now_ms))
+        fill_site(conn, site, _SEED, days, shape, now_ms, on_day)
         conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     finally:
         conn.close()

@@ -64,8 +64,17 @@ def emulator() -> Iterator[str]:
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise SystemExit("ovx-lite dev did not start")
                 time.sleep(0.05)
-            name = [*program, "site", "change", "site_abc123", "--name", "example.com", "--data-dir", data_dir]
-            subprocess.run(name, check=True, stdout=subprocess.DEVNULL)
+            rename_command = [
+                *program,
+                "site",
+                "change",
+                "site_abc123",
+                "--name",
+                "example.com",
+                "--data-dir",
+                data_dir,
+            ]
+            subprocess.run(rename_command, check=True, stdout=subprocess.DEVNULL)
             yield str(json.loads(ready.read_text())["url"])
         finally:
             process.terminate()
@@ -86,8 +95,8 @@ def populate(url: str) -> None:
     """Add what the settings pages and `/live` show: a webhook, accepted and rejected events."""
     post(f"{url}/_dev/webhooks", {"url": f"{url}/_dev/hook/alerts?reply=200", "events": ["goal.completed"]})
     key = {"Authorization": "Bearer YOUR_API_KEY"}
-    for number in range(6):
-        visitor = {"ip_address": f"198.51.100.{number}", "user_agent": FIREFOX}
+    for index in range(6):
+        visitor = {"ip_address": f"198.51.100.{index}", "user_agent": FIREFOX}
         post(f"{url}/api/v1/events/pageview", PAGEVIEW | visitor, **key)
     custom = {"site_id": "site_abc123", "event_name": "signup", "url": "https://example.com/signup"}
     post(f"{url}/api/v1/events/custom", custom | {"ip_address": "198.51.100.2", "user_agent": FIREFOX}, **key)
@@ -104,7 +113,7 @@ def log_in(page: Page, url: str) -> None:
     page.wait_for_url(re.compile(re.escape(url) + "/?$"))
 
 
-def take(browser: Browser, url: str, shot: Shot) -> Path:
+def take_screenshot(browser: Browser, url: str, shot: Shot) -> Path:
     """Take one picture and return its path. Text that shows the free port is given the documented one."""
     scheme = "dark" if shot.scheme == "dark" else "light"
     context = browser.new_context(
@@ -143,7 +152,7 @@ def main() -> None:
         populate(url)
         args = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=args)
-        files = [take(browser, url, shot) for shot in SHOTS]
+        files = [take_screenshot(browser, url, shot) for shot in SHOTS]
         browser.close()
     for file in files:
         print(f"{file.stat().st_size:>9,} bytes  {file.name}")

@@ -17,10 +17,10 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from ovx_lite.auth import passwords
-from ovx_lite.auth.rate_limit import Limits
+from ovx_lite.auth.rate_limit import RateLimiter
 from ovx_lite.dialects import ENDPOINTS
 from ovx_lite.domain.clock import Clock
-from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.hosts import dev_hosts, serve_hosts
 from ovx_lite.emulator import fault_injection, live, routes, unmatched, webhook_receiver_routes
 from ovx_lite.emulator.credentials import PASSWORD
@@ -28,18 +28,18 @@ from ovx_lite.emulator.emulator import Standin
 from ovx_lite.emulator.host_check import is_refused
 from ovx_lite.enrichment import user_agent
 from ovx_lite.enrichment.geoip import open_country_data
-from ovx_lite.http.paths import ControlCharacters, has_control_character
+from ovx_lite.http.paths import ControlCharacterRoute, has_control_character
 from ovx_lite.services.disk_space import DiskSpace
-from ovx_lite.services.group_commit import Ingest
-from ovx_lite.services.notifier import News
-from ovx_lite.services.rejected import Missing
-from ovx_lite.services.scheduler import JOBS, Household, keep_running, measure_disk
-from ovx_lite.services.site_cache import Sites
-from ovx_lite.services.webhook_sender import Sender
+from ovx_lite.services.group_commit import GroupCommitWriter
+from ovx_lite.services.notifier import Notifier
+from ovx_lite.services.rejected import RejectedEvents
+from ovx_lite.services.scheduler import JOBS, Services, measure_disk, run_periodically
+from ovx_lite.services.site_cache import SiteCache
+from ovx_lite.services.webhook_sender import WebhookSender
 from ovx_lite.storage import accounts, rate_limits
 from ovx_lite.storage.connections import Database
 from ovx_lite.storage.rollups import value_limit
-from ovx_lite.storage.write.unit_of_work import open_books
+from ovx_lite.storage.write.unit_of_work import open_unit_of_work
 from ovx_lite.web.api import stats
 from ovx_lite.web.api.health import Health
 from ovx_lite.web.api.ingest import Api
@@ -47,8 +47,8 @@ from ovx_lite.web.api.metrics import Metrics
 from ovx_lite.web.api.openapi import openapi
 from ovx_lite.web.api.tracker_script import script
 from ovx_lite.web.common import error_handlers, templating
-from ovx_lite.web.common.context import Desk, Door, Page
-from ovx_lite.web.common.csrf import FormOrigin, Guard, KnownHost, SignedIn
+from ovx_lite.web.common.context import Handler, RouteSpec, UiContext
+from ovx_lite.web.common.csrf import CrossOriginProtection, FormOriginCheck, HostCheck, LoginRequired
 from ovx_lite.web.common.live_visitors import LiveVisitors
 from ovx_lite.web.common.sessions import Sessions
 from ovx_lite.web.ui import (
@@ -66,35 +66,41 @@ from ovx_lite.web.ui import (
     webhooks,
 )
 from ovx_lite.web.ui.dashboard import routes as dashboard
-from ovx_lite.webhooks.client import Outgoing
-from ovx_lite.webhooks.ssrf import networks
+from ovx_lite.webhooks.client import WebhookClient
+from ovx_lite.webhooks.ssrf import parse_networks
 
-_PROGRAMS = stats.OPEN
-_OPEN = (*sites.OPEN, *setup.OPEN, *auth.OPEN, *sharing.OPEN, *badge.OPEN)
-_SIGNED_IN = (
+_API_ROUTES = stats.PUBLIC_ROUTES
+_PUBLIC_ROUTES = (
+    *sites.PUBLIC_ROUTES,
+    *setup.PUBLIC_ROUTES,
+    *auth.PUBLIC_ROUTES,
+    *sharing.PUBLIC_ROUTES,
+    *badge.PUBLIC_ROUTES,
+)
+_PROTECTED_ROUTES = (
     *(
-        *auth.SIGNED_IN,
-        *sites.SIGNED_IN,
-        *dashboard.SIGNED_IN,
-        *onboarding.SIGNED_IN,
-        *api_keys.SIGNED_IN,
-        *goals.SIGNED_IN,
+        *auth.PROTECTED_ROUTES,
+        *sites.PROTECTED_ROUTES,
+        *dashboard.PROTECTED_ROUTES,
+        *onboarding.PROTECTED_ROUTES,
+        *api_keys.PROTECTED_ROUTES,
+        *goals.PROTECTED_ROUTES,
     ),
-    *(*webhooks.SIGNED_IN, *deliveries.SIGNED_IN, *people.SIGNED_IN, *sharing.SIGNED_IN),
-    *rejected_events.SIGNED_IN,
+    *(*webhooks.PROTECTED_ROUTES, *deliveries.PROTECTED_ROUTES, *people.PROTECTED_ROUTES, *sharing.PROTECTED_ROUTES),
+    *rejected_events.PROTECTED_ROUTES,
 )
 
 
 class App:
     """The whole server, as an ASGI application: the ingestion endpoints first, then Starlette for all else."""
 
-    def __init__(self, api: Api, house: Household, desk: Desk, pages: Starlette, standin: Standin | None) -> None:
+    def __init__(self, api: Api, services: Services, ui: UiContext, pages: Starlette, standin: Standin | None) -> None:
         self._api = api
         self._standin = standin
-        self._house = house
-        self._desk = desk
-        self._pages = Guard(pages, desk.base_url)  # around all of it, also around what tells of faults
-        self._prefix = desk.root + "/" if desk.root else ""
+        self._services = services
+        self._ui = ui
+        self._pages = CrossOriginProtection(pages, ui.base_url)  # around all of it, also around what tells of faults
+        self._prefix = ui.root + "/" if ui.root else ""
         self._jobs: list[asyncio.Task[None]] = []
 
     @classmethod
@@ -105,93 +111,106 @@ class App:
         country_db = settings["country_db"]
         country_of = open_country_data(Path(country_db) if country_db else None)
         database = await Database.open(data_dir)
-        limits, sites, disk = Limits(), Sites(database), DiskSpace(data_dir, int(settings["disk_reserve"]))
+        rate_limiter, sites, disk = (
+            RateLimiter(),
+            SiteCache(database),
+            DiskSpace(data_dir, int(settings["disk_reserve"])),
+        )
         await measure_disk(disk)
         try:
-            limits.restore(await database.read(rate_limits.load, clock.now()))
+            rate_limiter.restore(await database.read(rate_limits.load, clock.now_ms()))
             await sites.refresh()
             await database.write(value_limit.save_max_values, int(settings["rollup_values"]))
-            books = await database.write(open_books, secrets.randbits(20))
-            known = await database.read(accounts.load)
+            unit_of_work = await database.write(open_unit_of_work, secrets.randbits(20))
+            account = await database.read(accounts.load)
         except BaseException:
             await database.close()  # its threads would keep the process alive
             raise
-        sender = Sender(database, Outgoing(networks(settings["webhook_allow_net"]), clock.now), clock)
-        news = News()
-        ingest = Ingest(database, books, limits, clock, sender.wake, news, disk)
-        missing = standin.missing if standin else Missing()
+        sender = WebhookSender(
+            database, WebhookClient(parse_networks(settings["webhook_allow_net"]), clock.now_ms), clock
+        )
+        notifier = Notifier()
+        writer = GroupCommitWriter(database, unit_of_work, rate_limiter, clock, sender.wake, notifier, disk)
+        rejected = standin.missing if standin else RejectedEvents()
         stranger = standin.caller if standin else None
-        api = Api(ENDPOINTS, sites, limits, ingest, country_of, clock, standin or missing, stranger)
-        backups = Path(settings["backup_dir"]) if settings["backup_dir"] else None
-        house = Household(data_dir, backups, database, sites, ingest, limits, sender, clock, disk)
-        desk = Desk(
-            house,
-            news,
-            api.bodies,
+        api = Api(ENDPOINTS, sites, rate_limiter, writer, country_of, clock, standin or rejected, stranger)
+        backup_dir = Path(settings["backup_dir"]) if settings["backup_dir"] else None
+        services = Services(data_dir, backup_dir, database, sites, writer, rate_limiter, sender, clock, disk)
+        ui = UiContext(
+            services,
+            notifier,
+            api.body_reader,
             settings["base_url"].rstrip("/"),
             serve_hosts(settings) if standin is None else dev_hosts(settings),
-            networks(settings["webhook_allow_net"]),
-            "" if known.password else secrets.token_urlsafe(24),
-            missing,
+            parse_networks(settings["webhook_allow_net"]),
+            "" if account.password_hash else secrets.token_urlsafe(24),
+            rejected,
             stranger,
-            LiveVisitors(house, news),
+            LiveVisitors(services, notifier),
         )
         if standin is not None:
-            await standin.settle_in(house)
-        asked = {"/healthz": Health(database, ingest, clock).answer, "/metrics": Metrics(api, house, desk.live).answer}
-        return cls(api, house, desk, _pages(desk, asked, standin), standin)
+            await standin.settle_in(services)
+        status_handlers = {
+            "/healthz": Health(database, writer, clock).handle,
+            "/metrics": Metrics(api, services, ui.live_visitors).handle,
+        }
+        return cls(api, services, ui, _pages(ui, status_handlers, standin), standin)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         path: str = scope.get("path", "")
         if self._prefix and f"{path}/".startswith(self._prefix):  # a proxy has passed it on as it came
-            inner = path[len(self._prefix) - 1 :] or "/"
-            if inner != "/metrics":  # one path only: behind a proxy that strips the prefix, nobody blocks a second one
-                path = scope["path"] = inner
+            inner_path = path[len(self._prefix) - 1 :] or "/"
+            if (
+                inner_path != "/metrics"
+            ):  # one path only: behind a proxy that strips the prefix, nobody blocks a second one
+                path = scope["path"] = inner_path
         standin = self._standin
-        if standin is not None and await is_refused(self._desk.hosts, scope, send):
+        if standin is not None and await is_refused(self._ui.hosts, scope, send):
             return  # here, pages of others could read everything
-        door = None if has_control_character(path) else self._api.door(path)
-        if standin is not None and door is None:
+        route_match = None if has_control_character(path) else self._api.match(path)
+        if standin is not None and route_match is None:
             await unmatched.perform(standin, self._pages, scope, receive, send)
-        elif standin is not None and door is not None:
-            await fault_injection.perform(standin, self._api, door, scope, receive, send)
-        elif door is None:
+        elif standin is not None and route_match is not None:
+            await fault_injection.perform(standin, self._api, route_match, scope, receive, send)
+        elif route_match is None:
             await self._pages(scope, receive, send)
         else:
-            await self._api(door, scope, receive, send)
+            await self._api(route_match, scope, receive, send)
 
     @property
     def setup_path(self) -> str:
         """Where whoever has started the server sets it up; `""` if there is a password already."""
-        token = "" if self._standin else self._desk.setup_token
+        token = "" if self._standin else self._ui.setup_token
         return f"/setup?token={token}" if token else ""
 
-    async def take_password(self, password: str) -> None:
+    async def preset_password(self, password: str) -> None:
         """Have this password from now on, as whoever starts the server says."""
-        known = await self._house.database.read(accounts.load)
-        if not known.password or not await asyncio.to_thread(passwords.is_right, password, known.password):
-            await self._desk.set_password(password)
-        self._desk.setup_token, self._desk.password_given = "", True
+        account = await self._services.database.read(accounts.load)
+        if not account.password_hash or not await asyncio.to_thread(
+            passwords.verify_password, password, account.password_hash
+        ):
+            await self._ui.set_password(password)
+        self._ui.setup_token, self._ui.password_from_env = "", True
 
-    def hurry(self) -> None:
+    def begin_shutdown(self) -> None:
         """Let nobody wait for news any longer, nor for a slow body or query, so that what is in flight ends."""
-        self._desk.news.close()
-        self._house.database.queries.stop()
-        self._api.bodies.hurry()
+        self._ui.notifier.close()
+        self._services.database.queries.stop()
+        self._api.body_reader.shorten_timeouts()
         if self._standin is not None:
             self._standin.journal.wake()
 
     def start(self) -> None:
         """Begin with what the program does by itself."""
-        self._house.sender.start()
-        self._jobs = [asyncio.create_task(keep_running(job, self._house)) for job in JOBS]
-        self._jobs.append(asyncio.create_task(self._api.bodies.watch()))
-        self._jobs.append(asyncio.create_task(asyncio.to_thread(user_agent.warm)))
+        self._services.sender.start()
+        self._jobs = [asyncio.create_task(run_periodically(job, self._services)) for job in JOBS]
+        self._jobs.append(asyncio.create_task(self._api.body_reader.enforce_timeouts()))
+        self._jobs.append(asyncio.create_task(asyncio.to_thread(user_agent.warm_up)))
         if self._standin is not None:
             self._standin.start()
-            if not self._desk.password_given:
-                self._jobs.append(asyncio.create_task(self.take_password(PASSWORD)))
+            if not self._ui.password_from_env:
+                self._jobs.append(asyncio.create_task(self.preset_password(PASSWORD)))
 
     async def close(self) -> None:
         """Stop: all that was acknowledged, and all counts, are on disk at the end."""
@@ -199,53 +218,65 @@ class App:
             job.cancel()
         await asyncio.gather(*self._jobs, return_exceptions=True)
         async with AsyncExitStack() as stack:  # from the last to the first, also if one of them fails
-            stack.push_async_callback(self._house.database.close)
-            stack.push_async_callback(self._house.sender.close)
-            stack.push_async_callback(self._house.sites.save_used)
-            stack.push_async_callback(self._house.ingest.close)
+            stack.push_async_callback(self._services.database.close)
+            stack.push_async_callback(self._services.sender.close)
+            stack.push_async_callback(self._services.sites.save_last_used)
+            stack.push_async_callback(self._services.writer.close)
             if self._standin is not None:
                 stack.push_async_callback(self._standin.close)
 
 
-def _by_path(doors: Sequence[Door]) -> Iterator[tuple[str, Page, list[str]]]:
+def _group_by_path(route_specs: Sequence[RouteSpec]) -> Iterator[tuple[str, Handler, list[str]]]:
     """Pages by their paths, each with all its methods, so that a wrong method is told of all that are right."""
-    paths: dict[str, dict[str, Page]] = {}
-    for method, path, do in doors:
-        paths.setdefault(path, {})[method] = do
+    paths: dict[str, dict[str, Handler]] = {}
+    for method, path, handler in route_specs:
+        paths.setdefault(path, {})[method] = handler
     for path, methods in paths.items():
-        yield path, _by_method({"HEAD": methods["GET"], **methods} if "GET" in methods else methods), list(methods)
+        yield (
+            path,
+            _dispatch_by_method({"HEAD": methods["GET"], **methods} if "GET" in methods else methods),
+            list(methods),
+        )
 
 
-def _by_method(methods: Mapping[str, Page]) -> Page:
-    async def answer(request: Request) -> Response:
+def _dispatch_by_method(methods: Mapping[str, Handler]) -> Handler:
+    async def handle(request: Request) -> Response:
         return await methods[request.method](request)
 
-    return answer
+    return handle
 
 
-def _pages(desk: Desk, asked: Mapping[str, Page], standin: Standin | None) -> Starlette:
-    programs = _PROGRAMS if standin is None else (*_PROGRAMS, *routes.OPEN, *webhook_receiver_routes.OPEN, *live.OPEN)
-    opened = [Middleware(KnownHost), Middleware(FormOrigin), Middleware(Sessions)]
-    signed_in = [*opened, Middleware(SignedIn)]
+def _pages(ui: UiContext, status_handlers: Mapping[str, Handler], standin: Standin | None) -> Starlette:
+    api_routes = (
+        _API_ROUTES if standin is None else (*_API_ROUTES, *routes.OPEN, *webhook_receiver_routes.OPEN, *live.OPEN)
+    )
+    public_middleware = [Middleware(HostCheck), Middleware(FormOriginCheck), Middleware(Sessions)]
+    login_middleware = [*public_middleware, Middleware(LoginRequired)]
     application = Starlette(
         routes=[
-            ControlCharacters(),
-            *(Route(path, do, methods=methods) for path, do, methods in _by_path(programs)),
-            *(Route(path, do, methods=methods, middleware=opened) for path, do, methods in _by_path(_OPEN)),
-            *(Route(path, do, methods=methods, middleware=signed_in) for path, do, methods in _by_path(_SIGNED_IN)),
-            *(Route(path, do) for path, do in asked.items()),
+            ControlCharacterRoute(),
+            *(Route(path, handler, methods=methods) for path, handler, methods in _group_by_path(api_routes)),
+            *(
+                Route(path, handler, methods=methods, middleware=public_middleware)
+                for path, handler, methods in _group_by_path(_PUBLIC_ROUTES)
+            ),
+            *(
+                Route(path, handler, methods=methods, middleware=login_middleware)
+                for path, handler, methods in _group_by_path(_PROTECTED_ROUTES)
+            ),
+            *(Route(path, handler) for path, handler in status_handlers.items()),
             Route("/openapi.json", openapi),
             Route("/js/ovx.js", script),
-            Mount("/static", StaticFiles(directory=templating.folder("static"))),
+            Mount("/static", StaticFiles(directory=templating.find_folder("static"))),
         ],
         exception_handlers={
-            Refused: error_handlers.on_refused,
+            ApiError: error_handlers.on_api_error,
             HTTPException: error_handlers.on_http_exception,
             sqlite3.OperationalError: error_handlers.on_store_error,
-            Exception: error_handlers.on_fault,
+            Exception: error_handlers.on_internal_error,
         },
     )
     application.router.redirect_slashes = False  # it would lead to the host of the request, not of the base URL
-    application.state.desk = desk
+    application.state.desk = ui
     application.state.standin = standin
     return application

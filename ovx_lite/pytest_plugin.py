@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-_PATIENCE = 20  # seconds until the server has to be there
+_START_TIMEOUT_S = 20  # seconds until the server has to be there
 
 
 class Clock:
@@ -29,13 +29,13 @@ class Clock:
         """Unix time in milliseconds."""
         return int(self._ovx.call("GET", "/_dev/clock")["ms"])
 
-    def advance(self, by: str | float) -> dict[str, Any]:
+    def advance(self, duration: str | float) -> dict[str, Any]:
         """Put it forward by `"5m"`, `"1h30m"` or seconds; returns when all that fell due is done, and what that was."""
-        return self._ovx.call("POST", "/_dev/clock", {"advance": by})
+        return self._ovx.call("POST", "/_dev/clock", {"advance": duration})
 
-    def set(self, to: str) -> dict[str, Any]:
+    def set(self, timestamp: str) -> dict[str, Any]:
         """Put it forward to a time, like `2025-03-15T14:00:00Z`."""
-        return self._ovx.call("POST", "/_dev/clock", {"set": to})
+        return self._ovx.call("POST", "/_dev/clock", {"set": timestamp})
 
 
 class Hook(NamedTuple):
@@ -48,8 +48,8 @@ class Hook(NamedTuple):
 
     def requests(self) -> list[dict[str, Any]]:
         """What came, the first first, with `body`, `headers`, `signatures`, and what was `answered`."""
-        found: list[dict[str, Any]] = self.ovx.call("GET", f"/_dev/hook/{self.name}/requests")["requests"]
-        return found
+        requests: list[dict[str, Any]] = self.ovx.call("GET", f"/_dev/hook/{self.name}/requests")["requests"]
+        return requests
 
 
 class Ovx:
@@ -61,50 +61,52 @@ class Ovx:
     def __init__(self, url: str) -> None:
         self.url = url
         self.clock = Clock(self)
-        self._hooks = 0
+        self._hook_count = 0
 
     def call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         """Call one of the stand-in's own tools (`/_dev/…`). Raises AssertionError with what it says is wrong."""
         import http.client  # not needed by tests that do not ask for this
         from urllib.parse import urlsplit
 
-        place = urlsplit(self.url)
-        connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=330)
+        parsed_url = urlsplit(self.url)
+        connection = http.client.HTTPConnection(parsed_url.hostname or "", parsed_url.port, timeout=330)
         try:
             connection.request(method, path, None if body is None else json.dumps(body))
-            answer = connection.getresponse()
-            told: dict[str, Any] = json.loads(answer.read())
+            response = connection.getresponse()
+            document: dict[str, Any] = json.loads(response.read())
         finally:
             connection.close()
-        if answer.status >= 400 and "error" in told:
-            raise AssertionError(told["error"]["message"])
-        return told
+        if response.status >= 400 and "error" in document:
+            raise AssertionError(document["error"]["message"])
+        return document
 
-    def events(self, **wanted: str) -> list[dict[str, Any]]:
+    def events(self, **filters: str) -> list[dict[str, Any]]:
         """What arrived, the latest first; `status`, `api`, `site` and `name` say which."""
         from urllib.parse import urlencode
 
-        found: list[dict[str, Any]] = self.call("GET", f"/_dev/events?{urlencode({'limit': 10_000} | wanted)}")[
+        events: list[dict[str, Any]] = self.call("GET", f"/_dev/events?{urlencode({'limit': 10_000} | filters)}")[
             "events"
         ]
-        return found
+        return events
 
     def wait(self, n: int = 1, name: str = "", timeout: float = 10) -> list[dict[str, Any]]:
         """Wait until so many good events arrived. Raises AssertionError if they do not, with what did."""
         from urllib.parse import urlencode
 
-        asked = urlencode({"count": n, "name": name, "timeout": timeout, "status": "good"})
-        found: list[dict[str, Any]] = self.call("GET", f"/_dev/events/wait?{asked}")["events"]
-        if len(found) < n:
-            bad = [one["error"]["message"] for one in self.events(status="bad")]
-            raise AssertionError(f"{len(found)} of {n} events came in {timeout:g} s; refused were: {bad or 'none'}")
-        return found
+        params = urlencode({"count": n, "name": name, "timeout": timeout, "status": "good"})
+        events: list[dict[str, Any]] = self.call("GET", f"/_dev/events/wait?{params}")["events"]
+        if len(events) < n:
+            messages = [event["error"]["message"] for event in self.events(status="bad")]
+            raise AssertionError(
+                f"{len(events)} of {n} events came in {timeout:g} s; refused were: {messages or 'none'}"
+            )
+        return events
 
     def fault(self, status: int | None = None, **rule: Any) -> None:
         """Let requests fail from now on: `fault(503, times=2)`, `fault(kind="reset")`, `fault(500, phase="after")`."""
-        told = rule if status is None else {"status": status, **rule}
+        new_rule = rule if status is None else {"status": status, **rule}
         rules = self.call("GET", "/_dev/faults")["rules"]
-        self.call("PUT", "/_dev/faults", [*rules, told])
+        self.call("PUT", "/_dev/faults", [*rules, new_rule])
 
     def goal(self, name: str, event: str = "", path: str = "") -> None:
         """Add a goal to the site, that an event of a name meets, or a view of a path."""
@@ -112,11 +114,11 @@ class Ovx:
 
     def hook(self, reply: Sequence[int] = (200,), events: Sequence[str] = ("goal.completed",)) -> Hook:
         """Add a webhook to the site, whose receiver answers so, one after the other; the last goes on."""
-        self._hooks += 1
-        name = f"hook-{self._hooks}"
+        self._hook_count += 1
+        name = f"hook-{self._hook_count}"
         url = f"{self.url}/_dev/hook/{name}?reply={','.join(map(str, reply))}"
-        told = {"site": self.site, "url": url, "events": list(events)}
-        return Hook(self, name, url, self.call("POST", "/_dev/webhooks", told)["secret"])
+        document = {"site": self.site, "url": url, "events": list(events)}
+        return Hook(self, name, url, self.call("POST", "/_dev/webhooks", document)["secret"])
 
     def trigger(self, event: str, data: dict[str, Any] | None = None) -> None:
         """Tell the site's webhooks of an event, without anything having happened."""
@@ -124,8 +126,8 @@ class Ovx:
 
     def deliveries(self) -> list[dict[str, Any]]:
         """The site's log of deliveries, the latest first."""
-        found: list[dict[str, Any]] = self.call("GET", f"/_dev/deliveries?site={self.site}")["deliveries"]
-        return found
+        deliveries: list[dict[str, Any]] = self.call("GET", f"/_dev/deliveries?site={self.site}")["deliveries"]
+        return deliveries
 
 
 @pytest.fixture(scope="session")
@@ -135,12 +137,12 @@ def ovx_server() -> Iterator[str]:
         ready = Path(folder, "ready.json")
         command = [sys.executable, "-m", "ovx_lite", "dev", "--port", "0", "--ready-file", str(ready)]
         log = Path(folder, "log")
-        with log.open("wb") as said:
-            process = subprocess.Popen(command, stderr=said, env=os.environ | {"TMPDIR": folder})  # noqa: S603 - our own
+        with log.open("wb") as log_file:
+            process = subprocess.Popen(command, stderr=log_file, env=os.environ | {"TMPDIR": folder})  # noqa: S603 - our own
         try:
-            until = time.monotonic() + _PATIENCE
+            deadline_s = time.monotonic() + _START_TIMEOUT_S
             while not ready.exists():
-                if process.poll() is not None or time.monotonic() > until:
+                if process.poll() is not None or time.monotonic() > deadline_s:
                     pytest.fail(f"ovx-lite dev did not start: {log.read_text(errors='replace')}", pytrace=False)
                 time.sleep(0.005)
             yield json.loads(ready.read_text())["url"]
@@ -152,6 +154,6 @@ def ovx_server() -> Iterator[str]:
 @pytest.fixture
 def ovx(ovx_server: str) -> Ovx:
     """A stand-in for the real API, as it is at its start."""
-    found = Ovx(ovx_server)
-    found.call("POST", "/_dev/reset")
-    return found
+    emulator = Ovx(ovx_server)
+    emulator.call("POST", "/_dev/reset")
+    return emulator

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 from http.cookies import SimpleCookie
 from urllib.parse import urlencode, urlsplit
 
-from tests.conftest import Answer, Server, Start, Store
+from tests.conftest import Response, Server, Start, Store
 
 PASSWORD = "correct horse battery"
 
@@ -14,7 +14,7 @@ Tag = tuple[str, dict[str, str]]
 """An element's name and attributes."""
 
 
-class Person:
+class WebClient:
     """Somebody at a server's pages. They follow no redirect by themselves, and send what a browser's window sends.
 
     Give a header the value `""` to leave it out: `origin=""`. A name's `_` stands for `-`.
@@ -25,41 +25,42 @@ class Person:
         self.root = root
         self.cookies: dict[str, str] = {}
 
-    def get(self, path: str, **headers: str) -> Answer:
+    def get(self, path: str, **headers: str) -> Response:
         """Ask for a page, at a path below the root."""
         return self._send("GET", path, None, headers)
 
-    def post(self, path: str, form: Mapping[str, str | list[str]] | bytes | None = None, **headers: str) -> Answer:
+    def post(self, path: str, form: Mapping[str, str | list[str]] | bytes | None = None, **headers: str) -> Response:
         """Send a form, or any other bytes; where that leads to is not followed."""
-        sent = {"content_type": "application/x-www-form-urlencoded", "origin": self.server.url, **headers}
+        all_headers = {"content_type": "application/x-www-form-urlencoded", "origin": self.server.url, **headers}
         body = form if isinstance(form, bytes) else urlencode(form or {}, doseq=True).encode()
-        return self._send("POST", path, body, sent)
+        return self._send("POST", path, body, all_headers)
 
-    def follow(self, answer: Answer) -> Answer:
+    def follow(self, response: Response) -> Response:
         """Go where a redirect leads."""
-        assert answer.status in (302, 303), (answer.status, answer.body)
-        return self._send("GET", answer.headers["location"], None, {}, "")
+        assert response.status in (302, 303), (response.status, response.body)
+        return self._send("GET", response.headers["location"], None, {}, "")
 
-    def log_in(self, password: str = PASSWORD) -> Answer:
+    def log_in(self, password: str = PASSWORD) -> Response:
         """Log in, and be in."""
-        answer = self.post("/login", {"password": password})
-        assert (answer.status, answer.headers["location"]) == (303, self.root + "/"), answer.body
-        return answer
+        response = self.post("/login", {"password": password})
+        assert (response.status, response.headers["location"]) == (303, self.root + "/"), response.body
+        return response
 
     def _send(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], root: str | None = None
-    ) -> Answer:
-        kept = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-        told = {
-            name.replace("_", "-"): value for name, value in {"accept": "text/html", "cookie": kept, **headers}.items()
+    ) -> Response:
+        cookie_header = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        all_headers = {
+            name.replace("_", "-"): value
+            for name, value in {"accept": "text/html", "cookie": cookie_header, **headers}.items()
         }
         url = (self.root if root is None else root) + path
-        answer = self.server.send(url, body, headers={k: v for k, v in told.items() if v}, method=method)
-        for name, morsel in SimpleCookie(answer.headers.get("set-cookie", "")).items():
+        response = self.server.send(url, body, headers={k: v for k, v in all_headers.items() if v}, method=method)
+        for name, morsel in SimpleCookie(response.headers.get("set-cookie", "")).items():
             self.cookies[name] = morsel.value
             if "1970" in morsel["expires"]:
                 del self.cookies[name]
-        return answer
+        return response
 
 
 def set_password(store: Store, password: str = PASSWORD) -> None:
@@ -67,30 +68,30 @@ def set_password(store: Store, password: str = PASSWORD) -> None:
     store.call("password", "set", stdin=password + "\n")
 
 
-def start_at(start: Start, store: Store, base_url: str, *options: str) -> Server:
+def start_behind(start: Start, store: Store, base_url: str, *options: str) -> Server:
     """Start a server that the world knows by this URL, and we by its port."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as free_socket:
+        port = str(free_socket.getsockname()[1])
     server = start(store, "--base-url", base_url, "--port", port, *options)
-    return Server(server.process, f"http://127.0.0.1:{port}", server.log)
+    return Server(server.process, f"http://127.0.0.1:{port}", server.log_path)
 
 
-class _Tags(HTMLParser):
+class _TagCollector(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
-        self.found: list[Tag] = []
+        self.tags: list[Tag] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, {name: value or "" for name, value in attrs}))
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
 
 
-def tags(answer: Answer, name: str = "") -> list[Tag]:
+def find_tags(response: Response, name: str = "") -> list[Tag]:
     """The elements of a page; or those of a name."""
-    parser = _Tags()
-    parser.feed(answer.body.decode())
-    return [found for found in parser.found if name in ("", found[0])]
+    parser = _TagCollector()
+    parser.feed(response.body.decode())
+    return [tag for tag in parser.tags if name in ("", tag[0])]
 
 
-def path_of(answer: Answer) -> str:
+def redirect_path(response: Response) -> str:
     """The path that a redirect leads to."""
-    return urlsplit(answer.headers["location"]).path
+    return urlsplit(response.headers["location"]).path

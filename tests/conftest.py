@@ -21,7 +21,7 @@ import pytest
 from click.testing import CliRunner
 
 from ovx_lite.cli import main
-from ovx_lite.storage.sqlite import FILE
+from ovx_lite.storage.sqlite import STORE_FILE
 
 CHROME = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36"
@@ -36,7 +36,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """What came back: status, headers (names in lower case) and the body, as JSON if it is."""
 
     status: int
@@ -54,16 +54,16 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Ran:
+class CommandResult:
     """What a command did: its exit status and what it printed."""
 
-    status: int
-    out: str
-    err: str
+    exit_status: int
+    stdout: str
+    stderr: str
 
     @property
     def json(self) -> Any:
-        return json.loads(self.out)
+        return json.loads(self.stdout)
 
 
 @dataclass
@@ -72,54 +72,54 @@ class Store:
 
     path: Path
 
-    def run(self, *words: str, stdin: bytes = b"") -> Ran:
+    def run(self, *args: str, stdin: bytes = b"") -> CommandResult:
         """Run `ovx-lite WORDS…`: in this process, which is faster, where that makes no difference."""
-        elsewhere = words[:1] == ("serve",) or threading.current_thread() is not threading.main_thread()
-        if elsewhere or not all(word.isprintable() for word in words):
-            return self.spawn(*words, stdin=stdin)
+        needs_process = args[:1] == ("serve",) or threading.current_thread() is not threading.main_thread()
+        if needs_process or not all(arg.isprintable() for arg in args):
+            return self.spawn(*args, stdin=stdin)
         with suppress(RuntimeError):  # as there is none
             asyncio.get_running_loop()
-            return self.spawn(*words, stdin=stdin)  # some commands have a loop of their own
-        ran = CliRunner().invoke(main, words, stdin, env={"OVX_DATA_DIR": str(self.path)}, catch_exceptions=False)
-        return Ran(ran.exit_code, ran.stdout_bytes.decode(), ran.stderr_bytes.decode())
+            return self.spawn(*args, stdin=stdin)  # some commands have a loop of their own
+        result = CliRunner().invoke(main, args, stdin, env={"OVX_DATA_DIR": str(self.path)}, catch_exceptions=False)
+        return CommandResult(result.exit_code, result.stdout_bytes.decode(), result.stderr_bytes.decode())
 
-    def spawn(self, *words: str, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> Ran:
+    def spawn(self, *args: str, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> CommandResult:
         """Run `ovx-lite WORDS…` as its user would."""
-        done = subprocess.run(
-            [sys.executable, "-m", "ovx_lite", *words],
+        completed = subprocess.run(
+            [sys.executable, "-m", "ovx_lite", *args],
             input=stdin,
             capture_output=True,
             timeout=120,
             env={**os.environ, "OVX_DATA_DIR": str(self.path), **(env or {})},
         )
-        return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
+        return CommandResult(completed.returncode, completed.stdout.decode(), completed.stderr.decode())
 
-    def call(self, *words: str, stdin: str = "") -> Any:
+    def call(self, *args: str, stdin: str = "") -> Any:
         """Run a command in this process, which is faster, and return the JSON that it printed."""
         env = {"OVX_DATA_DIR": str(self.path)}
-        ran = CliRunner().invoke(main, [*words, "--json"], stdin, env=env, catch_exceptions=False)
-        assert ran.exit_code == 0, ran.stderr
-        return json.loads(ran.stdout)
+        result = CliRunner().invoke(main, [*args, "--json"], stdin, env=env, catch_exceptions=False)
+        assert result.exit_code == 0, result.stderr
+        return json.loads(result.stdout)
 
     @contextmanager
-    def opened(self) -> Iterator[sqlite3.Connection]:
+    def connect(self) -> Iterator[sqlite3.Connection]:
         """The store's file, to look into."""
-        with closing(sqlite3.connect(self.path / FILE)) as conn:
+        with closing(sqlite3.connect(self.path / STORE_FILE)) as conn:
             yield conn
 
-    def site(self, id: str = "my-site", *options: str) -> dict[str, Any]:
+    def site(self, slug: str = "my-site", *options: str) -> dict[str, Any]:
         """Add a site and return what was printed."""
-        added: dict[str, Any] = self.call("site", "add", id, *options)
-        return added
+        added_site: dict[str, Any] = self.call("site", "add", slug, *options)
+        return added_site
 
-    def key(self, site: str = "my-site", *options: str) -> str:
+    def key(self, site_slug: str = "my-site", *options: str) -> str:
         """Add a key to a site and return it."""
-        return str(self.call("key", "add", site, *options)["key"])
+        return str(self.call("key", "add", site_slug, *options)["key"])
 
-    def events(self, site: str = "my-site", *options: str) -> list[dict[str, Any]]:
+    def events(self, site_slug: str = "my-site", *options: str) -> list[dict[str, Any]]:
         """All events of a site, as exported, excluded ones too."""
-        exported: list[dict[str, Any]] = self.call("export", site, "--include-excluded", *options)
-        return exported
+        exported_events: list[dict[str, Any]] = self.call("export", site_slug, "--include-excluded", *options)
+        return exported_events
 
 
 @dataclass
@@ -128,7 +128,7 @@ class Server:
 
     process: subprocess.Popen[bytes]
     url: str
-    log: Path
+    log_path: Path
 
     @property
     def port(self) -> int:
@@ -141,31 +141,33 @@ class Server:
         key: str | None = None,
         headers: Mapping[str, str] | None = None,
         method: str = "POST",
-    ) -> Answer:
+    ) -> Response:
         """Send one request; `body` is bytes, or anything else to be sent as JSON, or None for none."""
-        sent = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        body_bytes = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         authorization = {"Authorization": f"Bearer {key}"} if key else {}
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
-            connection.request(method, path, sent, {**authorization, **(headers or {})})
-            came = connection.getresponse()
-            return Answer(came.status, {name.lower(): value for name, value in came.getheaders()}, came.read())
+            connection.request(method, path, body_bytes, {**authorization, **(headers or {})})
+            response = connection.getresponse()
+            return Response(
+                response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
+            )
 
-    def pageview(self, key: str, **fields: object) -> Answer:
+    def pageview(self, key: str, **fields: object) -> Response:
         """Send a pageview of my-site."""
         return self.send("/api/v1/events/pageview", {"site_id": "my-site", "url": "https://example.com/"} | fields, key)
 
-    def custom(self, key: str, **fields: object) -> Answer:
+    def custom(self, key: str, **fields: object) -> Response:
         """Send a custom event of my-site."""
         body = {"site_id": "my-site", "event_name": "signup", "url": "https://example.com/"} | fields
         return self.send("/api/v1/events/custom", body, key)
 
-    def batch(self, key: str, *events: Mapping[str, object]) -> Answer:
+    def batch(self, key: str, *events: Mapping[str, object]) -> Response:
         """Send a batch of my-site."""
         return self.send("/api/v1/events/batch", {"site_id": "my-site", "events": events}, key)
 
-    def stop(self, how: int = signal.SIGTERM) -> int:
+    def stop(self, signal_number: int = signal.SIGTERM) -> int:
         """End the server and return its exit status."""
-        self.process.send_signal(how)
+        self.process.send_signal(signal_number)
         return self.process.wait(timeout=30)
 
 
@@ -184,28 +186,38 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     with ExitStack() as stack:
 
         def start(store: Store, *options: str) -> Server:
-            folder = tmp_path_factory.mktemp("server")
-            ready, log = folder / "ready.json", folder / "log"
-            with log.open("wb") as stderr:
+            directory = tmp_path_factory.mktemp("server")
+            ready_path, log_path = directory / "ready.json", directory / "log"
+            with log_path.open("wb") as log_file:
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "ovx_lite", "serve", "--port", "0", "--ready-file", str(ready), *options],
-                    stderr=stderr,
+                    [
+                        sys.executable,
+                        "-m",
+                        "ovx_lite",
+                        "serve",
+                        "--port",
+                        "0",
+                        "--ready-file",
+                        str(ready_path),
+                        *options,
+                    ],
+                    stderr=log_file,
                     env={**os.environ, "OVX_DATA_DIR": str(store.path)},
                 )
             stack.callback(process.wait)
             stack.callback(process.kill)
-            deadline = time.monotonic() + 20
-            while not ready.exists():
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < deadline, "the server did not get ready"
+            deadline_s = time.monotonic() + 20
+            while not ready_path.exists():
+                assert process.poll() is None, log_path.read_text()
+                assert time.monotonic() < deadline_s, "the server did not get ready"
                 time.sleep(0.01)
-            return Server(process, json.loads(ready.read_text())["url"], log)
+            return Server(process, json.loads(ready_path.read_text())["url"], log_path)
 
         yield start
 
 
 @dataclass
-class Running:
+class RunningSite:
     """A server with one site, `my-site`, and a key without a limit."""
 
     store: Store
@@ -215,13 +227,13 @@ class Running:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory, start: Start) -> Running:
+def running(tmp_path_factory: pytest.TempPathFactory, start: Start) -> RunningSite:
     """A server that the tests of a file share."""
     store = Store(tmp_path_factory.mktemp("shared") / "data")
     site = store.site("my-site", "--domain", "example.com")
     key = store.key()
     store.site("other-site")
-    return Running(store, start(store), key, site["jwt_secret"])
+    return RunningSite(store, start(store), key, site["jwt_secret"])
 
 
 @pytest.fixture(scope="session")
@@ -231,11 +243,11 @@ def browser_type_launch_args() -> dict[str, Any]:
         if os.environ.get("OVX_BROWSER_TESTS") == "required":
             pytest.fail("Chromium is not installed")
         pytest.skip("Chromium is not installed")
-    quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-    return {"executable_path": CHROMIUM, "args": quiet}
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+    return {"executable_path": CHROMIUM, "args": arguments}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # Playwright keeps an event loop running until the end; tests that run one of their own must come before it.
-    with_browser = {item.path for item in items if {"page", "browser"} & set(getattr(item, "fixturenames", ()))}
-    items.sort(key=lambda item: item.path in with_browser)
+    browser_paths = {item.path for item in items if {"page", "browser"} & set(getattr(item, "fixturenames", ()))}
+    items.sort(key=lambda item: item.path in browser_paths)

@@ -11,27 +11,31 @@ from playwright.sync_api import Page
 
 from tests.browserless import PASSWORD, set_password
 from tests.conftest import CHROME, Server, Start, Store
-from tests.receiver import Receiver, status
+from tests.receiver import Receiver, http_response
 
 HOSTILE = """"><script>hacked=1</script><img src=x onerror="hacked=1">'{{7*7}}"""
 """What would be a script, a tag, an attribute, a template's expression, wherever it is not escaped."""
 
-SITE = "/sites/my-site/settings"
+SETTINGS_PATH = "/sites/my-site/settings"
 PAGES = [
     *("/", "/new-site", "/account", "/sites/nowhere/settings/keys"),
     *(
-        f"{SITE}/{name}"
+        f"{SETTINGS_PATH}/{name}"
         for name in ("start", "general", "keys", "goals", "webhooks", "deliveries", "people", "missing")
     ),
-    *(f"{SITE}/goals?try=/pricing/x", f"{SITE}/webhooks?tested=TEST", f"{SITE}/deliveries/FAILED"),
-    *(f"{SITE}/deliveries?status=throttled", f"{SITE}/people/PERSON"),
+    *(
+        f"{SETTINGS_PATH}/goals?try=/pricing/x",
+        f"{SETTINGS_PATH}/webhooks?tested=TEST",
+        f"{SETTINGS_PATH}/deliveries/FAILED",
+    ),
+    *(f"{SETTINGS_PATH}/deliveries?status=throttled", f"{SETTINGS_PATH}/people/PERSON"),
     *(
         "/sites/my-site",
         "/sites/my-site?period=day&compare=previous&f=is,page,/",
         "/sites/my-site/top/page",
         "/sites/empty",
     ),
-    f"{SITE}/sharing",
+    f"{SETTINGS_PATH}/sharing",
     *(
         f"/sites/empty/settings/{name}"
         for name in ("start", "keys", "goals", "webhooks", "deliveries", "people", "missing")
@@ -41,18 +45,18 @@ PAGES = [
 
 
 @dataclass
-class House:
+class FurnishedServer:
     """The server, and the ids of what is in it, by the words that stand for them in `PAGES`."""
 
     store: Store
     server: Server
     key: str
-    ids: Mapping[str, str]
+    ids_by_placeholder: Mapping[str, str]
 
     def url(self, path: str) -> str:
         """The URL of one of `PAGES`, or of any other page."""
-        for word, id in self.ids.items():
-            path = path.replace(word, id)
+        for placeholder, id in self.ids_by_placeholder.items():
+            path = path.replace(placeholder, id)
         return self.server.url + path
 
     def log_in(self, page: Page) -> Page:
@@ -65,10 +69,10 @@ class House:
 
 
 @contextmanager
-def furnished(store: Store, start: Start) -> Iterator[House]:
+def furnish(store: Store, start: Start) -> Iterator[FurnishedServer]:
     """Set up two sites, one of them with all there is, and a server for them."""
     with ExitStack() as stack:
-        good, bad = (stack.enter_context(Receiver(status(code, HOSTILE.encode()))) for code in (200, 500))
+        good, bad = (stack.enter_context(Receiver(http_response(code, HOSTILE.encode()))) for code in (200, 500))
         call = store.call
         call("site", "add", "my-site", "--domain", "example.com", "--name", HOSTILE, "--monthly-limit", "10")
         call("site", "add", "empty", "--timezone", "Europe/Paris")
@@ -77,37 +81,44 @@ def furnished(store: Store, start: Start) -> Iterator[House]:
         call("key", "revoke", call("key", "add", "my-site", "--label", "old")["id"])
         call("goal", "add", "my-site", HOSTILE, "--path", "/pricing/**")
         call("goal", "add", "my-site", "Sign-up", "--event", HOSTILE)
-        words = ("--on", "goal.completed", "--on", "realtime.spike", "--spike-above", "100")
+        options = ("--on", "goal.completed", "--on", "realtime.spike", "--spike-above", "100")
         urls = [f"http://127.0.0.1:{receiver.port}/{quote(HOSTILE)}" for receiver in (good, bad)]
         # Playwright has an event loop running here, and these commands one of their own.
-        hooks = [store.run("webhook", "add", "my-site", url, *words, "--json").json["id"] for url in urls]
+        webhook_ids = [store.run("webhook", "add", "my-site", url, *options, "--json").json["id"] for url in urls]
         set_password(store, PASSWORD)
         server = start(store)
-        tested = store.run("webhook", "test", hooks[0], "--json").json["id"]
+        test_delivery_id = store.run("webhook", "test", webhook_ids[0], "--json").json["id"]
         visitor = {"user_agent": CHROME, "ip_address": "203.0.113.9"}
-        place = f"https://example.com/pricing/{quote(HOSTILE)}"
-        assert server.pageview(key, url=place, referrer="https://x.example/", **visitor).status == 201
-        assert server.custom(key, event_name=HOSTILE, url=place, **visitor).status == 201
+        page_url = f"https://example.com/pricing/{quote(HOSTILE)}"
+        assert server.pageview(key, url=page_url, referrer="https://x.example/", **visitor).status == 201
+        assert server.custom(key, event_name=HOSTILE, url=page_url, **visitor).status == 201
         assert server.custom(key, event_name=HOSTILE, url=HOSTILE, **visitor).status == 400
         traits = {"name": HOSTILE, "email": HOSTILE, HOSTILE: HOSTILE}
-        named = {"event_type": "identify", "event_name": "x", "user_id": HOSTILE, "properties": traits}
-        assert server.send("/v1/projects/my-site/events", named, key).status == 202
-        while len(bad.got) < 2:
-            assert not bad.ended.wait(0.01)
-        (failed, *_) = [sent["id"] for sent in call("delivery", "list", "my-site") if sent["webhook"] == hooks[1]]
-        with store.opened() as conn:
-            (person,) = conn.execute("SELECT number FROM persons").fetchone()
-        yield House(store, server, key, {"TEST": tested, "FAILED": failed, "PERSON": str(person), "HOOK": hooks[0]})
+        identify_event = {"event_type": "identify", "event_name": "x", "user_id": HOSTILE, "properties": traits}
+        assert server.send("/v1/projects/my-site/events", identify_event, key).status == 202
+        while len(bad.requests) < 2:
+            assert not bad.closed.wait(0.01)
+        (failed_delivery_id, *_) = [
+            delivery["id"] for delivery in call("delivery", "list", "my-site") if delivery["webhook"] == webhook_ids[1]
+        ]
+        with store.connect() as conn:
+            (person_id,) = conn.execute("SELECT number FROM persons").fetchone()
+        yield FurnishedServer(
+            store,
+            server,
+            key,
+            {"TEST": test_delivery_id, "FAILED": failed_delivery_id, "PERSON": str(person_id), "HOOK": webhook_ids[0]},
+        )
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory, start: Start) -> Iterator[House]:
+def furnished_server(tmp_path_factory: pytest.TempPathFactory, start: Start) -> Iterator[FurnishedServer]:
     """A furnished server, for the tests of a file."""
-    with furnished(Store(tmp_path_factory.mktemp("furnished") / "data"), start) as house:
-        yield house
+    with furnish(Store(tmp_path_factory.mktemp("furnished") / "data"), start) as furnished_server:
+        yield furnished_server
 
 
-def problems_of(page: Page) -> list[str]:
+def collect_browser_problems(page: Page) -> list[str]:
     """What goes wrong on a page's way, as it is told: scripts that fail or are stopped, what cannot be loaded."""
     problems: list[str] = []
     page.on("console", lambda message: problems.append(message.text) if message.type in ("error", "warning") else None)
@@ -116,7 +127,7 @@ def problems_of(page: Page) -> list[str]:
     return problems
 
 
-def barriers(page: Page) -> list[str]:
+def accessibility_violations(page: Page) -> list[str]:
     """What axe, and we, find that keeps people out."""
     rules = {
         "resultTypes": ["violations"],
@@ -124,8 +135,8 @@ def barriers(page: Page) -> list[str]:
     }
     if page.evaluate("typeof axe") == "undefined":
         page.evaluate(AXE_SCRIPT)
-    found = page.evaluate("rules => axe.run(rules)", rules)["violations"]
-    told = [f"{rule['id']}: {node['html'][:120]}" for rule in found for node in rule["nodes"]]
+    results = page.evaluate("rules => axe.run(rules)", rules)["violations"]
+    violations = [f"{rule['id']}: {node['html'][:120]}" for rule in results for node in rule["nodes"]]
     if (width := page.evaluate("document.documentElement.scrollWidth")) > page.viewport_size["width"]:  # type: ignore[index]
-        told.append(f"the page is {width} px wide")
-    return told
+        violations.append(f"the page is {width} px wide")
+    return violations

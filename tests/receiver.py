@@ -12,33 +12,33 @@ from types import TracebackType
 
 import trustme
 
-PATIENCE = 10  # seconds after which a test is told that what it waits for did not come
+TIMEOUT_S = 10  # seconds after which a test is told that what it waits for did not come
 
-Answer = bytes | Callable[[socket.socket], None]
+Reply = bytes | Callable[[socket.socket], None]
 
 
 @dataclass(frozen=True)
-class Got:
+class ReceivedRequest:
     """A request that came: headers with names in lower case; over which connection, and for which name (SNI)."""
 
     path: str
     headers: Mapping[str, str]
     body: bytes
-    connection: int
-    name: str | None
+    connection_number: int
+    server_name: str | None
 
 
-def status(code: int, body: bytes = b"", **headers: str) -> bytes:
+def http_response(code: int, body: bytes = b"", **headers: str) -> bytes:
     """An answer; `retry_after="1"` is the header Retry-After."""
     lines = [f"HTTP/1.1 {code} Word", f"Content-Length: {len(body)}"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-def tls(authority: trustme.CA, *names: str, **more: object) -> ssl.SSLContext:
+def server_context(authority: trustme.CA, *names: str, **options: object) -> ssl.SSLContext:
     """What a receiver of these names shows."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(*names, **more).configure_cert(context)  # type: ignore[arg-type]
+    authority.issue_cert(*names, **options).configure_cert(context)  # type: ignore[arg-type]
     return context
 
 
@@ -48,124 +48,128 @@ class Receiver:
     While `open` is cleared, answers are held back.
     """
 
-    def __init__(self, answer: Answer = b"", context: ssl.SSLContext | None = None) -> None:
-        self.answer = answer or status(200)
-        self.got: list[Got] = []
-        self.open = threading.Event()
-        self.open.set()
-        self.ended = threading.Event()
+    def __init__(self, reply: Reply = b"", context: ssl.SSLContext | None = None) -> None:
+        self.reply = reply or http_response(200)
+        self.requests: list[ReceivedRequest] = []
+        self.may_reply = threading.Event()
+        self.may_reply.set()
+        self.closed = threading.Event()
         self.connections = 0
-        self.names: list[str | None] = []
-        self.now_held, self.most_held = 0, 0
+        self.server_names: list[str | None] = []
+        self.held_requests, self.max_held_requests = 0, 0
         self._context = context
         if context is not None:
-            context.sni_callback = lambda _socket, name, _context: self.names.append(name)
+            context.sni_callback = lambda _socket, name, _context: self.server_names.append(name)
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
-        self._listening = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self.port = int(self._listening.getsockname()[1])
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.port = int(self._listener.getsockname()[1])
         self.url = f"http://127.0.0.1:{self.port}/hook"
 
     def __enter__(self) -> "Receiver":
-        self._begin(self._accept)
+        self._start_thread(self._accept)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, wrong: BaseException | None, at: TracebackType | None) -> None:
-        self.ended.set()
-        self.open.set()
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.closed.set()
+        self.may_reply.set()
         with suppress(OSError):
-            self._listening.shutdown(socket.SHUT_RDWR)
-        self._threads[0].join(PATIENCE)
-        self._listening.close()
-        for connected in self._sockets:
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._threads[0].join(TIMEOUT_S)
+        self._listener.close()
+        for sock in self._sockets:
             with suppress(OSError):
-                connected.shutdown(socket.SHUT_RDWR)
+                sock.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
-            thread.join(PATIENCE)
+            thread.join(TIMEOUT_S)
 
-    def ids(self) -> list[str]:
+    def webhook_ids(self) -> list[str]:
         """The `webhook-id` of all that came."""
-        return [got.headers["webhook-id"] for got in list(self.got)]
+        return [request.headers["webhook-id"] for request in list(self.requests)]
 
-    def _begin(self, do: Callable[..., None], *args: object) -> None:
-        thread = threading.Thread(target=do, args=args, daemon=True)
+    def _start_thread(self, target: Callable[..., None], *args: object) -> None:
+        thread = threading.Thread(target=target, args=args, daemon=True)
         self._threads.append(thread)
         thread.start()
 
     def _accept(self) -> None:
         with suppress(OSError):
-            while not self.ended.is_set():
-                connected, _ = self._listening.accept()
-                self._sockets.append(connected)
+            while not self.closed.is_set():
+                sock, _ = self._listener.accept()
+                self._sockets.append(sock)
                 self.connections += 1
-                self._begin(self._serve, connected, self.connections)
+                self._start_thread(self._serve, sock, self.connections)
 
-    def _serve(self, connected: socket.socket, number: int) -> None:
-        with suppress(OSError), connected:
-            if connected.recv(1, socket.MSG_PEEK) == b"\x16" and self._context is None:  # TLS to a plain port
-                connected.sendall(status(400))
+    def _serve(self, sock: socket.socket, connection_number: int) -> None:
+        with suppress(OSError), sock:
+            if sock.recv(1, socket.MSG_PEEK) == b"\x16" and self._context is None:  # TLS to a plain port
+                sock.sendall(http_response(400))
             elif self._context is None:
-                self._read(connected, number)
+                self._read(sock, connection_number)
             else:
-                with self._context.wrap_socket(connected, server_side=True) as wrapped:
-                    self._read(wrapped, number)
+                with self._context.wrap_socket(sock, server_side=True) as tls_sock:
+                    self._read(tls_sock, connection_number)
 
-    def _read(self, connected: socket.socket, number: int) -> None:
-        with connected.makefile("rb") as file:
+    def _read(self, sock: socket.socket, connection_number: int) -> None:
+        with sock.makefile("rb") as file:
             while line := file.readline():
                 headers = dict[str, str]()
                 while (header := file.readline()) not in (b"\r\n", b""):
                     name, _, value = header.decode().partition(":")
                     headers[name.lower()] = value.strip()
                 body = file.read(int(headers.get("content-length", "0")))
-                name_ = self.names[-1] if self.names else None
+                server_name = self.server_names[-1] if self.server_names else None
                 with self._lock:
-                    self.now_held += 1
-                    self.most_held = max(self.most_held, self.now_held)
-                    self.got.append(Got(line.decode().split(" ")[1], headers, body, number, name_))
-                self.open.wait(PATIENCE)
+                    self.held_requests += 1
+                    self.max_held_requests = max(self.max_held_requests, self.held_requests)
+                    self.requests.append(
+                        ReceivedRequest(line.decode().split(" ")[1], headers, body, connection_number, server_name)
+                    )
+                self.may_reply.wait(TIMEOUT_S)
                 with self._lock:
-                    self.now_held -= 1
-                if isinstance(self.answer, bytes):
-                    connected.sendall(self.answer)
+                    self.held_requests -= 1
+                if isinstance(self.reply, bytes):
+                    sock.sendall(self.reply)
                 else:
-                    self.answer(connected)
+                    self.reply(sock)
                     return
 
 
-class Moved:
+class SettableClock:
     """A clock that is moved by hand: whoever sleeps wakes when it was moved that far."""
 
-    def __init__(self, now: int) -> None:
-        self.ms = now
-        self.naps = 0  # sleeps that were none
-        self.moved: Callable[[], None] = lambda: None  # told, since a sleep may be about to begin when it is moved
-        self._sleeping: list[tuple[int, asyncio.Future[None]]] = []
+    def __init__(self, now_ms: int) -> None:
+        self.current_ms = now_ms
+        self.zero_sleeps = 0  # sleeps that were none
+        self.on_set: Callable[[], None] = lambda: None  # told, since a sleep may be about to begin when it is moved
+        self._sleepers: list[tuple[int, asyncio.Future[None]]] = []
 
-    def now(self) -> int:
-        return self.ms
+    def now_ms(self) -> int:
+        return self.current_ms
 
     async def sleep(self, seconds: float) -> None:
         if seconds <= 0:
-            self.naps += 1
+            self.zero_sleeps += 1
             return await asyncio.sleep(0)
-        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._sleeping.append((self.ms + round(seconds * 1000), woken))
-        return await woken
+        wakeup: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._sleepers.append((self.current_ms + round(seconds * 1000), wakeup))
+        return await wakeup
 
     def set(self, ms: int) -> None:
-        self.ms = ms
-        for until, woken in self._sleeping:
-            if until <= ms and not woken.done():
-                woken.set_result(None)
-        self._sleeping = [(until, woken) for until, woken in self._sleeping if not woken.done()]
-        self.moved()
+        self.current_ms = ms
+        for wake_at_ms, wakeup in self._sleepers:
+            if wake_at_ms <= ms and not wakeup.done():
+                wakeup.set_result(None)
+        self._sleepers = [(wake_at_ms, wakeup) for wake_at_ms, wakeup in self._sleepers if not wakeup.done()]
+        self.on_set()
 
 
-async def until(true: Callable[[], object]) -> None:
+async def wait_until(condition: Callable[[], object]) -> None:
     """Wait until something is so."""
-    deadline = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < deadline, "what was waited for did not come"
+    deadline_s = time.monotonic() + TIMEOUT_S
+    while not condition():
+        assert time.monotonic() < deadline_s, "what was waited for did not come"
         await asyncio.sleep(0.005)

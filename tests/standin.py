@@ -12,57 +12,57 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
-from tests.conftest import Answer
+from tests.conftest import Response
 
 
-class Stage(NamedTuple):
+class EmulatorProcess(NamedTuple):
     """A running stand-in."""
 
     process: subprocess.Popen[bytes]
     url: str
     folder: Path
 
-    def call(self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None) -> Answer:
+    def call(self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None) -> Response:
         """Send a request with a JSON body, or with these bytes."""
-        place = urlsplit(self.url)
-        connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=30)
+        parts = urlsplit(self.url)
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
         try:
-            sent = body if body is None or isinstance(body, bytes) else json.dumps(body)
-            connection.request(method, path, sent, headers or {})
-            answer = connection.getresponse()
-            told = {name.lower(): value for name, value in answer.getheaders()}
-            return Answer(answer.status, told, answer.read())
+            data = body if body is None or isinstance(body, bytes) else json.dumps(body)
+            connection.request(method, path, data, headers or {})
+            response = connection.getresponse()
+            response_headers = {name.lower(): value for name, value in response.getheaders()}
+            return Response(response.status, response_headers, response.read())
         finally:
             connection.close()
 
     def send(
         self, path: str, event: object, key: str = "YOUR_API_KEY", headers: dict[str, str] | None = None
-    ) -> Answer:
+    ) -> Response:
         """Send an event with a key."""
         return self.call("POST", path, event, {"Authorization": f"Bearer {key}"} | (headers or {}))
 
-    def events(self, **asked: str) -> list[dict[str, Any]]:
+    def events(self, **params: str) -> list[dict[str, Any]]:
         """What arrived, the latest first."""
-        found: list[dict[str, Any]] = self.call("GET", f"/_dev/events?{urlencode(asked)}").json["events"]
-        return found
+        events: list[dict[str, Any]] = self.call("GET", f"/_dev/events?{urlencode(params)}").json["events"]
+        return events
 
-    def log(self) -> str:
+    def read_log(self) -> str:
         """What it has said."""
         return (self.folder / "log").read_text()
 
 
 @contextmanager
-def stage(folder: Path, *options: str, wait: bool = True) -> Iterator[Stage]:
+def run_emulator(folder: Path, *options: str, wait: bool = True) -> Iterator[EmulatorProcess]:
     """Run a stand-in with these options."""
-    ready = folder / "ready.json"
-    command = [sys.executable, "-m", "ovx_lite", "dev", "--port", "0", "--ready-file", str(ready), *options]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | {"TMPDIR": str(folder)})
+    ready_path = folder / "ready.json"
+    command = [sys.executable, "-m", "ovx_lite", "dev", "--port", "0", "--ready-file", str(ready_path), *options]
+    with (folder / "log").open("wb") as log_file:
+        process = subprocess.Popen(command, stdout=log_file, stderr=log_file, env=os.environ | {"TMPDIR": str(folder)})
     try:
-        while wait and not ready.exists():
+        while wait and not ready_path.exists():
             assert process.poll() is None, (folder / "log").read_text()
             time.sleep(0.01)
-        yield Stage(process, json.loads(ready.read_text())["url"] if wait else "", folder)
+        yield EmulatorProcess(process, json.loads(ready_path.read_text())["url"] if wait else "", folder)
     finally:
         process.terminate()
         process.wait(20)

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovx_lite.auth.api_keys import Caller
-from ovx_lite.auth.rate_limit import Limits
-from ovx_lite.domain.errors import Refused
+from ovx_lite.auth.api_keys import Principal
+from ovx_lite.auth.rate_limit import RateLimiter
+from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import Site
-from tests.conftest import Answer, Running, Server
+from tests.conftest import Response, RunningSite, Server
 
 HOUR = 3600
 DAY = 24 * HOUR
@@ -51,7 +51,7 @@ def claims(**others: object) -> dict[str, object]:
         {"iat": NOW + HOUR},
     ],
 )
-def test_a_good_jwt_is_taken(running: Running, others: dict[str, object]) -> None:
+def test_a_good_jwt_is_taken(running: RunningSite, others: dict[str, object]) -> None:
     assert running.server.pageview(token(running.jwt_secret, claims(**others))).status == 201
 
 
@@ -63,7 +63,7 @@ STATS: list[tuple[str, str, object]] = [
 
 
 @pytest.mark.parametrize(("method", "path", "body"), STATS)
-def test_a_jwt_reads_statistics_only_with_its_claim(running: Running, method: str, path: str, body: object) -> None:
+def test_a_jwt_reads_statistics_only_with_its_claim(running: RunningSite, method: str, path: str, body: object) -> None:
     def status(**others: object) -> int:
         return running.server.send(path, body, token(running.jwt_secret, claims(**others)), method=method).status
 
@@ -123,11 +123,11 @@ def swapped(token: str, claims: object) -> str:
 
 
 @pytest.mark.parametrize("which", BAD_TOKENS)
-def test_a_bad_jwt_is_refused(running: Running, which: str) -> None:
+def test_a_bad_jwt_is_refused(running: RunningSite, which: str) -> None:
     assert_unauthorized(running.server.pageview(BAD_TOKENS[which](running.jwt_secret)))
 
 
-def assert_unauthorized(answer: Answer) -> None:
+def assert_unauthorized(answer: Response) -> None:
     assert answer.error == (401, "unauthorized", None)
     assert answer.headers["www-authenticate"].startswith("Bearer")
 
@@ -152,7 +152,7 @@ def assert_unauthorized(answer: Answer) -> None:
     ],
 )
 @pytest.mark.parametrize("path", ["pageview", "custom", "batch"])
-def test_anything_but_a_key_or_a_token_is_refused(running: Running, path: str, header: str | None) -> None:
+def test_anything_but_a_key_or_a_token_is_refused(running: RunningSite, path: str, header: str | None) -> None:
     event = {"url": "app://a", "event_name": "signup"}
     body = {"site_id": "my-site", "events": [event | {"type": "custom"}]} | event
     sent = (header or "").format(key=running.key, jwt_secret=running.jwt_secret).encode().decode("latin-1")
@@ -160,14 +160,14 @@ def test_anything_but_a_key_or_a_token_is_refused(running: Running, path: str, h
     assert_unauthorized(running.server.send("/api/v1/events/" + path, body, headers=headers))
 
 
-def test_the_word_bearer_is_taken_in_any_case(running: Running) -> None:
+def test_the_word_bearer_is_taken_in_any_case(running: RunningSite) -> None:
     body, header = {"site_id": "my-site", "url": "app://a"}, {"Authorization": f"bearer {running.key}"}
     assert running.server.send(PAGEVIEW, body, headers=header).status == 201
 
 
 @pytest.mark.parametrize("send", [Server.pageview, Server.custom])
 @pytest.mark.parametrize("with_token", [False, True])
-def test_another_site_and_no_site_are_answered_alike(running: Running, send: Any, with_token: bool) -> None:
+def test_another_site_and_no_site_are_answered_alike(running: RunningSite, send: Any, with_token: bool) -> None:
     credential = token(running.jwt_secret, claims()) if with_token else running.key
     answers = [send(running.server, credential, site_id=site) for site in ("other-site", "wrong-site")]
     assert [answer.error for answer in answers] == [(404, "invalid_site_id", "site_id")] * 2
@@ -187,56 +187,56 @@ def calls(draw: st.DrawFn) -> list[tuple[int, int]]:
 
 @given(st.integers(1, 12), calls())
 def test_a_call_is_admitted_exactly_where_the_hour_has_room_for_it(limit: int, calls: list[tuple[int, int]]) -> None:
-    limits, caller, admitted = Limits(), Caller(SITE, "key", limit), list[tuple[int, int]]()
+    limits, caller, admitted = RateLimiter(), Principal(SITE, "key", limit), list[tuple[int, int]]()
     for second, cost in calls:
         used = sum(count for at, count in admitted if second - HOUR < at)
         now = (START + second) * 1000
         if used + cost <= limit:
-            limits.take(caller, cost, now)
+            limits.consume(caller, cost, now)
             admitted.append((second, cost))
             used += cost
         else:
-            with pytest.raises(Refused, match=str(limit)):
-                limits.take(caller, cost, now)
-        assert limits.standing(caller, now).remaining == limit - used
+            with pytest.raises(ApiError, match=str(limit)):
+                limits.consume(caller, cost, now)
+        assert limits.status(caller, now).remaining == limit - used
 
 
 @given(st.integers(1, 12), calls())
 def test_a_refused_call_is_admitted_after_retry_after_and_no_second_earlier(
     limit: int, calls: list[tuple[int, int]]
 ) -> None:
-    limits, caller = Limits(), Caller(SITE, "key", limit)
+    limits, caller = RateLimiter(), Principal(SITE, "key", limit)
     for second, cost in calls:
         now = (START + second) * 1000
         try:
-            limits.take(caller, cost, now)
-        except Refused as refused:
-            wait = refused.retry_after or 0
+            limits.consume(caller, cost, now)
+        except ApiError as refused:
+            wait = refused.retry_after_s or 0
             assert 1 <= wait <= HOUR
             if cost > limit:
                 continue
-            deepcopy(limits).take(caller, cost, now + wait * 1000)
-            with pytest.raises(Refused):
-                deepcopy(limits).take(caller, cost, now + wait * 1000 - 1000)
+            deepcopy(limits).consume(caller, cost, now + wait * 1000)
+            with pytest.raises(ApiError):
+                deepcopy(limits).consume(caller, cost, now + wait * 1000 - 1000)
 
 
 @given(st.integers(1, 12), calls(), st.integers(0, 4000))
 def test_what_a_store_has_seen_is_counted_after_a_restart(limit: int, calls: list[tuple[int, int]], later: int) -> None:
-    before, after, caller = Limits(), Limits(), Caller(SITE, "key", limit)
+    before, after, caller = RateLimiter(), RateLimiter(), Principal(SITE, "key", limit)
     for second, cost in calls:
         try:
-            before.take(caller, cost, (START + second) * 1000)
-        except Refused:
+            before.consume(caller, cost, (START + second) * 1000)
+        except ApiError:
             continue
     after.restore([(name, second, count) for (name, second), count in sorted(before.unsaved.items())])
     now = (START + calls[-1][0] + later) * 1000
-    assert after.standing(caller, now) == before.standing(caller, now)
+    assert after.status(caller, now) == before.status(caller, now)
 
 
 @pytest.mark.parametrize(("second", "remaining"), [(2, 3), (3599, 3), (3600, 3), (3601, 5)])
 def test_what_is_given_back_late_leaves_the_second_that_it_was_counted_in(second: int, remaining: int) -> None:
-    limits, caller = Limits(), Caller(SITE, "key", 5)
-    limits.take(caller, 3, START * 1000)
-    limits.take(caller, 2, (START + 1) * 1000)
-    limits.give_back(caller, 3, START * 1000)
-    assert limits.standing(caller, (START + second) * 1000).remaining == remaining
+    limits, caller = RateLimiter(), Principal(SITE, "key", 5)
+    limits.consume(caller, 3, START * 1000)
+    limits.consume(caller, 2, (START + 1) * 1000)
+    limits.refund(caller, 3, START * 1000)
+    assert limits.status(caller, (START + second) * 1000).remaining == remaining

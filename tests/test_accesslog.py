@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ovx_lite.enrichment.access_log import Request, parse
+from ovx_lite.enrichment.access_log import LoggedPageview, parse
 
 FIREFOX = "Mozilla/5.0 (Windows NT 6.1; WOW64; rv:27.0) Gecko/20100101 Firefox/27.0"
 NOON = 1_431_864_000_000  # 2015-05-17 12:00:00 UTC.
@@ -36,9 +36,9 @@ def caddy(ts: object = NOON / 1000, status: object = 200, msg: str = "handled re
     return json.dumps(said | {"duration": 0.0009, "size": 10900, "status": status, "resp_headers": {"Server": ["x"]}})
 
 
-def view(text: str) -> Request:
+def view(text: str) -> LoggedPageview:
     found = parse(text)
-    assert isinstance(found, Request), found
+    assert isinstance(found, LoggedPageview), found
     return found
 
 
@@ -98,12 +98,15 @@ def test_caddys_address_is_the_clients_before_the_proxys(request_: dict[str, str
     ],
 )
 def test_times(time: str, ts: int) -> None:
-    assert view(line(time=time)).ts == ts
+    assert view(line(time=time)).timestamp_ms == ts
 
 
 @pytest.mark.parametrize(("month", "name"), [*enumerate(calendar.month_abbr)][1:])
 def test_every_month_is_known(month: int, name: str) -> None:
-    assert view(line(time=f"09/{name}/2021:10:05:03 +0000")).ts == view(caddy(ts=f"2021-{month:02}-09T10:05:03Z")).ts
+    assert (
+        view(line(time=f"09/{name}/2021:10:05:03 +0000")).timestamp_ms
+        == view(caddy(ts=f"2021-{month:02}-09T10:05:03Z")).timestamp_ms
+    )
 
 
 @pytest.mark.parametrize(
@@ -117,7 +120,7 @@ def test_every_month_is_known(month: int, name: str) -> None:
     ],
 )
 def test_caddys_times(ts: object, expected: int) -> None:
-    assert view(caddy(ts)).ts == expected
+    assert view(caddy(ts)).timestamp_ms == expected
 
 
 @pytest.mark.parametrize(
@@ -296,7 +299,7 @@ def test_no_text_is_too_strange(text: str) -> None:
 def test_no_damage_to_a_line_is_too_strange(good: str, data: st.DataObject) -> None:
     start, end = sorted(data.draw(st.tuples(*[st.integers(0, len(good))] * 2)))
     found = parse(good[:start] + data.draw(PIECES) + good[end:])
-    assert isinstance(found, Request) or found in REASONS
+    assert isinstance(found, LoggedPageview) or found in REASONS
 
 
 def test_importing_the_module_loads_no_crawler_list() -> None:

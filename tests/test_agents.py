@@ -7,9 +7,9 @@ from threading import Barrier
 
 import pytest
 
-from ovx_lite.domain.models import Agent
+from ovx_lite.domain.models import UserAgent
 from ovx_lite.enrichment import user_agent
-from ovx_lite.enrichment.user_agent import describe, warm
+from ovx_lite.enrichment.user_agent import parse_user_agent, warm_up
 
 GECKO = "(KHTML, like Gecko)"
 WINDOWS = f"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 {GECKO}"
@@ -113,7 +113,7 @@ def android(model: str, browser: str) -> str:
     ],
 )
 def test_people(user_agent: str, name: str, system: str, device: str) -> None:
-    assert describe(user_agent) == Agent(name, system, device, bot=False)
+    assert parse_user_agent(user_agent) == UserAgent(name, system, device, bot=False)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_people(user_agent: str, name: str, system: str, device: str) -> None:
     ],
 )
 def test_bots(user_agent: str) -> None:
-    assert describe(user_agent).bot
+    assert parse_user_agent(user_agent).bot
 
 
 def test_no_user_agent_loads_nothing() -> None:
@@ -145,38 +145,38 @@ def test_no_user_agent_loads_nothing() -> None:
 
 def test_only_the_beginning_counts() -> None:
     start = f"{WINDOWS} Chrome/126.0.0.0 Safari/537.36 ".ljust(512, "x")
-    before = user_agent._describe.cache_info().currsize
+    before = user_agent._parse.cache_info().currsize
     assert (
-        describe(start + "Googlebot/2.1 " * 10_000)
-        == describe(start)
-        == Agent("Chrome", "Windows", "desktop", bot=False)
+        parse_user_agent(start + "Googlebot/2.1 " * 10_000)
+        == parse_user_agent(start)
+        == UserAgent("Chrome", "Windows", "desktop", bot=False)
     )
-    assert user_agent._describe.cache_info().currsize <= before + 1
+    assert user_agent._parse.cache_info().currsize <= before + 1
 
 
 def test_a_name_that_is_no_name() -> None:
-    agent = describe(f"Mozilla/5.0 {'somebody@example.com ' * 5}/1.0 CFNetwork/1408.0.4 Darwin/22.5.0")
+    agent = parse_user_agent(f"Mozilla/5.0 {'somebody@example.com ' * 5}/1.0 CFNetwork/1408.0.4 Darwin/22.5.0")
     assert agent.browser == ""
 
 
 def test_a_text_that_is_no_unicode() -> None:
-    assert describe("Mozilla/5.0 (Windows NT 10.0; \udcff) Gecko/20100101 Firefox/127.0").browser == "Firefox"
+    assert parse_user_agent("Mozilla/5.0 (Windows NT 10.0; \udcff) Gecko/20100101 Firefox/127.0").browser == "Firefox"
 
 
 def test_threads_that_come_before_the_parsers_are_there() -> None:
     user_agent._load.cache_clear()
-    user_agent._describe.cache_clear()
+    user_agent._parse.cache_clear()
     crowd = 8
     together = Barrier(crowd)
 
-    def come(number: int) -> Agent | None:
+    def come(number: int) -> UserAgent | None:
         together.wait()
         if number == 0:
-            warm()
+            warm_up()
             return None
-        return describe(f"{WINDOWS} Chrome/{100 + number}.0.0.0 Safari/537.36")
+        return parse_user_agent(f"{WINDOWS} Chrome/{100 + number}.0.0.0 Safari/537.36")
 
     with ThreadPoolExecutor(crowd) as pool:
         found = list(pool.map(come, range(crowd)))
-    assert found == [None] + [Agent("Chrome", "Windows", "desktop", bot=False)] * (crowd - 1)
+    assert found == [None] + [UserAgent("Chrome", "Windows", "desktop", bot=False)] * (crowd - 1)
     assert user_agent._load.cache_info().misses == 1, "the parsers were loaded once"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import CHROME, Answer, Running
+from tests.conftest import CHROME, Response, RunningSite
 
 EVENTS = "/api/events"
 NOW = int(time.time() * 1000)
@@ -29,21 +29,23 @@ def told(fields: Mapping[str, object]) -> Fields:
     return {name: value for name, value in fields.items() if value is not ...}
 
 
-def send(running: Running, headers: Mapping[str, str] | None = None, **fields: object) -> Answer:
+def send(running: RunningSite, headers: Mapping[str, str] | None = None, **fields: object) -> Response:
     """Send one event; `...` for a field that is left out."""
     return running.server.send(EVENTS, told(WHOSE | VIEW | fields), headers=headers)
 
 
-def batch(running: Running, *events: object, headers: Mapping[str, str] | None = None, **fields: object) -> Answer:
+def batch(
+    running: RunningSite, *events: object, headers: Mapping[str, str] | None = None, **fields: object
+) -> Response:
     return running.server.send(EVENTS, told({"projectKey": "my-site", "events": events} | fields), headers=headers)
 
 
-def verdict(answer: Answer) -> object:
+def verdict(answer: Response) -> object:
     """The error, or where there is none, the status."""
     return answer.error if answer.status >= 400 else answer.status
 
 
-def since(running: Running, before: list[Fields]) -> list[Fields]:
+def since(running: RunningSite, before: list[Fields]) -> list[Fields]:
     """What was stored since there was only that of `before`, in the order of time."""
     ids = {event["id"] for event in before}
     return [event for event in running.store.events() if event["id"] not in ids]
@@ -81,7 +83,7 @@ KEPT: dict[str, tuple[Fields, Fields]] = {
 
 
 @pytest.fixture(scope="module")
-def kept(running: Running) -> dict[str, Fields]:
+def kept(running: RunningSite) -> dict[str, Fields]:
     """All of `KEPT` sent, alone and together: how and what → the event as exported."""
     marked = {
         how: [event | {"data": {**event.get("data", {}), "case": f"{how} {what}"}} for what, (event, _) in KEPT.items()]
@@ -103,7 +105,7 @@ def test_what_is_sent_comes_out(kept: dict[str, Fields], how: str, what: str) ->
 
 
 @pytest.mark.parametrize("data", [..., None, {}, FIFTY])
-def test_there_may_be_no_data_and_fifty(running: Running, data: object) -> None:
+def test_there_may_be_no_data_and_fifty(running: RunningSite, data: object) -> None:
     before = running.store.events()
     answers = [send(running, data=data), batch(running, told(VIEW | {"data": data}))]
     assert [(answer.status, answer.json) for answer in answers] == [(200, {"received": 1})] * 2
@@ -112,20 +114,20 @@ def test_there_may_be_no_data_and_fifty(running: Running, data: object) -> None:
     ] * 2
 
 
-def test_null_is_nothing_and_a_text_is_json(running: Running) -> None:
+def test_null_is_nothing_and_a_text_is_json(running: RunningSite) -> None:
     text = {"Content-Type": "text/plain;charset=UTF-8"}
     assert send(running, text, events=None, userId=None, sessionId=None).json == {"received": 1}
     assert batch(running, VIEW, headers=text, userId=None, visitorId=None, sessionId="").json == {"received": 1}
 
 
-def test_the_public_key_names_the_site_and_a_site_without_a_domain_keeps_paths(running: Running) -> None:
+def test_the_public_key_names_the_site_and_a_site_without_a_domain_keeps_paths(running: RunningSite) -> None:
     site = running.store.site("keyed")
     assert site["public_key"].startswith("pk_live_")
     assert batch(running, VIEW | {"url": "/pricing"}, projectKey=site["public_key"]).status == 200
     assert [(event["host"], event["path"]) for event in running.store.events("keyed")] == [(None, "/pricing")]
 
 
-def test_a_batch_is_of_1_to_1000_events_and_costs_one_request(running: Running) -> None:
+def test_a_batch_is_of_1_to_1000_events_and_costs_one_request(running: RunningSite) -> None:
     left = int(send(running).headers["ratelimit-remaining"])
     answer = batch(running, *[VIEW] * 1000)
     assert (answer.json, int(answer.headers["ratelimit-remaining"])) == ({"received": 1000}, left - 1)
@@ -158,7 +160,7 @@ WRONG_EVENTS: list[tuple[Any, str, str]] = [
 # fmt: on
 
 
-def test_what_is_wrong_is_refused_by_its_name_and_not_stored(running: Running) -> None:
+def test_what_is_wrong_is_refused_by_its_name_and_not_stored(running: RunningSite) -> None:
     before = running.store.events()
     came: list[tuple[object, object, tuple[int, str, str]]] = []
     faults = [(field, value, REQUEST) for field, values in WRONG.items() for value in values]
@@ -178,18 +180,18 @@ def test_what_is_wrong_is_refused_by_its_name_and_not_stored(running: Running) -
 
 
 @pytest.mark.parametrize("timestamp", ["1736937000", "soon", 1_736_937_000_123])
-def test_what_is_said_of_a_wrong_time_is_what_would_be_right(running: Running, timestamp: object) -> None:
+def test_what_is_said_of_a_wrong_time_is_what_would_be_right(running: RunningSite, timestamp: object) -> None:
     assert "milliseconds" not in send(running, timestamp=timestamp).json["error"]["message"], "ISO 8601 alone is taken"
 
 
 @pytest.mark.parametrize("key", ["no-site", "pk_live_no", "MY-SITE"])
-def test_an_unknown_project_key_is_no_site(running: Running, key: str) -> None:
+def test_an_unknown_project_key_is_no_site(running: RunningSite, key: str) -> None:
     for answer in (send(running, projectKey=key), batch(running, VIEW, projectKey=key)):
         assert answer.error == (404, "invalid_site_id", "projectKey")
 
 
 @pytest.mark.parametrize("fields", [{"data": 5}, {"events": [VIEW | {"data": []}]}])
-def test_the_site_is_looked_at_before_the_data(running: Running, fields: Fields) -> None:
+def test_the_site_is_looked_at_before_the_data(running: RunningSite, fields: Fields) -> None:
     assert send(running, projectKey="no-site", **fields).error == (404, "invalid_site_id", "projectKey")
 
 
@@ -198,11 +200,11 @@ NO_JSON = [b"", b"{", b"[]", b"5", b'"events"', b'{"events": [NaN]}', b'{"events
 
 
 @pytest.mark.parametrize("body", [*NO_JSON, b'{"events": %s}' % DEEP, b'{"data": %s}' % DEEP])
-def test_what_is_no_event_is_refused(running: Running, body: bytes) -> None:
+def test_what_is_no_event_is_refused(running: RunningSite, body: bytes) -> None:
     assert running.server.send(EVENTS, body).error == (400, "invalid_request", None)
 
 
-def test_who_it_was_and_which_visit(running: Running) -> None:
+def test_who_it_was_and_which_visit(running: RunningSite) -> None:
     before, headers = running.store.events(), {"User-Agent": CHROME}
     whose = [("v_8", None), ("v_8", None), ("v_8", "s"), ("v_8", "s"), ("v_9", "s"), ("anonymous", None)]
     for visitor, session in whose:
@@ -216,7 +218,7 @@ def test_who_it_was_and_which_visit(running: Running) -> None:
     assert (visits[0] == visits[1], visits[2] == visits[3] == visits[6], len(set(visits[:6]))) == (True, True, 4)
 
 
-def test_a_user_id_is_a_person_whose_are_the_visitors_events_those_before_it_too(running: Running) -> None:
+def test_a_user_id_is_a_person_whose_are_the_visitors_events_those_before_it_too(running: RunningSite) -> None:
     before = running.store.events()
     send(running, visitorId="v_eve")
     batch(running, VIEW, VIEW, visitorId="v_eve", userId="eve")
@@ -226,7 +228,7 @@ def test_a_user_id_is_a_person_whose_are_the_visitors_events_those_before_it_too
 
 
 @pytest.mark.parametrize("fields", [{}, {"events": [VIEW, VIEW], "visitorId": ...}])
-def test_a_repeat_gets_the_first_answer_and_another_body_a_conflict(running: Running, fields: Fields) -> None:
+def test_a_repeat_gets_the_first_answer_and_another_body_a_conflict(running: RunningSite, fields: Fields) -> None:
     before, once = running.store.events(), {"Idempotency-Key": f"once-apex-{len(fields)}"}
     first, again, other = (send(running, once, userId=user, **fields) for user in ("a", "a", "b"))
     assert (first.status, "idempotency-replayed" in first.headers) == (200, False)
@@ -235,7 +237,7 @@ def test_a_repeat_gets_the_first_answer_and_another_body_a_conflict(running: Run
     assert len(since(running, before)) == first.json["received"]
 
 
-def test_one_event_has_64_kib_and_a_batch_5_mib(running: Running) -> None:
+def test_one_event_has_64_kib_and_a_batch_5_mib(running: RunningSite) -> None:
     one, several = json.dumps(WHOSE | VIEW).encode(), json.dumps({"projectKey": "my-site", "events": [VIEW]}).encode()
     sent = [one.ljust(65_536), one.ljust(65_537), several.ljust(5 * 1024 * 1024), several.ljust(5 * 1024 * 1024 + 1)]
     assert [running.server.send(EVENTS, body).status for body in sent] == [200, 413, 200, 413]
@@ -243,6 +245,6 @@ def test_one_event_has_64_kib_and_a_batch_5_mib(running: Running) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])
-def test_other_methods_are_refused(running: Running, method: str) -> None:
+def test_other_methods_are_refused(running: RunningSite, method: str) -> None:
     answer = running.server.send(EVENTS, method=method)
     assert (answer.error, answer.headers["allow"]) == ((405, "method_not_allowed", None), "OPTIONS, POST")

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from ovx_lite.dialects.schema import Call
+from ovx_lite.dialects.schema import RawRequest
 from ovx_lite.storage.sqlite import steps
 
 PACKAGE = Path(__file__).parents[1] / "ovx_lite"
@@ -74,7 +74,7 @@ def test_the_example_of_a_dialect_is_one() -> None:
     exec(code, example)  # as a module of its own would be
     (endpoint,) = example["ENDPOINTS"]
     right, wrong = (
-        endpoint.read(Call(body, 0)) for body in (b'{"site": "a", "what": "b", "who": "c"}', b'{"site": "a"}')
+        endpoint.read(RawRequest(body, 0)) for body in (b'{"site": "a", "what": "b", "who": "c"}', b'{"site": "a"}')
     )
     assert (right.site, right.hits[0].name, right.hits[0].person.id, right.problem) == ("a", "b", "c", None)
     assert (wrong.site, wrong.problem.field) == ("a", "what")

@@ -14,7 +14,7 @@ import pytest
 
 from ovx_lite.services.backups import back_up
 from ovx_lite.storage import integrity
-from ovx_lite.storage.sqlite import FILE, LOCK, open_store
+from ovx_lite.storage.sqlite import LOCK_FILE, STORE_FILE, open_store
 from tests.conftest import Start, Store
 from tests.test_crash import Load
 
@@ -41,12 +41,12 @@ def test_a_server_makes_it_by_itself_and_it_is_whole(store: Store, start: Start,
     assert server.pageview(key).status == 201
     deadline = time.monotonic() + 20
     while not (copies := list((tmp_path / "kept").glob("ovx-lite-*.sqlite3"))):
-        assert time.monotonic() < deadline, server.log.read_text()
+        assert time.monotonic() < deadline, server.log_path.read_text()
         time.sleep(0.02)
     (copy,) = copies
     assert copy.name == f"ovx-lite-{time.strftime('%Y-%m-%d', time.gmtime())}.sqlite3"
     (tmp_path / "restored").mkdir()
-    copy.rename(tmp_path / "restored" / FILE)
+    copy.rename(tmp_path / "restored" / STORE_FILE)
     with closing(open_store(tmp_path / "restored")) as conn:
         assert integrity.problems(conn) == []
         assert conn.execute("SELECT id FROM sites").fetchall() == [("my-site",)]
@@ -61,22 +61,22 @@ def test_a_copy_under_full_load_is_whole_and_can_be_put_back(store: Store, start
     time.sleep(0.3)
     before = set(load.acknowledged)
     file = tmp_path / "copy.sqlite3"
-    assert store.spawn("backup", str(file)).status == 0
+    assert store.spawn("backup", str(file)).exit_status == 0
     refused = store.spawn("restore", str(file), "--overwrite")
-    assert (refused.status, "Another server has the store" in refused.err) == (1, True)
+    assert (refused.exit_status, "Another server has the store" in refused.stderr) == (1, True)
     server.stop()
     for client in clients:
         client.join()
     assert load.trouble == []
-    assert "pass --overwrite" in store.run("restore", str(file)).err
+    assert "pass --overwrite" in store.run("restore", str(file)).stderr
     told = store.run("restore", str(file), "--overwrite", "--json").json
-    assert store.run("check").status == 0
+    assert store.run("check").exit_status == 0
     there = {event["path"] for event in store.events()}
     assert before <= there <= set(load.acknowledged)
     for ending in ("", "-wal"):
-        (store.path / f"{FILE}{ending}").unlink(missing_ok=True)
+        (store.path / f"{STORE_FILE}{ending}").unlink(missing_ok=True)
         if Path(told["before"] + ending).exists():
-            shutil.move(told["before"] + ending, store.path / f"{FILE}{ending}")
+            shutil.move(told["before"] + ending, store.path / f"{STORE_FILE}{ending}")
     assert {event["path"] for event in store.events()} == set(load.acknowledged)
 
 
@@ -93,12 +93,12 @@ def test_what_is_no_whole_copy_is_not_put_back(store: Store, tmp_path: Path) -> 
         conn.execute("CREATE TABLE theirs (number)")
         conn.execute(f"PRAGMA application_id = {0x6F76786C}")
     for file in (torn, other, empty, foreign, tmp_path / "missing"):
-        assert store.run("restore", str(file), "--overwrite").status != 0
+        assert store.run("restore", str(file), "--overwrite").exit_status != 0
         assert [site["id"] for site in store.call("site", "list")] == ["my-site"]
     elsewhere = Store(tmp_path / "elsewhere")
     for file in (torn, other, empty, foreign):
-        assert elsewhere.run("restore", str(file)).err.endswith(("take another copy.\n", "put back a backup.\n"))
-        assert elsewhere.run("site", "list").err.startswith("Error: There is no store in"), "nothing is left of it"
+        assert elsewhere.run("restore", str(file)).stderr.endswith(("take another copy.\n", "put back a backup.\n"))
+        assert elsewhere.run("site", "list").stderr.startswith("Error: There is no store in"), "nothing is left of it"
     assert elsewhere.call("restore", str(good))["before"] is None
     assert [site["id"] for site in elsewhere.call("site", "list")] == ["my-site"]
 
@@ -106,9 +106,9 @@ def test_what_is_no_whole_copy_is_not_put_back(store: Store, tmp_path: Path) -> 
 def test_a_store_that_is_damaged_is_put_aside_as_it_is(store: Store, tmp_path: Path) -> None:
     good = tmp_path / "good.sqlite3"
     # In processes of their own: a connection that is closed later would write what it knows into the damaged file.
-    assert store.spawn("site", "add", "my-site").status == 0
-    assert store.spawn("backup", str(good)).status == 0
-    (store.path / FILE).write_bytes(b"damaged")
+    assert store.spawn("site", "add", "my-site").exit_status == 0
+    assert store.spawn("backup", str(good)).exit_status == 0
+    (store.path / STORE_FILE).write_bytes(b"damaged")
     restored = store.spawn("restore", str(good), "--overwrite", "--json")
     assert Path(restored.json["before"]).read_bytes() == b"damaged"
     assert [site["id"] for site in store.call("site", "list")] == ["my-site"]
@@ -117,7 +117,7 @@ def test_a_store_that_is_damaged_is_put_aside_as_it_is(store: Store, tmp_path: P
 def test_what_is_put_aside_has_its_latest_transactions(store: Store, start: Start, tmp_path: Path) -> None:
     store.site()
     key, good = store.key(), tmp_path / "good.sqlite3"
-    assert store.spawn("backup", str(good)).status == 0
+    assert store.spawn("backup", str(good)).exit_status == 0
     server = start(store)
     assert (
         server.send("/api/v1/events/pageview", {"site_id": "my-site", "url": "https://a.example/x"}, key).status == 201
@@ -125,13 +125,13 @@ def test_what_is_put_aside_has_its_latest_transactions(store: Store, start: Star
     server.stop(signal.SIGKILL)
     before = store.spawn("restore", str(good), "--overwrite", "--json").json["before"]
     assert Path(before + "-wal").stat().st_size > 0
-    assert json.loads(store.spawn("export", "my-site", "--json").out) == []
+    assert json.loads(store.spawn("export", "my-site", "--json").stdout) == []
     # To change one's mind is to restore that; what was restored first is kept, too, and nothing twice.
     again = store.spawn("restore", before, "--overwrite", "--json").json["before"]
-    assert [event["path"] for event in json.loads(store.spawn("export", "my-site", "--json").out)] == ["/x"]
+    assert [event["path"] for event in json.loads(store.spawn("export", "my-site", "--json").stdout)] == ["/x"]
     assert len({before, again}) == 2
     assert Path(before + "-wal").stat().st_size > 0
-    assert store.spawn("check").status == 0
+    assert store.spawn("check").exit_status == 0
 
 
 def test_what_is_put_back_is_for_its_owner_alone(store: Store, tmp_path: Path) -> None:
@@ -147,9 +147,9 @@ def test_what_is_put_back_is_for_its_owner_alone(store: Store, tmp_path: Path) -
         elsewhere.call("restore", str(good))
     finally:
         os.umask(before)
-    found = (elsewhere.path / FILE).stat()
+    found = (elsewhere.path / STORE_FILE).stat()
     assert (found.st_mode & 0o777, found.st_uid) == (0o600, elsewhere.path.stat().st_uid)
-    assert (elsewhere.path / LOCK).stat().st_uid == elsewhere.path.stat().st_uid
+    assert (elsewhere.path / LOCK_FILE).stat().st_uid == elsewhere.path.stat().st_uid
 
 
 def test_a_restore_that_was_cut_off_is_told(store: Store, tmp_path: Path) -> None:
@@ -157,22 +157,22 @@ def test_a_restore_that_was_cut_off_is_told(store: Store, tmp_path: Path) -> Non
     good = tmp_path / "good.sqlite3"
     store.call("backup", str(good))
     (store.path / "restoring").mkdir()
-    (store.path / FILE).rename(store.path / "ovx-lite-before-restore.sqlite3")
+    (store.path / STORE_FILE).rename(store.path / "ovx-lite-before-restore.sqlite3")
     for words in (("site", "add", "a"), ("serve", "--port", "0")):
-        assert "restore was cut off: run it again" in store.spawn(*words).err
+        assert "restore was cut off: run it again" in store.spawn(*words).stderr
     (tmp_path / "empty").touch()
-    assert store.spawn("restore", str(tmp_path / "empty")).status == 1
-    assert "restore was cut off: run it again" in store.spawn("site", "add", "a").err
-    assert store.spawn("restore", str(good)).status == 0
+    assert store.spawn("restore", str(tmp_path / "empty")).exit_status == 1
+    assert "restore was cut off: run it again" in store.spawn("site", "add", "a").stderr
+    assert store.spawn("restore", str(good)).exit_status == 0
     assert [site["id"] for site in store.call("site", "list")] == ["my-site"]
     assert (store.path / "ovx-lite-before-restore.sqlite3").exists()
 
 
-@pytest.mark.parametrize("name", ["serving.lock", "ovx-lite.toml", FILE, f"{FILE}-wal", ".", "pipe"])
+@pytest.mark.parametrize("name", ["serving.lock", "ovx-lite.toml", STORE_FILE, f"{STORE_FILE}-wal", ".", "pipe"])
 def test_a_copy_takes_no_place_that_is_not_its_own(store: Store, name: str) -> None:
     store.site()
     os.mkfifo(store.path / "pipe")
     ran = store.spawn("backup", str(store.path / name), "--overwrite")
-    assert ran.status != 0
-    assert "choose another name" in ran.err or "is a directory" in ran.err
+    assert ran.exit_status != 0
+    assert "choose another name" in ran.stderr or "is a directory" in ran.stderr
     assert (store.path / "pipe").is_fifo()

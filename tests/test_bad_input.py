@@ -11,7 +11,7 @@ from itertools import repeat
 
 import pytest
 
-from tests.conftest import Answer, Running, Start, Store
+from tests.conftest import Response, RunningSite, Start, Store
 
 EVENTS = "/api/v1/events/"
 PAGEVIEW = EVENTS + "pageview"
@@ -20,22 +20,22 @@ LIMIT = 64 * 1024
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _unharmed(running: Running) -> Iterator[None]:
+def _unharmed(running: RunningSite) -> Iterator[None]:
     """After all of it, the server still takes events, and its log has no fault of ours."""
     yield
     assert running.server.send("/healthz", method="GET").json["status"] == "ok"
     assert running.server.pageview(running.key).status == 201
     assert running.server.stop() == 0
-    log = running.server.log.read_text()
+    log = running.server.log_path.read_text()
     assert "Traceback" not in log
     assert "ERROR" not in log
 
 
-def connect(running: Running) -> socket.socket:
+def connect(running: RunningSite) -> socket.socket:
     return socket.create_connection(("127.0.0.1", running.server.port), timeout=20)
 
 
-def read(connection: socket.socket, method: str = "POST") -> Answer | None:
+def read(connection: socket.socket, method: str = "POST") -> Response | None:
     """The next answer, or None if the connection was closed without one."""
     answer = http.client.HTTPResponse(connection, method=method)
     with closing(answer):
@@ -43,7 +43,7 @@ def read(connection: socket.socket, method: str = "POST") -> Answer | None:
             answer.begin()
         except (http.client.RemoteDisconnected, ConnectionResetError):
             return None
-        return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+        return Response(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
 
 
 def is_closed(connection: socket.socket) -> bool:
@@ -54,17 +54,17 @@ def is_closed(connection: socket.socket) -> bool:
         return True
 
 
-def head(running: Running, *headers: str, method: str = "POST", path: str = PAGEVIEW) -> bytes:
+def head(running: RunningSite, *headers: str, method: str = "POST", path: str = PAGEVIEW) -> bytes:
     lines = [f"{method} {path} HTTP/1.1", "Host: localhost", f"Authorization: Bearer {running.key}", *headers, "", ""]
     return "\r\n".join(lines).encode()
 
 
-def post(running: Running, body: bytes, path: str = PAGEVIEW) -> Answer:
+def post(running: RunningSite, body: bytes, path: str = PAGEVIEW) -> Response:
     return running.server.send(path, body, running.key)
 
 
 @pytest.mark.parametrize(("length", "expects"), [(LIMIT + 1, False), (300_000_000, True), (2**63 - 1, False)])
-def test_a_body_announced_too_large_is_refused_unread(running: Running, length: int, expects: bool) -> None:
+def test_a_body_announced_too_large_is_refused_unread(running: RunningSite, length: int, expects: bool) -> None:
     with connect(running) as connection:
         headers = [f"Content-Length: {length}", *(["Expect: 100-continue"] if expects else [])]
         connection.sendall(head(running, *headers))
@@ -75,7 +75,7 @@ def test_a_body_announced_too_large_is_refused_unread(running: Running, length: 
 
 
 @pytest.mark.parametrize(("path", "limit"), [("pageview", LIMIT), ("custom", LIMIT), ("batch", 5 * 1024 * 1024)])
-def test_a_body_without_end_is_refused_at_its_limit(running: Running, path: str, limit: int) -> None:
+def test_a_body_without_end_is_refused_at_its_limit(running: RunningSite, path: str, limit: int) -> None:
     sent = 0
     with connect(running) as connection:
         connection.sendall(head(running, "Transfer-Encoding: chunked", path=EVENTS + path))
@@ -89,7 +89,7 @@ def test_a_body_without_end_is_refused_at_its_limit(running: Running, path: str,
     assert limit < sent < 40_000_000, "it was not read to its end"
 
 
-def test_a_chunked_body_within_the_limit_is_taken(running: Running) -> None:
+def test_a_chunked_body_within_the_limit_is_taken(running: RunningSite) -> None:
     with connect(running) as connection:
         connection.sendall(head(running, "Transfer-Encoding: chunked"))
         for piece in (GOOD[:7], GOOD[7:]):
@@ -100,7 +100,7 @@ def test_a_chunked_body_within_the_limit_is_taken(running: Running) -> None:
     assert answer.status == 201
 
 
-def test_a_body_may_come_byte_by_byte(running: Running) -> None:
+def test_a_body_may_come_byte_by_byte(running: RunningSite) -> None:
     with connect(running) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for byte in head(running, f"Content-Length: {len(GOOD)}") + GOOD:
@@ -113,7 +113,7 @@ def test_a_body_may_come_byte_by_byte(running: Running) -> None:
 @pytest.mark.parametrize("protocol", ["h2c", "websocket"])
 @pytest.mark.parametrize("chunked", [False, True])
 def test_an_offer_to_upgrade_is_declined_and_the_request_answered(
-    running: Running, protocol: str, chunked: bool
+    running: RunningSite, protocol: str, chunked: bool
 ) -> None:
     offer = ["Connection: Upgrade, HTTP2-Settings", f"Upgrade: {protocol}", "HTTP2-Settings: AAEAAEAAAAIAAAAB"]
     length = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(GOOD)}"
@@ -128,7 +128,7 @@ def test_an_offer_to_upgrade_is_declined_and_the_request_answered(
 
 
 @pytest.mark.parametrize(("name", "cut"), [("UPGRADE", 9), ("upgrade", 9)])
-def test_an_offer_to_upgrade_is_declined_however_it_arrives(running: Running, name: str, cut: int) -> None:
+def test_an_offer_to_upgrade_is_declined_however_it_arrives(running: RunningSite, name: str, cut: int) -> None:
     sent = head(running, "Connection: Upgrade", f"{name}: h2c", f"Content-Length: {len(GOOD)}") + GOOD
     at = sent.index(name.encode() + b":") + cut
     with connect(running) as connection:
@@ -141,7 +141,7 @@ def test_an_offer_to_upgrade_is_declined_however_it_arrives(running: Running, na
     assert answer.status == 201
 
 
-def test_a_connection_takes_one_request_after_another(running: Running) -> None:
+def test_a_connection_takes_one_request_after_another(running: RunningSite) -> None:
     good, bad = (head(running, f"Content-Length: {len(body)}") + body for body in (GOOD, b"[]"))
     with connect(running) as connection:
         for sent, status in [(good, 201), (bad, 400), (good, 201)]:
@@ -153,7 +153,7 @@ def test_a_connection_takes_one_request_after_another(running: Running) -> None:
 
 def test_a_body_that_breaks_off_is_not_stored(store: Store, start: Start) -> None:
     site, key = store.site(), store.key()
-    running = Running(store, start(store), key, site["jwt_secret"])
+    running = RunningSite(store, start(store), key, site["jwt_secret"])
     with_length = head(running, f"Content-Length: {len(GOOD) + 1}") + GOOD
     in_chunks = head(running, "Transfer-Encoding: chunked") + b"%x\r\n%s\r\n" % (len(GOOD), GOOD)
     for sent in (with_length, in_chunks):
@@ -167,7 +167,7 @@ def test_a_body_that_breaks_off_is_not_stored(store: Store, start: Start) -> Non
     assert store.events() == []
 
 
-def test_a_connection_closed_at_one_end_does_no_harm(running: Running) -> None:
+def test_a_connection_closed_at_one_end_does_no_harm(running: RunningSite) -> None:
     with connect(running) as connection:
         connection.sendall(head(running, f"Content-Length: {len(GOOD)}") + GOOD)
         connection.shutdown(socket.SHUT_WR)
@@ -175,7 +175,7 @@ def test_a_connection_closed_at_one_end_does_no_harm(running: Running) -> None:
         assert answer is None or answer.status == 201
 
 
-def test_a_length_with_thousands_of_zeros_is_still_a_length(running: Running) -> None:
+def test_a_length_with_thousands_of_zeros_is_still_a_length(running: RunningSite) -> None:
     with connect(running) as connection:
         connection.sendall(head(running, f"Content-Length: {'0' * 5000}{len(GOOD)}") + GOOD)
         answer = read(connection)
@@ -201,14 +201,14 @@ def test_a_length_with_thousands_of_zeros_is_still_a_length(running: Running) ->
     ],
     ids=lambda sent: repr(sent[-24:]),
 )
-def test_what_is_not_http_is_refused(running: Running, sent: bytes) -> None:
+def test_what_is_not_http_is_refused(running: RunningSite, sent: bytes) -> None:
     with connect(running) as connection:
         connection.sendall(sent)
         answer = read(connection)
         assert answer is None or answer.status in (400, 404, 414, 431, 505)
 
 
-def test_an_unknown_method_is_refused_in_the_one_shape(running: Running) -> None:
+def test_an_unknown_method_is_refused_in_the_one_shape(running: RunningSite) -> None:
     with connect(running) as connection:
         connection.sendall(b"BREW /api/v1/events/pageview HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
         answer = read(connection)
@@ -226,7 +226,7 @@ PATHS = [
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path[:20])
-def test_any_path_and_method_is_answered(running: Running, path: str) -> None:
+def test_any_path_and_method_is_answered(running: RunningSite, path: str) -> None:
     for method in ("GET", "POST", "HEAD", "OPTIONS", "PUT", "TRACE", "PROPFIND"):
         with connect(running) as connection:
             connection.sendall(
@@ -241,7 +241,7 @@ def test_any_path_and_method_is_answered(running: Running, path: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["[", "a b", "x" * 9000, "é", "", "evil.example/?", "a:b:c"])
-def test_any_host_is_answered(running: Running, host: str) -> None:
+def test_any_host_is_answered(running: RunningSite, host: str) -> None:
     for path in ("/nothing", "/healthz", "/"):
         assert running.server.send(path, method="GET", headers={"Host": host}).status in (200, 400, 403, 404)
 
@@ -284,7 +284,7 @@ PLACES = {
 
 @pytest.mark.parametrize("path", ["pageview", "custom", "batch"])
 @pytest.mark.parametrize("what", NOT_JSON)
-def test_what_is_not_json_is_refused(running: Running, what: str, path: str) -> None:
+def test_what_is_not_json_is_refused(running: RunningSite, what: str, path: str) -> None:
     assert post(running, NOT_JSON[what], EVENTS + path).error == (400, "invalid_request", None)
 
 
@@ -297,13 +297,13 @@ def everywhere(value: bytes) -> Iterator[tuple[str, str, bytes]]:
 
 
 @pytest.mark.parametrize("what", UNFIT)
-def test_what_json_does_not_have_is_refused_wherever_it_is(running: Running, what: str) -> None:
+def test_what_json_does_not_have_is_refused_wherever_it_is(running: RunningSite, what: str) -> None:
     for place, path, body in everywhere(UNFIT[what]):
         assert post(running, body, path).error == (400, "invalid_request", None), (place, path)
 
 
 @pytest.mark.parametrize("what", STRANGE)
-def test_what_is_strange_but_json_is_taken_or_refused(running: Running, what: str) -> None:
+def test_what_is_strange_but_json_is_taken_or_refused(running: RunningSite, what: str) -> None:
     for place, path, body in everywhere(STRANGE[what]):
         if "key" not in place or STRANGE[what].startswith(b'"'):
             assert post(running, body, path).status in {201, 400, 404}, (place, path)
@@ -311,14 +311,14 @@ def test_what_is_strange_but_json_is_taken_or_refused(running: Running, what: st
             assert post(running, wrong, path).status == 400, (place, path)
 
 
-def test_of_a_field_that_is_there_twice_the_last_counts(running: Running) -> None:
+def test_of_a_field_that_is_there_twice_the_last_counts(running: RunningSite) -> None:
     body = b'{"site_id": "no-site", "url": "no", "url": "app://twice", "site_id": "my-site"}'
     id = post(running, body).json["event_id"]
     assert {event["id"]: event["host"] for event in running.store.events()}[id] == "twice"
 
 
 @pytest.mark.parametrize("field", ["event_name", "url", "referrer", "user_agent", "props"])
-def test_what_would_be_cut_at_a_nul_is_refused(running: Running, field: str) -> None:
+def test_what_would_be_cut_at_a_nul_is_refused(running: RunningSite, field: str) -> None:
     event = {"site_id": "my-site", "url": "https://example.com/", "event_name": "a"}
     value = {"a\0b": "x"} if field == "props" else "https://example.com/a\0b"
     answer = running.server.send(EVENTS + "custom", {**event, field: value}, running.key)

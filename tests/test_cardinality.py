@@ -15,20 +15,20 @@ from hypothesis import strategies as st
 
 from ovx_lite.domain.models import Site
 from ovx_lite.stats import filters as conditions
-from ovx_lite.stats.date_ranges import of_days
+from ovx_lite.stats.date_ranges import from_days
 from ovx_lite.storage import integrity
 from ovx_lite.storage.read import event_queries, filtered_scan, visitor_totals
 from ovx_lite.storage.rollups import goal_backfill, rebuild
 from ovx_lite.storage.rollups.dimensions import Dimension
 from ovx_lite.storage.rollups.value_limit import OTHER, save_max_values
 from ovx_lite.storage.sqlite import open_store, transaction
-from ovx_lite.web.api.stats import answer
+from ovx_lite.web.api.stats import run_query_document
 from ovx_lite.web.ui.dashboard import data
-from ovx_lite.web.ui.dashboard.state import View
-from tests.conftest import CHROME, Running, Start, Store
-from tests.drawn import CHANGES, DONE, HITS
-from tests.queries import ALL, ASKED, Asked, has_few_expressions
-from tests.recount import TIMES
+from ovx_lite.web.ui.dashboard.state import DashboardState
+from tests.conftest import CHROME, RunningSite, Start, Store
+from tests.drawn import CLOCK_CHANGES, HITS, OPERATIONS
+from tests.queries import FIXED_QUERIES, QUERIES, DrawnQuery, has_few_expressions
+from tests.recount import TIME_DIMENSIONS
 from tests.test_recount import in_order, same, told
 from tests.test_store import new_site
 from tests.traffic import Traffic
@@ -54,18 +54,18 @@ def most_values(conn: sqlite3.Connection) -> int:
     return int(conn.execute(query).fetchone()[0] or 0)
 
 
-def see_all(traffic: Traffic, asked: Asked) -> None:
+def see_all(traffic: Traffic, asked: DrawnQuery) -> None:
     """See that an answer is what a recount says, or adds up to it if it has a row for other values."""
-    query, now = asked.query(traffic), traffic.midnight + asked.now
+    query, now = asked.as_json(traffic), traffic.midnight_ms + asked.now_offset_ms
     found = told(traffic, query | {"include": {"total_rows": True}}, now)
-    rows, _ = traffic.recount.rows(query, traffic.recount.span(query["date_range"], now))
+    rows, _ = traffic.recount.rows(query, traffic.recount.time_range(query["date_range"], now))
     assert found["meta"]["total_rows"] == len(found["results"])
     assert found["results"] == in_order(found["results"], query)
     if not any("(other)" in row["dimensions"] for row in found["results"]):
         assert same({tuple(row["dimensions"]): row["metrics"] for row in found["results"]}, rows), f"{query} {now}"
         return
     event("an answer with other values")
-    (dimension,) = (one for one in asked.dimensions if one not in TIMES)
+    (dimension,) = (one for one in asked.dimensions if one not in TIME_DIMENSIONS)
     for name in set(query["metrics"]) & {*ADDITIVE[dimension[:6]]}:
         at = query["metrics"].index(name)
         assert sum(row["metrics"][at] for row in found["results"]) == sum(int(row[at]) for row in rows.values())
@@ -79,9 +79,9 @@ def see_all(traffic: Traffic, asked: Asked) -> None:
 
 @given(
     st.integers(1, 3),
-    st.sampled_from(CHANGES),
-    st.lists(DONE, min_size=3, max_size=10),
-    st.lists(ASKED.filter(has_few_expressions), min_size=5, max_size=15),
+    st.sampled_from(CLOCK_CHANGES),
+    st.lists(OPERATIONS, min_size=3, max_size=10),
+    st.lists(QUERIES.filter(has_few_expressions), min_size=5, max_size=15),
 )
 @settings(
     max_examples=int(RECOUNTS or 15),
@@ -94,7 +94,7 @@ def test_with_few_values_kept_all_totals_stay_exact(
     limit: int,
     changed: tuple[str, str],
     done: list[tuple[str, Any]],
-    asked: list[Asked],
+    asked: list[DrawnQuery],
 ) -> None:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as conn:
         empty.backup(conn)
@@ -102,18 +102,18 @@ def test_with_few_values_kept_all_totals_stay_exact(
         save_max_values(conn, limit)
         traffic = Traffic(conn, *changed)
         for what, how in done:
-            traffic.do(what, how)
+            traffic.apply(what, how)
             assert integrity.problems(conn) == []
             assert most_values(conn) <= limit
-        traffic.settle()
-        asked = [*ALL, *asked]
+        traffic.add_remaining_goals()
+        asked = [*FIXED_QUERIES, *asked]
         for again in (False, True):
             assert integrity.problems(conn) == []
             assert most_values(conn) <= limit
             for one in asked:
                 see_all(traffic, one)
             if not again:
-                rebuild.mark_all(conn, traffic.site)
+                rebuild.mark_all_dirty(conn, traffic.site)
                 while goal_backfill.catch_up(conn):
                     pass
         with transaction(conn):
@@ -122,11 +122,11 @@ def test_with_few_values_kept_all_totals_stay_exact(
 
 
 @pytest.fixture(scope="module")
-def flooded(tmp_path_factory: pytest.TempPathFactory, start: Start) -> Running:
+def flooded(tmp_path_factory: pytest.TempPathFactory, start: Start) -> RunningSite:
     """A server that keeps three values of a dimension: my-site has two visitors of six pages, and five persons."""
     store = Store(tmp_path_factory.mktemp("flooded") / "data")
     site = store.site("my-site", "--domain", "example.com")
-    running = Running(store, start(store, "--rollup-values", "3"), store.key(), site["jwt_secret"])
+    running = RunningSite(store, start(store, "--rollup-values", "3"), store.key(), site["jwt_secret"])
     views = [
         {"type": "pageview", "url": f"https://example.com/{path}", "ip_address": address, "user_agent": CHROME}
         for address, paths in (("203.0.113.1", (1, 2, 3, 4, 5, 6)), ("203.0.113.2", (5, 6)))
@@ -136,12 +136,12 @@ def flooded(tmp_path_factory: pytest.TempPathFactory, start: Start) -> Running:
     for number in range(5):
         sent = {"event_type": "conversion", "event_name": "sale", "user_id": f"person-{number}", "properties": {}}
         assert running.server.send("/v1/projects/my-site/events", sent, running.key).status == 202
-    with store.opened() as conn, conn:
+    with store.connect() as conn, conn:
         conn.execute("INSERT INTO shares SELECT number, 'open', '', 0 FROM sites")
     return running
 
 
-def pages(running: Running, metrics: list[str], *filters: object) -> list[tuple[Any, ...]]:
+def pages(running: RunningSite, metrics: list[str], *filters: object) -> list[tuple[Any, ...]]:
     body = {"site_id": "my-site", "date_range": "7d", "dimensions": ["event:page"]}
     sent = body | {"metrics": metrics, "filters": filters, "order_by": [[metrics[0], "desc"]]}
     came = running.server.send("/api/v1/stats/query", sent, running.key)
@@ -149,14 +149,14 @@ def pages(running: Running, metrics: list[str], *filters: object) -> list[tuple[
     return [(*row["dimensions"], *row["metrics"]) for row in came.json["results"]]
 
 
-def test_further_values_are_counted_together_and_each_visitor_once(flooded: Running) -> None:
+def test_further_values_are_counted_together_and_each_visitor_once(flooded: RunningSite) -> None:
     assert pages(flooded, ["pageviews", "visitors", "visits"]) == [
         ("(other)", 5, 2, 2),
         *((f"/{path}", 1, 1, 1) for path in (1, 2, 3)),
     ]
 
 
-def test_what_is_counted_from_events_is_exact(flooded: Running) -> None:
+def test_what_is_counted_from_events_is_exact(flooded: RunningSite) -> None:
     every = {(f"/{path}", 1 + (path > 4)) for path in range(1, 7)}
     assert {row[:2] for row in pages(flooded, ["visitors", "bounce_rate"])} == every
     assert pages(flooded, ["visitors"], ["is", "event:page", ["/6"]]) == [("/6", 2)]
@@ -164,7 +164,7 @@ def test_what_is_counted_from_events_is_exact(flooded: Running) -> None:
     assert sorted(exported) == [f"/{path}" for path in (1, 2, 3, 4, 5, 5, 6, 6)]
 
 
-def test_the_dashboard_and_its_files_name_the_rest_but_do_not_filter_by_it(flooded: Running) -> None:
+def test_the_dashboard_and_its_files_name_the_rest_but_do_not_filter_by_it(flooded: RunningSite) -> None:
     page = flooded.server.send("/share/open", method="GET")
     assert (page.status, b"(other)" in page.body) == (200, True)
     assert b"is,page,/1" in page.body or b"is%2Cpage%2C%2F1" in page.body
@@ -174,25 +174,25 @@ def test_the_dashboard_and_its_files_name_the_rest_but_do_not_filter_by_it(flood
     assert ["(other)", "2", "2", "5", "5"] in list(csv.reader(io.StringIO(table)))
 
 
-def test_neither_rollups_nor_their_words_grow(flooded: Running) -> None:
-    with flooded.store.opened() as conn:
+def test_neither_rollups_nor_their_words_grow(flooded: RunningSite) -> None:
+    with flooded.store.connect() as conn:
         assert most_values(conn) == 3
         query = "SELECT count(*), sum(events) FROM rollups WHERE dimension = ? AND span = 1"
         assert conn.execute(query, (Dimension.PERSON,)).fetchone() == (4, 5)
         words = {word for (word,) in conn.execute("SELECT word FROM words WHERE word LIKE '/%'")}
         assert words == {"/1", "/2", "/3", "/5"}  # with /5, a visit began
-    assert flooded.store.spawn("check").status == 0
+    assert flooded.store.spawn("check").exit_status == 0
 
 
-def test_the_limit_is_that_of_commands_too(flooded: Running) -> None:
+def test_the_limit_is_that_of_commands_too(flooded: RunningSite) -> None:
     line = '203.0.113.9 - - [{}] "GET /{} HTTP/1.1" 200 1 "-" "' + CHROME + '"\n'
     lines = "".join(line.format("02/Jan/2026:10:00:00 +0000", path) for path in range(10))
     flooded.store.call("import", "access-log", "my-site", "-", stdin=lines)
-    with flooded.store.opened() as conn:
+    with flooded.store.connect() as conn:
         assert most_values(conn) == 3
-    assert flooded.store.spawn("check").status == 0
-    assert flooded.store.spawn("check", "--rebuild").status == 0
-    with flooded.store.opened() as conn:
+    assert flooded.store.spawn("check").exit_status == 0
+    assert flooded.store.spawn("check", "--rebuild").exit_status == 0
+    with flooded.store.connect() as conn:
         assert most_values(conn) == 3
 
 
@@ -210,22 +210,22 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[sqlite3.
             page = int(Dimension.PAGE)
             conn.execute(
                 f"{numbers} INSERT INTO rollups SELECT ?, 1, 100 + i % 2, {page}, 1 + i / 2, i, i, i, i FROM n",
-                (site.number,),
+                (site.id,),
             )
-            conn.execute("INSERT INTO days VALUES (?, 100, 9, 9, 9, 9, 0, 0, 0)", (site.number,))
+            conn.execute("INSERT INTO days VALUES (?, 100, 9, 9, 9, 9, 0, 0, 0)", (site.id,))
         yield conn, site
 
 
 def test_a_query_holds_no_more_rows_than_it_tells(crowded: tuple[sqlite3.Connection, Site]) -> None:
     conn, site = crowded
     first, last = "1970-04-11", "1970-04-12"
-    asked = {"site_id": site.id, "metrics": ["visitors"], "date_range": [first, last], "dimensions": ["event:page"]}
+    asked = {"site_id": site.slug, "metrics": ["visitors"], "date_range": [first, last], "dimensions": ["event:page"]}
     query = asked | {
         "limit": 3,
         "include": {"total_rows": True, "comparisons": {"mode": "custom", "date_range": [first, first]}},
     }
     tracemalloc.start()
-    found = answer(conn, site, query, 200 * 86_400_000)
+    found = run_query_document(conn, site, query, 200 * 86_400_000)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert found["meta"]["total_rows"] == MANY + 1
@@ -234,14 +234,17 @@ def test_a_query_holds_no_more_rows_than_it_tells(crowded: tuple[sqlite3.Connect
 
 
 FILTERS = [
-    (conditions.Test("visit:source", "is", ("google",)),),
-    (conditions.Test("visit:country", "is", ("FR",)),),
-    (conditions.Test("event:page", "contains", ("blog",)), conditions.Test("visit:browser", "is", ("Chrome", ""))),
-    (conditions.Test("visit:os", "is", ("nothing",), True),),
+    (conditions.Condition("visit:source", "is", ("google",)),),
+    (conditions.Condition("visit:country", "is", ("FR",)),),
+    (
+        conditions.Condition("event:page", "contains", ("blog",)),
+        conditions.Condition("visit:browser", "is", ("Chrome", "")),
+    ),
+    (conditions.Condition("visit:os", "is", ("nothing",), True),),
 ]
 
 
-@given(st.sampled_from(CHANGES), st.lists(HITS, min_size=10, max_size=40), st.sampled_from(FILTERS))
+@given(st.sampled_from(CLOCK_CHANGES), st.lists(HITS, min_size=10, max_size=40), st.sampled_from(FILTERS))
 @settings(
     max_examples=int(RECOUNTS or 10),
     deadline=None,
@@ -249,24 +252,24 @@ FILTERS = [
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 def test_what_is_counted_in_parts_is_the_same(
-    empty: sqlite3.Connection, changed: tuple[str, str], hits: list[Any], filters: tuple[conditions.Test, ...]
+    empty: sqlite3.Connection, changed: tuple[str, str], hits: list[Any], filters: tuple[conditions.Condition, ...]
 ) -> None:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as conn, pytest.MonkeyPatch.context() as patched:
         empty.backup(conn)
         traffic = Traffic(conn, *changed)
-        traffic.do("store", hits)
-        traffic.settle()
+        traffic.apply("store", hits)
+        traffic.add_remaining_goals()
         for name in ("_EVENTS_OF_PART", "_EVENTS_TOGETHER", "_MANY_VALUES"):
             patched.setattr(filtered_scan, name, 2)
         patched.setattr(visitor_totals, "_VALUES_IN_MEMORY", 2)
-        day = traffic.midnight // 86_400_000
-        period = of_days(day - 3, day + 3, traffic.site.timezone)
-        found = filtered_scan.sift(conn, traffic.site, period, filters, filtered_scan.DIMENSIONS, 5)
+        day = traffic.midnight_ms // 86_400_000
+        period = from_days(day - 3, day + 3, traffic.site.timezone)
+        found = filtered_scan.scan(conn, traffic.site, period, filters, filtered_scan.DIMENSIONS, 5)
         assert found is not None
         for word in filtered_scan.DIMENSIONS:
             rows = event_queries.rows(conn, traffic.site, period, (word,), filters)
             best, total = event_queries.top(
-                (row for row in rows if (word, *row[0]) != event_queries.VIEWS and row[1].visitors), "visitors", 5
+                (row for row in rows if (word, *row[0]) != event_queries.PAGEVIEW and row[1].visitors), "visitors", 5
             )
             assert found.top[word] == ([(value, counts.visitors) for (value,), counts in best], total), word
         by_day = event_queries.groups(conn, traffic.site, period, ("time:day",), filters)
@@ -275,12 +278,14 @@ def test_what_is_counted_in_parts_is_the_same(
 
 @pytest.mark.parametrize("filters", [(), *FILTERS[:3]])
 def test_a_query_that_is_interrupted_ends(
-    crowded: tuple[sqlite3.Connection, Site], filters: tuple[conditions.Test, ...]
+    crowded: tuple[sqlite3.Connection, Site], filters: tuple[conditions.Condition, ...]
 ) -> None:
     conn, site = crowded
     conn.set_progress_handler(lambda: True, 20)
     try:
         with pytest.raises(sqlite3.OperationalError, match="interrupted"):
-            data.board(conn, site.id, View(first="1970-04-11", last="1970-04-12", filters=filters), 0)
+            data.load_dashboard(
+                conn, site.slug, DashboardState(first="1970-04-11", last="1970-04-12", filters=filters), 0
+            )
     finally:
         conn.set_progress_handler(None, 0)

@@ -6,7 +6,17 @@ from time import perf_counter
 
 import pytest
 
-from ovx_lite.web.ui.dashboard.chart import UNITS, Chart, Kind, Mark, Point, Unit, chart, exact, told
+from ovx_lite.web.ui.dashboard.chart import (
+    UNITS,
+    Chart,
+    Mark,
+    Point,
+    Unit,
+    UnitKind,
+    build_chart,
+    format_exact,
+    format_with_unit,
+)
 
 VISITORS = UNITS["visitors"]
 LETTER, NARROW, WIDE = 6, 200, 520
@@ -14,7 +24,7 @@ LETTER, NARROW, WIDE = 6, 200, 520
 
 def drawn(*values: float | None, before: tuple[float | None, ...] = (), unit: Unit = VISITORS) -> Chart:
     points = [Point(f"day {at}", f"{at} Nov", value) for at, value in enumerate(values)]
-    return chart(points, before, [], unit)
+    return build_chart(points, before, [], unit)
 
 
 def places(path: str) -> list[tuple[float, float]]:
@@ -38,7 +48,7 @@ def places(path: str) -> list[tuple[float, float]]:
         ("seconds", 9000, ["0s", "1h", "2h", "3h"]),
     ],
 )
-def test_lines_across_are_few_and_round(kind: Kind, most: float, lines: list[str]) -> None:
+def test_lines_across_are_few_and_round(kind: UnitKind, most: float, lines: list[str]) -> None:
     ticks = drawn(0, most, unit=Unit(kind, "x")).ticks
     assert [text for _, text in ticks] == lines
     assert [y for y, _ in ticks] == pytest.approx(
@@ -63,16 +73,16 @@ def test_one_point_is_a_dot_on_a_bar() -> None:
     assert made.dots == [(50, 0)]
     assert made.area == "M440 1000V0H560V1000Z"
     assert (made.line, made.dashed) == ("", "")
-    (target,) = made.targets
+    (target,) = made.hover_strips
     assert (target.left, target.width) == (0, 100)
 
 
 def test_what_still_goes_on_is_dashed() -> None:
-    points = [Point("a", "a", 2), Point("b", "b", 4), Point("c", "c", 1, unfinished=True), Point("d", "d", None)]
-    made = chart(points, [], [], VISITORS)
+    points = [Point("a", "a", 2), Point("b", "b", 4), Point("c", "c", 1, is_unfinished=True), Point("d", "d", None)]
+    made = build_chart(points, [], [], VISITORS)
     assert places(made.line) == [(0, 500), (333.3, 0)]
     assert places(made.dashed) == [(333.3, 0), (666.7, 750)]
-    assert [target.told for target in made.targets[2:]] == ["c: 1 visitor so far", "d: nothing yet"]
+    assert [target.tooltip for target in made.hover_strips[2:]] == ["c: 1 visitor so far", "d: nothing yet"]
     assert drawn(1, 2).dashed == ""
 
 
@@ -80,7 +90,7 @@ def test_where_there_is_no_value_there_is_no_line() -> None:
     made = drawn(1, 1, None, 1, None, 1, 1)
     assert made.line.count("M") == made.area.count("Z") == 2
     assert made.dots == [(50, 0)]
-    assert made.targets[2].y is None
+    assert made.hover_strips[2].y is None
 
 
 def test_nothing_known_is_an_empty_chart() -> None:
@@ -91,32 +101,32 @@ def test_nothing_known_is_an_empty_chart() -> None:
 
 def test_a_longer_time_before_is_cut_and_a_shorter_one_ends() -> None:
     longer = drawn(1, 2, before=(2, 2, 9000))
-    assert places(longer.before) == [(0, 0), (1000, 0)]
+    assert places(longer.comparison) == [(0, 0), (1000, 0)]
     assert longer.ticks[0][1] == "0"
     assert longer.ticks[-1][1] == "2"
     shorter = drawn(1, 2, 2, before=(1, 1))
-    assert places(shorter.before) == [(0, 500), (500, 500)]
-    assert [target.before for target in shorter.targets] == ["1", "1", ""]
-    assert shorter.targets[1].told == "day 1: 2 visitors\nBefore: 1"
+    assert places(shorter.comparison) == [(0, 500), (500, 500)]
+    assert [target.comparison for target in shorter.hover_strips] == ["1", "1", ""]
+    assert shorter.hover_strips[1].tooltip == "day 1: 2 visitors\nBefore: 1"
 
 
 def test_the_time_before_may_be_the_higher_one() -> None:
     made = drawn(1, 1, before=(10, 10))
-    assert places(made.before) == [(0, 0), (1000, 0)]
+    assert places(made.comparison) == [(0, 0), (1000, 0)]
     assert places(made.line) == [(0, 900), (1000, 900)]
 
 
 def test_marks_of_a_day_stand_there_together() -> None:
     points = [Point("a", "a", 1)] * 5
     marks = [Mark(4, "Sale", "note"), Mark(1, "Sign-up", "goal"), Mark(4, "Launch", "note")]
-    assert chart(points, [], marks, VISITORS).marks == [(25, "Sign-up", "goal"), (100, "Sale\nLaunch", "note")]
+    assert build_chart(points, [], marks, VISITORS).marks == [(25, "Sign-up", "goal"), (100, "Sale\nLaunch", "note")]
 
 
 @pytest.mark.parametrize("word", ["1 Nov", "21 Nov 2026"])
 @pytest.mark.parametrize("count", [1, 2, 7, 24, 28, 31, 91, 365, 1440])
 def test_words_below_never_touch(count: int, word: str) -> None:
-    made = chart([Point(word, word, 1)] * count, [], [], VISITORS)
-    for labels, width in ((made.labels, WIDE), ([one for one in made.labels if not one.wide], NARROW)):
+    made = build_chart([Point(word, word, 1)] * count, [], [], VISITORS)
+    for labels, width in ((made.labels, WIDE), ([one for one in made.labels if not one.wide_only], NARROW)):
         assert labels
         apart = [(right.x - left.x) * width / 100 for left, right in pairwise(labels)]
         assert all(pixels > len(word) * LETTER for pixels in apart)
@@ -124,12 +134,12 @@ def test_words_below_never_touch(count: int, word: str) -> None:
 
 def test_hours_are_named_by_the_clock() -> None:
     hours = [f"{hour:02}:00" for hour in range(24)]
-    labels = chart([Point(hour, hour, 1) for hour in hours], [], [], VISITORS).labels
+    labels = build_chart([Point(hour, hour, 1) for hour in hours], [], [], VISITORS).labels
     assert [label.text for label in labels] == hours[::3]
 
 
 def test_one_can_point_at_all_of_the_plot() -> None:
-    targets = drawn(*range(50)).targets
+    targets = drawn(*range(50)).hover_strips
     assert targets[0].left == 0
     assert targets[-1].left + targets[-1].width == pytest.approx(100, abs=0.02)
     for left, right in pairwise(targets):
@@ -141,7 +151,7 @@ def test_a_minute_of_a_day_each_is_fast() -> None:
     began = perf_counter()
     made = drawn(*range(1440), before=tuple(range(1440)))
     assert perf_counter() - began < 0.5
-    assert len(places(made.line)) == len(places(made.before)) == len(made.targets) == 1440
+    assert len(places(made.line)) == len(places(made.comparison)) == len(made.hover_strips) == 1440
 
 
 def test_it_says_what_it_shows() -> None:
@@ -151,11 +161,11 @@ def test_it_says_what_it_shows() -> None:
 
 
 def test_values_in_full() -> None:
-    assert told(1, VISITORS) == "1 visitor"
-    assert told(1234, VISITORS) == "1,234 visitors"
-    assert told(41.25, UNITS["bounce_rate"]) == "41.2% bounce rate"
-    assert told(2.314, UNITS["views_per_visit"]) == "2.31 views per visit"
-    assert [exact(seconds, "seconds") for seconds in (0, 59.6, 134, 3725, 7200)] == [
+    assert format_with_unit(1, VISITORS) == "1 visitor"
+    assert format_with_unit(1234, VISITORS) == "1,234 visitors"
+    assert format_with_unit(41.25, UNITS["bounce_rate"]) == "41.2% bounce rate"
+    assert format_with_unit(2.314, UNITS["views_per_visit"]) == "2.31 views per visit"
+    assert [format_exact(seconds, "seconds") for seconds in (0, 59.6, 134, 3725, 7200)] == [
         "0s",
         "1m",
         "2m 14s",

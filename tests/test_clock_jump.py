@@ -13,11 +13,11 @@ import pytest
 from ovx_lite.app import App
 from ovx_lite.services import scheduler
 from ovx_lite.services.backups import back_up
-from ovx_lite.services.group_commit import store as store_group
+from ovx_lite.services.group_commit import write_group as store_group
 from ovx_lite.storage import integrity, registry
 from ovx_lite.storage.sqlite import open_store, steps
-from ovx_lite.storage.write.unit_of_work import open_books
-from tests.browserless import Person, set_password, tags
+from ovx_lite.storage.write.unit_of_work import open_unit_of_work
+from tests.browserless import WebClient, find_tags, set_password
 from tests.conftest import CHROME, Start, Store
 from tests.test_store import NOW, Still, event, new_key, new_site, paths, request
 from tests.test_upkeep import during, every_job, post
@@ -31,7 +31,7 @@ def fill(path: Path, now_ms: int = NOW, days: int | None = 30) -> str:
     with closing(open_store(path)) as conn:
         site = new_site(conn, days=days)
         for at_ms in (now_ms - 40 * DAY, now_ms - 20 * DAY, now_ms):
-            store_group(conn, open_books(conn, 0), [request(site, event(f"/{at_ms}", at_ms))], {}, NOW)
+            store_group(conn, open_unit_of_work(conn, 0), [request(site, event(f"/{at_ms}", at_ms))], {}, NOW)
         return new_key(conn, site)
 
 
@@ -42,7 +42,7 @@ def number_of_events(path: Path) -> int:
 
 def ran_at(store: Store, ms: int) -> None:
     """Have retention have run at this time, as if the clock had jumped since."""
-    with store.opened() as conn, conn:
+    with store.connect() as conn, conn:
         conn.execute("UPDATE meta SET value = ? WHERE name = 'retention_ran_at_ms'", (ms,))
 
 
@@ -120,15 +120,15 @@ def test_a_jump_within_a_pass_is_none(tmp_path: Path) -> None:
     clock = Still()
 
     async def run(app: App) -> None:
-        change = app._house.ingest.change
+        change = app._services.writer.change
 
         async def change_and_jump(*args: object) -> object:
             clock.ms += AHEAD
             return await change(*args)  # type: ignore[arg-type]
 
-        app._house.ingest.change = change_and_jump  # type: ignore[assignment, method-assign]
-        await scheduler.retain(app._house)
-        app._house.ingest.change = change  # type: ignore[method-assign]
+        app._services.writer.change = change_and_jump  # type: ignore[assignment, method-assign]
+        await scheduler.apply_retention(app._services)
+        app._services.writer.change = change  # type: ignore[method-assign]
 
     during(tmp_path, clock, run)
     assert number_of_events(tmp_path) == 2
@@ -167,9 +167,9 @@ def test_prune_deletes_only_if_the_clock_is_confirmed(store: Store, difference_m
     fill(store.path, time.time_ns() // 1_000_000)
     ran_at(store, time.time_ns() // 1_000_000 + difference_ms)
     held = store.run("prune", "--json")
-    assert (held.status, held.out) == (1, "")
-    assert "ovx-lite prune --yes" in held.err
-    assert "1 event" in held.err
+    assert (held.exit_status, held.stdout) == (1, "")
+    assert "ovx-lite prune --yes" in held.stderr
+    assert "1 event" in held.stderr
     assert number_of_events(store.path) == 3
     assert store.run("prune", "--yes", "--json").json == {"events": 1}
     assert store.run("prune", "--json").json == {"events": 0}
@@ -188,18 +188,18 @@ def test_log_health_and_pages_say_so_and_the_clock_is_confirmed_there(store: Sto
     set_password(store)
     ran_at(store, time.time_ns() // 1_000_000 - AHEAD)
     server = start(store)
-    person = Person(server)
+    person = WebClient(server)
     person.log_in()
     health = server.send("/healthz", method="GET")
     assert (health.status, health.json["status"]) == (200, "ok")
     assert "prune --yes" in health.json["detail"]
-    until(lambda: "Retention is on hold" in server.log.read_text())
+    until(lambda: "Retention is on hold" in server.log_path.read_text())
     home = person.get("/")
     assert b"Retention is on hold" in home.body
-    assert "/retention" in [at.get("action") for _, at in tags(home, "form")]
+    assert "/retention" in [at.get("action") for _, at in find_tags(home, "form")]
     assert number_of_events(store.path) == 3
     assert person.post("/retention", sec_fetch_site="cross-site").status == 403
-    assert Person(server).post("/retention").status == 401
+    assert WebClient(server).post("/retention").status == 401
     assert b"on hold" in person.get("/").body
     confirmed = person.follow(person.post("/retention"))
     assert b"Retention is on hold" not in confirmed.body
@@ -223,7 +223,7 @@ def test_nothing_is_said_where_nothing_would_be_deleted(store: Store, start: Sta
     server = start(store)
     assert "detail" not in server.send("/healthz", method="GET").json
     assert store.run("prune", "--json").json == {"events": 0}
-    assert "hold" not in server.log.read_text()
+    assert "hold" not in server.log_path.read_text()
 
 
 def test_copies_survive_a_jump(tmp_path: Path) -> None:
@@ -242,13 +242,13 @@ def test_copies_survive_a_jump(tmp_path: Path) -> None:
 
 
 def test_the_stand_ins_clock_is_turned_on_purpose(tmp_path: Path) -> None:
-    from tests.standin import stage
+    from tests.standin import run_emulator
 
-    with stage(tmp_path, "--data-dir", str(tmp_path / "data")) as dev:
+    with run_emulator(tmp_path, "--data-dir", str(tmp_path / "data")) as dev:
         event = {"site_id": "site_abc123", "url": "https://example.com/"}
         assert dev.send("/api/v1/events/pageview", event).status == 201
         data_dir = Store(tmp_path / "data")
         data_dir.call("site", "change", "site_abc123", "--retention-days", "30")
         jobs = dev.call("POST", "/_dev/clock", {"advance": "40d"}).json["jobs"]
     assert "delete events past their retention" in jobs
-    assert json.loads(data_dir.run("export", "site_abc123", "--json").out) == []
+    assert json.loads(data_dir.run("export", "site_abc123", "--json").stdout) == []

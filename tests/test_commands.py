@@ -16,19 +16,23 @@ import pytest
 from click.testing import CliRunner
 
 from ovx_lite.cli import main
-from ovx_lite.services.group_commit import store as store_group
+from ovx_lite.services.group_commit import write_group as store_group
 from ovx_lite.storage import integrity, registry, sqlite
 from ovx_lite.storage.sqlite import open_store
-from ovx_lite.storage.write.unit_of_work import open_books
-from tests.conftest import Ran, Running, Store
+from ovx_lite.storage.write.unit_of_work import open_unit_of_work
+from tests.conftest import CommandResult, RunningSite, Store
 from tests.test_store import MINUTE, NOW, event, new_key, new_site, paths, request
 
 DAY = 24 * 60 * MINUTE
 
 
-def fails(ran: Ran) -> bool:
+def fails(ran: CommandResult) -> bool:
     """Whether a command failed as it should: status 1, nothing on stdout, one sentence on stderr."""
-    return (ran.status, ran.out) == (1, "") and ran.err.startswith("Error: ") and ran.err.rstrip("\n").count("\n") == 0
+    return (
+        (ran.exit_status, ran.stdout) == (1, "")
+        and ran.stderr.startswith("Error: ")
+        and ran.stderr.rstrip("\n").count("\n") == 0
+    )
 
 
 def eventually(condition: Callable[[], bool]) -> bool:
@@ -92,10 +96,10 @@ def test_a_wrong_call_is_status_2_and_is_told_why(tmp_path: Path, words: str) ->
     assert not (tmp_path / "data").exists()
 
 
-def test_both_names_of_the_program_are_the_same(running: Running) -> None:
+def test_both_names_of_the_program_are_the_same(running: RunningSite) -> None:
     words = ["site", "list", "--data-dir", str(running.store.path)]
     script = Path(sysconfig.get_path("scripts")) / "ovx-lite"
-    assert subprocess.check_output([script, *words]) == running.store.run(*words).out.encode() != b""
+    assert subprocess.check_output([script, *words]) == running.store.run(*words).stdout.encode() != b""
 
 
 JSON = [
@@ -114,19 +118,19 @@ JSON = [
 
 
 @pytest.fixture(scope="module")
-def spare_key(running: Running) -> str:
+def spare_key(running: RunningSite) -> str:
     """The id of a key that may be rotated and revoked."""
     with closing(open_store(running.store.path)) as conn:
         secret = new_key(conn, registry.find_site(conn, "my-site"))
-        return registry.load(conn).keys[sha256(secret.encode()).digest()].id
+        return registry.load(conn).api_keys_by_hash[sha256(secret.encode()).digest()].public_id
 
 
 @pytest.mark.parametrize(("words", "names"), JSON, ids=[" ".join(words) for words, _ in JSON])
 def test_with_json_there_is_one_value_on_stdout_and_nothing_else(
-    running: Running, spare_key: str, tmp_path: Path, words: tuple[str, ...], names: set[str]
+    running: RunningSite, spare_key: str, tmp_path: Path, words: tuple[str, ...], names: set[str]
 ) -> None:
     ran = running.store.run(*(word.format(key=spare_key, folder=tmp_path) for word in words), "--json", stdin=b"x\n")
-    assert ran.status == 0, ran.err
+    assert ran.exit_status == 0, ran.stderr
     for value in ran.json if isinstance(ran.json, list) else [ran.json]:
         assert set(value) >= names
 
@@ -142,19 +146,19 @@ def test_a_site_is_listed_as_it_was_added_without_its_secret(store: Store) -> No
     assert store.run("site", "list", "--json").json == [added]
 
 
-def test_tiers_have_the_limits_of_the_contract(running: Running) -> None:
+def test_tiers_have_the_limits_of_the_contract(running: RunningSite) -> None:
     limits = {(): None, ("--tier", "pro"): 10_000, ("--tier", "free", "--hourly-limit", "7"): 7}
     for options, limit in limits.items():
         assert running.store.run("key", "add", "my-site", "--json", *options).json["hourly_limit"] == limit
 
 
-def test_keys_are_not_in_the_store(running: Running) -> None:
+def test_keys_are_not_in_the_store(running: RunningSite) -> None:
     content = b"".join(file.read_bytes() for file in running.store.path.iterdir())
     assert sha256(running.key.encode()).digest() in content
     assert running.key.encode() not in content
 
 
-def test_a_running_server_notices_what_becomes_of_keys(running: Running) -> None:
+def test_a_running_server_notices_what_becomes_of_keys(running: RunningSite) -> None:
     added = running.store.run("key", "add", "my-site", "--json").json
     assert eventually(lambda: running.server.pageview(added["key"]).status == 201)
     rotated = running.store.run("key", "rotate", added["id"], "--json").json
@@ -166,7 +170,7 @@ def test_a_running_server_notices_what_becomes_of_keys(running: Running) -> None
     assert fails(running.store.run("key", "rotate", added["id"]))
 
 
-def test_a_removed_site_is_gone_with_all_it_had(running: Running) -> None:
+def test_a_removed_site_is_gone_with_all_it_had(running: RunningSite) -> None:
     for _ in range(2):  # the second time, nothing of the first is there
         with closing(open_store(running.store.path)) as conn:
             site = new_site(conn, "gone")
@@ -176,15 +180,15 @@ def test_a_removed_site_is_gone_with_all_it_had(running: Running) -> None:
         send = "/api/v1/events/pageview"
         assert eventually(lambda: running.server.send(send, view, key).status == 201)  # noqa: B023
         removed = running.store.run("site", "remove", "gone", "--yes")
-        assert removed.status == 0
+        assert removed.exit_status == 0
         assert eventually(lambda: running.server.send(send, view, key).status == 401)  # noqa: B023
     with closing(open_store(running.store.path)) as conn:
         assert "gone" not in "\n".join(conn.iterdump())
         assert integrity.problems(conn) == []
 
 
-def test_a_site_is_not_removed_unless_its_owner_is_sure(running: Running) -> None:
-    assert running.store.run("site", "remove", "my-site", stdin=b"n\n").status == 1
+def test_a_site_is_not_removed_unless_its_owner_is_sure(running: RunningSite) -> None:
+    assert running.store.run("site", "remove", "my-site", stdin=b"n\n").exit_status == 1
     assert running.server.pageview(running.key).status == 201
 
 
@@ -201,10 +205,10 @@ FAILURES = [
 
 
 @pytest.mark.parametrize(("words", "named"), FAILURES, ids=[" ".join(words) for words, _ in FAILURES])
-def test_a_failure_is_one_sentence_and_status_1(running: Running, words: tuple[str, ...], named: str) -> None:
+def test_a_failure_is_one_sentence_and_status_1(running: RunningSite, words: tuple[str, ...], named: str) -> None:
     ran = running.store.run(*words, "--json")
     assert fails(ran), ran
-    assert named in ran.err
+    assert named in ran.stderr
 
 
 @pytest.mark.parametrize(
@@ -217,16 +221,16 @@ def test_a_failure_is_one_sentence_and_status_1(running: Running, words: tuple[s
         ("key", "add", "my-site", "--hourly-limit", str(2**64)),
     ],
 )
-def test_what_cannot_be_stored_is_refused_in_words(running: Running, words: tuple[str, ...]) -> None:
+def test_what_cannot_be_stored_is_refused_in_words(running: RunningSite, words: tuple[str, ...]) -> None:
     ran = running.store.run(*words)
-    assert ran.status in (1, 2)  # a failure, or a wrong call: either is clear
-    assert ran.out == ""
-    assert "Error: " in ran.err
-    assert "Traceback" not in ran.err
+    assert ran.exit_status in (1, 2)  # a failure, or a wrong call: either is clear
+    assert ran.stdout == ""
+    assert "Error: " in ran.stderr
+    assert "Traceback" not in ran.stderr
 
 
 def test_a_long_retention_is_no_trouble(store: Store) -> None:
-    if store.run("site", "add", "my-site", "--retention-days", "1000000").status == 0:
+    if store.run("site", "add", "my-site", "--retention-days", "1000000").exit_status == 0:
         assert store.run("prune", "--json").json == {"events": 0}
 
 
@@ -259,20 +263,20 @@ USELESS: dict[str, tuple[Callable[[Path], object], str]] = {
     ("kind", "command"), [*[(kind, "serve --port 0") for kind in USELESS], ("text", "site list"), ("newer", "check")]
 )
 def test_a_file_that_is_no_store_of_ours_is_told_and_left_alone(store: Store, kind: str, command: str) -> None:
-    file, (make, said) = store.path / sqlite.FILE, USELESS[kind]
+    file, (make, said) = store.path / sqlite.STORE_FILE, USELESS[kind]
     store.path.mkdir()
     make(file)
     before = file.read_bytes() if file.is_file() else b""
     ran = store.run(*command.split())
     assert fails(ran), ran
-    assert said in ran.err
+    assert said in ran.stderr
     assert (file.read_bytes() if file.is_file() else b"") == before
 
 
 def test_where_there_is_no_store_commands_say_how_to_make_one(store: Store) -> None:
     ran = store.run("site", "list", "--json")
     assert fails(ran)
-    assert "add a site" in ran.err
+    assert "add a site" in ran.stderr
     assert not store.path.exists()
 
 
@@ -288,7 +292,7 @@ def test_where_there_is_no_store_commands_say_how_to_make_one(store: Store) -> N
 def test_a_data_dir_that_cannot_be_made_is_told(store: Store, command: str, data_dir: str) -> None:
     ran = store.run(*command.split(), "--data-dir", data_dir)
     assert fails(ran), ran
-    assert data_dir in ran.err
+    assert data_dir in ran.stderr
 
 
 # Takes root's right to write where nobody may; other users never had it.
@@ -305,12 +309,12 @@ def test_a_data_dir_that_is_read_only_is_told(store: Store, command: str, mode: 
     store.path.mkdir()
     if command != "site add a" or mode == 0o700:  # that one, in an empty folder
         open_store(store.path).close()
-        (store.path / sqlite.FILE).chmod(0o400)
+        (store.path / sqlite.STORE_FILE).chmod(0o400)
     store.path.chmod(mode)
     words = [sys.executable, "-c", READ_ONLY, *command.split(), "--data-dir", str(store.path)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60)
     store.path.chmod(0o700)
-    assert fails(Ran(done.returncode, done.stdout, done.stderr)), done
+    assert fails(CommandResult(done.returncode, done.stdout, done.stderr)), done
     assert str(store.path) in done.stderr
 
 
@@ -321,7 +325,7 @@ def fill(data_dir: Path) -> None:
         site = new_site(conn, days=30)
         for begin in (now - 40 * DAY, now - 1000 * MINUTE):
             sent = [event(f"/page/{n}", begin + n, visitor=n // 3 + begin % 1000) for n in range(1500)]
-            store_group(conn, open_books(conn, 0), [request(site, *sent)], {}, NOW)
+            store_group(conn, open_unit_of_work(conn, 0), [request(site, *sent)], {}, NOW)
 
 
 def test_prune_deletes_what_is_past_its_retention(store: Store) -> None:
@@ -365,36 +369,36 @@ def test_check_finds_what_does_not_fit_together(tmp_path: Path, damage: str) -> 
 @pytest.mark.parametrize("damage", MISCOUNTED)
 def test_what_is_not_counted_right_is_told_and_counted_anew(store: Store, damage: str) -> None:
     fill(store.path)
-    with closing(sqlite3.connect(store.path / sqlite.FILE)) as conn:
+    with closing(sqlite3.connect(store.path / sqlite.STORE_FILE)) as conn:
         conn.executescript(damage)
     told = store.run("check")
-    assert told.status == 1
-    assert "check --rebuild" in told.out
-    assert "backup" not in told.err, "that would not help"
+    assert told.exit_status == 1
+    assert "check --rebuild" in told.stdout
+    assert "backup" not in told.stderr, "that would not help"
     assert store.run("check", "--rebuild", "--json").json["ok"]
     assert store.run("check", "--json").json["ok"]
 
 
 def test_check_tells_of_damage_on_stdout_and_what_to_do_on_stderr(store: Store) -> None:
     fill(store.path)
-    with closing(sqlite3.connect(store.path / sqlite.FILE)) as conn:
+    with closing(sqlite3.connect(store.path / sqlite.STORE_FILE)) as conn:
         conn.executescript(PLANTED[0])
     ran = store.run("check", "--json")
-    assert ran.status == 1
+    assert ran.exit_status == 1
     assert ran.json["ok"] is False
     assert ran.json["problems"] != []
-    assert "backup" in ran.err
+    assert "backup" in ran.stderr
 
 
 def test_of_a_store_with_garbage_in_its_middle_every_command_says_so(store: Store, tmp_path: Path) -> None:
     fill(store.path)
-    with (store.path / sqlite.FILE).open("r+b") as file:
+    with (store.path / sqlite.STORE_FILE).open("r+b") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(size * 6 // 10)
         file.write(os.urandom(size // 10))
     for words in (("check",), ("export", "my-site"), ("backup", str(tmp_path / "backup"))):
         ran = store.run(*words)
-        assert ran.status == 1, words
-        assert ran.err != ""
-        assert "Traceback" not in ran.err, words
+        assert ran.exit_status == 1, words
+        assert ran.stderr != ""
+        assert "Traceback" not in ran.stderr, words
     assert [file.name for file in tmp_path.iterdir()] == ["data"]

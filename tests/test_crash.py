@@ -20,17 +20,17 @@ from pathlib import Path
 import pytest
 
 from ovx_lite.app import App
-from ovx_lite.auth.rate_limit import Limits
-from ovx_lite.domain.errors import Refused
+from ovx_lite.auth.rate_limit import RateLimiter
+from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import Reply, Site
 from ovx_lite.services import group_commit as ingestion
 from ovx_lite.services.disk_space import DiskSpace
-from ovx_lite.services.group_commit import MOST_WAITING, Ingest
-from ovx_lite.services.notifier import News
+from ovx_lite.services.group_commit import MAX_QUEUED_EVENTS, GroupCommitWriter
+from ovx_lite.services.notifier import Notifier
 from ovx_lite.storage import integrity
 from ovx_lite.storage.connections import Database
 from ovx_lite.storage.sqlite import open_store
-from ovx_lite.storage.write.unit_of_work import open_books
+from ovx_lite.storage.write.unit_of_work import open_unit_of_work
 from tests.conftest import Server, Start, Store
 from tests.test_store import NOW, Still, event, new_key, new_site, paths, request
 from tests.test_upkeep import during, post
@@ -101,7 +101,7 @@ def test_what_was_acknowledged_survives_kill_9_and_what_is_sent_again_counts_onc
     for number in range(ROUNDS):
         load.until_it_ends(server, f"round{number}")
         checked = store.run("check")
-        assert checked.status == 0, checked.err + checked.out
+        assert checked.exit_status == 0, checked.stderr + checked.stdout
         server = start(store)
         unanswered = [key for key, paths in load.sent.items() if paths[0] not in load.acknowledged]
         assert len(unanswered) <= CLIENTS
@@ -114,7 +114,7 @@ def test_what_was_acknowledged_survives_kill_9_and_what_is_sent_again_counts_onc
         assert {found["path"]: found["id"] for found in exported} == load.acknowledged
     assert len(load.acknowledged) > ROUNDS * CLIENTS
     assert server.stop() == 0
-    assert store.run("check").status == 0
+    assert store.run("check").exit_status == 0
 
 
 @pytest.mark.parametrize("number", range(3))
@@ -125,8 +125,8 @@ def test_a_stop_under_load_is_in_order(store: Store, start: Start, number: int) 
     assert load.trouble == []
     stored = {found["path"]: found["id"] for found in store.events()}
     assert stored == load.acknowledged, "what is stored was answered, too"
-    assert server.log.read_text().count("\n") <= 2, "nothing but where it is, and how to set it up"
-    assert store.run("check").status == 0
+    assert server.log_path.read_text().count("\n") <= 2, "nothing but where it is, and how to set it up"
+    assert store.run("check").exit_status == 0
 
 
 def test_on_sigterm_a_request_in_flight_is_answered_and_stored(store: Store, start: Start) -> None:
@@ -174,7 +174,7 @@ def test_what_is_answered_with_503_was_not_stored(conn: sqlite3.Connection, site
     group = [request(site, event("/\ud800")), request(site, event("/small")), request(site, *large)]
     full(conn, 20)
     try:
-        outcomes = ingestion.store(conn, open_books(conn, 0), group, {}, NOW)
+        outcomes = ingestion.write_group(conn, open_unit_of_work(conn, 0), group, {}, NOW)
     except sqlite3.OperationalError:
         assert paths(conn, site) == []  # `Ingest` tells all of the group that nothing was stored
     else:
@@ -185,7 +185,7 @@ def test_what_is_answered_with_503_was_not_stored(conn: sqlite3.Connection, site
 
 async def fill_the_disk(app: App, key: str) -> int:
     stored, text = 0, {str(number): "x" * 2000 for number in range(10)}
-    await app._house.database.write(full)
+    await app._services.database.write(full)
     while (answered := await post(app, key, props=text))[0] == 201:
         stored += 1
     status, answer, headers = answered
@@ -193,7 +193,7 @@ async def fill_the_disk(app: App, key: str) -> int:
     assert int(headers["retry-after"]) >= 1
     remaining = headers["ratelimit-remaining"]
     assert (await post(app, key, props=text))[2]["ratelimit-remaining"] == remaining  # what is refused does not count
-    await app._house.database.write(lambda conn: conn.execute("PRAGMA max_page_count = 4294967294"))
+    await app._services.database.write(lambda conn: conn.execute("PRAGMA max_page_count = 4294967294"))
     assert (await post(app, key, props=text))[0] == 201
     return stored + 1
 
@@ -211,21 +211,21 @@ def test_a_full_disk_is_503_until_there_is_room_again(tmp_path: Path, conn: sqli
 
 async def flooded(database: Database, site: Site) -> None:
     gate = threading.Event()
-    books = await database.write(open_books, 0)
-    ingest = Ingest(database, books, Limits(), Still(), lambda: None, News(), DiskSpace(Path(), 0))
+    books = await database.write(open_unit_of_work, 0)
+    ingest = GroupCommitWriter(database, books, RateLimiter(), Still(), lambda: None, Notifier(), DiskSpace(Path(), 0))
     blocking = asyncio.create_task(database.write(lambda conn: gate.wait(30)))
     together = request(site, *[event()] * 500)
-    waiting = [asyncio.create_task(ingest.submit(together)) for _ in range(MOST_WAITING // 500 + 10)]
+    waiting = [asyncio.create_task(ingest.submit(together)) for _ in range(MAX_QUEUED_EVENTS // 500 + 10)]
     await asyncio.sleep(0)  # each of them runs up to where it waits
     refused = [task.exception() for task in waiting if task.done()]
     gate.set()
     await blocking
     outcomes = await asyncio.gather(*waiting, return_exceptions=True)
-    assert sum(isinstance(outcome, Reply) for outcome in outcomes) == MOST_WAITING // 500
+    assert sum(isinstance(outcome, Reply) for outcome in outcomes) == MAX_QUEUED_EVENTS // 500
     assert len(refused) == 10
     for refusal in refused:
-        assert isinstance(refusal, Refused)
-        assert (refusal.code, refusal.retry_after) == ("unavailable", 1)
+        assert isinstance(refusal, ApiError)
+        assert (refusal.code, refusal.retry_after_s) == ("unavailable", 1)
     assert isinstance(await ingest.submit(request(site, event())), Reply)
 
 
@@ -233,10 +233,10 @@ def test_a_flood_is_refused_and_what_waits_already_is_stored(
     tmp_path: Path, conn: sqlite3.Connection, site: Site
 ) -> None:
     async def run(app: App) -> None:
-        await flooded(app._house.database, site)
+        await flooded(app._services.database, site)
 
     during(tmp_path, Still(), run)
-    assert len(paths(conn, site)) == MOST_WAITING + 1
+    assert len(paths(conn, site)) == MAX_QUEUED_EVENTS + 1
 
 
 OPENING = """

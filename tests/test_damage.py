@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from ovx_lite.storage import integrity
-from ovx_lite.storage.sqlite import FILE, open_store
-from tests.conftest import Ran, Store
+from ovx_lite.storage.sqlite import STORE_FILE, open_store
+from tests.conftest import CommandResult, Store
 from tests.stores import FOLDER, build
 
 TRIES = int(os.environ.get("OVX_DAMAGE_TRIES", "12"))
@@ -23,7 +23,7 @@ RANDOM |= {("answers", "fingerprint"), ("answers", "body")}  # other bytes there
 @pytest.fixture(scope="module")
 def dense(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """A store with something of everything, in small pages that are full."""
-    file = tmp_path_factory.mktemp("dense") / "data" / FILE
+    file = tmp_path_factory.mktemp("dense") / "data" / STORE_FILE
     build(file, max(FOLDER.glob("*.sql")).read_text("utf-8"))
     open_store(file.parent).close()
     small = file.with_name("small")
@@ -54,9 +54,9 @@ def with_noise(content: bytes, chance: random.Random, size: int) -> bytes:
     return content[:begin] + noise + content[begin + size :]
 
 
-def is_clear(ran: Ran) -> bool:
-    said = ran.out + ran.err
-    return ran.status in (0, 1) and "Traceback" not in said and (ran.status == 0 or bool(said.strip()))
+def is_clear(ran: CommandResult) -> bool:
+    said = ran.stdout + ran.stderr
+    return ran.exit_status in (0, 1) and "Traceback" not in said and (ran.exit_status == 0 or bool(said.strip()))
 
 
 @pytest.mark.parametrize("size", [1, 16, 64, 512, 4096])
@@ -67,15 +67,15 @@ def test_random_bytes_are_found_or_change_nothing(tmp_path: Path, dense: bytes, 
         data_dir, chance = tmp_path / "data", random.Random(f"{size} {seed}")
         shutil.rmtree(data_dir, ignore_errors=True)
         data_dir.mkdir()
-        (data_dir / FILE).write_bytes(with_noise(dense, chance, size))
-        (damaged := tmp_path / "damaged").write_bytes((data_dir / FILE).read_bytes())
+        (data_dir / STORE_FILE).write_bytes(with_noise(dense, chance, size))
+        (damaged := tmp_path / "damaged").write_bytes((data_dir / STORE_FILE).read_bytes())
         checked = Store(data_dir).run("check")
         restored = Store(tmp_path / "other").run("restore", str(damaged), "--overwrite")
         assert is_clear(checked), (seed, checked)
         assert is_clear(restored), (seed, restored)
-        if "--rebuild" not in checked.out:  # wrong counts are counted anew, and no reason to refuse a copy
-            assert checked.status == restored.status, (seed, checked, restored)
-        if checked.status == 0 and contents(data_dir / FILE) != expected:
+        if "--rebuild" not in checked.stdout:  # wrong counts are counted anew, and no reason to refuse a copy
+            assert checked.exit_status == restored.exit_status, (seed, checked, restored)
+        if checked.exit_status == 0 and contents(data_dir / STORE_FILE) != expected:
             missed.append(seed)
     # Another letter in a text, or another number, is as good as the one before: without checksums, nobody knows.
     assert size == 1 or missed == []
@@ -85,12 +85,12 @@ def test_random_bytes_are_found_or_change_nothing(tmp_path: Path, dense: bytes, 
 def test_a_server_on_a_damaged_store_says_so_in_a_sentence(tmp_path: Path, dense: bytes, place: bytes) -> None:
     store, begin = Store(tmp_path / "data"), dense.index(place)
     store.path.mkdir()
-    (store.path / FILE).write_bytes(dense[:begin] + random.Random(1).randbytes(300) + dense[begin + 300 :])
+    (store.path / STORE_FILE).write_bytes(dense[:begin] + random.Random(1).randbytes(300) + dense[begin + 300 :])
     for words in (["serve", "--port", "0"], ["check"], ["site", "list"]):
         ran = store.spawn(*words)
-        assert ran.status == 1, ran
-        assert (ran.out + ran.err).strip().isprintable() or words == ["check"], ran
-        assert "Traceback" not in ran.err, ran
+        assert ran.exit_status == 1, ran
+        assert (ran.stdout + ran.stderr).strip().isprintable() or words == ["check"], ran
+        assert "Traceback" not in ran.stderr, ran
 
 
 WRONG_ROWS = [
@@ -119,10 +119,10 @@ WRONG_ROWS = [
 
 @pytest.mark.parametrize("damage", WRONG_ROWS)
 def test_a_row_that_cannot_be_ours_is_found(tmp_path: Path, dense: bytes, damage: str) -> None:
-    (tmp_path / FILE).write_bytes(dense)
+    (tmp_path / STORE_FILE).write_bytes(dense)
     with closing(open_store(tmp_path)) as conn:
         assert integrity.problems(conn) == []
-    with closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as conn:
+    with closing(sqlite3.connect(tmp_path / STORE_FILE, isolation_level=None)) as conn:
         conn.executescript(damage)
         assert conn.total_changes > 0, "there is nothing of the kind in the store"
     with closing(open_store(tmp_path)) as conn:
@@ -137,8 +137,8 @@ def test_a_row_that_cannot_be_ours_is_found(tmp_path: Path, dense: bytes, damage
 def test_a_value_of_another_type_is_found(tmp_path: Path, dense: bytes, table: str, column: str, value: str) -> None:
     """Strict tables take no value of another type, but a file that was made by hand may have one."""
     change = "UPDATE sqlite_schema SET sql = ? WHERE name = ?"
-    (tmp_path / FILE).write_bytes(dense)
-    with closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as conn:
+    (tmp_path / STORE_FILE).write_bytes(dense)
+    with closing(sqlite3.connect(tmp_path / STORE_FILE, isolation_level=None)) as conn:
         (sql,) = conn.execute("SELECT sql FROM sqlite_schema WHERE name = ?", (table,)).fetchone()
         loose = re.sub(rf"\b({column} +)(TEXT|INTEGER) NOT NULL", r"\1BLOB", sql.replace("STRICT", ""))
         conn.execute("PRAGMA writable_schema = ON")
@@ -149,4 +149,4 @@ def test_a_value_of_another_type_is_found(tmp_path: Path, dense: bytes, table: s
         conn.execute(change, (sql, table))
         conn.execute("PRAGMA writable_schema = RESET")
     ran = Store(tmp_path).run("check")
-    assert (ran.status, column in ran.out) == (1, True), ran
+    assert (ran.exit_status, column in ran.stdout) == (1, True), ran

@@ -12,8 +12,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browserless import PASSWORD, set_password
 from tests.conftest import CHROME, Server, Start, Store
-from tests.furnished import House, barriers, problems_of
-from tests.furnished import house as house
+from tests.furnished import FurnishedServer, accessibility_violations, collect_browser_problems
+from tests.furnished import furnished_server as furnished_server
 
 LATELY = datetime.now(UTC) - timedelta(2)
 PATHS = ["/", "/", "/", "/pricing", "/pricing", *(f"/blog/{n}" for n in range(9))]
@@ -63,7 +63,7 @@ def busy(tmp_path_factory: pytest.TempPathFactory, start: Start, browser: Browse
 def dash(page: Page, busy: Busy) -> Iterator[Page]:
     """The dashboard, on which nothing goes wrong."""
     busy.log_in(page)
-    problems = problems_of(page)
+    problems = collect_browser_problems(page)
     page.goto(busy.url)
     page.evaluate("window.sameDocument = true")
     yield page
@@ -193,7 +193,7 @@ def test_without_a_script(browser: Browser, busy: Busy) -> None:
 
 
 def test_the_public_link_works_in_place_too(page: Page, busy: Busy) -> None:
-    problems = problems_of(page)
+    problems = collect_browser_problems(page)
     page.goto(f"{busy.share}?embed=1")
     page.evaluate("window.sameDocument = true")
     choose(page, "/pricing")
@@ -234,17 +234,19 @@ SHOWN = ["", "?compare=previous&metric=bounce_rate", "?f=is,page,/pricing/**&f=i
 
 @pytest.mark.parametrize(("scheme", "width"), LOOKS)
 @pytest.mark.parametrize("site", ["my-site", "empty"])
-def test_nobody_is_kept_out(browser: Browser, house: House, busy: Busy, scheme: str, width: int, site: str) -> None:
+def test_nobody_is_kept_out(
+    browser: Browser, furnished_server: FurnishedServer, busy: Busy, scheme: str, width: int, site: str
+) -> None:
     with browser.new_context(color_scheme="dark" if scheme == "dark" else "light") as context:
         page = context.new_page()
         page.set_viewport_size({"width": width, "height": 900})
-        house.log_in(page)
-        problems = problems_of(page)
+        furnished_server.log_in(page)
+        problems = collect_browser_problems(page)
         for place in (*(f"/sites/{site}{shown}" for shown in SHOWN), f"/sites/{site}/settings/sharing"):
-            page.goto(house.url(place))
+            page.goto(furnished_server.url(place))
             page.evaluate("document.querySelectorAll('details:not(.menu)').forEach(one => one.open = true)")
-            assert (place, barriers(page)) == (place, [])
+            assert (place, accessibility_violations(page)) == (place, [])
         page.goto(busy.share)
-        assert barriers(page) == []
+        assert accessibility_violations(page) == []
         assert problems == []
         assert page.evaluate("typeof hacked") == "undefined"

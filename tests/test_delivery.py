@@ -17,9 +17,9 @@ from ovx_lite.domain.models import COUNTER_BITS
 from ovx_lite.services import scheduler
 from ovx_lite.storage.sqlite import open_store
 from ovx_lite.storage.webhooks import delivery_log, outbox, subscriptions
-from ovx_lite.webhooks.message import Outcome
+from ovx_lite.webhooks.message import AttemptResult
 from tests.conftest import Start, Store
-from tests.receiver import PATIENCE, Moved, Receiver, status, until
+from tests.receiver import TIMEOUT_S, Receiver, SettableClock, http_response, wait_until
 from tests.test_store import MINUTE, NOW
 from tests.test_upkeep import DAY, HOUR, post
 
@@ -27,9 +27,9 @@ from tests.test_upkeep import DAY, HOUR, post
 async def close(app: App) -> None:
     """Close it; one that does not come to an end is a failure, not a test that hangs."""
     try:
-        await asyncio.wait_for(app.close(), PATIENCE)
+        await asyncio.wait_for(app.close(), TIMEOUT_S)
     except TimeoutError:
-        await app._house.database.close()
+        await app._services.database.close()
         raise
 
 
@@ -37,7 +37,7 @@ class Place:
     """A store with a site, its goal and its webhooks, and the application on it under a clock that is moved."""
 
     def __init__(self, store: Store, conn: sqlite3.Connection) -> None:
-        self.store, self.conn, self.clock = store, conn, Moved(NOW)
+        self.store, self.conn, self.clock = store, conn, SettableClock(NOW)
         self.keys = {"my-site": self._site("my-site")}
 
     def _site(self, id: str) -> str:
@@ -53,9 +53,9 @@ class Place:
     def found(self, id: str) -> tuple[bool, str]:
         """Whether a webhook is enabled, and why not."""
         webhook = subscriptions.find_webhook(self.conn, id)
-        return webhook.enabled, webhook.why
+        return webhook.enabled, webhook.disabled_reason
 
-    def log(self, id: str = "") -> list[delivery_log.Logged]:
+    def log(self, id: str = "") -> list[delivery_log.DeliveryRecord]:
         """The deliveries (to a webhook), oldest first."""
         return [one for one in delivery_log.of_site(self.conn, 1) if id in ("", one.webhook)][::-1]
 
@@ -68,7 +68,7 @@ class Place:
         async def run() -> None:
             app = await App.open(self.store.path, config.read(self.store.path, {}), self.clock)
             app.start()
-            self.clock.moved = app._house.sender.wake
+            self.clock.on_set = app._services.sender.wake
             try:
                 await do(app)
             finally:
@@ -83,14 +83,14 @@ class Place:
 
     async def written(self, tries: int) -> None:
         """Wait until the tries of the newest delivery are so many, and written down."""
-        await until(lambda: self.log()[-1].tries == tries or self.log()[-1].status == "skipped")
+        await wait_until(lambda: self.log()[-1].attempts == tries or self.log()[-1].status == "skipped")
 
     async def exhaust(self, app: App) -> None:
         """Send a message with all its tries."""
         await self.hit(app)
         for tries in range(1, 5):
             await self.written(tries)
-            self.clock.set(max(self.clock.ms, self.log()[-1].due))
+            self.clock.set(max(self.clock.current_ms, self.log()[-1].next_attempt_at_ms))
 
 
 async def settle() -> None:
@@ -112,31 +112,31 @@ def receiver() -> Iterator[Receiver]:
 
 
 def test_the_schedule_is_kept_to_the_millisecond(place: Place, receiver: Receiver) -> None:
-    id, receiver.answer, times = place.webhook(receiver.url), status(500), [NOW]
+    id, receiver.reply, times = place.webhook(receiver.url), http_response(500), [NOW]
 
     async def run(app: App) -> None:
-        place.clock.moved = lambda: None  # nobody else wakes the sender
+        place.clock.on_set = lambda: None  # nobody else wakes the sender
         assert await place.hit(app) == 201
         for tries, minutes in enumerate((1, 5, 30), 1):
             await place.written(tries)
             await settle()
             place.clock.set(times[-1] + minutes * MINUTE - 1)
             await settle()
-            assert len(receiver.got) == tries
-            times.append(place.clock.ms + 1)
+            assert len(receiver.requests) == tries
+            times.append(place.clock.current_ms + 1)
             place.clock.set(times[-1])
         await place.written(4)
         assert place.statuses() == "failed"
-        place.clock.set(place.clock.ms + DAY)
+        place.clock.set(place.clock.current_ms + DAY)
         await settle()
 
     place.during(run)
-    assert [got.headers["webhook-timestamp"] for got in receiver.got] == [str(ms // 1000) for ms in times]
-    assert len({(got.body, got.headers["webhook-id"]) for got in receiver.got}) == 1
+    assert [got.headers["webhook-timestamp"] for got in receiver.requests] == [str(ms // 1000) for ms in times]
+    assert len({(got.body, got.headers["webhook-id"]) for got in receiver.requests}) == 1
     (logged,) = place.log(id)
-    assert (logged.id, logged.body, logged.tries) == (receiver.ids()[0], receiver.got[0].body, 4)
-    tries = delivery_log.attempts(place.conn, logged.number)
-    assert [(attempt.began, attempt.status) for attempt in tries] == [(ms, 500) for ms in times]
+    assert (logged.public_id, logged.body, logged.attempts) == (receiver.webhook_ids()[0], receiver.requests[0].body, 4)
+    tries = delivery_log.attempts(place.conn, logged.id)
+    assert [(attempt.started_at_ms, attempt.status) for attempt in tries] == [(ms, 500) for ms in times]
 
 
 @pytest.mark.parametrize(("minutes", "waits"), [(0, 1), (0.5, 1), (1.5, 1.5), (10, 10), (60, 60), (61, 60), (9999, 60)])
@@ -146,14 +146,14 @@ def test_a_longer_retry_after_counts(
 ) -> None:
     place.webhook(receiver.url)
     at = format_datetime(datetime.fromtimestamp((NOW + minutes * MINUTE) / 1000, UTC), usegmt=True)
-    receiver.answer = status(503, retry_after=at if as_date else f"{minutes * 60:.0f}")
+    receiver.reply = http_response(503, retry_after=at if as_date else f"{minutes * 60:.0f}")
 
     async def run(app: App) -> None:
         await place.hit(app)
         await place.written(1)
-        assert place.log()[0].due == NOW + waits * MINUTE
-        receiver.answer = status(200)
-        place.clock.set(place.log()[0].due)
+        assert place.log()[0].next_attempt_at_ms == NOW + waits * MINUTE
+        receiver.reply = http_response(200)
+        place.clock.set(place.log()[0].next_attempt_at_ms)
         await place.written(2)
 
     place.during(run)
@@ -161,25 +161,25 @@ def test_a_longer_retry_after_counts(
 
 
 def test_410_ends_it_and_what_waits_is_skipped(place: Place, receiver: Receiver) -> None:
-    id, receiver.answer = place.webhook(receiver.url), status(410)
-    receiver.open.clear()
+    id, receiver.reply = place.webhook(receiver.url), http_response(410)
+    receiver.may_reply.clear()
 
     async def run(app: App) -> None:
         for _ in range(3):
             await place.hit(app)
-        receiver.open.set()
-        await until(lambda: place.statuses() == "failed skipped skipped")
+        receiver.may_reply.set()
+        await wait_until(lambda: place.statuses() == "failed skipped skipped")
         assert place.found(id) == (False, "its receiver answered 410: it wants no more")
         place.clock.set(NOW + 500)  # by when the server has seen it
         await settle()
         await place.hit(app)
         await settle()
-        assert (len(receiver.got), len(place.log())) == (1, 3)
+        assert (len(receiver.requests), len(place.log())) == (1, 3)
         subscriptions.enable(place.conn, id)
-        receiver.answer = status(200)
-        delivery_log.send_again(place.conn, place.log()[1].id, place.clock.ms)
+        receiver.reply = http_response(200)
+        delivery_log.redeliver(place.conn, place.log()[1].public_id, place.clock.current_ms)
         place.clock.set(NOW + 1000)
-        await until(lambda: place.statuses() == "failed delivered skipped")
+        await wait_until(lambda: place.statuses() == "failed delivered skipped")
 
     place.during(run)
 
@@ -203,7 +203,7 @@ def test_5_days_and_5_messages_without_a_success_are_enough(
         for day in days:
             place.clock.set(NOW + day * DAY)
             assert place.found(id)[0]
-            receiver.answer = status(200 if day == success else 500)
+            receiver.reply = http_response(200 if day == success else 500)
             if day == success:
                 await place.hit(app)
                 await place.written(1)
@@ -215,7 +215,7 @@ def test_5_days_and_5_messages_without_a_success_are_enough(
 
 
 def test_a_slow_receiver_delays_itself_alone(place: Place, receiver: Receiver) -> None:
-    receiver.open.clear()
+    receiver.may_reply.clear()
     with Receiver() as quick:
         place.webhook(receiver.url)
         id = place.webhook(quick.url)
@@ -223,43 +223,43 @@ def test_a_slow_receiver_delays_itself_alone(place: Place, receiver: Receiver) -
         async def run(app: App) -> None:
             for _ in range(5):
                 await place.hit(app)
-            await until(lambda: place.statuses(id) == " ".join(["delivered"] * 5))
+            await wait_until(lambda: place.statuses(id) == " ".join(["delivered"] * 5))
             await settle()
-            assert (len(quick.got), len(receiver.got)) == (5, 1)
-            receiver.open.set()
-            await until(lambda: {one.status for one in place.log()} == {"delivered"})
+            assert (len(quick.requests), len(receiver.requests)) == (5, 1)
+            receiver.may_reply.set()
+            await wait_until(lambda: {one.status for one in place.log()} == {"delivered"})
 
         place.during(run)
-        assert quick.ids() == [one.id for one in place.log(id)]
-    assert (receiver.most_held, quick.most_held, len(receiver.got)) == (1, 1, 5)
+        assert quick.webhook_ids() == [one.public_id for one in place.log(id)]
+    assert (receiver.max_held_requests, quick.max_held_requests, len(receiver.requests)) == (1, 1, 5)
 
 
 def test_16_are_sent_at_once_in_all(place: Place, receiver: Receiver) -> None:
     sites = ["my-site", "a", "b", "c"]
     for site in sites * 5:
         place.webhook(receiver.url, site)
-    receiver.open.clear()
+    receiver.may_reply.clear()
 
     async def run(app: App) -> None:
         for site in sites:
             await place.hit(app, site)
-        await until(lambda: len(receiver.got) >= 16)
-        before = place.clock.naps
+        await wait_until(lambda: len(receiver.requests) >= 16)
+        before = place.clock.zero_sleeps
         await settle()
-        assert place.clock.naps - before < 5, "it looks again and again at what it cannot send yet"
-        receiver.open.set()
-        await until(lambda: len(receiver.got) == 20)
+        assert place.clock.zero_sleeps - before < 5, "it looks again and again at what it cannot send yet"
+        receiver.may_reply.set()
+        await wait_until(lambda: len(receiver.requests) == 20)
 
     try:
         place.during(run)
     finally:
-        receiver.open.set()
-    assert (receiver.most_held, len(set(receiver.ids()))) == (16, 20)
+        receiver.may_reply.set()
+    assert (receiver.max_held_requests, len(set(receiver.webhook_ids()))) == (16, 20)
 
 
 def test_what_is_due_survives_a_restart(place: Place, receiver: Receiver) -> None:
     place.webhook(receiver.url)
-    receiver.answer = status(500)
+    receiver.reply = http_response(500)
 
     async def fail(app: App) -> None:
         await place.hit(app)
@@ -267,7 +267,7 @@ def test_what_is_due_survives_a_restart(place: Place, receiver: Receiver) -> Non
 
     async def wait(app: App) -> None:
         await settle()
-        assert len(receiver.got) == 1
+        assert len(receiver.requests) == 1
         place.clock.set(NOW + MINUTE)
         await place.written(2)
 
@@ -279,57 +279,57 @@ def test_what_is_due_survives_a_restart(place: Place, receiver: Receiver) -> Non
     place.during(wait)
     place.clock.set(NOW + DAY)  # long after
     place.during(late)
-    assert len(set(receiver.ids())) == 1
+    assert len(set(receiver.webhook_ids())) == 1
 
 
 def test_a_try_that_a_crash_interrupted_is_made_again(place: Place, receiver: Receiver, start: Start) -> None:
     place.webhook(receiver.url)
-    receiver.open.clear()
+    receiver.may_reply.clear()
     server = start(place.store)
     assert server.custom(place.keys["my-site"]).status == 201
-    asyncio.run(until(lambda: receiver.got))
+    asyncio.run(wait_until(lambda: receiver.requests))
     server.stop(signal.SIGKILL)
-    receiver.open.set()
+    receiver.may_reply.set()
     server = start(place.store)
-    asyncio.run(until(lambda: place.statuses() == "delivered"))
+    asyncio.run(wait_until(lambda: place.statuses() == "delivered"))
     assert server.stop() == 0
-    assert len({(got.body, got.headers["webhook-id"]) for got in receiver.got}) == 1
-    tries = delivery_log.attempts(place.conn, place.log()[0].number)
+    assert len({(got.body, got.headers["webhook-id"]) for got in receiver.requests}) == 1
+    tries = delivery_log.attempts(place.conn, place.log()[0].id)
     assert [(attempt.error, attempt.status) for attempt in tries] == [("interrupted", None), ("", 200)]
 
 
 def test_a_disabled_webhook_is_sent_nothing_after_a_crash(place: Place, receiver: Receiver, start: Start) -> None:
     id = place.webhook(receiver.url)
-    receiver.open.clear()
+    receiver.may_reply.clear()
     server = start(place.store)
     assert server.custom(place.keys["my-site"]).status == 201
-    asyncio.run(until(lambda: receiver.got))
+    asyncio.run(wait_until(lambda: receiver.requests))
     subscriptions.disable(place.conn, id)
     server.stop(signal.SIGKILL)
-    receiver.open.set()
+    receiver.may_reply.set()
     server = start(place.store)
-    asyncio.run(until(lambda: place.statuses() != "pending"))
-    assert (place.statuses(), len(receiver.got)) == ("skipped", 1)
+    asyncio.run(wait_until(lambda: place.statuses() != "pending"))
+    assert (place.statuses(), len(receiver.requests)) == ("skipped", 1)
 
 
 def test_a_stop_waits_for_what_is_being_sent(place: Place, receiver: Receiver) -> None:
     place.webhook(receiver.url)
-    receiver.open.clear()
+    receiver.may_reply.clear()
 
     async def run() -> None:
         app = await App.open(place.store.path, config.read(place.store.path, {}), place.clock)
         app.start()
         await place.hit(app)
         await place.hit(app)
-        await until(lambda: receiver.got)
+        await wait_until(lambda: receiver.requests)
         closing = asyncio.create_task(close(app))
         await settle()
         assert not closing.done()
-        receiver.open.set()
+        receiver.may_reply.set()
         await closing
 
     asyncio.run(run())
-    assert (place.statuses(), len(receiver.got)) == ("delivered pending", 1)
+    assert (place.statuses(), len(receiver.requests)) == ("delivered pending", 1)
 
 
 def put(conn: sqlite3.Connection, webhook: int, ages: Sequence[int], status: str) -> None:
@@ -339,7 +339,7 @@ def put(conn: sqlite3.Connection, webhook: int, ages: Sequence[int], status: str
         "'{}'", "x'7b7d'"
     )
     conn.executemany(query, rows)
-    outbox.log(conn, rows[0][0], Outcome(200, ""))
+    outbox.log_attempt(conn, rows[0][0], AttemptResult(200, ""))
 
 
 @pytest.mark.parametrize("status", ["delivered", "failed", "throttled", "skipped"])
@@ -351,7 +351,7 @@ def test_the_log_keeps_1000_of_a_webhook_and_30_days(place: Place, status: str, 
     put(place.conn, 2, [30 * DAY + 1, 30 * DAY, 1], status)
     while scheduler.delete_old_deliveries(place.conn, NOW):
         pass
-    of = {id: [(NOW - one.created, one.status) for one in place.log(id)] for id in ids}
+    of = {id: [(NOW - one.created_at_ms, one.status) for one in place.log(id)] for id in ids}
     assert [age for age, kept in of[ids[0]] if kept == status] == list(range(10_999, 9_999, -1))
     assert sum(kept == "pending" for _, kept in of[ids[0]]) == pending + 1
     assert (of[ids[1]], of[ids[2]]) == ([(30 * DAY, status), (1, status)], [])
@@ -362,26 +362,28 @@ def test_whatever_became_of_it_it_can_be_sent_again(place: Place, receiver: Rece
     place.webhook(receiver.url)
 
     async def run(app: App) -> None:
-        receiver.answer = status(500)
+        receiver.reply = http_response(500)
         await place.exhaust(app)
-        receiver.answer = status(200)
+        receiver.reply = http_response(200)
         place.clock.set(NOW + 2 * HOUR)
         for _ in range(101):
             await place.hit(app)
-        await until(lambda: place.statuses() == " ".join(["failed", *["delivered"] * 100, "throttled"]))
+        await wait_until(lambda: place.statuses() == " ".join(["failed", *["delivered"] * 100, "throttled"]))
         failed, delivered, throttled = (place.log()[number] for number in (0, 1, -1))
-        receiver.got.clear()
+        receiver.requests.clear()
         for one in (delivered, failed, throttled):
-            delivery_log.send_again(place.conn, one.id, place.clock.ms)
-            place.clock.set(place.clock.ms + 500)
-            await until(lambda: "pending" not in place.statuses() and receiver.got)
-        again = [(got.headers["webhook-id"], got.body) for got in receiver.got]
-        assert again == [(one.id, one.body) for one in (delivered, failed, throttled)]
-        receiver.answer = status(500)
-        delivery_log.send_again(place.conn, failed.id, place.clock.ms)
-        place.clock.set(place.clock.ms + 500)
-        await until(lambda: place.log()[0].tries == 1 and place.log()[0].status == "pending" and len(receiver.got) == 4)
-        await until(lambda: place.log()[0].due == place.clock.ms + MINUTE)
+            delivery_log.redeliver(place.conn, one.public_id, place.clock.current_ms)
+            place.clock.set(place.clock.current_ms + 500)
+            await wait_until(lambda: "pending" not in place.statuses() and receiver.requests)
+        again = [(got.headers["webhook-id"], got.body) for got in receiver.requests]
+        assert again == [(one.public_id, one.body) for one in (delivered, failed, throttled)]
+        receiver.reply = http_response(500)
+        delivery_log.redeliver(place.conn, failed.public_id, place.clock.current_ms)
+        place.clock.set(place.clock.current_ms + 500)
+        await wait_until(
+            lambda: place.log()[0].attempts == 1 and place.log()[0].status == "pending" and len(receiver.requests) == 4
+        )
+        await wait_until(lambda: place.log()[0].next_attempt_at_ms == place.clock.current_ms + MINUTE)
 
     place.during(run)
 
@@ -396,10 +398,10 @@ def test_nothing_is_sent_of_what_was_not_stored(place: Place, receiver: Receiver
         )
         good, bad, fine = await asyncio.gather(*(place.hit(app, path=path) for path in ("good", "bad", "fine")))
         assert (good, bad, fine) == (201, 500, 201)
-        await until(lambda: place.statuses() == "delivered delivered")
+        await wait_until(lambda: place.statuses() == "delivered delivered")
         await settle()
 
     place.during(run)
     place.conn.execute("DROP TRIGGER no")
-    assert [json.loads(got.body)["data"]["url"] for got in receiver.got] == ["/good", "/fine"]
+    assert [json.loads(got.body)["data"]["url"] for got in receiver.requests] == ["/good", "/fine"]
     assert len(place.store.events()) == 2

@@ -11,10 +11,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from tests.browserless import path_of
-from tests.pages import Node, Office, fields, notice, read, rows, words, wrong
-from tests.pages import office as office
-from tests.receiver import Receiver, status
+from tests.browserless import redirect_path
+from tests.pages import AdminSession, Node, field_errors, flash_text, form_fields, parse_page, split_command, table_rows
+from tests.pages import admin as admin
+from tests.receiver import Receiver, http_response
 from tests.test_commands import eventually
 
 ZONE = "Asia/Kathmandu"  # 5:45 ahead
@@ -24,7 +24,7 @@ ZONE = "Asia/Kathmandu"  # 5:45 ahead
 class Log:
     """The log of a site with a goal that every pageview meets."""
 
-    office: Office
+    admin: AdminSession
     settings: str
     key: str
 
@@ -34,36 +34,36 @@ class Log:
 
     def webhook(self, url: str) -> str:
         """Add a webhook. Returns its id."""
-        form = fields(self.office.person.get(f"{self.settings}/webhooks"), f"{self.settings}/webhooks")
-        self.office.done(f"{self.settings}/webhooks", {**form, "url": url})
+        form = form_fields(self.admin.client.get(f"{self.settings}/webhooks"), f"{self.settings}/webhooks")
+        self.admin.submit(f"{self.settings}/webhooks", {**form, "url": url})
         return form["new"][0]
 
     def test(self, webhook: str, times: int = 1) -> None:
         for _ in range(times):
-            assert self.office.person.post(f"{self.settings}/webhooks/{webhook}/test").status == 303
+            assert self.admin.client.post(f"{self.settings}/webhooks/{webhook}/test").status == 303
 
     def rows(self, query: str = "", **asked: str) -> list[list[str]]:
         """What the log lists: status, event, when, tries, where to."""
-        answer = self.office.person.get(f"{self.path}{query or '?' + urlencode(asked)}")
+        answer = self.admin.client.get(f"{self.path}{query or '?' + urlencode(asked)}")
         assert answer.status == 200, answer.body
-        return rows(answer)
+        return table_rows(answer)
 
     def statuses(self, **asked: str) -> list[str]:
         return [row[0] for row in self.rows(**asked)]
 
     def links(self, query: str = "") -> list[str]:
         """Where the deliveries that are listed are to be seen, newest first."""
-        page = read(self.office.person.get(f"{self.path}{query}"))
-        return [link.attrs["href"] for head in page.all("th", scope="row") for link in head.all("a")]
+        page = parse_page(self.admin.client.get(f"{self.path}{query}"))
+        return [link.attrs["href"] for head in page.find_all("th", scope="row") for link in head.find_all("a")]
 
     def open(self, number: int = 0) -> Node:
         """The page of one of them."""
-        return read(self.office.person.get(self.links()[number]))
+        return parse_page(self.admin.client.get(self.links()[number]))
 
     def curl(self) -> list[str]:
         """The words of the request of the newest delivery, as it is shown for a terminal."""
-        (pre,) = [node for node in self.open().all("pre") if node.attrs["aria-label"].startswith("The request")]
-        return words(pre.raw)
+        (pre,) = [node for node in self.open().find_all("pre") if node.attrs["aria-label"].startswith("The request")]
+        return split_command(pre.raw_text)
 
     def now(self, **more: int) -> str:
         """What the site's clocks show, as a browser sends it."""
@@ -71,33 +71,33 @@ class Log:
 
 
 @pytest.fixture
-def log(office: Office) -> Log:
-    settings, key = office.site(timezone=ZONE)
-    office.done(f"{settings}/goals", {"name": "Every", "kind": "path", "path": "/**"})
-    return Log(office, settings, key)
+def log(admin: AdminSession) -> Log:
+    settings, key = admin.add_site(timezone=ZONE)
+    admin.submit(f"{settings}/goals", {"name": "Every", "kind": "path", "path": "/**"})
+    return Log(admin, settings, key)
 
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    with Receiver(status(200, b"<script>alert('thanks')</script>")) as receiver:
+    with Receiver(http_response(200, b"<script>alert('thanks')</script>")) as receiver:
         yield receiver
 
 
 @pytest.fixture
 def broken() -> Iterator[Receiver]:
-    with Receiver(status(500, b"out of order")) as receiver:
+    with Receiver(http_response(500, b"out of order")) as receiver:
         yield receiver
 
 
 def test_the_log_is_empty_at_first(log: Log, receiver: Receiver) -> None:
-    assert "First, add a webhook" in read(log.office.person.get(log.path)).text
+    assert "First, add a webhook" in parse_page(log.admin.client.get(log.path)).text
     log.webhook(receiver.url)
-    assert "Send a test" in read(log.office.person.get(log.path)).text
+    assert "Send a test" in parse_page(log.admin.client.get(log.path)).text
 
 
 def test_the_log_tells_what_came_of_each(log: Log, receiver: Receiver, broken: Receiver) -> None:
     good, bad = log.webhook(receiver.url), log.webhook(broken.url)
-    log.office.pageview(log.settings, log.key)
+    log.admin.pageview(log.settings, log.key)
     assert eventually(lambda: [row[3] for row in log.rows()] == ["1", "1"])
     log.test(bad)
     assert {row[4]: row[0] for row in log.rows()[1:]} == {receiver.url: "delivered", broken.url: "pending"}
@@ -107,9 +107,9 @@ def test_the_log_tells_what_came_of_each(log: Log, receiver: Receiver, broken: R
     assert (log.statuses(webhook=good), log.statuses(webhook=good, status="failed")) == (["delivered"], [])
     assert (len(log.rows(event="goal.completed")), log.rows(event="usage.threshold")) == (3, [])
     page = log.open(log.statuses().index("pending"))
-    told = {name.text: node for name, node in zip(page.all("dt"), page.all("dd"), strict=True)}
-    due = datetime.fromisoformat(told["Next try"].one("time").attrs["datetime"])
-    assert due > datetime.fromisoformat(told["Put on its way"].one("time").attrs["datetime"])
+    told = {name.text: node for name, node in zip(page.find_all("dt"), page.find_all("dd"), strict=True)}
+    due = datetime.fromisoformat(told["Next try"].find_one("time").attrs["datetime"])
+    assert due > datetime.fromisoformat(told["Put on its way"].find_one("time").attrs["datetime"])
 
 
 @pytest.mark.parametrize("odd", ["nonsense", "' OR 1=1 --", "%", "\0", "<b>", "x" * 5000, "wh_000000000000", "🦉"])
@@ -117,12 +117,14 @@ def test_the_log_tells_what_came_of_each(log: Log, receiver: Receiver, broken: R
 def test_an_odd_choice_is_an_empty_list(log: Log, receiver: Receiver, name: str, odd: str) -> None:
     log.test(log.webhook(receiver.url))
     assert log.rows(**{name: odd}) == []
-    assert "There is nothing of that kind" in read(log.office.person.get(f"{log.path}?{urlencode({name: odd})}")).text
+    assert (
+        "There is nothing of that kind" in parse_page(log.admin.client.get(f"{log.path}?{urlencode({name: odd})}")).text
+    )
 
 
 @pytest.mark.parametrize("odd", ["", "nonsense", "msg_0", "msg_" + "f" * 30, "-1", "%00"])
 def test_an_odd_place_to_go_on_is_no_fault(log: Log, odd: str) -> None:
-    assert log.office.person.get(f"{log.path}?before={odd}").status in (200, 404)
+    assert log.admin.client.get(f"{log.path}?before={odd}").status in (200, 404)
 
 
 def test_a_long_log_is_on_several_pages(log: Log, receiver: Receiver, broken: Receiver) -> None:
@@ -133,34 +135,34 @@ def test_a_long_log_is_on_several_pages(log: Log, receiver: Receiver, broken: Re
         found = log.links(chosen)
         assert len(found) == most
         seen += found
-        page = read(log.office.person.get(f"{log.path}{chosen}")).one("nav", "pages")
-        chosen = next((link.attrs["href"] for link in page.all("a") if link.text == "Older"), "")
+        page = parse_page(log.admin.client.get(f"{log.path}{chosen}")).find_one("nav", "pages")
+        chosen = next((link.attrs["href"] for link in page.find_all("a") if link.text == "Older"), "")
     assert chosen == ""
-    (newest,) = page.all("a")
-    assert (newest.text, len(rows(log.office.person.get(newest.attrs["href"])))) == ("Newest", 50)
+    (newest,) = page.find_all("a")
+    assert (newest.text, len(table_rows(log.admin.client.get(newest.attrs["href"])))) == ("Newest", 50)
     ids = [link.rsplit("/", 1)[1] for link in seen]
-    assert ids == sorted(receiver.ids(), reverse=True)
+    assert ids == sorted(receiver.webhook_ids(), reverse=True)
 
 
 def test_a_request_is_shown_as_curl_sends_it(log: Log, receiver: Receiver) -> None:
     log.webhook(url := receiver.url + "?tags[]=it's&x={1,2}&$HOME=`id`")
-    log.office.pageview(log.settings, log.key, 'https://example.com/größe/it\'s?"$HOME"=`id`\\')
+    log.admin.pageview(log.settings, log.key, 'https://example.com/größe/it\'s?"$HOME"=`id`\\')
     assert eventually(lambda: log.statuses() == ["delivered"])
     given = log.curl()
     assert (given[0], url in given) == ("curl", True)
-    assert given[given.index("--data-binary") + 1].encode() == receiver.got[0].body
+    assert given[given.index("--data-binary") + 1].encode() == receiver.requests[0].body
     told = dict(word.split(": ", 1) for option, word in pairwise(given) if option == "-H")
     assert {"X-Ovyxa-Signature", "webhook-id", "webhook-timestamp", "webhook-signature"} <= set(told)
     for name, value in told.items():
-        assert receiver.got[0].headers[name.lower()] == value, name
+        assert receiver.requests[0].headers[name.lower()] == value, name
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl here")
 def test_a_request_that_is_shown_can_be_made_again(log: Log, receiver: Receiver) -> None:
     log.test(log.webhook(receiver.url + "?tags[]=a&x={1,2}"))
     ran = subprocess.run([*log.curl(), "-sS", "--noproxy", "*"], capture_output=True, timeout=60)
-    assert (ran.returncode, ran.stderr, len(receiver.got)) == (0, b"", 2)
-    first, again = receiver.got
+    assert (ran.returncode, ran.stderr, len(receiver.requests)) == (0, b"", 2)
+    first, again = receiver.requests
     signed = {name: value for name, value in first.headers.items() if name.startswith(("x-", "webhook-", "content-"))}
     assert (again.path, again.body) == (first.path, first.body)
     assert signed.items() <= again.headers.items()
@@ -168,78 +170,78 @@ def test_a_request_that_is_shown_can_be_made_again(log: Log, receiver: Receiver)
 
 def test_an_answer_is_text(log: Log, receiver: Receiver) -> None:
     log.test(log.webhook(receiver.url))
-    assert b"<script>alert" not in log.office.person.get(log.links()[0]).body
-    assert log.open().one("pre", **{"aria-label": "The answer"}).raw == "<script>alert('thanks')</script>"
+    assert b"<script>alert" not in log.admin.client.get(log.links()[0]).body
+    assert log.open().find_one("pre", **{"aria-label": "The answer"}).raw_text == "<script>alert('thanks')</script>"
 
 
 def test_what_failed_is_sent_again(log: Log, receiver: Receiver) -> None:
-    receiver.answer = status(500)
+    receiver.reply = http_response(500)
     log.test(log.webhook(receiver.url))
     assert log.statuses() == ["failed"]
-    receiver.answer = status(200)
-    assert "on its way again" in notice(log.office.done(f"{log.links()[0]}/redeliver"))
+    receiver.reply = http_response(200)
+    assert "on its way again" in flash_text(log.admin.submit(f"{log.links()[0]}/redeliver"))
     assert eventually(lambda: log.statuses() == ["delivered"])
-    assert [node.text.split()[0] for node in log.open().all("summary") if "Try" in node.text] == ["500", "200"]
-    assert len({(got.body, got.headers["webhook-id"]) for got in receiver.got}) == 1
+    assert [node.text.split()[0] for node in log.open().find_all("summary") if "Try" in node.text] == ["500", "200"]
+    assert len({(got.body, got.headers["webhook-id"]) for got in receiver.requests}) == 1
 
 
 def test_all_that_failed_since_is_sent_again_by_the_sites_clocks(log: Log, receiver: Receiver) -> None:
-    receiver.answer = status(500)
+    receiver.reply = http_response(500)
     log.test(log.webhook(receiver.url), 3)
-    receiver.answer = status(200)
-    assert "Nothing failed" in notice(log.office.done(log.path, {"since": log.now(hours=1)}))
+    receiver.reply = http_response(200)
+    assert "Nothing failed" in flash_text(log.admin.submit(log.path, {"since": log.now(hours=1)}))
     assert log.statuses() == ["failed"] * 3
-    assert notice(log.office.done(log.path, {"since": log.now(hours=-1)})) == "3 on their way again."
+    assert flash_text(log.admin.submit(log.path, {"since": log.now(hours=-1)})) == "3 on their way again."
     assert eventually(lambda: log.statuses() == ["delivered"] * 3)
-    since = fields(log.office.person.get(log.path), log.path)["since"][0]
+    since = form_fields(log.admin.client.get(log.path), log.path)["since"][0]
     assert abs(datetime.fromisoformat(since) - datetime.fromisoformat(log.now(days=-1))) < timedelta(minutes=10)
-    assert "Nothing failed" in notice(log.office.done(log.path, {"since": since}))
+    assert "Nothing failed" in flash_text(log.admin.submit(log.path, {"since": since}))
 
 
 @pytest.mark.parametrize("since", ["", "yesterday", "2026-13-01T00:00", "99999-01-01", "1", "2026-01-01T25:00"])
 def test_a_time_that_is_none_is_told_beside_it(log: Log, receiver: Receiver, since: str) -> None:
     log.test(log.webhook(receiver.url))
-    answer = log.office.person.post(log.path, {"since": since})
-    assert (answer.status, list(wrong(answer))) == (400, ["since"])
-    assert fields(answer, log.path) == {"since": [since]}
-    assert len(rows(answer)) == 1
+    answer = log.admin.client.post(log.path, {"since": since})
+    assert (answer.status, list(field_errors(answer))) == (400, ["since"])
+    assert form_fields(answer, log.path) == {"since": [since]}
+    assert len(table_rows(answer)) == 1
 
 
 @pytest.mark.parametrize("since", ["0001-01-01T00:00", "9999-12-31T23:59", "2026-01-01", "2026-01-01T00:00:00Z"])
 def test_a_time_long_ago_or_ahead_is_one(log: Log, since: str) -> None:
-    assert "Nothing failed" in notice(log.office.done(log.path, {"since": since}))
+    assert "Nothing failed" in flash_text(log.admin.submit(log.path, {"since": since}))
 
 
 def test_nothing_is_sent_again_to_a_disabled_webhook(log: Log, receiver: Receiver) -> None:
-    receiver.answer = status(500)
+    receiver.reply = http_response(500)
     log.test(id := log.webhook(receiver.url))
-    log.office.done(f"{log.settings}/webhooks/{id}/disable")
+    log.admin.submit(f"{log.settings}/webhooks/{id}/disable")
     page, deed = log.open(), f"{log.links()[0]}/redeliver"
-    assert (page.all("form", action=deed), "The webhook is disabled" in page.text) == ([], True)
-    answer = log.office.person.post(deed)
-    assert (answer.status, f"The webhook {id} is disabled" in read(answer).text) == (400, True)
-    assert "Nothing failed" in notice(log.office.done(log.path, {"since": log.now(hours=-1)}))
-    assert len(receiver.got) == 1
+    assert (page.find_all("form", action=deed), "The webhook is disabled" in page.text) == ([], True)
+    answer = log.admin.client.post(deed)
+    assert (answer.status, f"The webhook {id} is disabled" in parse_page(answer).text) == (400, True)
+    assert "Nothing failed" in flash_text(log.admin.submit(log.path, {"since": log.now(hours=-1)}))
+    assert len(receiver.requests) == 1
 
 
 def test_another_sites_delivery_is_not_here(log: Log, receiver: Receiver) -> None:
     log.test(log.webhook(receiver.url))
     theirs = log.links()[0].rsplit("/", 1)[1]
-    other = path_of(log.office.person.post("/new-site", {"id": f"other-{theirs}"})).removesuffix("/start")
+    other = redirect_path(log.admin.client.post("/new-site", {"id": f"other-{theirs}"})).removesuffix("/start")
     for id in (theirs, "msg_0", "msg_", "nonsense", "msg_-1", "msg_" + "f" * 20, "%00", "é"):
         for answer in (
-            log.office.person.get(f"{other}/deliveries/{(quoted := urlencode({'': id})[1:])}"),
-            log.office.person.post(f"{other}/deliveries/{quoted}/redeliver"),
+            log.admin.client.get(f"{other}/deliveries/{(quoted := urlencode({'': id})[1:])}"),
+            log.admin.client.post(f"{other}/deliveries/{quoted}/redeliver"),
         ):
-            assert (answer.status, "There is nothing here" in read(answer).text) == (404, True), id
-    assert len(receiver.got) == 1
-    assert rows(log.office.person.get(f"{other}/deliveries")) == []
+            assert (answer.status, "There is nothing here" in parse_page(answer).text) == (404, True), id
+    assert len(receiver.requests) == 1
+    assert table_rows(log.admin.client.get(f"{other}/deliveries")) == []
 
 
 @pytest.mark.parametrize("where", [lambda log: log.path, lambda log: log.links()[0]])
 def test_times_are_the_sites_with_utc_in_the_title(log: Log, receiver: Receiver, where: Callable[[Log], str]) -> None:
     log.test(log.webhook(receiver.url))
-    found = read(log.office.person.get(where(log))).all("time")
+    found = parse_page(log.admin.client.get(where(log))).find_all("time")
     assert found
     for node in found:
         at = datetime.fromisoformat(node.attrs["datetime"])

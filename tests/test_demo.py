@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ovx_lite.domain.calendar import day_begins, local_day
+from ovx_lite.domain.calendar import day_start_ms, local_day
 from ovx_lite.domain.models import Event, Site
 from ovx_lite.emulator.demo_loader import fill
 from ovx_lite.emulator.demo_traffic import LARGE, SMALL, Shape, day_of_traffic
@@ -27,9 +27,9 @@ def visits(events: list[Event]) -> int:
     seen: dict[int, int] = {}
     begun = 0
     for event in events:
-        if event.guest is not None:
-            begun += event.ts - seen.get(event.guest, 0) > SILENCE
-            seen[event.guest] = event.ts
+        if event.daily_visitor_id is not None:
+            begun += event.timestamp_ms - seen.get(event.daily_visitor_id, 0) > SILENCE
+            seen[event.daily_visitor_id] = event.timestamp_ms
     return begun
 
 
@@ -37,59 +37,61 @@ def test_the_same_seed_makes_the_same_events() -> None:
     events = day_of_traffic(site(), 1, DAY, SMALL)
     assert events == day_of_traffic(site(), 1, DAY, SMALL)
     assert events != day_of_traffic(site(), 2, DAY, SMALL)
-    times = [event.ts - DAY * 86_400_000 for event in events]
-    assert times != [event.ts - (DAY + 1) * 86_400_000 for event in day_of_traffic(site(), 1, DAY + 1, SMALL)]
+    times = [event.timestamp_ms - DAY * 86_400_000 for event in events]
+    assert times != [event.timestamp_ms - (DAY + 1) * 86_400_000 for event in day_of_traffic(site(), 1, DAY + 1, SMALL)]
 
 
 @pytest.mark.parametrize(("day", "hours"), [(DAY, 24), (SPRING, 23), (AUTUMN, 25)])
 @pytest.mark.parametrize("shape", [SMALL, LARGE])
 def test_events_are_within_their_day_and_in_order(day: int, hours: int, shape: Shape) -> None:
-    begins, ends = (day_begins(one, "Europe/Paris") for one in (day, day + 1))
+    begins, ends = (day_start_ms(one, "Europe/Paris") for one in (day, day + 1))
     assert ends - begins == hours * 3_600_000
     events = day_of_traffic(site("Europe/Paris"), 1, day, shape)
-    assert all(earlier.ts <= later.ts for earlier, later in pairwise(events))
-    assert begins <= events[0].ts
-    assert events[-1].ts < ends
-    assert {event.day for event in events} == {day} == {local_day(event.ts, "Europe/Paris") for event in events}
+    assert all(earlier.timestamp_ms <= later.timestamp_ms for earlier, later in pairwise(events))
+    assert begins <= events[0].timestamp_ms
+    assert events[-1].timestamp_ms < ends
+    assert (
+        {event.day for event in events} == {day} == {local_day(event.timestamp_ms, "Europe/Paris") for event in events}
+    )
 
 
 def test_those_with_a_name_come_again_and_the_others_do_not() -> None:
     first, *others = (day_of_traffic(site(), 1, day, SMALL) for day in range(DAY, DAY + 7))
     later = [event for day in others for event in day]
-    again = {event.visitor for event in first} & {event.visitor for event in later} - {None}
+    again = {event.visitor_id for event in first} & {event.visitor_id for event in later} - {None}
     assert again
-    whose = {event.visitor: event.guest for event in first if event.visitor in again}
+    whose = {event.visitor_id: event.daily_visitor_id for event in first if event.visitor_id in again}
     assert all(visitor is not None and guest == visitor ^ DAY for visitor, guest in whose.items())
-    assert not {event.guest for event in first} & {event.guest for event in later} - {None}
-    people = {event.person.id: event.person for event in first if event.person}
+    assert not {event.daily_visitor_id for event in first} & {event.daily_visitor_id for event in later} - {None}
+    people = {event.person.user_id: event.person for event in first if event.person}
     persons = [event.person for event in later if event.person]
-    assert any(person.id in people for person in persons)
-    assert all(person == people.get(person.id, person) for person in persons)
-    assert all(-(1 << 47) <= number < 1 << 47 for event in first if (number := event.visitor) is not None)
+    assert any(person.user_id in people for person in persons)
+    assert all(person == people.get(person.user_id, person) for person in persons)
+    assert all(-(1 << 47) <= number < 1 << 47 for event in first if (number := event.visitor_id) is not None)
 
 
 def test_there_is_as_much_as_promised() -> None:
     week = [day_of_traffic(site(), 1, day, SMALL) for day in range(DAY, DAY + 7)]
     assert sum(map(visits, week)) / 7 == pytest.approx(SMALL.visits_a_day, rel=0.4)
     events = [event for day in week for event in day]
-    assert {event.kind.type for event in events} == {"pageview", "event", "conversion"}
-    bots = [event for event in events if event.kind.excluded]
+    assert {event.event_type.type for event in events} == {"pageview", "event", "conversion"}
+    bots = [event for event in events if event.event_type.excluded]
     assert bots
-    assert {(event.visitor, event.guest, event.person) for event in bots} == {(None, None, None)}
-    assert {event.kind.currency for event in events if event.revenue} >= {"EUR", "USD"}
-    assert any(event.kind.is_engagement for event in events)
+    assert {(event.visitor_id, event.daily_visitor_id, event.person) for event in bots} == {(None, None, None)}
+    assert {event.event_type.currency for event in events if event.revenue_minor} >= {"EUR", "USD"}
+    assert any(event.event_type.is_engagement for event in events)
 
 
 def test_the_large_one_has_four_events_a_visit() -> None:
     week = [day_of_traffic(site(), 1, day, LARGE) for day in range(DAY, DAY + 7)]
     assert sum(map(len, week)) / sum(map(visits, week)) == pytest.approx(4, rel=0.02)
-    assert not any(event.kind.is_engagement or event.kind.excluded for day in week for event in day)
+    assert not any(event.event_type.is_engagement or event.event_type.excluded for day in week for event in day)
 
 
 def test_a_site_without_a_domain_has_pages_too() -> None:
     events = day_of_traffic(site(domain=""), 1, DAY, SMALL)
     assert {event.page.host for event in events} == {"example.com"}
-    assert {"direct", "own", "search"} <= {event.origin.channel for event in events}
+    assert {"direct", "own", "search"} <= {event.traffic_source.channel for event in events}
 
 
 def test_a_check_of_a_busy_day_takes_its_share_and_no_more(tmp_path: Path) -> None:

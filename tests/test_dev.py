@@ -14,17 +14,17 @@ from typing import Any
 import pytest
 
 from tests.conftest import Start, Store
-from tests.standin import Stage, stage
+from tests.standin import EmulatorProcess, run_emulator
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with stage(tmp_path_factory.mktemp("dev")) as found:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorProcess]:
+    with run_emulator(tmp_path_factory.mktemp("dev")) as found:
         yield found
 
 
 @pytest.fixture
-def dev(running: Stage) -> Stage:
+def dev(running: EmulatorProcess) -> EmulatorProcess:
     assert running.call("POST", "/_dev/reset").status == 200
     return running
 
@@ -41,7 +41,7 @@ def custom(name: str = "signup", **fields: object) -> dict[str, object]:
 
 @pytest.mark.parametrize("site", ["site_abc123", "your-site-id", "your-project-id", "your-project-key"])
 @pytest.mark.parametrize("key", ["YOUR_API_KEY", "oa_live_xxxxxxxxxxxx"])
-def test_the_documents_own_credentials(dev: Stage, site: str, key: str) -> None:
+def test_the_documents_own_credentials(dev: EmulatorProcess, site: str, key: str) -> None:
     answer = dev.send("/api/v1/events/pageview", VIEW | {"site_id": site}, key)
     assert (answer.status, answer.headers["ratelimit-limit"]) == (201, "1000")
     assert (
@@ -50,18 +50,18 @@ def test_the_documents_own_credentials(dev: Stage, site: str, key: str) -> None:
     )
 
 
-def test_the_documents_public_key(dev: Stage) -> None:
+def test_the_documents_public_key(dev: EmulatorProcess) -> None:
     event = {"type": "pageview", "visitorId": "v1", "projectKey": "pk_live_xyz", "url": "https://example.com/"}
     assert dev.send("/api/events", event, "").status in (200, 201, 202)
     assert dev.events()[0]["site"] == "site_abc123"
 
 
-def test_other_keys_and_sites_are_refused(dev: Stage) -> None:
+def test_other_keys_and_sites_are_refused(dev: EmulatorProcess) -> None:
     assert dev.send(CUSTOM, custom(), "ovx_wrong").error[:2] == (401, "unauthorized")
     assert dev.send(CUSTOM, custom(site_id="nowhere")).error == (404, "invalid_site_id", "site_id")
 
 
-def test_what_arrived(dev: Stage) -> None:
+def test_what_arrived(dev: EmulatorProcess) -> None:
     assert dev.send("/api/v1/events/pageview", VIEW).status == 201
     assert dev.send(CUSTOM, {"site_id": "site_abc123", "event_nme": "a", "url": "nope", "timestamp": "x"}).status == 400
     assert dev.call("GET", "/_dev/summary").json == {"total": 2, "good": 1, "bad": 1}
@@ -75,13 +75,13 @@ def test_what_arrived(dev: Stage) -> None:
     assert dev.events(name="signup") == []
 
 
-def test_what_is_not_json_is_shown_as_it_came(dev: Stage) -> None:
+def test_what_is_not_json_is_shown_as_it_came(dev: EmulatorProcess) -> None:
     assert dev.send(CUSTOM, b'{"site_id":').status == 400
     (bad,) = dev.events()
     assert (bad["request"]["body"], bad["error"]["code"]) == ('{"site_id":', "invalid_request")
 
 
-def test_each_event_of_a_large_batch_is_kept_with_its_own_part(dev: Stage) -> None:
+def test_each_event_of_a_large_batch_is_kept_with_its_own_part(dev: EmulatorProcess) -> None:
     for number in range(2):
         events = [{"type": "pageview", "url": f"https://example.com/{number}/{n}/{'x' * 500}"} for n in range(500)]
         assert dev.send("/api/v1/events/batch", {"site_id": "site_abc123", "events": events}).status == 201
@@ -90,7 +90,7 @@ def test_each_event_of_a_large_batch_is_kept_with_its_own_part(dev: Stage) -> No
     assert found[-1]["request"]["body"]["url"].startswith("https://example.com/0/0/")
 
 
-def test_waiting_for_events(dev: Stage) -> None:
+def test_waiting_for_events(dev: EmulatorProcess) -> None:
     dev.send(CUSTOM, custom("a"))
     late = dev.call("GET", "/_dev/events/wait?count=2&name=a&timeout=0.1")
     assert (late.status, len(late.json["events"])) == (408, 1)
@@ -100,7 +100,7 @@ def test_waiting_for_events(dev: Stage) -> None:
         assert dev.call("GET", f"/_dev/events/wait?{asked}").error[0] == 400
 
 
-def test_a_failing_webhook_and_the_clock(dev: Stage) -> None:
+def test_a_failing_webhook_and_the_clock(dev: EmulatorProcess) -> None:
     dev.call("POST", "/_dev/goals", {"name": "Sign-up", "event": "signup"})
     hook = dev.url + "/_dev/hook/failing?reply=500,500,500,200"
     assert dev.call("POST", "/_dev/webhooks", {"url": hook}).status == 201
@@ -117,7 +117,7 @@ def test_a_failing_webhook_and_the_clock(dev: Stage) -> None:
     assert (delivery["status"], len(delivery["attempts"])) == ("delivered", 4)
 
 
-def test_the_clock_goes_forward_only(dev: Stage) -> None:
+def test_the_clock_goes_forward_only(dev: EmulatorProcess) -> None:
     before = dev.call("GET", "/_dev/clock").json["ms"]
     assert dev.call("POST", "/_dev/clock", {"advance": "1h30m"}).status == 200
     assert dev.call("GET", "/_dev/clock").json["ms"] >= before + 5_400_000
@@ -134,7 +134,7 @@ def test_the_clock_goes_forward_only(dev: Stage) -> None:
     assert dev.call("GET", "/_dev/clock").json["ms"] < before + 600_000
 
 
-def test_limits_are_met_and_expire_with_the_clock(dev: Stage) -> None:
+def test_limits_are_met_and_expire_with_the_clock(dev: EmulatorProcess) -> None:
     batch = {"site_id": "site_abc123", "events": [{"type": "pageview", "url": "https://example.com/"}] * 1000}
     assert dev.send("/api/v1/events/batch", batch).status == 201
     limited = dev.send(CUSTOM, custom())
@@ -143,7 +143,7 @@ def test_limits_are_met_and_expire_with_the_clock(dev: Stage) -> None:
     assert dev.send(CUSTOM, custom()).status == 201
 
 
-def test_faults(dev: Stage) -> None:
+def test_faults(dev: EmulatorProcess) -> None:
     rules: list[dict[str, Any]] = [
         {"match": {"path": "/api/v1/events/custom"}, "status": 503, "retry_after": 1, "times": 1},
         {"status": 500, "phase": "after", "times": 1},
@@ -168,7 +168,7 @@ def test_faults(dev: Stage) -> None:
     assert dev.call("GET", "/_dev/faults").json == {"rules": []}
 
 
-def test_what_a_fault_stops_is_told_too(dev: Stage) -> None:
+def test_what_a_fault_stops_is_told_too(dev: EmulatorProcess) -> None:
     dev.call("PUT", "/_dev/faults", [{"status": 418, "times": 1}, {"kind": "reset"}])
     assert dev.send(CUSTOM, custom()).status == 418
     with pytest.raises(ConnectionResetError):
@@ -183,7 +183,7 @@ def test_what_a_fault_stops_is_told_too(dev: Stage) -> None:
     assert dev.call("GET", "/_dev/summary").json == {"total": 3, "good": 0, "bad": 3}
 
 
-def test_a_fault_for_one_call(dev: Stage) -> None:
+def test_a_fault_for_one_call(dev: EmulatorProcess) -> None:
     limited = dev.send(CUSTOM, custom(), headers={"X-Ovx-Fault": "429; retry-after=2"})
     assert (limited.status, limited.headers["retry-after"]) == (429, "2")
     assert dev.send(CUSTOM, custom(), headers={"X-Ovx-Fault": "503"}).headers["retry-after"] == "1"
@@ -195,7 +195,7 @@ def test_a_fault_for_one_call(dev: Stage) -> None:
         )
 
 
-def test_what_fails_by_chance_is_the_same_each_time(dev: Stage) -> None:
+def test_what_fails_by_chance_is_the_same_each_time(dev: EmulatorProcess) -> None:
     seen = []
     for _ in range(2):
         dev.call("PUT", "/_dev/faults", [{"status": 500, "rate": 0.5}])
@@ -207,11 +207,11 @@ def test_what_fails_by_chance_is_the_same_each_time(dev: Stage) -> None:
 @pytest.mark.parametrize(
     "rule", [{}, {"status": 200}, {"kind": "fire"}, {"delay_ms": -1}, {"times": 0, "status": 500}, 1]
 )
-def test_wrong_faults(dev: Stage, rule: object) -> None:
+def test_wrong_faults(dev: EmulatorProcess, rule: object) -> None:
     assert dev.call("PUT", "/_dev/faults", [rule]).error[:2] == (400, "invalid_request")
 
 
-def test_a_number_out_of_its_range_is_told_the_range(dev: Stage) -> None:
+def test_a_number_out_of_its_range_is_told_the_range(dev: EmulatorProcess) -> None:
     for rule, words in (
         ({"status": 200}, "at least 400"),
         ({"status": 1000}, "at most 599"),
@@ -228,12 +228,12 @@ def test_a_number_out_of_its_range_is_told_the_range(dev: Stage) -> None:
         *({"url": "nope"}, {"url": 1}, {"url": "http://10.0.0.1/"}, {"spike_above": "5"}),
     ],
 )
-def test_wrong_webhooks(dev: Stage, told: dict[str, object]) -> None:
+def test_wrong_webhooks(dev: EmulatorProcess, told: dict[str, object]) -> None:
     refused = dev.call("POST", "/_dev/webhooks", {"url": "https://example.com/"} | told)
     assert refused.error[:2] == (400, "invalid_request")
 
 
-def test_a_trigger(dev: Stage) -> None:
+def test_a_trigger(dev: EmulatorProcess) -> None:
     dev.call("POST", "/_dev/webhooks", {"url": dev.url + "/_dev/hook/told", "events": ["goal.completed"]})
     told = dev.call("POST", "/_dev/trigger", {"event": "goal.completed", "data": {"goal_name": "Mine"}})
     assert (told.status, len(told.json["followed"])) == (202, 1)
@@ -248,7 +248,7 @@ def test_a_trigger(dev: Stage) -> None:
         assert dev.call("POST", "/_dev/trigger", wrong).status in (400, 404)
 
 
-def test_a_reset_leaves_sites_and_keys(dev: Stage) -> None:
+def test_a_reset_leaves_sites_and_keys(dev: EmulatorProcess) -> None:
     dev.send(CUSTOM, custom())
     dev.call("POST", "/_dev/webhooks", {"url": dev.url + "/_dev/hook/a"})
     dev.call("POST", "/_dev/reset")
@@ -257,7 +257,7 @@ def test_a_reset_leaves_sites_and_keys(dev: Stage) -> None:
     assert dev.send(CUSTOM, custom()).status == 201
 
 
-def test_stats_take_the_documents_keys(dev: Stage) -> None:
+def test_stats_take_the_documents_keys(dev: EmulatorProcess) -> None:
     for site in ("site_abc123", "your-site-id"):
         dev.send("/api/v1/events/pageview", VIEW | {"site_id": site, "user_agent": FIREFOX})
         asked = {"site_id": site, "metrics": ["visitors"], "date_range": "day"}
@@ -274,7 +274,7 @@ def test_a_connection_that_breaks_under_two_requests_holds_nothing_up(tmp_path: 
     head = "POST {} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer YOUR_API_KEY\r\nContent-Length: {}\r\n"
     first = head.format(CUSTOM, len(body)).encode() + f"X-Ovx-Fault: {fault}\r\n\r\n".encode() + body
     second = head.format(CUSTOM, len(body)).encode() + b"\r\n" + body
-    with stage(tmp_path) as dev:
+    with run_emulator(tmp_path) as dev:
         place = ("127.0.0.1", int(dev.url.rpartition(":")[2]))
         with socket.create_connection(place) as client:
             client.sendall(first + second)
@@ -285,10 +285,10 @@ def test_a_connection_that_breaks_under_two_requests_holds_nothing_up(tmp_path: 
         time.sleep(0.3)
         dev.process.terminate()
         assert dev.process.wait(10) == 0
-        assert "Traceback" not in dev.log()
+        assert "Traceback" not in dev.read_log()
 
 
-def test_a_mistyped_path_has_a_verdict(dev: Stage) -> None:
+def test_a_mistyped_path_has_a_verdict(dev: EmulatorProcess) -> None:
     refused = dev.send("/api/v1/events/pagevew", VIEW)
     words = "There is nothing at /api/v1/events/pagevew: did you mean /api/v1/events/pageview?"
     assert (refused.status, refused.json["error"]["message"]) == (404, words)
@@ -298,7 +298,7 @@ def test_a_mistyped_path_has_a_verdict(dev: Stage) -> None:
     assert "did you mean /v1/projects/{PROJECT_ID}/events?" in second["error"]["message"]
 
 
-def test_what_was_sent_is_there_byte_by_byte(dev: Stage) -> None:
+def test_what_was_sent_is_there_byte_by_byte(dev: EmulatorProcess) -> None:
     batch = b'{ "site_id": "site_abc123",\n"events": [{"type": "pageview", "url": "https://a.example/"},'
     batch += b' {"type": "pageview", "url": "https://a.example/", "url": "https://b.example/"}]}'
     assert dev.send("/api/v1/events/batch?x=1", batch).status == 201
@@ -309,17 +309,17 @@ def test_what_was_sent_is_there_byte_by_byte(dev: Stage) -> None:
         assert dev.call("GET", f"/_dev/events/{number}/body").error[:2] == (404, "not_found")
 
 
-def test_a_hook_answers_as_it_is_told(dev: Stage) -> None:
+def test_a_hook_answers_as_it_is_told(dev: EmulatorProcess) -> None:
     for method, reply, wanted in (("POST", "204", 204), ("OPTIONS", "201", 201), ("POST", "500,304", 500)):
         assert dev.call(method, f"/_dev/hook/h?reply={reply}", b"x").status == wanted
     assert dev.call("POST", "/_dev/hook/h?reply=500,304").status == 304
     assert dev.call("POST", "/_dev/hook/h?reply=503,200").status == 503  # another script begins anew
     assert dev.call("POST", "/_dev/hook/h?reply=x").error[2] == "reply"
     assert dev.call("POST", "/_dev/webhooks", {"url": dev.url + "/_dev/hook/h?reply=x"}).error[2] == "reply"
-    assert "Traceback" not in dev.log()
+    assert "Traceback" not in dev.read_log()
 
 
-def test_ten_thousand_calls_of_a_hook(dev: Stage) -> None:
+def test_ten_thousand_calls_of_a_hook(dev: EmulatorProcess) -> None:
     with closing(http.client.HTTPConnection(dev.url.removeprefix("http://"), timeout=30)) as connection:
         for _ in range(MANY):
             connection.request("POST", "/_dev/hook/busy?reply=500,200", b"x" * 100)
@@ -329,7 +329,7 @@ def test_ten_thousand_calls_of_a_hook(dev: Stage) -> None:
     assert requests[-1]["answered"] == 200
 
 
-def test_the_journal_is_bounded(dev: Stage) -> None:
+def test_the_journal_is_bounded(dev: EmulatorProcess) -> None:
     view = {"type": "pageview", "url": f"https://example.com/{'x' * 1000}"}
     batch = {"projectKey": "pk_live_xyz", "userId": "u", "events": [view] * 1000}
     for _ in range(MANY // 1000 + 2):
@@ -340,7 +340,7 @@ def test_the_journal_is_bounded(dev: Stage) -> None:
 
 
 def test_whoever_waits_does_not_hold_up_its_end(tmp_path: Path) -> None:
-    with stage(tmp_path) as dev, ThreadPoolExecutor() as pool:
+    with run_emulator(tmp_path) as dev, ThreadPoolExecutor() as pool:
         waiting = pool.submit(dev.call, "GET", "/_dev/events/wait?count=9&timeout=300")
         while dev.call("GET", "/_dev/summary").status != 200 or not waiting.running():
             pass
@@ -355,7 +355,7 @@ def test_made_up_traffic_is_there_again_after_a_reset(tmp_path: Path) -> None:
     options = ("--demo", "8", "--clock", "2026-03-15T14:00:00Z", "--data-dir", str(tmp_path / "data"))
     told = []
     for _ in range(2):
-        with stage(tmp_path, *options) as dev:
+        with run_emulator(tmp_path, *options) as dev:
             told.append(dev.send("/api/v1/stats/query", asked).json["results"])
             dev.send(CUSTOM, custom())
             dev.call("POST", "/_dev/reset")
@@ -373,22 +373,22 @@ def test_serve_has_none_of_it(tmp_path: Path, start: Start) -> None:
 
 
 def test_it_is_not_shown_to_the_world_by_mistake(tmp_path: Path) -> None:
-    with stage(tmp_path, "--host", "0.0.0.0", wait=False) as refused:
+    with run_emulator(tmp_path, "--host", "0.0.0.0", wait=False) as refused:
         assert refused.process.wait(20) == 2
-        assert "--i-know" in refused.log()
-    with stage(tmp_path, "--host", "0.0.0.0", "--i-know") as dev:
+        assert "--i-know" in refused.read_log()
+    with run_emulator(tmp_path, "--host", "0.0.0.0", "--i-know") as dev:
         assert dev.send(CUSTOM, custom()).status == 201
-        assert "WARNING" in dev.log()
+        assert "WARNING" in dev.read_log()
 
 
 def test_the_helps_own_example_of_a_fault(tmp_path: Path) -> None:
-    with stage(tmp_path, "--fault", "503; rate=0.1") as dev:
+    with run_emulator(tmp_path, "--fault", "503; rate=0.1") as dev:
         (rule,) = dev.call("GET", "/_dev/faults").json["rules"]
         assert (rule["status"], rule["rate"], rule["times"]) == (503, 0.1, None)
 
 
 def test_any_key_and_any_site(tmp_path: Path) -> None:
-    with stage(tmp_path, "--any-key", "--clock", "2025-03-15T14:00:00Z", "--fault", "503; times=1") as dev:
+    with run_emulator(tmp_path, "--any-key", "--clock", "2025-03-15T14:00:00Z", "--fault", "503; times=1") as dev:
         assert dev.send(CUSTOM, custom(site_id="mine"), "whatever").status == 503
         assert dev.send(CUSTOM, custom(site_id="mine"), "whatever").status == 201
         assert dev.call("POST", CUSTOM, custom(site_id="mine")).status == 401

@@ -12,11 +12,11 @@ from ovx_lite.app import App
 from ovx_lite.emulator.credentials import SITES
 from ovx_lite.services import log_importer, scheduler
 from ovx_lite.services.disk_space import MIB, DiskSpace, is_low, measure
-from ovx_lite.storage.sqlite import FILE, open_store
-from tests.browserless import Person, set_password
-from tests.conftest import Answer, Server, Start, Store
-from tests.pages import fields, notice, read
-from tests.standin import stage
+from ovx_lite.storage.sqlite import STORE_FILE, open_store
+from tests.browserless import WebClient, set_password
+from tests.conftest import Response, Server, Start, Store
+from tests.pages import flash_text, form_fields, parse_page
+from tests.standin import run_emulator
 from tests.test_commands import eventually
 from tests.test_import import line
 from tests.test_metrics import samples
@@ -39,14 +39,14 @@ class Full:
     server: Server
     key: str
     limited_key: str
-    first: Answer
+    first: Response
 
-    def keyed(self, path: str, body: object, key: str = "", **headers: str) -> Answer:
+    def keyed(self, path: str, body: object, key: str = "", **headers: str) -> Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return self.server.send(path, body, key or self.key, named)
 
 
-def before(server: Server, key: str) -> Answer:
+def before(server: Server, key: str) -> Response:
     """The event that was stored while there was room, or its replay."""
     body = {"site_id": "my-site", "url": "https://example.com/before"}
     return server.send("/api/v1/events/pageview", body, key, {"Idempotency-Key": "before"})
@@ -77,7 +77,7 @@ KEYED = [
 PUBLIC = [(APEX, apex()), (APEX, pair()), (OVERCENTRIC, overcentric())]
 
 
-def assert_refused(answer: Answer) -> None:
+def assert_refused(answer: Response) -> None:
     assert answer.error == (503, "unavailable", None), answer.body
     assert "disk is nearly full" in answer.body.decode()
     assert int(answer.headers["retry-after"]) >= 1
@@ -119,37 +119,37 @@ def test_whoever_runs_the_server_is_told(full: Full) -> None:
     found = samples(full.server.send("/metrics", method="GET").body.decode())
     assert found["ovx_disk_reserve_bytes"] == 10**9 * MIB
     assert 0 < found["ovx_disk_free_bytes"] < found["ovx_disk_reserve_bytes"]
-    lines = [line for line in full.server.log.read_text().splitlines() if "refused" in line]
+    lines = [line for line in full.server.log_path.read_text().splitlines() if "refused" in line]
     assert len(lines) == 1, "once, not once a second"
     assert "disk_reserve is 1,000,000,000 MiB" in lines[0]
 
 
 def test_pages_say_so_and_go_on(full: Full) -> None:
-    person = Person(full.server)
+    person = WebClient(full.server)
     assert "Events are refused" not in person.get("/login").body.decode(), "to strangers, it is not said"
     person.log_in()
     for path in ("/", "/sites/my-site", "/sites/my-site/settings/general"):
-        assert "disk_reserve is 1,000,000,000 MiB" in read(person.get(path)).one("div", id="disk-low").text
+        assert "disk_reserve is 1,000,000,000 MiB" in parse_page(person.get(path)).find_one("div", id="disk-low").text
     settings = "/sites/my-site/settings/general"
-    form = {name: value for name, (value,) in fields(person.get(settings), settings).items()}
+    form = {name: value for name, (value,) in form_fields(person.get(settings), settings).items()}
     saved = person.follow(person.post(settings, form | {"name": "Changed"}))
-    assert notice(saved) == "Saved."
+    assert flash_text(saved) == "Saved."
     deleted = person.follow(person.post("/sites/removed/settings/delete", {"confirm": "removed"}))
-    assert "The site removed is deleted" in notice(deleted)
+    assert "The site removed is deleted" in flash_text(deleted)
 
 
 def test_commands_go_on(full: Full, tmp_path: Path) -> None:
     assert full.store.call("site", "change", "my-site", "--retention-days", "36500")["retention_days"] == 36500
     assert full.store.call("prune") == {"events": 0}
     assert full.store.call("check")["ok"]
-    assert full.store.run("backup", str(tmp_path / "copy")).status == 0
+    assert full.store.run("backup", str(tmp_path / "copy")).exit_status == 0
 
 
 def test_webhooks_are_told_and_what_came_of_it_is_kept(store: Store, start: Start, receiver: Receiver) -> None:
     store.site("my-site", "--domain", "example.com")
     store.call("goal", "add", "my-site", "Sign-up", "--event", "signup")
     added = store.spawn("webhook", "add", "my-site", receiver.url, "--on", "goal.completed", env=ALLOW)
-    assert added.status == 0, added.err
+    assert added.exit_status == 0, added.stderr
     key, allow = store.key(), ("--webhook-allow-net", "127.0.0.0/8")
 
     def statuses() -> list[str]:
@@ -174,19 +174,19 @@ def test_an_import_stops_and_says_what_it_has_done(
     (tmp_path / "log").write_text("\n".join(line(f"/{number}", number) for number in range(50)))
     words = ("import", "access-log", "my-site", str(tmp_path / "log"))
     stopped = store.spawn(*words, "--json", env={"OVX_DISK_RESERVE": ALL_OF_IT})
-    assert (stopped.status, stopped.json) == (1, {"read": 0, "imported": 0, "skipped": {}})
-    assert stopped.err.count("\n") == 1
-    assert "The import stopped" in stopped.err
-    assert "disk_reserve is 1,000,000,000 MiB" in stopped.err
+    assert (stopped.exit_status, stopped.json) == (1, {"read": 0, "imported": 0, "skipped": {}})
+    assert stopped.stderr.count("\n") == 1
+    assert "The import stopped" in stopped.stderr
+    assert "disk_reserve is 1,000,000,000 MiB" in stopped.stderr
     # And in the middle of a file:
     monkeypatch.setattr(log_importer, "_TOGETHER", 20)
     left = iter([10**15, 10**15, 0])
     monkeypatch.setattr(log_importer, "measure", lambda data_dir: next(left))
     stopped = store.run(*words, "--json")
-    assert (stopped.status, stopped.json) == (1, {"read": 40, "imported": 40, "skipped": {}})
+    assert (stopped.exit_status, stopped.json) == (1, {"read": 40, "imported": 40, "skipped": {}})
     monkeypatch.setattr(log_importer, "measure", lambda data_dir: 10**15)
     again = store.run(*words, "--json")
-    assert (again.status, again.json) == (0, {"read": 50, "imported": 10, "skipped": {"repeats": 40}})
+    assert (again.exit_status, again.json) == (0, {"read": 50, "imported": 10, "skipped": {"repeats": 40}})
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_when_events_are_refused(free_mib: int, reserve_mib: int, was_low: bool,
 
 def test_the_write_ahead_log_counts_as_used_because_it_needs_its_room_twice(tmp_path: Path) -> None:
     without, slack = measure(tmp_path), 2048 * MIB  # others write to this disk, too
-    with (tmp_path / f"{FILE}-wal").open("wb") as log:
+    with (tmp_path / f"{STORE_FILE}-wal").open("wb") as log:
         log.truncate(10**12)  # a hole, which takes no room
     with_log = measure(tmp_path)
     assert without is not None
@@ -239,7 +239,7 @@ def test_it_is_said_once_when_it_begins_and_once_when_it_ends(
         async def run(app: App) -> None:
             statuses.append((await post(app, key))[0])
             for _ in range(7):
-                await scheduler.watch_disk(app._house)
+                await scheduler.check_disk_space(app._services)
                 statuses.append((await post(app, key))[0])
 
         during(tmp_path, Still(), run)
@@ -265,7 +265,7 @@ def test_old_events_and_salts_are_deleted_and_counts_are_saved(tmp_path: Path, m
             assert (await post(app, key))[0] == 503
             assert (await post(app, key, url="no url"))[0] == 400
             for job in scheduler.JOBS:
-                await job.run(app._house)
+                await job.run(app._services)
 
         during(tmp_path, clock, run)
         assert paths(conn, site) == []
@@ -283,7 +283,7 @@ def test_the_stand_in_has_no_reserve_unless_told(tmp_path: Path) -> None:
     for options, reserve_mib in (((), 0), (("--disk-reserve", ALL_OF_IT), 10**9)):
         folder = tmp_path / str(reserve_mib)
         folder.mkdir()
-        with stage(folder, *options) as standin:
+        with run_emulator(folder, *options) as standin:
             found = samples(standin.call("GET", "/metrics").body.decode())
             assert found["ovx_disk_reserve_bytes"] == reserve_mib * MIB
             answer = standin.send("/api/v1/events/pageview", view)

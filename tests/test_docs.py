@@ -21,13 +21,13 @@ from ovx_lite.dialects import ENDPOINTS
 from ovx_lite.dialects.schema import Endpoint
 from ovx_lite.dialects.validation import struct_of
 from ovx_lite.domain.config import SETTINGS
-from ovx_lite.domain.errors import STATUS
+from ovx_lite.domain.errors import STATUS_BY_CODE
 from ovx_lite.emulator import routes, webhook_receiver_routes
 from ovx_lite.services.exporter import COLUMNS
 from ovx_lite.stats import date_ranges, filters, query
-from ovx_lite.webhooks.message import headers, new_secret
+from ovx_lite.webhooks.message import build_headers, new_secret
 from tests.conftest import Start, Store
-from tests.standin import Stage, stage
+from tests.standin import EmulatorProcess, run_emulator
 
 TOP = Path(__file__).parents[1]
 PAGES = {
@@ -186,7 +186,7 @@ def options(command: click.Command) -> list[str]:
 
 def test_every_setting_is_in_the_reference() -> None:
     rows = re.findall(r"^\| `(--[a-z-]+)` \| `(OVX_[A-Z_]+)` \| (\S*) ?\| .+ \|$", REFERENCE, re.MULTILINE)
-    assert rows == [(setting.flag, setting.variable, setting.default) for setting in SETTINGS]
+    assert rows == [(setting.flag, setting.environment_variable, setting.default) for setting in SETTINGS]
 
 
 @pytest.mark.parametrize(("name", "command"), list(leaves()), ids=lambda value: value if isinstance(value, str) else "")
@@ -260,20 +260,26 @@ def test_every_endpoint_and_field_is_documented(endpoint: Endpoint) -> None:
     assert f"`POST {endpoint.path}`" in page
     assert f"`POST {endpoint.path}`" in PAGES["docs/api/README.md"]
     assert f"| Success | {endpoint.status} |" in page
-    names = {name for kind in endpoint.takes for name in fields_of(kind)}
-    assert names or not any(struct_of(kind) for kind in endpoint.takes)
+    names = {name for kind in endpoint.request_types for name in fields_of(kind)}
+    assert names or not any(struct_of(kind) for kind in endpoint.request_types)
     assert [name for name in names if not re.search(rf"^\| `(\w+\[\]\.)?{name}` ", page, re.MULTILINE)] == []
 
 
 def test_every_error_is_documented_with_its_status() -> None:
     rows = re.findall(r"^\| (\d{3}) \| `(\w+)` ", PAGES["docs/api/README.md"], re.MULTILINE)
-    assert {code: int(status) for status, code in rows} == STATUS
+    assert {code: int(status) for status, code in rows} == STATUS_BY_CODE
 
 
 def test_everything_that_the_stats_api_takes_is_documented() -> None:
     page = PAGES["docs/stats-api.md"]
-    names = (*query.METRICS, *filters.OF_EVENTS, *filters.OF_VISITS, *filters.TIMES, *filters.OPERATORS)
-    assert [name for name in (*names, *date_ranges.WORDS) if f"`{name}`" not in page] == []
+    names = (
+        *query.METRICS,
+        *filters.EVENT_DIMENSIONS,
+        *filters.VISIT_DIMENSIONS,
+        *filters.TIME_DIMENSIONS,
+        *filters.OPERATORS,
+    )
+    assert [name for name in (*names, *date_ranges.RANGE_NAMES) if f"`{name}`" not in page] == []
 
 
 def test_every_endpoint_of_the_emulator_is_documented() -> None:
@@ -291,8 +297,8 @@ def test_every_endpoint_of_the_emulator_is_documented() -> None:
 
 
 @pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with stage(tmp_path_factory.mktemp("docs"), "--any-key") as running:
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorProcess]:
+    with run_emulator(tmp_path_factory.mktemp("docs"), "--any-key") as running:
         yield running
 
 
@@ -318,7 +324,7 @@ EXAMPLES = [block for block in blocks("sh") if "curl" in block.text and block.pa
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
 @pytest.mark.parametrize("block", EXAMPLES, ids=lambda block: f"{block.page} {block.text.split()[1]}")
-def test_curl_examples_of_the_apis_succeed(emulator: Stage, block: Block) -> None:
+def test_curl_examples_of_the_apis_succeed(emulator: EmulatorProcess, block: Block) -> None:
     assert emulator.call("POST", "/api/v1/events/pageview", {"site_id": "my-site", "url": "https://e.example/"}, KEY)
     printed = bash(CURL + block.text.replace(ADDRESS, emulator.url))
     statuses = re.findall(r"^(\d{3})$", printed, re.MULTILINE)
@@ -333,7 +339,7 @@ def test_curl_examples_of_the_apis_succeed(emulator: Stage, block: Block) -> Non
 KEY = {"Authorization": "Bearer YOUR_API_KEY"}
 
 
-def test_every_metric_is_documented(emulator: Stage) -> None:
+def test_every_metric_is_documented(emulator: EmulatorProcess) -> None:
     text = emulator.call("GET", "/metrics").body.decode()
     names = re.findall(r"^# TYPE (\w+)", text, re.MULTILINE)
     assert names
@@ -352,7 +358,7 @@ def test_the_readmes_first_event_arrives(store: Store, start: Start) -> None:
 
 
 SECRET, BODY = new_secret(bytes(32)), '{"event":"é"}'
-SENT = headers("msg_1", "goal.completed", BODY.encode(), ["whsec_", SECRET], 0)
+SENT = build_headers("msg_1", "goal.completed", BODY.encode(), ["whsec_", SECRET], 0)
 LOWER_CASE = {name.lower(): value for name, value in SENT.items()}
 WEBHOOKS = "docs/webhooks.md"
 

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.conftest import CHROME, Running, Start, Store
-from tests.standin import Stage, stage
+from tests.conftest import CHROME, RunningSite, Start, Store
+from tests.standin import EmulatorProcess, run_emulator
 from tests.test_limits import add_keys
 
 JSON = dict[str, Any]
@@ -179,13 +179,13 @@ def test_the_examples_of_the_documents(store: Store, start: Start, language: str
 
 
 @pytest.fixture(scope="module")
-def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with stage(tmp_path_factory.mktemp("dev")) as found:
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorProcess]:
+    with run_emulator(tmp_path_factory.mktemp("dev")) as found:
         yield found
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_the_same_with_the_documents_own_keys(dev: Stage, language: str) -> None:
+def test_the_same_with_the_documents_own_keys(dev: EmulatorProcess, language: str) -> None:
     dev.call("POST", "/_dev/reset")
     run_examples(language, dev.url, "YOUR_API_KEY", "site_abc123", "pk_live_xyz")
     stored = [one["stored"] for one in dev.events(status="good")]
@@ -231,7 +231,7 @@ console.log(parseInt(response.headers.get('Retry-After') || '0'), (await respons
 
 
 @pytest.mark.skipif(not shutil.which("node"), reason="node is not installed")
-def test_a_program_over_its_limit_is_told_how_long_to_wait(running: Running) -> None:
+def test_a_program_over_its_limit_is_told_how_long_to_wait(running: RunningSite) -> None:
     key, url = running.store.key("my-site", "--hourly-limit", "2"), f"{running.server.url}/api/v1/events/custom"
     command, env = LANGUAGES["node"][1], {**os.environ, "KEY": key, "CALL": url}
     done = subprocess.run(command, input=RETRY, capture_output=True, text=True, timeout=60, env=env)

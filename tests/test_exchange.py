@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.conftest import Running
+from tests.conftest import RunningSite
 
 PATH = "/api/v1/events/custom"
 
@@ -19,7 +19,7 @@ def request(key: str, name: str, *headers: str, version: str = "1.1") -> bytes:
     return "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode() + body
 
 
-def talk(running: Running, *pieces: bytes, end: bool = False, pause: float = 0.05) -> str:
+def talk(running: RunningSite, *pieces: bytes, end: bool = False, pause: float = 0.05) -> str:
     """Send pieces, and read until the server closes, or is silent for a moment."""
     with socket.create_connection(("127.0.0.1", running.server.port), timeout=10) as client:
         for piece in pieces:
@@ -41,7 +41,7 @@ def statuses(told: str) -> list[str]:
     return re.findall(r"HTTP/1\.1 (\d{3})", told)
 
 
-def test_many_at_once_are_answered_in_their_order(running: Running) -> None:
+def test_many_at_once_are_answered_in_their_order(running: RunningSite) -> None:
     key = running.store.key()
     asked = [f"/{number}" for number in range(9)]
     sent = b"".join(
@@ -53,7 +53,7 @@ def test_many_at_once_are_answered_in_their_order(running: Running) -> None:
     assert re.findall(r"/nowhere(/\d)", told) == ["/1", "/3", "/5", "/7"]
 
 
-def test_offers_to_upgrade_are_passed_over(running: Running) -> None:
+def test_offers_to_upgrade_are_passed_over(running: RunningSite) -> None:
     key = running.store.key()
     sent = [request(key, f"upgrade {n}", "Connection: Upgrade", f"{n}: h2c") for n in ("Upgrade", "upgrade", "UPGRADE")]
     assert statuses(talk(running, b"".join(sent), pause=0)) == ["201"] * 3
@@ -63,7 +63,7 @@ def test_offers_to_upgrade_are_passed_over(running: Running) -> None:
 @pytest.mark.parametrize("spelling", ["Upgrade", "UPgrade"])
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_body_behind_an_offer_is_no_request_wherever_its_head_is_cut(
-    running: Running, chunked: bool, spelling: str
+    running: RunningSite, chunked: bool, spelling: str
 ) -> None:
     body = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
     framing = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(body)}"
@@ -87,13 +87,13 @@ def test_a_body_behind_an_offer_is_no_request_wherever_its_head_is_cut(
 
 
 @pytest.mark.parametrize("cut", [1, 10, 40, 120, -20, -1])
-def test_a_request_in_pieces_is_as_good(running: Running, cut: int) -> None:
+def test_a_request_in_pieces_is_as_good(running: RunningSite, cut: int) -> None:
     whole = request(running.store.key(), f"cut {cut}")
     told = talk(running, whole[:cut], whole[cut:] + whole)
     assert statuses(told) == ["201", "201"]
 
 
-def test_one_that_wants_a_word_first_gets_it(running: Running) -> None:
+def test_one_that_wants_a_word_first_gets_it(running: RunningSite) -> None:
     whole = request(running.store.key(), "waits", "Expect: 100-continue")
     head, end, body = whole.partition(b"\r\n\r\n")
     assert statuses(talk(running, head + end, body)) == ["100", "201"]
@@ -101,7 +101,7 @@ def test_one_that_wants_a_word_first_gets_it(running: Running) -> None:
 
 
 @pytest.mark.parametrize(("version", "headers"), [("1.0", []), ("1.1", ["Connection: close"])])
-def test_the_connection_ends_where_it_should(running: Running, version: str, headers: list[str]) -> None:
+def test_the_connection_ends_where_it_should(running: RunningSite, version: str, headers: list[str]) -> None:
     begin = time.monotonic()
     told = talk(running, request(running.store.key(), "last", *headers, version=version))
     assert time.monotonic() - begin < 0.5, "it was closed, not left alone"
@@ -109,7 +109,7 @@ def test_the_connection_ends_where_it_should(running: Running, version: str, hea
     assert "connection: close" in told
 
 
-def test_the_head_of_a_page_comes_without_its_body(running: Running) -> None:
+def test_the_head_of_a_page_comes_without_its_body(running: RunningSite) -> None:
     told = talk(running, b"HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
     assert statuses(told) == ["200", "200"]
     assert told.count('{"status"') == 1
@@ -118,14 +118,14 @@ def test_the_head_of_a_page_comes_without_its_body(running: Running) -> None:
 
 
 @pytest.mark.parametrize("target", ["http://x", "http://x?a", "http://[", "*"])
-def test_a_target_without_a_path_is_refused(running: Running, target: str) -> None:
+def test_a_target_without_a_path_is_refused(running: RunningSite, target: str) -> None:
     head = f"POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n".encode()
     for pieces in ((head + b"body",), (head, b"body"), (head + b"bo", b"dy"), (head[:9], head[9:])):
         assert statuses(talk(running, *pieces)) in (["400"], ["404"])
-    assert "Traceback" not in running.server.log.read_text()
+    assert "Traceback" not in running.server.log_path.read_text()
 
 
-def test_half_closed_is_not_gone(running: Running) -> None:
+def test_half_closed_is_not_gone(running: RunningSite) -> None:
     whole = request(running.store.key(), "half")
     assert statuses(talk(running, whole, end=True, pause=0)) == ["201"]
     assert statuses(talk(running, whole * 3, end=True, pause=0)) == ["201"] * 3
@@ -133,7 +133,7 @@ def test_half_closed_is_not_gone(running: Running) -> None:
 
 
 @pytest.mark.parametrize("head", [b"GET /" + b"a" * 2_000_000, b"GET / HTTP/1.1\r\nX: " + b"a" * 2_000_000])
-def test_a_head_without_end_is_refused(running: Running, head: bytes) -> None:
+def test_a_head_without_end_is_refused(running: RunningSite, head: bytes) -> None:
     with socket.create_connection(("127.0.0.1", running.server.port), timeout=10) as client:
         sent = 0
         try:
@@ -146,7 +146,7 @@ def test_a_head_without_end_is_refused(running: Running, head: bytes) -> None:
 
 
 @pytest.mark.parametrize("size", [8_000, 64_000, 10**6])
-def test_a_head_may_have_64_kib_however_it_comes(running: Running, size: int) -> None:
+def test_a_head_may_have_64_kib_however_it_comes(running: RunningSite, size: int) -> None:
     for length, status in ((60_000, "404"), (65_600, "431"), (120_000, "431"))[: 2 + (size == 10**6)]:
         head = b"GET /nowhere HTTP/1.1\r\nHost: x\r\nX: " + b"y" * length + b"\r\n\r\n"
         pieces = [head[first : first + size] for first in range(0, len(head), size)]
@@ -155,7 +155,7 @@ def test_a_head_may_have_64_kib_however_it_comes(running: Running, size: int) ->
     assert statuses(talk(running, b"".join(request(key, f"n{n}") for n in range(400)), pause=0)) == ["201"] * 400
 
 
-def test_many_small_headers_are_too_many(running: Running) -> None:
+def test_many_small_headers_are_too_many(running: RunningSite) -> None:
     told = talk(running, b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: %d\r\n" % (n, n) for n in range(20_000)), pause=0.2)
     assert told == "" or statuses(told) == ["431"]
     assert statuses(talk(running, b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 50_000 + b"\r\n\r\n")) == ["200"]

@@ -18,7 +18,7 @@ import pytest
 
 from ovx_lite.storage import sqlite
 from ovx_lite.storage.sqlite import open_store
-from tests.conftest import CHROME, Running, Start, Store
+from tests.conftest import CHROME, RunningSite, Start, Store
 from tests.test_commands import eventually, fails
 from tests.test_store import new_key, new_site
 
@@ -102,8 +102,8 @@ def export(filled: Store) -> Export:
     def export(*words: str) -> str:
         if words not in known:
             ran = filled.run("export", *words)
-            assert (ran.status, ran.err) == (0, "")
-            known[words] = ran.out
+            assert (ran.exit_status, ran.stderr) == (0, "")
+            known[words] = ran.stdout
         return known[words]
 
     return export
@@ -213,10 +213,10 @@ def test_the_export_is_utf_8_whatever_the_machine_prefers(filled: Store) -> None
     assert lines(done.stdout.decode())[1]["props"] == PROPS
 
 
-def test_a_backup_of_a_store_that_is_written_to_is_whole(running: Running, tmp_path: Path) -> None:
+def test_a_backup_of_a_store_that_is_written_to_is_whole(running: RunningSite, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     restored, sent, done = Store(tmp_path / "data"), [running.server.pageview(running.key).json["event_id"]], False
-    (restored.path / f"{sqlite.FILE}.unfinished").write_text("of a backup that was killed")
+    (restored.path / f"{sqlite.STORE_FILE}.unfinished").write_text("of a backup that was killed")
 
     def send() -> None:
         while not done:
@@ -227,28 +227,28 @@ def test_a_backup_of_a_store_that_is_written_to_is_whole(running: Running, tmp_p
     try:
         assert eventually(lambda: len(sent) > 10)
         before = set(sent)
-        assert running.store.run("backup", str(restored.path / sqlite.FILE)).status == 0
+        assert running.store.run("backup", str(restored.path / sqlite.STORE_FILE)).exit_status == 0
     finally:
         done = True
         sender.join(60)
-    assert [file.name for file in restored.path.iterdir()] == [sqlite.FILE]
-    assert restored.run("check").status == 0
+    assert [file.name for file in restored.path.iterdir()] == [sqlite.STORE_FILE]
+    assert restored.run("check").exit_status == 0
     found = {found["id"] for found in restored.events()}
     assert before <= found
 
 
-def test_a_backup_replaces_a_file_only_if_told_to(running: Running, tmp_path: Path) -> None:
+def test_a_backup_replaces_a_file_only_if_told_to(running: RunningSite, tmp_path: Path) -> None:
     file = tmp_path / "backup"
     file.write_text("precious")
     assert fails(running.store.run("backup", str(file)))
     assert file.read_text() == "precious"
-    assert running.store.run("backup", str(file), "--overwrite").status == 0
+    assert running.store.run("backup", str(file), "--overwrite").exit_status == 0
     assert file.read_bytes().startswith(b"SQLite format 3")
     assert [file.name for file in tmp_path.iterdir()] == ["backup"]
 
 
-def test_a_backup_does_not_replace_the_store_itself(running: Running, tmp_path: Path) -> None:
+def test_a_backup_does_not_replace_the_store_itself(running: RunningSite, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(running.store.path)
-    assert fails(running.store.run("backup", "--overwrite", str(tmp_path / "link" / sqlite.FILE)))
+    assert fails(running.store.run("backup", "--overwrite", str(tmp_path / "link" / sqlite.STORE_FILE)))
     answer = running.server.pageview(running.key)
     assert answer.json["event_id"] in {found["id"] for found in running.store.events()}

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ovx_lite.dialects import fields
-from ovx_lite.domain.errors import Refused
-from ovx_lite.domain.models import Campaign, Page
-from tests.conftest import Answer, Running
+from ovx_lite.domain.errors import ApiError
+from ovx_lite.domain.models import Campaign, PageUrl
+from tests.conftest import Response, RunningSite
 
 EVENTS = "/api/v1/events/"
 GOOD: dict[str, Any] = {"url": "https://example.com/", "event_name": "signup"}
@@ -23,7 +23,7 @@ YEAR_3000 = 32_503_680_000_000
 Fields = dict[str, Any]
 
 
-def send(running: Running, how: str, wrong: Fields) -> tuple[Answer, str]:
+def send(running: RunningSite, how: str, wrong: Fields) -> tuple[Response, str]:
     """Send an event alone, or as the fourth of a batch. Returns the answer, and what comes before its fields' names."""
     event = {name: value for name, value in (GOOD | wrong).items() if value is not ...}
     if not how.startswith("batch of "):
@@ -61,19 +61,19 @@ WRONG: dict[str, list[Any]] = {
 
 @pytest.mark.parametrize("how", ALL)
 @pytest.mark.parametrize(("field", "value"), [(field, value) for field in WRONG for value in WRONG[field]], ids=short)
-def test_a_wrong_field_is_refused_by_its_name(running: Running, how: str, field: str, value: object) -> None:
+def test_a_wrong_field_is_refused_by_its_name(running: RunningSite, how: str, field: str, value: object) -> None:
     answer, before = send(running, how, {field: value})
     assert answer.error == (400, "invalid_request", before + field)
 
 
 @pytest.mark.parametrize("how", WITH_NAME)
 @pytest.mark.parametrize("value", [..., None, "", 5, [], {}, TOO_LONG])
-def test_a_wrong_event_name_is_refused(running: Running, how: str, value: object) -> None:
+def test_a_wrong_event_name_is_refused(running: RunningSite, how: str, value: object) -> None:
     answer, before = send(running, how, {"event_name": value})
     assert answer.error == (400, "invalid_request", f"{before}event_name")
 
 
-def test_the_longest_string_of_a_field_is_measured_in_bytes(running: Running) -> None:
+def test_the_longest_string_of_a_field_is_measured_in_bytes(running: RunningSite) -> None:
     assert running.server.custom(running.key, event_name="é" * 2048).status == 201
     assert running.server.custom(running.key, event_name="é" * 2049).error == (400, "invalid_request", "event_name")
 
@@ -91,14 +91,14 @@ def test_the_longest_string_of_a_field_is_measured_in_bytes(running: Running) ->
     ids=["alone", "in a batch"],
 )
 def test_a_number_beyond_all_bounds_is_refused_by_its_fields_name(
-    running: Running, path: str, body: bytes, field: str
+    running: RunningSite, path: str, body: bytes, field: str
 ) -> None:
     assert running.server.send(EVENTS + path, body, running.key).error == (400, "invalid_request", field)
 
 
 @pytest.mark.parametrize("path", ["pageview", "custom", "batch"])
 @pytest.mark.parametrize("site", [..., None, "", 5, [], {}, TOO_LONG])
-def test_a_wrong_site_id_is_refused_by_its_name(running: Running, path: str, site: object) -> None:
+def test_a_wrong_site_id_is_refused_by_its_name(running: RunningSite, path: str, site: object) -> None:
     body = GOOD | {"events": [{"type": "pageview"} | GOOD]} | ({} if site is ... else {"site_id": site})
     assert running.server.send(EVENTS + path, body, running.key).error == (400, "invalid_request", "site_id")
 
@@ -126,7 +126,9 @@ EVENT = {"type": "pageview"} | GOOD
         ([EVENT, EVENT | {"url": "no"}, EVENT | {"url": "no"}], "events[1].url"),
     ],
 )
-def test_a_wrong_batch_is_refused_by_the_path_of_what_is_wrong(running: Running, events: object, field: str) -> None:
+def test_a_wrong_batch_is_refused_by_the_path_of_what_is_wrong(
+    running: RunningSite, events: object, field: str
+) -> None:
     body = {"site_id": "my-site"} | ({} if events is ... else {"events": events})
     assert running.server.send(EVENTS + "batch", body, running.key).error == (400, "invalid_request", field)
 
@@ -151,22 +153,22 @@ WRONG_PROPS: dict[str, Any] = {
 
 @pytest.mark.parametrize("how", WITH_NAME)
 @pytest.mark.parametrize("what", WRONG_PROPS)
-def test_wrong_props_are_refused(running: Running, how: str, what: str) -> None:
+def test_wrong_props_are_refused(running: RunningSite, how: str, what: str) -> None:
     answer, before = send(running, how, {"props": WRONG_PROPS[what]})
     assert answer.error == (400, "invalid_props", f"{before}props")
 
 
 @pytest.mark.parametrize("how", ["pageview", "batch of pageview"])
-def test_a_pageviews_props_are_unknown_and_ignored(running: Running, how: str) -> None:
+def test_a_pageviews_props_are_unknown_and_ignored(running: RunningSite, how: str) -> None:
     assert send(running, how, {"props": [1]})[0].status == 201
 
 
-def test_seconds_are_refused_with_a_hint(running: Running) -> None:
+def test_seconds_are_refused_with_a_hint(running: RunningSite) -> None:
     assert "milliseconds" in running.server.pageview(running.key, timestamp=1_736_937_000).json["error"]["message"]
 
 
 @pytest.mark.parametrize("wrong", [{"url": "no"}, {"props": [1]}, {"event_name": None}, {"timestamp": YEAR_3000}])
-def test_a_batch_with_one_bad_event_stores_none(running: Running, wrong: Fields) -> None:
+def test_a_batch_with_one_bad_event_stores_none(running: RunningSite, wrong: Fields) -> None:
     good = {"type": "custom", "event_name": "never", "url": "app://a"}
     assert running.server.batch(running.key, good, good | wrong, good).status == 400
     assert "never" not in {event["name"] for event in running.store.events()}
@@ -195,7 +197,7 @@ def test_a_time_may_be_24_hours_ahead(ahead: int, taken: bool) -> None:
     if taken:
         assert fields.timestamp(NOW + ahead, NOW, "t") == NOW + ahead
     else:
-        with pytest.raises(Refused, match="24 hours"):
+        with pytest.raises(ApiError, match="24 hours"):
             fields.timestamp(NOW + ahead, NOW, "t")
 
 
@@ -203,7 +205,7 @@ def test_a_time_may_be_24_hours_ahead(ahead: int, taken: bool) -> None:
 def test_an_address_is_taken_where_it_is_one(value: IPv4Address | IPv6Address | str) -> None:
     try:
         address = fields.address(str(value), "ip")
-    except Refused:
+    except ApiError:
         assert isinstance(value, str)
     else:
         assert not address or ip_address(address)
@@ -215,12 +217,12 @@ WORD = st.text("abcXYZ019-._~%/@:", max_size=8)
 @given(st.sampled_from(["https", "app", "x-y+z.1"]), WORD.map(lambda word: quote(word, "")), WORD, WORD)
 def test_of_a_url_nothing_but_scheme_host_and_path_is_kept(scheme: str, user: str, path: str, rest: str) -> None:
     url = f"{scheme}://{user}:{user}@Shop.Example.com:8443/{path}?q={quote(rest, '')}#{rest}"
-    assert fields.url(url, "url") == (Page(scheme, "shop.example.com", "/" + path), Campaign())
+    assert fields.url(url, "url") == (PageUrl(scheme, "shop.example.com", "/" + path), Campaign())
     assert fields.referrer(url, "referrer") == "shop.example.com/" + path
 
 
 @given(st.one_of(st.text(), st.text().map("https://".__add__), st.text(":/[]?#@%.\0 \\a", max_size=12)))
 def test_any_text_is_a_url_or_refused(text: str) -> None:
     for take in (fields.url, fields.referrer):
-        with suppress(Refused):
+        with suppress(ApiError):
             take(text, "url")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ovx_lite.storage.sqlite import FILE, LOCK
+from ovx_lite.storage.sqlite import LOCK_FILE, STORE_FILE
 from tests.conftest import Start, Store
 from tests.stores import FOLDER, build
 
@@ -44,30 +44,30 @@ def test_every_file_is_for_its_owner_alone(store: Store, start: Start, tmp_path:
         server = start(store, "--backup-dir", str(copies))
         assert server.pageview(store.key()).status == 201
         assert exposed(store.path) == {}
-        assert {FILE, f"{FILE}-wal", f"{FILE}-shm", LOCK} <= modes(store.path).keys()
+        assert {STORE_FILE, f"{STORE_FILE}-wal", f"{STORE_FILE}-shm", LOCK_FILE} <= modes(store.path).keys()
         assert server.stop(signal.SIGKILL) == -signal.SIGKILL  # its log stays
-        assert store.spawn("backup", str(store.path / "copy.sqlite3")).status == 0
-        assert other.spawn("restore", str(store.path / "copy.sqlite3")).status == 0
-        assert store.spawn("restore", str(store.path / "copy.sqlite3"), "--overwrite").status == 0
+        assert store.spawn("backup", str(store.path / "copy.sqlite3")).exit_status == 0
+        assert other.spawn("restore", str(store.path / "copy.sqlite3")).exit_status == 0
+        assert store.spawn("restore", str(store.path / "copy.sqlite3"), "--overwrite").exit_status == 0
     assert [exposed(folder) for folder in (store.path, other.path, copies)] == [{}, {}, {}]
     assert (store.path / "ovx-lite-before-restore.sqlite3").exists()
 
 
 @pytest.mark.parametrize("mask", [0o000, 0o077])
 def test_the_copy_before_an_upgrade_is_for_its_owner_alone(store: Store, mask: int) -> None:
-    build(store.path / FILE, (FOLDER / "0003.sql").read_text("utf-8"))
+    build(store.path / STORE_FILE, (FOLDER / "0003.sql").read_text("utf-8"))
     with umask(mask):
-        assert store.run("site", "list").status == 0
+        assert store.run("site", "list").exit_status == 0
     assert "before-schema" in " ".join(modes(store.path))
     assert exposed(store.path) == {}
 
 
 def test_files_that_others_could_read_are_taken_from_them_at_the_start(store: Store, start: Start) -> None:
     store.site()
-    (store.path / LOCK).touch()
+    (store.path / LOCK_FILE).touch()
     old = store.path / "ovx-lite-before-schema-3.sqlite3"
     old.touch()
-    for path in (store.path / FILE, store.path / LOCK, old):
+    for path in (store.path / STORE_FILE, store.path / LOCK_FILE, old):
         path.chmod(0o644)
     start(store)
     assert exposed(store.path) == {}

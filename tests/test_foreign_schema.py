@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ovx_lite.storage.sqlite import FILE, steps
-from tests.conftest import Ran, Store
+from ovx_lite.storage.sqlite import STORE_FILE, steps
+from tests.conftest import CommandResult, Store
 from tests.stores import FOLDER, build, dump
 
 TRIGGER = "CREATE TRIGGER spy AFTER INSERT ON events BEGIN UPDATE admin SET password = ''; END;"
@@ -79,8 +79,8 @@ def crafted(store: Store, tmp_path: Path) -> Callable[[str], Path]:
     return make
 
 
-def is_refused(ran: Ran) -> bool:
-    return (ran.status, ran.out) == (1, "") and ran.err.startswith("Error: ") and ran.err.count("\n") == 1
+def is_refused(ran: CommandResult) -> bool:
+    return (ran.exit_status, ran.stdout) == (1, "") and ran.stderr.startswith("Error: ") and ran.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("which", CRAFTED)
@@ -88,9 +88,9 @@ def test_a_copy_with_another_schema_is_not_restored(crafted: Callable[[str], Pat
     file, other = crafted(CRAFTED[which]), Store(tmp_path / "other")
     ran = other.run("restore", str(file))
     assert is_refused(ran), ran
-    assert ran.err.endswith(("take another copy.\n", "put back a backup.\n"))
-    assert str(file) in ran.err
-    assert not (other.path / FILE).exists()
+    assert ran.stderr.endswith(("take another copy.\n", "put back a backup.\n"))
+    assert str(file) in ran.stderr
+    assert not (other.path / STORE_FILE).exists()
 
 
 @pytest.mark.parametrize("which", CRAFTED)
@@ -99,42 +99,42 @@ def test_check_and_every_other_command_refuse_such_a_store(
 ) -> None:
     other = Store(tmp_path / "other")
     other.path.mkdir()
-    crafted(CRAFTED[which]).rename(other.path / FILE)
-    before = (other.path / FILE).read_bytes()
+    crafted(CRAFTED[which]).rename(other.path / STORE_FILE)
+    before = (other.path / STORE_FILE).read_bytes()
     for words in (["check"], ["site", "list"], ["export", "my-site"]):
         ran = other.run(*words)
         assert is_refused(ran), ran
     ran = other.run("check", "--json")
-    assert ran.status == 1
+    assert ran.exit_status == 1
     assert (ran.json["ok"], len(ran.json["problems"])) == (False, 1)
-    assert (other.path / FILE).read_bytes() == before
+    assert (other.path / STORE_FILE).read_bytes() == before
 
 
 def test_a_server_does_not_start_with_a_trigger(crafted: Callable[[str], Path], tmp_path: Path) -> None:
     other = Store(tmp_path / "other")
     other.path.mkdir()
-    crafted(TRIGGER).rename(other.path / FILE)
+    crafted(TRIGGER).rename(other.path / STORE_FILE)
     ran = other.spawn("serve", "--port", "0")
     assert is_refused(ran), ran
-    assert "the trigger 'spy' is not one of ovx-lite's" in ran.err
+    assert "the trigger 'spy' is not one of ovx-lite's" in ran.stderr
 
 
 def test_a_name_cannot_reach_the_terminal(crafted: Callable[[str], Path], tmp_path: Path) -> None:
     ran = Store(tmp_path / "other").run("restore", str(crafted('CREATE VIEW "a\x1b[31m\x07" AS SELECT 1;')))
     assert is_refused(ran)
-    assert ran.err.rstrip("\n").isprintable()
+    assert ran.stderr.rstrip("\n").isprintable()
 
 
 @pytest.mark.parametrize("number", range(1, len(steps())))
 def test_a_trigger_does_not_fire_while_an_older_copy_is_upgraded(tmp_path: Path, number: int) -> None:
-    build(tmp_path / "old" / FILE, (FOLDER / f"{number:04}.sql").read_text("utf-8"))
-    with closing(sqlite3.connect(tmp_path / "old" / FILE, isolation_level=None)) as conn:
+    build(tmp_path / "old" / STORE_FILE, (FOLDER / f"{number:04}.sql").read_text("utf-8"))
+    with closing(sqlite3.connect(tmp_path / "old" / STORE_FILE, isolation_level=None)) as conn:
         conn.execute("CREATE TRIGGER spy AFTER UPDATE ON sites BEGIN UPDATE meta SET value = 77; END")
         conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    before, other = dump(tmp_path / "old" / FILE), Store(tmp_path / "other")
-    assert is_refused(other.run("restore", str(tmp_path / "old" / FILE)))
+    before, other = dump(tmp_path / "old" / STORE_FILE), Store(tmp_path / "other")
+    assert is_refused(other.run("restore", str(tmp_path / "old" / STORE_FILE)))
     assert is_refused(Store(tmp_path / "old").run("check"))
-    assert dump(tmp_path / "old" / FILE) == before
+    assert dump(tmp_path / "old" / STORE_FILE) == before
 
 
 def test_a_copy_in_another_encoding_is_not_restored(crafted: Callable[[str], Path], tmp_path: Path) -> None:
@@ -161,8 +161,8 @@ WELCOME = {
 @pytest.mark.parametrize("which", WELCOME)
 def test_what_does_no_harm_is_restored(crafted: Callable[[str], Path], tmp_path: Path, which: str) -> None:
     file, other = crafted(WELCOME[which]), Store(tmp_path / "other")
-    assert other.run("restore", str(file)).err == ""
-    assert other.run("check").status == 0
+    assert other.run("restore", str(file)).stderr == ""
+    assert other.run("check").exit_status == 0
     assert [site["id"] for site in other.call("site", "list")] == ["my-site"]
 
 
@@ -178,7 +178,7 @@ def test_what_is_no_copy_at_all_is_refused_before_it_is_read(store: Store, tmp_p
         if kind != "text":
             os.truncate(file, 1 << 42)  # sparse
     ran = store.run("restore", str(file))
-    assert ran.status != 0
-    assert "Traceback" not in ran.err
-    assert not (store.path / FILE).exists()
+    assert ran.exit_status != 0
+    assert "Traceback" not in ran.stderr
+    assert not (store.path / STORE_FILE).exists()
     assert not (store.path / "restoring").exists()

@@ -6,18 +6,18 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.furnished import SITE, House, barriers
-from tests.furnished import house as house
+from tests.furnished import SETTINGS_PATH, FurnishedServer, accessibility_violations
+from tests.furnished import furnished_server as furnished_server
 
 
 @pytest.fixture(scope="module")
-def page(browser: Browser, house: House) -> Iterator[Page]:
+def page(browser: Browser, furnished_server: FurnishedServer) -> Iterator[Page]:
     context = browser.new_context()
-    yield house.log_in(context.new_page())
+    yield furnished_server.log_in(context.new_page())
     context.close()
 
 
-GENERAL, KEYS, GOALS, HOOKS = (f"{SITE}/{name}" for name in ("general", "keys", "goals", "webhooks"))
+GENERAL, KEYS, GOALS, HOOKS = (f"{SETTINGS_PATH}/{name}" for name in ("general", "keys", "goals", "webhooks"))
 ERRORS: list[tuple[str, dict[str, str], str, str]] = [
     ("/new-site", {"Domain": "a b"}, "Add the site", "Domain"),
     ("/new-site", {"Site id": "a/b"}, "Add the site", "Site id"),
@@ -39,9 +39,9 @@ ERRORS: list[tuple[str, dict[str, str], str, str]] = [
 
 @pytest.mark.parametrize(("path", "typed", "button", "blamed"), ERRORS)
 def test_an_error_stands_beside_its_field(
-    page: Page, house: House, path: str, typed: dict[str, str], button: str, blamed: str
+    page: Page, furnished_server: FurnishedServer, path: str, typed: dict[str, str], button: str, blamed: str
 ) -> None:
-    page.goto(house.url(path))
+    page.goto(furnished_server.url(path))
     for label, text in typed.items():
         field(page, label).fill(text)
     page.get_by_role("button", name=button).click()
@@ -59,11 +59,11 @@ def field(page: Page, label: str) -> Locator:
     return page.get_by_label(re.compile(f"^{label}")).last
 
 
-def test_a_webhook_of_nothing_is_told_so(page: Page, house: House) -> None:
-    page.goto(house.url(HOOKS))
+def test_a_webhook_of_nothing_is_told_so(page: Page, furnished_server: FurnishedServer) -> None:
+    page.goto(furnished_server.url(HOOKS))
     page.get_by_label("URL").fill("http://127.0.0.1:9/")
     page.get_by_label("goal.completed").last.uncheck()
     page.get_by_role("button", name="Add the webhook").click()
     group = page.get_by_role("group", name="Tell it of").last
     expect(group).to_have_accessible_description("Choose at least one.")
-    assert barriers(page) == []
+    assert accessibility_violations(page) == []

@@ -8,32 +8,32 @@ from typing import Any
 
 import pytest
 
-from tests.standin import Stage, stage
+from tests.standin import EmulatorProcess, run_emulator
 
 CUSTOM = "/api/v1/events/custom"
 EVENT = {"site_id": "site_abc123", "url": "https://example.com/pricing", "event_name": "signup"}
 
 
 @pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with stage(tmp_path_factory.mktemp("real")) as found:
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorProcess]:
+    with run_emulator(tmp_path_factory.mktemp("real")) as found:
         yield found
 
 
 @pytest.fixture(scope="module")
-def forwarding(real: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with stage(tmp_path_factory.mktemp("dev"), "--forward", real.url) as found:
+def forwarding(real: EmulatorProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorProcess]:
+    with run_emulator(tmp_path_factory.mktemp("dev"), "--forward", real.url) as found:
         yield found
 
 
 @pytest.fixture
-def dev(forwarding: Stage, real: Stage) -> Stage:
+def dev(forwarding: EmulatorProcess, real: EmulatorProcess) -> EmulatorProcess:
     for one in (forwarding, real):
         assert one.call("POST", "/_dev/reset").status == 200
     return forwarding
 
 
-def until(dev: Stage, is_there: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
+def until(dev: EmulatorProcess, is_there: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
     """The journal once it is so."""
     end = time.monotonic() + 15
     while not is_there(found := dev.events()):
@@ -42,7 +42,7 @@ def until(dev: Stage, is_there: Callable[[list[dict[str, Any]]], bool]) -> list[
     return found
 
 
-def test_both_answers_are_kept(dev: Stage, real: Stage) -> None:
+def test_both_answers_are_kept(dev: EmulatorProcess, real: EmulatorProcess) -> None:
     headers = {"Idempotency-Key": "once", "User-Agent": "mine/1"}
     assert dev.send(CUSTOM, EVENT, headers=headers).status == 201
     (entry,) = until(dev, lambda found: found[0]["forwarded"] is not None)
@@ -61,7 +61,7 @@ def test_both_answers_are_kept(dev: Stage, real: Stage) -> None:
     assert [one["name"] for one in real.events()] == ["last", "signup"]
 
 
-def test_what_is_answered_otherwise_is_said(dev: Stage, real: Stage) -> None:
+def test_what_is_answered_otherwise_is_said(dev: EmulatorProcess, real: EmulatorProcess) -> None:
     assert dev.send(CUSTOM, EVENT | {"site_id": "mine"}, "a real key").status == 201
     (entry,) = until(dev, lambda found: found[0]["forwarded"] is not None)
     assert entry["forwarded"]["body"]["error"]["code"] == "unauthorized"
@@ -69,7 +69,7 @@ def test_what_is_answered_otherwise_is_said(dev: Stage, real: Stage) -> None:
     assert entry["problems"] == [{"code": "forwarded", "message": message, "field": ""}]
 
 
-def test_each_event_of_a_batch_has_the_answer(dev: Stage) -> None:
+def test_each_event_of_a_batch_has_the_answer(dev: EmulatorProcess) -> None:
     views = [{"type": "pageview", "url": f"https://example.com/{n}"} for n in range(3)]
     assert dev.call("POST", "/api/events", {"projectKey": "pk_live_xyz", "userId": "u", "events": views}).status == 200
     found = until(dev, lambda found: all(one["forwarded"] for one in found))
@@ -79,7 +79,7 @@ def test_each_event_of_a_batch_has_the_answer(dev: Stage) -> None:
 def test_a_product_that_is_not_there(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and nobody listens
-        with stage(tmp_path, "--forward", f"http://127.0.0.1:{taken.getsockname()[1]}/") as dev:
+        with run_emulator(tmp_path, "--forward", f"http://127.0.0.1:{taken.getsockname()[1]}/") as dev:
             assert dev.send(CUSTOM, EVENT).status == 201
             (entry,) = until(dev, lambda found: found[0]["forwarded"] is not None)
     assert entry["forwarded"]["status"] is None
@@ -88,13 +88,13 @@ def test_a_product_that_is_not_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("url", ["api.ovyxa.com", "ftp://example.com", "https://", "https://a@b", "https://a?b"])
 def test_wrong_urls(tmp_path: Path, url: str) -> None:
-    with stage(tmp_path, "--forward", url, wait=False) as refused:
+    with run_emulator(tmp_path, "--forward", url, wait=False) as refused:
         assert refused.process.wait(20) == 2
-        assert "give one like https://api.ovyxa.com" in refused.log()
+        assert "give one like https://api.ovyxa.com" in refused.read_log()
 
 
-def test_two_that_forward_to_each_other(dev: Stage, tmp_path: Path) -> None:
-    with stage(tmp_path, "--forward", dev.url) as other:
+def test_two_that_forward_to_each_other(dev: EmulatorProcess, tmp_path: Path) -> None:
+    with run_emulator(tmp_path, "--forward", dev.url) as other:
         other.send(CUSTOM, EVENT)
         until(other, lambda found: found[0]["forwarded"] is not None)
     assert [one["forwarded"] for one in dev.events()] == [None]

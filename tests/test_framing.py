@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
 from ovx_lite.http import protocol
-from ovx_lite.http.protocol import MAX_WAITING, Protocol
+from ovx_lite.http.protocol import MAX_PIPELINED, HttpProtocol
 from ovx_lite.http.request_buffer import BufferLimit
 
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -46,7 +46,7 @@ class Transport(asyncio.Transport):
         self.paused = False
 
 
-class CountingProtocol(Protocol):
+class CountingProtocol(HttpProtocol):
     """Counts the requests that were begun to be parsed."""
 
     begun = 0
@@ -326,7 +326,7 @@ def test_at_most_16_requests_wait_and_then_reading_pauses() -> None:
         connection = Connection(hold := asyncio.Event())
         sent = b"".join(b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % number for number in range(1000))
         await connection.send([sent])
-        assert connection.protocol.begun <= 1 + MAX_WAITING
+        assert connection.protocol.begun <= 1 + MAX_PIPELINED
         assert connection.transport.paused
         hold.set()
         await connection.serve(1000)

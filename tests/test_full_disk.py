@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ovx_lite.services.backups import back_up
-from ovx_lite.storage.sqlite import FILE, open_store
+from ovx_lite.storage.sqlite import STORE_FILE, open_store
 from tests.conftest import Store
 from tests.stores import FOLDER, build
 from tests.test_store import new_site
@@ -55,9 +55,9 @@ def large(store: Store) -> int:
     """A store of half a megabyte. Returns the size of a copy."""
     with closing(open_store(store.path)) as conn:
         site = new_site(conn)
-        rows = [(f"{number:08}", site.number, number, os.urandom(300).hex()) for number in range(800)]
+        rows = [(f"{number:08}", site.id, number, os.urandom(300).hex()) for number in range(800)]
         conn.executemany("INSERT INTO annotations (id, site, day, text) VALUES (?, ?, ?, ?)", rows)
-    return (store.path / FILE).stat().st_size
+    return (store.path / STORE_FILE).stat().st_size
 
 
 @pytest.mark.parametrize("words", [["backup"], ["back_up"]])
@@ -75,7 +75,7 @@ def test_a_copy_that_runs_out_of_space_leaves_no_file(
         assert "cannot be " in said
         assert "room" in said
         assert "Traceback" not in said
-    assert store.run("check").status == 0
+    assert store.run("check").exit_status == 0
 
 
 def test_a_copy_that_is_replaced_stays_if_there_is_no_space_for_another(
@@ -84,7 +84,7 @@ def test_a_copy_that_is_replaced_stays_if_there_is_no_space_for_another(
     folder = tmp_path / "copies"
     folder.mkdir()
     copy = folder / "copy.sqlite3"
-    assert store.run("backup", str(copy)).status == 0
+    assert store.run("backup", str(copy)).exit_status == 0
     before = copy.read_bytes()
     tried = outcomes(store.path, folder, large, "backup", str(copy), "--overwrite")
     assert {(status, *files) for status, _, files in tried} == {(1, "copy.sqlite3")}
@@ -93,14 +93,14 @@ def test_a_copy_that_is_replaced_stays_if_there_is_no_space_for_another(
 
 def test_an_upgrade_without_space_for_its_copy_leaves_the_store_as_it_was(tmp_path: Path) -> None:
     data_dir, sql = tmp_path / "data", (FOLDER / "0004.sql").read_text("utf-8")
-    build(data_dir / FILE, sql)
-    size = (data_dir / FILE).stat().st_size
+    build(data_dir / STORE_FILE, sql)
+    size = (data_dir / STORE_FILE).stat().st_size
     tried = outcomes(data_dir, data_dir, size * 3 // 4, "site", "list")
     for status, said, files in tried:
         assert status == 1, said
         assert "Traceback" not in said
-        assert [name for name in files if not name.startswith(FILE)] == [], said
-    assert Store(data_dir).run("check").status == 0
+        assert [name for name in files if not name.startswith(STORE_FILE)] == [], said
+    assert Store(data_dir).run("check").exit_status == 0
 
 
 def test_what_a_copy_that_was_cut_off_has_left_goes_with_the_next(store: Store, tmp_path: Path) -> None:

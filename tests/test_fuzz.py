@@ -29,7 +29,7 @@ import pytest
 
 from ovx_lite.storage import shared_links
 from ovx_lite.storage.sqlite import open_store
-from tests.conftest import CHROME, Running, Start, Store
+from tests.conftest import CHROME, RunningSite, Start, Store
 
 CASES = int(os.environ.get("OVX_FUZZ", "10000"))
 SEED = os.environ.get("OVX_FUZZ_SEED", "1")
@@ -223,7 +223,7 @@ def shown(sent: list[bytes]) -> str:
 class Noise:
     """Those who make the noise, and what they have found."""
 
-    running: Running
+    running: RunningSite
     credentials: list[bytes]
     numbers: Iterator[int] = field(default_factory=count)
     latest: deque[tuple[int, list[bytes]]] = field(default_factory=lambda: deque(maxlen=3 * THREADS))
@@ -233,7 +233,7 @@ class Noise:
     def make(self, until: int) -> None:
         """Open connections one after the other, until there were so many cases, or one went wrong."""
         left: deque[socket.socket] = deque()
-        with self.running.server.log.open("rb") as log:
+        with self.running.server.log_path.open("rb") as log:
             log.seek(0, os.SEEK_END)
             while self.made < until and not self.fault:
                 number, sent = next(self.numbers), list[bytes]()
@@ -330,7 +330,7 @@ def broken_off(rng: Random, client: socket.socket, cases: list[Case], sent: list
 class Neighbour(threading.Thread):
     """Somebody who sends one good event after another, on a connection of their own."""
 
-    def __init__(self, running: Running) -> None:
+    def __init__(self, running: RunningSite) -> None:
         super().__init__()
         self.running = running
         self.stored, self.failures, self.enough = 0, list[str](), threading.Event()
@@ -371,10 +371,10 @@ def test_noise_is_answered_and_harms_nobody(tmp_path: Path, start: Start) -> Non
     site, key = store.site("my-site", "--hourly-limit", "1000000000"), store.key()
     store.site("quiet")
     with closing(open_store(store.path)) as conn:
-        shared_links.put(conn, shared_links.Share(2, "noise", "", 0))
+        shared_links.save(conn, shared_links.SharedLink(2, "noise", "", 0))
     keys = [*[key] * 3, store.key("quiet"), store.key("my-site", "--hourly-limit", "50"), "a.b.c", "\xff", "e30.e30."]
     credentials = [b"Authorization: Basic Og==", *(f"Authorization: Bearer {one}".encode("latin-1") for one in keys)]
-    running = Running(store, start(store, "--trusted-proxies", "127.0.0.1"), key, site["jwt_secret"])
+    running = RunningSite(store, start(store, "--trusted-proxies", "127.0.0.1"), key, site["jwt_secret"])
     assert running.server.pageview(key).status == 201
     pid = running.server.process.pid
     open_before, in_memory = files(pid), 0
@@ -398,6 +398,6 @@ def test_noise_is_answered_and_harms_nobody(tmp_path: Path, start: Start) -> Non
         time.sleep(0.1)
     assert files(pid) <= open_before + 20
     assert running.server.stop(signal.SIGTERM) == 0
-    assert "Traceback" not in running.server.log.read_text()
+    assert "Traceback" not in running.server.log_path.read_text()
     checked = store.spawn("check")
-    assert checked.status == 0, checked.out + checked.err
+    assert checked.exit_status == 0, checked.stdout + checked.stderr

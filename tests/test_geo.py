@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.errors import ApiError
 from ovx_lite.enrichment.geoip import open_country_data
 from tests.conftest import Start, Store
 
@@ -85,7 +85,7 @@ def test_a_database_of_another_shape_knows_no_country(tmp_path: Path, record: ob
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "no.mmdb").write_text("no")
     for path in (tmp_path / "no.mmdb", tmp_path / "missing.mmdb"):
-        with pytest.raises(Refused, match="MaxMind DB"):
+        with pytest.raises(ApiError, match="MaxMind DB"):
             open_country_data(path)
 
 

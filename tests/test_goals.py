@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ovx_lite.domain.errors import Refused
-from ovx_lite.domain.goal_patterns import Pattern
-from tests.conftest import CHROME, Ran, Running, Start, Store
+from ovx_lite.domain.errors import ApiError
+from ovx_lite.domain.goal_patterns import PathPattern
+from tests.conftest import CHROME, CommandResult, RunningSite, Start, Store
 from tests.test_commands import fails
 from tests.test_visitors import GOOGLEBOT, Place, browser
 
@@ -22,7 +22,7 @@ def add_webhook(store: Store, site: str, *options: str) -> str:
     """Add a webhook to which nothing gets through; returns its id."""
     allowed = {"OVX_WEBHOOK_ALLOW_NET": "127.0.0.0/8"}
     ran = store.spawn("webhook", "add", site, NOWHERE, *options, "--json", env=allowed)
-    assert ran.status == 0, ran.err
+    assert ran.exit_status == 0, ran.stderr
     return str(ran.json["id"])
 
 
@@ -145,7 +145,7 @@ def test_goals_are_the_sites_own(place: Place, proxied: tuple[Store, Any]) -> No
     assert (met(place.store, place.id), met(other.store, other.id)) == (["Seen"], [])
 
 
-def test_goals_are_listed_as_they_were_added_until_they_are_removed(running: Running) -> None:
+def test_goals_are_listed_as_they_were_added_until_they_are_removed(running: RunningSite) -> None:
     call = running.store.call
     first = call("goal", "add", "my-site", " Größe <b> ", "--path", "/a/**")
     second = call("goal", "add", "my-site", "x" * 100, "--event", "sign up")
@@ -153,7 +153,7 @@ def test_goals_are_listed_as_they_were_added_until_they_are_removed(running: Run
     assert second == {"id": second["id"], "name": "x" * 100, "event": "sign up", "path": None}
     assert call("goal", "list", "my-site") == [first, second]
     assert call("goal", "list", "other-site") == []
-    assert "/a/**" in running.store.run("goal", "list", "my-site").out
+    assert "/a/**" in running.store.run("goal", "list", "my-site").stdout
     assert call("goal", "remove", first["id"]) == {"id": first["id"], "removed": True}
     assert call("goal", "list", "my-site") == [second]
     assert fails(running.store.run("goal", "remove", first["id"]))
@@ -173,25 +173,25 @@ WRONG: list[list[str]] = [
 
 
 @pytest.mark.parametrize("words", WRONG, ids=" ".join)
-def test_a_wrong_call_is_status_2_and_adds_nothing(running: Running, words: list[str]) -> None:
+def test_a_wrong_call_is_status_2_and_adds_nothing(running: RunningSite, words: list[str]) -> None:
     before = running.store.call("goal", "list", "my-site")
     ran = running.store.run("goal", "add", "my-site", *words, "--json")
-    assert (ran.status, ran.out) == (2, "")
-    assert "Error: " in ran.err
+    assert (ran.exit_status, ran.stdout) == (2, "")
+    assert "Error: " in ran.stderr
     assert running.store.call("goal", "list", "my-site") == before
 
 
-def test_what_cannot_be_done_is_told_in_a_sentence(running: Running) -> None:
-    def add(site: str, name: str, path: str) -> Ran:
+def test_what_cannot_be_done_is_told_in_a_sentence(running: RunningSite) -> None:
+    def add(site: str, name: str, path: str) -> CommandResult:
         return running.store.run("goal", "add", site, name, "--path", path, "--json")
 
-    assert add("my-site", "Twice", "/a").status == 0
+    assert add("my-site", "Twice", "/a").exit_status == 0
     tried = [add("my-site", "Twice", "/b"), add("nowhere", "x", "/a")]
     tried += [running.store.run("goal", *words) for words in (["list", "nowhere"], ["remove", "goal_nowhere"])]
     assert [fails(ran) for ran in tried] == [True] * 4
     for ran, named in zip(tried, ("Twice", "nowhere", "nowhere", "goal_nowhere"), strict=True):
-        assert named in ran.err
-    assert add("other-site", "Twice", "/a").status == 0
+        assert named in ran.stderr
+    assert add("other-site", "Twice", "/a").exit_status == 0
 
 
 FITS = """
@@ -213,18 +213,18 @@ def rows(text: str) -> list[list[str]]:
 
 @pytest.mark.parametrize(("pattern", "path"), rows(FITS), ids=str)
 def test_a_path_that_fits(pattern: str, path: str) -> None:
-    assert Pattern(pattern).matches(path)
+    assert PathPattern(pattern).matches(path)
 
 
 @pytest.mark.parametrize(("pattern", "path"), rows(FITS_NOT), ids=str)
 def test_a_path_that_does_not_fit(pattern: str, path: str) -> None:
-    assert not Pattern(pattern).matches(path)
+    assert not PathPattern(pattern).matches(path)
 
 
 @pytest.mark.parametrize("pattern", ["", "a", "*", "**/a", " /a", "https://example.com/a", "\n/"])
 def test_a_pattern_begins_with_a_slash(pattern: str) -> None:
-    with pytest.raises(Refused) as refused:
-        Pattern(pattern)
+    with pytest.raises(ApiError) as refused:
+        PathPattern(pattern)
     assert (refused.value.code, refused.value.field) == ("invalid_request", "path")
 
 
@@ -237,7 +237,7 @@ def test_patterns_are_the_regular_expressions_that_they_stand_for(pattern: str, 
     pieces = re.findall(r"\*+|[^*]", pattern)
     words = {piece: "[^/]*" if piece == "*" else ".*" if piece[0] == "*" else re.escape(piece) for piece in pieces}
     expected = re.fullmatch("".join(words[piece] for piece in pieces), "/" + path, re.DOTALL)
-    assert Pattern(pattern).matches("/" + path) == bool(expected)
+    assert PathPattern(pattern).matches("/" + path) == bool(expected)
 
 
 @pytest.mark.parametrize(
@@ -245,6 +245,6 @@ def test_patterns_are_the_regular_expressions_that_they_stand_for(pattern: str, 
 )
 @pytest.mark.parametrize("path", ["/" + "a" * 4000, "/" + "a/" * 2000, "/" + "aab" * 1333 + "c"])
 def test_no_pattern_takes_long(pattern: str, path: str) -> None:
-    made, begin = Pattern(pattern), time.process_time()
+    made, begin = PathPattern(pattern), time.process_time()
     made.matches(path)
     assert time.process_time() - begin < 0.1

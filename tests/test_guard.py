@@ -7,8 +7,8 @@ from urllib.parse import urljoin
 
 import pytest
 
-from tests.browserless import PASSWORD, Person, path_of, set_password, start_at, tags
-from tests.conftest import Answer, Server, Start, Store
+from tests.browserless import PASSWORD, WebClient, find_tags, redirect_path, set_password, start_behind
+from tests.conftest import Response, Server, Start, Store
 
 SETTINGS = "/sites/my-site/settings"
 EVIL = "https://evil.example"
@@ -52,33 +52,35 @@ def fill(store: Store) -> str:
     return store.key()
 
 
-def entered(server: Server, key: str, root: str = "") -> Person:
+def entered(server: Server, key: str, root: str = "") -> WebClient:
     """Somebody who is logged in where things have happened."""
     assert server.pageview(key, user_id="alice", url="https://example.com/bought").status == 201
-    person = Person(server, root)
+    person = WebClient(server, root)
     assert person.post("/login", {"password": PASSWORD}).status == 303
     hook = {"url": "http://127.0.0.1:1/", "events": "goal.completed"}
     assert person.post(f"{SETTINGS}/webhooks", hook).status == 303
-    webhook = next(at["id"] for _, at in tags(person.get(f"{SETTINGS}/webhooks")) if at.get("id", "").startswith("wh_"))
+    webhook = next(
+        at["id"] for _, at in find_tags(person.get(f"{SETTINGS}/webhooks")) if at.get("id", "").startswith("wh_")
+    )
     assert person.post(f"{SETTINGS}/webhooks/{webhook}/test").status == 303
     return person
 
 
 @pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory, start: Start) -> tuple[Store, Person]:
+def filled(tmp_path_factory: pytest.TempPathFactory, start: Start) -> tuple[Store, WebClient]:
     store = Store(tmp_path_factory.mktemp("filled") / "data")
     key = fill(store)
     return store, entered(start(store, "--webhook-allow-net", "127.0.0.0/8"), key)
 
 
-def all_pages(person: Person, root: str = "") -> Iterator[tuple[str, Answer]]:
+def all_pages(person: WebClient, root: str = "") -> Iterator[tuple[str, Response]]:
     """All that links lead to, from the sites on; and some pages that no link leads to."""
     seen: dict[str, None] = dict.fromkeys(("/", "/sites/my-site", "/login", "/setup", "/nothing", "/logout"))
     todo = list(seen)
     while todo:
         answer = person.get(path := todo.pop())
         yield path, answer
-        links = [at["href"] for _, at in tags(answer, "a")] + [answer.headers.get("location", "#")]
+        links = [at["href"] for _, at in find_tags(answer, "a")] + [answer.headers.get("location", "#")]
         for link in links:
             url = urljoin(root + path, link).partition("#")[0]
             if "?" in url and "?" in path:
@@ -90,9 +92,9 @@ def all_pages(person: Person, root: str = "") -> Iterator[tuple[str, Answer]]:
     yield from refusals(person)
 
 
-def refusals(person: Person) -> Iterator[tuple[str, Answer]]:
+def refusals(person: WebClient) -> Iterator[tuple[str, Response]]:
     """Pages that say no, and redirects for those who are not logged in."""
-    stranger = Person(person.server, person.root)
+    stranger = WebClient(person.server, person.root)
     for path in ("/", "/login", "/account", "/new-site?x=y", f"{SETTINGS}/people"):
         yield f"{path} to a stranger", stranger.get(path)
     yield "wrong password", stranger.post("/login", {"password": "wrong"})
@@ -104,7 +106,7 @@ def refusals(person: Person) -> Iterator[tuple[str, Answer]]:
     yield "no such site", person.get("/sites/nothing/settings/keys")
 
 
-def is_sound(answer: Answer) -> None:
+def is_sound(answer: Response) -> None:
     """Has all that keeps others out, and nothing inline that could be theirs."""
     headers = answer.headers
     assert headers["x-content-type-options"] == "nosniff"
@@ -119,14 +121,14 @@ def is_sound(answer: Answer) -> None:
         assert answer.status in (302, 303) or headers["content-type"].startswith("text/csv")
         return
     assert "no-store" in headers["cache-control"]
-    found = tags(answer)
+    found = find_tags(answer)
     assert [tag for tag, at in found if "style" in at or any(name.startswith("on") for name in at)] == []
     assert [at for _, at in found for name in ("href", "src", "action") if "script:" in at.get(name, "").lower()] == []
     assert [tag for tag, at in found if tag == "style" or (tag == "script" and "src" not in at)] == []
     assert all(not inside.strip() for inside in re.findall(r"<script[^>]*>(.*?)</script>", answer.body.decode(), re.S))
 
 
-def test_every_page_keeps_others_out_and_has_nothing_inline(filled: tuple[Store, Person]) -> None:
+def test_every_page_keeps_others_out_and_has_nothing_inline(filled: tuple[Store, WebClient]) -> None:
     statuses = set()
     for _, answer in all_pages(filled[1]):
         is_sound(answer)
@@ -135,24 +137,24 @@ def test_every_page_keeps_others_out_and_has_nothing_inline(filled: tuple[Store,
 
 
 def test_so_do_the_pages_before_the_set_up(store: Store, start: Start) -> None:
-    person = Person(start(store))
+    person = WebClient(start(store))
     for path in ("/", "/login", "/setup", "/account"):
         is_sound(person.get(path))
 
 
 def test_so_does_a_page_that_tells_of_a_fault(store: Store, start: Start) -> None:
     set_password(store)
-    person = Person(start(store))
+    person = WebClient(start(store))
     shutil.rmtree(store.path)
     answer = person.post("/login", {"password": PASSWORD})
-    assert (answer.status in (500, 503), len(tags(answer, "h1"))) == (True, 1)
+    assert (answer.status in (500, 503), len(find_tags(answer, "h1"))) == (True, 1)
     is_sound(answer)
 
 
-def test_files_may_be_kept_by_browsers(filled: tuple[Store, Person]) -> None:
+def test_files_may_be_kept_by_browsers(filled: tuple[Store, WebClient]) -> None:
     person = filled[1]
-    page = Person(person.server).get("/login")
-    files = [at.get("src") or at["href"] for tag, at in tags(page) if tag in ("script", "link", "img")]
+    page = WebClient(person.server).get("/login")
+    files = [at.get("src") or at["href"] for tag, at in find_tags(page) if tag in ("script", "link", "img")]
     assert len(files) >= 4
     for path in (*files, "/js/ovx.js"):
         answer = person.get(path)
@@ -162,7 +164,7 @@ def test_files_may_be_kept_by_browsers(filled: tuple[Store, Person]) -> None:
 
 
 @pytest.mark.parametrize("path", FORMS)
-def test_what_another_page_sends_is_refused_and_does_nothing(filled: tuple[Store, Person], path: str) -> None:
+def test_what_another_page_sends_is_refused_and_does_nothing(filled: tuple[Store, WebClient], path: str) -> None:
     store, person = filled
     before = what_is_there(store)
     for headers in [*FOREIGN, *(SILENT if path != "/nothing" else [])]:
@@ -171,7 +173,7 @@ def test_what_another_page_sends_is_refused_and_does_nothing(filled: tuple[Store
         if "accept" in headers:
             assert answer.error == (403, "forbidden", None)
         else:
-            assert len(tags(answer, "h1")) == 1
+            assert len(find_tags(answer, "h1")) == 1
     assert what_is_there(store) == before
     assert person.get("/account").status == 200
 
@@ -183,11 +185,11 @@ def what_is_there(store: Store) -> list[object]:
 
 def test_the_set_up_is_not_done_by_another_page(store: Store, start: Start) -> None:
     server = start(store)
-    person = Person(server)
+    person = WebClient(server)
     for headers in FOREIGN:
         assert person.post("/setup", {"password": PASSWORD}, **headers).status == 403
-    assert path_of(person.get("/account")) == "/login"
-    assert b"once" in server.log.read_bytes()
+    assert redirect_path(person.get("/account")) == "/login"
+    assert b"once" in server.log_path.read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -200,15 +202,15 @@ def test_the_set_up_is_not_done_by_another_page(store: Store, start: Start) -> N
         {"origin": "", "referer": "SERVER/login?next=/"},
     ],
 )
-def test_what_our_pages_send_is_taken(filled: tuple[Store, Person], headers: dict[str, str]) -> None:
+def test_what_our_pages_send_is_taken(filled: tuple[Store, WebClient], headers: dict[str, str]) -> None:
     headers = {name: value.replace("SERVER", filled[1].server.url) for name, value in headers.items()}
-    assert Person(filled[1].server).post("/login", {"password": PASSWORD}, **headers).status == 303
+    assert WebClient(filled[1].server).post("/login", {"password": PASSWORD}, **headers).status == 303
 
 
 @pytest.mark.parametrize("base", ["https://Example.com", "https://example.com:443/stats", "http://example.com:80/"])
 def test_behind_a_proxy_the_base_url_is_ours(store: Store, start: Start, base: str) -> None:
     set_password(store)
-    person = Person(start_at(start, store, base))
+    person = WebClient(start_behind(start, store, base))
     ours = base.partition(":")[0] + "://example.com"
     for origin, status in (ours, 303), (ours + ".evil.example", 403), ("https://www.example.com", 403):
         assert person.post("/login", {"password": PASSWORD}, origin=origin, host="inside:8321").status == status
@@ -216,13 +218,13 @@ def test_behind_a_proxy_the_base_url_is_ours(store: Store, start: Start, base: s
 
 def test_behind_a_proxy_a_referer_of_the_base_url_is_ours(store: Store, start: Start) -> None:
     set_password(store)
-    person = Person(start_at(start, store, "https://example.com/stats"))
+    person = WebClient(start_behind(start, store, "https://example.com/stats"))
     for referer, status in ("https://example.com/stats/login", 303), ("https://example.com.evil.example/", 403):
         answer = person.post("/login", {"password": PASSWORD}, origin="", referer=referer)
         assert answer.status == status, referer
 
 
-def test_programs_need_not_say_where_they_come_from(filled: tuple[Store, Person]) -> None:
+def test_programs_need_not_say_where_they_come_from(filled: tuple[Store, WebClient]) -> None:
     server, key = filled[1].server, filled[0].key()
     query = {"site_id": "my-site", "metrics": ["visitors"], "date_range": "day"}
     assert server.send("/api/v1/stats/query", query, key).status == 200
@@ -231,13 +233,13 @@ def test_programs_need_not_say_where_they_come_from(filled: tuple[Store, Person]
 
 def test_a_trusted_proxy_says_whether_it_is_https(store: Store, start: Start) -> None:
     set_password(store)
-    person = Person(start(store, "--trusted-proxies", "127.0.0.1", "--allow-host", "stats.example"))
+    person = WebClient(start(store, "--trusted-proxies", "127.0.0.1", "--allow-host", "stats.example"))
     told = {"origin": "https://stats.example", "host": "stats.example", "x_forwarded_proto": "https"}
     assert person.post("/login", {"password": PASSWORD}, **told).status == 303
     assert person.post("/login", {"password": PASSWORD}, **told | {"x_forwarded_proto": "http"}).status == 403
 
 
-def test_events_come_from_any_page(filled: tuple[Store, Person]) -> None:
+def test_events_come_from_any_page(filled: tuple[Store, WebClient]) -> None:
     server, url = filled[1].server, "https://example.com/from-afar"
     event = {"projectKey": "my-site", "visitorId": "v_1", "type": "pageview", "url": url}
     for headers in {"Origin": EVIL, "Sec-Fetch-Site": "cross-site"}, {"Origin": "null"}:
@@ -246,20 +248,20 @@ def test_events_come_from_any_page(filled: tuple[Store, Person]) -> None:
 
 
 @pytest.mark.parametrize("size", [64 * 1024 + 1, 1_000_000])
-def test_a_form_that_is_too_large_is_refused(filled: tuple[Store, Person], size: int) -> None:
+def test_a_form_that_is_too_large_is_refused(filled: tuple[Store, WebClient], size: int) -> None:
     for path in "/login", "/account", "/new-site", f"{SETTINGS}/general":
         body = b"x=".ljust(size, b"x")
         assert filled[1].post(path, body).status == 413
         assert filled[1].post(path, body, accept="*/*").error == (413, "payload_too_large", None)
         assert filled[1].post(path, b"x=".ljust(64 * 1024, b"x")).status < 500
-    Person(filled[1].server).log_in()
+    WebClient(filled[1].server).log_in()
 
 
 BROKEN = [b"\xff\xfe", b"password=%ff", b"domain=%C3%28", b"\x80=1", b"&".join(b"a=1" for _ in range(300))]
 
 
 @pytest.mark.parametrize("path", ["/login", "/account", "/new-site", f"{SETTINGS}/general", f"{SETTINGS}/keys"])
-def test_a_body_that_is_no_form_is_refused(filled: tuple[Store, Person], path: str) -> None:
+def test_a_body_that_is_no_form_is_refused(filled: tuple[Store, WebClient], path: str) -> None:
     store, person = filled
     before = what_is_there(store)
     for body in BROKEN:
@@ -269,7 +271,7 @@ def test_a_body_that_is_no_form_is_refused(filled: tuple[Store, Person], path: s
     assert what_is_there(store) == before
 
 
-def test_no_path_breaks_the_server(filled: tuple[Store, Person]) -> None:
+def test_no_path_breaks_the_server(filled: tuple[Store, WebClient]) -> None:
     odd = ["%00", "%ff", "a" * 5000, "%2e%2e/%2e%2e/pyproject.toml", "..%2ftemplates/login.html", "%0d%0aX:y", "\\..\\"]
     for name in odd:
         for place in ("/", "/static/", "/sites/", f"{SETTINGS}/deliveries/", f"{SETTINGS}/people/"):

@@ -14,7 +14,7 @@ import pytest
 
 from ovx_lite.app import App
 from ovx_lite.storage import integrity
-from ovx_lite.storage.sqlite import FILE, open_store
+from ovx_lite.storage.sqlite import STORE_FILE, open_store
 from tests.conftest import Server, Start, Store
 from tests.test_store import NOW, Still, new_key, new_site
 from tests.test_upkeep import HOUR, during, post
@@ -36,7 +36,7 @@ def names(data_dir: Path) -> list[str]:
 
 def test_power_that_fails_takes_nothing_that_was_acknowledged(store: Store, start: Start, tmp_path: Path) -> None:
     store.site()
-    key, server, log = store.key(), start(store), store.path / f"{FILE}-wal"
+    key, server, log = store.key(), start(store), store.path / f"{STORE_FILE}-wal"
     written = []  # after each answer, how much of the log was on disk at least
     for number in range(60):
         assert send(server, key, f"event {number}") == 201
@@ -44,14 +44,14 @@ def test_power_that_fails_takes_nothing_that_was_acknowledged(store: Store, star
     torn = tmp_path / "torn"
     torn.mkdir()
     chance = random.Random(1)
-    database, whole = (store.path / FILE).read_bytes(), log.read_bytes()
+    database, whole = (store.path / STORE_FILE).read_bytes(), log.read_bytes()
     assert sorted(written) == written, "the log was not emptied meanwhile"
     for _ in range(40):
         cut = chance.randrange(written[0], len(whole))
         rest = chance.choice([b"", bytes(len(whole) - cut), chance.randbytes(len(whole) - cut)])
-        (torn / FILE).write_bytes(database)
-        (torn / f"{FILE}-wal").write_bytes(whole[:cut] + rest)
-        (torn / f"{FILE}-shm").unlink(missing_ok=True)
+        (torn / STORE_FILE).write_bytes(database)
+        (torn / f"{STORE_FILE}-wal").write_bytes(whole[:cut] + rest)
+        (torn / f"{STORE_FILE}-shm").unlink(missing_ok=True)
         there = names(torn)
         acknowledged = sum(size <= cut for size in written)
         assert there[:acknowledged] == [f"event {number}" for number in range(acknowledged)]
@@ -68,7 +68,7 @@ def test_a_quota_that_is_used_up(store: Store, start: Start) -> None:
     store.site()
     key, server = store.key(), start(store)
     assert send(server, key, "before") == 201
-    size = (store.path / f"{FILE}-wal").stat().st_size
+    size = (store.path / f"{STORE_FILE}-wal").stat().st_size
     _, most = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (size, most))
     assert {send(server, key, "never") for _ in range(5)} == {503}
@@ -82,7 +82,7 @@ def test_a_quota_that_is_used_up(store: Store, start: Start) -> None:
 def test_somebody_else_who_writes_for_a_while(store: Store, start: Start) -> None:
     store.site()
     key, server = store.key(), start(store)
-    with closing(sqlite3.connect(store.path / FILE, isolation_level=None)) as other, ThreadPoolExecutor() as pool:
+    with closing(sqlite3.connect(store.path / STORE_FILE, isolation_level=None)) as other, ThreadPoolExecutor() as pool:
         other.execute("BEGIN IMMEDIATE")
         waiting = [pool.submit(send, server, key, f"waits {number}") for number in range(4)]
         time.sleep(1)
@@ -103,7 +103,10 @@ def test_a_store_that_stays_locked_is_503_after_a_few_seconds(store: Store, star
         status = send(server, key, "never") if path == PATH else server.send(path, method="GET").status
         return status, time.monotonic() - begin
 
-    with closing(sqlite3.connect(store.path / FILE, isolation_level=None)) as other, ThreadPoolExecutor(12) as pool:
+    with (
+        closing(sqlite3.connect(store.path / STORE_FILE, isolation_level=None)) as other,
+        ThreadPoolExecutor(12) as pool,
+    ):
         other.execute("BEGIN IMMEDIATE")
         first = [pool.submit(asked, path) for path in (PATH, "/healthz") * 6]
         told = [one.result() for one in first] + [asked(path) for path in ("/healthz", PATH) * 3]
@@ -122,7 +125,7 @@ def test_a_server_goes_on_during_a_long_copy_by_another_process(store: Store, st
     store.site()
     key, server = store.key(), start(store)
     assert send(server, key, "before") == 201
-    with closing(sqlite3.connect(store.path / FILE, isolation_level=None)) as other:
+    with closing(sqlite3.connect(store.path / STORE_FILE, isolation_level=None)) as other:
         other.execute("BEGIN")
         other.execute("SELECT count(*) FROM events").fetchone()  # a copy reads: it locks nobody out
         assert [send(server, key, f"event {number}") for number in range(3)] == [201] * 3
@@ -135,7 +138,7 @@ def test_a_server_goes_on_during_a_long_copy_by_another_process(store: Store, st
 def replicate(data_dir: Path, enough: threading.Event) -> int:
     """Do to the file what Litestream does, many times faster. Returns how often."""
     times = 0
-    with closing(sqlite3.connect(data_dir / FILE, timeout=30, isolation_level=None)) as conn:
+    with closing(sqlite3.connect(data_dir / STORE_FILE, timeout=30, isolation_level=None)) as conn:
         conn.execute("PRAGMA wal_autocheckpoint = 0")
         conn.execute("CREATE TABLE IF NOT EXISTS _litestream_seq (id INTEGER PRIMARY KEY, seq INTEGER)")
         conn.execute("CREATE TABLE IF NOT EXISTS _litestream_lock (id INTEGER)")
@@ -160,7 +163,7 @@ def test_one_who_replicates_the_store_takes_nothing_away(store: Store, start: St
         other = threads.submit(replicate, store.path, enough)
         told = [threads.submit(send, server, key, f"event {number}") for number in range(400)]
         assert {one.result() for one in told} == {201}
-        assert store.spawn("backup", str(store.path / "copy.sqlite3")).status == 0
+        assert store.spawn("backup", str(store.path / "copy.sqlite3")).exit_status == 0
         enough.set()
         assert other.result() > 5
     assert server.stop() == 0

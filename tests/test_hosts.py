@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from ovx_lite.domain import config
-from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.hosts import dev_hosts, serve_hosts
-from tests.browserless import Person, set_password, start_at
+from tests.browserless import WebClient, set_password, start_behind
 from tests.conftest import Server, Start, Store
-from tests.standin import Stage, stage
+from tests.standin import EmulatorProcess, run_emulator
 
 LOOPBACK = [
     "127.0.0.1:80",
@@ -34,7 +34,7 @@ BARE = ["evil", "ovx", "nas:8321", "evil-localhost", "notlocalhost."]
 
 def has(hosts: list[str], command: str, **values: str) -> set[bool]:
     made = (serve_hosts if command == "serve" else dev_hosts)(config.read(Path("/nowhere"), values, {}))
-    return {made.has(host) for host in hosts}
+    return {made.allows(host) for host in hosts}
 
 
 @pytest.mark.parametrize("command", ["serve", "dev"])
@@ -70,7 +70,7 @@ def test_behind_a_proxy_its_own_name_for_us_is_taken() -> None:
 
 @pytest.mark.parametrize("value", ["https://nas.local", "nas.local:8321", "*", "a b", "-.-..", "nas.local;ovx", "/"])
 def test_what_is_no_name_is_refused_at_the_start(value: str) -> None:
-    with pytest.raises(Refused, match="allow_host"):
+    with pytest.raises(ApiError, match="allow_host"):
         config.read(Path("/nowhere"), {"allow_host": value}, {})
 
 
@@ -84,7 +84,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, start: Start) -> tuple[Serv
 
 @pytest.mark.parametrize("path", ["/", "/login", "/setup", "/account", "/sites/my-site", "/share/x"])
 def test_pages_are_refused_to_other_hosts(server: tuple[Server, str], path: str) -> None:
-    person = Person(server[0])
+    person = WebClient(server[0])
     for host in ("evil.example", f"evil.example:{server[0].port}", "ovx"):
         answer = person.get(path, host=host)
         assert (answer.status, "set-cookie" in answer.headers) == (403, False)
@@ -99,7 +99,7 @@ def test_pages_are_refused_to_other_hosts(server: tuple[Server, str], path: str)
 
 def test_forms_are_refused_to_other_hosts(server: tuple[Server, str]) -> None:
     evil = {"host": "evil.example", "origin": "http://evil.example"}
-    assert Person(server[0]).post("/login", {"password": "correct horse battery"}, **evil).status == 403
+    assert WebClient(server[0]).post("/login", {"password": "correct horse battery"}, **evil).status == 403
 
 
 def test_events_and_programs_come_by_any_name(server: tuple[Server, str]) -> None:
@@ -116,14 +116,14 @@ def test_events_and_programs_come_by_any_name(server: tuple[Server, str]) -> Non
 
 def test_a_proxy_that_sends_its_own_name_for_us_is_not_locked_out(store: Store, start: Start) -> None:
     set_password(store)
-    person = Person(start_at(start, store, "https://stats.example.com/stats"))
+    person = WebClient(start_behind(start, store, "https://stats.example.com/stats"))
     for host, status in ("ovx", 200), ("stats.example.com", 200), ("127.0.0.1", 200), ("evil.example", 403):
         assert person.get("/login", host=host, x_forwarded_host="stats.example.com").status == status
 
 
 @pytest.fixture(scope="module")
-def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with stage(tmp_path_factory.mktemp("dev"), "--allow-host", "ovx") as running:
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorProcess]:
+    with run_emulator(tmp_path_factory.mktemp("dev"), "--allow-host", "ovx") as running:
         yield running
 
 
@@ -142,7 +142,7 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         *(("OPTIONS", "/api/events"), ("PUT", "/_dev/faults"), ("POST", "/api/v1/stats/query")),
     ],
 )
-def test_the_stand_in_answers_nothing_to_other_hosts(dev: Stage, method: str, path: str) -> None:
+def test_the_stand_in_answers_nothing_to_other_hosts(dev: EmulatorProcess, method: str, path: str) -> None:
     for host in ("evil.example", "evil.example:8321", "192.168.1.5"):
         answer = dev.call(method, path, b"{}" if method == "POST" else None, {"Host": host})
         assert answer.error == (403, "forbidden", None), host
@@ -152,7 +152,7 @@ def test_the_stand_in_answers_nothing_to_other_hosts(dev: Stage, method: str, pa
         assert dev.call(method, path, b"{}" if method == "POST" else None, {"Host": host}).status != 403
 
 
-def test_a_request_without_a_host_is_no_browsers(dev: Stage) -> None:
+def test_a_request_without_a_host_is_no_browsers(dev: EmulatorProcess) -> None:
     port = int(dev.url.rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
         client.sendall(b"GET /_dev/summary HTTP/1.0\r\n\r\n")

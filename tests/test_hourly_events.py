@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovx_lite.auth.api_keys import HOUR, Caller
-from ovx_lite.auth.rate_limit import Limits
-from ovx_lite.domain.errors import Refused
-from tests.conftest import Answer, Server, Start, Store
+from ovx_lite.auth.api_keys import HOUR_S, Principal
+from ovx_lite.auth.rate_limit import RateLimiter
+from ovx_lite.domain.errors import ApiError
+from tests.conftest import Response, Server, Start, Store
 from tests.test_access import SITE, START
 from tests.test_limits import assert_limited, remaining, until
 from tests.test_public import APEX, OVERCENTRIC, apex, fresh, overcentric
@@ -33,7 +33,7 @@ class Limited:
     store: Store
     server: Server
 
-    def send(self, body: object, address: str, path: str = APEX, **headers: str) -> Answer:
+    def send(self, body: object, address: str, path: str = APEX, **headers: str) -> Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return self.server.send(path, body, None, {"X-Forwarded-For": address} | named)
 
@@ -47,7 +47,7 @@ def limited(tmp_path_factory: pytest.TempPathFactory, start: Start) -> Limited:
     return Limited(store, start(store, "--trusted-proxies", "127.0.0.1"))
 
 
-def message(answer: Answer) -> str:
+def message(answer: Response) -> str:
     return str(json.loads(answer.body)["error"]["message"])
 
 
@@ -184,7 +184,7 @@ def test_it_is_set_changed_and_unset(limited: Limited) -> None:
 @pytest.mark.parametrize("value", ["0", "-1", "1.5", "many", "1000000001"])
 def test_a_wrong_value_is_refused(limited: Limited, value: str) -> None:
     ran = limited.store.run("site", "change", "ten", "--hourly-events", value, "--json")
-    assert (ran.status, ran.out, "--hourly-events" in ran.err) == (2, "", True)
+    assert (ran.exit_status, ran.stdout, "--hourly-events" in ran.stderr) == (2, "", True)
 
 
 CALLS = st.lists(st.tuples(st.sampled_from([0, 1, 59, 1800, 3599, 3600]), st.integers(1, 6)), min_size=1, max_size=25)
@@ -192,22 +192,22 @@ CALLS = st.lists(st.tuples(st.sampled_from([0, 1, 59, 1800, 3599, 3600]), st.int
 
 @given(st.integers(1, 6), st.integers(1, 12), CALLS)
 def test_a_request_is_admitted_exactly_where_both_limits_have_room(most: int, most_events: int, calls: Any) -> None:
-    limits, admitted, second = Limits(), list[tuple[int, int]](), START
-    caller = Caller(SITE, "address", most, counts_requests=True, event_limit=most_events)
+    limits, admitted, second = RateLimiter(), list[tuple[int, int]](), START
+    caller = Principal(SITE, "address", most, counts_requests=True, hourly_event_limit=most_events)
     for gap, events in calls:
         second += gap
-        hour = [count for at, count in admitted if second - HOUR < at]
+        hour = [count for at, count in admitted if second - HOUR_S < at]
         if len(hour) < most and sum(hour) + events <= most_events:
             before = deepcopy(limits)
-            limits.take(caller, events, second * 1000)
-            before.take(caller, events, second * 1000)
-            before.give_back(caller, events, second * 1000)
-            assert before.standing(caller, second * 1000).remaining == min(most - len(hour), most_events - sum(hour))
+            limits.consume(caller, events, second * 1000)
+            before.consume(caller, events, second * 1000)
+            before.refund(caller, events, second * 1000)
+            assert before.status(caller, second * 1000).remaining == min(most - len(hour), most_events - sum(hour))
             admitted.append((second, events))
         else:
-            with pytest.raises(Refused) as refused:
-                limits.take(caller, events, second * 1000)
-            wait_s = refused.value.retry_after or 0
-            assert 1 <= wait_s <= HOUR
-        hour = [count for at, count in admitted if second - HOUR < at]
-        assert limits.standing(caller, second * 1000).remaining == min(most - len(hour), most_events - sum(hour))
+            with pytest.raises(ApiError) as refused:
+                limits.consume(caller, events, second * 1000)
+            wait_s = refused.value.retry_after_s or 0
+            assert 1 <= wait_s <= HOUR_S
+        hour = [count for at, count in admitted if second - HOUR_S < at]
+        assert limits.status(caller, second * 1000).remaining == min(most - len(hour), most_events - sum(hour))

@@ -18,11 +18,11 @@ import pytest
 from msgspec import structs
 
 from ovx_lite.services import log_importer, log_reader
-from ovx_lite.services.log_importer import Importer, Report
+from ovx_lite.services.log_importer import ImportReport, LogImporter
 from ovx_lite.storage import integrity, registry
 from ovx_lite.storage.read import events
 from ovx_lite.storage.sqlite import open_store
-from tests.conftest import Ran, Start, Store
+from tests.conftest import CommandResult, Start, Store
 from tests.test_store import EVER, new_site, paths
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:120.0) Gecko/20100101 Firefox/120.0"
@@ -71,7 +71,7 @@ def store(store: Store) -> Store:
 def imported(store: Store, *files: str, stdin: bytes = b"") -> tuple[int, dict[str, int]]:
     """Import files into my-site: how many page views were added, and what was skipped."""
     ran = store.run("import", "access-log", "my-site", *files, "--json", stdin=stdin)
-    assert ran.status == 0, ran.err
+    assert ran.exit_status == 0, ran.stderr
     assert ran.json["read"] == ran.json["imported"] + sum(ran.json["skipped"].values())
     return ran.json["imported"], ran.json["skipped"]
 
@@ -127,8 +127,10 @@ def test_what_is_no_page_view_is_counted_by_its_reason(store: Store, tmp_path: P
 def test_a_broken_line_is_named_by_its_number_and_the_rest_goes_on(store: Store, tmp_path: Path) -> None:
     lines = [line("/1"), "nonsense", line("/3"), "", line("/5")[:60], line("/6")]
     ran = store.run("import", "access-log", "my-site", written(tmp_path / "log", lines))
-    assert ran.status == 0
-    assert [text.partition(":")[0] for text in ran.err.splitlines()] == [f"{tmp_path}/log, line {n}" for n in (2, 4, 5)]
+    assert ran.exit_status == 0
+    assert [text.partition(":")[0] for text in ran.stderr.splitlines()] == [
+        f"{tmp_path}/log, line {n}" for n in (2, 4, 5)
+    ]
     assert stored(store) == ["/1", "/3", "/6"]
 
 
@@ -166,20 +168,22 @@ HOSTILE = {
 @pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
 def test_no_line_is_so_strange_that_the_rest_is_not_imported(tmp_path: Path, hostile: bytes) -> None:
     (tmp_path / "log").write_bytes(b"\n".join([line("/before").encode(), hostile, line("/after", 1).encode()]))
-    report = Report()
+    report = ImportReport()
     with closing(open_store(tmp_path)) as conn, (tmp_path / "log").open(errors="replace", newline="\n") as lines:
         site = new_site(conn)
-        Importer(conn, site, lambda address: "", BEGIN * 1000).run((text.rstrip("\r\n") for text in lines), report)
+        LogImporter(conn, site, lambda address: "", BEGIN * 1000).run((text.rstrip("\r\n") for text in lines), report)
         found = paths(conn, site)
     assert {"/before", "/after"} <= set(found)
     assert len(found) == report.imported
     assert max(map(len, found)) <= 4096  # as long as a field may be elsewhere
-    assert report.read == report.imported + report.skipped.total()
+    assert report.lines_read == report.imported + report.skipped.total()
 
 
-def refused(ran: Ran, named: str) -> bool:
+def refused(ran: CommandResult, named: str) -> bool:
     return (
-        (ran.status, ran.out, ran.err.count("\n")) == (1, "", 1) and ran.err.startswith("Error: ") and named in ran.err
+        (ran.exit_status, ran.stdout, ran.stderr.count("\n")) == (1, "", 1)
+        and ran.stderr.startswith("Error: ")
+        and named in ran.stderr
     )
 
 
@@ -202,7 +206,7 @@ def test_of_a_gzip_that_was_cut_off_what_can_be_read_is_imported(store: Store, t
 
 def test_standard_input_given_twice_is_read_once(store: Store) -> None:
     ran = store.run("import", "access-log", "my-site", "-", "-", stdin=line("/a").encode())
-    assert "Traceback" not in ran.err
+    assert "Traceback" not in ran.stderr
     assert stored(store) == ["/a"]
 
 
@@ -220,8 +224,8 @@ def test_thirty_minutes_of_silence_in_the_log_end_a_visit(
     conn: sqlite3.Connection, minutes: tuple[int, ...], visits: int
 ) -> None:
     lines = [line(f"/{minute}", minute * 60) for minute in minutes]
-    importer = Importer(conn, new_site(conn), lambda address: "", BEGIN * 1000)
-    importer.run(lines, Report())
+    importer = LogImporter(conn, new_site(conn), lambda address: "", BEGIN * 1000)
+    importer.run(lines, ImportReport())
     assert conn.execute("SELECT count(*) FROM visits").fetchone() == (visits,)
     assert integrity.problems(conn) == []
 
@@ -229,7 +233,9 @@ def test_thirty_minutes_of_silence_in_the_log_end_a_visit(
 def test_a_visit_goes_on_from_one_import_to_the_next(conn: sqlite3.Connection) -> None:
     site = new_site(conn)
     for second in range(3):
-        Importer(conn, site, lambda address: "", BEGIN * 1000 + 5 * 86_400_000).run([line("/", second)], Report())
+        LogImporter(conn, site, lambda address: "", BEGIN * 1000 + 5 * 86_400_000).run(
+            [line("/", second)], ImportReport()
+        )
     assert conn.execute("SELECT pageviews FROM visits").fetchall() == [(3,)]
 
 
@@ -240,21 +246,21 @@ def test_lines_that_are_alike_count_each_however_many_are_remembered(
     monkeypatch.setattr(log_importer, "_TOGETHER", 1)
     lines, site = [line(f"/{n}") for n in (0, 1, 2, 3, 0, 0, 1, 2, 3)], new_site(conn)
     for added in (9, 0):
-        report = Report()
-        Importer(conn, site, lambda address: "", BEGIN * 1000).run(lines, report)
+        report = ImportReport()
+        LogImporter(conn, site, lambda address: "", BEGIN * 1000).run(lines, report)
         assert report.imported == added
 
 
 def test_a_site_without_a_domain_has_page_views_too(conn: sqlite3.Connection) -> None:
     site = registry.add_site(conn, structs.replace(new_site(conn), id="bare", public_key="pk_bare", domain=""))
-    Importer(conn, site, lambda address: "", BEGIN * 1000).run([line("/a?utm_term=b")], Report())
+    LogImporter(conn, site, lambda address: "", BEGIN * 1000).run([line("/a?utm_term=b")], ImportReport())
     (view,) = events.read(conn, site, 0, EVER, True)
     assert (view.host, view.path, view.utm_term) == ("", "/a", "b")
 
 
 def test_addresses_are_not_in_the_store(tmp_path: Path, conn: sqlite3.Connection) -> None:
     log = [line(f"/{n}", address="198.51.100.77") for n in range(50)]
-    Importer(conn, new_site(conn), lambda address: "", BEGIN * 1000).run(log, Report())
+    LogImporter(conn, new_site(conn), lambda address: "", BEGIN * 1000).run(log, ImportReport())
     conn.close()
     for file in tmp_path.iterdir():
         assert b"198.51.100.77" not in file.read_bytes()
@@ -338,14 +344,14 @@ finally:
 """
 
 
-def measured(store: Store, file: Path) -> tuple[Ran, int]:
+def measured(store: Store, file: Path) -> tuple[CommandResult, int]:
     """Import a file in a process of its own. Returns also the most memory that it had, in KiB."""
     words = [sys.executable, "-c", MEASURED, "import", "access-log", "my-site", str(file), "--json"]
     done = subprocess.run(
         words, capture_output=True, text=True, timeout=600, env={**os.environ, "OVX_DATA_DIR": str(store.path)}
     )
     *said, peak_kib = done.stderr.splitlines()
-    return Ran(done.returncode, done.stdout, "\n".join(said)), int(peak_kib)
+    return CommandResult(done.returncode, done.stdout, "\n".join(said)), int(peak_kib)
 
 
 @pytest.mark.parametrize("bomb", BOMBS)
@@ -357,22 +363,22 @@ def test_a_small_file_that_unpacks_to_much_takes_little_memory(store: Store, tmp
     )
     _, idle_kib = measured(store, small)
     ran, peak_kib = measured(store, packed)
-    assert ran.status == 0, ran.err
+    assert ran.exit_status == 0, ran.stderr
     assert (ran.json["imported"], ran.json["read"]) == (1, 1 + sum(ran.json["skipped"].values()))
     assert stored(store) == ["/before", "/after"]
     assert peak_kib - idle_kib < 12 * 1024
-    assert len(ran.err.splitlines()) <= 21
+    assert len(ran.stderr.splitlines()) <= 21
 
 
 def test_blank_lines_are_named_by_their_numbers(store: Store, tmp_path: Path) -> None:
     text = f"\n\n{line('/1')}\n\n\n\n{line('/2')}\n\n".encode()
     (tmp_path / "log").write_bytes(text)
     ran = store.run("import", "access-log", "my-site", str(tmp_path / "log"))
-    assert [said.partition(":")[0].rpartition(" ")[2] for said in ran.err.splitlines()] == list("124568")
-    assert ran.out.startswith("Read 8 lines, imported 2 page views.")
+    assert [said.partition(":")[0].rpartition(" ")[2] for said in ran.stderr.splitlines()] == list("124568")
+    assert ran.stdout.startswith("Read 8 lines, imported 2 page views.")
     (tmp_path / "log").write_bytes(text * 30)
     ran = store.run("import", "access-log", "my-site", str(tmp_path / "log"), "--json")
-    assert ran.err.endswith(": 160 more such lines\n")
+    assert ran.stderr.endswith(": 160 more such lines\n")
     assert ran.json == {"read": 240, "imported": 58, "skipped": {"broken": 180, "repeats": 2}}
 
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import pytest
 
 from ovx_lite.auth import api_keys
-from ovx_lite.domain.models import Key
+from ovx_lite.domain.models import ApiKey
 from ovx_lite.storage import registry
 from ovx_lite.storage.sqlite import open_store, transaction
-from tests.conftest import Answer, Server, Start, Store
+from tests.conftest import Response, Server, Start, Store
 from tests.test_access import token
 
 EVENTS = "/api/v1/events/"
@@ -40,7 +40,7 @@ def add_keys(store: Store, count: int) -> list[str]:
     with closing(open_store(store.path)) as conn:
         for _ in range(count):
             id, key, digest = api_keys.new_key()
-            registry.add_key(conn, Key(id, 1, "", "free", 5, digest, 0, None))
+            registry.add_api_key(conn, ApiKey(id, 1, "", "free", 5, digest, 0, None))
             keys.append(key)
     return keys
 
@@ -64,16 +64,16 @@ def key(limited: Limited) -> str:
     return next(limited.keys)
 
 
-def remaining(answer: Answer) -> int:
+def remaining(answer: Response) -> int:
     return int(answer.headers["ratelimit-remaining"])
 
 
-def assert_limited(answer: Answer) -> None:
+def assert_limited(answer: Response) -> None:
     assert answer.error == (429, "rate_limit_exceeded", None)
     assert 1 <= int(answer.headers["retry-after"]) <= 3600
 
 
-def once(server: Server, key: str, path: str = "app://a") -> Answer:
+def once(server: Server, key: str, path: str = "app://a") -> Response:
     """A request with an Idempotency-Key of the API key's own."""
     body, headers = {"site_id": "my-site", "url": path}, {"Idempotency-Key": key}
     return server.send(EVENTS + "pageview", body, key, headers)
@@ -104,7 +104,7 @@ def test_the_sixth_of_five_events_an_hour_is_refused(server: Server, key: str) -
     ],
 )
 def test_every_answer_says_where_the_caller_stands(
-    server: Server, key: str, status: int, send: Callable[[Server, str], Answer]
+    server: Server, key: str, status: int, send: Callable[[Server, str], Response]
 ) -> None:
     answer = send(server, key)
     assert answer.status == status
@@ -139,7 +139,7 @@ def test_a_batch_larger_than_what_is_left_is_refused_whole_and_does_not_count(li
         (3, lambda server, key: server.batch(key, EVENT, {}, EVENT)),
     ],
 )
-def test_a_bad_request_counts(server: Server, key: str, cost: int, send: Callable[[Server, str], Answer]) -> None:
+def test_a_bad_request_counts(server: Server, key: str, cost: int, send: Callable[[Server, str], Response]) -> None:
     answer = send(server, key)
     assert 400 <= answer.status < 500
     assert remaining(answer) == 5 - cost
@@ -191,12 +191,12 @@ def test_a_tier_has_its_limit(limited: Limited, options: str) -> None:
     assert limited.server.pageview(limited.tiers[options]).headers.get("ratelimit-limit") == TIERS[options]
 
 
-def known(server: Server, key: str) -> Answer:
+def known(server: Server, key: str) -> Response:
     """The first answer to a new key once the server knows it."""
     return until(lambda: server.pageview(key), lambda answer: answer.status == 201)
 
 
-def until(send: Callable[[], Answer], good: Callable[[Answer], bool]) -> Answer:
+def until(send: Callable[[], Response], good: Callable[[Response], bool]) -> Response:
     deadline = time.monotonic() + 20  # a second on any machine that has the time
     while not good(answer := send()):
         assert time.monotonic() < deadline, answer
@@ -236,7 +236,7 @@ def test_a_restart_forgets_no_bad_request(store: Store, start: Start) -> None:
 def test_a_revoked_key_opens_nothing(limited: Limited) -> None:
     added = limited.store.run("key", "add", "my-site", "--json").json
     known(limited.server, added["key"])
-    assert limited.store.run("key", "revoke", added["id"]).status == 0
+    assert limited.store.run("key", "revoke", added["id"]).exit_status == 0
     until(lambda: limited.server.pageview(added["key"]), lambda answer: answer.status == 401)
 
 

@@ -7,19 +7,19 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.standin import Stage, stage
+from tests.standin import EmulatorProcess, run_emulator
 
 CUSTOM = "/api/v1/events/custom"
 EVENT = {"site_id": "site_abc123", "url": "https://example.com/<b>", "event_name": "signup"}
 
 
 @pytest.fixture(scope="module")
-def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with stage(tmp_path_factory.mktemp("live")) as found:
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorProcess]:
+    with run_emulator(tmp_path_factory.mktemp("live")) as found:
         yield found
 
 
-def test_what_arrives_is_shown_at_once(dev: Stage, page: Page) -> None:
+def test_what_arrives_is_shown_at_once(dev: EmulatorProcess, page: Page) -> None:
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     dev.call("POST", "/_dev/reset")
@@ -52,9 +52,11 @@ def test_what_arrives_is_shown_at_once(dev: Stage, page: Page) -> None:
     assert errors == []
 
 
-def test_the_answer_of_the_real_product_is_shown_when_it_comes(dev: Stage, page: Page, tmp_path: Path) -> None:
+def test_the_answer_of_the_real_product_is_shown_when_it_comes(
+    dev: EmulatorProcess, page: Page, tmp_path: Path
+) -> None:
     dev.call("POST", "/_dev/reset")
-    with stage(tmp_path, "--forward", dev.url) as forwarding:
+    with run_emulator(tmp_path, "--forward", dev.url) as forwarding:
         page.goto(f"{forwarding.url}/live")
         forwarding.send(CUSTOM, EVENT | {"site_id": "mine"})
         entry = page.locator(".entries > li")

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from ovx_lite.app import App
-from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.errors import ApiError
 from ovx_lite.storage.sqlite import open_store
 from ovx_lite.web.common import live_visitors
-from ovx_lite.web.common.live_visitors import LiveVisitors, Right
+from ovx_lite.web.common.live_visitors import ListenGrant, LiveVisitors
 from tests.conftest import CHROME
-from tests.pages import Office
-from tests.pages import office as office
+from tests.pages import AdminSession
+from tests.pages import admin as admin
 from tests.test_metrics import samples
 from tests.test_sharing import link
 from tests.test_store import Still, new_site
@@ -26,36 +26,36 @@ from tests.test_upkeep import during
 Stop = Callable[[], None]
 
 
-def metric(office: Office, name: str) -> float:
-    return samples(office.server.send("/metrics", method="GET").body.decode())[name]
+def metric(admin: AdminSession, name: str) -> float:
+    return samples(admin.server.send("/metrics", method="GET").body.decode())[name]
 
 
-def test_an_event_is_counted_once_for_all_who_listen(office: Office) -> None:
-    settings, key = office.site(id="listened")
-    path = link(office.done(f"{settings}/sharing", {"password": ""}))
+def test_an_event_is_counted_once_for_all_who_listen(admin: AdminSession) -> None:
+    settings, key = admin.add_site(id="listened")
+    path = link(admin.submit(f"{settings}/sharing", {"password": ""}))
     with ExitStack() as stack:
         streams = []
         for _ in range(25):
             connection = stack.enter_context(
-                closing(http.client.HTTPConnection("127.0.0.1", office.server.port, timeout=30))
+                closing(http.client.HTTPConnection("127.0.0.1", admin.server.port, timeout=30))
             )
             connection.request("GET", f"{path}/live")
             streams.append(connection.getresponse())
         assert {stream.readline() for stream in streams} == {b'data: {"active": 0}\n'}
-        assert metric(office, "ovx_live_listeners") == 25
-        before, began = metric(office, "ovx_live_counts_total"), time.monotonic()
+        assert metric(admin, "ovx_live_listeners") == 25
+        before, began = metric(admin, "ovx_live_counts_total"), time.monotonic()
         for host in range(30):
             who = {"ip_address": f"203.0.113.{host}", "user_agent": CHROME}
-            assert office.pageview(settings, key, **who).status == 201
+            assert admin.pageview(settings, key, **who).status == 201
         for stream in streams:
             told = b""
             while told != b'data: {"active": 30}\n':
                 told = stream.readline()
                 assert told, "the stream has ended"
-        counts = metric(office, "ovx_live_counts_total") - before
+        counts = metric(admin, "ovx_live_counts_total") - before
         assert 1 <= counts <= 2 + time.monotonic() - began, "once a second at most, whatever comes and whoever listens"
     deadline = time.monotonic() + 20
-    while metric(office, "ovx_live_listeners"):
+    while metric(admin, "ovx_live_listeners"):
         assert time.monotonic() < deadline, "who has hung up does not listen any more"
         time.sleep(0.05)
 
@@ -77,13 +77,13 @@ async def listening(live: LiveVisitors, site: int, link: str, told: list[Any], b
         return True
 
     scope = {"type": "http", "method": "GET", "asgi": {"spec_version": "2.3"}}
-    await live.stream(site, Right(link, link, holds))(scope, receive, send)
+    await live.stream(site, ListenGrant(link, link, holds))(scope, receive, send)
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> int:
     with closing(open_store(tmp_path)) as conn:
-        return new_site(conn).number
+        return new_site(conn).id
 
 
 async def until(holds: Callable[[], object]) -> None:
@@ -97,7 +97,7 @@ def test_so_many_may_listen_and_no_more(tmp_path: Path, site: int, monkeypatch: 
         monkeypatch.setattr(live_visitors, name, limit)
 
     async def run(app: App) -> None:
-        live = app._desk.live
+        live = app._ui.live_visitors
         async with AsyncExitStack() as stack:
 
             async def add(link: str) -> bool:
@@ -109,8 +109,8 @@ def test_so_many_may_listen_and_no_more(tmp_path: Path, site: int, monkeypatch: 
                 if not task.done():
                     return True
                 refused = task.exception()
-                assert isinstance(refused, Refused)
-                assert (refused.status, bool(refused.retry_after), told) == (503, True, [])
+                assert isinstance(refused, ApiError)
+                assert (refused.status, bool(refused.retry_after_s), told) == (503, True, [])
                 return False
 
             assert [await add("one") for _ in range(4)] == [True] * 3 + [False]
@@ -125,7 +125,7 @@ def test_who_does_not_read_is_dropped(tmp_path: Path, site: int, monkeypatch: py
     monkeypatch.setattr(live_visitors, "_SLOW_READER_TIMEOUT_S", 0.05)
 
     async def run(app: App) -> None:
-        live, told = app._desk.live, list[Any]()
+        live, told = app._ui.live_visitors, list[Any]()
         async with asyncio.timeout(20):
             await listening(live, site, "", told, block=True)
         assert [message["type"] for message in told] == ["http.response.start", "http.response.body"]
@@ -137,7 +137,7 @@ def test_who_does_not_read_is_dropped(tmp_path: Path, site: int, monkeypatch: py
 
 def test_one_who_comes_when_the_last_one_leaves_is_told(tmp_path: Path, site: int) -> None:
     async def run(app: App) -> None:
-        live = app._desk.live
+        live = app._ui.live_visitors
         for _ in range(20):
             first, second = list[Any](), list[Any]()
             task = asyncio.create_task(listening(live, site, "", first))

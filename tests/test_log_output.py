@@ -86,26 +86,26 @@ def test_output_that_cannot_be_written_stops_no_job(
     monkeypatch.setenv("OVX_WEBHOOK_ALLOW_NET", "loopback")
     site, backups = store.site(), tmp_path / "backups"
     store.call("goal", "add", "my-site", "Goal", "--event", "signup")
-    with store.opened() as conn, conn:
+    with store.connect() as conn, conn:
         conn.execute("INSERT INTO salts SELECT number, 1, zeroblob(16) FROM sites")  # of a day that is long over
     with Receiver() as receiver:
         hook = ("webhook", "add", "my-site", receiver.url, "--on", "goal.completed", "--format", "json")
-        assert store.run(*hook).status == 0
+        assert store.run(*hook).exit_status == 0
         words = ("--backup-dir", str(backups), "--log-format", log_format, "--json")
         with serving(store, prepare, tmp_path / "ready.json", "serve", *words) as server:
             event = {"site_id": site["id"], "event_name": "signup", "url": "https://example.com/"}
             key = store.key()
             for _ in range(3):
                 assert server.send("/api/v1/events/custom", event | {"user_agent": CHROME}, key).status == 201
-            is_true(lambda: receiver.got)
+            is_true(lambda: receiver.requests)
             is_true(lambda: list(backups.glob("*.sqlite3")))
             is_true(lambda: not old_salts(store))
             assert server.stop(signal.SIGTERM) == 0
-    assert store.run("check").status == 0
+    assert store.run("check").exit_status == 0
 
 
 def old_salts(store: Store) -> list[object]:
-    with store.opened() as conn:
+    with store.connect() as conn:
         return conn.execute("SELECT * FROM salts WHERE day = 1").fetchall()
 
 
@@ -117,11 +117,11 @@ def test_the_log_of_failures_stops_nothing(store: Store, prepare: Preparing, tmp
     backups.write_text("")
     with serving(store, prepare, tmp_path / "ready.json", "serve", "--backup-dir", str(backups)) as server:
         assert server.pageview(key).status == 201
-        with store.opened() as conn, conn:
+        with store.connect() as conn, conn:
             conn.execute("ALTER TABLE goals RENAME TO goals_elsewhere")
         for _ in range(50):
             assert server.send("/sites/my-site", method="GET").status in (303, 401, 500, 503)
-        with store.opened() as conn, conn:
+        with store.connect() as conn, conn:
             conn.execute("ALTER TABLE goals_elsewhere RENAME TO goals")
         assert server.pageview(key).status == 201
         assert server.stop(signal.SIGTERM) == 0
@@ -153,7 +153,7 @@ def test_a_log_that_can_be_written_again_goes_on(store: Store, tmp_path: Path) -
         os.set_blocking(reading, False)
         while log.read(65_536):
             pass
-        with store.opened() as conn, conn:
+        with store.connect() as conn, conn:
             conn.execute("DROP TABLE admin")
         assert server.send("/login", method="GET").status in (500, 503)
         assert b"admin" in log.read(65_536)

@@ -9,33 +9,33 @@ from contextlib import closing
 import pytest
 from itsdangerous import TimestampSigner
 
-from ovx_lite.app import _SIGNED_IN
-from tests.browserless import PASSWORD, Person, path_of, set_password, start_at, tags
-from tests.conftest import Answer, Running, Server, Start, Store
+from ovx_lite.app import _PROTECTED_ROUTES
+from tests.browserless import PASSWORD, WebClient, find_tags, redirect_path, set_password, start_behind
+from tests.conftest import Response, RunningSite, Server, Start, Store
 
 OTHER = "something else altogether"
 DAY = 24 * 60 * 60
 
 
 @pytest.fixture(scope="module", autouse=True)
-def with_password(running: Running) -> None:
+def with_password(running: RunningSite) -> None:
     set_password(running.store)
 
 
 @pytest.fixture
-def server(running: Running) -> Server:
+def server(running: RunningSite) -> Server:
     return running.server
 
 
 @pytest.fixture
-def person(server: Server) -> Person:
+def person(server: Server) -> WebClient:
     """Somebody who has logged in."""
-    made = Person(server)
+    made = WebClient(server)
     made.log_in()
     return made
 
 
-def is_in(person: Person) -> bool:
+def is_in(person: WebClient) -> bool:
     answer = person.get("/account")
     assert answer.status in (200, 303)
     return answer.status == 200
@@ -46,43 +46,43 @@ def cookie_key(store: Store) -> bytes:
         return bytes(conn.execute("SELECT cookie_key FROM admin").fetchone()[0])
 
 
-def wrong_fields(answer: Answer) -> list[str]:
+def wrong_fields(answer: Response) -> list[str]:
     """The fields that have a message beside them, and say so."""
-    shown = {at["id"]: at for _, at in tags(answer) if "id" in at}
+    shown = {at["id"]: at for _, at in find_tags(answer) if "id" in at}
     wrong = [id for id, at in shown.items() if at.get("aria-invalid") == "true"]
     assert all(f"{id}-wrong" in shown and f"{id}-wrong" in shown[id]["aria-describedby"].split() for id in wrong)
     return wrong
 
 
 def test_the_password_opens_the_pages(server: Server) -> None:
-    person = Person(server)
+    person = WebClient(server)
     assert not is_in(person)
     assert person.follow(person.log_in()).status == 200
     assert is_in(person)
-    assert path_of(person.get("/login")) == "/"  # no need to, again
+    assert redirect_path(person.get("/login")) == "/"  # no need to, again
 
 
 @pytest.mark.parametrize("password", ["", "wrong, and long enough", PASSWORD[:-1], PASSWORD.upper(), "x" * 50_000])
 def test_no_other_password_does(server: Server, password: str) -> None:
-    person = Person(server)
+    person = WebClient(server)
     answer = person.post("/login", {"password": password})
     assert (answer.status, wrong_fields(answer), person.cookies) == (401, ["password"], {})
-    assert "value" not in dict(tags(answer, "input"))
-    Person(server).log_in()  # so that the wrong ones of these tests do not add up
+    assert "value" not in dict(find_tags(answer, "input"))
+    WebClient(server).log_in()  # so that the wrong ones of these tests do not add up
 
 
 def test_a_password_may_be_typed_in_any_form_of_unicode(store: Store, start: Start) -> None:
     set_password(store, "caf\u00e9 au lait")
-    Person(start(store)).log_in("cafe\u0301 au lait")
+    WebClient(start(store)).log_in("cafe\u0301 au lait")
 
 
 @pytest.mark.parametrize("path", ["/account", "/sites/my-site/settings/people?q=a+b%26c", "/new-site"])
 def test_the_log_in_leads_to_where_one_was_going(server: Server, path: str) -> None:
-    person = Person(server)
+    person = WebClient(server)
     form = person.follow(person.get(path))
-    asked = next(at["value"] for _, at in tags(form, "input") if at.get("name") == "next")
+    asked = next(at["value"] for _, at in find_tags(form, "input") if at.get("name") == "next")
     wrong = person.post("/login", {"password": "wrong, this once", "next": asked})
-    assert asked in [at.get("value") for _, at in tags(wrong, "input")]
+    assert asked in [at.get("value") for _, at in find_tags(wrong, "input")]
     answer = person.post("/login", {"password": PASSWORD, "next": asked})
     assert (answer.status, answer.headers["location"]) == (303, path)
     assert person.get(f"/login?next={asked}").headers["location"].startswith(path.partition("?")[0])
@@ -97,19 +97,19 @@ def test_the_log_in_leads_to_where_one_was_going(server: Server, path: str) -> N
     ],
 )
 def test_the_log_in_never_leads_to_another_host(server: Server, to: str) -> None:
-    person = Person(server)
+    person = WebClient(server)
     answer = person.post("/login", {"password": PASSWORD, "next": to})
     assert (answer.status, answer.headers["location"]) == (303, "/")
     again = person.get("/login?next=" + "".join(f"%{byte:02x}" for byte in to.encode()))
     assert (again.status, again.headers["location"]) == (303, "/")
 
 
-def test_to_log_out_ends_the_session_for_copies_of_the_cookie_too(server: Server, person: Person) -> None:
-    thief, other = Person(server), Person(server)
+def test_to_log_out_ends_the_session_for_copies_of_the_cookie_too(server: Server, person: WebClient) -> None:
+    thief, other = WebClient(server), WebClient(server)
     thief.cookies = dict(person.cookies)
     other.log_in()
     assert is_in(thief)
-    assert path_of(person.post("/logout")) == "/login"
+    assert redirect_path(person.post("/logout")) == "/login"
     assert not is_in(person)
     assert not is_in(thief)
     assert is_in(other)
@@ -118,7 +118,7 @@ def test_to_log_out_ends_the_session_for_copies_of_the_cookie_too(server: Server
 def test_a_new_password_ends_all_other_sessions(store: Store, start: Start) -> None:
     set_password(store)
     server = start(store)
-    person, other = Person(server), Person(server)
+    person, other = WebClient(server), WebClient(server)
     person.log_in()
     other.log_in()
     before = dict(person.cookies)
@@ -132,7 +132,7 @@ def test_a_new_password_ends_all_other_sessions(store: Store, start: Start) -> N
         assert OTHER not in answer.body.decode()
     assert is_in(other)
     done = person.post("/account", {"current": PASSWORD, "password": OTHER})
-    assert path_of(done) == "/account"
+    assert redirect_path(done) == "/account"
     assert b'role="status"' in person.follow(done).body
     assert is_in(person)
     assert not is_in(other)
@@ -146,8 +146,8 @@ def test_a_new_password_ends_all_other_sessions(store: Store, start: Start) -> N
 def test_the_cookie_is_kept_from_scripts_and_other_sites(store: Store, start: Start, base_url: str) -> None:
     path, secure = "/stats" if "stats" in base_url else "/", base_url.lower().startswith("https:")
     set_password(store)
-    server = start_at(start, store, base_url) if base_url else start(store)
-    answer = Person(server, path.rstrip("/")).log_in()
+    server = start_behind(start, store, base_url) if base_url else start(store)
+    answer = WebClient(server, path.rstrip("/")).log_in()
     flags = [flag.strip().lower() for flag in answer.headers["set-cookie"].split(";")[1:]]
     assert {"httponly", "samesite=lax", f"path={path}"} <= set(flags)
     assert ("secure" in flags) == secure
@@ -165,7 +165,7 @@ class Earlier(TimestampSigner):
         return self._at
 
 
-def test_a_cookie_that_was_forged_opens_nothing(server: Server, person: Person) -> None:
+def test_a_cookie_that_was_forged_opens_nothing(server: Server, person: WebClient) -> None:
     ((name, good),) = person.cookies.items()
     payload, stamp, signature = good.split(".")
     guessed = b64encode(json.dumps({"id": "guess"}).encode()).decode()
@@ -175,7 +175,7 @@ def test_a_cookie_that_was_forged_opens_nothing(server: Server, person: Person) 
         *(f"{guessed}.{stamp}.{signature}", guessed, payload, f"{payload}.{stamp}", f"{payload}..{signature}"),
         *("", ".", "..", "...", "null", "true", "%00", "\xff\xfe", '"', "=;=", "a" * 30_000, f"{payload}." * 100),
     ]
-    stranger = Person(server)
+    stranger = WebClient(server)
     for value in forged:
         stranger.cookies = {name: value}
         assert not is_in(stranger), value
@@ -184,7 +184,7 @@ def test_a_cookie_that_was_forged_opens_nothing(server: Server, person: Person) 
     assert is_in(person)
 
 
-def test_a_cookie_that_is_old_opens_nothing(running: Running, person: Person) -> None:
+def test_a_cookie_that_is_old_opens_nothing(running: RunningSite, person: WebClient) -> None:
     ((name, good),) = person.cookies.items()
     payload = good.partition(".")[0]
     for days, opens in (0, True), (29, True), (31, False), (365, False), (-1, False):
@@ -194,7 +194,7 @@ def test_a_cookie_that_is_old_opens_nothing(running: Running, person: Person) ->
 
 def test_a_session_ends_by_itself_though_its_cookie_is_new(store: Store, start: Start) -> None:
     set_password(store)
-    person = Person(start(store))
+    person = WebClient(start(store))
     person.log_in()
     for days, opens in (29, True), (2, False):
         with closing(sqlite3.connect(store.path / "ovx-lite.sqlite3")) as conn, conn:
@@ -202,7 +202,7 @@ def test_a_session_ends_by_itself_though_its_cookie_is_new(store: Store, start: 
         assert is_in(person) == opens, days
 
 
-def test_what_is_signed_but_no_session_opens_nothing(running: Running, person: Person) -> None:
+def test_what_is_signed_but_no_session_opens_nothing(running: RunningSite, person: WebClient) -> None:
     ((name, _),) = person.cookies.items()
     for session in ({"id": "unknown"}, {"id": 1}, {"id": None}, {"id": ["x"]}, {}, {"id": ""}, {"setup": "x"}):
         payload = b64encode(json.dumps(session).encode())
@@ -210,38 +210,40 @@ def test_what_is_signed_but_no_session_opens_nothing(running: Running, person: P
         assert not is_in(person), session
 
 
-def test_a_cookie_of_another_server_opens_nothing(server: Server, person: Person, store: Store, start: Start) -> None:
+def test_a_cookie_of_another_server_opens_nothing(
+    server: Server, person: WebClient, store: Store, start: Start
+) -> None:
     set_password(store)
-    other = Person(start(store))
+    other = WebClient(start(store))
     other.log_in()
     ((name, value),) = person.cookies.items()
     ((others_name, others_value),) = other.cookies.items()
     assert name != others_name  # so that both can be used on one host
     for cookies in ({name: others_value}, {others_name: others_value}, {others_name: value}):
-        stranger = Person(server)
+        stranger = WebClient(server)
         stranger.cookies = cookies
         assert not is_in(stranger)
     person.cookies |= other.cookies
     assert is_in(person)
 
 
-def test_a_store_keeps_no_cookie_that_could_be_used(running: Running, person: Person) -> None:
+def test_a_store_keeps_no_cookie_that_could_be_used(running: RunningSite, person: WebClient) -> None:
     ((_, value),) = person.cookies.items()
     token = json.loads(b64decode(value.partition(".")[0]))["id"].encode()
     assert all(token not in path.read_bytes() for path in running.store.path.rglob("*") if path.is_file())
 
 
-@pytest.mark.parametrize(("method", "path"), [(method, path) for method, path, _ in _SIGNED_IN])
+@pytest.mark.parametrize(("method", "path"), [(method, path) for method, path, _ in _PROTECTED_ROUTES])
 def test_a_page_is_for_those_who_are_logged_in(server: Server, method: str, path: str) -> None:
     path = path.replace("{site}", "my-site").replace("{", "x-").replace("}", "")
-    person = Person(server)
+    person = WebClient(server)
     if method == "GET":
         answer = person.get(path + "?page=1")
         assert (answer.status, answer.headers["location"]) == (303, f"/login?next={path}%3Fpage%3D1")
         assert person.get(path.replace("my-site", "no-site")).status == 303
     else:
         shown, told = person.post(path), person.post(path, accept="*/*")
-        assert (shown.status, len(tags(shown, "h1"))) == (401, 1)
+        assert (shown.status, len(find_tags(shown, "h1"))) == (401, 1)
         assert shown.headers["content-type"].startswith("text/html")
         assert told.error == (401, "unauthorized", None)
         assert person.post(path.replace("my-site", "no-site")).status == 401

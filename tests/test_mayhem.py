@@ -22,8 +22,8 @@ from typing import Any
 import pytest
 
 from ovx_lite.storage import integrity, registry, shared_links
-from ovx_lite.storage.shared_links import Share
-from ovx_lite.storage.sqlite import FILE, open_store, steps
+from ovx_lite.storage.shared_links import SharedLink
+from ovx_lite.storage.sqlite import STORE_FILE, open_store, steps
 from tests.conftest import Start, Store
 from tests.test_upgrade import COPY, NOW, ROWS, version
 from tests.test_webhook_crash import Receiver, receiver
@@ -133,7 +133,7 @@ def test_a_busy_life_with_many_deaths(
     store.call("goal", "add", "my-site", "Met", "--event", "met")
     store.call("webhook", "add", "my-site", f"http://127.0.0.1:{receiver.server_port}/", "--on", "goal.completed")
     with closing(open_store(store.path)) as conn:
-        shared_links.put(conn, Share(registry.find_site(conn, "my-site").number, "token", "", NOW))
+        shared_links.save(conn, SharedLink(registry.find_site(conn, "my-site").id, "token", "", NOW))
     life = Life(store.key(), "/share/token")
     for number in range(KILLS):
         server = start(store)
@@ -167,7 +167,7 @@ def test_a_busy_life_with_many_deaths(
     assert told
     if (tmp_path / "backup.sqlite3").exists():
         (tmp_path / "restored").mkdir()
-        (tmp_path / "backup.sqlite3").rename(tmp_path / "restored" / FILE)
+        (tmp_path / "backup.sqlite3").rename(tmp_path / "restored" / STORE_FILE)
         assert whole(tmp_path / "restored") == []
 
 
@@ -186,23 +186,23 @@ def test_an_upgrade_with_many_deaths(store: Store, tmp_path: Path) -> None:
     old_events(template)
     store.path.mkdir()
     began = time.monotonic()
-    shutil.copy(template, store.path / FILE)
-    assert store.spawn("site", "list").status == 0
+    shutil.copy(template, store.path / STORE_FILE)
+    assert store.spawn("site", "list").exit_status == 0
     longest = time.monotonic() - began
     for number in range(max(KILLS // 4, 1)):
         shutil.rmtree(store.path)
         store.path.mkdir()
-        shutil.copy(template, store.path / FILE)
+        shutil.copy(template, store.path / STORE_FILE)
         command = [sys.executable, "-m", "ovx_lite", "site", "list", "--data-dir", str(store.path)]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(chance.uniform(0.4, 1) * longest)
         process.kill()
         process.wait()
-        reached = version(store.path / FILE)
+        reached = version(store.path / STORE_FILE)
         assert 1 <= reached <= len(steps())
-        assert store.run("site", "list").status == 0, f"after kill {number} at schema {reached}"
-        assert store.run("check", "--rebuild").status == 0
-        with store.opened() as conn:
+        assert store.run("site", "list").exit_status == 0, f"after kill {number} at schema {reached}"
+        assert store.run("check", "--rebuild").exit_status == 0
+        with store.connect() as conn:
             assert conn.execute("SELECT count(*) FROM events").fetchone() == (EVENTS,)
         assert version(store.path / COPY) < len(steps())
         with closing(sqlite3.connect(store.path / COPY)) as conn:

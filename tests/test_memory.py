@@ -22,16 +22,16 @@ from ovx_lite.app import App
 from ovx_lite.cli.serve import _loop_factory
 from ovx_lite.domain import config
 from ovx_lite.domain.clock import SystemClock
-from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.errors import ApiError
 from ovx_lite.emulator.clock import TurnedClock
 from ovx_lite.emulator.emulator import Options, Standin
 from ovx_lite.emulator.journal import Journal
 from ovx_lite.emulator.journal_entries import Told
-from ovx_lite.http.protocol import Protocol
-from ovx_lite.http.request_head import Incoming
-from ovx_lite.storage.sqlite import FILE
+from ovx_lite.http.protocol import HttpProtocol
+from ovx_lite.http.request_head import RequestHead
+from ovx_lite.storage.sqlite import STORE_FILE
 from tests.conftest import Start, Store
-from tests.standin import stage
+from tests.standin import run_emulator
 
 BODIES_EACH = int(os.environ.get("OVX_REFUSED_BODIES", "2"))
 """How many bodies of 5 MiB are sent of each kind; 70 make more than a thousand in all."""
@@ -203,7 +203,7 @@ async def serving(store: Store, standin: Standin | None, do: Callable[[Place], A
     """Serve a store by the way that `serve` and `dev` serve it, while something is done."""
     clock = standin.clock if standin else SystemClock()
     app = await App.open(store.path, config.read(store.path, {}), clock, standin)
-    protocol, state, loop = standin.protocol if standin else Protocol, ServerState(), asyncio.get_running_loop()
+    protocol, state, loop = standin.protocol if standin else HttpProtocol, ServerState(), asyncio.get_running_loop()
     uvicorn_config = uvicorn.Config(app, lifespan="off", ws="none", log_config=None, access_log=False)
     server = await loop.create_server(lambda: protocol(uvicorn_config, state, {}, loop), "127.0.0.1", 0)
     app.start()
@@ -232,7 +232,7 @@ async def garbage_of(place: Place, sent: Sent) -> tuple[int, list[object]]:
     gc.set_debug(gc.DEBUG_SAVEALL)
     try:
         status = await answered(place, sent)
-        kept = [one for one in gc.get_objects() if isinstance(one, Incoming | Refused)]
+        kept = [one for one in gc.get_objects() if isinstance(one, RequestHead | ApiError)]
         gc.collect()
         return status, [*gc.garbage, *kept]
     finally:
@@ -285,7 +285,7 @@ def test_a_body_that_takes_too_long_leaves_no_reference_cycle(store: Store) -> N
     slow = request(BATCH, body, store.key())[:-1]
 
     async def send_slowly(place: Place) -> None:
-        place.app._api.bodies._seconds = 0.2
+        place.app._api.body_reader._timeout_s = 0.2
         for _ in range(2):
             status, garbage = await garbage_of(place, Sent(slow, 400))
             assert status == 400
@@ -297,7 +297,7 @@ def test_a_body_that_takes_too_long_leaves_no_reference_cycle(store: Store) -> N
 
 def test_a_store_that_cannot_be_written_leaves_no_reference_cycle(store: Store) -> None:
     store.site("my-site")
-    key, file = store.key(), store.path / FILE
+    key, file = store.key(), store.path / STORE_FILE
     body = document({"site_id": "my-site", "events": [EVENT]}, 300_000)
     elsewhere = file.with_name("elsewhere")
 
@@ -329,7 +329,7 @@ def resident_kib(process: subprocess.Popen[bytes]) -> int:
 def running_as(kind: str, store: Store, start: Start, folder: Path) -> Iterator[tuple[Any, int, str, str, str]]:
     """A server or a stand-in: its process and port, a key, one for an event an hour, and the site of both."""
     if kind == "dev":
-        with stage(folder) as dev:
+        with run_emulator(folder) as dev:
             yield dev.process, int(dev.url.rsplit(":", 1)[1]), "YOUR_API_KEY", "", "your-site-id"
         return
     store.site("my-site")

@@ -52,7 +52,7 @@ def test_a_delivery_that_waits_is_seen(store: Store, start: Start) -> None:
     url = f"{server.url}/nowhere"  # which answers 404, so that it is tried again
     allowed = {"OVX_WEBHOOK_ALLOW_NET": "127.0.0.0/8"}
     command = ("webhook", "add", "site_abc123", url, "--on", "goal.completed")
-    assert store.spawn(*command, env=allowed).status == 0
+    assert store.spawn(*command, env=allowed).exit_status == 0
     assert server.send("/api/v1/events/custom", custom(), store.key("site_abc123")).status == 201
     told = samples(server.send("/metrics", method="GET").body.decode())
     assert told['ovx_deliveries{status="pending"}'] == 1

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import CHROME, Answer, Running
+from tests.conftest import CHROME, Response, RunningSite
 from tests.test_apex import FIFTY, FREE, HOUR, NOW, REQUIRED, TOO_LONG, Fields, iso, since, told, verdict
 
 EVENTS, BATCH = "/v1/projects/my-site/events", "/v1/projects/my-site/events/batch"
@@ -17,12 +17,12 @@ NO_MONEY = {"revenue": None, "currency": None}
 REQUEST, PROPS = "invalid_request", "invalid_props"
 
 
-def send(running: Running, headers: Mapping[str, str] | None = None, **fields: object) -> Answer:
+def send(running: RunningSite, headers: Mapping[str, str] | None = None, **fields: object) -> Response:
     """Send one event; `...` for a field that is left out."""
     return running.server.send(EVENTS, told(EVENT | fields), running.key, headers)
 
 
-def batch(running: Running, *events: object, headers: Mapping[str, str] | None = None) -> Answer:
+def batch(running: RunningSite, *events: object, headers: Mapping[str, str] | None = None) -> Response:
     return running.server.send(BATCH, {"events": events}, running.key, headers)
 
 
@@ -73,7 +73,7 @@ def as_json(sent: object) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def kept(running: Running) -> dict[str, Fields]:
+def kept(running: RunningSite) -> dict[str, Fields]:
     """All of `ALL` sent, alone and together: how and what → the event as exported."""
     marked: dict[str, list[Fields]] = {"alone": [], "together": [], "in an array": []}
     for how, (what, (event, _)) in product(marked, ALL.items()):
@@ -97,7 +97,7 @@ def test_what_is_sent_comes_out(kept: dict[str, Fields], how: str, what: str) ->
 
 
 @pytest.mark.parametrize("properties", [..., None, {}, FIFTY])
-def test_there_may_be_no_properties_and_fifty(running: Running, properties: object) -> None:
+def test_there_may_be_no_properties_and_fifty(running: RunningSite, properties: object) -> None:
     before = running.store.events()
     assert send(running, properties=properties, timestamp=None).status == 202
     (event,) = since(running, before)
@@ -136,7 +136,7 @@ WRONG_EVENTS: list[tuple[Any, str, str]] = [
 # fmt: on
 
 
-def test_what_is_wrong_is_refused_by_its_name_and_not_stored(running: Running) -> None:
+def test_what_is_wrong_is_refused_by_its_name_and_not_stored(running: RunningSite) -> None:
     before = running.store.events()
     came: list[tuple[object, object, tuple[int, str, str | None]]] = []
     faults: list[tuple[Fields, str, str]] = [({field: v}, field, REQUEST) for field in WRONG for v in WRONG[field]]
@@ -153,7 +153,7 @@ def test_what_is_wrong_is_refused_by_its_name_and_not_stored(running: Running) -
 
 
 @pytest.mark.parametrize("amount", [b"1e99999999999999999999", b"1e999"])
-def test_an_amount_beyond_all_bounds_is_refused_by_its_name(running: Running, amount: bytes) -> None:
+def test_an_amount_beyond_all_bounds_is_refused_by_its_name(running: RunningSite, amount: bytes) -> None:
     event = b'{"event_type": "conversion", "event_name": "sale", "currency": "EUR", "revenue": %s}' % amount
     assert running.server.send(EVENTS, event, running.key).error == (400, REQUEST, "revenue")
     assert running.server.send(BATCH, b"[%s]" % event, running.key).error == (400, REQUEST, "[0].revenue")
@@ -166,7 +166,7 @@ SAID: list[tuple[Fields, str]] = [
 
 
 @pytest.mark.parametrize(("fields", "word"), SAID)
-def test_messages_say_what_would_be_right(running: Running, fields: Fields, word: str) -> None:
+def test_messages_say_what_would_be_right(running: RunningSite, fields: Fields, word: str) -> None:
     assert word in send(running, **fields).json["error"]["message"]
 
 
@@ -179,11 +179,11 @@ NO_EVENT = [(path, *bad) for path, some in ((EVENTS, NOT_ALONE), (BATCH, NOT_TOG
 
 
 @pytest.mark.parametrize(("path", "body", "field"), NO_EVENT)
-def test_what_is_no_event_is_refused(running: Running, path: str, body: bytes, field: str | None) -> None:
+def test_what_is_no_event_is_refused(running: RunningSite, path: str, body: bytes, field: str | None) -> None:
     assert running.server.send(path, body, running.key).error == (400, "invalid_request", field)
 
 
-def test_identify_makes_and_updates_a_person(running: Running) -> None:
+def test_identify_makes_and_updates_a_person(running: RunningSite) -> None:
     before = running.store.events()
     identify: Fields = {"event_type": "identify", "user_id": "u-1", "properties": {"plan": "free", "team": {"size": 3}}}
     send(running, **identify)
@@ -196,7 +196,7 @@ def test_identify_makes_and_updates_a_person(running: Running) -> None:
 
 
 @pytest.mark.parametrize("path", [EVENTS, BATCH])
-def test_a_key_is_needed_and_the_projects_own(running: Running, path: str) -> None:
+def test_a_key_is_needed_and_the_projects_own(running: RunningSite, path: str) -> None:
     body = EVENT if path == EVENTS else [EVENT]
     for wrong in (None, "oa_live_xxx", running.key + "x", running.key[:-1]):
         answer = running.server.send(path, body, wrong)
@@ -214,12 +214,12 @@ def test_a_key_is_needed_and_the_projects_own(running: Running, path: str) -> No
 
 
 @pytest.mark.parametrize("path", ["a/b/events", "a%2Fb/events", "/events", "events", "my-site/events/", "my-site"])
-def test_other_paths_are_not_there(running: Running, path: str) -> None:
+def test_other_paths_are_not_there(running: RunningSite, path: str) -> None:
     assert running.server.send(f"/v1/projects/{path}", EVENT, running.key).error == (404, "not_found", None)
 
 
 @pytest.mark.parametrize("path", [EVENTS, BATCH])
-def test_a_repeat_gets_the_first_answer_and_another_body_a_conflict(running: Running, path: str) -> None:
+def test_a_repeat_gets_the_first_answer_and_another_body_a_conflict(running: RunningSite, path: str) -> None:
     before, once = running.store.events(), {"Idempotency-Key": f"once-{path}"}
     one, two = (event if path == EVENTS else [event, event] for event in (EVENT, SALE))
     first, again, other = (running.server.send(path, body, running.key, once) for body in (one, one, two))
@@ -229,7 +229,7 @@ def test_a_repeat_gets_the_first_answer_and_another_body_a_conflict(running: Run
     assert len(since(running, before)) == (1 if path == EVENTS else 2)
 
 
-def test_all_events_of_a_batch_count_and_1000_may_be_in_it(running: Running) -> None:
+def test_all_events_of_a_batch_count_and_1000_may_be_in_it(running: RunningSite) -> None:
     key = running.store.key("my-site", "--hourly-limit", "1002")
     for events, answered in (([EVENT] * 1000, (202, "2")), ([EVENT] * 3, (429, "2")), ([EVENT] * 2, (202, "0"))):
         answer = running.server.send(BATCH, events, key)
@@ -237,7 +237,7 @@ def test_all_events_of_a_batch_count_and_1000_may_be_in_it(running: Running) -> 
 
 
 @pytest.mark.parametrize(("path", "body", "limit"), [(EVENTS, EVENT, 64 * 1024), (BATCH, [EVENT], 5 * 1024 * 1024)])
-def test_a_body_up_to_the_limit_is_taken(running: Running, path: str, body: object, limit: int) -> None:
+def test_a_body_up_to_the_limit_is_taken(running: RunningSite, path: str, body: object, limit: int) -> None:
     sent = json.dumps(body).encode()
     assert running.server.send(path, sent.ljust(limit), running.key).status == 202
     assert running.server.send(path, sent.ljust(limit + 1), running.key).error == (413, "payload_too_large", None)
@@ -245,6 +245,6 @@ def test_a_body_up_to_the_limit_is_taken(running: Running, path: str, body: obje
 
 @pytest.mark.parametrize("path", [EVENTS, BATCH])
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS"])
-def test_other_methods_are_refused(running: Running, path: str, method: str) -> None:
+def test_other_methods_are_refused(running: RunningSite, path: str, method: str) -> None:
     answer = running.server.send(path, method=method)
     assert (answer.error, answer.headers["allow"]) == ((405, "method_not_allowed", None), "POST")

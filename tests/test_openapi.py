@@ -14,12 +14,12 @@ from schemathesis import BaseSchema, Case, GenerationMode
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from ovx_lite.dialects import ENDPOINTS
-from ovx_lite.stats.date_ranges import WORDS
+from ovx_lite.stats.date_ranges import RANGE_NAMES
 from ovx_lite.web.api.openapi import describe
 from ovx_lite.web.api.openapi_stats import QUERY
-from tests.conftest import CHROME, Running
+from tests.conftest import CHROME, RunningSite
 from tests.drawn import GOALS
-from tests.queries import DIMENSIONS, FILTERS, feasible
+from tests.queries import DIMENSION_LISTS, FILTERS, allowed_metrics
 
 FUZZ = os.environ.get("OVX_FUZZ_CASES")  # for a long run, with other cases each time
 CASES = int(FUZZ or 20)
@@ -49,7 +49,7 @@ DATES = st.tuples(*[st.sampled_from([-400, -91, -30, -7, -2, -1, 0, 1])] * 2).ma
 TIMES = st.tuples(*[st.integers(-50, 2)] * 2).map(
     lambda hours: [(NOW + timedelta(seconds=3599 * n)).isoformat() for n in sorted(hours)]
 )
-RANGES = st.one_of(st.sampled_from(WORDS), DATES, TIMES)
+RANGES = st.one_of(st.sampled_from(RANGE_NAMES), DATES, TIMES)
 COMPARISONS = st.one_of(
     st.sampled_from([{"mode": "previous_period"}, {"mode": "year_over_year"}]),
     st.builds(lambda period: {"mode": "custom", "date_range": period}, RANGES),
@@ -58,7 +58,7 @@ INCLUDED = st.fixed_dictionaries({}, optional={"total_rows": st.booleans(), "com
 ORDER = st.lists(st.tuples(st.integers(0, 9), st.sampled_from(["asc", "desc"])), max_size=2)
 RIGHT = st.fixed_dictionaries(
     {"date_range": RANGES, "filters": st.lists(FILTERS, max_size=2), "include": INCLUDED, "order": ORDER},
-    optional={"dimensions": DIMENSIONS, "limit": st.integers(1, 9), "offset": st.integers(0, 2)},
+    optional={"dimensions": DIMENSION_LISTS, "limit": st.integers(1, 9), "offset": st.integers(0, 2)},
 )
 """Parts of queries that make sense, as few do that are described."""
 
@@ -69,7 +69,7 @@ NEEDLESS = st.fixed_dictionaries(
 
 
 @pytest.fixture(scope="module")
-def described(running: Running) -> dict[str, Any]:
+def described(running: RunningSite) -> dict[str, Any]:
     answer = running.server.send("/openapi.json", method="GET")
     assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
     document: dict[str, Any] = answer.json
@@ -82,7 +82,7 @@ def api(described: dict[str, Any]) -> BaseSchema:
 
 
 @pytest.fixture(scope="module")
-def visited(running: Running) -> None:
+def visited(running: RunningSite) -> None:
     """My-site has goals, and visits of the last weeks, some with revenue, some with how long a page was looked at."""
     for name, event, path in GOALS:
         running.store.call("goal", "add", "my-site", name, *(("--event", event) if event else ("--path", path)))
@@ -131,7 +131,7 @@ def asked(body: Any, right: dict[str, Any]) -> Any:
     if right and free >= {"metrics", "dimensions", "filters", "order_by"}:
         # No schema can say which metrics go with what else is asked for, nor that one orders by what is asked for.
         dimensions, filters = told.get("dimensions") or [], told.get("filters") or []
-        told["metrics"] = feasible(dimensions, filters, told["metrics"])
+        told["metrics"] = allowed_metrics(dimensions, filters, told["metrics"])
         names = [*told["metrics"], *dimensions]
         told["order_by"] = [[names[at % len(names)], way] for at, way in right.get("order", [])]
     return told
@@ -154,7 +154,7 @@ def fit_in(case: Case[Any], path: str, right: dict[str, Any] | None) -> None:
     ("path", "method", "operation"), OPERATIONS, ids=[f"{method}-{path}" for path, method, _ in OPERATIONS]
 )
 def test_every_answer_is_as_described(
-    api: BaseSchema, running: Running, path: str, method: str, operation: dict[str, Any], mode: GenerationMode
+    api: BaseSchema, running: RunningSite, path: str, method: str, operation: dict[str, Any], mode: GenerationMode
 ) -> None:
     positive = mode is GenerationMode.POSITIVE
     # What takes nothing cannot be given what is wrong, but what nobody asked for: that changes nothing.
@@ -209,7 +209,7 @@ def test_every_answer_is_as_described(
     ids=str,
 )
 def test_what_is_seldom_generated_is_taken_if_it_is_described(
-    running: Running, described: dict[str, Any], part: dict[str, Any]
+    running: RunningSite, described: dict[str, Any], part: dict[str, Any]
 ) -> None:
     query = {"site_id": "my-site", "metrics": ["visitors"], "date_range": "7d"} | part
     answer = running.server.send(QUERIES[0], query, running.key)
@@ -218,7 +218,7 @@ def test_what_is_seldom_generated_is_taken_if_it_is_described(
 
 
 @pytest.mark.parametrize(("unit", "span"), [("time:minute", "7d"), ("time:hour", "6mo")])
-def test_a_comparison_has_no_more_minutes_or_hours_than_a_query(running: Running, unit: str, span: str) -> None:
+def test_a_comparison_has_no_more_minutes_or_hours_than_a_query(running: RunningSite, unit: str, span: str) -> None:
     compared = {"include": {"comparisons": {"mode": "custom", "date_range": span}}}
     query = {"site_id": "my-site", "metrics": ["visitors"], "date_range": "day", "dimensions": [unit]} | compared
     assert running.server.send(QUERIES[0], query, running.key).status == 400

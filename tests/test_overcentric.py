@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Answer, Running, Start, Store
+from tests.conftest import Response, RunningSite, Start, Store
 from tests.test_apex import FIFTY, FREE, HOUR, NOW, REQUIRED, TOO_LONG, Fields, iso, since, told, verdict
 
 EVENT = "/api/v1/event"
@@ -22,11 +22,13 @@ def body(event: Mapping[str, object], identity: object = ...) -> Fields:
     return told({"event": told(GOOD | dict(event)), "identity": identity})
 
 
-def send(running: Running, identity: object = ..., headers: Mapping[str, str] | None = None, **event: object) -> Answer:
+def send(
+    running: RunningSite, identity: object = ..., headers: Mapping[str, str] | None = None, **event: object
+) -> Response:
     return running.server.send(EVENT, body(event, identity), headers=headers)
 
 
-def stored(running: Running, *answers: Answer) -> list[Fields]:
+def stored(running: RunningSite, *answers: Response) -> list[Fields]:
     exported = {event["id"]: event for event in running.store.events()}
     return [exported[answer.json["event_id"]] for answer in answers]
 
@@ -101,7 +103,7 @@ ALL = KEPT | {
 
 
 @pytest.fixture(scope="module")
-def kept(running: Running) -> dict[str, tuple[Answer, Fields]]:
+def kept(running: RunningSite) -> dict[str, tuple[Response, Fields]]:
     """All of `ALL` sent: what → the answer, and the event as exported, if it was stored."""
     answers = {what: running.server.send(EVENT, body(event, identity)) for what, (event, identity, _) in ALL.items()}
     exported = {event["id"]: event for event in running.store.events()}
@@ -109,7 +111,7 @@ def kept(running: Running) -> dict[str, tuple[Answer, Fields]]:
 
 
 @pytest.mark.parametrize("what", ALL)
-def test_what_is_sent_comes_out(kept: dict[str, tuple[Answer, Fields]], what: str) -> None:
+def test_what_is_sent_comes_out(kept: dict[str, tuple[Response, Fields]], what: str) -> None:
     answer, event = kept[what]
     assert (answer.status, answer.json) == (200, {"success": True, "event_id": event.get("id")})
     expected = ALL[what][2]
@@ -149,7 +151,7 @@ def wrong(path: str, value: object) -> Fields:
     return sent
 
 
-def test_what_is_wrong_is_refused_by_its_name_and_not_stored(running: Running) -> None:
+def test_what_is_wrong_is_refused_by_its_name_and_not_stored(running: RunningSite) -> None:
     before = running.store.events()
     came = {}
     for field, value in [(field, value) for field, values in WRONG.items() for value in values]:
@@ -161,19 +163,19 @@ def test_what_is_wrong_is_refused_by_its_name_and_not_stored(running: Running) -
 
 
 @pytest.mark.parametrize("properties", [5, "a", True, [], [{}], FIFTY | {"one": "more"}], ids=lambda it: f"{it!r:.20}")
-def test_properties_of_another_type_and_too_many_are_refused(running: Running, properties: object) -> None:
+def test_properties_of_another_type_and_too_many_are_refused(running: RunningSite, properties: object) -> None:
     assert send(running, properties=properties).error == (400, "invalid_props", PROPERTIES)
     assert send(running, properties=properties, url="no").error == (400, "invalid_request", "event.url")
 
 
 @pytest.mark.parametrize(("price", "code"), [(0.5, "JPY"), ("1.2345", "KWD"), (1.005, None), ("a", "EUR"), (True, "")])
-def test_a_price_is_refused_as_an_amount_is(running: Running, price: object, code: object) -> None:
+def test_a_price_is_refused_as_an_amount_is(running: RunningSite, price: object, code: object) -> None:
     answer = send(running, name="$purchase", properties={"price": price, "currency": code})
     assert answer.error == (400, "invalid_request", f"{PROPERTIES}.price")
 
 
 @pytest.mark.parametrize("properties", [{}, 5])
-def test_an_unknown_project_is_told_before_wrong_properties(running: Running, properties: object) -> None:
+def test_an_unknown_project_is_told_before_wrong_properties(running: RunningSite, properties: object) -> None:
     answer = send(running, project_id="no-site", properties=properties)
     assert answer.error == (404, "invalid_site_id", "event.project_id")
 
@@ -185,7 +187,7 @@ NO_EVENT: dict[bytes, str | None] = {
 
 
 @pytest.mark.parametrize("sent", NO_EVENT)
-def test_what_is_no_event_is_refused(running: Running, sent: bytes) -> None:
+def test_what_is_no_event_is_refused(running: RunningSite, sent: bytes) -> None:
     assert running.server.send(EVENT, sent).error == (400, "invalid_request", NO_EVENT[sent])
 
 
@@ -196,26 +198,26 @@ SAID: list[tuple[Fields, str]] = [
 
 
 @pytest.mark.parametrize(("event", "words"), SAID)
-def test_messages_say_what_would_be_right(running: Running, event: Fields, words: str) -> None:
+def test_messages_say_what_would_be_right(running: RunningSite, event: Fields, words: str) -> None:
     assert words in running.server.send(EVENT, body(event)).json["error"]["message"]
 
 
 @pytest.mark.parametrize("where", [{}, {"hostname": "example.com"}, {"url": "https://example.com/"}])
-def test_a_bot_is_in_no_count_wherever_it_was(running: Running, where: Fields) -> None:
+def test_a_bot_is_in_no_count_wherever_it_was(running: RunningSite, where: Fields) -> None:
     (event,) = stored(running, send(running, headers={"User-Agent": GOOGLEBOT}, **where))
     assert (event["excluded"], event["visitor"]) == ("bot", None)
 
 
 def test_a_host_that_is_not_the_sites_own_is_refused_by_its_name(store: Store, start: Start) -> None:
     store.site("my-site", "--allowed-hosts", "example.com")
-    guarded = Running(store, start(store), "", "")
+    guarded = RunningSite(store, start(store), "", "")
     for field, elsewhere in (("url", "https://evil.example/"), ("hostname", "evil.example")):
         answer = guarded.server.send(EVENT, body({field: elsewhere}))
         assert answer.error == (400, "invalid_request", f"event.{field}")
     assert send(guarded, hostname="www.example.com").status == 200
 
 
-def test_devices_are_visitors_sessions_visits_and_identities_persons(running: Running) -> None:
+def test_devices_are_visitors_sessions_visits_and_identities_persons(running: RunningSite) -> None:
     bob = {"unique_identifier": "bob", "project_id": "my-site", "email": "bob@example.com"}
     whose = [("d-9", "a", None), ("d-9", "a", bob), ("d-9", "b", None), ("d-8", "a", None)]
     sent = [send(running, identity, device_id=device, session_id=session) for device, session, identity in whose]
@@ -229,7 +231,7 @@ def test_devices_are_visitors_sessions_visits_and_identities_persons(running: Ru
     assert (shown["email"], shown["name"], shown["events"]) == ("bob@example.com", "Bob B.", 4)
 
 
-def test_a_repeat_gets_the_first_answer_and_another_event_a_conflict(running: Running) -> None:
+def test_a_repeat_gets_the_first_answer_and_another_event_a_conflict(running: RunningSite) -> None:
     before, once = running.store.events(), {"Idempotency-Key": "once-overcentric"}
     first, again, other = (send(running, headers=once, name=name) for name in ("one", "one", "two"))
     assert (first.status, "idempotency-replayed" in first.headers) == (200, False)
@@ -238,13 +240,13 @@ def test_a_repeat_gets_the_first_answer_and_another_event_a_conflict(running: Ru
     assert [event["id"] for event in since(running, before)] == [first.json["event_id"]]
 
 
-def test_a_text_of_64_kib_is_taken_for_json_and_no_larger_one(running: Running) -> None:
+def test_a_text_of_64_kib_is_taken_for_json_and_no_larger_one(running: RunningSite) -> None:
     sent, text = json.dumps(body({})).encode(), {"Content-Type": "text/plain;charset=UTF-8"}
     assert running.server.send(EVENT, sent.ljust(65_536), headers=text).status == 200
     assert running.server.send(EVENT, sent.ljust(65_537)).error == (413, "payload_too_large", None)
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])
-def test_other_methods_are_refused(running: Running, method: str) -> None:
+def test_other_methods_are_refused(running: RunningSite, method: str) -> None:
     answer = running.server.send(EVENT, method=method)
     assert (answer.error, answer.headers["allow"]) == ((405, "method_not_allowed", None), "OPTIONS, POST")

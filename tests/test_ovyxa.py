@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import CHROME, Answer, Running, Server, Start, Store
+from tests.conftest import CHROME, Response, RunningSite, Server, Start, Store
 
 EVENTS = "/api/v1/events/"
 URL = "https://www.example.com/pricing"
@@ -110,13 +110,13 @@ KEPT: dict[str, tuple[Fields, Fields]] = {
 }  # fmt: skip
 
 
-def post(server: Server, key: str, event: Fields) -> Answer:
+def post(server: Server, key: str, event: Fields) -> Response:
     body = {"site_id": "my-site"} | {name: value for name, value in event.items() if name != "type"}
     return server.send(EVENTS + event["type"], body, key)
 
 
 @pytest.fixture(scope="module")
-def kept(running: Running) -> dict[tuple[str, str], Fields]:
+def kept(running: RunningSite) -> dict[tuple[str, str], Fields]:
     """All of `KEPT` sent, alone and together: (how, what) → the event as exported."""
     sent = {what: event for what, (event, _) in KEPT.items()}
     ids = {("alone", what): post(running.server, running.key, event).json["event_id"] for what, event in sent.items()}
@@ -133,14 +133,14 @@ def test_what_is_sent_comes_out(kept: dict[tuple[str, str], Fields], how: str, w
     assert {column: event[column] for column in expected} == expected
 
 
-def test_a_single_event_is_answered_with_201_and_its_id(running: Running) -> None:
+def test_a_single_event_is_answered_with_201_and_its_id(running: RunningSite) -> None:
     for answer in (running.server.pageview(running.key), running.server.custom(running.key)):
         assert (answer.status, answer.headers["content-type"]) == (201, "application/json")
         assert answer.json == {"success": True, "event_id": answer.json["event_id"]}
         assert answer.json["event_id"].startswith("evt_")
 
 
-def test_a_batch_is_answered_with_201_and_all_ids_in_its_order(running: Running) -> None:
+def test_a_batch_is_answered_with_201_and_all_ids_in_its_order(running: RunningSite) -> None:
     answer = running.server.batch(running.key, *[custom(event_name=f"order {number}") for number in range(20)])
     assert (answer.status, answer.json["success"], set(answer.json)) == (201, True, {"success", "event_ids"})
     names = {event["id"]: event["name"] for event in running.store.events()}
@@ -157,26 +157,26 @@ def test_a_batch_is_answered_with_201_and_all_ids_in_its_order(running: Running)
         {"event_name": "signup", "props": {}},
     ],
 )
-def test_the_documents_examples_work(running: Running, fields: Fields) -> None:
+def test_the_documents_examples_work(running: RunningSite, fields: Fields) -> None:
     assert running.server.custom(running.key, **fields).status == 201
 
 
 @pytest.mark.parametrize("send", [Server.custom, lambda server, key, **fields: server.batch(key, custom(**fields))])
-def test_props_that_are_null_are_no_props(running: Running, send: Callable[..., Answer]) -> None:
+def test_props_that_are_null_are_no_props(running: RunningSite, send: Callable[..., Response]) -> None:
     assert send(running.server, running.key, props=None).status == 201
 
 
 @pytest.mark.parametrize("headers", [{}, {"Content-Type": "text/plain;charset=UTF-8"}, {"Content-Type": "?"}])
-def test_the_body_is_json_whatever_its_content_type_says(running: Running, headers: dict[str, str]) -> None:
+def test_the_body_is_json_whatever_its_content_type_says(running: RunningSite, headers: dict[str, str]) -> None:
     body = {"site_id": "my-site", "url": URL}
     assert running.server.send(EVENTS + "pageview", body, running.key, headers).status == 201
 
 
-def test_a_batch_takes_1000_events(running: Running) -> None:
+def test_a_batch_takes_1000_events(running: RunningSite) -> None:
     assert len(running.server.batch(running.key, *[pageview()] * 1000).json["event_ids"]) == 1000
 
 
-def test_event_ids_sort_by_time(running: Running) -> None:
+def test_event_ids_sort_by_time(running: RunningSite) -> None:
     first = running.server.pageview(running.key).json["event_id"]
     times = ["2025-03-01T00:00:00Z", "2001-01-01T00:00:00Z", "1975-01-01T00:00:00Z", "2025-02-28T23:59:59.999Z"]
     answer = running.server.batch(running.key, *[pageview(timestamp=time) for time in times])
@@ -196,7 +196,7 @@ VISITS = {
 
 
 @pytest.fixture(scope="module")
-def people(running: Running) -> dict[str, list[Fields]]:
+def people(running: RunningSite) -> dict[str, list[Fields]]:
     """Visitors' events, each sent alone: name → the events as exported, in the order in which they were sent."""
     noon = 1_741_953_600_000
     sent = {
@@ -239,7 +239,7 @@ def test_an_address_or_a_user_agent_alone_makes_a_visitor_and_neither_makes_none
     assert neither is None
 
 
-def test_the_senders_own_address_and_user_agent_are_not_the_visitors(running: Running) -> None:
+def test_the_senders_own_address_and_user_agent_are_not_the_visitors(running: RunningSite) -> None:
     body, headers = {"site_id": "my-site", "url": URL}, {"User-Agent": GOOGLEBOT, "X-Forwarded-For": "8.8.8.8"}
     id = running.server.send(EVENTS + "pageview", body, running.key, headers).json["event_id"]
     (event,) = [event for event in running.store.events() if event["id"] == id]
@@ -263,6 +263,6 @@ def test_nothing_of_a_visitor_or_a_key_is_in_the_store_or_the_log(store: Store, 
     assert [answer.status for answer in answers] == [201, 201, 201, 400, 400]
     running = b"".join(path.read_bytes() for path in store.path.iterdir())  # with the write-ahead log
     server.stop()
-    seen = running + b"".join(path.read_bytes() for path in store.path.iterdir()) + server.log.read_bytes()
+    seen = running + b"".join(path.read_bytes() for path in store.path.iterdir()) + server.log_path.read_bytes()
     assert b"example.com" in seen
     assert [word for word in [*words, key] if word.encode() in seen] == []

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.browserless import PASSWORD, Person, path_of, set_password
+from tests.browserless import PASSWORD, WebClient, redirect_path, set_password
 from tests.conftest import Start, Store
 from tests.test_setup import FORM, OTHER, hash_in, invited, refused, told_in_the_end
 
@@ -10,9 +10,9 @@ from tests.test_setup import FORM, OTHER, hash_in, invited, refused, told_in_the
 def test_a_password_may_come_from_the_environment(store: Store, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OVX_ADMIN_PASSWORD", PASSWORD)
     server = start(store)
-    person = Person(server)
+    person = WebClient(server)
     person.log_in()
-    refused(Person(server).get("/setup"))
+    refused(WebClient(server).get("/setup"))
     changed = person.post("/account", {"current": PASSWORD, "password": OTHER})
     assert changed.status == 400  # the next start would change it back
     assert "OVX_ADMIN_PASSWORD" in changed.body.decode()
@@ -24,7 +24,7 @@ def test_a_password_may_come_from_the_environment(store: Store, start: Start, mo
 
     monkeypatch.setenv("OVX_ADMIN_PASSWORD", OTHER)
     person.server = start(store)
-    assert path_of(person.get("/account")) == "/login"
+    assert redirect_path(person.get("/account")) == "/login"
     assert person.post("/login", {"password": PASSWORD}).status == 401
     person.log_in(OTHER)
     person.server.stop()
@@ -37,22 +37,22 @@ def test_a_password_may_come_from_the_environment(store: Store, start: Start, mo
 def test_a_wrong_password_in_the_environment_ends_the_start(store: Store) -> None:
     password = "too short"
     ran = store.spawn("serve", "--port", "0", env={"OVX_ADMIN_PASSWORD": password})
-    assert ran.status in (1, 2)
-    assert "10 to 1,000 characters" in ran.err
-    assert "OVX_ADMIN_PASSWORD" in ran.err
-    assert "Traceback" not in ran.err
-    assert password not in ran.err + ran.out
+    assert ran.exit_status in (1, 2)
+    assert "10 to 1,000 characters" in ran.stderr
+    assert "OVX_ADMIN_PASSWORD" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert password not in ran.stderr + ran.stdout
 
 
 def test_a_password_of_the_command_line_ends_the_sessions_of_a_running_server(store: Store, start: Start) -> None:
     server = start(store)
     early = invited(server)
     ran = store.run("password", "set", "--json", stdin=f"{PASSWORD}\n".encode())
-    assert (ran.status, ran.json, ran.err) == (0, {"changed": True}, "")
+    assert (ran.exit_status, ran.json, ran.stderr) == (0, {"changed": True}, "")
     refused(early.post("/setup", FORM))
     early.log_in()
     set_password(store, OTHER)
-    assert path_of(early.get("/account")) == "/login"
+    assert redirect_path(early.get("/account")) == "/login"
     early.log_in(OTHER)
 
 
@@ -61,14 +61,14 @@ def test_a_wrong_password_at_the_command_line_changes_nothing(store: Store, type
     set_password(store)
     before = hash_in(store)
     ran = store.run("password", "set", "--json", stdin=typed)
-    assert (ran.status, ran.out) == (2, "")
-    assert ran.err.strip()
-    assert "Traceback" not in ran.err
+    assert (ran.exit_status, ran.stdout) == (2, "")
+    assert ran.stderr.strip()
+    assert "Traceback" not in ran.stderr
     assert hash_in(store) == before
 
 
 def test_bytes_that_no_browser_can_send_are_no_password(store: Store) -> None:
     ran = store.run("password", "set", stdin="ein schöner grüner".encode("latin-1"))
-    assert (ran.status in (1, 2), ran.out) == (True, "")
-    assert "Traceback" not in ran.err
-    assert "UTF-8" in ran.err
+    assert (ran.exit_status in (1, 2), ran.stdout) == (True, "")
+    assert "Traceback" not in ran.stderr
+    assert "UTF-8" in ran.stderr

@@ -5,15 +5,15 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from ovx_lite.domain import config, validators
-from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import Campaign
 from ovx_lite.emulator.clock import length
-from ovx_lite.enrichment.traffic_source import origin
-from tests.browserless import start_at
-from tests.conftest import Answer, Start, Store
-from tests.standin import stage
+from ovx_lite.enrichment.traffic_source import classify_source
+from tests.browserless import start_behind
+from tests.conftest import Response, Start, Store
+from tests.standin import run_emulator
 
-Call = Callable[[str, str], Answer]
+Call = Callable[[str, str], Response]
 """Sends a method and a path."""
 
 CONTROL = ["%00", "%01", "%09", "%0a", "%0A", "%0d", "%0d%0a", "%1b", "%1f", "%7f", "%c2%80", "%C2%85", "%c2%9f"]
@@ -41,13 +41,13 @@ PATHS = [
 @pytest.fixture(scope="module", params=["serve", "below a path", "below a path, stripped", "dev"])
 def call(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, start: Start) -> Iterator[Call]:
     if request.param == "dev":
-        with stage(tmp_path_factory.mktemp("dev")) as dev:
+        with run_emulator(tmp_path_factory.mktemp("dev")) as dev:
             yield lambda method, path: dev.call(method, path, b"{}", {"Authorization": "Bearer YOUR_API_KEY"})
         return
     store = Store(tmp_path_factory.mktemp("paths") / "data")
     store.site("my-site")
     key = store.key()
-    server = start(store) if request.param == "serve" else start_at(start, store, "https://example.com/stats")
+    server = start(store) if request.param == "serve" else start_behind(start, store, "https://example.com/stats")
     root = "/stats" if request.param == "below a path" else ""
     yield lambda method, path: server.send(root + path, b"{}", key, method=method)
 
@@ -75,14 +75,14 @@ def test_other_characters_are_no_control_characters(call: Call) -> None:
         assert call("POST", f"/v1/projects/{letter}/events").error[1] != "not_found"
 
 
-def test_a_browser_is_told_on_a_page(running_page: Answer) -> None:
+def test_a_browser_is_told_on_a_page(running_page: Response) -> None:
     assert running_page.status == 404
     assert running_page.headers["content-type"].startswith("text/html")
     assert "frame-ancestors 'none'" in running_page.headers["content-security-policy"]
 
 
 @pytest.fixture
-def running_page(store: Store, start: Start) -> Answer:
+def running_page(store: Store, start: Start) -> Response:
     return start(store).send("/metrics%0a", headers={"Accept": "text/html"}, method="GET")
 
 
@@ -91,18 +91,18 @@ def running_page(store: Store, start: Start) -> Answer:
 
 @pytest.mark.parametrize("end", ["\n", "\r", "\r\n", "\0", "\x85", "\u2028"])
 def test_what_people_enter_has_no_end_of_a_line_at_its_end(end: str) -> None:
-    for rule in (validators.site_id, validators.timezone, lambda text: validators.host(text, "domain")):
-        with pytest.raises(Refused):
+    for rule in (validators.site_slug, validators.timezone, lambda text: validators.host(text, "domain")):
+        with pytest.raises(ApiError):
             rule(f"UTC{end}")
     assert not config.is_web_address(f"https://example.com{end}")
     assert not config.is_web_address(f"https://example.com/stats{end}")
-    with pytest.raises(Refused):
+    with pytest.raises(ApiError):
         length(f"90s{end}", "advance")
 
 
 @pytest.mark.parametrize("medium", ["sm\n", "mailing\n"])
 def test_a_medium_is_looked_at_without_the_space_around_it(medium: str) -> None:
-    assert origin("", Campaign("x", medium), "", "").channel in ("social", "email")
+    assert classify_source("", Campaign("x", medium), "", "").channel in ("social", "email")
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_a_medium_is_looked_at_without_the_space_around_it(medium: str) -> None:
 )
 def test_a_command_takes_no_id_with_an_end_of_a_line(store: Store, words: tuple[str, ...]) -> None:
     store.site("my-site")
-    assert store.run(*words).status != 0
+    assert store.run(*words).exit_status != 0
 
 
 def test_a_key_is_not_known_by_another_spelling(store: Store, start: Start) -> None:

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ovx_lite.domain.models import Event, Hit, Identity, Page, Site
+from ovx_lite.domain.models import Event, Hit, Identity, PageUrl, Site
 from ovx_lite.enrichment.enrich import enrich
-from ovx_lite.services.group_commit import store as store_group
+from ovx_lite.services.group_commit import write_group as store_group
 from ovx_lite.storage import integrity, registry
 from ovx_lite.storage.read import events, persons
-from ovx_lite.storage.write.unit_of_work import open_books
+from ovx_lite.storage.write.unit_of_work import open_unit_of_work
 from tests.conftest import Start, Store
 from tests.test_store import EVER, MINUTE, NOW, request
 from tests.test_visitors import GOOGLEBOT, Place, browser, raw
@@ -90,22 +90,22 @@ def test_a_bot_is_no_person(place: Place) -> None:
 
 def test_the_commands_as_people_use_them(place: Place) -> None:
     run, id = place.store.run, place.id
-    assert run("person", "list", id).status == run("person", "show", id).status - 2 == 0
+    assert run("person", "list", id).exit_status == run("person", "show", id).exit_status - 2 == 0
     for words in (["list", "no-site"], ["show", id, "ada"], ["erase", id, "ada", "--yes"]):
         ran = run("person", *words)
-        assert (ran.status, ran.out, ran.err[:7]) == (1, "", "Error: "), words
+        assert (ran.exit_status, ran.stdout, ran.stderr[:7]) == (1, "", "Error: "), words
     place.overcentric(0, "phone", "ada", email="ada@example.com")
     place.openanalytics(1, "ada", "identify", plan="pro")
-    assert "ada@example.com" in run("person", "list", id).out
-    assert {"ada@example.com", "pro"} <= set(run("person", "show", id, "ada").out.split())
-    assert run("person", "erase", id, "ada", stdin=b"n\n").status == 1, "and nothing is erased yet"
-    assert "2 events" in run("person", "erase", id, "ada", stdin=b"y\n").out
+    assert "ada@example.com" in run("person", "list", id).stdout
+    assert {"ada@example.com", "pro"} <= set(run("person", "show", id, "ada").stdout.split())
+    assert run("person", "erase", id, "ada", stdin=b"n\n").exit_status == 1, "and nothing is erased yet"
+    assert "2 events" in run("person", "erase", id, "ada", stdin=b"y\n").stdout
     assert place.told("person") == {"0": None, "identify": None}
 
 
 def test_a_name_does_nothing_to_the_terminal(place: Place) -> None:
     place.overcentric(0, "phone", "a\x1b[2Jda", name="x\x1b]0;owned\x07\ny")
-    ran = [place.store.run("person", *words).out for words in (["list", place.id], ["show", place.id, "a\x1b[2Jda"])]
+    ran = [place.store.run("person", *words).stdout for words in (["list", place.id], ["show", place.id, "a\x1b[2Jda"])]
     assert not {"\x1b", "\x07"} & set("".join(ran))
 
 
@@ -162,7 +162,7 @@ def test_erased_is_erased_from_the_bytes(tmp_path: Path, start: Start) -> None:
     place.person("erase", "bob")
     assert [secret for secret in secrets if secret not in raw(store.path)] == []
     place.person("erase", "ada-the-person")
-    assert store.run("backup", str(tmp_path / "backup")).status == 0
+    assert store.run("backup", str(tmp_path / "backup")).exit_status == 0
     assert server.stop() == 0
     for found in (raw(store.path), (tmp_path / "backup").read_bytes()):
         assert [secret for secret in [*secrets, b"bob"] if secret in found] == []
@@ -170,7 +170,9 @@ def test_erased_is_erased_from_the_bytes(tmp_path: Path, start: Start) -> None:
 
 def named(site: Site, person: str, ts: int, device: str, **traits: Any) -> Event:
     whose = Identity(person, traits) if person else None
-    return enrich(Hit("event", "e", ts, Page("", "", ""), device=device, person=whose), "apex", site, b"salt", str)
+    return enrich(
+        Hit("event", "e", ts, PageUrl("", "", ""), device_id=device, identity=whose), "apex", site, b"salt", str
+    )
 
 
 def named_site(conn: sqlite3.Connection) -> Site:
@@ -179,7 +181,7 @@ def named_site(conn: sqlite3.Connection) -> Site:
 
 
 def erase(conn: sqlite3.Connection, site: Site, person: str) -> int:
-    return persons.erase(conn, site, persons.find(conn, site.number, person), iter(lambda: random.getrandbits(47), -1))
+    return persons.erase(conn, site, persons.find(conn, site.id, person), iter(lambda: random.getrandbits(47), -1))
 
 
 def test_erased_while_they_keep_coming(tmp_path: Path, start: Start) -> None:
@@ -194,7 +196,7 @@ def test_erased_while_they_keep_coming(tmp_path: Path, start: Start) -> None:
         guests = [pool.submit(keep_coming) for _ in range(3)]
         for _ in range(5):
             ran = store.run("person", "erase", place.id, "ada", "--json")
-            found += [ran.status == 0 or "no person" in ran.err, place.whole()]
+            found += [ran.exit_status == 0 or "no person" in ran.stderr, place.whole()]
         done.set()
     assert [guest.result() for guest in guests] == [None] * 3
     place.overcentric(next(sent), "tablet", "ada")
@@ -218,13 +220,13 @@ def owner(told: list[tuple[str, str]], at: int) -> str | None:
 def test_whose_events_are(conn: sqlite3.Connection, told: list[tuple[str, str]], data: st.DataObject) -> None:
     for table in ("events", "visits", "open_visits", "persons", "ties", "days", "rollups", "stale"):
         conn.execute(f"DELETE FROM {table}")
-    site, log = named_site(conn), open_books(conn, 0)
+    site, log = named_site(conn), open_unit_of_work(conn, 0)
     sent = [named(site, person, NOW + at * 17 * MINUTE, device) for at, (device, person) in enumerate(told)]
     cuts = sorted(data.draw(st.sets(st.integers(0, len(sent))), "transactions") | {0, len(sent)})
     restarts = data.draw(st.sets(st.sampled_from(cuts)), "restarts")
     for begin, end in pairwise(cuts):
         if begin in restarts:
-            log.forget()
+            log.reset()
         store_group(conn, log, [request(site, *sent[begin:end])], {}, NOW)
 
     def owners() -> list[str | None]:
@@ -232,14 +234,14 @@ def test_whose_events_are(conn: sqlite3.Connection, told: list[tuple[str, str]],
 
     expected = [owner(told, at) for at in range(len(told))]
     assert owners() == expected
-    for person in persons.of_site(conn, site.number):
-        assert persons.traces(conn, site.number, person).events == expected.count(person.id)
+    for person in persons.of_site(conn, site.id):
+        assert persons.activity(conn, site.id, person).events == expected.count(person.user_id)
     for gone in sorted({"ada", "bob"}.intersection(expected)):
         assert erase(conn, site, gone) == expected.count(gone)
         expected = [None if who == gone else who for who in expected]
         assert owners() == expected
         assert integrity.problems(conn) == []
-    log.forget()
+    log.reset()
     store_group(conn, log, [request(site, *[named(site, "ada", NOW + 9 * HOUR, device) for device in "de"])], {}, NOW)
     untied = set("de") - {device for device, person in told if person}
     expected = ["ada" if one[0] in untied else who for one, who in zip(told, expected, strict=True)]

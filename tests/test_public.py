@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import CHROME, Answer, Server, Start, Store
+from tests.conftest import CHROME, Response, Server, Start, Store
 from tests.test_limits import assert_limited, remaining, until
 
 APEX, OVERCENTRIC = "/api/events", "/api/v1/event"
@@ -55,7 +55,7 @@ class Public:
     store: Store
     server: Server
 
-    def send(self, path: str, body: object, address: str, method: str = "POST", **headers: str) -> Answer:
+    def send(self, path: str, body: object, address: str, method: str = "POST", **headers: str) -> Response:
         """Send a request as from an address; an underscore in a header's name is a dash."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return self.server.send(path, body, None, {"X-Forwarded-For": address} | named, method)
@@ -70,7 +70,7 @@ def public(tmp_path_factory: pytest.TempPathFactory, start: Start) -> Public:
     return Public(store, start(store, "--trusted-proxies", "127.0.0.1"))
 
 
-def assert_open(answer: Answer) -> None:
+def assert_open(answer: Response) -> None:
     """The answer may be read by pages of any origin."""
     assert answer.headers["access-control-allow-origin"] == "*"
     exposed = answer.headers["access-control-expose-headers"].lower().split(", ")
@@ -87,7 +87,7 @@ def test_a_browser_that_asks_first_is_told_to_come_in(public: Public, path: str)
     assert ("post" in allowed[0], "content-type" in allowed[1]) == (True, True)
 
 
-def last(public: Public, path: str, *bodies: object, **headers: str) -> Answer:
+def last(public: Public, path: str, *bodies: object, **headers: str) -> Response:
     """The last answer to bodies that are sent from one new address."""
     address = fresh()
     return [public.send(path, body, address, **headers) for body in bodies][-1]
@@ -95,7 +95,7 @@ def last(public: Public, path: str, *bodies: object, **headers: str) -> Answer:
 
 asked = partial(last, Origin="https://shop.example")  # as a page of another origin asks
 
-ANSWERS: list[tuple[int, bool, Callable[[Public, str, Any], Answer]]] = [
+ANSWERS: list[tuple[int, bool, Callable[[Public, str, Any], Response]]] = [
     (200, True, lambda public, path, five: asked(public, path, five, Content_Type="text/plain")),
     (200, True, lambda public, path, five: asked(public, path, five, five, Idempotency_Key=fresh())),
     (400, False, lambda public, path, five: asked(public, path, b"no JSON")),
@@ -111,7 +111,7 @@ ANSWERS: list[tuple[int, bool, Callable[[Public, str, Any], Answer]]] = [
 @pytest.mark.parametrize(("status", "known", "send"), ANSWERS)
 @DOORS
 def test_every_answer_may_be_read_by_any_page(
-    public: Public, path: str, body: Body, status: int, known: bool, send: Callable[[Public, str, Any], Answer]
+    public: Public, path: str, body: Body, status: int, known: bool, send: Callable[[Public, str, Any], Response]
 ) -> None:
     answer = send(public, path, body("five"))
     assert answer.status == status
@@ -193,7 +193,7 @@ def test_no_address_is_kept(store: Store, start: Start) -> None:
         for body in (apex(), pair(), apex(), b"no JSON", apex(url=5), apex("no-site")):
             server.send(APEX, body, None, {"X-Forwarded-For": address, "User-Agent": CHROME})
     time.sleep(1.5)
-    kept = b"".join(file.read_bytes() for file in [*store.path.iterdir(), server.log])  # the log of the store, too
+    kept = b"".join(file.read_bytes() for file in [*store.path.iterdir(), server.log_path])  # the log of the store, too
     assert b"my-site" in kept
     for address in addresses:
         for form in (address.encode(), packed := ip_address(address).packed, packed[:8]):
@@ -246,7 +246,7 @@ def test_sites_come_change_and_go_while_the_server_runs(public: Public) -> None:
     until(send, lambda answer: answer.status == 200)
     assert public.store.run("site", "change", "new", "--hourly-limit", "none", "--json").json["hourly_limit"] is None
     until(send, lambda answer: answer.headers["ratelimit-limit"] == "1000")
-    assert public.store.run("site", "remove", "new", "--yes").status == 0
+    assert public.store.run("site", "remove", "new", "--yes").exit_status == 0
     assert until(send, lambda answer: answer.status != 200).error[:2] == (404, "invalid_site_id")
 
 
@@ -268,10 +268,10 @@ def test_a_proxy_is_known_by_its_ipv4_address_also_on_a_socket_of_both(tmp_path:
 
 
 def test_wrong_changes(public: Public) -> None:
-    before = public.store.run("site", "list", "--json").out
+    before = public.store.run("site", "list", "--json").stdout
     wrong = [("allowed-hosts", "*.example.com"), ("allowed-hosts", "https://example.com"), ("hourly-limit", "0")]
     for option, value in [*wrong, ("domain", "a/b"), ("retention-days", "x"), ("timezone", "UTC")]:
         ran = public.store.run("site", "change", "guarded", f"--{option}", value, "--json")
-        assert (ran.status, ran.out, option in ran.err) == (2, "", True)
-    assert public.store.run("site", "change", "guarded").status == 2  # nothing is said
-    assert public.store.run("site", "list", "--json").out == before
+        assert (ran.exit_status, ran.stdout, option in ran.stderr) == (2, "", True)
+    assert public.store.run("site", "change", "guarded").exit_status == 2  # nothing is said
+    assert public.store.run("site", "list", "--json").stdout == before

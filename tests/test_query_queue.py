@@ -16,13 +16,22 @@ from typing import Any
 
 import pytest
 
-from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.errors import ApiError
 from ovx_lite.storage import priority
-from ovx_lite.storage.priority import API_KEYS, LEVELS, MAX_RUNNING, PEOPLE, PUBLIC, Asker, PriorityLevel, Turns
+from ovx_lite.storage.priority import (
+    API_KEYS,
+    LEVELS,
+    MAX_RUNNING,
+    PEOPLE,
+    PUBLIC,
+    PriorityLevel,
+    Requester,
+    TurnHistory,
+)
 from ovx_lite.storage.query_queue import WAIT_TIMEOUT_S, QueryQueue
 from ovx_lite.storage.sqlite import open_reader, open_store
 from tests.conftest import Server, Start, Store
-from tests.pages import Office, open_office
+from tests.pages import AdminSession, open_admin_session
 from tests.test_metrics import samples
 from tests.test_sharing import link
 
@@ -49,23 +58,27 @@ def test_no_level_takes_all_threads(running: dict[PriorityLevel, int], may: tupl
 
 def test_a_level_and_a_flow_may_have_so_many_that_wait() -> None:
     for level in LEVELS:
-        one, other = Asker(level, "one"), Asker(level, "other")
+        one, other = Requester(level, "one"), Requester(level, "other")
         assert not priority.is_full(one, [one] * (level.max_waiting_per_flow - 1))
         assert priority.is_full(one, [one] * level.max_waiting_per_flow)
         assert priority.is_full(one, [other] * level.max_waiting)
     of_link, of_level = PUBLIC.max_waiting_per_flow, PUBLIC.max_waiting
     assert of_link < of_level
-    assert not priority.is_full(Asker(PUBLIC, "other"), [Asker(PUBLIC, "one")] * of_link)
-    assert not priority.is_full(Asker(PEOPLE, "one"), [Asker(PUBLIC, "one")] * of_level)
+    assert not priority.is_full(Requester(PUBLIC, "other"), [Requester(PUBLIC, "one")] * of_link)
+    assert not priority.is_full(Requester(PEOPLE, "one"), [Requester(PUBLIC, "one")] * of_level)
 
 
 def test_flows_take_turns_and_people_come_first() -> None:
-    turns, order = Turns(), []
-    waiting = [Asker(PUBLIC, "loud")] * 3 + [Asker(PUBLIC, "quiet"), Asker(API_KEYS, "key"), Asker(PEOPLE, "me")]
+    turns, order = TurnHistory(), []
+    waiting = [Requester(PUBLIC, "loud")] * 3 + [
+        Requester(PUBLIC, "quiet"),
+        Requester(API_KEYS, "key"),
+        Requester(PEOPLE, "me"),
+    ]
     while waiting:
         asker = min(waiting, key=turns.rank)
         waiting.remove(asker)
-        turns.take(asker)
+        turns.record(asker)
         order.append(asker.flow)
     assert order == ["me", "loud", "key", "quiet", "loud", "loud"]
 
@@ -84,7 +97,7 @@ class Bench:
         self.begun: list[str] = []
 
     def ask(
-        self, asker: Asker, name: str, version: int = 0, wait: bool = True, fails: Exception | None = None
+        self, asker: Requester, name: str, version: int = 0, wait: bool = True, fails: Exception | None = None
     ) -> asyncio.Future[str]:
         def run(conn: sqlite3.Connection) -> str:
             self.begun.append(name)
@@ -96,7 +109,7 @@ class Bench:
 
         return self.queue.submit(asker, name, version, run)
 
-    def endless(self, asker: Asker) -> asyncio.Future[list[Any]]:
+    def endless(self, asker: Requester) -> asyncio.Future[list[Any]]:
         def run(conn: sqlite3.Connection) -> list[Any]:
             self.begun.append("endless")
             return conn.execute(ENDLESS).fetchall()
@@ -130,7 +143,12 @@ async def until(holds: Callable[[], object]) -> None:
             await asyncio.sleep(0.005)
 
 
-ME, KEY, ONE, OTHER = Asker(PEOPLE, "me"), Asker(API_KEYS, "key"), Asker(PUBLIC, "one"), Asker(PUBLIC, "other")
+ME, KEY, ONE, OTHER = (
+    Requester(PEOPLE, "me"),
+    Requester(API_KEYS, "key"),
+    Requester(PUBLIC, "one"),
+    Requester(PUBLIC, "other"),
+)
 
 
 def test_people_are_served_while_a_public_link_asks_again_and_again(tmp_path: Path) -> None:
@@ -160,9 +178,9 @@ def test_others_are_served_while_people_ask_again_and_again(tmp_path: Path) -> N
 def test_a_full_queue_refuses_and_has_room_again(tmp_path: Path) -> None:
     async def body(bench: Bench) -> None:
         waiting = [bench.ask(ONE, f"public {number}") for number in range(1 + PUBLIC.max_waiting_per_flow)]
-        with pytest.raises(Refused, match="Too many") as refused:
+        with pytest.raises(ApiError, match="Too many") as refused:
             bench.ask(ONE, "one more")
-        assert (refused.value.code, refused.value.status, refused.value.retry_after) == ("unavailable", 503, 5)
+        assert (refused.value.code, refused.value.status, refused.value.retry_after_s) == ("unavailable", 503, 5)
         waiting += [bench.ask(OTHER, f"other {number}") for number in range(9)]
         waiting[5].cancel()
         await asyncio.sleep(0)
@@ -235,10 +253,10 @@ def test_a_query_that_takes_or_waits_too_long(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("ovx_lite.storage.query_queue.WAIT_TIMEOUT_S", 0.1)
 
     async def body(bench: Bench) -> None:
-        impatient = Asker(PUBLIC._replace(query_timeout_s=0.2), "one")
+        impatient = Requester(PUBLIC._replace(query_timeout_s=0.2), "one")
         ticket, late = bench.endless(impatient), bench.ask(impatient, "late")
         told = await asyncio.gather(ticket, late, return_exceptions=True)
-        assert [one.code for one in told if isinstance(one, Refused)] == ["unavailable"] * 2
+        assert [one.code for one in told if isinstance(one, ApiError)] == ["unavailable"] * 2
         assert ["seconds to count" in str(told[0]), "Too many" in str(told[1])] == [True, True]
         assert bench.queue.outcomes == {("public", "timed_out"): 1, ("public", "refused"): 1}
 
@@ -255,9 +273,9 @@ def test_a_stop_refuses_what_waits_and_ends_what_runs(tmp_path: Path) -> None:
         bench.queue.stop()
         async with asyncio.timeout(15):
             told = await asyncio.gather(*tickets, return_exceptions=True)
-        assert {(type(one), one.code) for one in told if isinstance(one, Refused)} == {(Refused, "unavailable")}
-        assert all(isinstance(one, Refused) and "shutting down" in str(one) for one in told)
-        with pytest.raises(Refused, match="shutting down"):
+        assert {(type(one), one.code) for one in told if isinstance(one, ApiError)} == {(ApiError, "unavailable")}
+        assert all(isinstance(one, ApiError) and "shutting down" in str(one) for one in told)
+        with pytest.raises(ApiError, match="shutting down"):
             bench.ask(ME, "too late")
 
     during(tmp_path, body)
@@ -266,7 +284,7 @@ def test_a_stop_refuses_what_waits_and_ends_what_runs(tmp_path: Path) -> None:
 def test_a_fault_is_told_to_all_who_asked(tmp_path: Path) -> None:
     async def body(bench: Bench) -> None:
         for fault in (
-            Refused("invalid_request", "no such goal", "filters"),
+            ApiError("invalid_request", "no such goal", "filters"),
             sqlite3.DatabaseError("damaged"),
             KeyError(),
         ):
@@ -285,20 +303,20 @@ def test_a_fault_is_told_to_all_who_asked(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def busy(tmp_path_factory: pytest.TempPathFactory, start: Start) -> Office:
+def busy(tmp_path_factory: pytest.TempPathFactory, start: Start) -> AdminSession:
     """A server with a site where filters by page take long: each looks at 20,000 paths."""
     store = Store(tmp_path_factory.mktemp("busy") / "data")
     store.site()
-    with store.opened() as conn, conn:
+    with store.connect() as conn, conn:
         conn.executemany(
             "INSERT INTO pages (scheme, host, path) VALUES ('https', 'x', ?)", ((f"/{n}",) for n in range(20_000))
         )
-    return open_office(store, start)
+    return open_admin_session(store, start)
 
 
 @pytest.fixture(scope="module")
-def share(busy: Office) -> str:
-    return link(busy.done(f"{SITE}/settings/sharing", {"password": ""}))
+def share(busy: AdminSession) -> str:
+    return link(busy.submit(f"{SITE}/settings/sharing", {"password": ""}))
 
 
 def slow(path: str, name: object, tests: int = 20) -> str:
@@ -340,7 +358,7 @@ def wait_for(holds: Callable[[], object]) -> None:
 
 
 @pytest.fixture
-def idle(busy: Office) -> Iterator[None]:
+def idle(busy: AdminSession) -> Iterator[None]:
     wait_for(lambda: quiet(busy.server))
     yield
     wait_for(lambda: quiet(busy.server))
@@ -348,7 +366,7 @@ def idle(busy: Office) -> Iterator[None]:
 
 @pytest.mark.usefixtures("idle")
 @pytest.mark.parametrize("how", ["at once", "in pieces", "in the middle", "with a reset"])
-def test_callers_who_hang_up_keep_nobody_waiting(busy: Office, share: str, how: str) -> None:
+def test_callers_who_hang_up_keep_nobody_waiting(busy: AdminSession, share: str, how: str) -> None:
     answered = queries(busy.server, "answered")
     clients = []
     for number in range(100):
@@ -360,17 +378,17 @@ def test_callers_who_hang_up_keep_nobody_waiting(busy: Office, share: str, how: 
             client.close()
     for client in clients:
         client.close()
-    assert busy.person.get(SITE).status == 200
+    assert busy.client.get(SITE).status == 200
     wait_for(lambda: quiet(busy.server))
     assert queries(busy.server, "answered") - answered < 10, "what nobody waits for is not counted"
 
 
 @pytest.mark.usefixtures("idle")
-def test_people_are_answered_before_a_public_links_crowd(busy: Office, share: str) -> None:
+def test_people_are_answered_before_a_public_links_crowd(busy: AdminSession, share: str) -> None:
     key = busy.store.key()
     with ExitStack() as stack:
         crowd = [stack.enter_context(call(busy.server, slow(share, f"crowd-{number}"))) for number in range(12)]
-        assert busy.person.get(slow(SITE, "mine", 3)).status == 200
+        assert busy.client.get(slow(SITE, "mine", 3)).status == 200
         asked = {"site_id": "my-site", "metrics": ["visitors"], "date_range": "7d"}
         assert busy.server.send("/api/v1/stats/query", asked, key).status == 200
         assert busy.server.send("/api/v1/stats/realtime?site_id=my-site", None, key, method="GET").status == 200
@@ -379,7 +397,7 @@ def test_people_are_answered_before_a_public_links_crowd(busy: Office, share: st
 
 
 @pytest.mark.usefixtures("idle")
-def test_who_is_too_many_is_told_to_come_again(busy: Office, share: str) -> None:
+def test_who_is_too_many_is_told_to_come_again(busy: AdminSession, share: str) -> None:
     limit = PUBLIC.max_waiting_per_flow + PUBLIC.max_running
     with ExitStack() as stack:
         crowd = [stack.enter_context(call(busy.server, slow(share, f"many-{number}"))) for number in range(limit + 9)]
@@ -396,7 +414,7 @@ def test_who_is_too_many_is_told_to_come_again(busy: Office, share: str) -> None
         assert "retry-after" in headers
         assert b"Too many other queries" in body
         assert busy.server.send(slow(f"{share}/badge.json", "a-badge"), method="GET").status == 503
-        assert busy.person.get(slow(SITE, "mine-too", 3)).status == 200
+        assert busy.client.get(slow(SITE, "mine-too", 3)).status == 200
         assert refused >= 1
 
 
@@ -405,11 +423,11 @@ def peek(client: socket.socket) -> bytes:
 
 
 @pytest.mark.usefixtures("idle")
-def test_equal_requests_are_counted_once(busy: Office, share: str) -> None:
+def test_equal_requests_are_counted_once(busy: AdminSession, share: str) -> None:
     before = queries(busy.server, "answered") + queries(busy.server, "answered", "people")
     with ExitStack() as stack:
         clients = [stack.enter_context(call(busy.server, slow(share, "equal", 10))) for _ in range(40)]
-        assert busy.person.get(slow(SITE, "equal", 10)).status == 200
+        assert busy.client.get(slow(SITE, "equal", 10)).status == 200
         assert {response(client)[0] for client in clients} == {200}
     after = queries(busy.server, "answered") + queries(busy.server, "answered", "people")
     assert after - before <= 3, "once, and once more for whoever came after the minute, or after something was written"
@@ -417,7 +435,7 @@ def test_equal_requests_are_counted_once(busy: Office, share: str) -> None:
 
 @pytest.mark.usefixtures("idle")
 @pytest.mark.parametrize("cut", [0, 30])
-def test_who_has_closed_their_end_is_told_that_it_must_stay_open(busy: Office, share: str, cut: int) -> None:
+def test_who_has_closed_their_end_is_told_that_it_must_stay_open(busy: AdminSession, share: str, cut: int) -> None:
     with ExitStack() as stack:
         for number in range(9):
             stack.enter_context(call(busy.server, slow(share, f"before-half-{number}")))
@@ -430,7 +448,7 @@ def test_who_has_closed_their_end_is_told_that_it_must_stay_open(busy: Office, s
 
 @pytest.mark.usefixtures("idle")
 @pytest.mark.parametrize("cut", [0, 30])
-def test_who_has_closed_their_end_gets_what_is_there_soon(busy: Office, share: str, cut: int) -> None:
+def test_who_has_closed_their_end_gets_what_is_there_soon(busy: AdminSession, share: str, cut: int) -> None:
     with call(busy.server, f"{share}/badge.json", cut=cut) as client:
         client.shutdown(socket.SHUT_WR)
         assert response(client)[0] == 200
@@ -439,24 +457,24 @@ def test_who_has_closed_their_end_gets_what_is_there_soon(busy: Office, share: s
 def test_a_stop_does_not_wait_for_queries(tmp_path: Path, start: Start) -> None:
     store = Store(tmp_path / "data")
     store.site()
-    with store.opened() as conn, conn:
+    with store.connect() as conn, conn:
         conn.executemany(
             "INSERT INTO pages (scheme, host, path) VALUES ('https', 'x', ?)", ((f"/{n}",) for n in range(20_000))
         )
-    office = open_office(store, start)
-    path = link(office.done(f"{SITE}/settings/sharing", {"password": ""}))
+    admin = open_admin_session(store, start)
+    path = link(admin.submit(f"{SITE}/settings/sharing", {"password": ""}))
     with ExitStack() as stack:
-        crowd = [stack.enter_context(call(office.server, slow(path, f"stop-{n}", 50))) for n in range(9)]
+        crowd = [stack.enter_context(call(admin.server, slow(path, f"stop-{n}", 50))) for n in range(9)]
         metrics = "ovx_queries_running"
-        wait_for(lambda: f'{metrics}{{level="public"}} 1' in office.server.send("/metrics", method="GET").body.decode())
+        wait_for(lambda: f'{metrics}{{level="public"}} 1' in admin.server.send("/metrics", method="GET").body.decode())
         began = time.monotonic()
-        assert office.server.stop() == 0
+        assert admin.server.stop() == 0
         assert time.monotonic() - began < 12, "no query is waited for to its end"
         assert {response(client)[0] for client in crowd} == {503}
-    assert "Traceback" not in office.server.log.read_text()
-    assert "never retrieved" not in office.server.log.read_text()
+    assert "Traceback" not in admin.server.log_path.read_text()
+    assert "never retrieved" not in admin.server.log_path.read_text()
 
 
-def test_nothing_was_left_behind(busy: Office) -> None:
-    log = busy.server.log.read_text()
+def test_nothing_was_left_behind(busy: AdminSession) -> None:
+    log = busy.server.log_path.read_text()
     assert [word for word in ("Traceback", "never retrieved", "ERROR") if word in log] == []

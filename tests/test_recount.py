@@ -16,17 +16,17 @@ from hypothesis import strategies as st
 from ovx_lite.storage import integrity
 from ovx_lite.storage.rollups import goal_backfill, rebuild
 from ovx_lite.storage.sqlite import open_store
-from ovx_lite.web.api.stats import answer
-from tests.drawn import CHANGES, DONE
-from tests.queries import ALL, ASKED, Asked, has_few_expressions
-from tests.recount import DECIMALS, OF_MONEY, TIMES, Key, Value
+from ovx_lite.web.api.stats import run_query_document
+from tests.drawn import CLOCK_CHANGES, OPERATIONS
+from tests.queries import FIXED_QUERIES, QUERIES, DrawnQuery, has_few_expressions
+from tests.recount import CURRENCY_DECIMALS, REVENUE_METRICS, TIME_DIMENSIONS, Key, Value
 from tests.traffic import Traffic
 
 RECOUNTS = os.environ.get("OVX_RECOUNTS")  # for a long run, with other cases each time
 
 
 def told(traffic: Traffic, query: dict[str, Any], now: int) -> dict[str, Any]:
-    encoded = msgspec.json.encode(answer(traffic.conn, traffic.site, json.loads(json.dumps(query)), now))
+    encoded = msgspec.json.encode(run_query_document(traffic.conn, traffic.site, json.loads(json.dumps(query)), now))
     decoded: dict[str, Any] = json.loads(encoded, parse_float=Decimal)
     return decoded
 
@@ -35,7 +35,7 @@ def is_about(shown: Any, counted: Value) -> bool:
     """Whether a number is shown as what was counted, rounded."""
     if isinstance(counted, tuple):
         amount, currency = counted
-        step = Decimal(1).scaleb(-DECIMALS[currency])
+        step = Decimal(1).scaleb(-CURRENCY_DECIMALS[currency])
         right = (shown["currency"], shown["long"]) == (currency, f"{currency} {Decimal(shown['value']).quantize(step)}")
         return right and abs(float(shown["value"]) - float(amount)) <= float(step) / 2 + 1e-9
     if counted is None or isinstance(counted, int):
@@ -45,7 +45,7 @@ def is_about(shown: Any, counted: Value) -> bool:
 
 def in_order(rows: list[dict[str, Any]], query: dict[str, Any]) -> list[dict[str, Any]]:
     names, dimensions = query["metrics"], query["dimensions"]
-    usual = [[word, "asc"] for word in dimensions if word in TIMES] or [[names[0], "desc"]]
+    usual = [[word, "asc"] for word in dimensions if word in TIME_DIMENSIONS] or [[names[0], "desc"]]
 
     def number(shown: Any) -> Decimal:
         return Decimal("-inf") if shown is None else Decimal(shown["value"] if isinstance(shown, dict) else shown)
@@ -66,29 +66,29 @@ def same(shown: dict[Key, list[Any]], counted: dict[Key, list[Value]]) -> bool:
     )
 
 
-def ask(traffic: Traffic, asked: Asked) -> dict[str, Any]:
+def ask(traffic: Traffic, asked: DrawnQuery) -> dict[str, Any]:
     """All of an answer, with what there was before (but of times, which are compared by their places)."""
-    by_time = any(one in TIMES for one in asked.dimensions)
+    by_time = any(one in TIME_DIMENSIONS for one in asked.dimensions)
     include = {"total_rows": True} | ({} if by_time else {"comparisons": {"mode": "previous_period"}})
-    return told(traffic, asked.query(traffic) | {"include": include}, traffic.midnight + asked.now)
+    return told(traffic, asked.as_json(traffic) | {"include": include}, traffic.midnight_ms + asked.now_offset_ms)
 
 
-def see(traffic: Traffic, asked: Asked, found: dict[str, Any]) -> None:
+def see(traffic: Traffic, asked: DrawnQuery, found: dict[str, Any]) -> None:
     """See that an answer is what a recount says, and in order."""
-    query, now, recount = asked.query(traffic), traffic.midnight + asked.now, traffic.recount
-    span = recount.span(query["date_range"], now)
+    query, now, recount = asked.as_json(traffic), traffic.midnight_ms + asked.now_offset_ms, traffic.recount
+    span = recount.time_range(query["date_range"], now)
     rows, mixed = recount.rows(query, span)
     shown = {tuple(row["dimensions"]): row["metrics"] for row in found["results"]}
     assert same(shown, rows), f"{query} {now}\ntold: {shown}\ncounted: {rows}"
     assert found["meta"]["total_rows"] == len(rows)
-    warned = set(query["metrics"]) & set(OF_MONEY) if mixed else set()
+    warned = set(query["metrics"]) & set(REVENUE_METRICS) if mixed else set()
     assert set(found["meta"].get("metric_warnings", {})) == warned
     assert found["results"] == in_order(found["results"], query), query
-    if not any(one in TIMES for one in asked.dimensions):
-        before, nothing = recount.rows(query, recount.before(span))[0], recount.nothing(query["metrics"])
+    if not any(one in TIME_DIMENSIONS for one in asked.dimensions):
+        before, nothing = recount.rows(query, recount.previous_range(span))[0], recount.empty_metrics(query["metrics"])
         compared = {tuple(row["dimensions"]): row["comparison"]["metrics"] for row in found["results"]}
         assert same(compared, {key: before.get(key, nothing) for key in rows}), f"{query} {now}\n{compared}\n{before}"
-    if asked not in ALL:
+    if asked not in FIXED_QUERIES:
         limit, offset = asked.page
         cut = told(traffic, query | {"limit": limit, "offset": offset}, now)["results"]
         uncut = [{key: row[key] for key in ("metrics", "dimensions")} for row in found["results"]]
@@ -102,9 +102,9 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connecti
 
 
 @given(
-    st.sampled_from(CHANGES),
-    st.lists(DONE, min_size=3, max_size=10),
-    st.lists(ASKED.filter(has_few_expressions), min_size=5, max_size=15),
+    st.sampled_from(CLOCK_CHANGES),
+    st.lists(OPERATIONS, min_size=3, max_size=10),
+    st.lists(QUERIES.filter(has_few_expressions), min_size=5, max_size=15),
 )
 @settings(
     max_examples=int(RECOUNTS or 15),
@@ -113,22 +113,22 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connecti
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 def test_its_numbers_are_those_of_a_recount(
-    empty: sqlite3.Connection, changed: tuple[str, str], done: list[tuple[str, Any]], asked: list[Asked]
+    empty: sqlite3.Connection, changed: tuple[str, str], done: list[tuple[str, Any]], asked: list[DrawnQuery]
 ) -> None:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as conn:
         empty.backup(conn)
         conn.execute("PRAGMA foreign_keys = ON")
         traffic = Traffic(conn, *changed)
         for what, told in done:
-            traffic.do(what, told)
+            traffic.apply(what, told)
             assert integrity.problems(conn) == []
-        traffic.settle()
+        traffic.add_remaining_goals()
         assert integrity.problems(conn) == []
-        asked = [*ALL, *asked]
+        asked = [*FIXED_QUERIES, *asked]
         answers = [ask(traffic, one) for one in asked]
         for one, found in zip(asked, answers, strict=True):
             see(traffic, one, found)
-        rebuild.mark_all(conn, traffic.site)
+        rebuild.mark_all_dirty(conn, traffic.site)
         assert [ask(traffic, one) for one in asked] == answers, "from the events"
         while goal_backfill.catch_up(conn):
             pass

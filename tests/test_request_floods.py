@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.browserless import start_at
-from tests.conftest import Answer, Running, Server, Start, Store
+from tests.browserless import start_behind
+from tests.conftest import Response, RunningSite, Server, Start, Store
 from tests.test_exchange import request, statuses, talk
 
 MIB = 1024 * 1024
@@ -41,10 +41,10 @@ def send_until_closed(connection: socket.socket, piece: bytes, most: int) -> int
     return sent
 
 
-def read_answer(connection: socket.socket) -> Answer:
+def read_answer(connection: socket.socket) -> Response:
     with closing(http.client.HTTPResponse(connection)) as answer:
         answer.begin()
-        return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+        return Response(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
 
 
 def is_answered(connection: socket.socket) -> bool:
@@ -57,7 +57,7 @@ def connections(server: Server, count: int) -> Iterator[list[socket.socket]]:
         yield [stack.enter_context(closing(connect(server))) for _ in range(count)]
 
 
-def test_a_body_of_tiny_chunks_is_refused(running: Running) -> None:
+def test_a_body_of_tiny_chunks_is_refused(running: RunningSite) -> None:
     few, many = b"1\r\n \r\n" * 10_000, b"1\r\n \r\n" * 60_000  # fewer bytes than a body may have
     head = CHUNKED.replace(b"Host: x", b"Host: x\r\nAuthorization: Bearer " + running.key.encode())
     assert statuses(talk(running, head + few + b"0\r\n\r\n")) == ["400"]
@@ -70,12 +70,12 @@ def test_a_body_of_tiny_chunks_is_refused(running: Running) -> None:
 
 
 def test_there_is_one_path_to_metrics(store: Store, start: Start) -> None:
-    server = start_at(start, store, "https://example.com/stats")
+    server = start_behind(start, store, "https://example.com/stats")
     paths = ("/metrics", "/stats/metrics", "/stats/stats/metrics", "/stats%2fmetrics", "/stats//metrics")
     assert [server.send(path, method="GET").status for path in paths] == [200, 404, 404, 404, 404]
 
 
-def test_trailers_may_have_64_kib_with_the_head(running: Running) -> None:
+def test_trailers_may_have_64_kib_with_the_head(running: RunningSite) -> None:
     body = request(running.key, "trailers").partition(b"\r\n\r\n")[2]
     head = CHUNKED.replace(b"Host", f"Authorization: Bearer {running.key}\r\nHost".encode())
     begin = head + b"%x\r\n%s\r\n0\r\n" % (len(body), body)
@@ -101,7 +101,7 @@ def test_trailers_may_have_64_kib_with_the_head(running: Running) -> None:
         (b"1;e=", b"y" * 6000),
     ],
 )
-def test_no_trailer_and_no_extension_is_read_without_end(running: Running, begin: bytes, more: bytes) -> None:
+def test_no_trailer_and_no_extension_is_read_without_end(running: RunningSite, begin: bytes, more: bytes) -> None:
     with closing(connect(running.server)) as connection:
         connection.sendall(CHUNKED + begin)
         assert send_until_closed(connection, more, 60 * MIB) < 12 * MIB  # the system's buffers, mostly
@@ -117,14 +117,14 @@ def test_requests_that_are_sent_at_once_without_end_wait_outside(store: Store, s
         assert resident_mib(server) - idle_mib < 60
 
 
-def test_a_thousand_requests_at_once_are_all_answered(running: Running) -> None:
+def test_a_thousand_requests_at_once_are_all_answered(running: RunningSite) -> None:
     with closing(connect(running.server)) as connection:
         connection.sendall(b"GET /js/ovx.js HTTP/1.1\r\nHost: x\r\n\r\n" * 999 + b"GET /last HTTP/1.0\r\n\r\n")
         told = b"".join(iter(lambda: connection.recv(MIB), b"")).decode()
     assert statuses(told) == ["200"] * 999 + ["404"]
 
 
-def test_a_request_has_at_most_128_headers(running: Running) -> None:
+def test_a_request_has_at_most_128_headers(running: RunningSite) -> None:
     for count, expected in ((126, "404"), (127, "404"), (128, "431"), (5000, "431")):
         head = b"GET /nowhere HTTP/1.1\r\nHost: x\r\n" + b"".join(b"X-%d: y\r\n" % number for number in range(count))
         told = talk(running, head + b"\r\n")
@@ -166,4 +166,4 @@ def test_bodies_that_are_never_finished_are_given_up_oldest_first(store: Store, 
         for connection in unfinished[36:]:
             connection.sendall(body[-1:])
             assert read_answer(connection).status == 201
-    assert "Traceback" not in server.log.read_text()
+    assert "Traceback" not in server.log_path.read_text()

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from ovx_lite.storage.sqlite import FILE
-from tests.conftest import Running, Start, Store
+from ovx_lite.storage.sqlite import STORE_FILE
+from tests.conftest import RunningSite, Start, Store
 
 
 @pytest.mark.parametrize("path", ["/api/v1/events/custom", "/api/v1/event", "/login", "/nowhere", "/healthz"])
-def test_each_answer_has_an_id_of_its_own(running: Running, path: str) -> None:
+def test_each_answer_has_an_id_of_its_own(running: RunningSite, path: str) -> None:
     answers = [running.server.send(path, {}, method=method) for method in ("GET", "POST", "GET")]
     assert len({answer.headers["x-request-id"] for answer in answers}) == 3
 
 
 @pytest.mark.parametrize("path", ["/api/v1/events/custom", "/login"])
-def test_a_caller_may_choose_it_if_it_fits(running: Running, path: str) -> None:
+def test_a_caller_may_choose_it_if_it_fits(running: RunningSite, path: str) -> None:
     def told(id: str) -> str:
         return running.server.send(path, {}, headers={"X-Request-Id": id}).headers["x-request-id"]
 
@@ -28,7 +28,7 @@ def test_a_caller_may_choose_it_if_it_fits(running: Running, path: str) -> None:
         assert told(unfit) != unfit
 
 
-def test_so_has_what_is_not_even_http(running: Running) -> None:
+def test_so_has_what_is_not_even_http(running: RunningSite) -> None:
     with socket.create_connection(("127.0.0.1", running.server.port), timeout=10) as client:
         client.sendall(b"nonsense\r\n\r\n")
         assert b"\r\nx-request-id: " in client.recv(1000).lower()
@@ -37,11 +37,11 @@ def test_so_has_what_is_not_even_http(running: Running) -> None:
 def test_what_the_log_says_of_a_request_has_its_id(store: Store, start: Start, tmp_path: Path) -> None:
     plain, as_json = start(store), start(Store(tmp_path / "other"), "--log-format", "json")
     for server, path in ((plain, store.path), (as_json, tmp_path / "other")):
-        with closing(sqlite3.connect(path / FILE)) as conn:
+        with closing(sqlite3.connect(path / STORE_FILE)) as conn:
             conn.execute("DROP TABLE shares")  # what nobody expects
         answer = server.send("/share/any", method="GET", headers={"X-Request-Id": "mine"})
         assert (answer.status, answer.headers["x-request-id"]) == (503, "mine")
-    assert "no such table: shares (request mine)\n" in plain.log.read_text()
-    lines = [json.loads(line) for line in as_json.log.read_text().splitlines()]
+    assert "no such table: shares (request mine)\n" in plain.log_path.read_text()
+    lines = [json.loads(line) for line in as_json.log_path.read_text().splitlines()]
     assert [line["level"] for line in lines] == ["INFO", "INFO", "ERROR"], "where it is; how to set it up"
     assert lines[2]["request"] == "mine"

@@ -15,8 +15,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserType, Page
 
 from ovx_lite import __version__
-from ovx_lite.web.common.templating import folder
-from tests.conftest import CHROME, Answer, Running
+from ovx_lite.web.common.templating import find_folder
+from tests.conftest import CHROME, Response, RunningSite
 
 IDS = "[overcentricDeviceId, overcentricSessionId]"
 TRACKER = (Path(__file__).parents[1] / "docs" / "tracker.md").read_text("utf-8")
@@ -25,23 +25,23 @@ THROW = "() => { throw new Error() }"
 WEBDRIVER = "Object.defineProperty(navigator, 'webdriver', {value: true})"
 
 
-def get(running: Running, query: str = "", method: str = "GET", **headers: str) -> Answer:
+def get(running: RunningSite, query: str = "", method: str = "GET", **headers: str) -> Response:
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
     return running.server.send("/js/ovx.js" + query, headers=sent, method=method)
 
 
-def test_the_script_is_small_and_whole(running: Running) -> None:
+def test_the_script_is_small_and_whole(running: RunningSite) -> None:
     plain, zipped = get(running), get(running, accept_encoding="gzip")
     assert len(zipped.body) <= 1500
     assert gzip.decompress(zipped.body) == plain.body
     assert not re.search(rb"^(\s|//|$)", plain.body.rstrip(), re.MULTILINE)
-    source = (folder("static") / "ovx.js").read_text("utf-8")
+    source = (find_folder("static") / "ovx.js").read_text("utf-8")
     texts = re.findall(r"'[^'\n]*'", re.sub(r"^ *//.*", "", source, flags=re.MULTILINE))
     assert len(texts) > 20
     assert [text for text in texts if text.encode() not in plain.body] == [], "what is taken out is in no text"
 
 
-def test_any_page_may_load_the_script(running: Running) -> None:
+def test_any_page_may_load_the_script(running: RunningSite) -> None:
     got, head = get(running), get(running, method="HEAD")
     assert (got.status, got.headers["content-type"]) == (200, "text/javascript; charset=utf-8")
     assert got.headers["access-control-allow-origin"] == "*"
@@ -55,14 +55,14 @@ def test_any_page_may_load_the_script(running: Running) -> None:
     assert get(running, f"?v={__version__}").headers["cache-control"] == "public, max-age=31536000, immutable"
 
 
-def test_it_is_zipped_where_that_is_taken(running: Running) -> None:
+def test_it_is_zipped_where_that_is_taken(running: RunningSite) -> None:
     for accepted in ("gzip", "br, GZIP;q=0.5", "*", "gzip;q=0.001", "*;q=0, gzip"):
         assert get(running, accept_encoding=accepted).headers["content-encoding"] == "gzip", accepted
     for accepted in ("", "br", "gzip;q=0", "gzip; q=0.000, *", "*;q=0"):
         assert "content-encoding" not in get(running, accept_encoding=accepted).headers, accepted
 
 
-def test_it_is_not_sent_again(running: Running) -> None:
+def test_it_is_not_sent_again(running: RunningSite) -> None:
     plain, zipped = get(running).headers["etag"], get(running, accept_encoding="gzip").headers["etag"]
     assert plain != zipped
     for known in (plain, f"W/{plain}", f'"x", {plain}', "*"):
@@ -77,7 +77,7 @@ def test_it_is_not_sent_again(running: Running) -> None:
 class Web:
     """Somebody's web site, on another origin than the server's."""
 
-    running: Running
+    running: RunningSite
     tag: str
     url: str = ""
     pages: dict[str, tuple[int, str]] = field(default_factory=dict)
@@ -99,7 +99,7 @@ class Web:
 
 
 @pytest.fixture(scope="module")
-def web(running: Running) -> Iterator[Web]:
+def web(running: RunningSite) -> Iterator[Web]:
     key = running.store.run("site", "list", "--json").json[0]["public_key"]
     web = Web(running, f'<script defer src="{running.server.url}/js/ovx.js" data-key="{key}"></script>')
 

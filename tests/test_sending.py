@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 import trustme
 
-from ovx_lite.webhooks.client import KEPT, Outgoing, read
-from ovx_lite.webhooks.message import Outcome
+from ovx_lite.webhooks.client import MAX_RESPONSE_BYTES, WebhookClient, interpret_response
+from ovx_lite.webhooks.message import AttemptResult
 from ovx_lite.webhooks.response_limits import MAX_PROVISIONAL
-from ovx_lite.webhooks.ssrf import networks
-from tests.receiver import Receiver, status, tls
+from ovx_lite.webhooks.ssrf import parse_networks
+from tests.receiver import Receiver, http_response, server_context
 from tests.test_store import NOW
 
 LOOPBACK = "127.0.0.0/8"
@@ -27,11 +27,11 @@ BODY = '{"event":"goal.completed","data":{"goal_name":"Größe"}}'.encode()
 Lookups = list[str]
 
 
-def send(*urls: str, allowed: str = LOOPBACK, seconds: float = 10) -> list[Outcome]:
+def send(*urls: str, allowed: str = LOOPBACK, seconds: float = 10) -> list[AttemptResult]:
     """Send a message to each in turn, as one server does."""
 
-    async def run() -> list[Outcome]:
-        outgoing = Outgoing(networks(allowed), lambda: NOW, seconds)
+    async def run() -> list[AttemptResult]:
+        outgoing = WebhookClient(parse_networks(allowed), lambda: NOW, seconds)
         try:
             return [await outgoing.post(url, BODY, {"X-Ovyxa-Event": "goal.completed"}) for url in urls]
         finally:
@@ -73,21 +73,21 @@ def other() -> Iterator[Receiver]:
 
 @pytest.mark.parametrize("code", [200, 201, 202, 204, 299])
 def test_2xx_is_delivered(code: int) -> None:
-    with Receiver(status(code, b"" if code == 204 else b"thanks")) as receiver:
+    with Receiver(http_response(code, b"" if code == 204 else b"thanks")) as receiver:
         (outcome,) = send(receiver.url + "?token=a%20b")
-    assert (outcome.status, outcome.error, outcome.words, outcome.began) == (code, "", "", NOW)
-    assert outcome.answer == ("" if code == 204 else "thanks")
-    (got,) = receiver.got
+    assert (outcome.status, outcome.error, outcome.hint, outcome.started_at_ms) == (code, "", "", NOW)
+    assert outcome.response_body == ("" if code == 204 else "thanks")
+    (got,) = receiver.requests
     assert (got.path, got.body, got.headers["x-ovyxa-event"]) == ("/hook?token=a%20b", BODY, "goal.completed")
     assert got.headers["host"] == f"127.0.0.1:{receiver.port}"
 
 
 @pytest.mark.parametrize("code", [300, 301, 302, 303, 307, 308])
 def test_a_redirect_is_told_and_not_followed(code: int, other: Receiver) -> None:
-    with Receiver(status(code, location=other.url)) as receiver:
+    with Receiver(http_response(code, location=other.url)) as receiver:
         (outcome,) = send(receiver.url)
     assert (outcome.status, outcome.error) == (code, "redirect")
-    assert other.url in outcome.words
+    assert other.url in outcome.hint
     assert other.connections == 0
 
 
@@ -106,10 +106,10 @@ STATUSES = [
 
 @pytest.mark.parametrize(("code", "error", "words"), STATUSES)
 def test_what_is_not_2xx_is_a_failure_with_its_word(code: int, error: str, words: str) -> None:
-    with Receiver(status(code, b"because")) as receiver:
+    with Receiver(http_response(code, b"because")) as receiver:
         (outcome,) = send(receiver.url)
-    assert (outcome.status, outcome.error, outcome.answer, outcome.hint) == (code, error, "because", 0)
-    assert words in outcome.words
+    assert (outcome.status, outcome.error, outcome.response_body, outcome.retry_after_ms) == (code, error, "because", 0)
+    assert words in outcome.hint
 
 
 def date(seconds: int) -> str:
@@ -132,16 +132,16 @@ HINTS = [
 @pytest.mark.parametrize("code", [429, 503, 500])
 def test_a_retry_after_is_seconds_or_a_date_of_429_and_503(code: int, hint: str, ms: int) -> None:
     expected = ms if code in (429, 503) else 0
-    assert read(code, {"retry-after": hint}, b"", "example.com", NOW).hint == expected
+    assert interpret_response(code, {"retry-after": hint}, b"", "example.com", NOW).retry_after_ms == expected
     if hint.isascii():
-        with Receiver(status(code, retry_after=hint)) as receiver:
-            assert send(receiver.url)[0].hint == expected
+        with Receiver(http_response(code, retry_after=hint)) as receiver:
+            assert send(receiver.url)[0].retry_after_ms == expected
 
 
 def test_a_name_that_is_none(dns: dict[str, list[str]]) -> None:
     (outcome,) = send("https://nowhere.test/")
     assert (outcome.status, outcome.error) == (None, "dns")
-    assert "Name or service not known" in outcome.words
+    assert "Name or service not known" in outcome.hint
 
 
 def test_nobody_listens() -> None:
@@ -158,7 +158,7 @@ def reset(connected: socket.socket) -> None:
 BROKEN: list[tuple[bytes | Callable[[socket.socket], None], str]] = [
     (reset, "reset"),
     (lambda connected: None, "reset"),  # it closes without a word
-    (lambda connected: connected.sendall(status(200, b"12345")[:-1]), "reset"),
+    (lambda connected: connected.sendall(http_response(200, b"12345")[:-1]), "reset"),
     (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", "protocol"),
     (bytes(range(256)) * 10, "protocol"),
     (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "protocol"),
@@ -172,24 +172,24 @@ def test_no_answer_or_what_is_none(answer: bytes | Callable[[socket.socket], Non
     with Receiver(answer) as receiver:
         (outcome,) = send(receiver.url)
     assert (outcome.error, outcome.status) == (error, None)
-    assert outcome.words
+    assert outcome.hint
 
 
 @pytest.mark.parametrize("quick", [0, 80], ids=["head", "body"])
 def test_one_that_drips_is_cut_off(quick: int) -> None:
-    whole = status(200, b"x" * 4000)
+    whole = http_response(200, b"x" * 4000)
 
     def drip(connected: socket.socket) -> None:
         connected.sendall(whole[:quick])
         for byte in whole[quick:]:
             connected.sendall(bytes([byte]))
-            if receiver.ended.wait(0.05):
+            if receiver.closed.wait(0.05):
                 return
 
     with Receiver(drip) as receiver:
         (outcome,) = send(receiver.url, seconds=0.5)
     assert (outcome.error, outcome.status) == ("timeout", None)
-    assert "0.5 seconds" in outcome.words
+    assert "0.5 seconds" in outcome.hint
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -220,15 +220,17 @@ def test_provisional_responses_without_end_end_a_try_before_its_timeout(
     with Receiver(answer) as receiver:
         (outcome,) = send(receiver.url, seconds=60)
     assert (outcome.error, outcome.status) == ("protocol", None)
-    assert "provisional" in outcome.words
+    assert "provisional" in outcome.hint
 
 
 @pytest.mark.parametrize("number", [0, 1, MAX_PROVISIONAL])
 def test_a_few_provisional_responses_are_passed_over(number: int) -> None:
     body = b"HTTP/1.1 100 Continue\r\n\r\n" * 50  # as a body, it means nothing
-    with Receiver(b"HTTP/1.1 102 Processing\r\n\r\n" * number + status(200, body)) as receiver:
+    with Receiver(b"HTTP/1.1 102 Processing\r\n\r\n" * number + http_response(200, body)) as receiver:
         outcomes = send(*[receiver.url] * 3)
-    assert [(outcome.status, outcome.error, outcome.answer) for outcome in outcomes] == [(200, "", body.decode())] * 3
+    assert [(outcome.status, outcome.error, outcome.response_body) for outcome in outcomes] == [
+        (200, "", body.decode())
+    ] * 3
     assert receiver.connections == 1
 
 
@@ -242,23 +244,26 @@ def test_of_a_huge_answer_4_kib_are_read() -> None:
 
     with Receiver(flood) as receiver:
         (outcome,) = send(receiver.url)
-    assert (outcome.status, outcome.answer) == (500, "x" * KEPT)
+    assert (outcome.status, outcome.response_body) == (500, "x" * MAX_RESPONSE_BYTES)
     assert sent[0] < 30_000_000  # what fits between two sockets
 
 
 def test_nothing_is_unpacked() -> None:
     bomb = gzip.compress(bytes(50_000_000))
-    with Receiver(status(200, bomb, content_encoding="gzip")) as receiver:
+    with Receiver(http_response(200, bomb, content_encoding="gzip")) as receiver:
         (outcome,) = send(receiver.url)
-    assert (outcome.error, len(outcome.answer)) == ("", len(bomb[:KEPT].decode("utf-8", "replace")))
-    assert "\0" not in outcome.answer
+    assert (outcome.error, len(outcome.response_body)) == (
+        "",
+        len(bomb[:MAX_RESPONSE_BYTES].decode("utf-8", "replace")),
+    )
+    assert "\0" not in outcome.response_body
 
 
 def test_little_is_kept_of_a_long_location() -> None:
-    with Receiver(status(302, location="https://example.com/" + "x" * 60_000)) as receiver:
+    with Receiver(http_response(302, location="https://example.com/" + "x" * 60_000)) as receiver:
         (outcome,) = send(receiver.url)
     assert outcome.error == "redirect"
-    assert len(outcome.words) <= KEPT
+    assert len(outcome.hint) <= MAX_RESPONSE_BYTES
 
 
 CERTIFICATES: list[tuple[str, Mapping[str, object], bool, str]] = [
@@ -275,17 +280,17 @@ def test_the_certificate_is_checked(
     authority: trustme.CA, dns: dict[str, list[str]], name: str, more: Mapping[str, object], trusted: bool, error: str
 ) -> None:
     dns["hook.test"] = ["127.0.0.1"]
-    with Receiver(context=tls(authority if trusted else trustme.CA(), name, **more)) as receiver:
+    with Receiver(context=server_context(authority if trusted else trustme.CA(), name, **more)) as receiver:
         (outcome,) = send(f"https://hook.test:{receiver.port}/hook")
-    assert (outcome.error, len(receiver.got)) == (error, not error)
-    assert receiver.names == ["hook.test"]
+    assert (outcome.error, len(receiver.requests)) == (error, not error)
+    assert receiver.server_names == ["hook.test"]
     assert dns["asked"] == ["hook.test"]
-    assert [got.headers["host"] for got in receiver.got] == [f"hook.test:{receiver.port}"] * (not error)
+    assert [got.headers["host"] for got in receiver.requests] == [f"hook.test:{receiver.port}"] * (not error)
 
 
 def test_who_speaks_no_tls(other: Receiver) -> None:
     (outcome,) = send(other.url.replace("http:", "https:"))
-    assert (outcome.error, other.got) == ("tls", [])
+    assert (outcome.error, other.requests) == ("tls", [])
 
 
 def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch, other: Receiver) -> None:
@@ -293,7 +298,7 @@ def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch,
         monkeypatch.setenv(name, other.url)
     with Receiver() as receiver:
         assert send(receiver.url)[0].error == ""
-    assert (len(receiver.got), other.connections) == (1, 0)
+    assert (len(receiver.requests), other.connections) == (1, 0)
 
 
 @pytest.mark.parametrize("addresses", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "8.8.8.8 10.0.0.1"])
@@ -316,13 +321,13 @@ def test_an_address_is_vetted_anew_at_every_send(dns: dict[str, list[str]], othe
     dns["hook.test"] = ["127.0.0.1", "10.0.0.1", "127.0.0.1"]
     outcomes = send(*[f"http://hook.test:{other.port}/"] * 3)
     assert [outcome.error for outcome in outcomes] == ["", "forbidden", ""]
-    assert len(other.got) == 2
+    assert len(other.requests) == 2
 
 
 def test_a_connection_is_used_under_its_own_name_alone(authority: trustme.CA, dns: dict[str, list[str]]) -> None:
     dns["a.test"] = dns["b.test"] = ["127.0.0.1"]
-    with Receiver(context=tls(authority, "a.test", "b.test")) as receiver:
+    with Receiver(context=server_context(authority, "a.test", "b.test")) as receiver:
         outcomes = send(*(f"https://{name}.test:{receiver.port}/" for name in "abab"))
     assert [outcome.error for outcome in outcomes] == [""] * 4
-    assert receiver.names == ["a.test", "b.test"]
-    assert [got.connection for got in receiver.got] == [1, 2, 1, 2]
+    assert receiver.server_names == ["a.test", "b.test"]
+    assert [got.connection_number for got in receiver.requests] == [1, 2, 1, 2]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ovx_lite.storage.sqlite import FILE
-from tests.conftest import CHROME, Running, Start, Store
+from ovx_lite.storage.sqlite import STORE_FILE
+from tests.conftest import CHROME, RunningSite, Start, Store
 
 PAGE = b'1.2.3.4 - - [17/May/2015:10:05:03 +0000] "GET /%d HTTP/1.1" 200 1 "-" "' + CHROME.encode() + b'"\n'
 
@@ -34,11 +34,11 @@ def test_a_stop_ends_also_when_the_store_is_gone(store: Store, start: Start, wha
     if what == "moved":
         store.path.rename(tmp_path / "elsewhere")
     else:
-        (store.path / FILE).unlink()
+        (store.path / STORE_FILE).unlink()
     if what == "replaced":
         store.site("another")
     server.stop()  # or it fails after 30 seconds
-    assert "Traceback" not in server.log.read_text()
+    assert "Traceback" not in server.log_path.read_text()
 
 
 def test_a_stop_does_not_wait_long_for_a_body(start: Start, store: Store) -> None:
@@ -51,13 +51,13 @@ def test_a_stop_does_not_wait_long_for_a_body(start: Start, store: Store) -> Non
             pass
         assert server.stop() == 0
         assert client.recv(1000).startswith(b"HTTP/1.1 400")
-    assert "Traceback" not in server.log.read_text()
+    assert "Traceback" not in server.log_path.read_text()
 
 
-def test_a_second_server_on_a_data_dir_is_refused(running: Running) -> None:
+def test_a_second_server_on_a_data_dir_is_refused(running: RunningSite) -> None:
     second = running.store.run("serve", "--port", "0")
-    assert (second.status, second.out) == (1, "")
-    assert "Another server has the store" in second.err
+    assert (second.exit_status, second.stdout) == (1, "")
+    assert "Another server has the store" in second.stderr
     assert running.server.pageview(running.key).status == 201
 
 
@@ -66,7 +66,7 @@ def test_a_server_may_start_where_another_was_killed(store: Store, start: Start)
     assert start(store).send("/healthz", method="GET").status == 200
 
 
-def test_a_new_key_works_at_once(running: Running) -> None:
+def test_a_new_key_works_at_once(running: RunningSite) -> None:
     for _ in range(3):
         assert running.server.pageview(running.store.key()).status == 201
 

@@ -19,9 +19,9 @@ import pytest
 
 from ovx_lite.cli.logs import AsJson
 from ovx_lite.domain import config
-from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.errors import ApiError
 from ovx_lite.storage import sqlite
-from ovx_lite.webhooks.ssrf import networks
+from ovx_lite.webhooks.ssrf import parse_networks
 from tests.conftest import Start, Store
 
 NAMES = [setting.name for setting in config.SETTINGS]
@@ -134,7 +134,7 @@ WRONG = [
 def test_networks_may_go_by_their_names(tmp_path: Path) -> None:
     told = config.read(tmp_path, {"trusted_proxies": "192.0.2.7, loopback", "webhook_allow_net": "private"}, {})
     assert told["trusted_proxies"] == "192.0.2.7,127.0.0.0/8,::1/128"
-    allowed = networks(told["webhook_allow_net"])
+    allowed = parse_networks(told["webhook_allow_net"])
     for address in ("127.0.0.1", "::1", "10.1.2.3", "172.31.0.1", "192.168.1.1", "fd00::1"):
         assert any(ip_address(address) in network for network in allowed), address
     for address in ("172.32.0.1", "192.169.0.1", "203.0.113.1", "2001:db8::1", "169.254.169.254"):
@@ -146,7 +146,7 @@ def test_what_makes_no_sense_is_refused_by_name(
     tmp_path: Path, written: str, flags: dict[str, str], named: str
 ) -> None:
     (tmp_path / "ovx-lite.toml").write_bytes(written.encode(errors="surrogateescape"))
-    with pytest.raises(Refused, match=named):
+    with pytest.raises(ApiError, match=named):
         config.read(tmp_path, flags, {})
 
 
@@ -163,11 +163,11 @@ def test_what_makes_no_sense_is_refused_by_name(
 )
 def test_the_server_says_in_a_sentence_what_is_wrong(store: Store, words: tuple[str, ...], named: str) -> None:
     ran = store.run("serve", "--port", "0", *words)
-    assert ran.status == 1
-    assert ran.out == ""
-    assert ran.err.startswith("Error: ")
-    assert ran.err.count("\n") == 1
-    assert named in ran.err
+    assert ran.exit_status == 1
+    assert ran.stdout == ""
+    assert ran.stderr.startswith("Error: ")
+    assert ran.stderr.count("\n") == 1
+    assert named in ran.stderr
 
 
 def serving(store: Store, *words: str) -> "subprocess.Popen[str]":
@@ -207,8 +207,8 @@ def test_a_port_that_is_taken_is_told(store: Store) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         ran = store.run("serve", "--port", port)
-    assert (ran.status, ran.out, ran.err.count("\n")) == (1, "", 1)
-    assert port in ran.err
+    assert (ran.exit_status, ran.stdout, ran.stderr.count("\n")) == (1, "", 1)
+    assert port in ran.stderr
 
 
 Starting = tuple["subprocess.Popen[str]", sqlite3.Connection]
@@ -218,7 +218,7 @@ Starting = tuple["subprocess.Popen[str]", sqlite3.Connection]
 def starting(store: Store, tmp_path: Path) -> Iterator[Starting]:
     """A server that waits for a transaction of another process before it can get ready."""
     store.path.mkdir()
-    with closing(sqlite3.connect(store.path / sqlite.FILE, isolation_level=None)) as other_process:
+    with closing(sqlite3.connect(store.path / sqlite.STORE_FILE, isolation_level=None)) as other_process:
         other_process.execute("PRAGMA journal_mode = WAL")
         other_process.execute("BEGIN IMMEDIATE")
         (tmp_path / "ready.json").write_text("of a server that crashed")
@@ -258,15 +258,15 @@ def test_a_server_that_is_stopped_while_it_starts_ends(starting: Starting) -> No
 
 @pytest.mark.parametrize("path", ["/api", "/v1/", "/static/deep"])
 def test_a_base_url_with_a_path_of_ours_is_refused(tmp_path: Path, path: str) -> None:
-    with pytest.raises(Refused, match="choose another, like /stats"):
+    with pytest.raises(ApiError, match="choose another, like /stats"):
         config.read(tmp_path, {"base_url": f"https://example.com{path}"})
     assert config.read(tmp_path, {"base_url": "https://example.com/apis"})["base_url"].endswith("/apis")
 
 
 def test_the_log_may_be_json(store: Store) -> None:
-    assert store.spawn("site", "list").status == 1
+    assert store.spawn("site", "list").exit_status == 1
     refused = store.spawn("serve", "--log-format", "xml")
-    assert "it is plain or json" in refused.err
+    assert "it is plain or json" in refused.stderr
     record = logging.LogRecord("ovx_lite", logging.ERROR, "", 0, "a %s", ("word",), None)
     told = json.loads(AsJson().format(record))
     assert (told["level"], told["message"], told["time"][-1]) == ("ERROR", "a word", "Z")

@@ -7,8 +7,8 @@ from contextlib import closing
 
 import pytest
 
-from tests.browserless import PASSWORD, Person, path_of, tags
-from tests.conftest import Answer, Server, Start, Store
+from tests.browserless import PASSWORD, WebClient, find_tags, redirect_path
+from tests.conftest import Response, Server, Start, Store
 
 OTHER = "something else altogether"
 FORM = {"password": PASSWORD, "domain": "example.com", "id": "my-site", "timezone": "Europe/Berlin"}
@@ -19,16 +19,16 @@ LINK = re.compile(r"Set it up, once: (\S+)")
 def link(server: Server) -> str:
     """The path of the link that a server has printed."""
     deadline = time.monotonic() + 20
-    while (found := LINK.search(server.log.read_text())) is None:
+    while (found := LINK.search(server.log_path.read_text())) is None:
         assert time.monotonic() < deadline, "no link was printed"
         time.sleep(0.01)
     assert found[1].startswith(server.url)
     return found[1].removeprefix(server.url)
 
 
-def invited(server: Server) -> Person:
+def invited(server: Server) -> WebClient:
     """Somebody who has opened the link."""
-    person = Person(server)
+    person = WebClient(server)
     answer = person.get(link(server))
     assert (answer.status, answer.headers["location"]) == (303, "/setup"), answer.body
     return person
@@ -37,18 +37,18 @@ def invited(server: Server) -> Person:
 def told_in_the_end(server: Server) -> str:
     """All that a server has said, once it has ended."""
     assert server.stop() == 0
-    return server.log.read_text()
+    return server.log_path.read_text()
 
 
-def key_of(answer: Answer) -> str:
+def key_of(answer: Response) -> str:
     found = re.search(r"ovx_[\w-]{40}", answer.body.decode())
     assert found is not None
     return found[0]
 
 
-def refused(answer: Answer) -> None:
+def refused(answer: Response) -> None:
     assert answer.status == 403
-    assert (tags(answer, "form"), len(tags(answer, "h1"))) == ([], 1)
+    assert (find_tags(answer, "form"), len(find_tags(answer, "h1"))) == ([], 1)
     assert "link" in answer.body.decode()
 
 
@@ -70,27 +70,27 @@ def test_a_new_link_is_printed_at_each_start_until_there_is_a_password(store: St
     first.stop()
     second = start(store)
     assert link(second) != old
-    refused(Person(second).get(old))
+    refused(WebClient(second).get(old))
     assert invited(second).post("/setup", FORM).status == 303
     second.stop()
     assert "Set it up" not in told_in_the_end(start(store))
 
 
 def test_the_link_leads_to_a_form_whose_address_has_no_token(fresh: tuple[Store, Server]) -> None:
-    person = Person(fresh[1])
+    person = WebClient(fresh[1])
     answer = person.follow(person.get(link(fresh[1])))
     assert answer.status == 200
-    names = {attributes.get("name") for tag, attributes in tags(answer) if tag in ("input", "select")}
+    names = {attributes.get("name") for tag, attributes in find_tags(answer) if tag in ("input", "select")}
     assert {"password", "domain", "id", "timezone"} <= names
     assert link(fresh[1]).partition("token=")[2] not in answer.body.decode()
 
 
 def test_before_the_set_up_the_pages_say_how_to_begin(fresh: tuple[Store, Server]) -> None:
     for path in ("/", "/login"):
-        answer = Person(fresh[1]).get(path)
-        assert (answer.status, tags(answer, "form")) == (200, [])
+        answer = WebClient(fresh[1]).get(path)
+        assert (answer.status, find_tags(answer, "form")) == (200, [])
         assert "link" in answer.body.decode()
-    assert path_of(Person(fresh[1]).get("/account")) == "/login"
+    assert redirect_path(WebClient(fresh[1]).get("/account")) == "/login"
 
 
 def test_the_form_makes_a_site_with_a_key_that_works_and_is_shown_once(store: Store, start: Start) -> None:
@@ -105,13 +105,13 @@ def test_the_form_makes_a_site_with_a_key_that_works_and_is_shown_once(store: St
     assert b"ovx_" not in person.get(START).body
     site = store.call("site", "list")[0]
     assert (site["id"], site["domain"], site["timezone"]) == ("my-site", "example.com", "Europe/Berlin")
-    Person(server).log_in()
+    WebClient(server).log_in()
 
 
 def test_a_site_may_be_named_by_its_domain_alone(store: Store, start: Start) -> None:
     person = invited(start(store))
     done = person.post("/setup", {"password": PASSWORD, "domain": "https://example.com/", "id": "", "timezone": ""})
-    assert path_of(done) == "/sites/example.com/settings/start"
+    assert redirect_path(done) == "/sites/example.com/settings/start"
     assert store.call("site", "list")[0]["timezone"] == "UTC"
 
 
@@ -119,24 +119,24 @@ def test_a_link_that_was_used_opens_nothing(store: Store, start: Start) -> None:
     server = start(store)
     early, person = invited(server), invited(server)
     assert person.post("/setup", FORM).status == 303
-    for answer in (Person(server).get(link(server)), early.get("/setup"), early.post("/setup", {"password": OTHER})):
+    for answer in (WebClient(server).get(link(server)), early.get("/setup"), early.post("/setup", {"password": OTHER})):
         refused(answer)
     refused(person.get(link(server)))
-    assert Person(server).post("/login", {"password": OTHER}).status == 401
+    assert WebClient(server).post("/login", {"password": OTHER}).status == 401
     assert person.get("/account").status == 200
 
 
 def test_no_other_link_or_cookie_opens_the_form(fresh: tuple[Store, Server], store: Store, start: Start) -> None:
     (kept, server), other = fresh, invited(start(store))
-    stranger = Person(server)
+    stranger = WebClient(server)
     stranger.cookies = dict(zip(invited(server).cookies, other.cookies.values(), strict=True))
     for answer in (
-        Person(server).get("/setup"),
-        Person(server).get("/setup?token="),
-        Person(server).get(link(server)[:-1]),
-        Person(server).get("/setup?token=%F0%9F%90%88"),
-        Person(server).post("/setup", FORM),
-        Person(server).post(link(server), FORM),
+        WebClient(server).get("/setup"),
+        WebClient(server).get("/setup?token="),
+        WebClient(server).get(link(server)[:-1]),
+        WebClient(server).get("/setup?token=%F0%9F%90%88"),
+        WebClient(server).post("/setup", FORM),
+        WebClient(server).post(link(server), FORM),
         stranger.get("/setup"),
         stranger.post("/setup", FORM),
     ):
@@ -160,7 +160,7 @@ def test_what_is_wrong_is_told_beside_its_field(fresh: tuple[Store, Server], fie
     store, server = fresh
     answer = invited(server).post("/setup", FORM | {field: typed})
     assert answer.status == 400
-    shown = {at["id"]: at for _, at in tags(answer) if "id" in at}
+    shown = {at["id"]: at for _, at in find_tags(answer) if "id" in at}
     assert shown[field]["aria-invalid"] == "true"
     assert f"{field}-wrong" in shown[field]["aria-describedby"].split()
     assert f"{field}-wrong" in shown
@@ -176,7 +176,7 @@ def test_what_is_wrong_is_told_beside_its_field(fresh: tuple[Store, Server], fie
 def test_all_that_is_wrong_is_told_at_once(fresh: tuple[Store, Server]) -> None:
     wrong = {"password": "short", "domain": "no domain", "id": "no id!", "timezone": "Mars/Phobos"}
     answer = invited(fresh[1]).post("/setup", wrong)
-    invalid = {at["id"] for _, at in tags(answer) if at.get("aria-invalid") == "true"}
+    invalid = {at["id"] for _, at in find_tags(answer) if at.get("aria-invalid") == "true"}
     assert (answer.status, invalid) == (400, set(wrong))
 
 
@@ -184,7 +184,7 @@ def test_where_there_are_sites_the_password_is_all_that_is_asked_for(store: Stor
     site = store.site("old-site")
     server = start(store)
     person = invited(server)
-    names = [at.get("name") for _, at in tags(person.get("/setup"), "input")]
+    names = [at.get("name") for _, at in find_tags(person.get("/setup"), "input")]
     assert ("password" in names, "domain" in names, "id" in names) == (True, False, False)
     done = person.post("/setup", FORM)
     assert (done.status, done.headers["location"]) == (303, "/")
@@ -195,7 +195,7 @@ def test_where_there_are_sites_the_password_is_all_that_is_asked_for(store: Stor
 def test_guesses_of_the_token_are_slowed_down(store: Store, start: Start) -> None:
     server = start(store)
     owner = invited(server)
-    answers = [Person(server).get(f"/setup?token=guess-{number}") for number in range(100)]
+    answers = [WebClient(server).get(f"/setup?token=guess-{number}") for number in range(100)]
     assert {answer.status for answer in answers} == {403, 429}
     slowed = [answer for answer in answers if answer.status == 429]
     assert len(slowed) > 80
@@ -207,8 +207,8 @@ def test_neither_password_nor_token_is_in_the_store_or_the_log(store: Store, sta
     server = start(store)
     token = link(server).partition("token=")[2]
     assert invited(server).post("/setup", FORM).status == 303
-    assert Person(server).post("/login", {"password": PASSWORD + "?"}).status == 401
-    Person(server).log_in()
+    assert WebClient(server).post("/login", {"password": PASSWORD + "?"}).status == 401
+    WebClient(server).log_in()
     kept = {path: path.read_bytes() for path in store.path.rglob("*") if path.is_file()}  # while the WAL is there
     assert any(b"scrypt " in content for content in kept.values())
     log = told_in_the_end(server)

@@ -17,7 +17,7 @@ from ovx_lite.storage.sqlite import open_store
 from ovx_lite.storage.webhooks import delivery_log, subscriptions
 from ovx_lite.webhooks.message import new_secret
 from tests.conftest import Store
-from tests.receiver import Got, Moved, Receiver, status, until
+from tests.receiver import ReceivedRequest, Receiver, SettableClock, http_response, wait_until
 from tests.test_delivery import Place
 from tests.test_store import MINUTE
 from tests.test_upkeep import DAY
@@ -30,7 +30,7 @@ def place(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     monkeypatch.setenv("OVX_WEBHOOK_ALLOW_NET", "127.0.0.0/8")
     with closing(open_store(store.path)) as conn:
         place = Place(store, conn)
-        place.clock = Moved(SystemClock().now())  # the package takes no message of long ago
+        place.clock = SettableClock(SystemClock().now_ms())  # the package takes no message of long ago
         yield place
 
 
@@ -44,7 +44,7 @@ def secret_of(conn: sqlite3.Connection, id: str) -> str:
     return subscriptions.find_webhook(conn, id).secret
 
 
-def verifies(got: Got, secret: str, body: bytes | None = None, **changed: str) -> bool:
+def verifies(got: ReceivedRequest, secret: str, body: bytes | None = None, **changed: str) -> bool:
     """Whether the public package takes a message, with another body or other headers, perhaps."""
     headers = {**got.headers, **{name.replace("_", "-"): value for name, value in changed.items()}}
     try:
@@ -54,17 +54,17 @@ def verifies(got: Got, secret: str, body: bytes | None = None, **changed: str) -
     return True
 
 
-def by_hand(got: Got, secret: str) -> bool:
+def by_hand(got: ReceivedRequest, secret: str) -> bool:
     return got.headers["x-ovyxa-signature"] == hmac.new(secret.encode(), got.body, sha256).hexdigest()
 
 
-def one_message(place: Place, receiver: Receiver) -> Got:
+def one_message(place: Place, receiver: Receiver) -> ReceivedRequest:
     async def run(app: App) -> None:
         await place.hit(app, path="Größe")
-        await until(lambda: place.statuses() == "delivered")
+        await wait_until(lambda: place.statuses() == "delivered")
 
     place.during(run)
-    return receiver.got[0]
+    return receiver.requests[0]
 
 
 def test_a_secret_is_32_bytes_of_its_own(place: Place, receiver: Receiver) -> None:
@@ -82,7 +82,7 @@ def test_a_receiver_verifies_both_signatures(place: Place, receiver: Receiver) -
     assert got.headers["content-type"] == "application/json"
     assert got.headers["x-ovyxa-event"] == json.loads(got.body)["event"] == "goal.completed"
     assert got.headers["user-agent"].startswith("ovx-lite/")
-    assert got.headers["webhook-timestamp"] == str(place.clock.ms // 1000)
+    assert got.headers["webhook-timestamp"] == str(place.clock.current_ms // 1000)
 
 
 def test_what_was_changed_on_the_way_is_refused(place: Place, receiver: Receiver) -> None:
@@ -107,7 +107,7 @@ def test_for_a_day_after_a_rotation_both_secrets_verify(
 ) -> None:
     id = place.webhook(receiver.url)
     old, new = secret_of(place.conn, id), new_secret(b"new" * 10 + b"er")
-    subscriptions.rotate(place.conn, id, new, place.clock.ms - after)
+    subscriptions.rotate(place.conn, id, new, place.clock.current_ms - after)
     got = one_message(place, receiver)
     assert (verifies(got, new), verifies(got, old), verifies(got, OTHER)) == (True, old_too, False)
     assert (by_hand(got, new), by_hand(got, old)) == (True, False)
@@ -123,19 +123,19 @@ def test_after_two_rotations_the_first_secret_is_worth_nothing(place: Place, rec
 
 
 def test_each_try_is_signed_anew_with_the_secret_of_its_time(place: Place, receiver: Receiver) -> None:
-    id, receiver.answer = place.webhook(receiver.url), status(500)
+    id, receiver.reply = place.webhook(receiver.url), http_response(500)
     old, new = secret_of(place.conn, id), new_secret(b"new" * 10 + b"er")
 
     async def run(app: App) -> None:
         await place.hit(app)
         await place.written(1)
-        subscriptions.rotate(place.conn, id, new, place.clock.ms - DAY)
-        place.clock.set(place.clock.ms + MINUTE)
+        subscriptions.rotate(place.conn, id, new, place.clock.current_ms - DAY)
+        place.clock.set(place.clock.current_ms + MINUTE)
         await place.written(2)
 
     place.during(run)
-    assert [(verifies(got, old), verifies(got, new)) for got in receiver.got] == [(True, False), (False, True)]
-    assert len({got.headers["webhook-signature"] for got in receiver.got}) == 2
-    tries = delivery_log.attempts(place.conn, place.log()[0].number)
-    for attempt, got in zip(tries, receiver.got, strict=True):  # the log has what was sent
+    assert [(verifies(got, old), verifies(got, new)) for got in receiver.requests] == [(True, False), (False, True)]
+    assert len({got.headers["webhook-signature"] for got in receiver.requests}) == 2
+    tries = delivery_log.attempts(place.conn, place.log()[0].id)
+    for attempt, got in zip(tries, receiver.requests, strict=True):  # the log has what was sent
         assert {name.lower(): value for name, value in attempt.headers.items()}.items() <= got.headers.items()

@@ -2,8 +2,8 @@
 
 import pytest
 
-from ovx_lite.domain.models import Campaign, Origin
-from ovx_lite.enrichment.traffic_source import _SOURCES, origin
+from ovx_lite.domain.models import Campaign, TrafficSource
+from ovx_lite.enrichment.traffic_source import _SOURCES, classify_source
 
 HOST = "www.example.com"
 DOMAIN = "example.com"
@@ -11,7 +11,7 @@ CHANNELS = {"direct", "search", "social", "ai", "email", "paid", "own", "referra
 
 
 def named(referrer: str, *campaign: str, host: str = HOST, domain: str = DOMAIN) -> tuple[str, str]:
-    found = origin(referrer, Campaign(*campaign), host, domain)
+    found = classify_source(referrer, Campaign(*campaign), host, domain)
     return found.source, found.channel
 
 
@@ -184,7 +184,7 @@ def test_campaign_without_a_source(referrer: str, campaign: tuple[str, ...], sou
 
 def test_what_was_said_is_kept_as_it_was_said() -> None:
     campaign = Campaign("FB", "Paid-Social", "Spring", "Left", "shoes")
-    assert origin("l.facebook.com/l.php", campaign, HOST, DOMAIN) == Origin(
+    assert classify_source("l.facebook.com/l.php", campaign, HOST, DOMAIN) == TrafficSource(
         "l.facebook.com/l.php", "facebook", "paid", "FB", "Paid-Social", "Spring", "Left", "shoes"
     )
 

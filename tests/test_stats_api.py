@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import CHROME, Answer, Running
+from tests.conftest import CHROME, Response, RunningSite
 
 QUERY, OTHER = "/api/v1/stats/query", "/api/v2/query"
 DAY = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(3)
@@ -28,7 +28,7 @@ def view(path: str, host: int, **fields: object) -> dict[str, object]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def visited(running: Running) -> None:
+def visited(running: RunningSite) -> None:
     """My-site has six visitors of three pages on a day, and one event of each strange property the day before."""
     views = [view(path, number) for number, path in enumerate(PATHS)]
     before = [
@@ -38,19 +38,19 @@ def visited(running: Running) -> None:
     assert running.server.batch(running.key, *views, *before).status == 201
 
 
-def ask(running: Running, path: Any = QUERY, key: Any = None, **fields: Any) -> Answer:
+def ask(running: RunningSite, path: Any = QUERY, key: Any = None, **fields: Any) -> Response:
     """Ask for the visitors of that day, or for what is told."""
     body = {"site_id": "my-site", "metrics": ["visitors"], "date_range": ON_DAY} | fields
     return running.server.send(path, body, running.key if key is None else key)
 
 
-def rows(answer: Answer) -> list[tuple[Any, ...]]:
+def rows(answer: Response) -> list[tuple[Any, ...]]:
     """What stands in the dimensions and the metrics of each row."""
     assert answer.status == 200, answer.body
     return [(*row["dimensions"], *row["metrics"]) for row in answer.json["results"]]
 
 
-def test_both_paths_give_the_same(running: Running) -> None:
+def test_both_paths_give_the_same(running: RunningSite) -> None:
     asked: dict[str, Any] = {"dimensions": ["event:page"], "metrics": ["visitors", "pageviews"]}
     one, other = (ask(running, path, **asked) for path in (QUERY, OTHER))
     assert one.body == other.body
@@ -58,7 +58,7 @@ def test_both_paths_give_the_same(running: Running) -> None:
     assert (one.headers["content-type"], one.headers["cache-control"]) == ("application/json", "no-store")
 
 
-def test_the_answer_tells_how_the_question_was_understood(running: Running) -> None:
+def test_the_answer_tells_how_the_question_was_understood(running: RunningSite) -> None:
     told = ask(running, dimensions=["time"], filters=[["is", "event:page", ["/"], {"case_sensitive": False}]]).json
     day = ON_DAY[0]
     assert told["query"] == {
@@ -74,11 +74,11 @@ def test_the_answer_tells_how_the_question_was_understood(running: Running) -> N
 
 @pytest.mark.parametrize("path", [QUERY, OTHER])
 @pytest.mark.parametrize("key", ["", "nobody's", "ovx_" + "0" * 40])
-def test_who_is_not_known_may_ask_nothing(running: Running, path: str, key: str) -> None:
+def test_who_is_not_known_may_ask_nothing(running: RunningSite, path: str, key: str) -> None:
     assert ask(running, path, key).error == (401, "unauthorized", None)
 
 
-def test_a_key_that_was_revoked_may_ask_nothing(running: Running) -> None:
+def test_a_key_that_was_revoked_may_ask_nothing(running: RunningSite) -> None:
     added = running.store.call("key", "add", "my-site")
     assert ask(running, key=added["key"]).status == 200
     running.store.call("key", "revoke", added["id"])
@@ -87,7 +87,7 @@ def test_a_key_that_was_revoked_may_ask_nothing(running: Running) -> None:
 
 
 @pytest.mark.parametrize("site", ["my-site", "nowhere", ""])
-def test_a_key_is_of_one_site(running: Running, site: str) -> None:
+def test_a_key_is_of_one_site(running: RunningSite, site: str) -> None:
     key = running.store.key("other-site")
     assert ask(running, key=key, site_id=site).error == (404, "invalid_site_id", "site_id")
     answer = running.server.send(f"/api/v1/stats/realtime?site_id={site}", None, key, method="GET")
@@ -95,17 +95,17 @@ def test_a_key_is_of_one_site(running: Running, site: str) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"visitors", b"\xff", b'{"site_id": "my-site",}', b"[" * 100_000, b"NaN"])
-def test_what_is_not_json(running: Running, body: bytes) -> None:
+def test_what_is_not_json(running: RunningSite, body: bytes) -> None:
     assert running.server.send(QUERY, body, running.key).error[:2] == (400, "invalid_request")
 
 
 @pytest.mark.parametrize("body", [None, [], "x", 1, {}, {"site_id": 1}, {"site_id": None, "metrics": ["visitors"]}])
-def test_what_is_no_query(running: Running, body: object) -> None:
+def test_what_is_no_query(running: RunningSite, body: object) -> None:
     sent = json.dumps(body).encode()
     assert running.server.send(QUERY, sent, running.key).error == (400, "invalid_request", "site_id")
 
 
-def test_a_mebibyte_is_the_most(running: Running) -> None:
+def test_a_mebibyte_is_the_most(running: RunningSite) -> None:
     body = json.dumps({"site_id": "my-site", "metrics": ["visitors"], "date_range": "7d"}).encode()
     assert running.server.send(QUERY, body.ljust(1 << 20), running.key).status == 200
     assert running.server.send(QUERY, body.ljust((1 << 20) + 1), running.key).error[:2] == (413, "payload_too_large")
@@ -164,7 +164,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("told", "field"), WRONG, ids=lambda told: str(told)[:60])
-def test_what_is_wrong_is_told_with_its_field(running: Running, told: dict[str, Any], field: str) -> None:
+def test_what_is_wrong_is_told_with_its_field(running: RunningSite, told: dict[str, Any], field: str) -> None:
     answer = ask(running, **told)
     assert answer.error == (400, "invalid_request", field)
     assert len(answer.json["error"]["message"]) < 700
@@ -172,12 +172,12 @@ def test_what_is_wrong_is_told_with_its_field(running: Running, told: dict[str, 
 
 @pytest.mark.parametrize("span", [["1970-02-01", "1970-02-03"], ["1971-06-01", "1999-01-01"], ["1970-01-01"] * 2])
 @pytest.mark.parametrize("mode", ["previous_period", "year_over_year"])
-def test_before_the_first_day_there_is_nothing_to_compare(running: Running, span: list[str], mode: str) -> None:
+def test_before_the_first_day_there_is_nothing_to_compare(running: RunningSite, span: list[str], mode: str) -> None:
     assert ask(running, date_range=span, include={"comparisons": {"mode": mode}}).status in (200, 400)
 
 
 @pytest.mark.parametrize("pattern", ["(a*)*b", "((a{100}){100}){100}", "(x+x+)+y", "." * 2000, r"\pL{20}"])
-def test_no_expression_takes_long(running: Running, pattern: str) -> None:
+def test_no_expression_takes_long(running: RunningSite, pattern: str) -> None:
     began = time.monotonic()
     patterns = [f"{pattern}{number}"[-2000:] for number in range(500)]
     answer = ask(running, dimensions=["event:page"], filters=[["matches", "event:page", patterns]])
@@ -186,7 +186,7 @@ def test_no_expression_takes_long(running: Running, pattern: str) -> None:
 
 
 @pytest.mark.parametrize("name", STRANGE)
-def test_a_property_may_have_any_name(running: Running, name: str) -> None:
+def test_a_property_may_have_any_name(running: RunningSite, name: str) -> None:
     before = [(DAY - timedelta(1)).date().isoformat()] * 2
     of = f"event:props:{name}"
     assert rows(ask(running, date_range=before, dimensions=[of])) == [(f"of {name}", 1)]
@@ -195,12 +195,12 @@ def test_a_property_may_have_any_name(running: Running, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["\0", "\ud800", "x" * 1900, "\n", "🙂"])
-def test_no_property_has_such_a_name(running: Running, name: str) -> None:
+def test_no_property_has_such_a_name(running: RunningSite, name: str) -> None:
     answer = ask(running, dimensions=[f"event:props:{name}"], filters=[["is_not", f"event:props:{name}", [name]]])
     assert answer.status == 400 if name in ("\0", "\ud800") else rows(answer) == []
 
 
-def test_an_empty_property_and_events_in_no_visit(running: Running) -> None:
+def test_an_empty_property_and_events_in_no_visit(running: RunningSite) -> None:
     """What a property has may be nothing at all; of events in no visit, nobody knows the source, or what it is not."""
     running.store.site("odd-site")
     key, now = running.store.key("odd-site"), {"site_id": "odd-site", "date_range": "day"}
@@ -215,7 +215,7 @@ def test_an_empty_property_and_events_in_no_visit(running: Running) -> None:
         assert rows(ask(running, key=key, **now, metrics=["events"], filters=filters)) == [(times,)]
 
 
-def test_a_site_without_events_and_with_one(running: Running) -> None:
+def test_a_site_without_events_and_with_one(running: RunningSite) -> None:
     running.store.site("new-site")
     key = running.store.key("new-site")
     metrics = ["visitors", "visits", "pageviews", "events", "bounce_rate", "views_per_visit", "total_revenue"]
@@ -228,7 +228,7 @@ def test_a_site_without_events_and_with_one(running: Running) -> None:
     assert rows(ask(running, **asked)) == [(1, 1, 1, 1, 100, 1, None)]
 
 
-def test_a_period_is_compared_with_another(running: Running) -> None:
+def test_a_period_is_compared_with_another(running: RunningSite) -> None:
     asked = {"dimensions": ["time:day"], "metrics": ["events", "pageviews"]}
     previous = {"comparisons": {"mode": "previous_period"}}
     (row,) = ask(running, **asked, include=previous).json["results"]
@@ -239,7 +239,7 @@ def test_a_period_is_compared_with_another(running: Running) -> None:
     assert ask(running, **asked, include=custom).json["results"] == [row]
 
 
-def test_pages_of_an_answer(running: Running) -> None:
+def test_pages_of_an_answer(running: RunningSite) -> None:
     asked: dict[str, Any] = {"dimensions": ["event:page"], "include": {"total_rows": True}}
     found = [ask(running, **asked, limit=1, offset=offset) for offset in range(4)]
     assert [rows(one) for one in found] == [[("/", 3)], [("/pricing", 2)], [("/blog/one", 1)], []]
@@ -249,13 +249,13 @@ def test_pages_of_an_answer(running: Running) -> None:
     assert [row[0] for row in rows(ask(running, **asked))] == ["/pricing", "/blog/one", "/"]
 
 
-def test_time_labels_are_of_all_times(running: Running) -> None:
+def test_time_labels_are_of_all_times(running: RunningSite) -> None:
     answer = ask(running, dimensions=["time:hour"], include={"time_labels": True})
     labels = [f"{ON_DAY[0]} {hour:02}:00:00" for hour in range(24)]
     assert (answer.json["meta"]["time_labels"], rows(answer)) == (labels, [(f"{ON_DAY[0]} 12:00:00", 6)])
 
 
-def test_realtime_is_of_the_last_five_minutes(running: Running) -> None:
+def test_realtime_is_of_the_last_five_minutes(running: RunningSite) -> None:
     running.store.site("busy-site")
     key, now = running.store.key("busy-site"), datetime.now(UTC)
     for host, minutes in ((1, 0), (1, 1), (2, 4), (3, 6)):

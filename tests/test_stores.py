@@ -14,8 +14,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from ovx_lite.domain.calendar import local_day
-from ovx_lite.storage.sqlite import FILE, steps
-from tests.browserless import Person
+from ovx_lite.storage.sqlite import STORE_FILE, steps
+from tests.browserless import WebClient
 from tests.conftest import CHROME, Server, Start, Store
 from tests.stores import FOLDER, build, dump
 from tests.stores.__main__ import ANN, apex, overcentric, view
@@ -43,7 +43,7 @@ class Old:
 
     @property
     def file(self) -> Path:
-        return self.store.path / FILE
+        return self.store.path / STORE_FILE
 
     @property
     def events(self) -> list[dict[str, Any]]:
@@ -62,7 +62,7 @@ class Old:
 def old(request: pytest.FixtureRequest, store: Store) -> Old:
     number: int = request.param
     sql = (FOLDER / f"{number:04}.sql").read_bytes().decode()
-    build(store.path / FILE, sql)
+    build(store.path / STORE_FILE, sql)
     return Old(number, store, sql, json.loads((FOLDER / f"{number:04}.json").read_text("utf-8")))
 
 
@@ -143,22 +143,22 @@ def test_what_was_said_is_said_again(old: Old) -> None:
         now = old.store.call(*command.split())
         assert as_then(now, then) == (old.events if command == EVENTS else then), command
     assert rows(old.file, "PRAGMA user_version") == [(NEWEST,)]
-    assert old.store.run("check").status == 0
+    assert old.store.run("check").exit_status == 0
 
 
 def test_a_copy_of_what_was_there_is_left(old: Old, tmp_path: Path) -> None:
-    build(tmp_path / "again" / FILE, old.sql)
-    assert old.store.run("check").status == 0
+    build(tmp_path / "again" / STORE_FILE, old.sql)
+    assert old.store.run("check").exit_status == 0
     copies = [file.name for file in old.store.path.iterdir() if "before-schema" in file.name]
     assert copies == ([COPY] if old.number < NEWEST else [])
     if copies:
-        assert dump(old.store.path / COPY) == dump(tmp_path / "again" / FILE)
+        assert dump(old.store.path / COPY) == dump(tmp_path / "again" / STORE_FILE)
         assert rows(old.store.path / COPY, "PRAGMA integrity_check") == [("ok",)]
 
 
 def test_all_other_rows_are_as_they_were(old: Old, tmp_path: Path) -> None:
-    build(before := tmp_path / "again" / FILE, old.sql)
-    assert old.store.run("check").status == 0
+    build(before := tmp_path / "again" / STORE_FILE, old.sql)
+    assert old.store.run("check").exit_status == 0
     then, now = columns(before), columns(old.file)
     assert then.keys() - now.keys() <= {"goal_days"}, "goals' days are counted anew since step 5, with all others"
     for table in then.keys() & now.keys() - PUT_ELSEWHERE:
@@ -182,7 +182,7 @@ def test_what_was_there_is_counted_as_its_events_say(old: Old, start: Start) -> 
     assert server.stop() == 0
     before = dump(old.file)
     for command in (["check"], ["check", "--rebuild"], ["check"]):
-        assert old.store.run(*command).status == 0
+        assert old.store.run(*command).exit_status == 0
         assert dump(old.file) == before
 
 
@@ -204,9 +204,9 @@ def test_whoever_sent_events_goes_on(old: Old, start: Start) -> None:
         assert server.send("/api/events", {**one, "projectKey": public_key}).status == 200
     assert server.send("/api/v1/event", overcentric("24T18:00", "came back")).status == 200
     if "password" in old.told:
-        Person(server).log_in(old.told["password"])
+        WebClient(server).log_in(old.told["password"])
     assert server.stop() == 0
-    assert old.store.run("check").status == 0
+    assert old.store.run("check").exit_status == 0
 
     known = {event["id"] for event in before}
     events = old.store.events()

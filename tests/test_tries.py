@@ -12,7 +12,7 @@ import pytest
 from itsdangerous import TimestampSigner
 
 from ovx_lite.storage import accounts
-from tests.browserless import PASSWORD, Person, set_password
+from tests.browserless import PASSWORD, WebClient, set_password
 from tests.conftest import Server, Start, Store
 
 OTHER = "something else altogether"
@@ -23,7 +23,7 @@ FORM = {"Accept": "text/html", "Sec-Fetch-Site": "same-origin", "Content-Type": 
 
 def test_guesses_of_the_current_password_are_slowed_down(store: Store, start: Start) -> None:
     set_password(store)
-    person = Person(start(store))
+    person = WebClient(start(store))
     person.log_in()
     answers = [person.post("/account", {"current": f"guess {n}", "password": "something else"}) for n in range(20)]
     assert Counter(answer.status for answer in answers) == {400: 10, 429: 10}
@@ -36,7 +36,7 @@ def test_thousands_of_tries_are_slowed_down_and_keep_nobody_out(store: Store, st
     store.site("my-site", "--domain", "example.com")
     set_password(store)
     key, server = store.key(), start(store)
-    person = Person(server)
+    person = WebClient(server)
     person.log_in()
     with ThreadPoolExecutor(THREADS) as pool:
         storm = [pool.submit(try_often, server, MANY // THREADS, f"{number}-") for number in range(THREADS)]
@@ -48,7 +48,7 @@ def test_thousands_of_tries_are_slowed_down_and_keep_nobody_out(store: Store, st
         came = sum((tries.result() for tries in storm), Counter[int]())
     assert set(came) == {401, 429}
     assert (came.total(), came[401] <= 36) == (MANY, True)
-    assert Person(server).post("/login", {"password": PASSWORD}).status == 429
+    assert WebClient(server).post("/login", {"password": PASSWORD}).status == 429
     assert person.get("/account").status == 200
 
 
@@ -68,7 +68,7 @@ def try_often(server: Server, times: int, prefix: str) -> Counter[int]:
 def tries(server: Server, addresses: list[str]) -> list[int]:
     """Try a wrong password from each of these addresses, behind a proxy."""
     form = {"password": "x" * 1001}  # is wrong without being hashed, which takes long
-    return [Person(server).post("/login", form, x_forwarded_for=address).status for address in addresses]
+    return [WebClient(server).post("/login", form, x_forwarded_for=address).status for address in addresses]
 
 
 def test_tries_are_counted_by_address(store: Store, start: Start) -> None:
@@ -78,8 +78,8 @@ def test_tries_are_counted_by_address(store: Store, start: Start) -> None:
     assert tries(server, ["2001:db8::1", "2001:db8::2"] * 6) == [401] * 10 + [429] * 2  # one network
     assert tries(server, ["203.0.113.2", "::ffff:203.0.113.3", "2001:db8:0:1::1"]) == [401] * 3
     right = {"password": PASSWORD}
-    assert Person(server).post("/login", right, x_forwarded_for="203.0.113.1").status == 429
-    assert Person(server).post("/login", right, x_forwarded_for="203.0.113.9").status == 303
+    assert WebClient(server).post("/login", right, x_forwarded_for="203.0.113.1").status == 429
+    assert WebClient(server).post("/login", right, x_forwarded_for="203.0.113.9").status == 303
 
 
 def test_one_who_is_not_behind_a_proxy_cannot_choose_an_address(store: Store, start: Start) -> None:
@@ -104,7 +104,7 @@ def test_an_address_that_is_none_is_one_of_its_own(store: Store, start: Start) -
 
 def signed(store: Store, session: dict[str, object]) -> dict[str, str]:
     """The cookie that somebody who has stolen the store, as it is now, can sign."""
-    with store.opened() as conn:
+    with store.connect() as conn:
         known = accounts.load(conn)
     payload = b64encode(json.dumps(session).encode())
     return {known.cookie_name: TimestampSigner(known.cookie_key.hex()).sign(payload).decode()}
@@ -116,12 +116,12 @@ def test_a_new_password_ends_cookies_that_were_signed_with_a_stolen_key(
 ) -> None:
     set_password(store)
     server = start(store)
-    owner = Person(server)
+    owner = WebClient(server)
     owner.log_in()
-    thief = Person(server)
+    thief = WebClient(server)
     thief.cookies = signed(store, {"browser": "a browser that was logged in before"})
     wrong = {"password": "x" * 1001}
-    assert {Person(server).post("/login", wrong).status for _ in range(12)} == {401, 429}
+    assert {WebClient(server).post("/login", wrong).status for _ in range(12)} == {401, 429}
     assert thief.post("/login", wrong).status == 401  # it is not held up, as the owner's browser would not be
     if by == "command":
         set_password(store, OTHER)
@@ -132,18 +132,18 @@ def test_a_new_password_ends_cookies_that_were_signed_with_a_stolen_key(
         server.stop()
         monkeypatch.setenv("OVX_ADMIN_PASSWORD", OTHER)
         thief.server = server = start(store)
-        assert {Person(server).post("/login", wrong).status for _ in range(12)} == {401, 429}
+        assert {WebClient(server).post("/login", wrong).status for _ in range(12)} == {401, 429}
     assert thief.post("/login", wrong).status == 429
     assert signed(store, {}).keys() == thief.cookies.keys()  # or old cookies would pile up in browsers
 
 
 def test_whoever_changes_the_password_is_still_a_known_browser(store: Store, start: Start) -> None:
     set_password(store)
-    owner = Person(start(store))
+    owner = WebClient(start(store))
     owner.log_in()
     assert owner.post("/account", {"current": PASSWORD, "password": OTHER}).status == 303
     assert len(owner.cookies) == 1
     assert owner.post("/logout").status == 303
     wrong = {"password": "x" * 1001}
-    assert {Person(owner.server).post("/login", wrong).status for _ in range(12)} == {401, 429}
+    assert {WebClient(owner.server).post("/login", wrong).status for _ in range(12)} == {401, 429}
     assert owner.log_in(OTHER).status == 303

@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from ovx_lite.domain.models import Client, Event, Goal, Kind, Origin, Page, Site, Webhook
-from ovx_lite.services.group_commit import store as store_group
+from ovx_lite.domain.models import ClientInfo, Event, EventType, Goal, PageUrl, Site, TrafficSource, Webhook
+from ovx_lite.services.group_commit import write_group as store_group
 from ovx_lite.storage.webhooks import delivery_log, subscriptions
-from ovx_lite.storage.write.unit_of_work import open_books
-from ovx_lite.webhooks.message import FORMATS, LARGEST, body
+from ovx_lite.storage.write.unit_of_work import open_unit_of_work
+from ovx_lite.webhooks.message import FORMATS, MAX_BODY_BYTES, build_body
 from ovx_lite.webhooks.triggers import (
     Alert,
-    Moment,
-    Rearmed,
-    Span,
+    Change,
+    ResetAlert,
+    TriggerContext,
     goal_completed,
     month_of,
     realtime_spike,
@@ -40,9 +40,9 @@ def hook(id: str = "wh_1", above: int | None = None, events: str = "realtime.spi
     return Webhook(0, id, 1, url, tuple(events.split()), above, "json", "s", "", 0, True, "", None, 0, 0)
 
 
-def moment(limit: int | None = None, **given: Any) -> Moment:
+def moment(limit: int | None = None, **given: Any) -> TriggerContext:
     site = Site(1, "my-site", "", "", "UTC", "pk", "jwt", limit, None, 0, b"")
-    usual = Moment(site, [], [], "2025-11", Span(0, 1), None, [], NOW)
+    usual = TriggerContext(site, [], [], "2025-11", Change(0, 1), None, [], NOW)
     return usual._replace(**given)
 
 
@@ -54,11 +54,11 @@ USED: list[tuple[int | None, int, list[int]]] = [
 
 @pytest.mark.parametrize(("limit", "used", "thresholds"), USED)
 def test_usage_is_told_at_80_and_100_percent(limit: int | None, used: int, thresholds: list[int]) -> None:
-    found = [one for one in usage_threshold(moment(limit=limit, used=Span(0, used))) if isinstance(one, Alert)]
+    found = [one for one in usage_threshold(moment(limit=limit, used=Change(0, used))) if isinstance(one, Alert)]
     common: dict[str, Any] = {"usage": used, "limit": limit, "period": "2025-11"}
     assert [one.data for one in found] == [{"threshold": threshold} | common for threshold in thresholds]
-    assert {(one.event, one.ts, one.to) for one in found} <= {("usage.threshold", NOW, "")}
-    assert len({one.mark for one in found} - {""}) == len(found)
+    assert {(one.event, one.timestamp_ms, one.webhook_public_id) for one in found} <= {("usage.threshold", NOW, "")}
+    assert len({one.dedupe_key for one in found} - {""}) == len(found)
 
 
 ACTIVE: list[tuple[tuple[int, int] | None, list[str]]] = [
@@ -72,12 +72,12 @@ def test_a_spike_is_more_than_the_threshold_and_armed_again_under_80_percent(
     active: tuple[int, int] | None, found: list[str]
 ) -> None:
     hooks = [hook("wh_1", 10), hook("wh_2", None, "goal.completed"), hook("wh_3", 1000)]
-    came = list(realtime_spike(moment(active=active and Span(*active), webhooks=hooks)))
-    assert ["rearm" if isinstance(one, Rearmed) else "alert" for one in came if "wh_1" in one.mark] == found
+    came = list(realtime_spike(moment(active=active and Change(*active), webhooks=hooks)))
+    assert ["rearm" if isinstance(one, ResetAlert) else "alert" for one in came if "wh_1" in one.dedupe_key] == found
     for alert in (one for one in came if isinstance(one, Alert)):
-        assert (alert.event, alert.to, alert.ts) == ("realtime.spike", "wh_1", NOW)
+        assert (alert.event, alert.webhook_public_id, alert.timestamp_ms) == ("realtime.spike", "wh_1", NOW)
         assert alert.data == {"active_visitors": 11, "threshold": 10}
-    assert not any("wh_2" in one.mark for one in came)
+    assert not any("wh_2" in one.dedupe_key for one in came)
 
 
 def test_months_are_utcs() -> None:
@@ -90,12 +90,14 @@ NASTY = ["é" * 4096, "\x00" * 4096, "&" * 4096, "<!channel>" * 400, "\U0001f600
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("text", NASTY, ids=lambda text: ascii(text[:4]))
 def test_a_body_is_compact_json_under_10_kb(format: str, text: str) -> None:
-    page, origin = Page("https", "example.com", "/" + text), Origin(text, text, "x", text, "", "", "", "")
-    met = Event(NOW + 999, 20_000, Kind("ovyxa", "pageview", "pageview", ""), page, origin, Client("", "", "", "FR"))
+    page, origin = PageUrl("https", "example.com", "/" + text), TrafficSource(text, text, "x", text, "", "", "", "")
+    met = Event(
+        NOW + 999, 20_000, EventType("ovyxa", "pageview", "pageview", ""), page, origin, ClientInfo("", "", "", "FR")
+    )
     (alert,) = goal_completed(moment(met=[(Goal("g", 1, text[:100], "", "/**", 0), met)]))
     assert isinstance(alert, Alert)
-    made = body(alert, "s" * 64, format)
-    assert len(made) < LARGEST
+    made = build_body(alert, "s" * 64, format)
+    assert len(made) < MAX_BODY_BYTES
     message = json.loads(made)
     assert message["timestamp"] == "2025-11-21T10:00:00Z"
     assert message["data"]["url"].startswith("/" + text[:10])
@@ -112,7 +114,7 @@ PINGS = ["<!channel>", "@everyone", "<@U123>", "[x](y)", "<https://e.com|x>", "`
 )
 def test_nobody_is_pinged_by_what_visitors_say(ping: str) -> None:
     alert = Alert("goal.completed", NOW, {"url": ping}, f"Goal on {ping}\n{ping}")
-    slack, discord = (json.loads(body(alert, "my-site", format)) for format in ("slack", "discord"))
+    slack, discord = (json.loads(build_body(alert, "my-site", format)) for format in ("slack", "discord"))
     assert not set("<>") & set(slack["text"])
     assert re.sub("&(amp|lt|gt);", "", slack["text"]).count("&") == 0
     unescaped = slack["text"].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
@@ -132,18 +134,18 @@ class Watched:
         self.came = 0
         self.again()
         for at in above:
-            made = structs.replace(hook(f"wh_{self.site.id}_{at}", at), site=self.site.number)
+            made = structs.replace(hook(f"wh_{self.site.slug}_{at}", at), site=self.site.id)
             subscriptions.add_webhook(conn, made)
 
     def again(self) -> None:
-        self.books = open_books(self.conn, next(_numbers) * 100)
+        self.books = open_unit_of_work(self.conn, next(_numbers) * 100)
 
     def see(self, minute: float, *visitors: int, ago: float = 0) -> list[tuple[int, int]]:
         """Which spikes (visitors, threshold) are told when visitors come at a minute, with events of `ago` before."""
         now = round(NOW + minute * MINUTE)
         sent = [event(ts=round(now - ago * MINUTE), visitor=visitor) for visitor in visitors]
         store_group(self.conn, self.books, [request(self.site, *sent)], {}, now)
-        came = [json.loads(one.body)["data"] for one in delivery_log.of_site(self.conn, self.site.number)]
+        came = [json.loads(one.body)["data"] for one in delivery_log.of_site(self.conn, self.site.id)]
         new, self.came = len(came) - self.came, len(came)
         return [(one["active_visitors"], one["threshold"]) for one in came[:new]]
 

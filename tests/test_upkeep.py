@@ -17,11 +17,11 @@ from ovx_lite.app import App
 from ovx_lite.domain import config
 from ovx_lite.domain.models import Site
 from ovx_lite.services import scheduler
-from ovx_lite.services.group_commit import store
+from ovx_lite.services.group_commit import write_group
 from ovx_lite.storage import integrity, registry
 from ovx_lite.storage.read import events
 from ovx_lite.storage.sqlite import open_store
-from ovx_lite.storage.write.unit_of_work import open_books
+from ovx_lite.storage.write.unit_of_work import open_unit_of_work
 from tests.conftest import CHROME
 from tests.test_store import EVER, MINUTE, NOW, Still, event, new_key, new_site, paths, request
 
@@ -77,7 +77,7 @@ def during(data_dir: Path, clock: Still, do: Callable[[App], Awaitable[None]]) -
 
 async def every_job(app: App) -> None:
     for job in scheduler.JOBS:
-        await job.run(app._house)
+        await job.run(app._services)
 
 
 def count(conn: sqlite3.Connection, table: str) -> int:
@@ -85,7 +85,7 @@ def count(conn: sqlite3.Connection, table: str) -> int:
 
 
 def visitors(conn: sqlite3.Connection, site: Site) -> list[int | None]:
-    return [found.visitor for found in events.read(conn, site, 0, EVER, True)]
+    return [found.visitor_id for found in events.read(conn, site, 0, EVER, True)]
 
 
 def test_yesterdays_salt_is_deleted_though_nobody_comes(tmp_path: Path, conn: sqlite3.Connection) -> None:
@@ -184,10 +184,10 @@ def test_counts_against_limits_are_kept_for_their_hour(tmp_path: Path, conn: sql
 def test_events_are_kept_for_as_many_local_days_as_the_site_says(tmp_path: Path, conn: sqlite3.Connection) -> None:
     site, forever = new_site(conn, timezone=PARIS, days=3), new_site(conn, "forever")
     midnight = at("2025-10-25T00:00")  # of summer time, which ends on the 26th
-    log, early, first = open_books(conn, 0), midnight - 1, event("/first", midnight, visitor=99, timezone=PARIS)
+    log, early, first = open_unit_of_work(conn, 0), midnight - 1, event("/first", midnight, visitor=99, timezone=PARIS)
     old = [event("/old", midnight - 5 * MINUTE + n // 20, visitor=n % 50, timezone=PARIS) for n in range(6000)]
-    store(conn, log, [request(site, *old, event("/last", early, timezone=PARIS), first)], {}, NOW)
-    store(conn, log, [request(forever, event("/old", early))], {}, NOW)
+    write_group(conn, log, [request(site, *old, event("/last", early, timezone=PARIS), first)], {}, NOW)
+    write_group(conn, log, [request(forever, event("/old", early))], {}, NOW)
     during(tmp_path, Still(at("2025-10-27T23:59:59")), every_job)
     assert len(paths(conn, site)) == 6002
     during(tmp_path, Still(at("2025-10-28T00:00:00")), every_job)
@@ -200,7 +200,7 @@ def many_old_events(conn: sqlite3.Connection, site: Site) -> None:
     """Three days of them, more than are deleted in one go."""
     for day in (7, 8, 9):
         old = [event("/old", NOW - day * DAY + n, visitor=n // 3 + day * 10_000) for n in range(6000)]
-        store(conn, open_books(conn, 0), [request(site, *old)], {}, NOW)
+        write_group(conn, open_unit_of_work(conn, 0), [request(site, *old)], {}, NOW)
 
 
 def test_the_store_is_whole_between_two_pieces_of_what_retention_deletes(
@@ -240,7 +240,7 @@ def test_events_are_taken_while_many_are_deleted(tmp_path: Path, conn: sqlite3.C
 
     async def both(app: App) -> None:
         async def job() -> None:
-            await scheduler.retain(app._house)
+            await scheduler.apply_retention(app._services)
             done.append("job")
 
         async def send() -> None:
@@ -268,7 +268,7 @@ def test_a_site_that_was_removed_a_moment_ago_is_no_fault_of_ours(tmp_path: Path
 def test_a_job_that_fails_is_logged_and_runs_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     runs: list[int] = []
 
-    async def fail_once(house: scheduler.Household) -> bool:
+    async def fail_once(furnished_server: scheduler.Services) -> bool:
         runs.append(1)
         if len(runs) == 1:
             raise sqlite3.OperationalError("disk I/O error")
@@ -276,7 +276,7 @@ def test_a_job_that_fails_is_logged_and_runs_again(tmp_path: Path, caplog: pytes
 
     async def run(app: App) -> None:
         with suppress(asyncio.CancelledError):
-            await scheduler.keep_running(scheduler.Job("sweep the floor", 0, fail_once), app._house)
+            await scheduler.run_periodically(scheduler.Job("sweep the floor", 0, fail_once), app._services)
 
     with caplog.at_level(logging.ERROR):
         during(tmp_path, Still(), run)
@@ -289,9 +289,9 @@ def test_a_visit_survives_a_restart(tmp_path: Path, conn: sqlite3.Connection) ->
     site = new_site(conn)
     for minute in range(0, 50, 10):
         with closing(open_store(tmp_path)) as opened:
-            log = open_books(opened, minute)
-            store(opened, log, [request(site, event(ts=NOW + minute * MINUTE))], {}, NOW)
-    visits = {found.visit for found in events.read(conn, site, 0, EVER, True)}
+            log = open_unit_of_work(opened, minute)
+            write_group(opened, log, [request(site, event(ts=NOW + minute * MINUTE))], {}, NOW)
+    visits = {found.visit_id for found in events.read(conn, site, 0, EVER, True)}
     assert len(visits) == 1
     assert integrity.problems(conn) == []
 
@@ -299,9 +299,9 @@ def test_a_visit_survives_a_restart(tmp_path: Path, conn: sqlite3.Connection) ->
 def test_a_visit_is_counted_right_where_two_processes_add_to_it(tmp_path: Path, conn: sqlite3.Connection) -> None:
     site = new_site(conn)
     with closing(open_store(tmp_path)) as other:
-        logs = [(conn, open_books(conn, 0)), (other, open_books(other, 1000))]
+        logs = [(conn, open_unit_of_work(conn, 0)), (other, open_unit_of_work(other, 1000))]
         for minute in range(6):
             where, log = logs[minute % 2]
-            store(where, log, [request(site, event(ts=NOW + minute * MINUTE))], {}, NOW)
+            write_group(where, log, [request(site, event(ts=NOW + minute * MINUTE))], {}, NOW)
     assert conn.execute("SELECT pageviews, events, after FROM visits").fetchall() == [(6, 6, 5 * MINUTE)]
     assert integrity.problems(conn) == []

@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ovx_lite.domain.calendar import local_day
-from ovx_lite.domain.models import Hit, Page
+from ovx_lite.domain.models import Hit, PageUrl
 from ovx_lite.enrichment.enrich import enrich
-from ovx_lite.services.group_commit import store as store_group
+from ovx_lite.services.group_commit import write_group as store_group
 from ovx_lite.storage import integrity
 from ovx_lite.storage.read import events
 from ovx_lite.storage.sqlite import open_store
-from ovx_lite.storage.write.unit_of_work import open_books
+from ovx_lite.storage.write.unit_of_work import open_unit_of_work
 from tests.conftest import CHROME, Server, Start, Store
 from tests.test_store import EVER, MINUTE, NOW, new_site, request
 
@@ -69,7 +69,7 @@ class Place:
 
     def person(self, command: str, *words: str) -> Any:
         ran = self.store.run("person", command, self.id, *words, "--json")
-        assert ran.status == 0, ran.err
+        assert ran.exit_status == 0, ran.stderr
         return ran.json
 
     def whole(self) -> bool:
@@ -161,7 +161,7 @@ def test_no_name_can_be_read_anywhere(tmp_path: Path, start: Start) -> None:
     place.overcentric(3, "overcentric-device", "ada", "overcentric-stay")
     found = raw(store.path)
     assert server.stop() == 0
-    for bytes_ in (found, raw(store.path), server.log.read_bytes()):
+    for bytes_ in (found, raw(store.path), server.log_path.read_bytes()):
         assert [word for word in (b"-device", b"-stay", b"203.0.113.77", b"Distinct") if word in bytes_] == []
 
 
@@ -233,21 +233,26 @@ TOLD = st.lists(st.tuples(st.integers(0, 60), st.sampled_from("de"), st.sampled_
 def test_in_whatever_order_and_company(
     conn: sqlite3.Connection, told: list[tuple[int, str, str]], cuts: set[int]
 ) -> None:
-    site, log = new_site(conn, f"site-{next(_numbers)}", "Europe/Paris"), open_books(conn, 0)
+    site, log = new_site(conn, f"site-{next(_numbers)}", "Europe/Paris"), open_unit_of_work(conn, 0)
     at = [NOW + minute * 53 * MINUTE for minute, _, _ in told]
     hits = [
-        Hit("event", "e", ts, Page("", "", ""), device=d, session=s) for ts, (_, d, s) in zip(at, told, strict=True)
+        Hit("event", "e", ts, PageUrl("", "", ""), device_id=d, session_id=s)
+        for ts, (_, d, s) in zip(at, told, strict=True)
     ]
     sent = [enrich(hit, "apex", site, b"salt", str) for hit in hits]
     for begin, end in pairwise(sorted({0, *cuts, 20})):
         store_group(conn, log, [request(site, *sent[begin:end])], {}, NOW)
     days = dict[int | None, set[int]]()
     for found in events.read(conn, site, 0, EVER, True):
-        days.setdefault(found.visit, set()).add(local_day(found.ts, "Europe/Paris"))
+        days.setdefault(found.visit_id, set()).add(local_day(found.timestamp_ms, "Europe/Paris"))
     assert all(len(of) == 1 for of in days.values())
-    stays = {(local_day(hit.ts, "Europe/Paris"), hit.device, hit.session) for hit in hits if hit.session}
+    stays = {
+        (local_day(hit.timestamp_ms, "Europe/Paris"), hit.device_id, hit.session_id) for hit in hits if hit.session_id
+    }
     query = "SELECT count(*), count(DISTINCT visitor) FROM visits WHERE site = ?"
-    silent = {(hit.device, hit.ts) for hit in hits if not hit.session}  # 53 minutes apart, each is a visit
-    devices = {hit.device for hit in hits}
-    assert conn.execute(query, (site.number,)).fetchone() == (len(stays) + len(silent), len(devices))
+    silent = {
+        (hit.device_id, hit.timestamp_ms) for hit in hits if not hit.session_id
+    }  # 53 minutes apart, each is a visit
+    devices = {hit.device_id for hit in hits}
+    assert conn.execute(query, (site.id,)).fetchone() == (len(stays) + len(silent), len(devices))
     assert integrity.problems(conn) == []

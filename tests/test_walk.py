@@ -9,13 +9,13 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browserless import PASSWORD
 from tests.conftest import CHROME, Server, Start, Store
-from tests.furnished import problems_of
-from tests.receiver import Receiver, status
+from tests.furnished import collect_browser_problems
+from tests.receiver import Receiver, http_response
 
 
 @pytest.fixture
 def failing() -> Iterator[Receiver]:
-    with Receiver(status(500, b"out of order")) as receiver:
+    with Receiver(http_response(500, b"out of order")) as receiver:
         yield receiver
 
 
@@ -26,7 +26,7 @@ def server(store: Store, start: Start) -> Server:
 
 def link(server: Server) -> str:
     """The link that the server has printed."""
-    found = re.search(r"http\S+/setup\?token=\S+", server.log.read_text())
+    found = re.search(r"http\S+/setup\?token=\S+", server.log_path.read_text())
     assert found
     return found[0]
 
@@ -91,7 +91,7 @@ def click(what: Any) -> None:
 
 
 def test_a_person_who_never_reads_the_manual(page: Page, server: Server, failing: Receiver) -> None:
-    problems = problems_of(page)
+    problems = collect_browser_problems(page)
     walk(page, server, failing, click)
     assert [problem for problem in problems if "400" not in problem] == []
 
@@ -215,7 +215,7 @@ def test_a_delivery_that_is_sent_again_is_looked_at_until_it_was(page: Page, ser
     page.get_by_role("button", name="Add the webhook").click()
     page.get_by_role("button", name="Send a test").click()
     page.get_by_role("link", name="See all of it").click()
-    failing.answer = status(200)
+    failing.reply = http_response(200)
     page.get_by_role("button", name="Send it again").click()
     expect(page.locator("main .status").first).to_have_text("delivered")
 

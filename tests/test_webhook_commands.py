@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from ovx_lite.cli import main
 from ovx_lite.webhooks.message import format_for
-from tests.conftest import Ran, Start, Store
+from tests.conftest import CommandResult, Start, Store
 from tests.test_commands import eventually, fails
 
 ALLOW = {"OVX_WEBHOOK_ALLOW_NET": "127.0.0.0/8"}
@@ -54,14 +54,14 @@ def receiver() -> Iterator[Receiver]:
 class Called(Store):
     """A data dir with a site, and commands in this process that may reach loopback."""
 
-    def do(self, *words: str, stdin: bytes = b"", **env: str) -> Ran:
+    def do(self, *words: str, stdin: bytes = b"", **env: str) -> CommandResult:
         done = CliRunner().invoke(main, words, input=stdin, env={"OVX_DATA_DIR": str(self.path)} | ALLOW | env)
         assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-        return Ran(done.exit_code, done.stdout, done.stderr)
+        return CommandResult(done.exit_code, done.stdout, done.stderr)
 
     def json(self, *words: str, status: int = 0) -> Any:
         ran = self.do(*words, "--json")
-        assert (ran.status, ran.out.count("\n")) == (status, 1), ran
+        assert (ran.exit_status, ran.stdout.count("\n")) == (status, 1), ran
         return ran.json
 
     def log(self, *words: str) -> list[str]:
@@ -87,7 +87,7 @@ def test_a_webhook_from_its_first_day_to_its_last(store: Called) -> None:
     shown = {"url": "https://127.0.0.1/x", "spike_above": 7, "format": "slack", "enabled": True}
     assert added == {"id": id, "events": ["realtime.spike", "goal.completed"], "disabled_because": None} | shown
     assert store.json("webhook", "list", "my-site") == [added]
-    assert secret not in store.do("webhook", "list", "my-site").out
+    assert secret not in store.do("webhook", "list", "my-site").stdout
     assert store.json("webhook", "disable", id) == added | {"enabled": False}
     assert store.json("webhook", "enable", id) == added
     rotated = store.json("webhook", "rotate-secret", id)
@@ -101,11 +101,11 @@ def test_a_webhook_from_its_first_day_to_its_last(store: Called) -> None:
 def test_the_sixth_webhook_of_a_site_is_one_too_many(store: Called) -> None:
     ids = [store.add()["id"] for _ in range(5)]
     words = ["webhook", "add", "my-site", "https://127.0.0.1/", "--on", "goal.completed"]
-    assert "5" in store.do(*words).err
+    assert "5" in store.do(*words).stderr
     store.json("webhook", "disable", ids[0])
     assert fails(store.do(*words)), "a disabled one is one, too"
     store.json("webhook", "remove", ids[0])
-    assert store.do(*words).status == 0
+    assert store.do(*words).exit_status == 0
 
 
 WRONG = """
@@ -121,7 +121,7 @@ add my-site https://127.0.0.1/ --on goal.completed --spike-above 5|add my-site h
 @pytest.mark.parametrize("words", WRONG.strip().replace("\n", "|").split("|"))
 def test_a_wrong_call_is_status_2_and_adds_nothing(store: Called, words: str) -> None:
     ran = store.do("webhook", *words.split(), "--json")
-    assert (ran.status, ran.out) == (2, "")
+    assert (ran.exit_status, ran.stdout) == (2, "")
     assert store.json("webhook", "list", "my-site") == []
 
 
@@ -129,8 +129,8 @@ def test_a_wrong_call_is_status_2_and_adds_nothing(store: Called, words: str) ->
 def test_a_url_that_is_not_open_is_refused_and_how_to_open_it_is_told(store: Called, url: str) -> None:
     words = ["webhook", "add", "my-site", url, "--on", "goal.completed"]
     ran = store.do(*words, OVX_WEBHOOK_ALLOW_NET="192.168.0.0/16")
-    assert (fails(ran), "OVX_WEBHOOK_ALLOW_NET" in ran.err) == (True, True)
-    assert store.do(*words, OVX_WEBHOOK_ALLOW_NET="0.0.0.0/0").status == 0
+    assert (fails(ran), "OVX_WEBHOOK_ALLOW_NET" in ran.stderr) == (True, True)
+    assert store.do(*words, OVX_WEBHOOK_ALLOW_NET="0.0.0.0/0").exit_status == 0
 
 
 def test_what_cannot_be_added_is_told_in_a_sentence(store: Called) -> None:
@@ -166,9 +166,9 @@ def test_a_sample_is_sent_and_logged_whatever_is_answered(store: Called, receive
     assert (shown["event"], shown["webhook"], attempt["answer"]) == ("goal.completed", id, "ok")
     assert receiver.saved[1].endswith(b"\r\n\r\n" + shown["body"].encode())
     assert attempt["headers"]["webhook-id"] == failed["id"]
-    assert "500" in store.do("delivery", "show", failed["id"]).out
+    assert "500" in store.do("delivery", "show", failed["id"]).stdout
     ran = store.do("webhook", "test", id, "--json", OVX_WEBHOOK_ALLOW_NET="")
-    assert (ran.status, ran.json["attempt"]["error"], len(receiver.saved)) == (1, "forbidden", 2)
+    assert (ran.exit_status, ran.json["attempt"]["error"], len(receiver.saved)) == (1, "forbidden", 2)
 
 
 def test_a_saved_request_is_verified(store: Called, receiver: Receiver, tmp_path: Path) -> None:
@@ -194,14 +194,14 @@ def test_a_saved_request_is_verified(store: Called, receiver: Receiver, tmp_path
         status = int(False in expected or True not in expected)
         for path, stdin, whose in ((str(file), b"", how), ("-", request, ["--secret", added["secret"]])):
             ran = store.do("verify", path, *whose, "--json", stdin=stdin)
-            assert (ran.status, ran.json) == (status, dict(zip(names, expected, strict=True))), request
-    assert store.do("verify", "-", "--secret", "whsec_" + "AA" * 20 + "A=", "--json", stdin=good).status == 1
+            assert (ran.exit_status, ran.json) == (status, dict(zip(names, expected, strict=True))), request
+    assert store.do("verify", "-", "--secret", "whsec_" + "AA" * 20 + "A=", "--json", stdin=good).exit_status == 1
     assert fails(store.do("verify", "-", "--secret", "whsec_?", "--json", stdin=good))
     assert fails(store.do("verify", "-", "--webhook", "wh_nowhere", "--json", stdin=good))
     assert fails(store.do("verify", "-", *how, "--json", stdin=b"no empty line"))
     for words in (["-"], ["-", *how, "--secret", "x"], [str(tmp_path / "missing"), *how], how):
-        assert store.do("verify", *words, "--json", stdin=good).status == 2
-    assert store.do("verify", "-", "--json", stdin=good, OVX_WEBHOOK_SECRET=added["secret"]).status == 0
+        assert store.do("verify", *words, "--json", stdin=good).exit_status == 2
+    assert store.do("verify", "-", "--json", stdin=good, OVX_WEBHOOK_SECRET=added["secret"]).exit_status == 0
 
 
 def test_after_a_rotation_both_secrets_sign_a_sample_too(store: Called, receiver: Receiver) -> None:
@@ -242,8 +242,8 @@ def test_there_is_no_such_delivery(store: Called, id: str) -> None:
 def test_deliveries_that_cannot_be_listed_or_sent_again(store: Called) -> None:
     since = ["--failed-since", "2020-01-01"]
     for words in ([], ["msg_0", "--site", "a"], ["--site", "my-site"], since, ["msg_0", *since]):
-        assert store.do("delivery", "redeliver", *words, "--json").status == 2, words
-    assert store.do("delivery", "list", "my-site", "--status", "lost").status == 2
+        assert store.do("delivery", "redeliver", *words, "--json").exit_status == 2, words
+    assert store.do("delivery", "list", "my-site", "--status", "lost").exit_status == 2
     assert store.log() == []
     assert fails(store.do("delivery", "list", "nowhere", "--json"))
     assert fails(store.do("delivery", "redeliver", "--site", "nowhere", *since))

@@ -193,7 +193,7 @@ def test_deliveries_survive_kill_9_and_hardly_any_comes_twice(
     assert {came.id for all in receiver.came.values() for came in all} == set(deliveries)
     interrupted = in_log(store, deliveries, repeats)
     assert 0 < interrupted <= ROUNDS * WEBHOOKS * SITES
-    assert store.run("check").status == 0
+    assert store.run("check").exit_status == 0
 
 
 def each_came_to_each(receiver: Receiver) -> None:

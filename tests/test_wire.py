@@ -10,9 +10,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ovx_lite.dialects import ENDPOINTS
-from ovx_lite.dialects.schema import Call, parse
-from ovx_lite.domain.errors import Refused
-from tests.conftest import Answer, Running
+from ovx_lite.dialects.schema import RawRequest, decode_body
+from ovx_lite.domain.errors import ApiError
+from tests.conftest import Response, RunningSite
 
 EVENTS = "/api/v1/events/"
 KIB = 1024
@@ -26,7 +26,7 @@ def document(path: str, site: str = "my-site", **fields: object) -> bytes:
     return json.dumps({"site_id": site} | body).encode()
 
 
-def assert_error(answer: Answer, status: int, code: str) -> None:
+def assert_error(answer: Response, status: int, code: str) -> None:
     """See that an answer is an error in the contract's shape."""
     error = answer.json["error"]
     assert (answer.status, error["code"]) == (status, code)
@@ -47,19 +47,19 @@ def assert_error(answer: Answer, status: int, code: str) -> None:
     ],
 )
 def test_every_error_has_one_shape(
-    running: Running, path: str, status: int, code: str, key: str, body: Callable[[str], bytes]
+    running: RunningSite, path: str, status: int, code: str, key: str, body: Callable[[str], bytes]
 ) -> None:
     assert_error(running.server.send(EVENTS + path, body(path), key or running.key), status, code)
 
 
 @pytest.mark.parametrize("path", LIMITS)
-def test_a_body_that_is_too_large_has_the_same_shape_and_comes_before_all_else(running: Running, path: str) -> None:
+def test_a_body_that_is_too_large_has_the_same_shape_and_comes_before_all_else(running: RunningSite, path: str) -> None:
     announced = {"Content-Length": str(LIMITS[path] + 1)}
     assert_error(running.server.send(EVENTS + path, b"", "unknown", announced), 413, "payload_too_large")
 
 
 @pytest.mark.parametrize("path", ["custom", "batch"])
-def test_wrong_props_have_the_same_shape(running: Running, path: str) -> None:
+def test_wrong_props_have_the_same_shape(running: RunningSite, path: str) -> None:
     assert_error(running.server.send(EVENTS + path, document(path, props=[]), running.key), 400, "invalid_props")
 
 
@@ -67,38 +67,38 @@ def test_wrong_props_have_the_same_shape(running: Running, path: str) -> None:
     "path", ["/nothing", "/api/v1/events", "/api/v1/events/", "/api/v1/events/click", "/api/v1/events/pageview/x"]
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
-def test_an_unknown_path_is_404(running: Running, method: str, path: str) -> None:
+def test_an_unknown_path_is_404(running: RunningSite, method: str, path: str) -> None:
     assert_error(running.server.send(path, b"{}", running.key, method=method), 404, "not_found")
 
 
 @pytest.mark.parametrize("path", ["pageview", "custom", "batch"])
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND"])
-def test_another_method_is_405_and_told_which_is_right(running: Running, path: str, method: str) -> None:
+def test_another_method_is_405_and_told_which_is_right(running: RunningSite, path: str, method: str) -> None:
     answer = running.server.send(EVENTS + path, document(path), running.key, method=method)
     assert_error(answer, 405, "method_not_allowed")
     assert answer.headers["allow"] == "POST"
 
 
-def test_a_post_to_healthz_is_405(running: Running) -> None:
+def test_a_post_to_healthz_is_405(running: RunningSite) -> None:
     answer = running.server.send("/healthz", b"{}")
     assert_error(answer, 405, "method_not_allowed")
     assert "GET" in answer.headers["allow"]
 
 
-def test_healthz_says_ok_and_which_version_it_is(running: Running) -> None:
+def test_healthz_says_ok_and_which_version_it_is(running: RunningSite) -> None:
     answer = running.server.send("/healthz", method="GET")
     assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
     assert answer.json == {"status": "ok", "version": answer.json["version"]}
 
 
 @pytest.mark.parametrize("path", LIMITS)
-def test_a_body_may_have_exactly_its_limit(running: Running, path: str) -> None:
+def test_a_body_may_have_exactly_its_limit(running: RunningSite, path: str) -> None:
     body = document(path)
     assert running.server.send(EVENTS + path, body.ljust(LIMITS[path]), running.key).status == 201
 
 
 @pytest.mark.parametrize("path", LIMITS)
-def test_a_client_that_sends_all_of_a_body_a_byte_too_large_gets_its_413(running: Running, path: str) -> None:
+def test_a_client_that_sends_all_of_a_body_a_byte_too_large_gets_its_413(running: RunningSite, path: str) -> None:
     answer = running.server.send(EVENTS + path, document(path).ljust(LIMITS[path] + 1), running.key)
     assert answer.error == (413, "payload_too_large", None)
 
@@ -115,7 +115,7 @@ LADDER: list[tuple[str, str, str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize("path", ["custom", "batch"])
 @pytest.mark.parametrize("step", range(len(LADDER)))
-def test_the_order_of_checks_is_json_credentials_fields_site_props(running: Running, path: str, step: int) -> None:
+def test_the_order_of_checks_is_json_credentials_fields_site_props(running: RunningSite, path: str, step: int) -> None:
     code, key, site, fields = LADDER[step]
     body = document(path, site, **fields)
     if step == 0:
@@ -123,7 +123,7 @@ def test_the_order_of_checks_is_json_credentials_fields_site_props(running: Runn
     assert running.server.send(EVENTS + path, body, key or running.key).error[1] == code
 
 
-def test_a_wrong_field_comes_before_wrong_props_further_up_in_a_batch(running: Running) -> None:
+def test_a_wrong_field_comes_before_wrong_props_further_up_in_a_batch(running: RunningSite) -> None:
     item = {"type": "custom"} | ITEM
     answer = running.server.batch(running.key, item | {"props": []}, item | {"url": "no"})
     assert answer.error == (400, "invalid_request", "events[1].url")
@@ -137,7 +137,7 @@ def nested(depth: int, kind: str = "[]") -> str:
 @pytest.mark.parametrize("field", ["unknown", "props", "url"])
 @pytest.mark.parametrize("kind", ["[]", "{}"])
 @pytest.mark.parametrize("path", ["custom", "batch"])
-def test_a_body_nests_16_deep_and_no_deeper(running: Running, path: str, kind: str, field: str) -> None:
+def test_a_body_nests_16_deep_and_no_deeper(running: RunningSite, path: str, kind: str, field: str) -> None:
     around = 3 if path == "batch" else 1
     for depth in (16, 17, 5000):
         body = document(path, "my-site", **dict[str, Any]({field: 0})).replace(
@@ -153,7 +153,7 @@ def test_a_body_nests_16_deep_and_no_deeper(running: Running, path: str, kind: s
             assert answer.error[2], "a field is to blame"
 
 
-def test_brackets_in_strings_do_not_nest(running: Running) -> None:
+def test_brackets_in_strings_do_not_nest(running: RunningSite) -> None:
     for text in ("[" * 1500, '{"a":[' * 200, '\\"[' * 300, '"' * 99 + "]" * 99):
         assert running.server.custom(running.key, event_name=text, props={"a": text}, unknown=text).status == 201
 
@@ -184,10 +184,10 @@ def test_parse_takes_16_levels_and_no_more(value: Any, wraps: list[str], escaped
     body = json.dumps(value, ensure_ascii=escaped).encode()
     decoder = msgspec.json.Decoder(Any)
     if depth(value) <= 16:
-        assert parse(body, decoder) == value
+        assert decode_body(body, decoder) == value
     else:
-        with pytest.raises(Refused, match="too deep"):
-            parse(body, decoder)
+        with pytest.raises(ApiError, match="too deep"):
+            decode_body(body, decoder)
 
 
 GOOD = [
@@ -227,8 +227,8 @@ def mutated(draw: st.DrawFn) -> bytes:
 def test_any_bytes_are_an_ask_or_refused(body: bytes) -> None:
     for endpoint in ENDPOINTS:
         try:
-            ask = endpoint.read(Call(body, 1_763_000_000_000, "my-site"))
-        except Refused:
+            ask = endpoint.parse(RawRequest(body, 1_763_000_000_000, "my-site"))
+        except ApiError:
             continue
         assert ask.cost >= 1
         assert bool(ask.problem) != bool(ask.hits)

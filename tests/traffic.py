@@ -11,174 +11,185 @@ import msgspec
 from ovx_lite.domain.models import Hit, Reply
 from ovx_lite.enrichment.enrich import enrich
 from ovx_lite.services import factories
-from ovx_lite.services.group_commit import store
+from ovx_lite.services.group_commit import write_group
 from ovx_lite.storage.read import events, persons
-from ovx_lite.storage.read.events import Stored
+from ovx_lite.storage.read.events import StoredEvent
 from ovx_lite.storage.rollups import goal_backfill
 from ovx_lite.storage.sqlite import transaction
 from ovx_lite.storage.webhooks import goals
 from ovx_lite.storage.write import sessionizer
-from ovx_lite.storage.write.unit_of_work import open_books
+from ovx_lite.storage.write.unit_of_work import open_unit_of_work
 from tests.drawn import GOALS
-from tests.recount import HOUR, MINUTE, Recount, is_engagement
+from tests.recount import HOUR_MS, MINUTE_MS, Recount, is_engagement
 from tests.test_store import EVER, new_site, request
 
-SILENCE = 30 * MINUTE
+VISIT_TIMEOUT_MS = 30 * MINUTE_MS
 
 
-class Stay(msgspec.Struct):
+class ExpectedVisit(msgspec.Struct):
     """A visit that may go on, for all that one told: its number, first and last time."""
 
     id: int
     session: str
-    first: int
-    last: int
+    first_ms: int
+    last_ms: int
     is_open: bool = True
 
-    def takes(self, told: Hit) -> bool:
-        near = self.first - SILENCE <= told.ts <= self.last + SILENCE
-        return self.session == told.session and (bool(told.session) or near)
+    def accepts(self, hit: Hit) -> bool:
+        is_near = self.first_ms - VISIT_TIMEOUT_MS <= hit.timestamp_ms <= self.last_ms + VISIT_TIMEOUT_MS
+        return self.session == hit.session_id and (bool(hit.session_id) or is_near)
 
 
 class Traffic:
     """A site that is told of events, and what its visits are to be."""
 
-    def __init__(self, conn: sqlite3.Connection, zone: str, changed: str) -> None:
-        self.conn, self.site, self.books = conn, new_site(conn, "here", zone), open_books(conn, 0)
-        self.recount = Recount([], zone, [])
-        day = date.fromisoformat(changed)
-        self.midnight = int(datetime.combine(day, datetime.min.time(), self.recount.zone).timestamp()) * 1000
-        self.now, self.salt, self.left = self.midnight + 30 * HOUR, 0, list(GOALS)
-        self.stays: dict[object, list[Stay]] = {}
-        self.visitors: dict[object, int] = {}
-        self.known: set[int | None] = set()
+    def __init__(self, conn: sqlite3.Connection, timezone: str, change_date: str) -> None:
+        self.conn, self.site, self.unit_of_work = conn, new_site(conn, "here", timezone), open_unit_of_work(conn, 0)
+        self.recount = Recount([], timezone, [])
+        day = date.fromisoformat(change_date)
+        self.midnight_ms = int(datetime.combine(day, datetime.min.time(), self.recount.zone).timestamp()) * 1000
+        self.now_ms, self.salt_number, self.remaining_goals = self.midnight_ms + 30 * HOUR_MS, 0, list(GOALS)
+        self.expected_visits: dict[object, list[ExpectedVisit]] = {}
+        self.visitor_ids: dict[object, int] = {}
+        self.visit_ids: set[int | None] = set()
 
-    def read(self) -> dict[int, Stored]:
+    def read_events(self) -> dict[int, StoredEvent]:
         return {event.id: event for event in events.read(self.conn, self.site, 0, EVER, True)}
 
-    def day(self, ts: int) -> date:
-        return self.recount.local(ts).date()
+    def local_date(self, time_ms: int) -> date:
+        return self.recount.local_time(time_ms).date()
 
-    def do(self, what: str, told: Any) -> None:
-        if what == "store":
-            self.store([one.hit(self.midnight) for one in told], [one.what for one in told])
+    def apply(self, operation: str, argument: Any) -> None:
+        if operation == "store":
+            self.store_hits(
+                [drawn_hit.hit(self.midnight_ms) for drawn_hit in argument], [drawn_hit.what for drawn_hit in argument]
+            )
             return
-        if what == "midnight":  # the salt is another, and no visit goes on
-            self.salt += 1
+        if operation == "midnight":  # the salt is another, and no visit goes on
+            self.salt_number += 1
             with transaction(self.conn):
-                sessionizer.close(self.conn, self.site.number)
-            self.close(set(self.known))
-        elif what == "catch up":
+                sessionizer.close_open_visits(self.conn, self.site.id)
+            self.close_visits(set(self.visit_ids))
+        elif operation == "catch up":
             goal_backfill.catch_up(self.conn)
-        elif what == "goal" and self.left:
-            goal = factories.goal(self.site, *self.left.pop(), self.now, f"goal_{len(self.left)}")
-            goal_backfill.add_goal(self.conn, goal, self.site, self.now)
-        elif what == "erase":
-            self.erase(told)
-        elif what == "prune":
-            self.prune(self.day(self.midnight + 12 * HOUR) + timedelta(told))
-        self.books.forget()
+        elif operation == "goal" and self.remaining_goals:
+            goal = factories.goal(
+                self.site, *self.remaining_goals.pop(), self.now_ms, f"goal_{len(self.remaining_goals)}"
+            )
+            goal_backfill.add_goal(self.conn, goal, self.site, self.now_ms)
+        elif operation == "erase":
+            self.erase_person(argument)
+        elif operation == "prune":
+            self.prune_day(self.local_date(self.midnight_ms + 12 * HOUR_MS) + timedelta(argument))
+        self.unit_of_work.reset()
 
-    def store(self, hits: list[Hit], what: list[str]) -> None:
-        salt = b"salt %d" % self.salt
-        apis = ["apex" if one == "look" else "ovyxa" for one in what]
-        sent = [enrich(hit, api, self.site, salt, country_of) for hit, api in zip(hits, apis, strict=True)]
-        (reply,) = store(self.conn, self.books, [request(self.site, *sent)], {}, self.now)
+    def store_hits(self, hits: list[Hit], actions: list[str]) -> None:
+        salt = b"salt %d" % self.salt_number
+        apis = ["apex" if action == "look" else "ovyxa" for action in actions]
+        enriched = [enrich(hit, api, self.site, salt, country_of) for hit, api in zip(hits, apis, strict=True)]
+        (reply,) = write_group(self.conn, self.unit_of_work, [request(self.site, *enriched)], {}, self.now_ms)
         assert isinstance(reply, Reply)
-        found = self.read()
+        stored = self.read_events()
         for hit, id in zip(hits, json.loads(reply.body), strict=True):
-            self.place(hit, found[int(id[4:], 16)])
+            self.check_visit(hit, stored[int(id[4:], 16)])
 
-    def place(self, hit: Hit, event: Stored) -> None:
+    def check_visit(self, hit: Hit, event: StoredEvent) -> None:
         """Have an event take its place in a visit, by what is known of it, and see that the store has it there."""
-        if hit.device:
-            who: object = ("device", hit.device)
+        if hit.device_id:
+            visitor_key: object = ("device", hit.device_id)
         elif hit.address or hit.user_agent:
-            who = (self.salt, self.day(hit.ts), hit.address, hit.user_agent)
+            visitor_key = (self.salt_number, self.local_date(hit.timestamp_ms), hit.address, hit.user_agent)
         else:
-            who = hit.person and ("person", hit.person.id)
-        if who is None or event.excluded:
-            assert (event.visitor, event.visit) == (None, None)
+            visitor_key = hit.identity and ("person", hit.identity.user_id)
+        if visitor_key is None or event.excluded:
+            assert (event.visitor_id, event.visit_id) == (None, None)
             return
-        stays = self.stays.setdefault((who, self.day(hit.ts)), [])
-        fitting = [stay for stay in stays if stay.takes(hit)]
-        goes_on = [stay for stay in fitting if stay.id == event.visit]
-        if goes_on:
-            goes_on[0].first, goes_on[0].last = min(hit.ts, goes_on[0].first), max(hit.ts, goes_on[0].last)
+        visits = self.expected_visits.setdefault((visitor_key, self.local_date(hit.timestamp_ms)), [])
+        candidates = [visit for visit in visits if visit.accepts(hit)]
+        continued = [visit for visit in candidates if visit.id == event.visit_id]
+        if continued:
+            continued[0].first_ms, continued[0].last_ms = (
+                min(hit.timestamp_ms, continued[0].first_ms),
+                max(hit.timestamp_ms, continued[0].last_ms),
+            )
         else:
-            assert not any(stay.is_open for stay in fitting)
+            assert not any(visit.is_open for visit in candidates)
             if is_engagement(event):
-                assert event.visit is None
+                assert event.visit_id is None
                 return
-            assert event.visit is not None
-            assert event.visit not in self.known
-            self.known.add(event.visit)
-            stays.append(Stay(event.visit, hit.session, hit.ts, hit.ts))
-        assert self.visitors.setdefault(who, event.visitor or 0) == event.visitor
-        assert len(set(self.visitors.values())) == len(self.visitors)
+            assert event.visit_id is not None
+            assert event.visit_id not in self.visit_ids
+            self.visit_ids.add(event.visit_id)
+            visits.append(ExpectedVisit(event.visit_id, hit.session_id, hit.timestamp_ms, hit.timestamp_ms))
+        assert self.visitor_ids.setdefault(visitor_key, event.visitor_id or 0) == event.visitor_id
+        assert len(set(self.visitor_ids.values())) == len(self.visitor_ids)
 
-    def close(self, ids: set[int | None]) -> None:
+    def close_visits(self, ids: set[int | None]) -> None:
         """Of these visits, later events may be taken for others' (the spec does not say so)."""
-        for stay in (stay for stays in self.stays.values() for stay in stays if stay.id in ids):
-            stay.is_open = False
+        for visit in (visit for visits in self.expected_visits.values() for visit in visits if visit.id in ids):
+            visit.is_open = False
 
-    def erase(self, person: str) -> None:
-        before = self.read()
-        theirs = {id for id, event in before.items() if event.person == person}
-        if not theirs:
+    def erase_person(self, person: str) -> None:
+        before = self.read_events()
+        person_event_ids = {id for id, event in before.items() if event.person == person}
+        if not person_event_ids:
             return
-        fresh = count(1000 + 1000 * len(self.known))
-        known = persons.find(self.conn, self.site.number, person)
-        assert persons.erase(self.conn, self.site, known, fresh) == sum(before[id].visit is not None for id in theirs)
-        after = self.read()
-        halves: dict[tuple[int | None, bool], set[int]] = {}
-        touched = {before[id].visit for id in theirs} - {None}
+        new_visitor_ids = count(1000 + 1000 * len(self.visit_ids))
+        stored_person = persons.find(self.conn, self.site.id, person)
+        assert persons.erase(self.conn, self.site, stored_person, new_visitor_ids) == sum(
+            before[id].visit_id is not None for id in person_event_ids
+        )
+        after = self.read_events()
+        event_ids_by_half: dict[tuple[int | None, bool], set[int]] = {}
+        changed_visits = {before[id].visit_id for id in person_event_ids} - {None}
         for id, event in before.items():
-            now = after.pop(id)
-            if event.visit not in touched:
-                expected = event._replace(person=None if id in theirs else event.person)
-                assert now == expected
+            actual = after.pop(id)
+            if event.visit_id not in changed_visits:
+                expected = event._replace(person=None if id in person_event_ids else event.person)
+                assert actual == expected
                 continue
-            halves.setdefault((event.visit, id in theirs), set()).add(id)
+            event_ids_by_half.setdefault((event.visit_id, id in person_event_ids), set()).add(id)
         assert after == {}
-        after, fates = self.read(), set[int | None]()
-        for (old, gone), ids in halves.items():
-            (fate,) = {after[id].visit for id in ids}
-            assert (fate is None) == all(is_engagement(before[id]) for id in ids)
-            assert {after[id].visitor for id in ids} != {before[id].visitor for id in ids} or not gone
-            assert {after[id].person for id in ids if gone} <= {None}
-            assert fate is None or fate not in fates
-            fates.add(fate)
-            if not gone:
-                self.rename(old, fate, [after[id].ts for id in ids])
-            elif (old, False) not in halves:
-                self.rename(old, None, [])
-            self.known.add(fate)
-        self.close(fates)
+        after, new_visit_ids = self.read_events(), set[int | None]()
+        for (old_visit_id, is_erased), ids in event_ids_by_half.items():
+            (new_visit_id,) = {after[id].visit_id for id in ids}
+            assert (new_visit_id is None) == all(is_engagement(before[id]) for id in ids)
+            assert {after[id].visitor_id for id in ids} != {before[id].visitor_id for id in ids} or not is_erased
+            assert {after[id].person for id in ids if is_erased} <= {None}
+            assert new_visit_id is None or new_visit_id not in new_visit_ids
+            new_visit_ids.add(new_visit_id)
+            if not is_erased:
+                self.replace_visit(old_visit_id, new_visit_id, [after[id].timestamp_ms for id in ids])
+            elif (old_visit_id, False) not in event_ids_by_half:
+                self.replace_visit(old_visit_id, None, [])
+            self.visit_ids.add(new_visit_id)
+        self.close_visits(new_visit_ids)
 
-    def rename(self, old: int | None, to: int | None, times: list[int]) -> None:
-        for stays in self.stays.values():
-            for stay in [stay for stay in stays if stay.id == old]:
-                stays.remove(stay)
-                if to is not None:
-                    stays.append(Stay(to, stay.session, min(times), max(times), False))
+    def replace_visit(self, old_id: int | None, new_id: int | None, times_ms: list[int]) -> None:
+        for visits in self.expected_visits.values():
+            for visit in [visit for visit in visits if visit.id == old_id]:
+                visits.remove(visit)
+                if new_id is not None:
+                    visits.append(ExpectedVisit(new_id, visit.session, min(times_ms), max(times_ms), False))
 
-    def prune(self, day: date) -> None:
-        before = self.read()
-        gone = {id for id, event in before.items() if self.day(event.ts) == day}
+    def prune_day(self, day: date) -> None:
+        before = self.read_events()
+        deleted_ids = {id for id, event in before.items() if self.local_date(event.timestamp_ms) == day}
         with transaction(self.conn):
-            number = day.toordinal() - date(1970, 1, 1).toordinal()
-            assert events.forget_day(self.conn, self.site, number) == len(gone)
-        assert self.read() == {id: event for id, event in before.items() if id not in gone}
-        for _, stays in [(of, stays) for of, stays in self.stays.items() if of[1] == day]:  # type: ignore[index]
-            stays.clear()
+            day_number = day.toordinal() - date(1970, 1, 1).toordinal()
+            assert events.delete_day(self.conn, self.site, day_number) == len(deleted_ids)
+        assert self.read_events() == {id: event for id, event in before.items() if id not in deleted_ids}
+        for _, visits in [
+            (visitor_key, visits) for visitor_key, visits in self.expected_visits.items() if visitor_key[1] == day
+        ]:  # type: ignore[index]
+            visits.clear()
 
-    def settle(self) -> None:
+    def add_remaining_goals(self) -> None:
         """Add the goals that are left, and look at all that was stored."""
-        while self.left:
-            self.do("goal", None)
-        found = goals.goals_of(self.conn, self.site.number)
-        self.recount = Recount(self.read().values(), self.site.timezone, found)
+        while self.remaining_goals:
+            self.apply("goal", None)
+        stored_goals = goals.goals_of(self.conn, self.site.id)
+        self.recount = Recount(self.read_events().values(), self.site.timezone, stored_goals)
 
 
 def country_of(address: str) -> str:

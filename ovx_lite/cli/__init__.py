@@ -8,7 +8,7 @@ import click
 
 from ovx_lite import __version__
 from ovx_lite.cli import data, deliveries, dev, goals, keys, password, persons, serve, sites, webhooks
-from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.errors import ApiError
 
 
 class Commands(click.Group):
@@ -18,7 +18,7 @@ class Commands(click.Group):
         """Run the command that was called."""
         try:
             return super().invoke(ctx)
-        except Refused as refused:
+        except ApiError as refused:
             _fail(refused.message)
         except sqlite3.Error as wrong:
             _fail(f"The store cannot be used ({wrong}): see that the disk has room, and what ovx-lite check says.")

@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from ovx_lite.domain.config import default_data_dir
-from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.errors import ApiError
 from ovx_lite.storage.sqlite import open_store
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -45,7 +45,7 @@ def judged(hint: str, rule: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -
     """What a rule makes of an argument or option, of that name. Raises `click.BadParameter` if it is a wrong call."""
     try:
         return rule(*args, **kwargs)
-    except Refused as refused:
+    except ApiError as refused:
         raise click.BadParameter(refused.message, param_hint=hint) from None
 
 

@@ -15,20 +15,20 @@ import click
 
 from ovx_lite.cli.common import as_json, data_dir, print_json, store
 from ovx_lite.domain import config
-from ovx_lite.domain.calendar import day_begins
+from ovx_lite.domain.calendar import day_start_ms
 from ovx_lite.domain.clock import SystemClock
-from ovx_lite.domain.errors import Refused
-from ovx_lite.domain.models import LATEST
+from ovx_lite.domain.errors import ApiError
+from ovx_lite.domain.models import MAX_TIMESTAMP_MS
 from ovx_lite.enrichment.geoip import open_country_data
 from ovx_lite.services import backups, exporter, log_reader, scheduler
 from ovx_lite.services.disk_space import DiskSpace
-from ovx_lite.services.log_importer import Importer, Report
+from ovx_lite.services.log_importer import ImportReport, LogImporter
 from ovx_lite.storage import integrity as checks
 from ovx_lite.storage import registry, retention
 from ovx_lite.storage.copies import copy
 from ovx_lite.storage.read import events
 from ovx_lite.storage.rollups import goal_backfill, rebuild
-from ovx_lite.storage.sqlite import FILE, LOCK
+from ovx_lite.storage.sqlite import LOCK_FILE, STORE_FILE
 
 _EPOCH = date(1970, 1, 1)
 _FORMATS = {"csv": exporter.as_csv, "jsonl": exporter.as_jsonl, "json": exporter.as_json}
@@ -53,32 +53,32 @@ def access_log(site: str, files: tuple[str, ...], data_dir: Path, as_json: bool)
     values = config.read(data_dir, {})
     country_of = open_country_data(Path(values["country_db"]) if values["country_db"] else None)
     conn = store(data_dir)
-    report, disk = Report(), DiskSpace(data_dir, int(values["disk_reserve"]))
-    importer = Importer(conn, registry.find_site(conn, site), country_of, SystemClock().now(), disk)
-    stopped: Refused | None = None
+    report, disk = ImportReport(), DiskSpace(data_dir, int(values["disk_reserve"]))
+    importer = LogImporter(conn, registry.find_site(conn, site), country_of, SystemClock().now_ms(), disk)
+    stopped: ApiError | None = None
     for name in files:
         try:
             with _lines(name) as lines:
                 importer.run(lines, report)
-        except Refused as refused:  # the disk is low
+        except ApiError as refused:  # the disk is low
             stopped = refused
             break
         except (OSError, EOFError, zlib.error) as wrong:
-            raise Refused(
+            raise ApiError(
                 "invalid_request",
                 f"{name} cannot be read to its end ({wrong}). What was read is imported; a second try adds the rest.",
             ) from None
         finally:
             _name_broken(name, report)
     if as_json:
-        print_json({"read": report.read, "imported": report.imported, "skipped": dict(report.skipped)})
+        print_json({"read": report.lines_read, "imported": report.imported, "skipped": dict(report.skipped)})
     else:
-        click.echo(f"Read {report.read:,} lines, imported {report.imported:,} page views.")
+        click.echo(f"Read {report.lines_read:,} lines, imported {report.imported:,} page views.")
         for reason, count in sorted(report.skipped.items()):
             click.echo(f"  skipped {count:>9,}  {reason}")
     if stopped is not None:
         message = f"{stopped.message} Then run it again: what is imported already adds nothing."
-        raise Refused(stopped.code, message)
+        raise ApiError(stopped.code, message)
 
 
 @contextmanager
@@ -89,7 +89,7 @@ def _lines(name: str) -> Iterator[Iterator[str | int]]:
         with click.progressbar(
             length=size, label=Path(name).name, file=sys.stderr, hidden=not (size and sys.stderr.isatty())
         ) as bar:
-            yield log_reader.lines(log_reader.plain(_watched(raw, bar.update)))
+            yield log_reader.lines(log_reader.decompress_if_gzipped(_watched(raw, bar.update)))
 
 
 def _watched(raw: BufferedReader, progress: Callable[[int], None]) -> Iterator[bytes]:
@@ -98,11 +98,11 @@ def _watched(raw: BufferedReader, progress: Callable[[int], None]) -> Iterator[b
         yield piece
 
 
-def _name_broken(name: str, report: Report) -> None:
-    for number in report.broken:
+def _name_broken(name: str, report: ImportReport) -> None:
+    for number in report.broken_line_numbers:
         click.echo(f"{name}, line {number}: not in Combined Log Format, skipped", err=True)
-    if report.broken_lines > len(report.broken):
-        click.echo(f"{name}: {report.broken_lines - len(report.broken)} more such lines", err=True)
+    if report.broken_line_count > len(report.broken_line_numbers):
+        click.echo(f"{name}: {report.broken_line_count - len(report.broken_line_numbers)} more such lines", err=True)
 
 
 @click.command()
@@ -141,7 +141,7 @@ def export(
     conn = store(data_dir)
     found = registry.find_site(conn, site)
     begin = 0 if since is None else _day_begins(_day(since), found.timezone)
-    end = LATEST if until is None else _day_begins(_day(until) + 1, found.timezone)
+    end = MAX_TIMESTAMP_MS if until is None else _day_begins(_day(until) + 1, found.timezone)
     rows = events.read(conn, found, begin, end, include_excluded)
     try:
         for piece in _FORMATS["json" if as_json else format_](rows):
@@ -159,7 +159,7 @@ def _day_begins(day: int, timezone: str) -> int:
     """When a day begins (Unix ms), as far as events can be."""
     if day <= 0:
         return 0
-    return LATEST if day > LATEST // 86_400_000 else day_begins(day, timezone)
+    return MAX_TIMESTAMP_MS if day > MAX_TIMESTAMP_MS // 86_400_000 else day_start_ms(day, timezone)
 
 
 @click.command()
@@ -170,8 +170,8 @@ def check(rebuild: bool, data_dir: Path, as_json: bool) -> None:
     """Check that the store is whole, and counted right. May run beside the server. Exit status 1 if it is not."""
     try:
         conn = store(data_dir)
-    except Refused as refused:
-        if as_json and (data_dir / FILE).exists():
+    except ApiError as refused:
+        if as_json and (data_dir / STORE_FILE).exists():
             print_json({"ok": False, "problems": [refused.message]})
         raise
     if rebuild:
@@ -192,7 +192,7 @@ def check(rebuild: bool, data_dir: Path, as_json: bool) -> None:
 
 def _rebuild(conn: sqlite3.Connection) -> None:
     """Count all days of all sites anew, one after the other: a server may write in between."""
-    days = sum(rebuild.mark_all(conn, site) for site in registry.all_sites(conn))
+    days = sum(rebuild.mark_all_dirty(conn, site) for site in registry.all_sites(conn))
     with click.progressbar(length=days, label="Counting", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
         while goal_backfill.is_behind(conn):
             bar.update(goal_backfill.catch_up(conn))
@@ -206,13 +206,16 @@ def _rebuild(conn: sqlite3.Connection) -> None:
 def backup(file: Path, overwrite: bool, data_dir: Path, as_json: bool) -> None:
     """Copy the store to FILE, whole and compact, while the server runs; `restore` puts it back."""
     if file.exists() and not overwrite:
-        raise Refused("invalid_request", f"{file} exists: choose another name, or pass --overwrite.")
+        raise ApiError("invalid_request", f"{file} exists: choose another name, or pass --overwrite.")
     target = file.resolve()
     if target.exists() and not target.is_file():
-        raise Refused("invalid_request", f"{file} is no file: choose another name.")
+        raise ApiError("invalid_request", f"{file} is no file: choose another name.")
     conn = store(data_dir)
-    if target in [(data_dir / name).resolve() for name in (FILE, f"{FILE}-wal", f"{FILE}-shm", LOCK, config.FILE)]:
-        raise Refused("invalid_request", f"{file} is the store itself, or its server's: choose another name.")
+    if target in [
+        (data_dir / name).resolve()
+        for name in (STORE_FILE, f"{STORE_FILE}-wal", f"{STORE_FILE}-shm", LOCK_FILE, config.FILE_NAME)
+    ]:
+        raise ApiError("invalid_request", f"{file} is the store itself, or its server's: choose another name.")
     copy(conn, target)
     size = file.stat().st_size
     if as_json:
@@ -228,11 +231,11 @@ def backup(file: Path, overwrite: bool, data_dir: Path, as_json: bool) -> None:
 @as_json
 def restore(file: Path, overwrite: bool, data_dir: Path, as_json: bool) -> None:
     """Put back FILE, a copy that backup has made, after looking whether it is whole. Stop the server first."""
-    if (data_dir / FILE).exists() and not overwrite:
-        raise Refused("invalid_request", f"There is a store in {data_dir}: pass --overwrite to put it aside.")
+    if (data_dir / STORE_FILE).exists() and not overwrite:
+        raise ApiError("invalid_request", f"There is a store in {data_dir}: pass --overwrite to put it aside.")
     before = backups.restore(data_dir, file)
     if as_json:
-        print_json({"file": str(data_dir / FILE), "before": None if before is None else str(before)})
+        print_json({"file": str(data_dir / STORE_FILE), "before": None if before is None else str(before)})
     else:
         kept = "" if before is None else f" What was there before is in {before}."
         click.echo(f"Restored the store from {file}.{kept}")
@@ -248,7 +251,7 @@ def prune(yes: bool, data_dir: Path, as_json: bool) -> None:
     Nothing is deleted while the clock is more than a day away from the last run: it may have jumped. --yes confirms
     the clock, also for the server.
     """
-    conn, now_ms = store(data_dir), SystemClock().now()
+    conn, now_ms = store(data_dir), SystemClock().now_ms()
     if yes:
         retention.confirm(conn, now_ms)
     deleted = scheduler.prune(conn, registry.load(conn), now_ms)

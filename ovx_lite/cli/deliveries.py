@@ -7,12 +7,12 @@ import click
 
 from ovx_lite.cli.common import as_json, data_dir, print_json, print_table, printable, store
 from ovx_lite.dialects.fields import timestamp
-from ovx_lite.domain.calendar import utc
+from ovx_lite.domain.calendar import format_utc
 from ovx_lite.domain.clock import SystemClock
 from ovx_lite.storage import registry
 from ovx_lite.storage.webhooks import delivery_log, subscriptions
 from ovx_lite.storage.webhooks.delivery_log import Attempt
-from ovx_lite.webhooks.message import read_saved, secrets_at, verified
+from ovx_lite.webhooks.message import parse_saved_request, signing_secrets, verify_signatures
 
 
 @click.group()
@@ -28,9 +28,7 @@ def delivery() -> None:
 def list_(site: str, status: str | None, data_dir: Path, as_json: bool) -> None:
     """List what was sent to the webhooks of SITE, newest first."""
     conn = store(data_dir)
-    found = [
-        logged.shown() for logged in delivery_log.of_site(conn, registry.find_site(conn, site).number, status or "")
-    ]
+    found = [logged.to_json() for logged in delivery_log.of_site(conn, registry.find_site(conn, site).id, status or "")]
     if as_json:
         print_json(found)
     else:
@@ -45,12 +43,12 @@ def show(delivery_id: str, data_dir: Path, as_json: bool) -> None:
     """Show a delivery with its body and every try: the request, the answer, and what to do about it."""
     conn = store(data_dir)
     logged = delivery_log.find(conn, delivery_id)
-    tries = delivery_log.attempts(conn, logged.number)
+    tries = delivery_log.attempts(conn, logged.id)
     body = logged.body.decode()
     if as_json:
-        print_json(logged.shown() | {"body": body, "attempts": [attempt.shown() for attempt in tries]})
+        print_json(logged.to_json() | {"body": body, "attempts": [attempt.to_json() for attempt in tries]})
         return
-    for name, value in logged.shown().items():
+    for name, value in logged.to_json().items():
         click.echo(f"{name:<8}  {printable(value)}")
     click.echo(f"{'body':<8}  {printable(body)}")
     for number, attempt in enumerate(tries, 1):
@@ -58,12 +56,14 @@ def show(delivery_id: str, data_dir: Path, as_json: bool) -> None:
 
 
 def _print_attempt(number: int, attempt: Attempt) -> None:
-    click.echo(f"\nTry {number}, {utc(attempt.began)}, {attempt.took} ms: {attempt.status or attempt.error}")
-    if attempt.words:
-        click.echo(f"  {printable(attempt.words)}")
+    click.echo(
+        f"\nTry {number}, {format_utc(attempt.started_at_ms)}, {attempt.duration_ms} ms: {attempt.status or attempt.error}"
+    )
+    if attempt.hint:
+        click.echo(f"  {printable(attempt.hint)}")
     for name, value in attempt.headers.items():
         click.echo(f"  > {name}: {printable(value)}")
-    for line in attempt.answer.splitlines():
+    for line in attempt.response_body.splitlines():
         click.echo(f"  < {printable(line)}")
 
 
@@ -79,14 +79,14 @@ def redeliver(
     """Send a delivery again, whatever became of it, or all that failed since a time."""
     if (delivery_id is None) != (failed_since is not None) or (site is None) != (failed_since is None):
         raise click.UsageError("Say what to send again: DELIVERY_ID, or --site SITE --failed-since TIME.")
-    conn, now = store(data_dir), SystemClock().now()
+    conn, now = store(data_dir), SystemClock().now_ms()
     if delivery_id is not None:
-        delivery_log.send_again(conn, delivery_id, now)
+        delivery_log.redeliver(conn, delivery_id, now)
         count = 1
     else:
         assert site is not None, "checked above"
         since = timestamp(failed_since, now, "--failed-since", "ISO 8601")
-        count = delivery_log.send_failed_again(conn, registry.find_site(conn, site).number, since, now)
+        count = delivery_log.redeliver_failed(conn, registry.find_site(conn, site).id, since, now)
     if as_json:
         print_json({"redelivered": count})
     else:
@@ -110,9 +110,9 @@ def verify(request: BinaryIO, webhook_id: str | None, secret: str | None, data_d
         secrets: tuple[str, ...] = (secret,)
     else:
         found = subscriptions.find_webhook(store(data_dir), str(webhook_id))
-        secrets = secrets_at(SystemClock().now(), found.secret, found.old_secret, found.rotated)
-    headers, body = read_saved(request.read())
-    result = verified(headers, body, secrets)
+        secrets = signing_secrets(SystemClock().now_ms(), found.secret, found.previous_secret, found.rotated_at_ms)
+    headers, body = parse_saved_request(request.read())
+    result = verify_signatures(headers, body, secrets)
     if as_json:
         print_json(result)
     else:

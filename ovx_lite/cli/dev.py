@@ -13,7 +13,7 @@ from ovx_lite.cli.common import as_json, judged
 from ovx_lite.cli.serve import options, run
 from ovx_lite.domain import config
 from ovx_lite.domain.clock import SystemClock
-from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.errors import ApiError
 from ovx_lite.emulator import credentials
 from ovx_lite.emulator.clock import TurnedClock, time_of
 from ovx_lite.emulator.emulator import Options, Standin
@@ -84,7 +84,7 @@ def dev(
 
 def _days(told: str) -> int:
     if not told.isdecimal() or not 1 <= int(told[:9]) <= _MOST_DAYS:
-        raise Refused("invalid_request", f"Give a number of days from 1 to {_MOST_DAYS}.")
+        raise ApiError("invalid_request", f"Give a number of days from 1 to {_MOST_DAYS}.")
     return int(told)
 
 
@@ -94,7 +94,7 @@ def _rule(told: str) -> Rule:
     try:
         return rule_of(msgspec.json.decode(told))
     except msgspec.DecodeError:
-        raise Refused("invalid_request", 'This is no JSON: give a rule like {"status": 503, "rate": 0.1}.') from None
+        raise ApiError("invalid_request", 'This is no JSON: give a rule like {"status": 503, "rate": 0.1}.') from None
 
 
 def _warn(host: str, i_know: bool) -> None:

@@ -34,7 +34,7 @@ def goal() -> None:
 @as_json
 def add(site: str, name: str, event: str, path: str, data_dir: Path, as_json: bool) -> None:
     """Add the goal NAME to SITE, met by events of a name or by pageviews of a path."""
-    told = judged("NAME", validators.words, name, "name")
+    told = judged("NAME", validators.short_text, name, "name")
     if bool(event) == bool(path):
         raise click.UsageError("Say what meets it: either --event EVENT_NAME or --path PATTERN.")
     if path:
@@ -43,12 +43,12 @@ def add(site: str, name: str, event: str, path: str, data_dir: Path, as_json: bo
         judged("--event", validators.event_name, event)
     conn = store(data_dir)
     of = registry.find_site(conn, site)
-    goal = factories.goal(of, told, event, path, SystemClock().now())
-    goal_backfill.add_goal(conn, goal, of, goal.created)
+    goal = factories.goal(of, told, event, path, SystemClock().now_ms())
+    goal_backfill.add_goal(conn, goal, of, goal.created_at_ms)
     if as_json:
         print_json(_shown(goal))
     else:
-        click.echo(f"Added the goal {goal.id}: {goal.name}.")
+        click.echo(f"Added the goal {goal.public_id}: {goal.name}.")
 
 
 @goal.command("list")
@@ -58,7 +58,7 @@ def add(site: str, name: str, event: str, path: str, data_dir: Path, as_json: bo
 def list_(site: str, data_dir: Path, as_json: bool) -> None:
     """List the goals of SITE."""
     conn = store(data_dir)
-    found = [_shown(goal) for goal in goals.goals_of(conn, registry.find_site(conn, site).number)]
+    found = [_shown(goal) for goal in goals.goals_of(conn, registry.find_site(conn, site).id)]
     if as_json:
         print_json(found)
     else:
@@ -79,4 +79,9 @@ def remove(goal_id: str, data_dir: Path, as_json: bool) -> None:
 
 
 def _shown(goal: Goal) -> dict[str, Any]:
-    return {"id": goal.id, "name": goal.name, "event": goal.event or None, "path": goal.path or None}
+    return {
+        "id": goal.public_id,
+        "name": goal.name,
+        "event": goal.event_name or None,
+        "path": goal.path_pattern or None,
+    }

@@ -7,9 +7,9 @@ import click
 
 from ovx_lite.auth import api_keys
 from ovx_lite.cli.common import as_json, data_dir, print_json, print_table, store
-from ovx_lite.domain.calendar import utc
+from ovx_lite.domain.calendar import format_utc
 from ovx_lite.domain.clock import SystemClock
-from ovx_lite.domain.models import Key
+from ovx_lite.domain.models import ApiKey
 from ovx_lite.services import factories
 from ovx_lite.storage import registry
 
@@ -35,8 +35,8 @@ def key() -> None:
 def add(site: str, label: str, tier: str, hourly_limit: int | None, data_dir: Path, as_json: bool) -> None:
     """Add an API key to SITE. The key is shown only here."""
     conn = store(data_dir)
-    key, secret = factories.key(registry.find_site(conn, site), label, tier, hourly_limit, SystemClock().now())
-    registry.add_key(conn, key)
+    key, secret = factories.key(registry.find_site(conn, site), label, tier, hourly_limit, SystemClock().now_ms())
+    registry.add_api_key(conn, key)
     _print_secret(key, secret, as_json)
 
 
@@ -47,7 +47,7 @@ def add(site: str, label: str, tier: str, hourly_limit: int | None, data_dir: Pa
 def list_(site: str, data_dir: Path, as_json: bool) -> None:
     """List the keys of SITE, without the keys themselves: those are not stored."""
     conn = store(data_dir)
-    keys = [_shown(key) for key in registry.keys_of(conn, registry.find_site(conn, site))]
+    keys = [_shown(key) for key in registry.api_keys_of(conn, registry.find_site(conn, site))]
     if as_json:
         print_json(keys)
     else:
@@ -60,7 +60,7 @@ def list_(site: str, data_dir: Path, as_json: bool) -> None:
 @as_json
 def revoke(key_id: str, data_dir: Path, as_json: bool) -> None:
     """Revoke a key: from the next second on it opens nothing."""
-    revoked = registry.revoke_key(store(data_dir), key_id, SystemClock().now())
+    revoked = registry.revoke_api_key(store(data_dir), key_id, SystemClock().now_ms())
     if as_json:
         print_json(_shown(revoked))
     else:
@@ -74,14 +74,14 @@ def revoke(key_id: str, data_dir: Path, as_json: bool) -> None:
 def rotate(key_id: str, data_dir: Path, as_json: bool) -> None:
     """Put a new key in the place of an old one, with the same id, tier and limit. The old one ends within a second."""
     _, secret, digest = api_keys.new_key()
-    _print_secret(registry.replace_key(store(data_dir), key_id, digest), secret, as_json)
+    _print_secret(registry.replace_api_key(store(data_dir), key_id, digest), secret, as_json)
 
 
-def _print_secret(key: Key, secret: str, as_json: bool) -> None:
+def _print_secret(key: ApiKey, secret: str, as_json: bool) -> None:
     if as_json:
         print_json(
             {
-                "id": key.id,
+                "id": key.public_id,
                 "key": secret,
                 "label": key.label,
                 "tier": key.tier,
@@ -89,17 +89,17 @@ def _print_secret(key: Key, secret: str, as_json: bool) -> None:
             }
         )
         return
-    click.echo(f"  id   {key.id}")
+    click.echo(f"  id   {key.public_id}")
     click.echo(f"  key  {secret}  (keep it: it is not shown again)")
 
 
-def _shown(key: Key) -> dict[str, Any]:
+def _shown(key: ApiKey) -> dict[str, Any]:
     return {
-        "id": key.id,
+        "id": key.public_id,
         "label": key.label,
         "tier": key.tier,
         "hourly_limit": api_keys.hourly_limit(key),
-        "created": utc(key.created),
-        "last_used": None if key.last_used is None else utc(key.last_used),
-        "revoked": None if key.revoked is None else utc(key.revoked),
+        "created": format_utc(key.created_at_ms),
+        "last_used": None if key.last_used_at_ms is None else format_utc(key.last_used_at_ms),
+        "revoked": None if key.revoked_at_ms is None else format_utc(key.revoked_at_ms),
     }

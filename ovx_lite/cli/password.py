@@ -25,8 +25,8 @@ def set_(data_dir: Path, as_json: bool) -> None:
         told = click.prompt("New password", hide_input=True, confirmation_prompt=True, err=True)
     else:
         told = sys.stdin.readline().rstrip("\r\n")
-    judged("password", passwords.checked, told)
-    accounts.set_password(store(data_dir, create=True), passwords.hashed(told, secrets.token_bytes(16)))
+    judged("password", passwords.validate_password, told)
+    accounts.set_password(store(data_dir, create=True), passwords.hash_password(told, secrets.token_bytes(16)))
     if as_json:
         print_json({"changed": True})
     else:

@@ -6,13 +6,13 @@ from typing import Any
 import click
 
 from ovx_lite.cli.common import as_json, data_dir, print_json, print_table, printable, store
-from ovx_lite.domain.calendar import utc
+from ovx_lite.domain.calendar import format_utc
 from ovx_lite.services import factories
 from ovx_lite.storage import registry
 from ovx_lite.storage.read import persons
-from ovx_lite.storage.read.persons import Known
+from ovx_lite.storage.read.persons import PersonRecord
 from ovx_lite.storage.rollups import goal_backfill
-from ovx_lite.storage.sqlite import empty_log
+from ovx_lite.storage.sqlite import truncate_wal
 
 
 @click.group()
@@ -27,7 +27,7 @@ def person() -> None:
 def list_(site: str, data_dir: Path, as_json: bool) -> None:
     """List the persons of SITE, in the order in which they were first named."""
     conn = store(data_dir)
-    found = [_shown(person) for person in persons.of_site(conn, registry.find_site(conn, site).number)]
+    found = [_shown(person) for person in persons.of_site(conn, registry.find_site(conn, site).id)]
     if as_json:
         print_json(found)
     else:
@@ -43,15 +43,15 @@ def list_(site: str, data_dir: Path, as_json: bool) -> None:
 def show(site: str, person_id: str, data_dir: Path, as_json: bool) -> None:
     """Show what is known of PERSON, by the id that events name them with."""
     conn = store(data_dir)
-    number = registry.find_site(conn, site).number
+    number = registry.find_site(conn, site).id
     found = persons.find(conn, number, person_id)
-    traces = persons.traces(conn, number, found)
+    traces = persons.activity(conn, number, found)
     shown = _shown(found) | {
         "visitors": traces.visitors,
         "visits": traces.visits,
         "events": traces.events,
-        "first_event": None if traces.first is None else utc(traces.first),
-        "last_event": None if traces.last is None else utc(traces.last),
+        "first_event": None if traces.first_event_at_ms is None else format_utc(traces.first_event_at_ms),
+        "last_event": None if traces.last_event_at_ms is None else format_utc(traces.last_event_at_ms),
     }
     if as_json:
         print_json(shown)
@@ -71,13 +71,13 @@ def erase(site: str, person_id: str, yes: bool, data_dir: Path, as_json: bool) -
     """Forget PERSON for good. Their events stay, as nobody's; backups made before still know them."""
     conn = store(data_dir)
     of = registry.find_site(conn, site)
-    found = persons.find(conn, of.number, person_id)
+    found = persons.find(conn, of.id, person_id)
     if not yes and not as_json:
         click.confirm(f"Erase the person {person_id} for good?", abort=True, err=True)
-    untied = persons.erase(conn, of, found, factories.visitors())
+    untied = persons.erase(conn, of, found, factories.random_visitor_ids())
     while goal_backfill.is_behind(conn):
         goal_backfill.catch_up(conn)
-    if not empty_log(conn, 2):  # what was erased is still in there
+    if not truncate_wal(conn, 2):  # what was erased is still in there
         click.echo(
             "Somebody reads the store, so what was erased is still in its write-ahead log (its -wal file): the server "
             "empties that once they have ended.",
@@ -89,11 +89,11 @@ def erase(site: str, person_id: str, yes: bool, data_dir: Path, as_json: bool) -
         click.echo(f"Erased the person {person_id}; {untied:,} events are nobody's now.")
 
 
-def _shown(person: Known) -> dict[str, Any]:
+def _shown(person: PersonRecord) -> dict[str, Any]:
     return {
-        "id": person.id,
+        "id": person.user_id,
         "name": person.traits.get("name"),
         "email": person.traits.get("email"),
         "properties": person.traits,
-        "first_named": utc(person.created),
+        "first_named": format_utc(person.created_at_ms),
     }

@@ -20,7 +20,7 @@ from ovx_lite.cli import logs
 from ovx_lite.cli.common import as_json, data_dir
 from ovx_lite.domain import config
 from ovx_lite.domain.clock import Clock, SystemClock
-from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.errors import ApiError
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
@@ -30,9 +30,9 @@ def options(defaults: Mapping[str, str]) -> Callable[[Any], Any]:
 
     def add_options(command: Any) -> Any:
         for setting in reversed(config.SETTINGS):
-            sentence = setting.sentence[0].upper() + setting.sentence[1:]
+            sentence = setting.description[0].upper() + setting.description[1:]
             default = defaults.get(setting.name, setting.default)
-            help = f"{sentence} (or {setting.variable}).{f' [default: {default}]' if default else ''}"
+            help = f"{sentence} (or {setting.environment_variable}).{f' [default: {default}]' if default else ''}"
             command = click.option(setting.flag, setting.name, help=help)(command)
         return command
 
@@ -123,7 +123,7 @@ async def _serve(
     import uvicorn
 
     from ovx_lite.app import App
-    from ovx_lite.http.protocol import Protocol
+    from ovx_lite.http.protocol import HttpProtocol
 
     password = _admin_password()
     if ready_file is not None:
@@ -134,7 +134,7 @@ async def _serve(
 
     class Server(uvicorn.Server):
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            app.hurry()  # who waits for news is answered, too: it would be waited for
+            app.begin_shutdown()  # who waits for news is answered, too: it would be waited for
             await super().shutdown(sockets)
 
         @contextmanager
@@ -144,7 +144,7 @@ async def _serve(
     stop.server = server = Server(
         uvicorn.Config(
             app,
-            http=Protocol if standin is None else standin.protocol,
+            http=HttpProtocol if standin is None else standin.protocol,
             lifespan="off",
             ws="none",
             log_config=None,
@@ -160,7 +160,7 @@ async def _serve(
     announcing = asyncio.create_task(_announce(server, app, url, data_dir, ready_file, as_json))
     try:
         if password:
-            await app.take_password(password)
+            await app.preset_password(password)
         await server.serve(sockets=[listener])
         if announcing.done():
             announcing.result()
@@ -175,9 +175,9 @@ def _admin_password() -> str:
     """The password that the environment gives; `""` for none. Raises `Refused` if it is too short."""
     password = os.environ.get("OVX_ADMIN_PASSWORD", "")
     try:
-        return password and passwords.checked(password)
-    except Refused as refused:
-        raise Refused(refused.code, f"OVX_ADMIN_PASSWORD: {refused.message}") from None
+        return password and passwords.validate_password(password)
+    except ApiError as refused:
+        raise ApiError(refused.code, f"OVX_ADMIN_PASSWORD: {refused.message}") from None
 
 
 def _with_mapped(networks: str) -> str:
@@ -200,7 +200,7 @@ def _listen(host: str, port: int) -> socket.socket:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
     except (OSError, UnicodeError) as wrong:
-        raise Refused(
+        raise ApiError(
             "unavailable", f"Cannot listen on {host}, port {port} ({wrong}): choose another --host or --port."
         ) from None
     return listener
@@ -225,7 +225,7 @@ def _written(ready_file: Path, data_dir: Path, ready: dict[str, object] | None) 
             unfinished.write_bytes(msgspec.json.encode(ready))
             unfinished.replace(ready_file)
     except OSError as wrong:
-        raise Refused(
+        raise ApiError(
             "unavailable", f"The ready file {ready_file} cannot be written ({wrong}): choose another --ready-file."
         ) from None
 
@@ -242,7 +242,7 @@ async def _announce(server: Any, app: Any, url: str, data_dir: Path, ready_file:
     if ready_file is not None:  # after these: whoever waits for it finds them said
         try:
             _written(ready_file, data_dir, ready)
-        except Refused:
+        except ApiError:
             server.should_exit = True
             raise
     if as_json:

@@ -46,7 +46,7 @@ _OPTIONS = (
     click.option(
         "--hourly-limit",
         type=_OrNone(1, 10**9),
-        help=f"Requests per hour from one address without a key; {api_keys.PUBLIC_LIMIT:,} if left out or none.",
+        help=f"Requests per hour from one address without a key; {api_keys.PUBLIC_HOURLY_LIMIT:,} if left out or none.",
     ),
     click.option(
         "--hourly-events",
@@ -78,9 +78,9 @@ def add(id: str, timezone: str, data_dir: Path, as_json: bool, **given: Any) -> 
 
     Prints what callers need. The JWT secret is shown only here.
     """
-    judged("ID", validators.site_id, id)
+    judged("ID", validators.site_slug, id)
     judged("--timezone", validators.timezone, timezone)
-    wanted = _with(factories.site(id, timezone, SystemClock().now()), given)
+    wanted = _with(factories.site(id, timezone, SystemClock().now_ms()), given)
     added = registry.add_site(store(data_dir, create=True), wanted)
     if as_json:
         print_json(_shown(added) | {"jwt_secret": added.jwt_secret})
@@ -113,7 +113,7 @@ def change(id: str, data_dir: Path, as_json: bool, **given: Any) -> None:
 @as_json
 def list_(data_dir: Path, as_json: bool) -> None:
     """List the sites."""
-    sites = [_shown(site) for site in registry.load(store(data_dir)).sites.values()]
+    sites = [_shown(site) for site in registry.load(store(data_dir)).sites_by_slug.values()]
     if as_json:
         print_json(sites)
     else:
@@ -150,7 +150,7 @@ def _with(site: Site, given: Mapping[str, Any]) -> Site:
 
 def _shown(site: Site) -> dict[str, Any]:
     return {
-        "id": site.id,
+        "id": site.slug,
         "name": site.name,
         "domain": site.domain,
         "public_key": site.public_key,

@@ -13,12 +13,12 @@ from ovx_lite.domain import config
 from ovx_lite.domain.clock import SystemClock
 from ovx_lite.domain.models import Webhook
 from ovx_lite.services import factories
-from ovx_lite.services.webhook_sender import try_out
+from ovx_lite.services.webhook_sender import send_test
 from ovx_lite.storage import registry
 from ovx_lite.storage.webhooks import delivery_log, subscriptions
-from ovx_lite.webhooks.client import Outgoing, check
+from ovx_lite.webhooks.client import WebhookClient, check_url
 from ovx_lite.webhooks.message import FORMATS
-from ovx_lite.webhooks.ssrf import Network, networks
+from ovx_lite.webhooks.ssrf import Network, parse_networks
 from ovx_lite.webhooks.triggers import TRIGGERS
 
 
@@ -55,10 +55,12 @@ def add(
         raise click.UsageError("--on realtime.spike and --spike-above N go together.")
     conn = store(data_dir)
     found = registry.find_site(conn, site)
-    asyncio.run(check(url, _allowed(data_dir)))
-    wanted = factories.webhook(found, url, tuple(dict.fromkeys(events)), spike_above, format or "", SystemClock().now())
+    asyncio.run(check_url(url, _allowed(data_dir)))
+    wanted = factories.webhook(
+        found, url, tuple(dict.fromkeys(events)), spike_above, format or "", SystemClock().now_ms()
+    )
     added = subscriptions.add_webhook(conn, wanted)
-    _print_secret(added, as_json, f"Next: ovx-lite webhook test {added.id}")
+    _print_secret(added, as_json, f"Next: ovx-lite webhook test {added.public_id}")
 
 
 @webhook.command("list")
@@ -68,7 +70,7 @@ def add(
 def list_(site: str, data_dir: Path, as_json: bool) -> None:
     """List the webhooks of SITE, without their secrets."""
     conn = store(data_dir)
-    found = [_shown(webhook) for webhook in subscriptions.webhooks_of(conn, registry.find_site(conn, site).number)]
+    found = [_shown(webhook) for webhook in subscriptions.webhooks_of(conn, registry.find_site(conn, site).id)]
     if as_json:
         print_json(found)
     else:
@@ -83,15 +85,15 @@ def list_(site: str, data_dir: Path, as_json: bool) -> None:
 def test(webhook_id: str, data_dir: Path, as_json: bool) -> None:
     """Send a sample to a webhook now, and show what was answered. Exit status 1 if it was not taken."""
     conn, clock = store(data_dir), SystemClock()
-    id = asyncio.run(try_out(conn, webhook_id, Outgoing(_allowed(data_dir), clock.now), clock))
+    id = asyncio.run(send_test(conn, webhook_id, WebhookClient(_allowed(data_dir), clock.now_ms), clock))
     delivery = delivery_log.find(conn, id)
-    (attempt,) = delivery_log.attempts(conn, delivery.number)
+    (attempt,) = delivery_log.attempts(conn, delivery.id)
     if as_json:
         print_json({"id": id, "status": delivery.status, "attempt": attempt._asdict()})
     else:
-        click.echo(f"{delivery.url} answered {attempt.status or 'nothing'} after {attempt.took} ms.")
+        click.echo(f"{delivery.url} answered {attempt.status or 'nothing'} after {attempt.duration_ms} ms.")
         if attempt.error:
-            click.echo(f"{attempt.error}: {attempt.words.removesuffix('.')}.", err=True)
+            click.echo(f"{attempt.error}: {attempt.hint.removesuffix('.')}.", err=True)
     if attempt.error:
         raise click.exceptions.Exit(1)
 
@@ -102,7 +104,7 @@ def test(webhook_id: str, data_dir: Path, as_json: bool) -> None:
 @as_json
 def rotate_secret(webhook_id: str, data_dir: Path, as_json: bool) -> None:
     """Give a webhook a new secret, shown only here. For a day, the standard signature is made with the old one, too."""
-    rotated = subscriptions.rotate(store(data_dir), webhook_id, factories.webhook_secret(), SystemClock().now())
+    rotated = subscriptions.rotate(store(data_dir), webhook_id, factories.new_webhook_secret(), SystemClock().now_ms())
     _print_secret(rotated, as_json, "The one before it signs along for 24 hours.")
 
 
@@ -138,7 +140,7 @@ def remove(webhook_id: str, data_dir: Path, as_json: bool) -> None:
 
 
 def _allowed(data_dir: Path) -> list[Network]:
-    return networks(config.read(data_dir, {})["webhook_allow_net"])
+    return parse_networks(config.read(data_dir, {})["webhook_allow_net"])
 
 
 def _print_changed(
@@ -155,18 +157,18 @@ def _print_secret(webhook: Webhook, as_json: bool, then: str) -> None:
     if as_json:
         print_json(_shown(webhook) | {"secret": webhook.secret})
         return
-    click.echo(f"{webhook.id} sends {', '.join(webhook.events)} to {webhook.url} as {webhook.format}.")
+    click.echo(f"{webhook.public_id} sends {', '.join(webhook.events)} to {webhook.url} as {webhook.format}.")
     click.echo(f"  secret  {webhook.secret}  (keep it: it is not shown again)")
     click.echo(then)
 
 
 def _shown(webhook: Webhook) -> dict[str, Any]:
     return {
-        "id": webhook.id,
+        "id": webhook.public_id,
         "url": webhook.url,
         "events": list(webhook.events),
-        "spike_above": webhook.spike_above,
+        "spike_above": webhook.spike_threshold,
         "format": webhook.format,
         "enabled": webhook.enabled,
-        "disabled_because": webhook.why or None,
+        "disabled_because": webhook.disabled_reason or None,
     }

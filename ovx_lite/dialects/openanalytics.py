@@ -6,11 +6,22 @@ import msgspec
 from msgspec import Meta
 
 from ovx_lite.dialects import custom_props, fields
-from ovx_lite.dialects.schema import BATCH_LIMIT, SINGLE_LIMIT, Ask, Call, Endpoint, Faulty, Link, Text, hits_of, parse
-from ovx_lite.dialects.validation import BATCH_EVENTS
+from ovx_lite.dialects.schema import (
+    BATCH_BODY_LIMIT_BYTES,
+    SINGLE_BODY_LIMIT_BYTES,
+    Endpoint,
+    InvalidDocument,
+    Link,
+    ParsedRequest,
+    RawRequest,
+    Text,
+    collect_hits,
+    decode_body,
+)
+from ovx_lite.dialects.validation import MAX_BATCH_EVENTS
 from ovx_lite.domain import money
-from ovx_lite.domain.errors import Refused, detached
-from ovx_lite.domain.models import Campaign, Hit, Identity, Page, Reply
+from ovx_lite.domain.errors import ApiError, detached
+from ovx_lite.domain.models import Campaign, Hit, Identity, PageUrl, Reply
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -20,13 +31,13 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     event_name: Text | None = None
     user_id: Text | None = None
     url: Link | None = None
-    properties: custom_props.Free = msgspec.field(default_factory=msgspec.Raw)
+    properties: custom_props.FreeProps = msgspec.field(default_factory=msgspec.Raw)
     revenue: money.Amount = msgspec.field(default_factory=msgspec.Raw)
     currency: Text | None = None
     timestamp: float | None = None
 
 
-Events = Annotated[list[Event], Meta(min_length=1, max_length=BATCH_EVENTS)]
+Events = Annotated[list[Event], Meta(min_length=1, max_length=MAX_BATCH_EVENTS)]
 
 
 class Batch(msgspec.Struct, frozen=True, gc=False):
@@ -48,57 +59,57 @@ class AllQueued(msgspec.Struct, frozen=True):
     count: int
 
 
-_event = msgspec.json.Decoder(Event)
-_batch = msgspec.json.Decoder(Batch)
-_array: msgspec.json.Decoder[list[Event]] = msgspec.json.Decoder(Events)
+_event_decoder = msgspec.json.Decoder(Event)
+_batch_decoder = msgspec.json.Decoder(Batch)
+_array_decoder: msgspec.json.Decoder[list[Event]] = msgspec.json.Decoder(Events)
 _encode = msgspec.json.Encoder().encode
 
 
-def read(call: Call) -> Ask:
+def parse_event(request: RawRequest) -> ParsedRequest:
     """The body of an event → an ask of one hit. Raises `Refused` if it is not JSON."""
-    sent = parse(call.body, _event)
-    if isinstance(sent, Faulty):
-        return Ask(call.site, 1, problem=sent.problem)
+    payload = decode_body(request.body, _event_decoder)
+    if isinstance(payload, InvalidDocument):
+        return ParsedRequest(request.site_ref, 1, problem=payload.problem)
     try:
-        return Ask(call.site, 1, [_hit(sent, call.now)])
-    except Refused as problem:
-        return Ask(call.site, 1, problem=detached(problem))
+        return ParsedRequest(request.site_ref, 1, [_hit(payload, request.received_at_ms)])
+    except ApiError as exc:
+        return ParsedRequest(request.site_ref, 1, problem=detached(exc))
 
 
-def read_batch(call: Call) -> Ask:
+def parse_batch(request: RawRequest) -> ParsedRequest:
     """The body of a batch, `{"events": […]}` or the array alone → an ask of up to 1,000 hits, each of which counts.
 
     Raises `Refused` if it is not JSON.
     """
-    if call.body.lstrip()[:1] == b"[":
-        array = parse(call.body, _array)
-        if isinstance(array, Faulty):
-            return Ask(call.site, array.events(), problem=array.problem)
-        hits, problem = hits_of(array, lambda event: _hit(event, call.now), path="")
-        return Ask(call.site, len(array), hits, problem)
-    sent = parse(call.body, _batch)
-    if isinstance(sent, Faulty):
-        return Ask(call.site, sent.events(), problem=sent.problem)
-    hits, problem = hits_of(sent.events, lambda event: _hit(event, call.now))
-    return Ask(call.site, len(sent.events), hits, problem)
+    if request.body.lstrip()[:1] == b"[":
+        array = decode_body(request.body, _array_decoder)
+        if isinstance(array, InvalidDocument):
+            return ParsedRequest(request.site_ref, array.event_count(), problem=array.problem)
+        hits, problem = collect_hits(array, lambda event: _hit(event, request.received_at_ms), path="")
+        return ParsedRequest(request.site_ref, len(array), hits, problem)
+    payload = decode_body(request.body, _batch_decoder)
+    if isinstance(payload, InvalidDocument):
+        return ParsedRequest(request.site_ref, payload.event_count(), problem=payload.problem)
+    hits, problem = collect_hits(payload.events, lambda event: _hit(event, request.received_at_ms))
+    return ParsedRequest(request.site_ref, len(payload.events), hits, problem)
 
 
-def _hit(event: Event, now: int) -> Hit:
-    page, campaign = fields.url(event.url, "url") if event.url else (Page("", "", ""), Campaign())
-    ts = fields.timestamp(event.timestamp, now, "timestamp")
+def _hit(event: Event, received_at_ms: int) -> Hit:
+    page, campaign = fields.url(event.url, "url") if event.url else (PageUrl("", "", ""), Campaign())
+    timestamp_ms = fields.timestamp(event.timestamp, received_at_ms, "timestamp")
     name = _name(event)
-    revenue, currency = _revenue(event)
-    told = custom_props.free(event.properties, "properties")
-    traits = told if event.event_type == "identify" else {}
+    revenue_minor, currency = _revenue(event)
+    properties = custom_props.parse_props(event.properties, "properties")
+    traits = properties if event.event_type == "identify" else {}
     return Hit(
         event.event_type,
         name,
-        ts,
+        timestamp_ms,
         page,
         campaign,
-        props=None if traits else custom_props.text(told),
-        person=Identity(event.user_id, traits) if event.user_id else None,
-        revenue=revenue,
+        props=None if traits else custom_props.encode_props(properties),
+        identity=Identity(event.user_id, traits) if event.user_id else None,
+        revenue_minor=revenue_minor,
         currency=currency,
     )
 
@@ -107,29 +118,29 @@ def _name(event: Event) -> str:
     if event.event_type in ("event", "conversion"):
         if not event.event_name:
             message = f"Missing required field: event_name, since event_type is {event.event_type}."
-            raise Refused("invalid_request", message, "event_name")
+            raise ApiError("invalid_request", message, "event_name")
         return event.event_name
     if event.event_type == "identify" and not event.user_id:
-        raise Refused("invalid_request", "Missing required field: user_id, since event_type is identify.", "user_id")
+        raise ApiError("invalid_request", "Missing required field: user_id, since event_type is identify.", "user_id")
     return event.event_type
 
 
 def _revenue(event: Event) -> tuple[int | None, str]:
     """Revenue in minor units, and its currency, which is "required with `revenue`" (contract 6)."""
-    currency = money.currency(event.currency, "currency") if event.currency else ""
-    amount = money.amount(event.revenue, "revenue")
+    currency = money.parse_currency(event.currency, "currency") if event.currency else ""
+    amount = money.parse_amount(event.revenue, "revenue")
     if amount is None:
         return None, ""
     if not currency:
-        raise Refused("invalid_request", "Missing required field: currency, since there is revenue.", "currency")
-    return money.minor(amount, currency, "revenue"), currency
+        raise ApiError("invalid_request", "Missing required field: currency, since there is revenue.", "currency")
+    return money.to_minor(amount, currency, "revenue"), currency
 
 
-def _reply(event_ids: list[str]) -> Reply:
+def _build_response(event_ids: list[str]) -> Reply:
     return Reply(202, _encode(Queued(True)))
 
 
-def _reply_batch(event_ids: list[str]) -> Reply:
+def _build_batch_response(event_ids: list[str]) -> Reply:
     return Reply(202, _encode(AllQueued(True, len(event_ids))))
 
 
@@ -138,10 +149,10 @@ ENDPOINTS = (
         "openanalytics",
         "/v1/projects/{PROJECT_ID}/events",
         "Track an event",
-        SINGLE_LIMIT,
-        read,
+        SINGLE_BODY_LIMIT_BYTES,
+        parse_event,
         (Event,),
-        _reply,
+        _build_response,
         202,
         Queued,
         site_field=None,
@@ -150,10 +161,10 @@ ENDPOINTS = (
         "openanalytics",
         "/v1/projects/{PROJECT_ID}/events/batch",
         "Track up to 1,000 events, all or nothing",
-        BATCH_LIMIT,
-        read_batch,
+        BATCH_BODY_LIMIT_BYTES,
+        parse_batch,
         (Batch, Events),
-        _reply_batch,
+        _build_batch_response,
         202,
         AllQueued,
         site_field=None,

@@ -5,13 +5,23 @@ from typing import Any, Literal
 import msgspec
 
 from ovx_lite.dialects import custom_props, fields
-from ovx_lite.dialects.schema import SINGLE_LIMIT, Ask, Call, Endpoint, Faulty, Link, Required, Text, parse
+from ovx_lite.dialects.schema import (
+    SINGLE_BODY_LIMIT_BYTES,
+    Endpoint,
+    InvalidDocument,
+    Link,
+    ParsedRequest,
+    RawRequest,
+    Required,
+    Text,
+    decode_body,
+)
 from ovx_lite.domain import money
-from ovx_lite.domain.errors import Refused, detached
-from ovx_lite.domain.models import Campaign, Hit, Identity, Page, Reply
+from ovx_lite.domain.errors import ApiError, detached
+from ovx_lite.domain.models import Campaign, Hit, Identity, PageUrl, Reply
 
 _NO_PAYMENT = "$subscription_cancel"
-_SURELY_PAYMENTS = ("$subscription_", "$purchase")
+_PAYMENT_PREFIXES = ("$subscription_", "$purchase")
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -24,7 +34,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     context: Literal["website", "product"]
     url: Link | None = None
     hostname: Text | None = None
-    properties: custom_props.Free = msgspec.field(default_factory=msgspec.Raw)
+    properties: custom_props.FreeProps = msgspec.field(default_factory=msgspec.Raw)
     timestamp: float | Text | None = None
 
 
@@ -51,63 +61,65 @@ class Accepted(msgspec.Struct, frozen=True):
     event_id: str
 
 
-class _Paid(msgspec.Struct, gc=False):
+class _PaymentProps(msgspec.Struct, gc=False):
     amount: msgspec.Raw = msgspec.Raw()
     price: msgspec.Raw = msgspec.Raw()
 
 
-_body = msgspec.json.Decoder(Body)
-_paid = msgspec.json.Decoder(_Paid)
+_body_decoder = msgspec.json.Decoder(Body)
+_payment_decoder = msgspec.json.Decoder(_PaymentProps)
 _encode = msgspec.json.Encoder().encode
 
 
-def read(call: Call) -> Ask:
+def parse_event(request: RawRequest) -> ParsedRequest:
     """The body of an event → an ask of one hit. Raises `Refused` if it is not JSON."""
-    sent = parse(call.body, _body)
-    if isinstance(sent, Faulty):
-        return Ask(sent.text("event", "project_id"), 1, problem=sent.problem)
+    payload = decode_body(request.body, _body_decoder)
+    if isinstance(payload, InvalidDocument):
+        return ParsedRequest(payload.text("event", "project_id"), 1, problem=payload.problem)
     try:
-        urls = "event.url" if sent.event.url else "event.hostname"
-        return Ask(sent.event.project_id, 1, [_hit(sent.event, sent.identity, call)], urls=urls)
-    except Refused as problem:
-        return Ask(sent.event.project_id, 1, problem=detached(problem))
+        url_field = "event.url" if payload.event.url else "event.hostname"
+        return ParsedRequest(
+            payload.event.project_id, 1, [_hit(payload.event, payload.identity, request)], url_field=url_field
+        )
+    except ApiError as exc:
+        return ParsedRequest(payload.event.project_id, 1, problem=detached(exc))
 
 
-def _hit(event: Event, identity: Person | None, call: Call) -> Hit:
+def _hit(event: Event, identity: Person | None, request: RawRequest) -> Hit:
     if identity is not None and identity.project_id != event.project_id:
-        raise Refused(
+        raise ApiError(
             "invalid_request", "identity.project_id must be the same as event.project_id.", "identity.project_id"
         )
     page, campaign = _page(event)
-    ts = fields.timestamp(event.timestamp, call.now, "event.timestamp")
-    properties = custom_props.free(event.properties, "event.properties")
-    revenue, currency = _revenue(event, properties)
+    timestamp_ms = fields.timestamp(event.timestamp, request.received_at_ms, "event.timestamp")
+    properties = custom_props.parse_props(event.properties, "event.properties")
+    revenue_minor, currency = _revenue(event, properties)
     return Hit(
         "event",
         event.name,
-        ts,
+        timestamp_ms,
         page,
         campaign,
-        address=call.address,
-        user_agent=call.user_agent,
-        props=custom_props.text(properties),
-        device=event.device_id,
-        session=event.session_id,
-        person=None if identity is None else _identity(identity),
+        address=request.address,
+        user_agent=request.user_agent,
+        props=custom_props.encode_props(properties),
+        device_id=event.device_id,
+        session_id=event.session_id,
+        identity=None if identity is None else _identity(identity),
         context=event.context,
-        revenue=revenue,
+        revenue_minor=revenue_minor,
         currency=currency,
     )
 
 
-def _page(event: Event) -> tuple[Page, Campaign]:
+def _page(event: Event) -> tuple[PageUrl, Campaign]:
     host = fields.hostname(event.hostname, "event.hostname") if event.hostname else ""
-    return fields.url(event.url, "event.url") if event.url else (Page("", host, ""), Campaign())
+    return fields.url(event.url, "event.url") if event.url else (PageUrl("", host, ""), Campaign())
 
 
-def _identity(sent: Person) -> Identity:
-    told = {"email": sent.email, "name": sent.name}
-    return Identity(sent.unique_identifier, {trait: value for trait, value in told.items() if value})
+def _identity(person: Person) -> Identity:
+    traits = {"email": person.email, "name": person.name}
+    return Identity(person.unique_identifier, {trait: value for trait, value in traits.items() if value})
 
 
 def _revenue(event: Event, properties: dict[str, Any]) -> tuple[int | None, str]:
@@ -122,25 +134,25 @@ def _revenue(event: Event, properties: dict[str, Any]) -> tuple[int | None, str]
     if name is None:
         return None, ""
     try:
-        return _paid_in(event.properties, name, properties.get("currency"))
-    except Refused:
-        if event.name.startswith(_SURELY_PAYMENTS):
+        return _payment(event.properties, name, properties.get("currency"))
+    except ApiError:
+        if event.name.startswith(_PAYMENT_PREFIXES):
             raise
         return None, ""
 
 
-def _paid_in(properties: msgspec.Raw, name: str, currency: object) -> tuple[int | None, str]:
+def _payment(properties: msgspec.Raw, name: str, currency: object) -> tuple[int | None, str]:
     if not isinstance(currency, str | None):
         field = "event.properties.currency"
-        raise Refused("invalid_request", f"{field} must be a string like EUR.", field)
+        raise ApiError("invalid_request", f"{field} must be a string like EUR.", field)
     # Anew, and exactly: as a property, it was read as a binary float.
-    field, paid = f"event.properties.{name}", _paid.decode(properties)
-    amount = money.amount(paid.amount if name == "amount" else paid.price, field)
-    code = money.currency(currency, "event.properties.currency") if currency else money.UNTOLD
-    return (None, "") if amount is None else (money.minor(amount, code, field), code)
+    field, payment = f"event.properties.{name}", _payment_decoder.decode(properties)
+    amount = money.parse_amount(payment.amount if name == "amount" else payment.price, field)
+    code = money.parse_currency(currency, "event.properties.currency") if currency else money.UNKNOWN_CURRENCY
+    return (None, "") if amount is None else (money.to_minor(amount, code, field), code)
 
 
-def _reply(event_ids: list[str]) -> Reply:
+def _build_response(event_ids: list[str]) -> Reply:
     return Reply(200, _encode(Accepted(True, event_ids[0])))
 
 
@@ -149,10 +161,10 @@ ENDPOINTS = (
         "overcentric",
         "/api/v1/event",
         "Track an event, and whose it is",
-        SINGLE_LIMIT,
-        read,
+        SINGLE_BODY_LIMIT_BYTES,
+        parse_event,
         (Body,),
-        _reply,
+        _build_response,
         200,
         Accepted,
         site_field="event.project_id",

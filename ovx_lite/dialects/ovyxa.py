@@ -7,24 +7,24 @@ from msgspec import Meta
 
 from ovx_lite.dialects import fields
 from ovx_lite.dialects.schema import (
-    BATCH_LIMIT,
-    SINGLE_LIMIT,
-    Ask,
-    Call,
+    BATCH_BODY_LIMIT_BYTES,
+    SINGLE_BODY_LIMIT_BYTES,
     Endpoint,
-    Faulty,
+    InvalidDocument,
     Link,
+    ParsedRequest,
+    RawRequest,
     Required,
     Text,
     Url,
-    hits_of,
-    parse,
+    collect_hits,
+    decode_body,
 )
-from ovx_lite.dialects.validation import BATCH_EVENTS
-from ovx_lite.domain.errors import Refused, detached
+from ovx_lite.dialects.validation import MAX_BATCH_EVENTS
+from ovx_lite.domain.errors import ApiError, detached
 from ovx_lite.domain.models import Hit, Reply
 
-_Raw = Annotated[
+_RawProps = Annotated[
     msgspec.Raw,
     Meta(
         extra_json_schema={
@@ -58,7 +58,7 @@ class Custom(msgspec.Struct, frozen=True, gc=False):
     user_agent: Text | None = None
     ip_address: Text | None = None
     timestamp: float | Text | None = None
-    props: _Raw = msgspec.field(default_factory=msgspec.Raw)
+    props: _RawProps = msgspec.field(default_factory=msgspec.Raw)
 
 
 class Item(msgspec.Struct, frozen=True, gc=False):
@@ -72,7 +72,7 @@ class Item(msgspec.Struct, frozen=True, gc=False):
     user_agent: Text | None = None
     ip_address: Text | None = None
     timestamp: float | Text | None = None
-    props: _Raw = msgspec.field(default_factory=msgspec.Raw)
+    props: _RawProps = msgspec.field(default_factory=msgspec.Raw)
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -93,7 +93,7 @@ class Batch(msgspec.Struct, frozen=True, gc=False):
     """The body of `POST /api/v1/events/batch`."""
 
     site_id: Required
-    events: Annotated[list[Item], Meta(min_length=1, max_length=BATCH_EVENTS)]
+    events: Annotated[list[Item], Meta(min_length=1, max_length=MAX_BATCH_EVENTS)]
 
 
 _Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
@@ -102,66 +102,70 @@ _Props = Annotated[
     Meta(max_length=10),
 ]
 
-_pageview = msgspec.json.Decoder(Pageview)
-_custom = msgspec.json.Decoder(Custom)
-_batch = msgspec.json.Decoder(Batch)
-_props = msgspec.json.Decoder(_Props)
+_pageview_decoder = msgspec.json.Decoder(Pageview)
+_custom_decoder = msgspec.json.Decoder(Custom)
+_batch_decoder = msgspec.json.Decoder(Batch)
+_props_decoder = msgspec.json.Decoder(_Props)
 _NULL = msgspec.Raw(b"null")
 _encode = msgspec.json.Encoder().encode
 
 
-def read_pageview(call: Call) -> Ask:
+def parse_pageview(request: RawRequest) -> ParsedRequest:
     """The body of a pageview → an ask of one hit. Raises `Refused` if it is not JSON."""
-    sent = parse(call.body, _pageview)
-    if isinstance(sent, Faulty):
-        return Ask(sent.text("site_id"), sent.events(), problem=sent.problem)
+    payload = decode_body(request.body, _pageview_decoder)
+    if isinstance(payload, InvalidDocument):
+        return ParsedRequest(payload.text("site_id"), payload.event_count(), problem=payload.problem)
     try:
-        return Ask(sent.site_id, 1, [_hit(sent, "pageview", "pageview", call.now)])
-    except Refused as problem:
-        return Ask(sent.site_id, 1, problem=detached(problem))
+        return ParsedRequest(payload.site_id, 1, [_hit(payload, "pageview", "pageview", request.received_at_ms)])
+    except ApiError as exc:
+        return ParsedRequest(payload.site_id, 1, problem=detached(exc))
 
 
-def read_custom(call: Call) -> Ask:
+def parse_custom(request: RawRequest) -> ParsedRequest:
     """The body of a custom event → an ask of one hit. Raises `Refused` if it is not JSON."""
-    sent = parse(call.body, _custom)
-    if isinstance(sent, Faulty):
-        return Ask(sent.text("site_id"), sent.events(), problem=sent.problem)
+    payload = decode_body(request.body, _custom_decoder)
+    if isinstance(payload, InvalidDocument):
+        return ParsedRequest(payload.text("site_id"), payload.event_count(), problem=payload.problem)
     try:
-        return Ask(sent.site_id, 1, [_hit(sent, "event", sent.event_name, call.now, sent.props)])
-    except Refused as problem:
-        return Ask(sent.site_id, 1, problem=detached(problem))
+        return ParsedRequest(
+            payload.site_id, 1, [_hit(payload, "event", payload.event_name, request.received_at_ms, payload.props)]
+        )
+    except ApiError as exc:
+        return ParsedRequest(payload.site_id, 1, problem=detached(exc))
 
 
-def read_batch(call: Call) -> Ask:
+def parse_batch(request: RawRequest) -> ParsedRequest:
     """The body of a batch → an ask of up to 1,000 hits. Raises `Refused` if it is not JSON."""
-    sent = parse(call.body, _batch)
-    if isinstance(sent, Faulty):
-        return Ask(sent.text("site_id"), sent.events(), problem=sent.problem)
-    hits, problem = hits_of(sent.events, lambda item: _item_hit(item, sent.site_id, call.now))
-    return Ask(sent.site_id, len(sent.events), hits, problem, urls="events[{}].url")
+    payload = decode_body(request.body, _batch_decoder)
+    if isinstance(payload, InvalidDocument):
+        return ParsedRequest(payload.text("site_id"), payload.event_count(), problem=payload.problem)
+    hits, problem = collect_hits(payload.events, lambda item: _item_hit(item, payload.site_id, request.received_at_ms))
+    return ParsedRequest(payload.site_id, len(payload.events), hits, problem, url_field="events[{}].url")
 
 
-def _item_hit(item: Item, site_id: str, now: int) -> Hit:
+def _item_hit(item: Item, site_id: str, received_at_ms: int) -> Hit:
     if item.site_id and item.site_id != site_id:
-        raise Refused("invalid_request", "site_id is not the batch's: send one batch per site.", "site_id")
+        raise ApiError("invalid_request", "site_id is not the batch's: send one batch per site.", "site_id")
     if item.type == "pageview":
-        return _hit(item, "pageview", "pageview", now)
+        return _hit(item, "pageview", "pageview", received_at_ms)
     if item.event_name is None:
-        raise Refused("invalid_request", "Missing required field: event_name", "event_name")
-    return _hit(item, "event", item.event_name, now, item.props)
+        raise ApiError("invalid_request", "Missing required field: event_name", "event_name")
+    return _hit(item, "event", item.event_name, received_at_ms, item.props)
 
 
-def _hit(sent: Pageview | Custom | Item, type: str, name: str, now: int, props: bytes | None = None) -> Hit:
-    page, campaign = fields.url(sent.url, "url")
+def _hit(
+    payload: Pageview | Custom | Item, type: str, name: str, received_at_ms: int, props: bytes | None = None
+) -> Hit:
+    page, campaign = fields.url(payload.url, "url")
     return Hit(
         type,
         name,
-        fields.timestamp(sent.timestamp, now, "timestamp"),
+        fields.timestamp(payload.timestamp, received_at_ms, "timestamp"),
         page,
         campaign,
-        fields.referrer(sent.referrer, "referrer"),
-        fields.address(sent.ip_address, "ip_address"),
-        sent.user_agent or "",
+        fields.referrer(payload.referrer, "referrer"),
+        fields.address(payload.ip_address, "ip_address"),
+        payload.user_agent or "",
         _checked_props(props),
     )
 
@@ -171,13 +175,13 @@ def _checked_props(raw: bytes | None) -> str | None:
     if not raw or raw == _NULL:
         return None
     try:
-        props = _props.decode(raw)
+        props = _props_decoder.decode(raw)
     except (msgspec.ValidationError, RecursionError):
-        raise Refused("invalid_props", _wrong_with(raw), "props") from None
+        raise ApiError("invalid_props", _props_error(raw), "props") from None
     return _encode(props).decode() if props else None
 
 
-def _wrong_with(raw: bytes) -> str:
+def _props_error(raw: bytes) -> str:
     """What is wrong with custom properties, and what would be right."""
     try:
         props = msgspec.json.decode(raw)
@@ -197,11 +201,11 @@ def _wrong_with(raw: bytes) -> str:
     return "props has an integer of more than 64 bits: send it as a string."
 
 
-def _reply_one(event_ids: list[str]) -> Reply:
+def _build_response(event_ids: list[str]) -> Reply:
     return Reply(201, _encode(Accepted(True, event_ids[0])))
 
 
-def _reply_batch(event_ids: list[str]) -> Reply:
+def _build_batch_response(event_ids: list[str]) -> Reply:
     return Reply(201, _encode(AllAccepted(True, event_ids)))
 
 
@@ -210,10 +214,10 @@ ENDPOINTS = (
         "ovyxa",
         "/api/v1/events/pageview",
         "Track a pageview",
-        SINGLE_LIMIT,
-        read_pageview,
+        SINGLE_BODY_LIMIT_BYTES,
+        parse_pageview,
         (Pageview,),
-        _reply_one,
+        _build_response,
         201,
         Accepted,
     ),
@@ -221,10 +225,10 @@ ENDPOINTS = (
         "ovyxa",
         "/api/v1/events/custom",
         "Track a custom event",
-        SINGLE_LIMIT,
-        read_custom,
+        SINGLE_BODY_LIMIT_BYTES,
+        parse_custom,
         (Custom,),
-        _reply_one,
+        _build_response,
         201,
         Accepted,
     ),
@@ -232,10 +236,10 @@ ENDPOINTS = (
         "ovyxa",
         "/api/v1/events/batch",
         "Track up to 1,000 events, all or nothing",
-        BATCH_LIMIT,
-        read_batch,
+        BATCH_BODY_LIMIT_BYTES,
+        parse_batch,
         (Batch,),
-        _reply_batch,
+        _build_batch_response,
         201,
         AllAccepted,
     ),

@@ -10,37 +10,37 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 import msgspec
 from msgspec import Meta
 
-from ovx_lite.dialects.validation import BATCH_EVENTS, LONGEST, fault, has_too_long, nul
-from ovx_lite.domain.errors import Refused
+from ovx_lite.dialects.validation import MAX_BATCH_EVENTS, MAX_STRING_BYTES, first_error, has_too_long_string, nul_error
+from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import Hit, Reply
 
-SINGLE_LIMIT = 64 * 1024
-BATCH_LIMIT = 5 * 1024 * 1024
-DEEPEST = 16
+SINGLE_BODY_LIMIT_BYTES = 64 * 1024
+BATCH_BODY_LIMIT_BYTES = 5 * 1024 * 1024
+MAX_DEPTH = 16
 
-Text = Annotated[str, Meta(max_length=LONGEST)]
-Required = Annotated[str, Meta(min_length=1, max_length=LONGEST)]
-Url = Annotated[str, Meta(min_length=1, max_length=LONGEST, extra_json_schema={"format": "uri"})]
-Link = Annotated[str, Meta(max_length=LONGEST, extra_json_schema={"format": "uri"})]
+Text = Annotated[str, Meta(max_length=MAX_STRING_BYTES)]
+Required = Annotated[str, Meta(min_length=1, max_length=MAX_STRING_BYTES)]
+Url = Annotated[str, Meta(min_length=1, max_length=MAX_STRING_BYTES, extra_json_schema={"format": "uri"})]
+Link = Annotated[str, Meta(max_length=MAX_STRING_BYTES, extra_json_schema={"format": "uri"})]
 """A URL that may be left out, or empty, which says the same."""
 
 T = TypeVar("T")
 
 
-class Call(NamedTuple):
+class RawRequest(NamedTuple):
     """What a dialect sees of a request: its body, when it came (Unix ms), and the site that the path names, if it does.
 
     `address` and `user_agent` are the browser's that sent it; `""` where a program did, for whomever.
     """
 
     body: bytes
-    now: int
-    site: str = ""
+    received_at_ms: int
+    site_ref: str = ""
     address: str = ""
     user_agent: str = ""
 
 
-class Ask(msgspec.Struct, frozen=True):
+class ParsedRequest(msgspec.Struct, frozen=True):
     """What a call asks for: these hits, for this site.
 
     `cost` is what it counts against a rate limit in events. `problem` is set where a field is wrong; then
@@ -48,11 +48,11 @@ class Ask(msgspec.Struct, frozen=True):
     where a hit's URL stands in the body, with `{}` for the hit's index.
     """
 
-    site: str
+    site_ref: str
     cost: int
     hits: list[Hit] = []
-    problem: Refused | None = None
-    urls: str = "url"
+    problem: ApiError | None = None
+    url_field: str = "url"
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -67,36 +67,38 @@ class Endpoint(msgspec.Struct, frozen=True):
     api: str
     path: str
     summary: str
-    body_limit: int
-    read: Callable[[Call], Ask]
-    takes: tuple[Any, ...]
-    reply: Callable[[list[str]], Reply]
+    body_limit_bytes: int
+    parse: Callable[[RawRequest], ParsedRequest]
+    request_types: tuple[Any, ...]
+    build_response: Callable[[list[str]], Reply]
     status: int
-    gives: Any
+    response_type: Any
     site_field: str | None = "site_id"
     public: bool = False
 
 
-class Faulty(msgspec.Struct, frozen=True):
+class InvalidDocument(msgspec.Struct, frozen=True):
     """A body that is JSON but not what was asked for: all of it, untyped, and what is wrong with it."""
 
     document: Any
-    problem: Refused
+    problem: ApiError
 
     def text(self, *path: str) -> str:
         """The string that stands there, as far as one does: `text("event", "name")`."""
-        found = self.document
+        value = self.document
         for name in path:
-            found = found.get(name) if isinstance(found, dict) else None
-        return found if isinstance(found, str) else ""
+            value = value.get(name) if isinstance(value, dict) else None
+        return value if isinstance(value, str) else ""
 
-    def events(self) -> int:
+    def event_count(self) -> int:
         """How many events were sent, for the rate limit: those of a batch, as many as it may have, or one."""
-        found = self.document.get("events") if isinstance(self.document, dict) else self.document
-        return min(max(len(found), 1), BATCH_EVENTS) if isinstance(found, list) else 1
+        value = self.document.get("events") if isinstance(self.document, dict) else self.document
+        return min(max(len(value), 1), MAX_BATCH_EVENTS) if isinstance(value, list) else 1
 
 
-def hits_of(items: Sequence[T], hit: Callable[[T], Hit], path: str = "events") -> tuple[list[Hit], Refused | None]:
+def collect_hits(
+    items: Sequence[T], to_hit: Callable[[T], Hit], path: str = "events"
+) -> tuple[list[Hit], ApiError | None]:
     """The hits of a batch's items, and what is wrong with the first item that is not right.
 
     Props are checked after fields: a wrong field further down is told before wrong props.
@@ -105,59 +107,63 @@ def hits_of(items: Sequence[T], hit: Callable[[T], Hit], path: str = "events") -
     props_problem = None
     for index, item in enumerate(items):
         try:
-            hits.append(hit(item))
-        except Refused as problem:
-            if problem.code != "invalid_props":
-                return [], problem.within(f"{path}[{index}]")
-            props_problem = props_problem or problem.within(f"{path}[{index}]")
+            hits.append(to_hit(item))
+        except ApiError as exc:
+            if exc.code != "invalid_props":
+                return [], exc.within(f"{path}[{index}]")
+            props_problem = props_problem or exc.within(f"{path}[{index}]")
     return ([], props_problem) if props_problem else (hits, None)
 
 
-def parse(body: bytes, decoder: msgspec.json.Decoder[T]) -> T | Faulty:
+def decode_body(body: bytes, decoder: msgspec.json.Decoder[T]) -> T | InvalidDocument:
     """Decode a body; raise `Refused` (`invalid_request`) if it is no JSON or nested deeper than 16."""
     try:
         if not body.isascii():
             body.decode()  # msgspec does not look into the strings of fields that it skips
         if _too_deep(body):
-            raise Refused("invalid_request", f"The body is nested too deep: at most {DEEPEST} levels are taken.")
-        sent = decoder.decode(body)
-    except msgspec.ValidationError as invalid:
-        return _faulty(body, decoder.type, str(invalid))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as malformed:
-        raise _not_json(body, malformed) from None
-    if rb"\u0000" in body and (problem := nul(sent)):
-        return Faulty(_decode(body), problem)
-    wide = len(body) > LONGEST and (not body.isascii() or b"\\u" in body)
-    return _faulty(body, decoder.type, "a string is too long") if wide and has_too_long(sent) else sent
+            raise ApiError("invalid_request", f"The body is nested too deep: at most {MAX_DEPTH} levels are taken.")
+        payload = decoder.decode(body)
+    except msgspec.ValidationError as exc:
+        return _invalid_document(body, decoder.type, str(exc))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise _not_json(body, exc) from None
+    if rb"\u0000" in body and (problem := nul_error(payload)):
+        return InvalidDocument(_decode(body), problem)
+    may_be_too_long = len(body) > MAX_STRING_BYTES and (not body.isascii() or b"\\u" in body)
+    return (
+        _invalid_document(body, decoder.type, "a string is too long")
+        if may_be_too_long and has_too_long_string(payload)
+        else payload
+    )
 
 
-def _faulty(body: bytes, kind: Any, invalid: str) -> Faulty:
+def _invalid_document(body: bytes, expected_type: Any, message: str) -> InvalidDocument:
     document = _decode(body)
-    problem = fault(document, kind) or Refused("invalid_request", f"The body is not valid: {invalid}.")
-    return Faulty(document, problem)
+    problem = first_error(document, expected_type) or ApiError("invalid_request", f"The body is not valid: {message}.")
+    return InvalidDocument(document, problem)
 
 
 def _decode(body: bytes) -> Any:
     try:
-        return _anything.decode(body)
-    except (msgspec.DecodeError, RecursionError) as malformed:
-        raise _not_json(body, malformed) from None
+        return _any_decoder.decode(body)
+    except (msgspec.DecodeError, RecursionError) as exc:
+        raise _not_json(body, exc) from None
 
 
-_anything = msgspec.json.Decoder(float_hook=float)  # reads 1e999 as infinity, where the default gives up
+_any_decoder = msgspec.json.Decoder(float_hook=float)  # reads 1e999 as infinity, where the default gives up
 
 
-def _not_json(body: bytes, reason: Exception) -> Refused:
+def _not_json(body: bytes, reason: Exception) -> ApiError:
     if not body.strip():
-        return Refused("invalid_request", "The body is empty: send a JSON object.")
+        return ApiError("invalid_request", "The body is empty: send a JSON object.")
     if isinstance(reason, UnicodeDecodeError):
-        return Refused("invalid_request", f"The body is not valid UTF-8 (byte {reason.start}): send JSON in UTF-8.")
+        return ApiError("invalid_request", f"The body is not valid UTF-8 (byte {reason.start}): send JSON in UTF-8.")
     if isinstance(reason, RecursionError):
-        return Refused("invalid_request", f"The body is nested too deep: at most {DEEPEST} levels are taken.")
+        return ApiError("invalid_request", f"The body is nested too deep: at most {MAX_DEPTH} levels are taken.")
     detail = str(reason).removeprefix("JSON is malformed: ")
     if rb"\ud" in body.lower():
         detail += r", or an unpaired surrogate such as \ud800"
-    return Refused("invalid_request", f"The body is not valid JSON: {detail}.")
+    return ApiError("invalid_request", f"The body is not valid JSON: {detail}.")
 
 
 _BRACKETS = bytes.maketrans(b"[]", b"{}")
@@ -166,13 +172,13 @@ _NOT_STRUCTURE = bytes(set(range(256)) - set(b'{}[]"'))
 
 def _too_deep(body: bytes) -> bool:
     """Whether a (valid) JSON text nests deeper than 16, in a few linear passes over its bytes."""
-    if body.count(b"{") + body.count(b"[") <= DEEPEST:
+    if body.count(b"{") + body.count(b"[") <= MAX_DEPTH:
         return False
     if b"\\" in body:
         body = body.replace(rb"\\", b"").replace(rb"\"", b"")
     structure = body.translate(_BRACKETS, _NOT_STRUCTURE).replace(b'""', b"")
     if b'"' in structure:
         structure = b"".join(structure.split(b'"')[::2])
-    for _ in range(DEEPEST):
+    for _ in range(MAX_DEPTH):
         structure = structure.replace(b"{}", b"")
     return bool(structure)

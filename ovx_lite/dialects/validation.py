@@ -9,69 +9,73 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.errors import ApiError
 
-LONGEST = 4096
+MAX_STRING_BYTES = 4096
 """Bytes that a string in a field may have (contract 2)."""
 
-BATCH_EVENTS = 1000
+MAX_BATCH_EVENTS = 1000
 """Events that a batch may have."""
 
 
-def fault(value: Any, kind: Any, path: str = "") -> Refused | None:
+def first_error(value: Any, expected_type: Any, path: str = "") -> ApiError | None:
     """The first thing in which `value`, at `path`, is not what `kind` asks for."""
-    kind, inner = _core(kind)
-    if inner is None and kind is not msgspec.Raw:
-        return _leaf_fault(value, kind, path)
-    if inner is kind and not isinstance(value, dict):
-        return Refused(
-            "invalid_request", f"{path or 'The body'} must be a JSON object, not {_word(value)}.", path or None
+    expected_type, struct = _unwrap_type(expected_type)
+    if struct is None and expected_type is not msgspec.Raw:
+        return _leaf_error(value, expected_type, path)
+    if struct is expected_type and not isinstance(value, dict):
+        return ApiError(
+            "invalid_request", f"{path or 'The body'} must be a JSON object, not {_type_name(value)}.", path or None
         )
-    if inner is kind:
-        return _field_fault(value, kind, f"{path}." if path else "")
-    if inner is not None and isinstance(value, list):
-        for index, item in enumerate(value[: BATCH_EVENTS + 1]):
-            if found := fault(item, inner, f"{path}[{index}]"):
-                return found
-    return None if inner is None else _leaf_fault(value, kind, path)
+    if struct is expected_type:
+        return _field_error(value, expected_type, f"{path}." if path else "")
+    if struct is not None and isinstance(value, list):
+        for index, item in enumerate(value[: MAX_BATCH_EVENTS + 1]):
+            if error := first_error(item, struct, f"{path}[{index}]"):
+                return error
+    return None if struct is None else _leaf_error(value, expected_type, path)
 
 
-def _field_fault(document: dict[str, Any], kind: Any, path: str) -> Refused | None:
-    for field in struct_fields(kind):
+def _field_error(document: dict[str, Any], expected_type: Any, path: str) -> ApiError | None:
+    for field in struct_fields(expected_type):
         name, value = path + field.encode_name, document.get(field.encode_name)
         if value is None and field.required:
-            return Refused("invalid_request", f"Missing required field: {name}", name)
-        if value is not None and (found := fault(value, field.type, name)):
-            return found
+            return ApiError("invalid_request", f"Missing required field: {name}", name)
+        if value is not None and (error := first_error(value, field.type, name)):
+            return error
     return None
 
 
-def _leaf_fault(value: Any, kind: Any, name: str) -> Refused | None:
+def _leaf_error(value: Any, expected_type: Any, name: str) -> ApiError | None:
     if isinstance(value, float) and not math.isfinite(value):
-        return Refused("invalid_request", f"{name} is beyond all numbers.", name)
-    if has_too_long(value):
-        return Refused("invalid_request", f"{name} is too long: at most {LONGEST // 1024} KiB are taken.", name)
+        return ApiError("invalid_request", f"{name} is beyond all numbers.", name)
+    if has_too_long_string(value):
+        return ApiError(
+            "invalid_request", f"{name} is too long: at most {MAX_STRING_BYTES // 1024} KiB are taken.", name
+        )
     try:
-        msgspec.convert(value, kind)
-    except msgspec.ValidationError as invalid:
-        return Refused("invalid_request", f"{name or 'The body'} {_sentence(str(invalid), value, kind)}", name or None)
+        msgspec.convert(value, expected_type)
+    except msgspec.ValidationError as exc:
+        return ApiError(
+            "invalid_request", f"{name or 'The body'} {_describe_error(str(exc), value, expected_type)}", name or None
+        )
     return None
 
 
-def _core(kind: Any) -> tuple[Any, Any]:
+def _unwrap_type(annotation: Any) -> tuple[Any, Any]:
     """A type without the null that it may be, and the struct in it: itself, or what it is a list of; or None."""
-    arguments = typing.get_args(kind)
-    if typing.get_origin(kind) in (types.UnionType, typing.Union):
+    arguments = typing.get_args(annotation)
+    if typing.get_origin(annotation) in (types.UnionType, typing.Union):
         others = [argument for argument in arguments if argument is not types.NoneType]
-        return _core(others[0]) if len(others) == 1 else (kind, None)
-    bare = arguments[0] if typing.get_origin(kind) is Annotated else kind
-    if bare is msgspec.Raw:
-        return bare, None
-    inner = typing.get_args(bare)[0] if typing.get_origin(bare) is list else bare
-    return kind, inner if isinstance(inner, type) and issubclass(inner, msgspec.Struct) else None
+        return _unwrap_type(others[0]) if len(others) == 1 else (annotation, None)
+    bare_type = arguments[0] if typing.get_origin(annotation) is Annotated else annotation
+    if bare_type is msgspec.Raw:
+        return bare_type, None
+    struct = typing.get_args(bare_type)[0] if typing.get_origin(bare_type) is list else bare_type
+    return annotation, struct if isinstance(struct, type) and issubclass(struct, msgspec.Struct) else None
 
 
-_WORDS = {
+_TYPE_NAMES = {
     "str": "a string",
     "int": "a number",
     "float": "a number",
@@ -85,28 +89,32 @@ _RELATIONS = {">=": "at least", "<=": "at most"}
 _EXPECTED = re.compile(r"Expected `([a-z |]+)`(?: of length ([<>]=) (\d+))?")
 
 
-def _sentence(invalid: str, value: Any, kind: Any) -> str:
+def _describe_error(message: str, value: Any, expected_type: Any) -> str:
     """What msgspec found wrong with a value, as the end of a sentence that begins with the field's name."""
-    if typing.get_origin(kind) is Literal:
-        return f"must be one of {', '.join(typing.get_args(kind))}."
-    if "decimal string" in invalid:
+    if typing.get_origin(expected_type) is Literal:
+        return f"must be one of {', '.join(typing.get_args(expected_type))}."
+    if "decimal string" in message:
         return "must be a number, or a string like 49.99."
-    expected = _EXPECTED.match(invalid)
-    if expected is None:
-        return f"is not valid: {invalid.split(' - at ')[0]}."
-    kinds, relation, length = expected.groups()
-    unit = "events" if kinds == "array" else "characters"
+    match = _EXPECTED.match(message)
+    if match is None:
+        return f"is not valid: {message.split(' - at ')[0]}."
+    type_names, relation, length = match.groups()
+    unit = "events" if type_names == "array" else "characters"
     if relation == "<=":
         return f"is too long: at most {length} {unit} are taken."
     if relation == ">=":
         return "must not be empty."
-    if bounds := _BOUND.search(invalid):
-        return f"must be {_RELATIONS[bounds[1]]} {bounds[2]}."
-    wanted = dict.fromkeys(_WORDS.get(kind, kind) for kind in kinds.split(" | ") if kind != "null")
-    return f"must be {' or '.join(wanted)}, not {_word(value)}."
+    if bounds_match := _BOUND.search(message):
+        return f"must be {_RELATIONS[bounds_match[1]]} {bounds_match[2]}."
+    expected_names = dict.fromkeys(
+        _TYPE_NAMES.get(expected_type, expected_type)
+        for expected_type in type_names.split(" | ")
+        if expected_type != "null"
+    )
+    return f"must be {' or '.join(expected_names)}, not {_type_name(value)}."
 
 
-def _word(value: Any) -> str:
+def _type_name(value: Any) -> str:
     match value:
         case None:
             return "null"
@@ -122,35 +130,35 @@ def _word(value: Any) -> str:
             return "an object"
 
 
-def nul(sent: object, path: str = "") -> Refused | None:
+def nul_error(payload: object, path: str = "") -> ApiError | None:
     """The first field, at `path`, with the character NUL in it, at which SQLite's JSON would cut the text."""
-    if isinstance(sent, msgspec.Struct):
-        inner = [(field.encode_name, getattr(sent, field.name)) for field in struct_fields(type(sent))]
-        found = (nul(value, f"{path}.{name}" if path else name) for name, value in inner)
-        return next(filter(None, found), None)
-    if isinstance(sent, list):
-        return next(filter(None, (nul(item, f"{path}[{number}]") for number, item in enumerate(sent))), None)
-    if not _has_nul(msgspec.json.decode(sent) if isinstance(sent, msgspec.Raw) and bytes(sent) else sent):
+    if isinstance(payload, msgspec.Struct):
+        fields = [(field.encode_name, getattr(payload, field.name)) for field in struct_fields(type(payload))]
+        errors = (nul_error(value, f"{path}.{name}" if path else name) for name, value in fields)
+        return next(filter(None, errors), None)
+    if isinstance(payload, list):
+        return next(filter(None, (nul_error(item, f"{path}[{index}]") for index, item in enumerate(payload))), None)
+    if not _has_nul(msgspec.json.decode(payload) if isinstance(payload, msgspec.Raw) and bytes(payload) else payload):
         return None
     message = f"{path or 'The body'} has the character NUL (\\u0000): leave it out."
-    return Refused("invalid_request", message, path or None)
+    return ApiError("invalid_request", message, path or None)
 
 
-def _has_nul(sent: object) -> bool:
-    if isinstance(sent, dict):
-        return any(map(_has_nul, sent)) or any(map(_has_nul, sent.values()))
-    return any(map(_has_nul, sent)) if isinstance(sent, list) else isinstance(sent, str) and "\0" in sent
+def _has_nul(value: object) -> bool:
+    if isinstance(value, dict):
+        return any(map(_has_nul, value)) or any(map(_has_nul, value.values()))
+    return any(map(_has_nul, value)) if isinstance(value, list) else isinstance(value, str) and "\0" in value
 
 
-def has_too_long(sent: object) -> bool:
+def has_too_long_string(value: object) -> bool:
     """Whether a string in it is over 4 KiB as bytes. (The decoder has counted characters, and in fields alone.)"""
-    if isinstance(sent, str):
-        return len(sent) > LONGEST // 4 and len(sent.encode()) > LONGEST
-    if isinstance(sent, msgspec.Struct):
-        return any(map(has_too_long, msgspec.structs.astuple(sent)))
-    if isinstance(sent, dict):
-        return any(map(has_too_long, sent)) or any(map(has_too_long, sent.values()))
-    return isinstance(sent, list) and any(map(has_too_long, sent))
+    if isinstance(value, str):
+        return len(value) > MAX_STRING_BYTES // 4 and len(value.encode()) > MAX_STRING_BYTES
+    if isinstance(value, msgspec.Struct):
+        return any(map(has_too_long_string, msgspec.structs.astuple(value)))
+    if isinstance(value, dict):
+        return any(map(has_too_long_string, value)) or any(map(has_too_long_string, value.values()))
+    return isinstance(value, list) and any(map(has_too_long_string, value))
 
 
 @cache
@@ -159,6 +167,6 @@ def struct_fields(struct: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldIn
     return msgspec.structs.fields(struct)
 
 
-def struct_of(kind: Any) -> Any:
+def struct_of(annotation: Any) -> Any:
     """The struct that a type is, or is a list of, or null; None if there is none in it."""
-    return _core(kind)[1]
+    return _unwrap_type(annotation)[1]

@@ -8,7 +8,7 @@ from typing import Protocol
 class Clock(Protocol):
     """Tells the time."""
 
-    def now(self) -> int:
+    def now_ms(self) -> int:
         """Unix time in milliseconds."""
         ...
 
@@ -20,7 +20,7 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's own clock."""
 
-    def now(self) -> int:
+    def now_ms(self) -> int:
         """Unix time in milliseconds."""
         return time.time_ns() // 1_000_000
 

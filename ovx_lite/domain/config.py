@@ -15,11 +15,11 @@ from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
 
-from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.errors import ApiError
 
-FILE = "ovx-lite.toml"
+FILE_NAME = "ovx-lite.toml"
 # What paths of the server's begin with: behind a proxy that takes its own path away they would be taken for that.
-_OURS = ("api", "v1", "js", "static", "sites", "share", "setup", "login", "logout", "account", "live", "_dev")
+_RESERVED_PATHS = ("api", "v1", "js", "static", "sites", "share", "setup", "login", "logout", "account", "live", "_dev")
 
 
 class Setting(NamedTuple):
@@ -27,10 +27,10 @@ class Setting(NamedTuple):
 
     name: str
     default: str
-    sentence: str
+    description: str
 
     @property
-    def variable(self) -> str:
+    def environment_variable(self) -> str:
         """Its name in the environment."""
         return "OVX_" + self.name.upper()
 
@@ -63,7 +63,7 @@ SETTINGS = (
 )
 
 _LOOPBACK = "127.0.0.0/8,::1/128"
-NETWORKS = {
+NETWORK_ALIASES = {
     "loopback": _LOOPBACK,
     "private": f"{_LOOPBACK},10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7",
 }
@@ -86,69 +86,76 @@ def read(
     `defaults` are a command's own, in place of the settings' defaults.
     Raises `Refused` where the file cannot be read, names what is no setting, or a value makes no sense.
     """
-    written = _file(data_dir / FILE)
+    file_values = _read_file(data_dir / FILE_NAME)
     values = {}
     for setting in SETTINGS:
         default = defaults.get(setting.name, setting.default)
-        given = (flags.get(setting.name), environment.get(setting.variable), written.get(setting.name), default)
-        values[setting.name] = str(next(value for value in given if value is not None))
+        candidates = (
+            flags.get(setting.name),
+            environment.get(setting.environment_variable),
+            file_values.get(setting.name),
+            default,
+        )
+        values[setting.name] = str(next(value for value in candidates if value is not None))
     for name in ("trusted_proxies", "webhook_allow_net"):
-        values[name] = _networks(name, values[name])
-    _check(values)
+        values[name] = _expand_networks(name, values[name])
+    _validate(values)
     return values
 
 
-def _file(path: Path) -> dict[str, Any]:
+def _read_file(path: Path) -> dict[str, Any]:
     try:
-        written = tomllib.loads(path.read_text("utf-8"))
+        file_values = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as wrong:
-        raise Refused("invalid_request", f"{path} cannot be read: {wrong}.") from None
-    known = [setting.name for setting in SETTINGS]
-    for name in written:
-        if name not in known:
-            raise Refused(
-                "invalid_request", f"{path} sets {name}, which is no setting: there are {', '.join(known)}.", name
+    except (OSError, ValueError) as exc:
+        raise ApiError("invalid_request", f"{path} cannot be read: {exc}.") from None
+    names = [setting.name for setting in SETTINGS]
+    for name in file_values:
+        if name not in names:
+            raise ApiError(
+                "invalid_request", f"{path} sets {name}, which is no setting: there are {', '.join(names)}.", name
             )
-    return written
+    return file_values
 
 
-def _networks(name: str, told: str) -> str:
+def _expand_networks(name: str, text: str) -> str:
     """Networks, with commas between them, where some may go by their names."""
-    given = ",".join(NETWORKS.get(network.strip(), network) for network in told.split(","))
-    for network in filter(None, given.split(",")):
+    expanded = ",".join(NETWORK_ALIASES.get(network.strip(), network) for network in text.split(","))
+    for network in filter(None, expanded.split(",")):
         try:
             ip_network(network.strip())
         except ValueError:
-            message = f"{name} has {network}: give networks like 10.0.0.0/8, or {' or '.join(NETWORKS)}."
-            raise Refused("invalid_request", message, name) from None
-    return given
+            message = f"{name} has {network}: give networks like 10.0.0.0/8, or {' or '.join(NETWORK_ALIASES)}."
+            raise ApiError("invalid_request", message, name) from None
+    return expanded
 
 
-def _check(values: Mapping[str, str]) -> None:
+def _validate(values: Mapping[str, str]) -> None:
     if not values["port"].isdecimal() or int(values["port"]) > 65535:
-        raise Refused("invalid_request", f"port is {values['port']}: give a number from 0 to 65535.", "port")
+        raise ApiError("invalid_request", f"port is {values['port']}: give a number from 0 to 65535.", "port")
     if not re.fullmatch("[0-9]{1,10}", values["disk_reserve"]):
         message = f"disk_reserve is {values['disk_reserve']}: give a whole number of MiB, like 64; 0 for none."
-        raise Refused("invalid_request", message, "disk_reserve")
+        raise ApiError("invalid_request", message, "disk_reserve")
     if not re.fullmatch("[1-9][0-9]{0,6}", values["rollup_values"], re.ASCII):
         message = f"rollup_values is {values['rollup_values']}: give a number from 1 to 9999999, like 20000."
-        raise Refused("invalid_request", message, "rollup_values")
+        raise ApiError("invalid_request", message, "rollup_values")
     if values["log_format"] not in ("plain", "json"):
-        raise Refused("invalid_request", f"log_format is {values['log_format']}: it is plain or json.", "log_format")
+        raise ApiError("invalid_request", f"log_format is {values['log_format']}: it is plain or json.", "log_format")
     if values["base_url"] and not is_web_address(values["base_url"]):
-        raise Refused(
+        raise ApiError(
             "invalid_request", f"base_url is {values['base_url']}: give one like https://stats.example.com.", "base_url"
         )
     for name in filter(None, values["allow_host"].split(",")):
         if not re.fullmatch(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?", name.strip(), re.IGNORECASE):
             message = f"allow_host has {name.strip()}: give names like nas.local, without a scheme or a port."
-            raise Refused("invalid_request", message, "allow_host")
-    first = urlsplit(values["base_url"]).path.strip("/").partition("/")[0]
-    if first in _OURS:
-        message = f"base_url has the path /{first}, as the server's own paths have: choose another, like /stats."
-        raise Refused("invalid_request", message, "base_url")
+            raise ApiError("invalid_request", message, "allow_host")
+    first_segment = urlsplit(values["base_url"]).path.strip("/").partition("/")[0]
+    if first_segment in _RESERVED_PATHS:
+        message = (
+            f"base_url has the path /{first_segment}, as the server's own paths have: choose another, like /stats."
+        )
+        raise ApiError("invalid_request", message, "base_url")
 
 
 def is_web_address(text: str) -> bool:
@@ -158,5 +165,5 @@ def is_web_address(text: str) -> bool:
     except ValueError:
         return False
     # A proxy's path and a browser's origin are compared with it as it is, so it is to be as they write it.
-    plain = re.fullmatch(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]+)?(/[a-z0-9._~/-]*)?", text, re.IGNORECASE)
-    return bool(plain and url.hostname)
+    match = re.fullmatch(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]+)?(/[a-z0-9._~/-]*)?", text, re.IGNORECASE)
+    return bool(match and url.hostname)

@@ -4,7 +4,7 @@ from typing import TypeVar
 
 E = TypeVar("E", bound=BaseException)
 
-STATUS = {
+STATUS_BY_CODE = {
     "invalid_request": 400,
     "invalid_props": 400,
     "unauthorized": 401,
@@ -20,32 +20,32 @@ STATUS = {
 }
 
 
-class Refused(Exception):
+class ApiError(Exception):
     """What the caller asked cannot be done as asked.
 
     `code` is a key of `STATUS`; `message` says what was wrong and what would be right; `field` is the path of
     the one field to blame (`events[3].url`), if there is one; `retry_after` is in seconds.
     """
 
-    def __init__(self, code: str, message: str, field: str | None = None, retry_after: int | None = None) -> None:
+    def __init__(self, code: str, message: str, field: str | None = None, retry_after_s: int | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.field = field
-        self.retry_after = retry_after
+        self.retry_after_s = retry_after_s
 
     @property
     def status(self) -> int:
         """The HTTP status of the code."""
-        return STATUS[self.code]
+        return STATUS_BY_CODE[self.code]
 
-    def within(self, path: str) -> "Refused":
+    def within(self, path: str) -> "ApiError":
         """The same refusal, with its field seen from the whole body: `url` within `events[3]` is `events[3].url`."""
-        return Refused(self.code, self.message, f"{path}.{self.field}" if self.field else path, self.retry_after)
+        return ApiError(self.code, self.message, f"{path}.{self.field}" if self.field else path, self.retry_after_s)
 
-    def copy(self) -> "Refused":
+    def copy(self) -> "ApiError":
         """Return the same refusal for another caller: without a traceback, which holds what the first one sent."""
-        return Refused(self.code, self.message, self.field, self.retry_after)
+        return ApiError(self.code, self.message, self.field, self.retry_after_s)
 
 
 def detached(exc: E) -> E:
@@ -58,7 +58,7 @@ def detached(exc: E) -> E:
     return exc
 
 
-def no_such_site(field: str | None = None, public: bool = False) -> Refused:
+def no_such_site(field: str | None = None, public: bool = False) -> ApiError:
     """The refusal for a site that is not there, or not this caller's: nobody can tell which (contract 2).
 
     `field` is where the caller named it; at a `public` endpoint a site is all that they named.
@@ -68,10 +68,12 @@ def no_such_site(field: str | None = None, public: bool = False) -> Refused:
         if public
         else "There is no such site, or this credential is not for it: see the site's id, and whose key it is."
     )
-    return Refused("invalid_site_id", message, field)
+    return ApiError("invalid_site_id", message, field)
 
 
-def unavailable(what: str, retry_after_s: int = 1) -> Refused:
+def unavailable(reason: str, retry_after_s: int = 1) -> ApiError:
     """The refusal for when it is not the caller's fault. `what` begins its sentence."""
-    when = "in a moment" if retry_after_s == 1 else f"in {retry_after_s} seconds"
-    return Refused("unavailable", f"{what}; nothing was stored. Send it again {when}.", retry_after=retry_after_s)
+    retry_hint = "in a moment" if retry_after_s == 1 else f"in {retry_after_s} seconds"
+    return ApiError(
+        "unavailable", f"{reason}; nothing was stored. Send it again {retry_hint}.", retry_after_s=retry_after_s
+    )

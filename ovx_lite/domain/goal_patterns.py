@@ -4,13 +4,13 @@ import re
 from collections.abc import Iterable
 from urllib.parse import unquote
 
-from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import Event, Goal
 
-_MOST_REMEMBERED = 4096
+_MAX_CACHED_PATHS = 4096
 
 
-class Pattern:
+class PathPattern:
     """A path pattern: `*` stands for anything within one segment, `**` also across segments (contract 1).
 
     Letters are the same whether they are escaped or not: `/größe` is `/gr%C3%B6%C3%9Fe`.
@@ -23,60 +23,62 @@ class Pattern:
     def __init__(self, pattern: str) -> None:
         """Raises `Refused` (field `path`) for what is no path."""
         if not pattern.startswith("/"):
-            raise Refused("invalid_request", f"{pattern} is not a path: begin it with a slash, like /blog/**.", "path")
-        told = unquote(pattern)
-        self._begin = told.partition("*")[0]
-        self._next: dict[str, int] = {}
-        self._within = self._across = self._length = 0
-        for piece in re.findall(r"\*+|[^*]", told):
-            place = 1 << self._length
-            if not piece.startswith("*"):
-                self._next[piece] = self._next.get(piece, 0) | place
+            raise ApiError("invalid_request", f"{pattern} is not a path: begin it with a slash, like /blog/**.", "path")
+        text = unquote(pattern)
+        self._prefix = text.partition("*")[0]
+        self._positions: dict[str, int] = {}
+        self._star_mask = self._double_star_mask = self._length = 0
+        for token in re.findall(r"\*+|[^*]", text):
+            bit = 1 << self._length
+            if not token.startswith("*"):
+                self._positions[token] = self._positions.get(token, 0) | bit
                 self._length += 1
                 continue
-            self._within |= place
-            if len(piece) > 1:
-                self._across |= place
+            self._star_mask |= bit
+            if len(token) > 1:
+                self._double_star_mask |= bit
 
     def matches(self, path: str) -> bool:
         """Whether a path is one of the pattern's."""
-        told = unquote(path)
-        if not told.startswith(self._begin):
+        text = unquote(path)
+        if not text.startswith(self._prefix):
             return False
-        ways = 1 << len(self._begin)
-        for character in told[len(self._begin) :]:
-            stays = self._across if character == "/" else self._within
-            ways = (ways & self._next.get(character, 0)) << 1 | ways & stays
-            if not ways:
+        states = 1 << len(self._prefix)
+        for character in text[len(self._prefix) :]:
+            wildcard_mask = self._double_star_mask if character == "/" else self._star_mask
+            states = (states & self._positions.get(character, 0)) << 1 | states & wildcard_mask
+            if not states:
                 return False
-        return bool(ways >> self._length)
+        return bool(states >> self._length)
 
 
-class Goals:
+class GoalMatcher:
     """A site's goals, made ready: an event costs a look into a dict."""
 
     def __init__(self, goals: Iterable[Goal]) -> None:
-        self._events: dict[str, list[Goal]] = {}
-        self._paths: list[tuple[Pattern, Goal]] = []
+        self._goals_by_event_name: dict[str, list[Goal]] = {}
+        self._path_patterns: list[tuple[PathPattern, Goal]] = []
         for goal in goals:
-            if goal.event:
-                self._events.setdefault(goal.event, []).append(goal)
+            if goal.event_name:
+                self._goals_by_event_name.setdefault(goal.event_name, []).append(goal)
             else:
-                self._paths.append((Pattern(goal.path), goal))
-        self._known: dict[str, list[Goal]] = {}
+                self._path_patterns.append((PathPattern(goal.path_pattern), goal))
+        self._goals_by_path: dict[str, list[Goal]] = {}
 
-    def met(self, event: Event) -> list[Goal]:
+    def match_event(self, event: Event) -> list[Goal]:
         """The goals that an event meets: a pageview those with its path, any other event those with its name."""
-        kind = event.kind
-        return [] if kind.excluded else self.of(kind.type, kind.name, event.page.path)
+        event_type = event.event_type
+        return [] if event_type.excluded else self.match(event_type.type, event_type.name, event.page.path)
 
-    def of(self, type: str, name: str, path: str) -> list[Goal]:
+    def match(self, type: str, name: str, path: str) -> list[Goal]:
         """The goals that an event of this type and name on this path meets."""
         if type != "pageview":
-            return self._events.get(name, [])
-        found = self._known.get(path)
-        if found is None:
-            if len(self._known) >= _MOST_REMEMBERED:
-                self._known.clear()
-            found = self._known[path] = [goal for pattern, goal in self._paths if pattern.matches(path)]
-        return found
+            return self._goals_by_event_name.get(name, [])
+        matched = self._goals_by_path.get(path)
+        if matched is None:
+            if len(self._goals_by_path) >= _MAX_CACHED_PATHS:
+                self._goals_by_path.clear()
+            matched = self._goals_by_path[path] = [
+                goal for pattern, goal in self._path_patterns if pattern.matches(path)
+            ]
+        return matched

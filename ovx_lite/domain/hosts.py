@@ -10,14 +10,14 @@ from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.errors import ApiError
 
 _HOST = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(?::[0-9]*)?")
 _BARE_NAME = re.compile(r"[a-z0-9_-]+")
-_LONGEST_SHOWN = 100
+_MAX_QUOTED_LENGTH = 100
 
 
-class Hosts(NamedTuple):
+class AllowedHosts(NamedTuple):
     """Hosts that are allowed: loopback ones and `names`, and those of a kind.
 
     `addresses` allows every IP address, `proxy_names` every name without a dot. Such a name is a proxy's own for us
@@ -25,55 +25,57 @@ class Hosts(NamedTuple):
     """
 
     names: frozenset[str]
-    addresses: bool
-    proxy_names: bool
+    allow_addresses: bool
+    allow_proxy_names: bool
 
     def check(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Raise `Refused` if a request is to a host that is not allowed. One without `Host` is not a browser's."""
         for name, value in headers:
-            if name == b"host" and not self.has(value.decode("latin-1")):
-                shown = "".join(letter if letter.isprintable() else "?" for letter in value.decode("latin-1"))
-                host = _name(shown)[:_LONGEST_SHOWN]
-                raise Refused(
+            if name == b"host" and not self.allows(value.decode("latin-1")):
+                printable = "".join(
+                    character if character.isprintable() else "?" for character in value.decode("latin-1")
+                )
+                host = _normalize(printable)[:_MAX_QUOTED_LENGTH]
+                raise ApiError(
                     "forbidden",
                     f"This server does not answer to the host name {host}. If the name is yours, start it with "
                     f"--allow-host {host} (or OVX_ALLOW_HOST), or with the --base-url that it has. A proxy in front "
                     "must pass on the host that it was asked for (nginx: proxy_set_header Host $host;).",
                 )
 
-    def has(self, host: str) -> bool:
+    def allows(self, host: str) -> bool:
         """Whether this value of a header `Host` is allowed."""
-        name = _name(host)
+        name = _normalize(host)
         if not host or name in self.names or name == "localhost" or name.endswith(".localhost"):
             return True
         try:
             address = ip_address(name)
         except ValueError:
-            return self.proxy_names and bool(_BARE_NAME.fullmatch(name))
-        return self.addresses or address.is_loopback
+            return self.allow_proxy_names and bool(_BARE_NAME.fullmatch(name))
+        return self.allow_addresses or address.is_loopback
 
 
-def serve_hosts(settings: Mapping[str, str]) -> Hosts:
+def serve_hosts(settings: Mapping[str, str]) -> AllowedHosts:
     """The hosts that the pages of a server are for."""
-    return Hosts(_names(settings), addresses=True, proxy_names=bool(settings["base_url"]))
+    return AllowedHosts(_names(settings), allow_addresses=True, allow_proxy_names=bool(settings["base_url"]))
 
 
-def dev_hosts(settings: Mapping[str, str]) -> Hosts:
+def dev_hosts(settings: Mapping[str, str]) -> AllowedHosts:
     """The hosts that a stand-in is for: other addresses than this machine's only if it listens there."""
     try:
-        addresses = not ip_address(settings["host"]).is_loopback
+        allow_addresses = not ip_address(settings["host"]).is_loopback
     except ValueError:
-        addresses = False
-    return Hosts(_names(settings), addresses=addresses, proxy_names=False)
+        allow_addresses = False
+    return AllowedHosts(_names(settings), allow_addresses=allow_addresses, allow_proxy_names=False)
 
 
 def _names(settings: Mapping[str, str]) -> frozenset[str]:
     base = urlsplit(settings["base_url"]).hostname or ""
     names = (settings["host"], base, *settings["allow_host"].split(","))
-    return frozenset(_name(name.strip()) for name in names) - {""}
+    return frozenset(_normalize(name.strip()) for name in names) - {""}
 
 
-def _name(host: str) -> str:
+def _normalize(host: str) -> str:
     """A host without its port, brackets and a dot at the end, in lower case."""
-    found = _HOST.fullmatch(host)
-    return found[1].strip("[]").lower().removesuffix(".") if found else host
+    match = _HOST.fullmatch(host)
+    return match[1].strip("[]").lower().removesuffix(".") if match else host

@@ -11,11 +11,11 @@ import msgspec
 COUNTER_BITS = 21
 """An event's number is its time (Unix ms) and, in so many bits, a counter that tells apart those of one millisecond."""
 
-LATEST = (1 << 42) - 1
+MAX_TIMESTAMP_MS = (1 << 42) - 1
 """The last millisecond that an event can have, in the year 2109."""
 
 
-class Page(NamedTuple):
+class PageUrl(NamedTuple):
     """Where an event happened: what is kept of its URL."""
 
     scheme: str
@@ -33,7 +33,7 @@ class Campaign(NamedTuple):
     term: str = ""
 
 
-class Origin(NamedTuple):
+class TrafficSource(NamedTuple):
     """Where the visitor came from: the referrer's host and path, what we call it, and the campaign."""
 
     referrer: str
@@ -46,7 +46,7 @@ class Origin(NamedTuple):
     utm_term: str
 
 
-class Agent(NamedTuple):
+class UserAgent(NamedTuple):
     """What a user agent tells: names as people say them, `""` for unknown; `device`: desktop, mobile, tablet or tv."""
 
     browser: str
@@ -55,7 +55,7 @@ class Agent(NamedTuple):
     bot: bool
 
 
-class Client(NamedTuple):
+class ClientInfo(NamedTuple):
     """What we keep of the visitor's side; `country` is ISO 3166-1 alpha-2 or `""`."""
 
     browser: str
@@ -64,7 +64,7 @@ class Client(NamedTuple):
     country: str
 
 
-class Kind(NamedTuple):
+class EventType(NamedTuple):
     """What sort of event: who spoke (`api`), what it is, its name, and why it is not counted (`""`: it is).
 
     `context` is website, product or `""`; `currency` what its revenue is in (ISO 4217), `""` without revenue.
@@ -86,21 +86,21 @@ class Kind(NamedTuple):
 class Identity(msgspec.Struct, frozen=True, gc=False):
     """Whom a caller named: by the `id` that they have there, with what was told of them (JSON values)."""
 
-    id: str
+    user_id: str
     traits: Mapping[str, Any] = {}
 
 
 class Person(msgspec.Struct, frozen=True, gc=False):
     """A person as the store knows them: by a number (63 bits) that is a hash of the `id`."""
 
-    number: int
-    id: str
+    id: int
+    user_id: str
     traits: Mapping[str, Any] = {}
 
     @property
-    def visitor(self) -> int:
+    def visitor_id(self) -> int:
         """The visitor (48 bits) that the person is where no device was named."""
-        return self.number >> 15
+        return self.id >> 15
 
 
 class Hit(msgspec.Struct, frozen=True, gc=False):
@@ -113,18 +113,18 @@ class Hit(msgspec.Struct, frozen=True, gc=False):
 
     type: str
     name: str
-    ts: int
-    page: Page
+    timestamp_ms: int
+    page: PageUrl
     campaign: Campaign = Campaign()
     referrer: str = ""
     address: str = ""
     user_agent: str = ""
     props: str | None = None
-    device: str = ""
-    session: str = ""
-    person: Identity | None = None
+    device_id: str = ""
+    session_id: str = ""
+    identity: Identity | None = None
     context: str = ""
-    revenue: int | None = None
+    revenue_minor: int | None = None
     currency: str = ""
 
 
@@ -137,19 +137,19 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     `line` is set on imported events alone: a digest of the log line without its address.
     """
 
-    ts: int
+    timestamp_ms: int
     day: int
-    kind: Kind
-    page: Page
-    origin: Origin
-    client: Client
-    visitor: int | None = None
-    guest: int | None = None
-    stay: int | None = None
+    event_type: EventType
+    page: PageUrl
+    traffic_source: TrafficSource
+    client: ClientInfo
+    visitor_id: int | None = None
+    daily_visitor_id: int | None = None
+    session_key: int | None = None
     props: str | None = None
     person: Person | None = None
-    revenue: int | None = None
-    line: int | None = None
+    revenue_minor: int | None = None
+    import_line_hash: int | None = None
 
 
 class Site(msgspec.Struct, frozen=True):
@@ -159,8 +159,8 @@ class Site(msgspec.Struct, frozen=True):
     for all; one address may send `hourly_limit` requests, None for the usual, and `hourly_events` events, None for any.
     """
 
-    number: int
-    id: str
+    id: int
+    slug: str
     name: str
     domain: str
     timezone: str
@@ -168,38 +168,38 @@ class Site(msgspec.Struct, frozen=True):
     jwt_secret: str
     monthly_limit: int | None
     retention_days: int | None
-    created: int
+    created_at_ms: int
     secret: bytes
     allowed_hosts: tuple[str, ...] = ()
     hourly_limit: int | None = None
     hourly_events: int | None = None
 
 
-class Key(msgspec.Struct, frozen=True):
+class ApiKey(msgspec.Struct, frozen=True):
     """An API key. The key itself is not here: the store has only its SHA-256, `digest`."""
 
-    id: str
-    site: int
+    public_id: str
+    site_id: int
     label: str
     tier: str
     hourly_limit: int | None
-    digest: bytes
-    created: int
-    revoked: int | None
-    last_used: int | None = None
+    key_hash: bytes
+    created_at_ms: int
+    revoked_at_ms: int | None
+    last_used_at_ms: int | None = None
 
 
 class Goal(msgspec.Struct, frozen=True):
     """What a site wants of its visitors: an `event` of that name, or a pageview of a `path`. Counted `since` a day."""
 
-    id: str
-    site: int
+    public_id: str
+    site_id: int
     name: str
-    event: str
-    path: str
-    created: int
-    number: int = 0
-    since: int = 0
+    event_name: str
+    path_pattern: str
+    created_at_ms: int
+    id: int = 0
+    counted_from_day: int = 0
 
 
 class Webhook(msgspec.Struct, frozen=True):
@@ -210,31 +210,31 @@ class Webhook(msgspec.Struct, frozen=True):
     since `failing_since`, when the first try failed that no success followed.
     """
 
-    number: int
-    id: str
-    site: int
+    id: int
+    public_id: str
+    site_id: int
     url: str
     events: tuple[str, ...]
-    spike_above: int | None
+    spike_threshold: int | None
     format: str
     secret: str
-    old_secret: str
-    rotated: int
+    previous_secret: str
+    rotated_at_ms: int
     enabled: bool
-    why: str
-    failing_since: int | None
-    exhausted: int
-    created: int
+    disabled_reason: str
+    failing_since_ms: int | None
+    failed_deliveries: int
+    created_at_ms: int
 
 
 class Registry(msgspec.Struct, frozen=True):
     """Sites and keys as one snapshot, replaced whole when any of it changes."""
 
     version: int = 0
-    sites: Mapping[str, Site] = {}
-    numbers: Mapping[int, Site] = {}
-    public_keys: Mapping[str, Site] = {}
-    keys: Mapping[bytes, Key] = {}
+    sites_by_slug: Mapping[str, Site] = {}
+    sites_by_id: Mapping[int, Site] = {}
+    sites_by_public_key: Mapping[str, Site] = {}
+    api_keys_by_hash: Mapping[bytes, ApiKey] = {}
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -245,6 +245,6 @@ class Reply(msgspec.Struct, frozen=True):
     replayed: bool = False
 
 
-def event_id(number: int) -> str:
+def public_event_id(event_id: int) -> str:
     """The public name of the event stored under `number`: sorts by time, as text too."""
-    return f"evt_{number:016x}"
+    return f"evt_{event_id:016x}"

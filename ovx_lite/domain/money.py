@@ -7,11 +7,13 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Raw
 
-from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.errors import ApiError
 
-UNTOLD = "XXX"  # ISO 4217's "no currency": of an amount whose currency nobody told; never taken from a caller
-_UNTOLD_DECIMALS = 2
-_MOST = 10**15  # minor units; nine thousand such amounts still add up within the 64 bits of a database's integer
+UNKNOWN_CURRENCY = "XXX"  # ISO 4217's "no currency": of an amount whose currency nobody told; never taken from a caller
+_UNKNOWN_CURRENCY_DECIMALS = 2
+_MAX_AMOUNT_MINOR = (
+    10**15
+)  # minor units; nine thousand such amounts still add up within the 64 bits of a database's integer
 
 # The active currencies and fund codes of ISO 4217 as of January 2026 (without ANG, BGN, CUC, HRK, SLL and ZWL, which
 # are withdrawn), by how many decimals they have. Gold, test codes and the like have no minor unit and are left out.
@@ -30,12 +32,15 @@ _BY_DECIMALS = {
 }
 DECIMALS = {code: decimals for decimals, codes in _BY_DECIMALS.items() for code in codes.split()}
 
-_KEPT = DECIMALS | {UNTOLD: _UNTOLD_DECIMALS}
+_DECIMALS_BY_CODE = DECIMALS | {UNKNOWN_CURRENCY: _UNKNOWN_CURRENCY_DECIMALS}
 # Per currency, how many minor units make one, and the most of it that is taken.
-_SCALES = {code: (Decimal(10**decimals), Decimal(f"{_MOST}E-{decimals}")) for code, decimals in _KEPT.items()}
+_SCALES = {
+    code: (Decimal(10**decimals), Decimal(f"{_MAX_AMOUNT_MINOR}E-{decimals}"))
+    for code, decimals in _DECIMALS_BY_CODE.items()
+}
 # Our own context, as the thread's may be anything. Its precision holds _MOST with room to spare, and whatever it
 # would have to round away (zeros are not) raises Inexact.
-_EXACT = Context(prec=28, traps=[Inexact])
+_EXACT_CONTEXT = Context(prec=28, traps=[Inexact])
 _DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 Amount = Annotated[
@@ -49,75 +54,75 @@ Amount = Annotated[
 """A field of an amount, left as it came, since a binary float would not be exact. Its default is an empty `Raw`."""
 
 
-def currency(code: str, field: str) -> str:
+def parse_currency(code: str, field: str) -> str:
     """An ISO 4217 code in upper or lower case → in upper case. Raises `Refused` if it is no active currency's."""
     if code in DECIMALS:
         return code
     # Only of ASCII: "ſ" and "ı" have S and I as their upper case.
     if code.isascii() and (upper := code.upper()) in DECIMALS:
         return upper
-    raise Refused(
+    raise ApiError(
         "invalid_request",
         f"{field} is not a currency in use: send its three-letter code of ISO 4217, such as EUR or USD.",
         field,
     )
 
 
-def amount(sent: Raw, field: str) -> Decimal | None:
+def parse_amount(raw: Raw, field: str) -> Decimal | None:
     """A JSON number or decimal string as it came → the amount, exactly; nothing or null → None. Raises `Refused`."""
-    text = bytes(sent).decode()
+    text = bytes(raw).decode()
     if not text or text == "null":
         return None
     if text.startswith('"'):
-        text = msgspec.json.decode(sent, type=str)
+        text = msgspec.json.decode(raw, type=str)
         if not _DECIMAL.fullmatch(text):
             text = ""
     try:
         return Decimal(text)
     except InvalidOperation:
-        raise Refused("invalid_request", f"{field} must be a number, or a string like 49.99.", field) from None
+        raise ApiError("invalid_request", f"{field} must be a number, or a string like 49.99.", field) from None
 
 
-def minor(amount: Decimal, code: str, field: str) -> int:
+def to_minor(amount: Decimal, code: str, field: str) -> int:
     """An amount of a currency → its whole minor units, exactly: 49.99 USD → 4999. Negative is a refund.
 
     `code` is what `currency` returned, or `UNTOLD`; KeyError for any other. Raises `Refused` for what is no finite
     number, for more decimals than the currency has (zeros at the end do not count), and beyond 10¹⁵ minor units.
     """
-    scale, most = _SCALES[code]
+    scale, max_amount = _SCALES[code]
     if not amount.is_finite():
-        raise Refused("invalid_request", f"{field} is not a finite number: send an amount such as 49.99.", field)
-    if amount.copy_abs() > most:  # first of all, so that 1E+999999 never becomes an int
-        raise Refused(
+        raise ApiError("invalid_request", f"{field} is not a finite number: send an amount such as 49.99.", field)
+    if amount.copy_abs() > max_amount:  # first of all, so that 1E+999999 never becomes an int
+        raise ApiError(
             "invalid_request",
-            f"{field} is too large: send at most {most:f}{_of(code)} (10^15 minor units), or as much below zero.",
+            f"{field} is too large: send at most {max_amount:f}{_currency_suffix(code)} (10^15 minor units), or as much below zero.",
             field,
         )
     try:
-        return int(_EXACT.to_integral_exact(_EXACT.multiply(amount, scale)))
+        return int(_EXACT_CONTEXT.to_integral_exact(_EXACT_CONTEXT.multiply(amount, scale)))
     except Inexact:
-        decimals = _KEPT[code]
-        raise Refused(
+        decimals = _DECIMALS_BY_CODE[code]
+        raise ApiError(
             "invalid_request",
             f"{field} has too many decimals: round it to {decimals}, as many as "
-            f"{'an amount without a currency' if code == UNTOLD else code} has."
+            f"{'an amount without a currency' if code == UNKNOWN_CURRENCY else code} has."
             if decimals
             else f"{field} has decimals: round it to a whole number, as {code} has 0 decimals.",
             field,
         ) from None
 
 
-def decimal(minor_units: int, code: str) -> str:
+def format_amount(amount_minor: int, code: str) -> str:
     """Whole minor units of a currency → the amount as a decimal string: 4999 USD → `49.99`, 500 JPY → `500`.
 
     A code unknown here, from an older store, is written with 2 decimals.
     """
-    decimals = _KEPT.get(code, _UNTOLD_DECIMALS)
+    decimals = _DECIMALS_BY_CODE.get(code, _UNKNOWN_CURRENCY_DECIMALS)
     if not decimals:
-        return str(minor_units)
-    whole, rest = divmod(abs(minor_units), 10**decimals)
-    return f"{'-' if minor_units < 0 else ''}{whole}.{rest:0{decimals}}"
+        return str(amount_minor)
+    whole, rest = divmod(abs(amount_minor), 10**decimals)
+    return f"{'-' if amount_minor < 0 else ''}{whole}.{rest:0{decimals}}"
 
 
-def _of(code: str) -> str:
-    return "" if code == UNTOLD else f" {code}"
+def _currency_suffix(code: str) -> str:
+    return "" if code == UNKNOWN_CURRENCY else f" {code}"

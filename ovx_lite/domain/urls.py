@@ -4,26 +4,26 @@ import re
 from functools import lru_cache
 from urllib.parse import parse_qsl, urlsplit
 
-from ovx_lite.domain.models import Campaign, Page
+from ovx_lite.domain.models import Campaign, PageUrl
 
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\x00-\x1f\x7f]*")
 _HOST = re.compile(r"[^\x00-\x20\"<>\\^`{|}%,;]*")
 _CAMPAIGN = re.compile(r"(?:^|[&;])(?:utm_|ref=|source=)")
-_LONGEST_CAMPAIGN_WORD = 256
+_MAX_CAMPAIGN_VALUE_LENGTH = 256
 _MAX_CACHED_LENGTH = 512  # so that thousands of long URLs, of events that are refused perhaps, do not stay in memory
 
 
-def page(url: str) -> tuple[Page, Campaign]:
+def parse_url(url: str) -> tuple[PageUrl, Campaign]:
     """Split an absolute URL of any scheme into what is kept of it.
 
     User names, ports, fragments and all of the query but the campaign's parameters are forgotten. Where
     `utm_source` is missing, `source` and then `ref` stand in for it. Raises ValueError for anything else.
     """
-    return _split(url) if len(url) <= _MAX_CACHED_LENGTH else _split.__wrapped__(url)
+    return _parse(url) if len(url) <= _MAX_CACHED_LENGTH else _parse.__wrapped__(url)
 
 
 @lru_cache(maxsize=8192)
-def _split(url: str) -> tuple[Page, Campaign]:
+def _parse(url: str) -> tuple[PageUrl, Campaign]:
     if not _ABSOLUTE.fullmatch(url):
         raise ValueError("not an absolute URL")
     parts = urlsplit(url)
@@ -34,28 +34,28 @@ def _split(url: str) -> tuple[Page, Campaign]:
     if not _HOST.fullmatch(host) or (not host and scheme in ("http", "https")):
         raise ValueError("no host")
     path = parts.path.replace(" ", "%20") or "/"
-    return Page(scheme, host, path), _campaign(parts.query)
+    return PageUrl(scheme, host, path), _campaign(parts.query)
 
 
-def referrer(url: str) -> str:
+def parse_referrer(url: str) -> str:
     """Reduce a referring URL to `host/path`; `""` where there is none. Raises ValueError if it is not absolute."""
     if not url or url.startswith("about:"):
         return ""
-    came_from, _ = page(url)
-    return came_from.host + came_from.path
+    page_url, _ = parse_url(url)
+    return page_url.host + page_url.path
 
 
 def _campaign(query: str) -> Campaign:
     if not _CAMPAIGN.search(query):
         return Campaign()
     # Of a parameter that is there twice, the first counts, as in browsers' URLSearchParams.get.
-    words: dict[str, str] = {}
+    params: dict[str, str] = {}
     for name, value in parse_qsl(query):
-        words.setdefault(name, value[:_LONGEST_CAMPAIGN_WORD])
+        params.setdefault(name, value[:_MAX_CAMPAIGN_VALUE_LENGTH])
     return Campaign(
-        words.get("utm_source") or words.get("source") or words.get("ref") or "",
-        words.get("utm_medium", ""),
-        words.get("utm_campaign", ""),
-        words.get("utm_content", ""),
-        words.get("utm_term", ""),
+        params.get("utm_source") or params.get("source") or params.get("ref") or "",
+        params.get("utm_medium", ""),
+        params.get("utm_campaign", ""),
+        params.get("utm_content", ""),
+        params.get("utm_term", ""),
     )

@@ -30,7 +30,7 @@ def fill(
 
     Goals that it has, it keeps. `told` is called after each day.
     """
-    known = {goal.name for goal in goals.goals_of(conn, site.number)}
+    known = {goal.name for goal in goals.goals_of(conn, site.id)}
     for name, (event, path) in _GOALS.items():
         if name in known:
             continue
@@ -41,17 +41,17 @@ def fill(
         told(day)
     while goal_backfill.is_behind(conn):
         goal_backfill.catch_up(conn)
-    while finalize.settle(conn, site, now):
+    while finalize.finalize_next_day(conn, site, now):
         pass
 
 
 def _add_day(conn: sqlite3.Connection, site: Site, seed: int, day: int, shape: Shape, now: int) -> None:
-    books = event_writer.open_log(conn, day % 1000 * 2000)
-    sent = [event for event in demo_traffic.day_of_traffic(site, seed, day, shape) if event.ts <= now]
+    books = event_writer.open_event_writer(conn, day % 1000 * 2000)
+    sent = [event for event in demo_traffic.day_of_traffic(site, seed, day, shape) if event.timestamp_ms <= now]
     for begin in range(0, len(sent), _TOGETHER):
         with transaction(conn):
             books.begin()
-            books.add(site.number, sent[begin : begin + _TOGETHER])
+            books.add(site.id, sent[begin : begin + _TOGETHER])
             books.flush()
     with transaction(conn):
-        sessionizer.close(conn, site.number)
+        sessionizer.close_open_visits(conn, site.id)

@@ -7,9 +7,9 @@ from operator import attrgetter
 from random import Random
 from typing import NamedTuple, TypeVar
 
-from ovx_lite.domain.calendar import day_begins
-from ovx_lite.domain.models import Campaign, Client, Event, Kind, Origin, Page, Person, Site
-from ovx_lite.enrichment.traffic_source import origin
+from ovx_lite.domain.calendar import day_start_ms
+from ovx_lite.domain.models import Campaign, ClientInfo, Event, EventType, PageUrl, Person, Site, TrafficSource
+from ovx_lite.enrichment.traffic_source import classify_source
 
 _T = TypeVar("_T")
 
@@ -35,10 +35,10 @@ SMALL = Shape()
 LARGE = Shape(6849, 2000, 800, 120, 12, named=0.3, engaged=0, bots=0)  # 2.5 million visits, 10 million events a year
 
 _MINUTE = 60_000
-_VIEW = Kind("apex", "pageview", "pageview", "")
-_BOT = Kind("apex", "pageview", "pageview", "bot")
-_ENGAGEMENT = Kind("apex", "event", "engagement", "")
-_CRAWLERS = [Client(name, "", "", "US") for name in ("Googlebot", "bingbot", "GPTBot")]
+_VIEW = EventType("apex", "pageview", "pageview", "")
+_BOT = EventType("apex", "pageview", "pageview", "bot")
+_ENGAGEMENT = EventType("apex", "event", "engagement", "")
+_CRAWLERS = [ClientInfo(name, "", "", "US") for name in ("Googlebot", "bingbot", "GPTBot")]
 
 # What there is to choose from, the most popular first: see `_some`.
 _PATHS = """
@@ -81,13 +81,13 @@ _FAMILY_NAMES = ("Abel", "Berg", "Costa", "Dubois", "Endo", "Fischer", "Garcia",
 class _Deed(NamedTuple):
     """What somebody does on a page. `props` is a JSON object as text, `revenue` in minor units."""
 
-    kind: Kind
+    kind: EventType
     props: str
     revenue: int | None = None
 
 
 _SIGN_UP, _SEARCH, _DOWNLOAD, _OUTBOUND = (
-    Kind("apex", "event", name, "") for name in ("signup", "search", "download", "outbound")
+    EventType("apex", "event", name, "") for name in ("signup", "search", "download", "outbound")
 )
 _CLICKS = [
     _Deed(_OUTBOUND, '{"url":"https://github.com/example/example"}'),
@@ -101,15 +101,15 @@ _SIGN_UPS = [
 _SALES = [
     _Deed(purchase, f'{{"plan":"{plan}","seats":{seats}}}', price * times * seats)
     for currency, price in (("EUR", 1900), ("USD", 2100), ("JPY", 3200))
-    for purchase in [Kind("openanalytics", "conversion", "purchase", "", "", currency)]
+    for purchase in [EventType("openanalytics", "conversion", "purchase", "", "", currency)]
     for seats in (1, 2, 5, 10, 25)
     for plan, times in (("pro", 1), ("team", 3))
 ]
 # How likely a view of a page leads to a deed, and to which.
 _DEEDS = {"/checkout/thanks": (0.9, _SALES), "/signup": (0.4, _SIGN_UPS)}
 
-_Whom = tuple[tuple[Client, int, int], Person | None]  # with what, who, who on that day; and which person
-_Arrival = tuple[int, Origin]  # on the page of which number, and from where
+_Whom = tuple[tuple[ClientInfo, int, int], Person | None]  # with what, who, who on that day; and which person
+_Arrival = tuple[int, TrafficSource]  # on the page of which number, and from where
 
 
 class _World(NamedTuple):
@@ -120,13 +120,13 @@ class _World(NamedTuple):
     """
 
     shape: Shape
-    pages: list[Page]
+    pages: list[PageUrl]
     deeds: list[tuple[float, list[_Deed]]]
     entries: list[int]
-    direct: Origin
-    origins: list[Origin]
-    own: list[Origin]
-    clients: list[list[Client]]
+    direct: TrafficSource
+    origins: list[TrafficSource]
+    own: list[TrafficSource]
+    clients: list[list[ClientInfo]]
 
 
 def day_of_traffic(site: Site, seed: int, day: int, shape: Shape) -> list[Event]:
@@ -137,7 +137,7 @@ def day_of_traffic(site: Site, seed: int, day: int, shape: Shape) -> list[Event]
     chance = Random(f"{seed} {day}")  # noqa: S311 - nothing here is secret
     draw = chance.random
     world = _world(site.domain, shape)
-    begins, ends = day_begins(day, site.timezone), day_begins(day + 1, site.timezone)
+    begins, ends = day_start_ms(day, site.timezone), day_start_ms(day + 1, site.timezone)
     spike = Random(f"{seed} spike {day // _SPIKE_EVERY}").randrange(_SPIKE_EVERY)  # noqa: S311 - nor here
     crowd = chance.uniform(0.8, 1.6) if day % _SPIKE_EVERY == spike else 0.0  # as a part of the usual visits
     news = _some(world.entries, draw()), _some(world.origins, draw())
@@ -155,9 +155,11 @@ def day_of_traffic(site: Site, seed: int, day: int, shape: Shape) -> list[Event]
         visit = _visit(world, chance, day, whom, start, arrival)
         events += visit
         if draw() < _TWICE:
-            later = visit[-1].ts + 31 * _MINUTE + int(draw() * 240 * _MINUTE)
+            later = visit[-1].timestamp_ms + 31 * _MINUTE + int(draw() * 240 * _MINUTE)
             events += _visit(world, chance, day, whom, later, _arrival(world, chance))
-    return sorted((event for event in events if event.ts < ends), key=attrgetter("ts"))  # none goes over midnight
+    return sorted(
+        (event for event in events if event.timestamp_ms < ends), key=attrgetter("ts")
+    )  # none goes over midnight
 
 
 def _visit(world: _World, chance: Random, day: int, whom: _Whom, ts: int, arrival: _Arrival) -> list[Event]:
@@ -236,14 +238,14 @@ def _world(domain: str, shape: Shape) -> _World:
     parted = [referrer.partition("?") for referrer in referrers[: shape.referrers]]
     setups = [setup.strip().rsplit(" ", 2) for setup in _SETUPS.split(",")]
     browsers = list(dict.fromkeys(browser for browser, _, _ in setups))[: shape.browsers]
-    clients = [Client(browser, system, device, "") for browser, system, device in setups if browser in browsers]
+    clients = [ClientInfo(browser, system, device, "") for browser, system, device in setups if browser in browsers]
     return _World(
         shape,
-        [Page("https", host, path) for path in paths],
+        [PageUrl("https", host, path) for path in paths],
         [_DEEDS.get(path, (0.15, _CLICKS)) for path in paths],
         [number for number, path in enumerate(paths) if path == "/" or path.startswith(_ENTRIES)],
-        origin("", Campaign(), host, domain),
-        [origin(referrer, Campaign(*words.split(",")), host, domain) for referrer, _, words in parted],
-        [origin(f"{host}{path}", Campaign(), host, domain) for path in paths[:100]],
+        classify_source("", Campaign(), host, domain),
+        [classify_source(referrer, Campaign(*words.split(",")), host, domain) for referrer, _, words in parted],
+        [classify_source(f"{host}{path}", Campaign(), host, domain) for path in paths[:100]],
         [[client._replace(country=country) for client in clients] for country in _COUNTRIES.split()[: shape.countries]],
     )

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ovx_lite.auth.api_keys import Caller
+from ovx_lite.auth.api_keys import Principal
 from ovx_lite.domain import validators
-from ovx_lite.domain.calendar import utc
-from ovx_lite.domain.errors import Refused, no_such_site
+from ovx_lite.domain.calendar import format_utc
+from ovx_lite.domain.errors import ApiError, no_such_site
 from ovx_lite.domain.models import Site
 from ovx_lite.emulator import credentials
 from ovx_lite.emulator.clock import TurnedClock
@@ -23,14 +23,14 @@ from ovx_lite.emulator.journal_entries import told
 from ovx_lite.emulator.protocol import BreakableProtocol
 from ovx_lite.emulator.webhook_receiver import Hooks
 from ovx_lite.services import factories
-from ovx_lite.services.observer import Verdict
-from ovx_lite.services.rejected import Missing
-from ovx_lite.services.scheduler import JOBS, Household, back_up
+from ovx_lite.services.observer import RequestOutcome
+from ovx_lite.services.rejected import RejectedEvents
+from ovx_lite.services.scheduler import JOBS, Services, back_up
 from ovx_lite.storage import registry, reset, retention, sqlite
 from ovx_lite.storage.read import events
-from ovx_lite.storage.reset import Kept
+from ovx_lite.storage.reset import Baseline
 from ovx_lite.storage.webhooks import delivery_log
-from ovx_lite.webhooks.triggers import TRIGGERS, Alert, sample
+from ovx_lite.webhooks.triggers import TRIGGERS, Alert, sample_alert
 
 
 class Options(NamedTuple):
@@ -59,31 +59,31 @@ class Standin:
         self.clock = clock
         self._options = options
         self.journal = Journal()
-        self.missing = Missing()
+        self.missing = RejectedEvents()
         self.faults = Faults(options.seed)
         self.faults.put(options.rules)
         self.hooks = Hooks()
         self._relay = Relay(options.forward, self.journal.amend) if options.forward else None
         self._relaying: asyncio.Task[None] | None = None
         self._turning = asyncio.Lock()
-        self._house: Household | None = None
-        self._kept = Kept(frozenset(), frozenset())
+        self._house: Services | None = None
+        self._kept = Baseline(frozenset(), frozenset())
 
     @property
-    def house(self) -> Household:
+    def house(self) -> Services:
         """The server that it is part of."""
         assert self._house is not None, "it was settled in"
         return self._house
 
-    async def settle_in(self, house: Household) -> None:
+    async def settle_in(self, house: Services) -> None:
         """Have the documents' sites in a server's store, and remember what is there at the start."""
         self._house = house
         if self._options.throwaway:
             await house.database.write(sqlite.do_not_sync)
-        await house.database.write(_add_sites, credentials.SITES, self.clock.now())
-        self._kept = await house.database.read(reset.kept)
-        await house.ingest.change(_fill, self._options, self.clock.now())
-        await house.database.write(retention.confirm, self.clock.now())  # this clock is turned on purpose
+        await house.database.write(_add_sites, credentials.SITES, self.clock.now_ms())
+        self._kept = await house.database.read(reset.read_baseline)
+        await house.writer.change(_fill, self._options, self.clock.now_ms())
+        await house.database.write(retention.confirm, self.clock.now_ms())  # this clock is turned on purpose
         await house.sites.refresh()
 
     def start(self) -> None:
@@ -97,29 +97,29 @@ class Standin:
             self._relaying.cancel()
             await asyncio.wait([self._relaying])
 
-    def take(self, verdict: Verdict) -> None:
+    def take(self, verdict: RequestOutcome) -> None:
         """Take note of what came of a request."""
-        if verdict.error is not None or any(event.kind.excluded for event in verdict.events):
-            self.missing.take(verdict)
+        if verdict.error is not None or any(event.event_type.excluded for event in verdict.events):
+            self.missing.record(verdict)
         if verdict.method == "OPTIONS":
             return
         numbers = self.journal.put(told(verdict, PRESENT.get()))
         if self._relay is not None:
             self._relay.take(verdict, numbers)
 
-    async def caller(self, authorization: str, name: str) -> Caller | None:
+    async def caller(self, authorization: str, name: str) -> Principal | None:
         """Who calls with such a header for a site of that name; None where the usual ways are to be tried."""
         sites = self.house.sites
-        site = sites.public(name or credentials.SITES[0])  # a body that is wrong may not say for whom it is
+        site = sites.find_public(name or credentials.SITES[0])  # a body that is wrong may not say for whom it is
         if site is None and self._options.any_key and _may_be(name):
-            await self.house.database.write(_add_sites, [name], self.clock.now())
+            await self.house.database.write(_add_sites, [name], self.clock.now_ms())
             await sites.refresh()
-            site = sites.public(name)
-        return credentials.caller(authorization, site or sites.public(credentials.SITES[0]), self._options.any_key)
+            site = sites.find_public(name)
+        return credentials.caller(authorization, site or sites.find_public(credentials.SITES[0]), self._options.any_key)
 
     def site(self, name: str) -> Site:
         """The site of that name, or that public key; the first, if none is named. Raises `Refused`."""
-        found = self.house.sites.public(name or credentials.SITES[0])
+        found = self.house.sites.find_public(name or credentials.SITES[0])
         if found is None:
             raise no_such_site("site")
         return found
@@ -130,9 +130,9 @@ class Standin:
             self.clock.reset()
             self.faults.put(self._options.rules)
             self.hooks.clear()
-            await self.house.ingest.change(_begin_again, self._kept, self._options, self.clock.now())
-            self.house.limits.clear()
-            self.house.sites.forget_salts()
+            await self.house.writer.change(_begin_again, self._kept, self._options, self.clock.now_ms())
+            self.house.rate_limiter.clear()
+            self.house.sites.evict_salts()
             await self.house.sites.refresh()
             self.house.sender.wake()
             self.journal.clear()
@@ -144,35 +144,35 @@ class Standin:
         was tried, and the jobs that had work.
         """
         async with self._turning:
-            last = await self.house.database.read(delivery_log.last_try)
+            last = await self.house.database.read(delivery_log.last_attempt_id)
             self.clock.hold()  # so that a try takes no time, and the next falls due to the minute
             try:
-                jobs = await self._live_until(until(self.clock.now()))
+                jobs = await self._live_until(until(self.clock.now_ms()))
             finally:
                 self.clock.release()
-            tried = await self.house.database.read(delivery_log.tries_after, last)
-            shown = [one._asdict() | {"at": utc(one.at)} for one in tried]
-            return {"now": utc(self.clock.now()), "tried": shown, "jobs": jobs}
+            tried = await self.house.database.read(delivery_log.attempts_after, last)
+            shown = [one._asdict() | {"at": format_utc(one.started_at_ms)} for one in tried]
+            return {"now": format_utc(self.clock.now_ms()), "tried": shown, "jobs": jobs}
 
     async def _live_until(self, to: int) -> list[str]:
         sender = self.house.sender
-        await sender.settled()
-        while sender.due is not None and sender.due <= to:
-            self.clock.turn(sender.due)
-            await sender.settled()
+        await sender.wait_idle()
+        while sender.next_attempt_at_ms is not None and sender.next_attempt_at_ms <= to:
+            self.clock.turn(sender.next_attempt_at_ms)
+            await sender.wait_idle()
         self.clock.turn(to)
-        await sender.settled()
+        await sender.wait_idle()
         await self.house.database.write(retention.confirm, to)
-        return [job.sentence for job in JOBS if job.run is not back_up and await job.run(self.house)]
+        return [job.description for job in JOBS if job.run is not back_up and await job.run(self.house)]
 
     async def trigger(self, site: Site, event: str, data: object) -> list[str]:
         """Tell a site's webhooks of something, as the real outbox does. Returns in words what is on its way."""
         if event not in TRIGGERS:
-            raise Refused("invalid_request", f"event is one of {', '.join(TRIGGERS)}.", "event")
+            raise ApiError("invalid_request", f"event is one of {', '.join(TRIGGERS)}.", "event")
         if data is not None and not isinstance(data, dict):
-            raise Refused("invalid_request", "data is an object; without it a sample is sent.", "data")
-        alert: Alert = sample(event, site.id, self.clock.now())
-        return await self.house.ingest.tell(site.number, alert if data is None else alert._replace(data=data))
+            raise ApiError("invalid_request", "data is an object; without it a sample is sent.", "data")
+        alert: Alert = sample_alert(event, site.slug, self.clock.now_ms())
+        return await self.house.writer.enqueue_alert(site.id, alert if data is None else alert._replace(data=data))
 
     async def deliveries(self, site: Site) -> list[dict[str, Any]]:
         """A site's log of deliveries, the latest first."""
@@ -181,8 +181,8 @@ class Standin:
 
 def _may_be(name: str) -> bool:
     try:
-        return bool(validators.site_id(name))
-    except Refused:
+        return bool(validators.site_slug(name))
+    except ApiError:
         return False
 
 
@@ -191,14 +191,14 @@ def _add_sites(conn: sqlite3.Connection, names: Sequence[str], now: int) -> None
     for name in names:
         try:
             registry.find_site(conn, name)
-        except Refused:
+        except ApiError:
             site = factories.site(name, "UTC", now)
             if name == credentials.SITES[0]:
                 site = msgspec.structs.replace(site, public_key=credentials.PUBLIC_KEY)
             registry.add_site(conn, site)
 
 
-def _begin_again(conn: sqlite3.Connection, kept: Kept, options: Options, now: int) -> None:
+def _begin_again(conn: sqlite3.Connection, kept: Baseline, options: Options, now: int) -> None:
     reset.reset(conn, kept)
     _fill(conn, options, now)
 
@@ -206,11 +206,11 @@ def _begin_again(conn: sqlite3.Connection, kept: Kept, options: Options, now: in
 def _fill(conn: sqlite3.Connection, options: Options, now: int) -> None:
     """Give the first site its made-up traffic, if there is to be any, and none is there from an earlier time."""
     site = registry.find_site(conn, credentials.SITES[0])
-    if options.demo and events.oldest(conn, site.number) is None:
+    if options.demo and events.oldest_event_ms(conn, site.id) is None:
         fill(conn, site, options.seed, options.demo, SMALL, now)
 
 
 def _deliveries(conn: sqlite3.Connection, site: Site) -> list[dict[str, Any]]:
-    found = list(delivery_log.of_site(conn, site.number))
-    tries = {one.number: [attempt.shown() for attempt in delivery_log.attempts(conn, one.number)] for one in found}
-    return [one.shown() | {"body": msgspec.Raw(one.body), "attempts": tries[one.number]} for one in found]
+    found = list(delivery_log.of_site(conn, site.id))
+    tries = {one.id: [attempt.to_json() for attempt in delivery_log.attempts(conn, one.id)] for one in found}
+    return [one.to_json() | {"body": msgspec.Raw(one.body), "attempts": tries[one.id]} for one in found]

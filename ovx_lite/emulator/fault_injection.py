@@ -4,13 +4,13 @@ import asyncio
 
 from starlette.types import Message, Receive, Scope, Send
 
-from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.errors import ApiError
 from ovx_lite.emulator.emulator import Standin
 from ovx_lite.emulator.fault_rules import PRESENT, Rule, rule_of_words
-from ovx_lite.http.request_head import Incoming
+from ovx_lite.http.request_head import RequestHead
 from ovx_lite.http.responses import error_body, error_headers, send_json
-from ovx_lite.services.observer import Verdict, target
-from ovx_lite.web.api.ingest import Api, Door
+from ovx_lite.services.observer import RequestOutcome, request_target
+from ovx_lite.web.api.ingest import Api, RouteMatch
 
 _HEADER = b"x-ovx-fault"
 _CODES = {
@@ -22,12 +22,12 @@ _CODES = {
 }
 
 
-async def perform(standin: Standin, api: Api, door: Door, scope: Scope, receive: Receive, send: Send) -> None:
+async def perform(standin: Standin, api: Api, door: RouteMatch, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer a request as the API would, or let it fail as the rules, or its own header, have it."""
     PRESENT.set(None)  # a request that was sent right behind another inherits from it
     try:
         rule = _rule(standin, scope)
-    except Refused as refused:
+    except ApiError as refused:
         standin.take(await _stopped(standin, api, door, scope, receive, refused))
         await send_json(send, refused.status, error_body(refused), [])
         return
@@ -54,10 +54,10 @@ def _rule(standin: Standin, scope: Scope) -> Rule | None:
         return standin.faults.next(scope["method"], scope["path"])
     try:
         rule = rule_of_words(told.decode("latin-1"))
-    except Refused as refused:
-        raise Refused(refused.code, refused.message, "X-Ovx-Fault") from None
+    except ApiError as refused:
+        raise ApiError(refused.code, refused.message, "X-Ovx-Fault") from None
     if rule.times is not None or rule.rate != 1:
-        raise Refused("invalid_request", "This is for one request: leave out times and rate.", "X-Ovx-Fault")
+        raise ApiError("invalid_request", "This is for one request: leave out times and rate.", "X-Ovx-Fault")
     return rule
 
 
@@ -65,22 +65,28 @@ async def _lost(message: Message) -> None:
     """Where an answer goes that nobody gets."""
 
 
-def _error(rule: Rule) -> Refused:
+def _error(rule: Rule) -> ApiError:
     message = "This is a fault that the stand-in was told to make; the next request may fare better."
     usual = 1 if rule.status in (429, 503) else None  # these never come without
     wait = usual if rule.retry_after is None else rule.retry_after
-    return Refused(_CODES.get(rule.status or 500, "internal_error"), message, retry_after=wait)
+    return ApiError(_CODES.get(rule.status or 500, "internal_error"), message, retry_after_s=wait)
 
 
-async def _stopped(standin: Standin, api: Api, door: Door, scope: Scope, receive: Receive, error: Refused) -> Verdict:
+async def _stopped(
+    standin: Standin, api: Api, door: RouteMatch, scope: Scope, receive: Receive, error: ApiError
+) -> RequestOutcome:
     """What there is to say of a request that does not get as far as the API."""
     endpoint, named = door
-    request = Incoming(scope, named, endpoint.public)
-    now, call = standin.clock.now(), None
+    request = RequestHead(scope, named, endpoint.public)
+    now, call = standin.clock.now_ms(), None
     try:
-        call = request.call(await api.bodies.read(receive, request.length, endpoint.body_limit), now)
-        named = endpoint.read(call).site or named
-    except Refused:
+        call = request.to_raw_request(
+            await api.body_reader.read(receive, request.content_length, endpoint.body_limit_bytes), now
+        )
+        named = endpoint.parse(call).site_ref or named
+    except ApiError:
         pass  # too large, or no JSON: then there is less to say of it
-    site = standin.house.sites.public(named)
-    return Verdict(now, endpoint, request.method, target(scope), scope["headers"], call, site, error=error)
+    site = standin.house.sites.find_public(named)
+    return RequestOutcome(
+        now, endpoint, request.method, request_target(scope), scope["headers"], call, site, error=error
+    )

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from ovx_lite.dialects.validation import fault
-from ovx_lite.domain.errors import Refused
+from ovx_lite.dialects.validation import first_error
+from ovx_lite.domain.errors import ApiError
 
 MOST_RULES = 100
 
@@ -78,7 +78,7 @@ def rules_of(document: object) -> list[Rule]:
     told = document.get("rules") if isinstance(document, dict) and "rules" in document else document
     told = told if isinstance(told, list) else [told]
     if len(told) > MOST_RULES:
-        raise Refused("invalid_request", f"These are {len(told)} rules: at most {MOST_RULES} are taken.", "rules")
+        raise ApiError("invalid_request", f"These are {len(told)} rules: at most {MOST_RULES} are taken.", "rules")
     return [rule_of(one, f"rules[{number}]") for number, one in enumerate(told)]
 
 
@@ -87,13 +87,13 @@ def rule_of(told: object, field: str = "") -> Rule:
     try:
         rule = msgspec.convert(told, Rule)
     except msgspec.ValidationError as invalid:
-        found = fault(told, Rule, field)
-        raise found or Refused("invalid_request", f"{field or 'The rule'}: {invalid}.", field or None) from None
+        found = first_error(told, Rule, field)
+        raise found or ApiError("invalid_request", f"{field or 'The rule'}: {invalid}.", field or None) from None
     if rule.status is not None and rule.kind is not None:
-        raise Refused("invalid_request", f"A rule has a status or a kind: leave out the {rule.status}.", field or None)
+        raise ApiError("invalid_request", f"A rule has a status or a kind: leave out the {rule.status}.", field or None)
     if rule.status is None and rule.kind is None and not rule.delay_ms:
         message = 'A rule says what goes wrong: a status like 503, a kind ("reset", "empty") or delay_ms.'
-        raise Refused("invalid_request", message, field or None)
+        raise ApiError("invalid_request", message, field or None)
     return rule
 
 
@@ -121,9 +121,9 @@ def rule_of_words(told: str) -> Rule:
     for part in filter(None, rest):
         name, equals, value = (word.strip() for word in part.partition("="))
         if not equals:
-            raise Refused("invalid_request", f"{_LIKE} {part[:100]} is none of these.")
+            raise ApiError("invalid_request", f"{_LIKE} {part[:100]} is none of these.")
         rule[name.lower().replace("-", "_")] = _number(value)
     try:
         return rule_of(rule)
-    except Refused as refused:
-        raise Refused("invalid_request", f"{_LIKE} {refused.message}") from None
+    except ApiError as refused:
+        raise ApiError("invalid_request", f"{_LIKE} {refused.message}") from None

@@ -8,9 +8,9 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from ovx_lite.domain.config import is_web_address
-from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.errors import ApiError
 from ovx_lite.emulator.journal_entries import as_told
-from ovx_lite.services.observer import Verdict
+from ovx_lite.services.observer import RequestOutcome
 from ovx_lite.webhooks.client import load_tls
 
 if TYPE_CHECKING:
@@ -37,10 +37,10 @@ class Relay:
         """`note` is told of the entries that a request has in the journal, what was answered, and what is odd in it."""
         self._url = url
         self._note = note
-        self._waiting: asyncio.Queue[tuple[Verdict, range]] = asyncio.Queue(_MOST_WAITING)
+        self._waiting: asyncio.Queue[tuple[RequestOutcome, range]] = asyncio.Queue(_MOST_WAITING)
         self._sending = 0
 
-    def take(self, verdict: Verdict, numbers: range) -> None:
+    def take(self, verdict: RequestOutcome, numbers: range) -> None:
         """Send a request on, if it is one that was stored, for the first time, and not sent on to us."""
         if not verdict.events or verdict.error is not None or verdict.reply is None or verdict.reply.replayed:
             return
@@ -57,9 +57,9 @@ class Relay:
         tls = await asyncio.to_thread(load_tls)
         import httpx2
 
-        from ovx_lite.webhooks.response_limits import transport
+        from ovx_lite.webhooks.response_limits import build_transport
 
-        async with transport(tls, httpx2.Limits()) as road:  # a client would add headers
+        async with build_transport(tls, httpx2.Limits()) as road:  # a client would add headers
             try:
                 while True:
                     verdict, numbers = await self._waiting.get()
@@ -71,16 +71,16 @@ class Relay:
                 if unsent := self._waiting.qsize() + self._sending:
                     _log.warning("%d requests were not sent on to %s, as the server stops", unsent, self._url)
 
-    async def _send(self, road: "httpx2.AsyncHTTPTransport", verdict: Verdict) -> dict[str, Any]:
+    async def _send(self, road: "httpx2.AsyncHTTPTransport", verdict: RequestOutcome) -> dict[str, Any]:
         import httpx2
 
-        assert verdict.call is not None, "it was read, as it is stored"
+        assert verdict.raw_request is not None, "it was read, as it is stored"
         headers = [(name, value) for name, value in verdict.headers if name.decode("latin-1").lower() not in _NOT_SENT]
         headers.append((_MARK.encode(), b"1"))
         begun, body = time.monotonic(), b""
         try:
             url = self._url + verdict.path
-            request = httpx2.Request(verdict.method, url, headers=headers, content=verdict.call.body)
+            request = httpx2.Request(verdict.method, url, headers=headers, content=verdict.raw_request.body)
             async with asyncio.timeout(SECONDS):
                 answer = await road.handle_async_request(request)
                 try:
@@ -106,7 +106,7 @@ def _since(begun: float) -> int:
     return round((time.monotonic() - begun) * 1000)
 
 
-def _differences(verdict: Verdict, forwarded: dict[str, Any]) -> list[dict[str, Any]]:
+def _differences(verdict: RequestOutcome, forwarded: dict[str, Any]) -> list[dict[str, Any]]:
     """What one should look at, as a problem: that the real product answers otherwise."""
     assert verdict.reply is not None, "it was accepted"
     if forwarded["status"] == verdict.reply.status:
@@ -119,5 +119,5 @@ def _differences(verdict: Verdict, forwarded: dict[str, Any]) -> list[dict[str, 
 def where_to(told: str) -> str:
     """The URL that is forwarded to, without a slash at its end. Raises `Refused` for what is none."""
     if not is_web_address(told):
-        raise Refused("invalid_request", f"{told!r} is not the URL of an API: give one like https://api.ovyxa.com.")
+        raise ApiError("invalid_request", f"{told!r} is not the URL of an API: give one like https://api.ovyxa.com.")
     return told.rstrip("/")

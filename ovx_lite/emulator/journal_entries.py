@@ -5,15 +5,15 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ovx_lite.dialects.diagnostics import Problem, decoded
-from ovx_lite.domain.calendar import utc_exactly
+from ovx_lite.dialects.diagnostics import Problem, decode_json
+from ovx_lite.domain.calendar import format_utc_ms
 from ovx_lite.domain.models import Event
 from ovx_lite.emulator.fault_rules import Rule
-from ovx_lite.http.responses import FAULT, error_body
+from ovx_lite.http.responses import INTERNAL_ERROR, error_body
 from ovx_lite.services import exporter
-from ovx_lite.services.observer import Verdict
-from ovx_lite.services.rejected import problems_of
-from ovx_lite.storage.read.events import Stored
+from ovx_lite.services.observer import RequestOutcome
+from ovx_lite.services.rejected import all_problems
+from ovx_lite.storage.read.events import StoredEvent
 
 _LONGEST_BODY = 16 * 1024
 _LONGEST_ANSWER = 1024  # each event of a batch is told with the whole of it
@@ -35,23 +35,23 @@ class Told(NamedTuple):
     body: bytes
 
 
-def told(verdict: Verdict, rule: Rule | None) -> list[Told]:
+def told(verdict: RequestOutcome, rule: Rule | None) -> list[Told]:
     """All that there is to say of a request, for each of its events; `rule` is what was done to it on purpose."""
-    body = verdict.call.body if verdict.call else b""
+    body = verdict.raw_request.body if verdict.raw_request else b""
     stored = verdict.error is None and verdict.reply is not None
-    problems = problems_of(verdict) if rule is None else _faulted(verdict, rule, stored)
+    problems = all_problems(verdict) if rule is None else _faulted(verdict, rule, stored)
     if not stored:
         name = _name(body) or ("pageview" if verdict.endpoint.path.endswith("/pageview") else "")
         return [_told(verdict, rule, "bad", name, None, problems, body)]
-    names = [*verdict.ids, *([""] * len(verdict.events))]  # none are known where an answer is given again
+    names = [*verdict.event_ids, *([""] * len(verdict.events))]  # none are known where an answer is given again
     return [
-        _told(verdict, rule, "good", event.kind.name, _stored(event, name), problems, part)
+        _told(verdict, rule, "good", event.event_type.name, _stored(event, name), problems, part)
         for event, name, part in zip(verdict.events, names, _parts(body, len(verdict.events)), strict=False)
     ]
 
 
 def _told(
-    verdict: Verdict,
+    verdict: RequestOutcome,
     rule: Rule | None,
     status: str,
     name: str,
@@ -59,7 +59,7 @@ def _told(
     problems: Sequence[Problem],
     part: bytes,
 ) -> Told:
-    api, site = verdict.endpoint.api, verdict.site.id if verdict.site else ""
+    api, site = verdict.endpoint.api, verdict.site.slug if verdict.site else ""
     error = verdict.error
     document = {
         "status": status,
@@ -67,7 +67,7 @@ def _told(
         "site": site,
         "name": name,
         "request": {
-            "at": utc_exactly(verdict.at),
+            "at": format_utc_ms(verdict.received_at_ms),
             "method": verdict.method,
             "path": verdict.path,
             "headers": _headers(verdict.headers),
@@ -77,29 +77,29 @@ def _told(
         "stored": stored,
         "error": None if error is None else {"code": error.code, "message": error.message, "field": error.field},
         "problems": [one._asdict() for one in problems],
-        "followed": list(verdict.followed),
+        "followed": list(verdict.effects),
         "replayed": verdict.reply is not None and verdict.reply.replayed,
         "forwarded": None,
     }
-    return Told(status, api, site, name, document, verdict.call.body if verdict.call else b"")
+    return Told(status, api, site, name, document, verdict.raw_request.body if verdict.raw_request else b"")
 
 
-def _faulted(verdict: Verdict, rule: Rule, stored: bool) -> list[Problem]:
+def _faulted(verdict: RequestOutcome, rule: Rule, stored: bool) -> list[Problem]:
     """What was done on purpose, and beside it what is wrong with the request itself."""
     done = "break the connection" if rule.kind else f"answer {rule.status}"
     became = "what came is stored" if stored else "nothing is stored"
     fault = Problem("fault", f"The stand-in was told to {done}; {became}.", "")
     itself = verdict if rule.phase == "after" else msgspec.structs.replace(verdict, error=None)
-    return [fault, *problems_of(itself)]
+    return [fault, *all_problems(itself)]
 
 
-def _answer(verdict: Verdict, rule: Rule | None) -> dict[str, Any] | None:
+def _answer(verdict: RequestOutcome, rule: Rule | None) -> dict[str, Any] | None:
     """What the caller was answered; None for nothing, as the connection was broken."""
     if rule is not None and (rule.kind or rule.phase == "after"):
         return None if rule.kind else {"status": rule.status, "body": None}
     if verdict.reply is not None:
         return {"status": verdict.reply.status, "body": as_told(verdict.reply.body, _LONGEST_ANSWER)}
-    error = verdict.error or FAULT
+    error = verdict.error or INTERNAL_ERROR
     status = error.status if rule is None else rule.status
     return {"status": status, "body": msgspec.Raw(error_body(error))}
 
@@ -113,7 +113,7 @@ def _headers(sent: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
 
 def as_told(body: bytes, longest: int) -> object:
     """A body as JSON, or as text if it is none, or is longer than so many bytes."""
-    if len(body) <= longest and decoded(body) is not None:
+    if len(body) <= longest and decode_json(body) is not None:
         return msgspec.Raw(body)
     text = body[:longest].decode("utf-8", "replace")
     return text if len(body) <= longest else f"{text}…"
@@ -122,7 +122,7 @@ def as_told(body: bytes, longest: int) -> object:
 def _parts(body: bytes, events: int) -> Sequence[bytes]:
     """What was sent of each event: of a batch, its own part, or a thousand entries would have all of it."""
     if events > 1:
-        document = decoded(body)
+        document = decode_json(body)
         items = document.get("events") if isinstance(document, dict) else document
         if isinstance(items, list) and len(items) == events:
             return [msgspec.json.encode(item) for item in items]
@@ -131,7 +131,7 @@ def _parts(body: bytes, events: int) -> Sequence[bytes]:
 
 def _name(body: bytes) -> str:
     """What a refused event called itself, as far as it did."""
-    document = decoded(body)
+    document = decode_json(body)
     if isinstance(document, dict) and isinstance(document.get("event"), dict):
         document = document["event"]
     if not isinstance(document, dict):
@@ -142,18 +142,18 @@ def _name(body: bytes) -> str:
 def _stored(event: Event, name: str) -> dict[str, Any]:
     """An event as an export has it, but for its visit, which is only known when it is written."""
     found = exporter.row(
-        Stored(
+        StoredEvent(
             id=0,
-            ts=event.ts,
+            timestamp_ms=event.timestamp_ms,
             host=event.page.host,
             path=event.page.path,
-            visitor=event.visitor,
-            visit=None,
-            person=event.person.id if event.person else None,
+            visitor_id=event.visitor_id,
+            visit_id=None,
+            person=event.person.user_id if event.person else None,
             props=event.props,
-            revenue=event.revenue,
-            **event.kind._asdict(),
-            **event.origin._asdict(),
+            revenue_minor=event.revenue_minor,
+            **event.event_type._asdict(),
+            **event.traffic_source._asdict(),
             **event.client._asdict(),
         )
     )

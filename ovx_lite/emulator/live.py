@@ -10,8 +10,8 @@ from starlette.responses import Response, StreamingResponse
 from ovx_lite.emulator import credentials
 from ovx_lite.emulator.emulator import Standin
 from ovx_lite.emulator.routes import standin_of
-from ovx_lite.web.common.context import Desk, Doors, desk
-from ovx_lite.web.common.templating import page
+from ovx_lite.web.common.context import RouteTable, UiContext, context
+from ovx_lite.web.common.templating import render
 
 KEPT = 500
 """So many the page shows."""
@@ -21,7 +21,7 @@ _BREATH = 15  # seconds between two signs of life
 
 async def live(request: Request) -> Response:
     """`GET /live`: the page."""
-    return page(request, "live.html", kept=KEPT, key=credentials.KEYS[0])
+    return render(request, "live.html", max_entries=KEPT, key=credentials.KEYS[0])
 
 
 async def stream(request: Request) -> Response:
@@ -30,15 +30,15 @@ async def stream(request: Request) -> Response:
     last = int(told) if told.isdecimal() and len(told) < 16 else 0
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(
-        _entries(desk(request), standin_of(request), last), headers=headers, media_type="text/event-stream"
+        _entries(context(request), standin_of(request), last), headers=headers, media_type="text/event-stream"
     )
 
 
-async def _entries(place: Desk, standin: Standin, last: int) -> AsyncIterator[bytes]:
+async def _entries(place: UiContext, standin: Standin, last: int) -> AsyncIterator[bytes]:
     journal = standin.journal
     resets, changed = journal.resets, journal.changed
     yield b"retry: 1000\n\n"
-    while not place.news.closed:
+    while not place.notifier.closed:
         if journal.resets != resets:
             resets = journal.resets
             yield b"event: reset\ndata: {}\n\n"
@@ -55,4 +55,4 @@ async def _entries(place: Desk, standin: Standin, last: int) -> AsyncIterator[by
             yield b": nothing new\n\n"
 
 
-OPEN: Doors = [("GET", "/live", live), ("GET", "/live/stream", stream)]
+OPEN: RouteTable = [("GET", "/live", live), ("GET", "/live/stream", stream)]

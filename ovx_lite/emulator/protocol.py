@@ -4,12 +4,12 @@ import socket
 import struct
 from typing import Any
 
-from ovx_lite.http.protocol import Protocol
+from ovx_lite.http.protocol import HttpProtocol
 
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, for no time: what is not sent is thrown away, and the peer is told
 
 
-class BreakableProtocol(Protocol):
+class BreakableProtocol(HttpProtocol):
     """The server's own; whoever answers can break the connection, by `scope["extensions"]["ovx.hang_up"]`."""
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
@@ -18,8 +18,8 @@ class BreakableProtocol(Protocol):
 
     def _hang_up(self, reset: bool) -> None:
         """Close the connection without an answer; with `reset`, so that the caller reads an error, not an end."""
-        if self._active is not None:
-            self._active.disconnected = True  # uvicorn tells the latest of several that were sent at once
+        if self._active_cycle is not None:
+            self._active_cycle.disconnected = True  # uvicorn tells the latest of several that were sent at once
         if self.transport.is_closing():
             return  # the caller was faster
         if reset:

@@ -7,14 +7,14 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ovx_lite.dialects.schema import Faulty, parse
-from ovx_lite.domain.calendar import utc
-from ovx_lite.domain.errors import Refused
+from ovx_lite.dialects.schema import InvalidDocument, decode_body
+from ovx_lite.domain.calendar import format_utc
+from ovx_lite.domain.errors import ApiError
 from ovx_lite.emulator.clock import length, time_of
 from ovx_lite.emulator.emulator import Standin
 from ovx_lite.emulator.fault_rules import Rule, rules_of
 from ovx_lite.emulator.journal import MOST, Entry
-from ovx_lite.web.common.context import Doors, desk
+from ovx_lite.web.common.context import RouteTable, context
 
 _LARGEST = 1024 * 1024
 _LONGEST_WAIT = 300.0
@@ -34,7 +34,7 @@ def as_json(value: object, status: int = 200) -> Response:
 
 async def body_of(request: Request) -> bytes:
     """The body of a request. Raises `Refused`."""
-    return await desk(request).body(request, _LARGEST)
+    return await context(request).read_body(request, _LARGEST)
 
 
 async def document_of(request: Request) -> dict[str, Any]:
@@ -42,13 +42,13 @@ async def document_of(request: Request) -> dict[str, Any]:
     body = await body_of(request)
     document = _parsed(body) if body.strip() else {}
     if not isinstance(document, dict):
-        raise Refused("invalid_request", "The body is no JSON object: send one in braces.")
+        raise ApiError("invalid_request", "The body is no JSON object: send one in braces.")
     return document
 
 
 def _parsed(body: bytes) -> Any:
-    sent: Any = parse(body, _anything)
-    if isinstance(sent, Faulty):
+    sent: Any = decode_body(body, _anything)
+    if isinstance(sent, InvalidDocument):
         raise sent.problem
     return sent
 
@@ -69,7 +69,7 @@ async def event_body(request: Request) -> Response:
     told = request.path_params["number"]
     entry = standin_of(request).journal.find(int(told)) if told.isdecimal() and len(told) < 16 else None
     if entry is None:
-        raise Refused("not_found", "There is no such entry in the journal; it may have been pushed out.")
+        raise ApiError("not_found", "There is no such entry in the journal; it may have been pushed out.")
     return Response(entry.body, media_type="text/plain; charset=utf-8", headers={"X-Content-Type-Options": "nosniff"})
 
 
@@ -77,7 +77,7 @@ def _found(request: Request) -> list[Entry]:
     asked = request.query_params
     status = asked.get("status", "")
     if status not in ("", "good", "bad"):
-        raise Refused("invalid_request", "status is good or bad.", "status")
+        raise ApiError("invalid_request", "status is good or bad.", "status")
     wanted = {name: asked.get(name, "") for name in ("api", "site", "name")}
     return list(standin_of(request).journal.entries(wanted | {"status": status}))
 
@@ -89,7 +89,7 @@ def _told(entries: list[Entry], status: int = 200) -> Response:
 def _number(request: Request, name: str, usual: int, least: int, most: int) -> int:
     told = request.query_params.get(name, str(usual))
     if not told.isdecimal() or not least <= int(told[:12]) <= most:
-        raise Refused("invalid_request", f"{name} is a whole number from {least} to {most:,}.", name)
+        raise ApiError("invalid_request", f"{name} is a whole number from {least} to {most:,}.", name)
     return int(told)
 
 
@@ -102,11 +102,11 @@ async def wait(request: Request) -> Response:
     except ValueError:
         longest = -1
     if not 0 <= longest <= _LONGEST_WAIT:
-        raise Refused("invalid_request", f"timeout is in seconds, at most {_LONGEST_WAIT:g}.", "timeout")
+        raise ApiError("invalid_request", f"timeout is in seconds, at most {_LONGEST_WAIT:g}.", "timeout")
     found = _found(request)
     try:
         async with asyncio.timeout(longest):
-            while len(found) < count and not desk(request).news.closed:
+            while len(found) < count and not context(request).notifier.closed:
                 await journal.more()
                 found = _found(request)
     except TimeoutError:
@@ -143,8 +143,8 @@ async def delete_faults(request: Request) -> Response:
 
 async def clock(request: Request) -> Response:
     """`GET /_dev/clock`: what time it is here."""
-    now = standin_of(request).clock.now()
-    return as_json({"now": utc(now), "ms": now})
+    now = standin_of(request).clock.now_ms()
+    return as_json({"now": format_utc(now), "ms": now})
 
 
 async def turn(request: Request) -> Response:
@@ -155,10 +155,10 @@ async def turn(request: Request) -> Response:
         return as_json(await standin.turn(lambda now: time_of(now + by, now, "advance")))
     if set(told) == {"set"}:
         return as_json(await standin.turn(lambda now: time_of(told["set"], now, "set")))
-    raise Refused("invalid_request", 'Send {"advance": "36m"} or {"set": "2025-03-15T14:00:00Z"}.')
+    raise ApiError("invalid_request", 'Send {"advance": "36m"} or {"set": "2025-03-15T14:00:00Z"}.')
 
 
-OPEN: Doors = [
+OPEN: RouteTable = [
     ("GET", "/_dev/summary", summary),
     ("GET", "/_dev/events", events),
     ("GET", "/_dev/events/{number}/body", event_body),

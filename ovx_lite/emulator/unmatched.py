@@ -2,15 +2,15 @@
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ovx_lite.dialects.schema import Ask, Call, Endpoint
+from ovx_lite.dialects.schema import Endpoint, ParsedRequest, RawRequest
 from ovx_lite.domain.models import Reply
 from ovx_lite.emulator.emulator import Standin
-from ovx_lite.services.observer import Verdict, target
-from ovx_lite.web.common.error_handlers import nothing_at
+from ovx_lite.services.observer import RequestOutcome, request_target
+from ovx_lite.web.common.error_handlers import unknown_path
 
 
-def _read(call: Call) -> Ask:
-    return Ask("", 0, [])
+def _read(call: RawRequest) -> ParsedRequest:
+    return ParsedRequest("", 0, [])
 
 
 def _reply(event_ids: list[str]) -> Reply:
@@ -33,7 +33,9 @@ async def perform(standin: Standin, pages: ASGIApp, scope: Scope, receive: Recei
     await pages(scope, receive, watched)
     path: str = scope["path"]
     if status == 404 and scope["method"] not in ("GET", "HEAD") and not path.startswith("/_dev/"):
-        error = nothing_at(path)
+        error = unknown_path(path)
         standin.take(
-            Verdict(standin.clock.now(), _NOWHERE, scope["method"], target(scope), scope["headers"], error=error)
+            RequestOutcome(
+                standin.clock.now_ms(), _NOWHERE, scope["method"], request_target(scope), scope["headers"], error=error
+            )
         )

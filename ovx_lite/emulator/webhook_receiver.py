@@ -4,8 +4,8 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ovx_lite.domain.calendar import utc
-from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.calendar import format_utc
+from ovx_lite.domain.errors import ApiError
 
 _MOST_NAMES, _MOST_KEPT = 1000, 1000
 _LONGEST = 64 * 1024
@@ -43,7 +43,7 @@ class Hooks:
             del self._kept[oldest]
             self._times = {script: times for script, times in self._times.items() if script[0] != oldest}
         request = {
-            "at": utc(now),
+            "at": format_utc(now),
             "method": method,
             "headers": dict(headers),
             "body": body[:_LONGEST].decode("utf-8", "replace"),
@@ -64,5 +64,5 @@ def replies_of(told: str) -> list[int]:
         return []
     parts = told.split(",")
     if len(parts) > 1000 or not all(part.strip().isdecimal() and 200 <= int(part[:9]) <= 599 for part in parts):
-        raise Refused("invalid_request", "reply is a list of statuses from 200 to 599, like 500,500,200.", "reply")
+        raise ApiError("invalid_request", "reply is a list of statuses from 200 to 599, like 500,500,200.", "reply")
     return [int(part) for part in parts]

@@ -13,20 +13,20 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from ovx_lite.domain.models import LATEST
-from ovx_lite.enrichment.user_agent import describe
+from ovx_lite.domain.models import MAX_TIMESTAMP_MS
+from ovx_lite.enrichment.user_agent import parse_user_agent
 
 # Why a line is no page view: the first that holds, in this order.
-Reason = Literal["broken", "methods", "errors", "redirects", "assets", "bots"]
+SkipReason = Literal["broken", "methods", "errors", "redirects", "assets", "bots"]
 
 
-class Request(NamedTuple):
+class LoggedPageview(NamedTuple):
     """A page view as logged, `""` for what is not said: `ts` is Unix milliseconds, `target` the path and the query.
 
     `digest`, 31 bits, tells lines apart and owes nothing to the client's address or name.
     """
 
-    ts: int
+    timestamp_ms: int
     address: str
     target: str
     referrer: str
@@ -36,7 +36,7 @@ class Request(NamedTuple):
 
 class _Headers(msgspec.Struct, gc=False):
     referrer: list[str] = msgspec.field(name="Referer", default_factory=list)
-    agent: list[str] = msgspec.field(name="User-Agent", default_factory=list)
+    user_agent: list[str] = msgspec.field(name="User-Agent", default_factory=list)
 
 
 class _CaddyRequest(msgspec.Struct, gc=False):
@@ -55,14 +55,14 @@ class _CaddyLine(msgspec.Struct, gc=False):
     size: int = 0
 
 
-_CADDY = msgspec.json.Decoder(_CaddyLine)
+_CADDY_DECODER = msgspec.json.Decoder(_CaddyLine)
 
 # Possessive (`++`, `*+`) where giving back gains nothing, so that no hostile line takes long to refuse.
 # A user's name may have spaces, and so may a target that an old server let pass.
 _QUOTED = r'"([^"\\]*+(?:\\.[^"\\]*+)*+)"'
-_ASKED = r'"([A-Za-z_-]++) ([^\s"\\]*+(?:(?:\\.| (?!HTTP/))[^\s"\\]*+)*+) HTTP/\d(?:\.\d)?"'
-_FRONT = r'(\S++) (\S++) [^"]*?\[(\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d):([0-5]\d) ([+-]\d{4})\]'
-_COMBINED = re.compile(rf"(?a){_FRONT} {_ASKED} (\d{{3}}) (?:\d++|-) {_QUOTED} {_QUOTED}(?=\s|$)")
+_REQUEST_LINE = r'"([A-Za-z_-]++) ([^\s"\\]*+(?:(?:\\.| (?!HTTP/))[^\s"\\]*+)*+) HTTP/\d(?:\.\d)?"'
+_LINE_START = r'(\S++) (\S++) [^"]*?\[(\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d):([0-5]\d) ([+-]\d{4})\]'
+_COMBINED = re.compile(rf"(?a){_LINE_START} {_REQUEST_LINE} (\d{{3}}) (?:\d++|-) {_QUOTED} {_QUOTED}(?=\s|$)")
 _ORIGIN = re.compile(r"(?i)\Ahttps?://[^/?#]*+/?")
 _ESCAPE = re.compile(rb'\\(?:x([0-9A-Fa-f]{2})|(["\\bfnrtv]))')
 _ESCAPED = {b'"': b'"', b"\\": b"\\", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
@@ -77,45 +77,50 @@ png jpg jpeg gif svg svgz ico cur webp avif bmp tif tiff woff woff2 ttf eot otf 
 mp3 mp4 m4a m4v webm ogg oga ogv wav flac avi mov mpg mpeg mkv wmv swf flv vtt m3u8
 zip gz tgz bz2 tbz xz txz zst rar 7z tar rpm deb apk jar war gem exe msi dmg pkg iso img bin asc sig
 """
-_EXTENSIONS = frozenset(_ASSETS.split())
+_ASSET_EXTENSIONS = frozenset(_ASSETS.split())
 
 
-def parse(line: str) -> Request | Reason:
+def parse(line: str) -> LoggedPageview | SkipReason:
     """The page view that a line (without its end of line) tells of, or why it tells of none."""
     if line.startswith("{"):
-        return _caddy(line)
-    found = _COMBINED.match(line)
-    if not found or (minute := _minute(found[3], found[5])) is None:
+        return _parse_caddy(line)
+    match = _COMBINED.match(line)
+    if not match or (minute_ms := _minute_start_ms(match[3], match[5])) is None:
         return "broken"
-    first, second, _, seconds, _, method, target, status, referrer, agent = found.groups()
+    first_field, second_field, _, seconds, _, method, target, status, referrer, user_agent = match.groups()
     if "\\" in line:
-        target, referrer, agent = _plain(target), _plain(referrer), _plain(agent)
+        target, referrer, user_agent = _unescape(target), _unescape(referrer), _unescape(user_agent)
     target = _ORIGIN.sub("/", target)
-    referrer, agent = "" if referrer == "-" else referrer, "" if agent == "-" else agent
-    ts, identity = minute + int(seconds) * 1000, line[found.start(3) : found.end(10)]
+    referrer, user_agent = "" if referrer == "-" else referrer, "" if user_agent == "-" else user_agent
+    timestamp_ms, identity = minute_ms + int(seconds) * 1000, line[match.start(3) : match.end(10)]
     # The address is second where the virtual host is first; where a list of proxies is (`a, b`), the client leads it.
-    return _refusal(method, target, int(status), agent) or Request(
-        ts, _address(first.removesuffix(","), second), target, referrer, agent, _digest(identity)
+    return _skip_reason(method, target, int(status), user_agent) or LoggedPageview(
+        timestamp_ms,
+        _address(first_field.removesuffix(","), second_field),
+        target,
+        referrer,
+        user_agent,
+        _digest(identity),
     )
 
 
-def _caddy(line: str) -> Request | Reason:
+def _parse_caddy(line: str) -> LoggedPageview | SkipReason:
     try:
-        said = _CADDY.decode(line)
+        entry = _CADDY_DECODER.decode(line)
     except (ValueError, RecursionError):  # msgspec's own are ValueErrors.
         return "broken"
-    asked, ts = said.request, _millis(said.ts)
-    if ts is None:
+    request, timestamp_ms = entry.request, _parse_time_ms(entry.ts)
+    if timestamp_ms is None:
         return "broken"
-    target, headers = _ORIGIN.sub("/", asked.uri), asked.headers
-    referrer, agent = "".join(headers.referrer[:1]), "".join(headers.agent[:1])
-    identity = f"{said.ts} {asked.method} {asked.uri} {said.status} {said.size} {referrer} {agent}"
-    return _refusal(asked.method, target, said.status, agent) or Request(
-        ts, _address(asked.client_ip, asked.remote_ip), target, referrer, agent, _digest(identity)
+    target, headers = _ORIGIN.sub("/", request.uri), request.headers
+    referrer, user_agent = "".join(headers.referrer[:1]), "".join(headers.user_agent[:1])
+    identity = f"{entry.ts} {request.method} {request.uri} {entry.status} {entry.size} {referrer} {user_agent}"
+    return _skip_reason(request.method, target, entry.status, user_agent) or LoggedPageview(
+        timestamp_ms, _address(request.client_ip, request.remote_ip), target, referrer, user_agent, _digest(identity)
     )
 
 
-def _refusal(method: str, target: str, status: int, agent: str) -> Reason | None:
+def _skip_reason(method: str, target: str, status: int, user_agent: str) -> SkipReason | None:
     """Why a line that says this is no page view, or None."""
     if not target.startswith("/") and method != "CONNECT":
         return "broken"
@@ -124,9 +129,9 @@ def _refusal(method: str, target: str, status: int, agent: str) -> Reason | None
     if not 200 <= status < 300 and status != 304:
         return "redirects" if 300 <= status < 400 else "errors"
     path = target.partition("?")[0].partition("#")[0]
-    if path[path.rfind(".") + 1 :].lower() in _EXTENSIONS or path.startswith(("/favicon", "/.well-known/")):
+    if path[path.rfind(".") + 1 :].lower() in _ASSET_EXTENSIONS or path.startswith(("/favicon", "/.well-known/")):
         return "assets"
-    return "bots" if not agent or describe(agent).bot else None
+    return "bots" if not user_agent or parse_user_agent(user_agent).bot else None
 
 
 def _address(*candidates: str) -> str:
@@ -144,22 +149,24 @@ def _digest(identity: str) -> int:
     return int.from_bytes(blake2b(identity.encode(errors="replace"), digest_size=4).digest(), "big") >> 1
 
 
-def _plain(field: str) -> str:
+def _unescape(field: str) -> str:
     """A field without the server's escapes, which stand for bytes of UTF-8."""
-    raw = field.encode(errors="replace")
-    return _ESCAPE.sub(lambda e: bytes.fromhex(e[1].decode()) if e[1] else _ESCAPED[e[2]], raw).decode(errors="replace")
+    raw_bytes = field.encode(errors="replace")
+    return _ESCAPE.sub(
+        lambda escape: bytes.fromhex(escape[1].decode()) if escape[1] else _ESCAPED[escape[2]], raw_bytes
+    ).decode(errors="replace")
 
 
 @lru_cache(maxsize=1024)
-def _minute(text: str, zone: str) -> int | None:
+def _minute_start_ms(text: str, zone: str) -> int | None:
     """When (Unix milliseconds) 17/May/2015:10:05 began in the zone +0000; None if there is no such time."""
-    return _millis(f"{text[7:11]}-{_MONTHS.find(text[3:6]) // 3 + 1:02}-{text[:2]}T{text[12:]}{zone}")
+    return _parse_time_ms(f"{text[7:11]}-{_MONTHS.find(text[3:6]) // 3 + 1:02}-{text[:2]}T{text[12:]}{zone}")
 
 
-def _millis(time: float | str) -> int | None:
+def _parse_time_ms(value: float | str) -> int | None:
     """Unix milliseconds of Unix seconds, or of ISO 8601 with a zone; None if that is no time that an event can have."""
     try:
-        seconds = (datetime.fromisoformat(time) - _EPOCH).total_seconds() if isinstance(time, str) else time
+        seconds = (datetime.fromisoformat(value) - _EPOCH).total_seconds() if isinstance(value, str) else value
     except (ValueError, TypeError):  # TypeError: no zone.
         return None
-    return round(seconds * 1000) if 0 <= seconds < LATEST / 1000 else None
+    return round(seconds * 1000) if 0 <= seconds < MAX_TIMESTAMP_MS / 1000 else None

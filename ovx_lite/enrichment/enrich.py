@@ -5,9 +5,9 @@ from functools import lru_cache
 from hashlib import blake2b
 
 from ovx_lite.domain.calendar import local_day
-from ovx_lite.domain.models import Agent, Client, Event, Hit, Kind, Person, Site
-from ovx_lite.enrichment.traffic_source import origin
-from ovx_lite.enrichment.user_agent import describe
+from ovx_lite.domain.models import ClientInfo, Event, EventType, Hit, Person, Site, UserAgent
+from ovx_lite.enrichment.traffic_source import classify_source
+from ovx_lite.enrichment.user_agent import parse_user_agent
 
 
 def enrich(hit: Hit, api: str, site: Site, salt: bytes, country_of: Callable[[str], str]) -> Event:
@@ -17,44 +17,48 @@ def enrich(hit: Hit, api: str, site: Site, salt: bytes, country_of: Callable[[st
     or `""`. A bot's event is kept, excluded from all counts, and is no visitor's. Apps (`app://…`) are taken at
     their word: the libraries they send with are called bots elsewhere.
     """
-    agent = describe(hit.user_agent)
-    page, of_the_web = hit.page, hit.page.scheme in ("http", "https")
-    if of_the_web and not page.host and site.domain:
+    user_agent = parse_user_agent(hit.user_agent)
+    page, is_web = hit.page, hit.page.scheme in ("http", "https")
+    if is_web and not page.host and site.domain:
         page = page._replace(host=site.domain)
-    excluded = "bot" if agent.bot and (of_the_web or not page.scheme) else ""
-    named = hit.person
+    excluded = "bot" if user_agent.bot and (is_web or not page.scheme) else ""
+    identity = hit.identity
     person = (
-        None if excluded or named is None else Person(_number(site.secret, named.id, 8) >> 1, named.id, named.traits)
+        None
+        if excluded or identity is None
+        else Person(_hash(site.secret, identity.user_id, 8) >> 1, identity.user_id, identity.traits)
     )
-    day = local_day(hit.ts, site.timezone)
-    visitor, guest, stay = (None, None, None) if excluded else who(hit, day, person, site, salt)
+    day = local_day(hit.timestamp_ms, site.timezone)
+    visitor_id, daily_visitor_id, session_key = (
+        (None, None, None) if excluded else identify_visitor(hit, day, person, site, salt)
+    )
     return Event(
-        hit.ts,
+        hit.timestamp_ms,
         day,
-        _kind(api, hit.type, hit.name, excluded, hit.context, hit.currency),
+        _event_type(api, hit.type, hit.name, excluded, hit.context, hit.currency),
         page,
-        origin(hit.referrer, hit.campaign, page.host, site.domain),
-        _client(agent, country_of(hit.address) if hit.address else ""),
-        visitor,
-        guest,
-        stay,
+        classify_source(hit.referrer, hit.campaign, page.host, site.domain),
+        _client_info(user_agent, country_of(hit.address) if hit.address else ""),
+        visitor_id,
+        daily_visitor_id,
+        session_key,
         hit.props,
         person,
-        hit.revenue,
+        hit.revenue_minor,
     )
 
 
 @lru_cache(maxsize=1024)
-def _kind(api: str, type: str, name: str, excluded: str, context: str, currency: str) -> Kind:
-    return Kind(api, type, name, excluded, context, currency)
+def _event_type(api: str, type: str, name: str, excluded: str, context: str, currency: str) -> EventType:
+    return EventType(api, type, name, excluded, context, currency)
 
 
 @lru_cache(maxsize=4096)
-def _client(agent: Agent, country: str) -> Client:
-    return Client(agent.browser, agent.os, agent.device, country)
+def _client_info(user_agent: UserAgent, country: str) -> ClientInfo:
+    return ClientInfo(user_agent.browser, user_agent.os, user_agent.device, country)
 
 
-def who(
+def identify_visitor(
     hit: Hit, day: int, person: Person | None, site: Site, salt: bytes
 ) -> tuple[int | None, int | None, int | None]:
     """Who it was, who on that day, and on which stay (see `Event`), as 48-bit numbers; None for what is not told.
@@ -65,18 +69,18 @@ def who(
     known, it is the person that the caller named. A stay never goes over the site's midnight.
     """
     key = site.secret
-    if hit.device:
-        visitor = _number(key, f"device\n{hit.device}")
+    if hit.device_id:
+        visitor_id = _hash(key, f"device\n{hit.device_id}")
     elif hit.address or hit.user_agent:
         key = salt
-        visitor = _number(key, f"{day}\n{hit.address}\n{hit.user_agent}")
+        visitor_id = _hash(key, f"{day}\n{hit.address}\n{hit.user_agent}")
     elif person is not None:
-        visitor = person.visitor
+        visitor_id = person.visitor_id
     else:
         return None, None, None
-    guest = visitor if key is salt else visitor ^ day
-    return visitor, guest, _number(key, f"{guest}\n{hit.session}") if hit.session else None
+    daily_visitor_id = visitor_id if key is salt else visitor_id ^ day
+    return visitor_id, daily_visitor_id, _hash(key, f"{daily_visitor_id}\n{hit.session_id}") if hit.session_id else None
 
 
-def _number(key: bytes, text: str, size: int = 6) -> int:
-    return int.from_bytes(blake2b(text.encode(), digest_size=size, key=key).digest(), "big", signed=True)
+def _hash(key: bytes, text: str, size_bytes: int = 6) -> int:
+    return int.from_bytes(blake2b(text.encode(), digest_size=size_bytes, key=key).digest(), "big", signed=True)

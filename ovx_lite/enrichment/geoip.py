@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.errors import ApiError
 
-CountryOf = Callable[[str], str]
+CountryLookup = Callable[[str], str]
 
 
-def open_country_data(database: Path | None) -> CountryOf:
+def open_country_data(database: Path | None) -> CountryLookup:
     """A function from an address to ISO 3166-1 alpha-2, `""` where it is not known.
 
     `database` is a MaxMind DB (GeoLite2-Country, DB-IP, …). Raises `Refused` if it cannot be read. Without one
@@ -23,13 +23,13 @@ def open_country_data(database: Path | None) -> CountryOf:
     return lambda address: country_code(address) or ""
 
 
-def _from_database(database: Path) -> CountryOf:
+def _from_database(database: Path) -> CountryLookup:
     import maxminddb
 
     try:
         reader = maxminddb.open_database(database)
     except (OSError, maxminddb.InvalidDatabaseError):
-        raise Refused(
+        raise ApiError(
             "invalid_request", f"{database} cannot be read as a MaxMind DB: give the path of a country .mmdb file."
         ) from None
 

@@ -3,7 +3,7 @@
 import re
 from functools import lru_cache
 
-from ovx_lite.domain.models import Campaign, Origin
+from ovx_lite.domain.models import Campaign, TrafficSource
 
 # Channel -> source -> what tagged links call it, besides its name (without spaces, dashes and underscores), and its
 # hosts. A host stands for its subdomains, too, but see `_PORTALS`. One with a domain in many countries is listed
@@ -114,19 +114,21 @@ _SOURCES = {
 }
 
 # Every name and host -> its source and channel.
-_KNOWN = {
-    word: (source, channel)
+_SOURCE_BY_ALIAS = {
+    alias: (source, channel)
     for channel, sources in _SOURCES.items()
-    for source, words in sources.items()
-    for word in [source, *words.split()]
+    for source, aliases in sources.items()
+    for alias in [source, *aliases.split()]
 }
 
 # Sources on whose hosts most subdomains are something else (docs.google.com, tieba.baidu.com), and those that are not.
 _PORTALS = {"aol", "baidu", "daum", "google", "mailru", "naver", "rambler", "seznam", "sogou", "yahoo", "yandex"}
-_FRONT_DOORS = {"cse", "encrypted", "image", "images", "lens", "m", "scholar", "touch", "video"}
+_SEARCH_SUBDOMAINS = {"cse", "encrypted", "image", "images", "lens", "m", "scholar", "touch", "video"}
 
 # A whole label, and after it nothing but a country's suffix: google.evil.com and notgoogle.com are not Google.
-_COUNTRIES = re.compile(r"(?:^|(?<=\.))(aol|google|pinterest|yahoo|yandex)\.(?:(?:(?:com?|ne|or)\.)?[a-z]{2}|cat)\Z")
+_COUNTRY_DOMAIN = re.compile(
+    r"(?:^|(?<=\.))(aol|google|pinterest|yahoo|yandex)\.(?:(?:(?:com?|ne|or)\.)?[a-z]{2}|cat)\Z"
+)
 
 _MAX_CACHED_LENGTH = 512  # so that thousands of long referrers do not stay in memory
 
@@ -136,71 +138,75 @@ _EMAIL = re.compile(r"\be ?mail|\bnewsletter|\Amail(?:ing)?s?\Z")
 _SOCIAL = re.compile(r"\bsocial|\Asm\Z")
 
 
-def origin(referrer: str, campaign: Campaign, host: str, domain: str) -> Origin:
+def classify_source(referrer: str, campaign: Campaign, host: str, domain: str) -> TrafficSource:
     """Name where a visitor came from, and the channel; what the campaign says goes before what the referrer says.
 
     In go the referrer (host and path, `""` for none), the campaign, the host of the page that was visited, and the
     site's own domain (`""` if unknown). Out come the first two as given, the source as a short lower-case name, and
     the channel: direct, search, social, ai, email, paid, own, referral or campaign.
     """
-    name = _origin if len(referrer) + len(host) <= _MAX_CACHED_LENGTH else _origin.__wrapped__
-    return name(referrer, campaign, host, domain)
+    classify = _classify if len(referrer) + len(host) <= _MAX_CACHED_LENGTH else _classify.__wrapped__
+    return classify(referrer, campaign, host, domain)
 
 
 @lru_cache(maxsize=8192)
-def _origin(referrer: str, campaign: Campaign, host: str, domain: str) -> Origin:
-    came_from = _by_referrer(_bare(referrer), _bare(host), _bare(domain))
-    source, channel = _by_campaign(campaign, *came_from) if any(campaign) else came_from
-    return Origin(referrer, source, channel, *campaign)
+def _classify(referrer: str, campaign: Campaign, host: str, domain: str) -> TrafficSource:
+    referrer_source = _from_referrer(_bare_host(referrer), _bare_host(host), _bare_host(domain))
+    source, channel = _apply_campaign(campaign, *referrer_source) if any(campaign) else referrer_source
+    return TrafficSource(referrer, source, channel, *campaign)
 
 
-def _by_referrer(came_from: str, host: str, domain: str) -> tuple[str, str]:
-    if not came_from:
+def _from_referrer(referrer_host: str, host: str, domain: str) -> tuple[str, str]:
+    if not referrer_host:
         return "direct", "direct"
-    if came_from in (host, domain) or (domain and came_from.endswith("." + domain)):
+    if referrer_host in (host, domain) or (domain and referrer_host.endswith("." + domain)):
         return "own", "own"
-    return _known(came_from) or (came_from, "referral")
+    return _look_up_host(referrer_host) or (referrer_host, "referral")
 
 
-def _by_campaign(campaign: Campaign, source: str, channel: str) -> tuple[str, str]:
+def _apply_campaign(campaign: Campaign, source: str, channel: str) -> tuple[str, str]:
     """Take the source and channel that the referrer gives; return those that the campaign makes of them."""
-    said = campaign.source.strip().lower()
+    campaign_source = campaign.source.strip().lower()
     medium = re.sub("[-_]", " ", campaign.medium.strip().lower())
-    key = re.sub("[-_ ]", "", said)
+    key = re.sub("[-_ ]", "", campaign_source)
     # Those who buy advertisements say "google-ads" or "fb_ads", and often leave the medium out.
-    name = key if key in _KNOWN else key.removesuffix("ads")
-    bought = key == "adwords" or (name != key and name in _KNOWN)
-    if said:
-        source, channel = _KNOWN.get(name) or _known(_bare(said)) or (said, "")
-    if bought or _PAID.search(medium):
+    name = key if key in _SOURCE_BY_ALIAS else key.removesuffix("ads")
+    is_paid = key == "adwords" or (name != key and name in _SOURCE_BY_ALIAS)
+    if campaign_source:
+        source, channel = (
+            _SOURCE_BY_ALIAS.get(name) or _look_up_host(_bare_host(campaign_source)) or (campaign_source, "")
+        )
+    if is_paid or _PAID.search(medium):
         return source, "paid"
-    if _EMAIL.search(medium) or _EMAIL.search(re.sub("[-_]", " ", said)):
+    if _EMAIL.search(medium) or _EMAIL.search(re.sub("[-_]", " ", campaign_source)):
         return source, "email"
     if _SOCIAL.search(medium):
         return source, "social"
     if medium == "organic":
         return source, "search"
-    if channel in ("", "direct", "own") or (channel == "referral" and source not in _KNOWN):
+    if channel in ("", "direct", "own") or (channel == "referral" and source not in _SOURCE_BY_ALIAS):
         return source, "referral" if medium == "referral" else "campaign"
     return source, channel
 
 
-def _known(host: str) -> tuple[str, str] | None:
-    rest = _COUNTRIES.sub(r"\1.com", host)
-    inner: set[str] = set()
+def _look_up_host(host: str) -> tuple[str, str] | None:
+    rest = _COUNTRY_DOMAIN.sub(r"\1.com", host)
+    subdomains: set[str] = set()
     while "." in rest:
-        if found := _KNOWN.get(rest):
-            elsewhere = found[0] in _PORTALS and "search" not in inner and not inner <= _FRONT_DOORS
-            return None if elsewhere else found
+        if match := _SOURCE_BY_ALIAS.get(rest):
+            is_other_service = (
+                match[0] in _PORTALS and "search" not in subdomains and not subdomains <= _SEARCH_SUBDOMAINS
+            )
+            return None if is_other_service else match
         label, _, rest = rest.partition(".")
-        inner.add(label)
+        subdomains.add(label)
     # Mastodon and webmail run on anybody's domain, and are commonly given these names there.
-    first = host.partition(".")[0]
-    if first in ("mastodon", "mstdn"):
+    first_label = host.partition(".")[0]
+    if first_label in ("mastodon", "mstdn"):
         return "mastodon", "social"
-    return (host, "email") if first == "webmail" else None
+    return (host, "email") if first_label == "webmail" else None
 
 
-def _bare(text: str) -> str:
+def _bare_host(text: str) -> str:
     """Take a host, maybe with a port and a path; return it without them and without its "www."."""
     return re.sub(r"\.?(?::\d*)?\Z", "", text.partition("/")[0].lower()).removeprefix("www.")

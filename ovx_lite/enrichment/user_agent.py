@@ -6,14 +6,14 @@ from functools import cache, lru_cache
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from ovx_lite.domain.models import Agent
+from ovx_lite.domain.models import UserAgent
 
 if TYPE_CHECKING:
     from ua_parser import Domain
     from ua_parser.regex import Resolver
 
-_LONGEST_AGENT = 512
-_LONGEST_NAME = 40
+_MAX_USER_AGENT_LENGTH = 512
+_MAX_BROWSER_NAME_LENGTH = 40
 
 # ua-parser's name -> the name that people say. A browser that is not listed keeps ua-parser's name.
 _BROWSERS = {
@@ -135,7 +135,7 @@ _NOT_A_BOT = re.compile(r"\bcubot\b", re.IGNORECASE)
 
 _CRAWLER = re.compile(r"bot\b|spider|crawler|externalhit", re.IGNORECASE)
 
-_loading = Lock()
+_load_lock = Lock()
 
 
 def is_browser(user_agent: str) -> bool:
@@ -143,29 +143,29 @@ def is_browser(user_agent: str) -> bool:
     return user_agent.startswith(("Mozilla/", "Opera/")) or bool(_CRAWLER.search(user_agent))
 
 
-def describe(user_agent: str) -> Agent:
+def parse_user_agent(user_agent: str) -> UserAgent:
     """Take a `User-Agent` header, `""` for none; return what it tells. It may be called from any thread."""
     if not user_agent:
-        return Agent("", "", "", bot=False)
-    return _describe(user_agent[:_LONGEST_AGENT])
+        return UserAgent("", "", "", bot=False)
+    return _parse(user_agent[:_MAX_USER_AGENT_LENGTH])
 
 
-def warm() -> None:
+def warm_up() -> None:
     """Load the parsers, which takes some 0.2 s, so that the first `describe` does not have to."""
     _parsers()
 
 
 @lru_cache(maxsize=4096)
-def _describe(user_agent: str) -> Agent:
+def _parse(user_agent: str) -> UserAgent:
     # The Rust core takes UTF-8, which has no half of a surrogate pair; a text that was read from a log may have one.
     text = user_agent.encode("utf-8", "replace").decode()
     resolver, domains, is_crawler = _parsers()
-    found = resolver(text, domains)
-    family = found.user_agent.family if found.user_agent else ""
+    result = resolver(text, domains)
+    family = result.user_agent.family if result.user_agent else ""
     # Some of ua-parser's patterns take whatever stands before a slash for a name.
-    browser = _BROWSERS.get(family, family if len(family) <= _LONGEST_NAME else "")
-    system = _SYSTEMS.get(found.os.family, "") if found.os else ""
-    return Agent(browser, system, _device(text, system), bot=is_crawler(_NOT_A_BOT.sub("phone", text)))
+    browser = _BROWSERS.get(family, family if len(family) <= _MAX_BROWSER_NAME_LENGTH else "")
+    system = _SYSTEMS.get(result.os.family, "") if result.os else ""
+    return UserAgent(browser, system, _device(text, system), bot=is_crawler(_NOT_A_BOT.sub("phone", text)))
 
 
 def _device(text: str, system: str) -> str:
@@ -184,7 +184,7 @@ def _device(text: str, system: str) -> str:
 
 def _parsers() -> "tuple[Resolver, Domain, Callable[[str], bool]]":
     # Without the lock, threads that come at the same time would each load the parsers.
-    with _loading:
+    with _load_lock:
         return _load()
 
 

@@ -6,15 +6,15 @@ The answers say so to browsers. A body that is sent as `text/plain`, as `sendBea
 from urllib.parse import urlsplit
 
 from ovx_lite.auth import api_keys
-from ovx_lite.dialects.schema import Ask
-from ovx_lite.domain.errors import Refused
+from ovx_lite.dialects.schema import ParsedRequest
+from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import Site
 from ovx_lite.http.responses import Headers
 
-ALLOWED: Headers = [(b"access-control-allow-origin", b"*")]
+ALLOW_ORIGIN_HEADERS: Headers = [(b"access-control-allow-origin", b"*")]
 """On every answer of a public endpoint, errors too."""
 
-EXPOSED: Headers = [
+EXPOSE_HEADERS: Headers = [
     (
         b"access-control-expose-headers",
         b"Idempotency-Replayed, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, Retry-After, X-Request-Id",
@@ -22,7 +22,7 @@ EXPOSED: Headers = [
 ]
 """Where a page of another origin asks, what it may read of the answer besides."""
 
-PREFLIGHT: Headers = [
+PREFLIGHT_HEADERS: Headers = [
     (b"access-control-allow-methods", b"POST"),
     (b"access-control-allow-headers", b"Content-Type, Idempotency-Key, *"),
     (b"access-control-max-age", b"86400"),
@@ -30,22 +30,22 @@ PREFLIGHT: Headers = [
 """What a browser that asks first is told, and remembers for a day, besides."""
 
 
-def check_hosts(site: Site, origin: str, ask: Ask) -> None:
+def check_allowed_hosts(site: Site, origin: str, parsed: ParsedRequest) -> None:
     """See that a site's public key is not used in somebody else's pages, if the site says which are its own.
 
     `origin` is the header, `""` where there is none: then no page has sent it. Raises `Refused` (`invalid_request`).
     """
     if not site.allowed_hosts:
         return
-    own = ", ".join(site.allowed_hosts)
+    allowed_hosts = ", ".join(site.allowed_hosts)
     host = _host_of(origin)
     if origin and not api_keys.may_send_from(site, host):  # a sandboxed frame's origin, say, is `null`
-        message = f"{host or origin} is not among the hosts whose pages may send events: {own}."
-        raise Refused("invalid_request", message)
-    for index, hit in enumerate(ask.hits):
+        message = f"{host or origin} is not among the hosts whose pages may send events: {allowed_hosts}."
+        raise ApiError("invalid_request", message)
+    for index, hit in enumerate(parsed.hits):
         if hit.page.host and not api_keys.may_send_from(site, hit.page.host):
-            message = f"{hit.page.host} is not among the hosts whose pages may send events: {own}."
-            raise Refused("invalid_request", message, ask.urls.format(index))
+            message = f"{hit.page.host} is not among the hosts whose pages may send events: {allowed_hosts}."
+            raise ApiError("invalid_request", message, parsed.url_field.format(index))
 
 
 def _host_of(origin: str) -> str:

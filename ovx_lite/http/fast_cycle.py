@@ -13,27 +13,27 @@ from starlette.types import ASGIApp, Message, Scope
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from ovx_lite.domain.errors import Refused, detached
+from ovx_lite.domain.errors import ApiError, detached
 from ovx_lite.http import request_id
 from ovx_lite.http.hang_up import HALF_CLOSED
-from ovx_lite.http.responses import FAULT, error_body, error_headers
+from ovx_lite.http.responses import INTERNAL_ERROR, error_body, error_headers
 
 _log = logging.getLogger("ovx_lite")
-_NO_BODY = (204, 304)
+_STATUSES_WITHOUT_BODY = (204, 304)
 
 
-class Exchange:
+class FastCycle:
     """What uvicorn's protocol asks of a cycle, and ASGI's `receive` and `send`."""
 
     more_body = False
 
     __slots__ = (
-        "_asked",
+        "_body_received",
         "_chunked",
-        "_defaults",
+        "_default_headers",
         "_gone",
         "_head",
-        "_started",
+        "_response_started",
         "body",
         "disconnected",
         "flow",
@@ -50,7 +50,7 @@ class Exchange:
         body: bytes,
         transport: asyncio.Transport,
         flow: FlowControl,
-        defaults: Sequence[tuple[bytes, bytes]],
+        default_headers: Sequence[tuple[bytes, bytes]],
         keep_alive: bool,
         on_response: Callable[[], None],
     ) -> None:
@@ -62,105 +62,105 @@ class Exchange:
         self.on_response = on_response
         self.disconnected = self.response_complete = False
         self.body = body
-        self._defaults = defaults
-        self._asked = self._started = self._chunked = False
+        self._default_headers = default_headers
+        self._body_received = self._response_started = self._chunked = False
         self._head = b""
-        self._gone: asyncio.Future[None] | None = None
+        self._disconnect_future: asyncio.Future[None] | None = None
 
     async def run_asgi(self, app: ASGIApp) -> None:
         """Have it answered."""
         try:
             await app(self.scope, self.receive, self.send)
-        except Exception as wrong:
-            _log.error("%s %s failed", self.scope["method"], self.scope["path"], exc_info=wrong)
-            detached(wrong)
-            if not self._started:
-                await self._fail()
+        except Exception as exc:
+            _log.error("%s %s failed", self.scope["method"], self.scope["path"], exc_info=exc)
+            detached(exc)
+            if not self._response_started:
+                await self._send_internal_error()
         if not self.response_complete and not self.disconnected:
             # Whoever does not read what was sent would keep a connection that is to be closed.
             (self.transport.abort if self.flow.write_paused else self.transport.close)()
 
-    async def _fail(self) -> None:
-        body = error_body(FAULT)
+    async def _send_internal_error(self) -> None:
+        body = error_body(INTERNAL_ERROR)
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-        await self.send({"type": "http.response.start", "status": FAULT.status, "headers": headers})
+        await self.send({"type": "http.response.start", "status": INTERNAL_ERROR.status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body})
 
     async def receive(self) -> Message:
         """The whole request; after that, that the caller is gone, or says no more, once it is so."""
-        if not self._asked:
-            self._asked = True
+        if not self._body_received:
+            self._body_received = True
             body, self.body = self.body, b""  # a connection that stays open is not to keep it
             return {"type": "http.request", "body": body, "more_body": False}
         if not self.disconnected and not self.response_complete and HALF_CLOSED not in self.scope:
-            self._gone = self._gone or asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._gone)
+            self._disconnect_future = self._disconnect_future or asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._disconnect_future)
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
         """Take the head, then the body in one piece or several."""
         if self.disconnected or self.response_complete:
             return
-        if not self._started:
-            self._head = self._head_of(message["status"], message["headers"])
-            self._started = True
+        if not self._response_started:
+            self._head = self._encode_head(message["status"], message["headers"])
+            self._response_started = True
             if self._chunked:  # a stream, of which nobody knows when it says something
                 self.transport.write(self._head)
                 self._head = b""
             return
         if self.flow.write_paused:
             await self.flow.drain()
-        body, more = message.get("body", b""), message.get("more_body", False)
+        body, more_body = message.get("body", b""), message.get("more_body", False)
         if self.scope["method"] == "HEAD":
             body = b""
         elif self._chunked:
-            body = (b"%x\r\n%s\r\n" % (len(body), body) if body else b"") + (b"" if more else b"0\r\n\r\n")
+            body = (b"%x\r\n%s\r\n" % (len(body), body) if body else b"") + (b"" if more_body else b"0\r\n\r\n")
         self.transport.write(self._head + body)
         self._head = b""
-        if not more:
+        if not more_body:
             self.response_complete = True
             self.set()
             if not self.keep_alive:
                 self.transport.close()
             self.on_response()
 
-    def _head_of(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-        parts, sized = [STATUS_LINE[status]], status in _NO_BODY
-        for name, value in (*self._defaults, *headers):
+    def _encode_head(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+        parts, has_length = [STATUS_LINE[status]], status in _STATUSES_WITHOUT_BODY
+        for name, value in (*self._default_headers, *headers):
             if b"\n" in value or b"\r" in value:
                 raise ValueError("a header's value has the end of a line in it")
             if name == b"content-length":
-                sized = True
+                has_length = True
             elif name == b"connection" and value.lower() == b"close":
                 self.keep_alive = False
                 continue
             parts += (name, b": ", value, b"\r\n")
-        if not sized and self.scope["method"] != "HEAD":
+        if not has_length and self.scope["method"] != "HEAD":
             self._chunked = True
             parts.append(b"transfer-encoding: chunked\r\n")
         parts.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
         return b"".join(parts)
 
     @property
-    def message_event(self) -> "Exchange":
+    def message_event(self) -> "FastCycle":
         """What the protocol sets when the caller is gone."""
         return self
 
     def set(self) -> None:
         """Wake whoever waits for the caller to be gone."""
-        if self._gone is not None and not self._gone.done():
-            self._gone.set_result(None)
+        if self._disconnect_future is not None and not self._disconnect_future.done():
+            self._disconnect_future.set_result(None)
 
 
-def refusal(refused: Refused) -> bytes:
+def encode_error_response(error: ApiError) -> bytes:
     """The bytes of an answer that ends a connection, to what never became a request that an app could answer."""
-    status = STATUS_LINE[431 if refused.code == "payload_too_large" else refused.status]
-    body = error_body(refused)
+    status = STATUS_LINE[431 if error.code == "payload_too_large" else error.status]
+    body = error_body(error)
     headers = [
         (b"content-type", b"application/json"),
         (b"connection", b"close"),
         (request_id.HEADER, request_id.new()),
         (b"content-length", b"%d" % len(body)),
-        *error_headers(refused),
+        *error_headers(error),
     ]
     return b"".join([status, *(b"%s: %s\r\n" % header for header in headers), b"\r\n", body])

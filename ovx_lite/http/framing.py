@@ -3,9 +3,9 @@
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.errors import ApiError
 
-LARGEST_HEAD = 64 * 1024
+MAX_HEAD_BYTES = 64 * 1024
 """Bytes of a request's line and headers, with the trailers after a chunked body."""
 
 MAX_HEADERS = 128
@@ -14,7 +14,7 @@ MAX_HEADERS = 128
 MAX_CHUNKS = 16_384
 """Chunks that a body may have, besides one for each `_CHUNK_BYTES` of it. Parsing a chunk takes about a microsecond."""
 
-_CHUNK_BYTES = 64
+_BODY_BYTES_PER_CHUNK = 64
 
 
 class FramingProtocol(HttpToolsProtocol):
@@ -31,7 +31,7 @@ class FramingProtocol(HttpToolsProtocol):
     stalled_bytes = 0  # that came since a head or a message was complete, or a part of a body was there
     read_bytes = 0  # of the latest read
     _trailer_bytes = 0  # with the head
-    _chunks = 0  # of the body
+    _chunk_count = 0  # of the body
     _body_bytes = 0
 
     @property
@@ -46,23 +46,23 @@ class FramingProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as stop:
-            self._parse_without_offer(data[stop.args[0] :])
+            self._reparse_without_upgrade(data[stop.args[0] :])
         except httptools.HttpParserError as exc:
-            if isinstance(exc.__context__, Refused):  # a callback's
+            if isinstance(exc.__context__, ApiError):  # a callback's
                 raise exc.__context__ from None
-            raise Refused("invalid_request", "Invalid HTTP request received.") from None
-        if self.stalled_bytes > LARGEST_HEAD:
+            raise ApiError("invalid_request", "Invalid HTTP request received.") from None
+        if self.stalled_bytes > MAX_HEAD_BYTES:
             raise _too_large()
 
-    def _parse_without_offer(self, rest: bytes) -> None:
+    def _reparse_without_upgrade(self, remaining: bytes) -> None:
         """Parse a head once more, and then what is behind it."""
-        head = self._head_without_offer()
+        head = self._head_without_upgrade()
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
         self.stalled_bytes = 0
-        self.parse(head + rest)
+        self.parse(head + remaining)
 
-    def _head_without_offer(self) -> bytes:
+    def _head_without_upgrade(self) -> bytes:
         lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
         lines += [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
         return b"\r\n".join([*lines, b"", b""])
@@ -80,19 +80,21 @@ class FramingProtocol(HttpToolsProtocol):
         if not self._trailer_bytes:
             self._trailer_bytes = self._head_bytes()
         self._trailer_bytes += len(name) + len(value) + 4
-        if self._trailer_bytes > LARGEST_HEAD:
+        if self._trailer_bytes > MAX_HEAD_BYTES:
             raise _too_large()
 
     def on_headers_complete(self) -> None:
         """Check the head, and go on, unless it is to be parsed once more."""
-        if (self.read_bytes > LARGEST_HEAD or self.stalled_bytes > LARGEST_HEAD) and self._head_bytes() > LARGEST_HEAD:
+        if (
+            self.read_bytes > MAX_HEAD_BYTES or self.stalled_bytes > MAX_HEAD_BYTES
+        ) and self._head_bytes() > MAX_HEAD_BYTES:
             raise _too_large()
         if not self.parser.should_upgrade():
             self.on_head()
             self.in_head = False
-            self.stalled_bytes = self._trailer_bytes = self._chunks = self._body_bytes = 0
+            self.stalled_bytes = self._trailer_bytes = self._chunk_count = self._body_bytes = 0
         elif self.parser.get_method() == b"CONNECT":
-            raise Refused("invalid_request", "CONNECT is not possible: this server is not a proxy.")
+            raise ApiError("invalid_request", "CONNECT is not possible: this server is not a proxy.")
 
     def on_head(self) -> None:
         """Begin with a request of which the head is there."""
@@ -100,17 +102,20 @@ class FramingProtocol(HttpToolsProtocol):
 
     def on_chunk_complete(self) -> None:
         """Count a chunk of the body. Raises `Refused` if there are too many small ones."""
-        self._chunks += 1
-        if self._chunks > MAX_CHUNKS and self._chunks > MAX_CHUNKS + self._body_bytes // _CHUNK_BYTES:
-            raise Refused("invalid_request", "The body has too many small chunks: send larger ones.")
+        self._chunk_count += 1
+        if (
+            self._chunk_count > MAX_CHUNKS
+            and self._chunk_count > MAX_CHUNKS + self._body_bytes // _BODY_BYTES_PER_CHUNK
+        ):
+            raise ApiError("invalid_request", "The body has too many small chunks: send larger ones.")
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
         self.stalled_bytes = 0
         self._body_bytes += len(body)
-        self.on_body_piece(body)
+        self.on_body_part(body)
 
-    def on_body_piece(self, body: bytes) -> None:
+    def on_body_part(self, body: bytes) -> None:
         """Go on with a piece of the body."""
         super().on_body(body)
 
@@ -130,9 +135,9 @@ class FramingProtocol(HttpToolsProtocol):
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
 
-def _too_large() -> Refused:
-    return Refused(
+def _too_large() -> ApiError:
+    return ApiError(
         "payload_too_large",
-        f"A request's head, with its trailers, may have {LARGEST_HEAD // 1024} KiB and {MAX_HEADERS} headers: "
+        f"A request's head, with its trailers, may have {MAX_HEAD_BYTES // 1024} KiB and {MAX_HEADERS} headers: "
         "send fewer or shorter headers, or a shorter path.",
     )

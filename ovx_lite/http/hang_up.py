@@ -10,7 +10,7 @@ HALF_CLOSED = "ovx_lite.half_closed"
 _HALF_CLOSED_GRACE_S = 1.0
 
 
-async def hang_up(scope: Scope, receive: Receive) -> None:
+async def wait_for_hang_up(scope: Scope, receive: Receive) -> None:
     """Return once the caller has closed the connection; or their end of it, and a second has passed since.
 
     Nobody can tell whether a caller who has closed their end is gone, or still reads at the other end. So they get an

@@ -13,7 +13,7 @@ def has_control_character(path: str) -> bool:
     return not path.isprintable() and any(category(character) == "Cc" for character in path)
 
 
-class ControlCharacters(BaseRoute):
+class ControlCharacterRoute(BaseRoute):
     """Answers 404 to every path with a control character in it, before any other route is looked at.
 
     Starlette's patterns end with `$`, which also matches before a line feed at the end: `/metrics%0A` would be

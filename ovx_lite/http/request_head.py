@@ -4,16 +4,16 @@ from collections.abc import Sequence
 
 from starlette.types import Scope
 
-from ovx_lite.auth.api_keys import Caller
-from ovx_lite.auth.rate_limit import Allowance
+from ovx_lite.auth.api_keys import Principal
+from ovx_lite.auth.rate_limit import RateLimitStatus
 from ovx_lite.dialects import fields
-from ovx_lite.dialects.schema import Call
-from ovx_lite.domain.errors import Refused
+from ovx_lite.dialects.schema import RawRequest
+from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import Event
 from ovx_lite.enrichment.user_agent import is_browser
 
 
-class Incoming:
+class RequestHead:
     """What matters of a request, beside its body; and what becomes known of it on the way.
 
     `address` is the client's, or what a trusted proxy says it is, where it is looked at; `""` if that is none. `cost`
@@ -23,69 +23,69 @@ class Incoming:
 
     __slots__ = (
         "address",
-        "asked",
         "authorization",
         "caller",
         "cost",
         "events",
         "followed",
+        "has_unread_body",
         "idempotency_key",
         "ids",
         "length",
         "method",
         "origin",
         "path",
+        "path_site_ref",
         "public",
+        "requested_site_ref",
         "salt",
-        "site",
         "standing",
         "told",
-        "unread",
         "user_agent",
     )
 
-    def __init__(self, scope: Scope, site: str, public: bool) -> None:
+    def __init__(self, scope: Scope, path_site_ref: str, public: bool) -> None:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
-        self.site = site
+        self.path_site_ref = path_site_ref
         self.public = public
-        self.address = address(scope) if public else ""
+        self.address = client_address(scope) if public else ""
         self.authorization = self.origin = self.user_agent = ""
-        self.length: bytes | None = None
-        self.idempotency_key: str | None = None
-        self.caller: Caller | None = None
+        self.content_length: bytes | None = None
+        self.idempotency_header: str | None = None
+        self.principal: Principal | None = None
         self.cost = 1
         self.salt: bytes | None = None
-        self.standing: Allowance | None = None
-        self.unread = False
-        self.told: Call | None = None
-        self.asked = ""
+        self.rate_limit: RateLimitStatus | None = None
+        self.has_unread_body = False
+        self.raw_request: RawRequest | None = None
+        self.requested_site_ref = ""
         self.events: Sequence[Event] = ()
-        self.ids: Sequence[str] = ()
-        self.followed: list[str] = []
+        self.event_ids: Sequence[str] = ()
+        self.effects: list[str] = []
         for name, value in scope["headers"]:
             if name == b"authorization":
                 self.authorization = value.decode("latin-1")
             elif name == b"content-length":
-                self.length = value
+                self.content_length = value
             elif name == b"idempotency-key":
-                self.idempotency_key = value.decode("latin-1")
+                self.idempotency_header = value.decode("latin-1")
             elif name == b"user-agent":
                 self.user_agent = value.decode("latin-1")
             elif name == b"origin":
                 self.origin = value.decode("latin-1")
 
-    def call(self, body: bytes, now: int) -> Call:
+    def to_raw_request(self, body: bytes, now_ms: int) -> RawRequest:
         """What a dialect sees of it. It is the visitor's browser that calls, or else a program for whomever."""
         if self.public and is_browser(self.user_agent):
-            return Call(body, now, self.site, self.address, self.user_agent)
-        return Call(body, now, self.site)
+            return RawRequest(body, now_ms, self.path_site_ref, self.address, self.user_agent)
+        return RawRequest(body, now_ms, self.path_site_ref)
 
 
-def address(scope: Scope) -> str:
+def client_address(scope: Scope) -> str:
     """The client's address, or what a trusted proxy says it is; `""` if that is none."""
     client = scope.get("client")
     try:
         return fields.address(client[0] if client else "", "X-Forwarded-For")
-    except Refused:
+    except ApiError:
         return ""

@@ -11,15 +11,15 @@ HEADER = b"x-request-id"
 current: ContextVar[str] = ContextVar("request id", default="")
 """The id of the request that is being answered; `""` outside of one."""
 
-_FIT = re.compile(rb"[\w.:@/+=-]{1,64}")
-_ours = secrets.token_hex(4).encode()  # of this process, so that no two requests in a log have one id
-_numbers = count(1)
+_VALID = re.compile(rb"[\w.:@/+=-]{1,64}")
+_process_prefix = secrets.token_hex(4).encode()  # of this process, so that no two requests in a log have one id
+_counter = count(1)
 
 
-def begin(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+def assign(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """The id of a request that begins: its caller's or a proxy's own, if it is fit for a log's line, or a new one."""
     for name, value in headers:
-        if name == HEADER and _FIT.fullmatch(value):
+        if name == HEADER and _VALID.fullmatch(value):
             break
     else:
         value = new()
@@ -29,4 +29,4 @@ def begin(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
 
 def new() -> bytes:
     """An id that no other request has."""
-    return b"%s-%x" % (_ours, next(_numbers))
+    return b"%s-%x" % (_process_prefix, next(_counter))

@@ -5,52 +5,52 @@ import logging
 import msgspec
 from starlette.types import Scope, Send
 
-from ovx_lite.auth.rate_limit import Allowance
-from ovx_lite.domain.errors import Refused
+from ovx_lite.auth.rate_limit import RateLimitStatus
+from ovx_lite.domain.errors import ApiError
 
 Headers = list[tuple[bytes, bytes]]
 
 _log = logging.getLogger("ovx_lite")
 _encode = msgspec.json.Encoder().encode
 
-FAULT = Refused("internal_error", "Something went wrong on our side; the server's log says what.")
+INTERNAL_ERROR = ApiError("internal_error", "Something went wrong on our side; the server's log says what.")
 
 
-def error_body(refused: Refused) -> bytes:
+def error_body(error: ApiError) -> bytes:
     """`{"error": {"code", "message", "field"}}`, `field` only where one field is to blame."""
-    error = {"code": refused.code, "message": refused.message}
-    if refused.field:
-        error["field"] = refused.field
-    return _encode({"error": error})
+    content = {"code": error.code, "message": error.message}
+    if error.field:
+        content["field"] = error.field
+    return _encode({"error": content})
 
 
-def error_headers(refused: Refused) -> Headers:
+def error_headers(error: ApiError) -> Headers:
     """The headers that a refusal brings along."""
     headers: Headers = []
-    if refused.retry_after is not None:
-        headers.append((b"retry-after", b"%d" % refused.retry_after))
-    if refused.code == "unauthorized":
+    if error.retry_after_s is not None:
+        headers.append((b"retry-after", b"%d" % error.retry_after_s))
+    if error.code == "unauthorized":
         headers.append((b"www-authenticate", b"Bearer"))
     return headers
 
 
-def limit_headers(standing: Allowance) -> Headers:
+def rate_limit_headers(rate_limit: RateLimitStatus) -> Headers:
     """Where a limited caller stands (contract 2)."""
     return [
-        (b"ratelimit-limit", b"%d" % standing.limit),
-        (b"ratelimit-remaining", b"%d" % standing.remaining),
-        (b"ratelimit-reset", b"%d" % standing.reset),
+        (b"ratelimit-limit", b"%d" % rate_limit.limit),
+        (b"ratelimit-remaining", b"%d" % rate_limit.remaining),
+        (b"ratelimit-reset", b"%d" % rate_limit.reset_s),
     ]
 
 
-async def send_json(send: Send, status: int, body: bytes, headers: Headers, last: bool = True) -> None:
+async def send_json(send: Send, status: int, body: bytes, headers: Headers, is_last: bool = True) -> None:
     """Send a JSON answer; if it is not the `last` thing to do, the connection waits for an empty message more."""
     if body:
         headers += ((b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": not last})
+    await send({"type": "http.response.body", "body": body, "more_body": not is_last})
 
 
-def log_fault(scope: Scope, wrong: Exception) -> None:
+def log_internal_error(scope: Scope, exc: Exception) -> None:
     """Write a fault of ours to the log: where, and its traceback, but nothing of what was sent."""
-    _log.error("%s %s failed", scope["method"], scope["path"], exc_info=wrong)
+    _log.error("%s %s failed", scope["method"], scope["path"], exc_info=exc)

@@ -3,8 +3,8 @@
 import shutil
 from pathlib import Path
 
-from ovx_lite.domain.errors import Refused, unavailable
-from ovx_lite.storage.sqlite import FILE
+from ovx_lite.domain.errors import ApiError, unavailable
+from ovx_lite.storage.sqlite import STORE_FILE
 
 MIB = 1 << 20
 RETRY_AFTER_S = 60
@@ -39,7 +39,7 @@ class DiskSpace:
         )
 
     @property
-    def refusal(self) -> Refused:
+    def low_space_error(self) -> ApiError:
         """The refusal of events, for whoever sends them."""
         return unavailable("The server's disk is nearly full", RETRY_AFTER_S)
 
@@ -64,6 +64,6 @@ def measure(data_dir: Path) -> int | None:
     except OSError:  # the folder is gone: the store itself says so
         return None
     try:
-        return free_bytes - (data_dir / f"{FILE}-wal").stat().st_size
+        return free_bytes - (data_dir / f"{STORE_FILE}-wal").stat().st_size
     except OSError:  # there is no log
         return free_bytes

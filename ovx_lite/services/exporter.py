@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from ovx_lite.domain import money
-from ovx_lite.domain.calendar import utc_exactly
-from ovx_lite.domain.models import event_id
-from ovx_lite.storage.read.events import Stored
+from ovx_lite.domain.calendar import format_utc_ms
+from ovx_lite.domain.models import public_event_id
+from ovx_lite.storage.read.events import StoredEvent
 
 COLUMNS = (
     *("id", "ts", "api", "type", "name", "host", "path", "referrer", "source", "channel"),
@@ -22,48 +22,50 @@ COLUMNS = (
 _encode = msgspec.json.Encoder().encode
 
 
-def row(event: Stored) -> dict[str, Any]:
+def row(event: StoredEvent) -> dict[str, Any]:
     """An event under its columns' names, None for what it does not have; `props` is still JSON text."""
-    visitor = None if event.visitor is None else f"{event.visitor & 0xFFFF_FFFF_FFFF:012x}"
-    found = event._asdict()
-    found["id"] = event_id(event.id)
-    found["ts"] = utc_exactly(event.ts)
-    found["visitor"] = visitor
-    found["visit"] = None if event.visit is None else event_id(event.visit).removeprefix("evt_")
-    found["revenue"] = None if event.revenue is None else money.decimal(event.revenue, event.currency)
-    return {column: found.get(column) or None for column in COLUMNS}
+    visitor = None if event.visitor_id is None else f"{event.visitor_id & 0xFFFF_FFFF_FFFF:012x}"
+    record = event._asdict()
+    record["id"] = public_event_id(event.id)
+    record["ts"] = format_utc_ms(event.timestamp_ms)
+    record["visitor"] = visitor
+    record["visit"] = None if event.visit_id is None else public_event_id(event.visit_id).removeprefix("evt_")
+    record["revenue"] = (
+        None if event.revenue_minor is None else money.format_amount(event.revenue_minor, event.currency)
+    )
+    return {column: record.get(column) or None for column in COLUMNS}
 
 
-def as_csv(events: Iterable[Stored]) -> Iterator[str]:
+def as_csv(events: Iterable[StoredEvent]) -> Iterator[str]:
     """CSV (RFC 4180), with a header, a piece at a time; `props` is a JSON object."""
     buffer = io.StringIO()
     writer = csv.writer(buffer)
     writer.writerow(COLUMNS)
     for event in events:
-        yield _taken(buffer)
+        yield _drain_buffer(buffer)
         writer.writerow(row(event).values())
-    yield _taken(buffer)
+    yield _drain_buffer(buffer)
 
 
-def _taken(buffer: io.StringIO) -> str:
+def _drain_buffer(buffer: io.StringIO) -> str:
     text = buffer.getvalue()
     buffer.seek(0)
     buffer.truncate()
     return text
 
 
-def as_jsonl(events: Iterable[Stored]) -> Iterator[str]:
+def as_jsonl(events: Iterable[StoredEvent]) -> Iterator[str]:
     """One JSON object a line."""
     for event in events:
-        found = row(event)
-        found["props"] = msgspec.Raw(found["props"].encode()) if found["props"] else None
-        yield _encode(found).decode() + "\n"
+        record = row(event)
+        record["props"] = msgspec.Raw(record["props"].encode()) if record["props"] else None
+        yield _encode(record).decode() + "\n"
 
 
-def as_json(events: Iterable[Stored]) -> Iterator[str]:
+def as_json(events: Iterable[StoredEvent]) -> Iterator[str]:
     """One JSON array of the same objects."""
-    between = "["
+    separator = "["
     for line in as_jsonl(events):
-        yield between + line.rstrip("\n")
-        between = ",\n"
-    yield "]\n" if between != "[" else "[]\n"
+        yield separator + line.rstrip("\n")
+        separator = ",\n"
+    yield "]\n" if separator != "[" else "[]\n"

@@ -13,67 +13,74 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 import msgspec
 
-from ovx_lite.auth.rate_limit import Limits
+from ovx_lite.auth.rate_limit import RateLimiter
 from ovx_lite.domain.clock import Clock
-from ovx_lite.domain.errors import Refused, detached, unavailable
-from ovx_lite.domain.models import Event, Reply, event_id
+from ovx_lite.domain.errors import ApiError, detached, unavailable
+from ovx_lite.domain.models import Event, Reply, public_event_id
 from ovx_lite.http.prometheus import Histogram
 from ovx_lite.services.disk_space import DiskSpace
-from ovx_lite.services.notifier import News
+from ovx_lite.services.notifier import Notifier
 from ovx_lite.storage import idempotency, rate_limits
 from ovx_lite.storage.connections import Database
-from ovx_lite.storage.idempotency import Repeat
+from ovx_lite.storage.idempotency import IdempotencyKey
 from ovx_lite.storage.sqlite import transaction
-from ovx_lite.storage.write.unit_of_work import Books
+from ovx_lite.storage.write.unit_of_work import UnitOfWork
 from ovx_lite.webhooks.triggers import Alert
 
-MOST_WAITING = 20_000
+MAX_QUEUED_EVENTS = 20_000
 """Events that may wait for the disk; above it, requests are refused with 503."""
 
 _log = logging.getLogger("ovx_lite")
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Wake = Callable[[], None]
+WakeSender = Callable[[], None]
 
 # What SQLite and its binding raise for values that they cannot take.
-_UNFIT = (sqlite3.Error, ValueError, OverflowError)
+_VALUE_ERRORS = (sqlite3.Error, ValueError, OverflowError)
 
-Outcome = Reply | Exception
+WriteResult = Reply | Exception
 
 
-class Request(msgspec.Struct, frozen=True):
+class WriteRequest(msgspec.Struct, frozen=True):
     """Events of one site that are stored together or not at all, and the answer once they are.
 
     `followed`, if it is there, is told in words what followed: goals that were met, webhooks that are told.
     """
 
-    site: int
+    site_id: int
     events: list[Event]
-    reply: Callable[[list[str]], Reply]
-    repeat: Repeat | None = None
-    followed: list[str] | None = None
+    build_response: Callable[[list[str]], Reply]
+    idempotency_key: IdempotencyKey | None = None
+    effects: list[str] | None = None
 
 
-class Ingest:
+class GroupCommitWriter:
     """Takes requests, stores them in groups, and says when they are on disk."""
 
     def __init__(
-        self, database: Database, books: Books, limits: Limits, clock: Clock, wake: Wake, news: News, disk: DiskSpace
+        self,
+        database: Database,
+        unit_of_work: UnitOfWork,
+        rate_limiter: RateLimiter,
+        clock: Clock,
+        wake_sender: WakeSender,
+        notifier: Notifier,
+        disk: DiskSpace,
     ) -> None:
         """`wake` is called when a commit has put something on its way to a webhook."""
-        self._database, self._books = database, books
-        self._wake, self._news = wake, news
-        self._limits, self._clock, self.disk = limits, clock, disk
-        self._waiting: list[tuple[Request, asyncio.Future[Reply]]] = []
-        self.waiting = 0  # events, for the disk
-        self._writing: asyncio.Task[None] | None = None
+        self._database, self._unit_of_work = database, unit_of_work
+        self._wake_sender, self._notifier = wake_sender, notifier
+        self._rate_limiter, self._clock, self.disk = rate_limiter, clock, disk
+        self._queue: list[tuple[WriteRequest, asyncio.Future[Reply]]] = []
+        self.queued_events = 0  # events, for the disk
+        self._write_task: asyncio.Task[None] | None = None
         self._closed = False
-        self.stored = 0  # events, since the start
-        self.commits = Histogram()
-        self.failed_at: int | None = None  # when (Unix ms) the last group could not be stored; None if it could
+        self.stored_events = 0  # events, since the start
+        self.commit_durations = Histogram()
+        self.failed_at_ms: int | None = None  # when (Unix ms) the last group could not be stored; None if it could
 
-    async def submit(self, request: Request) -> Reply:
+    async def submit(self, request: WriteRequest) -> Reply:
         """Store a request's events; returns its reply when they are on disk.
 
         Raises `Refused`: `unavailable` if the store cannot take it now, `idempotency_conflict`.
@@ -81,168 +88,172 @@ class Ingest:
         if self._closed:
             raise unavailable("The server is shutting down")
         if self.disk.is_low and request.events:
-            raise self.disk.refusal
-        if self.waiting and self.waiting + len(request.events) > MOST_WAITING:
+            raise self.disk.low_space_error
+        if self.queued_events and self.queued_events + len(request.events) > MAX_QUEUED_EVENTS:
             raise unavailable("More events are waiting for the disk than are good")
-        stored: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._waiting.append((request, stored))
-        self.waiting += len(request.events)
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._write())
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._queue.append((request, future))
+        self.queued_events += len(request.events)
+        if self._write_task is None:
+            self._write_task = asyncio.create_task(self._write_groups())
         try:
-            return await stored
+            return await future
         finally:
-            del stored  # it has the exception, whose traceback has this frame
+            del future  # it has the exception, whose traceback has this frame
 
-    async def _write(self) -> None:
+    async def _write_groups(self) -> None:
         """Write groups until nobody waits."""
         try:
-            while self._waiting:
-                group, self._waiting = self._waiting, []
-                outcomes = await self._store([request for request, _ in group])
-                for (request, stored), outcome in zip(group, outcomes, strict=True):
-                    self.waiting -= len(request.events)
-                    if isinstance(outcome, Reply) and not outcome.replayed:
-                        self.stored += len(request.events)
-                    if stored.done():
+            while self._queue:
+                group, self._queue = self._queue, []
+                results = await self._write_group([request for request, _ in group])
+                for (request, future), result in zip(group, results, strict=True):
+                    self.queued_events -= len(request.events)
+                    if isinstance(result, Reply) and not result.replayed:
+                        self.stored_events += len(request.events)
+                    if future.done():
                         continue  # whoever asked is gone
-                    if isinstance(outcome, Reply):
-                        stored.set_result(outcome)
-                        self._news.tell(request.site)
+                    if isinstance(result, Reply):
+                        future.set_result(result)
+                        self._notifier.publish(request.site_id)
                     else:
-                        stored.set_exception(outcome)
+                        future.set_exception(result)
         finally:
-            self._writing = None
+            self._write_task = None
 
-    async def _store(self, group: Sequence[Request]) -> list[Outcome]:
-        counts, self._limits.unsaved = self._limits.unsaved, {}
-        begun = time.monotonic()
+    async def _write_group(self, group: Sequence[WriteRequest]) -> list[WriteResult]:
+        counts, self._rate_limiter.unsaved = self._rate_limiter.unsaved, {}
+        started_at_s = time.monotonic()
         try:
-            outcomes = await self._database.write(store, self._books, group, counts, self._clock.now())
-            self.commits.add(time.monotonic() - begun)
-            self.failed_at = None
-            if self._books.watch.news:
-                self._books.watch.news = False
-                self._wake()
-            return outcomes
-        except sqlite3.OperationalError as wrong:
-            self.failed_at = self._clock.now()
+            results = await self._database.write(write_group, self._unit_of_work, group, counts, self._clock.now_ms())
+            self.commit_durations.observe(time.monotonic() - started_at_s)
+            self.failed_at_ms = None
+            if self._unit_of_work.alerts.has_new_deliveries:
+                self._unit_of_work.alerts.has_new_deliveries = False
+                self._wake_sender()
+            return results
+        except sqlite3.OperationalError as exc:
+            self.failed_at_ms = self._clock.now_ms()
             # The disk is full, the file is locked or cannot be written: the same for all, and no use to try each alone.
-            _log.error("the store cannot be written: %s", wrong)
-            self._limits.keep_unsaved(counts)
+            _log.error("the store cannot be written: %s", exc)
+            self._rate_limiter.restore_unsaved(counts)
             return [unavailable("The store cannot be written now") for _ in group]
-        except Exception as wrong:
-            self._limits.keep_unsaved(counts)
-            return [wrong] * len(group)  # a fault of ours: every request of the group is told, and logs it
+        except Exception as exc:
+            self._rate_limiter.restore_unsaved(counts)
+            return [exc] * len(group)  # a fault of ours: every request of the group is told, and logs it
 
     async def flush(self) -> bool:
         """Save the counts of limited callers that no group has taken along yet. Returns whether there were any."""
-        if not self._limits.unsaved or self._writing is not None:
+        if not self._rate_limiter.unsaved or self._write_task is not None:
             return False
-        await self._store([])
+        await self._write_group([])
         return True
 
-    async def change(self, do: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def change(
+        self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
         """Change what is stored already, in the writer's thread: `do(conn, …)`. The log looks at all of it anew."""
 
-        def change(conn: sqlite3.Connection) -> T:
+        def run(conn: sqlite3.Connection) -> T:
             try:
-                return do(conn, *args, **kwargs)
+                return function(conn, *args, **kwargs)
             finally:
-                self._books.forget()
+                self._unit_of_work.reset()
 
-        return await self._database.write(change)
+        return await self._database.write(run)
 
-    async def tell(self, site: int, alert: Alert) -> list[str]:
+    async def enqueue_alert(self, site_id: int, alert: Alert) -> list[str]:
         """Tell a site's webhooks of an alert that no event has brought. Returns in words what was put on its way."""
 
-        def tell(conn: sqlite3.Connection, books: Books, now: int) -> list[str]:
+        def enqueue(conn: sqlite3.Connection, unit_of_work: UnitOfWork, now_ms: int) -> list[str]:
             with transaction(conn):
-                books.begin()
-                told = books.watch.tell(site, alert, now)
-                books.flush()
-                return told
+                unit_of_work.begin()
+                effects = unit_of_work.alerts.enqueue(site_id, alert, now_ms)
+                unit_of_work.flush()
+                return effects
 
-        told = await self._database.write(tell, self._books, self._clock.now())
-        self._wake()
-        return told
+        effects = await self._database.write(enqueue, self._unit_of_work, self._clock.now_ms())
+        self._wake_sender()
+        return effects
 
     async def close(self) -> None:
         """Take nothing more, and return when all that was taken is on disk."""
         self._closed = True
-        while self._writing is not None:
-            await asyncio.wait([self._writing])
+        while self._write_task is not None:
+            await asyncio.wait([self._write_task])
         await self.flush()
 
 
-def store(
+def write_group(
     conn: sqlite3.Connection,
-    books: Books,
-    group: Sequence[Request],
+    unit_of_work: UnitOfWork,
+    group: Sequence[WriteRequest],
     counts: dict[tuple[str, int], int],
-    now: int,
-) -> list[Outcome]:
+    now_ms: int,
+) -> list[WriteResult]:
     """Store a group in one transaction, and if that fails, each of its requests alone: a bad one fails no neighbour.
 
     Returns what came of each. Raises `sqlite3.OperationalError` if the store cannot be written, and nothing was stored.
     """
     try:
-        return _store_together(conn, books, group, counts, now)
+        return _write_in_transaction(conn, unit_of_work, group, counts, now_ms)
     except sqlite3.OperationalError:
         raise
-    except _UNFIT:
+    except _VALUE_ERRORS:
         _log.exception("a group of %d requests could not be stored together; storing each alone", len(group))
-    _store_together(conn, books, [], counts, now)
-    outcomes: list[Outcome] = []
+    _write_in_transaction(conn, unit_of_work, [], counts, now_ms)
+    results: list[WriteResult] = []
     for request in group:
         try:
-            outcomes += _store_together(conn, books, [request], {}, now)
-        except sqlite3.OperationalError as wrong:
+            results += _write_in_transaction(conn, unit_of_work, [request], {}, now_ms)
+        except sqlite3.OperationalError as exc:
             # What was stored before it is stored; this one and those to come are told to try again.
-            _log.error("the store cannot be written: %s", wrong)
-            return outcomes + [unavailable("The store cannot be written now") for _ in group[len(outcomes) :]]
-        except _UNFIT as wrong:
-            outcomes.append(wrong)
+            _log.error("the store cannot be written: %s", exc)
+            return results + [unavailable("The store cannot be written now") for _ in group[len(results) :]]
+        except _VALUE_ERRORS as exc:
+            results.append(exc)
     try:
-        return outcomes
+        return results
     finally:
-        del outcomes  # its exceptions' tracebacks have this frame
+        del results  # its exceptions' tracebacks have this frame
 
 
-def _store_together(
+def _write_in_transaction(
     conn: sqlite3.Connection,
-    books: Books,
-    group: Sequence[Request],
+    unit_of_work: UnitOfWork,
+    group: Sequence[WriteRequest],
     counts: dict[tuple[str, int], int],
-    now: int,
-) -> list[Outcome]:
-    outcomes: list[Outcome] = []
+    now_ms: int,
+) -> list[WriteResult]:
+    results: list[WriteResult] = []
     try:
         with transaction(conn):
-            books.begin()
+            unit_of_work.begin()
             for request in group:
                 try:
-                    outcomes.append(_store_one(conn, books, request, now))
-                except Refused as refused:
-                    outcomes.append(detached(refused))
-            books.flush()
+                    results.append(_write_request(conn, unit_of_work, request, now_ms))
+                except ApiError as exc:
+                    results.append(detached(exc))
+            unit_of_work.flush()
             if counts:
                 rate_limits.save(conn, counts)
     except BaseException:
-        books.forget()
+        unit_of_work.reset()
         raise
-    return outcomes
+    return results
 
 
-def _store_one(conn: sqlite3.Connection, books: Books, request: Request, now: int) -> Reply:
-    repeat = request.repeat
-    if repeat is not None:
-        earlier = idempotency.find(conn, request.site, repeat, now)
-        if earlier is not None:
-            return earlier
-    reply = request.reply([event_id(number) for number in books.log.add(request.site, request.events)])
+def _write_request(conn: sqlite3.Connection, unit_of_work: UnitOfWork, request: WriteRequest, now_ms: int) -> Reply:
+    idempotency_key = request.idempotency_key
+    if idempotency_key is not None:
+        earlier_reply = idempotency.find(conn, request.site_id, idempotency_key, now_ms)
+        if earlier_reply is not None:
+            return earlier_reply
+    reply = request.build_response(
+        [public_event_id(new_id) for new_id in unit_of_work.event_writer.add(request.site_id, request.events)]
+    )
     if request.events:
-        books.watch.see(request.site, request.events, now, request.followed)
-    if repeat is not None:
-        idempotency.keep(conn, request.site, repeat, reply, now)
+        unit_of_work.alerts.evaluate(request.site_id, request.events, now_ms, request.effects)
+    if idempotency_key is not None:
+        idempotency.save(conn, request.site_id, idempotency_key, reply, now_ms)
     return reply

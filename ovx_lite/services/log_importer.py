@@ -15,167 +15,174 @@ import msgspec
 
 from ovx_lite.domain import urls
 from ovx_lite.domain.calendar import local_day
-from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import Event, Hit, Site
 from ovx_lite.enrichment import access_log
 from ovx_lite.enrichment.enrich import enrich
-from ovx_lite.enrichment.geoip import CountryOf
+from ovx_lite.enrichment.geoip import CountryLookup
 from ovx_lite.services.disk_space import DiskSpace, measure
 from ovx_lite.storage import salts
 from ovx_lite.storage.read import events
 from ovx_lite.storage.sqlite import transaction
 from ovx_lite.storage.write import event_writer
 
-_TOGETHER = 2000  # lines
-_MOST_REMEMBERED = 20_000  # seconds
-_MOST_LINES_REMEMBERED = 1_000_000
-_MOST_DAYS = 30
-_LONGEST = 4096
-MAX_LINE_NUMBERS = 20
+_BATCH_SIZE = 2000  # lines
+_MAX_REMEMBERED_SECONDS = 20_000  # seconds
+_MAX_REMEMBERED_LINES = 1_000_000
+_MAX_CACHED_DAYS = 30
+_MAX_URL_LENGTH = 4096
+MAX_REPORTED_LINES = 20
 """Numbers of broken lines that are reported for a file."""
 
 
-class Report(msgspec.Struct):
+class ImportReport(msgspec.Struct):
     """What came of an import. `read` is `imported` and all of `skipped` together.
 
     `broken` has the numbers of the first broken lines of the last file, and `broken_lines` is how many there were.
     """
 
-    read: int = 0
+    lines_read: int = 0
     imported: int = 0
     skipped: Counter[str] = msgspec.field(default_factory=Counter)
-    broken: list[int] = []
-    broken_lines: int = 0
+    broken_line_numbers: list[int] = []
+    broken_line_count: int = 0
 
 
-class Importer:
+class LogImporter:
     """Imports logs into one site, as if their visitors came by now, but for the time."""
 
     def __init__(
-        self, conn: sqlite3.Connection, site: Site, country_of: CountryOf, now: int, disk: DiskSpace | None = None
+        self,
+        conn: sqlite3.Connection,
+        site: Site,
+        country_of: CountryLookup,
+        now_ms: int,
+        disk: DiskSpace | None = None,
     ) -> None:
         """Nothing is stored while `disk` is low."""
         self._conn = conn
         self._site = site
         self._country_of = country_of
         self._disk = disk
-        self._known: dict[int, set[tuple[int, int]]] = {}  # lines that were imported, by day
-        self._log = event_writer.open_log(conn, secrets.randbits(20))
-        self._salt = salts.today(conn, site.number, local_day(now, site.timezone), secrets.token_bytes(32))
+        self._imported_lines: dict[int, set[tuple[int, int]]] = {}  # lines that were imported, by day
+        self._event_writer = event_writer.open_event_writer(conn, secrets.randbits(20))
+        self._salt = salts.of_day(conn, site.id, local_day(now_ms, site.timezone), secrets.token_bytes(32))
 
-    def run(self, lines: Iterable[str | int], report: Report) -> None:
+    def run(self, lines: Iterable[str | int], report: ImportReport) -> None:
         """Import the lines of one file, adding to `report`; what was stored stays, whatever happens after.
 
         A number among the lines stands for that many blank lines.
         """
-        report.broken, report.broken_lines = [], 0
-        seen: dict[int, Counter[int]] = {}  # how often each line was there, by second
-        together: list[Event] = []
-        begin = report.read
+        report.broken_line_numbers, report.broken_line_count = [], 0
+        occurrences: dict[int, Counter[int]] = {}  # how often each line was there, by second
+        batch: list[Event] = []
+        lines_before = report.lines_read
         try:
             for line in lines:
                 count = line if isinstance(line, int) else 1
-                first = report.read - begin + 1
-                report.read += count
-                event = "broken" if isinstance(line, int) else self._read(line, seen)
+                first_line = report.lines_read - lines_before + 1
+                report.lines_read += count
+                event = "broken" if isinstance(line, int) else self._parse_line(line, occurrences)
                 if isinstance(event, Event):
-                    together.append(event)
+                    batch.append(event)
                 else:
                     report.skipped[event] += count
                     if event == "broken":
-                        report.broken_lines += count
-                        report.broken += range(first, first + min(count, MAX_LINE_NUMBERS - len(report.broken)))
-                if len(together) >= _TOGETHER:
-                    self._store(together, report)
-                    seen = _latest(seen)
+                        report.broken_line_count += count
+                        report.broken_line_numbers += range(
+                            first_line, first_line + min(count, MAX_REPORTED_LINES - len(report.broken_line_numbers))
+                        )
+                if len(batch) >= _BATCH_SIZE:
+                    self._store_batch(batch, report)
+                    occurrences = _drop_older_half(occurrences)
         finally:
-            self._store(together, report)
+            self._store_batch(batch, report)
 
-    def _read(self, line: str, seen: dict[int, Counter[int]]) -> Event | str:
+    def _parse_line(self, line: str, occurrences: dict[int, Counter[int]]) -> Event | str:
         """The event of a page view in the log, or why the line is none."""
-        request = access_log.parse(line)
-        if isinstance(request, str):
-            return request
+        entry = access_log.parse(line)
+        if isinstance(entry, str):
+            return entry
         domain = self._site.domain
         try:
-            page, campaign = urls.page(f"https://{domain or 'localhost'}{request.target}")
+            page, campaign = urls.parse_url(f"https://{domain or 'localhost'}{entry.target}")
         except ValueError:
             return "broken"
-        if len(request.target) > _LONGEST:
+        if len(entry.target) > _MAX_URL_LENGTH:
             return "broken"
-        times = seen.setdefault(request.ts, Counter())
-        times[request.digest] += 1
+        counts = occurrences.setdefault(entry.timestamp_ms, Counter())
+        counts[entry.digest] += 1
         hit = Hit(
             "pageview",
             "pageview",
-            request.ts,
+            entry.timestamp_ms,
             page if domain else page._replace(host=""),
             campaign,
-            _referrer(request.referrer),
-            request.address,
-            request.user_agent,
+            _referrer(entry.referrer),
+            entry.address,
+            entry.user_agent,
         )
         event = enrich(hit, "import", self._site, self._salt, self._country_of)
-        return msgspec.structs.replace(event, line=_nth(request.digest, times[request.digest]))
+        return msgspec.structs.replace(event, line=_occurrence_digest(entry.digest, counts[entry.digest]))
 
-    def _store(self, together: list[Event], report: Report) -> None:
+    def _store_batch(self, batch: list[Event], report: ImportReport) -> None:
         """Store those events that are not stored yet, whoever has stored them. Raises `Refused` if the disk is low."""
-        if self._disk is not None and together:
+        if self._disk is not None and batch:
             self._disk.update(measure(self._disk.data_dir))
             if self._disk.is_low:
-                report.read -= len(together)
-                together.clear()
-                raise Refused("unavailable", f"The import stopped: {self._disk.reason}.")
-        for last_try in (False, True):
+                report.lines_read -= len(batch)
+                batch.clear()
+                raise ApiError("unavailable", f"The import stopped: {self._disk.reason}.")
+        for is_last_attempt in (False, True):
             try:
                 with transaction(self._conn):
-                    if self._log.begin():  # somebody else has written
-                        self._known.clear()
-                    new = [event for event in together if self._is_new(event)]
-                    self._log.add(self._site.number, new)
-                    self._log.flush()
+                    if self._event_writer.begin():  # somebody else has written
+                        self._imported_lines.clear()
+                    new_events = [event for event in batch if self._is_new(event)]
+                    self._event_writer.add(self._site.id, new_events)
+                    self._event_writer.flush()
                 break
             except sqlite3.IntegrityError:
                 # Another process gave one of the numbers to an event of the same millisecond. The next are free.
-                self._log.forget()
-                self._known.clear()
-                if last_try:
+                self._event_writer.reset()
+                self._imported_lines.clear()
+                if is_last_attempt:
                     raise
-        report.imported += len(new)
-        if len(new) < len(together):
-            report.skipped["repeats"] += len(together) - len(new)
-        together.clear()
+        report.imported += len(new_events)
+        if len(new_events) < len(batch):
+            report.skipped["repeats"] += len(batch) - len(new_events)
+        batch.clear()
 
     def _is_new(self, event: Event) -> bool:
         """Whether a line was not imported yet, and remember that it is now."""
-        if event.day not in self._known:
-            if len(self._known) >= _MOST_DAYS:
-                self._known.clear()
-            self._known[event.day] = events.lines(self._conn, self._site, event.day)
-        line = (event.ts, event.line or 0)
-        if line in self._known[event.day]:
+        if event.day not in self._imported_lines:
+            if len(self._imported_lines) >= _MAX_CACHED_DAYS:
+                self._imported_lines.clear()
+            self._imported_lines[event.day] = events.import_line_hashes(self._conn, self._site, event.day)
+        line = (event.timestamp_ms, event.import_line_hash or 0)
+        if line in self._imported_lines[event.day]:
             return False
-        self._known[event.day].add(line)
+        self._imported_lines[event.day].add(line)
         return True
 
 
-def _latest(seen: dict[int, Counter[int]]) -> dict[int, Counter[int]]:
+def _drop_older_half(occurrences: dict[int, Counter[int]]) -> dict[int, Counter[int]]:
     """What is remembered of lines, without the older half if it is much."""
-    if len(seen) > _MOST_REMEMBERED or sum(map(len, seen.values())) > _MOST_LINES_REMEMBERED:
-        return dict(list(seen.items())[len(seen) // 2 + 1 :])
-    return seen
+    if len(occurrences) > _MAX_REMEMBERED_SECONDS or sum(map(len, occurrences.values())) > _MAX_REMEMBERED_LINES:
+        return dict(list(occurrences.items())[len(occurrences) // 2 + 1 :])
+    return occurrences
 
 
-def _nth(digest: int, times: int) -> int:
+def _occurrence_digest(digest: int, occurrence: int) -> int:
     """The digest of a line that is there the first, second, … time in its file: still 31 bits."""
-    if times == 1:
+    if occurrence == 1:
         return digest
-    return int.from_bytes(blake2b(b"%d %d" % (digest, times), digest_size=4).digest(), "big") >> 1
+    return int.from_bytes(blake2b(b"%d %d" % (digest, occurrence), digest_size=4).digest(), "big") >> 1
 
 
 def _referrer(url: str) -> str:
     # What a visitor's browser sent is no fault of the log: what makes no sense counts as nothing.
     try:
-        return urls.referrer(url[:_LONGEST])
+        return urls.parse_referrer(url[:_MAX_URL_LENGTH])
     except ValueError:
         return ""

@@ -5,32 +5,32 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class News:
+class Notifier:
     """Tells those who listen to a site. Costs those who store nothing while nobody does."""
 
     def __init__(self) -> None:
-        self._listening: dict[int, set[asyncio.Event]] = {}
+        self._subscribers: dict[int, set[asyncio.Event]] = {}
         self.closed = False
 
     @contextmanager
-    def listen(self, site: int) -> Iterator[asyncio.Event]:
+    def subscribe(self, site_id: int) -> Iterator[asyncio.Event]:
         """An event that is set whenever that site has stored something, and when there will be no more news."""
-        heard = asyncio.Event()
-        self._listening.setdefault(site, set()).add(heard)
+        event = asyncio.Event()
+        self._subscribers.setdefault(site_id, set()).add(event)
         try:
-            yield heard
+            yield event
         finally:
-            self._listening[site].discard(heard)
-            if not self._listening[site]:
-                del self._listening[site]
+            self._subscribers[site_id].discard(event)
+            if not self._subscribers[site_id]:
+                del self._subscribers[site_id]
 
-    def tell(self, site: int) -> None:
+    def publish(self, site_id: int) -> None:
         """A site has stored something."""
-        for heard in self._listening.get(site, ()):
-            heard.set()
+        for event in self._subscribers.get(site_id, ()):
+            event.set()
 
     def close(self) -> None:
         """There will be no more news, so that nobody waits for it any longer."""
         self.closed = True
-        for site in self._listening:
-            self.tell(site)
+        for site_id in self._subscribers:
+            self.publish(site_id)

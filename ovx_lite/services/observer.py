@@ -5,12 +5,12 @@ from typing import Any, Protocol
 
 import msgspec
 
-from ovx_lite.dialects.schema import Call, Endpoint
-from ovx_lite.domain.errors import Refused
+from ovx_lite.dialects.schema import Endpoint, RawRequest
+from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import Event, Reply, Site
 
 
-class Verdict(msgspec.Struct):
+class RequestOutcome(msgspec.Struct):
     """A request and what came of it, as far as it got: `call` is None if its body was not read to the end.
 
     `path` is with its query; `ids` are the names of the `events`, if these were stored; `site` the one that it was
@@ -18,32 +18,32 @@ class Verdict(msgspec.Struct):
     Unix milliseconds.
     """
 
-    at: int
+    received_at_ms: int
     endpoint: Endpoint
     method: str
     path: str
     headers: Sequence[tuple[bytes, bytes]]
-    call: Call | None = None
+    raw_request: RawRequest | None = None
     site: Site | None = None
     events: Sequence[Event] = ()
-    ids: Sequence[str] = ()
-    error: Refused | None = None
+    event_ids: Sequence[str] = ()
+    error: ApiError | None = None
     reply: Reply | None = None
-    followed: Sequence[str] = ()
+    effects: Sequence[str] = ()
 
 
-def target(scope: Mapping[str, Any]) -> str:
+def request_target(scope: Mapping[str, Any]) -> str:
     """What a request was sent to: its path, and its query if it has one."""
     path: str = scope["path"]
     query: bytes = scope.get("query_string", b"")
     return f"{path}?{query.decode('latin-1')}" if query else path
 
 
-class Witness(Protocol):
+class RequestObserver(Protocol):
     """Whoever is told of verdicts: of all, or of those alone that refuse or exclude something."""
 
-    everything: bool
+    wants_all: bool
 
-    def take(self, verdict: Verdict) -> None:
+    def record(self, outcome: RequestOutcome) -> None:
         """Take note of a verdict, before its answer is sent."""
         ...

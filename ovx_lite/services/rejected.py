@@ -6,88 +6,95 @@ from typing import Any
 
 import msgspec
 
-from ovx_lite.dialects.diagnostics import Problem, decoded, diagnose
-from ovx_lite.dialects.schema import Call, Endpoint
+from ovx_lite.dialects.diagnostics import Problem, decode_json, diagnose
+from ovx_lite.dialects.schema import Endpoint, RawRequest
 from ovx_lite.domain.models import Site
-from ovx_lite.services.observer import Verdict
+from ovx_lite.services.observer import RequestOutcome
 
-KEPT = 500
+MAX_REJECTED_PER_SITE = 500
 """So many are kept of a site."""
 
-_MOST_SITES = 1000
-_LARGEST = 4096
-_ADDRESSES = ("ip_address", "ip")
+_MAX_SITES = 1000
+_MAX_BODY_BYTES = 4096
+_ADDRESS_FIELDS = ("ip_address", "ip")
 
 
-class Missed(msgspec.Struct, frozen=True):
+class RejectedRequest(msgspec.Struct, frozen=True):
     """A request that was refused, or whose events are in no count. `at` is Unix ms; `body` is JSON, `""` if large."""
 
-    at: int
+    received_at_ms: int
     endpoint: Endpoint
     body: str
     problems: Sequence[Problem]
 
 
-class Missing:
+class RejectedEvents:
     """Keeps what was refused or excluded, in memory alone."""
 
-    everything = False
+    wants_all = False
 
     def __init__(self) -> None:
-        self._kept: dict[int, deque[Missed]] = {}
+        self._by_site: dict[int, deque[RejectedRequest]] = {}
 
-    def take(self, verdict: Verdict) -> None:
+    def record(self, outcome: RequestOutcome) -> None:
         """Take note of a verdict, if it is known which site it is of."""
-        site, call = verdict.site, verdict.call
-        if site is None or (site.number not in self._kept and len(self._kept) >= _MOST_SITES):
+        site, raw_request = outcome.site, outcome.raw_request
+        if site is None or (site.id not in self._by_site and len(self._by_site) >= _MAX_SITES):
             return
-        body = told(call.body) if call and len(call.body) <= _LARGEST else ""
-        missed = Missed(verdict.at, verdict.endpoint, body, first_problems(verdict))
-        self._kept.setdefault(site.number, deque(maxlen=KEPT)).append(missed)
+        body = redacted_body(raw_request.body) if raw_request and len(raw_request.body) <= _MAX_BODY_BYTES else ""
+        rejected = RejectedRequest(outcome.received_at_ms, outcome.endpoint, body, first_problems(outcome))
+        self._by_site.setdefault(site.id, deque(maxlen=MAX_REJECTED_PER_SITE)).append(rejected)
 
-    def of(self, site: Site) -> list[Missed]:
+    def for_site(self, site: Site) -> list[RejectedRequest]:
         """Those of a site, the latest first, with all that was wrong: it is looked for now, not when they came."""
-        return [_explained(missed) for missed in reversed(list(self._kept.get(site.number, ())))]
+        return [_with_all_problems(rejected) for rejected in reversed(list(self._by_site.get(site.id, ())))]
 
 
-def _explained(missed: Missed) -> Missed:
-    if not missed.body:
-        return missed
-    call = Call(missed.body.encode(), missed.at)
-    return msgspec.structs.replace(missed, problems=_more(missed.problems, diagnose(missed.endpoint, call)))
+def _with_all_problems(rejected: RejectedRequest) -> RejectedRequest:
+    if not rejected.body:
+        return rejected
+    raw_request = RawRequest(rejected.body.encode(), rejected.received_at_ms)
+    return msgspec.structs.replace(
+        rejected, problems=_merge_problems(rejected.problems, diagnose(rejected.endpoint, raw_request))
+    )
 
 
-def first_problems(verdict: Verdict) -> list[Problem]:
+def first_problems(outcome: RequestOutcome) -> list[Problem]:
     """What a request was refused for, or why its events are in no count."""
-    error = verdict.error
-    found = [Problem(error.code, error.message, error.field or "")] if error else []
-    reasons = dict.fromkeys(event.kind.excluded for event in verdict.events if event.kind.excluded)
-    return found + [
-        Problem("excluded", f"It is stored, but in no count: {_REASONS.get(why, why)}.", "") for why in reasons
+    error = outcome.error
+    problems = [Problem(error.code, error.message, error.field or "")] if error else []
+    reasons = dict.fromkeys(event.event_type.excluded for event in outcome.events if event.event_type.excluded)
+    return problems + [
+        Problem("excluded", f"It is stored, but in no count: {_EXCLUSION_REASONS.get(reason, reason)}.", "")
+        for reason in reasons
     ]
 
 
-def problems_of(verdict: Verdict) -> list[Problem]:
+def all_problems(outcome: RequestOutcome) -> list[Problem]:
     """All that was wrong with a request, and why its events are in no count."""
-    found = first_problems(verdict)
-    return found if verdict.call is None else _more(found, diagnose(verdict.endpoint, verdict.call))
+    problems = first_problems(outcome)
+    return (
+        problems
+        if outcome.raw_request is None
+        else _merge_problems(problems, diagnose(outcome.endpoint, outcome.raw_request))
+    )
 
 
-def _more(found: Sequence[Problem], others: Sequence[Problem]) -> list[Problem]:
-    known = {(one.field, one.message) for one in found}
-    return [*found, *(one for one in others if (one.field, one.message) not in known)]
+def _merge_problems(problems: Sequence[Problem], additional: Sequence[Problem]) -> list[Problem]:
+    reported = {(problem.field, problem.message) for problem in problems}
+    return [*problems, *(problem for problem in additional if (problem.field, problem.message) not in reported)]
 
 
-_REASONS = {"bot": "its user agent is a bot's"}
+_EXCLUSION_REASONS = {"bot": "its user agent is a bot's"}
 
 
-def told(body: bytes) -> str:
+def redacted_body(body: bytes) -> str:
     """A body as it may be shown, without addresses; `""` if it is no JSON."""
-    document = decoded(body)
+    document = decode_json(body)
     return "" if document is None else msgspec.json.encode(_without_addresses(document)).decode()
 
 
 def _without_addresses(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_addresses(inner) for key, inner in value.items() if key not in _ADDRESSES}
+        return {key: _without_addresses(inner) for key, inner in value.items() if key not in _ADDRESS_FIELDS}
     return [_without_addresses(inner) for inner in value] if isinstance(value, list) else value

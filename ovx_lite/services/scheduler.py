@@ -14,16 +14,16 @@ from typing import NamedTuple
 
 import msgspec
 
-from ovx_lite.auth.rate_limit import Limits
+from ovx_lite.auth.rate_limit import RateLimiter
 from ovx_lite.domain.calendar import local_day
 from ovx_lite.domain.clock import Clock
-from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import Registry, Site
 from ovx_lite.services import backups
 from ovx_lite.services.disk_space import MIB, DiskSpace, measure
-from ovx_lite.services.group_commit import Ingest
-from ovx_lite.services.site_cache import Sites
-from ovx_lite.services.webhook_sender import Sender
+from ovx_lite.services.group_commit import GroupCommitWriter
+from ovx_lite.services.site_cache import SiteCache
+from ovx_lite.services.webhook_sender import WebhookSender
 from ovx_lite.storage import idempotency, rate_limits, retention, salts, sqlite
 from ovx_lite.storage.connections import Database
 from ovx_lite.storage.read import events
@@ -32,19 +32,19 @@ from ovx_lite.storage.sqlite import transaction
 from ovx_lite.storage.webhooks import delivery_log
 
 _log = logging.getLogger("ovx_lite")
-_PIECE = 5_000  # rows deleted in one go, so that no request waits long behind it
+_BATCH_SIZE = 5_000  # rows deleted in one go, so that no request waits long behind it
 
 
-class Household(msgspec.Struct, frozen=True):
+class Services(msgspec.Struct, frozen=True):
     """What the jobs look after. `backups` is the folder for the copies of each day, None for none."""
 
     data_dir: Path
-    backups: Path | None
+    backup_dir: Path | None
     database: Database
-    sites: Sites
-    ingest: Ingest
-    limits: Limits
-    sender: Sender
+    sites: SiteCache
+    writer: GroupCommitWriter
+    rate_limiter: RateLimiter
+    sender: WebhookSender
     clock: Clock
     disk: DiskSpace
 
@@ -52,125 +52,127 @@ class Household(msgspec.Struct, frozen=True):
 class Job(NamedTuple):
     """A job: what it does, every how many seconds, and the function that makes one pass."""
 
-    sentence: str
-    seconds: float
-    run: Callable[[Household], Awaitable[bool]]
+    description: str
+    period_s: float
+    run: Callable[[Services], Awaitable[bool]]
 
 
-async def refresh_sites(house: Household) -> bool:
+async def refresh_sites(services: Services) -> bool:
     """Take over sites and keys that a command has changed, and look at what it may have put on its way."""
-    changed = await house.sites.refresh()
+    changed = await services.sites.refresh()
     if changed:
-        house.sender.wake()
+        services.sender.wake()
     return changed
 
 
-async def save_counts(house: Household) -> bool:
+async def save_rate_limit_counts(services: Services) -> bool:
     """Save what refused requests counted against limits."""
-    return await house.ingest.flush()
+    return await services.writer.flush()
 
 
-async def save_last_used(house: Household) -> bool:
+async def save_last_used(services: Services) -> bool:
     """Save when keys were used last."""
-    return await house.sites.save_used()
+    return await services.sites.save_last_used()
 
 
-async def watch_disk(house: Household) -> bool:
+async def check_disk_space(services: Services) -> bool:
     """Measure the free space on the store's disk."""
-    return await measure_disk(house.disk)
+    return await measure_disk(services.disk)
 
 
-async def forget_salts(house: Household) -> bool:
+async def expire_salts(services: Services) -> bool:
     """Delete the salts of days that are over, also where nobody visits any more."""
-    return await house.database.write(delete_old_salts, house.sites.registry, house.clock.now()) > 0
+    return await services.database.write(delete_old_salts, services.sites.registry, services.clock.now_ms()) > 0
 
 
-async def forget_answers(house: Household) -> bool:
+async def expire_idempotent_responses(services: Services) -> bool:
     """Delete answers to idempotent requests after a day, and counts after their hour."""
     deleted = 0
-    while piece := await house.database.write(delete_expired, house.clock.now()):  # others may write in between
-        deleted += piece
-    return deleted + house.limits.forget_old(house.clock.now()) > 0
+    while batch := await services.database.write(
+        delete_expired_counts, services.clock.now_ms()
+    ):  # others may write in between
+        deleted += batch
+    return deleted + services.rate_limiter.evict_idle(services.clock.now_ms()) > 0
 
 
-async def empty_log(house: Household) -> bool:
+async def empty_write_ahead_log(services: Services) -> bool:
     """Empty the write-ahead log, so that what was erased is nowhere; not while somebody reads what was before."""
-    return await house.database.write(sqlite.empty_log)
+    return await services.database.write(sqlite.truncate_wal)
 
 
-async def forget_deliveries(house: Household) -> bool:
+async def expire_deliveries(services: Services) -> bool:
     """Delete from the log of deliveries what is past what it keeps, unless the clock is in doubt."""
     deleted = 0
-    if await house.database.read(retention.find_hold, house.clock.now()):
+    if await services.database.read(retention.find_hold, services.clock.now_ms()):
         return False
-    while piece := await house.database.write(delete_old_deliveries, house.clock.now()):
-        deleted += piece
+    while batch := await services.database.write(delete_old_deliveries, services.clock.now_ms()):
+        deleted += batch
     return deleted > 0
 
 
-async def retain(house: Household) -> bool:
+async def apply_retention(services: Services) -> bool:
     """Delete events that are older than their site wants to keep, unless the clock is in doubt."""
-    deleted, now_ms = 0, house.clock.now()  # one time for all: the clock may jump meanwhile
-    if hold := await house.database.write(retention.begin_run, now_ms):
+    deleted, now_ms = 0, services.clock.now_ms()  # one time for all: the clock may jump meanwhile
+    if hold := await services.database.write(retention.begin_run, now_ms):
         _log.warning(hold.message)
         return False
-    for site in house.sites.registry.numbers.values():
-        while day := await house.ingest.change(_prune_day, site, now_ms):  # others may write in between
-            deleted += day
+    for site in services.sites.registry.sites_by_id.values():
+        while deleted_in_day := await services.writer.change(_prune_day, site, now_ms):  # others may write in between
+            deleted += deleted_in_day
     return deleted > 0
 
 
-async def count_anew(house: Household) -> bool:
+async def rebuild_rollups(services: Services) -> bool:
     """Count anew the days that are to be: after an upgrade, a new goal, or when a person was erased."""
     counted = 0
-    while await house.database.read(goal_backfill.is_behind):
-        counted += await house.ingest.change(goal_backfill.catch_up)  # others may write in between
+    while await services.database.read(goal_backfill.is_behind):
+        counted += await services.writer.change(goal_backfill.catch_up)  # others may write in between
     return counted > 0
 
 
-async def settle(house: Household) -> bool:
+async def finalize_days(services: Services) -> bool:
     """Count what one knows of a day when it is over."""
-    settled = 0
-    sites: Collection[Site] = house.sites.registry.numbers.values()
-    while sites := await house.database.read(finalize.unsettled, sites, house.clock.now()):
+    finalized = 0
+    sites: Collection[Site] = services.sites.registry.sites_by_id.values()
+    while sites := await services.database.read(finalize.sites_to_finalize, sites, services.clock.now_ms()):
         for site in sites:  # others may write in between
-            settled += await house.ingest.change(finalize.settle, site, house.clock.now())
-    return settled > 0
+            finalized += await services.writer.change(finalize.finalize_next_day, site, services.clock.now_ms())
+    return finalized > 0
 
 
-async def back_up(house: Household) -> bool:
+async def back_up(services: Services) -> bool:
     """Copy the store, once a day."""
-    if house.backups is None:
+    if services.backup_dir is None:
         return False
-    return await asyncio.to_thread(backups.back_up, house.data_dir, house.backups, house.clock.now())
+    return await asyncio.to_thread(backups.back_up, services.data_dir, services.backup_dir, services.clock.now_ms())
 
 
 JOBS = (
     Job("take over what commands have changed", 0.5, refresh_sites),
-    Job("save the counts of refused requests", 1, save_counts),
-    Job("measure the free space on the disk", 1, watch_disk),
+    Job("save the counts of refused requests", 1, save_rate_limit_counts),
+    Job("measure the free space on the disk", 1, check_disk_space),
     Job("save when keys were used last", 5, save_last_used),
-    Job("count days anew", 1, count_anew),
-    Job("count what is known of days that are over", 60, settle),
-    Job("delete yesterday's salts", 60, forget_salts),
-    Job("delete answers and counts that have expired", 60, forget_answers),
-    Job("empty the write-ahead log", 60, empty_log),
-    Job("delete old deliveries from the log", 60, forget_deliveries),
-    Job("delete events past their retention", 3600, retain),
+    Job("count days anew", 1, rebuild_rollups),
+    Job("count what is known of days that are over", 60, finalize_days),
+    Job("delete yesterday's salts", 60, expire_salts),
+    Job("delete answers and counts that have expired", 60, expire_idempotent_responses),
+    Job("empty the write-ahead log", 60, empty_write_ahead_log),
+    Job("delete old deliveries from the log", 60, expire_deliveries),
+    Job("delete events past their retention", 3600, apply_retention),
     Job("copy the store", 3600, back_up),
 )
 
 
-async def keep_running(job: Job, house: Household) -> None:
+async def run_periodically(job: Job, services: Services) -> None:
     """Run a job once a period, for ever."""
     while True:
         try:
-            await job.run(house)
-        except (sqlite3.OperationalError, Refused) as wrong:  # of a full disk, say: the sentence says all
-            _log.error("could not %s: %s", job.sentence, wrong)
+            await job.run(services)
+        except (sqlite3.OperationalError, ApiError) as exc:  # of a full disk, say: the sentence says all
+            _log.error("could not %s: %s", job.description, exc)
         except Exception:
-            _log.exception("could not %s", job.sentence)
-        await house.clock.sleep(job.seconds)
+            _log.exception("could not %s", job.description)
+        await services.clock.sleep(job.period_s)
 
 
 async def measure_disk(disk: DiskSpace) -> bool:
@@ -184,43 +186,48 @@ async def measure_disk(disk: DiskSpace) -> bool:
     return disk.is_low != was_low
 
 
-def delete_old_salts(conn: sqlite3.Connection, registry: Registry, now: int) -> int:
+def delete_old_salts(conn: sqlite3.Connection, registry: Registry, now_ms: int) -> int:
     """Delete each site's salt unless it is of its today. Returns how many."""
     with transaction(conn):
-        return sum(salts.forget(conn, site.number, local_day(now, site.timezone)) for site in registry.numbers.values())
+        return sum(
+            salts.delete_expired(conn, site.id, local_day(now_ms, site.timezone))
+            for site in registry.sites_by_id.values()
+        )
 
 
-def delete_expired(conn: sqlite3.Connection, now: int) -> int:
+def delete_expired_counts(conn: sqlite3.Connection, now_ms: int) -> int:
     """Delete what idempotency and limits need no more. Returns how many rows."""
     with transaction(conn):
-        return idempotency.forget_old(conn, now, _PIECE) + rate_limits.forget_old(conn, now)
+        return idempotency.delete_expired(conn, now_ms, _BATCH_SIZE) + rate_limits.delete_expired(conn, now_ms)
 
 
-def delete_old_deliveries(conn: sqlite3.Connection, now: int) -> int:
+def delete_old_deliveries(conn: sqlite3.Connection, now_ms: int) -> int:
     """Delete what the log of deliveries keeps no longer. Returns how many rows."""
     with transaction(conn):
-        return delivery_log.forget_old(conn, now, _PIECE)
+        return delivery_log.delete_expired(conn, now_ms, _BATCH_SIZE)
 
 
-def prune(conn: sqlite3.Connection, registry: Registry, now: int) -> int:
+def prune(conn: sqlite3.Connection, registry: Registry, now_ms: int) -> int:
     """Delete the events, and visits, of days before each site's retention. Returns how many events.
 
     Raises `Refused`, with nothing deleted, if the clock is in doubt and was not confirmed.
     """
     deleted = 0
-    if hold := retention.begin_run(conn, now):
-        due = retention.count_due(conn, now)
-        raise Refused("unavailable", f"{hold.message} (that deletes {due:,} {'event' if due == 1 else 'events'}).")
-    for site in registry.numbers.values():
-        while day := _prune_day(conn, site, now):
-            deleted += day
+    if hold := retention.begin_run(conn, now_ms):
+        due_count = retention.count_due(conn, now_ms)
+        raise ApiError(
+            "unavailable", f"{hold.message} (that deletes {due_count:,} {'event' if due_count == 1 else 'events'})."
+        )
+    for site in registry.sites_by_id.values():
+        while deleted_in_day := _prune_day(conn, site, now_ms):
+            deleted += deleted_in_day
     return deleted
 
 
-def _prune_day(conn: sqlite3.Connection, site: Site, now: int) -> int:
+def _prune_day(conn: sqlite3.Connection, site: Site, now_ms: int) -> int:
     """Delete the oldest day of a site, if it is before the site's retention. Returns how many events it had."""
     with transaction(conn):
-        oldest = events.oldest(conn, site.number)
-        if oldest is None or not retention.is_due(conn, site, now):
+        oldest_ms = events.oldest_event_ms(conn, site.id)
+        if oldest_ms is None or not retention.is_due(conn, site, now_ms):
             return 0
-        return events.forget_day(conn, site, local_day(oldest, site.timezone))
+        return events.delete_day(conn, site, local_day(oldest_ms, site.timezone))

@@ -3,7 +3,7 @@
 import secrets
 
 from ovx_lite.auth import api_keys
-from ovx_lite.auth.api_keys import Caller
+from ovx_lite.auth.api_keys import Principal
 from ovx_lite.domain.calendar import local_day
 from ovx_lite.domain.models import Registry, Site
 from ovx_lite.storage import registry, registry_version, salts
@@ -12,64 +12,66 @@ from ovx_lite.storage.connections import Database
 _NO_SALT = (-1, b"")
 
 
-class Sites:
+class SiteCache:
     """What the way of an event needs to know of sites, without asking the database each time."""
 
     def __init__(self, database: Database) -> None:
         self.registry = Registry()
         self._database = database
-        self._callers: dict[str, Caller] = {}
+        self._principals: dict[str, Principal] = {}
         self._salts: dict[int, tuple[int, bytes]] = {}
-        self.used: dict[str, int] = {}  # when (Unix ms) keys, by their ids, were used last, as far as it is not saved
+        self.last_used_ms: dict[
+            str, int
+        ] = {}  # when (Unix ms) keys, by their ids, were used last, as far as it is not saved
 
     async def refresh(self) -> bool:
         """Take over what was changed, by whatever process. Returns whether there was anything."""
         if await self._database.read(registry_version.version) == self.registry.version:
             return False
         self.registry = await self._database.read(registry.load)
-        self._callers = {}
-        self._salts = {number: salt for number, salt in self._salts.items() if number in self.registry.numbers}
+        self._principals = {}
+        self._salts = {site_id: salt for site_id, salt in self._salts.items() if site_id in self.registry.sites_by_id}
         return True
 
-    def caller(self, authorization: str, now: int) -> Caller:
+    def authenticate(self, authorization: str, now_ms: int) -> Principal:
         """Who sent this `Authorization` header at `now` (Unix ms)? Raises `Refused` (`unauthorized`)."""
-        caller = self._callers.get(authorization)
-        if caller is None:
-            caller = api_keys.identify(authorization, self.registry, now)
+        principal = self._principals.get(authorization)
+        if principal is None:
+            principal = api_keys.authenticate(authorization, self.registry, now_ms)
             # A key is good until the registry says otherwise; a JWT, which runs out, has no name.
-            if caller.name and len(self._callers) < len(self.registry.keys):
-                self._callers[authorization] = caller
-        if caller.name:
-            self.used[caller.name] = now
-        return caller
+            if principal.rate_limit_key and len(self._principals) < len(self.registry.api_keys_by_hash):
+                self._principals[authorization] = principal
+        if principal.rate_limit_key:
+            self.last_used_ms[principal.rate_limit_key] = now_ms
+        return principal
 
-    async def save_used(self) -> bool:
+    async def save_last_used(self) -> bool:
         """Write down when keys were used last. Returns whether any were."""
-        used, self.used = self.used, {}
+        last_used_ms, self.last_used_ms = self.last_used_ms, {}
         try:
-            if used:
-                await self._database.write(registry.save_last_used, used)
+            if last_used_ms:
+                await self._database.write(registry.save_last_used, last_used_ms)
         except BaseException:
-            self.used = used | self.used
+            self.last_used_ms = last_used_ms | self.last_used_ms
             raise
-        return bool(used)
+        return bool(last_used_ms)
 
-    def public(self, name: str) -> Site | None:
+    def find_public(self, site_ref: str) -> Site | None:
         """The site of that id or that public key, where no key is asked for."""
-        return self.registry.sites.get(name) or self.registry.public_keys.get(name)
+        return self.registry.sites_by_slug.get(site_ref) or self.registry.sites_by_public_key.get(site_ref)
 
-    def salt(self, site: Site, now: int) -> bytes | None:
+    def cached_salt(self, site: Site, now_ms: int) -> bytes | None:
         """The site's salt of its today, if it is known yet."""
-        day, salt = self._salts.get(site.number, _NO_SALT)
-        return salt if day == local_day(now, site.timezone) else None
+        day, salt = self._salts.get(site.id, _NO_SALT)
+        return salt if day == local_day(now_ms, site.timezone) else None
 
-    def forget_salts(self) -> None:
+    def evict_salts(self) -> None:
         """Look for the salts anew: they were deleted."""
         self._salts.clear()
 
-    async def new_salt(self, site: Site, now: int) -> bytes:
+    async def load_salt(self, site: Site, now_ms: int) -> bytes:
         """The site's salt of its today, from the store; a new one after its midnight."""
-        day = local_day(now, site.timezone)
-        salt = await self._database.write(salts.today, site.number, day, secrets.token_bytes(32))
-        self._salts[site.number] = (day, salt)
+        day = local_day(now_ms, site.timezone)
+        salt = await self._database.write(salts.of_day, site.id, day, secrets.token_bytes(32))
+        self._salts[site.id] = (day, salt)
         return salt

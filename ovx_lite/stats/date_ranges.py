@@ -5,88 +5,88 @@ from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from ovx_lite.domain.calendar import day_begins, day_of, iso, local_day, monday
-from ovx_lite.domain.models import LATEST
+from ovx_lite.domain.calendar import day_start_ms, format_day, local_day, monday, parse_day
+from ovx_lite.domain.models import MAX_TIMESTAMP_MS
 
-LAST_DAY = LATEST // 86_400_000
+LAST_DAY = MAX_TIMESTAMP_MS // 86_400_000
 """The last day that an event can have, a year or two from it: no period ends later."""
 
-DAYS = {"day": 1, "7d": 7, "28d": 28, "30d": 30, "91d": 91}
-MONTHS = {"month": 1, "6mo": 6, "12mo": 12}
-WORDS = ("day", "yesterday", "24h", "7d", "28d", "30d", "91d", "month", "6mo", "12mo", "year", "all")
+DAYS_BY_NAME = {"day": 1, "7d": 7, "28d": 28, "30d": 30, "91d": 91}
+MONTHS_BY_NAME = {"month": 1, "6mo": 6, "12mo": 12}
+RANGE_NAMES = ("day", "yesterday", "24h", "7d", "28d", "30d", "91d", "month", "6mo", "12mo", "year", "all")
 """What a period may be called. Those in days and months end today; `year` is the calendar's."""
 
 
-class Period(NamedTuple):
+class DateRange(NamedTuple):
     """From `since` to before `until` (Unix ms), which is from the day `first` to `last` (days since 1970-01-01).
 
     `whole` says that it begins and ends at midnights of the site.
     """
 
-    since: int
-    until: int
-    first: int
-    last: int
-    whole: bool = True
+    since_ms: int
+    until_ms: int
+    first_day: int
+    last_day: int
+    whole_days: bool = True
 
     @property
-    def days(self) -> int:
+    def day_count(self) -> int:
         """How many days it has."""
-        return self.last - self.first + 1
+        return self.last_day - self.first_day + 1
 
 
-def of_days(first: int, last: int, timezone: str) -> Period:
+def from_days(first_day: int, last_day: int, timezone: str) -> DateRange:
     """The period from one day to another."""
-    return Period(day_begins(first, timezone), day_begins(last + 1, timezone), first, last)
+    return DateRange(day_start_ms(first_day, timezone), day_start_ms(last_day + 1, timezone), first_day, last_day)
 
 
-def of_times(since: int, until: int, timezone: str) -> Period:
+def from_times(since_ms: int, until_ms: int, timezone: str) -> DateRange:
     """The period from one time to before another (Unix ms)."""
-    first, last = local_day(since, timezone), local_day(max(until - 1, since), timezone)
-    whole = day_begins(first, timezone) == since and day_begins(last + 1, timezone) == until
-    return Period(since, until, first, last, whole)
+    first_day, last_day = local_day(since_ms, timezone), local_day(max(until_ms - 1, since_ms), timezone)
+    whole_days = day_start_ms(first_day, timezone) == since_ms and day_start_ms(last_day + 1, timezone) == until_ms
+    return DateRange(since_ms, until_ms, first_day, last_day, whole_days)
 
 
-def named(word: str, now: int, timezone: str, oldest: int | None) -> Period:
+def from_name(name: str, now_ms: int, timezone: str, oldest_day: int | None) -> DateRange:
     """The period of one of `WORDS`, as of `now` (Unix ms); `oldest` is the day of the site's first event.
 
     Raises KeyError for any other word.
     """
-    today = local_day(now, timezone)
-    if word == "24h":
-        return of_times(now - 86_400_000 + 1, now + 1, timezone)
-    if word == "yesterday":
-        return of_days(today - 1, today - 1, timezone)
-    if word == "year":
-        return of_days(day_of(f"{iso(today)[:4]}-01-01"), today, timezone)
-    if word == "all":
-        return of_days(min(today if oldest is None else oldest, today), today, timezone)
-    if word in MONTHS:
-        return of_days(_month(today, 1 - MONTHS[word]), today, timezone)
-    return of_days(today - DAYS[word] + 1, today, timezone)
+    today = local_day(now_ms, timezone)
+    if name == "24h":
+        return from_times(now_ms - 86_400_000 + 1, now_ms + 1, timezone)
+    if name == "yesterday":
+        return from_days(today - 1, today - 1, timezone)
+    if name == "year":
+        return from_days(parse_day(f"{format_day(today)[:4]}-01-01"), today, timezone)
+    if name == "all":
+        return from_days(min(today if oldest_day is None else oldest_day, today), today, timezone)
+    if name in MONTHS_BY_NAME:
+        return from_days(_shift_months(today, 1 - MONTHS_BY_NAME[name]), today, timezone)
+    return from_days(today - DAYS_BY_NAME[name] + 1, today, timezone)
 
 
-def between(one: str, other: str, timezone: str) -> Period:
+def from_text(start: str, end: str, timezone: str) -> DateRange:
     """The period from one date to another, both in it; or from one time (ISO 8601, UTC without an offset) to another.
 
     Raises ValueError with a sentence for what is neither, or backwards.
     """
-    if len(one) == len(other) == 10:
-        first, last = _day(one), _day(other)
-        if last < first:
-            raise ValueError(f"{other} is before {one}: give the earlier day first.")
-        return of_days(first, last, timezone)
-    since, until = _time(one), _time(other)
-    if until < since:
-        raise ValueError(f"{other} is before {one}: give the earlier time first.")
-    return of_times(since, until, timezone)
+    if len(start) == len(end) == 10:
+        first_day, last_day = _parse_day(start), _parse_day(end)
+        if last_day < first_day:
+            raise ValueError(f"{end} is before {start}: give the earlier day first.")
+        return from_days(first_day, last_day, timezone)
+    since_ms, until_ms = _parse_time(start), _parse_time(end)
+    if until_ms < since_ms:
+        raise ValueError(f"{end} is before {start}: give the earlier time first.")
+    return from_times(since_ms, until_ms, timezone)
 
 
-def _day(text: str) -> int:
+def _parse_day(text: str) -> int:
     try:
         if text[4:8:3] != "--":
             raise ValueError(text)
-        day = day_of(text)
+        day = parse_day(text)
     except ValueError:
         raise ValueError(f"{text} is no date: give one like 2025-03-15.") from None
     if not 0 <= day <= LAST_DAY:
@@ -94,117 +94,124 @@ def _day(text: str) -> int:
     return day
 
 
-def _time(text: str) -> int:
+def _parse_time(text: str) -> int:
     try:
-        told = datetime.fromisoformat(text)
-        ts = int((told if told.tzinfo else told.replace(tzinfo=UTC)).timestamp() * 1000)
+        parsed = datetime.fromisoformat(text)
+        timestamp_ms = int((parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp() * 1000)
     except (ValueError, OverflowError):
         raise ValueError(f"{text} is no date or time: give 2025-03-15 or 2025-03-15T14:00:00Z.") from None
-    if not 0 <= ts <= LATEST:
+    if not 0 <= timestamp_ms <= MAX_TIMESTAMP_MS:
         raise ValueError(f"{text} is too far away: give a time from 1970 to 2109.")
-    return ts
+    return timestamp_ms
 
 
-def before(period: Period, timezone: str) -> Period:
+def previous_range(date_range: DateRange, timezone: str) -> DateRange:
     """The period of the same length that ends where this one begins."""
-    if not period.whole:
-        return of_times(period.since - (period.until - period.since), period.since, timezone)
-    return of_days(period.first - period.days, period.first - 1, timezone)
+    if not date_range.whole_days:
+        return from_times(
+            date_range.since_ms - (date_range.until_ms - date_range.since_ms), date_range.since_ms, timezone
+        )
+    return from_days(date_range.first_day - date_range.day_count, date_range.first_day - 1, timezone)
 
 
-def year_before(period: Period, timezone: str) -> Period:
+def previous_year_range(date_range: DateRange, timezone: str) -> DateRange:
     """The same days, a year before; of 29 February, the 28th."""
-    if not period.whole:
-        return of_times(period.since - 364 * 86_400_000, period.until - 364 * 86_400_000, timezone)
-    first, last = (_month(day, -12, exact=True) for day in (period.first, period.last))
-    return of_days(first, last, timezone)
+    if not date_range.whole_days:
+        return from_times(date_range.since_ms - 364 * 86_400_000, date_range.until_ms - 364 * 86_400_000, timezone)
+    first_day, last_day = (_shift_months(day, -12, exact=True) for day in (date_range.first_day, date_range.last_day))
+    return from_days(first_day, last_day, timezone)
 
 
-def _month(day: int, months: int, exact: bool = False) -> int:
+def _shift_months(day: int, months: int, exact: bool = False) -> int:
     """The first day of the month that is so many months from that of a day; or, `exact`, the same day of it."""
-    told = date.fromisoformat(iso(day))
-    number = told.year * 12 + told.month - 1 + months
-    first = date(number // 12, number % 12 + 1, 1)
+    start = date.fromisoformat(format_day(day))
+    month_index = start.year * 12 + start.month - 1 + months
+    month_start = date(month_index // 12, month_index % 12 + 1, 1)
     if not exact:
-        return day_of(first.isoformat())
-    after = date((number + 1) // 12, (number + 1) % 12 + 1, 1)
-    return day_of(min(first + timedelta(told.day - 1), after - timedelta(1)).isoformat())
+        return parse_day(month_start.isoformat())
+    next_month_start = date((month_index + 1) // 12, (month_index + 1) % 12 + 1, 1)
+    return parse_day(min(month_start + timedelta(start.day - 1), next_month_start - timedelta(1)).isoformat())
 
 
-def blocks(period: Period, settled: int) -> Iterator[tuple[int, int]]:
+def rollup_blocks(date_range: DateRange, finalized_before_day: int) -> Iterator[tuple[int, int]]:
     """The days of a period as few stretches: of a week from Monday on (7 and its first day), and of a day (1, it).
 
     Weeks are those that end before the day `settled`.
     """
-    day = period.first
-    while day <= period.last:
-        span = 7 if day == monday(day) and day + 6 <= period.last and day + 7 <= settled else 1
-        yield span, day
-        day += span
+    day = date_range.first_day
+    while day <= date_range.last_day:
+        period_days = (
+            7 if day == monday(day) and day + 6 <= date_range.last_day and day + 7 <= finalized_before_day else 1
+        )
+        yield period_days, day
+        day += period_days
 
 
-def label(day: int, unit: str) -> str:
+def format_day_bucket(day: int, unit: str) -> str:
     """What a day's `day`, `week` or `month` is called in answers: its first day, as `2025-03-10`."""
     if unit == "month":
-        return iso(day)[:7] + "-01"
-    return iso(monday(day) if unit == "week" else day)
+        return format_day(day)[:7] + "-01"
+    return format_day(monday(day) if unit == "week" else day)
 
 
-CLOCK = {"time:minute": 60_000, "time:hour": 3_600_000}
+CLOCK_UNITS_MS = {"time:minute": 60_000, "time:hour": 3_600_000}
 """The units of time within days, in milliseconds."""
 
 
-def told_by_clock(unit: str, at: datetime) -> str:
+def format_time_bucket(unit: str, local_time: datetime) -> str:
     """What a minute or an hour is called in answers: `2025-03-10 14:00:00`."""
-    return f"{at:%Y-%m-%d %H:%M:00}" if unit == "time:minute" else f"{at:%Y-%m-%d %H:00:00}"
+    return f"{local_time:%Y-%m-%d %H:%M:00}" if unit == "time:minute" else f"{local_time:%Y-%m-%d %H:00:00}"
 
 
-def labels(period: Period, unit: str, timezone: str) -> list[str]:
+def bucket_labels(date_range: DateRange, unit: str, timezone: str) -> list[str]:
     """What the times of a period are called in answers, all of them, by the `time:` that is asked for."""
     if unit in ("time:day", "time:week", "time:month"):
-        days = range(period.first, period.last + 1)
-        return list(dict.fromkeys(label(day, unit.removeprefix("time:")) for day in days))
-    step, zone = CLOCK[unit], ZoneInfo(timezone)
-    times = range(period.since // step * step, period.until, min(step, 900_000))
-    told = (told_by_clock(unit, datetime.fromtimestamp(max(ts, period.since) / 1000, zone)) for ts in times)
-    return list(dict.fromkeys(told))
+        days = range(date_range.first_day, date_range.last_day + 1)
+        return list(dict.fromkeys(format_day_bucket(day, unit.removeprefix("time:")) for day in days))
+    step_ms, zone = CLOCK_UNITS_MS[unit], ZoneInfo(timezone)
+    times_ms = range(date_range.since_ms // step_ms * step_ms, date_range.until_ms, min(step_ms, 900_000))
+    buckets = (
+        format_time_bucket(unit, datetime.fromtimestamp(max(timestamp_ms, date_range.since_ms) / 1000, zone))
+        for timestamp_ms in times_ms
+    )
+    return list(dict.fromkeys(buckets))
 
 
-class Piece(NamedTuple):
+class DstSegment(NamedTuple):
     """A part of a day (days since 1970-01-01) without a change of clocks: Unix ms, and ms ahead of UTC."""
 
     day: int
-    since: int
-    until: int
-    offset: int
+    since_ms: int
+    until_ms: int
+    utc_offset_ms: int
 
 
-def pieces(period: Period, timezone: str) -> Iterator[Piece]:
+def dst_segments(date_range: DateRange, timezone: str) -> Iterator[DstSegment]:
     """The days of a period, cut where the clocks change."""
     zone = ZoneInfo(timezone)
-    for day in range(period.first, period.last + 1):
-        since = max(day_begins(day, timezone), period.since)
-        until = min(day_begins(day + 1, timezone), period.until)
-        while since < until:
-            end = _unchanged(since, until, zone)
-            yield Piece(day, since, end, _offset(since, zone))
-            since = end
+    for day in range(date_range.first_day, date_range.last_day + 1):
+        since_ms = max(day_start_ms(day, timezone), date_range.since_ms)
+        until_ms = min(day_start_ms(day + 1, timezone), date_range.until_ms)
+        while since_ms < until_ms:
+            end_ms = _next_offset_change_ms(since_ms, until_ms, zone)
+            yield DstSegment(day, since_ms, end_ms, _utc_offset_ms(since_ms, zone))
+            since_ms = end_ms
 
 
-def _offset(ts: int, zone: ZoneInfo) -> int:
-    offset = datetime.fromtimestamp(ts // 1000, zone).utcoffset()
+def _utc_offset_ms(timestamp_ms: int, zone: ZoneInfo) -> int:
+    offset = datetime.fromtimestamp(timestamp_ms // 1000, zone).utcoffset()
     assert offset is not None, "the time has a zone"
     return int(offset.total_seconds() * 1000)
 
 
-def _unchanged(since: int, until: int, zone: ZoneInfo) -> int:
+def _next_offset_change_ms(since_ms: int, until_ms: int, zone: ZoneInfo) -> int:
     """Until when (Unix ms) the clocks stay as they are at `since`; they change on a quarter of an hour."""
-    if _offset(since, zone) == _offset(until - 1, zone):
-        return until
-    low, high = since // 900_000, -(-until // 900_000)
+    if _utc_offset_ms(since_ms, zone) == _utc_offset_ms(until_ms - 1, zone):
+        return until_ms
+    low, high = since_ms // 900_000, -(-until_ms // 900_000)
     while high - low > 1:
         middle = (low + high) // 2
-        if _offset(middle * 900_000, zone) == _offset(since, zone):
+        if _utc_offset_ms(middle * 900_000, zone) == _utc_offset_ms(since_ms, zone):
             low = middle
         else:
             high = middle

@@ -6,33 +6,33 @@ from typing import Any
 import msgspec
 
 from ovx_lite.stats import date_ranges
-from ovx_lite.stats.date_ranges import Period
+from ovx_lite.stats.date_ranges import DateRange
 from ovx_lite.stats.filters import (
-    MOST_TESTS,
-    PROPS,
-    TIMES,
+    MAX_CONDITIONS,
+    PROPS_PREFIX,
+    TIME_DIMENSIONS,
+    Condition,
     Filter,
-    Test,
-    check_number,
-    dimension_of,
-    filter_of,
+    check_limits,
+    conditions,
+    invalid,
     one_of,
-    tests,
-    wrong,
+    parse_dimension,
+    parse_filter,
 )
 
 METRICS = (
     *("visitors", "visits", "pageviews", "views_per_visit", "bounce_rate", "visit_duration", "events"),
     *("conversion_rate", "total_revenue", "average_revenue", "scroll_depth", "time_on_page"),
 )
-MOST_DIMENSIONS = 4
-MOST_ROWS = 10_000
-_OF_PAGES = ("scroll_depth", "time_on_page")
+MAX_DIMENSIONS = 4
+MAX_ROWS = 10_000
+_PAGE_METRICS = ("scroll_depth", "time_on_page")
 _KEYS = {
     *("site_id", "metrics", "date_range", "dimensions", "filters", "order_by", "limit", "offset", "pagination"),
     "include",
 }
-_MODES = ("previous_period", "year_over_year", "custom")
+_COMPARISON_MODES = ("previous_period", "year_over_year", "custom")
 
 
 class Query(msgspec.Struct, frozen=True):
@@ -42,167 +42,185 @@ class Query(msgspec.Struct, frozen=True):
     """
 
     metrics: tuple[str, ...]
-    period: Period
+    date_range: DateRange
     dimensions: tuple[str, ...] = ()
     filters: tuple[Filter, ...] = ()
-    order: tuple[tuple[str, bool], ...] = ()
-    limit: int = MOST_ROWS
+    order_by: tuple[tuple[str, bool], ...] = ()
+    limit: int = MAX_ROWS
     offset: int = 0
-    compared: Period | None = None
+    comparison_range: DateRange | None = None
     total_rows: bool = False
     time_labels: bool = False
 
 
-def parse(document: Any, timezone: str, now: int, oldest: int | None) -> Query:
+def parse(document: Any, timezone: str, now_ms: int, oldest_day: int | None) -> Query:
     """The body of a query, as JSON → what it asks. `now` is Unix ms, `oldest` the day of the site's first event.
 
     Raises `Refused` (`invalid_request`) with the field.
     """
     if not isinstance(document, dict):
-        raise wrong("The query is no JSON object: send one with site_id, metrics and date_range.", None)
+        raise invalid("The query is no JSON object: send one with site_id, metrics and date_range.", None)
     for key in document:
         if key not in _KEYS:
-            raise wrong(f"A query has no {key[:60]}: there are {', '.join(sorted(_KEYS))}.", key[:60])
+            raise invalid(f"A query has no {key[:60]}: there are {', '.join(sorted(_KEYS))}.", key[:60])
     dimensions = tuple(
-        dimension_of(told, f"dimensions[{n}]") for n, told in _list(document, "dimensions", MOST_DIMENSIONS)
+        parse_dimension(entry, f"dimensions[{index}]")
+        for index, entry in _parse_list(document, "dimensions", MAX_DIMENSIONS)
     )
-    if len(set(dimensions)) < len(dimensions) or sum(told in TIMES for told in dimensions) > 1:
-        raise wrong("Ask for each dimension once, and for one of time at most.", "dimensions")
-    metrics = tuple(one_of(told, METRICS, f"metrics[{n}]", "metric") for n, told in _list(document, "metrics", 20))
+    if len(set(dimensions)) < len(dimensions) or sum(entry in TIME_DIMENSIONS for entry in dimensions) > 1:
+        raise invalid("Ask for each dimension once, and for one of time at most.", "dimensions")
+    metrics = tuple(
+        one_of(entry, METRICS, f"metrics[{index}]", "metric") for index, entry in _parse_list(document, "metrics", 20)
+    )
     if not metrics or len(set(metrics)) < len(metrics):
-        raise wrong(f"Ask for at least one metric, and each once: {', '.join(METRICS)}.", "metrics")
-    told = _list(document, "filters", MOST_TESTS)
-    filters = tuple(filter_of(one, f"filters[{n}]") for n, one in told)
-    check_number(filters, "filters")
-    period = _period(document.get("date_range"), "date_range", timezone, now, oldest)
-    include = _included(document.get("include"))
-    limit, offset = _page(document)
+        raise invalid(f"Ask for at least one metric, and each once: {', '.join(METRICS)}.", "metrics")
+    entry = _parse_list(document, "filters", MAX_CONDITIONS)
+    filters = tuple(parse_filter(filter_entry, f"filters[{index}]") for index, filter_entry in entry)
+    check_limits(filters, "filters")
+    date_range = _parse_date_range(document.get("date_range"), "date_range", timezone, now_ms, oldest_day)
+    include = _parse_include(document.get("include"))
+    limit, offset = _parse_pagination(document)
     query = Query(
         metrics,
-        period,
+        date_range,
         dimensions,
         filters,
-        _order(document, metrics, dimensions),
+        _parse_order_by(document, metrics, dimensions),
         limit,
         offset,
-        _compared(include, period, timezone, now, oldest),
+        _parse_comparison(include, date_range, timezone, now_ms, oldest_day),
         include.get("total_rows", False),
         include.get("time_labels", False),
     )
-    _check(query)
+    _check_combination(query)
     return query
 
 
-def _included(told: Any) -> dict[str, Any]:
-    included = {} if told is None else told
+def _parse_include(value: Any) -> dict[str, Any]:
+    included = {} if value is None else value
     if not isinstance(included, dict) or not set(included) <= {"total_rows", "time_labels", "comparisons"}:
         message = 'include is an object with total_rows, time_labels, comparisons, like {"total_rows": true}.'
-        raise wrong(message, "include")
+        raise invalid(message, "include")
     for name in ("total_rows", "time_labels"):
         if not isinstance(included.get(name, False), bool):
-            raise wrong(f"{name} is true or false.", f"include.{name}")
+            raise invalid(f"{name} is true or false.", f"include.{name}")
     return included
 
 
-def _check(query: Query) -> None:
+def _check_combination(query: Query) -> None:
     """Whether all that is asked goes together."""
-    asked = [*query.dimensions, *(test.dimension for test in tests(query.filters))]
-    goals = [test for test in query.filters if isinstance(test, Test) and test.dimension == "event:goal"]
-    for number, metric in enumerate(query.metrics):
-        field = f"metrics[{number}]"
-        if metric in _OF_PAGES:
-            if "event:page" not in asked:
-                raise wrong(f"{metric} is of pages: add the dimension event:page, or a filter on it.", field)
-            if any(word in ("event:name", "event:goal", "event:currency") or word.startswith(PROPS) for word in asked):
-                raise wrong(f"{metric} knows pages and visits alone: leave out other dimensions of events.", field)
+    used_dimensions = [*query.dimensions, *(condition.dimension for condition in conditions(query.filters))]
+    goal_conditions = [
+        condition
+        for condition in query.filters
+        if isinstance(condition, Condition) and condition.dimension == "event:goal"
+    ]
+    for index, metric in enumerate(query.metrics):
+        field = f"metrics[{index}]"
+        if metric in _PAGE_METRICS:
+            if "event:page" not in used_dimensions:
+                raise invalid(f"{metric} is of pages: add the dimension event:page, or a filter on it.", field)
+            if any(
+                dimension in ("event:name", "event:goal", "event:currency") or dimension.startswith(PROPS_PREFIX)
+                for dimension in used_dimensions
+            ):
+                raise invalid(f"{metric} knows pages and visits alone: leave out other dimensions of events.", field)
         if metric == "conversion_rate":
-            if "event:goal" not in query.dimensions and not goals:
-                raise wrong("conversion_rate is of goals: add the dimension event:goal, or a filter on it.", field)
-            if len(goals) < sum(test.dimension == "event:goal" for test in tests(query.filters)):
-                raise wrong("conversion_rate takes filters on event:goal alone, not within and, or, not.", field)
-    hours = any(word in ("time:minute", "time:hour") for word in query.dimensions)
-    longest = max(period.days for period in (query.period, query.compared) if period is not None)
-    if hours and longest > (2 if "time:minute" in query.dimensions else 93):
-        raise wrong("That are too many minutes or hours: ask for less time, or for time:day.", "dimensions")
+            if "event:goal" not in query.dimensions and not goal_conditions:
+                raise invalid("conversion_rate is of goals: add the dimension event:goal, or a filter on it.", field)
+            if len(goal_conditions) < sum(
+                condition.dimension == "event:goal" for condition in conditions(query.filters)
+            ):
+                raise invalid("conversion_rate takes filters on event:goal alone, not within and, or, not.", field)
+    by_clock = any(dimension in ("time:minute", "time:hour") for dimension in query.dimensions)
+    longest_days = max(
+        date_range.day_count for date_range in (query.date_range, query.comparison_range) if date_range is not None
+    )
+    if by_clock and longest_days > (2 if "time:minute" in query.dimensions else 93):
+        raise invalid("That are too many minutes or hours: ask for less time, or for time:day.", "dimensions")
 
 
-def _list(document: Mapping[str, Any], key: str, most: int) -> list[tuple[int, Any]]:
-    told = document.get(key)
-    if told is None:
+def _parse_list(document: Mapping[str, Any], key: str, max_length: int) -> list[tuple[int, Any]]:
+    value = document.get(key)
+    if value is None:
         return []
-    if not isinstance(told, list):
-        raise wrong(f"{key} is no list: send one in brackets.", key)
-    if len(told) > most:
-        raise wrong(f"{key} has {len(told)} entries: at most {most} are taken.", key)
-    return list(enumerate(told))
+    if not isinstance(value, list):
+        raise invalid(f"{key} is no list: send one in brackets.", key)
+    if len(value) > max_length:
+        raise invalid(f"{key} has {len(value)} entries: at most {max_length} are taken.", key)
+    return list(enumerate(value))
 
 
-def _period(told: Any, field: str, timezone: str, now: int, oldest: int | None) -> Period:
-    if isinstance(told, str) and told in date_ranges.WORDS:
-        return date_ranges.named(told, now, timezone, oldest)
-    if isinstance(told, list) and len(told) == 2 and all(isinstance(one, str) for one in told):
+def _parse_date_range(value: Any, field: str, timezone: str, now_ms: int, oldest_day: int | None) -> DateRange:
+    if isinstance(value, str) and value in date_ranges.RANGE_NAMES:
+        return date_ranges.from_name(value, now_ms, timezone, oldest_day)
+    if isinstance(value, list) and len(value) == 2 and all(isinstance(part, str) for part in value):
         try:
-            return date_ranges.between(told[0][:40], told[1][:40], timezone)
-        except ValueError as reason:
-            raise wrong(str(reason), field) from None
-    known = ", ".join(date_ranges.WORDS)
-    raise wrong(f'{field} is one of {known}, or two dates: ["2025-03-01", "2025-03-31"].', field)
+            return date_ranges.from_text(value[0][:40], value[1][:40], timezone)
+        except ValueError as exc:
+            raise invalid(str(exc), field) from None
+    names = ", ".join(date_ranges.RANGE_NAMES)
+    raise invalid(f'{field} is one of {names}, or two dates: ["2025-03-01", "2025-03-31"].', field)
 
 
-def _compared(include: Mapping[str, Any], period: Period, timezone: str, now: int, oldest: int | None) -> Period | None:
-    told = include.get("comparisons")
-    if told is None:
+def _parse_comparison(
+    include: Mapping[str, Any], date_range: DateRange, timezone: str, now_ms: int, oldest_day: int | None
+) -> DateRange | None:
+    comparison = include.get("comparisons")
+    if comparison is None:
         return None
     field = "include.comparisons"
-    if not isinstance(told, dict):
-        raise wrong('comparisons is an object like {"mode": "previous_period"}.', field)
-    mode = one_of(told.get("mode"), _MODES, f"{field}.mode", "comparison")
+    if not isinstance(comparison, dict):
+        raise invalid('comparisons is an object like {"mode": "previous_period"}.', field)
+    mode = one_of(comparison.get("mode"), _COMPARISON_MODES, f"{field}.mode", "comparison")
     if mode == "custom":
-        return _period(told.get("date_range"), f"{field}.date_range", timezone, now, oldest)
-    if told.get("date_range") is not None:
-        raise wrong('date_range goes with {"mode": "custom"}: leave it out.', f"{field}.date_range")
-    if period.first < 366 and period.first - period.days < 0:
-        raise wrong("There is no time before this period to compare with.", field)
+        return _parse_date_range(comparison.get("date_range"), f"{field}.date_range", timezone, now_ms, oldest_day)
+    if comparison.get("date_range") is not None:
+        raise invalid('date_range goes with {"mode": "custom"}: leave it out.', f"{field}.date_range")
+    if date_range.first_day < 366 and date_range.first_day - date_range.day_count < 0:
+        raise invalid("There is no time before this period to compare with.", field)
     return (
-        date_ranges.before(period, timezone) if mode == "previous_period" else date_ranges.year_before(period, timezone)
+        date_ranges.previous_range(date_range, timezone)
+        if mode == "previous_period"
+        else date_ranges.previous_year_range(date_range, timezone)
     )
 
 
-def _order(
+def _parse_order_by(
     document: Mapping[str, Any], metrics: tuple[str, ...], dimensions: tuple[str, ...]
 ) -> tuple[tuple[str, bool], ...]:
-    order = []
-    for number, told in _list(document, "order_by", 20):
-        field = f"order_by[{number}]"
-        if not isinstance(told, list) or len(told) != 2 or told[1] not in ("asc", "desc"):
-            raise wrong('An order is a pair like ["visitors", "desc"].', field)
-        name = "time:day" if told[0] == "time" else told[0]
-        order.append(
-            (one_of(name, (*metrics, *dimensions), field, "metric or dimension that is asked for"), told[1] == "desc")
+    order_by = []
+    for index, entry in _parse_list(document, "order_by", 20):
+        field = f"order_by[{index}]"
+        if not isinstance(entry, list) or len(entry) != 2 or entry[1] not in ("asc", "desc"):
+            raise invalid('An order is a pair like ["visitors", "desc"].', field)
+        name = "time:day" if entry[0] == "time" else entry[0]
+        order_by.append(
+            (one_of(name, (*metrics, *dimensions), field, "metric or dimension that is asked for"), entry[1] == "desc")
         )
-    if order:
-        return tuple(order)
-    of_time = tuple((word, False) for word in dimensions if word in TIMES)
-    return of_time or ((metrics[0], True),)
+    if order_by:
+        return tuple(order_by)
+    time_order = tuple((dimension, False) for dimension in dimensions if dimension in TIME_DIMENSIONS)
+    return time_order or ((metrics[0], True),)
 
 
-def _page(document: Mapping[str, Any]) -> tuple[int, int]:
-    told = document.get("pagination")
-    if told is not None and not isinstance(told, dict):
-        raise wrong('pagination is an object like {"limit": 100, "offset": 0}.', "pagination")
-    limit, offset = MOST_ROWS, 0
-    for place in (document, told or {}):
-        limit = _whole(place, "limit", limit, 1, MOST_ROWS)
-        offset = _whole(place, "offset", offset, 0, 10**9)
+def _parse_pagination(document: Mapping[str, Any]) -> tuple[int, int]:
+    pagination = document.get("pagination")
+    if pagination is not None and not isinstance(pagination, dict):
+        raise invalid('pagination is an object like {"limit": 100, "offset": 0}.', "pagination")
+    limit, offset = MAX_ROWS, 0
+    for section in (document, pagination or {}):
+        limit = _parse_integer(section, "limit", limit, 1, MAX_ROWS)
+        offset = _parse_integer(section, "offset", offset, 0, 10**9)
     return limit, offset
 
 
-def _whole(told: Mapping[str, Any], key: str, usual: int, least: int, most: int) -> int:
-    value = told.get(key)
+def _parse_integer(section: Mapping[str, Any], key: str, default: int, minimum: int, maximum: int) -> int:
+    value = section.get(key)
     if value is None:
-        return usual
+        return default
     if isinstance(value, float) and value.is_integer():  # to JSON, 5.0 is a whole number
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise wrong(f"{key} is a whole number from {least} to {most}.", key)
+    if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
+        raise invalid(f"{key} is a whole number from {minimum} to {maximum}.", key)
     return value

@@ -6,54 +6,59 @@ from typing import NamedTuple
 
 from ovx_lite.storage.sqlite import transaction
 
-SESSION = 30 * 24 * 60 * 60 * 1000
+SESSION_LIFETIME_MS = 30 * 24 * 60 * 60 * 1000
 """Milliseconds that a session lasts."""
 
 
 class Admin(NamedTuple):
     """The hash of the password, `""` until one is chosen; the key that signs cookies, and the cookies' name."""
 
-    password: str
+    password_hash: str
     cookie_key: bytes
     cookie_name: str
 
 
 def load(conn: sqlite3.Connection) -> Admin:
     """What is known of whoever looks after the sites."""
-    password, key, name = conn.execute("SELECT password, cookie_key, cookie_name FROM admin").fetchone()
-    return Admin(password, key, name or f"ovx-{sha256(key).hexdigest()[:8]}")
+    password_hash, cookie_key, cookie_name = conn.execute(
+        "SELECT password, cookie_key, cookie_name FROM admin"
+    ).fetchone()
+    return Admin(password_hash, cookie_key, cookie_name or f"ovx-{sha256(cookie_key).hexdigest()[:8]}")
 
 
-def set_password(conn: sqlite3.Connection, hashed: str) -> None:
+def set_password(conn: sqlite3.Connection, password_hash: str) -> None:
     """Save the hash of a new password. All sessions end, and no cookie that was signed before is valid any longer.
 
     Whoever has stolen the store can sign cookies: of sessions, of browsers that were logged in before, of shared links.
     """
     with transaction(conn):
-        name = load(conn).cookie_name
-        conn.execute("UPDATE admin SET password = ?, cookie_key = randomblob(32), cookie_name = ?", (hashed, name))
+        cookie_name = load(conn).cookie_name
+        conn.execute(
+            "UPDATE admin SET password = ?, cookie_key = randomblob(32), cookie_name = ?", (password_hash, cookie_name)
+        )
         conn.execute("DELETE FROM sessions")
 
 
-def begin_session(conn: sqlite3.Connection, digest: bytes, hashed: str, now: int) -> bool:
+def begin_session(conn: sqlite3.Connection, digest: bytes, password_hash: str, now_ms: int) -> bool:
     """Begin a session for whoever gave the password of that hash, unless it has been changed meanwhile.
 
     Returns whether it began.
     """
     with transaction(conn):
-        conn.execute("DELETE FROM sessions WHERE began <= ?", (now - SESSION,))
+        conn.execute("DELETE FROM sessions WHERE began <= ?", (now_ms - SESSION_LIFETIME_MS,))
         return (
             conn.execute(
-                "INSERT INTO sessions (digest, began) SELECT ?, ? FROM admin WHERE password = ?", (digest, now, hashed)
+                "INSERT INTO sessions (digest, began) SELECT ?, ? FROM admin WHERE password = ?",
+                (digest, now_ms, password_hash),
             ).rowcount
             == 1
         )
 
 
-def has_session(conn: sqlite3.Connection, digest: bytes, now: int) -> bool:
+def has_session(conn: sqlite3.Connection, digest: bytes, now_ms: int) -> bool:
     """Whether that session has begun, and not ended yet."""
     query = "SELECT 1 FROM sessions WHERE digest = ? AND began > ?"
-    return conn.execute(query, (digest, now - SESSION)).fetchone() is not None
+    return conn.execute(query, (digest, now_ms - SESSION_LIFETIME_MS)).fetchone() is not None
 
 
 def end_session(conn: sqlite3.Connection, digest: bytes) -> None:

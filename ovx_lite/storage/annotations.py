@@ -4,10 +4,10 @@ import sqlite3
 from hashlib import blake2b
 from typing import NamedTuple
 
-from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.errors import ApiError
 from ovx_lite.storage.sqlite import transaction
 
-MOST = 1000
+MAX_ANNOTATIONS = 1000
 """So many a site may have."""
 
 
@@ -19,27 +19,29 @@ class Annotation(NamedTuple):
     text: str
 
 
-def add(conn: sqlite3.Connection, site: int, day: int, text: str) -> None:
+def add(conn: sqlite3.Connection, site_id: int, day: int, text: str) -> None:
     """Write a note beside a day of a site, unless it is there. Raises `Refused` if the site has too many."""
     # A form that is sent again makes no second note.
-    id = "note_" + blake2b(f"{site}\n{day}\n{text}".encode(), digest_size=6).hexdigest()
+    annotation_id = "note_" + blake2b(f"{site_id}\n{day}\n{text}".encode(), digest_size=6).hexdigest()
     with transaction(conn):
-        (notes,) = conn.execute("SELECT count(*) FROM annotations WHERE site = ?", (site,)).fetchone()
-        if notes >= MOST:
-            raise Refused("invalid_request", f"There are {MOST:,} notes already: remove some first.", "text")
+        (count,) = conn.execute("SELECT count(*) FROM annotations WHERE site = ?", (site_id,)).fetchone()
+        if count >= MAX_ANNOTATIONS:
+            raise ApiError(
+                "invalid_request", f"There are {MAX_ANNOTATIONS:,} notes already: remove some first.", "text"
+            )
         conn.execute(
             "INSERT INTO annotations (id, site, day, text) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            (id, site, day, text),
+            (annotation_id, site_id, day, text),
         )
 
 
-def of_days(conn: sqlite3.Connection, site: int, first: int, last: int) -> list[Annotation]:
+def of_days(conn: sqlite3.Connection, site_id: int, first_day: int, last_day: int) -> list[Annotation]:
     """A site's notes on the days from `first` to `last`, oldest first."""
     query = "SELECT id, day, text FROM annotations WHERE site = ? AND day >= ? AND day <= ? ORDER BY day, id"
-    return [Annotation(*row) for row in conn.execute(query, (site, first, last))]
+    return [Annotation(*row) for row in conn.execute(query, (site_id, first_day, last_day))]
 
 
-def remove(conn: sqlite3.Connection, site: int, id: str) -> bool:
+def remove(conn: sqlite3.Connection, site_id: int, annotation_id: str) -> bool:
     """Remove a note. Returns whether there was one."""
     with transaction(conn):
-        return conn.execute("DELETE FROM annotations WHERE site = ? AND id = ?", (site, id)).rowcount > 0
+        return conn.execute("DELETE FROM annotations WHERE site = ? AND id = ?", (site_id, annotation_id)).rowcount > 0

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
-from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.errors import ApiError
 
 T = TypeVar("T")
 
@@ -63,7 +63,7 @@ class QueryConnection(sqlite3.Connection):
                 f"This takes more than {self.cancellation.timeout_s:g} seconds to count: "
                 "choose a shorter period, or fewer filters."
             )
-            raise Refused("unavailable", message, retry_after=1)
+            raise ApiError("unavailable", message, retry_after_s=1)
 
     def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
         """Execute a statement, unless the query is to end."""
@@ -97,7 +97,7 @@ def run_query(conn: sqlite3.Connection, cancellation: Cancellation, run: Callabl
 
 def cancellable(conn: sqlite3.Connection, items: Iterable[T]) -> Iterator[T]:
     """Yield the items, and check now and then whether the query on that connection is to end."""
-    for number, item in enumerate(items):
-        if number % _CHECK_ITEMS == 0 and isinstance(conn, QueryConnection):
+    for index, item in enumerate(items):
+        if index % _CHECK_ITEMS == 0 and isinstance(conn, QueryConnection):
             conn.check()
         yield item

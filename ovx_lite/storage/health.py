@@ -5,7 +5,7 @@ import sqlite3
 from ovx_lite.storage.sqlite import transaction
 
 
-def touch(conn: sqlite3.Connection, now: int) -> None:
+def touch(conn: sqlite3.Connection, now_ms: int) -> None:
     """Write the time (Unix ms) to the store, to see that it goes. Raises `sqlite3.Error` if it does not."""
     with transaction(conn):
-        conn.execute("UPDATE meta SET value = ? WHERE name = 'touched'", (now,))
+        conn.execute("UPDATE meta SET value = ? WHERE name = 'touched'", (now_ms,))

@@ -4,14 +4,14 @@ import sqlite3
 
 import msgspec
 
-from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import Reply
 
-KEPT = 24 * 3600 * 1000
+RETENTION_MS = 24 * 3600 * 1000
 """Milliseconds for which a repeat gets the first answer again."""
 
 
-class Repeat(msgspec.Struct, frozen=True, gc=False):
+class IdempotencyKey(msgspec.Struct, frozen=True, gc=False):
     """What makes a request a repeat of another: its Idempotency-Key, and a digest of its path and body.
 
     Keys of callers with credentials and without are apart (`credential_class`: `key` or `public`), so that nobody
@@ -23,40 +23,48 @@ class Repeat(msgspec.Struct, frozen=True, gc=False):
     credential_class: str = "key"
 
 
-def find(conn: sqlite3.Connection, site: int, repeat: Repeat, now: int) -> Reply | None:
+def find(conn: sqlite3.Connection, site_id: int, idempotency_key: IdempotencyKey, now_ms: int) -> Reply | None:
     """The answer to an earlier request of the same key and class of credentials, if there is one.
 
     Raises `Refused` (`idempotency_conflict`) if that request was another one.
     """
-    found = conn.execute(
+    row = conn.execute(
         "SELECT fingerprint, status, body FROM answers "
         "WHERE site = ? AND credential_class = ? AND key = ? AND answered > ?",
-        (site, repeat.credential_class, repeat.key, now - KEPT),
+        (site_id, idempotency_key.credential_class, idempotency_key.key, now_ms - RETENTION_MS),
     ).fetchone()
-    if found is None:
+    if row is None:
         return None
-    if found[0] != repeat.fingerprint:
-        raise Refused(
+    if row[0] != idempotency_key.fingerprint:
+        raise ApiError(
             "idempotency_conflict",
             "This Idempotency-Key was used for another request within 24 hours: use a new key for a new request.",
             "Idempotency-Key",
         )
-    return Reply(found[1], found[2], replayed=True)
+    return Reply(row[1], row[2], replayed=True)
 
 
-def keep(conn: sqlite3.Connection, site: int, repeat: Repeat, reply: Reply, now: int) -> None:
+def save(conn: sqlite3.Connection, site_id: int, idempotency_key: IdempotencyKey, reply: Reply, now_ms: int) -> None:
     """Remember an answer, in the transaction of what it answers to."""
     conn.execute(
         "INSERT OR REPLACE INTO answers (site, credential_class, key, fingerprint, status, body, answered) "
         "VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (site, repeat.credential_class, repeat.key, repeat.fingerprint, reply.status, reply.body, now),
+        (
+            site_id,
+            idempotency_key.credential_class,
+            idempotency_key.key,
+            idempotency_key.fingerprint,
+            reply.status,
+            reply.body,
+            now_ms,
+        ),
     )
 
 
-def forget_old(conn: sqlite3.Connection, now: int, most: int) -> int:
+def delete_expired(conn: sqlite3.Connection, now_ms: int, limit: int) -> int:
     """Delete up to `most` answers that are over 24 hours old. Returns how many. Inside a transaction."""
     return conn.execute(
         "DELETE FROM answers WHERE (site, credential_class, key) IN "
         "(SELECT site, credential_class, key FROM answers WHERE answered <= ? LIMIT ?)",
-        (now - KEPT, most),
+        (now_ms - RETENTION_MS, limit),
     ).rowcount

@@ -3,43 +3,43 @@
 import sqlite3
 from collections.abc import Iterator
 
-from ovx_lite.domain.calendar import iso, monday
+from ovx_lite.domain.calendar import format_day, monday
 from ovx_lite.domain.models import Site
 from ovx_lite.storage import registry, row_checks
 from ovx_lite.storage.read import events
 from ovx_lite.storage.read.events import IS_ENGAGEMENT
-from ovx_lite.storage.read.persons import NOBODY
+from ovx_lite.storage.read.persons import NO_PERSON
 from ovx_lite.storage.rollups import rebuild, weekly
 from ovx_lite.storage.rollups.dimensions import Dimension
 
-_IN_VISITS = """
+_EVENTS_IN_VISITS = """
 events JOIN kinds ON kinds.id = kind JOIN pages ON pages.id = page
 JOIN visits ON visits.site = events.site AND visits.id = visit
 """
-_OF_EVENTS = f"""
+_VISITS_FROM_EVENTS = f"""
 SELECT events.site, visit, min(visit + later >> 21), max(visit + later >> 21), sum(type = 'pageview'),
     sum(NOT {IS_ENGAGEMENT})
-FROM {_IN_VISITS} GROUP BY events.site, visit
+FROM {_EVENTS_IN_VISITS} GROUP BY events.site, visit
 """
-_OF_VISITS = "SELECT site, id, (id >> 21) - before, (id >> 21) + after, pageviews, events FROM visits"
+_VISITS_AS_STORED = "SELECT site, id, (id >> 21) - before, (id >> 21) + after, pageviews, events FROM visits"
 # SQLite takes the other columns of the row that has the least, or the greatest.
-_FIRST_AND_LAST = """
+_MISMATCHED_VISITS = """
 SELECT count(*) FROM visits JOIN ({}) AS found ON found.site = visits.site AND found.visit = visits.id
 WHERE {}
 """
-_FIRST = f"""
-SELECT events.site, visit, min(later), events.origin AS origin, events.client AS client FROM {_IN_VISITS}
+_FIRST_EVENTS = f"""
+SELECT events.site, visit, min(later), events.origin AS origin, events.client AS client FROM {_EVENTS_IN_VISITS}
 WHERE NOT {IS_ENGAGEMENT} GROUP BY events.site, visit
 """
-_VIEWED = f"""
-SELECT events.site, visit, {{}}(later), events.page AS page FROM {_IN_VISITS}
+_VIEWED_PAGES = f"""
+SELECT events.site, visit, {{}}(later), events.page AS page FROM {_EVENTS_IN_VISITS}
 WHERE type = 'pageview' AND path <> '' GROUP BY events.site, visit
 """
 
-_COUNTS = {
+_CHECKS = {
     **{
-        f"events whose {code} is unknown": f"SELECT count(*) FROM events WHERE {code} NOT IN (SELECT id FROM {code}s)"
-        for code in ("kind", "page", "origin", "client")
+        f"events whose {column} is unknown": f"SELECT count(*) FROM events WHERE {column} NOT IN (SELECT id FROM {column}s)"
+        for column in ("kind", "page", "origin", "client")
     },
     "events of no site": "SELECT count(*) FROM events WHERE site NOT IN (SELECT number FROM sites)",
     "visits of no site": "SELECT count(*) FROM visits WHERE site NOT IN (SELECT number FROM sites)",
@@ -47,20 +47,24 @@ _COUNTS = {
         "SELECT count(*) FROM events WHERE person IS NOT NULL AND person NOT IN (SELECT number FROM persons)"
     ),
     "ties to persons that are not there": (
-        f"SELECT count(*) FROM ties WHERE person <> {NOBODY} AND person NOT IN (SELECT number FROM persons)"
+        f"SELECT count(*) FROM ties WHERE person <> {NO_PERSON} AND person NOT IN (SELECT number FROM persons)"
     ),
-    "events excluded and in a visit all the same": (f"SELECT count(*) FROM {_IN_VISITS} WHERE excluded <> ''"),
-    "visits that are not what their events say": f"SELECT count(*) FROM ({_OF_EVENTS} EXCEPT {_OF_VISITS})",
-    "visits without the events that they count": f"SELECT count(*) FROM ({_OF_VISITS} EXCEPT {_OF_EVENTS})",
+    "events excluded and in a visit all the same": (f"SELECT count(*) FROM {_EVENTS_IN_VISITS} WHERE excluded <> ''"),
+    "visits that are not what their events say": f"SELECT count(*) FROM ({_VISITS_FROM_EVENTS} EXCEPT {_VISITS_AS_STORED})",
+    "visits without the events that they count": f"SELECT count(*) FROM ({_VISITS_AS_STORED} EXCEPT {_VISITS_FROM_EVENTS})",
     "events of visits that are not there": (
         "SELECT count(*) FROM events WHERE later <> 0"
         " AND NOT EXISTS (SELECT 1 FROM visits WHERE visits.site = events.site AND visits.id = visit)"
     ),
-    "visits with another origin or client than their first event": _FIRST_AND_LAST.format(
-        _FIRST, "found.origin <> visits.origin OR found.client <> visits.client"
+    "visits with another origin or client than their first event": _MISMATCHED_VISITS.format(
+        _FIRST_EVENTS, "found.origin <> visits.origin OR found.client <> visits.client"
     ),
-    "visits that began with another page": _FIRST_AND_LAST.format(_VIEWED.format("min"), "found.page IS NOT entry"),
-    "visits that ended with another page": _FIRST_AND_LAST.format(_VIEWED.format("max"), "found.page IS NOT exit"),
+    "visits that began with another page": _MISMATCHED_VISITS.format(
+        _VIEWED_PAGES.format("min"), "found.page IS NOT entry"
+    ),
+    "visits that ended with another page": _MISMATCHED_VISITS.format(
+        _VIEWED_PAGES.format("max"), "found.page IS NOT exit"
+    ),
 }
 
 
@@ -69,60 +73,64 @@ def problems(conn: sqlite3.Connection) -> list[str]:
     conn.execute("PRAGMA cell_size_check = ON")
     conn.execute("BEGIN")
     try:
-        found = [_printable(text) for (text,) in conn.execute("PRAGMA integrity_check") if text != "ok"]
-        found += [f"{table}: a row that refers to nothing" for table, *_ in conn.execute("PRAGMA foreign_key_check")]
-        found += row_checks.problems(conn)
-        if found:
-            return found  # nothing can be counted of such rows
-        for what, query in _COUNTS.items():
+        messages = [_printable(text) for (text,) in conn.execute("PRAGMA integrity_check") if text != "ok"]
+        messages += [f"{table}: a row that refers to nothing" for table, *_ in conn.execute("PRAGMA foreign_key_check")]
+        messages += row_checks.problems(conn)
+        if messages:
+            return messages  # nothing can be counted of such rows
+        for label, query in _CHECKS.items():
             (count,) = conn.execute(query).fetchone()
             if count:
-                found.append(f"{count} {what}")
+                messages.append(f"{count} {label}")
         for site in registry.all_sites(conn):
-            found += _miscounted(conn, site)
-    except sqlite3.DatabaseError as wrong:
-        found = [f"the file is damaged: {_printable(str(wrong))}"]
+            messages += _rollup_problems(conn, site)
+    except sqlite3.DatabaseError as exc:
+        messages = [f"the file is damaged: {_printable(str(exc))}"]
     except UnicodeDecodeError:  # of a message of SQLite's that quotes the file
-        found = ["the file is damaged: it has text that is not UTF-8"]
+        messages = ["the file is damaged: it has text that is not UTF-8"]
     finally:
         if conn.in_transaction:
             conn.execute("ROLLBACK")
-    return found
+    return messages
 
 
 def _printable(text: str) -> str:
     """A message of SQLite's, which may quote the file, for a terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text[:300])
+    return "".join(character if character.isprintable() else "?" for character in text[:300])
 
 
-def _miscounted(conn: sqlite3.Connection, site: Site) -> Iterator[str]:
+def _rollup_problems(conn: sqlite3.Connection, site: Site) -> Iterator[str]:
     """Where what was counted of a site is not what its events say."""
-    stale = {day for (day,) in conn.execute("SELECT day FROM stale WHERE site = ?", (site.number,))}
-    counted = {day for (day,) in conn.execute("SELECT day FROM days WHERE site = ?", (site.number,))}
-    wrong = [
-        day for day in sorted({*events.days(conn, site), *counted} - stale) if not rebuild.is_right(conn, site, day)
+    dirty_days = {day for (day,) in conn.execute("SELECT day FROM stale WHERE site = ?", (site.id,))}
+    stored_days = {day for (day,) in conn.execute("SELECT day FROM days WHERE site = ?", (site.id,))}
+    inconsistent_days = [
+        day
+        for day in sorted({*events.days(conn, site), *stored_days} - dirty_days)
+        if not rebuild.is_consistent(conn, site, day)
     ]
-    if wrong:
-        named = ", ".join(iso(day) for day in wrong[:3]) + (", …" if len(wrong) > 3 else "")
-        yield f"{len(wrong)} days of {site.id} that were not counted right ({named}): ovx-lite check --rebuild"
-    over = weekly.settled(conn, site.number)
-    (weeks,) = conn.execute(_WEEKS, {"site": site.number, "over": monday(over)}).fetchone()
-    if weeks and not stale:
-        yield f"{weeks} counts of weeks of {site.id} that are not their days' sum: ovx-lite check --rebuild"
+    if inconsistent_days:
+        examples = ", ".join(format_day(day) for day in inconsistent_days[:3]) + (
+            ", …" if len(inconsistent_days) > 3 else ""
+        )
+        yield f"{len(inconsistent_days)} days of {site.slug} that were not counted right ({examples}): ovx-lite check --rebuild"
+    finalized_before_day = weekly.finalized_before_day(conn, site.id)
+    (mismatches,) = conn.execute(_MISMATCHED_WEEKS, {"site": site.id, "over": monday(finalized_before_day)}).fetchone()
+    if mismatches and not dirty_days:
+        yield f"{mismatches} counts of weeks of {site.slug} that are not their days' sum: ovx-lite check --rebuild"
 
 
-_COLUMNS = "sum(visitors), sum(visits), sum(pageviews), sum(events)"
-_BY_DAYS = f"""
-SELECT begins - (begins + 3) % 7 AS week, dimension, value, {_COLUMNS} FROM rollups
+_SUMS = "sum(visitors), sum(visits), sum(pageviews), sum(events)"
+_WEEKS_FROM_DAYS = f"""
+SELECT begins - (begins + 3) % 7 AS week, dimension, value, {_SUMS} FROM rollups
 WHERE site = :site AND span = 1 AND begins < :over AND dimension <> {int(Dimension.PERSON)}
 GROUP BY week, dimension, value
 """
-_BY_WEEKS = f"""
-SELECT begins, dimension, value, {_COLUMNS} FROM rollups WHERE site = :site AND span = 7
+_WEEKS_AS_STORED = f"""
+SELECT begins, dimension, value, {_SUMS} FROM rollups WHERE site = :site AND span = 7
 GROUP BY begins, dimension, value
 """
-_WEEKS = f"""
-SELECT (SELECT count(*) FROM ({_BY_DAYS} EXCEPT {_BY_WEEKS})) + (SELECT count(*) FROM ({_BY_WEEKS} EXCEPT {_BY_DAYS}))
+_MISMATCHED_WEEKS = f"""
+SELECT (SELECT count(*) FROM ({_WEEKS_FROM_DAYS} EXCEPT {_WEEKS_AS_STORED})) + (SELECT count(*) FROM ({_WEEKS_AS_STORED} EXCEPT {_WEEKS_FROM_DAYS}))
 """
 
 
@@ -132,7 +140,7 @@ def sizes(conn: sqlite3.Connection) -> dict[str, int]:
         table: int(conn.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
         for table in ("sites", "events", "visits")
     }
-    pages, free, size = (
+    page_count, free_page_count, page_size_bytes = (
         int(conn.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("page_count", "freelist_count", "page_size")
     )
-    return tables | {"bytes": (pages - free) * size}
+    return tables | {"bytes": (page_count - free_page_count) * page_size_bytes}

@@ -37,40 +37,44 @@ LEVELS = (PEOPLE, API_KEYS, PUBLIC)
 _MAX_RUNNING_OF_OTHERS = MAX_RUNNING - 1
 
 
-class Asker(NamedTuple):
+class Requester(NamedTuple):
     """Who asks: the level, and the flow within it."""
 
     level: PriorityLevel
     flow: str
 
 
-class Turns:
+class TurnHistory:
     """Remembers when each level and each asker had a turn last."""
 
     def __init__(self) -> None:
         self._count = 0
-        self._last: dict[PriorityLevel | Asker, int] = {}
+        self._last_turns: dict[PriorityLevel | Requester, int] = {}
 
-    def take(self, asker: Asker) -> None:
+    def record(self, requester: Requester) -> None:
         """Have an asker take a turn."""
         self._count += 1
-        for key in (asker.level, asker):
-            self._last.pop(key, None)  # so that the oldest come first
-            self._last[key] = self._count
-        while len(self._last) > _MAX_REMEMBERED:
-            del self._last[next(iter(self._last))]
+        for key in (requester.level, requester):
+            self._last_turns.pop(key, None)  # so that the oldest come first
+            self._last_turns[key] = self._count
+        while len(self._last_turns) > _MAX_REMEMBERED:
+            del self._last_turns[next(iter(self._last_turns))]
 
-    def rank(self, asker: Asker) -> tuple[bool, int, int]:
+    def rank(self, requester: Requester) -> tuple[bool, int, int]:
         """Return a sort key: people first, then the level, and in it the asker, that has waited longest for a turn."""
-        return asker.level is not PEOPLE, self._last.get(asker.level, 0), self._last.get(asker, 0)
+        return (
+            requester.level is not PEOPLE,
+            self._last_turns.get(requester.level, 0),
+            self._last_turns.get(requester, 0),
+        )
 
 
 _MAX_REMEMBERED = 1_000
 
 
-def comes_before(asker: Asker, other: Asker) -> bool:
+def comes_before(requester: Requester, other: Requester) -> bool:
     """Return whether an asker is of a higher level than another one."""
-    return LEVELS.index(asker.level) < LEVELS.index(other.level)
+    return LEVELS.index(requester.level) < LEVELS.index(other.level)
 
 
 def may_start(level: PriorityLevel, running: Mapping[PriorityLevel, int]) -> bool:
@@ -81,8 +85,8 @@ def may_start(level: PriorityLevel, running: Mapping[PriorityLevel, int]) -> boo
     return level is PEOPLE or total - running.get(PEOPLE, 0) < _MAX_RUNNING_OF_OTHERS
 
 
-def is_full(asker: Asker, waiting: Collection[Asker]) -> bool:
+def is_full(requester: Requester, waiting: Collection[Requester]) -> bool:
     """Return whether so many queries wait already that this asker may not add another one."""
-    of_level = sum(other.level is asker.level for other in waiting)
-    of_flow = sum(other == asker for other in waiting)
-    return of_level >= asker.level.max_waiting or of_flow >= asker.level.max_waiting_per_flow
+    of_level = sum(other.level is requester.level for other in waiting)
+    of_flow = sum(other == requester for other in waiting)
+    return of_level >= requester.level.max_waiting or of_flow >= requester.level.max_waiting_per_flow

@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Mapping
 
-HOUR = 3600
+HOUR_S = 3600
 
 
 def save(conn: sqlite3.Connection, counts: Mapping[tuple[str, int], int]) -> None:
@@ -11,17 +11,17 @@ def save(conn: sqlite3.Connection, counts: Mapping[tuple[str, int], int]) -> Non
     conn.executemany(
         "INSERT INTO usage (caller, second, count) VALUES (?, ?, ?) "
         "ON CONFLICT DO UPDATE SET count = count + excluded.count",
-        [(caller, second, count) for (caller, second), count in counts.items()],
+        [(principal, second, count) for (principal, second), count in counts.items()],
     )
 
 
-def load(conn: sqlite3.Connection, now: int) -> list[tuple[str, int, int]]:
+def load(conn: sqlite3.Connection, now_ms: int) -> list[tuple[str, int, int]]:
     """The counts of the hour before `now` (Unix ms): (caller, Unix second, events), oldest first."""
     return conn.execute(
-        "SELECT caller, second, count FROM usage WHERE second > ? ORDER BY second", (now // 1000 - HOUR,)
+        "SELECT caller, second, count FROM usage WHERE second > ? ORDER BY second", (now_ms // 1000 - HOUR_S,)
     ).fetchall()
 
 
-def forget_old(conn: sqlite3.Connection, now: int) -> int:
+def delete_expired(conn: sqlite3.Connection, now_ms: int) -> int:
     """Delete the counts that no limit looks at any more. Returns how many. Inside a transaction."""
-    return conn.execute("DELETE FROM usage WHERE second <= ?", (now // 1000 - HOUR,)).rowcount
+    return conn.execute("DELETE FROM usage WHERE second <= ?", (now_ms // 1000 - HOUR_S,)).rowcount

@@ -7,40 +7,40 @@ from typing import Any
 
 import msgspec
 
-from ovx_lite.domain.errors import Refused
-from ovx_lite.domain.models import Key, Registry, Site
+from ovx_lite.domain.errors import ApiError
+from ovx_lite.domain.models import ApiKey, Registry, Site
 from ovx_lite.storage.read import events, persons
 from ovx_lite.storage.registry_version import announce, version
 from ovx_lite.storage.sqlite import transaction
 
-_SITE = """
+_SITE_COLUMNS = """
 number, id, name, domain, timezone, public_key, jwt_secret, monthly_limit, retention_days, created, secret,
 allowed_hosts, hourly_limit, hourly_events
 """
-_KEY = "id, site, label, tier, hourly_limit, digest, created, revoked, last_used"
+_KEY_COLUMNS = "id, site, label, tier, hourly_limit, digest, created, revoked, last_used"
 
 
 def load(conn: sqlite3.Connection) -> Registry:
     """All sites and keys, as of one moment."""
     conn.execute("BEGIN")
     try:
-        at = version(conn)
+        current_version = version(conn)
         sites = all_sites(conn)
-        keys = [Key(*row) for row in conn.execute(f"SELECT {_KEY} FROM keys ORDER BY created, id")]
+        api_keys = [ApiKey(*row) for row in conn.execute(f"SELECT {_KEY_COLUMNS} FROM keys ORDER BY created, id")]
     finally:
         conn.execute("ROLLBACK")
     return Registry(
-        at,
+        current_version,
+        MappingProxyType({site.slug: site for site in sites}),
         MappingProxyType({site.id: site for site in sites}),
-        MappingProxyType({site.number: site for site in sites}),
         MappingProxyType({site.public_key: site for site in sites}),
-        MappingProxyType({key.digest: key for key in keys}),
+        MappingProxyType({api_key.key_hash: api_key for api_key in api_keys}),
     )
 
 
 def all_sites(conn: sqlite3.Connection) -> list[Site]:
     """All sites, by their ids."""
-    return [_site(row) for row in conn.execute(f"SELECT {_SITE} FROM sites ORDER BY id")]
+    return [_site(row) for row in conn.execute(f"SELECT {_SITE_COLUMNS} FROM sites ORDER BY id")]
 
 
 def _site(row: tuple[Any, ...]) -> Site:
@@ -48,13 +48,13 @@ def _site(row: tuple[Any, ...]) -> Site:
     return msgspec.structs.replace(site, allowed_hosts=tuple(str(site.allowed_hosts).split()))
 
 
-def find_site(conn: sqlite3.Connection, id: str) -> Site:
+def find_site(conn: sqlite3.Connection, slug: str) -> Site:
     """The site of that id; raises `Refused` (`invalid_site_id`) if there is none."""
-    row = conn.execute(f"SELECT {_SITE} FROM sites WHERE id = ?", (id,)).fetchone()
+    row = conn.execute(f"SELECT {_SITE_COLUMNS} FROM sites WHERE id = ?", (slug,)).fetchone()
     if row is None:
-        known = [name for (name,) in conn.execute("SELECT id FROM sites ORDER BY id LIMIT 10")]
-        hint = f"the sites are {', '.join(known)}" if known else f"there is none yet: ovx-lite site add {id}"
-        raise Refused("invalid_site_id", f"There is no site {id}; {hint}.")
+        slugs = [other for (other,) in conn.execute("SELECT id FROM sites ORDER BY id LIMIT 10")]
+        hint = f"the sites are {', '.join(slugs)}" if slugs else f"there is none yet: ovx-lite site add {slug}"
+        raise ApiError("invalid_site_id", f"There is no site {slug}; {hint}.")
     return _site(row)
 
 
@@ -63,9 +63,9 @@ def add_site(conn: sqlite3.Connection, site: Site) -> Site:
     with transaction(conn):
         try:
             conn.execute(
-                f"INSERT INTO sites ({_SITE}) VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                f"INSERT INTO sites ({_SITE_COLUMNS}) VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
-                    site.id,
+                    site.slug,
                     site.name,
                     site.domain,
                     site.timezone,
@@ -73,7 +73,7 @@ def add_site(conn: sqlite3.Connection, site: Site) -> Site:
                     site.jwt_secret,
                     site.monthly_limit,
                     site.retention_days,
-                    site.created,
+                    site.created_at_ms,
                     site.secret,
                     " ".join(site.allowed_hosts),
                     site.hourly_limit,
@@ -81,9 +81,11 @@ def add_site(conn: sqlite3.Connection, site: Site) -> Site:
                 ),
             )
         except sqlite3.IntegrityError:
-            raise Refused("invalid_request", f"There is a site {site.id} already: choose another id.", "id") from None
+            raise ApiError(
+                "invalid_request", f"There is a site {site.slug} already: choose another id.", "id"
+            ) from None
         announce(conn)
-        return find_site(conn, site.id)
+        return find_site(conn, site.slug)
 
 
 def change_site(conn: sqlite3.Connection, site: Site) -> Site:
@@ -99,82 +101,87 @@ def change_site(conn: sqlite3.Connection, site: Site) -> Site:
         "hourly_events": site.hourly_events,
     }
     with transaction(conn):
-        if site.timezone != find_site(conn, site.id).timezone and events.oldest(conn, site.number) is not None:
+        if site.timezone != find_site(conn, site.slug).timezone and events.oldest_event_ms(conn, site.id) is not None:
             message = "The days of a site with events stay as they are: delete it, or add another."
-            raise Refused("invalid_request", message, "timezone")
+            raise ApiError("invalid_request", message, "timezone")
         columns = ", ".join(f"{column} = ?" for column in settings)
-        conn.execute(f"UPDATE sites SET {columns} WHERE number = ?", (*settings.values(), site.number))
+        conn.execute(f"UPDATE sites SET {columns} WHERE number = ?", (*settings.values(), site.id))
         announce(conn)
-        return find_site(conn, site.id)
+        return find_site(conn, site.slug)
 
 
-def remove_site(conn: sqlite3.Connection, id: str) -> int:
+def remove_site(conn: sqlite3.Connection, slug: str) -> int:
     """Remove a site with its keys, events and all that is known of it. Returns how many events there were."""
     with transaction(conn):
-        site = find_site(conn, id)
-        deleted = events.forget_all(conn, site.number)
-        persons.forget_all(conn, site.number)
-        conn.execute("DELETE FROM answers WHERE site = ?", (site.number,))
+        site = find_site(conn, slug)
+        deleted = events.delete_all(conn, site.id)
+        persons.delete_all(conn, site.id)
+        conn.execute("DELETE FROM answers WHERE site = ?", (site.id,))
         for table in ("months", "marks"):
-            conn.execute(f"DELETE FROM {table} WHERE site = ?", (site.number,))
-        conn.execute("DELETE FROM usage WHERE caller IN (SELECT id FROM keys WHERE site = ?)", (site.number,))
-        conn.execute("DELETE FROM sites WHERE number = ?", (site.number,))
+            conn.execute(f"DELETE FROM {table} WHERE site = ?", (site.id,))
+        conn.execute("DELETE FROM usage WHERE caller IN (SELECT id FROM keys WHERE site = ?)", (site.id,))
+        conn.execute("DELETE FROM sites WHERE number = ?", (site.id,))
         announce(conn)
     return deleted
 
 
-def replace_jwt_secret(conn: sqlite3.Connection, id: str, secret: str) -> None:
+def replace_jwt_secret(conn: sqlite3.Connection, slug: str, jwt_secret: str) -> None:
     """Give a site another JWT secret; JWTs that were signed with the old one end."""
     with transaction(conn):
-        find_site(conn, id)
-        conn.execute("UPDATE sites SET jwt_secret = ? WHERE id = ?", (secret, id))
+        find_site(conn, slug)
+        conn.execute("UPDATE sites SET jwt_secret = ? WHERE id = ?", (jwt_secret, slug))
         announce(conn)
 
 
-def add_key(conn: sqlite3.Connection, key: Key) -> bool:
+def add_api_key(conn: sqlite3.Connection, api_key: ApiKey) -> bool:
     """Add a key, unless it was added before. Returns whether it was not."""
     with transaction(conn):
-        row = msgspec.structs.astuple(key)
-        places = ", ".join("?" * len(row))
-        added = conn.execute(f"INSERT INTO keys ({_KEY}) VALUES ({places}) ON CONFLICT (id) DO NOTHING", row).rowcount
+        row = msgspec.structs.astuple(api_key)
+        placeholders = ", ".join("?" * len(row))
+        row_count = conn.execute(
+            f"INSERT INTO keys ({_KEY_COLUMNS}) VALUES ({placeholders}) ON CONFLICT (id) DO NOTHING", row
+        ).rowcount
         announce(conn)
-    return bool(added)
+    return bool(row_count)
 
 
-def find_key(conn: sqlite3.Connection, id: str) -> Key:
+def find_api_key(conn: sqlite3.Connection, public_id: str) -> ApiKey:
     """The key of that id; raises `Refused` (`not_found`) if there is none."""
-    row = conn.execute(f"SELECT {_KEY} FROM keys WHERE id = ?", (id,)).fetchone()
+    row = conn.execute(f"SELECT {_KEY_COLUMNS} FROM keys WHERE id = ?", (public_id,)).fetchone()
     if row is None:
-        raise Refused("not_found", f"There is no key {id}: see ovx-lite key list SITE for the ids.")
-    return Key(*row)
+        raise ApiError("not_found", f"There is no key {public_id}: see ovx-lite key list SITE for the ids.")
+    return ApiKey(*row)
 
 
-def keys_of(conn: sqlite3.Connection, site: Site) -> list[Key]:
+def api_keys_of(conn: sqlite3.Connection, site: Site) -> list[ApiKey]:
     """A site's keys, oldest first, revoked ones too."""
-    rows = conn.execute(f"SELECT {_KEY} FROM keys WHERE site = ? ORDER BY created, id", (site.number,))
-    return [Key(*row) for row in rows]
+    rows = conn.execute(f"SELECT {_KEY_COLUMNS} FROM keys WHERE site = ? ORDER BY created, id", (site.id,))
+    return [ApiKey(*row) for row in rows]
 
 
-def revoke_key(conn: sqlite3.Connection, id: str, now: int) -> Key:
+def revoke_api_key(conn: sqlite3.Connection, public_id: str, now_ms: int) -> ApiKey:
     """Revoke a key for good. Returns it; raises `Refused` (`not_found`) if there is none."""
     with transaction(conn):
-        find_key(conn, id)
-        conn.execute("UPDATE keys SET revoked = coalesce(revoked, ?) WHERE id = ?", (now, id))
+        find_api_key(conn, public_id)
+        conn.execute("UPDATE keys SET revoked = coalesce(revoked, ?) WHERE id = ?", (now_ms, public_id))
         announce(conn)
-        return find_key(conn, id)
+        return find_api_key(conn, public_id)
 
 
-def replace_key(conn: sqlite3.Connection, id: str, digest: bytes) -> Key:
+def replace_api_key(conn: sqlite3.Connection, public_id: str, key_hash: bytes) -> ApiKey:
     """Give a key a new secret; the old one ends. Raises `Refused` if there is no such key or it is revoked."""
     with transaction(conn):
-        if find_key(conn, id).revoked is not None:
-            raise Refused("invalid_request", f"The key {id} is revoked: add a new one with ovx-lite key add.")
-        conn.execute("UPDATE keys SET digest = ? WHERE id = ?", (digest, id))
+        if find_api_key(conn, public_id).revoked_at_ms is not None:
+            raise ApiError("invalid_request", f"The key {public_id} is revoked: add a new one with ovx-lite key add.")
+        conn.execute("UPDATE keys SET digest = ? WHERE id = ?", (key_hash, public_id))
         announce(conn)
-        return find_key(conn, id)
+        return find_api_key(conn, public_id)
 
 
-def save_last_used(conn: sqlite3.Connection, used: Mapping[str, int]) -> None:
+def save_last_used(conn: sqlite3.Connection, last_used_at_ms: Mapping[str, int]) -> None:
     """Write down when keys, by their ids, were used last (Unix ms)."""
     with transaction(conn):
-        conn.executemany("UPDATE keys SET last_used = ? WHERE id = ?", [(at, id) for id, at in used.items()])
+        conn.executemany(
+            "UPDATE keys SET last_used = ? WHERE id = ?",
+            [(used_at_ms, public_id) for public_id, used_at_ms in last_used_at_ms.items()],
+        )

@@ -9,7 +9,7 @@ clock they get wrong times. A site without new events is no reason to hold.
 import sqlite3
 from typing import NamedTuple
 
-from ovx_lite.domain.calendar import local_day, utc
+from ovx_lite.domain.calendar import format_utc, local_day
 from ovx_lite.domain.models import Site
 from ovx_lite.storage import registry
 from ovx_lite.storage.read import events
@@ -28,16 +28,16 @@ class Hold(NamedTuple):
     @property
     def message(self) -> str:
         """What is wrong and how to confirm the clock."""
-        now, last_run = (f"{utc(ms)[:16].replace('T', ' ')} UTC" for ms in self)
+        now_text, last_run_text = (f"{format_utc(ms)[:16].replace('T', ' ')} UTC" for ms in self)
         return (
-            f"Retention is on hold and deletes nothing: the clock says {now}, but the last run was {last_run}. "
+            f"Retention is on hold and deletes nothing: the clock says {now_text}, but the last run was {last_run_text}. "
             "If the clock is right, run: ovx-lite prune --yes"
         )
 
 
 def find_hold(conn: sqlite3.Connection, now_ms: int) -> Hold | None:
     """Return why events that are past their retention are kept; `None` if they are not, or if there are none."""
-    last_run_ms = _last_run(conn) or now_ms
+    last_run_ms = _last_run_ms(conn) or now_ms
     if abs(now_ms - last_run_ms) <= MAX_DIFFERENCE_MS:
         return None
     is_any_due = any(is_due(conn, site, now_ms) for site in registry.all_sites(conn))
@@ -47,7 +47,7 @@ def find_hold(conn: sqlite3.Connection, now_ms: int) -> Hold | None:
 def begin_run(conn: sqlite3.Connection, now_ms: int) -> Hold | None:
     """Record a run of retention, unless the clock disagrees. Return the hold if there is one."""
     with transaction(conn):
-        if abs(now_ms - (_last_run(conn) or now_ms)) <= MAX_DIFFERENCE_MS:
+        if abs(now_ms - (_last_run_ms(conn) or now_ms)) <= MAX_DIFFERENCE_MS:
             _save_last_run(conn, now_ms)
     return find_hold(conn, now_ms)
 
@@ -62,7 +62,7 @@ def is_due(conn: sqlite3.Connection, site: Site, now_ms: int) -> bool:
     """Whether a site has a day of events that is past its retention."""
     if site.retention_days is None:
         return False
-    oldest_ms = events.oldest(conn, site.number)
+    oldest_ms = events.oldest_event_ms(conn, site.id)
     if oldest_ms is None:
         return False
     return local_day(oldest_ms, site.timezone) < local_day(now_ms, site.timezone) - site.retention_days
@@ -77,9 +77,9 @@ def count_due(conn: sqlite3.Connection, now_ms: int) -> int:
     )
 
 
-def _last_run(conn: sqlite3.Connection) -> int:
+def _last_run_ms(conn: sqlite3.Connection) -> int:
     return int(conn.execute("SELECT value FROM meta WHERE name = 'retention_ran_at_ms'").fetchone()[0])
 
 
-def _save_last_run(conn: sqlite3.Connection, ms: int) -> None:
-    conn.execute("UPDATE meta SET value = ? WHERE name = 'retention_ran_at_ms'", (ms,))
+def _save_last_run(conn: sqlite3.Connection, last_run_ms: int) -> None:
+    conn.execute("UPDATE meta SET value = ? WHERE name = 'retention_ran_at_ms'", (last_run_ms,))

@@ -10,26 +10,26 @@ from ovx_lite.storage.sqlite import transaction
 from ovx_lite.storage.write import sessionizer
 
 
-def today(conn: sqlite3.Connection, site: int, day: int, fresh: bytes) -> bytes:
+def of_day(conn: sqlite3.Connection, site_id: int, day: int, new_salt: bytes) -> bytes:
     """The site's salt of its local `day`: `fresh` from now on, if there is none yet.
 
     Raises `Refused` (`invalid_site_id`) if the site was removed.
     """
     with transaction(conn):
-        forget(conn, site, day)
+        delete_expired(conn, site_id, day)
         try:
             conn.execute(
-                "INSERT INTO salts (site, day, salt) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (site, day, fresh)
+                "INSERT INTO salts (site, day, salt) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (site_id, day, new_salt)
             )
         except sqlite3.IntegrityError:
             raise no_such_site() from None
-        salt: bytes = conn.execute("SELECT salt FROM salts WHERE site = ?", (site,)).fetchone()[0]
+        salt: bytes = conn.execute("SELECT salt FROM salts WHERE site = ?", (site_id,)).fetchone()[0]
     return salt
 
 
-def forget(conn: sqlite3.Connection, site: int, today: int) -> int:
+def delete_expired(conn: sqlite3.Connection, site_id: int, today: int) -> int:
     """Delete the site's salt if it is not of its local day `today`. Returns how many. Inside a transaction."""
-    forgotten = conn.execute("DELETE FROM salts WHERE site = ? AND day <> ?", (site, today)).rowcount
-    if forgotten:
-        sessionizer.close(conn, site)
-    return forgotten
+    deleted = conn.execute("DELETE FROM salts WHERE site = ? AND day <> ?", (site_id, today)).rowcount
+    if deleted:
+        sessionizer.close_open_visits(conn, site_id)
+    return deleted

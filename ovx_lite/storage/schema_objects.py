@@ -10,8 +10,8 @@ from functools import cache, lru_cache
 def statements(script: str) -> Iterator[str]:
     """The statements of an SQL script, one by one."""
     statement = ""
-    for piece in re.split(r"(?<=;)", script):
-        statement += piece
+    for part in re.split(r"(?<=;)", script):
+        statement += part
         if sqlite3.complete_statement(statement):
             yield statement
             statement = ""
@@ -19,7 +19,7 @@ def statements(script: str) -> Iterator[str]:
         yield statement
 
 
-Object = tuple[str, str, str, str | None]
+SchemaObject = tuple[str, str, str, str | None]
 """A row of `sqlite_schema`: type, name, table, and the SQL as tokens; None for SQLite's own indexes."""
 
 _TOKEN = re.compile(
@@ -33,7 +33,7 @@ _TOKEN = re.compile(
 _QUOTED_NAME = re.compile(r'"([a-z_]+)"')  # SQLite quotes tables that it renames; keywords are in capitals in ours
 
 # SQLite makes these when somebody runs ANALYZE, and Litestream when it replicates the store.
-_ALLOWED: frozenset[Object] = frozenset(
+_ALLOWED: frozenset[SchemaObject] = frozenset(
     ("table", name, name, f"CREATE TABLE {name} ( {columns} )")
     for name, columns in (
         ("sqlite_stat1", "tbl , idx , stat"),
@@ -50,16 +50,19 @@ def differences(conn: sqlite3.Connection, scripts: Sequence[str]) -> list[str]:
     `scripts` are those that made it. What is compared is the SQL, without comments and white space, so that neither
     triggers, views and indexes nor constraints, defaults and generated columns of somebody else's remain unseen.
     """
-    expected, found = _expected(tuple(scripts)), _objects(conn)
-    foreign = [one for one in found if (one not in expected and one not in _ALLOWED) or found.count(one) > 1]
+    expected, actual = _expected(tuple(scripts)), _objects(conn)
+    unexpected = [item for item in actual if (item not in expected and item not in _ALLOWED) or actual.count(item) > 1]
     return [
-        *(f"the {kind} {name!r:.80} is not one of ovx-lite's" for kind, name, *_ in foreign),
-        *(f"the {kind} {name!r} is missing" for kind, name, *_ in sorted(expected - set(found), key=str)),
+        *(f"the {object_type} {name!r:.80} is not one of ovx-lite's" for object_type, name, *_ in unexpected),
+        *(
+            f"the {object_type} {name!r} is missing"
+            for object_type, name, *_ in sorted(expected - set(actual), key=str)
+        ),
     ]
 
 
 @cache
-def _expected(scripts: tuple[str, ...]) -> frozenset[Object]:
+def _expected(scripts: tuple[str, ...]) -> frozenset[SchemaObject]:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as conn:
         for script in scripts:
             for statement in statements(script):
@@ -67,9 +70,9 @@ def _expected(scripts: tuple[str, ...]) -> frozenset[Object]:
         return frozenset(_objects(conn))
 
 
-def _objects(conn: sqlite3.Connection) -> list[Object]:
+def _objects(conn: sqlite3.Connection) -> list[SchemaObject]:
     rows = conn.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name")
-    return [(str(kind), str(name), str(table), _normalised(sql)) for kind, name, table, sql in rows]
+    return [(str(object_type), str(name), str(table), _normalised(sql)) for object_type, name, table, sql in rows]
 
 
 @lru_cache(maxsize=256)
@@ -77,5 +80,5 @@ def _normalised(sql: object) -> str | None:
     """The tokens of a statement, with a space between them. Names lose the quotes that they do not need."""
     if sql is None:
         return None
-    tokens = (found[0] for found in _TOKEN.finditer(str(sql)) if found["skipped"] is None)
+    tokens = (match[0] for match in _TOKEN.finditer(str(sql)) if match["skipped"] is None)
     return " ".join(name[1] if (name := _QUOTED_NAME.fullmatch(token)) else token for token in tokens)

@@ -6,40 +6,40 @@ from typing import NamedTuple
 from ovx_lite.storage.sqlite import transaction
 
 
-class Share(NamedTuple):
+class SharedLink(NamedTuple):
     """A site's public link. `password` is a hash, `""` for none."""
 
-    site: int
+    site_id: int
     token: str
-    password: str
-    created: int
+    password_hash: str
+    created_at_ms: int
 
 
-_SHARE = "site, token, password, created"
+_COLUMNS = "site, token, password, created"
 
 
-def of_site(conn: sqlite3.Connection, site: int) -> Share | None:
+def of_site(conn: sqlite3.Connection, site_id: int) -> SharedLink | None:
     """A site's public link; None if it has none."""
-    row = conn.execute(f"SELECT {_SHARE} FROM shares WHERE site = ?", (site,)).fetchone()
-    return None if row is None else Share(*row)
+    row = conn.execute(f"SELECT {_COLUMNS} FROM shares WHERE site = ?", (site_id,)).fetchone()
+    return None if row is None else SharedLink(*row)
 
 
-def find(conn: sqlite3.Connection, token: str) -> tuple[Share, str] | None:
+def find(conn: sqlite3.Connection, token: str) -> tuple[SharedLink, str] | None:
     """The public link of that token, and its site's id; None if there is none."""
     query = """
         SELECT shares.site, token, password, shares.created, id FROM shares JOIN sites ON number = site WHERE token = ?
     """
     row = conn.execute(query, (token,)).fetchone()
-    return None if row is None else (Share(*row[:4]), row[4])
+    return None if row is None else (SharedLink(*row[:4]), row[4])
 
 
-def put(conn: sqlite3.Connection, share: Share) -> None:
+def save(conn: sqlite3.Connection, shared_link: SharedLink) -> None:
     """Give a site a public link, in place of the one that it may have."""
     with transaction(conn):
-        conn.execute(f"INSERT OR REPLACE INTO shares ({_SHARE}) VALUES (?, ?, ?, ?)", share)
+        conn.execute(f"INSERT OR REPLACE INTO shares ({_COLUMNS}) VALUES (?, ?, ?, ?)", shared_link)
 
 
-def remove(conn: sqlite3.Connection, site: int) -> None:
+def remove(conn: sqlite3.Connection, site_id: int) -> None:
     """Take a site's public link away."""
     with transaction(conn):
-        conn.execute("DELETE FROM shares WHERE site = ?", (site,))
+        conn.execute("DELETE FROM shares WHERE site = ?", (site_id,))

@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
-from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.errors import ApiError
 from ovx_lite.storage import file_modes, schema_objects
 from ovx_lite.storage.cancellation import QueryConnection
 from ovx_lite.storage.copies import copy
@@ -19,18 +19,18 @@ from ovx_lite.storage.lock_wait import COMMAND_LOCK_TIMEOUT_S, StoreConnection, 
 R = TypeVar("R")
 C = TypeVar("C", bound=sqlite3.Connection)
 
-FILE = "ovx-lite.sqlite3"
-LOCK = "serving.lock"
+STORE_FILE = "ovx-lite.sqlite3"
+LOCK_FILE = "serving.lock"
 """What only one server can have."""
 
-RESTORING = "restoring"
+RESTORING_DIR = "restoring"
 """A folder in the data dir, while a copy is put back."""
 
 _APPLICATION_ID = 0x6F76786C  # "ovxl", so that another program's file is not taken for ours
-_HAS_ITS_ROWS = """
+_HAS_REQUIRED_ROWS = """
 SELECT (SELECT count(*) FROM meta WHERE name IN ('registry', 'touched')) = 2 AND (SELECT count(*) FROM admin) = 1
 """
-_ROWS_TOGETHER = (128, 16, 4, 1)
+_INSERT_BATCH_SIZES = (128, 16, 4, 1)
 
 
 def steps() -> list[str]:
@@ -52,11 +52,11 @@ def open_store(
     Raises `Refused` with a sentence on what to do: no store, a folder that cannot be written, a file that is no
     database or another program's, a file from a newer version.
     """
-    path = data_dir / FILE
-    if not path.exists() and (data_dir / RESTORING).exists():
-        raise Refused("unavailable", f"In {data_dir}, ovx-lite restore was cut off: run it again.")
+    path = data_dir / STORE_FILE
+    if not path.exists() and (data_dir / RESTORING_DIR).exists():
+        raise ApiError("unavailable", f"In {data_dir}, ovx-lite restore was cut off: run it again.")
     if not create and not (path.exists() and path.stat().st_size):
-        raise Refused(
+        raise ApiError(
             "unavailable", f"There is no store in {data_dir}: add a site first, or give the right --data-dir."
         )
     try:
@@ -67,31 +67,33 @@ def open_store(
         if not os.access(path, os.W_OK):
             raise PermissionError("the file may only be read")  # SQLite would open it, and say so at the first event
         conn = _connect(path)
-        _check_ours(conn, path, steps())
+        _check_schema(conn, path, steps())
         execute_when_unlocked(conn, "PRAGMA journal_mode = WAL")
         conn.execute("PRAGMA synchronous = FULL")
         conn.execute("PRAGMA foreign_keys = ON")
         conn.execute("PRAGMA secure_delete = ON")
         conn.execute("PRAGMA cache_size = -16000")
         migrate(conn, path, steps())
-        (has_its_rows,) = conn.execute(_HAS_ITS_ROWS).fetchone()
-        if not has_its_rows:
+        (has_required_rows,) = conn.execute(_HAS_REQUIRED_ROWS).fetchone()
+        if not has_required_rows:
             raise sqlite3.DatabaseError("rows that each store has are missing")
         conn.execute("PRAGMA busy_timeout = 0")  # from here on, waiting for another process is ours: see `lock_wait`
         with transaction(conn):
             pass  # that the file cannot be written is better told now than at the first event
         conn.lock_timeout_s = lock_timeout_s
-    except (OSError, sqlite3.Error, UnicodeDecodeError) as wrong:  # the last, of a message that quotes the file
-        raise _cannot_open(path, wrong) from None
+    except (OSError, sqlite3.Error, UnicodeDecodeError) as exc:  # the last, of a message that quotes the file
+        raise _open_error(path, exc) from None
     return conn
 
 
-def open_reader(data_dir: Path, cache: int = 2, lock_timeout_s: float = COMMAND_LOCK_TIMEOUT_S) -> sqlite3.Connection:
+def open_reader(
+    data_dir: Path, cache_mib: int = 2, lock_timeout_s: float = COMMAND_LOCK_TIMEOUT_S
+) -> sqlite3.Connection:
     """Open the store for reading alone, with at most so many MiB of it in memory."""
-    conn = _connect_as(QueryConnection, data_dir / FILE, lock_timeout_s)
+    conn = _connect_as(QueryConnection, data_dir / STORE_FILE, lock_timeout_s)
     conn.execute("PRAGMA query_only = ON")
     conn.execute("PRAGMA temp_store = FILE")
-    conn.execute(f"PRAGMA cache_size = {-1024 * cache}")
+    conn.execute(f"PRAGMA cache_size = {-1024 * cache_mib}")
     return conn
 
 
@@ -101,7 +103,7 @@ def _connect(path: Path) -> StoreConnection:
 
 def _connect_as(factory: type[C], path: Path, timeout_s: float) -> C:
     if sqlite3.sqlite_version_info < (3, 37):
-        raise Refused("unavailable", f"SQLite {sqlite3.sqlite_version} is too old: ovx-lite needs 3.37 or newer.")
+        raise ApiError("unavailable", f"SQLite {sqlite3.sqlite_version} is too old: ovx-lite needs 3.37 or newer.")
     # Transactions are begun and ended in plain sight.
     conn = sqlite3.connect(
         path, timeout=timeout_s, isolation_level=None, check_same_thread=False, cached_statements=256, factory=factory
@@ -113,21 +115,21 @@ def _connect_as(factory: type[C], path: Path, timeout_s: float) -> C:
     return conn
 
 
-def _cannot_open(path: Path, wrong: Exception) -> Refused:
-    if isinstance(wrong, sqlite3.DatabaseError) and "not a database" in str(wrong):
-        return Refused("unavailable", f"{path} is not a database: move it away, or choose another --data-dir.")
-    if isinstance(wrong, UnicodeDecodeError):
-        return Refused("unavailable", f"{path} is damaged (its schema cannot be read): put back a backup.")
-    if isinstance(wrong, sqlite3.DatabaseError) and not isinstance(wrong, sqlite3.OperationalError):
-        return Refused("unavailable", f"{path} is damaged ({wrong}): put back a backup.")
-    return Refused(
+def _open_error(path: Path, exc: Exception) -> ApiError:
+    if isinstance(exc, sqlite3.DatabaseError) and "not a database" in str(exc):
+        return ApiError("unavailable", f"{path} is not a database: move it away, or choose another --data-dir.")
+    if isinstance(exc, UnicodeDecodeError):
+        return ApiError("unavailable", f"{path} is damaged (its schema cannot be read): put back a backup.")
+    if isinstance(exc, sqlite3.DatabaseError) and not isinstance(exc, sqlite3.OperationalError):
+        return ApiError("unavailable", f"{path} is damaged ({exc}): put back a backup.")
+    return ApiError(
         "unavailable",
-        f"The store {path} cannot be opened for writing ({wrong}): see that the folder exists, is yours and has room, "
+        f"The store {path} cannot be opened for writing ({exc}): see that the folder exists, is yours and has room, "
         "or choose another --data-dir.",
     )
 
 
-def _check_ours(conn: sqlite3.Connection, path: Path, steps: Sequence[str]) -> None:
+def _check_schema(conn: sqlite3.Connection, path: Path, steps: Sequence[str]) -> None:
     """Raise `Refused` unless the file is empty, or has the schema of its version and nothing else.
 
     A trigger or a view that somebody has put into it would act in our name, even while the file is upgraded.
@@ -135,53 +137,53 @@ def _check_ours(conn: sqlite3.Connection, path: Path, steps: Sequence[str]) -> N
     conn.execute("BEGIN")  # as of one moment: another process may be making or upgrading the store
     try:
         (tables,) = conn.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        (application,) = conn.execute("PRAGMA application_id").fetchone()
+        (application_id,) = conn.execute("PRAGMA application_id").fetchone()
         (encoding,) = conn.execute("PRAGMA encoding").fetchone()
         version = _version(conn)
         if not tables:
             return
-        if application != _APPLICATION_ID or version < 1 or encoding != "UTF-8":
-            raise Refused("unavailable", f"{path} is another program's database: choose another --data-dir.")
+        if application_id != _APPLICATION_ID or version < 1 or encoding != "UTF-8":
+            raise ApiError("unavailable", f"{path} is another program's database: choose another --data-dir.")
         # Of a newer version's schema nothing is known here; `migrate` refuses it.
-        wrong = [] if version > len(steps) else schema_objects.differences(conn, steps[:version])
+        differences = [] if version > len(steps) else schema_objects.differences(conn, steps[:version])
     finally:
         conn.execute("ROLLBACK")
-    if wrong:
-        named = "; ".join(wrong[:3]) + ("; …" if len(wrong) > 3 else "")
-        message = f"{path} is not as ovx-lite made it ({named}): drop what was added, or put back a backup."
-        raise Refused("unavailable", message)
+    if differences:
+        examples = "; ".join(differences[:3]) + ("; …" if len(differences) > 3 else "")
+        message = f"{path} is not as ovx-lite made it ({examples}): drop what was added, or put back a backup."
+        raise ApiError("unavailable", message)
 
 
 def migrate(conn: sqlite3.Connection, path: Path, steps: list[str]) -> None:
     """Bring the file up to the last of `steps`, each in a transaction of its own, after a backup beside the file."""
     version = _version(conn)
     if version > len(steps):
-        raise Refused(
+        raise ApiError(
             "unavailable",
             f"{path} is a newer ovx-lite's (schema {version}, this one knows {len(steps)}): upgrade ovx-lite.",
         )
     if 0 < version < len(steps):
-        _copy_before(conn, path, version, len(steps))
-    for number in range(version + 1, len(steps) + 1):
+        _back_up_before_upgrade(conn, path, version, len(steps))
+    for step_number in range(version + 1, len(steps) + 1):
         with transaction(conn):
-            if _version(conn) >= number:
+            if _version(conn) >= step_number:
                 continue  # another process was faster
             # `executescript` would commit before it begins, so statements are run one by one.
-            for statement in schema_objects.statements(steps[number - 1]):
+            for statement in schema_objects.statements(steps[step_number - 1]):
                 conn.execute(statement)
             conn.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-            conn.execute(f"PRAGMA user_version = {number}")
+            conn.execute(f"PRAGMA user_version = {step_number}")
 
 
-def _copy_before(conn: sqlite3.Connection, path: Path, version: int, wanted: int) -> None:
+def _back_up_before_upgrade(conn: sqlite3.Connection, path: Path, version: int, target_version: int) -> None:
     """Leave a copy of the file beside it, unless another process has upgraded it by now, and while none can."""
-    guard = _connect(path)
+    lock_conn = _connect(path)
     try:
-        with transaction(guard):
-            if _version(guard) == version:
-                copy(conn, path.with_name(f"{path.stem}-before-schema-{wanted}{path.suffix}"))
+        with transaction(lock_conn):
+            if _version(lock_conn) == version:
+                copy(conn, path.with_name(f"{path.stem}-before-schema-{target_version}{path.suffix}"))
     finally:
-        guard.close()
+        lock_conn.close()
 
 
 def _version(conn: sqlite3.Connection) -> int:
@@ -206,32 +208,35 @@ def transaction(conn: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def empty_log(conn: sqlite3.Connection, patience: float = 0) -> bool:
+def truncate_wal(conn: sqlite3.Connection, timeout_s: float = 0) -> bool:
     """Move what is in the write-ahead log into the file, and empty the log.
 
     Returns whether that could be done within so many seconds: not while somebody reads what was before it.
     """
-    conn.execute(f"PRAGMA busy_timeout = {int(patience * 1000)}")
+    conn.execute(f"PRAGMA busy_timeout = {int(timeout_s * 1000)}")
     (busy, _, _) = conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     conn.execute("PRAGMA busy_timeout = 0")
     return not busy
 
 
-def insert(conn: sqlite3.Connection, into: str, rows: Sequence[tuple[object, ...]], on_conflict: str = "") -> None:
+def insert(conn: sqlite3.Connection, statement: str, rows: Sequence[tuple[object, ...]], on_conflict: str = "") -> None:
     """Insert rows: `into` is the statement up to `VALUES`, `on_conflict` what comes after. Inside a transaction.
 
     Many rows go into one statement, because each call into SQLite gives the interpreter's lock away, and under load
     it takes longer to get it back than to insert a row.
     """
-    for size, some in in_pieces(rows, _ROWS_TOGETHER):
-        row = f"({', '.join('?' * len(some[0]))})"
-        conn.execute(f"{into} VALUES {', '.join([row] * size)} {on_conflict}", list(chain.from_iterable(some)))
+    for row_count, batch in batches(rows, _INSERT_BATCH_SIZES):
+        placeholders = f"({', '.join('?' * len(batch[0]))})"
+        conn.execute(
+            f"{statement} VALUES {', '.join([placeholders] * row_count)} {on_conflict}",
+            list(chain.from_iterable(batch)),
+        )
 
 
-def in_pieces(rows: Sequence[R], sizes: tuple[int, ...]) -> Iterator[tuple[int, Sequence[R]]]:
+def batches(rows: Sequence[R], sizes: tuple[int, ...]) -> Iterator[tuple[int, Sequence[R]]]:
     """Cut rows into pieces of a few fixed sizes, the last of them 1, so that few statements are made, and kept."""
-    begin = 0
+    start = 0
     for size in sizes:
-        while len(rows) - begin >= size:
-            yield size, rows[begin : begin + size]
-            begin += size
+        while len(rows) - start >= size:
+            yield size, rows[start : start + size]
+            start += size

@@ -10,127 +10,131 @@ from contextlib import aclosing, asynccontextmanager
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
-from ovx_lite.domain.errors import Refused
-from ovx_lite.webhooks.message import Outcome
-from ovx_lite.webhooks.ssrf import Network, Target, may_be_looked_up, target, vet
+from ovx_lite.domain.errors import ApiError
+from ovx_lite.webhooks.message import AttemptResult
+from ovx_lite.webhooks.ssrf import Network, Target, check_address, check_scheme, parse_target
 
 if TYPE_CHECKING:
     import httpx2
 
-SECONDS = 10
+REQUEST_TIMEOUT_S = 10
 """For everything: DNS, TLS, sending, and reading the answer ("Timeout: 10 seconds per request")."""
 
-KEPT = 4096
+MAX_RESPONSE_BYTES = 4096
 """Bytes of an answer that are read and kept."""
 
-_LONGEST_WORD = 300  # characters of a receiver's that we repeat
-_BROKEN_OFF = Outcome(None, "reset", "the connection broke off before the answer")
-_MOST_OPEN = 64  # receivers to whom a connection is kept
+_MAX_QUOTED_LENGTH = 300  # characters of a receiver's that we repeat
+_CONNECTION_RESET = AttemptResult(None, "reset", "the connection broke off before the answer")
+_MAX_OPEN_TRANSPORTS = 64  # receivers to whom a connection is kept
 
 
-class Outgoing:
+class WebhookClient:
     """Sends messages. Connections are kept for a while, to each receiver its own."""
 
-    def __init__(self, allowed: Sequence[Network], now: Callable[[], int], seconds: float = SECONDS) -> None:
+    def __init__(
+        self, allowed_networks: Sequence[Network], now_ms: Callable[[], int], timeout_s: float = REQUEST_TIMEOUT_S
+    ) -> None:
         """`allowed` are networks that are open to webhooks though they are not public; `now` gives Unix ms."""
-        self._allowed = allowed
-        self._now = now
-        self._seconds = seconds
-        self._roads: OrderedDict[Target, httpx2.AsyncHTTPTransport] = OrderedDict()
-        self._used: Counter[Target] = Counter()
-        self._tls: ssl.SSLContext | None = None
+        self._allowed_networks = allowed_networks
+        self._now_ms = now_ms
+        self._timeout_s = timeout_s
+        self._transports: OrderedDict[Target, httpx2.AsyncHTTPTransport] = OrderedDict()
+        self._use_counts: Counter[Target] = Counter()
+        self._tls_context: ssl.SSLContext | None = None
 
-    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Outcome:
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> AttemptResult:
         """Send a message once. Never raises for what a receiver, its name or the net does."""
-        began, begin = self._now(), time.monotonic()
-        outcome = await self._try(url, body, headers)
-        took = round((time.monotonic() - begin) * 1000)
-        return outcome._replace(began=began, took=took, headers=dict(headers))
+        started_at_ms, started_monotonic_s = self._now_ms(), time.monotonic()
+        outcome = await self._attempt(url, body, headers)
+        duration_ms = round((time.monotonic() - started_monotonic_s) * 1000)
+        return outcome._replace(began=started_at_ms, took=duration_ms, headers=dict(headers))
 
-    async def _try(self, url: str, body: bytes, headers: Mapping[str, str]) -> Outcome:
-        if self._tls is None:
-            self._tls = await asyncio.to_thread(load_tls)
+    async def _attempt(self, url: str, body: bytes, headers: Mapping[str, str]) -> AttemptResult:
+        if self._tls_context is None:
+            self._tls_context = await asyncio.to_thread(load_tls)
         import httpx2
 
         try:
-            async with asyncio.timeout(self._seconds):
-                where = target(url)
-                may_be_looked_up(where, self._allowed)
-                address = vet(where, await addresses(where), self._allowed)
-                return await self._send(where, address, body, headers)
-        except Refused as refused:
-            return Outcome(None, "forbidden", refused.message)
+            async with asyncio.timeout(self._timeout_s):
+                destination = parse_target(url)
+                check_scheme(destination, self._allowed_networks)
+                address = check_address(destination, await resolve_addresses(destination), self._allowed_networks)
+                return await self._send(destination, address, body, headers)
+        except ApiError as exc:
+            return AttemptResult(None, "forbidden", exc.message)
         except (TimeoutError, httpx2.TimeoutException):
-            return Outcome(None, "timeout", f"there was no whole answer within {self._seconds:g} seconds")
-        except OSError as wrong:  # DNS's; those of connections come as httpx2's
-            return Outcome(None, "dns", f"the name could not be looked up ({wrong.strerror or wrong})")
-        except httpx2.RemoteProtocolError as wrong:
-            if "without sending" in str(wrong):
-                return _BROKEN_OFF
-            return Outcome(None, "protocol", f"what was answered is not HTTP ({str(wrong)[:_LONGEST_WORD]})")
-        except httpx2.TransportError as wrong:
-            if (tls := _tls_error(wrong)) is not None:
-                return Outcome(None, "tls", f"the receiver's certificate or TLS is not good: {tls}")
-            if isinstance(wrong, httpx2.ConnectError):
-                return Outcome(None, "connect", "nobody listens there, or a firewall is in between")
-            return _BROKEN_OFF
+            return AttemptResult(None, "timeout", f"there was no whole answer within {self._timeout_s:g} seconds")
+        except OSError as exc:  # DNS's; those of connections come as httpx2's
+            return AttemptResult(None, "dns", f"the name could not be looked up ({exc.strerror or exc})")
+        except httpx2.RemoteProtocolError as exc:
+            if "without sending" in str(exc):
+                return _CONNECTION_RESET
+            return AttemptResult(None, "protocol", f"what was answered is not HTTP ({str(exc)[:_MAX_QUOTED_LENGTH]})")
+        except httpx2.TransportError as exc:
+            if (tls_error := _tls_error(exc)) is not None:
+                return AttemptResult(None, "tls", f"the receiver's certificate or TLS is not good: {tls_error}")
+            if isinstance(exc, httpx2.ConnectError):
+                return AttemptResult(None, "connect", "nobody listens there, or a firewall is in between")
+            return _CONNECTION_RESET
 
-    async def _send(self, where: Target, address: str, body: bytes, headers: Mapping[str, str]) -> Outcome:
+    async def _send(self, destination: Target, address: str, body: bytes, headers: Mapping[str, str]) -> AttemptResult:
         import httpx2
 
-        usual = {"https": 443, "http": 80}[where.scheme]
-        name = f"[{where.host}]" if ":" in where.host else where.host
-        host = name if where.port == usual else f"{name}:{where.port}"
-        number = f"[{address}]" if ":" in address else address
+        default_port = {"https": 443, "http": 80}[destination.scheme]
+        host_literal = f"[{destination.host}]" if ":" in destination.host else destination.host
+        host_header = host_literal if destination.port == default_port else f"{host_literal}:{destination.port}"
+        address_literal = f"[{address}]" if ":" in address else address
         request = httpx2.Request(
             "POST",
-            f"{where.scheme}://{number}:{where.port}{where.path}",
+            f"{destination.scheme}://{address_literal}:{destination.port}{destination.path}",
             content=body,
-            headers={"Host": host, "Accept": "*/*", **headers},
+            headers={"Host": host_header, "Accept": "*/*", **headers},
             # Cancelled while it connects, the library would leave the socket open; by its own time-out it does not.
-            extensions={"sni_hostname": where.host, "timeout": {"connect": self._seconds * 0.9}},
+            extensions={"sni_hostname": destination.host, "timeout": {"connect": self._timeout_s * 0.9}},
         )
-        async with self._road(where) as road:
-            response = await road.handle_async_request(request)
-            answer = b""
+        async with self._transport_for(destination) as http_transport:
+            response = await http_transport.handle_async_request(request)
+            response_body = b""
             try:
-                async with aclosing(response.aiter_raw()) as pieces:  # as they came: nothing is unpacked
-                    async for piece in pieces:
-                        answer += piece
-                        if len(answer) >= KEPT:
+                async with aclosing(response.aiter_raw()) as chunks:  # as they came: nothing is unpacked
+                    async for chunk in chunks:
+                        response_body += chunk
+                        if len(response_body) >= MAX_RESPONSE_BYTES:
                             break
             finally:
                 await response.aclose()
-        return read(response.status_code, response.headers, answer[:KEPT], where.host, self._now())
+        return interpret_response(
+            response.status_code, response.headers, response_body[:MAX_RESPONSE_BYTES], destination.host, self._now_ms()
+        )
 
     @asynccontextmanager
-    async def _road(self, where: Target) -> "AsyncIterator[httpx2.AsyncHTTPTransport]":
+    async def _transport_for(self, destination: Target) -> "AsyncIterator[httpx2.AsyncHTTPTransport]":
         """The connections to a URL, each its own: none is used under another's name, and small pools are fast."""
-        from ovx_lite.webhooks.response_limits import transport
+        from ovx_lite.webhooks.response_limits import build_transport
 
-        assert self._tls is not None, "nothing is sent before it is loaded"
-        road = self._roads.get(where)
-        if road is None:
-            road = self._roads[where] = transport(self._tls, _limits())
-        self._roads.move_to_end(where)
-        self._used[where] += 1
+        assert self._tls_context is not None, "nothing is sent before it is loaded"
+        http_transport = self._transports.get(destination)
+        if http_transport is None:
+            http_transport = self._transports[destination] = build_transport(self._tls_context, _pool_limits())
+        self._transports.move_to_end(destination)
+        self._use_counts[destination] += 1
         try:
-            yield road
+            yield http_transport
         finally:
-            self._used[where] -= 1
-            idle = (other for other in self._roads if not self._used[other])
-            if len(self._roads) > _MOST_OPEN and (oldest := next(idle, None)) is not None:
-                del self._used[oldest]
-                await self._roads.pop(oldest).aclose()
+            self._use_counts[destination] -= 1
+            idle = (other for other in self._transports if not self._use_counts[other])
+            if len(self._transports) > _MAX_OPEN_TRANSPORTS and (oldest := next(idle, None)) is not None:
+                del self._use_counts[oldest]
+                await self._transports.pop(oldest).aclose()
 
     async def close(self) -> None:
         """Close all connections."""
-        for road in self._roads.values():
-            await road.aclose()
-        self._roads.clear()
+        for http_transport in self._transports.values():
+            await http_transport.aclose()
+        self._transports.clear()
 
 
-def _limits() -> "httpx2.Limits":
+def _pool_limits() -> "httpx2.Limits":
     """Room for all who send at once, lest webhooks of one host wait for each other."""
     import httpx2
 
@@ -145,44 +149,46 @@ def load_tls() -> ssl.SSLContext:
     return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
-async def check(url: str, allowed: Sequence[Network]) -> None:
+async def check_url(url: str, allowed_networks: Sequence[Network]) -> None:
     """See that a webhook may have this URL, as it is seen again at every send. Raises `Refused` (field `url`)."""
-    where = target(url)
-    may_be_looked_up(where, allowed)
+    destination = parse_target(url)
+    check_scheme(destination, allowed_networks)
     try:
-        async with asyncio.timeout(SECONDS):
-            found = await addresses(where)
-    except OSError as wrong:
-        words = f"{where.host} could not be looked up ({wrong.strerror or wrong}): see that its name is right."
-        raise Refused("invalid_request", words, "url") from None
-    vet(where, found, allowed)
+        async with asyncio.timeout(REQUEST_TIMEOUT_S):
+            host_addresses = await resolve_addresses(destination)
+    except OSError as exc:
+        message = f"{destination.host} could not be looked up ({exc.strerror or exc}): see that its name is right."
+        raise ApiError("invalid_request", message, "url") from None
+    check_address(destination, host_addresses, allowed_networks)
 
 
-async def addresses(where: Target) -> list[str]:
+async def resolve_addresses(destination: Target) -> list[str]:
     """The addresses of a target's host. Raises OSError if its name cannot be looked up."""
-    if ":" in where.host or where.host.rpartition(".")[2].isdecimal():
-        return [where.host]  # an address already
+    if ":" in destination.host or destination.host.rpartition(".")[2].isdecimal():
+        return [destination.host]  # an address already
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(where.host, where.port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+    address_infos = await loop.getaddrinfo(destination.host, destination.port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(address[0]) for *_, address in address_infos))
 
 
-def read(status: int, headers: Mapping[str, str], answer: bytes, host: str, now: int) -> Outcome:
+def interpret_response(
+    status: int, headers: Mapping[str, str], response_body: bytes, host: str, now_ms: int
+) -> AttemptResult:
     """What an answer means, and what is to be done about it (contract 7). Pure."""
-    text = answer.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
+    text = response_body.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
     if 200 <= status < 300:
-        return Outcome(status, "", answer=text)
+        return AttemptResult(status, "", response_body=text)
     if 300 <= status < 400:
-        to = headers.get("location", "nowhere")[:_LONGEST_WORD]
-        words = f"redirect to {to} not followed: change the URL"
-        return Outcome(status, "redirect", words, text)
+        location = headers.get("location", "nowhere")[:_MAX_QUOTED_LENGTH]
+        hint = f"redirect to {location} not followed: change the URL"
+        return AttemptResult(status, "redirect", hint, text)
     if status == 410:
-        return Outcome(status, "gone", "the receiver wants no more of this", text)
-    hint = _milliseconds(headers.get("retry-after", ""), now) if status in (429, 503) else 0
-    return Outcome(status, "status", _words(status, text, host), text, hint)
+        return AttemptResult(status, "gone", "the receiver wants no more of this", text)
+    retry_after_ms = _retry_after_ms(headers.get("retry-after", ""), now_ms) if status in (429, 503) else 0
+    return AttemptResult(status, "status", _hint_for_status(status, text, host), text, retry_after_ms)
 
 
-def _words(status: int, text: str, host: str) -> str:
+def _hint_for_status(status: int, text: str, host: str) -> str:
     if host == "hooks.slack.com" and status == 400:
         return "Slack wants `text`: choose format slack"
     if host in ("discord.com", "discordapp.com") and status == 400:
@@ -197,18 +203,18 @@ def _words(status: int, text: str, host: str) -> str:
     }.get(status, f"the receiver answered {status}: see its answer and its log")
 
 
-def _milliseconds(hint: str, now: int) -> int:
+def _retry_after_ms(header: str, now_ms: int) -> int:
     """A `Retry-After` (seconds, or a date) in milliseconds from `now` on; 0 for what is none."""
-    if hint.strip().isdecimal():
-        return int(hint.strip()[:9]) * 1000
+    if header.strip().isdecimal():
+        return int(header.strip()[:9]) * 1000
     try:
-        return max(int(parsedate_to_datetime(hint).timestamp() * 1000) - now, 0)
+        return max(int(parsedate_to_datetime(header).timestamp() * 1000) - now_ms, 0)
     except (ValueError, OverflowError):
         return 0
 
 
-def _tls_error(wrong: BaseException) -> ssl.SSLError | None:
-    cause: BaseException | None = wrong
+def _tls_error(exc: BaseException) -> ssl.SSLError | None:
+    cause: BaseException | None = exc
     while cause is not None and not isinstance(cause, ssl.SSLError):
         cause = cause.__cause__ or cause.__context__
     return cause

@@ -18,11 +18,13 @@ _END_OF_HEAD = re.compile(rb"\n\r?\n")
 _PROVISIONAL = re.compile(rb"HTTP/1\.\d 1\d\d")
 
 
-def transport(tls: ssl.SSLContext, limits: httpx2.Limits) -> httpx2.AsyncHTTPTransport:
+def build_transport(tls: ssl.SSLContext, limits: httpx2.Limits) -> httpx2.AsyncHTTPTransport:
     """Make a transport of these limits that ignores the environment's proxies and bounds provisional responses."""
-    made = httpx2.AsyncHTTPTransport(verify=tls, trust_env=False, limits=limits)
-    made._pool._network_backend = _LimitedBackend(made._pool._network_backend)  # there is no public way to give one
-    return made
+    http_transport = httpx2.AsyncHTTPTransport(verify=tls, trust_env=False, limits=limits)
+    http_transport._pool._network_backend = _LimitedBackend(
+        http_transport._pool._network_backend
+    )  # there is no public way to give one
+    return http_transport
 
 
 class _LimitedBackend(httpcore2.AsyncNetworkBackend):
@@ -56,15 +58,15 @@ class _LimitedStream(httpcore2.AsyncNetworkStream):
         """Read what is there. Raises `httpcore2.RemoteProtocolError` after too many provisional responses."""
         data = await self._stream.read(max_bytes, timeout)
         if self._head is not None:
-            self._count(data)
+            self._count_provisional(data)
         return data
 
-    def _count(self, data: bytes) -> None:
+    def _count_provisional(self, data: bytes) -> None:
         head = self._head
         assert head is not None, "it is counted only until the final head is complete"
-        seen = max(len(head) - 2, 0)  # no end of a head is before this: it would have been found
+        search_start = max(len(head) - 2, 0)  # no end of a head is before this: it would have been found
         head += data
-        while end := _END_OF_HEAD.search(head, seen):
+        while end := _END_OF_HEAD.search(head, search_start):
             if not _PROVISIONAL.match(head):
                 self._head = None
                 return
@@ -72,7 +74,7 @@ class _LimitedStream(httpcore2.AsyncNetworkStream):
             if self._provisional > MAX_PROVISIONAL:
                 raise httpcore2.RemoteProtocolError(f"more than {MAX_PROVISIONAL} provisional responses (1xx)")
             del head[: end.end()]
-            seen = 0
+            search_start = 0
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Send a part of a request, whose response comes next."""

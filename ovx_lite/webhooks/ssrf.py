@@ -6,20 +6,20 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
-from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.errors import ApiError
 
-_AS_THEY_ARE = "".join(map(chr, range(0x21, 0x7F)))  # in a path and a query; the rest is of other alphabets
+_UNQUOTED = "".join(map(chr, range(0x21, 0x7F)))  # in a path and a query; the rest is of other alphabets
 
 Network = IPv4Network | IPv6Network
 
-LONGEST = 2048
+MAX_URL_BYTES = 2048
 """Bytes of a webhook's URL."""
 
 # Our own list, since `ipaddress.is_global` differs from one Python to the next. After IANA's registries of
 # special-purpose addresses; the first that fits names the address.
 _NOT_PUBLIC: tuple[tuple[str, Network], ...] = tuple(
-    (what, ip_network(network))
-    for what, networks in (
+    (description, ip_network(network))
+    for description, parse_networks in (
         ("an unspecified address", "0.0.0.0/8 ::/128"),
         ("a loopback address", "127.0.0.0/8 ::1/128"),
         ("a private address", "10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 fc00::/7"),
@@ -31,13 +31,13 @@ _NOT_PUBLIC: tuple[tuple[str, Network], ...] = tuple(
         ("an IPv4 address in IPv6", "::/96 ::ffff:0:0/96 64:ff9b::/96 64:ff9b:1::/48 2001::/32 2002::/16"),
         ("a reserved address", "192.0.0.0/24 192.88.99.0/24 240.0.0.0/4 2001::/23 3ffe::/16"),
     )
-    for network in networks.split()
+    for network in parse_networks.split()
 )
 _PUBLIC_IPV6 = IPv6Network("2000::/3")
 
 # Where clouds hand out credentials to whoever asks from inside of a machine: AWS and most others, AWS's containers,
 # Azure, Alibaba, Oracle, Google, Scaleway. An allowed network that merely contains one of these does not open it.
-_METADATA = frozenset(
+_METADATA_ADDRESSES = frozenset(
     map(
         ip_address,
         (
@@ -55,7 +55,7 @@ _METADATA_NAMES = frozenset(
 )
 
 
-ONLY_HTTPS = (
+HTTPS_REQUIRED = (
     "A webhook's URL must be https, not http: plain http is possible to networks of OVX_WEBHOOK_ALLOW_NET"
     " (--webhook-allow-net) alone"
 )
@@ -70,41 +70,41 @@ class Target(NamedTuple):
     path: str
 
 
-def networks(text: str) -> list[Network]:
+def parse_networks(text: str) -> list[Network]:
     """Comma-separated networks (CIDR). Raises ValueError for what is none."""
     return [ip_network(network.strip()) for network in text.split(",") if network.strip()]
 
 
-def target(url: str) -> Target:
+def parse_target(url: str) -> Target:
     """Where a webhook's URL points. Raises `Refused` (field `url`) for what no webhook can have."""
-    if len(url.encode(errors="replace")) > LONGEST:
-        raise _refused(f"The URL is too long: at most {LONGEST} bytes are taken.")
+    if len(url.encode(errors="replace")) > MAX_URL_BYTES:
+        raise _url_error(f"The URL is too long: at most {MAX_URL_BYTES} bytes are taken.")
     if any(character <= " " or character == "\x7f" for character in url):
-        raise _refused("The URL has spaces or control characters: write it without, with %20 for a space.")
+        raise _url_error("The URL has spaces or control characters: write it without, with %20 for a space.")
     try:
         parts = urlsplit(url)
         if "@" in parts.netloc:
-            raise _refused(
+            raise _url_error(
                 "The URL has a user name or a password in it: put a secret into the path, or check signatures."
             )
         scheme, port = parts.scheme, parts.port
         if not _NETLOC.fullmatch(parts.netloc):
             raise ValueError(url)
-        host = _ascii(parts.hostname or "")
+        host = _ascii_host(parts.hostname or "")
     except ValueError:
-        raise _refused("This is not a URL: send one like https://example.com/hook.") from None
+        raise _url_error("This is not a URL: send one like https://example.com/hook.") from None
     if scheme not in ("https", "http") or not host:
-        raise _refused("This is not a URL that a webhook can have: give one like https://example.com/hook.")
+        raise _url_error("This is not a URL that a webhook can have: give one like https://example.com/hook.")
     if port == 0:
-        raise _refused("The URL has port 0: leave the port out, or give the one that the receiver listens on.")
-    path = quote(parts.path or "/", _AS_THEY_ARE) + (f"?{quote(parts.query, _AS_THEY_ARE)}" if parts.query else "")
+        raise _url_error("The URL has port 0: leave the port out, or give the one that the receiver listens on.")
+    path = quote(parts.path or "/", _UNQUOTED) + (f"?{quote(parts.query, _UNQUOTED)}" if parts.query else "")
     return Target(scheme, host, port or (443 if scheme == "https" else 80), path)
 
 
 _NETLOC = re.compile(r"(\[[0-9A-Fa-f:.]*\]|[^\[\]:]*)(:[0-9]*)?")
 
 
-def _ascii(host: str) -> str:
+def _ascii_host(host: str) -> str:
     """A host as DNS is asked for it. Raises ValueError for what is none, `Refused` for odd ways to write an address."""
     if ":" in host:
         return str(IPv6Address(host))
@@ -119,65 +119,67 @@ def _ascii(host: str) -> str:
         try:
             return str(IPv4Address(name))
         except ValueError:
-            raise _refused(f"{name} is an odd way to write an IPv4 address: write it like 203.0.113.42.") from None
-    if not all(label and len(label) < 64 and set(label) <= _OF_NAMES for label in labels) or len(name) > 253:
+            raise _url_error(f"{name} is an odd way to write an IPv4 address: write it like 203.0.113.42.") from None
+    if not all(label and len(label) < 64 and set(label) <= _HOST_CHARACTERS for label in labels) or len(name) > 253:
         raise ValueError(host)
     return name
 
 
-_OF_NAMES = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_")
+_HOST_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_")
 
 
-def may_be_looked_up(target: Target, allowed: Sequence[Network]) -> None:
+def check_scheme(target: Target, allowed_networks: Sequence[Network]) -> None:
     """See that it is worth asking for a target's addresses. Raises `Refused` if none could be good."""
     if target.host in _METADATA_NAMES:
-        raise _refused(
+        raise _url_error(
             f"{target.host} is a cloud's metadata service, where no webhook may go: use the address of your receiver."
         )
-    if target.scheme == "http" and not allowed:
-        raise _refused(f"{ONLY_HTTPS}.")
+    if target.scheme == "http" and not allowed_networks:
+        raise _url_error(f"{HTTPS_REQUIRED}.")
 
 
-def vet(target: Target, addresses: Iterable[str], allowed: Sequence[Network]) -> str:
+def check_address(target: Target, addresses: Iterable[str], allowed_networks: Sequence[Network]) -> str:
     """The address to connect to, of those that a target's host has. Raises `Refused` if any is not for webhooks.
 
     A host with both good and bad addresses is refused: which of them is taken would be up to whoever names it.
     """
-    found = [ip_address(address.partition("%")[0]) for address in addresses]
-    if not found:
-        raise _refused(f"{target.host} has no address: see that its name is right.")
-    for address in found:
-        is_metadata = any(one in _METADATA for one in (address, *_embedded(address)))
-        open_ = any(address in network and (network.num_addresses == 1 or not is_metadata) for network in allowed)
-        where = f"{target.host} is {address}" if str(address) != target.host else str(address)
-        if not open_ and is_metadata:
-            raise _refused(
-                f"{where}, a cloud metadata address, where no webhook may go, unless OVX_WEBHOOK_ALLOW_NET "
+    ip_addresses = [ip_address(address.partition("%")[0]) for address in addresses]
+    if not ip_addresses:
+        raise _url_error(f"{target.host} has no address: see that its name is right.")
+    for address in ip_addresses:
+        is_metadata = any(candidate in _METADATA_ADDRESSES for candidate in (address, *_embedded_ipv4(address)))
+        is_allowed = any(
+            address in network and (network.num_addresses == 1 or not is_metadata) for network in allowed_networks
+        )
+        location = f"{target.host} is {address}" if str(address) != target.host else str(address)
+        if not is_allowed and is_metadata:
+            raise _url_error(
+                f"{location}, a cloud metadata address, where no webhook may go, unless OVX_WEBHOOK_ALLOW_NET "
                 f"(--webhook-allow-net) names this very address: {address}/{address.max_prefixlen}."
             )
-        if not open_ and (what := _not_public(address)):
-            raise _refused(
-                f"{where}, {what}, where no webhook may go, unless OVX_WEBHOOK_ALLOW_NET (--webhook-allow-net) has it."
+        if not is_allowed and (reason := _non_public_reason(address)):
+            raise _url_error(
+                f"{location}, {reason}, where no webhook may go, unless OVX_WEBHOOK_ALLOW_NET (--webhook-allow-net) has it."
             )
-        if target.scheme == "http" and not open_:
-            raise _refused(f"{ONLY_HTTPS}, and {where} is in none of them.")
-    return str(found[0])
+        if target.scheme == "http" and not is_allowed:
+            raise _url_error(f"{HTTPS_REQUIRED}, and {location} is in none of them.")
+    return str(ip_addresses[0])
 
 
-def _embedded(address: IPv4Address | IPv6Address) -> tuple[IPv4Address, ...]:
+def _embedded_ipv4(address: IPv4Address | IPv6Address) -> tuple[IPv4Address, ...]:
     """The IPv4 addresses that an IPv6 address may stand for: mapped, translated (NAT64), tunnelled (6to4, Teredo)."""
     if address.version == 4:
         return ()
-    last = IPv4Address(int(address) & 0xFFFFFFFF)
-    return tuple(filter(None, (last, address.sixtofour, *(address.teredo or ()))))
+    low_bits = IPv4Address(int(address) & 0xFFFFFFFF)
+    return tuple(filter(None, (low_bits, address.sixtofour, *(address.teredo or ()))))
 
 
-def _not_public(address: IPv4Address | IPv6Address) -> str:
-    for what, network in _NOT_PUBLIC:
+def _non_public_reason(address: IPv4Address | IPv6Address) -> str:
+    for description, network in _NOT_PUBLIC:
         if address in network:
-            return what
+            return description
     return "" if address.version == 4 or address in _PUBLIC_IPV6 else "a reserved address"
 
 
-def _refused(message: str) -> Refused:
-    return Refused("invalid_request", message, "url")
+def _url_error(message: str) -> ApiError:
+    return ApiError("invalid_request", message, "url")

@@ -13,18 +13,18 @@ from ovx_lite.domain.models import Event, Goal, Site, Webhook
 THRESHOLDS = (80, 100)
 """Percents of a site's monthly limit at which `usage.threshold` tells (Ovyxa Webhooks, Trigger Events)."""
 
-_HOUR = 60 * 60 * 1000
-_ARMED_AGAIN = 80  # percent of a spike's threshold
+HOUR_MS = 60 * 60 * 1000
+_RESET_PERCENT = 80  # percent of a spike's threshold
 
 
-class Span(NamedTuple):
+class Change(NamedTuple):
     """A counter, before and after."""
 
     before: int
     after: int
 
 
-class Moment(NamedTuple):
+class TriggerContext(NamedTuple):
     """All that a trigger may see of a request that is being stored.
 
     `month` is the month (UTC) as `2026-11`, `used` the site's events in it; `active` are its visitors in the last 5
@@ -33,12 +33,12 @@ class Moment(NamedTuple):
 
     site: Site
     events: Sequence[Event]
-    met: Sequence[tuple[Goal, Event]]
+    matched_goals: Sequence[tuple[Goal, Event]]
     month: str
-    used: Span
-    active: Span | None
+    monthly_usage: Change
+    active_visitors: Change | None
     webhooks: Sequence[Webhook]
-    now: int
+    now_ms: int
 
 
 class Alert(NamedTuple):
@@ -48,70 +48,74 @@ class Alert(NamedTuple):
     """
 
     event: str
-    ts: int
+    timestamp_ms: int
     data: dict[str, Any]
     text: str
-    to: str = ""
-    mark: str = ""
+    webhook_public_id: str = ""
+    dedupe_key: str = ""
 
 
-class Rearmed(NamedTuple):
+class ResetAlert(NamedTuple):
     """A mark to take away."""
 
-    mark: str
+    dedupe_key: str
 
 
-def goal_completed(moment: Moment) -> Iterator[Alert | Rearmed]:
+def goal_completed(context: TriggerContext) -> Iterator[Alert | ResetAlert]:
     """Every event that meets a goal."""
-    for goal, event in moment.met:
-        page, origin, country = event.page, event.origin, event.client.country
+    for goal, event in context.matched_goals:
+        page, traffic_source, country = event.page, event.traffic_source, event.client.country
         data = {
             "goal_name": goal.name,
             "visitor_count": 1,
             "url": page.path,
-            "source": origin.source,
+            "source": traffic_source.source,
             "country": country,
         }
-        place = f" on {page.path}" if page.path else ""
-        whence = ", ".join(filter(None, (origin.source, country)))
-        text = f"{goal.name}: goal completed on {moment.site.id}{place}" + (f" ({whence})" if whence else "")
-        yield Alert("goal.completed", event.ts, data, text)
+        location = f" on {page.path}" if page.path else ""
+        source_text = ", ".join(filter(None, (traffic_source.source, country)))
+        text = f"{goal.name}: goal completed on {context.site.slug}{location}" + (
+            f" ({source_text})" if source_text else ""
+        )
+        yield Alert("goal.completed", event.timestamp_ms, data, text)
 
 
-def usage_threshold(moment: Moment) -> Iterator[Alert | Rearmed]:
+def usage_threshold(context: TriggerContext) -> Iterator[Alert | ResetAlert]:
     """80 and 100 % of the site's monthly limit, once each a month; events over the limit are taken all the same."""
-    limit, used = moment.site.monthly_limit, moment.used.after
+    limit, used = context.site.monthly_limit, context.monthly_usage.after
     if limit is None:
         return
     for threshold in THRESHOLDS:
         if used * 100 >= limit * threshold:
-            data = {"threshold": threshold, "usage": used, "limit": limit, "period": moment.month}
-            text = f"{moment.site.id} has used {threshold} % of its events of {moment.month}: {used:,} of {limit:,}"
-            yield Alert("usage.threshold", moment.now, data, text, mark=f"usage {moment.month} {threshold}")
+            data = {"threshold": threshold, "usage": used, "limit": limit, "period": context.month}
+            text = f"{context.site.slug} has used {threshold} % of its events of {context.month}: {used:,} of {limit:,}"
+            yield Alert("usage.threshold", context.now_ms, data, text, dedupe_key=f"usage {context.month} {threshold}")
 
 
-def realtime_spike(moment: Moment) -> Iterator[Alert | Rearmed]:
+def realtime_spike(context: TriggerContext) -> Iterator[Alert | ResetAlert]:
     """More visitors active than a webhook's threshold; armed again once they are under 80 % of it."""
-    if moment.active is None:
+    if context.active_visitors is None:
         return
-    before, after = moment.active
-    for webhook in moment.webhooks:
-        threshold, mark = webhook.spike_above, f"spike {webhook.id}"
+    before, after = context.active_visitors
+    for webhook in context.webhooks:
+        threshold, dedupe_key = webhook.spike_threshold, f"spike {webhook.public_id}"
         if threshold is None:
             continue
-        if before * 100 < threshold * _ARMED_AGAIN:
-            yield Rearmed(mark)
+        if before * 100 < threshold * _RESET_PERCENT:
+            yield ResetAlert(dedupe_key)
         if after > threshold:
             data = {"active_visitors": after, "threshold": threshold}
-            text = f"{moment.site.id} has {after:,} active visitors, more than {threshold:,}"
-            yield Alert("realtime.spike", moment.now, data, text, to=webhook.id, mark=mark)
+            text = f"{context.site.slug} has {after:,} active visitors, more than {threshold:,}"
+            yield Alert(
+                "realtime.spike", context.now_ms, data, text, webhook_public_id=webhook.public_id, dedupe_key=dedupe_key
+            )
 
 
 class Trigger(NamedTuple):
     """What finds the alerts of a moment, and data as these have it, to try a webhook out with."""
 
-    check: Callable[[Moment], Iterator[Alert | Rearmed]]
-    sample: dict[str, Any]
+    check: Callable[[TriggerContext], Iterator[Alert | ResetAlert]]
+    sample_data: dict[str, Any]
 
 
 TRIGGERS = {
@@ -124,16 +128,16 @@ TRIGGERS = {
 }
 
 
-def sample(event: str, site: str, now: int) -> Alert:
+def sample_alert(event: str, site_slug: str, now_ms: int) -> Alert:
     """An alert of this trigger as it could be at `now` (Unix ms)."""
-    return Alert(event, now, TRIGGERS[event].sample, f"A sample of {event} from {site}")
+    return Alert(event, now_ms, TRIGGERS[event].sample_data, f"A sample of {event} from {site_slug}")
 
 
-def month_of(now: int) -> str:
+def month_of(timestamp_ms: int) -> str:
     """The month (UTC) of a time in Unix milliseconds, as `2026-11`."""
-    return _month_of_hour(now // _HOUR)
+    return _month_of_hour(timestamp_ms // HOUR_MS)
 
 
 @lru_cache(maxsize=64)
 def _month_of_hour(hour: int) -> str:
-    return datetime.fromtimestamp(hour * _HOUR / 1000, UTC).strftime("%Y-%m")
+    return datetime.fromtimestamp(hour * HOUR_MS / 1000, UTC).strftime("%Y-%m")

@@ -25,12 +25,12 @@ class Client:
                 f"{self._url}/api/v1/events/custom", json.dumps(event).encode(), headers, method="POST"
             )
             try:
-                with urllib.request.urlopen(request, timeout=10) as answer:
-                    return str(json.load(answer)["event_id"])
-            except urllib.error.HTTPError as refused:
-                if refused.code < 500 and refused.code != 429:
+                with urllib.request.urlopen(request, timeout=10) as response:
+                    return str(json.load(response)["event_id"])
+            except urllib.error.HTTPError as exc:
+                if exc.code < 500 and exc.code != 429:
                     raise
-                self._sleep(float(refused.headers.get("Retry-After", "1")))
+                self._sleep(float(exc.headers.get("Retry-After", "1")))
             except (urllib.error.URLError, ConnectionError):
                 self._sleep(1)
         raise RuntimeError("it was tried five times")

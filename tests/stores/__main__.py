@@ -13,10 +13,10 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
-from ovx_lite.storage.sqlite import FILE
-from tests.browserless import PASSWORD, Person
+from ovx_lite.storage.sqlite import STORE_FILE
+from tests.browserless import PASSWORD, WebClient
 from tests.conftest import CHROME, Server
-from tests.receiver import Receiver, status
+from tests.receiver import Receiver, http_response
 from tests.stores import FOLDER, dump
 from tests.test_geo import write_database
 
@@ -166,7 +166,7 @@ def wait(for_: Callable[[], object]) -> None:
 def make(program: Program) -> tuple[int, dict[str, Any]]:
     """Have a program make a store. Returns its schema, and what is to be known to test it."""
     run, told = program.run, dict[str, Any]()
-    file = program.folder / "data" / FILE
+    file = program.folder / "data" / STORE_FILE
     options = ["--domain", "example.com", "--timezone", "Europe/Paris", "--monthly-limit", "30"]
     site = run("site", "add", "my-site", *options, "--retention-days", "36500", "--name", "Größe")
     run("site", "add", "other-site")
@@ -186,7 +186,7 @@ def make(program: Program) -> tuple[int, dict[str, Any]]:
         send_ovyxa(server, told, other)
         if number >= 2:
             send_overcentric(server)
-    with Receiver(status(200)) as good, Receiver(status(500, b"not now")) as bad:
+    with Receiver(http_response(200)) as good, Receiver(http_response(500, b"not now")) as bad:
         if number >= 3:  # with what was there before
             (program.folder / "data" / "ovx-lite.toml").write_text('webhook_allow_net = "127.0.0.0/8"')
             run("goal", "add", "my-site", "Sign-up", "--event", "signup")
@@ -200,9 +200,9 @@ def make(program: Program) -> tuple[int, dict[str, Any]]:
             if number >= 2:
                 send_apex(server, site["public_key"])
                 send_open_analytics(server, told["key"])
-            wait(lambda: bad.got or number < 3)
+            wait(lambda: bad.requests or number < 3)
             if number >= 4:
-                person = Person(server)
+                person = WebClient(server)
                 person.log_in()
             if number >= 5:
                 assert person.post("/sites/my-site/settings/sharing", {"password": "a shared secret"}).status == 303
@@ -263,7 +263,7 @@ def main(name: str) -> None:
         program = Program(name, Path(folder))
         number, told = make(program)
         ask(program, number)
-        sql = dump(Path(folder) / "data" / FILE)
+        sql = dump(Path(folder) / "data" / STORE_FILE)
     for place in (folder, str(Path.home()), os.getcwd()):
         assert place not in sql
     (FOLDER / f"{number:04}.sql").write_text(sql, "utf-8", newline="")

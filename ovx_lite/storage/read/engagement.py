@@ -4,40 +4,47 @@ import sqlite3
 from collections.abc import Sequence
 
 from ovx_lite.domain.models import Site
-from ovx_lite.stats.date_ranges import Period
+from ovx_lite.stats.date_ranges import DateRange
 from ovx_lite.stats.filters import Filter
-from ovx_lite.storage.read.filter_sql import Matching
-from ovx_lite.storage.read.from_clause import ENGAGEMENT, columns_of, events, key
+from ovx_lite.storage.read.filter_sql import FilterSql
+from ovx_lite.storage.read.from_clause import IS_COUNTED_ENGAGEMENT, dimension_columns, events_sql, group_key
 
-_DAY = 86_400_000
+_DAY_MS = 86_400_000
 
-Looks = dict[tuple[str, ...], tuple[float, float | None]]
+Engagement = dict[tuple[str, ...], tuple[float, float | None]]
 """By what stands in the dimensions: seconds on a page, and how far it was scrolled, in percent."""
 
 
-def looks(
-    conn: sqlite3.Connection, site: Site, period: Period, dimensions: Sequence[str], filters: Sequence[Filter] = ()
-) -> Looks:
+def by_dimensions(
+    conn: sqlite3.Connection,
+    site: Site,
+    date_range: DateRange,
+    dimensions: Sequence[str],
+    filters: Sequence[Filter] = (),
+) -> Engagement:
     """How long and how far pages were looked at, by dimensions, where their visitors' browsers told. Raises `Refused`.
 
     Of each visit, all the time that it was on a page, and the farthest that it scrolled there.
     """
-    matching = Matching(conn, site.number)
-    columns = columns_of(matching, dimensions)
+    filter_sql = FilterSql(conn, site.id)
+    columns = dimension_columns(filter_sql, dimensions)
     joins = f"JOIN pages AS p ON p.id = e.page {columns.joins}"
-    names = "".join(f"d{number}, " for number in range(len(dimensions)))
+    column_names = "".join(f"d{index}, " for index in range(len(dimensions)))
     sql = f"""
-        SELECT {names} total(ms) / count(*) / 1000, avg(scroll) FROM (
-            SELECT {columns.named} sum({_number("ms", _DAY)}) AS ms, max({_number("scroll", 100)}) AS scroll
-            FROM {events(matching, site, period, ENGAGEMENT, filters, joins, dimensions)}
-                AND v.id IS NOT NULL AND {columns.there}
-            GROUP BY {columns.keys} e.visit, p.path
-        ) {f"GROUP BY {names.rstrip(', ')}" if names else "HAVING count(*) > 0"}
+        SELECT {column_names} total(ms) / count(*) / 1000, avg(scroll) FROM (
+            SELECT {columns.select_list} sum({_bounded_number("ms", _DAY_MS)}) AS ms, max({_bounded_number("scroll", 100)}) AS scroll
+            FROM {events_sql(filter_sql, site, date_range, IS_COUNTED_ENGAGEMENT, filters, joins, dimensions)}
+                AND v.id IS NOT NULL AND {columns.condition}
+            GROUP BY {columns.group_list} e.visit, p.path
+        ) {f"GROUP BY {column_names.rstrip(', ')}" if column_names else "HAVING count(*) > 0"}
     """
-    return {key(told, dimensions): (mean, scroll) for *told, mean, scroll in conn.execute(sql, matching.values)}
+    return {
+        group_key(values, dimensions): (time_on_page_s, scroll_percent)
+        for *values, time_on_page_s, scroll_percent in conn.execute(sql, filter_sql.values)
+    }
 
 
-def _number(prop: str, most: int) -> str:
+def _bounded_number(prop: str, max_value: int) -> str:
     """A property that is to be a number from 0 to `most`; callers may have sent anything."""
-    value = f"min(max(e.props ->> '$.{prop}', 0), {most})"
+    value = f"min(max(e.props ->> '$.{prop}', 0), {max_value})"
     return f"CASE WHEN json_type(e.props, '$.{prop}') IN ('integer', 'real') THEN {value} END"

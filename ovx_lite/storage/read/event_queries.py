@@ -10,17 +10,17 @@ import sqlite3
 from collections.abc import Collection, Iterable, Sequence
 
 from ovx_lite.domain.models import Site
-from ovx_lite.stats.date_ranges import Period
-from ovx_lite.stats.filters import TIMES, Filter, Test
+from ovx_lite.stats.date_ranges import DateRange
+from ovx_lite.stats.filters import TIME_DIMENSIONS, Condition, Filter
 from ovx_lite.stats.metrics import Counts
 from ovx_lite.storage.read import rollup_queries
-from ovx_lite.storage.read.filter_sql import Matching, needs_visit, of_visits
-from ovx_lite.storage.read.from_clause import COUNTED, VIEW, columns_of, days, events
-from ovx_lite.storage.read.from_clause import key as key_of
+from ovx_lite.storage.read.filter_sql import FilterSql, are_about_visits, needs_visit
+from ovx_lite.storage.read.from_clause import IS_COUNTED, IS_PAGEVIEW, days_table, dimension_columns, events_sql
+from ovx_lite.storage.read.from_clause import group_key as key_of
 from ovx_lite.storage.read.rollup_queries import Rows
 from ovx_lite.storage.webhooks.goals import goals_of
 
-VIEWS = ("event:name", "pageview")
+PAGEVIEW = ("event:name", "pageview")
 """They are no events of their own, where events are shown."""
 
 Groups = dict[tuple[str, ...], Counts]
@@ -30,7 +30,7 @@ Groups = dict[tuple[str, ...], Counts]
 def groups(
     conn: sqlite3.Connection,
     site: Site,
-    period: Period,
+    date_range: DateRange,
     dimensions: Sequence[str] = (),
     filters: Sequence[Filter] = (),
     needs: Collection[str] = Counts._fields,
@@ -39,13 +39,13 @@ def groups(
 
     `needs` are the counts that are asked for: the others may be 0.
     """
-    return dict(rows(conn, site, period, dimensions, filters, needs))
+    return dict(rows(conn, site, date_range, dimensions, filters, needs))
 
 
 def rows(
     conn: sqlite3.Connection,
     site: Site,
-    period: Period,
+    date_range: DateRange,
     dimensions: Sequence[str] = (),
     filters: Sequence[Filter] = (),
     needs: Collection[str] = Counts._fields,
@@ -57,27 +57,27 @@ def rows(
     further values of a dimension (`kept_values.OTHER`).
     """
     if "event:goal" in dimensions:
-        return _by_goal(conn, site, period, dimensions, filters, needs)
-    known = None
-    if not filters and not (exact and rollup_queries.has_other(conn, site, period, dimensions)):
-        known = rollup_queries.groups(conn, site, period, dimensions, needs)
-    return _from_events(conn, site, period, dimensions, filters) if known is None else known
+        return _by_goal(conn, site, date_range, dimensions, filters, needs)
+    from_rollups = None
+    if not filters and not (exact and rollup_queries.has_other(conn, site, date_range, dimensions)):
+        from_rollups = rollup_queries.groups(conn, site, date_range, dimensions, needs)
+    return _from_events(conn, site, date_range, dimensions, filters) if from_rollups is None else from_rollups
 
 
 def _from_events(
-    conn: sqlite3.Connection, site: Site, period: Period, dimensions: Sequence[str], filters: Sequence[Filter]
+    conn: sqlite3.Connection, site: Site, date_range: DateRange, dimensions: Sequence[str], filters: Sequence[Filter]
 ) -> Rows:
-    matching = Matching(conn, site.number)
+    filter_sql = FilterSql(conn, site.id)
     by_visits = (
-        period.whole
-        and of_visits(filters)
-        and all(word.startswith("visit:") or word in TIMES[2:] for word in dimensions)
-        and (needs_visit(filters) or any(word.startswith("visit:") for word in dimensions))
+        date_range.whole_days
+        and are_about_visits(filters)
+        and all(dimension.startswith("visit:") or dimension in TIME_DIMENSIONS[2:] for dimension in dimensions)
+        and (needs_visit(filters) or any(dimension.startswith("visit:") for dimension in dimensions))
     )
-    source = _visits if by_visits else _events
-    sql = _group(source(matching, site, period, dimensions, filters), dimensions)
+    build_sql = _visits_sql if by_visits else _events_sql
+    sql = _group_sql(build_sql(filter_sql, site, date_range, dimensions, filters), dimensions)
     empty = not dimensions
-    for row in conn.execute(sql, matching.values):
+    for row in conn.execute(sql, filter_sql.values):
         empty = False
         yield key_of(row[: len(dimensions)], dimensions), Counts(*row[len(dimensions) :])
     if empty:
@@ -85,7 +85,7 @@ def _from_events(
 
 
 def top(
-    rows: Iterable[tuple[tuple[str, ...], Counts]], by: str, most: int
+    rows: Iterable[tuple[tuple[str, ...], Counts]], count_name: str, limit: int
 ) -> tuple[list[tuple[tuple[str, ...], Counts]], int]:
     """The groups that have most of a count, at most so many; and how many groups there are. Holds no more of them."""
     total = 0
@@ -96,61 +96,66 @@ def top(
             total += 1
             yield row
 
-    place = Counts._fields.index(by)
-    return heapq.nsmallest(most, counting(), key=lambda row: (-row[1][place], row[0])), total
+    index = Counts._fields.index(count_name)
+    return heapq.nsmallest(limit, counting(), key=lambda row: (-row[1][index], row[0])), total
 
 
 def _by_goal(
     conn: sqlite3.Connection,
     site: Site,
-    period: Period,
+    date_range: DateRange,
     dimensions: Sequence[str],
     filters: Sequence[Filter],
     needs: Collection[str],
 ) -> Rows:
     """Count by goal: each on its own, since an event may meet several."""
-    at, rest = dimensions.index("event:goal"), [word for word in dimensions if word != "event:goal"]
-    known = None if filters or rest else rollup_queries.goals(conn, site, period, needs)
-    if known is not None:
-        yield from known
+    position, other_dimensions = (
+        dimensions.index("event:goal"),
+        [dimension for dimension in dimensions if dimension != "event:goal"],
+    )
+    from_rollups = None if filters or other_dimensions else rollup_queries.goals(conn, site, date_range, needs)
+    if from_rollups is not None:
+        yield from from_rollups
         return
-    for goal in goals_of(conn, site.number):
-        of_goal = rows(conn, site, period, rest, [*filters, Test("event:goal", "is", (goal.name,))])
-        for key, counts in of_goal:
+    for goal in goals_of(conn, site.id):
+        groups_of_goal = rows(
+            conn, site, date_range, other_dimensions, [*filters, Condition("event:goal", "is", (goal.name,))]
+        )
+        for key, counts in groups_of_goal:
             if counts.events:
-                yield (*key[:at], goal.name, *key[at:]), counts
+                yield (*key[:position], goal.name, *key[position:]), counts
 
 
-def _visits(
-    matching: Matching, site: Site, period: Period, dimensions: Sequence[str], filters: Sequence[Filter]
+def _visits_sql(
+    filter_sql: FilterSql, site: Site, date_range: DateRange, dimensions: Sequence[str], filters: Sequence[Filter]
 ) -> str:
     """The visits that pass filters, a row each for each group."""
-    told = columns_of(matching, dimensions)
+    columns = dimension_columns(filter_sql, dimensions)
     return f"""
-        SELECT {told.named} day, v.visitor AS visitor, v.alone AS alone, v.id AS visit, v.events AS times,
+        SELECT {columns.select_list} day, v.visitor AS visitor, v.alone AS alone, v.id AS visit, v.events AS times,
             v.pageviews AS views, v.events AS events, v.before + v.after AS duration
-        FROM {days(matching, site, period)} CROSS JOIN visits AS v {told.joins}
-        WHERE v.site = {matching.bind(site.number)} AND v.id >= low AND v.id < high AND {told.there}
-            AND {matching.all(filters)}
+        FROM {days_table(filter_sql, site, date_range)} CROSS JOIN visits AS v {columns.joins}
+        WHERE v.site = {filter_sql.bind(site.id)} AND v.id >= low AND v.id < high AND {columns.condition}
+            AND {filter_sql.all_of(filters)}
     """
 
 
-def _events(
-    matching: Matching, site: Site, period: Period, dimensions: Sequence[str], filters: Sequence[Filter]
+def _events_sql(
+    filter_sql: FilterSql, site: Site, date_range: DateRange, dimensions: Sequence[str], filters: Sequence[Filter]
 ) -> str:
     """The visits of the events that pass filters, and these events; a row each for each group."""
-    told = columns_of(matching, dimensions)
+    columns = dimension_columns(filter_sql, dimensions)
     return f"""
-        SELECT {told.named} day, v.visitor AS visitor, v.alone AS alone, v.id AS visit, count(*) AS times,
-            sum({VIEW}) AS views, v.events AS events, v.before + v.after AS duration
-        FROM {events(matching, site, period, COUNTED, filters, told.joins, dimensions)} AND {told.there}
-        GROUP BY {told.keys} e.visit
+        SELECT {columns.select_list} day, v.visitor AS visitor, v.alone AS alone, v.id AS visit, count(*) AS times,
+            sum({IS_PAGEVIEW}) AS views, v.events AS events, v.before + v.after AS duration
+        FROM {events_sql(filter_sql, site, date_range, IS_COUNTED, filters, columns.joins, dimensions)} AND {columns.condition}
+        GROUP BY {columns.group_list} e.visit
     """
 
 
-def _group(rows: str, dimensions: Sequence[str]) -> str:
+def _group_sql(rows_sql: str, dimensions: Sequence[str]) -> str:
     """Count rows of visits by what stands in the dimensions."""
-    keys = ", ".join(f"d{number}" for number in range(len(dimensions)))
+    keys = ", ".join(f"d{index}" for index in range(len(dimensions)))
     # A visitor's only visit of a day needs no comparing with others.
     visitors = "sum(coalesce(alone, 0)) + count(DISTINCT CASE WHEN alone THEN NULL ELSE visitor << 15 | day END)"
     sums = f"""
@@ -158,5 +163,5 @@ def _group(rows: str, dimensions: Sequence[str]) -> str:
         sum(coalesce(duration, 0))
     """
     if not dimensions:
-        return f"SELECT {sums} FROM ({rows}) HAVING count(*) > 0"
-    return f"SELECT {keys}, {sums} FROM ({rows}) GROUP BY {keys}"
+        return f"SELECT {sums} FROM ({rows_sql}) HAVING count(*) > 0"
+    return f"SELECT {keys}, {sums} FROM ({rows_sql}) GROUP BY {keys}"

@@ -4,19 +4,19 @@ import sqlite3
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ovx_lite.domain.calendar import day_begins, local_day
-from ovx_lite.domain.models import COUNTER_BITS, LATEST, Site
+from ovx_lite.domain.calendar import day_start_ms, local_day
+from ovx_lite.domain.models import COUNTER_BITS, MAX_TIMESTAMP_MS, Site
 from ovx_lite.storage.rollups import weekly
-from ovx_lite.storage.write.identity_links import OWNER
+from ovx_lite.storage.write.identity_links import PERSON_OF_EVENT
 
 _COUNTER_MASK = (1 << COUNTER_BITS) - 1
 _MOST_REMEMBERED = 20_000
 
 
-def lines(conn: sqlite3.Connection, site: Site, day: int) -> set[tuple[int, int]]:
+def import_line_hashes(conn: sqlite3.Connection, site: Site, day: int) -> set[tuple[int, int]]:
     """The log lines that were imported to a site for one of its days: of each its time (Unix ms) and its digest."""
     query = f"SELECT visit + later >> {COUNTER_BITS}, line FROM events WHERE {OF_DAY} AND line IS NOT NULL"
-    return set(conn.execute(query, (site.number, *ids_of_day(day, site.timezone))))
+    return set(conn.execute(query, (site.id, *ids_of_day(day, site.timezone))))
 
 
 IS_ENGAGEMENT = "(name = 'engagement' AND api = 'apex')"
@@ -28,11 +28,11 @@ OF_DAY = "site = ? AND visit >= ? AND visit < ?"
 
 def ids_of_day(day: int, timezone: str) -> tuple[int, int]:
     """The least number of an event, or visit, of a day in a time zone, and that of the next day."""
-    begin, end = day_begins(day, timezone), day_begins(day + 1, timezone)
-    return max(begin, 0) << COUNTER_BITS, min(end, LATEST) << COUNTER_BITS
+    begin_ms, end_ms = day_start_ms(day, timezone), day_start_ms(day + 1, timezone)
+    return max(begin_ms, 0) << COUNTER_BITS, min(end_ms, MAX_TIMESTAMP_MS) << COUNTER_BITS
 
 
-_READ = f"""
+_SELECT_EVENTS = f"""
 SELECT visit + later AS id, visit + later >> {COUNTER_BITS}, api, type, name, host, path,
        referrer, source, channel, utm_source, utm_medium, utm_campaign, utm_content, utm_term,
        country, browser, os, device, visitor, visits.id AS visit, persons.id AS person,
@@ -43,17 +43,17 @@ JOIN pages ON pages.id = page
 JOIN origins ON origins.id = events.origin
 JOIN clients ON clients.id = events.client
 LEFT JOIN visits ON visits.site = events.site AND visits.id = visit
-LEFT JOIN persons ON persons.number = {OWNER}
+LEFT JOIN persons ON persons.number = {PERSON_OF_EVENT}
 WHERE events.{OF_DAY} AND visit + later >= ? AND visit + later < ? AND (excluded = '' OR ?)
 ORDER BY visit + later
 """
 
 
-class Stored(NamedTuple):
+class StoredEvent(NamedTuple):
     """An event as it is read back; `ts` in Unix milliseconds, `revenue` in minor units."""
 
     id: int
-    ts: int
+    timestamp_ms: int
     api: str
     type: str
     name: str
@@ -71,73 +71,75 @@ class Stored(NamedTuple):
     browser: str
     os: str
     device: str
-    visitor: int | None
-    visit: int | None
+    visitor_id: int | None
+    visit_id: int | None
     person: str | None
     context: str
     props: str | None
-    revenue: int | None
+    revenue_minor: int | None
     currency: str
     excluded: str
 
 
-def read(conn: sqlite3.Connection, site: Site, since: int, until: int, excluded: bool) -> Iterator[Stored]:
+def read(
+    conn: sqlite3.Connection, site: Site, since_ms: int, until_ms: int, with_excluded: bool
+) -> Iterator[StoredEvent]:
     """A site's events from `since` to before `until` (Unix milliseconds), oldest first, one at a time.
 
     With `excluded`, also those that are in no count.
     """
-    for day in days(conn, site, since, until):
-        of_day = (site.number, *ids_of_day(day, site.timezone), since << COUNTER_BITS, until << COUNTER_BITS)
-        yield from map(Stored._make, conn.execute(_READ, (*of_day, excluded)))
+    for day in days(conn, site, since_ms, until_ms):
+        params = (site.id, *ids_of_day(day, site.timezone), since_ms << COUNTER_BITS, until_ms << COUNTER_BITS)
+        yield from map(StoredEvent._make, conn.execute(_SELECT_EVENTS, (*params, with_excluded)))
 
 
-def days(conn: sqlite3.Connection, site: Site, since: int = 0, until: int = LATEST) -> range:
+def days(conn: sqlite3.Connection, site: Site, since_ms: int = 0, until_ms: int = MAX_TIMESTAMP_MS) -> range:
     """A site's days from that of its first event to that of its last, as far as they are in this time (Unix ms)."""
     # Each on its own is a look at one end of the table.
-    first, last = (
-        conn.execute(f"SELECT {end}(visit) FROM events WHERE site = ?", (site.number,)).fetchone()[0]
-        for end in ("min", "max")
+    first_id, last_id = (
+        conn.execute(f"SELECT {aggregate}(visit) FROM events WHERE site = ?", (site.id,)).fetchone()[0]
+        for aggregate in ("min", "max")
     )
-    if first is None or since >= until:
+    if first_id is None or since_ms >= until_ms:
         return range(0)
-    known = [local_day(id >> COUNTER_BITS, site.timezone) for id in (first, last)]
-    begin, end = (local_day(min(ts, LATEST), site.timezone) for ts in (since, until - 1))
-    return range(max(begin, known[0]), min(end, known[1]) + 1)
+    stored_days = [local_day(id >> COUNTER_BITS, site.timezone) for id in (first_id, last_id)]
+    begin_day, end_day = (
+        local_day(min(timestamp_ms, MAX_TIMESTAMP_MS), site.timezone) for timestamp_ms in (since_ms, until_ms - 1)
+    )
+    return range(max(begin_day, stored_days[0]), min(end_day, stored_days[1]) + 1)
 
 
-def oldest(conn: sqlite3.Connection, site: int) -> int | None:
+def oldest_event_ms(conn: sqlite3.Connection, site_id: int) -> int | None:
     """When the oldest visit of a site was told of first (Unix ms); None if it has no events."""
-    (id,) = conn.execute("SELECT min(visit) FROM events WHERE site = ?", (site,)).fetchone()
+    (id,) = conn.execute("SELECT min(visit) FROM events WHERE site = ?", (site_id,)).fetchone()
     return None if id is None else id >> COUNTER_BITS
 
 
 def count_before(conn: sqlite3.Connection, site: Site, day: int) -> int:
     """Count a site's events of the days before `day` (days since 1970-01-01, in the site's time zone)."""
-    before, _ = ids_of_day(day, site.timezone)
-    (count,) = conn.execute(
-        "SELECT count(*) FROM events WHERE site = ? AND visit < ?", (site.number, before)
-    ).fetchone()
+    end_id, _ = ids_of_day(day, site.timezone)
+    (count,) = conn.execute("SELECT count(*) FROM events WHERE site = ? AND visit < ?", (site.id, end_id)).fetchone()
     return int(count)
 
 
-def forget_day(conn: sqlite3.Connection, site: Site, day: int) -> int:
+def delete_day(conn: sqlite3.Connection, site: Site, day: int) -> int:
     """Delete a day of a site, its events, visits and counts. Returns how many events. Inside a transaction."""
-    span = (site.number, *ids_of_day(day, site.timezone))
-    conn.execute("DELETE FROM visits WHERE site = ? AND id >= ? AND id < ?", span)
-    weekly.forget(conn, site.number, day)
-    return conn.execute(f"DELETE FROM events WHERE {OF_DAY}", span).rowcount
+    day_params = (site.id, *ids_of_day(day, site.timezone))
+    conn.execute("DELETE FROM visits WHERE site = ? AND id >= ? AND id < ?", day_params)
+    weekly.delete_day(conn, site.id, day)
+    return conn.execute(f"DELETE FROM events WHERE {OF_DAY}", day_params).rowcount
 
 
-def forget_all(conn: sqlite3.Connection, site: int) -> int:
+def delete_all(conn: sqlite3.Connection, site_id: int) -> int:
     """Delete a site's events and visits, and the strings that no other site's have. Returns how many events.
 
     Inside a transaction, of another process than the server's: it notices, and looks up its codes again.
     """
-    deleted = conn.execute("DELETE FROM events WHERE site = ?", (site,)).rowcount
+    deleted = conn.execute("DELETE FROM events WHERE site = ?", (site_id,)).rowcount
     for table in ("visits", "open_visits"):
-        conn.execute(f"DELETE FROM {table} WHERE site = ?", (site,))
-    weekly.forget_all(conn, site)
-    for table, code in (("pages", "page"), ("origins", "origin"), ("clients", "client"), ("kinds", "kind")):
-        conn.execute(f"DELETE FROM {table} WHERE id NOT IN (SELECT {code} FROM events)")
+        conn.execute(f"DELETE FROM {table} WHERE site = ?", (site_id,))
+    weekly.delete_all(conn, site_id)
+    for table, column in (("pages", "page"), ("origins", "origin"), ("clients", "client"), ("kinds", "kind")):
+        conn.execute(f"DELETE FROM {table} WHERE id NOT IN (SELECT {column} FROM events)")
     conn.execute("DELETE FROM words WHERE id NOT IN (SELECT value FROM rollups)")
     return deleted

@@ -11,13 +11,13 @@ from functools import lru_cache
 
 import msgspec
 
-from ovx_lite.domain.errors import Refused
-from ovx_lite.domain.goal_patterns import Goals
-from ovx_lite.stats.filters import PROPS, All, Filter, Not, Test, passes, tests
+from ovx_lite.domain.errors import ApiError
+from ovx_lite.domain.goal_patterns import GoalMatcher
+from ovx_lite.stats.filters import PROPS_PREFIX, AllOf, Condition, Filter, Not, conditions, value_matcher
 from ovx_lite.storage.webhooks.goals import goals_of
-from ovx_lite.storage.write.visit_cache import bit_of_kind, bit_of_page
+from ovx_lite.storage.write.visit_cache import event_type_bit, page_bit
 
-COLUMNS = {
+LOOKUP_COLUMNS = {
     "event:page": ("pages", "path", "e.page"),
     "event:hostname": ("pages", "host", "e.page"),
     "event:name": ("kinds", "name", "e.kind"),
@@ -34,21 +34,21 @@ COLUMNS = {
 }
 """Where the words of a dimension stand, and what has their number."""
 
-PROP = "CASE {0}.type WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' ELSE CAST({0}.value AS TEXT) END"
+PROP_VALUE = "CASE {0}.type WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' ELSE CAST({0}.value AS TEXT) END"
 """A property's value as text, of a `json_each(props)` of that name."""
 
-_SEEN = ("event:page", "event:hostname", "event:name")
-_FEW = 20  # words for which it is worth to look at `seen` first
+_BLOOM_DIMENSIONS = ("event:page", "event:hostname", "event:name")
+_MAX_BLOOM_IDS = 20  # words for which it is worth to look at `seen` first
 
 
-class Matching:
+class FilterSql:
     """Makes SQL of the filters of one query. What it binds is in `values`, under names."""
 
-    def __init__(self, conn: sqlite3.Connection, site: int) -> None:
+    def __init__(self, conn: sqlite3.Connection, site_id: int) -> None:
         self.conn = conn
-        self._site = site
+        self._site_id = site_id
         self.values: dict[str, object] = {}
-        self._known: dict[Test, Sequence[int]] = {}
+        self._ids_by_condition: dict[Condition, Sequence[int]] = {}
 
     def bind(self, value: object) -> str:
         """A name for a value, to stand in the SQL."""
@@ -56,128 +56,142 @@ class Matching:
         self.values[name] = value
         return f":{name}"
 
-    def among(self, numbers: Iterable[int]) -> str:
+    def in_ids(self, ids: Iterable[int]) -> str:
         """What follows a column that is one of these numbers."""
-        return f"IN (SELECT value FROM json_each({self.bind(msgspec.json.encode(list(numbers)).decode())}))"
+        return f"IN (SELECT value FROM json_each({self.bind(msgspec.json.encode(list(ids)).decode())}))"
 
-    def all(self, filters: Iterable[Filter]) -> str:
+    def all_of(self, filters: Iterable[Filter]) -> str:
         """Whether all filters are so. Raises `Refused`."""
-        return " AND ".join(self._filter(one) for one in filters) or "1"
+        return " AND ".join(self._node(node) for node in filters) or "1"
 
-    def _filter(self, one: Filter) -> str:
-        if isinstance(one, Test):
-            return self._test(one)
-        if isinstance(one, Not):
-            return f"NOT {self._filter(one.inner)}"
-        between = " AND " if isinstance(one, All) else " OR "
-        return f"({between.join(self._filter(inner) for inner in one.inner)})"
+    def _node(self, node: Filter) -> str:
+        if isinstance(node, Condition):
+            return self._condition(node)
+        if isinstance(node, Not):
+            return f"NOT {self._node(node.inner)}"
+        operator = " AND " if isinstance(node, AllOf) else " OR "
+        return f"({operator.join(self._node(inner) for inner in node.inner)})"
 
-    def _test(self, test: Test) -> str:
-        negation = "NOT " if test.negated else ""
-        if test.dimension == "event:goal":
-            return f"({negation}({self._goals(test.values)}))"
-        if test.dimension.startswith(PROPS):
-            return f"({negation}{self._prop(test)})"
-        _, _, column = COLUMNS[test.dimension]
-        condition = f"{negation}coalesce({column}, 0) {self.among(self._codes(test))}"
+    def _condition(self, condition: Condition) -> str:
+        negation = "NOT " if condition.negated else ""
+        if condition.dimension == "event:goal":
+            return f"({negation}({self._any_goal(condition.values)}))"
+        if condition.dimension.startswith(PROPS_PREFIX):
+            return f"({negation}{self._prop_condition(condition)})"
+        _, _, column = LOOKUP_COLUMNS[condition.dimension]
+        sql = f"{negation}coalesce({column}, 0) {self.in_ids(self._matching_ids(condition))}"
         # Of what is in no visit nobody can tell: it passes neither a test of a visit nor the contrary.
-        return f"iif(v.id IS NULL, NULL, {condition})" if column.startswith("v.") else f"({condition})"
+        return f"iif(v.id IS NULL, NULL, {sql})" if column.startswith("v.") else f"({sql})"
 
-    def _codes(self, test: Test) -> Sequence[int]:
+    def _matching_ids(self, condition: Condition) -> Sequence[int]:
         """The numbers of what passes a test, whether it is negated or not."""
-        if test not in self._known:
-            self._known[test] = array("q", self._look_up(test))
-        return self._known[test]
+        if condition not in self._ids_by_condition:
+            self._ids_by_condition[condition] = array("q", self._find_ids(condition))
+        return self._ids_by_condition[condition]
 
-    def _look_up(self, test: Test) -> Iterator[int]:
-        table, column, _ = COLUMNS[test.dimension]
-        fits = passes(test)
-        if test.operator == "is" and not test.folded:
+    def _find_ids(self, condition: Condition) -> Iterator[int]:
+        table, column, _ = LOOKUP_COLUMNS[condition.dimension]
+        matches = value_matcher(condition)
+        if condition.operator == "is" and not condition.ignore_case:
             query = f"SELECT id FROM {table} WHERE {column} IN (SELECT value FROM json_each(?))"
-            for (id,) in self.conn.execute(query, (msgspec.json.encode(list(test.values)).decode(),)):
+            for (id,) in self.conn.execute(query, (msgspec.json.encode(list(condition.values)).decode(),)):
                 yield id
         else:
-            remembered = lru_cache(1024)(fits)  # many rows have the same word
-            for id, word in self.conn.execute(f"SELECT id, {column} FROM {table}"):
-                if remembered(word):
+            cached_matches = lru_cache(1024)(matches)  # many rows have the same word
+            for id, value in self.conn.execute(f"SELECT id, {column} FROM {table}"):
+                if cached_matches(value):
                     yield id
-        if fits(""):
+        if matches(""):
             yield 0  # what has no page at all has this number
 
-    def _goals(self, names: Iterable[str]) -> str:
+    def _any_goal(self, names: Iterable[str]) -> str:
         """Whether an event meets one of these goals."""
-        known = {goal.name: goal for goal in goals_of(self.conn, self._site)}
-        unknown = next((name for name in names if name not in known), None)
-        if unknown is not None:
-            has = f": it has {', '.join(known)}" if known else ", and no other"
-            raise Refused("invalid_request", f"This site has no goal {unknown[:100]}{has}.", "filters")
-        wanted = [known[name] for name in names]
+        goals_by_name = {goal.name: goal for goal in goals_of(self.conn, self._site_id)}
+        unknown_name = next((name for name in names if name not in goals_by_name), None)
+        if unknown_name is not None:
+            hint = f": it has {', '.join(goals_by_name)}" if goals_by_name else ", and no other"
+            raise ApiError("invalid_request", f"This site has no goal {unknown_name[:100]}{hint}.", "filters")
+        selected = [goals_by_name[name] for name in names]
         query = "SELECT id FROM kinds WHERE type <> 'pageview' AND name IN (SELECT value FROM json_each(?))"
-        events = msgspec.json.encode([goal.event for goal in wanted if goal.event]).decode()
-        conditions = [f"e.kind {self.among(id for (id,) in self.conn.execute(query, (events,)))}"]
-        if any(goal.path for goal in wanted):
-            conditions.append(f"(e.kind {self._views()} AND e.page {self.among(self._pages(Goals(wanted)))})")
+        event_names = msgspec.json.encode([goal.event_name for goal in selected if goal.event_name]).decode()
+        conditions = [f"e.kind {self.in_ids(id for (id,) in self.conn.execute(query, (event_names,)))}"]
+        if any(goal.path_pattern for goal in selected):
+            conditions.append(
+                f"(e.kind {self._is_pageview_type()} AND e.page {self.in_ids(self._goal_page_ids(GoalMatcher(selected)))})"
+            )
         return " OR ".join(conditions)
 
-    def _pages(self, ready: Goals) -> list[int]:
+    def _goal_page_ids(self, goal_matcher: GoalMatcher) -> list[int]:
         """The pages whose views meet goals."""
         rows = self.conn.execute("SELECT id, path FROM pages")
-        return [id for id, path in rows if ready.of("pageview", "pageview", path)]
+        return [id for id, path in rows if goal_matcher.match("pageview", "pageview", path)]
 
-    def _views(self) -> str:
-        return self.among(id for (id,) in self.conn.execute("SELECT id FROM kinds WHERE type = 'pageview'"))
+    def _is_pageview_type(self) -> str:
+        return self.in_ids(id for (id,) in self.conn.execute("SELECT id FROM kinds WHERE type = 'pageview'"))
 
-    def _prop(self, test: Test) -> str:
-        name = self.bind(test.dimension.removeprefix(PROPS))
-        has = f"SELECT 1 FROM json_each(e.props) AS prop WHERE prop.key = {name}"
-        if test.operator == "is" and not test.folded:
-            words: Iterable[str] = test.values
+    def _prop_condition(self, condition: Condition) -> str:
+        name = self.bind(condition.dimension.removeprefix(PROPS_PREFIX))
+        exists_sql = f"SELECT 1 FROM json_each(e.props) AS prop WHERE prop.key = {name}"
+        if condition.operator == "is" and not condition.ignore_case:
+            values: Iterable[str] = condition.values
         else:
-            text = PROP.format("prop")
+            text = PROP_VALUE.format("prop")
             query = f"SELECT DISTINCT {text} FROM events, json_each(props) AS prop WHERE site = ? AND prop.key = ?"
-            fits, rows = passes(test), self.conn.execute(query, (self._site, test.dimension.removeprefix(PROPS)))
-            words = [word for (word,) in rows if word is not None and fits(word)]
-        listed = self.bind(msgspec.json.encode(list(words)).decode())
-        return f"EXISTS ({has} AND {PROP.format('prop')} IN (SELECT value FROM json_each({listed})))"
+            matches, rows = (
+                value_matcher(condition),
+                self.conn.execute(query, (self._site_id, condition.dimension.removeprefix(PROPS_PREFIX))),
+            )
+            values = [value for (value,) in rows if value is not None and matches(value)]
+        values_param = self.bind(msgspec.json.encode(list(values)).decode())
+        return f"EXISTS ({exists_sql} AND {PROP_VALUE.format('prop')} IN (SELECT value FROM json_each({values_param})))"
 
-    def seen(self, filters: Iterable[Filter], kinds: str = "") -> str:
+    def bloom_condition(self, filters: Iterable[Filter], event_type_condition: str = "") -> str:
         """What visits with such events have seen, as a condition that is quick to look at and passes some others.
 
         `kinds` says which of the kinds the events can only be of (SQL); `1` is all that can be said.
         """
-        masks = [self._mask(test) for test in filters if isinstance(test, Test) and not test.negated]
-        if kinds:
-            masks.append(_all_of(bit_of_kind(id) for (id,) in self.conn.execute(f"SELECT id FROM kinds WHERE {kinds}")))
+        masks = [
+            self._bloom_mask(condition)
+            for condition in filters
+            if isinstance(condition, Condition) and not condition.negated
+        ]
+        if event_type_condition:
+            masks.append(
+                _combine(
+                    event_type_bit(id)
+                    for (id,) in self.conn.execute(f"SELECT id FROM kinds WHERE {event_type_condition}")
+                )
+            )
         conditions = [f"(v.id IS NULL OR v.seen & {self.bind(mask)} <> 0)" for mask in masks if mask is not None]
         return " AND ".join(conditions) or "1"
 
-    def _mask(self, test: Test) -> int | None:
+    def _bloom_mask(self, condition: Condition) -> int | None:
         """The bits of `seen` of which visits with events that pass a test have one; None if that helps nothing."""
-        if test.dimension == "event:goal":
-            wanted = [goal for goal in goals_of(self.conn, self._site) if goal.name in test.values]
-            names = tuple(goal.event for goal in wanted if goal.event)
-            if any(goal.path for goal in wanted):
+        if condition.dimension == "event:goal":
+            selected = [goal for goal in goals_of(self.conn, self._site_id) if goal.name in condition.values]
+            names = tuple(goal.event_name for goal in selected if goal.event_name)
+            if any(goal.path_pattern for goal in selected):
                 return None
-            test = Test("event:name", "is", names)
-        if test.dimension not in _SEEN:
+            condition = Condition("event:name", "is", names)
+        if condition.dimension not in _BLOOM_DIMENSIONS:
             return None
-        codes = self._codes(test)
-        bit_of = bit_of_kind if test.dimension == "event:name" else bit_of_page
-        return None if len(codes) > _FEW or 0 in codes else _all_of(map(bit_of, codes))
+        ids = self._matching_ids(condition)
+        bit_for = event_type_bit if condition.dimension == "event:name" else page_bit
+        return None if len(ids) > _MAX_BLOOM_IDS or 0 in ids else _combine(map(bit_for, ids))
 
 
-def _all_of(bits: Iterable[int]) -> int:
+def _combine(bits: Iterable[int]) -> int:
     mask = 0
     for bit in bits:
         mask |= bit
     return mask
 
 
-def of_visits(filters: Iterable[Filter]) -> bool:
+def are_about_visits(filters: Iterable[Filter]) -> bool:
     """Whether filters ask of visits alone."""
-    return all(test.dimension.startswith("visit:") for test in tests(tuple(filters)))
+    return all(condition.dimension.startswith("visit:") for condition in conditions(tuple(filters)))
 
 
 def needs_visit(filters: Iterable[Filter]) -> bool:
     """Whether what passes filters is in a visit."""
-    return any(isinstance(one, Test) and one.dimension.startswith("visit:") for one in filters)
+    return any(isinstance(node, Condition) and node.dimension.startswith("visit:") for node in filters)

@@ -12,28 +12,36 @@ from typing import NamedTuple
 import msgspec
 
 from ovx_lite.domain.models import Site
-from ovx_lite.stats.date_ranges import Period
+from ovx_lite.stats.date_ranges import DateRange
 from ovx_lite.stats.filters import Filter
 from ovx_lite.stats.metrics import Counts
 from ovx_lite.storage.read import event_queries, rollup_queries
 from ovx_lite.storage.read import events as events_of
 from ovx_lite.storage.read.events import ids_of_day
-from ovx_lite.storage.read.filter_sql import COLUMNS, Matching, needs_visit, of_visits
-from ovx_lite.storage.read.from_clause import COUNTED, VIEW, has_strays
-from ovx_lite.storage.read.scan_aggregate import DAY, OF_EVENTS, Day, Heap, Ranks, Takings, code_of
+from ovx_lite.storage.read.filter_sql import LOOKUP_COLUMNS, FilterSql, are_about_visits, needs_visit
+from ovx_lite.storage.read.from_clause import IS_COUNTED, IS_PAGEVIEW, has_sessionless_events
+from ovx_lite.storage.read.scan_aggregate import (
+    DAY_ROW_DECODER,
+    SCANNED_EVENT_DIMENSIONS,
+    DayRow,
+    RevenueTotals,
+    ScanAggregate,
+    TopLists,
+    visit_column,
+)
 from ovx_lite.storage.read.visitor_totals import VisitorTotals
 
-DIMENSIONS = (*(word for word in COLUMNS if word.startswith("visit:")), *OF_EVENTS)
+DIMENSIONS = (*(dimension for dimension in LOOKUP_COLUMNS if dimension.startswith("visit:")), *SCANNED_EVENT_DIMENSIONS)
 """What can be counted by here."""
 
-_EVENTS_OF_PART = 50_000
+_EVENTS_PER_PART = 50_000
 """Events that are read in one go. A day that has more is cut into parts, a part of its visitors each."""
 
-_EVENTS_TOGETHER, _MANY_VALUES = 200_000, 20_000
+_EVENTS_PER_BATCH, _MANY_VALUES = 200_000, 20_000
 """Events that are counted in one go, unless they have many different values, of which each takes more memory."""
 
 
-class Sifted(NamedTuple):
+class ScanResult(NamedTuple):
     """What passes filters: the counts of each day, what most visitors have in each dimension, revenue by currency.
 
     `top` has the values that most visitors have, and how many values there are. Revenue is how often, and how much in
@@ -42,25 +50,25 @@ class Sifted(NamedTuple):
 
     days: dict[int, Counts]
     top: dict[str, tuple[list[tuple[str, int]], int]]
-    takings: dict[str, tuple[int, int]]
+    revenue: dict[str, tuple[int, int]]
 
 
 # What each of a visit's events is: the page's number, and before it, with a dot, the kind's, unless it is a view of it.
-_TOKENS = """
+_VISIT_TOKENS = """
 (SELECT group_concat(CASE WHEN {view} THEN page ELSE kind || '.' || page END) FROM events AS e
     WHERE e.site = v.site AND e.visit = v.id AND {counted} AND {condition})
 """
 # Of visits that viewed a page or two and did nothing else, that stands in the visit.
-_SHORT = """
+_SHORT_VISIT_TOKENS = """
 CASE WHEN entry IS NULL OR pageviews <> events OR events > 2 THEN {tokens}
     WHEN events = 1 THEN entry ELSE entry || ',' || exit END
 """
-_PURSE = """
+_REVENUE_ITEMS = """
 (SELECT group_concat(kind || ' ' || revenue) FROM events AS e
     WHERE e.site = v.site AND e.visit = v.id AND revenue IS NOT NULL AND {counted} AND {condition})
 """
 # The limit keeps SQLite from looking for the events twice.
-_SIFTED = """
+_SCAN = """
 SELECT day, (
     SELECT json_array(count(*),
         sum(alone) + count(DISTINCT CASE WHEN alone THEN NULL ELSE visitor END),
@@ -81,95 +89,115 @@ SELECT day, (
 """
 
 
-def sift(
+def scan(
     conn: sqlite3.Connection,
     site: Site,
-    period: Period,
+    date_range: DateRange,
     filters: Sequence[Filter],
     dimensions: Collection[str] = (),
-    most: int = 0,
-) -> Sifted | None:
+    limit: int = 0,
+) -> ScanResult | None:
     """Count a period by days, by each of these dimensions, and what it took. Raises `Refused`.
 
     Of each dimension, `most` values are told. None if that cannot be told by visits alone: of times within days, or if
     events that are in no visit may pass.
     """
-    if not period.whole or (not needs_visit(filters) and has_strays(conn, site, period)):
+    if not date_range.whole_days or (not needs_visit(filters) and has_sessionless_events(conn, site, date_range)):
         return None
-    by_events = not of_visits(filters)
-    matching = Matching(conn, site.number)
-    codes = sorted({code_of(word) for word in dimensions if word not in OF_EVENTS}) or ["origin"]
-    sql = _sql(matching, site, period, filters, codes, by_events, any(word in OF_EVENTS for word in dimensions))
-    found, heap, takings = dict[int, Counts](), Heap(codes), Takings(conn)
-    together = _EVENTS_OF_PART
-    with closing(VisitorTotals(dimensions)) as totals:
-        for day, told in conn.execute(sql, matching.values):
-            part = DAY.decode(told)
-            if part.visits:
-                found[day] = found.get(day, Counts()).plus(_counts(part, by_events))
-                heap.put(part)
-            if heap.size >= together:
-                values = totals.add(Ranks(conn, site, heap).of(dimensions))
-                takings.add(heap.purses)
-                heap, together = Heap(codes), 1 if values > _MANY_VALUES else _EVENTS_TOGETHER
-        totals.add(Ranks(conn, site, heap).of(dimensions))
-        takings.add(heap.purses)
-        return Sifted(found, {word: _top(totals, word, most) for word in dimensions}, takings.ranked())
-
-
-def _top(totals: VisitorTotals, dimension: str, most: int) -> tuple[list[tuple[str, int]], int]:
-    rows = (((value,), Counts(visitors)) for value, visitors in totals.rows(dimension))
-    best, total = event_queries.top(
-        (row for row in rows if (dimension, *row[0]) != event_queries.VIEWS), "visitors", most
+    by_events = not are_about_visits(filters)
+    filter_sql = FilterSql(conn, site.id)
+    columns = sorted(
+        {visit_column(dimension) for dimension in dimensions if dimension not in SCANNED_EVENT_DIMENSIONS}
+    ) or ["origin"]
+    sql = _sql(
+        filter_sql,
+        site,
+        date_range,
+        filters,
+        columns,
+        by_events,
+        any(dimension in SCANNED_EVENT_DIMENSIONS for dimension in dimensions),
     )
-    return [(value, counts.visitors) for (value,), counts in best], total
+    days, aggregate, revenue = dict[int, Counts](), ScanAggregate(columns), RevenueTotals(conn)
+    batch_size = _EVENTS_PER_PART
+    with closing(VisitorTotals(dimensions)) as totals:
+        for day, encoded in conn.execute(sql, filter_sql.values):
+            day_row = DAY_ROW_DECODER.decode(encoded)
+            if day_row.visits:
+                days[day] = days.get(day, Counts()).plus(_counts(day_row, by_events))
+                aggregate.add(day_row)
+            if aggregate.event_count >= batch_size:
+                value_count = totals.add(TopLists(conn, site, aggregate).count_visitors(dimensions))
+                revenue.add(aggregate.revenue_items)
+                aggregate, batch_size = ScanAggregate(columns), 1 if value_count > _MANY_VALUES else _EVENTS_PER_BATCH
+        totals.add(TopLists(conn, site, aggregate).count_visitors(dimensions))
+        revenue.add(aggregate.revenue_items)
+        return ScanResult(
+            days, {dimension: _top(totals, dimension, limit) for dimension in dimensions}, revenue.ranked()
+        )
 
 
-def _parts(conn: sqlite3.Connection, site: Site, period: Period) -> Iterator[tuple[int, int, int, int, int]]:
+def _top(totals: VisitorTotals, dimension: str, limit: int) -> tuple[list[tuple[str, int]], int]:
+    rows = (((value,), Counts(visitors)) for value, visitors in totals.rows(dimension))
+    top_rows, total = event_queries.top(
+        (row for row in rows if (dimension, *row[0]) != event_queries.PAGEVIEW), "visitors", limit
+    )
+    return [(value, counts.visitors) for (value,), counts in top_rows], total
+
+
+def _day_parts(conn: sqlite3.Connection, site: Site, date_range: DateRange) -> Iterator[tuple[int, int, int, int, int]]:
     """The days of a period that have events, in parts: day, first and last number, how many parts, which part."""
-    known = rollup_queries.days(conn, site, period) if rollup_queries.is_known(conn, site, period) else None
-    for day in events_of.days(conn, site, period.since, period.until):
-        low, high = ids_of_day(day, site.timezone)
-        if known is None:
+    day_counts = (
+        rollup_queries.day_counts(conn, site, date_range)
+        if rollup_queries.is_complete(conn, site, date_range)
+        else None
+    )
+    for day in events_of.days(conn, site, date_range.since_ms, date_range.until_ms):
+        first_id, end_id = ids_of_day(day, site.timezone)
+        if day_counts is None:
             query = "SELECT count(*) FROM (SELECT 1 FROM events WHERE site = ? AND visit >= ? AND visit < ?)"
-            (size,) = conn.execute(query, (site.number, low, high)).fetchone()
+            (event_count,) = conn.execute(query, (site.id, first_id, end_id)).fetchone()
         else:
-            size = known[day].events if day in known else 0
-        parts = 1 + size // _EVENTS_OF_PART
-        yield from ((day, low, high, parts, part) for part in range(parts))
+            event_count = day_counts[day].events if day in day_counts else 0
+        parts = 1 + event_count // _EVENTS_PER_PART
+        yield from ((day, first_id, end_id, parts, part) for part in range(parts))
 
 
-def _counts(day: Day, by_events: bool) -> Counts:
-    views, events = day.views or 0, day.events or 0
+def _counts(day: DayRow, by_events: bool) -> Counts:
+    pageviews, events = day.pageviews or 0, day.events or 0
     if by_events:
-        texts = [text for text in (day.tokens, day.tokens_of_others) if text]
+        texts = [text for text in (day.tokens, day.repeat_tokens) if text]
         events = sum(text.count(",") + text.count(";") + 1 for text in texts)
-        views = events - sum(text.count(".") for text in texts)
-    return Counts(day.visitors or 0, day.visits, views, events, day.bounces or 0, day.duration or 0)
+        pageviews = events - sum(text.count(".") for text in texts)
+    return Counts(day.visitors or 0, day.visits, pageviews, events, day.bounces or 0, day.duration_ms or 0)
 
 
 def _sql(
-    matching: Matching,
+    filter_sql: FilterSql,
     site: Site,
-    period: Period,
+    date_range: DateRange,
     filters: Sequence[Filter],
-    codes: Sequence[str],
+    columns: Sequence[str],
     by_events: bool,
     with_events: bool,
 ) -> str:
-    condition = matching.all(filters)
-    inner = {"view": VIEW, "counted": COUNTED, "condition": condition if by_events else "1"}
-    tokens = _TOKENS.format(**inner) if by_events or with_events else "NULL"
-    takes = matching.conn.execute("SELECT 1 FROM takings WHERE site = ? LIMIT 1", (site.number,)).fetchone()
-    sells = matching.seen((), "currency <> ''")
-    return _SIFTED.format(
-        codes_alone=", ".join(f"group_concat(CASE WHEN alone THEN {code} END)" for code in codes),
-        codes_of_others=", ".join(f"group_concat(CASE WHEN NOT alone THEN coalesce({code}, '') END)" for code in codes),
-        codes=", ".join(codes),
-        tokens=tokens if by_events or not with_events else _SHORT.format(tokens=tokens),
-        purse=f"CASE WHEN {sells} THEN {_PURSE.format(**inner)} END" if takes else "NULL",
-        site=matching.bind(site.number),
-        found=matching.seen(filters) if by_events else condition,
+    condition = filter_sql.all_of(filters)
+    placeholders = {"view": IS_PAGEVIEW, "counted": IS_COUNTED, "condition": condition if by_events else "1"}
+    tokens = _VISIT_TOKENS.format(**placeholders) if by_events or with_events else "NULL"
+    has_revenue = filter_sql.conn.execute("SELECT 1 FROM takings WHERE site = ? LIMIT 1", (site.id,)).fetchone()
+    revenue_condition = filter_sql.bloom_condition((), "currency <> ''")
+    return _SCAN.format(
+        codes_alone=", ".join(f"group_concat(CASE WHEN alone THEN {column} END)" for column in columns),
+        codes_of_others=", ".join(
+            f"group_concat(CASE WHEN NOT alone THEN coalesce({column}, '') END)" for column in columns
+        ),
+        codes=", ".join(columns),
+        tokens=tokens if by_events or not with_events else _SHORT_VISIT_TOKENS.format(tokens=tokens),
+        purse=f"CASE WHEN {revenue_condition} THEN {_REVENUE_ITEMS.format(**placeholders)} END"
+        if has_revenue
+        else "NULL",
+        site=filter_sql.bind(site.id),
+        found=filter_sql.bloom_condition(filters) if by_events else condition,
         passed="tokens IS NOT NULL" if by_events else "1",
-        days=matching.bind(msgspec.json.encode(list(_parts(matching.conn, site, period))).decode()),
+        days=filter_sql.bind(msgspec.json.encode(list(_day_parts(filter_sql.conn, site, date_range))).decode()),
     )

@@ -7,65 +7,72 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ovx_lite.domain.calendar import local_day
-from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import COUNTER_BITS, Site
 from ovx_lite.storage.read.events import IS_ENGAGEMENT
 from ovx_lite.storage.rollups import weekly
 from ovx_lite.storage.rollups.dimensions import Dimension
 from ovx_lite.storage.sqlite import transaction
-from ovx_lite.storage.write.identity_links import OWNER
+from ovx_lite.storage.write.identity_links import PERSON_OF_EVENT
 
-NOBODY = 0
+NO_PERSON = 0
 """Whose a visitor is that was tied to somebody who is erased."""
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 # Where nobody else's tie is before that of somebody erased, it says nothing: the device is as it was at the beginning.
-_NOBODY_FIRST = f"""
-DELETE FROM ties WHERE site = ? AND person = {NOBODY} AND NOT EXISTS (
+_DELETE_LEADING_NO_PERSON = f"""
+DELETE FROM ties WHERE site = ? AND person = {NO_PERSON} AND NOT EXISTS (
     SELECT 1 FROM ties AS earlier WHERE earlier.site = ties.site AND earlier.visitor = ties.visitor
-        AND earlier.since <= ties.since AND earlier.person <> {NOBODY}
+        AND earlier.since <= ties.since AND earlier.person <> {NO_PERSON}
 )
 """
 
 
-class Known(NamedTuple):
+class PersonRecord(NamedTuple):
     """A person as stored: the caller's `id` for them, what was told of them, and when first (Unix ms)."""
 
-    number: int
-    id: str
+    id: int
+    user_id: str
     traits: dict[str, Any]
-    created: int
+    created_at_ms: int
 
 
-class Traces(msgspec.Struct, frozen=True):
+class PersonActivity(msgspec.Struct, frozen=True):
     """What there is of a person's: how many visitors, visits and events, and the first and last of these (Unix ms)."""
 
     visitors: int
     visits: int
     events: int
-    first: int | None
-    last: int | None
+    first_event_at_ms: int | None
+    last_event_at_ms: int | None
 
 
-def of_site(conn: sqlite3.Connection, site: int) -> Iterator[Known]:
+def of_site(conn: sqlite3.Connection, site_id: int) -> Iterator[PersonRecord]:
     """A site's persons, in the order in which they were first named."""
     query = "SELECT number, id, traits, created FROM persons WHERE site = ? ORDER BY created, id"
-    return (Known(number, id, _decode(traits), at) for number, id, traits, at in conn.execute(query, (site,)))
+    return (
+        PersonRecord(person_id, user_id, _decode(traits), created_at_ms)
+        for person_id, user_id, traits, created_at_ms in conn.execute(query, (site_id,))
+    )
 
 
-def page(conn: sqlite3.Connection, site: int, text: str, before: tuple[int, int], most: int) -> list[Known]:
+def page(conn: sqlite3.Connection, site_id: int, text: str, cursor: tuple[int, int], limit: int) -> list[PersonRecord]:
     """A site's persons whose id, name or email has this text, latest named first, at most so many.
 
     `before` is where the page before ended: when its last person was first named (Unix ms), and their number.
     """
-    letters = text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
+    pattern = text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
     rows = conn.execute(
-        _PAGE, {"site": site, "created": before[0], "number": before[1], "like": f"%{letters}%", "most": most}
+        _SELECT_PAGE,
+        {"site": site_id, "created": cursor[0], "number": cursor[1], "like": f"%{pattern}%", "most": limit},
     )
-    return [Known(number, id, _decode(traits), at) for number, id, traits, at in rows]
+    return [
+        PersonRecord(person_id, user_id, _decode(traits), created_at_ms)
+        for person_id, user_id, traits, created_at_ms in rows
+    ]
 
 
-_PAGE = """
+_SELECT_PAGE = """
 SELECT number, id, traits, created FROM persons
 WHERE site = :site AND (created, number) < (:created, :number) AND (
     :like = '%%' OR id LIKE :like ESCAPE '!'
@@ -75,111 +82,126 @@ ORDER BY created DESC, number DESC LIMIT :most
 """
 
 
-def find(conn: sqlite3.Connection, site: int, id: str) -> Known:
+def find(conn: sqlite3.Connection, site_id: int, user_id: str) -> PersonRecord:
     """The person of that id; raises `Refused` (`not_found`) if there is none."""
     query = "SELECT number, id, traits, created FROM persons WHERE site = ? AND id = ?"
-    row = conn.execute(query, (site, id)).fetchone()
+    row = conn.execute(query, (site_id, user_id)).fetchone()
     if row is None:
-        raise Refused("not_found", f"There is no person {id}: see ovx-lite person list SITE for those there are.")
-    return Known(row[0], row[1], _decode(row[2]), row[3])
+        raise ApiError("not_found", f"There is no person {user_id}: see ovx-lite person list SITE for those there are.")
+    return PersonRecord(row[0], row[1], _decode(row[2]), row[3])
 
 
-def find_number(conn: sqlite3.Connection, site: int, number: int) -> Known | None:
+def find_by_id(conn: sqlite3.Connection, site_id: int, person_id: int) -> PersonRecord | None:
     """The person of that number; None if there is none."""
     query = "SELECT number, id, traits, created FROM persons WHERE site = ? AND number = ?"
-    row = conn.execute(query, (site, number)).fetchone()
-    return None if row is None else Known(row[0], row[1], _decode(row[2]), row[3])
+    row = conn.execute(query, (site_id, person_id)).fetchone()
+    return None if row is None else PersonRecord(row[0], row[1], _decode(row[2]), row[3])
 
 
 # A person's events are all in visits of theirs: those without a device, and those of devices that are tied to them.
-_THEIRS = f"""
+_EVENTS_OF_PERSON = f"""
 SELECT visit, later, visitor FROM visits JOIN events ON events.site = visits.site AND visit = visits.id
-WHERE visits.site = :site AND {OWNER} = :person
+WHERE visits.site = :site AND {PERSON_OF_EVENT} = :person
     AND visitor IN (SELECT :person >> 15 UNION ALL SELECT visitor FROM ties WHERE site = :site AND person = :person)
 """
 
 
-def traces(conn: sqlite3.Connection, site: int, person: Known) -> Traces:
+def activity(conn: sqlite3.Connection, site_id: int, person: PersonRecord) -> PersonActivity:
     """What there is of a person's."""
     query = f"""
         SELECT count(DISTINCT visitor), count(DISTINCT visit), count(*),
             min(visit + later) >> {COUNTER_BITS}, max(visit + later) >> {COUNTER_BITS}
-        FROM ({_THEIRS})
+        FROM ({_EVENTS_OF_PERSON})
     """
-    return Traces(*conn.execute(query, {"site": site, "person": person.number}).fetchone())
+    return PersonActivity(*conn.execute(query, {"site": site_id, "person": person.id}).fetchone())
 
 
-def erase(conn: sqlite3.Connection, site: Site, person: Known, fresh: Iterator[int]) -> int:
+def erase(conn: sqlite3.Connection, site: Site, person: PersonRecord, new_visitor_ids: Iterator[int]) -> int:
     """Forget a person. Their events stay, as nobody's. Returns how many there were.
 
     What named their visitors is forgotten, too: their events go into visits of their own, of visitors with numbers
     that lead nowhere, from `fresh` (48 bits). So a device that says again whose it is does not bring them back, and
     what it does without saying so is nobody's. The days of it all are to be counted anew.
     """
-    whose = {"site": site.number, "person": person.number}
-    nobody: dict[int, int] = {}
+    params = {"site": site.id, "person": person.id}
+    replacement_ids: dict[int, int] = {}
     with transaction(conn):
-        theirs: dict[tuple[int, int], list[int]] = {}
-        for visit, later, visitor in conn.execute(_THEIRS, whose).fetchall():
-            theirs.setdefault((visit, visitor), []).append(later)
-        conn.execute("UPDATE events SET person = NULL WHERE site = :site AND person = :person", whose)
-        for (visit, visitor), laters in theirs.items():
-            if visitor not in nobody:
-                nobody[visitor] = next(fresh)
-            _split(conn, site.number, visit, nobody[visitor], set(laters))
-            day = local_day(visit >> COUNTER_BITS, site.timezone)
-            conn.execute("INSERT INTO stale VALUES (?, ?) ON CONFLICT DO NOTHING", (site.number, day))
-        weekly.forget_value(conn, site.number, Dimension.PERSON, person.number)
+        offsets_by_visit: dict[tuple[int, int], list[int]] = {}
+        for visit_id, id_offset, visitor_id in conn.execute(_EVENTS_OF_PERSON, params).fetchall():
+            offsets_by_visit.setdefault((visit_id, visitor_id), []).append(id_offset)
+        conn.execute("UPDATE events SET person = NULL WHERE site = :site AND person = :person", params)
+        for (visit_id, visitor_id), id_offsets in offsets_by_visit.items():
+            if visitor_id not in replacement_ids:
+                replacement_ids[visitor_id] = next(new_visitor_ids)
+            _split_visit(conn, site.id, visit_id, replacement_ids[visitor_id], set(id_offsets))
+            day = local_day(visit_id >> COUNTER_BITS, site.timezone)
+            conn.execute("INSERT INTO stale VALUES (?, ?) ON CONFLICT DO NOTHING", (site.id, day))
+        weekly.delete_value(conn, site.id, Dimension.PERSON, person.id)
         conn.execute(
-            f"UPDATE OR REPLACE ties SET person = {NOBODY} WHERE site = ? AND person = ?", (site.number, person.number)
+            f"UPDATE OR REPLACE ties SET person = {NO_PERSON} WHERE site = ? AND person = ?", (site.id, person.id)
         )
-        conn.execute(_NOBODY_FIRST, (site.number,))
-        conn.execute("DELETE FROM persons WHERE number = ?", (person.number,))
-    return sum(map(len, theirs.values()))
+        conn.execute(_DELETE_LEADING_NO_PERSON, (site.id,))
+        conn.execute("DELETE FROM persons WHERE number = ?", (person.id,))
+    return sum(map(len, offsets_by_visit.values()))
 
 
-def _split(conn: sqlite3.Connection, site: int, visit: int, nobody: int, theirs: set[int]) -> None:
+def _split_visit(
+    conn: sqlite3.Connection, site_id: int, visit_id: int, new_visitor_id: int, id_offsets: set[int]
+) -> None:
     """Make two visits of one: of the events that are theirs (by `later`), nobody's, and of the others, if there are."""
     query = "SELECT visitor, named FROM visits WHERE site = ? AND id = ?"
-    visitor, named = conn.execute(query, (site, visit)).fetchone()
+    visitor_id, is_identified = conn.execute(query, (site_id, visit_id)).fetchone()
     query = "SELECT later FROM events WHERE site = ? AND visit = ?"
-    others = [later for (later,) in conn.execute(query, (site, visit)) if later not in theirs]
-    conn.execute("DELETE FROM visits WHERE site = ? AND id = ?", (site, visit))
-    conn.execute("DELETE FROM open_visits WHERE site = ? AND visit = ?", (site, visit))
-    halves = ((_move(conn, site, visit, others), visitor, named), (_move(conn, site, visit, theirs), nobody, 0))
-    for new, whose, by_name in halves:
-        if new is not None:
-            conn.execute(_ANEW, {"site": site, "visit": new, "visitor": whose, "named": by_name})
+    other_offsets = [
+        id_offset for (id_offset,) in conn.execute(query, (site_id, visit_id)) if id_offset not in id_offsets
+    ]
+    conn.execute("DELETE FROM visits WHERE site = ? AND id = ?", (site_id, visit_id))
+    conn.execute("DELETE FROM open_visits WHERE site = ? AND visit = ?", (site_id, visit_id))
+    halves = (
+        (_move_events(conn, site_id, visit_id, other_offsets), visitor_id, is_identified),
+        (_move_events(conn, site_id, visit_id, id_offsets), new_visitor_id, 0),
+    )
+    for new_visit_id, owner_id, is_owner_identified in halves:
+        if new_visit_id is not None:
+            conn.execute(
+                _INSERT_VISIT,
+                {"site": site_id, "visit": new_visit_id, "visitor": owner_id, "named": is_owner_identified},
+            )
 
 
-def _move(conn: sqlite3.Connection, site: int, old: int, laters: Collection[int]) -> int | None:
+def _move_events(conn: sqlite3.Connection, site_id: int, old_visit_id: int, id_offsets: Collection[int]) -> int | None:
     """Put some of a visit's events under the number of the first of them. Returns that; None if they make no visit."""
-    if not laters:
+    if not id_offsets:
         return None
     query = f"""
         SELECT later FROM events JOIN kinds ON kinds.id = kind
-        WHERE site = ? AND visit = ? AND later IN ({", ".join(map(str, laters))})
+        WHERE site = ? AND visit = ? AND later IN ({", ".join(map(str, id_offsets))})
             AND NOT {IS_ENGAGEMENT} ORDER BY later LIMIT 1
     """
-    first = conn.execute(query, (site, old)).fetchone()
+    first_row = conn.execute(query, (site_id, old_visit_id)).fetchone()
     # What only tells how pages were looked at is no visit.
-    new = {later: old + (later if first is None else first[0]) for later in laters}
-    moved = [(visit, old + later - visit, site, old, later) for later, visit in new.items()]
+    visit_id_by_offset = {
+        id_offset: old_visit_id + (id_offset if first_row is None else first_row[0]) for id_offset in id_offsets
+    }
+    moved = [
+        (visit_id, old_visit_id + id_offset - visit_id, site_id, old_visit_id, id_offset)
+        for id_offset, visit_id in visit_id_by_offset.items()
+    ]
     conn.executemany("UPDATE events SET visit = ?, later = ? WHERE site = ? AND visit = ? AND later = ?", moved)
-    return None if first is None else old + int(first[0])
+    return None if first_row is None else old_visit_id + int(first_row[0])
 
 
-_ITS_VIEWS = """
+_PAGES_OF_VISIT = """
 SELECT page FROM events JOIN kinds ON kinds.id = kind JOIN pages ON pages.id = page
 WHERE site = :site AND visit = :visit AND type = 'pageview' AND path <> '' ORDER BY later
 """
-_ANEW = f"""
+_INSERT_VISIT = f"""
 INSERT INTO visits
     (site, id, origin, client, entry, exit, seen, visitor, named, alone, before, after, pageviews, events)
 SELECT :site, :visit,
     (SELECT origin FROM events WHERE site = :site AND visit = :visit AND later = 0),
     (SELECT client FROM events WHERE site = :site AND visit = :visit AND later = 0),
-    ({_ITS_VIEWS} LIMIT 1), ({_ITS_VIEWS} DESC LIMIT 1), -1, :visitor, :named, 0,
+    ({_PAGES_OF_VISIT} LIMIT 1), ({_PAGES_OF_VISIT} DESC LIMIT 1), -1, :visitor, :named, 0,
     max((:visit >> {COUNTER_BITS}) - (visit + min(later) >> {COUNTER_BITS}), 0),
     (visit + max(later) >> {COUNTER_BITS}) - (:visit >> {COUNTER_BITS}),
     sum(type = 'pageview'), sum(NOT {IS_ENGAGEMENT})
@@ -187,7 +209,7 @@ FROM events JOIN kinds ON kinds.id = kind WHERE site = :site AND visit = :visit
 """
 
 
-def forget_all(conn: sqlite3.Connection, site: int) -> None:
+def delete_all(conn: sqlite3.Connection, site_id: int) -> None:
     """Forget all persons of a site, and whose its visitors are. Inside a transaction."""
     for table in ("persons", "ties"):
-        conn.execute(f"DELETE FROM {table} WHERE site = ?", (site,))
+        conn.execute(f"DELETE FROM {table} WHERE site = ?", (site_id,))

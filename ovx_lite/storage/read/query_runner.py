@@ -6,13 +6,13 @@ from typing import Any
 
 from ovx_lite.domain.models import Site
 from ovx_lite.stats import date_ranges, metrics
-from ovx_lite.stats.date_ranges import Period
-from ovx_lite.stats.filters import TIMES, Test
-from ovx_lite.stats.metrics import Counts, Key, Numbers
+from ovx_lite.stats.date_ranges import DateRange
+from ovx_lite.stats.filters import TIME_DIMENSIONS, Condition
+from ovx_lite.stats.metrics import Counts, GroupKey, MetricInputs
 from ovx_lite.stats.query import Query
 from ovx_lite.storage.read import engagement, event_queries, revenue
 
-_NEEDS = {
+_COUNTS_OF_METRIC = {
     "views_per_visit": ("pageviews", "visits"),
     "bounce_rate": ("bounces", "visits"),
     "visit_duration": ("duration", "visits"),
@@ -20,80 +20,105 @@ _NEEDS = {
 }
 
 
-def answer(conn: sqlite3.Connection, site: Site, query: Query) -> dict[str, Any]:
+def run(conn: sqlite3.Connection, site: Site, query: Query) -> dict[str, Any]:
     """What is asked of a site, as JSON: `results`, and `meta`. Raises `Refused`."""
-    mixed = False
+    has_mixed_currencies = False
 
-    def groups() -> Iterator[tuple[Key, Numbers]]:
-        nonlocal mixed
-        for key, told in numbers(conn, site, query, query.period):
-            mixed = mixed or len(told.money) > 1
-            yield key, told
+    def groups() -> Iterator[tuple[GroupKey, MetricInputs]]:
+        nonlocal has_mixed_currencies
+        for key, inputs in metric_inputs(conn, site, query, query.date_range):
+            has_mixed_currencies = has_mixed_currencies or len(inputs.revenue_by_currency) > 1
+            yield key, inputs
 
     rows, total = metrics.rows(query, groups())
-    told = [{"metrics": values, "dimensions": list(key)} for key, values in rows]
+    results = [{"metrics": values, "dimensions": list(key)} for key, values in rows]
     meta: dict[str, Any] = {}
-    if mixed:
-        meta["metric_warnings"] = metrics.mixed(query)
+    if has_mixed_currencies:
+        meta["metric_warnings"] = metrics.mixed_currency_warnings(query)
     if query.total_rows:
         meta["total_rows"] = total
-    if query.compared is not None:
-        _compare(conn, site, query, told)
-    return {"results": told, "meta": meta}
+    if query.comparison_range is not None:
+        _add_comparison(conn, site, query, results)
+    return {"results": results, "meta": meta}
 
 
-def _compare(conn: sqlite3.Connection, site: Site, query: Query, told: list[dict[str, Any]]) -> None:
+def _add_comparison(conn: sqlite3.Connection, site: Site, query: Query, results: list[dict[str, Any]]) -> None:
     """Put beside each row what it was in the period compared with; of times, the one at the same place in it."""
-    assert query.compared is not None, "there is something to compare with"
-    nothing = metrics.metrics(query, Numbers())
-    times = next((word for word in query.dimensions if word in TIMES), "")
-    then = dict[str, str]()
-    if times:
-        now, earlier = (date_ranges.labels(one, times, site.timezone) for one in (query.period, query.compared))
-        then = dict(zip(now, earlier, strict=False))
+    assert query.comparison_range is not None, "there is something to compare with"
+    empty_metrics = metrics.compute_metrics(query, MetricInputs())
+    time_dimension = next((dimension for dimension in query.dimensions if dimension in TIME_DIMENSIONS), "")
+    earlier_by_current = dict[str, str]()
+    if time_dimension:
+        current_labels, earlier_labels = (
+            date_ranges.bucket_labels(date_range, time_dimension, site.timezone)
+            for date_range in (query.date_range, query.comparison_range)
+        )
+        earlier_by_current = dict(zip(current_labels, earlier_labels, strict=False))
     keys = [
         tuple(
-            then.get(word, "") if name == times else word
-            for name, word in zip(query.dimensions, row["dimensions"], strict=True)
+            earlier_by_current.get(value, "") if dimension == time_dimension else value
+            for dimension, value in zip(query.dimensions, row["dimensions"], strict=True)
         )
-        for row in told
+        for row in results
     ]
-    wanted = set(keys)
-    before = numbers(conn, site, query, query.compared)
-    known = {key: metrics.metrics(query, counted) for key, counted in before if key in wanted}
-    for key, row in zip(keys, told, strict=True):
-        was = known.get(key, nothing)
-        change = [metrics.change(now, before) for now, before in zip(row["metrics"], was, strict=True)]
-        row["comparison"] = {"dimensions": list(key), "metrics": was, "change": change}
+    wanted_keys = set(keys)
+    earlier_groups = metric_inputs(conn, site, query, query.comparison_range)
+    earlier_metrics = {
+        key: metrics.compute_metrics(query, inputs) for key, inputs in earlier_groups if key in wanted_keys
+    }
+    for key, row in zip(keys, results, strict=True):
+        earlier_values = earlier_metrics.get(key, empty_metrics)
+        change = [
+            metrics.percent_change(current, earlier)
+            for current, earlier in zip(row["metrics"], earlier_values, strict=True)
+        ]
+        row["comparison"] = {"dimensions": list(key), "metrics": earlier_values, "change": change}
 
 
-def numbers(conn: sqlite3.Connection, site: Site, query: Query, period: Period) -> Iterator[tuple[Key, Numbers]]:
+def metric_inputs(
+    conn: sqlite3.Connection, site: Site, query: Query, date_range: DateRange
+) -> Iterator[tuple[GroupKey, MetricInputs]]:
     """What is known of each group that a query asks for, in a period, a group at a time. Raises `Refused`."""
-    needs = {need for name in query.metrics for need in _NEEDS.get(name, (name,)) if need in Counts._fields}
-    asked = (query.dimensions, query.filters)
-    money, looks = revenue.Money(), engagement.Looks()
+    needs = {need for name in query.metrics for need in _COUNTS_OF_METRIC.get(name, (name,)) if need in Counts._fields}
+    dimensions_and_filters = (query.dimensions, query.filters)
+    revenue_by_key, engagement_by_key = revenue.RevenueByKey(), engagement.Engagement()
     if "total_revenue" in query.metrics or "average_revenue" in query.metrics:
-        money = revenue.takings(conn, site, period, *asked)
+        revenue_by_key = revenue.by_dimensions(conn, site, date_range, *dimensions_and_filters)
     if "time_on_page" in query.metrics or "scroll_depth" in query.metrics:
-        looks = engagement.looks(conn, site, period, *asked)
-    everybody = _everybody(conn, site, query, period) if "conversion_rate" in query.metrics else None
-    exact = bool(money or looks)  # what these are of is to have its own group
-    for key, counts in event_queries.rows(conn, site, period, *asked, needs or {"visitors"}, exact):
-        seconds, scroll = looks.get(key, (None, None))
-        yield key, Numbers(counts, everybody(key) if everybody else 0, money.pop(key, {}), seconds, scroll)
-    for key, purses in money.items():
-        yield key, Numbers(money=purses)
+        engagement_by_key = engagement.by_dimensions(conn, site, date_range, *dimensions_and_filters)
+    total_visitors = _total_visitors(conn, site, query, date_range) if "conversion_rate" in query.metrics else None
+    exact = bool(revenue_by_key or engagement_by_key)  # what these are of is to have its own group
+    for key, counts in event_queries.rows(
+        conn, site, date_range, *dimensions_and_filters, needs or {"visitors"}, exact
+    ):
+        time_on_page_s, scroll_percent = engagement_by_key.get(key, (None, None))
+        yield (
+            key,
+            MetricInputs(
+                counts,
+                total_visitors(key) if total_visitors else 0,
+                revenue_by_key.pop(key, {}),
+                time_on_page_s,
+                scroll_percent,
+            ),
+        )
+    for key, revenue_by_currency in revenue_by_key.items():
+        yield key, MetricInputs(revenue_by_currency=revenue_by_currency)
 
 
-def _everybody(conn: sqlite3.Connection, site: Site, query: Query, period: Period) -> Callable[[Key], int]:
+def _total_visitors(
+    conn: sqlite3.Connection, site: Site, query: Query, date_range: DateRange
+) -> Callable[[GroupKey], int]:
     """How many visitors there were whether they met a goal or not; by time, where one asks by time."""
-    filters = tuple(one for one in query.filters if not (isinstance(one, Test) and one.dimension == "event:goal"))
-    times = [word for word in query.dimensions if word in TIMES]
-    found = event_queries.groups(conn, site, period, times, filters, {"visitors"})
-    places = [query.dimensions.index(word) for word in times]
+    filters = tuple(
+        node for node in query.filters if not (isinstance(node, Condition) and node.dimension == "event:goal")
+    )
+    time_dimensions = [dimension for dimension in query.dimensions if dimension in TIME_DIMENSIONS]
+    counts_by_time = event_queries.groups(conn, site, date_range, time_dimensions, filters, {"visitors"})
+    positions = [query.dimensions.index(dimension) for dimension in time_dimensions]
 
-    def everybody(key: Key) -> int:
-        counts = found.get(tuple(key[at] for at in places))
+    def total_visitors(key: GroupKey) -> int:
+        counts = counts_by_time.get(tuple(key[position] for position in positions))
         return counts.visitors if counts else 0
 
-    return everybody
+    return total_visitors

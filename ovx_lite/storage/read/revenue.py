@@ -4,50 +4,62 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 
 from ovx_lite.domain.models import Site
-from ovx_lite.stats.date_ranges import Period
-from ovx_lite.stats.filters import Filter, Test
+from ovx_lite.stats.date_ranges import DateRange
+from ovx_lite.stats.filters import Condition, Filter
 from ovx_lite.storage.read import rollup_queries
-from ovx_lite.storage.read.filter_sql import Matching
-from ovx_lite.storage.read.from_clause import COUNTED, columns_of, events, key
+from ovx_lite.storage.read.filter_sql import FilterSql
+from ovx_lite.storage.read.from_clause import IS_COUNTED, dimension_columns, events_sql, group_key
 from ovx_lite.storage.webhooks.goals import goals_of
 
-Money = dict[tuple[str, ...], dict[str, tuple[int, int]]]
+RevenueByKey = dict[tuple[str, ...], dict[str, tuple[int, int]]]
 """By what stands in the dimensions and by currency: how often, and how much in minor units."""
 
 
-def takings(
-    conn: sqlite3.Connection, site: Site, period: Period, dimensions: Sequence[str], filters: Sequence[Filter] = ()
-) -> Money:
+def by_dimensions(
+    conn: sqlite3.Connection,
+    site: Site,
+    date_range: DateRange,
+    dimensions: Sequence[str],
+    filters: Sequence[Filter] = (),
+) -> RevenueByKey:
     """The revenue of a period, by dimensions and currency, of what passes filters. Raises `Refused`."""
-    found: Money = {}
+    revenue: RevenueByKey = {}
     if "event:goal" in dimensions:
-        at, rest = dimensions.index("event:goal"), [word for word in dimensions if word != "event:goal"]
-        for goal in goals_of(conn, site.number):
-            of_goal = takings(conn, site, period, rest, [*filters, Test("event:goal", "is", (goal.name,))])
-            found |= {(*key[:at], goal.name, *key[at:]): told for key, told in of_goal.items()}
-        return found
-    matching = Matching(conn, site.number)
-    columns = columns_of(matching, dimensions)
+        position, other_dimensions = (
+            dimensions.index("event:goal"),
+            [dimension for dimension in dimensions if dimension != "event:goal"],
+        )
+        for goal in goals_of(conn, site.id):
+            revenue_of_goal = by_dimensions(
+                conn, site, date_range, other_dimensions, [*filters, Condition("event:goal", "is", (goal.name,))]
+            )
+            revenue |= {
+                (*key[:position], goal.name, *key[position:]): by_currency_of_key
+                for key, by_currency_of_key in revenue_of_goal.items()
+            }
+        return revenue
+    filter_sql = FilterSql(conn, site.id)
+    columns = dimension_columns(filter_sql, dimensions)
     joins = f"JOIN kinds ON kinds.id = e.kind {columns.joins}"
     sql = f"""
-        SELECT {columns.keys} kinds.currency, count(*), sum(e.revenue)
-        FROM {events(matching, site, period, COUNTED, filters, joins, dimensions, "currency <> ''")}
-            AND e.revenue IS NOT NULL AND {columns.there}
-        GROUP BY {columns.keys} kinds.currency
+        SELECT {columns.group_list} kinds.currency, count(*), sum(e.revenue)
+        FROM {events_sql(filter_sql, site, date_range, IS_COUNTED, filters, joins, dimensions, "currency <> ''")}
+            AND e.revenue IS NOT NULL AND {columns.condition}
+        GROUP BY {columns.group_list} kinds.currency
     """
-    for *told, currency, times, amount in conn.execute(sql, matching.values):
-        found.setdefault(key(told, dimensions), {})[currency] = (times, amount)
-    return found
+    for *values, currency, transactions, amount_minor in conn.execute(sql, filter_sql.values):
+        revenue.setdefault(group_key(values, dimensions), {})[currency] = (transactions, amount_minor)
+    return revenue
 
 
 def by_currency(
-    conn: sqlite3.Connection, site: Site, period: Period, filters: Sequence[Filter]
+    conn: sqlite3.Connection, site: Site, date_range: DateRange, filters: Sequence[Filter]
 ) -> Mapping[str, tuple[int, int]]:
     """The revenue of a period by currency: how often, and how much in minor units. Raises `Refused`."""
-    if not filters and rollup_queries.is_known(conn, site, period):
-        return rollup_queries.takings(conn, site, period)
+    if not filters and rollup_queries.is_complete(conn, site, date_range):
+        return rollup_queries.revenue_by_currency(conn, site, date_range)
     # Of a site that takes nothing, nothing is looked for.
-    if not conn.execute("SELECT 1 FROM takings WHERE site = ? LIMIT 1", (site.number,)).fetchone():
+    if not conn.execute("SELECT 1 FROM takings WHERE site = ? LIMIT 1", (site.id,)).fetchone():
         return {}
-    found = takings(conn, site, period, (), filters).get((), {})
-    return dict(sorted(found.items(), key=lambda purse: (-purse[1][0], purse[0])))
+    revenue = by_dimensions(conn, site, date_range, (), filters).get((), {})
+    return dict(sorted(revenue.items(), key=lambda purse: (-purse[1][0], purse[0])))

@@ -9,12 +9,12 @@ from operator import neg
 import msgspec
 
 from ovx_lite.domain.models import Site
-from ovx_lite.stats.date_ranges import Period, blocks, label
-from ovx_lite.stats.filters import TIMES
+from ovx_lite.stats.date_ranges import DateRange, format_day_bucket, rollup_blocks
+from ovx_lite.stats.filters import TIME_DIMENSIONS
 from ovx_lite.stats.metrics import Counts
-from ovx_lite.storage.read.from_clause import DAY_UNITS, key
+from ovx_lite.storage.read.from_clause import DAY_UNITS, group_key
 from ovx_lite.storage.rollups import weekly
-from ovx_lite.storage.rollups.dimensions import NUMBERED, Dimension
+from ovx_lite.storage.rollups.dimensions import ID_DIMENSIONS, Dimension
 from ovx_lite.storage.rollups.value_limit import OTHER, OTHER_LABEL
 from ovx_lite.storage.webhooks.goals import goals_of
 
@@ -39,15 +39,15 @@ DIMENSIONS = {
 }
 """The dimensions of queries that rollups have."""
 
-_COLUMNS = msgspec.json.Decoder(tuple[list[int], list[int]])
+_decode_columns = msgspec.json.Decoder(tuple[list[int], list[int]])
 
 Rows = Iterator[tuple[tuple[str, ...], Counts]]
 """What stands in the dimensions, each once, and what is counted there; 0 for what rollups do not count."""
 
-_VALUES_TOGETHER = 1 << 18
+_VALUES_PER_BATCH = 1 << 18
 """Values of a dimension that are added up at a time: a long period may have very many, and memory is small."""
 
-_ALL_NUMBERS = (-1 << 63, (1 << 63) - 1)
+_ALL_IDS = (-1 << 63, (1 << 63) - 1)
 
 COUNTS = "visitors, visits, pageviews, events"
 _SUMS = ", ".join(f"sum({column}) AS {column}" for column in COUNTS.split(", "))
@@ -56,179 +56,189 @@ _BLOCKS = """
 ON site = :site AND span = block_span AND begins = block AND dimension = :dimension
     AND value BETWEEN :low AND :high
 """
-_WORD = f"CASE WHEN value = {OTHER} THEN '{OTHER_LABEL}' ELSE (SELECT word FROM words WHERE id = value) END"
+_VALUE_TEXT = f"CASE WHEN value = {OTHER} THEN '{OTHER_LABEL}' ELSE (SELECT word FROM words WHERE id = value) END"
 
 
-def is_known(conn: sqlite3.Connection, site: Site, period: Period) -> bool:
+def is_complete(conn: sqlite3.Connection, site: Site, date_range: DateRange) -> bool:
     """Whether all days of a period are counted."""
     query = "SELECT 1 FROM stale WHERE site = ? AND day >= ? AND day <= ? LIMIT 1"
-    return period.whole and conn.execute(query, (site.number, period.first, period.last)).fetchone() is None
+    return (
+        date_range.whole_days
+        and conn.execute(query, (site.id, date_range.first_day, date_range.last_day)).fetchone() is None
+    )
 
 
-def days(conn: sqlite3.Connection, site: Site, period: Period) -> dict[int, Counts]:
+def day_counts(conn: sqlite3.Connection, site: Site, date_range: DateRange) -> dict[int, Counts]:
     """What is counted of each day of a period; without those that have nothing."""
     query = f"SELECT day, {COUNTS}, bounces, duration FROM days WHERE site = ? AND day >= ? AND day <= ?"
-    rows = conn.execute(query, (site.number, period.first, period.last))
+    rows = conn.execute(query, (site.id, date_range.first_day, date_range.last_day))
     return {day: Counts(*counts) for day, *counts in rows}
 
 
 def top(
-    conn: sqlite3.Connection, site: Site, period: Period, dimension: Dimension, most: int, by: str = "visitors"
+    conn: sqlite3.Connection,
+    site: Site,
+    date_range: DateRange,
+    dimension: Dimension,
+    limit: int,
+    count_name: str = "visitors",
 ) -> tuple[list[tuple[str, int]], int]:
     """The words of a dimension that have most of a count, with it; and how many words there are."""
-    best, total = _most(conn, site, period, dimension, most, by)
-    query = f"SELECT value, {_WORD} FROM json_each(?)"
-    rows = [(word, best[value]) for value, word in conn.execute(query, (_json(list(best)),))]
+    best, total = _top_values(conn, site, date_range, dimension, limit, count_name)
+    query = f"SELECT value, {_VALUE_TEXT} FROM json_each(?)"
+    rows = [(text, best[value]) for value, text in conn.execute(query, (_json(list(best)),))]
     return sorted(rows, key=lambda row: (-row[1], row[0])), total
 
 
-def _most(
-    conn: sqlite3.Connection, site: Site, period: Period, dimension: Dimension, most: int, by: str
+def _top_values(
+    conn: sqlite3.Connection, site: Site, date_range: DateRange, dimension: Dimension, limit: int, count_name: str
 ) -> tuple[dict[int, int], int]:
     """The values that have most of a count, with it; and how many values there are."""
     best: list[tuple[int, int]] = []
     total = 0
-    for counts in _added_up(conn, site, period, dimension, by):
+    for counts in _value_counts(conn, site, date_range, dimension, count_name):
         total += len(counts)
-        best = heapq.nsmallest(most, chain(best, zip(map(neg, counts.values()), counts, strict=True)))
+        best = heapq.nsmallest(limit, chain(best, zip(map(neg, counts.values()), counts, strict=True)))
     return {value: -count for count, value in best}, total
 
 
-def _added_up(
-    conn: sqlite3.Connection, site: Site, period: Period, dimension: Dimension, by: str
+def _value_counts(
+    conn: sqlite3.Connection, site: Site, date_range: DateRange, dimension: Dimension, count_name: str
 ) -> Iterator[dict[int, int]]:
     """A count of each value of a dimension, by the value's number, some values at a time.
 
     SQLite sorts to group, a dict does not: so each stretch of days is told in one row, and added up here.
     """
     query = f"""
-        SELECT (SELECT json_array(json_group_array(value), json_group_array({by})) FROM rollups
+        SELECT (SELECT json_array(json_group_array(value), json_group_array({count_name})) FROM rollups
             WHERE site = :site AND span = block_span AND begins = block AND dimension = :dimension
                 AND value BETWEEN :low AND :high)
         FROM (SELECT value ->> 0 AS block_span, value ->> 1 AS block FROM json_each(:blocks))
     """
-    bound = _bind(conn, site, period, dimension)
+    params = _params(conn, site, date_range, dimension)
     for low, high in _ranges(conn, dimension):
-        found: dict[int, int] = {}
-        for (told,) in conn.execute(query, {**bound, "low": low, "high": high}):
-            for value, count in zip(*_COLUMNS.decode(told), strict=True):
-                found[value] = found.get(value, 0) + count
-        yield found
+        counts: dict[int, int] = {}
+        for (encoded,) in conn.execute(query, {**params, "low": low, "high": high}):
+            for value, count in zip(*_decode_columns.decode(encoded), strict=True):
+                counts[value] = counts.get(value, 0) + count
+        yield counts
 
 
 def _ranges(conn: sqlite3.Connection, dimension: Dimension) -> Iterator[tuple[int, int]]:
     """The numbers that values of a dimension can have, in ranges of not too many values."""
-    if dimension in NUMBERED:  # goals are few, and persons are asked for of a few days
-        return iter([_ALL_NUMBERS])
+    if dimension in ID_DIMENSIONS:  # goals are few, and persons are asked for of a few days
+        return iter([_ALL_IDS])
     last = int(conn.execute("SELECT coalesce(max(id), 0) FROM words").fetchone()[0])
-    return ((low, low + _VALUES_TOGETHER - 1) for low in range(0, last + 1, _VALUES_TOGETHER))
+    return ((low, low + _VALUES_PER_BATCH - 1) for low in range(0, last + 1, _VALUES_PER_BATCH))
 
 
 def _json(values: list[int]) -> str:
     return msgspec.json.encode(values).decode()
 
 
-def has_other(conn: sqlite3.Connection, site: Site, period: Period, dimensions: Sequence[str]) -> bool:
+def has_other(conn: sqlite3.Connection, site: Site, date_range: DateRange, dimensions: Sequence[str]) -> bool:
     """Whether some values of these dimensions were not counted one by one, in all of a period."""
     return any(
         conn.execute(
             f"SELECT 1 FROM {_BLOCKS} LIMIT 1",
-            {**_bind(conn, site, period, DIMENSIONS[word]), "low": OTHER, "high": OTHER},
+            {**_params(conn, site, date_range, DIMENSIONS[dimension]), "low": OTHER, "high": OTHER},
         ).fetchone()
-        for word in dimensions
-        if word in DIMENSIONS
+        for dimension in dimensions
+        if dimension in DIMENSIONS
     )
 
 
-def _bind(
-    conn: sqlite3.Connection, site: Site, period: Period, dimension: Dimension, by_day: bool = False
+def _params(
+    conn: sqlite3.Connection, site: Site, date_range: DateRange, dimension: Dimension, by_day: bool = False
 ) -> dict[str, object]:
-    settled = 0 if by_day or dimension is Dimension.PERSON else weekly.settled(conn, site.number)
-    stretches = list(blocks(period, settled))
-    told = msgspec.json.encode(stretches).decode()
-    return {"site": site.number, "blocks": told, "dimension": int(dimension)}
+    finalized_before_day = 0 if by_day or dimension is Dimension.PERSON else weekly.finalized_before_day(conn, site.id)
+    rollup_periods = list(rollup_blocks(date_range, finalized_before_day))
+    blocks_json = msgspec.json.encode(rollup_periods).decode()
+    return {"site": site.id, "blocks": blocks_json, "dimension": int(dimension)}
 
 
 def groups(
-    conn: sqlite3.Connection, site: Site, period: Period, dimensions: Sequence[str], needs: Collection[str]
+    conn: sqlite3.Connection, site: Site, date_range: DateRange, dimensions: Sequence[str], needs: Collection[str]
 ) -> Rows | None:
     """Count a period by dimensions; None if the rollups do not know all that it `needs` (counts' names)."""
-    rest = [word for word in dimensions if word not in TIMES]
-    if any(word in TIMES[:2] for word in dimensions) or not is_known(conn, site, period):
+    value_dimensions = [dimension for dimension in dimensions if dimension not in TIME_DIMENSIONS]
+    if any(dimension in TIME_DIMENSIONS[:2] for dimension in dimensions) or not is_complete(conn, site, date_range):
         return None
-    if not rest:
-        return iter(_by_time(conn, site, period, dimensions).items())
-    if len(rest) > 1 or rest[0] not in DIMENSIONS or not _has(rest[0], needs):
+    if not value_dimensions:
+        return iter(_by_time(conn, site, date_range, dimensions).items())
+    if len(value_dimensions) > 1 or value_dimensions[0] not in DIMENSIONS or not _can_count(value_dimensions[0], needs):
         return None
-    if rest[0] == "visit:exit_page" and period.last >= weekly.settled(conn, site.number):
+    if value_dimensions[0] == "visit:exit_page" and date_range.last_day >= weekly.finalized_before_day(conn, site.id):
         return None
-    return _by_value(conn, site, period, dimensions, DIMENSIONS[rest[0]])
+    return _by_value(conn, site, date_range, dimensions, DIMENSIONS[value_dimensions[0]])
 
 
 def _by_time(
-    conn: sqlite3.Connection, site: Site, period: Period, dimensions: Sequence[str]
+    conn: sqlite3.Connection, site: Site, date_range: DateRange, dimensions: Sequence[str]
 ) -> dict[tuple[str, ...], Counts]:
-    found: dict[tuple[str, ...], Counts] = {} if dimensions else {(): Counts()}
-    for day, counts in days(conn, site, period).items():
+    counts_by_key: dict[tuple[str, ...], Counts] = {} if dimensions else {(): Counts()}
+    for day, counts in day_counts(conn, site, date_range).items():
         if dimensions and not counts.events:
             continue  # nothing but what is excluded
-        key = tuple(label(day, word.removeprefix("time:")) for word in dimensions)
-        found[key] = found[key].plus(counts) if key in found else counts
-    return found
+        key = tuple(format_day_bucket(day, dimension.removeprefix("time:")) for dimension in dimensions)
+        counts_by_key[key] = counts_by_key[key].plus(counts) if key in counts_by_key else counts
+    return counts_by_key
 
 
 def _by_value(
-    conn: sqlite3.Connection, site: Site, period: Period, dimensions: Sequence[str], dimension: Dimension
+    conn: sqlite3.Connection, site: Site, date_range: DateRange, dimensions: Sequence[str], dimension: Dimension
 ) -> Rows:
     """Count a period by what stands in a dimension, and by time, too, if that is among the dimensions."""
-    columns = [DAY_UNITS[word].format("begins") if word in TIMES else "value" for word in dimensions]
+    columns = [DAY_UNITS[name].format("begins") if name in TIME_DIMENSIONS else "value" for name in dimensions]
     query = f"""
-        SELECT {", ".join("first" if word in TIMES else _WORD for word in dimensions)}, {COUNTS} FROM (
+        SELECT {", ".join("first" if name in TIME_DIMENSIONS else _VALUE_TEXT for name in dimensions)}, {COUNTS} FROM (
             SELECT {"".join(f"{column} AS first, " for column in columns if column != "value")} value, {_SUMS}
             FROM {_BLOCKS} GROUP BY {", ".join(columns)}
         )
     """
-    bound = _bind(conn, site, period, dimension, len(dimensions) > 1)
+    params = _params(conn, site, date_range, dimension, len(dimensions) > 1)
     for low, high in _ranges(conn, dimension):
-        for row in conn.execute(query, {**bound, "low": low, "high": high}):
-            yield key(row[: len(dimensions)], dimensions), Counts(*row[len(dimensions) :])
+        for row in conn.execute(query, {**params, "low": low, "high": high}):
+            yield group_key(row[: len(dimensions)], dimensions), Counts(*row[len(dimensions) :])
 
 
-def _has(dimension: str, needs: Collection[str]) -> bool:
+def _can_count(dimension: str, needs: Collection[str]) -> bool:
     """Whether rollups count all that is needed of a dimension."""
     return set(needs) <= ({"visitors", "visits"} if dimension.startswith("visit:") else set(COUNTS.split(", ")))
 
 
-def goals(conn: sqlite3.Connection, site: Site, period: Period, needs: Collection[str]) -> Rows | None:
+def goals(conn: sqlite3.Connection, site: Site, date_range: DateRange, needs: Collection[str]) -> Rows | None:
     """Count a period by goals, by their names; None if not all of it is counted yet, or rollups do not count it."""
-    known = {goal.number: goal for goal in goals_of(conn, site.number)}
-    counted = all(goal.since <= period.first for goal in known.values())
-    if not counted or not _has("event:goal", needs) or not is_known(conn, site, period):
+    goals_by_id = {goal.id: goal for goal in goals_of(conn, site.id)}
+    is_counted = all(goal.counted_from_day <= date_range.first_day for goal in goals_by_id.values())
+    if not is_counted or not _can_count("event:goal", needs) or not is_complete(conn, site, date_range):
         return None
     query = f"SELECT value, {_SUMS} FROM {_BLOCKS} GROUP BY value"
-    low, high = _ALL_NUMBERS
-    rows = conn.execute(query, {**_bind(conn, site, period, Dimension.GOAL), "low": low, "high": high})
-    return (((known[value].name,), Counts(*counts)) for value, *counts in rows if value in known)
+    low, high = _ALL_IDS
+    rows = conn.execute(query, {**_params(conn, site, date_range, Dimension.GOAL), "low": low, "high": high})
+    return (((goals_by_id[value].name,), Counts(*counts)) for value, *counts in rows if value in goals_by_id)
 
 
-def takings(conn: sqlite3.Connection, site: Site, period: Period) -> dict[str, tuple[int, int]]:
+def revenue_by_currency(conn: sqlite3.Connection, site: Site, date_range: DateRange) -> dict[str, tuple[int, int]]:
     """The revenue of a period by currency: how often, and how much in minor units."""
     query = """
         SELECT currency, sum(times), sum(amount) FROM takings WHERE site = ? AND day >= ? AND day <= ?
         GROUP BY currency ORDER BY sum(times) DESC, currency
     """
-    rows = conn.execute(query, (site.number, period.first, period.last))
-    return {currency: (times, amount) for currency, times, amount in rows}
+    rows = conn.execute(query, (site.id, date_range.first_day, date_range.last_day))
+    return {currency: (transactions, amount_minor) for currency, transactions, amount_minor in rows}
 
 
-def persons(conn: sqlite3.Connection, site: Site, period: Period, most: int) -> tuple[list[tuple[int, str, int]], int]:
+def persons(
+    conn: sqlite3.Connection, site: Site, date_range: DateRange, limit: int
+) -> tuple[list[tuple[int, str, int]], int]:
     """Those whom most events of a period named: number, id, events; and how many were named.
 
     `OTHER` stands for those who are not counted one by one.
     """
-    best, total = _most(conn, site, period, Dimension.PERSON, most, "events")
+    best, total = _top_values(conn, site, date_range, Dimension.PERSON, limit, "events")
     query = "SELECT number, id FROM persons WHERE number IN (SELECT value FROM json_each(?))"
-    rows = [(number, id, best[number]) for number, id in conn.execute(query, (_json(list(best)),))]
+    rows = [(person_id, user_id, best[person_id]) for person_id, user_id in conn.execute(query, (_json(list(best)),))]
     if OTHER in best:
         rows.append((OTHER, OTHER_LABEL, best[OTHER]))
     return sorted(rows, key=lambda row: (-row[2], row[1])), total

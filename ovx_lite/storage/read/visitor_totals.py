@@ -33,7 +33,7 @@ class VisitorTotals:
         for dimension, counts in visitors.items():
             self._counts[dimension].update(counts)
         if sum(map(len, self._counts.values())) > _VALUES_IN_MEMORY:
-            self._spill()
+            self._flush()
         return sum(map(len, visitors.values()))
 
     def rows(self, dimension: str) -> Iterator[tuple[str, int]]:
@@ -41,10 +41,10 @@ class VisitorTotals:
         if self._file is None:
             yield from self._counts[dimension].items()
             return
-        self._spill()
+        self._flush()
         yield from self._file.execute("SELECT value, visitors FROM totals WHERE dimension = ?", (dimension,))
 
-    def _spill(self) -> None:
+    def _flush(self) -> None:
         if self._file is None:
             self._file = sqlite3.connect("", isolation_level=None)
             self._file.execute("PRAGMA cache_size = -8192")

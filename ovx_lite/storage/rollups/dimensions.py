@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from enum import IntEnum
 
-from ovx_lite.domain.goal_patterns import Goals
-from ovx_lite.domain.models import Client, Kind, Origin, Page
+from ovx_lite.domain.goal_patterns import GoalMatcher
+from ovx_lite.domain.models import ClientInfo, EventType, PageUrl, TrafficSource
 
 
 class Dimension(IntEnum):
@@ -32,37 +32,39 @@ class Dimension(IntEnum):
     EXCLUDED = 20
 
 
-OF_ORIGIN = tuple(Dimension(number) for number in range(7, 15))
+TRAFFIC_SOURCE_DIMENSIONS = tuple(Dimension(number) for number in range(7, 15))
 """The dimensions of a visit's origin, in its order."""
 
-OF_CLIENT = tuple(Dimension(number) for number in range(15, 19))
+CLIENT_DIMENSIONS = tuple(Dimension(number) for number in range(15, 19))
 """The dimensions of a visit's client, in its order."""
 
-NUMBERED = (Dimension.GOAL, Dimension.PERSON)
+ID_DIMENSIONS = (Dimension.GOAL, Dimension.PERSON)
 """The dimensions whose values have numbers of their own, and are no words."""
 
-ALWAYS = {Dimension.SOURCE, Dimension.CHANNEL, *OF_CLIENT}
+REQUIRED_DIMENSIONS = {Dimension.SOURCE, Dimension.CHANNEL, *CLIENT_DIMENSIONS}
 """What each visit has; the others count those that have one."""
 
-Fact = tuple[Dimension, str | int]
+DimensionKey = tuple[Dimension, str | int]
 """A dimension, and what stands there: a word, but of goals and persons their number."""
 
 
-def of_visit(origin: Origin, client: Client) -> Iterator[tuple[Dimension, str]]:
+def visit_dimension_keys(traffic_source: TrafficSource, client: ClientInfo) -> Iterator[tuple[Dimension, str]]:
     """What a visit has in the dimensions of visits, without those that it does not have."""
-    for dimension, word in zip((*OF_ORIGIN, *OF_CLIENT), (*origin, *client), strict=True):
-        if word or dimension in ALWAYS:
-            yield dimension, word
+    for dimension, value in zip(
+        (*TRAFFIC_SOURCE_DIMENSIONS, *CLIENT_DIMENSIONS), (*traffic_source, *client), strict=True
+    ):
+        if value or dimension in REQUIRED_DIMENSIONS:
+            yield dimension, value
 
 
-def facts(kind: Kind, page: Page, goals: Goals | None, day: int) -> list[Fact]:
+def dimension_keys(event_type: EventType, page: PageUrl, goals: GoalMatcher | None, day: int) -> list[DimensionKey]:
     """What an event has in the dimensions of events."""
-    found: list[Fact] = [(Dimension.NAME, kind.name)]
+    keys: list[DimensionKey] = [(Dimension.NAME, event_type.name)]
     if page.path:
-        found.append((Dimension.PAGE, page.path))
+        keys.append((Dimension.PAGE, page.path))
     if page.host:
-        found.append((Dimension.HOST, page.host))
+        keys.append((Dimension.HOST, page.host))
     if goals:
-        met = goals.of(kind.type, kind.name, page.path)
-        found += [(Dimension.GOAL, goal.number) for goal in met if goal.since <= day]
-    return found
+        matched = goals.match(event_type.type, event_type.name, page.path)
+        keys += [(Dimension.GOAL, goal.id) for goal in matched if goal.counted_from_day <= day]
+    return keys

@@ -10,52 +10,56 @@ from ovx_lite.domain.models import Site
 from ovx_lite.storage.read import events
 from ovx_lite.storage.read.events import ids_of_day
 from ovx_lite.storage.rollups import weekly
-from ovx_lite.storage.rollups.dimensions import Dimension, Fact
-from ovx_lite.storage.rollups.rebuild import put
+from ovx_lite.storage.rollups.dimensions import Dimension, DimensionKey
+from ovx_lite.storage.rollups.rebuild import insert_rollups
 from ovx_lite.storage.rollups.value_limit import OTHER, max_values
 from ovx_lite.storage.sqlite import transaction
 
-_EXITS = """
+_EXIT_PAGES = """
 SELECT path, count(DISTINCT visitor), count(*) FROM visits JOIN pages ON pages.id = exit
 WHERE site = ? AND visits.id >= ? AND visits.id < ? GROUP BY path ORDER BY count(*) DESC, path LIMIT ?
 """
-_OTHER_EXITS = """
+_OTHER_EXIT_PAGES = """
 SELECT count(DISTINCT visitor), count(*) FROM visits JOIN pages ON pages.id = exit
 WHERE site = ? AND visits.id >= ? AND visits.id < ? AND path NOT IN (SELECT value FROM json_each(?))
 """
 
 
-def unsettled(conn: sqlite3.Connection, sites: Iterable[Site], now: int) -> list[Site]:
+def sites_to_finalize(conn: sqlite3.Connection, sites: Iterable[Site], now_ms: int) -> list[Site]:
     """Those of the sites of which a day is over at `now` (Unix ms), and not settled yet."""
-    return [site for site in sites if weekly.settled(conn, site.number) < local_day(now, site.timezone)]
+    return [site for site in sites if weekly.finalized_before_day(conn, site.id) < local_day(now_ms, site.timezone)]
 
 
-def settle(conn: sqlite3.Connection, site: Site, now: int) -> bool:
+def finalize_next_day(conn: sqlite3.Connection, site: Site, now_ms: int) -> bool:
     """Settle the first of a site's days that is over at `now` (Unix ms), and its week. Returns whether there was one.
 
     Of a site that none was settled of, all days before today are, which have nothing yet.
     """
     with transaction(conn):
-        day, today = weekly.settled(conn, site.number), local_day(now, site.timezone)
+        day, today = weekly.finalized_before_day(conn, site.id), local_day(now_ms, site.timezone)
         if day >= today:
             return False
-        span = (site.number, *ids_of_day(day, site.timezone))
-        first = next(iter(events.days(conn, site)), today)
-        until = min(max(day + 1, first), today)
-        conn.execute("INSERT OR REPLACE INTO settled VALUES (?, ?)", (site.number, until))
-        put(conn, site.number, day, _exits(conn, span))
-        weekly.add_up(conn, site.number, monday(day))
+        day_params = (site.id, *ids_of_day(day, site.timezone))
+        first_day = next(iter(events.days(conn, site)), today)
+        finalized_before_day = min(max(day + 1, first_day), today)
+        conn.execute("INSERT OR REPLACE INTO settled VALUES (?, ?)", (site.id, finalized_before_day))
+        insert_rollups(conn, site.id, day, _exit_page_counts(conn, day_params))
+        weekly.sum_week(conn, site.id, monday(day))
     return True
 
 
-def _exits(conn: sqlite3.Connection, span: tuple[int, int, int]) -> dict[Fact, tuple[int, int, int, int]]:
+def _exit_page_counts(
+    conn: sqlite3.Connection, day_params: tuple[int, int, int]
+) -> dict[DimensionKey, tuple[int, int, int, int]]:
     """How often a day's visits ended with each page; of more pages than are kept, those with which most did."""
     limit = max_values(conn)
-    ranked = conn.execute(_EXITS, (*span, limit + 1)).fetchall()
-    kept = ranked[:limit]
-    rows: dict[Fact, tuple[int, int, int, int]] = {(Dimension.EXIT, path): (*n, 0, 0) for path, *n in kept}
+    ranked = conn.execute(_EXIT_PAGES, (*day_params, limit + 1)).fetchall()
+    top = ranked[:limit]
+    rows: dict[DimensionKey, tuple[int, int, int, int]] = {
+        (Dimension.EXIT, path): (*counts, 0, 0) for path, *counts in top
+    }
     if len(ranked) > limit:
-        paths = msgspec.json.encode([path for path, *_ in kept]).decode()
-        visitors, visits = conn.execute(_OTHER_EXITS, (*span, paths)).fetchone()
+        paths = msgspec.json.encode([path for path, *_ in top]).decode()
+        visitors, visits = conn.execute(_OTHER_EXIT_PAGES, (*day_params, paths)).fetchone()
         rows[Dimension.EXIT, OTHER] = (visitors, visits, 0, 0)
     return rows

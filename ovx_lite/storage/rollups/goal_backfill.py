@@ -5,19 +5,19 @@ import sqlite3
 import msgspec
 
 from ovx_lite.domain.calendar import local_day, monday
-from ovx_lite.domain.goal_patterns import Goals
-from ovx_lite.domain.models import Goal, Kind, Page, Site
+from ovx_lite.domain.goal_patterns import GoalMatcher
+from ovx_lite.domain.models import EventType, Goal, PageUrl, Site
 from ovx_lite.storage import registry
 from ovx_lite.storage.read import events
 from ovx_lite.storage.read.events import ids_of_day
 from ovx_lite.storage.registry_version import announce
 from ovx_lite.storage.rollups import weekly
 from ovx_lite.storage.rollups.dimensions import Dimension
-from ovx_lite.storage.rollups.rebuild import EVENTS, Count, put, recount
+from ovx_lite.storage.rollups.rebuild import EVENTS, DistinctCounts, insert_rollups, rebuild_day
 from ovx_lite.storage.sqlite import transaction
 from ovx_lite.storage.webhooks import goals
 
-WEEK = 7
+BACKFILL_DAYS = 7
 """Days, today being one, that are counted at once when a goal is added; those before follow."""
 
 
@@ -27,23 +27,23 @@ def is_behind(conn: sqlite3.Connection) -> bool:
     return bool(conn.execute(query).fetchone()[0])
 
 
-def catch_up(conn: sqlite3.Connection, most: int = 1) -> int:
+def catch_up(conn: sqlite3.Connection, limit: int = 1) -> int:
     """Count anew some of the days that are to be, and of the goals' days, the latest first. Returns how many."""
     done = 0
-    while done < most and (_recount_stale(conn) or _count_goal(conn)):
+    while done < limit and (_rebuild_dirty_day(conn) or _backfill_goal_day(conn)):
         done += 1
     return done
 
 
-def _recount_stale(conn: sqlite3.Connection) -> bool:
+def _rebuild_dirty_day(conn: sqlite3.Connection) -> bool:
     with transaction(conn):
         row = conn.execute("SELECT id, day FROM stale JOIN sites ON number = site ORDER BY day DESC LIMIT 1").fetchone()
         if row is not None:
-            recount(conn, registry.find_site(conn, row[0]), row[1])
+            rebuild_day(conn, registry.find_site(conn, row[0]), row[1])
     return row is not None
 
 
-def _count_goal(conn: sqlite3.Connection) -> bool:
+def _backfill_goal_day(conn: sqlite3.Connection) -> bool:
     """Count one more day of a goal that was added after it. Returns whether there was one."""
     with transaction(conn):
         query = "SELECT goals.id, sites.id FROM goals JOIN sites ON sites.number = site WHERE since > 0 LIMIT 1"
@@ -51,68 +51,72 @@ def _count_goal(conn: sqlite3.Connection) -> bool:
         if row is None:
             return False
         goal, site = goals.find_goal(conn, row[0]), registry.find_site(conn, row[1])
-        first = next(iter(events.days(conn, site)), goal.since)
-        if first >= goal.since:
-            conn.execute("UPDATE goals SET since = 0 WHERE id = ?", (goal.id,))
+        first_day = next(iter(events.days(conn, site)), goal.counted_from_day)
+        if first_day >= goal.counted_from_day:
+            conn.execute("UPDATE goals SET since = 0 WHERE id = ?", (goal.public_id,))
             announce(conn)
         else:
-            _count_back(conn, goal, site, goal.since - 1)
+            _backfill_goal(conn, goal, site, goal.counted_from_day - 1)
     return True
 
 
-def _count_back(conn: sqlite3.Connection, goal: Goal, site: Site, since: int) -> None:
+def _backfill_goal(conn: sqlite3.Connection, goal: Goal, site: Site, first_day: int) -> None:
     """Count a goal on the days from `since` to before it is counted. Inside a transaction."""
-    for day in range(since, goal.since):
-        met = _met(conn, goal, site, day)
-        if met is not None:
-            put(conn, site.number, day, {(Dimension.GOAL, goal.number): met})
-            weekly.add_up(conn, site.number, monday(day))
-    conn.execute("UPDATE goals SET since = ? WHERE id = ?", (since, goal.id))
+    for day in range(first_day, goal.counted_from_day):
+        counts = _count_goal_day(conn, goal, site, day)
+        if counts is not None:
+            insert_rollups(conn, site.id, day, {(Dimension.GOAL, goal.id): counts})
+            weekly.sum_week(conn, site.id, monday(day))
+    conn.execute("UPDATE goals SET since = ? WHERE id = ?", (first_day, goal.public_id))
     announce(conn)
 
 
-def _met(conn: sqlite3.Connection, goal: Goal, site: Site, day: int) -> tuple[int, int, int, int] | None:
+def _count_goal_day(conn: sqlite3.Connection, goal: Goal, site: Site, day: int) -> tuple[int, int, int, int] | None:
     """How a goal was met on a day: by so many visitors, in so many visits, pageviews and events; None if it was not."""
-    count, ready = Count(), Goals([msgspec.structs.replace(goal, since=0)])
-    span = (site.number, *ids_of_day(day, site.timezone))
-    for visit, visitor, alone, _, _, *words in conn.execute(EVENTS, span):
-        kind, page = Kind(*words[:6]), Page(*words[6:])
-        if not kind.excluded and not kind.is_engagement and ready.of(kind.type, kind.name, page.path):
-            count.pageviews += kind.type == "pageview"
-            count.events += 1
-            if visit is not None:
-                count.add_visit(visit, visitor, alone)
-    return count.counts if count.events else None
+    distinct_counts, goal_matcher = DistinctCounts(), GoalMatcher([msgspec.structs.replace(goal, since=0)])
+    day_params = (site.id, *ids_of_day(day, site.timezone))
+    for visit_id, visitor_id, is_only_visit, _, _, *values in conn.execute(EVENTS, day_params):
+        event_type, page = EventType(*values[:6]), PageUrl(*values[6:])
+        if (
+            not event_type.excluded
+            and not event_type.is_engagement
+            and goal_matcher.match(event_type.type, event_type.name, page.path)
+        ):
+            distinct_counts.pageviews += event_type.type == "pageview"
+            distinct_counts.events += 1
+            if visit_id is not None:
+                distinct_counts.add_visit(visit_id, visitor_id, is_only_visit)
+    return distinct_counts.counts if distinct_counts.events else None
 
 
-def add_goal(conn: sqlite3.Connection, goal: Goal, site: Site, now: int) -> None:
+def add_goal(conn: sqlite3.Connection, goal: Goal, site: Site, now_ms: int) -> None:
     """Add a goal of a site at `now` (Unix ms), unless it was added before, and count what met it this week.
 
     Raises `Refused` if the site has another of that name.
     """
-    tomorrow = local_day(now, site.timezone) + 1
+    tomorrow = local_day(now_ms, site.timezone) + 1
     with transaction(conn):
         # What is told of days ahead (up to a day) is counted as it comes, from here on; what was told before, now.
-        last = next(reversed(events.days(conn, site)), tomorrow)
-        added = goals.add_goal(conn, msgspec.structs.replace(goal, since=max(tomorrow, last + 1)))
+        last_day = next(reversed(events.days(conn, site)), tomorrow)
+        added = goals.add_goal(conn, msgspec.structs.replace(goal, since=max(tomorrow, last_day + 1)))
         if added is not None:
-            _count_back(conn, added, site, tomorrow - WEEK)
+            _backfill_goal(conn, added, site, tomorrow - BACKFILL_DAYS)
 
 
-def remove_goal(conn: sqlite3.Connection, id: str) -> None:
+def remove_goal(conn: sqlite3.Connection, public_id: str) -> None:
     """Remove a goal, and what was counted of it. Raises `Refused` (`not_found`) if there is none."""
     with transaction(conn):
-        goal = goals.find_goal(conn, id)
-        weekly.forget_value(conn, goal.site, Dimension.GOAL, goal.number)
-        conn.execute("DELETE FROM goals WHERE id = ?", (id,))
+        goal = goals.find_goal(conn, public_id)
+        weekly.delete_value(conn, goal.site_id, Dimension.GOAL, goal.id)
+        conn.execute("DELETE FROM goals WHERE id = ?", (public_id,))
         announce(conn)
 
 
-def met_this_week(conn: sqlite3.Connection, site: Site, now: int) -> dict[str, int]:
+def weekly_goal_events(conn: sqlite3.Connection, site: Site, now_ms: int) -> dict[str, int]:
     """How often each goal of a site was met in the 7 days up to today, by its id; without those that were not."""
-    today = local_day(now, site.timezone)
+    today = local_day(now_ms, site.timezone)
     query = """
         SELECT id, sum(events) FROM rollups JOIN goals ON number = value
         WHERE rollups.site = ? AND span = 1 AND begins > ? AND begins <= ? AND dimension = ? GROUP BY id
     """
-    return dict(conn.execute(query, (site.number, today - WEEK, today, Dimension.GOAL)))
+    return dict(conn.execute(query, (site.id, today - BACKFILL_DAYS, today, Dimension.GOAL)))

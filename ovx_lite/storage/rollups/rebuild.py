@@ -12,16 +12,22 @@ from typing import NamedTuple
 import msgspec
 
 from ovx_lite.domain.calendar import monday
-from ovx_lite.domain.goal_patterns import Goals
-from ovx_lite.domain.models import Client, Kind, Origin, Page, Site
+from ovx_lite.domain.goal_patterns import GoalMatcher
+from ovx_lite.domain.models import ClientInfo, EventType, PageUrl, Site, TrafficSource
 from ovx_lite.storage.read import events
 from ovx_lite.storage.read.events import OF_DAY, ids_of_day
 from ovx_lite.storage.rollups import weekly
-from ovx_lite.storage.rollups.dimensions import NUMBERED, Dimension, Fact, facts, of_visit
-from ovx_lite.storage.rollups.value_limit import OTHER, Choice, max_values
+from ovx_lite.storage.rollups.dimensions import (
+    ID_DIMENSIONS,
+    Dimension,
+    DimensionKey,
+    dimension_keys,
+    visit_dimension_keys,
+)
+from ovx_lite.storage.rollups.value_limit import OTHER, ValueSelector, max_values
 from ovx_lite.storage.sqlite import insert, transaction
 from ovx_lite.storage.webhooks import goals
-from ovx_lite.storage.write.rollup_writer import Total
+from ovx_lite.storage.write.rollup_writer import DayTotals
 
 _VISITS = """
 SELECT visitor, alone, before + after, events,
@@ -40,174 +46,188 @@ LEFT JOIN visits ON visits.site = events.site AND visits.id = visit
 ORDER BY events.site, events.visit, later
 """
 # Visits that do not say rightly whether they are their visitor's only one of the day.
-_MISTAKEN = """
+_MISMARKED_VISITS = """
 site = :site AND id >= :since AND id < :until AND alone = (visitor IN (
     SELECT visitor FROM visits WHERE site = :site AND id >= :since AND id < :until GROUP BY visitor HAVING count(*) > 1
 ))
 """
 
 
-class Day(NamedTuple):
+class DayCounts(NamedTuple):
     """What is counted of a day: of all, by currency (times, amount), and by value (visitors, visits, views, events)."""
 
-    total: Total
-    takings: dict[str, tuple[int, int]]
-    rows: dict[Fact, tuple[int, int, int, int]]
+    totals: DayTotals
+    revenue: dict[str, tuple[int, int]]
+    rows: dict[DimensionKey, tuple[int, int, int, int]]
 
 
-class Count(msgspec.Struct):
+class DistinctCounts(msgspec.Struct):
     """What is counted of a value. Visitors with several visits on that day are remembered, so that each counts once."""
 
-    alone: int = 0
-    several: set[int] = msgspec.field(default_factory=set)
+    single_visitors: int = 0
+    repeat_visitors: set[int] = msgspec.field(default_factory=set)
     visits: int = 0
     pageviews: int = 0
     events: int = 0
-    last: int | None = None
+    last_visit_id: int | None = None
 
-    def add_visit(self, visit: int, visitor: int, alone: bool) -> None:
+    def add_visit(self, visit_id: int, visitor_id: int, is_only_visit: bool) -> None:
         """Count a visit and its visitor, unless it is the visit that was counted last."""
-        if visit == self.last:
+        if visit_id == self.last_visit_id:
             return
-        self.last = visit
+        self.last_visit_id = visit_id
         self.visits += 1
-        if alone:
-            self.alone += 1
+        if is_only_visit:
+            self.single_visitors += 1
         else:
-            self.several.add(visitor)
+            self.repeat_visitors.add(visitor_id)
 
     @property
     def counts(self) -> tuple[int, int, int, int]:
         """Visitors, visits, pageviews and events."""
-        return (self.alone + len(self.several), self.visits, self.pageviews, self.events)
+        return (self.single_visitors + len(self.repeat_visitors), self.visits, self.pageviews, self.events)
 
 
-def count_day(conn: sqlite3.Connection, site: Site, day: int, choice: Choice) -> Day:
+def count_day(conn: sqlite3.Connection, site: Site, day: int, selector: ValueSelector) -> DayCounts:
     """Count a site's day, from its visits and events; the pages on which visits ended, if it is settled.
 
     `choice` says which values are counted one by one.
     """
-    over = day < weekly.settled(conn, site.number)
-    span = (site.number, *ids_of_day(day, site.timezone))
-    total, everybody = Total(), Count()
-    takings: dict[str, tuple[int, int]] = {}
-    counts: dict[Fact, Count] = {}
-    for number, row in enumerate(conn.execute(_VISITS, span)):
-        visitor, alone, duration, times, entry, exit, *words = row
-        everybody.add_visit(number, visitor, alone)
-        total.bounces += times == 1
-        total.duration += duration
-        pages: list[Fact] = [(Dimension.ENTRY, entry), (Dimension.EXIT, exit)] if entry is not None else []
-        for dimension, word in chain(pages if over else pages[:1], of_visit(Origin(*words[:8]), Client(*words[8:]))):
-            fact = (dimension, choice.place(dimension, word))
-            count = counts.get(fact) or counts.setdefault(fact, Count())
-            count.add_visit(number, visitor, alone)
+    is_finalized = day < weekly.finalized_before_day(conn, site.id)
+    day_params = (site.id, *ids_of_day(day, site.timezone))
+    totals, all_visits = DayTotals(), DistinctCounts()
+    revenue: dict[str, tuple[int, int]] = {}
+    counts: dict[DimensionKey, DistinctCounts] = {}
+    for index, row in enumerate(conn.execute(_VISITS, day_params)):
+        visitor_id, is_only_visit, duration_ms, event_count, entry_path, exit_path, *values = row
+        all_visits.add_visit(index, visitor_id, is_only_visit)
+        totals.bounces += event_count == 1
+        totals.duration_ms += duration_ms
+        page_keys: list[DimensionKey] = (
+            [(Dimension.ENTRY, entry_path), (Dimension.EXIT, exit_path)] if entry_path is not None else []
+        )
+        for dimension, value in chain(
+            page_keys if is_finalized else page_keys[:1],
+            visit_dimension_keys(TrafficSource(*values[:8]), ClientInfo(*values[8:])),
+        ):
+            dimension_key = (dimension, selector.assign(dimension, value))
+            count = counts.get(dimension_key) or counts.setdefault(dimension_key, DistinctCounts())
+            count.add_visit(index, visitor_id, is_only_visit)
     for count in counts.values():
-        count.last = None
-    total.visitors, total.visits, *_ = everybody.counts
-    ready = Goals(goal for goal in goals.goals_of(conn, site.number) if goal.since <= day)
-    for visit, visitor, alone, person, revenue, *words in conn.execute(EVENTS, span):
-        kind, page = Kind(*words[:6]), Page(*words[6:])
-        if kind.is_engagement:
+        count.last_visit_id = None
+    totals.visitors, totals.visits, *_ = all_visits.counts
+    goal_matcher = GoalMatcher(goal for goal in goals.goals_of(conn, site.id) if goal.counted_from_day <= day)
+    for visit_id, visitor_id, is_only_visit, person, revenue_minor, *values in conn.execute(EVENTS, day_params):
+        event_type, page = EventType(*values[:6]), PageUrl(*values[6:])
+        if event_type.is_engagement:
             continue
-        view = kind.type == "pageview"
-        if not kind.excluded:
-            total.events += 1
-            total.pageviews += view
-            total.strays += visit is None
-            if revenue is not None:
-                before = takings.get(kind.currency, (0, 0))
-                takings[kind.currency] = (before[0] + 1, before[1] + revenue)
-        for dimension, word in _facts(kind, page, ready, day, person):
-            fact = (dimension, choice.place(dimension, word))
-            count = counts.get(fact) or counts.setdefault(fact, Count())
-            count.pageviews += view
+        is_pageview = event_type.type == "pageview"
+        if not event_type.excluded:
+            totals.events += 1
+            totals.pageviews += is_pageview
+            totals.sessionless_events += visit_id is None
+            if revenue_minor is not None:
+                previous = revenue.get(event_type.currency, (0, 0))
+                revenue[event_type.currency] = (previous[0] + 1, previous[1] + revenue_minor)
+        for dimension, value in _event_dimension_keys(event_type, page, goal_matcher, day, person):
+            dimension_key = (dimension, selector.assign(dimension, value))
+            count = counts.get(dimension_key) or counts.setdefault(dimension_key, DistinctCounts())
+            count.pageviews += is_pageview
             count.events += 1
-            if visit is not None and dimension is not Dimension.PERSON:
-                count.add_visit(visit, visitor, alone)
-    return Day(total, takings, {fact: count.counts for fact, count in counts.items()})
+            if visit_id is not None and dimension is not Dimension.PERSON:
+                count.add_visit(visit_id, visitor_id, is_only_visit)
+    return DayCounts(totals, revenue, {dimension_key: count.counts for dimension_key, count in counts.items()})
 
 
-def _facts(kind: Kind, page: Page, ready: Goals, day: int, person: int | None) -> Iterator[Fact]:
-    if kind.excluded:
-        yield Dimension.EXCLUDED, kind.excluded
+def _event_dimension_keys(
+    event_type: EventType, page: PageUrl, goal_matcher: GoalMatcher, day: int, person: int | None
+) -> Iterator[DimensionKey]:
+    if event_type.excluded:
+        yield Dimension.EXCLUDED, event_type.excluded
         return
-    yield from facts(kind, page, ready, day)
+    yield from dimension_keys(event_type, page, goal_matcher, day)
     if person is not None:
         yield Dimension.PERSON, person
 
 
-def counted_day(conn: sqlite3.Connection, site: Site, day: int) -> Day:
+def stored_day(conn: sqlite3.Connection, site: Site, day: int) -> DayCounts:
     """What was counted of a site's day, as the store has it."""
-    key = (site.number, day)
+    site_and_day = (site.id, day)
     columns = "visitors, visits, pageviews, events, bounces, duration, strays"
-    total = conn.execute(f"SELECT {columns} FROM days WHERE site = ? AND day = ?", key).fetchone()
-    takings = conn.execute("SELECT currency, times, amount FROM takings WHERE site = ? AND day = ?", key)
-    numbered = ", ".join(str(int(dimension)) for dimension in NUMBERED)
+    totals = conn.execute(f"SELECT {columns} FROM days WHERE site = ? AND day = ?", site_and_day).fetchone()
+    revenue = conn.execute("SELECT currency, times, amount FROM takings WHERE site = ? AND day = ?", site_and_day)
+    id_dimensions = ", ".join(str(int(dimension)) for dimension in ID_DIMENSIONS)
     rows = conn.execute(
-        f"SELECT dimension, CASE WHEN dimension IN ({numbered}) OR value = {OTHER} THEN value ELSE word END, visitors,"
+        f"SELECT dimension, CASE WHEN dimension IN ({id_dimensions}) OR value = {OTHER} THEN value ELSE word END, visitors,"
         " visits, pageviews, events FROM rollups LEFT JOIN words ON words.id = value"
         " WHERE site = ? AND span = 1 AND begins = ?",
-        key,
+        site_and_day,
     )
-    return Day(
-        Total(*total) if total else Total(),
-        {currency: (times, amount) for currency, times, amount in takings},
+    return DayCounts(
+        DayTotals(*totals) if totals else DayTotals(),
+        {currency: (transactions, amount_minor) for currency, transactions, amount_minor in revenue},
         {(Dimension(dimension), value): tuple(counts) for dimension, value, *counts in rows},
     )
 
 
-def is_right(conn: sqlite3.Connection, site: Site, day: int) -> bool:
+def is_consistent(conn: sqlite3.Connection, site: Site, day: int) -> bool:
     """Whether what was counted of a site's day is what its visits and events say."""
-    (mistaken,) = conn.execute(f"SELECT count(*) FROM visits WHERE {_MISTAKEN}", _span(site, day)).fetchone()
-    if mistaken:
+    (mismarked,) = conn.execute(
+        f"SELECT count(*) FROM visits WHERE {_MISMARKED_VISITS}", _day_params(site, day)
+    ).fetchone()
+    if mismarked:
         return False
     # Which values came first nobody knows any more, but once it is known which were kept, all else follows.
-    counted = counted_day(conn, site, day)
-    kept: dict[Dimension, set[str | int]] = {}
-    for dimension, value in counted.rows:
-        kept.setdefault(dimension, set()).add(value)
-    return count_day(conn, site, day, Choice(0, kept)) == counted
+    stored = stored_day(conn, site, day)
+    stored_values: dict[Dimension, set[str | int]] = {}
+    for dimension, value in stored.rows:
+        stored_values.setdefault(dimension, set()).add(value)
+    return count_day(conn, site, day, ValueSelector(0, stored_values)) == stored
 
 
-def _span(site: Site, day: int) -> dict[str, int]:
-    since, until = ids_of_day(day, site.timezone)
-    return {"site": site.number, "since": since, "until": until}
+def _day_params(site: Site, day: int) -> dict[str, int]:
+    first_id, end_id = ids_of_day(day, site.timezone)
+    return {"site": site.id, "since": first_id, "until": end_id}
 
 
-def recount(conn: sqlite3.Connection, site: Site, day: int) -> None:
+def rebuild_day(conn: sqlite3.Connection, site: Site, day: int) -> None:
     """Count a site's day anew, and have the store say so. Inside a transaction."""
-    conn.execute(f"UPDATE visits SET alone = 1 - alone WHERE {_MISTAKEN}", _span(site, day))
-    found = count_day(conn, site, day, Choice(max_values(conn)))
-    weekly.forget(conn, site.number, day)
-    if found.total != Total() or found.rows:
-        conn.execute("INSERT INTO days VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (site.number, day, *_numbers(found.total)))
-    rows = [(site.number, day, currency, *told) for currency, told in found.takings.items()]
+    conn.execute(f"UPDATE visits SET alone = 1 - alone WHERE {_MISMARKED_VISITS}", _day_params(site, day))
+    counts = count_day(conn, site, day, ValueSelector(max_values(conn)))
+    weekly.delete_day(conn, site.id, day)
+    if counts.totals != DayTotals() or counts.rows:
+        conn.execute("INSERT INTO days VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (site.id, day, *_as_row(counts.totals)))
+    rows = [
+        (site.id, day, currency, *transactions_and_amount)
+        for currency, transactions_and_amount in counts.revenue.items()
+    ]
     insert(conn, "INSERT INTO takings (site, day, currency, times, amount)", rows)
-    put(conn, site.number, day, found.rows)
-    weekly.add_up(conn, site.number, monday(day))
+    insert_rollups(conn, site.id, day, counts.rows)
+    weekly.sum_week(conn, site.id, monday(day))
 
 
-def _numbers(total: Total) -> tuple[int, ...]:
-    return tuple(msgspec.structs.astuple(total))
+def _as_row(totals: DayTotals) -> tuple[int, ...]:
+    return tuple(msgspec.structs.astuple(totals))
 
 
-def put(conn: sqlite3.Connection, site: int, day: int, rows: dict[Fact, tuple[int, int, int, int]]) -> None:
+def insert_rollups(
+    conn: sqlite3.Connection, site_id: int, day: int, rows: dict[DimensionKey, tuple[int, int, int, int]]
+) -> None:
     """Write what was counted of a day, by value. Inside a transaction."""
-    words = sorted({value for _, value in rows if isinstance(value, str)})
-    insert(conn, "INSERT INTO words (word)", [(word,) for word in words], "ON CONFLICT DO NOTHING")
-    codes = {word: conn.execute("SELECT id FROM words WHERE word = ?", (word,)).fetchone()[0] for word in words}
-    put = sorted(
-        (site, 1, day, dimension, value if isinstance(value, int) else codes[value], *counts)
+    texts = sorted({value for _, value in rows if isinstance(value, str)})
+    insert(conn, "INSERT INTO words (word)", [(text,) for text in texts], "ON CONFLICT DO NOTHING")
+    value_ids = {text: conn.execute("SELECT id FROM words WHERE word = ?", (text,)).fetchone()[0] for text in texts}
+    rollup_rows = sorted(
+        (site_id, 1, day, dimension, value if isinstance(value, int) else value_ids[value], *counts)
         for (dimension, value), counts in rows.items()
     )
-    insert(conn, "INSERT INTO rollups", put)
+    insert(conn, "INSERT INTO rollups", rollup_rows)
 
 
-def mark_all(conn: sqlite3.Connection, site: Site) -> int:
+def mark_all_dirty(conn: sqlite3.Connection, site: Site) -> int:
     """Have all days of a site counted anew. Returns how many."""
     with transaction(conn):
-        counted = {day for (day,) in conn.execute("SELECT day FROM days WHERE site = ?", (site.number,))}
-        rows = [(site.number, day) for day in {*counted, *events.days(conn, site)}]
+        stored_days = {day for (day,) in conn.execute("SELECT day FROM days WHERE site = ?", (site.id,))}
+        rows = [(site.id, day) for day in {*stored_days, *events.days(conn, site)}]
         insert(conn, "INSERT INTO stale (site, day)", rows, "ON CONFLICT DO NOTHING")
     return len(rows)

@@ -25,10 +25,10 @@ UNLIMITED = frozenset({Dimension.GOAL})
 """Dimensions of which all values are kept: only those who look after the site add any."""
 
 _SETTING = "rollup_values"
-_DAY = "site = ? AND span = 1 AND begins = ? AND dimension = ?"
-_MISSING = f"""
+_DAY_AND_DIMENSION = "site = ? AND span = 1 AND begins = ? AND dimension = ?"
+_COUNT_UNWRITTEN = f"""
 SELECT count(*) FROM json_each(?) AS known
-WHERE NOT EXISTS (SELECT 1 FROM rollups WHERE {_DAY} AND rollups.value = known.value)
+WHERE NOT EXISTS (SELECT 1 FROM rollups WHERE {_DAY_AND_DIMENSION} AND rollups.value = known.value)
 """
 
 
@@ -45,91 +45,93 @@ def save_max_values(conn: sqlite3.Connection, limit: int) -> None:
             conn.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (_SETTING, limit))
 
 
-class _Values(msgspec.Struct, gc=False):
+class _ValueSet(msgspec.Struct, gc=False):
     """What is known of a dimension of a day: values that it keeps, and for how many more it has room.
 
     Unless `exact`, there may be more room: some of the known values may have been in the store before.
     """
 
-    room: int
-    exact: bool
-    known: set[int] = msgspec.field(default_factory=set)
+    remaining: int
+    is_exact: bool
+    values: set[int] = msgspec.field(default_factory=set)
 
 
-class KeptValues:
+class DimensionValueLimits:
     """The values that the rollups of one site's day keep, as the writer needs to know it.
 
     `Rollups` owns it, fills it by asking, and drops it after a rollback and when somebody else has written. While a
     dimension is at most half full, a value is taken without a look at the file. Beyond that, each new one is looked up.
     """
 
-    def __init__(self, conn: sqlite3.Connection, site: int, day: int, limit: int) -> None:
+    def __init__(self, conn: sqlite3.Connection, site_id: int, day: int, limit: int) -> None:
         self._conn = conn
-        self._site_and_day = (site, day)
+        self._site_and_day = (site_id, day)
         self._limit = limit
-        self._dimensions: dict[Dimension, _Values] = {}
+        self._value_sets: dict[Dimension, _ValueSet] = {}
 
-    def place(self, dimension: Dimension, value: int) -> int:
+    def assign(self, dimension: Dimension, value: int) -> int:
         """Return the value under which a value is counted: itself if it is kept, or else `OTHER`."""
-        values = self._dimensions.get(dimension) or self._load(dimension)
-        if value in values.known:
+        value_set = self._value_sets.get(dimension) or self._load(dimension)
+        if value in value_set.values:
             return value
-        if values.room <= self._limit // 2:
-            if not values.exact:
-                self._look_closer(dimension, values)
+        if value_set.remaining <= self._limit // 2:
+            if not value_set.is_exact:
+                self._count_exactly(dimension, value_set)
             if self._has_row(dimension, value):
-                values.known.add(value)
+                value_set.values.add(value)
                 return value
-            if values.room <= 0:
+            if value_set.remaining <= 0:
                 return OTHER
-        values.room -= 1
-        values.known.add(value)
+        value_set.remaining -= 1
+        value_set.values.add(value)
         return value
 
     def is_full(self, dimension: Dimension) -> bool:
         """Whether a value that has never been seen anywhere would be counted under `OTHER`."""
-        values = self._dimensions.get(dimension) or self._load(dimension)
-        if not values.exact and values.room <= self._limit // 2:
-            self._look_closer(dimension, values)
-        return values.room <= 0
+        value_set = self._value_sets.get(dimension) or self._load(dimension)
+        if not value_set.is_exact and value_set.remaining <= self._limit // 2:
+            self._count_exactly(dimension, value_set)
+        return value_set.remaining <= 0
 
-    def _load(self, dimension: Dimension) -> _Values:
+    def _load(self, dimension: Dimension) -> _ValueSet:
         # What was counted under `OTHER` must not get a place of its own later that day.
-        room = 0 if self._has_row(dimension, OTHER) else self._limit - self._count_rows(dimension)
-        values = self._dimensions[dimension] = _Values(room, room <= self._limit // 2)
-        return values
+        remaining = 0 if self._has_row(dimension, OTHER) else self._limit - self._count_rows(dimension)
+        value_set = self._value_sets[dimension] = _ValueSet(remaining, remaining <= self._limit // 2)
+        return value_set
 
-    def _look_closer(self, dimension: Dimension, values: _Values) -> None:
+    def _count_exactly(self, dimension: Dimension, value_set: _ValueSet) -> None:
         """Find out exactly how much room there is."""
-        known = msgspec.json.encode(list(values.known)).decode()
-        (unwritten,) = self._conn.execute(_MISSING, (known, *self._site_and_day, dimension)).fetchone()
-        values.room = self._limit - self._count_rows(dimension) - unwritten
-        values.exact = True
+        values_json = msgspec.json.encode(list(value_set.values)).decode()
+        (unwritten,) = self._conn.execute(_COUNT_UNWRITTEN, (values_json, *self._site_and_day, dimension)).fetchone()
+        value_set.remaining = self._limit - self._count_rows(dimension) - unwritten
+        value_set.is_exact = True
 
     def _count_rows(self, dimension: Dimension) -> int:
-        query = f"SELECT count(*) FROM rollups WHERE {_DAY}"
+        query = f"SELECT count(*) FROM rollups WHERE {_DAY_AND_DIMENSION}"
         return int(self._conn.execute(query, (*self._site_and_day, dimension)).fetchone()[0])
 
     def _has_row(self, dimension: Dimension, value: int) -> bool:
-        query = f"SELECT 1 FROM rollups WHERE {_DAY} AND value = ?"
+        query = f"SELECT 1 FROM rollups WHERE {_DAY_AND_DIMENSION} AND value = ?"
         return self._conn.execute(query, (*self._site_and_day, dimension, value)).fetchone() is not None
 
 
-class Choice:
+class ValueSelector:
     """Which values a recount keeps: those that come first, or those that the store has."""
 
-    def __init__(self, limit: int, known: Mapping[Dimension, Collection[str | int]] | None = None) -> None:
+    def __init__(self, limit: int, stored_values: Mapping[Dimension, Collection[str | int]] | None = None) -> None:
         """`limit` is how many it may choose for each dimension; it keeps those that are `known` besides."""
-        self._room = dict.fromkeys(Dimension, limit)
-        self._known = {dimension: set(known.get(dimension, ()) if known else ()) for dimension in Dimension}
+        self._remaining = dict.fromkeys(Dimension, limit)
+        self._values = {
+            dimension: set(stored_values.get(dimension, ()) if stored_values else ()) for dimension in Dimension
+        }
 
-    def place(self, dimension: Dimension, value: str | int) -> str | int:
+    def assign(self, dimension: Dimension, value: str | int) -> str | int:
         """Return the value under which a value is counted: itself if it is kept, or else `OTHER`."""
-        known = self._known[dimension]
-        if value in known or dimension in UNLIMITED:
+        values = self._values[dimension]
+        if value in values or dimension in UNLIMITED:
             return value
-        if self._room[dimension] <= 0:
+        if self._remaining[dimension] <= 0:
             return OTHER
-        self._room[dimension] -= 1
-        known.add(value)
+        self._remaining[dimension] -= 1
+        values.add(value)
         return value

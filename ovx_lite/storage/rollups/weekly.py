@@ -6,44 +6,44 @@ from ovx_lite.domain.calendar import monday
 from ovx_lite.storage.rollups.dimensions import Dimension
 
 
-def settled(conn: sqlite3.Connection, site: int) -> int:
+def finalized_before_day(conn: sqlite3.Connection, site_id: int) -> int:
     """The first of a site's days that are not over yet, as far as counting goes."""
-    row = conn.execute("SELECT until FROM settled WHERE site = ?", (site,)).fetchone()
+    row = conn.execute("SELECT until FROM settled WHERE site = ?", (site_id,)).fetchone()
     return 0 if row is None else int(row[0])
 
 
-def forget(conn: sqlite3.Connection, site: int, day: int) -> None:
+def delete_day(conn: sqlite3.Connection, site_id: int, day: int) -> None:
     """Forget what was counted of a site's day. Its week is the rest of its days then. Inside a transaction."""
     for table in ("days", "takings", "stale"):
-        conn.execute(f"DELETE FROM {table} WHERE site = ? AND day = ?", (site, day))
-    conn.execute("DELETE FROM rollups WHERE site = ? AND span = 1 AND begins = ?", (site, day))
-    add_up(conn, site, monday(day))
+        conn.execute(f"DELETE FROM {table} WHERE site = ? AND day = ?", (site_id, day))
+    conn.execute("DELETE FROM rollups WHERE site = ? AND span = 1 AND begins = ?", (site_id, day))
+    sum_week(conn, site_id, monday(day))
 
 
-def add_up(conn: sqlite3.Connection, site: int, week: int) -> None:
+def sum_week(conn: sqlite3.Connection, site_id: int, week: int) -> None:
     """Make a week, by its Monday, the sum of its days, if it is over. Inside a transaction."""
-    if week + 7 > settled(conn, site):
+    if week + 7 > finalized_before_day(conn, site_id):
         return
-    conn.execute("DELETE FROM rollups WHERE site = ? AND span = 7 AND begins = ?", (site, week))
+    conn.execute("DELETE FROM rollups WHERE site = ? AND span = 7 AND begins = ?", (site_id, week))
     conn.execute(
         "INSERT INTO rollups SELECT site, 7, ?, dimension, value, sum(visitors), sum(visits), sum(pageviews),"
         " sum(events) FROM rollups WHERE site = ? AND span = 1 AND begins >= ? AND begins < ?"
         " AND dimension <> ? GROUP BY dimension, value",
-        (week, site, week, week + 7, Dimension.PERSON),
+        (week, site_id, week, week + 7, Dimension.PERSON),
     )
 
 
-def forget_value(conn: sqlite3.Connection, site: int, dimension: Dimension, value: int) -> None:
+def delete_value(conn: sqlite3.Connection, site_id: int, dimension: Dimension, value: int) -> None:
     """Forget what was counted of a goal or person, on all days. Inside a transaction."""
-    for span, begin in ((1, "day"), (7, "day - (day + 3) % 7")):
+    for period_days, start_day in ((1, "day"), (7, "day - (day + 3) % 7")):
         conn.execute(
-            f"DELETE FROM rollups WHERE site = ? AND span = ? AND begins IN (SELECT {begin} FROM days WHERE site = ?)"
+            f"DELETE FROM rollups WHERE site = ? AND span = ? AND begins IN (SELECT {start_day} FROM days WHERE site = ?)"
             " AND dimension = ? AND value = ?",
-            (site, span, site, dimension, value),
+            (site_id, period_days, site_id, dimension, value),
         )
 
 
-def forget_all(conn: sqlite3.Connection, site: int) -> None:
+def delete_all(conn: sqlite3.Connection, site_id: int) -> None:
     """Forget all that was counted of a site. Inside a transaction."""
     for table in ("days", "takings", "stale", "rollups", "settled"):
-        conn.execute(f"DELETE FROM {table} WHERE site = ?", (site,))
+        conn.execute(f"DELETE FROM {table} WHERE site = ?", (site_id,))

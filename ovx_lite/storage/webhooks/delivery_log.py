@@ -6,65 +6,65 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ovx_lite.domain.calendar import utc
-from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.calendar import format_utc
+from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import COUNTER_BITS
 from ovx_lite.storage.registry_version import announce
 from ovx_lite.storage.sqlite import transaction
 from ovx_lite.storage.webhooks.outbox import message_id
 
-MOST_KEPT = 1000
+MAX_LOGGED_PER_WEBHOOK = 1000
 """Deliveries of a webhook that the log keeps (those on their way not counted)."""
 
-KEPT_FOR = 30 * 24 * 60 * 60 * 1000
+RETENTION_MS = 30 * 24 * 60 * 60 * 1000
 """Milliseconds that the log keeps a delivery."""
 
 STATUSES = ("pending", "delivered", "failed", "throttled", "skipped")
 
 
-def number_of(id: str) -> int:
+def parse_public_id(public_id: str) -> int:
     """The delivery of that name. Raises `Refused` (`not_found`) for what is no such name."""
-    prefix, _, digits = id.partition("_")
+    prefix, _, digits = public_id.partition("_")
     try:
-        if prefix == "msg" and 0 < (number := int(digits, 16)) < 1 << 63:
-            return number
+        if prefix == "msg" and 0 < (delivery_id := int(digits, 16)) < 1 << 63:
+            return delivery_id
     except ValueError:
         pass
-    raise _no_such(id)
+    raise _no_such_delivery(public_id)
 
 
-class Logged(NamedTuple):
+class DeliveryRecord(NamedTuple):
     """A delivery in the log; `due` in Unix milliseconds."""
 
-    number: int
+    id: int
     webhook: str
     url: str
     event: str
     body: bytes
     status: str
-    tries: int
-    due: int
+    attempts: int
+    next_attempt_at_ms: int
 
     @property
-    def id(self) -> str:
+    def public_id(self) -> str:
         """Its public name."""
-        return message_id(self.number)
+        return message_id(self.id)
 
     @property
-    def created(self) -> int:
+    def created_at_ms(self) -> int:
         """When it was put on its way (Unix ms)."""
-        return self.number >> COUNTER_BITS
+        return self.id >> COUNTER_BITS
 
-    def shown(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """It as JSON, without its body."""
         return {
-            "id": self.id,
-            "created": utc(self.created),
+            "id": self.public_id,
+            "created": format_utc(self.created_at_ms),
             "webhook": self.webhook,
             "event": self.event,
             "status": self.status,
-            "tries": self.tries,
-            "next": utc(self.due) if self.status == "pending" else None,
+            "tries": self.attempts,
+            "next": format_utc(self.next_attempt_at_ms) if self.status == "pending" else None,
             "url": self.url,
         }
 
@@ -72,32 +72,32 @@ class Logged(NamedTuple):
 class Attempt(NamedTuple):
     """A try in the log: as `webhooks.Outcome` has it."""
 
-    began: int
-    took: int
+    started_at_ms: int
+    duration_ms: int
     status: int | None
     error: str
-    words: str
+    hint: str
     headers: dict[str, str]
-    answer: str
+    response_body: str
 
-    def shown(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """It as JSON."""
-        return self._asdict() | {"began": utc(self.began)}
+        return self._asdict() | {"began": format_utc(self.started_at_ms)}
 
 
-_LOGGED = """
+_SELECT_DELIVERIES = """
 SELECT deliveries.number, webhooks.id, url, event, body, status, tries, due
 FROM deliveries JOIN webhooks ON webhooks.number = deliveries.webhook
 """
 
 
-def of_site(conn: sqlite3.Connection, site: int, status: str = "") -> Iterator[Logged]:
+def of_site(conn: sqlite3.Connection, site_id: int, status: str = "") -> Iterator[DeliveryRecord]:
     """A site's deliveries, newest first; of one status, if that is given."""
-    query = _LOGGED + "WHERE webhooks.site = ? AND ? IN ('', status) ORDER BY deliveries.number DESC"
-    return map(Logged._make, conn.execute(query, (site, status)))
+    query = _SELECT_DELIVERIES + "WHERE webhooks.site = ? AND ? IN ('', status) ORDER BY deliveries.number DESC"
+    return map(DeliveryRecord._make, conn.execute(query, (site_id, status)))
 
 
-class Filter(NamedTuple):
+class DeliveryFilter(NamedTuple):
     """Which deliveries to show: of one status, one webhook, one event; `""` for all."""
 
     status: str = ""
@@ -106,8 +106,8 @@ class Filter(NamedTuple):
 
 
 # The rows of a site's few webhooks are found first, and sorted by their numbers alone; the rest is read of a page.
-_PAGE = f"""
-{_LOGGED} WHERE deliveries.number IN (
+_SELECT_PAGE = f"""
+{_SELECT_DELIVERIES} WHERE deliveries.number IN (
     SELECT number FROM deliveries WHERE webhook IN (SELECT number FROM webhooks WHERE site = ? AND ? IN ('', id))
         AND number < ? AND ? IN ('', status) AND ? IN ('', event)
     ORDER BY number DESC LIMIT ?
@@ -115,74 +115,78 @@ _PAGE = f"""
 """
 
 
-def page(conn: sqlite3.Connection, site: int, which: Filter, before: int, most: int) -> list[Logged]:
+def page(
+    conn: sqlite3.Connection, site_id: int, filters: DeliveryFilter, before_id: int, limit: int
+) -> list[DeliveryRecord]:
     """The latest deliveries of a site with a number under `before`, newest first, at most so many."""
-    values = (site, which.webhook, before, which.status, which.event, most)
-    return list(map(Logged._make, conn.execute(_PAGE, values)))
+    values = (site_id, filters.webhook, before_id, filters.status, filters.event, limit)
+    return list(map(DeliveryRecord._make, conn.execute(_SELECT_PAGE, values)))
 
 
-def counts(conn: sqlite3.Connection, site: int) -> dict[str, dict[str, int]]:
+def counts(conn: sqlite3.Connection, site_id: int) -> dict[str, dict[str, int]]:
     """How many deliveries each webhook of a site has in the log, by its id and their status."""
     query = """
         SELECT webhooks.id, status, count(*) FROM deliveries JOIN webhooks ON webhooks.number = deliveries.webhook
         WHERE webhooks.site = ? GROUP BY 1, 2
     """
-    found: dict[str, dict[str, int]] = {}
-    for webhook, status, count in conn.execute(query, (site,)):
-        found.setdefault(webhook, {})[status] = count
-    return found
+    counts_by_webhook: dict[str, dict[str, int]] = {}
+    for webhook, status, count in conn.execute(query, (site_id,)):
+        counts_by_webhook.setdefault(webhook, {})[status] = count
+    return counts_by_webhook
 
 
-def find(conn: sqlite3.Connection, id: str) -> Logged:
+def find(conn: sqlite3.Connection, public_id: str) -> DeliveryRecord:
     """The delivery of that id. Raises `Refused` (`not_found`) if there is none."""
-    row = conn.execute(_LOGGED + "WHERE deliveries.number = ?", (number_of(id),)).fetchone()
+    row = conn.execute(_SELECT_DELIVERIES + "WHERE deliveries.number = ?", (parse_public_id(public_id),)).fetchone()
     if row is None:
-        raise _no_such(id)
-    return Logged._make(row)
+        raise _no_such_delivery(public_id)
+    return DeliveryRecord._make(row)
 
 
-def find_of(conn: sqlite3.Connection, site: int, id: str) -> Logged:
+def find_of_site(conn: sqlite3.Connection, site_id: int, public_id: str) -> DeliveryRecord:
     """The delivery of that id, of this site. Raises `Refused` (`not_found`) if it has none."""
-    row = conn.execute(_LOGGED + "WHERE deliveries.number = ? AND site = ?", (number_of(id), site)).fetchone()
+    row = conn.execute(
+        _SELECT_DELIVERIES + "WHERE deliveries.number = ? AND site = ?", (parse_public_id(public_id), site_id)
+    ).fetchone()
     if row is None:
-        raise _no_such(id)
-    return Logged._make(row)
+        raise _no_such_delivery(public_id)
+    return DeliveryRecord._make(row)
 
 
-def attempts(conn: sqlite3.Connection, number: int) -> list[Attempt]:
+def attempts(conn: sqlite3.Connection, delivery_id: int) -> list[Attempt]:
     """The tries of a delivery, oldest first."""
     rows = conn.execute(
         "SELECT began, took, status, error, words, headers, answer FROM attempts WHERE delivery = ? ORDER BY number",
-        (number,),
+        (delivery_id,),
     )
     return [
-        Attempt(began, took, status, error, words, msgspec.json.decode(headers), answer)
-        for began, took, status, error, words, headers, answer in rows
+        Attempt(started_at_ms, duration_ms, status, error, hint, msgspec.json.decode(headers), response_body)
+        for started_at_ms, duration_ms, status, error, hint, headers, response_body in rows
     ]
 
 
-def _no_such(id: str) -> Refused:
-    return Refused("not_found", f"There is no delivery {id}: see ovx-lite delivery list SITE for the ids.")
+def _no_such_delivery(public_id: str) -> ApiError:
+    return ApiError("not_found", f"There is no delivery {public_id}: see ovx-lite delivery list SITE for the ids.")
 
 
-def send_again(conn: sqlite3.Connection, id: str, now: int) -> None:
+def redeliver(conn: sqlite3.Connection, public_id: str, now_ms: int) -> None:
     """Put a delivery on its way once more, with all its tries. Raises `Refused` if its webhook is disabled."""
     with transaction(conn):
-        delivery = find(conn, id)
+        delivery = find(conn, public_id)
         row = conn.execute("SELECT enabled FROM webhooks WHERE id = ?", (delivery.webhook,)).fetchone()
         if not row[0]:
             message = f"The webhook {delivery.webhook} is disabled: ovx-lite webhook enable {delivery.webhook} first."
-            raise Refused("invalid_request", message)
+            raise ApiError("invalid_request", message)
         changed = conn.execute(
             "UPDATE deliveries SET status = 'pending', tries = 0, due = ? WHERE number = ? AND token IS NULL",
-            (now, delivery.number),
+            (now_ms, delivery.id),
         )
         if changed.rowcount == 0:
-            raise Refused("invalid_request", f"The delivery {id} is being sent just now: see what comes of it.")
+            raise ApiError("invalid_request", f"The delivery {public_id} is being sent just now: see what comes of it.")
         announce(conn)
 
 
-def send_failed_again(conn: sqlite3.Connection, site: int, since: int, now: int) -> int:
+def redeliver_failed(conn: sqlite3.Connection, site_id: int, since_ms: int, now_ms: int) -> int:
     """Put all that failed or was skipped since a time (Unix ms) on its way again. Returns how many.
 
     Those of disabled webhooks stay, and what was throttled: all at once, it would be what the limit is to prevent.
@@ -193,11 +197,11 @@ def send_failed_again(conn: sqlite3.Connection, site: int, since: int, now: int)
             "UPDATE deliveries SET status = 'pending', tries = 0, due = ? WHERE due >= ? AND token IS NULL"
             " AND status IN ('failed', 'skipped')"
             " AND webhook IN (SELECT number FROM webhooks WHERE site = ? AND enabled)",
-            (now, since, site),
+            (now_ms, since_ms, site_id),
         ).rowcount
 
 
-def forget_old(conn: sqlite3.Connection, now: int, most: int) -> int:
+def delete_expired(conn: sqlite3.Connection, now_ms: int, limit: int) -> int:
     """Delete from the log what is older than it keeps, up to so many rows at once. Returns how many.
 
     Inside a transaction.
@@ -205,41 +209,41 @@ def forget_old(conn: sqlite3.Connection, now: int, most: int) -> int:
     deleted = conn.execute(
         "DELETE FROM deliveries WHERE number IN (SELECT number FROM deliveries WHERE number < ?"
         " AND status <> 'pending' LIMIT ?)",
-        (now - KEPT_FOR << COUNTER_BITS, most),
+        (now_ms - RETENTION_MS << COUNTER_BITS, limit),
     ).rowcount
-    for (webhook,) in conn.execute("SELECT number FROM webhooks").fetchall():
+    for (webhook_id,) in conn.execute("SELECT number FROM webhooks").fetchall():
         query = (
             "SELECT number FROM deliveries WHERE webhook = ? AND status <> 'pending'"
             " ORDER BY number DESC LIMIT 1 OFFSET ?"
         )
-        last = conn.execute(query, (webhook, MOST_KEPT)).fetchone()
-        if last is not None:
+        last_row = conn.execute(query, (webhook_id, MAX_LOGGED_PER_WEBHOOK)).fetchone()
+        if last_row is not None:
             deleted += conn.execute(
                 "DELETE FROM deliveries WHERE number IN (SELECT number FROM deliveries WHERE webhook = ?"
                 " AND number <= ? AND status <> 'pending' LIMIT ?)",
-                (webhook, last[0], most),
+                (webhook_id, last_row[0], limit),
             ).rowcount
     return deleted
 
 
-class Tried(NamedTuple):
+class AttemptRecord(NamedTuple):
     """A try of a delivery, at a time (Unix ms), and what the delivery `became`."""
 
     delivery: str
-    at: int
+    started_at_ms: int
     status: int | None
     error: str
-    became: str
+    delivery_status: str
     event: str
     webhook: str
 
 
-def last_try(conn: sqlite3.Connection) -> int:
+def last_attempt_id(conn: sqlite3.Connection) -> int:
     """The number of the latest try; 0 if there was none."""
     return int(conn.execute("SELECT coalesce(max(number), 0) FROM attempts").fetchone()[0])
 
 
-def tries_after(conn: sqlite3.Connection, number: int) -> list[Tried]:
+def attempts_after(conn: sqlite3.Connection, attempt_id: int) -> list[AttemptRecord]:
     """The tries after one, in their order."""
     query = """
         SELECT delivery, began, attempts.status, error, iif(lead(1) OVER (PARTITION BY delivery
@@ -247,4 +251,6 @@ def tries_after(conn: sqlite3.Connection, number: int) -> list[Tried]:
         FROM attempts JOIN deliveries ON deliveries.number = delivery JOIN webhooks ON webhooks.number = webhook
         WHERE attempts.number > ? ORDER BY attempts.number
     """
-    return [Tried(message_id(delivery), *told) for delivery, *told in conn.execute(query, (number,))]
+    return [
+        AttemptRecord(message_id(delivery_id), *values) for delivery_id, *values in conn.execute(query, (attempt_id,))
+    ]

@@ -6,14 +6,14 @@ from typing import NamedTuple
 from ovx_lite.storage.webhooks.delivery_log import STATUSES
 
 
-class Outlook(NamedTuple):
+class DeliveryStats(NamedTuple):
     """How many deliveries have each status, and when the first that is pending falls due (Unix ms; None for none)."""
 
     counts: dict[str, int]
-    due: int | None
+    next_attempt_at_ms: int | None
 
 
-def outlook(conn: sqlite3.Connection) -> Outlook:
+def load_delivery_stats(conn: sqlite3.Connection) -> DeliveryStats:
     """How it stands with all deliveries."""
     counts = dict.fromkeys(STATUSES, 0) | dict(conn.execute("SELECT status, count(*) FROM deliveries GROUP BY status"))
-    return Outlook(counts, conn.execute("SELECT min(due) FROM deliveries WHERE status = 'pending'").fetchone()[0])
+    return DeliveryStats(counts, conn.execute("SELECT min(due) FROM deliveries WHERE status = 'pending'").fetchone()[0])

@@ -2,11 +2,11 @@
 
 import sqlite3
 
-from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import Goal
 from ovx_lite.storage.registry_version import announce
 
-_GOAL = "id, site, name, event, path, created, number, since"
+_GOAL_COLUMNS = "id, site, name, event, path, created, number, since"
 
 
 def add_goal(conn: sqlite3.Connection, goal: Goal) -> Goal | None:
@@ -14,26 +14,34 @@ def add_goal(conn: sqlite3.Connection, goal: Goal) -> Goal | None:
 
     Raises `Refused` if the site has another of that name. Inside a transaction.
     """
-    if conn.execute("SELECT 1 FROM goals WHERE id = ?", (goal.id,)).fetchone():
+    if conn.execute("SELECT 1 FROM goals WHERE id = ?", (goal.public_id,)).fetchone():
         return None
-    if any(other.name == goal.name for other in goals_of(conn, goal.site)):
-        raise Refused("invalid_request", f"There is a goal {goal.name} already: choose another name.", "name")
-    row = (goal.id, goal.site, goal.name, goal.event, goal.path, goal.created, goal.since)
+    if any(other.name == goal.name for other in goals_of(conn, goal.site_id)):
+        raise ApiError("invalid_request", f"There is a goal {goal.name} already: choose another name.", "name")
+    row = (
+        goal.public_id,
+        goal.site_id,
+        goal.name,
+        goal.event_name,
+        goal.path_pattern,
+        goal.created_at_ms,
+        goal.counted_from_day,
+    )
     query = "INSERT INTO goals (id, site, name, event, path, created, since) VALUES (?, ?, ?, ?, ?, ?, ?)"
     conn.execute(query, row)
     announce(conn)
-    return find_goal(conn, goal.id)
+    return find_goal(conn, goal.public_id)
 
 
-def goals_of(conn: sqlite3.Connection, site: int) -> list[Goal]:
+def goals_of(conn: sqlite3.Connection, site_id: int) -> list[Goal]:
     """A site's goals, oldest first."""
-    rows = conn.execute(f"SELECT {_GOAL} FROM goals WHERE site = ? ORDER BY created, id", (site,))
+    rows = conn.execute(f"SELECT {_GOAL_COLUMNS} FROM goals WHERE site = ? ORDER BY created, id", (site_id,))
     return [Goal(*row) for row in rows]
 
 
-def find_goal(conn: sqlite3.Connection, id: str) -> Goal:
+def find_goal(conn: sqlite3.Connection, public_id: str) -> Goal:
     """The goal of that id; raises `Refused` (`not_found`) if there is none."""
-    row = conn.execute(f"SELECT {_GOAL} FROM goals WHERE id = ?", (id,)).fetchone()
+    row = conn.execute(f"SELECT {_GOAL_COLUMNS} FROM goals WHERE id = ?", (public_id,)).fetchone()
     if row is None:
-        raise Refused("not_found", f"There is no goal {id}: see ovx-lite goal list SITE for the ids.")
+        raise ApiError("not_found", f"There is no goal {public_id}: see ovx-lite goal list SITE for the ids.")
     return Goal(*row)

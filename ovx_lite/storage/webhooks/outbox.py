@@ -8,60 +8,60 @@ import msgspec
 
 from ovx_lite.domain.models import COUNTER_BITS
 from ovx_lite.storage.sqlite import transaction
-from ovx_lite.storage.webhooks.subscriptions import find_webhook, give_up
-from ovx_lite.webhooks.message import Outcome, after, body, secrets_at
-from ovx_lite.webhooks.triggers import sample
+from ovx_lite.storage.webhooks.subscriptions import find_webhook, mark_disabled
+from ovx_lite.webhooks.message import AttemptResult, build_body, next_step, signing_secrets
+from ovx_lite.webhooks.triggers import sample_alert
 
-LEASE = 60_000
+LEASE_MS = 60_000
 """Milliseconds after which a delivery that somebody took and did not bring back is anybody's."""
 
-PATIENCE = 5 * 24 * 60 * 60 * 1000
+DISABLE_AFTER_MS = 5 * 24 * 60 * 60 * 1000
 """Milliseconds without a success after which a webhook is given up, if `EXHAUSTED` deliveries failed in them."""
 
-EXHAUSTED = 5
+DISABLE_AFTER_FAILURES = 5
 
 
-class Claimed(NamedTuple):
+class ClaimedDelivery(NamedTuple):
     """A delivery that is ours to send until the lease ends."""
 
-    number: int
-    token: int
-    webhook: int
+    id: int
+    lease_token: int
+    webhook_id: int
     url: str
     event: str
     body: bytes
-    tries: int
+    attempts: int
     secrets: tuple[str, ...]
 
     @property
-    def id(self) -> str:
+    def public_id(self) -> str:
         """What the receiver knows it by, the same at every try."""
-        return message_id(self.number)
+        return message_id(self.id)
 
 
-class Room(NamedTuple):
+class ClaimLimits(NamedTuple):
     """What may be claimed: none of webhooks that are `busy`, `most` in all, `most_slow` of those that are `slow`."""
 
-    busy: Collection[int]
-    slow: Collection[int]
-    most: int
-    most_slow: int
+    busy_webhook_ids: Collection[int]
+    slow_webhook_ids: Collection[int]
+    max_claims: int
+    max_slow_claims: int
 
 
-class Turn(NamedTuple):
+class ClaimBatch(NamedTuple):
     """What a turn brought: deliveries to send, when the next falls due (Unix ms), the webhooks that were given up.
 
     What is due already and finds no room is not told: there will be another turn when there is room.
     """
 
-    claimed: list[Claimed]
-    due: int | None
-    given_up: list[str]
+    claimed: list[ClaimedDelivery]
+    next_attempt_at_ms: int | None
+    disabled_webhooks: list[str]
 
 
-def message_id(number: int) -> str:
+def message_id(delivery_id: int) -> str:
     """The public name of the delivery stored under `number`."""
-    return f"msg_{number:016x}"
+    return f"msg_{delivery_id:016x}"
 
 
 # The earliest of each webhook that has any: from one to the next, without going through those that wait behind it.
@@ -85,143 +85,149 @@ UPDATE deliveries SET token = ?, lease = ? WHERE number = (
 """
 
 
-def take_turn(
-    conn: sqlite3.Connection, outcomes: Sequence[tuple[Claimed, Outcome]], room: Room, token: int, now: int
-) -> Turn:
+def claim_batch(
+    conn: sqlite3.Connection,
+    outcomes: Sequence[tuple[ClaimedDelivery, AttemptResult]],
+    limits: ClaimLimits,
+    lease_token: int,
+    now_ms: int,
+) -> ClaimBatch:
     """Write down what came of tries, and claim deliveries that are due, as far as there is room. In one transaction.
 
     No more than one at a time is claimed of a webhook: so a crash repeats no more than that.
     """
-    claimed: list[Claimed] = []
-    due, most_slow = None, room.most_slow
+    claimed: list[ClaimedDelivery] = []
+    next_attempt_at_ms, slow_claims_left = None, limits.max_slow_claims
     with transaction(conn):
-        given_up = [id for claim, outcome in outcomes if (id := _settle(conn, claim, outcome, now))]
-        _free(conn, "lease <= ?", (now,), now)
-        for webhook, earliest in conn.execute(_EARLIEST).fetchall():
-            if webhook in room.busy:
+        disabled_webhooks = [
+            public_id for claim, outcome in outcomes if (public_id := _record_outcome(conn, claim, outcome, now_ms))
+        ]
+        _release(conn, "lease <= ?", (now_ms,), now_ms)
+        for webhook_id, earliest_ms in conn.execute(_EARLIEST).fetchall():
+            if webhook_id in limits.busy_webhook_ids:
                 continue
-            if earliest > now:
-                due = earliest
+            if earliest_ms > now_ms:
+                next_attempt_at_ms = earliest_ms
                 break
-            if len(claimed) >= room.most:
+            if len(claimed) >= limits.max_claims:
                 break  # whoever ends first makes room
-            if webhook in room.slow:
-                if most_slow <= 0:
+            if webhook_id in limits.slow_webhook_ids:
+                if slow_claims_left <= 0:
                     continue
-                most_slow -= 1
-            claimed.append(_claim(conn, webhook, token, now))
-    return Turn(claimed, due, given_up)
+                slow_claims_left -= 1
+            claimed.append(_claim(conn, webhook_id, lease_token, now_ms))
+    return ClaimBatch(claimed, next_attempt_at_ms, disabled_webhooks)
 
 
-def _claim(conn: sqlite3.Connection, webhook: int, token: int, now: int) -> Claimed:
-    number, event, body, tries = conn.execute(_CLAIM, (token, now + LEASE, webhook)).fetchone()
+def _claim(conn: sqlite3.Connection, webhook_id: int, lease_token: int, now_ms: int) -> ClaimedDelivery:
+    delivery_id, event, body, attempts = conn.execute(_CLAIM, (lease_token, now_ms + LEASE_MS, webhook_id)).fetchone()
     query = "SELECT url, secret, old_secret, rotated FROM webhooks WHERE number = ?"
-    url, *told = conn.execute(query, (webhook,)).fetchone()
-    return Claimed(number, token, webhook, url, event, body, tries, secrets_at(now, *told))
+    url, *secret_columns = conn.execute(query, (webhook_id,)).fetchone()
+    return ClaimedDelivery(
+        delivery_id, lease_token, webhook_id, url, event, body, attempts, signing_secrets(now_ms, *secret_columns)
+    )
 
 
-def _settle(conn: sqlite3.Connection, claim: Claimed, outcome: Outcome, now: int) -> str:
+def _record_outcome(conn: sqlite3.Connection, claim: ClaimedDelivery, outcome: AttemptResult, now_ms: int) -> str:
     """Write down what came of a try, if it was still ours. Returns the webhook's id if that gave it up, else `""`."""
-    tries = claim.tries + 1
-    then = after(outcome, tries, now)
+    attempts = claim.attempts + 1
+    decision = next_step(outcome, attempts, now_ms)
     changed = conn.execute(
         "UPDATE deliveries SET status = ?, tries = ?, due = ?, token = NULL, lease = NULL"
         " WHERE number = ? AND token = ?",
-        (then.status, tries, then.due, claim.number, claim.token),
+        (decision.status, attempts, decision.next_attempt_at_ms, claim.id, claim.lease_token),
     )
     if changed.rowcount == 0:
         return ""  # the webhook was removed, or the lease ran out, and it is somebody else's
-    log(conn, claim.number, outcome)
+    log_attempt(conn, claim.id, outcome)
     if not outcome.error:
-        conn.execute("UPDATE webhooks SET failing_since = NULL, exhausted = 0 WHERE number = ?", (claim.webhook,))
+        conn.execute("UPDATE webhooks SET failing_since = NULL, exhausted = 0 WHERE number = ?", (claim.webhook_id,))
         return ""
     row = conn.execute(
         "UPDATE webhooks SET failing_since = coalesce(failing_since, ?), exhausted = exhausted + ? WHERE number = ?"
         " RETURNING id, enabled, failing_since, exhausted",
-        (now, then.status == "failed", claim.webhook),
+        (now_ms, decision.status == "failed", claim.webhook_id),
     ).fetchone()
-    id, enabled, failing_since, exhausted = row
+    public_id, enabled, failing_since_ms, failed_deliveries = row
     if not enabled:
-        conn.execute(
-            "UPDATE deliveries SET status = 'skipped' WHERE number = ? AND status = 'pending'", (claim.number,)
-        )
+        conn.execute("UPDATE deliveries SET status = 'skipped' WHERE number = ? AND status = 'pending'", (claim.id,))
         return ""
-    if then.gone:
-        give_up(conn, claim.webhook, "its receiver answered 410: it wants no more")
-        return str(id)
-    if exhausted >= EXHAUSTED and now - failing_since >= PATIENCE:
-        give_up(conn, claim.webhook, "nothing was delivered for 5 days")
-        return str(id)
+    if decision.gone:
+        mark_disabled(conn, claim.webhook_id, "its receiver answered 410: it wants no more")
+        return str(public_id)
+    if failed_deliveries >= DISABLE_AFTER_FAILURES and now_ms - failing_since_ms >= DISABLE_AFTER_MS:
+        mark_disabled(conn, claim.webhook_id, "nothing was delivered for 5 days")
+        return str(public_id)
     return ""
 
 
-def free_interrupted(conn: sqlite3.Connection, now: int) -> int:
+def release_interrupted(conn: sqlite3.Connection, now_ms: int) -> int:
     """Give back what somebody was sending when the server ended; it is sent again at once. Returns how many."""
     with transaction(conn):
-        return _free(conn, "token IS NOT NULL", (), now)
+        return _release(conn, "token IS NOT NULL", (), now_ms)
 
 
-_FREE = """
+_RELEASE = """
 UPDATE deliveries SET token = NULL, lease = NULL,
     status = CASE WHEN webhook IN (SELECT number FROM webhooks WHERE enabled) THEN status ELSE 'skipped' END
 WHERE token IS NOT NULL
 """
 
 
-def _free(conn: sqlite3.Connection, which: str, values: tuple[int, ...], now: int) -> int:
-    freed = conn.execute(
-        f"{_FREE} AND {which} RETURNING number",
+def _release(conn: sqlite3.Connection, condition: str, values: tuple[int, ...], now_ms: int) -> int:
+    released = conn.execute(
+        f"{_RELEASE} AND {condition} RETURNING number",
         values,
     ).fetchall()
-    for (number,) in freed:
-        words = "the server ended before the answer was written down: it is sent again"
-        log(conn, number, Outcome(None, "interrupted", words, began=now))
-    return len(freed)
+    for (delivery_id,) in released:
+        hint = "the server ended before the answer was written down: it is sent again"
+        log_attempt(conn, delivery_id, AttemptResult(None, "interrupted", hint, started_at_ms=now_ms))
+    return len(released)
 
 
-def log(conn: sqlite3.Connection, number: int, outcome: Outcome) -> None:
+def log_attempt(conn: sqlite3.Connection, delivery_id: int, outcome: AttemptResult) -> None:
     """Add a try to the log of a delivery. Inside a transaction."""
     conn.execute(
         "INSERT INTO attempts (delivery, began, took, status, error, words, headers, answer)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
-            number,
-            outcome.began,
-            outcome.took,
+            delivery_id,
+            outcome.started_at_ms,
+            outcome.duration_ms,
             outcome.status,
             outcome.error,
-            outcome.words,
+            outcome.hint,
             msgspec.json.encode(outcome.headers).decode(),
-            outcome.answer,
+            outcome.response_body,
         ),
     )
 
 
-def put_sample(conn: sqlite3.Connection, webhook_id: str, token: int, now: int) -> Claimed:
+def insert_sample(conn: sqlite3.Connection, public_id: str, lease_token: int, now_ms: int) -> ClaimedDelivery:
     """Put a sample of what a webhook is told of into the log. Raises `Refused` if there is no such webhook.
 
     It counts as failed until it is delivered, so that nobody sends it, too, or again.
     """
     with transaction(conn):
-        webhook = find_webhook(conn, webhook_id)
-        (site,) = conn.execute("SELECT id FROM sites WHERE number = ?", (webhook.site,)).fetchone()
-        secrets = secrets_at(now, webhook.secret, webhook.old_secret, webhook.rotated)
+        webhook = find_webhook(conn, public_id)
+        (site_slug,) = conn.execute("SELECT id FROM sites WHERE number = ?", (webhook.site_id,)).fetchone()
+        secrets = signing_secrets(now_ms, webhook.secret, webhook.previous_secret, webhook.rotated_at_ms)
         event = webhook.events[0]
-        made = body(sample(event, site, now), site, webhook.format)
-        number = now << COUNTER_BITS | token & (1 << COUNTER_BITS) - 1
+        payload = build_body(sample_alert(event, site_slug, now_ms), site_slug, webhook.format)
+        delivery_id = now_ms << COUNTER_BITS | lease_token & (1 << COUNTER_BITS) - 1
         conn.execute(
             "INSERT INTO deliveries (number, webhook, event, body, status, tries, due) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (number, webhook.number, event, made, "failed", 0, now),
+            (delivery_id, webhook.id, event, payload, "failed", 0, now_ms),
         )
-        return Claimed(number, token, webhook.number, webhook.url, event, made, 0, secrets)
+        return ClaimedDelivery(delivery_id, lease_token, webhook.id, webhook.url, event, payload, 0, secrets)
 
 
-def end_sample(conn: sqlite3.Connection, claimed: Claimed, outcome: Outcome, now: int) -> None:
+def finish_sample(conn: sqlite3.Connection, delivery: ClaimedDelivery, outcome: AttemptResult, now_ms: int) -> None:
     """Write down what came of a sample, which is not tried again, and says nothing against the webhook."""
     with transaction(conn):
         status = "failed" if outcome.error else "delivered"
         changed = conn.execute(
-            "UPDATE deliveries SET status = ?, tries = 1, due = ? WHERE number = ?", (status, now, claimed.number)
+            "UPDATE deliveries SET status = ?, tries = 1, due = ? WHERE number = ?", (status, now_ms, delivery.id)
         )
         if changed.rowcount:  # else the webhook was removed meanwhile, with its log
-            log(conn, claimed.number, outcome)
+            log_attempt(conn, delivery.id, outcome)

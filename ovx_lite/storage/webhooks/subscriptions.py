@@ -3,46 +3,46 @@
 import sqlite3
 from typing import Any, NamedTuple
 
-from ovx_lite.domain.errors import Refused
-from ovx_lite.domain.goal_patterns import Goals
+from ovx_lite.domain.errors import ApiError
+from ovx_lite.domain.goal_patterns import GoalMatcher
 from ovx_lite.domain.models import Site, Webhook
 from ovx_lite.storage.registry import all_sites
 from ovx_lite.storage.registry_version import announce
 from ovx_lite.storage.sqlite import transaction
 from ovx_lite.storage.webhooks.goals import goals_of
-from ovx_lite.webhooks.message import MOST_OF_A_SITE
+from ovx_lite.webhooks.message import MAX_WEBHOOKS_PER_SITE
 
-_WEBHOOK = (
+_WEBHOOK_COLUMNS = (
     "number, id, site, url, events, spike_above, format, secret, old_secret, rotated, enabled, why, failing_since,"
     " exhausted, created"
 )
 
 
-class Listeners(NamedTuple):
+class SiteSubscriptions(NamedTuple):
     """What is to be looked for on a site: its goals; its enabled webhooks, and all that they want to hear of."""
 
     site: Site
     webhooks: tuple[Webhook, ...]
     events: frozenset[str]
-    goals: Goals
+    goals: GoalMatcher
 
 
-def listeners(conn: sqlite3.Connection) -> dict[int, Listeners]:
+def subscriptions_by_site(conn: sqlite3.Connection) -> dict[int, SiteSubscriptions]:
     """Those sites, by number, that have a goal or an enabled webhook."""
-    by_site: dict[int, list[Webhook]] = {}
-    for row in conn.execute(f"SELECT {_WEBHOOK} FROM webhooks WHERE enabled ORDER BY number"):
+    webhooks_by_site: dict[int, list[Webhook]] = {}
+    for row in conn.execute(f"SELECT {_WEBHOOK_COLUMNS} FROM webhooks WHERE enabled ORDER BY number"):
         webhook = _webhook(row)
-        by_site.setdefault(webhook.site, []).append(webhook)
-    wanted = by_site.keys() | {site for (site,) in conn.execute("SELECT DISTINCT site FROM goals")}
-    found = {site.number: site for site in all_sites(conn)} if wanted else {}
+        webhooks_by_site.setdefault(webhook.site_id, []).append(webhook)
+    site_ids = webhooks_by_site.keys() | {site_id for (site_id,) in conn.execute("SELECT DISTINCT site FROM goals")}
+    sites = {site.id: site for site in all_sites(conn)} if site_ids else {}
     return {
-        number: Listeners(
-            found[number],
-            tuple(by_site.get(number, ())),
-            frozenset(event for webhook in by_site.get(number, ()) for event in webhook.events),
-            Goals(goals_of(conn, number)),
+        site_id: SiteSubscriptions(
+            sites[site_id],
+            tuple(webhooks_by_site.get(site_id, ())),
+            frozenset(event for webhook in webhooks_by_site.get(site_id, ()) for event in webhook.events),
+            GoalMatcher(goals_of(conn, site_id)),
         )
-        for number in wanted
+        for site_id in site_ids
     }
 
 
@@ -52,114 +52,118 @@ def add_webhook(conn: sqlite3.Connection, webhook: Webhook) -> Webhook:
     Raises `Refused` if the site has as many as it may have.
     """
     with transaction(conn):
-        if conn.execute("SELECT 1 FROM webhooks WHERE id = ?", (webhook.id,)).fetchone():
-            return find_webhook(conn, webhook.id)
-        if len(webhooks_of(conn, webhook.site)) >= MOST_OF_A_SITE:
-            raise Refused(
-                "invalid_request", f"The site has {MOST_OF_A_SITE} webhooks, as many as it may: remove one first."
+        if conn.execute("SELECT 1 FROM webhooks WHERE id = ?", (webhook.public_id,)).fetchone():
+            return find_webhook(conn, webhook.public_id)
+        if len(webhooks_of(conn, webhook.site_id)) >= MAX_WEBHOOKS_PER_SITE:
+            raise ApiError(
+                "invalid_request",
+                f"The site has {MAX_WEBHOOKS_PER_SITE} webhooks, as many as it may: remove one first.",
             )
         row = _row(webhook)[1:]
-        conn.execute(f"INSERT INTO webhooks ({_WEBHOOK}) VALUES (NULL, {', '.join('?' * len(row))})", row)
+        conn.execute(f"INSERT INTO webhooks ({_WEBHOOK_COLUMNS}) VALUES (NULL, {', '.join('?' * len(row))})", row)
         announce(conn)
-        return find_webhook(conn, webhook.id)
+        return find_webhook(conn, webhook.public_id)
 
 
-def find_webhook(conn: sqlite3.Connection, id: str) -> Webhook:
+def find_webhook(conn: sqlite3.Connection, public_id: str) -> Webhook:
     """The webhook of that id. Raises `Refused` (`not_found`) if there is none."""
-    row = conn.execute(f"SELECT {_WEBHOOK} FROM webhooks WHERE id = ?", (id,)).fetchone()
+    row = conn.execute(f"SELECT {_WEBHOOK_COLUMNS} FROM webhooks WHERE id = ?", (public_id,)).fetchone()
     if row is None:
-        raise Refused("not_found", f"There is no webhook {id}: see ovx-lite webhook list SITE for the ids.")
+        raise ApiError("not_found", f"There is no webhook {public_id}: see ovx-lite webhook list SITE for the ids.")
     return _webhook(row)
 
 
-def webhooks_of(conn: sqlite3.Connection, site: int) -> list[Webhook]:
+def webhooks_of(conn: sqlite3.Connection, site_id: int) -> list[Webhook]:
     """A site's webhooks, oldest first."""
     return [
         _webhook(row)
-        for row in conn.execute(f"SELECT {_WEBHOOK} FROM webhooks WHERE site = ? ORDER BY number", (site,))
+        for row in conn.execute(f"SELECT {_WEBHOOK_COLUMNS} FROM webhooks WHERE site = ? ORDER BY number", (site_id,))
     ]
 
 
 def change_webhook(conn: sqlite3.Connection, webhook: Webhook) -> None:
     """Take over what a webhook is told of, and in which format. Raises `Refused` (`not_found`) if it was removed."""
     with transaction(conn):
-        find_webhook(conn, webhook.id)
+        find_webhook(conn, webhook.public_id)
         conn.execute(
             "UPDATE webhooks SET events = ?, spike_above = ?, format = ? WHERE id = ?",
-            (" ".join(webhook.events), webhook.spike_above, webhook.format, webhook.id),
+            (" ".join(webhook.events), webhook.spike_threshold, webhook.format, webhook.public_id),
         )
-        conn.execute("DELETE FROM marks WHERE site = ? AND mark = ?", (webhook.site, f"spike {webhook.id}"))
+        conn.execute("DELETE FROM marks WHERE site = ? AND mark = ?", (webhook.site_id, f"spike {webhook.public_id}"))
         announce(conn)
 
 
-def rotate(conn: sqlite3.Connection, id: str, secret: str, now: int) -> Webhook:
+def rotate(conn: sqlite3.Connection, public_id: str, secret: str, now_ms: int) -> Webhook:
     """Give a webhook a new secret at `now` (Unix ms); the one before signs for a day more."""
     with transaction(conn):
-        find_webhook(conn, id)
-        conn.execute("UPDATE webhooks SET old_secret = secret, secret = ?, rotated = ? WHERE id = ?", (secret, now, id))
-        announce(conn)
-        return find_webhook(conn, id)
-
-
-def enable(conn: sqlite3.Connection, id: str) -> Webhook:
-    """Send to a webhook again, beginning with what happens from now on."""
-    with transaction(conn):
-        find_webhook(conn, id)
+        find_webhook(conn, public_id)
         conn.execute(
-            "UPDATE webhooks SET enabled = 1, why = '', failing_since = NULL, exhausted = 0 WHERE id = ?", (id,)
+            "UPDATE webhooks SET old_secret = secret, secret = ?, rotated = ? WHERE id = ?", (secret, now_ms, public_id)
         )
         announce(conn)
-        return find_webhook(conn, id)
+        return find_webhook(conn, public_id)
 
 
-def disable(conn: sqlite3.Connection, id: str) -> Webhook:
+def enable(conn: sqlite3.Connection, public_id: str) -> Webhook:
+    """Send to a webhook again, beginning with what happens from now on."""
+    with transaction(conn):
+        find_webhook(conn, public_id)
+        conn.execute(
+            "UPDATE webhooks SET enabled = 1, why = '', failing_since = NULL, exhausted = 0 WHERE id = ?", (public_id,)
+        )
+        announce(conn)
+        return find_webhook(conn, public_id)
+
+
+def disable(conn: sqlite3.Connection, public_id: str) -> Webhook:
     """Send nothing more to a webhook; what waits is skipped."""
     with transaction(conn):
-        give_up(conn, find_webhook(conn, id).number, "")
-        return find_webhook(conn, id)
+        mark_disabled(conn, find_webhook(conn, public_id).id, "")
+        return find_webhook(conn, public_id)
 
 
-def give_up(conn: sqlite3.Connection, number: int, why: str) -> None:
+def mark_disabled(conn: sqlite3.Connection, webhook_id: int, reason: str) -> None:
     """Disable a webhook, with the reason if nobody did it by hand. Inside a transaction."""
-    conn.execute("UPDATE webhooks SET enabled = 0, why = ? WHERE number = ?", (why, number))
+    conn.execute("UPDATE webhooks SET enabled = 0, why = ? WHERE number = ?", (reason, webhook_id))
     announce(conn)
     conn.execute(
-        "UPDATE deliveries SET status = 'skipped' WHERE webhook = ? AND status = 'pending' AND token IS NULL", (number,)
+        "UPDATE deliveries SET status = 'skipped' WHERE webhook = ? AND status = 'pending' AND token IS NULL",
+        (webhook_id,),
     )
 
 
-def remove_webhook(conn: sqlite3.Connection, id: str) -> None:
+def remove_webhook(conn: sqlite3.Connection, public_id: str) -> None:
     """Remove a webhook with its log."""
     with transaction(conn):
-        webhook = find_webhook(conn, id)
-        conn.execute("DELETE FROM webhooks WHERE number = ?", (webhook.number,))
-        conn.execute("DELETE FROM marks WHERE site = ? AND mark = ?", (webhook.site, f"spike {webhook.id}"))
+        webhook = find_webhook(conn, public_id)
+        conn.execute("DELETE FROM webhooks WHERE number = ?", (webhook.id,))
+        conn.execute("DELETE FROM marks WHERE site = ? AND mark = ?", (webhook.site_id, f"spike {webhook.public_id}"))
         announce(conn)
 
 
 def _webhook(row: tuple[Any, ...]) -> Webhook:
     values = dict(zip(Webhook.__struct_fields__, row, strict=True))
-    told = {"events": tuple(values["events"].split()), "enabled": bool(values["enabled"])}
-    return Webhook(**values | told)
+    converted = {"events": tuple(values["events"].split()), "enabled": bool(values["enabled"])}
+    return Webhook(**values | converted)
 
 
 def _row(webhook: Webhook) -> tuple[object, ...]:
     return (
-        webhook.number,
         webhook.id,
-        webhook.site,
+        webhook.public_id,
+        webhook.site_id,
         webhook.url,
         " ".join(webhook.events),
-        webhook.spike_above,
+        webhook.spike_threshold,
         webhook.format,
         webhook.secret,
-        webhook.old_secret,
-        webhook.rotated,
+        webhook.previous_secret,
+        webhook.rotated_at_ms,
         webhook.enabled,
-        webhook.why,
-        webhook.failing_since,
-        webhook.exhausted,
-        webhook.created,
+        webhook.disabled_reason,
+        webhook.failing_since_ms,
+        webhook.failed_deliveries,
+        webhook.created_at_ms,
     )
 
 

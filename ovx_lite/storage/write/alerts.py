@@ -9,217 +9,239 @@ from collections.abc import Iterable, Sequence
 
 from ovx_lite.domain.models import COUNTER_BITS, Event, Webhook
 from ovx_lite.storage.sqlite import insert
-from ovx_lite.storage.webhooks.subscriptions import Listeners, listeners
-from ovx_lite.webhooks.message import MOST_IN_AN_HOUR, body
-from ovx_lite.webhooks.triggers import TRIGGERS, Alert, Moment, Rearmed, Span, month_of
+from ovx_lite.storage.webhooks.subscriptions import SiteSubscriptions, subscriptions_by_site
+from ovx_lite.webhooks.message import MAX_SENDS_PER_HOUR, build_body
+from ovx_lite.webhooks.triggers import TRIGGERS, Alert, Change, ResetAlert, TriggerContext, month_of
 
-ACTIVE = 5 * 60 * 1000
+ACTIVE_WINDOW_MS = 5 * 60 * 1000
 """Milliseconds for which a visitor is active after an event."""
 
-_HOUR = 60 * 60 * 1000
-_DAY = 25 * _HOUR << COUNTER_BITS  # no visit is longer
+_HOUR_MS = 60 * 60 * 1000
+_MAX_VISIT_ID_SPAN = 25 * _HOUR_MS << COUNTER_BITS  # no visit is longer
 _COUNTER_MASK = (1 << COUNTER_BITS) - 1
 
-_SEEN = f"""
+_RECENT_VISITORS = f"""
 SELECT visitor, max(visit + later >> {COUNTER_BITS})
 FROM visits JOIN events ON events.site = visits.site AND visit = visits.id
-WHERE visits.site = :site AND visits.id >= :since - {_DAY} AND visits.id < :until
+WHERE visits.site = :site AND visits.id >= :since - {_MAX_VISIT_ID_SPAN} AND visits.id < :until
     AND (visits.id >> {COUNTER_BITS}) + after >= :since >> {COUNTER_BITS}
     AND visit + later >= :since AND visit + later < :until
 GROUP BY visitor
 """
-_SENT = f"""
+_SENT_TIMES = f"""
 SELECT number >> {COUNTER_BITS} FROM deliveries
-WHERE webhook = ? AND number >= ? AND status <> 'throttled' ORDER BY number DESC LIMIT {MOST_IN_AN_HOUR}
+WHERE webhook = ? AND number >= ? AND status <> 'throttled' ORDER BY number DESC LIMIT {MAX_SENDS_PER_HOUR}
 """
-_PUT = "INSERT INTO deliveries (number, webhook, event, body, status, tries, due)"
-_COUNT = "INSERT INTO months (site, month, events)"
-_MORE = "ON CONFLICT (site, month) DO UPDATE SET events = excluded.events"
+_INSERT_DELIVERIES = "INSERT INTO deliveries (number, webhook, event, body, status, tries, due)"
+_INSERT_MONTHLY_USAGE = "INSERT INTO months (site, month, events)"
+_UPDATE_MONTHLY_USAGE = "ON CONFLICT (site, month) DO UPDATE SET events = excluded.events"
 
 
-class Watch:
+class AlertEvaluator:
     """Looks at requests while they are stored, over the connection and inside the transaction that stores them."""
 
     def __init__(self, conn: sqlite3.Connection, counter: int) -> None:
         """`counter` is where the numbers that tell apart deliveries of one millisecond begin."""
         self._conn = conn
         self._counter = counter
-        self._listeners: dict[int, Listeners] | None = None
-        self._used: dict[tuple[int, str], int] = {}
-        self._counted: set[tuple[int, str]] = set()
-        self._marks: dict[int, set[str]] = {}
-        self._active: dict[int, _Active] = {}
-        self._sent: dict[int, deque[int]] = {}
-        self._put: list[tuple[object, ...]] = []
-        self._due = False  # whether any of that is to be sent
-        self.news = False  # whether anything was put on its way since somebody last looked
+        self._subscriptions: dict[int, SiteSubscriptions] | None = None
+        self._monthly_events: dict[tuple[int, str], int] = {}
+        self._changed_months: set[tuple[int, str]] = set()
+        self._fired_keys: dict[int, set[str]] = {}
+        self._active_visitors: dict[int, ActiveVisitors] = {}
+        self._sent_times_ms: dict[int, deque[int]] = {}
+        self._deliveries: list[tuple[object, ...]] = []
+        self._has_pending = False  # whether any of that is to be sent
+        self.has_new_deliveries = False  # whether anything was put on its way since somebody last looked
 
-    def see(self, site: int, events: Sequence[Event], now: int, followed: list[str] | None = None) -> None:
+    def evaluate(self, site_id: int, events: Sequence[Event], now_ms: int, effects: list[str] | None = None) -> None:
         """Look at the events of one request, which came at `now` (Unix ms); and say what `followed`, if one asks."""
-        month = month_of(now)
-        used = self._count(site, month, sum(not event.kind.excluded for event in events))
-        listening = self._listening(site)
-        if listening is None:
+        month = month_of(now_ms)
+        usage = self._count_events(site_id, month, sum(not event.event_type.excluded for event in events))
+        subscriptions = self._subscriptions_of(site_id)
+        if subscriptions is None:
             return
-        wanted = listening.events
-        met = [(goal, event) for event in events for goal in listening.goals.met(event)]
-        if followed is not None:
-            followed[:] = [f"goal met: {goal.name}" for goal, _ in met]  # anew, where a group is stored one by one
-        active = self._see_active(site, events, now) if "realtime.spike" in wanted else None
-        moment = Moment(listening.site, events, met, month, used, active, listening.webhooks, now)
-        for name in wanted:
-            for found in TRIGGERS[name].check(moment):
-                if isinstance(found, Rearmed):
-                    self._unmark(site, found.mark)
-                elif not found.mark or self._mark(site, found.mark):
-                    told = self._tell(listening, found, now)
-                    if followed is not None:
-                        followed += told
+        event_names = subscriptions.events
+        matched = [(goal, event) for event in events for goal in subscriptions.goals.match_event(event)]
+        if effects is not None:
+            effects[:] = [f"goal met: {goal.name}" for goal, _ in matched]  # anew, where a group is stored one by one
+        active_change = (
+            self._update_active_visitors(site_id, events, now_ms) if "realtime.spike" in event_names else None
+        )
+        context = TriggerContext(
+            subscriptions.site, events, matched, month, usage, active_change, subscriptions.webhooks, now_ms
+        )
+        for name in event_names:
+            for alert in TRIGGERS[name].check(context):
+                if isinstance(alert, ResetAlert):
+                    self._rearm(site_id, alert.dedupe_key)
+                elif not alert.dedupe_key or self._record_fired(site_id, alert.dedupe_key):
+                    enqueued = self._enqueue(subscriptions, alert, now_ms)
+                    if effects is not None:
+                        effects += enqueued
 
-    def tell(self, site: int, alert: Alert, now: int) -> list[str]:
+    def enqueue(self, site_id: int, alert: Alert, now_ms: int) -> list[str]:
         """Tell a site's webhooks of an alert, as if it had been found. Returns in words what was put on its way."""
-        listening = self._listening(site)
-        return [] if listening is None else self._tell(listening, alert, now)
+        subscriptions = self._subscriptions_of(site_id)
+        return [] if subscriptions is None else self._enqueue(subscriptions, alert, now_ms)
 
-    def _listening(self, site: int) -> Listeners | None:
-        if self._listeners is None:
-            self._listeners = listeners(self._conn)
-        return self._listeners.get(site)
+    def _subscriptions_of(self, site_id: int) -> SiteSubscriptions | None:
+        if self._subscriptions is None:
+            self._subscriptions = subscriptions_by_site(self._conn)
+        return self._subscriptions.get(site_id)
 
     def flush(self) -> None:
         """Write what was seen."""
-        insert(self._conn, _COUNT, [(*month, self._used[month]) for month in self._counted], _MORE)
-        insert(self._conn, _PUT, self._put)
-        self.news = self.news or self._due
-        self._due = False
-        self._counted.clear()
-        self._put.clear()
+        insert(
+            self._conn,
+            _INSERT_MONTHLY_USAGE,
+            [(*month, self._monthly_events[month]) for month in self._changed_months],
+            _UPDATE_MONTHLY_USAGE,
+        )
+        insert(self._conn, _INSERT_DELIVERIES, self._deliveries)
+        self.has_new_deliveries = self.has_new_deliveries or self._has_pending
+        self._has_pending = False
+        self._changed_months.clear()
+        self._deliveries.clear()
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Drop all that is remembered and not written."""
-        self._listeners = None
-        self._due = False
-        for remembered in (self._used, self._counted, self._marks, self._active, self._sent, self._put):
-            remembered.clear()
+        self._subscriptions = None
+        self._has_pending = False
+        for cache in (
+            self._monthly_events,
+            self._changed_months,
+            self._fired_keys,
+            self._active_visitors,
+            self._sent_times_ms,
+            self._deliveries,
+        ):
+            cache.clear()
 
-    def _count(self, site: int, month: str, events: int) -> Span:
-        key = (site, month)
-        before = self._used.get(key)
-        if before is None:
+    def _count_events(self, site_id: int, month: str, events: int) -> Change:
+        key = (site_id, month)
+        previous_count = self._monthly_events.get(key)
+        if previous_count is None:
             row = self._conn.execute("SELECT events FROM months WHERE site = ? AND month = ?", key).fetchone()
-            before = row[0] if row else 0
-        self._used[key] = before + events
-        self._counted.add(key)
-        return Span(before, before + events)
+            previous_count = row[0] if row else 0
+        self._monthly_events[key] = previous_count + events
+        self._changed_months.add(key)
+        return Change(previous_count, previous_count + events)
 
-    def _see_active(self, site: int, events: Sequence[Event], now: int) -> Span:
-        active = self._active.get(site)
-        if active is None:
-            active = self._active[site] = _Active(seen(self._conn, site, now), now)
-        active.expire(now)
-        before = len(active)
+    def _update_active_visitors(self, site_id: int, events: Sequence[Event], now_ms: int) -> Change:
+        active_visitors = self._active_visitors.get(site_id)
+        if active_visitors is None:
+            active_visitors = self._active_visitors[site_id] = ActiveVisitors(
+                recent_visitors(self._conn, site_id, now_ms), now_ms
+            )
+        active_visitors.expire(now_ms)
+        previous_count = len(active_visitors)
         for event in events:
-            if event.visitor is not None:
-                active.see(event.visitor, min(event.ts, now))
-        return Span(before, len(active))
+            if event.visitor_id is not None:
+                active_visitors.record(event.visitor_id, min(event.timestamp_ms, now_ms))
+        return Change(previous_count, len(active_visitors))
 
-    def _marks_of(self, site: int) -> set[str]:
-        marks = self._marks.get(site)
-        if marks is None:
-            found = self._conn.execute("SELECT mark FROM marks WHERE site = ?", (site,))
-            marks = self._marks[site] = {mark for (mark,) in found}
-        return marks
+    def _fired_keys_of(self, site_id: int) -> set[str]:
+        fired_keys = self._fired_keys.get(site_id)
+        if fired_keys is None:
+            rows = self._conn.execute("SELECT mark FROM marks WHERE site = ?", (site_id,))
+            fired_keys = self._fired_keys[site_id] = {dedupe_key for (dedupe_key,) in rows}
+        return fired_keys
 
-    def _mark(self, site: int, mark: str) -> bool:
+    def _record_fired(self, site_id: int, dedupe_key: str) -> bool:
         """Set a mark; returns whether it was not set before."""
-        marks = self._marks_of(site)
-        if mark in marks:
+        fired_keys = self._fired_keys_of(site_id)
+        if dedupe_key in fired_keys:
             return False
-        marks.add(mark)
-        self._conn.execute("INSERT INTO marks (site, mark) VALUES (?, ?)", (site, mark))
+        fired_keys.add(dedupe_key)
+        self._conn.execute("INSERT INTO marks (site, mark) VALUES (?, ?)", (site_id, dedupe_key))
         return True
 
-    def _unmark(self, site: int, mark: str) -> None:
-        marks = self._marks_of(site)
-        if mark in marks:
-            marks.remove(mark)
-            self._conn.execute("DELETE FROM marks WHERE site = ? AND mark = ?", (site, mark))
+    def _rearm(self, site_id: int, dedupe_key: str) -> None:
+        fired_keys = self._fired_keys_of(site_id)
+        if dedupe_key in fired_keys:
+            fired_keys.remove(dedupe_key)
+            self._conn.execute("DELETE FROM marks WHERE site = ? AND mark = ?", (site_id, dedupe_key))
 
-    def _tell(self, listening: Listeners, alert: Alert, now: int) -> list[str]:
+    def _enqueue(self, subscriptions: SiteSubscriptions, alert: Alert, now_ms: int) -> list[str]:
         """Put an alert on its way. Returns in words to whom."""
         bodies: dict[str, bytes] = {}
-        told = []
-        for webhook in listening.webhooks:
-            if alert.event in webhook.events and alert.to in ("", webhook.id):
-                made = bodies.get(webhook.format) or body(alert, listening.site.id, webhook.format)
-                bodies[webhook.format] = made
+        effects = []
+        for webhook in subscriptions.webhooks:
+            if alert.event in webhook.events and alert.webhook_public_id in ("", webhook.public_id):
+                payload = bodies.get(webhook.format) or build_body(alert, subscriptions.site.slug, webhook.format)
+                bodies[webhook.format] = payload
                 self._counter = (self._counter + 1) & _COUNTER_MASK
                 # What is told once and never again is not held back by what is told often.
-                may = self._may_send(webhook, now) or bool(alert.mark)
-                self._due = self._due or may
-                status = "pending" if may else "throttled"
-                number = now << COUNTER_BITS | self._counter
-                self._put.append((number, webhook.number, alert.event, made, status, 0, now))
-                told.append(
-                    f"webhook {webhook.id} {'is told' if may else 'is not told, it has had too many'}: {alert.event}"
+                is_allowed = self._reserve_send(webhook, now_ms) or bool(alert.dedupe_key)
+                self._has_pending = self._has_pending or is_allowed
+                status = "pending" if is_allowed else "throttled"
+                delivery_id = now_ms << COUNTER_BITS | self._counter
+                self._deliveries.append((delivery_id, webhook.id, alert.event, payload, status, 0, now_ms))
+                effects.append(
+                    f"webhook {webhook.public_id} {'is told' if is_allowed else 'is not told, it has had too many'}: {alert.event}"
                 )
-        return told
+        return effects
 
-    def _may_send(self, webhook: Webhook, now: int) -> bool:
+    def _reserve_send(self, webhook: Webhook, now_ms: int) -> bool:
         """Whether this is one of the first sends that a webhook may have in an hour. Then it counts as one."""
-        sent = self._sent.get(webhook.number)
-        if sent is None:
-            rows = self._conn.execute(_SENT, (webhook.number, now - _HOUR << COUNTER_BITS)).fetchall()
-            sent = self._sent[webhook.number] = deque((ts for (ts,) in reversed(rows)), MOST_IN_AN_HOUR)
-        if len(sent) == MOST_IN_AN_HOUR and sent[0] > now - _HOUR:
+        sent_times_ms = self._sent_times_ms.get(webhook.id)
+        if sent_times_ms is None:
+            rows = self._conn.execute(_SENT_TIMES, (webhook.id, now_ms - _HOUR_MS << COUNTER_BITS)).fetchall()
+            sent_times_ms = self._sent_times_ms[webhook.id] = deque(
+                (timestamp_ms for (timestamp_ms,) in reversed(rows)), MAX_SENDS_PER_HOUR
+            )
+        if len(sent_times_ms) == MAX_SENDS_PER_HOUR and sent_times_ms[0] > now_ms - _HOUR_MS:
             return False
-        sent.append(now)
+        sent_times_ms.append(now_ms)
         return True
 
 
-def seen(conn: sqlite3.Connection, site: int, now: int) -> list[tuple[int, int]]:
+def recent_visitors(conn: sqlite3.Connection, site_id: int, now_ms: int) -> list[tuple[int, int]]:
     """A site's visitors of the last 5 minutes before `now`, and when each was seen last; in Unix ms."""
-    span = {"since": now - ACTIVE << COUNTER_BITS, "until": now + 1 << COUNTER_BITS}
-    return conn.execute(_SEEN, {"site": site, **span}).fetchall()
+    id_range = {"since": now_ms - ACTIVE_WINDOW_MS << COUNTER_BITS, "until": now_ms + 1 << COUNTER_BITS}
+    return conn.execute(_RECENT_VISITORS, {"site": site_id, **id_range}).fetchall()
 
 
-def active(conn: sqlite3.Connection, now: int, site: int) -> int:
+def count_active_visitors(conn: sqlite3.Connection, now_ms: int, site_id: int) -> int:
     """Return how many visitors are active on a site at `now` (Unix ms)."""
-    return len(seen(conn, site, now))
+    return len(recent_visitors(conn, site_id, now_ms))
 
 
-class _Active:
+class ActiveVisitors:
     """A site's visitors of the last 5 minutes, by the second in which they were last seen."""
 
-    def __init__(self, seen: Iterable[tuple[int, int]], now: int) -> None:
+    def __init__(self, recent: Iterable[tuple[int, int]], now_ms: int) -> None:
         """`seen` are visitors and when (Unix ms) they were seen last."""
-        self._oldest = (now - ACTIVE) // 1000
-        self._last: dict[int, int] = {}
-        self._in_second: dict[int, set[int]] = {}
-        for visitor, ts in seen:
-            self.see(visitor, ts)
+        self._oldest_second = (now_ms - ACTIVE_WINDOW_MS) // 1000
+        self._last_second: dict[int, int] = {}
+        self._visitors_by_second: dict[int, set[int]] = {}
+        for visitor_id, timestamp_ms in recent:
+            self.record(visitor_id, timestamp_ms)
 
     def __len__(self) -> int:
-        return len(self._last)
+        return len(self._last_second)
 
-    def see(self, visitor: int, ts: int) -> None:
+    def record(self, visitor_id: int, timestamp_ms: int) -> None:
         """Count a visitor as seen at `ts` (Unix ms), unless that is too long ago or not the last time."""
-        second, before = ts // 1000, self._last.get(visitor, -1)
-        if second < self._oldest or second <= before:
+        second, previous_second = timestamp_ms // 1000, self._last_second.get(visitor_id, -1)
+        if second < self._oldest_second or second <= previous_second:
             return
-        if before >= 0:
-            self._in_second[before].remove(visitor)
-        self._last[visitor] = second
-        self._in_second.setdefault(second, set()).add(visitor)
+        if previous_second >= 0:
+            self._visitors_by_second[previous_second].remove(visitor_id)
+        self._last_second[visitor_id] = second
+        self._visitors_by_second.setdefault(second, set()).add(visitor_id)
 
-    def expire(self, now: int) -> None:
+    def expire(self, now_ms: int) -> None:
         """Forget who was last seen longer ago than 5 minutes."""
-        oldest = (now - ACTIVE) // 1000
-        if oldest - self._oldest > len(self._in_second):
-            gone = [second for second in self._in_second if second < oldest]
+        oldest_second = (now_ms - ACTIVE_WINDOW_MS) // 1000
+        if oldest_second - self._oldest_second > len(self._visitors_by_second):
+            expired_seconds = [second for second in self._visitors_by_second if second < oldest_second]
         else:
-            gone = [second for second in range(self._oldest, oldest) if second in self._in_second]
-        for second in gone:
-            for visitor in self._in_second.pop(second):
-                del self._last[visitor]
-        self._oldest = max(oldest, self._oldest)
+            expired_seconds = [
+                second for second in range(self._oldest_second, oldest_second) if second in self._visitors_by_second
+            ]
+        for second in expired_seconds:
+            for visitor_id in self._visitors_by_second.pop(second):
+                del self._last_second[visitor_id]
+        self._oldest_second = max(oldest_second, self._oldest_second)

@@ -9,14 +9,14 @@ from collections.abc import Sized
 from ovx_lite.domain.errors import no_such_site
 from ovx_lite.domain.models import COUNTER_BITS, Event
 from ovx_lite.storage.sqlite import insert
-from ovx_lite.storage.write.identity_links import Persons
-from ovx_lite.storage.write.rollup_writer import Rollups
-from ovx_lite.storage.write.sessionizer import Visits
+from ovx_lite.storage.write.identity_links import IdentityLinks
+from ovx_lite.storage.write.rollup_writer import RollupWriter
+from ovx_lite.storage.write.sessionizer import Sessionizer
 
 _COUNTER_MASK = (1 << COUNTER_BITS) - 1
-_MOST_REMEMBERED, _MOST_EVER = 20_000, 200_000
+_MAX_CACHED, _MAX_CACHED_EVER = 20_000, 200_000
 
-_COLUMNS = {
+_LOOKUP_COLUMNS = {
     "pages": ("scheme", "host", "path"),
     "origins": (
         "referrer",
@@ -32,27 +32,29 @@ _COLUMNS = {
     "kinds": ("api", "type", "name", "excluded", "context", "currency"),
 }
 
-_APPEND = "INSERT INTO events (site, visit, later, kind, page, origin, client, props, line, person, revenue)"
+_INSERT_EVENTS = "INSERT INTO events (site, visit, later, kind, page, origin, client, props, line, person, revenue)"
 
 
-class Codes:
+class LookupTable:
     """The numbers of strings that repeat, in one table: looked up once, then remembered."""
 
     def __init__(self, conn: sqlite3.Connection, table: str) -> None:
-        columns = _COLUMNS[table]
+        columns = _LOOKUP_COLUMNS[table]
         self._conn = conn
-        self._find = f"SELECT id FROM {table} WHERE " + " AND ".join(f"{column} = ?" for column in columns)
-        self._add = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))}) RETURNING id"
-        self.known: dict[tuple[str, ...], int] = {}
+        self._select = f"SELECT id FROM {table} WHERE " + " AND ".join(f"{column} = ?" for column in columns)
+        self._insert = (
+            f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))}) RETURNING id"
+        )
+        self.ids: dict[tuple[str, ...], int] = {}
 
-    def learn(self, words: tuple[str, ...]) -> int:
+    def look_up(self, values: tuple[str, ...]) -> int:
         """The number of `words`, which is not among the `known`: a new one if they are new. Inside a transaction."""
-        found = self._conn.execute(self._find, words).fetchone() or self._conn.execute(self._add, words).fetchone()
-        code = self.known[words] = int(found[0])
-        return code
+        row = self._conn.execute(self._select, values).fetchone() or self._conn.execute(self._insert, values).fetchone()
+        row_id = self.ids[values] = int(row[0])
+        return row_id
 
 
-class EventLog:
+class EventWriter:
     """Appends events over one connection. What it remembers of the file is only a shortcut, and checked.
 
     Use within a transaction: `begin`, `add` as often as there are requests, `flush`. After a transaction that
@@ -64,13 +66,13 @@ class EventLog:
         self._conn = conn
         self._counter = counter
         self._file_version = -1
-        self._codes = [Codes(conn, table) for table in _COLUMNS]
-        self._rollups = Rollups(conn)
-        self._visits = Visits(conn, self._rollups)
-        self._persons = Persons(conn)
+        self._lookup_tables = [LookupTable(conn, table) for table in _LOOKUP_COLUMNS]
+        self._rollups = RollupWriter(conn)
+        self._sessionizer = Sessionizer(conn, self._rollups)
+        self._identity_links = IdentityLinks(conn)
         self._timezones: dict[int, str] = {}
         self._added: list[tuple[int, int, Event]] = []
-        self._since = 0
+        self._events_since_reset = 0
 
     def begin(self) -> bool:
         """Forget what another process may have changed since, and do not remember more than a fair amount.
@@ -78,85 +80,96 @@ class EventLog:
         Returns whether all was forgotten.
         """
         (version,) = self._conn.execute("PRAGMA data_version").fetchone()
-        parts: tuple[Sized, ...] = (self._visits, self._persons, self._rollups, *(codes.known for codes in self._codes))
-        remembered = max(map(len, parts))
+        caches: tuple[Sized, ...] = (
+            self._sessionizer,
+            self._identity_links,
+            self._rollups,
+            *(lookup_table.ids for lookup_table in self._lookup_tables),
+        )
+        cached = max(map(len, caches))
         # If those who are there now have seen much, it is much to learn again, and worth it only after as many events.
-        worn = remembered > _MOST_REMEMBERED and (remembered < self._since or remembered > _MOST_EVER)
+        is_worn_out = cached > _MAX_CACHED and (cached < self._events_since_reset or cached > _MAX_CACHED_EVER)
         # Of which goals a visit has met, nothing is known of those that are new.
-        if self._rollups.begin() or version != self._file_version or worn:
-            self.forget()
+        if self._rollups.begin() or version != self._file_version or is_worn_out:
+            self.reset()
             self._rollups.begin()
             self._file_version = version
             return True
         return False
 
-    def add(self, site: int, events: list[Event]) -> list[int]:
+    def add(self, site_id: int, events: list[Event]) -> list[int]:
         """Take events of one site, to be appended. Returns their numbers; `model.event_id` makes their names of them.
 
         Raises `Refused` (`invalid_site_id`), with nothing taken, if the site was removed in the meantime.
         """
-        if site not in self._timezones:
-            found = self._conn.execute("SELECT timezone FROM sites WHERE number = ?", (site,)).fetchone()
-            if found is None:
+        if site_id not in self._timezones:
+            row = self._conn.execute("SELECT timezone FROM sites WHERE number = ?", (site_id,)).fetchone()
+            if row is None:
                 raise no_such_site()
-            self._timezones[site] = found[0]
-        numbers = []
+            self._timezones[site_id] = row[0]
+        event_ids = []
         for event in events:
             self._counter = (self._counter + 1) & _COUNTER_MASK
-            number = event.ts << COUNTER_BITS | self._counter
-            numbers.append(number)
-            self._added.append((site, number, event))
-        return numbers
+            event_id = event.timestamp_ms << COUNTER_BITS | self._counter
+            event_ids.append(event_id)
+            self._added.append((site_id, event_id, event))
+        return event_ids
 
     def flush(self) -> None:
         """Append what was added."""
-        visits, persons, rollups = self._visits, self._persons, self._rollups
-        visits.look_up(self._added, self._timezones)
-        pages, origins, clients, kinds = self._codes
+        sessionizer, identity_links, rollups = self._sessionizer, self._identity_links, self._rollups
+        sessionizer.look_up(self._added, self._timezones)
+        pages, traffic_sources, clients, event_types = self._lookup_tables
         rows = []
-        for site, number, event in self._added:
-            kind = kinds.known.get(event.kind) or kinds.learn(event.kind)
-            page = pages.known.get(event.page) or pages.learn(event.page)
-            codes = (kind, page)
-            origin = origins.known.get(event.origin) or origins.learn(event.origin)
-            client = clients.known.get(event.client) or clients.learn(event.client)
-            later = None if event.guest is None else visits.place(site, number, event, codes, (origin, client))
-            rollups.add_event(site, event, codes, later is None)
-            later = later or 0
+        for site_id, event_id, event in self._added:
+            event_type_id = event_types.ids.get(event.event_type) or event_types.look_up(event.event_type)
+            page_id = pages.ids.get(event.page) or pages.look_up(event.page)
+            type_and_page_ids = (event_type_id, page_id)
+            traffic_source_id = traffic_sources.ids.get(event.traffic_source) or traffic_sources.look_up(
+                event.traffic_source
+            )
+            client_id = clients.ids.get(event.client) or clients.look_up(event.client)
+            id_offset = (
+                None
+                if event.daily_visitor_id is None
+                else sessionizer.assign(site_id, event_id, event, type_and_page_ids, (traffic_source_id, client_id))
+            )
+            rollups.add_event(site_id, event, type_and_page_ids, id_offset is None)
+            id_offset = id_offset or 0
             rows.append(
                 (
-                    site,
-                    number - later,
-                    later,
-                    kind,
-                    page,
-                    origin,
-                    client,
+                    site_id,
+                    event_id - id_offset,
+                    id_offset,
+                    event_type_id,
+                    page_id,
+                    traffic_source_id,
+                    client_id,
                     event.props,
-                    event.line,
-                    None if event.person is None else persons.place(site, event, event.person),
-                    event.revenue,
+                    event.import_line_hash,
+                    None if event.person is None else identity_links.assign(site_id, event, event.person),
+                    event.revenue_minor,
                 )
             )
-        insert(self._conn, _APPEND, rows)
-        visits.flush()
-        persons.flush()
+        insert(self._conn, _INSERT_EVENTS, rows)
+        sessionizer.flush()
+        identity_links.flush()
         rollups.flush()
-        self._since += len(self._added)
+        self._events_since_reset += len(self._added)
         self._added.clear()
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Drop what is remembered and what was added but not written."""
-        for codes in self._codes:
-            codes.known.clear()
+        for lookup_table in self._lookup_tables:
+            lookup_table.ids.clear()
         self._timezones.clear()
-        self._visits.forget()
-        self._persons.forget()
-        self._rollups.forget()
+        self._sessionizer.reset()
+        self._identity_links.reset()
+        self._rollups.reset()
         self._added.clear()
-        self._since = 0
+        self._events_since_reset = 0
 
 
-def open_log(conn: sqlite3.Connection, counter: int) -> EventLog:
+def open_event_writer(conn: sqlite3.Connection, counter: int) -> EventWriter:
     """The event log over a connection, to be made in the thread that will use it."""
-    return EventLog(conn, counter)
+    return EventWriter(conn, counter)

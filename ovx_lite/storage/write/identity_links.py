@@ -11,12 +11,12 @@ from typing import Any
 import msgspec
 
 from ovx_lite.domain.models import COUNTER_BITS, Event, Person
-from ovx_lite.storage.sqlite import in_pieces, insert
+from ovx_lite.storage.sqlite import batches, insert
 
-MOST_TRAITS = 64 * 1024
+MAX_TRAITS_BYTES = 64 * 1024
 """Bytes (of JSON) that are kept of a person's traits. Where it would be more, the older ones give way."""
 
-OWNER = f"""
+PERSON_OF_EVENT = f"""
 coalesce(
     events.person,
     (SELECT person FROM ties WHERE ties.site = events.site AND ties.visitor = visits.visitor
@@ -26,83 +26,83 @@ coalesce(
 """
 """The number of an event's person, as SQL over `events` and the `visits` joined to them."""
 
-_MERGE = """
+_MERGE_TRAITS = """
 ON CONFLICT (number) DO UPDATE SET traits = merged(traits, excluded.traits) WHERE excluded.traits <> '{}'
 """
 # Ties that were told late: only where they say what was not known.
-_TIE_LATE = """
+_INSERT_LATE_LINKS = """
 INSERT INTO ties (site, visitor, since, person) SELECT * FROM (VALUES {}) AS new WHERE column4 IS NOT (
     SELECT person FROM ties WHERE site = column1 AND visitor = column2 AND since <= column3 ORDER BY since DESC LIMIT 1
 ) ON CONFLICT DO NOTHING
 """
-_TOGETHER = (64, 8, 1)
+_BATCH_SIZES = (64, 8, 1)
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-class Persons:
+class IdentityLinks:
     """Adds the persons that events come with. Inside the transaction that appends the events.
 
     What it remembers of them spares repeating what was written before.
     """
 
     def __init__(self, conn: sqlite3.Connection) -> None:
-        conn.create_function("merged", 2, _merged, deterministic=True)
+        conn.create_function("merged", 2, _merge_traits, deterministic=True)
         self._conn = conn
-        self._told: dict[int, bytes] = {}
-        self._latest: dict[tuple[int, int], tuple[int, int]] = {}
+        self._traits: dict[int, bytes] = {}
+        self._latest_links: dict[tuple[int, int], tuple[int, int]] = {}
         self._persons: list[tuple[int, int, str, str, int]] = []
-        self._ties: list[tuple[int, int, int, int]] = []
-        self._late: list[tuple[int, int, int, int]] = []
+        self._links: list[tuple[int, int, int, int]] = []
+        self._late_links: list[tuple[int, int, int, int]] = []
 
     def __len__(self) -> int:
-        return max(len(self._told), len(self._latest))
+        return max(len(self._traits), len(self._latest_links))
 
-    def place(self, site: int, event: Event, person: Person) -> int:
+    def assign(self, site_id: int, event: Event, person: Person) -> int:
         """Take what an event says of its person, and tie its visitor to them. Returns the person's number."""
-        told, traits = self._told.get(person.number), _encode(person.traits)
-        if told is None or (traits != told and person.traits):
-            self._told[person.number] = traits
-            self._persons.append((person.number, site, person.id, traits.decode(), event.ts))
-        if event.visitor is not None and event.visitor != person.visitor:
-            whose = (site, event.visitor)
-            since, latest = self._latest.get(whose) or self._look_up(whose)
-            late = event.ts < since
-            if late or latest != person.number:
-                (self._late if late else self._ties).append((*whose, event.ts, person.number))
-                if not late:
-                    self._latest[whose] = (event.ts, person.number)
-        return person.number
+        previous_traits, traits = self._traits.get(person.id), _encode(person.traits)
+        if previous_traits is None or (traits != previous_traits and person.traits):
+            self._traits[person.id] = traits
+            self._persons.append((person.id, site_id, person.user_id, traits.decode(), event.timestamp_ms))
+        if event.visitor_id is not None and event.visitor_id != person.visitor_id:
+            visitor_key = (site_id, event.visitor_id)
+            valid_from_ms, person_id = self._latest_links.get(visitor_key) or self._look_up(visitor_key)
+            is_late = event.timestamp_ms < valid_from_ms
+            if is_late or person_id != person.id:
+                (self._late_links if is_late else self._links).append((*visitor_key, event.timestamp_ms, person.id))
+                if not is_late:
+                    self._latest_links[visitor_key] = (event.timestamp_ms, person.id)
+        return person.id
 
-    def _look_up(self, whose: tuple[int, int]) -> tuple[int, int]:
+    def _look_up(self, visitor_key: tuple[int, int]) -> tuple[int, int]:
         """Since when (Unix ms) a visitor is whose, as far as the file knows."""
         query = "SELECT since, person FROM ties WHERE site = ? AND visitor = ? ORDER BY since DESC LIMIT 1"
-        latest = self._latest[whose] = self._conn.execute(query, whose).fetchone() or (-1, -1)
-        return latest
+        link = self._latest_links[visitor_key] = self._conn.execute(query, visitor_key).fetchone() or (-1, -1)
+        return link
 
     def flush(self) -> None:
         """Write what was told."""
-        insert(self._conn, "INSERT INTO persons (number, site, id, traits, created)", self._persons, _MERGE)
-        insert(self._conn, "INSERT INTO ties (site, visitor, since, person)", self._ties, "ON CONFLICT DO NOTHING")
-        for size, some in in_pieces(self._late, _TOGETHER):
-            values = [value for tie in some for value in tie]
-            self._conn.execute(_TIE_LATE.format(", ".join(["(?, ?, ?, ?)"] * size)), values)
+        insert(self._conn, "INSERT INTO persons (number, site, id, traits, created)", self._persons, _MERGE_TRAITS)
+        insert(self._conn, "INSERT INTO ties (site, visitor, since, person)", self._links, "ON CONFLICT DO NOTHING")
+        for row_count, batch in batches(self._late_links, _BATCH_SIZES):
+            values = [value for link in batch for value in link]
+            self._conn.execute(_INSERT_LATE_LINKS.format(", ".join(["(?, ?, ?, ?)"] * row_count)), values)
         self._persons.clear()
-        self._ties.clear()
-        self._late.clear()
+        self._links.clear()
+        self._late_links.clear()
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Drop all that is remembered and not written."""
-        self._told.clear()
-        self._latest.clear()
+        self._traits.clear()
+        self._latest_links.clear()
         self._persons.clear()
-        self._ties.clear()
-        self._late.clear()
+        self._links.clear()
+        self._late_links.clear()
 
 
-def _merged(before: str, told: str) -> str:
+def _merge_traits(old_json: str, new_json: str) -> str:
     """Traits with those that were told later, for SQL."""
-    traits = {**_decode(before), **_decode(told)}
-    while len(encoded := _encode(traits)) > MOST_TRAITS:
+    traits = {**_decode(old_json), **_decode(new_json)}
+    while len(encoded := _encode(traits)) > MAX_TRAITS_BYTES:
         del traits[next(iter(traits))]
     return encoded.decode()

@@ -11,47 +11,53 @@ from collections.abc import Iterable
 import msgspec
 
 from ovx_lite.domain.calendar import monday
-from ovx_lite.domain.goal_patterns import Goals
-from ovx_lite.domain.models import Client, Event, Kind, Origin, Page
+from ovx_lite.domain.goal_patterns import GoalMatcher
+from ovx_lite.domain.models import ClientInfo, Event, EventType, PageUrl, TrafficSource
 from ovx_lite.storage import registry_version
 from ovx_lite.storage.rollups import weekly
-from ovx_lite.storage.rollups.dimensions import ALWAYS, OF_CLIENT, OF_ORIGIN, Dimension, facts
-from ovx_lite.storage.rollups.value_limit import OTHER, KeptValues, max_values
+from ovx_lite.storage.rollups.dimensions import (
+    CLIENT_DIMENSIONS,
+    REQUIRED_DIMENSIONS,
+    TRAFFIC_SOURCE_DIMENSIONS,
+    Dimension,
+    dimension_keys,
+)
+from ovx_lite.storage.rollups.value_limit import OTHER, DimensionValueLimits, max_values
 from ovx_lite.storage.sqlite import insert
 from ovx_lite.storage.webhooks import goals
 
-BITS = 5
+DIMENSION_BITS = 5
 """A dimension and the number of what stands there, as one number: `number << BITS | dimension`."""
 
-_DIMENSION = (1 << BITS) - 1
+_DIMENSION_MASK = (1 << DIMENSION_BITS) - 1
 
-_ADD = "INSERT INTO rollups (site, span, begins, dimension, value, visitors, visits, pageviews, events)"
-_MORE = """
+_INSERT_ROLLUPS = "INSERT INTO rollups (site, span, begins, dimension, value, visitors, visits, pageviews, events)"
+_ADD_TO_ROLLUPS = """
 ON CONFLICT (site, span, begins, dimension, value) DO UPDATE SET
     visitors = visitors + excluded.visitors, visits = visits + excluded.visits,
     pageviews = pageviews + excluded.pageviews, events = events + excluded.events
 """
-_EMPTY = """
+_DELETE_EMPTY_ROLLUPS = """
 DELETE FROM rollups WHERE site = ? AND span = ? AND begins = ? AND dimension = ? AND value = ?
     AND visits = 0 AND events = 0
 """
-_ADD_DAY = "INSERT INTO days (site, day, visitors, visits, pageviews, events, bounces, duration, strays)"
-_MORE_OF_DAY = "ON CONFLICT (site, day) DO UPDATE SET " + ", ".join(
+_INSERT_DAYS = "INSERT INTO days (site, day, visitors, visits, pageviews, events, bounces, duration, strays)"
+_ADD_TO_DAYS = "ON CONFLICT (site, day) DO UPDATE SET " + ", ".join(
     f"{column} = {column} + excluded.{column}"
     for column in ("visitors", "visits", "pageviews", "events", "bounces", "duration", "strays")
 )
-_ADD_TAKINGS = "INSERT INTO takings (site, day, currency, times, amount)"
-_MORE_TAKINGS = """
+_INSERT_REVENUE = "INSERT INTO takings (site, day, currency, times, amount)"
+_ADD_TO_REVENUE = """
 ON CONFLICT (site, day, currency) DO UPDATE SET times = times + excluded.times, amount = amount + excluded.amount
 """
 
 
-def dimension_of(fact: int) -> int:
+def dimension_of(dimension_key: int) -> int:
     """Return the dimension of such a number."""
-    return fact & _DIMENSION
+    return dimension_key & _DIMENSION_MASK
 
 
-class Total(msgspec.Struct, gc=False):
+class DayTotals(msgspec.Struct, gc=False):
     """What comes to a day; `duration` in milliseconds; `strays` are events that are in no visit."""
 
     visitors: int = 0
@@ -59,26 +65,28 @@ class Total(msgspec.Struct, gc=False):
     pageviews: int = 0
     events: int = 0
     bounces: int = 0
-    duration: int = 0
-    strays: int = 0
+    duration_ms: int = 0
+    sessionless_events: int = 0
 
 
-class Tally:
+class DayDelta:
     """What comes to a day of a site."""
 
-    __slots__ = ("begun", "rows", "takings", "total")
+    __slots__ = ("begun", "rows", "takings", "totals")
 
     def __init__(self) -> None:
-        self.total = Total()
+        self.totals = DayTotals()
         self.rows: dict[int, list[int]] = {}
-        self.takings: dict[str, list[int]] = {}
-        self.begun: dict[Origin | Client, int] = {}  # visits of visitors who had none before on that day
+        self.revenue: dict[str, list[int]] = {}
+        self.new_visitor_counts: dict[
+            TrafficSource | ClientInfo, int
+        ] = {}  # visits of visitors who had none before on that day
 
-    def add(self, fact: int, visitors: int, visits: int, pageviews: int = 0, events: int = 0) -> None:
+    def add(self, dimension_key: int, visitors: int, visits: int, pageviews: int = 0, events: int = 0) -> None:
         """Count what stands in a dimension."""
-        row = self.rows.get(fact)
+        row = self.rows.get(dimension_key)
         if row is None:
-            self.rows[fact] = [visitors, visits, pageviews, events]
+            self.rows[dimension_key] = [visitors, visits, pageviews, events]
             return
         row[0] += visitors
         row[1] += visits
@@ -86,204 +94,231 @@ class Tally:
         row[3] += events
 
 
-class _Day:
+class _DayState:
     """What is remembered of a site's day: the values that it keeps, and under which facts events and visits count."""
 
-    __slots__ = ("kept", "of_events", "of_visits")
+    __slots__ = ("of_events", "of_visits", "value_limits")
 
-    def __init__(self, kept: KeptValues) -> None:
-        self.kept = kept
-        self.of_events: dict[tuple[int, int], tuple[int, ...]] = {}
-        self.of_visits: dict[Origin | Client, tuple[int, ...]] = {}
+    def __init__(self, value_limits: DimensionValueLimits) -> None:
+        self.value_limits = value_limits
+        self.event_keys: dict[tuple[int, int], tuple[int, ...]] = {}
+        self.visit_keys: dict[TrafficSource | ClientInfo, tuple[int, ...]] = {}
 
 
-class Rollups:
+class RollupWriter:
     """Takes what is to be counted, and writes it all at once. Inside the transaction that appends the events."""
 
     def __init__(self, conn: sqlite3.Connection) -> None:
         self._conn = conn
         self._version = -1
-        self._goals: dict[int, Goals | None] = {}
-        self._settled: dict[int, int] = {}
-        self._words: dict[str, int] = {}
-        self._days: dict[tuple[int, int], _Day] = {}
-        self._remembered = 0  # facts of events and visits, of all days
-        self._latest: tuple[int, int, _Day] | None = None
-        self._tallies: dict[tuple[int, int], Tally] = {}
+        self._goals: dict[int, GoalMatcher | None] = {}
+        self._finalized_before_day: dict[int, int] = {}
+        self._value_ids: dict[str, int] = {}
+        self._day_states: dict[tuple[int, int], _DayState] = {}
+        self._cached_keys = 0  # facts of events and visits, of all days
+        self._latest_day: tuple[int, int, _DayState] | None = None
+        self._deltas: dict[tuple[int, int], DayDelta] = {}
 
     def __len__(self) -> int:
-        return max(len(self._words), self._remembered // 4)  # of other things, each takes more memory than a fact
+        return max(len(self._value_ids), self._cached_keys // 4)  # of other things, each takes more memory than a fact
 
     def begin(self) -> bool:
         """Look anew at the goals, if they may have changed. Returns whether they may have."""
-        version, before = registry_version.version(self._conn), self._version
-        if version != before:
+        version, previous = registry_version.version(self._conn), self._version
+        if version != previous:
             self._version = version
             self._goals.clear()
-        return version != before
+        return version != previous
 
-    def settled(self, site: int) -> int:
+    def finalized_before_day(self, site_id: int) -> int:
         """The first of a site's days that are not over: of these, what one only knows at their end is not counted."""
-        if site not in self._settled:
-            self._settled[site] = weekly.settled(self._conn, site)
-        return self._settled[site]
+        if site_id not in self._finalized_before_day:
+            self._finalized_before_day[site_id] = weekly.finalized_before_day(self._conn, site_id)
+        return self._finalized_before_day[site_id]
 
-    def tally(self, site: int, day: int) -> Tally:
+    def delta(self, site_id: int, day: int) -> DayDelta:
         """What comes to a day of a site, to be added to."""
-        tally = self._tallies.get((site, day))
-        if tally is None:
-            tally = self._tallies[site, day] = Tally()
-        return tally
+        delta = self._deltas.get((site_id, day))
+        if delta is None:
+            delta = self._deltas[site_id, day] = DayDelta()
+        return delta
 
-    def _day(self, site: int, day: int) -> _Day:
-        latest = self._latest
-        if latest is not None and latest[0] == site and latest[1] == day:
+    def _day_state(self, site_id: int, day: int) -> _DayState:
+        latest = self._latest_day
+        if latest is not None and latest[0] == site_id and latest[1] == day:
             return latest[2]
-        known = self._days.get((site, day))
-        if known is None:
-            kept = KeptValues(self._conn, site, day, max_values(self._conn))
-            known = self._days[site, day] = _Day(kept)
-        self._latest = (site, day, known)
-        return known
+        state = self._day_states.get((site_id, day))
+        if state is None:
+            value_limits = DimensionValueLimits(self._conn, site_id, day, max_values(self._conn))
+            state = self._day_states[site_id, day] = _DayState(value_limits)
+        self._latest_day = (site_id, day, state)
+        return state
 
-    def fact(self, site: int, day: int, dimension: Dimension, word: str) -> int:
+    def dimension_key(self, site_id: int, day: int, dimension: Dimension, text: str) -> int:
         """A dimension and what stands there on a day of a site as one number; that of `OTHER` if it is not kept."""
-        kept = self._day(site, day).kept
-        code = self._words.get(word) or self._find(word)
-        if code is None:
-            if kept.is_full(dimension):
-                return OTHER << BITS | dimension
-            code = self._learn(word)
-        return kept.place(dimension, code) << BITS | dimension
+        value_limits = self._day_state(site_id, day).value_limits
+        value_id = self._value_ids.get(text) or self._find_value_id(text)
+        if value_id is None:
+            if value_limits.is_full(dimension):
+                return OTHER << DIMENSION_BITS | dimension
+            value_id = self._insert_value(text)
+        return value_limits.assign(dimension, value_id) << DIMENSION_BITS | dimension
 
-    def facts(self, site: int, day: int, kind: Kind, page: Page, codes: tuple[int, int]) -> tuple[int, ...]:
+    def dimension_keys(
+        self, site_id: int, day: int, event_type: EventType, page: PageUrl, type_and_page_ids: tuple[int, int]
+    ) -> tuple[int, ...]:
         """What an event has in the dimensions of events; `codes` are the numbers of its kind and its page."""
-        of_events = self._day(site, day).of_events
-        known = of_events.get(codes)
-        if known is None:
-            ready = self._goals[site] if site in self._goals else self._load_goals(site)
-            found = facts(kind, page, ready, day)
-            known = of_events[codes] = tuple(
-                word << BITS | dimension if isinstance(word, int) else self.fact(site, day, dimension, word)
-                for dimension, word in found
+        event_keys = self._day_state(site_id, day).event_keys
+        keys = event_keys.get(type_and_page_ids)
+        if keys is None:
+            goal_matcher = self._goals[site_id] if site_id in self._goals else self._load_goals(site_id)
+            pairs = dimension_keys(event_type, page, goal_matcher, day)
+            keys = event_keys[type_and_page_ids] = tuple(
+                value << DIMENSION_BITS | dimension
+                if isinstance(value, int)
+                else self.dimension_key(site_id, day, dimension, value)
+                for dimension, value in pairs
             )
-            self._remembered += len(known)
-        return known
+            self._cached_keys += len(keys)
+        return keys
 
-    def facts_of_visit(self, site: int, day: int, words: Origin | Client) -> tuple[int, ...]:
+    def visit_dimension_keys(self, site_id: int, day: int, attributes: TrafficSource | ClientInfo) -> tuple[int, ...]:
         """What a visit has in the dimensions of its origin or its client, without those that it does not have."""
-        of_visits = self._day(site, day).of_visits
-        known = of_visits.get(words)
-        if known is None:
-            dimensions = OF_ORIGIN if isinstance(words, Origin) else OF_CLIENT
-            known = of_visits[words] = tuple(
-                self.fact(site, day, dimension, word)
-                for dimension, word in zip(dimensions, words, strict=True)
-                if word or dimension in ALWAYS
+        visit_keys = self._day_state(site_id, day).visit_keys
+        keys = visit_keys.get(attributes)
+        if keys is None:
+            dimensions = TRAFFIC_SOURCE_DIMENSIONS if isinstance(attributes, TrafficSource) else CLIENT_DIMENSIONS
+            keys = visit_keys[attributes] = tuple(
+                self.dimension_key(site_id, day, dimension, value)
+                for dimension, value in zip(dimensions, attributes, strict=True)
+                if value or dimension in REQUIRED_DIMENSIONS
             )
-            self._remembered += len(known)
-        return known
+            self._cached_keys += len(keys)
+        return keys
 
-    def _load_goals(self, site: int) -> Goals | None:
-        found = goals.goals_of(self._conn, site)
-        ready = self._goals[site] = Goals(found) if found else None
-        return ready
+    def _load_goals(self, site_id: int) -> GoalMatcher | None:
+        rows = goals.goals_of(self._conn, site_id)
+        goal_matcher = self._goals[site_id] = GoalMatcher(rows) if rows else None
+        return goal_matcher
 
     def begin_visit(
-        self, site: int, day: int, origin: Origin, client: Client, others: Iterable[tuple[Origin, Client]]
+        self,
+        site_id: int,
+        day: int,
+        traffic_source: TrafficSource,
+        client: ClientInfo,
+        others: Iterable[tuple[TrafficSource, ClientInfo]],
     ) -> None:
         """Count a visit that begins; `others` are what the visitor's other visits of that day came with."""
-        tally = self.tally(site, day)
-        tally.total.visits += 1
-        tally.total.bounces += 1
-        known = {fact for pair in others for words in pair for fact in self.facts_of_visit(site, day, words)}
-        if not known:
-            tally.total.visitors += 1
-            tally.begun[origin] = tally.begun.get(origin, 0) + 1
-            tally.begun[client] = tally.begun.get(client, 0) + 1
+        delta = self.delta(site_id, day)
+        delta.totals.visits += 1
+        delta.totals.bounces += 1
+        other_keys = {
+            dimension_key
+            for pair in others
+            for attributes in pair
+            for dimension_key in self.visit_dimension_keys(site_id, day, attributes)
+        }
+        if not other_keys:
+            delta.totals.visitors += 1
+            delta.new_visitor_counts[traffic_source] = delta.new_visitor_counts.get(traffic_source, 0) + 1
+            delta.new_visitor_counts[client] = delta.new_visitor_counts.get(client, 0) + 1
             return
-        for fact in (*self.facts_of_visit(site, day, origin), *self.facts_of_visit(site, day, client)):
-            tally.add(fact, fact not in known, 1)
+        for dimension_key in (
+            *self.visit_dimension_keys(site_id, day, traffic_source),
+            *self.visit_dimension_keys(site_id, day, client),
+        ):
+            delta.add(dimension_key, dimension_key not in other_keys, 1)
 
-    def add_event(self, site: int, event: Event, codes: tuple[int, int], stray: bool) -> None:
+    def add_event(self, site_id: int, event: Event, type_and_page_ids: tuple[int, int], is_sessionless: bool) -> None:
         """Count an event, but for what its visit counts of it; all of it, if it is a `stray`, that is in none.
 
         `codes` are the numbers of its kind and its page.
         """
-        kind = event.kind
-        if kind.is_engagement:
+        event_type = event.event_type
+        if event_type.is_engagement:
             return
-        tally, view = self.tally(site, event.day), kind.type == "pageview"
-        if kind.excluded:
-            tally.add(self.fact(site, event.day, Dimension.EXCLUDED, kind.excluded), 0, 0, view, 1)
+        delta, is_pageview = self.delta(site_id, event.day), event_type.type == "pageview"
+        if event_type.excluded:
+            delta.add(
+                self.dimension_key(site_id, event.day, Dimension.EXCLUDED, event_type.excluded), 0, 0, is_pageview, 1
+            )
             return
-        tally.total.events += 1
-        tally.total.pageviews += view
-        if stray:
-            tally.total.strays += 1
-            for fact in self.facts(site, event.day, kind, event.page, codes):
-                tally.add(fact, 0, 0, view, 1)
+        delta.totals.events += 1
+        delta.totals.pageviews += is_pageview
+        if is_sessionless:
+            delta.totals.sessionless_events += 1
+            for dimension_key in self.dimension_keys(site_id, event.day, event_type, event.page, type_and_page_ids):
+                delta.add(dimension_key, 0, 0, is_pageview, 1)
         if event.person is not None:
-            person = self._day(site, event.day).kept.place(Dimension.PERSON, event.person.number)
-            tally.add(person << BITS | Dimension.PERSON, 0, 0, view, 1)
-        if event.revenue is not None:
-            takings = tally.takings.setdefault(kind.currency, [0, 0])
-            takings[0] += 1
-            takings[1] += event.revenue
+            person = self._day_state(site_id, event.day).value_limits.assign(Dimension.PERSON, event.person.id)
+            delta.add(person << DIMENSION_BITS | Dimension.PERSON, 0, 0, is_pageview, 1)
+        if event.revenue_minor is not None:
+            revenue = delta.revenue.setdefault(event_type.currency, [0, 0])
+            revenue[0] += 1
+            revenue[1] += event.revenue_minor
 
     def flush(self) -> None:
         """Write what was counted."""
         days: dict[tuple[int, ...], list[int]] = {}
         weeks: dict[tuple[int, ...], list[int]] = {}
-        for (site, day), tally in self._tallies.items():
-            self._count_begun(site, day, tally)
+        for (site_id, day), delta in self._deltas.items():
+            self._count_new_visitors(site_id, day, delta)
             week = monday(day)
-            over = week + 7 <= self.settled(site)
-            for fact, counts in tally.rows.items():
-                value = (fact & _DIMENSION, fact >> BITS)
-                days[site, 1, day, *value] = counts
-                if not over or fact & _DIMENSION == Dimension.PERSON:  # of persons, weeks are never asked for
+            is_finalized = week + 7 <= self.finalized_before_day(site_id)
+            for dimension_key, counts in delta.rows.items():
+                value = (dimension_key & _DIMENSION_MASK, dimension_key >> DIMENSION_BITS)
+                days[site_id, 1, day, *value] = counts
+                if (
+                    not is_finalized or dimension_key & _DIMENSION_MASK == Dimension.PERSON
+                ):  # of persons, weeks are never asked for
                     continue
-                before = weeks.get(key := (site, 7, week, *value))
-                weeks[key] = counts if before is None else [*map(sum, zip(before, counts, strict=True))]
+                previous = weeks.get(key := (site_id, 7, week, *value))
+                weeks[key] = counts if previous is None else [*map(sum, zip(previous, counts, strict=True))]
         # In the order of the table, each of its pages is looked for once. What went on in the same group is nothing.
-        rows = sorted((*key, *counts) for changed in (days, weeks) for key, counts in changed.items() if any(counts))
-        insert(self._conn, _ADD, rows, _MORE)
-        if less := [row[:5] for row in rows if row[6] < 0]:
-            self._conn.executemany(_EMPTY, less)
-        told = [(*whose, *msgspec.structs.astuple(tally.total)) for whose, tally in self._tallies.items()]
-        insert(self._conn, _ADD_DAY, told, _MORE_OF_DAY)
-        purses = [(*whose, *purse) for whose, tally in self._tallies.items() for purse in _purses(tally)]
-        insert(self._conn, _ADD_TAKINGS, purses, _MORE_TAKINGS)
-        self._tallies.clear()
+        rows = sorted(
+            (*key, *counts) for counts_by_key in (days, weeks) for key, counts in counts_by_key.items() if any(counts)
+        )
+        insert(self._conn, _INSERT_ROLLUPS, rows, _ADD_TO_ROLLUPS)
+        if decreased := [row[:5] for row in rows if row[6] < 0]:
+            self._conn.executemany(_DELETE_EMPTY_ROLLUPS, decreased)
+        total_rows = [
+            (*site_and_day, *msgspec.structs.astuple(delta.totals)) for site_and_day, delta in self._deltas.items()
+        ]
+        insert(self._conn, _INSERT_DAYS, total_rows, _ADD_TO_DAYS)
+        revenue_rows = [
+            (*site_and_day, *purse) for site_and_day, delta in self._deltas.items() for purse in _revenue_rows(delta)
+        ]
+        insert(self._conn, _INSERT_REVENUE, revenue_rows, _ADD_TO_REVENUE)
+        self._deltas.clear()
 
-    def _count_begun(self, site: int, day: int, tally: Tally) -> None:
-        for words, times in tally.begun.items():
-            for fact in self.facts_of_visit(site, day, words):
-                tally.add(fact, times, times)
+    def _count_new_visitors(self, site_id: int, day: int, delta: DayDelta) -> None:
+        for attributes, count in delta.new_visitor_counts.items():
+            for dimension_key in self.visit_dimension_keys(site_id, day, attributes):
+                delta.add(dimension_key, count, count)
 
-    def _find(self, word: str) -> int | None:
-        row = self._conn.execute("SELECT id FROM words WHERE word = ?", (word,)).fetchone()
+    def _find_value_id(self, text: str) -> int | None:
+        row = self._conn.execute("SELECT id FROM words WHERE word = ?", (text,)).fetchone()
         if row is None:
             return None
-        code = self._words[word] = int(row[0])
-        return code
+        value_id = self._value_ids[text] = int(row[0])
+        return value_id
 
-    def _learn(self, word: str) -> int:
-        row = self._conn.execute("INSERT INTO words (word) VALUES (?) RETURNING id", (word,)).fetchone()
-        code = self._words[word] = int(row[0])
-        return code
+    def _insert_value(self, text: str) -> int:
+        row = self._conn.execute("INSERT INTO words (word) VALUES (?) RETURNING id", (text,)).fetchone()
+        value_id = self._value_ids[text] = int(row[0])
+        return value_id
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Drop all that is remembered and not written."""
         self._version = -1
-        self._settled.clear()
-        self._words.clear()
-        self._days.clear()
-        self._latest = None
-        self._remembered = 0
-        self._tallies.clear()
+        self._finalized_before_day.clear()
+        self._value_ids.clear()
+        self._day_states.clear()
+        self._latest_day = None
+        self._cached_keys = 0
+        self._deltas.clear()
 
 
-def _purses(tally: Tally) -> Iterable[tuple[str, int, int]]:
-    return ((currency, times, amount) for currency, (times, amount) in tally.takings.items())
+def _revenue_rows(delta: DayDelta) -> Iterable[tuple[str, int, int]]:
+    return ((currency, transactions, amount_minor) for currency, (transactions, amount_minor) in delta.revenue.items())

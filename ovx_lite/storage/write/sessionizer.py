@@ -7,176 +7,215 @@ events changes few pages of the file. The way from a visitor to their visits is 
 import sqlite3
 from operator import attrgetter
 
-from ovx_lite.domain.models import COUNTER_BITS, Client, Event, Origin
+from ovx_lite.domain.models import COUNTER_BITS, ClientInfo, Event, TrafficSource
 from ovx_lite.storage.rollups.dimensions import Dimension
 from ovx_lite.storage.sqlite import insert
-from ovx_lite.storage.write.rollup_writer import Rollups, dimension_of
-from ovx_lite.storage.write.visit_cache import Guests, Viewed, Visit, bit_of_kind, bit_of_page
+from ovx_lite.storage.write.rollup_writer import RollupWriter, dimension_of
+from ovx_lite.storage.write.visit_cache import PageviewRef, Visit, VisitCache, event_type_bit, page_bit
 
-SILENCE = 30 * 60 * 1000
+VISIT_TIMEOUT_MS = 30 * 60 * 1000
 """Milliseconds without an event that end a visit."""
 
-MOST_EVENTS = 5_000
+MAX_EVENTS_PER_VISITOR = 5_000
 """Events that a visitor's visits of a day take: programs have more, and each would be compared with all of them."""
 
 _COLUMNS = "site, id, origin, client, entry, exit, seen, visitor, named, alone, before, after, pageviews, events"
-_SAVE = f"INSERT INTO visits ({_COLUMNS})"
-_AGAIN = "ON CONFLICT (site, id) DO UPDATE SET " + ", ".join(
+_INSERT_VISITS = f"INSERT INTO visits ({_COLUMNS})"
+_UPDATE_VISITS = "ON CONFLICT (site, id) DO UPDATE SET " + ", ".join(
     f"{column} = excluded.{column}" for column in _COLUMNS.split(", ")[2:] if column not in ("visitor", "named")
 )
 
 
-class Visits:
+class Sessionizer:
     """Finds or begins the visit that an event belongs to, and counts what follows. Inside the event's transaction."""
 
-    def __init__(self, conn: sqlite3.Connection, rollups: Rollups) -> None:
+    def __init__(self, conn: sqlite3.Connection, rollups: RollupWriter) -> None:
         self._conn = conn
         self._rollups = rollups
-        self._guests = Guests(conn, rollups)
+        self._visit_cache = VisitCache(conn, rollups)
         self._changed: list[Visit] = []
-        self._begun: list[tuple[int, int, int, int | None]] = []
+        self._new_visits: list[tuple[int, int, int, int | None]] = []
 
     def __len__(self) -> int:
-        return len(self._guests)
+        return len(self._visit_cache)
 
     def look_up(self, events: list[tuple[int, int, Event]], timezones: dict[int, str]) -> None:
         """Learn of the visits of these events' guests, before the events are placed."""
-        self._guests.look_up(events, timezones)
+        self._visit_cache.look_up(events, timezones)
 
-    def place(self, site: int, number: int, event: Event, codes: tuple[int, int], came: tuple[int, int]) -> int | None:
+    def assign(
+        self,
+        site_id: int,
+        event_id: int,
+        event: Event,
+        type_and_page_ids: tuple[int, int],
+        source_and_client_ids: tuple[int, int],
+    ) -> int | None:
         """Count an event, stored under `number`, in the visit that it belongs to, also if it comes late.
 
         `codes` are the numbers of its kind and its page, `came` those of its origin and its client. Returns how much
         greater its number is than the visit's; None if it is in none: as it only tells how a page was looked at, and
         nobody knows in which visit, or as the visitor's visits take no more.
         """
-        assert event.guest is not None, "whoever visits is a guest"
-        others = self._guests.of(site, event.guest)
-        if others and (others[0].events if len(others) == 1 else sum(other.events for other in others)) >= MOST_EVENTS:
+        assert event.daily_visitor_id is not None, "whoever visits is a guest"
+        others = self._visit_cache.visits_of(site_id, event.daily_visitor_id)
+        if (
+            others
+            and (others[0].events if len(others) == 1 else sum(other.events for other in others))
+            >= MAX_EVENTS_PER_VISITOR
+        ):
             return None
-        visit = _that_goes_on(others, event)
-        engagement = event.kind.is_engagement
+        visit = _find_open_visit(others, event)
+        is_engagement = event.event_type.is_engagement
         if visit is None:
-            if engagement:
+            if is_engagement:
                 return None
-            visit = self._begin(site, number, event, came, others)
-        self._change(visit)
-        self._take_time(visit, event.ts)
-        visit.seen |= bit_of_kind(codes[0]) | bit_of_page(codes[1])
-        if not engagement:
-            self._take(visit, number, event, codes, came, others)
-        return number - visit.id
+            visit = self._begin_visit(site_id, event_id, event, source_and_client_ids, others)
+        self._mark_changed(visit)
+        self._extend_duration(visit, event.timestamp_ms)
+        visit.page_type_bloom |= event_type_bit(type_and_page_ids[0]) | page_bit(type_and_page_ids[1])
+        if not is_engagement:
+            self._count_event(visit, event_id, event, type_and_page_ids, source_and_client_ids, others)
+        return event_id - visit.id
 
-    def _begin(self, site: int, number: int, event: Event, came: tuple[int, int], others: list[Visit]) -> Visit:
-        assert event.visitor is not None, "whoever visits is a visitor"
-        assert event.guest is not None, "on some day"
-        named = event.visitor != event.guest
-        came_with = (event.origin, event.client)
-        visit = Visit(site, event.day, event.guest, number, event.visitor, named, event.stay, *came_with, number)
-        visit.alone, visit.codes = not others, came
+    def _begin_visit(
+        self, site_id: int, event_id: int, event: Event, source_and_client_ids: tuple[int, int], others: list[Visit]
+    ) -> Visit:
+        assert event.visitor_id is not None, "whoever visits is a visitor"
+        assert event.daily_visitor_id is not None, "on some day"
+        is_identified = event.visitor_id != event.daily_visitor_id
+        source_and_client = (event.traffic_source, event.client)
+        visit = Visit(
+            site_id,
+            event.day,
+            event.daily_visitor_id,
+            event_id,
+            event.visitor_id,
+            is_identified,
+            event.session_key,
+            *source_and_client,
+            event_id,
+        )
+        visit.is_only_visit_of_day, visit.source_and_client_ids = not others, source_and_client_ids
         if len(others) == 1:
-            others[0].alone = False
-            self._change(others[0])
-        self._rollups.begin_visit(site, event.day, *came_with, ((other.origin, other.client) for other in others))
+            others[0].is_only_visit_of_day = False
+            self._mark_changed(others[0])
+        self._rollups.begin_visit(
+            site_id, event.day, *source_and_client, ((other.traffic_source, other.client) for other in others)
+        )
         others.append(visit)
-        self._begun.append((site, event.guest, number, event.stay))
+        self._new_visits.append((site_id, event.daily_visitor_id, event_id, event.session_key))
         return visit
 
-    def _change(self, visit: Visit) -> None:
-        if not visit.changed:
-            visit.changed = True
+    def _mark_changed(self, visit: Visit) -> None:
+        if not visit.is_changed:
+            visit.is_changed = True
             self._changed.append(visit)
 
-    def _take_time(self, visit: Visit, ts: int) -> None:
-        began = visit.id >> COUNTER_BITS
-        longer = max(ts - began - visit.after, 0) + max(began - ts - visit.before, 0)
-        if longer:
-            visit.after = max(visit.after, ts - began)
-            visit.before = max(visit.before, began - ts)
-            self._rollups.tally(visit.site, visit.day).total.duration += longer
+    def _extend_duration(self, visit: Visit, timestamp_ms: int) -> None:
+        started_at_ms = visit.id >> COUNTER_BITS
+        added_ms = max(timestamp_ms - started_at_ms - visit.duration_ms, 0) + max(
+            started_at_ms - timestamp_ms - visit.early_ms, 0
+        )
+        if added_ms:
+            visit.duration_ms = max(visit.duration_ms, timestamp_ms - started_at_ms)
+            visit.early_ms = max(visit.early_ms, started_at_ms - timestamp_ms)
+            self._rollups.delta(visit.site_id, visit.day).totals.duration_ms += added_ms
 
-    def _take(
+    def _count_event(
         self,
         visit: Visit,
-        number: int,
+        event_id: int,
         event: Event,
-        codes: tuple[int, int],
-        came: tuple[int, int],
+        type_and_page_ids: tuple[int, int],
+        source_and_client_ids: tuple[int, int],
         others: list[Visit],
     ) -> None:
         """Count what an event is, and says of its visit."""
-        kind, page = event.kind, event.page
-        view = kind.type == "pageview"
-        tally = self._rollups.tally(visit.site, visit.day)
+        event_type, page = event.event_type, event.page
+        is_pageview = event_type.type == "pageview"
+        delta = self._rollups.delta(visit.site_id, visit.day)
         visit.events += 1
         if visit.events == 2:
-            tally.total.bounces -= 1
-        if number < visit.first:
-            visit.first = number
-            self._replace(visit, event.origin, event.client, others)
-            visit.codes = came
-        known = visit.facts
-        for fact in self._rollups.facts(visit.site, visit.day, kind, page, codes):
-            if fact in known:
-                tally.add(fact, 0, 0, view, 1)
+            delta.totals.bounces -= 1
+        if event_id < visit.first_event_id:
+            visit.first_event_id = event_id
+            self._replace_source_and_client(visit, event.traffic_source, event.client, others)
+            visit.source_and_client_ids = source_and_client_ids
+        visit_keys = visit.dimension_keys
+        for dimension_key in self._rollups.dimension_keys(
+            visit.site_id, visit.day, event_type, page, type_and_page_ids
+        ):
+            if dimension_key in visit_keys:
+                delta.add(dimension_key, 0, 0, is_pageview, 1)
             else:
-                is_new = len(others) == 1 or not any(fact in other.facts for other in others)
-                tally.add(fact, is_new, 1, view, 1)
-                known.add(fact)
-        if view:
+                is_new = len(others) == 1 or not any(dimension_key in other.dimension_keys for other in others)
+                delta.add(dimension_key, is_new, 1, is_pageview, 1)
+                visit_keys.add(dimension_key)
+        if is_pageview:
             visit.pageviews += 1
             if page.path:
-                self._walk(visit, Viewed(number, page.path, codes[1]), others)
+                self._record_pageview(visit, PageviewRef(event_id, page.path, type_and_page_ids[1]), others)
 
-    def _walk(self, visit: Visit, viewed: Viewed, others: list[Visit]) -> None:
+    def _record_pageview(self, visit: Visit, pageview: PageviewRef, others: list[Visit]) -> None:
         """Take note of a page that was viewed, as the visit's first or last, if it is."""
-        if visit.entry is None or viewed.number < visit.entry.number:
-            before, visit.entry = visit.entry, viewed
-            if before is None or before.path != viewed.path:
-                elsewhere = [v.entry.path for v in others if v is not visit and v.entry]
-                self._move_page(visit, Dimension.ENTRY, before, viewed, elsewhere)
-        if visit.exit is None or viewed.number > visit.exit.number:
-            before, visit.exit = visit.exit, viewed
-            if visit.day >= self._rollups.settled(visit.site):
+        if visit.entry_page is None or pageview.event_id < visit.entry_page.event_id:
+            previous, visit.entry_page = visit.entry_page, pageview
+            if previous is None or previous.path != pageview.path:
+                other_paths = [other.entry_page.path for other in others if other is not visit and other.entry_page]
+                self._move_page(visit, Dimension.ENTRY, previous, pageview, other_paths)
+        if visit.exit_page is None or pageview.event_id > visit.exit_page.event_id:
+            previous, visit.exit_page = visit.exit_page, pageview
+            if visit.day >= self._rollups.finalized_before_day(visit.site_id):
                 return  # it may go on elsewhere
-            if before is None or before.path != viewed.path:
-                elsewhere = [v.exit.path for v in others if v is not visit and v.exit]
-                self._move_page(visit, Dimension.EXIT, before, viewed, elsewhere)
+            if previous is None or previous.path != pageview.path:
+                other_paths = [other.exit_page.path for other in others if other is not visit and other.exit_page]
+                self._move_page(visit, Dimension.EXIT, previous, pageview, other_paths)
 
     def _move_page(
-        self, visit: Visit, dimension: Dimension, before: Viewed | None, after: Viewed, elsewhere: list[str]
+        self,
+        visit: Visit,
+        dimension: Dimension,
+        old_page: PageviewRef | None,
+        new_page: PageviewRef,
+        other_paths: list[str],
     ) -> None:
         """Count a visit as begun or ended with another page; `elsewhere` are those of the visitor's other visits."""
-        site, day, fact = visit.site, visit.day, self._rollups.fact
-        left = None if before is None else fact(site, day, dimension, before.path)
-        others = [fact(site, day, dimension, path) for path in elsewhere]
-        self._move(visit, left, fact(site, day, dimension, after.path), others)
+        site_id, day, dimension_key = visit.site_id, visit.day, self._rollups.dimension_key
+        old_key = None if old_page is None else dimension_key(site_id, day, dimension, old_page.path)
+        other_keys = [dimension_key(site_id, day, dimension, path) for path in other_paths]
+        self._move_visit(visit, old_key, dimension_key(site_id, day, dimension, new_page.path), other_keys)
 
-    def _replace(self, visit: Visit, origin: Origin, client: Client, others: list[Visit]) -> None:
+    def _replace_source_and_client(
+        self, visit: Visit, traffic_source: TrafficSource, client: ClientInfo, others: list[Visit]
+    ) -> None:
         """Give a visit another origin and client: an earlier event was told later."""
-        was = self._facts_of(visit)
-        visit.origin, visit.client = origin, client
-        becomes = self._facts_of(visit)
-        elsewhere = [self._facts_of(other) for other in others if other is not visit]
-        for dimension in {**was, **becomes}:
-            values = [facts[dimension] for facts in elsewhere if dimension in facts]
-            self._move(visit, was.get(dimension), becomes.get(dimension), values)
+        old_keys = self._keys_by_dimension(visit)
+        visit.traffic_source, visit.client = traffic_source, client
+        new_keys = self._keys_by_dimension(visit)
+        keys_of_others = [self._keys_by_dimension(other) for other in others if other is not visit]
+        for dimension in {**old_keys, **new_keys}:
+            other_keys = [keys[dimension] for keys in keys_of_others if dimension in keys]
+            self._move_visit(visit, old_keys.get(dimension), new_keys.get(dimension), other_keys)
 
-    def _facts_of(self, visit: Visit) -> dict[int, int]:
+    def _keys_by_dimension(self, visit: Visit) -> dict[int, int]:
         """The facts of a visit's origin and client, by dimension."""
-        facts = self._rollups.facts_of_visit
-        both = (*facts(visit.site, visit.day, visit.origin), *facts(visit.site, visit.day, visit.client))
-        return {dimension_of(fact): fact for fact in both}
+        keys_of = self._rollups.visit_dimension_keys
+        keys = (
+            *keys_of(visit.site_id, visit.day, visit.traffic_source),
+            *keys_of(visit.site_id, visit.day, visit.client),
+        )
+        return {dimension_of(dimension_key): dimension_key for dimension_key in keys}
 
-    def _move(self, visit: Visit, before: int | None, after: int | None, elsewhere: list[int]) -> None:
+    def _move_visit(self, visit: Visit, old_key: int | None, new_key: int | None, other_keys: list[int]) -> None:
         """Count a visit under another fact of a dimension; the visitor too, unless another visit of theirs has it."""
-        if before == after:
+        if old_key == new_key:
             return
-        tally = self._rollups.tally(visit.site, visit.day)
-        if before is not None:
-            tally.add(before, -(before not in elsewhere), -1)
-        if after is not None:
-            tally.add(after, after not in elsewhere, 1)
+        delta = self._rollups.delta(visit.site_id, visit.day)
+        if old_key is not None:
+            delta.add(old_key, -(old_key not in other_keys), -1)
+        if new_key is not None:
+            delta.add(new_key, new_key not in other_keys, 1)
 
     def flush(self) -> None:
         """Write the visits that changed."""
@@ -184,47 +223,52 @@ class Visits:
         self._changed.sort(key=attrgetter("site", "id"))
         rows = []
         for visit in self._changed:
-            visit.changed = False
+            visit.is_changed = False
             rows.append(
                 (
-                    visit.site,
+                    visit.site_id,
                     visit.id,
-                    *visit.codes,
-                    visit.entry and visit.entry.page,
-                    visit.exit and visit.exit.page,
-                    visit.seen,
-                    visit.visitor,
-                    visit.named,
-                    visit.alone,
-                    visit.before,
-                    visit.after,
+                    *visit.source_and_client_ids,
+                    visit.entry_page and visit.entry_page.page_id,
+                    visit.exit_page and visit.exit_page.page_id,
+                    visit.page_type_bloom,
+                    visit.visitor_id,
+                    visit.is_identified,
+                    visit.is_only_visit_of_day,
+                    visit.early_ms,
+                    visit.duration_ms,
                     visit.pageviews,
                     visit.events,
                 )
             )
-        insert(self._conn, _SAVE, rows, _AGAIN)
-        insert(self._conn, "INSERT INTO open_visits (site, guest, visit, stay)", self._begun)
+        insert(self._conn, _INSERT_VISITS, rows, _UPDATE_VISITS)
+        insert(self._conn, "INSERT INTO open_visits (site, guest, visit, stay)", self._new_visits)
         self._changed.clear()
-        self._begun.clear()
+        self._new_visits.clear()
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Drop all that is remembered and not written."""
-        self._guests.forget()
+        self._visit_cache.reset()
         self._changed.clear()
-        self._begun.clear()
+        self._new_visits.clear()
 
 
-def _that_goes_on(visits: list[Visit], event: Event) -> Visit | None:
+def _find_open_visit(visits: list[Visit], event: Event) -> Visit | None:
     """The visit that an event is part of."""
-    ts, stay = event.ts, event.stay
+    timestamp_ms, session_key = event.timestamp_ms, event.session_key
     for visit in reversed(visits):
-        if visit.open and visit.stay == stay:
-            began = visit.id >> COUNTER_BITS
-            if stay is not None or began - visit.before - SILENCE <= ts <= began + visit.after + SILENCE:
+        if visit.is_open and visit.session_key == session_key:
+            started_at_ms = visit.id >> COUNTER_BITS
+            if (
+                session_key is not None
+                or started_at_ms - visit.early_ms - VISIT_TIMEOUT_MS
+                <= timestamp_ms
+                <= started_at_ms + visit.duration_ms + VISIT_TIMEOUT_MS
+            ):
                 return visit
     return None
 
 
-def close(conn: sqlite3.Connection, site: int) -> int:
+def close_open_visits(conn: sqlite3.Connection, site_id: int) -> int:
     """Let none of a site's visits go on. Returns how many could have. Inside a transaction."""
-    return conn.execute("DELETE FROM open_visits WHERE site = ?", (site,)).rowcount
+    return conn.execute("DELETE FROM open_visits WHERE site = ?", (site_id,)).rowcount

@@ -3,32 +3,32 @@
 import sqlite3
 from typing import NamedTuple
 
-from ovx_lite.storage.write.alerts import Watch
-from ovx_lite.storage.write.event_writer import EventLog
+from ovx_lite.storage.write.alerts import AlertEvaluator
+from ovx_lite.storage.write.event_writer import EventWriter
 
 
-class Books(NamedTuple):
+class UnitOfWork(NamedTuple):
     """What the writer keeps: the log of events, and what it has to tell of them. Over one connection."""
 
-    log: EventLog
-    watch: Watch
+    event_writer: EventWriter
+    alerts: AlertEvaluator
 
     def begin(self) -> None:
         """Begin a transaction's work: forget what another process may have changed."""
-        if self.log.begin():
-            self.watch.forget()
+        if self.event_writer.begin():
+            self.alerts.reset()
 
     def flush(self) -> None:
         """Write what was added and seen."""
-        self.log.flush()
-        self.watch.flush()
+        self.event_writer.flush()
+        self.alerts.flush()
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Drop what is remembered and what is not written: after a transaction that failed."""
-        self.log.forget()
-        self.watch.forget()
+        self.event_writer.reset()
+        self.alerts.reset()
 
 
-def open_books(conn: sqlite3.Connection, counter: int) -> Books:
+def open_unit_of_work(conn: sqlite3.Connection, counter: int) -> UnitOfWork:
     """The books over a connection, to be made in the thread that will use it; `counter` as for `EventLog`."""
-    return Books(EventLog(conn, counter), Watch(conn, counter))
+    return UnitOfWork(EventWriter(conn, counter), AlertEvaluator(conn, counter))

@@ -6,168 +6,218 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ovx_lite.domain.calendar import day_begins
-from ovx_lite.domain.models import COUNTER_BITS, Client, Event, Kind, Origin, Page
-from ovx_lite.storage.sqlite import in_pieces
-from ovx_lite.storage.write.rollup_writer import Rollups
+from ovx_lite.domain.calendar import day_start_ms
+from ovx_lite.domain.models import COUNTER_BITS, ClientInfo, Event, EventType, PageUrl, TrafficSource
+from ovx_lite.storage.sqlite import batches
+from ovx_lite.storage.write.rollup_writer import RollupWriter
 
-_VISIT = """
+_VISIT_COLUMNS = """
 visits.id, visitor, named, before, after, pageviews, visits.events, seen, origins.id, clients.id,
 referrer, source, channel, utm_source, utm_medium, utm_campaign, utm_content, utm_term, browser, os, device, country
 """
-_WITH_WORDS = "JOIN origins ON origins.id = origin JOIN clients ON clients.id = client"
-_OPEN = f"""
-SELECT visits.site, guest, stay, {_VISIT}
-FROM open_visits CROSS JOIN visits ON visits.site = open_visits.site AND visits.id = visit {_WITH_WORDS}
+_JOIN_SOURCE_AND_CLIENT = "JOIN origins ON origins.id = origin JOIN clients ON clients.id = client"
+_OPEN_VISITS = f"""
+SELECT visits.site, guest, stay, {_VISIT_COLUMNS}
+FROM open_visits CROSS JOIN visits ON visits.site = open_visits.site AND visits.id = visit {_JOIN_SOURCE_AND_CLIENT}
 WHERE guest IN ({{}}) ORDER BY visit
 """
-_OF_NAMED = f"""
-SELECT {_VISIT} FROM visits INDEXED BY visits_of_named {_WITH_WORDS}
+_VISITS_OF_IDENTIFIED = f"""
+SELECT {_VISIT_COLUMNS} FROM visits INDEXED BY visits_of_named {_JOIN_SOURCE_AND_CLIENT}
 WHERE site = ? AND named = 1 AND visits.id >= ? AND visits.id < ? AND visitor IN ({{}}) ORDER BY visits.id
 """
-_EVENTS = """
+_EVENTS_OF_VISITS = """
 SELECT visit, later, kind, page, api, type, name, excluded, scheme, host, path
 FROM events JOIN kinds ON kinds.id = kind JOIN pages ON pages.id = page
 WHERE site = ? AND visit IN ({}) ORDER BY visit, later
 """
-_TOGETHER = (64, 8, 1)  # looked up in one go
+_BATCH_SIZES = (64, 8, 1)  # looked up in one go
 
-Whose = tuple[int, int]
+VisitorKey = tuple[int, int]
 """A site, and a guest of it (see `model.Event`)."""
 
 # Together they are as many as SQLite keeps in six bytes.
-PAGE_BITS, KIND_BITS = 36, 11
+PAGE_BITS, EVENT_TYPE_BITS = 36, 11
 
 
-def bit_of_page(code: int) -> int:
+def page_bit(page_id: int) -> int:
     """The bit of a visit's `seen` that a page has, by the page's number."""
-    return 1 << code % PAGE_BITS
+    return 1 << page_id % PAGE_BITS
 
 
-def bit_of_kind(code: int) -> int:
+def event_type_bit(event_type_id: int) -> int:
     """The bit of a visit's `seen` that a kind of events has, by the kind's number."""
-    return 1 << PAGE_BITS + code % KIND_BITS
+    return 1 << PAGE_BITS + event_type_id % EVENT_TYPE_BITS
 
 
-class Viewed(NamedTuple):
+class PageviewRef(NamedTuple):
     """A pageview: the event's number, the page's path, and the page's number."""
 
-    number: int
+    event_id: int
     path: str
-    page: int
+    page_id: int
 
 
 class Visit(msgspec.Struct, gc=False):
     """A visit. `first` is an event's number; `codes` are those of origin and client; `open` says that it may go on."""
 
-    site: int
+    site_id: int
     day: int
-    guest: int
+    daily_visitor_id: int
     id: int
-    visitor: int
-    named: bool
-    stay: int | None
-    origin: Origin
-    client: Client
-    first: int
-    alone: bool = True
-    before: int = 0
-    after: int = 0
+    visitor_id: int
+    is_identified: bool
+    session_key: int | None
+    traffic_source: TrafficSource
+    client: ClientInfo
+    first_event_id: int
+    is_only_visit_of_day: bool = True
+    early_ms: int = 0
+    duration_ms: int = 0
     pageviews: int = 0
     events: int = 0
-    seen: int = 0
-    codes: tuple[int, int] = (0, 0)
-    entry: Viewed | None = None
-    exit: Viewed | None = None
-    facts: set[int] = msgspec.field(default_factory=set)
-    open: bool = True
-    changed: bool = False
+    page_type_bloom: int = 0
+    source_and_client_ids: tuple[int, int] = (0, 0)
+    entry_page: PageviewRef | None = None
+    exit_page: PageviewRef | None = None
+    dimension_keys: set[int] = msgspec.field(default_factory=set)
+    is_open: bool = True
+    is_changed: bool = False
 
 
-class Guests:
+class VisitCache:
     """Knows the visits of guests, and what there was in them. Inside the transaction that appends their events."""
 
-    def __init__(self, conn: sqlite3.Connection, rollups: Rollups) -> None:
+    def __init__(self, conn: sqlite3.Connection, rollups: RollupWriter) -> None:
         self._conn = conn
         self._rollups = rollups
-        self._known: dict[Whose, list[Visit]] = {}
+        self._visits: dict[VisitorKey, list[Visit]] = {}
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._visits)
 
-    def of(self, site: int, guest: int) -> list[Visit]:
+    def visits_of(self, site_id: int, daily_visitor_id: int) -> list[Visit]:
         """The visits of a guest whom one has learnt of; more may be added."""
-        return self._known[site, guest]
+        return self._visits[site_id, daily_visitor_id]
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Forget them all."""
-        self._known.clear()
+        self._visits.clear()
 
     def look_up(self, events: Iterable[tuple[int, int, Event]], timezones: dict[int, str]) -> None:
         """Learn of the visits of these events' guests, before the events are placed."""
-        named: dict[tuple[int, int], dict[int, int]] = {}
-        unknown = {}
-        for site, _, event in events:
-            guest = event.guest
-            if guest is not None and (site, guest) not in self._known:
-                unknown[site, guest] = event
-                self._known[site, guest] = []
-                if event.visitor is not None and event.visitor != guest:
-                    named.setdefault((site, event.day), {})[event.visitor] = guest
-        found = list(self._find_open(list(unknown), unknown))
-        for (site, day), guests in named.items():
-            found += self._find_named(site, day, guests, timezones[site])
-        self._recall(found)
+        identified: dict[tuple[int, int], dict[int, int]] = {}
+        missing = {}
+        for site_id, _, event in events:
+            daily_visitor_id = event.daily_visitor_id
+            if daily_visitor_id is not None and (site_id, daily_visitor_id) not in self._visits:
+                missing[site_id, daily_visitor_id] = event
+                self._visits[site_id, daily_visitor_id] = []
+                if event.visitor_id is not None and event.visitor_id != daily_visitor_id:
+                    identified.setdefault((site_id, event.day), {})[event.visitor_id] = daily_visitor_id
+        visits = list(self._load_open(list(missing), missing))
+        for (site_id, day), daily_ids in identified.items():
+            visits += self._load_identified(site_id, day, daily_ids, timezones[site_id])
+        self._load_events(visits)
 
-    def _find_open(self, whose: list[Whose], events: dict[Whose, Event]) -> Iterator[Visit]:
-        for size, some in in_pieces(whose, _TOGETHER):
-            rows = self._conn.execute(_OPEN.format(", ".join("?" * size)), [guest for _, guest in some])
-            for site, guest, stay, *row in rows:
-                if (site, guest) in some:
-                    visit = _visit(site, events[site, guest].day, guest, stay, row)
-                    self._known[site, guest].append(visit)
+    def _load_open(self, visitor_keys: list[VisitorKey], events: dict[VisitorKey, Event]) -> Iterator[Visit]:
+        for batch_size, batch in batches(visitor_keys, _BATCH_SIZES):
+            rows = self._conn.execute(
+                _OPEN_VISITS.format(", ".join("?" * batch_size)), [daily_visitor_id for _, daily_visitor_id in batch]
+            )
+            for site_id, daily_visitor_id, session_key, *row in rows:
+                if (site_id, daily_visitor_id) in batch:
+                    visit = _visit_from_row(
+                        site_id, events[site_id, daily_visitor_id].day, daily_visitor_id, session_key, row
+                    )
+                    self._visits[site_id, daily_visitor_id].append(visit)
                     yield visit
 
-    def _find_named(self, site: int, day: int, guests: dict[int, int], timezone: str) -> Iterator[Visit]:
+    def _load_identified(self, site_id: int, day: int, daily_ids: dict[int, int], timezone: str) -> Iterator[Visit]:
         """Visits of that day that were told on another, and so are not open: callers name visitors for longer."""
-        span = [day_begins(at, timezone) << COUNTER_BITS for at in (day, day + 1)]
-        for size, some in in_pieces(list(guests), _TOGETHER):
-            for row in self._conn.execute(_OF_NAMED.format(", ".join("?" * size)), [site, *span, *some]):
-                known = self._known[site, guests[row[1]]]
-                if all(visit.id != row[0] for visit in known):
-                    visit = _visit(site, day, guests[row[1]], None, row)
-                    visit.open = False
-                    known.append(visit)
+        id_range = [day_start_ms(date, timezone) << COUNTER_BITS for date in (day, day + 1)]
+        for batch_size, batch in batches(list(daily_ids), _BATCH_SIZES):
+            for row in self._conn.execute(
+                _VISITS_OF_IDENTIFIED.format(", ".join("?" * batch_size)), [site_id, *id_range, *batch]
+            ):
+                cached = self._visits[site_id, daily_ids[row[1]]]
+                if all(visit.id != row[0] for visit in cached):
+                    visit = _visit_from_row(site_id, day, daily_ids[row[1]], None, row)
+                    visit.is_open = False
+                    cached.append(visit)
                     yield visit
 
-    def _recall(self, visits: list[Visit]) -> None:
+    def _load_events(self, visits: list[Visit]) -> None:
         """Learn what the events of these visits were."""
-        sites: dict[int, dict[int, Visit]] = {}
+        visits_by_site: dict[int, dict[int, Visit]] = {}
         for visit in visits:
-            sites.setdefault(visit.site, {})[visit.id] = visit
-        for site, by_id in sites.items():
-            for size, some in in_pieces(list(by_id), _TOGETHER):
-                query = _EVENTS.format(", ".join("?" * size))
-                for id, later, kind, page, *words in self._conn.execute(query, [site, *some]):
-                    self._remember(by_id[id], id + later, (kind, page), Kind(*words[:4]), Page(*words[4:]))
+            visits_by_site.setdefault(visit.site_id, {})[visit.id] = visit
+        for site_id, by_id in visits_by_site.items():
+            for batch_size, batch in batches(list(by_id), _BATCH_SIZES):
+                query = _EVENTS_OF_VISITS.format(", ".join("?" * batch_size))
+                for visit_id, id_offset, event_type_id, page_id, *values in self._conn.execute(
+                    query, [site_id, *batch]
+                ):
+                    self._add_event(
+                        by_id[visit_id],
+                        visit_id + id_offset,
+                        (event_type_id, page_id),
+                        EventType(*values[:4]),
+                        PageUrl(*values[4:]),
+                    )
         for visit in visits:
-            visit.alone = len(self._known[visit.site, visit.guest]) == 1
+            visit.is_only_visit_of_day = len(self._visits[visit.site_id, visit.daily_visitor_id]) == 1
 
-    def _remember(self, visit: Visit, number: int, codes: tuple[int, int], kind: Kind, page: Page) -> None:
+    def _add_event(
+        self, visit: Visit, event_id: int, type_and_page_ids: tuple[int, int], event_type: EventType, page: PageUrl
+    ) -> None:
         """Take note of one of a visit's events; they come in the order of time."""
-        if kind.is_engagement:
+        if event_type.is_engagement:
             return
-        visit.facts.update(self._rollups.facts(visit.site, visit.day, kind, page, codes))
-        visit.first = min(visit.first, number)
-        if kind.type == "pageview" and page.path:
-            visit.exit = Viewed(number, page.path, codes[1])
-            visit.entry = visit.entry or visit.exit
+        visit.dimension_keys.update(
+            self._rollups.dimension_keys(visit.site_id, visit.day, event_type, page, type_and_page_ids)
+        )
+        visit.first_event_id = min(visit.first_event_id, event_id)
+        if event_type.type == "pageview" and page.path:
+            visit.exit_page = PageviewRef(event_id, page.path, type_and_page_ids[1])
+            visit.entry_page = visit.entry_page or visit.exit_page
 
 
-def _visit(site: int, day: int, guest: int, stay: int | None, row: Iterable[Any]) -> Visit:
-    id, visitor, named, before, after, pageviews, events, seen, from_, by, *words = row
-    origin, client = Origin(*words[:8]), Client(*words[8:])
-    times = {"before": before, "after": after, "pageviews": pageviews, "events": events, "seen": seen}
-    visit = Visit(site, day, guest, id, visitor, bool(named), stay, origin, client, id, **times)
-    visit.codes = (from_, by)
+def _visit_from_row(
+    site_id: int, day: int, daily_visitor_id: int, session_key: int | None, row: Iterable[Any]
+) -> Visit:
+    (
+        visit_id,
+        visitor_id,
+        is_identified,
+        early_ms,
+        duration_ms,
+        pageviews,
+        events,
+        page_type_bloom,
+        traffic_source_id,
+        client_id,
+        *values,
+    ) = row
+    traffic_source, client = TrafficSource(*values[:8]), ClientInfo(*values[8:])
+    counters = {
+        "before": early_ms,
+        "after": duration_ms,
+        "pageviews": pageviews,
+        "events": events,
+        "seen": page_type_bloom,
+    }
+    visit = Visit(
+        site_id,
+        day,
+        daily_visitor_id,
+        visit_id,
+        visitor_id,
+        bool(is_identified),
+        session_key,
+        traffic_source,
+        client,
+        visit_id,
+        **counters,
+    )
+    visit.source_and_client_ids = (traffic_source_id, client_id)
     return visit

@@ -12,26 +12,34 @@ from collections.abc import Awaitable, Callable, Iterable
 from starlette.types import Receive, Scope, Send
 
 from ovx_lite.auth import api_keys
-from ovx_lite.auth.api_keys import Caller
-from ovx_lite.auth.rate_limit import Limits
-from ovx_lite.dialects.schema import Ask, Endpoint
+from ovx_lite.auth.api_keys import Principal
+from ovx_lite.auth.rate_limit import RateLimiter
+from ovx_lite.dialects.schema import Endpoint, ParsedRequest
 from ovx_lite.domain.clock import Clock
-from ovx_lite.domain.errors import Refused, detached, no_such_site, unavailable
+from ovx_lite.domain.errors import ApiError, detached, no_such_site, unavailable
 from ovx_lite.domain.models import Reply, Site
 from ovx_lite.enrichment.enrich import enrich
-from ovx_lite.enrichment.geoip import CountryOf
+from ovx_lite.enrichment.geoip import CountryLookup
 from ovx_lite.http import request_id
-from ovx_lite.http.body import Bodies, spill
-from ovx_lite.http.cors import ALLOWED, EXPOSED, PREFLIGHT, check_hosts
-from ovx_lite.http.request_head import Incoming
-from ovx_lite.http.responses import FAULT, Headers, error_body, error_headers, limit_headers, log_fault, send_json
-from ovx_lite.services.group_commit import Ingest, Request
-from ovx_lite.services.observer import Verdict, Witness, target
-from ovx_lite.services.site_cache import Sites
-from ovx_lite.storage.idempotency import Repeat
-from ovx_lite.web.api.idempotency import refusing, repeat_of
+from ovx_lite.http.body import BodyReader, drain
+from ovx_lite.http.cors import ALLOW_ORIGIN_HEADERS, EXPOSE_HEADERS, PREFLIGHT_HEADERS, check_allowed_hosts
+from ovx_lite.http.request_head import RequestHead
+from ovx_lite.http.responses import (
+    INTERNAL_ERROR,
+    Headers,
+    error_body,
+    error_headers,
+    log_internal_error,
+    rate_limit_headers,
+    send_json,
+)
+from ovx_lite.services.group_commit import GroupCommitWriter, WriteRequest
+from ovx_lite.services.observer import RequestObserver, RequestOutcome, request_target
+from ovx_lite.services.site_cache import SiteCache
+from ovx_lite.storage.idempotency import IdempotencyKey
+from ovx_lite.web.api.idempotency import parse_idempotency_key, reject_with
 
-Door = tuple[Endpoint, str]
+RouteMatch = tuple[Endpoint, str]
 """An endpoint, and the site that its path names, `""` if it names none."""
 
 
@@ -41,212 +49,238 @@ class Api:
     def __init__(
         self,
         endpoints: Iterable[Endpoint],
-        sites: Sites,
-        limits: Limits,
-        ingest: Ingest,
-        country_of: CountryOf,
+        sites: SiteCache,
+        rate_limiter: RateLimiter,
+        writer: GroupCommitWriter,
+        country_of: CountryLookup,
         clock: Clock,
-        witness: Witness,
-        stranger: Callable[[str, str], Awaitable[Caller | None]] | None = None,
+        observer: RequestObserver,
+        authenticator: Callable[[str, str], Awaitable[Principal | None]] | None = None,
     ) -> None:
         """`stranger`, in the stand-in alone, knows callers that no site has: by the credentials and the site named."""
-        self._doors: dict[str, Door] = {}
+        self._routes: dict[str, RouteMatch] = {}
         self._patterns: list[tuple[re.Pattern[str], Endpoint]] = []
         for endpoint in endpoints:
-            before, brace, after = endpoint.path.partition("{")
+            prefix, brace, suffix = endpoint.path.partition("{")
             if brace:
-                pattern = re.compile(f"{before}([^/]+){after.partition('}')[2]}")
+                pattern = re.compile(f"{prefix}([^/]+){suffix.partition('}')[2]}")
                 self._patterns.append((pattern, endpoint))
             else:
-                self._doors[endpoint.path] = (endpoint, "")
+                self._routes[endpoint.path] = (endpoint, "")
         self._sites = sites
-        self._limits = limits
-        self._ingest = ingest
+        self._rate_limiter = rate_limiter
+        self._writer = writer
         self._country_of = country_of
         self._clock = clock
-        self._witness = witness
-        self._stranger = stranger
-        self.bodies = Bodies()
-        self.answers: Counter[tuple[str, int]] = Counter()  # by dialect and status, since the start
+        self._observer = observer
+        self._authenticator = authenticator
+        self.body_reader = BodyReader()
+        self.response_counts: Counter[tuple[str, int]] = Counter()  # by dialect and status, since the start
 
-    def door(self, path: str) -> Door | None:
+    def match(self, path: str) -> RouteMatch | None:
         """What is at this path, if it is one of ours."""
-        if door := self._doors.get(path):
-            return door
+        if route := self._routes.get(path):
+            return route
         for pattern, endpoint in self._patterns:
-            if found := pattern.fullmatch(path):
-                return endpoint, found[1]
+            if match := pattern.fullmatch(path):
+                return endpoint, match[1]
         return None
 
-    async def __call__(self, door: Door, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, route_match: RouteMatch, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request to an endpoint."""
-        endpoint, site = door
-        request = Incoming(scope, site, endpoint.public)
-        headers: Headers = [(request_id.HEADER, request_id.begin(scope["headers"]))]
+        endpoint, path_site_ref = route_match
+        request = RequestHead(scope, path_site_ref, endpoint.public)
+        headers: Headers = [(request_id.HEADER, request_id.assign(scope["headers"]))]
         reply: Reply | None = None
-        error: Refused | None = None
+        error: ApiError | None = None
         try:
-            reply = await self._answer(endpoint, request, receive, headers)
+            reply = await self._process(endpoint, request, receive, headers)
             status, body = reply.status, reply.body
             if reply.replayed:
                 headers.append((b"idempotency-replayed", b"true"))
-        except Refused as refused:
-            error, status, body = detached(refused), refused.status, error_body(refused)
-            headers += error_headers(refused)
-        except Exception as wrong:
-            log_fault(scope, wrong)
-            detached(wrong)
-            error, status, body = FAULT, FAULT.status, error_body(FAULT)
-        if self._witness.everything or error is not None or any(event.kind.excluded for event in request.events):
-            self._tell(endpoint, request, scope, reply, error)
-        self.answers[endpoint.api, status] += 1
-        headers += self._standing(request)
+        except ApiError as exc:
+            error, status, body = detached(exc), exc.status, error_body(exc)
+            headers += error_headers(exc)
+        except Exception as exc:
+            log_internal_error(scope, exc)
+            detached(exc)
+            error, status, body = INTERNAL_ERROR, INTERNAL_ERROR.status, error_body(INTERNAL_ERROR)
+        if self._observer.wants_all or error is not None or any(event.event_type.excluded for event in request.events):
+            self._record_outcome(endpoint, request, scope, reply, error)
+        self.response_counts[endpoint.api, status] += 1
+        headers += self._rate_limit_headers(request)
         if endpoint.public:
-            headers += (*ALLOWED, *EXPOSED) if request.origin else ALLOWED
-        await send_json(send, status, body, headers, last=not request.unread)
-        if request.unread:
-            await spill(receive)
+            headers += (*ALLOW_ORIGIN_HEADERS, *EXPOSE_HEADERS) if request.origin else ALLOW_ORIGIN_HEADERS
+        await send_json(send, status, body, headers, is_last=not request.has_unread_body)
+        if request.has_unread_body:
+            await drain(receive)
             await send({"type": "http.response.body"})
 
-    async def _answer(self, endpoint: Endpoint, request: Incoming, receive: Receive, headers: Headers) -> Reply:
+    async def _process(self, endpoint: Endpoint, request: RequestHead, receive: Receive, headers: Headers) -> Reply:
         """The checks in the contract's order: size, JSON, credentials, rate limit, fields, site, props."""
         if request.method == "OPTIONS" and endpoint.public:
-            headers += PREFLIGHT
+            headers += PREFLIGHT_HEADERS
             return Reply(204, b"")
         if request.method != "POST":
             headers.append((b"allow", b"OPTIONS, POST" if endpoint.public else b"POST"))
-            raise Refused("method_not_allowed", f"{request.method} is not possible at {request.path}: send a POST.")
+            raise ApiError("method_not_allowed", f"{request.method} is not possible at {request.path}: send a POST.")
         try:
-            body = await self.bodies.read(receive, request.length, endpoint.body_limit)
-        except Refused:
+            body = await self.body_reader.read(receive, request.content_length, endpoint.body_limit_bytes)
+        except ApiError:
             headers.append((b"connection", b"close"))  # what there is yet to come of the body is not read
-            request.unread = True
+            request.has_unread_body = True
             raise
-        now = self._clock.now()
-        request.told = request.call(body, now)
-        ask = endpoint.read(request.told)
-        request.asked, request.cost = ask.site, ask.cost
-        caller = await self._stranger(request.authorization, ask.site or request.site) if self._stranger else None
-        if caller is None or endpoint.public:
-            caller = self._caller(endpoint, ask, request, now) or await self._newer_caller(endpoint, ask, request, now)
-        request.caller = caller
-        key = request.idempotency_key
-        repeat = None if key is None else repeat_of(key, request.path, body, endpoint.public)
-        if caller.limit is not None:
+        now_ms = self._clock.now_ms()
+        request.raw_request = request.to_raw_request(body, now_ms)
+        parsed = endpoint.parse(request.raw_request)
+        request.requested_site_ref, request.cost = parsed.site_ref, parsed.cost
+        principal = (
+            await self._authenticator(request.authorization, parsed.site_ref or request.path_site_ref)
+            if self._authenticator
+            else None
+        )
+        if principal is None or endpoint.public:
+            principal = self._authenticate(endpoint, parsed, request, now_ms) or await self._authenticate_after_refresh(
+                endpoint, parsed, request, now_ms
+            )
+        request.principal = principal
+        header = request.idempotency_header
+        idempotency_key = None if header is None else parse_idempotency_key(header, request.path, body, endpoint.public)
+        if principal.hourly_limit is not None:
             try:
-                request.standing = self._limits.take(caller, ask.cost, now)
-            except Refused as limited:
+                request.rate_limit = self._rate_limiter.consume(principal, parsed.cost, now_ms)
+            except ApiError as exc:
                 # A replay is not counted, so no limit stands in its way.
-                if not isinstance(repeat, Repeat):
+                if not isinstance(idempotency_key, IdempotencyKey):
                     raise
-                return await self._replay(caller.site, repeat, limited)
+                return await self._replay(principal.site, idempotency_key, exc)
         try:
-            reply = await self._store(endpoint, ask, request, caller.site, repeat, now)
-        except Refused as refused:
-            if refused.code == "unavailable":
-                self._give_back(request, caller, now)
+            reply = await self._submit(endpoint, parsed, request, principal.site, idempotency_key, now_ms)
+        except ApiError as exc:
+            if exc.code == "unavailable":
+                self._refund(request, principal, now_ms)
             raise
         if reply.replayed:
-            self._give_back(request, caller, now)
+            self._refund(request, principal, now_ms)
         return reply
 
-    async def _replay(self, site: Site, repeat: Repeat, refusal: Refused) -> Reply:
+    async def _replay(self, site: Site, idempotency_key: IdempotencyKey, error: ApiError) -> Reply:
         """The first answer again, or else the refusal."""
         try:
-            return await self._ingest.submit(Request(site.number, [], refusing(refusal), repeat))
-        except Refused as refused:
-            raise refusal if refused.code == "idempotency_conflict" else refused from None
+            return await self._writer.submit(WriteRequest(site.id, [], reject_with(error), idempotency_key))
+        except ApiError as exc:
+            raise error if exc.code == "idempotency_conflict" else exc from None
 
-    def _give_back(self, request: Incoming, caller: Caller, now: int) -> None:
-        if caller.limit is not None:
-            self._limits.give_back(caller, request.cost, now)
-            request.standing = None
+    def _refund(self, request: RequestHead, principal: Principal, now_ms: int) -> None:
+        if principal.hourly_limit is not None:
+            self._rate_limiter.refund(principal, request.cost, now_ms)
+            request.rate_limit = None
 
-    def _caller(self, endpoint: Endpoint, ask: Ask, request: Incoming, now: int) -> Caller | None:
+    def _authenticate(
+        self, endpoint: Endpoint, parsed: ParsedRequest, request: RequestHead, now_ms: int
+    ) -> Principal | None:
         """Who calls, as far as we know without asking the store."""
         if endpoint.public:
-            site = self._sites.public(ask.site)
-            if site is None or (salt := self._sites.salt(site, now)) is None:
+            site = self._sites.find_public(parsed.site_ref)
+            if site is None or (salt := self._sites.cached_salt(site, now_ms)) is None:
                 return None
             request.salt = salt
-            return api_keys.at_address(site, request.address, salt)
+            return api_keys.public_principal(site, request.address, salt)
         try:
-            return self._sites.caller(request.authorization, now)
-        except Refused:
+            return self._sites.authenticate(request.authorization, now_ms)
+        except ApiError:
             return None
 
-    async def _newer_caller(self, endpoint: Endpoint, ask: Ask, request: Incoming, now: int) -> Caller:
+    async def _authenticate_after_refresh(
+        self, endpoint: Endpoint, parsed: ParsedRequest, request: RequestHead, now_ms: int
+    ) -> Principal:
         """Who calls, as the store has it now: a key, or a site, may be newer than our last look. Raises `Refused`."""
         await self._sites.refresh()
         if not endpoint.public:
-            return self._sites.caller(request.authorization, now)
-        site = self._sites.public(ask.site)
+            return self._sites.authenticate(request.authorization, now_ms)
+        site = self._sites.find_public(parsed.site_ref)
         if site is None:
-            wrong = ask.problem is not None and ask.problem.code != "invalid_props"
-            raise ask.problem if wrong and ask.problem else no_such_site(endpoint.site_field, public=True)
-        request.salt = await self._new_salt(site, now)
-        return api_keys.at_address(site, request.address, request.salt)
+            has_field_error = parsed.problem is not None and parsed.problem.code != "invalid_props"
+            raise (
+                parsed.problem if has_field_error and parsed.problem else no_such_site(endpoint.site_field, public=True)
+            )
+        request.salt = await self._load_salt(site, now_ms)
+        return api_keys.public_principal(site, request.address, request.salt)
 
-    async def _store(
-        self, endpoint: Endpoint, ask: Ask, request: Incoming, site: Site, repeat: Repeat | Refused | None, now: int
+    async def _submit(
+        self,
+        endpoint: Endpoint,
+        parsed: ParsedRequest,
+        request: RequestHead,
+        site: Site,
+        idempotency_key: IdempotencyKey | ApiError | None,
+        now_ms: int,
     ) -> Reply:
         """The checks from the fields on, and the way into the store."""
-        problem = ask.problem
+        problem = parsed.problem
         if problem is not None and problem.code != "invalid_props":
             raise problem
-        if isinstance(repeat, Refused):
-            raise repeat
+        if isinstance(idempotency_key, ApiError):
+            raise idempotency_key
         if endpoint.public:
-            check_hosts(site, request.origin, ask)
-        elif ask.site != site.id:
+            check_allowed_hosts(site, request.origin, parsed)
+        elif parsed.site_ref != site.slug:
             raise no_such_site(endpoint.site_field)
         if problem is not None:
             raise problem
-        salt = request.salt or self._sites.salt(site, now) or await self._new_salt(site, now)
-        events = [enrich(hit, endpoint.api, site, salt, self._country_of) for hit in ask.hits]
+        salt = request.salt or self._sites.cached_salt(site, now_ms) or await self._load_salt(site, now_ms)
+        events = [enrich(hit, endpoint.api, site, salt, self._country_of) for hit in parsed.hits]
         request.events = events
-        if self._ingest.disk.is_low and isinstance(repeat, Repeat):  # a replay needs no room
-            return await self._replay(site, repeat, self._ingest.disk.refusal)
-        if not self._witness.everything:
-            return await self._ingest.submit(Request(site.number, events, endpoint.reply, repeat))
+        if self._writer.disk.is_low and isinstance(idempotency_key, IdempotencyKey):  # a replay needs no room
+            return await self._replay(site, idempotency_key, self._writer.disk.low_space_error)
+        if not self._observer.wants_all:
+            return await self._writer.submit(WriteRequest(site.id, events, endpoint.build_response, idempotency_key))
 
-        def reply(ids: list[str]) -> Reply:
-            request.ids = ids
-            return endpoint.reply(ids)
+        def build_response(event_ids: list[str]) -> Reply:
+            request.event_ids = event_ids
+            return endpoint.build_response(event_ids)
 
-        return await self._ingest.submit(Request(site.number, events, reply, repeat, request.followed))
+        return await self._writer.submit(
+            WriteRequest(site.id, events, build_response, idempotency_key, request.effects)
+        )
 
-    def _tell(
-        self, endpoint: Endpoint, request: Incoming, scope: Scope, reply: Reply | None, error: Refused | None
+    def _record_outcome(
+        self, endpoint: Endpoint, request: RequestHead, scope: Scope, reply: Reply | None, error: ApiError | None
     ) -> None:
         """Tell whoever witnesses what came of a request. That it fails changes no answer."""
-        site = request.caller.site if request.caller else self._sites.public(request.asked or request.site)
-        said = (request.told, site, request.events, request.ids, error, reply, request.followed)
-        now = request.told.now if request.told else self._clock.now()
+        site = (
+            request.principal.site
+            if request.principal
+            else self._sites.find_public(request.requested_site_ref or request.path_site_ref)
+        )
+        details = (request.raw_request, site, request.events, request.event_ids, error, reply, request.effects)
+        now_ms = request.raw_request.received_at_ms if request.raw_request else self._clock.now_ms()
         try:
-            self._witness.take(Verdict(now, endpoint, request.method, target(scope), scope["headers"], *said))
-        except Exception as wrong:
-            log_fault(scope, wrong)
+            self._observer.record(
+                RequestOutcome(now_ms, endpoint, request.method, request_target(scope), scope["headers"], *details)
+            )
+        except Exception as exc:
+            log_internal_error(scope, exc)
 
-    async def _new_salt(self, site: Site, now: int) -> bytes:
+    async def _load_salt(self, site: Site, now_ms: int) -> bytes:
         try:
-            return await self._sites.new_salt(site, now)
+            return await self._sites.load_salt(site, now_ms)
         except sqlite3.OperationalError:
             raise unavailable("The store cannot be written now") from None
 
-    def _standing(self, request: Incoming) -> Headers:
+    def _rate_limit_headers(self, request: RequestHead) -> Headers:
         """Where a limited caller stands: on every answer, whatever came of the request."""
-        standing, caller = request.standing, request.caller
-        if standing is None:
-            now = self._clock.now()
-            if caller is None and request.public:
+        rate_limit, principal = request.rate_limit, request.principal
+        if rate_limit is None:
+            now_ms = self._clock.now_ms()
+            if principal is None and request.public:
                 return []
-            if caller is None:
+            if principal is None:
                 try:
-                    caller = self._sites.caller(request.authorization, now)
-                except Refused:
+                    principal = self._sites.authenticate(request.authorization, now_ms)
+                except ApiError:
                     return []
-            if caller.limit is None:
+            if principal.hourly_limit is None:
                 return []
-            standing = self._limits.standing(caller, now, request.cost)
-        return limit_headers(standing)
+            rate_limit = self._rate_limiter.status(principal, now_ms, request.cost)
+        return rate_limit_headers(rate_limit)

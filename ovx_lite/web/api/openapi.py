@@ -11,13 +11,13 @@ from starlette.responses import Response
 from ovx_lite import __version__
 from ovx_lite.dialects import ENDPOINTS
 from ovx_lite.dialects.schema import Endpoint
-from ovx_lite.domain.errors import STATUS
+from ovx_lite.domain.errors import STATUS_BY_CODE
 from ovx_lite.web.api import openapi_stats
 
-_REFUSALS = (400, 401, 404, 409, 413, 429, 500, 503)
-_SCHEMAS = "#/components/schemas/"
+_ERROR_STATUSES = (400, 401, 404, 409, 413, 429, 500, 503)
+_SCHEMA_PREFIX = "#/components/schemas/"
 
-_MEANINGS = {
+_ERROR_DESCRIPTIONS = {
     400: "What was sent is not right: `field` says where, `message` what would be.",
     401: "No key or token, or one that is not good (any more).",
     403: "The JWT may only send events: it lacks the claim `stats: true`.",
@@ -58,10 +58,10 @@ _HEADERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "string"},
     },
 }
-_STANDING = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
-_CORS = ("Access-Control-Allow-Origin", "Access-Control-Expose-Headers")
-_PREFLIGHT = ("Access-Control-Allow-Methods", "Access-Control-Allow-Headers", "Access-Control-Max-Age")
-_HEADERS_OF = {401: ("WWW-Authenticate",), 405: ("Allow",), 429: ("Retry-After",), 503: ("Retry-After",)}
+_RATE_LIMIT_HEADERS = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
+_CORS_HEADERS = ("Access-Control-Allow-Origin", "Access-Control-Expose-Headers")
+_PREFLIGHT_HEADERS = ("Access-Control-Allow-Methods", "Access-Control-Allow-Headers", "Access-Control-Max-Age")
+_HEADERS_BY_STATUS = {401: ("WWW-Authenticate",), 405: ("Allow",), 429: ("Retry-After",), 503: ("Retry-After",)}
 
 
 async def openapi(request: Request) -> Response:
@@ -83,13 +83,15 @@ def _encoded() -> bytes:
 def describe(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
     """The description of these endpoints and of what all servers have besides, as JSON."""
     endpoints = list(endpoints)
-    kinds = [kind for endpoint in endpoints for kind in (*endpoint.takes, endpoint.gives)]
-    references, schemas = msgspec.json.schema_components(kinds, ref_template=_SCHEMAS + "{name}")
+    body_types = [
+        body_type for endpoint in endpoints for body_type in (*endpoint.request_types, endpoint.response_type)
+    ]
+    references, schemas = msgspec.json.schema_components(body_types, ref_template=_SCHEMA_PREFIX + "{name}")
     reference = iter(references)
     paths: dict[str, Any] = {}
     for endpoint in endpoints:
-        takes = [next(reference) for _ in endpoint.takes]
-        paths[endpoint.path] = _path(endpoint, takes, next(reference))
+        request_schemas = [next(reference) for _ in endpoint.request_types]
+        paths[endpoint.path] = _path_item(endpoint, request_schemas, next(reference))
     return {
         "openapi": "3.1.0",
         "info": {"title": "ovx-lite", "version": __version__, "license": {"name": "MIT", "identifier": "MIT"}},
@@ -97,11 +99,11 @@ def describe(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
         "tags": [
             {"name": name} for name in ("server", "stats", *dict.fromkeys(endpoint.api for endpoint in ENDPOINTS))
         ],
-        "paths": paths | _stats() | {"/healthz": _HEALTH, "/openapi.json": _SELF},
+        "paths": paths | _stats_paths() | {"/healthz": _HEALTHZ_PATH, "/openapi.json": _OPENAPI_PATH},
         "components": {
             "schemas": schemas
-            | {f"Error{status}": _error_schema(status) for status in _MEANINGS}
-            | {"StatsQuery": openapi_stats.QUERY, "StatsAnswer": openapi_stats.ANSWER},
+            | {f"Error{status}": _error_schema(status) for status in _ERROR_DESCRIPTIONS}
+            | {"StatsQuery": openapi_stats.QUERY, "StatsAnswer": openapi_stats.RESPONSE},
             "headers": _HEADERS,
             "securitySchemes": {
                 "key": {
@@ -114,18 +116,20 @@ def describe(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
     }
 
 
-def _stats() -> dict[str, Any]:
-    errors = {str(status): _error(status) for status in (400, 401, 403, 404, 413, 503)}
+def _stats_paths() -> dict[str, Any]:
+    errors = {str(status): _error_response(status) for status in (400, 401, 403, 404, 413, 503)}
     return openapi_stats.paths(
-        errors, {name: {"$ref": f"{_SCHEMAS}Stats{name.title()}"} for name in ("query", "answer")}, _headers()
+        errors, {name: {"$ref": f"{_SCHEMA_PREFIX}Stats{name.title()}"} for name in ("query", "answer")}, _headers()
     )
 
 
-def _path(endpoint: Endpoint, takes: list[dict[str, Any]], gives: dict[str, Any]) -> dict[str, Any]:
+def _path_item(
+    endpoint: Endpoint, request_schemas: list[dict[str, Any]], response_schema: dict[str, Any]
+) -> dict[str, Any]:
     name = endpoint.path.strip("/").replace("/", "_").replace("{PROJECT_ID}_", "")
-    common = _STANDING + (_CORS if endpoint.public else ())
-    statuses = [status for status in _REFUSALS if not (endpoint.public and status == 401)]
-    schema = takes[0] if len(takes) == 1 else {"anyOf": takes}
+    common_headers = _RATE_LIMIT_HEADERS + (_CORS_HEADERS if endpoint.public else ())
+    statuses = [status for status in _ERROR_STATUSES if not (endpoint.public and status == 401)]
+    schema = request_schemas[0] if len(request_schemas) == 1 else {"anyOf": request_schemas}
     post = {
         "operationId": name,
         "tags": [endpoint.api],
@@ -134,16 +138,16 @@ def _path(endpoint: Endpoint, takes: list[dict[str, Any]], gives: dict[str, Any]
         "parameters": _parameters(endpoint),
         "requestBody": {
             "required": True,
-            "description": f"JSON of at most {endpoint.body_limit // 1024} KiB, whatever the Content-Type says.",
+            "description": f"JSON of at most {endpoint.body_limit_bytes // 1024} KiB, whatever the Content-Type says.",
             "content": {"application/json": {"schema": schema}},
         },
         "responses": {
             str(endpoint.status): {
                 "description": "It is on disk.",
-                "headers": _headers(*common, "Idempotency-Replayed"),
-                "content": {"application/json": {"schema": gives}},
+                "headers": _headers(*common_headers, "Idempotency-Replayed"),
+                "content": {"application/json": {"schema": response_schema}},
             },
-            **{str(status): _error(status, *common) for status in statuses},
+            **{str(status): _error_response(status, *common_headers) for status in statuses},
         },
     }
     if not endpoint.public:
@@ -153,7 +157,12 @@ def _path(endpoint: Endpoint, takes: list[dict[str, Any]], gives: dict[str, Any]
         "tags": [endpoint.api],
         "summary": "Say to browsers that pages of all origins may call",
         "security": [],
-        "responses": {"204": {"description": "They may; good for a day.", "headers": _headers(*_CORS, *_PREFLIGHT)}},
+        "responses": {
+            "204": {
+                "description": "They may; good for a day.",
+                "headers": _headers(*_CORS_HEADERS, *_PREFLIGHT_HEADERS),
+            }
+        },
     }
     return {"post": post, "options": preflight}
 
@@ -177,11 +186,11 @@ def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
     return [site, key]
 
 
-def _error(status: int, *headers: str) -> dict[str, Any]:
+def _error_response(status: int, *headers: str) -> dict[str, Any]:
     return {
-        "description": _MEANINGS[status],
-        "headers": _headers(*headers, *_HEADERS_OF.get(status, ())),
-        "content": {"application/json": {"schema": {"$ref": f"{_SCHEMAS}Error{status}"}}},
+        "description": _ERROR_DESCRIPTIONS[status],
+        "headers": _headers(*headers, *_HEADERS_BY_STATUS.get(status, ())),
+        "content": {"application/json": {"schema": {"$ref": f"{_SCHEMA_PREFIX}Error{status}"}}},
     }
 
 
@@ -190,7 +199,7 @@ def _error_schema(status: int) -> dict[str, Any]:
         "type": "object",
         "required": ["code", "message"],
         "properties": {
-            "code": {"enum": [code for code, its_status in STATUS.items() if its_status == status]},
+            "code": {"enum": [code for code, code_status in STATUS_BY_CODE.items() if code_status == status]},
             "message": {"type": "string", "description": "What was wrong, and what would be right."},
             "field": {"type": "string", "description": "The one field to blame, like events[3].url."},
         },
@@ -202,7 +211,7 @@ def _headers(*names: str) -> dict[str, Any]:
     return {name: {"$ref": f"#/components/headers/{name}"} for name in (*names, "X-Request-Id")}
 
 
-_HEALTH = {
+_HEALTHZ_PATH = {
     "get": {
         "operationId": "healthz",
         "tags": ["server"],
@@ -229,11 +238,11 @@ _HEALTH = {
                     }
                 },
             },
-            "503": _error(503),
+            "503": _error_response(503),
         },
     }
 }
-_SELF = {
+_OPENAPI_PATH = {
     "get": {
         "operationId": "openapi",
         "tags": ["server"],

@@ -5,8 +5,8 @@ from typing import Any
 from ovx_lite.stats import date_ranges, filters, query
 
 _TEXT = {"type": "string"}
-_PROP = {"type": "string", "pattern": f"^{filters.PROPS}.+", "maxLength": filters.LONGEST_VALUE}
-_ASKED = {"anyOf": [{"enum": [*filters.OF_EVENTS, *filters.OF_VISITS]}, _PROP]}
+_PROPERTY = {"type": "string", "pattern": f"^{filters.PROPS_PREFIX}.+", "maxLength": filters.MAX_VALUE_LENGTH}
+_DIMENSION = {"anyOf": [{"enum": [*filters.EVENT_DIMENSIONS, *filters.VISIT_DIMENSIONS]}, _PROPERTY]}
 _DATES = {
     "type": "array",
     "items": {"type": "string", "maxLength": 40},
@@ -14,7 +14,7 @@ _DATES = {
     "maxItems": 2,
     "description": 'Two dates, both in it, or two times (ISO 8601): ["2025-03-01", "2025-03-31"].',
 }
-_RANGE = {"anyOf": [{"enum": list(date_ranges.WORDS)}, _DATES]}
+_DATE_RANGE = {"anyOf": [{"enum": list(date_ranges.RANGE_NAMES)}, _DATES]}
 _FILTER = {
     "type": "array",
     "description": '["is", "visit:source", ["google"]], or ["and", […]], ["or", […]], ["not", …] of such.',
@@ -34,25 +34,25 @@ QUERY: dict[str, Any] = {
             "maxItems": len(query.METRICS),
             "uniqueItems": True,
         },
-        "date_range": _RANGE,
+        "date_range": _DATE_RANGE,
         "dimensions": {
             "type": ["array", "null"],
-            "items": {"anyOf": [*_ASKED["anyOf"], {"enum": ["time", *filters.TIMES]}]},
-            "maxItems": query.MOST_DIMENSIONS,
+            "items": {"anyOf": [*_DIMENSION["anyOf"], {"enum": ["time", *filters.TIME_DIMENSIONS]}]},
+            "maxItems": query.MAX_DIMENSIONS,
             "uniqueItems": True,
         },
-        "filters": {"type": ["array", "null"], "items": _FILTER, "maxItems": filters.MOST_TESTS},
+        "filters": {"type": ["array", "null"], "items": _FILTER, "maxItems": filters.MAX_CONDITIONS},
         "order_by": {
             "type": ["array", "null"],
             "items": {"type": "array", "prefixItems": [_TEXT, {"enum": ["asc", "desc"]}], "minItems": 2, "maxItems": 2},
             "maxItems": 20,
         },
-        "limit": {"type": ["integer", "null"], "minimum": 1, "maximum": query.MOST_ROWS},
+        "limit": {"type": ["integer", "null"], "minimum": 1, "maximum": query.MAX_ROWS},
         "offset": {"type": ["integer", "null"], "minimum": 0, "maximum": 10**9},
         "pagination": {
             "type": ["object", "null"],
             "properties": {
-                "limit": {"type": ["integer", "null"], "minimum": 1, "maximum": query.MOST_ROWS},
+                "limit": {"type": ["integer", "null"], "minimum": 1, "maximum": query.MAX_ROWS},
                 "offset": {"type": ["integer", "null"], "minimum": 0, "maximum": 10**9},
             },
         },
@@ -75,7 +75,7 @@ QUERY: dict[str, Any] = {
                         {
                             "type": "object",
                             "required": ["mode", "date_range"],
-                            "properties": {"mode": {"const": "custom"}, "date_range": _RANGE},
+                            "properties": {"mode": {"const": "custom"}, "date_range": _DATE_RANGE},
                         },
                         {"type": "null"},
                     ]
@@ -90,7 +90,7 @@ _AMOUNT = {
     "properties": {"value": {"type": "number"}, "currency": _TEXT, "long": _TEXT},
 }
 _METRICS = {"type": "array", "items": {"anyOf": [{"type": ["number", "null"]}, _AMOUNT]}}
-ANSWER: dict[str, Any] = {
+RESPONSE: dict[str, Any] = {
     "type": "object",
     "required": ["results", "meta", "query"],
     "properties": {
@@ -120,23 +120,23 @@ ANSWER: dict[str, Any] = {
 }
 
 
-def paths(errors: dict[str, Any], found: dict[str, Any], headers: dict[str, Any]) -> dict[str, Any]:
+def paths(errors: dict[str, Any], references: dict[str, Any], headers: dict[str, Any]) -> dict[str, Any]:
     """The paths of the Stats API; `errors` are the answers to wrong calls, `found` a schema's reference by its name.
 
     `headers` are those of each answer.
     """
-    told = {
+    operation = {
         "tags": ["stats"],
         "security": [{"key": []}],
         "responses": {
             "200": {
                 "description": "The numbers.",
                 "headers": headers,
-                "content": {"application/json": {"schema": found["answer"]}},
+                "content": {"application/json": {"schema": references["answer"]}},
             },
             **errors,
         },
-        "requestBody": {"required": True, "content": {"application/json": {"schema": found["query"]}}},
+        "requestBody": {"required": True, "content": {"application/json": {"schema": references["query"]}}},
     }
     realtime = {
         "operationId": "realtime",
@@ -163,7 +163,7 @@ def paths(errors: dict[str, Any], found: dict[str, Any], headers: dict[str, Any]
     }
     summary = "Ask for numbers, in the shape of Plausible's Stats API v2"
     return {
-        "/api/v1/stats/query": {"post": {"operationId": "stats_query", "summary": summary, **told}},
-        "/api/v2/query": {"post": {"operationId": "stats_query_v2", "summary": summary, **told}},
+        "/api/v1/stats/query": {"post": {"operationId": "stats_query", "summary": summary, **operation}},
+        "/api/v2/query": {"post": {"operationId": "stats_query_v2", "summary": summary, **operation}},
         "/api/v1/stats/realtime": {"get": realtime},
     }

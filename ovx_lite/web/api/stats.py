@@ -9,114 +9,126 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ovx_lite.dialects.schema import Faulty, parse
+from ovx_lite.dialects.schema import InvalidDocument, decode_body
 from ovx_lite.domain.calendar import local_day
-from ovx_lite.domain.errors import Refused, no_such_site
+from ovx_lite.domain.errors import ApiError, no_such_site
 from ovx_lite.domain.models import Site
 from ovx_lite.stats import date_ranges, query
-from ovx_lite.stats.date_ranges import Period
-from ovx_lite.stats.filters import TIMES, All, Filter, Not, Some, Test
+from ovx_lite.stats.date_ranges import DateRange
+from ovx_lite.stats.filters import TIME_DIMENSIONS, AllOf, AnyOf, Condition, Filter, Not
 from ovx_lite.stats.query import Query
-from ovx_lite.storage.priority import API_KEYS, Asker
+from ovx_lite.storage.priority import API_KEYS, Requester
 from ovx_lite.storage.read import events
 from ovx_lite.storage.read import query_runner as store
 from ovx_lite.storage.write import alerts
-from ovx_lite.web.common.context import Doors, desk, run_query
+from ovx_lite.web.common.context import RouteTable, context, run_query
 
-_LARGEST = 1024 * 1024
-_anything = msgspec.json.Decoder(Any)
-_object = msgspec.json.Decoder(dict[str, Any])
+_MAX_BODY_BYTES = 1024 * 1024
+_any_decoder = msgspec.json.Decoder(Any)
+_object_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
 async def query_stats(request: Request) -> Response:
     """`POST /api/v1/stats/query`: the numbers that a query asks for."""
-    place = desk(request)
-    body = await place.body(request, _LARGEST)
-    document = parse(body, _anything)
-    named = document.get("site_id") if isinstance(document, dict) else None
-    site = await place.stats_site(_authorization(request), named if isinstance(named, str) else "")
-    if isinstance(document, Faulty):
+    ui = context(request)
+    body = await ui.read_body(request, _MAX_BODY_BYTES)
+    document = decode_body(body, _any_decoder)
+    site_slug = document.get("site_id") if isinstance(document, dict) else None
+    site = await ui.stats_site(_authorization(request), site_slug if isinstance(site_slug, str) else "")
+    if isinstance(document, InvalidDocument):
         raise document.problem
-    if not isinstance(document, dict) or not isinstance(named, str):
-        raise Refused("invalid_request", "A query is a JSON object, with the site's id in site_id.", "site_id")
-    if named != site.id:
+    if not isinstance(document, dict) or not isinstance(site_slug, str):
+        raise ApiError("invalid_request", "A query is a JSON object, with the site's id in site_id.", "site_id")
+    if site_slug != site.slug:
         raise no_such_site("site_id")
-    return _json(await run_query(request, Asker(API_KEYS, site.id), _answer_to, site, body))
+    return _json_response(await run_query(request, Requester(API_KEYS, site.slug), _run_encoded_query, site, body))
 
 
 async def realtime(request: Request) -> Response:
     """`GET /api/v1/stats/realtime?site_id=`: how many visitors are active now, that is in the last 5 minutes."""
-    place, asked = desk(request), request.query_params.get("site_id", "")
-    site = await place.stats_site(_authorization(request), asked)
-    if not asked:
-        raise Refused("invalid_request", "Missing required field: site_id, in the query string.", "site_id")
-    if asked != site.id:
+    ui, site_slug = context(request), request.query_params.get("site_id", "")
+    site = await ui.stats_site(_authorization(request), site_slug)
+    if not site_slug:
+        raise ApiError("invalid_request", "Missing required field: site_id, in the query string.", "site_id")
+    if site_slug != site.slug:
         raise no_such_site("site_id")
-    return _json({"active_visitors": await run_query(request, Asker(API_KEYS, site.id), alerts.active, site.number)})
+    return _json_response(
+        {
+            "active_visitors": await run_query(
+                request, Requester(API_KEYS, site.slug), alerts.count_active_visitors, site.id
+            )
+        }
+    )
 
 
 def _authorization(request: Request) -> str:
     return request.headers.get("authorization", "")
 
 
-def _json(value: object) -> Response:
+def _json_response(value: object) -> Response:
     return Response(msgspec.json.encode(value), media_type="application/json", headers={"Cache-Control": "no-store"})
 
 
-def _answer_to(conn: sqlite3.Connection, now: int, site: Site, body: bytes) -> dict[str, Any]:
+def _run_encoded_query(conn: sqlite3.Connection, now_ms: int, site: Site, body: bytes) -> dict[str, Any]:
     """The whole answer to a query that is the JSON object `body`: bytes, unlike objects, can be compared quickly."""
-    return answer(conn, site, _object.decode(body), now)
+    return run_query_document(conn, site, _object_decoder.decode(body), now_ms)
 
 
-def answer(conn: sqlite3.Connection, site: Site, document: dict[str, Any], now: int) -> dict[str, Any]:
+def run_query_document(conn: sqlite3.Connection, site: Site, document: dict[str, Any], now_ms: int) -> dict[str, Any]:
     """The whole answer to a query at `now` (Unix ms), as JSON. Raises `Refused`."""
-    oldest = events.oldest(conn, site.number)
-    first = None if oldest is None else local_day(oldest, site.timezone)
-    parsed = query.parse(document, site.timezone, now, first)
-    told = store.answer(conn, site, parsed)
+    oldest_ms = events.oldest_event_ms(conn, site.id)
+    first_day = None if oldest_ms is None else local_day(oldest_ms, site.timezone)
+    parsed = query.parse(document, site.timezone, now_ms, first_day)
+    response = store.run(conn, site, parsed)
     if parsed.time_labels:
-        times = [word for word in parsed.dimensions if word in TIMES]
-        if not times:
+        time_dimensions = [dimension for dimension in parsed.dimensions if dimension in TIME_DIMENSIONS]
+        if not time_dimensions:
             message = "time_labels are of times: add a dimension such as time:day."
-            raise Refused("invalid_request", message, "include.time_labels")
-        told["meta"]["time_labels"] = date_ranges.labels(parsed.period, times[0], site.timezone)
-    return told | {"query": shown(site, parsed)}
+            raise ApiError("invalid_request", message, "include.time_labels")
+        response["meta"]["time_labels"] = date_ranges.bucket_labels(
+            parsed.date_range, time_dimensions[0], site.timezone
+        )
+    return response | {"query": query_to_json(site, parsed)}
 
 
-def shown(site: Site, query: Query) -> dict[str, Any]:
+def query_to_json(site: Site, query: Query) -> dict[str, Any]:
     """A query as it was understood, as JSON."""
-    told: dict[str, Any] = {
-        "site_id": site.id,
+    document: dict[str, Any] = {
+        "site_id": site.slug,
         "metrics": query.metrics,
-        "date_range": _range(query.period, site.timezone),
+        "date_range": _date_range_to_json(query.date_range, site.timezone),
         "dimensions": query.dimensions,
-        "filters": [_filter(one) for one in query.filters],
-        "order_by": [[name, "desc" if greatest_first else "asc"] for name, greatest_first in query.order],
+        "filters": [_filter_to_json(condition) for condition in query.filters],
+        "order_by": [[name, "desc" if descending else "asc"] for name, descending in query.order_by],
         "pagination": {"limit": query.limit, "offset": query.offset},
     }
-    if query.compared is not None:
-        told["comparison_date_range"] = _range(query.compared, site.timezone)
-    return told
+    if query.comparison_range is not None:
+        document["comparison_date_range"] = _date_range_to_json(query.comparison_range, site.timezone)
+    return document
 
 
-def _range(period: Period, timezone: str) -> list[str]:
+def _date_range_to_json(date_range: DateRange, timezone: str) -> list[str]:
     """The first and the last second of a period, by the site's clocks."""
     zone = ZoneInfo(timezone)
-    ends = (period.since // 1000, max(period.until - 1000, period.since) // 1000)
-    return [datetime.fromtimestamp(end, UTC).astimezone(zone).isoformat() for end in ends]
+    bounds_s = (date_range.since_ms // 1000, max(date_range.until_ms - 1000, date_range.since_ms) // 1000)
+    return [datetime.fromtimestamp(bound_s, UTC).astimezone(zone).isoformat() for bound_s in bounds_s]
 
 
-def _filter(one: Filter) -> list[Any]:
-    if isinstance(one, Not):
-        return ["not", _filter(one.inner)]
-    if isinstance(one, All | Some):
-        return ["and" if isinstance(one, All) else "or", [_filter(inner) for inner in one.inner]]
-    assert isinstance(one, Test), "there is no other filter"
-    told = [f"{one.operator}_not" if one.negated else one.operator, one.dimension, list(one.values)]
-    return [*told, {"case_sensitive": False}] if one.folded else told
+def _filter_to_json(condition: Filter) -> list[Any]:
+    if isinstance(condition, Not):
+        return ["not", _filter_to_json(condition.inner)]
+    if isinstance(condition, AllOf | AnyOf):
+        return ["and" if isinstance(condition, AllOf) else "or", [_filter_to_json(inner) for inner in condition.inner]]
+    assert isinstance(condition, Condition), "there is no other filter"
+    parts = [
+        f"{condition.operator}_not" if condition.negated else condition.operator,
+        condition.dimension,
+        list(condition.values),
+    ]
+    return [*parts, {"case_sensitive": False}] if condition.ignore_case else parts
 
 
-OPEN: Doors = [
+PUBLIC_ROUTES: RouteTable = [
     ("POST", "/api/v1/stats/query", query_stats),
     ("POST", "/api/v2/query", query_stats),
     ("GET", "/api/v1/stats/realtime", realtime),

@@ -13,66 +13,66 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from ovx_lite.auth import passwords
-from ovx_lite.auth.api_keys import Caller
-from ovx_lite.auth.login_throttle import Tries
-from ovx_lite.domain.errors import Refused
-from ovx_lite.domain.hosts import Hosts
+from ovx_lite.auth.api_keys import Principal
+from ovx_lite.auth.login_throttle import LoginThrottle
+from ovx_lite.domain.errors import ApiError
+from ovx_lite.domain.hosts import AllowedHosts
 from ovx_lite.domain.models import Site
-from ovx_lite.http.body import Bodies
-from ovx_lite.http.hang_up import hang_up
-from ovx_lite.services.notifier import News
-from ovx_lite.services.rejected import Missing
-from ovx_lite.services.scheduler import Household
+from ovx_lite.http.body import BodyReader
+from ovx_lite.http.hang_up import wait_for_hang_up
+from ovx_lite.services.notifier import Notifier
+from ovx_lite.services.rejected import RejectedEvents
+from ovx_lite.services.scheduler import Services
 from ovx_lite.storage import accounts, registry
-from ovx_lite.storage.priority import PEOPLE, Asker
+from ovx_lite.storage.priority import PEOPLE, Requester
 from ovx_lite.web.common.live_visitors import LiveVisitors
 from ovx_lite.webhooks.ssrf import Network
 
-Page = Callable[[Request], Awaitable[Response]]
-Door = tuple[str, str, Page]
+Handler = Callable[[Request], Awaitable[Response]]
+RouteSpec = tuple[str, str, Handler]
 """Method, path and function of a page."""
 
-Doors = list[Door]
+RouteTable = list[RouteSpec]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-_MOST_NOTICES = 100
+_MAX_FLASH_MESSAGES = 100
 _MINUTE_MS = 60_000
 
 
-class Notice(NamedTuple):
+class FlashMessage(NamedTuple):
     """What the next page says first: what was done; and a secret that is shown this once, what it is, and whose."""
 
     text: str
     secret: str = ""
-    what: str = ""
-    whose: str = ""
+    secret_label: str = ""
+    subject_id: str = ""
 
 
-class Notices:
+class FlashMessages:
     """Words that wait for the page that a form leads to, in memory alone: no secret is in a URL, a cookie or a log."""
 
     def __init__(self) -> None:
-        self._waiting: dict[tuple[bytes, str, str], Notice] = {}
+        self._waiting: dict[tuple[bytes, str, str], FlashMessage] = {}
 
-    def leave(self, session: bytes, path: str, notice: Notice) -> None:
+    def add(self, session: bytes, path: str, message: FlashMessage) -> None:
         """Leave a notice for a page of whoever has this session. A later one on the same thing takes its place."""
-        while len(self._waiting) >= _MOST_NOTICES:
+        while len(self._waiting) >= _MAX_FLASH_MESSAGES:
             del self._waiting[next(iter(self._waiting))]
-        self._waiting[session, path, notice.whose] = notice
+        self._waiting[session, path, message.subject_id] = message
 
     def has(self, session: bytes | None, path: str) -> bool:
         """Whether there are notices for a page."""
         return any(key[:2] == (session, path) for key in self._waiting)
 
-    def take(self, session: bytes | None, path: str) -> list[Notice]:
+    def pop(self, session: bytes | None, path: str) -> list[FlashMessage]:
         """The notices that were left for a page, once."""
         return [self._waiting.pop(key) for key in list(self._waiting) if key[:2] == (session, path)]
 
 
-class Desk(msgspec.Struct):
+class UiContext(msgspec.Struct):
     """What the pages have at hand.
 
     `hosts` are those that pages answer to; `kept` are dashboards that were made a moment ago, by place and view: until
@@ -83,95 +83,103 @@ class Desk(msgspec.Struct):
     Passwords are hashed `one_at_a_time`: each takes 16 MiB and a good part of a core.
     """
 
-    house: Household
-    news: News
-    bodies: Bodies
+    services: Services
+    notifier: Notifier
+    body_reader: BodyReader
     base_url: str
-    hosts: Hosts
-    allowed: Sequence[Network]
+    hosts: AllowedHosts
+    webhook_networks: Sequence[Network]
     setup_token: str
-    missing: Missing
-    stranger: Callable[[str, str], Awaitable[Caller | None]] | None
-    live: LiveVisitors
-    password_given: bool = False
-    notices: Notices = msgspec.field(default_factory=Notices)
-    tries: Tries = msgspec.field(default_factory=Tries)
-    one_at_a_time: asyncio.Lock = msgspec.field(default_factory=asyncio.Lock)
-    kept: dict[Hashable, tuple[int, bytes]] = msgspec.field(default_factory=dict)
+    rejected_events: RejectedEvents
+    authenticator: Callable[[str, str], Awaitable[Principal | None]] | None
+    live_visitors: LiveVisitors
+    password_from_env: bool = False
+    flash_messages: FlashMessages = msgspec.field(default_factory=FlashMessages)
+    login_throttle: LoginThrottle = msgspec.field(default_factory=LoginThrottle)
+    hashing_lock: asyncio.Lock = msgspec.field(default_factory=asyncio.Lock)
+    dashboard_cache: dict[Hashable, tuple[int, bytes]] = msgspec.field(default_factory=dict)
 
     @property
     def root(self) -> str:
         """The path that all of ours begin with behind a proxy, like `/stats`; mostly `""`."""
         return urlsplit(self.base_url).path
 
-    def url(self, request: Request) -> str:
+    def public_url(self, request: Request) -> str:
         """The URL that the world knows the server by, or else the one that this request knows it by."""
         return self.base_url or f"{request.url.scheme}://{request.url.netloc}"
 
-    async def read(self, do: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def read(
+        self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
         """Run a function of the store over a connection that reads."""
-        return await self.house.database.read(do, *args, **kwargs)
+        return await self.services.database.read(function, *args, **kwargs)
 
-    async def change(self, do: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def change(
+        self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
         """Run a function of the store that changes it, and have the server look at what it changed."""
-        changed = await self.house.database.write(do, *args, **kwargs)
-        await self.house.sites.refresh()
-        self.house.sender.wake()
-        return changed
+        result = await self.services.database.write(function, *args, **kwargs)
+        await self.services.sites.refresh()
+        self.services.sender.wake()
+        return result
 
-    async def stats_site(self, authorization: str, site: str) -> Site:
+    async def stats_site(self, authorization: str, site_slug: str) -> Site:
         """Return the site whose statistics this `Authorization` header may read. Raises `Refused`.
 
         `site` is the id that the request names: in the stand-in, a key may be good for any site.
         """
-        sites, now = self.house.sites, self.house.clock.now()
-        stranger = None if self.stranger is None else await self.stranger(authorization, site)
-        if stranger is not None:
-            return stranger.site
+        sites, now_ms = self.services.sites, self.services.clock.now_ms()
+        dev_principal = None if self.authenticator is None else await self.authenticator(authorization, site_slug)
+        if dev_principal is not None:
+            return dev_principal.site
         try:
-            caller = sites.caller(authorization, now)
-        except Refused:
+            principal = sites.authenticate(authorization, now_ms)
+        except ApiError:
             await sites.refresh()  # it may be newer than our last look
-            caller = sites.caller(authorization, now)
-        if not caller.may_read_stats:
+            principal = sites.authenticate(authorization, now_ms)
+        if not principal.may_read_stats:
             message = 'This JWT may only send events: add the claim "stats": true, or use an API key.'
-            raise Refused("forbidden", message)
-        return caller.site
+            raise ApiError("forbidden", message)
+        return principal.site
 
-    async def body(self, request: Request, largest: int) -> bytes:
+    async def read_body(self, request: Request, max_bytes: int) -> bytes:
         """The body of a request, of at most so many bytes. Raises `Refused`."""
-        length = request.headers.get("content-length")
-        return await self.bodies.read(request.receive, None if length is None else length.encode("latin-1"), largest)
+        content_length = request.headers.get("content-length")
+        return await self.body_reader.read(
+            request.receive, None if content_length is None else content_length.encode("latin-1"), max_bytes
+        )
 
     async def set_password(self, password: str) -> str:
         """Have another password; all sessions end, and nothing is left to set up. Returns its hash."""
-        hashed = await asyncio.to_thread(passwords.hashed, password, secrets.token_bytes(16))
-        await self.house.database.write(accounts.set_password, hashed)
+        password_hash = await asyncio.to_thread(passwords.hash_password, password, secrets.token_bytes(16))
+        await self.services.database.write(accounts.set_password, password_hash)
         self.setup_token = ""
-        return hashed
+        return password_hash
 
 
-async def run_query(request: Request, asker: Asker, do: Callable[[sqlite3.Connection, int, *Ts], T], *args: *Ts) -> T:
+async def run_query(
+    request: Request, requester: Requester, function: Callable[[sqlite3.Connection, int, *Ts], T], *args: *Ts
+) -> T:
     """Return `do(conn, now_ms, *args)`, which may take long; end it if the caller hangs up meanwhile.
 
     Equal arguments give equal results for the same data: then it is done once for all who ask. Raises `Refused`
     (`unavailable`) if too many wait already, or it takes too long.
     """
-    database, clock = desk(request).house.database, desk(request).house.clock
+    database, clock = context(request).services.database, context(request).services.clock
     # A result is shared within a minute, since it may be of a period that ends now.
-    key = (do, args, clock.now() // _MINUTE_MS)
-    ticket = await database.query(asker, key, lambda conn: do(conn, clock.now(), *args))
-    watcher = asyncio.create_task(hang_up(request.scope, request.receive))
-    watcher.add_done_callback(partial(_cancel, ticket))
+    key = (function, args, clock.now_ms() // _MINUTE_MS)
+    ticket = await database.query(requester, key, lambda conn: function(conn, clock.now_ms(), *args))
+    hang_up_task = asyncio.create_task(wait_for_hang_up(request.scope, request.receive))
+    hang_up_task.add_done_callback(partial(_cancel, ticket))
     try:
         return await ticket
     except asyncio.CancelledError:
-        if watcher.done() and not watcher.cancelled():
+        if hang_up_task.done() and not hang_up_task.cancelled():
             message = "The connection was closed at your end: keep it open until the answer is there."
-            raise Refused("unavailable", message, retry_after=1) from None
+            raise ApiError("unavailable", message, retry_after_s=1) from None
         raise
     finally:
-        watcher.cancel()
+        hang_up_task.cancel()
         del ticket  # it would hold the exception, which holds this frame
 
 
@@ -179,30 +187,30 @@ def _cancel(ticket: asyncio.Future[Any], _: object) -> None:
     ticket.cancel()
 
 
-def signed_in(request: Request) -> Asker:
+def session_requester(request: Request) -> Requester:
     """Return who asks, where people are signed in."""
-    return Asker(PEOPLE, request.state.session.hex())
+    return Requester(PEOPLE, request.state.session.hex())
 
 
-def desk(request: Request) -> Desk:
+def context(request: Request) -> UiContext:
     """The pages' desk."""
-    found: Desk = request.app.state.desk
-    return found
+    ui: UiContext = request.app.state.desk
+    return ui
 
 
-async def site_of(request: Request) -> Site:
+async def site_from_path(request: Request) -> Site:
     """The site that the path names. Raises `Refused` (`invalid_site_id`) if there is none."""
-    return await desk(request).read(registry.find_site, request.path_params["site"])
+    return await context(request).read(registry.find_site, request.path_params["site"])
 
 
-def not_here(what: str) -> Refused:
+def not_found(label: str) -> ApiError:
     """The refusal for what the path names, and the site does not have."""
-    return Refused("not_found", f"This site has no such {what}; it may have been removed meanwhile.")
+    return ApiError("not_found", f"This site has no such {label}; it may have been removed meanwhile.")
 
 
-def go_to(request: Request, path: str, notice: Notice | None = None) -> Response:
+def redirect_to(request: Request, path: str, message: FlashMessage | None = None) -> Response:
     """Lead to another page, after a form was done, and have it say so."""
-    place = desk(request)
-    if notice is not None:
-        place.notices.leave(request.state.session, path.partition("?")[0].partition("#")[0], notice)
-    return RedirectResponse(place.root + path, 303)
+    ui = context(request)
+    if message is not None:
+        ui.flash_messages.add(request.state.session, path.partition("?")[0].partition("#")[0], message)
+    return RedirectResponse(ui.root + path, 303)

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ovx_lite.storage import accounts
-from ovx_lite.web.common.context import desk
+from ovx_lite.web.common.context import context
 
 
 class Sessions:
@@ -19,28 +19,28 @@ class Sessions:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        place = desk(Request(scope))
+        ui = context(Request(scope))
 
-        async def page(scope: Scope, receive: Receive, send: Send) -> None:
+        async def inner_app(scope: Scope, receive: Receive, send: Send) -> None:
             async def send_signed(message: Message) -> None:
                 if message["type"] == "http.response.start" and scope["method"] == "POST":
-                    known = await place.read(accounts.load)  # this request may have set another password
-                    sessions.signer = TimestampSigner(known.cookie_key.hex())
+                    account = await ui.read(accounts.load)  # this request may have set another password
+                    middleware.signer = TimestampSigner(account.cookie_key.hex())
                 await send(message)
 
             await self._app(scope, receive, send_signed)
 
-        known = await place.read(accounts.load)
-        sessions = SessionMiddleware(
-            page,
-            secret_key=known.cookie_key.hex(),
+        account = await ui.read(accounts.load)
+        middleware = SessionMiddleware(
+            inner_app,
+            secret_key=account.cookie_key.hex(),
             # Browsers do not tell cookies of two ports apart: two servers on one host would log each other out.
-            session_cookie=known.cookie_name,
-            max_age=accounts.SESSION // 1000,
-            path=place.root or "/",
-            https_only=urlsplit(place.base_url).scheme == "https",
+            session_cookie=account.cookie_name,
+            max_age=accounts.SESSION_LIFETIME_MS // 1000,
+            path=ui.root or "/",
+            https_only=urlsplit(ui.base_url).scheme == "https",
         )
         try:
-            await sessions(scope, receive, send)
+            await middleware(scope, receive, send)
         finally:
-            sessions.app = self._app  # `page` knows the sessions, and they it: a reference cycle
+            middleware.app = self._app  # `page` knows the sessions, and they it: a reference cycle

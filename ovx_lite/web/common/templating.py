@@ -12,39 +12,39 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from ovx_lite import __version__
-from ovx_lite.domain.calendar import utc
-from ovx_lite.domain.errors import Refused
-from ovx_lite.web.common.context import desk
+from ovx_lite.domain.calendar import format_utc
+from ovx_lite.domain.errors import ApiError
+from ovx_lite.web.common.context import context
 
 if TYPE_CHECKING:
     import jinja2
     from markupsafe import Markup
 
 
-def folder(name: str) -> Path:
+def find_folder(name: str) -> Path:
     """Where `static/` or `templates/` is: in the installed package, or at the top of the source tree."""
     package = Path(__file__).parents[2]
     installed = package / name
     return installed if installed.is_dir() else package.parent / name
 
 
-def page(request: Request, template: str, /, status: int = 200, **values: Any) -> Response:
+def render(request: Request, template: str, /, status: int = 200, **values: Any) -> Response:
     """A page made of a template. To what it is given come those values that every page may show."""
-    place = desk(request)
+    ui = context(request)
     session = getattr(request.state, "session", None)
-    shown = (
-        environment()
+    html = (
+        template_environment()
         .get_template(template)
         .render(
             {
-                "root": place.root,
-                "base_url": place.url(request),
+                "root": ui.root,
+                "base_url": ui.public_url(request),
                 "here": request.url.path,
                 "signed_in": session is not None,
-                "notices": place.notices.take(session, request.url.path)
+                "messages": ui.flash_messages.pop(session, request.url.path)
                 if request.method == "GET" and status == 200
                 else [],
-                "disk": place.house.disk,
+                "disk": ui.services.disk,
                 "version": __version__,
                 **values,
             }
@@ -52,12 +52,12 @@ def page(request: Request, template: str, /, status: int = 200, **values: Any) -
     )
     # Jinja's macros and the contexts that they see are reference cycles, with all that was typed into a form.
     gc.collect(0)
-    return HTMLResponse(shown, status)
+    return HTMLResponse(html, status)
 
 
-def error_page(request: Request, refused: Refused) -> Response:
+def error_page(request: Request, error: ApiError) -> Response:
     """What a person sees of a refusal that is no form's."""
-    return page(request, "error.html", refused.status, refused=refused)
+    return render(request, "error.html", error.status, error=error)
 
 
 def wants_html(request: Request) -> bool:
@@ -66,20 +66,20 @@ def wants_html(request: Request) -> bool:
 
 
 @cache
-def environment() -> "jinja2.Environment":
+def template_environment() -> "jinja2.Environment":
     """What templates are made with."""
     import jinja2  # not at the start: events come first
 
-    made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder("templates")),
+    env = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(find_folder("templates")),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         auto_reload=False,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"json": _json, "time": _time, "day": _day, "sentence": _sentence}
-    return made
+    env.filters |= {"json": _json, "time": _time, "day": _day, "sentence": _sentence}
+    return env
 
 
 def _json(value: object) -> str:
@@ -87,21 +87,21 @@ def _json(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _sentence(words: str) -> str:
+def _sentence(text: str) -> str:
     """Words as the sentence that they are."""
-    return f"{words[:1].upper()}{words[1:]}{'' if words.endswith(('.', '!', '?')) or not words else '.'}"
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) or not text else '.'}"
 
 
-def _time(ts: int, timezone: str, form: str = "%b %Y, %H:%M:%S") -> "Markup":
+def _time(time_ms: int, timezone: str, date_format: str = "%b %Y, %H:%M:%S") -> "Markup":
     """A time (Unix ms) as a site's clocks show it; in UTC if one points at it."""
     from markupsafe import Markup
 
-    local = datetime.fromtimestamp(ts / 1000, ZoneInfo(timezone))
-    told = f"{local.day} {local.strftime(form)}"
-    at = datetime.fromtimestamp(ts / 1000, UTC)
-    return Markup(f'<time datetime="{utc(ts)}" title="{at:%Y-%m-%d %H:%M:%S} UTC">{told}</time>')  # noqa: S704 - digits
+    local = datetime.fromtimestamp(time_ms / 1000, ZoneInfo(timezone))
+    label = f"{local.day} {local.strftime(date_format)}"
+    utc_time = datetime.fromtimestamp(time_ms / 1000, UTC)
+    return Markup(f'<time datetime="{format_utc(time_ms)}" title="{utc_time:%Y-%m-%d %H:%M:%S} UTC">{label}</time>')  # noqa: S704 - digits
 
 
-def _day(ts: int, timezone: str) -> "Markup":
+def _day(time_ms: int, timezone: str) -> "Markup":
     """The day of a time (Unix ms), as a site's calendar has it; the time in UTC if one points at it."""
-    return _time(ts, timezone, "%b %Y")
+    return _time(time_ms, timezone, "%b %Y")

@@ -7,111 +7,115 @@ from starlette.responses import Response
 
 from ovx_lite.auth import api_keys
 from ovx_lite.domain import validators
-from ovx_lite.domain.errors import Refused
-from ovx_lite.domain.models import Key, Site
+from ovx_lite.domain.errors import ApiError
+from ovx_lite.domain.models import ApiKey, Site
 from ovx_lite.services import factories
 from ovx_lite.storage import registry
-from ovx_lite.web.common.context import Doors, Notice, desk, go_to, not_here, site_of
-from ovx_lite.web.common.forms import Form, form_of
-from ovx_lite.web.common.templating import page
+from ovx_lite.web.common.context import FlashMessage, RouteTable, context, not_found, redirect_to, site_from_path
+from ovx_lite.web.common.forms import Form, read_form
+from ovx_lite.web.common.templating import render
 
-_MOST = 10**9
-_ON_A_PAGE = 50
+_MAX_HOURLY_LIMIT = 10**9
+_PAGE_SIZE = 50
 
 
-async def keys(request: Request) -> Response:
+async def list_keys(request: Request) -> Response:
     """`GET …/keys`: the keys, newest first."""
-    return await _page(request, await site_of(request), Form())
+    return await _render_page(request, await site_from_path(request), Form())
 
 
-async def _page(request: Request, site: Site, form: Form) -> Response:
-    place = desk(request)
-    found = list(reversed(await place.read(registry.keys_of, site)))
-    found.sort(key=lambda key: key.revoked is not None)
-    number = request.query_params.get("page", "")
-    last = max(-(-len(found) // _ON_A_PAGE), 1)
-    asked = min(int(number), last) if re.fullmatch(r"[1-9]\d{0,5}", number) else 1
-    first = (asked - 1) * _ON_A_PAGE
-    return page(
+async def _render_page(request: Request, site: Site, form: Form) -> Response:
+    ui = context(request)
+    all_keys = list(reversed(await ui.read(registry.api_keys_of, site)))
+    all_keys.sort(key=lambda key: key.revoked_at_ms is not None)
+    page_text = request.query_params.get("page", "")
+    page_count = max(-(-len(all_keys) // _PAGE_SIZE), 1)
+    page_number = min(int(page_text), page_count) if re.fullmatch(r"[1-9]\d{0,5}", page_text) else 1
+    offset = (page_number - 1) * _PAGE_SIZE
+    return render(
         request,
         "keys.html",
-        400 if form.wrong else 200,
+        400 if form.errors else 200,
         site=site,
         form=form,
-        keys=found[first : first + _ON_A_PAGE],
-        total=len(found),
-        number=asked,
-        last=last,
-        used=place.house.sites.used,
+        keys=all_keys[offset : offset + _PAGE_SIZE],
+        key_count=len(all_keys),
+        page_number=page_number,
+        page_count=page_count,
+        recent_use_ms=ui.services.sites.last_used_ms,
         tiers=api_keys.TIERS,
         hourly_limit=api_keys.hourly_limit,
-        fresh=factories.id_of("key_"),
+        new_id=factories.new_public_id("key_"),
     )
 
 
 async def add(request: Request) -> Response:
     """`POST …/keys`: adds a key, and shows it once."""
-    site, form, place = await site_of(request), await form_of(request), desk(request)
-    label = form.judge("label", validators.words, "", "label", 0)
-    tier = form.judge("tier", _tier, "")
-    limit = form.judge("hourly_limit", validators.number, None, "hourly_limit", _MOST)
-    if form.wrong:
-        return await _page(request, site, form)
-    key, secret = factories.key(site, label, tier, limit, place.house.clock.now(), form.id("key_"))
-    added = await place.change(registry.add_key, key)
+    site, form, ui = await site_from_path(request), await read_form(request), context(request)
+    label = form.validate("label", validators.short_text, "", "label", 0)
+    tier = form.validate("tier", _parse_tier, "")
+    hourly_limit = form.validate("hourly_limit", validators.whole_number, None, "hourly_limit", _MAX_HOURLY_LIMIT)
+    if form.errors:
+        return await _render_page(request, site, form)
+    key, secret = factories.key(site, label, tier, hourly_limit, ui.services.clock.now_ms(), form.public_id("key_"))
+    is_new = await ui.change(registry.add_api_key, key)
     # A form that was sent twice has made one key, which the first time has shown, or is about to.
-    notice = Notice("The key is there. Keep it now: it is not shown again.", secret, "key", key.id) if added else None
-    return go_to(request, f"/sites/{site.id}/settings/keys", notice)
+    message = (
+        FlashMessage("The key is there. Keep it now: it is not shown again.", secret, "key", key.public_id)
+        if is_new
+        else None
+    )
+    return redirect_to(request, f"/sites/{site.slug}/settings/keys", message)
 
 
-def _tier(text: str) -> str:
+def _parse_tier(text: str) -> str:
     if text not in api_keys.TIERS:
-        raise Refused("invalid_request", f"Choose one of {', '.join(api_keys.TIERS)}.", "tier")
+        raise ApiError("invalid_request", f"Choose one of {', '.join(api_keys.TIERS)}.", "tier")
     return text
 
 
 async def revoke(request: Request) -> Response:
     """`POST …/keys/ID/revoke`: ends a key."""
-    site, place = await site_of(request), desk(request)
-    key = await _key(request, site)
-    await place.change(registry.revoke_key, key.id, place.house.clock.now())
-    notice = Notice(f"The key {key.label or key.id} is revoked: whoever still sends it is refused.")
-    return go_to(request, f"/sites/{site.id}/settings/keys", notice)
+    site, ui = await site_from_path(request), context(request)
+    key = await _find_key(request, site)
+    await ui.change(registry.revoke_api_key, key.public_id, ui.services.clock.now_ms())
+    message = FlashMessage(f"The key {key.label or key.public_id} is revoked: whoever still sends it is refused.")
+    return redirect_to(request, f"/sites/{site.slug}/settings/keys", message)
 
 
 async def rotate(request: Request) -> Response:
     """`POST …/keys/ID/rotate`: puts a new key in its place."""
-    site, place = await site_of(request), desk(request)
-    key = await _key(request, site)
+    site, ui = await site_from_path(request), context(request)
+    key = await _find_key(request, site)
     _, secret, digest = api_keys.new_key()
-    await place.change(registry.replace_key, key.id, digest)
-    words = f"{key.label or key.id} has a new key; the old one has ended. Keep it now."
-    notice = Notice(words, secret, "key", key.id)
-    return go_to(request, f"/sites/{site.id}/settings/keys", notice)
+    await ui.change(registry.replace_api_key, key.public_id, digest)
+    text = f"{key.label or key.public_id} has a new key; the old one has ended. Keep it now."
+    message = FlashMessage(text, secret, "key", key.public_id)
+    return redirect_to(request, f"/sites/{site.slug}/settings/keys", message)
 
 
-async def _key(request: Request, site: Site) -> Key:
-    for key in await desk(request).read(registry.keys_of, site):
-        if key.id == request.path_params["key"]:
+async def _find_key(request: Request, site: Site) -> ApiKey:
+    for key in await context(request).read(registry.api_keys_of, site):
+        if key.public_id == request.path_params["key"]:
             return key
-    raise not_here("key")
+    raise not_found("key")
 
 
-async def new_jwt_secret(request: Request) -> Response:
+async def rotate_jwt_secret(request: Request) -> Response:
     """`POST …/keys/jwt-secret`: puts a new JWT secret in the place of the old one."""
-    site, secret = await site_of(request), factories.jwt_secret()
-    await desk(request).change(registry.replace_jwt_secret, site.id, secret)
-    notice = Notice(
+    site, secret = await site_from_path(request), factories.new_jwt_secret()
+    await context(request).change(registry.replace_jwt_secret, site.slug, secret)
+    message = FlashMessage(
         "JWTs are signed with this from now on. Keep it now: it is not shown again.", secret, "JWT secret", "jwt"
     )
-    return go_to(request, f"/sites/{site.id}/settings/keys", notice)
+    return redirect_to(request, f"/sites/{site.slug}/settings/keys", message)
 
 
-_KEYS = "/sites/{site}/settings/keys"
-SIGNED_IN: Doors = [
-    ("GET", _KEYS, keys),
-    ("POST", _KEYS, add),
-    ("POST", f"{_KEYS}/jwt-secret", new_jwt_secret),
-    ("POST", f"{_KEYS}/{{key}}/revoke", revoke),
-    ("POST", f"{_KEYS}/{{key}}/rotate", rotate),
+_KEYS_PATH = "/sites/{site}/settings/keys"
+PROTECTED_ROUTES: RouteTable = [
+    ("GET", _KEYS_PATH, list_keys),
+    ("POST", _KEYS_PATH, add),
+    ("POST", f"{_KEYS_PATH}/jwt-secret", rotate_jwt_secret),
+    ("POST", f"{_KEYS_PATH}/{{key}}/revoke", revoke),
+    ("POST", f"{_KEYS_PATH}/{{key}}/rotate", rotate),
 ]

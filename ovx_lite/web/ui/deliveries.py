@@ -9,138 +9,147 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import Site
 from ovx_lite.storage.webhooks import delivery_log, subscriptions
-from ovx_lite.storage.webhooks.delivery_log import STATUSES, Attempt, Filter, Logged
-from ovx_lite.web.common.context import Doors, Notice, desk, go_to, not_here, site_of
-from ovx_lite.web.common.forms import Form, form_of
-from ovx_lite.web.common.templating import page
+from ovx_lite.storage.webhooks.delivery_log import STATUSES, Attempt, DeliveryFilter, DeliveryRecord
+from ovx_lite.web.common.context import FlashMessage, RouteTable, context, not_found, redirect_to, site_from_path
+from ovx_lite.web.common.forms import Form, read_form
+from ovx_lite.web.common.templating import render
 from ovx_lite.webhooks.triggers import TRIGGERS
 
-_ON_A_PAGE = 50
-_LATEST = (1 << 63) - 1
-_SOON = 5000  # milliseconds
+_PAGE_SIZE = 50
+_NEWEST_ID = (1 << 63) - 1
+_SOON_MS = 5000  # milliseconds
 
 
-async def log(request: Request) -> Response:
+async def list_deliveries(request: Request) -> Response:
     """`GET …/deliveries`: the log, newest first; `?status=`, `webhook=`, `event=` choose, `before=` goes on."""
-    return await _page(request, await site_of(request), Form())
+    return await _render_page(request, await site_from_path(request), Form())
 
 
-async def _page(request: Request, site: Site, form: Form) -> Response:
-    place, asked = desk(request), request.query_params
-    which = Filter(asked.get("status", ""), asked.get("webhook", ""), asked.get("event", ""))
-    before = _before(asked.get("before", ""))
-    found = await place.read(delivery_log.page, site.number, which, before, _ON_A_PAGE + 1)
-    return page(
+async def _render_page(request: Request, site: Site, form: Form) -> Response:
+    ui, params = context(request), request.query_params
+    selected = DeliveryFilter(params.get("status", ""), params.get("webhook", ""), params.get("event", ""))
+    before_id = _parse_cursor(params.get("before", ""))
+    deliveries = await ui.read(delivery_log.page, site.id, selected, before_id, _PAGE_SIZE + 1)
+    return render(
         request,
         "deliveries.html",
-        400 if form.wrong else 200,
+        400 if form.errors else 200,
         site=site,
         form=form,
-        deliveries=found[:_ON_A_PAGE],
-        older=_older(asked, found[_ON_A_PAGE - 1].id) if len(found) > _ON_A_PAGE else "",
-        newest=before == _LATEST,
-        which=which,
-        webhooks=await place.read(subscriptions.webhooks_of, site.number),
+        deliveries=deliveries[:_PAGE_SIZE],
+        older_query=_older_query(params, deliveries[_PAGE_SIZE - 1].public_id) if len(deliveries) > _PAGE_SIZE else "",
+        is_first_page=before_id == _NEWEST_ID,
+        selected=selected,
+        webhooks=await ui.read(subscriptions.webhooks_of, site.id),
         statuses=STATUSES,
         events=list(TRIGGERS),
-        since=_wall_clock(place.house.clock.now(), site.timezone),
+        default_since=_local_yesterday(ui.services.clock.now_ms(), site.timezone),
     )
 
 
-def _before(id: str) -> int:
+def _parse_cursor(public_id: str) -> int:
     """Where the page before ended."""
     try:
-        return delivery_log.number_of(id)
-    except Refused:
-        return _LATEST
+        return delivery_log.parse_public_id(public_id)
+    except ApiError:
+        return _NEWEST_ID
 
 
-def _older(asked: QueryParams, last: str) -> str:
+def _older_query(params: QueryParams, last_public_id: str) -> str:
     """The query of the page that follows."""
-    return str(QueryParams([(name, value) for name, value in asked.items() if name != "before"] + [("before", last)]))
+    return str(
+        QueryParams(
+            [(name, value) for name, value in params.items() if name != "before"] + [("before", last_public_id)]
+        )
+    )
 
 
-def _wall_clock(now: int, timezone: str) -> str:
+def _local_yesterday(now_ms: int, timezone: str) -> str:
     """The time of yesterday, as the site's clocks had it and a form's field has it."""
-    yesterday = datetime.fromtimestamp(now / 1000, ZoneInfo(timezone)) - timedelta(days=1)
+    yesterday = datetime.fromtimestamp(now_ms / 1000, ZoneInfo(timezone)) - timedelta(days=1)
     return f"{yesterday:%Y-%m-%dT%H:%M}"
 
 
-async def delivery(request: Request) -> Response:
+async def show_delivery(request: Request) -> Response:
     """`GET …/deliveries/ID`: a delivery, and each of its tries."""
-    site, place = await site_of(request), desk(request)
-    found = await _delivery(request, site)
-    tries = await place.read(delivery_log.attempts, found.number)
-    hooks = {webhook.id: webhook for webhook in await place.read(subscriptions.webhooks_of, site.number)}
-    return page(
+    site, ui = await site_from_path(request), context(request)
+    delivery = await _find_delivery(request, site)
+    attempts = await ui.read(delivery_log.attempts, delivery.id)
+    webhooks = {webhook.public_id: webhook for webhook in await ui.read(subscriptions.webhooks_of, site.id)}
+    return render(
         request,
         "delivery.html",
         site=site,
-        delivery=found,
-        enabled=hooks[found.webhook].enabled,
-        soon=found.status == "pending" and found.due <= place.house.clock.now() + _SOON,
-        body=_pretty(found.body),
-        tries=[(attempt, _as_curl(found, attempt)) for attempt in tries],
+        delivery=delivery,
+        webhook_enabled=webhooks[delivery.webhook].enabled,
+        is_due_soon=delivery.status == "pending"
+        and delivery.next_attempt_at_ms <= ui.services.clock.now_ms() + _SOON_MS,
+        body=_format_json(delivery.body),
+        attempts=[(attempt, _curl_command(delivery, attempt)) for attempt in attempts],
     )
 
 
-def _pretty(body: bytes) -> str:
+def _format_json(body: bytes) -> str:
     return msgspec.json.format(body, indent=2).decode()
 
 
-def _as_curl(delivery: Logged, attempt: Attempt) -> str:
+def _curl_command(delivery: DeliveryRecord, attempt: Attempt) -> str:
     """The request of a try, for a terminal: the same bytes, the same signatures."""
     headers = [f"-H {shlex.quote(f'{name}: {value}')}" for name, value in attempt.headers.items()]
-    words = [
+    parts = [
         f"curl --globoff {shlex.quote(delivery.url)}",
         *headers,
         f"--data-binary {shlex.quote(delivery.body.decode())}",
     ]
-    return " \\\n  ".join(words)
+    return " \\\n  ".join(parts)
 
 
 async def redeliver(request: Request) -> Response:
     """`POST …/deliveries/ID/redeliver`: sends one again."""
-    site, place = await site_of(request), desk(request)
-    found = await _delivery(request, site)
-    await place.change(delivery_log.send_again, found.id, place.house.clock.now())
-    return go_to(request, f"/sites/{site.id}/settings/deliveries/{found.id}", Notice("It is on its way again."))
+    site, ui = await site_from_path(request), context(request)
+    delivery = await _find_delivery(request, site)
+    await ui.change(delivery_log.redeliver, delivery.public_id, ui.services.clock.now_ms())
+    return redirect_to(
+        request, f"/sites/{site.slug}/settings/deliveries/{delivery.public_id}", FlashMessage("It is on its way again.")
+    )
 
 
 async def redeliver_failed(request: Request) -> Response:
     """`POST …/deliveries`: sends all again that failed since a time, on the site's clocks."""
-    site, form, place = await site_of(request), await form_of(request), desk(request)
-    since = form.judge("since", _since, 0, site.timezone)
-    if form.wrong:
-        return await _page(request, site, form)
-    count = await place.change(delivery_log.send_failed_again, site.number, since, place.house.clock.now())
-    words = f"{count:,} on their way again." if count else "Nothing failed since then that could be sent again."
+    site, form, ui = await site_from_path(request), await read_form(request), context(request)
+    since_ms = form.validate("since", _parse_since, 0, site.timezone)
+    if form.errors:
+        return await _render_page(request, site, form)
+    count = await ui.change(delivery_log.redeliver_failed, site.id, since_ms, ui.services.clock.now_ms())
+    text = f"{count:,} on their way again." if count else "Nothing failed since then that could be sent again."
     query = f"?{request.url.query}" if request.url.query else ""
-    return go_to(request, f"/sites/{site.id}/settings/deliveries{query}", Notice(words))
+    return redirect_to(request, f"/sites/{site.slug}/settings/deliveries{query}", FlashMessage(text))
 
 
-def _since(text: str, timezone: str) -> int:
+def _parse_since(text: str, timezone: str) -> int:
     try:
-        told = datetime.fromisoformat(text)
-        return int((told if told.tzinfo else told.replace(tzinfo=ZoneInfo(timezone))).timestamp() * 1000)
+        local_time = datetime.fromisoformat(text)
+        return int(
+            (local_time if local_time.tzinfo else local_time.replace(tzinfo=ZoneInfo(timezone))).timestamp() * 1000
+        )
     except (ValueError, OverflowError):
-        raise Refused("invalid_request", "Give a day and a time, like 2026-11-21 08:00.", "since") from None
+        raise ApiError("invalid_request", "Give a day and a time, like 2026-11-21 08:00.", "since") from None
 
 
-async def _delivery(request: Request, site: Site) -> Logged:
+async def _find_delivery(request: Request, site: Site) -> DeliveryRecord:
     try:
-        return await desk(request).read(delivery_log.find_of, site.number, request.path_params["delivery"])
-    except Refused:
-        raise not_here("delivery") from None
+        return await context(request).read(delivery_log.find_of_site, site.id, request.path_params["delivery"])
+    except ApiError:
+        raise not_found("delivery") from None
 
 
-_LOG = "/sites/{site}/settings/deliveries"
-SIGNED_IN: Doors = [
-    ("GET", _LOG, log),
-    ("POST", _LOG, redeliver_failed),
-    ("GET", f"{_LOG}/{{delivery}}", delivery),
-    ("POST", f"{_LOG}/{{delivery}}/redeliver", redeliver),
+_LOG_PATH = "/sites/{site}/settings/deliveries"
+PROTECTED_ROUTES: RouteTable = [
+    ("GET", _LOG_PATH, list_deliveries),
+    ("POST", _LOG_PATH, redeliver_failed),
+    ("GET", f"{_LOG_PATH}/{{delivery}}", show_delivery),
+    ("POST", f"{_LOG_PATH}/{{delivery}}/redeliver", redeliver),
 ]

@@ -9,54 +9,59 @@ from starlette.responses import Response, StreamingResponse
 
 from ovx_lite.domain.models import Site
 from ovx_lite.storage import accounts, registry, site_activity
-from ovx_lite.web.common.context import Desk, Doors, desk, site_of
-from ovx_lite.web.common.templating import page
+from ovx_lite.web.common.context import RouteTable, UiContext, context, site_from_path
+from ovx_lite.web.common.templating import render
 
-_BREATH = 15  # seconds after which a word is sent into silence, so that nobody in between hangs up
+_HEARTBEAT_S = 15  # seconds after which a word is sent into silence, so that nobody in between hangs up
 
 
-async def start(request: Request) -> Response:
+async def show_start(request: Request) -> Response:
     """`GET …/start`: the snippets, and whether an event has arrived."""
-    site = await site_of(request)
-    latest = await desk(request).read(site_activity.latest, site.number)
-    keys = await desk(request).read(registry.keys_of, site)
-    return page(
+    site = await site_from_path(request)
+    latest_event = await context(request).read(site_activity.latest_event, site.id)
+    keys = await context(request).read(registry.api_keys_of, site)
+    return render(
         request,
         "start.html",
         site=site,
-        latest=latest,
-        has_key=any(key.revoked is None for key in keys),
-        example=f"https://{site.domain or 'example.com'}/",
+        latest_event=latest_event,
+        has_key=any(key.revoked_at_ms is None for key in keys),
+        example_url=f"https://{site.domain or 'example.com'}/",
     )
 
 
-async def first_event(request: Request) -> Response:
+async def stream_first_event(request: Request) -> Response:
     """`GET …/first-event`: Server-Sent Events, that is one: the first event, once it is there."""
-    site = await site_of(request)
+    site = await site_from_path(request)
     # nginx would keep what comes until there is more of it, but for this header.
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(
-        _first_event(desk(request), site, request.state.session), headers=headers, media_type="text/event-stream"
+        _first_event_messages(context(request), site, request.state.session),
+        headers=headers,
+        media_type="text/event-stream",
     )
 
 
-async def _first_event(place: Desk, site: Site, session: bytes) -> AsyncIterator[bytes]:
-    with place.news.listen(site.number) as heard:
+async def _first_event_messages(ui: UiContext, site: Site, session: bytes) -> AsyncIterator[bytes]:
+    with ui.notifier.subscribe(site.id) as notified:
         while True:
-            heard.clear()  # before it is looked: what comes from here on is heard
-            if place.news.closed or site.number not in place.house.sites.registry.numbers:
+            notified.clear()  # before it is looked: what comes from here on is heard
+            if ui.notifier.closed or site.id not in ui.services.sites.registry.sites_by_id:
                 return
-            if not await place.read(accounts.has_session, session, place.house.clock.now()):
+            if not await ui.read(accounts.has_session, session, ui.services.clock.now_ms()):
                 return
-            if (latest := await place.read(site_activity.latest, site.number)) is not None:
+            if (latest_event := await ui.read(site_activity.latest_event, site.id)) is not None:
                 break
             try:
-                async with asyncio.timeout(_BREATH):
-                    await heard.wait()
+                async with asyncio.timeout(_HEARTBEAT_S):
+                    await notified.wait()
             except TimeoutError:
                 yield b": nothing yet\n\n"
-    yield b"data: " + msgspec.json.encode(latest._asdict()) + b"\n\n"
+    yield b"data: " + msgspec.json.encode(latest_event._asdict()) + b"\n\n"
 
 
-_SETTINGS = "/sites/{site}/settings"
-SIGNED_IN: Doors = [("GET", f"{_SETTINGS}/start", start), ("GET", f"{_SETTINGS}/first-event", first_event)]
+_SETTINGS_PATH = "/sites/{site}/settings"
+PROTECTED_ROUTES: RouteTable = [
+    ("GET", f"{_SETTINGS_PATH}/start", show_start),
+    ("GET", f"{_SETTINGS_PATH}/first-event", stream_first_event),
+]

@@ -9,79 +9,92 @@ from starlette.responses import Response
 from ovx_lite.domain.models import Site
 from ovx_lite.services import factories
 from ovx_lite.storage.read import persons
-from ovx_lite.storage.read.persons import Known, Traces
-from ovx_lite.storage.sqlite import empty_log
-from ovx_lite.web.common.context import Doors, Notice, desk, go_to, not_here, run_query, signed_in, site_of
-from ovx_lite.web.common.templating import page
+from ovx_lite.storage.read.persons import PersonActivity, PersonRecord
+from ovx_lite.storage.sqlite import truncate_wal
+from ovx_lite.web.common.context import (
+    FlashMessage,
+    RouteTable,
+    context,
+    not_found,
+    redirect_to,
+    run_query,
+    session_requester,
+    site_from_path,
+)
+from ovx_lite.web.common.templating import render
 
-_ON_A_PAGE = 50
-_LATEST = (1 << 62, 0)
+_PAGE_SIZE = 50
+_NEWEST_CURSOR = (1 << 62, 0)
 
 
 async def list_people(request: Request) -> Response:
     """`GET …/people`: latest first; `?q=` looks for an id, a name or an email, `before=` goes on."""
-    site, asked = await site_of(request), request.query_params
-    text, before = asked.get("q", "").strip()[:200], _place(asked.get("before", ""))
-    found = await run_query(request, signed_in(request), _page, site.number, text, before)
-    last = found[_ON_A_PAGE - 1] if len(found) > _ON_A_PAGE else None
-    return page(
+    site, params = await site_from_path(request), request.query_params
+    text, cursor = params.get("q", "").strip()[:200], _parse_cursor(params.get("before", ""))
+    people = await run_query(request, session_requester(request), _query_page, site.id, text, cursor)
+    last = people[_PAGE_SIZE - 1] if len(people) > _PAGE_SIZE else None
+    return render(
         request,
         "people.html",
         site=site,
-        people=found[:_ON_A_PAGE],
+        people=people[:_PAGE_SIZE],
         text=text,
-        newest=before == _LATEST,
-        older="" if last is None else f"{last.created}.{last.number}",
+        is_first_page=cursor == _NEWEST_CURSOR,
+        older_cursor="" if last is None else f"{last.created_at_ms}.{last.id}",
     )
 
 
-def _page(conn: sqlite3.Connection, now: int, site: int, text: str, before: tuple[int, int]) -> list[Known]:
-    return persons.page(conn, site, text, before, _ON_A_PAGE + 1)
+def _query_page(
+    conn: sqlite3.Connection, now_ms: int, site_id: int, text: str, cursor: tuple[int, int]
+) -> list[PersonRecord]:
+    return persons.page(conn, site_id, text, cursor, _PAGE_SIZE + 1)
 
 
-def _place(told: str) -> tuple[int, int]:
+def _parse_cursor(text: str) -> tuple[int, int]:
     """Where the page before ended: when its last person was first named, and their number."""
-    found = re.fullmatch(r"(\d{1,15})\.(-?\d{1,19})", told)
-    return (int(found[1]), int(found[2])) if found and abs(int(found[2])) < 1 << 63 else _LATEST
+    match = re.fullmatch(r"(\d{1,15})\.(-?\d{1,19})", text)
+    return (int(match[1]), int(match[2])) if match and abs(int(match[2])) < 1 << 63 else _NEWEST_CURSOR
 
 
-async def person(request: Request) -> Response:
+async def show_person(request: Request) -> Response:
     """`GET …/people/NUMBER`: what is known of them."""
-    site = await site_of(request)
-    found = await _person(request, site)
-    traces = await run_query(request, signed_in(request), _traces, site.number, found.number)
+    site = await site_from_path(request)
+    person = await _find_person(request, site)
+    traces = await run_query(request, session_requester(request), _query_traces, site.id, person.id)
     if traces is None:
-        raise not_here("person")
-    return page(request, "person.html", site=site, person=found, traces=traces)
+        raise not_found("person")
+    return render(request, "person.html", site=site, person=person, traces=traces)
 
 
-def _traces(conn: sqlite3.Connection, now: int, site: int, number: int) -> Traces | None:
-    person = persons.find_number(conn, site, number)
-    return None if person is None else persons.traces(conn, site, person)
+def _query_traces(conn: sqlite3.Connection, now_ms: int, site_id: int, person_id: int) -> PersonActivity | None:
+    person = persons.find_by_id(conn, site_id, person_id)
+    return None if person is None else persons.activity(conn, site_id, person)
 
 
 async def erase(request: Request) -> Response:
     """`POST …/people/NUMBER/erase`: forgets them; their events stay, as nobody's."""
-    site, place = await site_of(request), desk(request)
-    found = await _person(request, site)
-    untied = await place.house.ingest.change(persons.erase, site, found, factories.visitors())
-    await place.house.database.write(empty_log, 2)  # what was erased is still in there
-    notice = Notice(f"The person is erased. {untied:,} {'event is' if untied == 1 else 'events are'} nobody's now.")
-    return go_to(request, f"/sites/{site.id}/settings/people", notice)
+    site, ui = await site_from_path(request), context(request)
+    person = await _find_person(request, site)
+    freed_events = await ui.services.writer.change(persons.erase, site, person, factories.random_visitor_ids())
+    await ui.services.database.write(truncate_wal, 2)  # what was erased is still in there
+    message = FlashMessage(
+        f"The person is erased. {freed_events:,} {'event is' if freed_events == 1 else 'events are'} nobody's now."
+    )
+    return redirect_to(request, f"/sites/{site.slug}/settings/people", message)
 
 
-async def _person(request: Request, site: Site) -> Known:
-    told = request.path_params["person"]
-    if re.fullmatch(r"-?\d{1,19}", told) and abs(int(told)) < 1 << 63:
-        found = await desk(request).read(persons.find_number, site.number, int(told))
-        if found is not None:
-            return found
-    raise not_here("person")
+async def _find_person(request: Request, site: Site) -> PersonRecord:
+    id_text = request.path_params["person"]
+    if re.fullmatch(r"-?\d{1,19}", id_text) and abs(int(id_text)) < 1 << 63:
+        person = await context(request).read(persons.find_by_id, site.id, int(id_text))
+        if person is not None:
+            return person
+    raise not_found("person")
 
 
-_PEOPLE = "/sites/{site}/settings/people"
-SIGNED_IN: Doors = [
-    ("GET", _PEOPLE, list_people),
-    ("GET", f"{_PEOPLE}/{{person}}", person),
-    ("POST", f"{_PEOPLE}/{{person}}/erase", erase),
+_PEOPLE_PATH = "/sites/{site}/settings/people"
+PROTECTED_ROUTES: RouteTable = [
+    ("GET", _PEOPLE_PATH, list_people),
+    ("GET", f"{_PEOPLE_PATH}/{{person}}", show_person),
+    ("POST", f"{_PEOPLE_PATH}/{{person}}/erase", erase),
 ]

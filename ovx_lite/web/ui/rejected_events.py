@@ -5,16 +5,16 @@ import asyncio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ovx_lite.services.rejected import KEPT
-from ovx_lite.web.common.context import Doors, desk, site_of
-from ovx_lite.web.common.templating import page
+from ovx_lite.services.rejected import MAX_REJECTED_PER_SITE
+from ovx_lite.web.common.context import RouteTable, context, site_from_path
+from ovx_lite.web.common.templating import render
 
 
-async def missed(request: Request) -> Response:
+async def list_rejected(request: Request) -> Response:
     """`GET …/missing`: the requests, the latest first."""
-    site = await site_of(request)
-    requests = await asyncio.to_thread(desk(request).missing.of, site)
-    return page(request, "missed.html", site=site, requests=requests, kept=KEPT)
+    site = await site_from_path(request)
+    requests = await asyncio.to_thread(context(request).rejected_events.for_site, site)
+    return render(request, "missed.html", site=site, requests=requests, max_requests=MAX_REJECTED_PER_SITE)
 
 
-SIGNED_IN: Doors = [("GET", "/sites/{site}/settings/missing", missed)]
+PROTECTED_ROUTES: RouteTable = [("GET", "/sites/{site}/settings/missing", list_rejected)]

@@ -8,172 +8,184 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from ovx_lite.auth import passwords
-from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import Site
 from ovx_lite.storage import registry, shared_links
-from ovx_lite.storage.shared_links import Share
-from ovx_lite.web.common.context import Doors, Notice, desk, go_to, site_of
-from ovx_lite.web.common.csrf import EMBEDDED
-from ovx_lite.web.common.forms import Form, form_of
-from ovx_lite.web.common.live_visitors import Right
-from ovx_lite.web.common.templating import page
+from ovx_lite.storage.shared_links import SharedLink
+from ovx_lite.web.common.context import FlashMessage, RouteTable, context, redirect_to, site_from_path
+from ovx_lite.web.common.csrf import EMBEDDABLE_HEADERS
+from ovx_lite.web.common.forms import Form, read_form
+from ovx_lite.web.common.live_visitors import ListenGrant
+from ovx_lite.web.common.templating import render
 from ovx_lite.web.ui.auth import try_password
-from ovx_lite.web.ui.dashboard.presenters import Place
-from ovx_lite.web.ui.dashboard.routes import board_page, csv_file, top_page
+from ovx_lite.web.ui.dashboard.presenters import DashboardLocation
+from ovx_lite.web.ui.dashboard.routes import render_csv, render_dashboard, render_top_list
 
-_MOST_UNLOCKED = 20
+_MAX_UNLOCKED = 20
 
 
-async def sharing(request: Request) -> Response:
+async def show_sharing(request: Request) -> Response:
     """`GET …/settings/sharing`: the link, if there is one, and what can be done with it."""
-    return await _settings_page(request, await site_of(request), Form())
+    return await _render_settings(request, await site_from_path(request), Form())
 
 
-async def _settings_page(request: Request, site: Site, form: Form) -> Response:
-    share = await desk(request).read(shared_links.of_site, site.number)
-    url = "" if share is None else f"{desk(request).url(request)}/share/{share.token}"
-    status = 400 if form.wrong else 200
-    return page(request, "sharing.html", status, site=site, form=form, share=share, url=url)
+async def _render_settings(request: Request, site: Site, form: Form) -> Response:
+    share = await context(request).read(shared_links.of_site, site.id)
+    url = "" if share is None else f"{context(request).public_url(request)}/share/{share.token}"
+    status = 400 if form.errors else 200
+    return render(request, "sharing.html", status, site=site, form=form, share=share, url=url)
 
 
 async def change(request: Request) -> Response:
     """`POST …/settings/sharing`: makes the link, or another one (`new`), or gives it another password, or none."""
-    site, form, place = await site_of(request), await form_of(request), desk(request)
-    before = await place.read(shared_links.of_site, site.number)
-    typed, kept = form["password"], "" if before is None else before.password
-    if typed:
+    site, form, ui = await site_from_path(request), await read_form(request), context(request)
+    current = await ui.read(shared_links.of_site, site.id)
+    password, password_hash = form["password"], "" if current is None else current.password_hash
+    if password:
         try:
-            kept = await asyncio.to_thread(passwords.hashed, passwords.checked(typed), secrets.token_bytes(16))
-        except Refused as refused:
-            form.blame(refused)
-            return await _settings_page(request, site, form)
+            password_hash = await asyncio.to_thread(
+                passwords.hash_password, passwords.validate_password(password), secrets.token_bytes(16)
+            )
+        except ApiError as exc:
+            form.add_error(exc)
+            return await _render_settings(request, site, form)
     elif not form["keep"]:
-        kept = ""
-    anew = before is None or form["do"] == "new"
-    token = secrets.token_urlsafe(12) if anew or before is None else before.token
-    await place.house.database.write(shared_links.put, Share(site.number, token, kept, place.house.clock.now()))
-    words = (
+        password_hash = ""
+    is_new_link = current is None or form["do"] == "new"
+    token = secrets.token_urlsafe(12) if is_new_link or current is None else current.token
+    await ui.services.database.write(
+        shared_links.save, SharedLink(site.id, token, password_hash, ui.services.clock.now_ms())
+    )
+    text = (
         "Whoever has the link may look now."
-        if before is None
+        if current is None
         else "The old link is no good any more."
-        if anew
+        if is_new_link
         else "Saved."
     )
-    return go_to(request, f"/sites/{site.id}/settings/sharing", Notice(words))
+    return redirect_to(request, f"/sites/{site.slug}/settings/sharing", FlashMessage(text))
 
 
-async def end(request: Request) -> Response:
+async def stop_sharing(request: Request) -> Response:
     """`POST …/settings/sharing/end`: takes the link away."""
-    site = await site_of(request)
-    await desk(request).house.database.write(shared_links.remove, site.number)
-    return go_to(request, f"/sites/{site.id}/settings/sharing", Notice("Nobody may look without logging in any more."))
+    site = await site_from_path(request)
+    await context(request).services.database.write(shared_links.remove, site.id)
+    return redirect_to(
+        request, f"/sites/{site.slug}/settings/sharing", FlashMessage("Nobody may look without logging in any more.")
+    )
 
 
-async def dashboard(request: Request) -> Response:
+async def show_dashboard(request: Request) -> Response:
     """`GET /share/TOKEN`: the dashboard, or the question for its password."""
-    share, site = await shared(request)
+    share, site = await find_share(request)
     if not _is_unlocked(request, share):
-        return page(request, "share.html", site=site, form=Form(), path=_asked(request, share))
-    return _shown(request, share, await board_page(request, site, _place(request, share)))
+        return render(request, "share.html", site=site, form=Form(), path=_path_with_query(request, share))
+    return _with_share_headers(request, share, await render_dashboard(request, site, _location(request, share)))
 
 
-def _shown(request: Request, share: Share, answer: Response) -> Response:
+def _with_share_headers(request: Request, share: SharedLink, response: Response) -> Response:
     """A page that whoever has the link sees: where it leads is told nothing of it; it may stand in pages of others."""
-    answer.headers["Referrer-Policy"] = "no-referrer"
-    if request.query_params.get("embed") == "1" and not share.password:
-        answer.headers.update(EMBEDDED)
-    return answer
+    response.headers["Referrer-Policy"] = "no-referrer"
+    if request.query_params.get("embed") == "1" and not share.password_hash:
+        response.headers.update(EMBEDDABLE_HEADERS)
+    return response
 
 
 async def unlock(request: Request) -> Response:
     """`POST /share/TOKEN`: the password."""
-    share, site = await shared(request)
-    form = await form_of(request)
-    if share.password and await try_password(request, form, "password", share.password, f"share {share.token} "):
-        known = request.session.get("shares")
-        unlocked = [*(known if isinstance(known, list) else []), _mark(share)]
-        request.session["shares"] = unlocked[-_MOST_UNLOCKED:]
-    elif share.password:
-        status = 429 if form.wrong.get("wait") else 401
-        return page(request, "share.html", status, site=site, form=form, path=_asked(request, share))
-    return RedirectResponse(_asked(request, share), 303)
+    share, site = await find_share(request)
+    form = await read_form(request)
+    if share.password_hash and await try_password(
+        request, form, "password", share.password_hash, f"share {share.token} "
+    ):
+        stored = request.session.get("shares")
+        unlocked = [*(stored if isinstance(stored, list) else []), _unlock_digest(share)]
+        request.session["shares"] = unlocked[-_MAX_UNLOCKED:]
+    elif share.password_hash:
+        status = 429 if form.errors.get("wait") else 401
+        return render(request, "share.html", status, site=site, form=form, path=_path_with_query(request, share))
+    return RedirectResponse(_path_with_query(request, share), 303)
 
 
-async def top(request: Request) -> Response:
+async def show_top_list(request: Request) -> Response:
     """`GET /share/TOKEN/top/DIMENSION`: all that stands in a dimension."""
-    share, site = await _open(request)
-    return _shown(request, share, await top_page(request, site, _place(request, share)))
+    share, site = await _find_unlocked(request)
+    return _with_share_headers(request, share, await render_top_list(request, site, _location(request, share)))
 
 
-async def download(request: Request) -> Response:
+async def download_csv(request: Request) -> Response:
     """`GET /share/TOKEN/csv/PANEL`: a panel as CSV."""
-    share, site = await _open(request)
-    return await csv_file(request, site, _place(request, share))
+    share, site = await _find_unlocked(request)
+    return await render_csv(request, site, _location(request, share))
 
 
-async def live(request: Request) -> Response:
+async def stream_live(request: Request) -> Response:
     """`GET /share/TOKEN/live`: Server-Sent Events: how many visitors are active now."""
-    share, site = await _open(request)
-    place = desk(request)
+    share, site = await _find_unlocked(request)
+    ui = context(request)
 
-    async def may() -> bool:
-        found = await place.read(shared_links.find, share.token)
-        return found is not None and found[0].password == share.password
+    async def is_allowed() -> bool:
+        match = await ui.read(shared_links.find, share.token)
+        return match is not None and match[0].password_hash == share.password_hash
 
-    return place.live.stream(site.number, Right((share.token, share.password), share.token, may))
+    return ui.live_visitors.stream(site.id, ListenGrant((share.token, share.password_hash), share.token, is_allowed))
 
 
-async def shared(request: Request) -> tuple[Share, Site]:
+async def find_share(request: Request) -> tuple[SharedLink, Site]:
     """The link that the path names, and its site. Raises `Refused` (`not_found`)."""
-    found = await desk(request).read(shared_links.find, request.path_params["token"])
-    if found is None:
-        raise nothing_here()
-    share, id = found
-    return share, await desk(request).read(registry.find_site, id)
+    match = await context(request).read(shared_links.find, request.path_params["token"])
+    if match is None:
+        raise link_not_found()
+    share, site_slug = match
+    return share, await context(request).read(registry.find_site, site_slug)
 
 
-async def _open(request: Request) -> tuple[Share, Site]:
-    share, site = await shared(request)
+async def _find_unlocked(request: Request) -> tuple[SharedLink, Site]:
+    share, site = await find_share(request)
     if not _is_unlocked(request, share):
-        raise Refused("unauthorized", "This needs a password: open the link without what follows it.")
+        raise ApiError("unauthorized", "This needs a password: open the link without what follows it.")
     return share, site
 
 
-def nothing_here() -> Refused:
+def link_not_found() -> ApiError:
     """The refusal for a link that is none, or none any more."""
-    return Refused("not_found", "There is nothing here: ask whoever gave you the link for a new one.")
+    return ApiError("not_found", "There is nothing here: ask whoever gave you the link for a new one.")
 
 
-def _is_unlocked(request: Request, share: Share) -> bool:
-    known = request.session.get("shares")
-    return not share.password or (isinstance(known, list) and _mark(share) in known)
+def _is_unlocked(request: Request, share: SharedLink) -> bool:
+    unlocked = request.session.get("shares")
+    return not share.password_hash or (isinstance(unlocked, list) and _unlock_digest(share) in unlocked)
 
 
-def _mark(share: Share) -> str:
+def _unlock_digest(share: SharedLink) -> str:
     """What the cookie of a browser has that knew the password: another once the password is."""
-    return sha256(f"{share.token}\n{share.password}".encode()).hexdigest()[:16]
+    return sha256(f"{share.token}\n{share.password_hash}".encode()).hexdigest()[:16]
 
 
-def _path(request: Request, share: Share) -> str:
-    return f"{desk(request).root}/share/{share.token}"
+def _share_path(request: Request, share: SharedLink) -> str:
+    return f"{context(request).root}/share/{share.token}"
 
 
-def _asked(request: Request, share: Share) -> str:
+def _path_with_query(request: Request, share: SharedLink) -> str:
     """The path of the dashboard with what was asked of it."""
-    return f"{_path(request, share)}{'?' if request.url.query else ''}{request.url.query}"
+    return f"{_share_path(request, share)}{'?' if request.url.query else ''}{request.url.query}"
 
 
-def _place(request: Request, share: Share) -> Place:
-    return Place(_path(request, share), True, desk(request).url(request))
+def _location(request: Request, share: SharedLink) -> DashboardLocation:
+    return DashboardLocation(_share_path(request, share), True, context(request).public_url(request))
 
 
-_SETTINGS = "/sites/{site}/settings/sharing"
-SIGNED_IN: Doors = [("GET", _SETTINGS, sharing), ("POST", _SETTINGS, change), ("POST", f"{_SETTINGS}/end", end)]
-_SHARE = "/share/{token}"
-OPEN: Doors = [
-    ("GET", _SHARE, dashboard),
-    ("POST", _SHARE, unlock),
-    ("GET", f"{_SHARE}/top/{{dimension}}", top),
-    ("GET", f"{_SHARE}/csv/{{panel}}", download),
-    ("GET", f"{_SHARE}/live", live),
+_SETTINGS_PATH = "/sites/{site}/settings/sharing"
+PROTECTED_ROUTES: RouteTable = [
+    ("GET", _SETTINGS_PATH, show_sharing),
+    ("POST", _SETTINGS_PATH, change),
+    ("POST", f"{_SETTINGS_PATH}/end", stop_sharing),
+]
+_SHARE_PATH = "/share/{token}"
+PUBLIC_ROUTES: RouteTable = [
+    ("GET", _SHARE_PATH, show_dashboard),
+    ("POST", _SHARE_PATH, unlock),
+    ("GET", f"{_SHARE_PATH}/top/{{dimension}}", show_top_list),
+    ("GET", f"{_SHARE_PATH}/csv/{{panel}}", download_csv),
+    ("GET", f"{_SHARE_PATH}/live", stream_live),
 ]

@@ -10,110 +10,112 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from ovx_lite.auth.api_keys import PUBLIC_LIMIT
+from ovx_lite.auth.api_keys import PUBLIC_HOURLY_LIMIT
 from ovx_lite.domain import validators
-from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import Site
 from ovx_lite.services import factories
 from ovx_lite.storage import accounts, registry, retention, site_activity
-from ovx_lite.web.common.context import Doors, Notice, desk, go_to, site_of
-from ovx_lite.web.common.csrf import session_of
-from ovx_lite.web.common.forms import Form, form_of
-from ovx_lite.web.common.templating import page
+from ovx_lite.web.common.context import FlashMessage, RouteTable, context, redirect_to, site_from_path
+from ovx_lite.web.common.csrf import find_session
+from ovx_lite.web.common.forms import Form, read_form
+from ovx_lite.web.common.templating import render
 from ovx_lite.webhooks.triggers import month_of
 
-_MOST_EVENTS, _MOST_DAYS, _MOST_AN_HOUR = 10**15, 36_500, 10**9
+_MAX_EVENTS, _MAX_RETENTION_DAYS, _MAX_PER_HOUR = 10**15, 36_500, 10**9
 
 
-async def home(request: Request) -> Response:
+async def show_home(request: Request) -> Response:
     """`/`: the sites; before the set-up, how to begin."""
-    place = desk(request)
-    request.state.session = await session_of(request)
+    ui = context(request)
+    request.state.session = await find_session(request)
     if request.state.session is None:
-        if (await place.read(accounts.load)).password:
-            return RedirectResponse(f"{place.root}/login", 303)
-        return page(request, "welcome.html")
-    sites = await place.read(registry.all_sites)
-    used = await place.read(site_activity.months, month_of(place.house.clock.now()))
-    latest = await place.read(site_activity.latest_of_all)
-    hold = await place.read(retention.find_hold, place.house.clock.now())
-    return page(request, "sites.html", sites=sites, used=used, latest=latest, hold=hold)
+        if (await ui.read(accounts.load)).password_hash:
+            return RedirectResponse(f"{ui.root}/login", 303)
+        return render(request, "welcome.html")
+    sites = await ui.read(registry.all_sites)
+    events_by_site = await ui.read(site_activity.monthly_events, month_of(ui.services.clock.now_ms()))
+    latest_event_ms = await ui.read(site_activity.latest_event_ms_by_site)
+    hold = await ui.read(retention.find_hold, ui.services.clock.now_ms())
+    return render(
+        request, "sites.html", sites=sites, events_by_site=events_by_site, latest_event_ms=latest_event_ms, hold=hold
+    )
 
 
 async def confirm_clock(request: Request) -> Response:
     """`POST /retention`: the clock is right, so that retention, which is on hold, deletes again."""
-    place = desk(request)
-    await place.house.database.write(retention.confirm, place.house.clock.now())
-    return go_to(request, "/", Notice("The clock is confirmed. Retention runs again within the hour."))
+    ui = context(request)
+    await ui.services.database.write(retention.confirm, ui.services.clock.now_ms())
+    return redirect_to(request, "/", FlashMessage("The clock is confirmed. Retention runs again within the hour."))
 
 
-async def new_site(request: Request) -> Response:
+async def show_new_site(request: Request) -> Response:
     """`GET /new-site`: the form."""
-    return await _new_page(request, Form())
+    return await _render_new_site(request, Form())
 
 
 async def add(request: Request) -> Response:
     """`POST /new-site`: adds a site with a key, and leads to what sends its first event."""
-    form = await form_of(request)
-    site = read_site(form, desk(request).house.clock.now())
+    form = await read_form(request)
+    site = read_site(form, context(request).services.clock.now_ms())
     if site is not None:
         try:
-            return go_to(request, *await add_site(request, site))
-        except Refused as refused:
-            form.blame(refused)
-    return await _new_page(request, form)
+            return redirect_to(request, *await add_site(request, site))
+        except ApiError as exc:
+            form.add_error(exc)
+    return await _render_new_site(request, form)
 
 
-async def _new_page(request: Request, form: Form) -> Response:
-    return page(request, "new_site.html", 400 if form.wrong else 200, form=form, timezones=await timezones())
+async def _render_new_site(request: Request, form: Form) -> Response:
+    return render(request, "new_site.html", 400 if form.errors else 200, form=form, timezones=await timezones())
 
 
-def read_site(form: Form, now: int) -> Site | None:
+def read_site(form: Form, now_ms: int) -> Site | None:
     """The site that a form describes; None if anything in it is wrong, which it then says."""
-    domain = form.judge("domain", _domain, "")
+    domain = form.validate("domain", _parse_domain, "")
     # Where the domain is wrong, an id that is to be the same is not blamed, too.
-    id = "" if "domain" in form.wrong and not form["id"] else form.judge("id", _id, "", domain)
-    timezone = form.judge("timezone", lambda text: validators.timezone(text or "UTC"), "UTC")
-    if form.wrong:
+    slug = "" if "domain" in form.errors and not form["id"] else form.validate("id", _parse_slug, "", domain)
+    timezone = form.validate("timezone", lambda text: validators.timezone(text or "UTC"), "UTC")
+    if form.errors:
         return None
-    return msgspec.structs.replace(factories.site(id, timezone, now), domain=domain)
+    return msgspec.structs.replace(factories.site(slug, timezone, now_ms), domain=domain)
 
 
-def _id(text: str, domain: str) -> str:
+def _parse_slug(text: str, domain: str) -> str:
     """A site's id: what was typed, or else the domain, as programs write it."""
     try:
-        return validators.site_id(text or domain.encode("idna").decode())
+        return validators.site_slug(text or domain.encode("idna").decode())
     except UnicodeError:
-        raise Refused("invalid_request", "This domain cannot be an id, too: give it one.", "id") from None
+        raise ApiError("invalid_request", "This domain cannot be an id, too: give it one.", "id") from None
 
 
-def _domain(text: str) -> str:
+def _parse_domain(text: str) -> str:
     """The host of a site; also where somebody has pasted the URL of its home page."""
-    found = re.fullmatch(r"(?:https?://)?([^/?#:]*)(?::\d+)?(?:[/?#].*)?", text, re.IGNORECASE)
-    told = found[1] if found else text
-    return validators.host(told, "domain") if told else ""
+    match = re.fullmatch(r"(?:https?://)?([^/?#:]*)(?::\d+)?(?:[/?#].*)?", text, re.IGNORECASE)
+    host = match[1] if match else text
+    return validators.host(host, "domain") if host else ""
 
 
-_CHANGEABLE: dict[str, Callable[[str], object]] = {
-    "name": lambda text: validators.words(text, "name"),
-    "domain": _domain,
+_EDITABLE_FIELDS: dict[str, Callable[[str], object]] = {
+    "name": lambda text: validators.short_text(text, "name"),
+    "domain": _parse_domain,
     "timezone": validators.timezone,
-    "monthly_limit": lambda text: validators.number(text, "monthly_limit", _MOST_EVENTS),
-    "retention_days": lambda text: validators.number(text, "retention_days", _MOST_DAYS),
+    "monthly_limit": lambda text: validators.whole_number(text, "monthly_limit", _MAX_EVENTS),
+    "retention_days": lambda text: validators.whole_number(text, "retention_days", _MAX_RETENTION_DAYS),
     "allowed_hosts": lambda text: validators.hosts(text, "allowed_hosts"),
-    "hourly_limit": lambda text: validators.number(text, "hourly_limit", _MOST_AN_HOUR),
-    "hourly_events": lambda text: validators.number(text, "hourly_events", _MOST_AN_HOUR),
+    "hourly_limit": lambda text: validators.whole_number(text, "hourly_limit", _MAX_PER_HOUR),
+    "hourly_events": lambda text: validators.whole_number(text, "hourly_events", _MAX_PER_HOUR),
 }
 
 
-async def add_site(request: Request, site: Site) -> tuple[str, Notice]:
+async def add_site(request: Request, site: Site) -> tuple[str, FlashMessage]:
     """Add a site with a key. Returns the page to go on to, and what it is to say, with the key."""
-    place = desk(request)
-    added = await place.change(registry.add_site, site)
-    key, secret = factories.key(added, "First key", "enterprise", None, site.created)
-    await place.change(registry.add_key, key)
-    notice = Notice(f"The site {site.id} is there. This is its key:", secret, "key", key.id)
-    return f"/sites/{site.id}/settings/start", notice
+    ui = context(request)
+    stored_site = await ui.change(registry.add_site, site)
+    key, secret = factories.key(stored_site, "First key", "enterprise", None, site.created_at_ms)
+    await ui.change(registry.add_api_key, key)
+    message = FlashMessage(f"The site {site.slug} is there. This is its key:", secret, "key", key.public_id)
+    return f"/sites/{site.slug}/settings/start", message
 
 
 async def timezones() -> list[str]:
@@ -126,90 +128,96 @@ def _timezones() -> list[str]:
     return ["UTC", *sorted(name for name in available_timezones() if "/" in name and not name.startswith("Etc/"))]
 
 
-async def site(request: Request) -> Response:
+async def redirect_to_settings(request: Request) -> Response:
     """`/sites/ID/settings`: the way to a site's settings."""
-    found = await site_of(request)
-    return RedirectResponse(f"{desk(request).root}/sites/{found.id}/settings/general", 302)
+    site = await site_from_path(request)
+    return RedirectResponse(f"{context(request).root}/sites/{site.slug}/settings/general", 302)
 
 
-async def general(request: Request) -> Response:
+async def show_general(request: Request) -> Response:
     """`GET …/general`: what a site is, and how much it has used this month."""
-    return await _general_page(request, await site_of(request))
+    return await _render_general(request, await site_from_path(request))
 
 
 async def change(request: Request) -> Response:
     """`POST …/general`: changes what can be changed."""
-    found, form = await site_of(request), await form_of(request)
+    site, form = await site_from_path(request), await read_form(request)
     # What was not changed here may have been changed elsewhere, since the form was shown.
-    wanted = {name: form.judge(name, rule, None) for name, rule in _CHANGEABLE.items() if _is_changed(form, name)}
-    if not form.wrong:
+    changes = {
+        name: form.validate(name, rule, None) for name, rule in _EDITABLE_FIELDS.items() if _is_changed(form, name)
+    }
+    if not form.errors:
         try:
-            await desk(request).change(registry.change_site, msgspec.structs.replace(found, **wanted))
-            return go_to(request, f"/sites/{found.id}/settings/general", Notice("Saved."))
-        except Refused as refused:
-            form.blame(refused)
-    return await _general_page(request, found, form)
+            await context(request).change(registry.change_site, msgspec.structs.replace(site, **changes))
+            return redirect_to(request, f"/sites/{site.slug}/settings/general", FlashMessage("Saved."))
+        except ApiError as exc:
+            form.add_error(exc)
+    return await _render_general(request, site, form)
 
 
 def _is_changed(form: Form, name: str) -> bool:
     """Whether a field was sent, and has something else than when the form was shown."""
-    before = f"was_{name}"
-    return form.has(name) and not (form.has(before) and form[before] == form[name])
+    previous_field = f"was_{name}"
+    return form.has(name) and not (form.has(previous_field) and form[previous_field] == form[name])
 
 
-def _shown(site: Site) -> dict[str, str]:
+def _form_values(site: Site) -> dict[str, str]:
     """What can be changed of a site, as a form shows it."""
     return {
         name: ", ".join(value) if isinstance(value, tuple) else str(value or "")
-        for name, value in ((name, getattr(site, name)) for name in _CHANGEABLE)
+        for name, value in ((name, getattr(site, name)) for name in _EDITABLE_FIELDS)
     }
 
 
-async def _general_page(
-    request: Request, site: Site, form: Form | None = None, deleting: Form | None = None
+async def _render_general(
+    request: Request, site: Site, form: Form | None = None, delete_form: Form | None = None
 ) -> Response:
-    form, deleting = form or Form(), deleting or Form()
-    place, month = desk(request), month_of(desk(request).house.clock.now())
-    used = (await place.read(site_activity.months, month)).get(site.number, 0)
-    latest = await place.read(site_activity.latest, site.number)
-    return page(
+    form, delete_form = form or Form(), delete_form or Form()
+    ui, month = context(request), month_of(context(request).services.clock.now_ms())
+    events_used = (await ui.read(site_activity.monthly_events, month)).get(site.id, 0)
+    latest_event = await ui.read(site_activity.latest_event, site.id)
+    return render(
         request,
         "general.html",
-        400 if form.wrong or deleting.wrong else 200,
+        400 if form.errors or delete_form.errors else 200,
         site=site,
         form=form,
-        deleting=deleting,
-        now=_shown(site),
-        used=used,
+        delete_form=delete_form,
+        current_values=_form_values(site),
+        events_used=events_used,
         month=month,
-        has_events=latest is not None,
+        has_events=latest_event is not None,
         timezones=await timezones(),
-        public_limit=PUBLIC_LIMIT,
+        public_limit=PUBLIC_HOURLY_LIMIT,
     )
 
 
 async def delete(request: Request) -> Response:
     """`POST …/delete`: removes a site for good, if its id was typed."""
-    found, form = await site_of(request), await form_of(request)
-    if form["confirm"].strip() != found.id:
-        form.wrong["confirm"] = f"Type {found.id} to delete it."
-        return await _general_page(request, found, deleting=form)
-    place = desk(request)
-    events = await place.house.ingest.change(registry.remove_site, found.id)
-    await place.house.sites.refresh()
-    return go_to(
-        request, "/", Notice(f"The site {found.id} is deleted, with {events:,} {'event' if events == 1 else 'events'}.")
+    site, form = await site_from_path(request), await read_form(request)
+    if form["confirm"].strip() != site.slug:
+        form.errors["confirm"] = f"Type {site.slug} to delete it."
+        return await _render_general(request, site, delete_form=form)
+    ui = context(request)
+    event_count = await ui.services.writer.change(registry.remove_site, site.slug)
+    await ui.services.sites.refresh()
+    return redirect_to(
+        request,
+        "/",
+        FlashMessage(
+            f"The site {site.slug} is deleted, with {event_count:,} {'event' if event_count == 1 else 'events'}."
+        ),
     )
 
 
-OPEN: Doors = [("GET", "/", home)]
-_SETTINGS = "/sites/{site}/settings"
-SIGNED_IN: Doors = [
-    ("GET", "/new-site", new_site),
+PUBLIC_ROUTES: RouteTable = [("GET", "/", show_home)]
+_SETTINGS_PATH = "/sites/{site}/settings"
+PROTECTED_ROUTES: RouteTable = [
+    ("GET", "/new-site", show_new_site),
     ("POST", "/new-site", add),
     ("POST", "/retention", confirm_clock),
-    ("GET", _SETTINGS, site),
-    ("GET", f"{_SETTINGS}/general", general),
-    ("POST", f"{_SETTINGS}/general", change),
-    ("POST", f"{_SETTINGS}/delete", delete),
+    ("GET", _SETTINGS_PATH, redirect_to_settings),
+    ("GET", f"{_SETTINGS_PATH}/general", show_general),
+    ("POST", f"{_SETTINGS_PATH}/general", change),
+    ("POST", f"{_SETTINGS_PATH}/delete", delete),
 ]

@@ -7,7 +7,7 @@ import msgspec
 
 from ovx_lite.domain.calendar import local_day
 from ovx_lite.domain.models import Goal, Site
-from ovx_lite.stats.date_ranges import Period, label
+from ovx_lite.stats.date_ranges import DateRange, format_day_bucket
 from ovx_lite.stats.filters import Filter
 from ovx_lite.stats.metrics import Counts
 from ovx_lite.storage import annotations, registry
@@ -15,183 +15,202 @@ from ovx_lite.storage.annotations import Annotation
 from ovx_lite.storage.read import custom_props, event_queries, events, filtered_scan, revenue, rollup_queries
 from ovx_lite.storage.rollups.dimensions import Dimension
 from ovx_lite.storage.webhooks.goals import goals_of
-from ovx_lite.web.ui.dashboard.state import TABS, View
+from ovx_lite.web.ui.dashboard.state import PANEL_TABS, DashboardState
 
-ROWS = 9
+PANEL_ROWS = 9
 """How many rows a panel has."""
 
-LATELY = 7
+PEOPLE_DAYS = 7
 """Of so many days, those are shown whom events named."""
 
-_HOURS, _DAYS, _WEEKS = 2, 100, 800  # up to so many days are shown by hour, by day, by week
+_MAX_DAYS_BY_HOUR, _MAX_DAYS_BY_DAY, _MAX_DAYS_BY_WEEK = (
+    2,
+    100,
+    800,
+)  # up to so many days are shown by hour, by day, by week
 
 
-class Ranking(msgspec.Struct, frozen=True):
+class TopList(msgspec.Struct, frozen=True):
     """What a panel ranks: rows of what stands in a dimension and how many visitors, and how many there are in all."""
 
     rows: Sequence[tuple[str, int]] = ()
     total: int = 0
 
 
-class Board(msgspec.Struct, frozen=True, kw_only=True):
+class DashboardData(msgspec.Struct, frozen=True, kw_only=True):
     """What a dashboard shows. `unit` is what a point of the series is; `was` and `before` are of the period compared.
 
     `takings` are by currency: how often, and how much in minor units; `persons` number, id and events. `named` is the
     event whose properties are shown: `keys` are those it has.
     """
 
-    period: Period
-    compared: Period | None = None
-    unit: str = "time:day"
-    total: Counts = Counts()
-    was: Counts | None = None
+    date_range: DateRange
+    comparison_range: DateRange | None = None
+    time_unit: str = "time:day"
+    totals: Counts = Counts()
+    comparison_totals: Counts | None = None
     series: Mapping[str, Counts] = {}
-    before: Mapping[str, Counts] = {}
-    rankings: Mapping[str, Ranking] = {}
-    takings: Mapping[str, tuple[int, int]] = {}
+    comparison_series: Mapping[str, Counts] = {}
+    top_lists: Mapping[str, TopList] = {}
+    revenue: Mapping[str, tuple[int, int]] = {}
     persons: tuple[Sequence[tuple[int, str, int]], int] = ((), 0)
-    excluded: Ranking = Ranking()
-    named: str = ""
-    keys: Sequence[str] = ()
-    values: Sequence[tuple[tuple[str, ...], int, int]] = ()
-    values_total: int = 0
+    excluded: TopList = TopList()
+    selected_event: str = ""
+    prop_keys: Sequence[str] = ()
+    prop_rows: Sequence[tuple[tuple[str, ...], int, int]] = ()
+    prop_rows_total: int = 0
     goals: Sequence[Goal] = ()
     annotations: Sequence[Annotation] = ()
     is_stale: bool = False
-    oldest: int | None = None
+    oldest_day: int | None = None
 
 
-def nothing(period: Period) -> Board:
+def empty_dashboard(date_range: DateRange) -> DashboardData:
     """A dashboard that nothing was counted for."""
-    return Board(period=period)
+    return DashboardData(date_range=date_range)
 
 
-def lately(period: Period) -> Period:
+def latest_days(date_range: DateRange) -> DateRange:
     """The last days of a period, of which those who were named are shown: of more, there may be very many."""
-    return period._replace(first=max(period.first, period.last - LATELY + 1))
+    return date_range._replace(first_day=max(date_range.first_day, date_range.last_day - PEOPLE_DAYS + 1))
 
 
-def unit_of(period: Period) -> str:
+def time_unit_of(date_range: DateRange) -> str:
     """What a point of the series of a period is."""
-    limits = {"time:hour": _HOURS, "time:day": _DAYS, "time:week": _WEEKS}
-    return next((unit for unit, days in limits.items() if period.days <= days), "time:month")
+    max_days = {"time:hour": _MAX_DAYS_BY_HOUR, "time:day": _MAX_DAYS_BY_DAY, "time:week": _MAX_DAYS_BY_WEEK}
+    return next((time_unit for time_unit, days in max_days.items() if date_range.day_count <= days), "time:month")
 
 
-def board(conn: sqlite3.Connection, id: str, view: View, now: int) -> Board:
+def load_dashboard(conn: sqlite3.Connection, site_slug: str, state: DashboardState, now_ms: int) -> DashboardData:
     """What a dashboard shows of a site at `now` (Unix ms). Raises `Refused`."""
-    site = registry.find_site(conn, id)
-    first = oldest(conn, site)
-    period = view.stretch(now, site.timezone, first)
-    compared = view.compared(period, site.timezone)
-    unit, filters = unit_of(period), view.filters
-    tabs = {panel: view.tab(panel) for panel in TABS}
-    wanted = {**tabs, "goals": "event:goal", "events": "event:name"}
-    known, by_day, taken = _look(conn, site, period, filters, wanted)
-    series = _series(conn, site, period, unit, filters, by_day)
-    was, before = None, dict[str, Counts]()
-    if compared is not None:
-        _, days_before, _ = _look(conn, site, compared, filters, {})
-        before = _series(conn, site, compared, unit, filters, days_before)
-        was = _total(conn, site, compared, filters, days_before)
-    named = custom_props.name_of(filters)
-    keys = custom_props.keys(conn, site, period, filters) if named else []
-    keys += [key for key in view.props if named and key not in keys]
-    values, values_total = custom_props.values(conn, site, period, filters, view.props or tuple(keys[:1]), ROWS)
-    return Board(
-        period=period,
-        compared=compared,
-        unit=unit,
-        total=_total(conn, site, period, filters, by_day),
-        was=was,
+    site = registry.find_site(conn, site_slug)
+    first_day = find_oldest_day(conn, site)
+    date_range = state.date_range(now_ms, site.timezone, first_day)
+    comparison_range = state.comparison_range(date_range, site.timezone)
+    time_unit, filters = time_unit_of(date_range), state.filters
+    tabs = {panel: state.tab(panel) for panel in PANEL_TABS}
+    dimensions_by_panel = {**tabs, "goals": "event:goal", "events": "event:name"}
+    top_lists, counts_by_day, scanned_revenue = _load_counts(conn, site, date_range, filters, dimensions_by_panel)
+    series = _series(conn, site, date_range, time_unit, filters, counts_by_day)
+    comparison_totals, comparison_series = None, dict[str, Counts]()
+    if comparison_range is not None:
+        _, comparison_counts_by_day, _ = _load_counts(conn, site, comparison_range, filters, {})
+        comparison_series = _series(conn, site, comparison_range, time_unit, filters, comparison_counts_by_day)
+        comparison_totals = _load_totals(conn, site, comparison_range, filters, comparison_counts_by_day)
+    selected_event = custom_props.event_name_of(filters)
+    prop_keys = custom_props.prop_names(conn, site, date_range, filters) if selected_event else []
+    prop_keys += [key for key in state.props if selected_event and key not in prop_keys]
+    prop_rows, prop_rows_total = custom_props.prop_values(
+        conn, site, date_range, filters, state.props or tuple(prop_keys[:1]), PANEL_ROWS
+    )
+    return DashboardData(
+        date_range=date_range,
+        comparison_range=comparison_range,
+        time_unit=time_unit,
+        totals=_load_totals(conn, site, date_range, filters, counts_by_day),
+        comparison_totals=comparison_totals,
         series=series,
-        before=before,
-        rankings=known,
-        takings=revenue.by_currency(conn, site, period, filters) if taken is None else taken,
-        persons=([], 0) if filters else rollup_queries.persons(conn, site, lately(period), ROWS),
-        excluded=Ranking() if filters else excluded(conn, site, period, ROWS),
-        named=named,
-        keys=keys,
-        values=values,
-        values_total=values_total,
-        goals=goals_of(conn, site.number),
-        annotations=annotations.of_days(conn, site.number, period.first, period.last),
-        is_stale=not rollup_queries.is_known(conn, site, period) and period.whole,
-        oldest=first,
+        comparison_series=comparison_series,
+        top_lists=top_lists,
+        revenue=revenue.by_currency(conn, site, date_range, filters) if scanned_revenue is None else scanned_revenue,
+        persons=([], 0) if filters else rollup_queries.persons(conn, site, latest_days(date_range), PANEL_ROWS),
+        excluded=TopList() if filters else excluded_reasons(conn, site, date_range, PANEL_ROWS),
+        selected_event=selected_event,
+        prop_keys=prop_keys,
+        prop_rows=prop_rows,
+        prop_rows_total=prop_rows_total,
+        goals=goals_of(conn, site.id),
+        annotations=annotations.of_days(conn, site.id, date_range.first_day, date_range.last_day),
+        is_stale=not rollup_queries.is_complete(conn, site, date_range) and date_range.whole_days,
+        oldest_day=first_day,
     )
 
 
-def _look(
-    conn: sqlite3.Connection, site: Site, period: Period, filters: Sequence[Filter], wanted: Mapping[str, str]
-) -> tuple[dict[str, Ranking], dict[int, Counts] | None, Mapping[str, tuple[int, int]] | None]:
+def _load_counts(
+    conn: sqlite3.Connection,
+    site: Site,
+    date_range: DateRange,
+    filters: Sequence[Filter],
+    dimensions_by_panel: Mapping[str, str],
+) -> tuple[dict[str, TopList], dict[int, Counts] | None, Mapping[str, tuple[int, int]] | None]:
     """The rankings of panels, by their dimensions; the counts of days, and revenue; None where another has to look."""
-    if not filters and rollup_queries.is_known(conn, site, period):
-        rankings = {panel: _ranking(conn, site, period, word) for panel, word in wanted.items()}
-        return rankings, rollup_queries.days(conn, site, period), None
-    dimensions = [word for word in wanted.values() if word in filtered_scan.DIMENSIONS]
-    sifted = filtered_scan.sift(conn, site, period, filters, dimensions, ROWS) if filters else None
-    rankings = {}
-    for panel, word in wanted.items():
-        if sifted is not None and word in sifted.top:
-            rankings[panel] = Ranking(*sifted.top[word])
+    if not filters and rollup_queries.is_complete(conn, site, date_range):
+        top_lists = {
+            panel: _load_top_list(conn, site, date_range, dimension) for panel, dimension in dimensions_by_panel.items()
+        }
+        return top_lists, rollup_queries.day_counts(conn, site, date_range), None
+    dimensions = [dimension for dimension in dimensions_by_panel.values() if dimension in filtered_scan.DIMENSIONS]
+    scan = filtered_scan.scan(conn, site, date_range, filters, dimensions, PANEL_ROWS) if filters else None
+    top_lists = {}
+    for panel, dimension in dimensions_by_panel.items():
+        if scan is not None and dimension in scan.top:
+            top_lists[panel] = TopList(*scan.top[dimension])
         else:
-            rankings[panel] = rank(event_queries.rows(conn, site, period, (word,), filters, {"visitors"}), word)
-    return (rankings, None, None) if sifted is None else (rankings, sifted.days, sifted.takings)
+            top_lists[panel] = top_list_of(
+                event_queries.rows(conn, site, date_range, (dimension,), filters, {"visitors"}), dimension
+            )
+    return (top_lists, None, None) if scan is None else (top_lists, scan.days, scan.revenue)
 
 
-def rank(groups: Iterable[tuple[tuple[str, ...], Counts]], dimension: str, most: int = ROWS) -> Ranking:
+def top_list_of(
+    groups: Iterable[tuple[tuple[str, ...], Counts]], dimension: str, max_rows: int = PANEL_ROWS
+) -> TopList:
     """The values that most visitors have. Views are no events of their own there."""
-    best, total = event_queries.top(
-        (row for row in groups if (dimension, *row[0]) != event_queries.VIEWS), "visitors", most
+    top_rows, total = event_queries.top(
+        (row for row in groups if (dimension, *row[0]) != event_queries.PAGEVIEW), "visitors", max_rows
     )
-    return Ranking([(word, counts.visitors) for (word,), counts in best], total)
+    return TopList([(value, counts.visitors) for (value,), counts in top_rows], total)
 
 
-def _ranking(conn: sqlite3.Connection, site: Site, period: Period, word: str) -> Ranking:
-    if word in ("event:goal", "event:name", "visit:exit_page"):
-        return rank(event_queries.rows(conn, site, period, (word,), (), {"visitors"}), word)
-    rows, total = rollup_queries.top(conn, site, period, rollup_queries.DIMENSIONS[word], ROWS)
-    return Ranking(rows, total)
+def _load_top_list(conn: sqlite3.Connection, site: Site, date_range: DateRange, dimension: str) -> TopList:
+    if dimension in ("event:goal", "event:name", "visit:exit_page"):
+        return top_list_of(event_queries.rows(conn, site, date_range, (dimension,), (), {"visitors"}), dimension)
+    rows, total = rollup_queries.top(conn, site, date_range, rollup_queries.DIMENSIONS[dimension], PANEL_ROWS)
+    return TopList(rows, total)
 
 
-def excluded(conn: sqlite3.Connection, site: Site, period: Period, most: int) -> Ranking:
+def excluded_reasons(conn: sqlite3.Connection, site: Site, date_range: DateRange, max_rows: int) -> TopList:
     """Why events of a period are in no count, and how many."""
-    rows, total = rollup_queries.top(conn, site, period, Dimension.EXCLUDED, most, "events")
-    return Ranking(rows, total)
+    rows, total = rollup_queries.top(conn, site, date_range, Dimension.EXCLUDED, max_rows, "events")
+    return TopList(rows, total)
 
 
-def oldest(conn: sqlite3.Connection, site: Site) -> int | None:
+def find_oldest_day(conn: sqlite3.Connection, site: Site) -> int | None:
     """The day of a site's first event; None if it has none."""
-    first = events.oldest(conn, site.number)
-    return None if first is None else local_day(first, site.timezone)
+    oldest_ms = events.oldest_event_ms(conn, site.id)
+    return None if oldest_ms is None else local_day(oldest_ms, site.timezone)
 
 
 def _series(
     conn: sqlite3.Connection,
     site: Site,
-    period: Period,
-    unit: str,
+    date_range: DateRange,
+    time_unit: str,
     filters: Sequence[Filter],
-    days: Mapping[int, Counts] | None,
+    counts_by_day: Mapping[int, Counts] | None,
 ) -> dict[str, Counts]:
-    if days is None or unit == "time:hour":
-        return {key: counts for (key,), counts in event_queries.groups(conn, site, period, (unit,), filters).items()}
-    found: dict[str, Counts] = {}
-    for day, counts in days.items():
-        key = label(day, unit.removeprefix("time:"))
-        found[key] = found[key].plus(counts) if key in found else counts
-    return found
+    if counts_by_day is None or time_unit == "time:hour":
+        return {
+            key: counts
+            for (key,), counts in event_queries.groups(conn, site, date_range, (time_unit,), filters).items()
+        }
+    series: dict[str, Counts] = {}
+    for day, counts in counts_by_day.items():
+        key = format_day_bucket(day, time_unit.removeprefix("time:"))
+        series[key] = series[key].plus(counts) if key in series else counts
+    return series
 
 
-def _total(
+def _load_totals(
     conn: sqlite3.Connection,
     site: Site,
-    period: Period,
+    date_range: DateRange,
     filters: Sequence[Filter],
-    days: Mapping[int, Counts] | None,
+    counts_by_day: Mapping[int, Counts] | None,
 ) -> Counts:
-    if days is None:
-        return event_queries.groups(conn, site, period, (), filters).get((), Counts())
-    total = Counts()
-    for counts in days.values():
-        total = total.plus(counts)
-    return total
+    if counts_by_day is None:
+        return event_queries.groups(conn, site, date_range, (), filters).get((), Counts())
+    totals = Counts()
+    for counts in counts_by_day.values():
+        totals = totals.plus(counts)
+    return totals

@@ -6,166 +6,186 @@ from typing import Any
 import msgspec
 
 from ovx_lite.domain import money
-from ovx_lite.stats.filters import PROPS, Test
+from ovx_lite.stats.filters import PROPS_PREFIX, Condition
 from ovx_lite.storage.rollups.value_limit import OTHER
-from ovx_lite.web.ui.dashboard import data
-from ovx_lite.web.ui.dashboard.presenters import Shown, curl, panel, row, rows_of, short
-from ovx_lite.web.ui.dashboard.state import NOUNS, TABS, View
+from ovx_lite.web.ui.dashboard.data import PEOPLE_DAYS
+from ovx_lite.web.ui.dashboard.presenters import (
+    DashboardView,
+    build_panel,
+    build_row,
+    curl_command,
+    format_compact,
+    top_list_rows,
+)
+from ovx_lite.web.ui.dashboard.state import DIMENSION_NOUNS, PANEL_TABS, DashboardState
 
-NO_VIEWS = Test("event:name", "is", ("pageview",), True)
+EXCEPT_PAGEVIEWS = Condition("event:name", "is", ("pageview",), True)
 """Views are no events of their own, where events are shown."""
 
-TITLES = {"pages": "Pages", "sources": "Sources", "places": "Countries", "devices": "Devices"}
+PANEL_TITLES = {"pages": "Pages", "sources": "Sources", "places": "Countries", "devices": "Devices"}
 
 
-def panels_of(shown: Shown) -> list[dict[str, Any]]:
+def panels_of(dashboard: DashboardView) -> list[dict[str, Any]]:
     """The panels, in their order."""
-    made = [_ranked(shown, panel) for panel in TABS]
-    made += [_goals(shown), _events(shown), _revenue(shown)]
-    if not shown.place.shared:
-        made += [_people(shown), _excluded(shown)]
-    return made
+    panels = [_top_list_panel(dashboard, panel_key) for panel_key in PANEL_TABS]
+    panels += [_goals_panel(dashboard), _events_panel(dashboard), _revenue_panel(dashboard)]
+    if not dashboard.location.is_public:
+        panels += [_people_panel(dashboard), _excluded_panel(dashboard)]
+    return panels
 
 
-def _ranked(shown: Shown, key: str) -> dict[str, Any]:
-    view, path, dimension = shown.view, shown.place.path, shown.view.tab(key)
-    ranking = shown.board.rankings[key]
+def _top_list_panel(dashboard: DashboardView, key: str) -> dict[str, Any]:
+    state, path, dimension = dashboard.state, dashboard.location.path, dashboard.state.tab(key)
+    top_list = dashboard.data.top_lists[key]
     tabs = [
-        {"label": words, "href": f"{view.with_tab(key, word).url(path)}#panel-{key}", "current": word == dimension}
-        for word, words in TABS[key].items()
+        {
+            "label": label,
+            "href": f"{state.with_tab(key, tab_dimension).url(path)}#panel-{key}",
+            "current": tab_dimension == dimension,
+        }
+        for tab_dimension, label in PANEL_TABS[key].items()
     ]
-    noun, nouns = NOUNS[dimension]
-    more = view.url(f"{path}/top/{dimension.partition(':')[2]}") if ranking.total > len(ranking.rows) else ""
-    return panel(
-        shown,
+    noun, nouns = DIMENSION_NOUNS[dimension]
+    more = state.url(f"{path}/top/{dimension.partition(':')[2]}") if top_list.total > len(top_list.rows) else ""
+    return build_panel(
+        dashboard,
         key,
-        TITLES[key],
+        PANEL_TITLES[key],
         tabs=tabs if len(tabs) > 1 else [],
         column=noun,
-        rows=rows_of(shown, dimension, ranking),
+        rows=top_list_rows(dashboard, dimension, top_list),
         more=more,
-        more_label=f"All {ranking.total:,} {nouns}",
-        curl=curl(shown, [dimension]),
+        more_label=f"All {top_list.total:,} {nouns}",
+        curl=curl_command(dashboard, [dimension]),
         empty=f"No {nouns} in this period.",
     )
 
 
-def _goals(shown: Shown) -> dict[str, Any]:
-    dimension, board = "event:goal", shown.board
-    empty = (
+def _goals_panel(dashboard: DashboardView) -> dict[str, Any]:
+    dimension, data = "event:goal", dashboard.data
+    empty_text = (
         "No goal was met in this period."
-        if board.goals
+        if data.goals
         else "Goals tell how many of the visitors did what you want: add one in the settings."
     )
-    everybody = 0 if any(test.dimension == dimension for test in shown.view.filters) else board.total.visitors
-    return panel(
-        shown,
+    total_visitors = (
+        0 if any(condition.dimension == dimension for condition in dashboard.state.filters) else data.totals.visitors
+    )
+    return build_panel(
+        dashboard,
         "goals",
         "Goals",
         column="Goal",
-        rows=rows_of(shown, dimension, board.rankings["goals"], everybody),
-        curl=curl(shown, [dimension], ["visitors", "events", "conversion_rate"]) if board.goals else "",
-        empty=empty,
+        rows=top_list_rows(dashboard, dimension, data.top_lists["goals"], total_visitors),
+        curl=curl_command(dashboard, [dimension], ["visitors", "events", "conversion_rate"]) if data.goals else "",
+        empty=empty_text,
     )
 
 
-def _events(shown: Shown) -> dict[str, Any]:
+def _events_panel(dashboard: DashboardView) -> dict[str, Any]:
     """The events; of one of them, its properties, one or two at once."""
-    view, board, path = shown.view, shown.board, shown.place.path
-    if not board.named or not board.keys:
-        rows = rows_of(shown, "event:name", board.rankings["events"])
-        return panel(
-            shown,
+    state, data, path = dashboard.state, dashboard.data, dashboard.location.path
+    if not data.selected_event or not data.prop_keys:
+        rows = top_list_rows(dashboard, "event:name", data.top_lists["events"])
+        return build_panel(
+            dashboard,
             "events",
             "Events",
             column="Event",
             rows=rows,
-            curl=curl(shown, ["event:name"], ["visitors", "events"], [] if board.named else [NO_VIEWS]),
-            note="Choose one to see its properties." if rows and not board.named else "",
+            curl=curl_command(
+                dashboard, ["event:name"], ["visitors", "events"], [] if data.selected_event else [EXCEPT_PAGEVIEWS]
+            ),
+            note="Choose one to see its properties." if rows and not data.selected_event else "",
             empty="No events but pageviews in this period.",
         )
-    chosen = [key for key in view.props or board.keys[:1] if key in board.keys]
+    chosen = [key for key in state.props or data.prop_keys[:1] if key in data.prop_keys]
     tabs = []
-    for key in board.keys:
-        others = [one for one in chosen if one != key]
+    for key in data.prop_keys:
+        others = [other for other in chosen if other != key]
         props = tuple(others) if key in chosen and others else (*others[-1:], key)
-        href = msgspec.structs.replace(view, props=props).url(path)
+        href = msgspec.structs.replace(state, props=props).url(path)
         tabs.append({"label": key[:60] or "(blank)", "href": f"{href}#panel-events", "current": key in chosen})
-    most = board.values[0][2] if board.values else 0
+    max_events = data.prop_rows[0][2] if data.prop_rows else 0
     rows = [
-        row(
+        build_row(
             " · ".join(value or "(blank)" for value in values),
-            times,
-            most,
-            _with_all(view, chosen, values).url(path) if all(chosen) else "",
-            f"{short(visitors)} {'visitor' if visitors == 1 else 'visitors'}",
+            events,
+            max_events,
+            _with_conditions(state, chosen, values).url(path) if all(chosen) else "",
+            f"{format_compact(visitors)} {'visitor' if visitors == 1 else 'visitors'}",
         )
-        for values, visitors, times in board.values
+        for values, visitors, events in data.prop_rows
     ]
-    return panel(
-        shown,
+    return build_panel(
+        dashboard,
         "events",
-        f"Properties of {board.named[:60]}",
+        f"Properties of {data.selected_event[:60]}",
         tabs=tabs,
         column=" · ".join(key or "(blank)" for key in chosen),
         unit="Events",
         rows=rows,
-        curl=curl(shown, [PROPS + key for key in chosen], ["visitors", "events"], order="events"),
-        note="Choose two properties to see them together." if len(board.keys) > 1 and len(chosen) < 2 else "",
-        more=view.url(f"{path}/csv/events") if board.values_total > len(rows) else "",
-        more_label=f"All {board.values_total:,} as CSV",
+        curl=curl_command(dashboard, [PROPS_PREFIX + key for key in chosen], ["visitors", "events"], order_by="events"),
+        note="Choose two properties to see them together." if len(data.prop_keys) > 1 and len(chosen) < 2 else "",
+        more=state.url(f"{path}/csv/events") if data.prop_rows_total > len(rows) else "",
+        more_label=f"All {data.prop_rows_total:,} as CSV",
     )
 
 
-def _with_all(view: View, keys: Sequence[str], values: Sequence[str]) -> View:
+def _with_conditions(state: DashboardState, keys: Sequence[str], values: Sequence[str]) -> DashboardState:
     """A view that asks for these values of these properties, too."""
     for key, value in zip(keys, values, strict=True):
-        view = view.with_test(Test(PROPS + key, "is", (value,)))
-    return view
+        state = state.with_condition(Condition(PROPS_PREFIX + key, "is", (value,)))
+    return state
 
 
-def _revenue(shown: Shown) -> dict[str, Any]:
-    takings = shown.board.takings
-    most = max((times for times, _ in takings.values()), default=0)
+def _revenue_panel(dashboard: DashboardView) -> dict[str, Any]:
+    revenue = dashboard.data.revenue
+    max_transactions = max((transactions for transactions, _ in revenue.values()), default=0)
     rows = [
-        row(
-            "(no currency)" if currency == money.UNTOLD else currency,
-            times,
-            most,
-            shown.view.with_test(Test("event:currency", "is", (currency,))).url(shown.place.path),
-            f"{times:,} × {money.decimal(round(amount / times), currency)}",
-            _grouped(money.decimal(amount, currency)),
+        build_row(
+            "(no currency)" if currency == money.UNKNOWN_CURRENCY else currency,
+            transactions,
+            max_transactions,
+            dashboard.state.with_condition(Condition("event:currency", "is", (currency,))).url(dashboard.location.path),
+            f"{transactions:,} × {money.format_amount(round(amount_minor / transactions), currency)}",
+            _group_thousands(money.format_amount(amount_minor, currency)),
         )
-        for currency, (times, amount) in takings.items()
+        for currency, (transactions, amount_minor) in revenue.items()
     ]
-    asked = ["total_revenue", "average_revenue", "events"]
-    call = curl(shown, ["event:currency"], asked) if rows else ""
-    return panel(
-        shown,
+    metrics = ["total_revenue", "average_revenue", "events"]
+    command = curl_command(dashboard, ["event:currency"], metrics) if rows else ""
+    return build_panel(
+        dashboard,
         "revenue",
         "Revenue",
         column="Currency",
         unit="Total",
         rows=rows,
-        curl=call,
+        curl=command,
         empty="No revenue in this period.",
     )
 
 
-def _grouped(amount: str) -> str:
+def _group_thousands(decimal: str) -> str:
     """A decimal with commas between its thousands."""
-    whole, dot, rest = amount.partition(".")
-    return f"{int(whole):,}{dot}{rest}" if whole != "-0" else amount
+    whole, dot, rest = decimal.partition(".")
+    return f"{int(whole):,}{dot}{rest}" if whole != "-0" else decimal
 
 
-def _people(shown: Shown) -> dict[str, Any]:
-    found, total = shown.board.persons
-    settings = f"{shown.place.path}/settings/people"
-    most = found[0][2] if found else 0
-    rows = [row(id, events, most, f"{settings}/{number}" if number != OTHER else "") for number, id, events in found]
-    empty = "People are shown without filters." if shown.view.filters else "No event named anybody in this period."
-    return panel(
-        shown,
+def _people_panel(dashboard: DashboardView) -> dict[str, Any]:
+    people, total = dashboard.data.persons
+    settings = f"{dashboard.location.path}/settings/people"
+    max_events = people[0][2] if people else 0
+    rows = [
+        build_row(id, events, max_events, f"{settings}/{person_id}" if person_id != OTHER else "")
+        for person_id, id, events in people
+    ]
+    empty_text = (
+        "People are shown without filters." if dashboard.state.filters else "No event named anybody in this period."
+    )
+    return build_panel(
+        dashboard,
         "people",
         "People",
         column="Person",
@@ -173,31 +193,33 @@ def _people(shown: Shown) -> dict[str, Any]:
         rows=rows,
         more=settings if total > len(rows) else "",
         more_label=f"All people ({total:,} of these days)",
-        note=f"Whom most events of the last {data.LATELY} days named." if shown.board.period.days > data.LATELY else "",
-        csv=shown.view.url(f"{shown.place.path}/csv/people") if rows else "",
-        empty=empty,
+        note=f"Whom most events of the last {PEOPLE_DAYS} days named."
+        if dashboard.data.date_range.day_count > PEOPLE_DAYS
+        else "",
+        csv=dashboard.state.url(f"{dashboard.location.path}/csv/people") if rows else "",
+        empty=empty_text,
     )
 
 
-_REASONS: Mapping[str, str] = {"bot": "Bots and crawlers"}
+_EXCLUSION_LABELS: Mapping[str, str] = {"bot": "Bots and crawlers"}
 
 
-def _excluded(shown: Shown) -> dict[str, Any]:
-    ranking = shown.board.excluded
-    most = ranking.rows[0][1] if ranking.rows else 0
-    rows = [row(_REASONS.get(reason, reason), events, most) for reason, events in ranking.rows]
-    empty = (
+def _excluded_panel(dashboard: DashboardView) -> dict[str, Any]:
+    top_list = dashboard.data.excluded
+    max_events = top_list.rows[0][1] if top_list.rows else 0
+    rows = [build_row(_EXCLUSION_LABELS.get(reason, reason), events, max_events) for reason, events in top_list.rows]
+    empty_text = (
         "What is not counted is shown without filters."
-        if shown.view.filters
+        if dashboard.state.filters
         else "Everything was counted in this period."
     )
-    return panel(
-        shown,
+    return build_panel(
+        dashboard,
         "excluded",
         "Not counted",
         column="Why",
         unit="Events",
         rows=rows,
-        csv=shown.view.url(f"{shown.place.path}/csv/excluded") if rows else "",
-        empty=empty,
+        csv=dashboard.state.url(f"{dashboard.location.path}/csv/excluded") if rows else "",
+        empty=empty_text,
     )

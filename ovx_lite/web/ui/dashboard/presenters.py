@@ -8,95 +8,101 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ovx_lite.domain import countries
-from ovx_lite.domain.calendar import iso
+from ovx_lite.domain.calendar import format_day
 from ovx_lite.domain.models import Site
-from ovx_lite.stats.date_ranges import Period
-from ovx_lite.stats.filters import Test
+from ovx_lite.stats.date_ranges import DateRange
+from ovx_lite.stats.filters import Condition
 from ovx_lite.storage.rollups.value_limit import OTHER_LABEL
-from ovx_lite.web.ui.dashboard.data import Board, Ranking
-from ovx_lite.web.ui.dashboard.state import View, operator, said
+from ovx_lite.web.ui.dashboard.data import DashboardData, TopList
+from ovx_lite.web.ui.dashboard.state import DashboardState, describe_filter, operator_name
 
-_LONGEST = 300  # characters of a label; the rest is not worth its bytes
+_MAX_LABEL_LENGTH = 300  # characters of a label; the rest is not worth its bytes
 
 
-class Place(NamedTuple):
+class DashboardLocation(NamedTuple):
     """Where a dashboard is: its path, with the root; whether for all who have its link; the server's URL."""
 
     path: str
-    shared: bool
-    server: str
+    is_public: bool
+    server_url: str
 
 
-class Shown(NamedTuple):
+class DashboardView(NamedTuple):
     """A dashboard that is put together: what is shown of a site, where, as of when (Unix ms); and who is there now."""
 
     site: Site
-    view: View
-    board: Board
-    place: Place
-    now: int
-    active: int = 0
+    state: DashboardState
+    data: DashboardData
+    location: DashboardLocation
+    now_ms: int
+    active_visitors: int = 0
 
 
-def chips(view: View, path: str) -> list[dict[str, str]]:
+def filter_chips(state: DashboardState, path: str) -> list[dict[str, str]]:
     """The filters, and where each is taken away."""
-    return [{"text": said(test)[:_LONGEST], "href": view.without(test).url(path)} for test in view.filters]
+    return [
+        {"text": describe_filter(condition)[:_MAX_LABEL_LENGTH], "href": state.without_condition(condition).url(path)}
+        for condition in state.filters
+    ]
 
 
-def spoken(period: Period) -> str:
+def format_date_range(date_range: DateRange) -> str:
     """A period in words: `23 Oct – 21 Nov 2026`."""
-    first, last = (date.fromisoformat(iso(day)) for day in (period.first, period.last))
-    until = f"{last.day} {last:%b %Y}"
+    first, last = (date.fromisoformat(format_day(day)) for day in (date_range.first_day, date_range.last_day))
+    last_text = f"{last.day} {last:%b %Y}"
     if first == last:
-        return until
+        return last_text
     if (first.year, first.month) == (last.year, last.month):
-        return f"{first.day} – {until}"
-    return f"{first.day} {first:%b}{'' if first.year == last.year else f' {first.year}'} – {until}"
+        return f"{first.day} – {last_text}"
+    return f"{first.day} {first:%b}{'' if first.year == last.year else f' {first.year}'} – {last_text}"
 
 
-def short(number: int) -> str:
+def format_compact(number: int) -> str:
     """A count in few letters: `12.3k`."""
-    for limit, letter in ((10**9, "B"), (10**6, "M"), (10**3, "k")):
+    for limit, suffix in ((10**9, "B"), (10**6, "M"), (10**3, "k")):
         if number >= limit * 0.9995:
             scaled = number / limit
-            return (f"{scaled:.1f}" if scaled < 99.95 else f"{scaled:.0f}").removesuffix(".0") + letter
+            return (f"{scaled:.1f}" if scaled < 99.95 else f"{scaled:.0f}").removesuffix(".0") + suffix
     return f"{number}"
 
 
-def worded(dimension: str, value: str) -> str:
+def format_value(dimension: str, value: str) -> str:
     """What stands in a dimension, as people read it."""
     if not value:
         return "(unknown)"
     return countries.name(value) if dimension == "visit:country" else value
 
 
-def curl(
-    shown: Shown,
+def curl_command(
+    dashboard: DashboardView,
     dimensions: Sequence[str],
     metrics: Sequence[str] = ("visitors",),
-    tests: Iterable[Test] = (),
-    order: str = "",
+    conditions: Iterable[Condition] = (),
+    order_by: str = "",
 ) -> str:
     """The call of the API behind a panel, as a shell takes it; none for those who may not call it."""
-    site, view, board, place, *_ = shown
-    if place.shared:
+    site, state, data, location, *_ = dashboard
+    if location.is_public:
         return ""
-    told: dict[str, Any] = {
-        "site_id": site.id,
+    query: dict[str, Any] = {
+        "site_id": site.slug,
         "metrics": metrics,
-        "date_range": [iso(board.period.first), iso(board.period.last)],
+        "date_range": [format_day(data.date_range.first_day), format_day(data.date_range.last_day)],
         "dimensions": dimensions,
-        "filters": [[operator(test), test.dimension, test.values] for test in (*view.filters, *tests)],
-        "order_by": [[order, "desc"]] if order else [],
+        "filters": [
+            [operator_name(condition), condition.dimension, condition.values]
+            for condition in (*state.filters, *conditions)
+        ],
+        "order_by": [[order_by, "desc"]] if order_by else [],
     }
-    body = msgspec.json.encode({key: value for key, value in told.items() if value}).decode()
-    url = shlex.quote(f"{place.server}/api/v1/stats/query")
+    body = msgspec.json.encode({key: value for key, value in query.items() if value}).decode()
+    url = shlex.quote(f"{location.server_url}/api/v1/stats/query")
     return f"curl {url} -H 'Authorization: Bearer YOUR_API_KEY' -d {shlex.quote(body)}"
 
 
-def panel(shown: Shown, key: str, title: str, **rest: Any) -> dict[str, Any]:
+def build_panel(dashboard: DashboardView, key: str, title: str, **overrides: Any) -> dict[str, Any]:
     """A panel, as its template takes it: what is usual, and the rest."""
-    usual = {
+    defaults = {
         "tabs": [],
         "column": title,
         "unit": "Visitors",
@@ -106,33 +112,37 @@ def panel(shown: Shown, key: str, title: str, **rest: Any) -> dict[str, Any]:
         "curl": "",
         "note": "",
     }
-    csv = shown.view.url(f"{shown.place.path}/csv/{key}")
-    return {"key": key, "title": title, **usual, "csv": csv, "empty": "Nothing in this period.", **rest}
+    csv = dashboard.state.url(f"{dashboard.location.path}/csv/{key}")
+    return {"key": key, "title": title, **defaults, "csv": csv, "empty": "Nothing in this period.", **overrides}
 
 
-def row(words: str, number: int, most: int, href: str = "", second: str = "", value: str = "") -> dict[str, Any]:
+def build_row(
+    label: str, number: int, max_number: int, href: str = "", second: str = "", value: str = ""
+) -> dict[str, Any]:
     """A row of a panel; `most` is the number of the first."""
     return {
-        "label": words[:_LONGEST],
-        "title": words[:2000] if len(words) > 40 else "",
+        "label": label[:_MAX_LABEL_LENGTH],
+        "title": label[:2000] if len(label) > 40 else "",
         "href": href,
-        "share": min(number / most, 1.0) if most > 0 else 0.0,
-        "value": value or short(number),
+        "bar_fraction": min(number / max_number, 1.0) if max_number > 0 else 0.0,
+        "value": value or format_compact(number),
         "exact": f"{number:,}",
-        "second": second,
+        "secondary": second,
     }
 
 
-def rows_of(shown: Shown, dimension: str, ranking: Ranking, of: int = 0) -> list[dict[str, Any]]:
+def top_list_rows(
+    dashboard: DashboardView, dimension: str, top_list: TopList, total_visitors: int = 0
+) -> list[dict[str, Any]]:
     """The rows of a ranking; `of` is how many visitors a rate is of, 0 for none."""
-    view, path, most = shown.view, shown.place.path, ranking.rows[0][1] if ranking.rows else 0
+    state, path, max_visitors = dashboard.state, dashboard.location.path, top_list.rows[0][1] if top_list.rows else 0
     return [
-        row(
-            worded(dimension, value),
+        build_row(
+            format_value(dimension, value),
             visitors,
-            most,
-            "" if value == OTHER_LABEL else view.with_test(Test(dimension, "is", (value,))).url(path),
-            f"{100 * visitors / of:.1f}%" if of else "",
+            max_visitors,
+            "" if value == OTHER_LABEL else state.with_condition(Condition(dimension, "is", (value,))).url(path),
+            f"{100 * visitors / total_visitors:.1f}%" if total_visitors else "",
         )
-        for value, visitors in ranking.rows
+        for value, visitors in top_list.rows
     ]

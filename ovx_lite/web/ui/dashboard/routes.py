@@ -9,188 +9,224 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from ovx_lite.domain import validators
-from ovx_lite.domain.calendar import day_of
-from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.calendar import parse_day
+from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import Site
 from ovx_lite.storage import accounts, annotations
-from ovx_lite.storage.priority import PUBLIC, Asker
+from ovx_lite.storage.priority import PUBLIC, Requester
 from ovx_lite.storage.write import alerts
-from ovx_lite.web.common.context import Desk, Doors, Notice, desk, go_to, run_query, signed_in, site_of
-from ovx_lite.web.common.forms import Form, form_of
-from ovx_lite.web.common.live_visitors import Right
-from ovx_lite.web.common.templating import page
-from ovx_lite.web.ui.dashboard import data, overview, state, tables
-from ovx_lite.web.ui.dashboard.data import Board
-from ovx_lite.web.ui.dashboard.presenters import Place, Shown
-from ovx_lite.web.ui.dashboard.state import NOUNS, View
+from ovx_lite.web.common.context import (
+    FlashMessage,
+    RouteTable,
+    UiContext,
+    context,
+    redirect_to,
+    run_query,
+    session_requester,
+    site_from_path,
+)
+from ovx_lite.web.common.forms import Form, read_form
+from ovx_lite.web.common.live_visitors import ListenGrant
+from ovx_lite.web.common.templating import render
+from ovx_lite.web.ui.dashboard import data, overview, tables
+from ovx_lite.web.ui.dashboard.data import DashboardData
+from ovx_lite.web.ui.dashboard.presenters import DashboardLocation, DashboardView
+from ovx_lite.web.ui.dashboard.state import DIMENSION_NOUNS, DashboardState, parse_state
 
-_WORTH_KEEPING, _LONGEST_KEPT, _MOST_KEPT = 20, 1000, 50  # milliseconds that it took, that it is kept; pages
+_MIN_CACHED_DURATION_MS, _MAX_CACHE_AGE_MS, _MAX_CACHED_PAGES = (
+    20,
+    1000,
+    50,
+)  # milliseconds that it took, that it is kept; pages
 
 
-async def dashboard(request: Request) -> Response:
+async def show_dashboard(request: Request) -> Response:
     """`GET /sites/ID`: the dashboard."""
-    return await board_page(request, await site_of(request), await _place(request))
+    return await render_dashboard(request, await site_from_path(request), await _location(request))
 
 
-async def _place(request: Request) -> Place:
-    site = await site_of(request)
-    return Place(f"{desk(request).root}/sites/{site.id}", False, desk(request).url(request))
+async def _location(request: Request) -> DashboardLocation:
+    site = await site_from_path(request)
+    return DashboardLocation(f"{context(request).root}/sites/{site.slug}", False, context(request).public_url(request))
 
 
-async def board_page(
-    request: Request, site: Site, place: Place, form: Form | None = None, status: int = 200
+async def render_dashboard(
+    request: Request, site: Site, location: DashboardLocation, form: Form | None = None, status: int = 200
 ) -> Response:
     """A dashboard of a site, at a place.
 
     One that took long is good for nine times as long, at most a second: so reading dashboards in a loop, as everybody
     can where they are public, takes no more than a tenth of the time away from events.
     """
-    our, view = desk(request), view_of(request)
+    ui, state = context(request), state_of(request)
     session = getattr(request.state, "session", None)
-    plain = form is None and request.method == "GET" and not our.notices.has(session, request.url.path)
-    if plain and (known := _kept(our, place, view)) is not None:
-        return HTMLResponse(known)
+    is_cacheable = form is None and request.method == "GET" and not ui.flash_messages.has(session, request.url.path)
+    if is_cacheable and (cached_page := _cached_page(ui, location, state)) is not None:
+        return HTMLResponse(cached_page)
     loop = asyncio.get_running_loop()
-    begin = loop.time()
-    shown = await look(request, site, place)
-    if plain and (known := _kept(our, place, view)) is not None:  # as others have asked for the same at the same time
-        return HTMLResponse(known)
-    told = overview.context(shown)
+    started_at_s = loop.time()
+    dashboard = await load_view(request, site, location)
+    if (
+        is_cacheable and (cached_page := _cached_page(ui, location, state)) is not None
+    ):  # as others have asked for the same at the same time
+        return HTMLResponse(cached_page)
+    values = overview.template_values(dashboard)
     if form is not None:
-        told["annotation_wrong"] = form.wrong
-        told["annotation"] = {name: form[name] for name in ("day", "text")}
-    answer = page(request, "dashboard.html", status, **told)
-    took = int(1000 * (loop.time() - begin))
-    if plain and took >= _WORTH_KEEPING:
-        while len(our.kept) >= _MOST_KEPT:
-            del our.kept[next(iter(our.kept))]
-        our.kept[place, view] = (our.house.clock.now() + min(9 * took, _LONGEST_KEPT), bytes(answer.body))
-    return answer
+        values["annotation_errors"] = form.errors
+        values["annotation"] = {name: form[name] for name in ("day", "text")}
+    response = render(request, "dashboard.html", status, **values)
+    duration_ms = int(1000 * (loop.time() - started_at_s))
+    if is_cacheable and duration_ms >= _MIN_CACHED_DURATION_MS:
+        while len(ui.dashboard_cache) >= _MAX_CACHED_PAGES:
+            del ui.dashboard_cache[next(iter(ui.dashboard_cache))]
+        ui.dashboard_cache[location, state] = (
+            ui.services.clock.now_ms() + min(9 * duration_ms, _MAX_CACHE_AGE_MS),
+            bytes(response.body),
+        )
+    return response
 
 
-def _kept(our: Desk, place: Place, view: View) -> bytes | None:
+def _cached_page(ui: UiContext, location: DashboardLocation, state: DashboardState) -> bytes | None:
     """The page of a dashboard that was made a moment ago; None if there is none, or it is not good any more."""
-    until, known = our.kept.get((place, view), (0, b""))
-    return known if until - _LONGEST_KEPT <= our.house.clock.now() < until else None
+    expires_at_ms, body = ui.dashboard_cache.get((location, state), (0, b""))
+    return body if expires_at_ms - _MAX_CACHE_AGE_MS <= ui.services.clock.now_ms() < expires_at_ms else None
 
 
-async def look(request: Request, site: Site, place: Place) -> Shown:
+async def load_view(request: Request, site: Site, location: DashboardLocation) -> DashboardView:
     """What a dashboard shows of a site, as the URL asks. Raises `Refused`."""
-    view = view_of(request)
-    board, now, active = await run_query(request, asker(request, site, place), _board, site, view)
-    return Shown(site, view, board, place, now, active)
+    state = state_of(request)
+    dashboard_data, now_ms, active_visitors = await run_query(
+        request, requester_of(request, site, location), _query_dashboard, site, state
+    )
+    return DashboardView(site, state, dashboard_data, location, now_ms, active_visitors)
 
 
-def _board(conn: sqlite3.Connection, now: int, site: Site, view: View) -> tuple[Board, int, int]:
+def _query_dashboard(
+    conn: sqlite3.Connection, now_ms: int, site: Site, state: DashboardState
+) -> tuple[DashboardData, int, int]:
     """What a dashboard shows; as of when; and how many visitors are active."""
-    return data.board(conn, site.id, view, now), now, alerts.active(conn, now, site.number)
+    return (
+        data.load_dashboard(conn, site.slug, state, now_ms),
+        now_ms,
+        alerts.count_active_visitors(conn, now_ms, site.id),
+    )
 
 
-def asker(request: Request, site: Site, place: Place) -> Asker:
+def requester_of(request: Request, site: Site, location: DashboardLocation) -> Requester:
     """Who asks for what a dashboard shows."""
-    return Asker(PUBLIC, site.id) if place.shared else signed_in(request)
+    return Requester(PUBLIC, site.slug) if location.is_public else session_requester(request)
 
 
-def view_of(request: Request) -> View:
+def state_of(request: Request) -> DashboardState:
     """The view that a URL asks for. Raises `Refused`."""
-    return state.read(request.query_params.multi_items())
+    return parse_state(request.query_params.multi_items())
 
 
-async def top(request: Request) -> Response:
+async def show_top_list(request: Request) -> Response:
     """`GET …/top/DIMENSION`: all that stands in a dimension."""
-    return await top_page(request, await site_of(request), await _place(request))
+    return await render_top_list(request, await site_from_path(request), await _location(request))
 
 
-async def top_page(request: Request, site: Site, place: Place) -> Response:
+async def render_top_list(request: Request, site: Site, location: DashboardLocation) -> Response:
     """A page of all that stands in a dimension, at a place. Raises `Refused`."""
-    dimension = _dimension(request.path_params["dimension"])
-    view = view_of(request)
-    told = request.query_params.get("page", "1")
-    number = int(told) if told.isdecimal() and len(told) < 6 else 1
-    found = await run_query(request, asker(request, site, place), tables.table, site, view, dimension, max(number, 1))
-    return page(request, "top.html", **tables.context(site, view, dimension, found, place))
+    dimension = _find_dimension(request.path_params["dimension"])
+    state = state_of(request)
+    page_text = request.query_params.get("page", "1")
+    page_number = int(page_text) if page_text.isdecimal() and len(page_text) < 6 else 1
+    table = await run_query(
+        request, requester_of(request, site, location), tables.load_table, site, state, dimension, max(page_number, 1)
+    )
+    return render(request, "top.html", **tables.template_values(site, state, dimension, table, location))
 
 
-def _dimension(word: str) -> str:
-    found = next((name for name in (f"event:{word}", f"visit:{word}") if name in NOUNS), None)
-    if found is None:
-        raise Refused("not_found", "There is no such dimension: go back to the dashboard.")
-    return found
+def _find_dimension(dimension_name: str) -> str:
+    dimension = next(
+        (name for name in (f"event:{dimension_name}", f"visit:{dimension_name}") if name in DIMENSION_NOUNS), None
+    )
+    if dimension is None:
+        raise ApiError("not_found", "There is no such dimension: go back to the dashboard.")
+    return dimension
 
 
-async def download(request: Request) -> Response:
+async def download_csv(request: Request) -> Response:
     """`GET …/csv/PANEL`: a panel as CSV."""
-    return await csv_file(request, await site_of(request), await _place(request))
+    return await render_csv(request, await site_from_path(request), await _location(request))
 
 
-async def csv_file(request: Request, site: Site, place: Place) -> Response:
+async def render_csv(request: Request, site: Site, location: DashboardLocation) -> Response:
     """A panel as CSV (RFC 4180), at a place. Raises `Refused`."""
-    panel, view = request.path_params["panel"], view_of(request)
-    if place.shared and panel in ("people", "excluded"):
-        raise Refused("not_found", "There is no such panel: go back to the dashboard.")
-    head, rows = await run_query(request, asker(request, site, place), tables.file, site, view, panel)
+    panel, state = request.path_params["panel"], state_of(request)
+    if location.is_public and panel in ("people", "excluded"):
+        raise ApiError("not_found", "There is no such panel: go back to the dashboard.")
+    header, rows = await run_query(request, requester_of(request, site, location), tables.load_csv, site, state, panel)
     text = io.StringIO()
-    table: list[list[object]] = [[*head], *rows]
-    csv.writer(text).writerows([tables.neutralised(cell) for cell in row] for row in table)
-    name = f"{site.id}-{panel}.csv"
-    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
+    table_rows: list[list[object]] = [[*header], *rows]
+    csv.writer(text).writerows([tables.escape_formula(cell) for cell in row] for row in table_rows)
+    file_name = f"{site.slug}-{panel}.csv"
+    headers = {"Content-Disposition": f'attachment; filename="{file_name}"', "Cache-Control": "no-store"}
     return Response(text.getvalue(), media_type="text/csv; charset=utf-8", headers=headers)
 
 
-async def live(request: Request) -> Response:
+async def stream_live(request: Request) -> Response:
     """`GET …/live`: Server-Sent Events: how many visitors are active now, whenever that changes."""
-    place, session, site = desk(request), request.state.session, await site_of(request)
+    ui, session, site = context(request), request.state.session, await site_from_path(request)
 
-    async def may() -> bool:
-        return await place.read(accounts.has_session, session, place.house.clock.now())
+    async def is_allowed() -> bool:
+        return await ui.read(accounts.has_session, session, ui.services.clock.now_ms())
 
-    return place.live.stream(site.number, Right(session, "", may))
+    return ui.live_visitors.stream(site.id, ListenGrant(session, "", is_allowed))
 
 
-async def annotate(request: Request) -> Response:
+async def add_annotation(request: Request) -> Response:
     """`POST …/annotations`: a note beside a day."""
-    site, form = await site_of(request), await form_of(request)
-    day = form.judge("day", _day, 0)
-    text = form.judge("text", lambda typed: validators.words(typed, "text"), "")
-    if not form.wrong:
+    site, form = await site_from_path(request), await read_form(request)
+    day = form.validate("day", _parse_day, 0)
+    text = form.validate("text", lambda text: validators.short_text(text, "text"), "")
+    if not form.errors:
         try:
-            await desk(request).house.database.write(annotations.add, site.number, day, text)
-            return _back(request, site, Notice("The note is there."))
-        except Refused as refused:
-            form.blame(refused)
-    return await board_page(request, site, await _place(request), form, 400)
+            await context(request).services.database.write(annotations.add, site.id, day, text)
+            return _redirect_back(request, site, FlashMessage("The note is there."))
+        except ApiError as exc:
+            form.add_error(exc)
+    return await render_dashboard(request, site, await _location(request), form, 400)
 
 
-def _day(typed: str) -> int:
+def _parse_day(text: str) -> int:
     try:
-        day = day_of(typed)
+        day = parse_day(text)
     except ValueError:
         day = -1
-    if not 0 <= day <= day_of("2109-01-01"):
-        raise Refused("invalid_request", "Give a day, like 2026-03-15.", "day")
+    if not 0 <= day <= parse_day("2109-01-01"):
+        raise ApiError("invalid_request", "Give a day, like 2026-03-15.", "day")
     return day
 
 
-async def remove(request: Request) -> Response:
+async def remove_annotation(request: Request) -> Response:
     """`POST …/annotations/ID/remove`: removes a note."""
-    site = await site_of(request)
-    gone = await desk(request).house.database.write(annotations.remove, site.number, request.path_params["note"])
-    return _back(request, site, Notice("The note is removed." if gone else "The note was removed before."))
+    site = await site_from_path(request)
+    was_removed = await context(request).services.database.write(
+        annotations.remove, site.id, request.path_params["note"]
+    )
+    return _redirect_back(
+        request, site, FlashMessage("The note is removed." if was_removed else "The note was removed before.")
+    )
 
 
-def _back(request: Request, site: Site, notice: Notice) -> Response:
+def _redirect_back(request: Request, site: Site, message: FlashMessage) -> Response:
     """To the dashboard, as it was looked at, and anew."""
-    desk(request).kept.clear()
-    path, query = f"/sites/{site.id}", request.headers.get("referer", "").partition("?")[2].partition("#")[0]
-    return go_to(request, f"{path}?{query}" if query and query.isascii() and query.isprintable() else path, notice)
+    context(request).dashboard_cache.clear()
+    path, query = f"/sites/{site.slug}", request.headers.get("referer", "").partition("?")[2].partition("#")[0]
+    return redirect_to(
+        request, f"{path}?{query}" if query and query.isascii() and query.isprintable() else path, message
+    )
 
 
-_SITE = "/sites/{site}"
-SIGNED_IN: Doors = [
-    ("GET", _SITE, dashboard),
-    ("GET", f"{_SITE}/top/{{dimension}}", top),
-    ("GET", f"{_SITE}/csv/{{panel}}", download),
-    ("GET", f"{_SITE}/live", live),
-    ("POST", f"{_SITE}/annotations", annotate),
-    ("POST", f"{_SITE}/annotations/{{note}}/remove", remove),
+_SITE_PATH = "/sites/{site}"
+PROTECTED_ROUTES: RouteTable = [
+    ("GET", _SITE_PATH, show_dashboard),
+    ("GET", f"{_SITE_PATH}/top/{{dimension}}", show_top_list),
+    ("GET", f"{_SITE_PATH}/csv/{{panel}}", download_csv),
+    ("GET", f"{_SITE_PATH}/live", stream_live),
+    ("POST", f"{_SITE_PATH}/annotations", add_annotation),
+    ("POST", f"{_SITE_PATH}/annotations/{{note}}/remove", remove_annotation),
 ]

@@ -5,10 +5,10 @@ from urllib.parse import quote, unquote, urlencode
 
 import msgspec
 
-from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.errors import ApiError
 from ovx_lite.stats import date_ranges
-from ovx_lite.stats.date_ranges import Period
-from ovx_lite.stats.filters import MOST_TESTS, OPERATORS, Test, check_number, dimension_of
+from ovx_lite.stats.date_ranges import DateRange
+from ovx_lite.stats.filters import MAX_CONDITIONS, OPERATORS, Condition, check_limits, parse_dimension
 
 PERIODS = {
     "day": ("Today", "D"),
@@ -35,7 +35,7 @@ METRICS = {
 }
 """What the totals are, and the chart can show."""
 
-TABS = {
+PANEL_TABS = {
     "pages": {"event:page": "Top", "visit:entry_page": "Entry", "visit:exit_page": "Exit", "event:hostname": "Hosts"},
     "sources": {
         "visit:source": "Sources",
@@ -52,7 +52,7 @@ TABS = {
 }
 """The panels that rank what stands in a dimension, and their tabs."""
 
-NOUNS = {
+DIMENSION_NOUNS = {
     "event:page": ("Page", "pages"),
     "event:hostname": ("Host", "hosts"),
     "event:name": ("Event", "events"),
@@ -75,12 +75,12 @@ NOUNS = {
 }
 """What a dimension is called, of one and of many."""
 
-_LONGEST = 20_000  # characters of a filter in a URL
-_SAFE = "/:-_.~ ()@!$'*+;="
-_SAYS = {"is": "is", "contains": "contains", "matches": "matches"}
+_MAX_FILTER_LENGTH = 20_000  # characters of a filter in a URL
+_URL_SAFE_CHARS = "/:-_.~ ()@!$'*+;="
+_OPERATOR_TEXTS = {"is": "is", "contains": "contains", "matches": "matches"}
 
 
-class View(msgspec.Struct, frozen=True):
+class DashboardState(msgspec.Struct, frozen=True):
     """What a dashboard shows. `first` and `last` (dates) are set where the period is none of `PERIODS`.
 
     `tabs` are those that were chosen, by panel; `props` the properties of events that are looked at together.
@@ -91,146 +91,161 @@ class View(msgspec.Struct, frozen=True):
     last: str = ""
     compare: str = "none"
     metric: str = "visitors"
-    filters: tuple[Test, ...] = ()
+    filters: tuple[Condition, ...] = ()
     tabs: tuple[tuple[str, str], ...] = ()
     props: tuple[str, ...] = ()
     embed: bool = False
 
     def tab(self, panel: str) -> str:
         """The dimension that a panel ranks by."""
-        return dict(self.tabs).get(panel) or next(iter(TABS[panel]))
+        return dict(self.tabs).get(panel) or next(iter(PANEL_TABS[panel]))
 
-    def with_tab(self, panel: str, dimension: str) -> "View":
+    def with_tab(self, panel: str, dimension: str) -> "DashboardState":
         """The same with another tab of a panel."""
-        tabs = tuple((name, word) for name, word in self.tabs if name != panel)
-        first = dimension == next(iter(TABS[panel]))
-        return msgspec.structs.replace(self, tabs=tabs if first else (*tabs, (panel, dimension)))
+        tabs = tuple((name, tab_dimension) for name, tab_dimension in self.tabs if name != panel)
+        is_default = dimension == next(iter(PANEL_TABS[panel]))
+        return msgspec.structs.replace(self, tabs=tabs if is_default else (*tabs, (panel, dimension)))
 
-    def with_test(self, test: Test) -> "View":
+    def with_condition(self, condition: Condition) -> "DashboardState":
         """The same with one filter more; it takes the place of what filtered by the same dimension."""
-        rest = tuple(one for one in self.filters if one.dimension != test.dimension)
-        return msgspec.structs.replace(self, filters=(*rest, test), props=())
+        others = tuple(other for other in self.filters if other.dimension != condition.dimension)
+        return msgspec.structs.replace(self, filters=(*others, condition), props=())
 
-    def without(self, test: Test) -> "View":
+    def without_condition(self, condition: Condition) -> "DashboardState":
         """The same without a filter."""
-        rest = tuple(one for one in self.filters if one != test)
-        return msgspec.structs.replace(self, filters=rest, props=())
+        others = tuple(other for other in self.filters if other != condition)
+        return msgspec.structs.replace(self, filters=others, props=())
 
-    def params(self) -> list[tuple[str, str]]:
+    def url_params(self) -> list[tuple[str, str]]:
         """What a URL has to say of it: what is not as usual."""
-        told = [(name, value) for name, value in (("from", self.first), ("to", self.last)) if value]
-        if not told and self.period != "30d":
-            told.append(("period", self.period))
-        usual = {"compare": "none", "metric": "visitors"}
-        told += [(name, getattr(self, name)) for name, value in usual.items() if getattr(self, name) != value]
-        told += [("f", written(test)) for test in self.filters]
-        told += [(panel, dimension.partition(":")[2]) for panel, dimension in self.tabs]
-        told += [("prop", key) for key in self.props]
-        return [*told, ("embed", "1")] if self.embed else told
+        params = [(name, value) for name, value in (("from", self.first), ("to", self.last)) if value]
+        if not params and self.period != "30d":
+            params.append(("period", self.period))
+        defaults = {"compare": "none", "metric": "visitors"}
+        params += [(name, getattr(self, name)) for name, value in defaults.items() if getattr(self, name) != value]
+        params += [("f", encode_filter(condition)) for condition in self.filters]
+        params += [(panel, dimension.partition(":")[2]) for panel, dimension in self.tabs]
+        params += [("prop", key) for key in self.props]
+        return [*params, ("embed", "1")] if self.embed else params
 
     def url(self, path: str) -> str:
         """Where it is shown."""
-        return f"{path}?{urlencode(self.params())}" if self.params() else path
+        return f"{path}?{urlencode(self.url_params())}" if self.url_params() else path
 
-    def stretch(self, now: int, timezone: str, oldest: int | None) -> Period:
+    def date_range(self, now_ms: int, timezone: str, oldest_day: int | None) -> DateRange:
         """The period as of `now` (Unix ms); `oldest` is the day of the site's first event. Raises `Refused`."""
         if not self.first:
-            return date_ranges.named(self.period, now, timezone, oldest)
+            return date_ranges.from_name(self.period, now_ms, timezone, oldest_day)
         try:
-            return date_ranges.between(self.first, self.last, timezone)
-        except ValueError as wrong:
-            raise Refused("invalid_request", str(wrong), "from") from None
+            return date_ranges.from_text(self.first, self.last, timezone)
+        except ValueError as exc:
+            raise ApiError("invalid_request", str(exc), "from") from None
 
-    def compared(self, period: Period, timezone: str) -> Period | None:
+    def comparison_range(self, date_range: DateRange, timezone: str) -> DateRange | None:
         """The period that it compares with; None if it does not, or there is none."""
-        if self.compare == "none" or period.first - max(period.days, 366) < 0:
+        if self.compare == "none" or date_range.first_day - max(date_range.day_count, 366) < 0:
             return None
         return (
-            date_ranges.before(period, timezone)
+            date_ranges.previous_range(date_range, timezone)
             if self.compare == "previous"
-            else date_ranges.year_before(period, timezone)
+            else date_ranges.previous_year_range(date_range, timezone)
         )
 
 
-def read(told: Sequence[tuple[str, str]]) -> View:
+def parse_state(items: Sequence[tuple[str, str]]) -> DashboardState:
     """The view of a URL's parameters. Raises `Refused` with the parameter to blame; unknown ones mean nothing."""
-    known = dict(told)
-    first, last = known.get("from", "")[:40], known.get("to", "")[:40]
+    values = dict(items)
+    first, last = values.get("from", "")[:40], values.get("to", "")[:40]
     if bool(first) != bool(last):
         first = last = first or last
     if first:
         try:
-            date_ranges.between(first[:10], last[:10], "UTC")
-        except ValueError as wrong:
-            raise _wrong(str(wrong), "from") from None
-    asked = [value for name, value in told if name == "f"]
-    if len(asked) > MOST_TESTS or any(len(value) > _LONGEST for value in asked):
-        raise _wrong(f"There are too many filters, or too long ones: at most {MOST_TESTS} are taken.", "f")
-    filters = tuple(map(_test, asked))
-    check_number(filters, "f")
-    return View(
-        _choice(known, "period", PERIODS, "30d"),
+            date_ranges.from_text(first[:10], last[:10], "UTC")
+        except ValueError as exc:
+            raise _invalid(str(exc), "from") from None
+    filter_texts = [value for name, value in items if name == "f"]
+    if len(filter_texts) > MAX_CONDITIONS or any(len(value) > _MAX_FILTER_LENGTH for value in filter_texts):
+        raise _invalid(f"There are too many filters, or too long ones: at most {MAX_CONDITIONS} are taken.", "f")
+    filters = tuple(map(_parse_condition, filter_texts))
+    check_limits(filters, "f")
+    return DashboardState(
+        _parse_choice(values, "period", PERIODS, "30d"),
         first[:10],
         last[:10],
-        _choice(known, "compare", COMPARISONS, "none"),
-        _choice(known, "metric", METRICS, "visitors"),
+        _parse_choice(values, "compare", COMPARISONS, "none"),
+        _parse_choice(values, "metric", METRICS, "visitors"),
         filters,
-        tuple(_tabs(known)),
-        tuple(dict.fromkeys(value[:300] for name, value in told if name == "prop"))[:2],
-        known.get("embed") == "1",
+        tuple(_parse_tabs(values)),
+        tuple(dict.fromkeys(value[:300] for name, value in items if name == "prop"))[:2],
+        values.get("embed") == "1",
     )
 
 
-def _tabs(known: dict[str, str]) -> list[tuple[str, str]]:
-    found = []
-    for panel, tabs in TABS.items():
-        if panel in known:
+def _parse_tabs(values: dict[str, str]) -> list[tuple[str, str]]:
+    chosen = []
+    for panel, tabs in PANEL_TABS.items():
+        if panel in values:
             by_name = {dimension.partition(":")[2]: dimension for dimension in tabs}
-            found.append((panel, by_name[_choice(known, panel, by_name, "")]))
-    return found
+            chosen.append((panel, by_name[_parse_choice(values, panel, by_name, "")]))
+    return chosen
 
 
-def _choice(known: dict[str, str], name: str, choices: dict[str, object] | object, usual: str) -> str:
-    value = known.get(name, usual)
+def _parse_choice(values: dict[str, str], name: str, choices: dict[str, object] | object, default: str) -> str:
+    value = values.get(name, default)
     assert isinstance(choices, dict), "there are choices"
     if value not in choices:
-        raise _wrong(f"{name} is one of {', '.join(choices)}.", name)
+        raise _invalid(f"{name} is one of {', '.join(choices)}.", name)
     return value
 
 
-def written(test: Test) -> str:
+def encode_filter(condition: Condition) -> str:
     """A filter as it stands in a URL: `is,source,google`; commas and percent signs in values are escaped."""
-    told = (test.dimension.partition(":")[2], *test.values)
-    return ",".join((operator(test), *(quote(word, _SAFE) for word in told)))
+    parts = (condition.dimension.partition(":")[2], *condition.values)
+    return ",".join((operator_name(condition), *(quote(part, _URL_SAFE_CHARS) for part in parts)))
 
 
-def operator(test: Test) -> str:
+def operator_name(condition: Condition) -> str:
     """A filter's operator, as URLs and queries have it."""
-    return f"{test.operator}_not" if test.negated else test.operator
+    return f"{condition.operator}_not" if condition.negated else condition.operator
 
 
-def _test(text: str) -> Test:
+def _parse_condition(text: str) -> Condition:
     """`is,source,google` → the filter. Raises `Refused`."""
-    told, _, rest = text.partition(",")
-    escaped, comma, values = rest.partition(",")
-    word = unquote(escaped)
-    if told not in OPERATORS or not comma or "\0" in unquote(text):
-        raise _wrong("A filter is like is,source,google or contains_not,page,/blog.", "f")
-    names = (f"event:{word}", f"visit:{word}")
-    dimension = dimension_of(next((name for name in names if name in NOUNS), names[0]), "f", of_time=False)
-    test = Test(dimension, told.removesuffix("_not"), tuple(map(unquote, values.split(","))), told.endswith("_not"))
-    if test.dimension == "event:goal" and test.operator != "is":
-        raise _wrong("Goals are asked for by their names: use is or is_not.", "f")
-    return test
+    operator_text, _, rest = text.partition(",")
+    escaped_name, comma, values = rest.partition(",")
+    dimension_name = unquote(escaped_name)
+    if operator_text not in OPERATORS or not comma or "\0" in unquote(text):
+        raise _invalid("A filter is like is,source,google or contains_not,page,/blog.", "f")
+    names = (f"event:{dimension_name}", f"visit:{dimension_name}")
+    dimension = parse_dimension(
+        next((name for name in names if name in DIMENSION_NOUNS), names[0]), "f", allow_time=False
+    )
+    condition = Condition(
+        dimension,
+        operator_text.removesuffix("_not"),
+        tuple(map(unquote, values.split(","))),
+        operator_text.endswith("_not"),
+    )
+    if condition.dimension == "event:goal" and condition.operator != "is":
+        raise _invalid("Goals are asked for by their names: use is or is_not.", "f")
+    return condition
 
 
-def said(test: Test) -> str:
+def describe_filter(condition: Condition) -> str:
     """A filter in words: `Source is google`."""
-    noun = NOUNS[test.dimension][0] if test.dimension in NOUNS else f"Property {test.dimension.split(':', 2)[2]}"
-    says = _SAYS[test.operator]
-    how = {"is": "is not", "contains": "does not contain", "matches": "does not match"}[says] if test.negated else says
-    return f"{noun} {how} {' or '.join(value or '(unknown)' for value in test.values)}"
+    noun = (
+        DIMENSION_NOUNS[condition.dimension][0]
+        if condition.dimension in DIMENSION_NOUNS
+        else f"Property {condition.dimension.split(':', 2)[2]}"
+    )
+    operator_text = _OPERATOR_TEXTS[condition.operator]
+    verb = (
+        {"is": "is not", "contains": "does not contain", "matches": "does not match"}[operator_text]
+        if condition.negated
+        else operator_text
+    )
+    return f"{noun} {verb} {' or '.join(value or '(unknown)' for value in condition.values)}"
 
 
-def _wrong(message: str, field: str) -> Refused:
-    return Refused("invalid_request", message, field)
+def _invalid(message: str, field: str) -> ApiError:
+    return ApiError("invalid_request", message, field)

@@ -7,166 +7,187 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ovx_lite.domain import money
-from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import Site
 from ovx_lite.stats import metrics
-from ovx_lite.stats.date_ranges import Period
+from ovx_lite.stats.date_ranges import DateRange
 from ovx_lite.stats.metrics import Counts
 from ovx_lite.storage.read import custom_props, event_queries, revenue, rollup_queries
-from ovx_lite.web.ui.dashboard import data
-from ovx_lite.web.ui.dashboard import presenters as shown_as
-from ovx_lite.web.ui.dashboard.presenters import Place, Shown
-from ovx_lite.web.ui.dashboard.state import METRICS, NOUNS, TABS, View
+from ovx_lite.web.ui.dashboard import data, presenters
+from ovx_lite.web.ui.dashboard.presenters import DashboardLocation, DashboardView
+from ovx_lite.web.ui.dashboard.state import DIMENSION_NOUNS, METRICS, PANEL_TABS, DashboardState
 
-ON_A_PAGE = 100
-_MOST = 10_000
+PAGE_SIZE = 100
+_MAX_ROWS = 10_000
 _INVISIBLE = re.compile(r"\A[\s\x00-\x1f\x7f-\xa0\xad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]+")
-_OF_VISITS = ("visitors", "visits")
-_OF_EVENTS = ("visitors", "visits", "pageviews", "events")
+_VISIT_COLUMNS = ("visitors", "visits")
+_EVENT_COLUMNS = ("visitors", "visits", "pageviews", "events")
 
 
 class Table(NamedTuple):
     """Rows of what stands in a dimension, of a period, and how many there are in all."""
 
-    period: Period
+    date_range: DateRange
     rows: Sequence[tuple[str, Counts]]
     total: int
-    number: int
+    page_number: int
 
 
-def _columns(dimension: str) -> tuple[str, ...]:
-    return _OF_VISITS if dimension.startswith("visit:") else _OF_EVENTS
+def _columns_of(dimension: str) -> tuple[str, ...]:
+    return _VISIT_COLUMNS if dimension.startswith("visit:") else _EVENT_COLUMNS
 
 
-def _groups(
-    conn: sqlite3.Connection, site: Site, view: View, dimension: str, period: Period, most: int
+def _load_groups(
+    conn: sqlite3.Connection, site: Site, state: DashboardState, dimension: str, date_range: DateRange, max_rows: int
 ) -> tuple[list[tuple[str, Counts]], int]:
     """The values of a dimension that most visitors have, at most so many; and how many there are."""
-    groups = event_queries.rows(conn, site, period, (dimension,), view.filters, _columns(dimension))
-    shown = (
+    groups = event_queries.rows(conn, site, date_range, (dimension,), state.filters, _columns_of(dimension))
+    countable = (
         (key, counts)
         for key, counts in groups
-        if (counts.visitors or counts.events) and (dimension, *key) != event_queries.VIEWS
+        if (counts.visitors or counts.events) and (dimension, *key) != event_queries.PAGEVIEW
     )
-    best, total = event_queries.top(shown, "visitors", most)
-    return [(value, counts) for (value,), counts in best], total
+    top_groups, total = event_queries.top(countable, "visitors", max_rows)
+    return [(value, counts) for (value,), counts in top_groups], total
 
 
-def table(conn: sqlite3.Connection, now: int, site: Site, view: View, dimension: str, number: int) -> Table:
+def load_table(
+    conn: sqlite3.Connection, now_ms: int, site: Site, state: DashboardState, dimension: str, page_number: int
+) -> Table:
     """A page, from 1 on, of what stands in a dimension at `now` (Unix ms). Raises `Refused`."""
-    period = view.stretch(now, site.timezone, data.oldest(conn, site))
-    number = min(number, _MOST // ON_A_PAGE)
-    begin = (number - 1) * ON_A_PAGE
-    rows, total = _groups(conn, site, view, dimension, period, begin + ON_A_PAGE)
-    return Table(period, rows[begin:], total, number)
+    date_range = state.date_range(now_ms, site.timezone, data.find_oldest_day(conn, site))
+    page_number = min(page_number, _MAX_ROWS // PAGE_SIZE)
+    offset = (page_number - 1) * PAGE_SIZE
+    rows, total = _load_groups(conn, site, state, dimension, date_range, offset + PAGE_SIZE)
+    return Table(date_range, rows[offset:], total, page_number)
 
 
-def context(site: Site, view: View, dimension: str, found: Table, place: Place) -> dict[str, Any]:
+def template_values(
+    site: Site, state: DashboardState, dimension: str, table: Table, location: DashboardLocation
+) -> dict[str, Any]:
     """All that the template of such a page is given, but for what every page is."""
-    path, word, columns = place.path, dimension.partition(":")[2], _columns(dimension)
-    here, most = f"{path}/top/{word}", max((counts.visitors for _, counts in found.rows), default=0)
-    ranking = data.Ranking([(value, counts.visitors) for value, counts in found.rows])
-    shown = Shown(site, view, data.nothing(found.period), place, 0)
-    rows = shown_as.rows_of(shown, dimension, ranking)
-    for row, (_, counts) in zip(rows, found.rows, strict=True):
+    path, dimension_name, columns = location.path, dimension.partition(":")[2], _columns_of(dimension)
+    table_path, max_visitors = (
+        f"{path}/top/{dimension_name}",
+        max((counts.visitors for _, counts in table.rows), default=0),
+    )
+    top_list = data.TopList([(value, counts.visitors) for value, counts in table.rows])
+    dashboard = DashboardView(site, state, data.empty_dashboard(table.date_range), location, 0)
+    rows = presenters.top_list_rows(dashboard, dimension, top_list)
+    for row, (_, counts) in zip(rows, table.rows, strict=True):
         row["cells"] = [f"{getattr(counts, column):,}" for column in columns]
-        row["share"] = counts.visitors / most if most else 0.0
-    noun, nouns = NOUNS[dimension]
+        row["bar_fraction"] = counts.visitors / max_visitors if max_visitors else 0.0
+    noun, nouns = DIMENSION_NOUNS[dimension]
     panel = {
-        "key": word,
+        "key": dimension_name,
         "title": f"All {nouns}",
         "tabs": [],
         "rows": rows,
         "more": "",
         "more_label": "",
-        "csv": view.url(f"{path}/csv/{word}"),
-        "curl": shown_as.curl(shown, [dimension], columns),
+        "csv": state.url(f"{path}/csv/{dimension_name}"),
+        "curl": presenters.curl_command(dashboard, [dimension], columns),
         "note": "",
         "empty": f"No {nouns} in this period.",
     }
     return {
         "site": site,
         "chips": [
-            {"text": chip["text"], "href": view.without(test).url(here)}
-            for chip, test in zip(shown_as.chips(view, path), view.filters, strict=True)
+            {"text": chip["text"], "href": state.without_condition(condition).url(table_path)}
+            for chip, condition in zip(presenters.filter_chips(state, path), state.filters, strict=True)
         ],
-        "period_label": shown_as.spoken(found.period),
-        "back": view.url(path),
+        "period_label": presenters.format_date_range(table.date_range),
+        "back_url": state.url(path),
         "panel": panel,
-        "head": [noun, *(METRICS.get(column, column.capitalize()) for column in columns)],
-        "pages": {
-            "newer": _numbered(view, here, found.number - 1) if found.number > 1 else "",
-            "older": _numbered(view, here, found.number + 1)
-            if min(found.total, _MOST) > found.number * ON_A_PAGE
+        "column_names": [noun, *(METRICS.get(column, column.capitalize()) for column in columns)],
+        "pager": {
+            "previous_url": _page_url(state, table_path, table.page_number - 1) if table.page_number > 1 else "",
+            "next_url": _page_url(state, table_path, table.page_number + 1)
+            if min(table.total, _MAX_ROWS) > table.page_number * PAGE_SIZE
             else "",
         },
     }
 
 
-def _numbered(view: View, path: str, number: int) -> str:
-    url = view.url(path)
-    return f"{url}{'&' if '?' in url else '?'}page={number}"
+def _page_url(state: DashboardState, path: str, page_number: int) -> str:
+    url = state.url(path)
+    return f"{url}{'&' if '?' in url else '?'}page={page_number}"
 
 
-def file(
-    conn: sqlite3.Connection, now: int, site: Site, view: View, panel: str
+def load_csv(
+    conn: sqlite3.Connection, now_ms: int, site: Site, state: DashboardState, panel: str
 ) -> tuple[list[str], list[list[object]]]:
     """The head and the rows of a panel's CSV at `now` (Unix ms). Raises `Refused`."""
-    period = view.stretch(now, site.timezone, data.oldest(conn, site))
-    if panel == "events" and (named := custom_props.chosen(conn, site, period, view.filters, view.props)):
-        found, _ = custom_props.values(conn, site, period, view.filters, named, _MOST)
-        return [*named, "visitors", "events"], [[*key, visitors, events] for key, visitors, events in found]
-    dimension = view.tab(panel) if panel in TABS else {"goals": "event:goal", "events": "event:name"}.get(panel)
-    dimension = dimension or next((name for name in NOUNS if name.partition(":")[2] == panel), None)
+    date_range = state.date_range(now_ms, site.timezone, data.find_oldest_day(conn, site))
+    if panel == "events" and (
+        prop_keys := custom_props.selected_props(conn, site, date_range, state.filters, state.props)
+    ):
+        prop_rows, _ = custom_props.prop_values(conn, site, date_range, state.filters, prop_keys, _MAX_ROWS)
+        return [*prop_keys, "visitors", "events"], [[*key, visitors, events] for key, visitors, events in prop_rows]
+    dimension = state.tab(panel) if panel in PANEL_TABS else {"goals": "event:goal", "events": "event:name"}.get(panel)
+    dimension = dimension or next((name for name in DIMENSION_NOUNS if name.partition(":")[2] == panel), None)
     if dimension is not None:
-        columns = _columns(dimension)
-        rows, _ = _groups(conn, site, view, dimension, period, _MOST)
-        head = [dimension.partition(":")[2], *columns]
-        told = [[value, *(getattr(counts, column) for column in columns)] for value, counts in rows]
+        columns = _columns_of(dimension)
+        rows, _ = _load_groups(conn, site, state, dimension, date_range, _MAX_ROWS)
+        header = [dimension.partition(":")[2], *columns]
+        csv_rows = [[value, *(getattr(counts, column) for column in columns)] for value, counts in rows]
         if dimension == "event:goal":
-            is_asked_for = any(test.dimension == dimension for test in view.filters)  # then nobody knows the others
-            everybody = (
+            is_goal_filtered = any(
+                condition.dimension == dimension for condition in state.filters
+            )  # then nobody knows the others
+            total_visitors = (
                 0
-                if is_asked_for
-                else event_queries.groups(conn, site, period, (), view.filters, {"visitors"})[()].visitors
+                if is_goal_filtered
+                else event_queries.groups(conn, site, date_range, (), state.filters, {"visitors"})[()].visitors
             )
-            numbers = (metrics.Numbers(counts, everybody) for _, counts in rows)
-            rates = (metrics.metric("conversion_rate", one) for one in numbers)
-            return [*head, "conversion_rate"], [[*row, rate] for row, rate in zip(told, rates, strict=True)]
-        return head, told
+            metric_inputs = (metrics.MetricInputs(counts, total_visitors) for _, counts in rows)
+            rates = (metrics.compute_metric("conversion_rate", inputs) for inputs in metric_inputs)
+            return [*header, "conversion_rate"], [[*row, rate] for row, rate in zip(csv_rows, rates, strict=True)]
+        return header, csv_rows
     if panel == "totals":
-        unit = data.unit_of(period)
-        groups = event_queries.groups(conn, site, period, (unit,), view.filters)
-        told = [[key, *_metrics(counts)] for (key,), counts in sorted(groups.items())]
-        return [unit.partition(":")[2], *METRICS], told
+        time_unit = data.time_unit_of(date_range)
+        groups = event_queries.groups(conn, site, date_range, (time_unit,), state.filters)
+        csv_rows = [[key, *_metric_values(counts)] for (key,), counts in sorted(groups.items())]
+        return [time_unit.partition(":")[2], *METRICS], csv_rows
     if panel == "revenue":
-        takings = revenue.by_currency(conn, site, period, view.filters)
-        told = [
-            [currency, times, *(money.decimal(one, currency) for one in (amount, round(amount / times)))]
-            for currency, (times, amount) in takings.items()
+        revenue_by_currency = revenue.by_currency(conn, site, date_range, state.filters)
+        csv_rows = [
+            [
+                currency,
+                transactions,
+                *(
+                    money.format_amount(value_minor, currency)
+                    for value_minor in (amount_minor, round(amount_minor / transactions))
+                ),
+            ]
+            for currency, (transactions, amount_minor) in revenue_by_currency.items()
         ]
-        return ["currency", "events", "total", "average"], told
+        return ["currency", "events", "total", "average"], csv_rows
     if panel == "people":
-        people, _ = rollup_queries.persons(conn, site, data.lately(period), _MOST) if not view.filters else ([], 0)
-        return ["person", "events"], [[id, events] for _, id, events in people]
+        people, _ = (
+            rollup_queries.persons(conn, site, data.latest_days(date_range), _MAX_ROWS)
+            if not state.filters
+            else ([], 0)
+        )
+        return ["person", "events"], [[person, events] for _, person, events in people]
     if panel == "excluded":
-        rows_of = data.excluded(conn, site, period, _MOST) if not view.filters else data.Ranking()
-        return ["reason", "events"], [[reason, events] for reason, events in rows_of.rows]
-    raise Refused("not_found", "There is no such panel: go back to the dashboard.")
+        reasons = data.excluded_reasons(conn, site, date_range, _MAX_ROWS) if not state.filters else data.TopList()
+        return ["reason", "events"], [[reason, events] for reason, events in reasons.rows]
+    raise ApiError("not_found", "There is no such panel: go back to the dashboard.")
 
 
-def _metrics(counts: Counts) -> list[object]:
-    return [metrics.metric(name, metrics.Numbers(counts)) for name in METRICS]
+def _metric_values(counts: Counts) -> list[object]:
+    return [metrics.compute_metric(name, metrics.MetricInputs(counts)) for name in METRICS]
 
 
-def neutralised(cell: object) -> object:
+def escape_formula(cell: object) -> object:
     """A cell of a CSV file, marked as text (with an apostrophe) if a spreadsheet could take it for a formula.
 
     Spreadsheets pass over white space in front, and take the full-width and other forms of the signs for the signs.
     """
     if not isinstance(cell, str):
         return "" if cell is None else cell
-    begins = _INVISIBLE.sub("", cell, count=1)[:1]
-    if cell[:1] in ("\t", "\r", "\n") or (begins and unicodedata.normalize("NFKC", begins) in "=+-@"):
+    first_char = _INVISIBLE.sub("", cell, count=1)[:1]
+    if cell[:1] in ("\t", "\r", "\n") or (first_char and unicodedata.normalize("NFKC", first_char) in "=+-@"):
         return f"'{cell}"
     return cell
