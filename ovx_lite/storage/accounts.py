@@ -20,7 +20,7 @@ class Admin(NamedTuple):
 
 def load(conn: sqlite3.Connection) -> Admin:
     """What is known of whoever looks after the sites."""
-    password, key, name = conn.execute("SELECT password, cookie_key, cookie_name FROM admin").fetchone()
+    password, key, name = conn.execute("SELECT password_hash, cookie_key, cookie_name FROM admin").fetchone()
     return Admin(password, key, name or f"ovx-{sha256(key).hexdigest()[:8]}")
 
 
@@ -31,8 +31,8 @@ def set_password(conn: sqlite3.Connection, hashed: str) -> None:
     """
     with transaction(conn):
         name = load(conn).cookie_name
-        conn.execute("UPDATE admin SET password = ?, cookie_key = randomblob(32), cookie_name = ?", (hashed, name))
-        conn.execute("DELETE FROM sessions")
+        conn.execute("UPDATE admin SET password_hash = ?, cookie_key = randomblob(32), cookie_name = ?", (hashed, name))
+        conn.execute("DELETE FROM login_sessions")
 
 
 def begin_session(conn: sqlite3.Connection, digest: bytes, hashed: str, now: int) -> bool:
@@ -41,10 +41,11 @@ def begin_session(conn: sqlite3.Connection, digest: bytes, hashed: str, now: int
     Returns whether it began.
     """
     with transaction(conn):
-        conn.execute("DELETE FROM sessions WHERE began <= ?", (now - SESSION,))
+        conn.execute("DELETE FROM login_sessions WHERE started_at <= ?", (now - SESSION,))
         return (
             conn.execute(
-                "INSERT INTO sessions (digest, began) SELECT ?, ? FROM admin WHERE password = ?", (digest, now, hashed)
+                "INSERT INTO login_sessions (token_hash, started_at) SELECT ?, ? FROM admin WHERE password_hash = ?",
+                (digest, now, hashed),
             ).rowcount
             == 1
         )
@@ -52,11 +53,11 @@ def begin_session(conn: sqlite3.Connection, digest: bytes, hashed: str, now: int
 
 def has_session(conn: sqlite3.Connection, digest: bytes, now: int) -> bool:
     """Whether that session has begun, and not ended yet."""
-    query = "SELECT 1 FROM sessions WHERE digest = ? AND began > ?"
+    query = "SELECT 1 FROM login_sessions WHERE token_hash = ? AND started_at > ?"
     return conn.execute(query, (digest, now - SESSION)).fetchone() is not None
 
 
 def end_session(conn: sqlite3.Connection, digest: bytes) -> None:
     """End a session."""
     with transaction(conn):
-        conn.execute("DELETE FROM sessions WHERE digest = ?", (digest,))
+        conn.execute("DELETE FROM login_sessions WHERE token_hash = ?", (digest,))

@@ -24,22 +24,24 @@ def add(conn: sqlite3.Connection, site: int, day: int, text: str) -> None:
     # A form that is sent again makes no second note.
     id = "note_" + blake2b(f"{site}\n{day}\n{text}".encode(), digest_size=6).hexdigest()
     with transaction(conn):
-        (notes,) = conn.execute("SELECT count(*) FROM annotations WHERE site = ?", (site,)).fetchone()
+        (notes,) = conn.execute("SELECT count(*) FROM annotations WHERE site_id = ?", (site,)).fetchone()
         if notes >= MOST:
             raise Refused("invalid_request", f"There are {MOST:,} notes already: remove some first.", "text")
         conn.execute(
-            "INSERT INTO annotations (id, site, day, text) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            "INSERT INTO annotations (public_id, site_id, day, text) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
             (id, site, day, text),
         )
 
 
 def of_days(conn: sqlite3.Connection, site: int, first: int, last: int) -> list[Annotation]:
     """A site's notes on the days from `first` to `last`, oldest first."""
-    query = "SELECT id, day, text FROM annotations WHERE site = ? AND day >= ? AND day <= ? ORDER BY day, id"
+    query = """
+        SELECT public_id, day, text FROM annotations WHERE site_id = ? AND day >= ? AND day <= ? ORDER BY day, public_id
+    """
     return [Annotation(*row) for row in conn.execute(query, (site, first, last))]
 
 
 def remove(conn: sqlite3.Connection, site: int, id: str) -> bool:
     """Remove a note. Returns whether there was one."""
     with transaction(conn):
-        return conn.execute("DELETE FROM annotations WHERE site = ? AND id = ?", (site, id)).rowcount > 0
+        return conn.execute("DELETE FROM annotations WHERE site_id = ? AND public_id = ?", (site, id)).rowcount > 0

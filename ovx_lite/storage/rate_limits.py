@@ -9,7 +9,7 @@ HOUR = 3600
 def save(conn: sqlite3.Connection, counts: Mapping[tuple[str, int], int]) -> None:
     """Add counts, (caller, Unix second) → events; they may be negative. Inside a transaction."""
     conn.executemany(
-        "INSERT INTO usage (caller, second, count) VALUES (?, ?, ?) "
+        "INSERT INTO rate_limit_counters (principal, unix_second, count) VALUES (?, ?, ?) "
         "ON CONFLICT DO UPDATE SET count = count + excluded.count",
         [(caller, second, count) for (caller, second), count in counts.items()],
     )
@@ -18,10 +18,11 @@ def save(conn: sqlite3.Connection, counts: Mapping[tuple[str, int], int]) -> Non
 def load(conn: sqlite3.Connection, now: int) -> list[tuple[str, int, int]]:
     """The counts of the hour before `now` (Unix ms): (caller, Unix second, events), oldest first."""
     return conn.execute(
-        "SELECT caller, second, count FROM usage WHERE second > ? ORDER BY second", (now // 1000 - HOUR,)
+        "SELECT principal, unix_second, count FROM rate_limit_counters WHERE unix_second > ? ORDER BY unix_second",
+        (now // 1000 - HOUR,),
     ).fetchall()
 
 
 def forget_old(conn: sqlite3.Connection, now: int) -> int:
     """Delete the counts that no limit looks at any more. Returns how many. Inside a transaction."""
-    return conn.execute("DELETE FROM usage WHERE second <= ?", (now // 1000 - HOUR,)).rowcount
+    return conn.execute("DELETE FROM rate_limit_counters WHERE unix_second <= ?", (now // 1000 - HOUR,)).rowcount

@@ -14,10 +14,10 @@ from ovx_lite.storage.registry_version import announce, version
 from ovx_lite.storage.sqlite import transaction
 
 _SITE = """
-number, id, name, domain, timezone, public_key, jwt_secret, monthly_limit, retention_days, created, secret,
+id, slug, name, domain, timezone, public_key, jwt_secret, monthly_limit, retention_days, created_at, identity_secret,
 allowed_hosts, hourly_limit, hourly_events
 """
-_KEY = "id, site, label, tier, hourly_limit, digest, created, revoked, last_used"
+_KEY = "public_id, site_id, label, tier, hourly_limit, key_hash, created_at, revoked_at, last_used_at"
 
 
 def load(conn: sqlite3.Connection) -> Registry:
@@ -26,7 +26,7 @@ def load(conn: sqlite3.Connection) -> Registry:
     try:
         at = version(conn)
         sites = all_sites(conn)
-        keys = [Key(*row) for row in conn.execute(f"SELECT {_KEY} FROM keys ORDER BY created, id")]
+        keys = [Key(*row) for row in conn.execute(f"SELECT {_KEY} FROM api_keys ORDER BY created_at, public_id")]
     finally:
         conn.execute("ROLLBACK")
     return Registry(
@@ -40,7 +40,7 @@ def load(conn: sqlite3.Connection) -> Registry:
 
 def all_sites(conn: sqlite3.Connection) -> list[Site]:
     """All sites, by their ids."""
-    return [_site(row) for row in conn.execute(f"SELECT {_SITE} FROM sites ORDER BY id")]
+    return [_site(row) for row in conn.execute(f"SELECT {_SITE} FROM sites ORDER BY slug")]
 
 
 def _site(row: tuple[Any, ...]) -> Site:
@@ -50,9 +50,9 @@ def _site(row: tuple[Any, ...]) -> Site:
 
 def find_site(conn: sqlite3.Connection, id: str) -> Site:
     """The site of that id; raises `Refused` (`invalid_site_id`) if there is none."""
-    row = conn.execute(f"SELECT {_SITE} FROM sites WHERE id = ?", (id,)).fetchone()
+    row = conn.execute(f"SELECT {_SITE} FROM sites WHERE slug = ?", (id,)).fetchone()
     if row is None:
-        known = [name for (name,) in conn.execute("SELECT id FROM sites ORDER BY id LIMIT 10")]
+        known = [name for (name,) in conn.execute("SELECT slug FROM sites ORDER BY slug LIMIT 10")]
         hint = f"the sites are {', '.join(known)}" if known else f"there is none yet: ovx-lite site add {id}"
         raise Refused("invalid_site_id", f"There is no site {id}; {hint}.")
     return _site(row)
@@ -103,7 +103,7 @@ def change_site(conn: sqlite3.Connection, site: Site) -> Site:
             message = "The days of a site with events stay as they are: delete it, or add another."
             raise Refused("invalid_request", message, "timezone")
         columns = ", ".join(f"{column} = ?" for column in settings)
-        conn.execute(f"UPDATE sites SET {columns} WHERE number = ?", (*settings.values(), site.number))
+        conn.execute(f"UPDATE sites SET {columns} WHERE id = ?", (*settings.values(), site.number))
         announce(conn)
         return find_site(conn, site.id)
 
@@ -114,11 +114,14 @@ def remove_site(conn: sqlite3.Connection, id: str) -> int:
         site = find_site(conn, id)
         deleted = events.forget_all(conn, site.number)
         persons.forget_all(conn, site.number)
-        conn.execute("DELETE FROM answers WHERE site = ?", (site.number,))
-        for table in ("months", "marks"):
-            conn.execute(f"DELETE FROM {table} WHERE site = ?", (site.number,))
-        conn.execute("DELETE FROM usage WHERE caller IN (SELECT id FROM keys WHERE site = ?)", (site.number,))
-        conn.execute("DELETE FROM sites WHERE number = ?", (site.number,))
+        conn.execute("DELETE FROM idempotent_responses WHERE site_id = ?", (site.number,))
+        for table in ("monthly_usage", "fired_alerts"):
+            conn.execute(f"DELETE FROM {table} WHERE site_id = ?", (site.number,))
+        conn.execute(
+            "DELETE FROM rate_limit_counters WHERE principal IN (SELECT public_id FROM api_keys WHERE site_id = ?)",
+            (site.number,),
+        )
+        conn.execute("DELETE FROM sites WHERE id = ?", (site.number,))
         announce(conn)
     return deleted
 
@@ -127,7 +130,7 @@ def replace_jwt_secret(conn: sqlite3.Connection, id: str, secret: str) -> None:
     """Give a site another JWT secret; JWTs that were signed with the old one end."""
     with transaction(conn):
         find_site(conn, id)
-        conn.execute("UPDATE sites SET jwt_secret = ? WHERE id = ?", (secret, id))
+        conn.execute("UPDATE sites SET jwt_secret = ? WHERE slug = ?", (secret, id))
         announce(conn)
 
 
@@ -136,14 +139,15 @@ def add_key(conn: sqlite3.Connection, key: Key) -> bool:
     with transaction(conn):
         row = msgspec.structs.astuple(key)
         places = ", ".join("?" * len(row))
-        added = conn.execute(f"INSERT INTO keys ({_KEY}) VALUES ({places}) ON CONFLICT (id) DO NOTHING", row).rowcount
+        query = f"INSERT INTO api_keys ({_KEY}) VALUES ({places}) ON CONFLICT (public_id) DO NOTHING"
+        added = conn.execute(query, row).rowcount
         announce(conn)
     return bool(added)
 
 
 def find_key(conn: sqlite3.Connection, id: str) -> Key:
     """The key of that id; raises `Refused` (`not_found`) if there is none."""
-    row = conn.execute(f"SELECT {_KEY} FROM keys WHERE id = ?", (id,)).fetchone()
+    row = conn.execute(f"SELECT {_KEY} FROM api_keys WHERE public_id = ?", (id,)).fetchone()
     if row is None:
         raise Refused("not_found", f"There is no key {id}: see ovx-lite key list SITE for the ids.")
     return Key(*row)
@@ -151,7 +155,7 @@ def find_key(conn: sqlite3.Connection, id: str) -> Key:
 
 def keys_of(conn: sqlite3.Connection, site: Site) -> list[Key]:
     """A site's keys, oldest first, revoked ones too."""
-    rows = conn.execute(f"SELECT {_KEY} FROM keys WHERE site = ? ORDER BY created, id", (site.number,))
+    rows = conn.execute(f"SELECT {_KEY} FROM api_keys WHERE site_id = ? ORDER BY created_at, public_id", (site.number,))
     return [Key(*row) for row in rows]
 
 
@@ -159,7 +163,7 @@ def revoke_key(conn: sqlite3.Connection, id: str, now: int) -> Key:
     """Revoke a key for good. Returns it; raises `Refused` (`not_found`) if there is none."""
     with transaction(conn):
         find_key(conn, id)
-        conn.execute("UPDATE keys SET revoked = coalesce(revoked, ?) WHERE id = ?", (now, id))
+        conn.execute("UPDATE api_keys SET revoked_at = coalesce(revoked_at, ?) WHERE public_id = ?", (now, id))
         announce(conn)
         return find_key(conn, id)
 
@@ -169,7 +173,7 @@ def replace_key(conn: sqlite3.Connection, id: str, digest: bytes) -> Key:
     with transaction(conn):
         if find_key(conn, id).revoked is not None:
             raise Refused("invalid_request", f"The key {id} is revoked: add a new one with ovx-lite key add.")
-        conn.execute("UPDATE keys SET digest = ? WHERE id = ?", (digest, id))
+        conn.execute("UPDATE api_keys SET key_hash = ? WHERE public_id = ?", (digest, id))
         announce(conn)
         return find_key(conn, id)
 
@@ -177,4 +181,6 @@ def replace_key(conn: sqlite3.Connection, id: str, digest: bytes) -> Key:
 def save_last_used(conn: sqlite3.Connection, used: Mapping[str, int]) -> None:
     """Write down when keys, by their ids, were used last (Unix ms)."""
     with transaction(conn):
-        conn.executemany("UPDATE keys SET last_used = ? WHERE id = ?", [(at, id) for id, at in used.items()])
+        conn.executemany(
+            "UPDATE api_keys SET last_used_at = ? WHERE public_id = ?", [(at, id) for id, at in used.items()]
+        )

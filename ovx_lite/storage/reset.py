@@ -10,8 +10,10 @@ from ovx_lite.storage.registry_version import announce
 from ovx_lite.storage.sqlite import transaction
 
 _TOLD = (
-    *("events", "visits", "open_visits", "days", "takings", "rollups", "settled", "stale", "persons", "ties", "salts"),
-    *("answers", "usage", "months", "marks", "attempts", "deliveries", "annotations"),
+    *("events", "visits", "open_visits", "persons", "identity_links", "salts"),
+    *("daily_totals", "daily_revenue", "rollups", "finalized", "dirty_days"),
+    *("idempotent_responses", "rate_limit_counters", "monthly_usage", "fired_alerts"),
+    *("attempts", "deliveries", "annotations"),
 )
 
 
@@ -24,7 +26,7 @@ class Kept(NamedTuple):
 
 def kept(conn: sqlite3.Connection) -> Kept:
     """What is there now."""
-    goals, webhooks = (conn.execute(f"SELECT id FROM {table}") for table in ("goals", "webhooks"))
+    goals, webhooks = (conn.execute(f"SELECT public_id FROM {table}") for table in ("goals", "webhooks"))
     return Kept(frozenset(id for (id,) in goals), frozenset(id for (id,) in webhooks))
 
 
@@ -40,4 +42,5 @@ def reset(conn: sqlite3.Connection, start: Kept) -> None:
 
 def _remove(conn: sqlite3.Connection, table: str, but: Collection[str]) -> int:
     told = msgspec.json.encode(list(but)).decode()
-    return conn.execute(f"DELETE FROM {table} WHERE id NOT IN (SELECT value FROM json_each(?))", (told,)).rowcount
+    query = f"DELETE FROM {table} WHERE public_id NOT IN (SELECT value FROM json_each(?))"
+    return conn.execute(query, (told,)).rowcount

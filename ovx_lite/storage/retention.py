@@ -78,8 +78,8 @@ def count_due(conn: sqlite3.Connection, now_ms: int) -> int:
 
 
 def _last_run(conn: sqlite3.Connection) -> int:
-    return int(conn.execute("SELECT value FROM meta WHERE name = 'retention_ran_at_ms'").fetchone()[0])
+    return int(conn.execute("SELECT value FROM meta WHERE name = 'retention_ran_at'").fetchone()[0])
 
 
 def _save_last_run(conn: sqlite3.Connection, ms: int) -> None:
-    conn.execute("UPDATE meta SET value = ? WHERE name = 'retention_ran_at_ms'", (ms,))
+    conn.execute("UPDATE meta SET value = ? WHERE name = 'retention_ran_at'", (ms,))

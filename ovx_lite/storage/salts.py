@@ -19,17 +19,17 @@ def today(conn: sqlite3.Connection, site: int, day: int, fresh: bytes) -> bytes:
         forget(conn, site, day)
         try:
             conn.execute(
-                "INSERT INTO salts (site, day, salt) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (site, day, fresh)
+                "INSERT INTO salts (site_id, day, salt) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (site, day, fresh)
             )
         except sqlite3.IntegrityError:
             raise no_such_site() from None
-        salt: bytes = conn.execute("SELECT salt FROM salts WHERE site = ?", (site,)).fetchone()[0]
+        salt: bytes = conn.execute("SELECT salt FROM salts WHERE site_id = ?", (site,)).fetchone()[0]
     return salt
 
 
 def forget(conn: sqlite3.Connection, site: int, today: int) -> int:
     """Delete the site's salt if it is not of its local day `today`. Returns how many. Inside a transaction."""
-    forgotten = conn.execute("DELETE FROM salts WHERE site = ? AND day <> ?", (site, today)).rowcount
+    forgotten = conn.execute("DELETE FROM salts WHERE site_id = ? AND day <> ?", (site, today)).rowcount
     if forgotten:
         sessionizer.close(conn, site)
     return forgotten

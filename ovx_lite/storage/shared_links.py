@@ -15,19 +15,20 @@ class Share(NamedTuple):
     created: int
 
 
-_SHARE = "site, token, password, created"
+_SHARE = "site_id, token, password_hash, created_at"
 
 
 def of_site(conn: sqlite3.Connection, site: int) -> Share | None:
     """A site's public link; None if it has none."""
-    row = conn.execute(f"SELECT {_SHARE} FROM shares WHERE site = ?", (site,)).fetchone()
+    row = conn.execute(f"SELECT {_SHARE} FROM shared_links WHERE site_id = ?", (site,)).fetchone()
     return None if row is None else Share(*row)
 
 
 def find(conn: sqlite3.Connection, token: str) -> tuple[Share, str] | None:
     """The public link of that token, and its site's id; None if there is none."""
     query = """
-        SELECT shares.site, token, password, shares.created, id FROM shares JOIN sites ON number = site WHERE token = ?
+        SELECT site_id, token, password_hash, shared_links.created_at, slug
+        FROM shared_links JOIN sites ON sites.id = site_id WHERE token = ?
     """
     row = conn.execute(query, (token,)).fetchone()
     return None if row is None else (Share(*row[:4]), row[4])
@@ -36,10 +37,10 @@ def find(conn: sqlite3.Connection, token: str) -> tuple[Share, str] | None:
 def put(conn: sqlite3.Connection, share: Share) -> None:
     """Give a site a public link, in place of the one that it may have."""
     with transaction(conn):
-        conn.execute(f"INSERT OR REPLACE INTO shares ({_SHARE}) VALUES (?, ?, ?, ?)", share)
+        conn.execute(f"INSERT OR REPLACE INTO shared_links ({_SHARE}) VALUES (?, ?, ?, ?)", share)
 
 
 def remove(conn: sqlite3.Connection, site: int) -> None:
     """Take a site's public link away."""
     with transaction(conn):
-        conn.execute("DELETE FROM shares WHERE site = ?", (site,))
+        conn.execute("DELETE FROM shared_links WHERE site_id = ?", (site,))

@@ -18,16 +18,16 @@ class Seen(NamedTuple):
 
 # The latest event is one of a visit that began lately.
 _LATEST = """
-SELECT visit + later AS id, kind, page
-FROM (SELECT * FROM events WHERE site = {} ORDER BY visit DESC, later DESC LIMIT 200) ORDER BY id DESC LIMIT 1
+SELECT visit_id + id_offset AS id, event_type_id, page_id
+FROM (SELECT * FROM events WHERE site_id = {} ORDER BY visit_id DESC, id_offset DESC LIMIT 200) ORDER BY id DESC LIMIT 1
 """
 
 
 def latest(conn: sqlite3.Connection, site: int) -> Seen | None:
     """The latest event of a site; None if it has none."""
     row = conn.execute(
-        f"SELECT latest.id >> {COUNTER_BITS}, name, host, path, excluded FROM ({_LATEST.format('?')}) AS latest"
-        " JOIN kinds ON kinds.id = kind JOIN pages ON pages.id = page",
+        f"SELECT latest.id >> {COUNTER_BITS}, name, host, path, excluded_reason FROM ({_LATEST.format('?')}) AS latest"
+        " JOIN event_types ON event_types.id = event_type_id JOIN pages ON pages.id = page_id",
         (site,),
     ).fetchone()
     return None if row is None else Seen._make(row)
@@ -35,10 +35,13 @@ def latest(conn: sqlite3.Connection, site: int) -> Seen | None:
 
 def latest_of_all(conn: sqlite3.Connection) -> dict[int, int]:
     """When (Unix ms) each site had its latest event, by its number; without those that have none."""
-    query = f"SELECT number, (SELECT id FROM ({_LATEST.format('number')})) AS last FROM sites WHERE last NOT NULL"
+    query = f"""
+        SELECT sites.id, (SELECT id FROM ({_LATEST.format("sites.id")})) AS latest_id FROM sites
+        WHERE latest_id NOT NULL
+    """
     return {site: id >> COUNTER_BITS for site, id in conn.execute(query)}
 
 
 def months(conn: sqlite3.Connection, month: str) -> dict[int, int]:
     """How many events that count each site was sent in a month (`2026-11`), by its number."""
-    return dict(conn.execute("SELECT site, events FROM months WHERE month = ?", (month,)))
+    return dict(conn.execute("SELECT site_id, events FROM monthly_usage WHERE month = ?", (month,)))

@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from itertools import chain
@@ -27,20 +27,25 @@ RESTORING = "restoring"
 """A folder in the data dir, while a copy is put back."""
 
 _APPLICATION_ID = 0x6F76786C  # "ovxl", so that another program's file is not taken for ours
+_UPGRADES_UNRELEASED = "1d8d18f"  # the last commit that upgrades schemas 1 to 5, to schema 6
 _HAS_ITS_ROWS = """
-SELECT (SELECT count(*) FROM meta WHERE name IN ('registry', 'touched')) = 2 AND (SELECT count(*) FROM admin) = 1
+SELECT (SELECT count(*) FROM meta WHERE name IN ('registry_version', 'write_checked_at')) = 2
+    AND (SELECT count(*) FROM admin) = 1
 """
 _ROWS_TOGETHER = (128, 16, 4, 1)
 
 
-def steps() -> list[str]:
-    """The schema as numbered steps: step n brings a file from version n - 1 to version n."""
+def steps() -> dict[int, str]:
+    """Return the migrations in order, by schema version: step n brings a file from version n - 1 to version n.
+
+    The first step creates the oldest schema that can be upgraded.
+    """
     folder = files("ovx_lite.storage").joinpath("migrations")
-    return [
-        step.read_text("utf-8")
+    return {
+        int(step.name.partition("_")[0]): step.read_text("utf-8")
         for step in sorted(folder.iterdir(), key=lambda step: step.name)
         if step.name.endswith(".sql")
-    ]
+    }
 
 
 def open_store(
@@ -127,7 +132,7 @@ def _cannot_open(path: Path, wrong: Exception) -> Refused:
     )
 
 
-def _check_ours(conn: sqlite3.Connection, path: Path, steps: Sequence[str]) -> None:
+def _check_ours(conn: sqlite3.Connection, path: Path, steps: Mapping[int, str]) -> None:
     """Raise `Refused` unless the file is empty, or has the schema of its version and nothing else.
 
     A trigger or a view that somebody has put into it would act in our name, even while the file is upgraded.
@@ -142,8 +147,15 @@ def _check_ours(conn: sqlite3.Connection, path: Path, steps: Sequence[str]) -> N
             return
         if application != _APPLICATION_ID or version < 1 or encoding != "UTF-8":
             raise Refused("unavailable", f"{path} is another program's database: choose another --data-dir.")
+        if version < min(steps):
+            raise Refused(
+                "unavailable",
+                f"{path} has schema {version}, which was never released: open it once with ovx-lite of commit "
+                f"{_UPGRADES_UNRELEASED}, which upgrades it to schema {min(steps)}, and then with this one.",
+            )
         # Of a newer version's schema nothing is known here; `migrate` refuses it.
-        wrong = [] if version > len(steps) else schema_objects.differences(conn, steps[:version])
+        scripts = [script for number, script in steps.items() if number <= version]
+        wrong = [] if version > max(steps) else schema_objects.differences(conn, scripts)
     finally:
         conn.execute("ROLLBACK")
     if wrong:
@@ -152,22 +164,22 @@ def _check_ours(conn: sqlite3.Connection, path: Path, steps: Sequence[str]) -> N
         raise Refused("unavailable", message)
 
 
-def migrate(conn: sqlite3.Connection, path: Path, steps: list[str]) -> None:
+def migrate(conn: sqlite3.Connection, path: Path, steps: Mapping[int, str]) -> None:
     """Bring the file up to the last of `steps`, each in a transaction of its own, after a backup beside the file."""
-    version = _version(conn)
-    if version > len(steps):
+    version, newest = _version(conn), max(steps)
+    if version > newest:
         raise Refused(
             "unavailable",
-            f"{path} is a newer ovx-lite's (schema {version}, this one knows {len(steps)}): upgrade ovx-lite.",
+            f"{path} is a newer ovx-lite's (schema {version}, this one knows {newest}): upgrade ovx-lite.",
         )
-    if 0 < version < len(steps):
-        _copy_before(conn, path, version, len(steps))
-    for number in range(version + 1, len(steps) + 1):
+    if 0 < version < newest:
+        _copy_before(conn, path, version, newest)
+    for number in [number for number in steps if number > version]:
         with transaction(conn):
             if _version(conn) >= number:
                 continue  # another process was faster
             # `executescript` would commit before it begins, so statements are run one by one.
-            for statement in schema_objects.statements(steps[number - 1]):
+            for statement in schema_objects.statements(steps[number]):
                 conn.execute(statement)
             conn.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             conn.execute(f"PRAGMA user_version = {number}")

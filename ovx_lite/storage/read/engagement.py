@@ -24,14 +24,14 @@ def looks(
     """
     matching = Matching(conn, site.number)
     columns = columns_of(matching, dimensions)
-    joins = f"JOIN pages AS p ON p.id = e.page {columns.joins}"
+    joins = f"JOIN pages AS p ON p.id = e.page_id {columns.joins}"
     names = "".join(f"d{number}, " for number in range(len(dimensions)))
     sql = f"""
         SELECT {names} total(ms) / count(*) / 1000, avg(scroll) FROM (
             SELECT {columns.named} sum({_number("ms", _DAY)}) AS ms, max({_number("scroll", 100)}) AS scroll
             FROM {events(matching, site, period, ENGAGEMENT, filters, joins, dimensions)}
                 AND v.id IS NOT NULL AND {columns.there}
-            GROUP BY {columns.keys} e.visit, p.path
+            GROUP BY {columns.keys} e.visit_id, p.path
         ) {f"GROUP BY {names.rstrip(', ')}" if names else "HAVING count(*) > 0"}
     """
     return {key(told, dimensions): (mean, scroll) for *told, mean, scroll in conn.execute(sql, matching.values)}

@@ -127,10 +127,11 @@ def _visits(
     """The visits that pass filters, a row each for each group."""
     told = columns_of(matching, dimensions)
     return f"""
-        SELECT {told.named} day, v.visitor AS visitor, v.alone AS alone, v.id AS visit, v.events AS times,
-            v.pageviews AS views, v.events AS events, v.before + v.after AS duration
+        SELECT {told.named} day, v.visitor_id AS visitor_id, v.is_only_visit_of_day AS is_only_visit_of_day,
+            v.id AS visit_id, v.events AS counted_events, v.pageviews AS pageviews, v.events AS visit_events,
+            v.early_ms + v.elapsed_ms AS duration_ms
         FROM {days(matching, site, period)} CROSS JOIN visits AS v {told.joins}
-        WHERE v.site = {matching.bind(site.number)} AND v.id >= low AND v.id < high AND {told.there}
+        WHERE v.site_id = {matching.bind(site.number)} AND v.id >= low AND v.id < high AND {told.there}
             AND {matching.all(filters)}
     """
 
@@ -141,10 +142,11 @@ def _events(
     """The visits of the events that pass filters, and these events; a row each for each group."""
     told = columns_of(matching, dimensions)
     return f"""
-        SELECT {told.named} day, v.visitor AS visitor, v.alone AS alone, v.id AS visit, count(*) AS times,
-            sum({VIEW}) AS views, v.events AS events, v.before + v.after AS duration
+        SELECT {told.named} day, v.visitor_id AS visitor_id, v.is_only_visit_of_day AS is_only_visit_of_day,
+            v.id AS visit_id, count(*) AS counted_events, sum({VIEW}) AS pageviews, v.events AS visit_events,
+            v.early_ms + v.elapsed_ms AS duration_ms
         FROM {events(matching, site, period, COUNTED, filters, told.joins, dimensions)} AND {told.there}
-        GROUP BY {told.keys} e.visit
+        GROUP BY {told.keys} e.visit_id
     """
 
 
@@ -152,10 +154,11 @@ def _group(rows: str, dimensions: Sequence[str]) -> str:
     """Count rows of visits by what stands in the dimensions."""
     keys = ", ".join(f"d{number}" for number in range(len(dimensions)))
     # A visitor's only visit of a day needs no comparing with others.
-    visitors = "sum(coalesce(alone, 0)) + count(DISTINCT CASE WHEN alone THEN NULL ELSE visitor << 15 | day END)"
-    sums = f"""
-        {visitors}, count(visit), sum(views), sum(times), sum(CASE WHEN events = 1 THEN 1 ELSE 0 END),
-        sum(coalesce(duration, 0))
+    sums = """
+        sum(coalesce(is_only_visit_of_day, 0))
+            + count(DISTINCT CASE WHEN is_only_visit_of_day THEN NULL ELSE visitor_id << 15 | day END),
+        count(visit_id), sum(pageviews), sum(counted_events), sum(CASE WHEN visit_events = 1 THEN 1 ELSE 0 END),
+        sum(coalesce(duration_ms, 0))
     """
     if not dimensions:
         return f"SELECT {sums} FROM ({rows}) HAVING count(*) > 0"

@@ -15,14 +15,17 @@ _MOST_REMEMBERED = 20_000
 
 def lines(conn: sqlite3.Connection, site: Site, day: int) -> set[tuple[int, int]]:
     """The log lines that were imported to a site for one of its days: of each its time (Unix ms) and its digest."""
-    query = f"SELECT visit + later >> {COUNTER_BITS}, line FROM events WHERE {OF_DAY} AND line IS NOT NULL"
+    query = f"""
+        SELECT visit_id + id_offset >> {COUNTER_BITS}, import_line_hash FROM events
+        WHERE {OF_DAY} AND import_line_hash IS NOT NULL
+    """
     return set(conn.execute(query, (site.number, *ids_of_day(day, site.timezone))))
 
 
 IS_ENGAGEMENT = "(name = 'engagement' AND api = 'apex')"
-"""`Kind.is_engagement` as SQL, of a row of `kinds`."""
+"""`Kind.is_engagement` as SQL, of a row of `event_types`."""
 
-OF_DAY = "site = ? AND visit >= ? AND visit < ?"
+OF_DAY = "site_id = ? AND visit_id >= ? AND visit_id < ?"
 """Events of a day, as SQL for a site's number and `ids_of_day`: no visit goes over midnight."""
 
 
@@ -33,19 +36,19 @@ def ids_of_day(day: int, timezone: str) -> tuple[int, int]:
 
 
 _READ = f"""
-SELECT visit + later AS id, visit + later >> {COUNTER_BITS}, api, type, name, host, path,
+SELECT visit_id + id_offset AS id, visit_id + id_offset >> {COUNTER_BITS}, api, type, name, host, path,
        referrer, source, channel, utm_source, utm_medium, utm_campaign, utm_content, utm_term,
-       country, browser, os, device, visitor, visits.id AS visit, persons.id AS person,
-       context, props, revenue, currency, excluded
+       country, browser, os, device, visitor_id, visits.id, external_id,
+       context, props, revenue_minor, currency, excluded_reason
 FROM events
-JOIN kinds ON kinds.id = kind
-JOIN pages ON pages.id = page
-JOIN origins ON origins.id = events.origin
-JOIN clients ON clients.id = events.client
-LEFT JOIN visits ON visits.site = events.site AND visits.id = visit
-LEFT JOIN persons ON persons.number = {OWNER}
-WHERE events.{OF_DAY} AND visit + later >= ? AND visit + later < ? AND (excluded = '' OR ?)
-ORDER BY visit + later
+JOIN event_types ON event_types.id = event_type_id
+JOIN pages ON pages.id = page_id
+JOIN traffic_sources ON traffic_sources.id = events.traffic_source_id
+JOIN clients ON clients.id = events.client_id
+LEFT JOIN visits ON visits.site_id = events.site_id AND visits.id = visit_id
+LEFT JOIN persons ON persons.id = {OWNER}
+WHERE events.{OF_DAY} AND visit_id + id_offset >= ? AND visit_id + id_offset < ? AND (excluded_reason = '' OR ?)
+ORDER BY visit_id + id_offset
 """
 
 
@@ -95,7 +98,7 @@ def days(conn: sqlite3.Connection, site: Site, since: int = 0, until: int = LATE
     """A site's days from that of its first event to that of its last, as far as they are in this time (Unix ms)."""
     # Each on its own is a look at one end of the table.
     first, last = (
-        conn.execute(f"SELECT {end}(visit) FROM events WHERE site = ?", (site.number,)).fetchone()[0]
+        conn.execute(f"SELECT {end}(visit_id) FROM events WHERE site_id = ?", (site.number,)).fetchone()[0]
         for end in ("min", "max")
     )
     if first is None or since >= until:
@@ -107,7 +110,7 @@ def days(conn: sqlite3.Connection, site: Site, since: int = 0, until: int = LATE
 
 def oldest(conn: sqlite3.Connection, site: int) -> int | None:
     """When the oldest visit of a site was told of first (Unix ms); None if it has no events."""
-    (id,) = conn.execute("SELECT min(visit) FROM events WHERE site = ?", (site,)).fetchone()
+    (id,) = conn.execute("SELECT min(visit_id) FROM events WHERE site_id = ?", (site,)).fetchone()
     return None if id is None else id >> COUNTER_BITS
 
 
@@ -115,7 +118,7 @@ def count_before(conn: sqlite3.Connection, site: Site, day: int) -> int:
     """Count a site's events of the days before `day` (days since 1970-01-01, in the site's time zone)."""
     before, _ = ids_of_day(day, site.timezone)
     (count,) = conn.execute(
-        "SELECT count(*) FROM events WHERE site = ? AND visit < ?", (site.number, before)
+        "SELECT count(*) FROM events WHERE site_id = ? AND visit_id < ?", (site.number, before)
     ).fetchone()
     return int(count)
 
@@ -123,7 +126,7 @@ def count_before(conn: sqlite3.Connection, site: Site, day: int) -> int:
 def forget_day(conn: sqlite3.Connection, site: Site, day: int) -> int:
     """Delete a day of a site, its events, visits and counts. Returns how many events. Inside a transaction."""
     span = (site.number, *ids_of_day(day, site.timezone))
-    conn.execute("DELETE FROM visits WHERE site = ? AND id >= ? AND id < ?", span)
+    conn.execute("DELETE FROM visits WHERE site_id = ? AND id >= ? AND id < ?", span)
     weekly.forget(conn, site.number, day)
     return conn.execute(f"DELETE FROM events WHERE {OF_DAY}", span).rowcount
 
@@ -133,11 +136,16 @@ def forget_all(conn: sqlite3.Connection, site: int) -> int:
 
     Inside a transaction, of another process than the server's: it notices, and looks up its codes again.
     """
-    deleted = conn.execute("DELETE FROM events WHERE site = ?", (site,)).rowcount
+    deleted = conn.execute("DELETE FROM events WHERE site_id = ?", (site,)).rowcount
     for table in ("visits", "open_visits"):
-        conn.execute(f"DELETE FROM {table} WHERE site = ?", (site,))
+        conn.execute(f"DELETE FROM {table} WHERE site_id = ?", (site,))
     weekly.forget_all(conn, site)
-    for table, code in (("pages", "page"), ("origins", "origin"), ("clients", "client"), ("kinds", "kind")):
+    for table, code in (
+        ("pages", "page_id"),
+        ("traffic_sources", "traffic_source_id"),
+        ("clients", "client_id"),
+        ("event_types", "event_type_id"),
+    ):
         conn.execute(f"DELETE FROM {table} WHERE id NOT IN (SELECT {code} FROM events)")
-    conn.execute("DELETE FROM words WHERE id NOT IN (SELECT value FROM rollups)")
+    conn.execute("DELETE FROM dimension_values WHERE id NOT IN (SELECT value_id FROM rollups)")
     return deleted

@@ -18,19 +18,19 @@ from ovx_lite.storage.webhooks.goals import goals_of
 from ovx_lite.storage.write.visit_cache import bit_of_kind, bit_of_page
 
 COLUMNS = {
-    "event:page": ("pages", "path", "e.page"),
-    "event:hostname": ("pages", "host", "e.page"),
-    "event:name": ("kinds", "name", "e.kind"),
-    "event:currency": ("kinds", "currency", "e.kind"),
-    "visit:entry_page": ("pages", "path", "v.entry"),
-    "visit:exit_page": ("pages", "path", "v.exit"),
+    "event:page": ("pages", "path", "e.page_id"),
+    "event:hostname": ("pages", "host", "e.page_id"),
+    "event:name": ("event_types", "name", "e.event_type_id"),
+    "event:currency": ("event_types", "currency", "e.event_type_id"),
+    "visit:entry_page": ("pages", "path", "v.entry_page_id"),
+    "visit:exit_page": ("pages", "path", "v.exit_page_id"),
     **{
-        f"visit:{column}": ("origins", column, "v.origin")
+        f"visit:{column}": ("traffic_sources", column, "v.traffic_source_id")
         for column in ("referrer", "source", "channel", "utm_source", "utm_medium", "utm_campaign")
     },
-    "visit:utm_content": ("origins", "utm_content", "v.origin"),
-    "visit:utm_term": ("origins", "utm_term", "v.origin"),
-    **{f"visit:{column}": ("clients", column, "v.client") for column in ("device", "browser", "os", "country")},
+    "visit:utm_content": ("traffic_sources", "utm_content", "v.traffic_source_id"),
+    "visit:utm_term": ("traffic_sources", "utm_term", "v.traffic_source_id"),
+    **{f"visit:{column}": ("clients", column, "v.client_id") for column in ("device", "browser", "os", "country")},
 }
 """Where the words of a dimension stand, and what has their number."""
 
@@ -38,7 +38,7 @@ PROP = "CASE {0}.type WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' ELSE CAS
 """A property's value as text, of a `json_each(props)` of that name."""
 
 _SEEN = ("event:page", "event:hostname", "event:name")
-_FEW = 20  # words for which it is worth to look at `seen` first
+_FEW = 20  # words for which it is worth to look at `page_type_bloom` first
 
 
 class Matching:
@@ -112,11 +112,12 @@ class Matching:
             has = f": it has {', '.join(known)}" if known else ", and no other"
             raise Refused("invalid_request", f"This site has no goal {unknown[:100]}{has}.", "filters")
         wanted = [known[name] for name in names]
-        query = "SELECT id FROM kinds WHERE type <> 'pageview' AND name IN (SELECT value FROM json_each(?))"
+        query = "SELECT id FROM event_types WHERE type <> 'pageview' AND name IN (SELECT value FROM json_each(?))"
         events = msgspec.json.encode([goal.event for goal in wanted if goal.event]).decode()
-        conditions = [f"e.kind {self.among(id for (id,) in self.conn.execute(query, (events,)))}"]
+        conditions = [f"e.event_type_id {self.among(id for (id,) in self.conn.execute(query, (events,)))}"]
         if any(goal.path for goal in wanted):
-            conditions.append(f"(e.kind {self._views()} AND e.page {self.among(self._pages(Goals(wanted)))})")
+            pages = self.among(self._pages(Goals(wanted)))
+            conditions.append(f"(e.event_type_id {self._views()} AND e.page_id {pages})")
         return " OR ".join(conditions)
 
     def _pages(self, ready: Goals) -> list[int]:
@@ -125,7 +126,7 @@ class Matching:
         return [id for id, path in rows if ready.of("pageview", "pageview", path)]
 
     def _views(self) -> str:
-        return self.among(id for (id,) in self.conn.execute("SELECT id FROM kinds WHERE type = 'pageview'"))
+        return self.among(id for (id,) in self.conn.execute("SELECT id FROM event_types WHERE type = 'pageview'"))
 
     def _prop(self, test: Test) -> str:
         name = self.bind(test.dimension.removeprefix(PROPS))
@@ -134,7 +135,7 @@ class Matching:
             words: Iterable[str] = test.values
         else:
             text = PROP.format("prop")
-            query = f"SELECT DISTINCT {text} FROM events, json_each(props) AS prop WHERE site = ? AND prop.key = ?"
+            query = f"SELECT DISTINCT {text} FROM events, json_each(props) AS prop WHERE site_id = ? AND prop.key = ?"
             fits, rows = passes(test), self.conn.execute(query, (self._site, test.dimension.removeprefix(PROPS)))
             words = [word for (word,) in rows if word is not None and fits(word)]
         listed = self.bind(msgspec.json.encode(list(words)).decode())
@@ -147,12 +148,15 @@ class Matching:
         """
         masks = [self._mask(test) for test in filters if isinstance(test, Test) and not test.negated]
         if kinds:
-            masks.append(_all_of(bit_of_kind(id) for (id,) in self.conn.execute(f"SELECT id FROM kinds WHERE {kinds}")))
-        conditions = [f"(v.id IS NULL OR v.seen & {self.bind(mask)} <> 0)" for mask in masks if mask is not None]
+            rows = self.conn.execute(f"SELECT id FROM event_types WHERE {kinds}")
+            masks.append(_all_of(bit_of_kind(id) for (id,) in rows))
+        conditions = [
+            f"(v.id IS NULL OR v.page_type_bloom & {self.bind(mask)} <> 0)" for mask in masks if mask is not None
+        ]
         return " AND ".join(conditions) or "1"
 
     def _mask(self, test: Test) -> int | None:
-        """The bits of `seen` of which visits with events that pass a test have one; None if that helps nothing."""
+        """The bits of which `page_type_bloom` has one if events of the visit pass a test; None if it helps nothing."""
         if test.dimension == "event:goal":
             wanted = [goal for goal in goals_of(self.conn, self._site) if goal.name in test.values]
             names = tuple(goal.event for goal in wanted if goal.event)

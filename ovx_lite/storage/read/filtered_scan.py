@@ -47,33 +47,36 @@ class Sifted(NamedTuple):
 
 # What each of a visit's events is: the page's number, and before it, with a dot, the kind's, unless it is a view of it.
 _TOKENS = """
-(SELECT group_concat(CASE WHEN {view} THEN page ELSE kind || '.' || page END) FROM events AS e
-    WHERE e.site = v.site AND e.visit = v.id AND {counted} AND {condition})
+(SELECT group_concat(CASE WHEN {view} THEN page_id ELSE event_type_id || '.' || page_id END) FROM events AS e
+    WHERE e.site_id = v.site_id AND e.visit_id = v.id AND {counted} AND {condition})
 """
 # Of visits that viewed a page or two and did nothing else, that stands in the visit.
 _SHORT = """
-CASE WHEN entry IS NULL OR pageviews <> events OR events > 2 THEN {tokens}
-    WHEN events = 1 THEN entry ELSE entry || ',' || exit END
+CASE WHEN entry_page_id IS NULL OR pageviews <> events OR events > 2 THEN {tokens}
+    WHEN events = 1 THEN entry_page_id ELSE entry_page_id || ',' || exit_page_id END
 """
 _PURSE = """
-(SELECT group_concat(kind || ' ' || revenue) FROM events AS e
-    WHERE e.site = v.site AND e.visit = v.id AND revenue IS NOT NULL AND {counted} AND {condition})
+(SELECT group_concat(event_type_id || ' ' || revenue_minor) FROM events AS e
+    WHERE e.site_id = v.site_id AND e.visit_id = v.id AND revenue_minor IS NOT NULL AND {counted} AND {condition})
 """
 # The limit keeps SQLite from looking for the events twice.
 _SIFTED = """
 SELECT day, (
     SELECT json_array(count(*),
-        sum(alone) + count(DISTINCT CASE WHEN alone THEN NULL ELSE visitor END),
-        sum(pageviews), sum(events), sum(events = 1), sum(before + after),
-        json_array({codes_alone}), group_concat(CASE WHEN alone THEN tokens END, ';'),
-        group_concat(CASE WHEN NOT alone THEN day || ' ' || visitor END),
-        json_array({codes_of_others}), group_concat(CASE WHEN NOT alone THEN coalesce(tokens, '') END, ';'),
-        group_concat(purse))
+        sum(is_only_visit_of_day) + count(DISTINCT CASE WHEN is_only_visit_of_day THEN NULL ELSE visitor_id END),
+        sum(pageviews), sum(events), sum(events = 1), sum(early_ms + elapsed_ms),
+        json_array({codes_alone}), group_concat(CASE WHEN is_only_visit_of_day THEN tokens END, ';'),
+        group_concat(CASE WHEN NOT is_only_visit_of_day THEN day || ' ' || visitor_id END),
+        json_array({codes_of_others}),
+        group_concat(CASE WHEN NOT is_only_visit_of_day THEN coalesce(tokens, '') END, ';'),
+        group_concat(revenue_rows))
     FROM (
-        SELECT alone, visitor, pageviews, events, before, after, {codes}, {tokens} AS tokens, {purse} AS purse
+        SELECT is_only_visit_of_day, visitor_id, pageviews, events, early_ms, elapsed_ms, {codes}, {tokens} AS tokens,
+            {revenue_rows} AS revenue_rows
         FROM visits AS v
-        WHERE v.site = {site} AND v.id >= low AND v.id < high AND abs(v.visitor % parts) = part AND {found} LIMIT -1
-    ) WHERE {passed}
+        WHERE v.site_id = {site} AND v.id >= low AND v.id < high AND abs(v.visitor_id % parts) = part
+            AND {candidates} LIMIT -1
+    ) WHERE {matches}
 ) FROM (
     SELECT value ->> 0 AS day, value ->> 1 AS low, value ->> 2 AS high, value ->> 3 AS parts, value ->> 4 AS part
     FROM json_each({days})
@@ -98,7 +101,7 @@ def sift(
         return None
     by_events = not of_visits(filters)
     matching = Matching(conn, site.number)
-    codes = sorted({code_of(word) for word in dimensions if word not in OF_EVENTS}) or ["origin"]
+    codes = sorted({code_of(word) for word in dimensions if word not in OF_EVENTS}) or ["traffic_source_id"]
     sql = _sql(matching, site, period, filters, codes, by_events, any(word in OF_EVENTS for word in dimensions))
     found, heap, takings = dict[int, Counts](), Heap(codes), Takings(conn)
     together = _EVENTS_OF_PART
@@ -131,7 +134,7 @@ def _parts(conn: sqlite3.Connection, site: Site, period: Period) -> Iterator[tup
     for day in events_of.days(conn, site, period.since, period.until):
         low, high = ids_of_day(day, site.timezone)
         if known is None:
-            query = "SELECT count(*) FROM (SELECT 1 FROM events WHERE site = ? AND visit >= ? AND visit < ?)"
+            query = "SELECT count(*) FROM (SELECT 1 FROM events WHERE site_id = ? AND visit_id >= ? AND visit_id < ?)"
             (size,) = conn.execute(query, (site.number, low, high)).fetchone()
         else:
             size = known[day].events if day in known else 0
@@ -160,16 +163,18 @@ def _sql(
     condition = matching.all(filters)
     inner = {"view": VIEW, "counted": COUNTED, "condition": condition if by_events else "1"}
     tokens = _TOKENS.format(**inner) if by_events or with_events else "NULL"
-    takes = matching.conn.execute("SELECT 1 FROM takings WHERE site = ? LIMIT 1", (site.number,)).fetchone()
+    takes = matching.conn.execute("SELECT 1 FROM daily_revenue WHERE site_id = ? LIMIT 1", (site.number,)).fetchone()
     sells = matching.seen((), "currency <> ''")
     return _SIFTED.format(
-        codes_alone=", ".join(f"group_concat(CASE WHEN alone THEN {code} END)" for code in codes),
-        codes_of_others=", ".join(f"group_concat(CASE WHEN NOT alone THEN coalesce({code}, '') END)" for code in codes),
+        codes_alone=", ".join(f"group_concat(CASE WHEN is_only_visit_of_day THEN {code} END)" for code in codes),
+        codes_of_others=", ".join(
+            f"group_concat(CASE WHEN NOT is_only_visit_of_day THEN coalesce({code}, '') END)" for code in codes
+        ),
         codes=", ".join(codes),
         tokens=tokens if by_events or not with_events else _SHORT.format(tokens=tokens),
-        purse=f"CASE WHEN {sells} THEN {_PURSE.format(**inner)} END" if takes else "NULL",
+        revenue_rows=f"CASE WHEN {sells} THEN {_PURSE.format(**inner)} END" if takes else "NULL",
         site=matching.bind(site.number),
-        found=matching.seen(filters) if by_events else condition,
-        passed="tokens IS NOT NULL" if by_events else "1",
+        candidates=matching.seen(filters) if by_events else condition,
+        matches="tokens IS NOT NULL" if by_events else "1",
         days=matching.bind(msgspec.json.encode(list(_parts(matching.conn, site, period))).decode()),
     )

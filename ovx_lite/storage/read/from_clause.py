@@ -27,19 +27,20 @@ DAY_UNITS = {
 }
 """The first day of the day, week or month that a day (SQL) is in."""
 
-COUNTED = f"e.kind NOT IN (SELECT id FROM kinds WHERE excluded <> '' OR {IS_ENGAGEMENT})"
-ENGAGEMENT = f"e.kind IN (SELECT id FROM kinds WHERE excluded = '' AND {IS_ENGAGEMENT})"
-VIEW = "e.kind IN (SELECT id FROM kinds WHERE type = 'pageview')"
+COUNTED = f"e.event_type_id NOT IN (SELECT id FROM event_types WHERE excluded_reason <> '' OR {IS_ENGAGEMENT})"
+ENGAGEMENT = f"e.event_type_id IN (SELECT id FROM event_types WHERE excluded_reason = '' AND {IS_ENGAGEMENT})"
+VIEW = "e.event_type_id IN (SELECT id FROM event_types WHERE type = 'pageview')"
 _SPAN = """
 (SELECT value ->> 0 AS day, value ->> 1 AS low, value ->> 2 AS high, value ->> 3 AS since, value ->> 4 AS until,
-    value ->> 5 AS ahead FROM json_each({})) AS span
+    value ->> 5 AS utc_offset_ms FROM json_each({})) AS date_range
 """
 
 
 def days(matching: Matching, site: Site, period: Period, dimensions: Sequence[str] = ()) -> str:
     """The days of a period that have events, as a table: their visits' numbers, and those of the events that count.
 
-    Where one asks for hours or minutes, days on which the clocks change are cut there, and `ahead` is ms before UTC.
+    Where one asks for hours or minutes, days on which the clocks change are cut there, and `utc_offset_ms` is ms before
+    UTC.
     """
     known = events_of.days(matching.conn, site, period.since, period.until)
     rows = []
@@ -56,7 +57,7 @@ def days(matching: Matching, site: Site, period: Period, dimensions: Sequence[st
 def _column(matching: Matching, dimension: str) -> tuple[str, str]:
     """What stands in a dimension, as SQL, and what is to be joined for it."""
     if dimension in CLOCK:
-        return f"((e.visit + e.later >> {COUNTER_BITS}) + ahead) / {CLOCK[dimension]}", ""
+        return f"((e.visit_id + e.id_offset >> {COUNTER_BITS}) + utc_offset_ms) / {CLOCK[dimension]}", ""
     if dimension in TIMES:
         return DAY_UNITS[dimension].format("day"), ""
     if dimension.startswith(PROPS):
@@ -119,14 +120,14 @@ def events(
     seen = matching.seen(filters, kinds)
     # A plus keeps SQLite from looking through all that a day has in place of what belongs to the other table's row.
     if needs_visit(filters) or not has_strays(matching.conn, site, period):
-        tables = f"visits AS v CROSS JOIN events AS e ON e.site = {number} AND e.visit = +v.id"
-        low_to_high = f"v.site = {number} AND v.id >= low AND v.id < high"
+        tables = f"visits AS v CROSS JOIN events AS e ON e.site_id = {number} AND e.visit_id = +v.id"
+        low_to_high = f"v.site_id = {number} AND v.id >= low AND v.id < high"
     else:
-        tables = f"events AS e LEFT JOIN visits AS v ON v.site = {number} AND v.id = +e.visit"
-        low_to_high = f"e.site = {number} AND e.visit >= low AND e.visit < high"
+        tables = f"events AS e LEFT JOIN visits AS v ON v.site_id = {number} AND v.id = +e.visit_id"
+        low_to_high = f"e.site_id = {number} AND e.visit_id >= low AND e.visit_id < high"
     return f"""
         {span} CROSS JOIN {tables} {joins}
-        WHERE {low_to_high} AND e.visit + e.later >= since AND e.visit + e.later < until
+        WHERE {low_to_high} AND e.visit_id + e.id_offset >= since AND e.visit_id + e.id_offset < until
             AND {which} AND {seen} AND {matching.all(filters)}
     """
 
@@ -134,8 +135,9 @@ def events(
 def has_strays(conn: sqlite3.Connection, site: Site, period: Period) -> bool:
     """Whether a period may have events that are in no visit."""
     days = (site.number, period.first, period.last)
-    query = "SELECT 1 FROM stale WHERE site = ? AND day >= ? AND day <= ?"
-    query += " UNION ALL SELECT 1 FROM days WHERE site = ? AND day >= ? AND day <= ? AND strays > 0 LIMIT 1"
+    query = "SELECT 1 FROM dirty_days WHERE site_id = ? AND day >= ? AND day <= ?"
+    query += " UNION ALL SELECT 1 FROM daily_totals WHERE site_id = ? AND day >= ? AND day <= ?"
+    query += " AND sessionless_events > 0 LIMIT 1"
     return conn.execute(query, (*days, *days)).fetchone() is not None
 
 

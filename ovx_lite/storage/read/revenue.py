@@ -28,12 +28,12 @@ def takings(
         return found
     matching = Matching(conn, site.number)
     columns = columns_of(matching, dimensions)
-    joins = f"JOIN kinds ON kinds.id = e.kind {columns.joins}"
+    joins = f"JOIN event_types ON event_types.id = e.event_type_id {columns.joins}"
     sql = f"""
-        SELECT {columns.keys} kinds.currency, count(*), sum(e.revenue)
+        SELECT {columns.keys} event_types.currency, count(*), sum(e.revenue_minor)
         FROM {events(matching, site, period, COUNTED, filters, joins, dimensions, "currency <> ''")}
-            AND e.revenue IS NOT NULL AND {columns.there}
-        GROUP BY {columns.keys} kinds.currency
+            AND e.revenue_minor IS NOT NULL AND {columns.there}
+        GROUP BY {columns.keys} event_types.currency
     """
     for *told, currency, times, amount in conn.execute(sql, matching.values):
         found.setdefault(key(told, dimensions), {})[currency] = (times, amount)
@@ -47,7 +47,7 @@ def by_currency(
     if not filters and rollup_queries.is_known(conn, site, period):
         return rollup_queries.takings(conn, site, period)
     # Of a site that takes nothing, nothing is looked for.
-    if not conn.execute("SELECT 1 FROM takings WHERE site = ? LIMIT 1", (site.number,)).fetchone():
+    if not conn.execute("SELECT 1 FROM daily_revenue WHERE site_id = ? LIMIT 1", (site.number,)).fetchone():
         return {}
     found = takings(conn, site, period, (), filters).get((), {})
     return dict(sorted(found.items(), key=lambda purse: (-purse[1][0], purse[0])))

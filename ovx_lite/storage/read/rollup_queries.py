@@ -52,22 +52,25 @@ _ALL_NUMBERS = (-1 << 63, (1 << 63) - 1)
 COUNTS = "visitors, visits, pageviews, events"
 _SUMS = ", ".join(f"sum({column}) AS {column}" for column in COUNTS.split(", "))
 _BLOCKS = """
-(SELECT value ->> 0 AS block_span, value ->> 1 AS block FROM json_each(:blocks)) CROSS JOIN rollups
-ON site = :site AND span = block_span AND begins = block AND dimension = :dimension
-    AND value BETWEEN :low AND :high
+(SELECT value ->> 0 AS block_days, value ->> 1 AS block_start FROM json_each(:blocks)) CROSS JOIN rollups
+ON site_id = :site AND period_days = block_days AND start_day = block_start AND dimension = :dimension
+    AND value_id BETWEEN :low AND :high
 """
-_WORD = f"CASE WHEN value = {OTHER} THEN '{OTHER_LABEL}' ELSE (SELECT word FROM words WHERE id = value) END"
+_WORD = f"""
+CASE WHEN value_id = {OTHER} THEN '{OTHER_LABEL}'
+    ELSE (SELECT value FROM dimension_values WHERE id = value_id) END
+"""
 
 
 def is_known(conn: sqlite3.Connection, site: Site, period: Period) -> bool:
     """Whether all days of a period are counted."""
-    query = "SELECT 1 FROM stale WHERE site = ? AND day >= ? AND day <= ? LIMIT 1"
+    query = "SELECT 1 FROM dirty_days WHERE site_id = ? AND day >= ? AND day <= ? LIMIT 1"
     return period.whole and conn.execute(query, (site.number, period.first, period.last)).fetchone() is None
 
 
 def days(conn: sqlite3.Connection, site: Site, period: Period) -> dict[int, Counts]:
     """What is counted of each day of a period; without those that have nothing."""
-    query = f"SELECT day, {COUNTS}, bounces, duration FROM days WHERE site = ? AND day >= ? AND day <= ?"
+    query = f"SELECT day, {COUNTS}, bounces, duration_ms FROM daily_totals WHERE site_id = ? AND day >= ? AND day <= ?"
     rows = conn.execute(query, (site.number, period.first, period.last))
     return {day: Counts(*counts) for day, *counts in rows}
 
@@ -77,7 +80,7 @@ def top(
 ) -> tuple[list[tuple[str, int]], int]:
     """The words of a dimension that have most of a count, with it; and how many words there are."""
     best, total = _most(conn, site, period, dimension, most, by)
-    query = f"SELECT value, {_WORD} FROM json_each(?)"
+    query = f"SELECT value_id, {_WORD} FROM (SELECT value AS value_id FROM json_each(?))"
     rows = [(word, best[value]) for value, word in conn.execute(query, (_json(list(best)),))]
     return sorted(rows, key=lambda row: (-row[1], row[0])), total
 
@@ -102,10 +105,10 @@ def _added_up(
     SQLite sorts to group, a dict does not: so each stretch of days is told in one row, and added up here.
     """
     query = f"""
-        SELECT (SELECT json_array(json_group_array(value), json_group_array({by})) FROM rollups
-            WHERE site = :site AND span = block_span AND begins = block AND dimension = :dimension
-                AND value BETWEEN :low AND :high)
-        FROM (SELECT value ->> 0 AS block_span, value ->> 1 AS block FROM json_each(:blocks))
+        SELECT (SELECT json_array(json_group_array(value_id), json_group_array({by})) FROM rollups
+            WHERE site_id = :site AND period_days = block_days AND start_day = block_start
+                AND dimension = :dimension AND value_id BETWEEN :low AND :high)
+        FROM (SELECT value ->> 0 AS block_days, value ->> 1 AS block_start FROM json_each(:blocks))
     """
     bound = _bind(conn, site, period, dimension)
     for low, high in _ranges(conn, dimension):
@@ -120,7 +123,7 @@ def _ranges(conn: sqlite3.Connection, dimension: Dimension) -> Iterator[tuple[in
     """The numbers that values of a dimension can have, in ranges of not too many values."""
     if dimension in NUMBERED:  # goals are few, and persons are asked for of a few days
         return iter([_ALL_NUMBERS])
-    last = int(conn.execute("SELECT coalesce(max(id), 0) FROM words").fetchone()[0])
+    last = int(conn.execute("SELECT coalesce(max(id), 0) FROM dimension_values").fetchone()[0])
     return ((low, low + _VALUES_TOGETHER - 1) for low in range(0, last + 1, _VALUES_TOGETHER))
 
 
@@ -181,10 +184,10 @@ def _by_value(
     conn: sqlite3.Connection, site: Site, period: Period, dimensions: Sequence[str], dimension: Dimension
 ) -> Rows:
     """Count a period by what stands in a dimension, and by time, too, if that is among the dimensions."""
-    columns = [DAY_UNITS[word].format("begins") if word in TIMES else "value" for word in dimensions]
+    columns = [DAY_UNITS[word].format("start_day") if word in TIMES else "value_id" for word in dimensions]
     query = f"""
-        SELECT {", ".join("first" if word in TIMES else _WORD for word in dimensions)}, {COUNTS} FROM (
-            SELECT {"".join(f"{column} AS first, " for column in columns if column != "value")} value, {_SUMS}
+        SELECT {", ".join("first_day" if word in TIMES else _WORD for word in dimensions)}, {COUNTS} FROM (
+            SELECT {"".join(f"{column} AS first_day, " for column in columns if column != "value_id")} value_id, {_SUMS}
             FROM {_BLOCKS} GROUP BY {", ".join(columns)}
         )
     """
@@ -205,7 +208,7 @@ def goals(conn: sqlite3.Connection, site: Site, period: Period, needs: Collectio
     counted = all(goal.since <= period.first for goal in known.values())
     if not counted or not _has("event:goal", needs) or not is_known(conn, site, period):
         return None
-    query = f"SELECT value, {_SUMS} FROM {_BLOCKS} GROUP BY value"
+    query = f"SELECT value_id, {_SUMS} FROM {_BLOCKS} GROUP BY value_id"
     low, high = _ALL_NUMBERS
     rows = conn.execute(query, {**_bind(conn, site, period, Dimension.GOAL), "low": low, "high": high})
     return (((known[value].name,), Counts(*counts)) for value, *counts in rows if value in known)
@@ -214,8 +217,9 @@ def goals(conn: sqlite3.Connection, site: Site, period: Period, needs: Collectio
 def takings(conn: sqlite3.Connection, site: Site, period: Period) -> dict[str, tuple[int, int]]:
     """The revenue of a period by currency: how often, and how much in minor units."""
     query = """
-        SELECT currency, sum(times), sum(amount) FROM takings WHERE site = ? AND day >= ? AND day <= ?
-        GROUP BY currency ORDER BY sum(times) DESC, currency
+        SELECT currency, sum(transactions), sum(amount_minor) FROM daily_revenue
+        WHERE site_id = ? AND day >= ? AND day <= ?
+        GROUP BY currency ORDER BY sum(transactions) DESC, currency
     """
     rows = conn.execute(query, (site.number, period.first, period.last))
     return {currency: (times, amount) for currency, times, amount in rows}
@@ -227,7 +231,7 @@ def persons(conn: sqlite3.Connection, site: Site, period: Period, most: int) -> 
     `OTHER` stands for those who are not counted one by one.
     """
     best, total = _most(conn, site, period, Dimension.PERSON, most, "events")
-    query = "SELECT number, id FROM persons WHERE number IN (SELECT value FROM json_each(?))"
+    query = "SELECT id, external_id FROM persons WHERE id IN (SELECT value FROM json_each(?))"
     rows = [(number, id, best[number]) for number, id in conn.execute(query, (_json(list(best)),))]
     if OTHER in best:
         rows.append((OTHER, OTHER_LABEL, best[OTHER]))

@@ -94,7 +94,7 @@ class Takings:
     def add(self, purses: Sequence[str]) -> None:
         """Add what events took: of each, the number of its kind and the amount, with a space between."""
         told = [purse.partition(" ") for purse in purses]
-        rows = words_of(self._conn, "kinds", "currency", {kind for kind, _, _ in told})
+        rows = words_of(self._conn, "event_types", "currency", {kind for kind, _, _ in told})
         for kind, _, amount in told:
             self._times[rows[kind]] += 1
             self._amounts[rows[kind]] += int(amount)
@@ -178,7 +178,7 @@ class Ranks:
         ready = Goals(goals_of(self._conn, self._site.number) if with_goals else [])
         paths = words_of(self._conn, "pages", "path", {token.rpartition(".")[2] for token in tokens})
         used = {token.rpartition(".")[0] for token in tokens}
-        types, names = (words_of(self._conn, "kinds", column, used) for column in ("type", "name"))
+        types, names = (words_of(self._conn, "event_types", column, used) for column in ("type", "name"))
         facts = _Facts({("event:name", "pageview"): _VIEWED}, {}, {})
         number_of = facts.numbers.setdefault
         for token in tokens:

@@ -16,12 +16,12 @@ from ovx_lite.storage.rollups.value_limit import OTHER, max_values
 from ovx_lite.storage.sqlite import transaction
 
 _EXITS = """
-SELECT path, count(DISTINCT visitor), count(*) FROM visits JOIN pages ON pages.id = exit
-WHERE site = ? AND visits.id >= ? AND visits.id < ? GROUP BY path ORDER BY count(*) DESC, path LIMIT ?
+SELECT path, count(DISTINCT visitor_id), count(*) FROM visits JOIN pages ON pages.id = exit_page_id
+WHERE site_id = ? AND visits.id >= ? AND visits.id < ? GROUP BY path ORDER BY count(*) DESC, path LIMIT ?
 """
 _OTHER_EXITS = """
-SELECT count(DISTINCT visitor), count(*) FROM visits JOIN pages ON pages.id = exit
-WHERE site = ? AND visits.id >= ? AND visits.id < ? AND path NOT IN (SELECT value FROM json_each(?))
+SELECT count(DISTINCT visitor_id), count(*) FROM visits JOIN pages ON pages.id = exit_page_id
+WHERE site_id = ? AND visits.id >= ? AND visits.id < ? AND path NOT IN (SELECT value FROM json_each(?))
 """
 
 
@@ -42,7 +42,7 @@ def settle(conn: sqlite3.Connection, site: Site, now: int) -> bool:
         span = (site.number, *ids_of_day(day, site.timezone))
         first = next(iter(events.days(conn, site)), today)
         until = min(max(day + 1, first), today)
-        conn.execute("INSERT OR REPLACE INTO settled VALUES (?, ?)", (site.number, until))
+        conn.execute("INSERT OR REPLACE INTO finalized VALUES (?, ?)", (site.number, until))
         put(conn, site.number, day, _exits(conn, span))
         weekly.add_up(conn, site.number, monday(day))
     return True

@@ -23,7 +23,7 @@ WEEK = 7
 
 def is_behind(conn: sqlite3.Connection) -> bool:
     """Whether there are days to count anew, or goals' days to count."""
-    query = "SELECT EXISTS (SELECT 1 FROM stale) OR EXISTS (SELECT 1 FROM goals WHERE since > 0)"
+    query = "SELECT EXISTS (SELECT 1 FROM dirty_days) OR EXISTS (SELECT 1 FROM goals WHERE counted_from_day > 0)"
     return bool(conn.execute(query).fetchone()[0])
 
 
@@ -37,7 +37,8 @@ def catch_up(conn: sqlite3.Connection, most: int = 1) -> int:
 
 def _recount_stale(conn: sqlite3.Connection) -> bool:
     with transaction(conn):
-        row = conn.execute("SELECT id, day FROM stale JOIN sites ON number = site ORDER BY day DESC LIMIT 1").fetchone()
+        query = "SELECT slug, day FROM dirty_days JOIN sites ON sites.id = site_id ORDER BY day DESC LIMIT 1"
+        row = conn.execute(query).fetchone()
         if row is not None:
             recount(conn, registry.find_site(conn, row[0]), row[1])
     return row is not None
@@ -46,14 +47,16 @@ def _recount_stale(conn: sqlite3.Connection) -> bool:
 def _count_goal(conn: sqlite3.Connection) -> bool:
     """Count one more day of a goal that was added after it. Returns whether there was one."""
     with transaction(conn):
-        query = "SELECT goals.id, sites.id FROM goals JOIN sites ON sites.number = site WHERE since > 0 LIMIT 1"
+        query = """
+            SELECT goals.public_id, slug FROM goals JOIN sites ON sites.id = site_id WHERE counted_from_day > 0 LIMIT 1
+        """
         row = conn.execute(query).fetchone()
         if row is None:
             return False
         goal, site = goals.find_goal(conn, row[0]), registry.find_site(conn, row[1])
         first = next(iter(events.days(conn, site)), goal.since)
         if first >= goal.since:
-            conn.execute("UPDATE goals SET since = 0 WHERE id = ?", (goal.id,))
+            conn.execute("UPDATE goals SET counted_from_day = 0 WHERE public_id = ?", (goal.id,))
             announce(conn)
         else:
             _count_back(conn, goal, site, goal.since - 1)
@@ -67,7 +70,7 @@ def _count_back(conn: sqlite3.Connection, goal: Goal, site: Site, since: int) ->
         if met is not None:
             put(conn, site.number, day, {(Dimension.GOAL, goal.number): met})
             weekly.add_up(conn, site.number, monday(day))
-    conn.execute("UPDATE goals SET since = ? WHERE id = ?", (since, goal.id))
+    conn.execute("UPDATE goals SET counted_from_day = ? WHERE public_id = ?", (since, goal.id))
     announce(conn)
 
 
@@ -104,7 +107,7 @@ def remove_goal(conn: sqlite3.Connection, id: str) -> None:
     with transaction(conn):
         goal = goals.find_goal(conn, id)
         weekly.forget_value(conn, goal.site, Dimension.GOAL, goal.number)
-        conn.execute("DELETE FROM goals WHERE id = ?", (id,))
+        conn.execute("DELETE FROM goals WHERE public_id = ?", (id,))
         announce(conn)
 
 
@@ -112,7 +115,8 @@ def met_this_week(conn: sqlite3.Connection, site: Site, now: int) -> dict[str, i
     """How often each goal of a site was met in the 7 days up to today, by its id; without those that were not."""
     today = local_day(now, site.timezone)
     query = """
-        SELECT id, sum(events) FROM rollups JOIN goals ON number = value
-        WHERE rollups.site = ? AND span = 1 AND begins > ? AND begins <= ? AND dimension = ? GROUP BY id
+        SELECT public_id, sum(events) FROM rollups JOIN goals ON goals.id = value_id
+        WHERE rollups.site_id = ? AND period_days = 1 AND start_day > ? AND start_day <= ? AND dimension = ?
+        GROUP BY public_id
     """
     return dict(conn.execute(query, (site.number, today - WEEK, today, Dimension.GOAL)))

@@ -24,25 +24,27 @@ from ovx_lite.storage.webhooks import goals
 from ovx_lite.storage.write.rollup_writer import Total
 
 _VISITS = """
-SELECT visitor, alone, before + after, events,
+SELECT visitor_id, is_only_visit_of_day, early_ms + elapsed_ms, events,
     first.path, last.path, referrer, source, channel, utm_source, utm_medium, utm_campaign, utm_content, utm_term,
     browser, os, device, country
-FROM (SELECT * FROM visits WHERE site = ? AND id >= ? AND id < ?) AS visits
-JOIN origins ON origins.id = origin JOIN clients ON clients.id = client
-LEFT JOIN pages AS first ON first.id = entry LEFT JOIN pages AS last ON last.id = exit
+FROM (SELECT * FROM visits WHERE site_id = ? AND id >= ? AND id < ?) AS visits
+JOIN traffic_sources ON traffic_sources.id = traffic_source_id JOIN clients ON clients.id = client_id
+LEFT JOIN pages AS first ON first.id = entry_page_id LEFT JOIN pages AS last ON last.id = exit_page_id
 """
 # The events of a visit come one after the other.
 EVENTS = f"""
-SELECT visits.id, visitor, alone, person, revenue, api, type, name, excluded, context, currency, scheme, host, path
+SELECT visits.id, visitor_id, is_only_visit_of_day, person_id, revenue_minor,
+    api, type, name, excluded_reason, context, currency, scheme, host, path
 FROM (SELECT * FROM events WHERE {OF_DAY}) AS events
-CROSS JOIN kinds ON kinds.id = kind CROSS JOIN pages ON pages.id = page
-LEFT JOIN visits ON visits.site = events.site AND visits.id = visit
-ORDER BY events.site, events.visit, later
+CROSS JOIN event_types ON event_types.id = event_type_id CROSS JOIN pages ON pages.id = page_id
+LEFT JOIN visits ON visits.site_id = events.site_id AND visits.id = visit_id
+ORDER BY events.site_id, events.visit_id, id_offset
 """
 # Visits that do not say rightly whether they are their visitor's only one of the day.
 _MISTAKEN = """
-site = :site AND id >= :since AND id < :until AND alone = (visitor IN (
-    SELECT visitor FROM visits WHERE site = :site AND id >= :since AND id < :until GROUP BY visitor HAVING count(*) > 1
+site_id = :site AND id >= :since AND id < :until AND is_only_visit_of_day = (visitor_id IN (
+    SELECT visitor_id FROM visits WHERE site_id = :site AND id >= :since AND id < :until
+    GROUP BY visitor_id HAVING count(*) > 1
 ))
 """
 
@@ -140,14 +142,16 @@ def _facts(kind: Kind, page: Page, ready: Goals, day: int, person: int | None) -
 def counted_day(conn: sqlite3.Connection, site: Site, day: int) -> Day:
     """What was counted of a site's day, as the store has it."""
     key = (site.number, day)
-    columns = "visitors, visits, pageviews, events, bounces, duration, strays"
-    total = conn.execute(f"SELECT {columns} FROM days WHERE site = ? AND day = ?", key).fetchone()
-    takings = conn.execute("SELECT currency, times, amount FROM takings WHERE site = ? AND day = ?", key)
+    columns = "visitors, visits, pageviews, events, bounces, duration_ms, sessionless_events"
+    total = conn.execute(f"SELECT {columns} FROM daily_totals WHERE site_id = ? AND day = ?", key).fetchone()
+    query = "SELECT currency, transactions, amount_minor FROM daily_revenue WHERE site_id = ? AND day = ?"
+    takings = conn.execute(query, key)
     numbered = ", ".join(str(int(dimension)) for dimension in NUMBERED)
     rows = conn.execute(
-        f"SELECT dimension, CASE WHEN dimension IN ({numbered}) OR value = {OTHER} THEN value ELSE word END, visitors,"
-        " visits, pageviews, events FROM rollups LEFT JOIN words ON words.id = value"
-        " WHERE site = ? AND span = 1 AND begins = ?",
+        f"SELECT dimension, CASE WHEN dimension IN ({numbered}) OR value_id = {OTHER} THEN value_id ELSE value END,"
+        " visitors, visits, pageviews, events"
+        " FROM rollups LEFT JOIN dimension_values ON dimension_values.id = value_id"
+        " WHERE site_id = ? AND period_days = 1 AND start_day = ?",
         key,
     )
     return Day(
@@ -177,13 +181,15 @@ def _span(site: Site, day: int) -> dict[str, int]:
 
 def recount(conn: sqlite3.Connection, site: Site, day: int) -> None:
     """Count a site's day anew, and have the store say so. Inside a transaction."""
-    conn.execute(f"UPDATE visits SET alone = 1 - alone WHERE {_MISTAKEN}", _span(site, day))
+    query = f"UPDATE visits SET is_only_visit_of_day = 1 - is_only_visit_of_day WHERE {_MISTAKEN}"
+    conn.execute(query, _span(site, day))
     found = count_day(conn, site, day, Choice(max_values(conn)))
     weekly.forget(conn, site.number, day)
     if found.total != Total() or found.rows:
-        conn.execute("INSERT INTO days VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (site.number, day, *_numbers(found.total)))
+        query = "INSERT INTO daily_totals VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        conn.execute(query, (site.number, day, *_numbers(found.total)))
     rows = [(site.number, day, currency, *told) for currency, told in found.takings.items()]
-    insert(conn, "INSERT INTO takings (site, day, currency, times, amount)", rows)
+    insert(conn, "INSERT INTO daily_revenue (site_id, day, currency, transactions, amount_minor)", rows)
     put(conn, site.number, day, found.rows)
     weekly.add_up(conn, site.number, monday(day))
 
@@ -195,8 +201,9 @@ def _numbers(total: Total) -> tuple[int, ...]:
 def put(conn: sqlite3.Connection, site: int, day: int, rows: dict[Fact, tuple[int, int, int, int]]) -> None:
     """Write what was counted of a day, by value. Inside a transaction."""
     words = sorted({value for _, value in rows if isinstance(value, str)})
-    insert(conn, "INSERT INTO words (word)", [(word,) for word in words], "ON CONFLICT DO NOTHING")
-    codes = {word: conn.execute("SELECT id FROM words WHERE word = ?", (word,)).fetchone()[0] for word in words}
+    insert(conn, "INSERT INTO dimension_values (value)", [(word,) for word in words], "ON CONFLICT DO NOTHING")
+    query = "SELECT id FROM dimension_values WHERE value = ?"
+    codes = {word: conn.execute(query, (word,)).fetchone()[0] for word in words}
     put = sorted(
         (site, 1, day, dimension, value if isinstance(value, int) else codes[value], *counts)
         for (dimension, value), counts in rows.items()
@@ -207,7 +214,7 @@ def put(conn: sqlite3.Connection, site: int, day: int, rows: dict[Fact, tuple[in
 def mark_all(conn: sqlite3.Connection, site: Site) -> int:
     """Have all days of a site counted anew. Returns how many."""
     with transaction(conn):
-        counted = {day for (day,) in conn.execute("SELECT day FROM days WHERE site = ?", (site.number,))}
+        counted = {day for (day,) in conn.execute("SELECT day FROM daily_totals WHERE site_id = ?", (site.number,))}
         rows = [(site.number, day) for day in {*counted, *events.days(conn, site)}]
-        insert(conn, "INSERT INTO stale (site, day)", rows, "ON CONFLICT DO NOTHING")
+        insert(conn, "INSERT INTO dirty_days (site_id, day)", rows, "ON CONFLICT DO NOTHING")
     return len(rows)

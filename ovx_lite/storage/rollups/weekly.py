@@ -8,15 +8,15 @@ from ovx_lite.storage.rollups.dimensions import Dimension
 
 def settled(conn: sqlite3.Connection, site: int) -> int:
     """The first of a site's days that are not over yet, as far as counting goes."""
-    row = conn.execute("SELECT until FROM settled WHERE site = ?", (site,)).fetchone()
+    row = conn.execute("SELECT before_day FROM finalized WHERE site_id = ?", (site,)).fetchone()
     return 0 if row is None else int(row[0])
 
 
 def forget(conn: sqlite3.Connection, site: int, day: int) -> None:
     """Forget what was counted of a site's day. Its week is the rest of its days then. Inside a transaction."""
-    for table in ("days", "takings", "stale"):
-        conn.execute(f"DELETE FROM {table} WHERE site = ? AND day = ?", (site, day))
-    conn.execute("DELETE FROM rollups WHERE site = ? AND span = 1 AND begins = ?", (site, day))
+    for table in ("daily_totals", "daily_revenue", "dirty_days"):
+        conn.execute(f"DELETE FROM {table} WHERE site_id = ? AND day = ?", (site, day))
+    conn.execute("DELETE FROM rollups WHERE site_id = ? AND period_days = 1 AND start_day = ?", (site, day))
     add_up(conn, site, monday(day))
 
 
@@ -24,11 +24,11 @@ def add_up(conn: sqlite3.Connection, site: int, week: int) -> None:
     """Make a week, by its Monday, the sum of its days, if it is over. Inside a transaction."""
     if week + 7 > settled(conn, site):
         return
-    conn.execute("DELETE FROM rollups WHERE site = ? AND span = 7 AND begins = ?", (site, week))
+    conn.execute("DELETE FROM rollups WHERE site_id = ? AND period_days = 7 AND start_day = ?", (site, week))
     conn.execute(
-        "INSERT INTO rollups SELECT site, 7, ?, dimension, value, sum(visitors), sum(visits), sum(pageviews),"
-        " sum(events) FROM rollups WHERE site = ? AND span = 1 AND begins >= ? AND begins < ?"
-        " AND dimension <> ? GROUP BY dimension, value",
+        "INSERT INTO rollups SELECT site_id, 7, ?, dimension, value_id, sum(visitors), sum(visits), sum(pageviews),"
+        " sum(events) FROM rollups WHERE site_id = ? AND period_days = 1 AND start_day >= ? AND start_day < ?"
+        " AND dimension <> ? GROUP BY dimension, value_id",
         (week, site, week, week + 7, Dimension.PERSON),
     )
 
@@ -37,13 +37,14 @@ def forget_value(conn: sqlite3.Connection, site: int, dimension: Dimension, valu
     """Forget what was counted of a goal or person, on all days. Inside a transaction."""
     for span, begin in ((1, "day"), (7, "day - (day + 3) % 7")):
         conn.execute(
-            f"DELETE FROM rollups WHERE site = ? AND span = ? AND begins IN (SELECT {begin} FROM days WHERE site = ?)"
-            " AND dimension = ? AND value = ?",
+            "DELETE FROM rollups WHERE site_id = ? AND period_days = ?"
+            f" AND start_day IN (SELECT {begin} FROM daily_totals WHERE site_id = ?)"
+            " AND dimension = ? AND value_id = ?",
             (site, span, site, dimension, value),
         )
 
 
 def forget_all(conn: sqlite3.Connection, site: int) -> None:
     """Forget all that was counted of a site. Inside a transaction."""
-    for table in ("days", "takings", "stale", "rollups", "settled"):
-        conn.execute(f"DELETE FROM {table} WHERE site = ?", (site,))
+    for table in ("daily_totals", "daily_revenue", "dirty_days", "rollups", "finalized"):
+        conn.execute(f"DELETE FROM {table} WHERE site_id = ?", (site,))

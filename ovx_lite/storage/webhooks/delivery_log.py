@@ -86,14 +86,14 @@ class Attempt(NamedTuple):
 
 
 _LOGGED = """
-SELECT deliveries.number, webhooks.id, url, event, body, status, tries, due
-FROM deliveries JOIN webhooks ON webhooks.number = deliveries.webhook
+SELECT deliveries.id, public_id, url, event_name, body, status, attempts, next_attempt_at
+FROM deliveries JOIN webhooks ON webhooks.id = webhook_id
 """
 
 
 def of_site(conn: sqlite3.Connection, site: int, status: str = "") -> Iterator[Logged]:
     """A site's deliveries, newest first; of one status, if that is given."""
-    query = _LOGGED + "WHERE webhooks.site = ? AND ? IN ('', status) ORDER BY deliveries.number DESC"
+    query = _LOGGED + "WHERE site_id = ? AND ? IN ('', status) ORDER BY deliveries.id DESC"
     return map(Logged._make, conn.execute(query, (site, status)))
 
 
@@ -107,11 +107,12 @@ class Filter(NamedTuple):
 
 # The rows of a site's few webhooks are found first, and sorted by their numbers alone; the rest is read of a page.
 _PAGE = f"""
-{_LOGGED} WHERE deliveries.number IN (
-    SELECT number FROM deliveries WHERE webhook IN (SELECT number FROM webhooks WHERE site = ? AND ? IN ('', id))
-        AND number < ? AND ? IN ('', status) AND ? IN ('', event)
-    ORDER BY number DESC LIMIT ?
-) ORDER BY deliveries.number DESC
+{_LOGGED} WHERE deliveries.id IN (
+    SELECT id FROM deliveries
+    WHERE webhook_id IN (SELECT id FROM webhooks WHERE site_id = ? AND ? IN ('', public_id))
+        AND id < ? AND ? IN ('', status) AND ? IN ('', event_name)
+    ORDER BY id DESC LIMIT ?
+) ORDER BY deliveries.id DESC
 """
 
 
@@ -124,8 +125,8 @@ def page(conn: sqlite3.Connection, site: int, which: Filter, before: int, most: 
 def counts(conn: sqlite3.Connection, site: int) -> dict[str, dict[str, int]]:
     """How many deliveries each webhook of a site has in the log, by its id and their status."""
     query = """
-        SELECT webhooks.id, status, count(*) FROM deliveries JOIN webhooks ON webhooks.number = deliveries.webhook
-        WHERE webhooks.site = ? GROUP BY 1, 2
+        SELECT public_id, status, count(*) FROM deliveries JOIN webhooks ON webhooks.id = webhook_id
+        WHERE site_id = ? GROUP BY 1, 2
     """
     found: dict[str, dict[str, int]] = {}
     for webhook, status, count in conn.execute(query, (site,)):
@@ -135,7 +136,7 @@ def counts(conn: sqlite3.Connection, site: int) -> dict[str, dict[str, int]]:
 
 def find(conn: sqlite3.Connection, id: str) -> Logged:
     """The delivery of that id. Raises `Refused` (`not_found`) if there is none."""
-    row = conn.execute(_LOGGED + "WHERE deliveries.number = ?", (number_of(id),)).fetchone()
+    row = conn.execute(_LOGGED + "WHERE deliveries.id = ?", (number_of(id),)).fetchone()
     if row is None:
         raise _no_such(id)
     return Logged._make(row)
@@ -143,7 +144,7 @@ def find(conn: sqlite3.Connection, id: str) -> Logged:
 
 def find_of(conn: sqlite3.Connection, site: int, id: str) -> Logged:
     """The delivery of that id, of this site. Raises `Refused` (`not_found`) if it has none."""
-    row = conn.execute(_LOGGED + "WHERE deliveries.number = ? AND site = ?", (number_of(id), site)).fetchone()
+    row = conn.execute(_LOGGED + "WHERE deliveries.id = ? AND site_id = ?", (number_of(id), site)).fetchone()
     if row is None:
         raise _no_such(id)
     return Logged._make(row)
@@ -151,10 +152,11 @@ def find_of(conn: sqlite3.Connection, site: int, id: str) -> Logged:
 
 def attempts(conn: sqlite3.Connection, number: int) -> list[Attempt]:
     """The tries of a delivery, oldest first."""
-    rows = conn.execute(
-        "SELECT began, took, status, error, words, headers, answer FROM attempts WHERE delivery = ? ORDER BY number",
-        (number,),
-    )
+    query = """
+        SELECT started_at, duration_ms, http_status, error_code, hint, request_headers, response_body
+        FROM attempts WHERE delivery_id = ? ORDER BY id
+    """
+    rows = conn.execute(query, (number,))
     return [
         Attempt(began, took, status, error, words, msgspec.json.decode(headers), answer)
         for began, took, status, error, words, headers, answer in rows
@@ -169,12 +171,13 @@ def send_again(conn: sqlite3.Connection, id: str, now: int) -> None:
     """Put a delivery on its way once more, with all its tries. Raises `Refused` if its webhook is disabled."""
     with transaction(conn):
         delivery = find(conn, id)
-        row = conn.execute("SELECT enabled FROM webhooks WHERE id = ?", (delivery.webhook,)).fetchone()
+        row = conn.execute("SELECT is_enabled FROM webhooks WHERE public_id = ?", (delivery.webhook,)).fetchone()
         if not row[0]:
             message = f"The webhook {delivery.webhook} is disabled: ovx-lite webhook enable {delivery.webhook} first."
             raise Refused("invalid_request", message)
         changed = conn.execute(
-            "UPDATE deliveries SET status = 'pending', tries = 0, due = ? WHERE number = ? AND token IS NULL",
+            "UPDATE deliveries SET status = 'pending', attempts = 0, next_attempt_at = ?"
+            " WHERE id = ? AND lease_token IS NULL",
             (now, delivery.number),
         )
         if changed.rowcount == 0:
@@ -190,9 +193,10 @@ def send_failed_again(conn: sqlite3.Connection, site: int, since: int, now: int)
     with transaction(conn):
         announce(conn)
         return conn.execute(
-            "UPDATE deliveries SET status = 'pending', tries = 0, due = ? WHERE due >= ? AND token IS NULL"
+            "UPDATE deliveries SET status = 'pending', attempts = 0, next_attempt_at = ?"
+            " WHERE next_attempt_at >= ? AND lease_token IS NULL"
             " AND status IN ('failed', 'skipped')"
-            " AND webhook IN (SELECT number FROM webhooks WHERE site = ? AND enabled)",
+            " AND webhook_id IN (SELECT id FROM webhooks WHERE site_id = ? AND is_enabled)",
             (now, since, site),
         ).rowcount
 
@@ -203,20 +207,18 @@ def forget_old(conn: sqlite3.Connection, now: int, most: int) -> int:
     Inside a transaction.
     """
     deleted = conn.execute(
-        "DELETE FROM deliveries WHERE number IN (SELECT number FROM deliveries WHERE number < ?"
-        " AND status <> 'pending' LIMIT ?)",
+        "DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE id < ? AND status <> 'pending' LIMIT ?)",
         (now - KEPT_FOR << COUNTER_BITS, most),
     ).rowcount
-    for (webhook,) in conn.execute("SELECT number FROM webhooks").fetchall():
+    for (webhook,) in conn.execute("SELECT id FROM webhooks").fetchall():
         query = (
-            "SELECT number FROM deliveries WHERE webhook = ? AND status <> 'pending'"
-            " ORDER BY number DESC LIMIT 1 OFFSET ?"
+            "SELECT id FROM deliveries WHERE webhook_id = ? AND status <> 'pending' ORDER BY id DESC LIMIT 1 OFFSET ?"
         )
         last = conn.execute(query, (webhook, MOST_KEPT)).fetchone()
         if last is not None:
             deleted += conn.execute(
-                "DELETE FROM deliveries WHERE number IN (SELECT number FROM deliveries WHERE webhook = ?"
-                " AND number <= ? AND status <> 'pending' LIMIT ?)",
+                "DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE webhook_id = ?"
+                " AND id <= ? AND status <> 'pending' LIMIT ?)",
                 (webhook, last[0], most),
             ).rowcount
     return deleted
@@ -236,15 +238,15 @@ class Tried(NamedTuple):
 
 def last_try(conn: sqlite3.Connection) -> int:
     """The number of the latest try; 0 if there was none."""
-    return int(conn.execute("SELECT coalesce(max(number), 0) FROM attempts").fetchone()[0])
+    return int(conn.execute("SELECT coalesce(max(id), 0) FROM attempts").fetchone()[0])
 
 
 def tries_after(conn: sqlite3.Connection, number: int) -> list[Tried]:
     """The tries after one, in their order."""
     query = """
-        SELECT delivery, began, attempts.status, error, iif(lead(1) OVER (PARTITION BY delivery
-            ORDER BY attempts.number), 'pending', deliveries.status), event, webhooks.id
-        FROM attempts JOIN deliveries ON deliveries.number = delivery JOIN webhooks ON webhooks.number = webhook
-        WHERE attempts.number > ? ORDER BY attempts.number
+        SELECT delivery_id, started_at, http_status, error_code,
+            iif(lead(1) OVER (PARTITION BY delivery_id ORDER BY attempts.id), 'pending', status), event_name, public_id
+        FROM attempts JOIN deliveries ON deliveries.id = delivery_id JOIN webhooks ON webhooks.id = webhook_id
+        WHERE attempts.id > ? ORDER BY attempts.id
     """
     return [Tried(message_id(delivery), *told) for delivery, *told in conn.execute(query, (number,))]

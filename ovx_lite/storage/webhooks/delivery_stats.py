@@ -16,4 +16,5 @@ class Outlook(NamedTuple):
 def outlook(conn: sqlite3.Connection) -> Outlook:
     """How it stands with all deliveries."""
     counts = dict.fromkeys(STATUSES, 0) | dict(conn.execute("SELECT status, count(*) FROM deliveries GROUP BY status"))
-    return Outlook(counts, conn.execute("SELECT min(due) FROM deliveries WHERE status = 'pending'").fetchone()[0])
+    query = "SELECT min(next_attempt_at) FROM deliveries WHERE status = 'pending'"
+    return Outlook(counts, conn.execute(query).fetchone()[0])

@@ -66,22 +66,22 @@ def message_id(number: int) -> str:
 
 # The earliest of each webhook that has any: from one to the next, without going through those that wait behind it.
 _EARLIEST = """
-WITH RECURSIVE waiting (webhook) AS (
-    SELECT min(webhook) FROM deliveries WHERE status = 'pending' AND token IS NULL
+WITH RECURSIVE waiting (webhook_id) AS (
+    SELECT min(webhook_id) FROM deliveries WHERE status = 'pending' AND lease_token IS NULL
     UNION ALL
-    SELECT (SELECT min(webhook) FROM deliveries
-            WHERE status = 'pending' AND token IS NULL AND webhook > waiting.webhook)
-    FROM waiting WHERE webhook IS NOT NULL
+    SELECT (SELECT min(webhook_id) FROM deliveries
+            WHERE status = 'pending' AND lease_token IS NULL AND webhook_id > waiting.webhook_id)
+    FROM waiting WHERE webhook_id IS NOT NULL
 )
-SELECT webhook, (SELECT min(due) FROM deliveries
-                 WHERE status = 'pending' AND token IS NULL AND webhook = waiting.webhook) AS earliest
-FROM waiting WHERE webhook IS NOT NULL ORDER BY earliest
+SELECT webhook_id, (SELECT min(next_attempt_at) FROM deliveries
+                 WHERE status = 'pending' AND lease_token IS NULL AND webhook_id = waiting.webhook_id) AS earliest
+FROM waiting WHERE webhook_id IS NOT NULL ORDER BY earliest
 """
 _CLAIM = """
-UPDATE deliveries SET token = ?, lease = ? WHERE number = (
-    SELECT number FROM deliveries
-    WHERE status = 'pending' AND token IS NULL AND webhook = ? ORDER BY due, number LIMIT 1
-) RETURNING number, event, body, tries
+UPDATE deliveries SET lease_token = ?, lease_expires_at = ? WHERE id = (
+    SELECT id FROM deliveries
+    WHERE status = 'pending' AND lease_token IS NULL AND webhook_id = ? ORDER BY next_attempt_at, id LIMIT 1
+) RETURNING id, event_name, body, attempts
 """
 
 
@@ -96,7 +96,7 @@ def take_turn(
     due, most_slow = None, room.most_slow
     with transaction(conn):
         given_up = [id for claim, outcome in outcomes if (id := _settle(conn, claim, outcome, now))]
-        _free(conn, "lease <= ?", (now,), now)
+        _free(conn, "lease_expires_at <= ?", (now,), now)
         for webhook, earliest in conn.execute(_EARLIEST).fetchall():
             if webhook in room.busy:
                 continue
@@ -115,7 +115,7 @@ def take_turn(
 
 def _claim(conn: sqlite3.Connection, webhook: int, token: int, now: int) -> Claimed:
     number, event, body, tries = conn.execute(_CLAIM, (token, now + LEASE, webhook)).fetchone()
-    query = "SELECT url, secret, old_secret, rotated FROM webhooks WHERE number = ?"
+    query = "SELECT url, secret, previous_secret, rotated_at FROM webhooks WHERE id = ?"
     url, *told = conn.execute(query, (webhook,)).fetchone()
     return Claimed(number, token, webhook, url, event, body, tries, secrets_at(now, *told))
 
@@ -125,26 +125,27 @@ def _settle(conn: sqlite3.Connection, claim: Claimed, outcome: Outcome, now: int
     tries = claim.tries + 1
     then = after(outcome, tries, now)
     changed = conn.execute(
-        "UPDATE deliveries SET status = ?, tries = ?, due = ?, token = NULL, lease = NULL"
-        " WHERE number = ? AND token = ?",
+        "UPDATE deliveries"
+        " SET status = ?, attempts = ?, next_attempt_at = ?, lease_token = NULL, lease_expires_at = NULL"
+        " WHERE id = ? AND lease_token = ?",
         (then.status, tries, then.due, claim.number, claim.token),
     )
     if changed.rowcount == 0:
         return ""  # the webhook was removed, or the lease ran out, and it is somebody else's
     log(conn, claim.number, outcome)
     if not outcome.error:
-        conn.execute("UPDATE webhooks SET failing_since = NULL, exhausted = 0 WHERE number = ?", (claim.webhook,))
+        query = "UPDATE webhooks SET first_failed_at = NULL, failed_deliveries = 0 WHERE id = ?"
+        conn.execute(query, (claim.webhook,))
         return ""
     row = conn.execute(
-        "UPDATE webhooks SET failing_since = coalesce(failing_since, ?), exhausted = exhausted + ? WHERE number = ?"
-        " RETURNING id, enabled, failing_since, exhausted",
+        "UPDATE webhooks"
+        " SET first_failed_at = coalesce(first_failed_at, ?), failed_deliveries = failed_deliveries + ? WHERE id = ?"
+        " RETURNING public_id, is_enabled, first_failed_at, failed_deliveries",
         (now, then.status == "failed", claim.webhook),
     ).fetchone()
     id, enabled, failing_since, exhausted = row
     if not enabled:
-        conn.execute(
-            "UPDATE deliveries SET status = 'skipped' WHERE number = ? AND status = 'pending'", (claim.number,)
-        )
+        conn.execute("UPDATE deliveries SET status = 'skipped' WHERE id = ? AND status = 'pending'", (claim.number,))
         return ""
     if then.gone:
         give_up(conn, claim.webhook, "its receiver answered 410: it wants no more")
@@ -158,19 +159,19 @@ def _settle(conn: sqlite3.Connection, claim: Claimed, outcome: Outcome, now: int
 def free_interrupted(conn: sqlite3.Connection, now: int) -> int:
     """Give back what somebody was sending when the server ended; it is sent again at once. Returns how many."""
     with transaction(conn):
-        return _free(conn, "token IS NOT NULL", (), now)
+        return _free(conn, "lease_token IS NOT NULL", (), now)
 
 
 _FREE = """
-UPDATE deliveries SET token = NULL, lease = NULL,
-    status = CASE WHEN webhook IN (SELECT number FROM webhooks WHERE enabled) THEN status ELSE 'skipped' END
-WHERE token IS NOT NULL
+UPDATE deliveries SET lease_token = NULL, lease_expires_at = NULL,
+    status = CASE WHEN webhook_id IN (SELECT id FROM webhooks WHERE is_enabled) THEN status ELSE 'skipped' END
+WHERE lease_token IS NOT NULL
 """
 
 
 def _free(conn: sqlite3.Connection, which: str, values: tuple[int, ...], now: int) -> int:
     freed = conn.execute(
-        f"{_FREE} AND {which} RETURNING number",
+        f"{_FREE} AND {which} RETURNING id",
         values,
     ).fetchall()
     for (number,) in freed:
@@ -182,7 +183,8 @@ def _free(conn: sqlite3.Connection, which: str, values: tuple[int, ...], now: in
 def log(conn: sqlite3.Connection, number: int, outcome: Outcome) -> None:
     """Add a try to the log of a delivery. Inside a transaction."""
     conn.execute(
-        "INSERT INTO attempts (delivery, began, took, status, error, words, headers, answer)"
+        "INSERT INTO attempts"
+        " (delivery_id, started_at, duration_ms, http_status, error_code, hint, request_headers, response_body)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
             number,
@@ -204,13 +206,14 @@ def put_sample(conn: sqlite3.Connection, webhook_id: str, token: int, now: int) 
     """
     with transaction(conn):
         webhook = find_webhook(conn, webhook_id)
-        (site,) = conn.execute("SELECT id FROM sites WHERE number = ?", (webhook.site,)).fetchone()
+        (site,) = conn.execute("SELECT slug FROM sites WHERE id = ?", (webhook.site,)).fetchone()
         secrets = secrets_at(now, webhook.secret, webhook.old_secret, webhook.rotated)
         event = webhook.events[0]
         made = body(sample(event, site, now), site, webhook.format)
         number = now << COUNTER_BITS | token & (1 << COUNTER_BITS) - 1
         conn.execute(
-            "INSERT INTO deliveries (number, webhook, event, body, status, tries, due) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO deliveries (id, webhook_id, event_name, body, status, attempts, next_attempt_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
             (number, webhook.number, event, made, "failed", 0, now),
         )
         return Claimed(number, token, webhook.number, webhook.url, event, made, 0, secrets)
@@ -221,7 +224,8 @@ def end_sample(conn: sqlite3.Connection, claimed: Claimed, outcome: Outcome, now
     with transaction(conn):
         status = "failed" if outcome.error else "delivered"
         changed = conn.execute(
-            "UPDATE deliveries SET status = ?, tries = 1, due = ? WHERE number = ?", (status, now, claimed.number)
+            "UPDATE deliveries SET status = ?, attempts = 1, next_attempt_at = ? WHERE id = ?",
+            (status, now, claimed.number),
         )
         if changed.rowcount:  # else the webhook was removed meanwhile, with its log
             log(conn, claimed.number, outcome)

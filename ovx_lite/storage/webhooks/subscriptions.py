@@ -13,8 +13,8 @@ from ovx_lite.storage.webhooks.goals import goals_of
 from ovx_lite.webhooks.message import MOST_OF_A_SITE
 
 _WEBHOOK = (
-    "number, id, site, url, events, spike_above, format, secret, old_secret, rotated, enabled, why, failing_since,"
-    " exhausted, created"
+    "id, public_id, site_id, url, event_names, spike_threshold, body_format, secret, previous_secret, rotated_at,"
+    " is_enabled, disabled_reason, first_failed_at, failed_deliveries, created_at"
 )
 
 
@@ -30,10 +30,10 @@ class Listeners(NamedTuple):
 def listeners(conn: sqlite3.Connection) -> dict[int, Listeners]:
     """Those sites, by number, that have a goal or an enabled webhook."""
     by_site: dict[int, list[Webhook]] = {}
-    for row in conn.execute(f"SELECT {_WEBHOOK} FROM webhooks WHERE enabled ORDER BY number"):
+    for row in conn.execute(f"SELECT {_WEBHOOK} FROM webhooks WHERE is_enabled ORDER BY id"):
         webhook = _webhook(row)
         by_site.setdefault(webhook.site, []).append(webhook)
-    wanted = by_site.keys() | {site for (site,) in conn.execute("SELECT DISTINCT site FROM goals")}
+    wanted = by_site.keys() | {site for (site,) in conn.execute("SELECT DISTINCT site_id FROM goals")}
     found = {site.number: site for site in all_sites(conn)} if wanted else {}
     return {
         number: Listeners(
@@ -52,7 +52,7 @@ def add_webhook(conn: sqlite3.Connection, webhook: Webhook) -> Webhook:
     Raises `Refused` if the site has as many as it may have.
     """
     with transaction(conn):
-        if conn.execute("SELECT 1 FROM webhooks WHERE id = ?", (webhook.id,)).fetchone():
+        if conn.execute("SELECT 1 FROM webhooks WHERE public_id = ?", (webhook.id,)).fetchone():
             return find_webhook(conn, webhook.id)
         if len(webhooks_of(conn, webhook.site)) >= MOST_OF_A_SITE:
             raise Refused(
@@ -66,7 +66,7 @@ def add_webhook(conn: sqlite3.Connection, webhook: Webhook) -> Webhook:
 
 def find_webhook(conn: sqlite3.Connection, id: str) -> Webhook:
     """The webhook of that id. Raises `Refused` (`not_found`) if there is none."""
-    row = conn.execute(f"SELECT {_WEBHOOK} FROM webhooks WHERE id = ?", (id,)).fetchone()
+    row = conn.execute(f"SELECT {_WEBHOOK} FROM webhooks WHERE public_id = ?", (id,)).fetchone()
     if row is None:
         raise Refused("not_found", f"There is no webhook {id}: see ovx-lite webhook list SITE for the ids.")
     return _webhook(row)
@@ -75,8 +75,7 @@ def find_webhook(conn: sqlite3.Connection, id: str) -> Webhook:
 def webhooks_of(conn: sqlite3.Connection, site: int) -> list[Webhook]:
     """A site's webhooks, oldest first."""
     return [
-        _webhook(row)
-        for row in conn.execute(f"SELECT {_WEBHOOK} FROM webhooks WHERE site = ? ORDER BY number", (site,))
+        _webhook(row) for row in conn.execute(f"SELECT {_WEBHOOK} FROM webhooks WHERE site_id = ? ORDER BY id", (site,))
     ]
 
 
@@ -85,10 +84,11 @@ def change_webhook(conn: sqlite3.Connection, webhook: Webhook) -> None:
     with transaction(conn):
         find_webhook(conn, webhook.id)
         conn.execute(
-            "UPDATE webhooks SET events = ?, spike_above = ?, format = ? WHERE id = ?",
+            "UPDATE webhooks SET event_names = ?, spike_threshold = ?, body_format = ? WHERE public_id = ?",
             (" ".join(webhook.events), webhook.spike_above, webhook.format, webhook.id),
         )
-        conn.execute("DELETE FROM marks WHERE site = ? AND mark = ?", (webhook.site, f"spike {webhook.id}"))
+        query = "DELETE FROM fired_alerts WHERE site_id = ? AND dedupe_key = ?"
+        conn.execute(query, (webhook.site, f"spike {webhook.id}"))
         announce(conn)
 
 
@@ -96,7 +96,8 @@ def rotate(conn: sqlite3.Connection, id: str, secret: str, now: int) -> Webhook:
     """Give a webhook a new secret at `now` (Unix ms); the one before signs for a day more."""
     with transaction(conn):
         find_webhook(conn, id)
-        conn.execute("UPDATE webhooks SET old_secret = secret, secret = ?, rotated = ? WHERE id = ?", (secret, now, id))
+        query = "UPDATE webhooks SET previous_secret = secret, secret = ?, rotated_at = ? WHERE public_id = ?"
+        conn.execute(query, (secret, now, id))
         announce(conn)
         return find_webhook(conn, id)
 
@@ -106,7 +107,9 @@ def enable(conn: sqlite3.Connection, id: str) -> Webhook:
     with transaction(conn):
         find_webhook(conn, id)
         conn.execute(
-            "UPDATE webhooks SET enabled = 1, why = '', failing_since = NULL, exhausted = 0 WHERE id = ?", (id,)
+            "UPDATE webhooks SET is_enabled = 1, disabled_reason = '', first_failed_at = NULL, failed_deliveries = 0"
+            " WHERE public_id = ?",
+            (id,),
         )
         announce(conn)
         return find_webhook(conn, id)
@@ -121,10 +124,11 @@ def disable(conn: sqlite3.Connection, id: str) -> Webhook:
 
 def give_up(conn: sqlite3.Connection, number: int, why: str) -> None:
     """Disable a webhook, with the reason if nobody did it by hand. Inside a transaction."""
-    conn.execute("UPDATE webhooks SET enabled = 0, why = ? WHERE number = ?", (why, number))
+    conn.execute("UPDATE webhooks SET is_enabled = 0, disabled_reason = ? WHERE id = ?", (why, number))
     announce(conn)
     conn.execute(
-        "UPDATE deliveries SET status = 'skipped' WHERE webhook = ? AND status = 'pending' AND token IS NULL", (number,)
+        "UPDATE deliveries SET status = 'skipped' WHERE webhook_id = ? AND status = 'pending' AND lease_token IS NULL",
+        (number,),
     )
 
 
@@ -132,8 +136,9 @@ def remove_webhook(conn: sqlite3.Connection, id: str) -> None:
     """Remove a webhook with its log."""
     with transaction(conn):
         webhook = find_webhook(conn, id)
-        conn.execute("DELETE FROM webhooks WHERE number = ?", (webhook.number,))
-        conn.execute("DELETE FROM marks WHERE site = ? AND mark = ?", (webhook.site, f"spike {webhook.id}"))
+        conn.execute("DELETE FROM webhooks WHERE id = ?", (webhook.number,))
+        query = "DELETE FROM fired_alerts WHERE site_id = ? AND dedupe_key = ?"
+        conn.execute(query, (webhook.site, f"spike {webhook.id}"))
         announce(conn)
 
 
@@ -165,5 +170,5 @@ def _row(webhook: Webhook) -> tuple[object, ...]:
 
 def all_secrets(conn: sqlite3.Connection) -> list[str]:
     """The secrets of all webhooks, those that gave way lately, too."""
-    rows = conn.execute("SELECT secret, old_secret FROM webhooks").fetchall()
+    rows = conn.execute("SELECT secret, previous_secret FROM webhooks").fetchall()
     return [secret for row in rows for secret in row if secret]

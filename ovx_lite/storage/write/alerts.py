@@ -21,20 +21,20 @@ _DAY = 25 * _HOUR << COUNTER_BITS  # no visit is longer
 _COUNTER_MASK = (1 << COUNTER_BITS) - 1
 
 _SEEN = f"""
-SELECT visitor, max(visit + later >> {COUNTER_BITS})
-FROM visits JOIN events ON events.site = visits.site AND visit = visits.id
-WHERE visits.site = :site AND visits.id >= :since - {_DAY} AND visits.id < :until
-    AND (visits.id >> {COUNTER_BITS}) + after >= :since >> {COUNTER_BITS}
-    AND visit + later >= :since AND visit + later < :until
-GROUP BY visitor
+SELECT visitor_id, max(visit_id + id_offset >> {COUNTER_BITS})
+FROM visits JOIN events ON events.site_id = visits.site_id AND visit_id = visits.id
+WHERE visits.site_id = :site AND visits.id >= :since - {_DAY} AND visits.id < :until
+    AND (visits.id >> {COUNTER_BITS}) + elapsed_ms >= :since >> {COUNTER_BITS}
+    AND visit_id + id_offset >= :since AND visit_id + id_offset < :until
+GROUP BY visitor_id
 """
 _SENT = f"""
-SELECT number >> {COUNTER_BITS} FROM deliveries
-WHERE webhook = ? AND number >= ? AND status <> 'throttled' ORDER BY number DESC LIMIT {MOST_IN_AN_HOUR}
+SELECT id >> {COUNTER_BITS} FROM deliveries
+WHERE webhook_id = ? AND id >= ? AND status <> 'throttled' ORDER BY id DESC LIMIT {MOST_IN_AN_HOUR}
 """
-_PUT = "INSERT INTO deliveries (number, webhook, event, body, status, tries, due)"
-_COUNT = "INSERT INTO months (site, month, events)"
-_MORE = "ON CONFLICT (site, month) DO UPDATE SET events = excluded.events"
+_PUT = "INSERT INTO deliveries (id, webhook_id, event_name, body, status, attempts, next_attempt_at)"
+_COUNT = "INSERT INTO monthly_usage (site_id, month, events)"
+_MORE = "ON CONFLICT (site_id, month) DO UPDATE SET events = excluded.events"
 
 
 class Watch:
@@ -106,7 +106,7 @@ class Watch:
         key = (site, month)
         before = self._used.get(key)
         if before is None:
-            row = self._conn.execute("SELECT events FROM months WHERE site = ? AND month = ?", key).fetchone()
+            row = self._conn.execute("SELECT events FROM monthly_usage WHERE site_id = ? AND month = ?", key).fetchone()
             before = row[0] if row else 0
         self._used[key] = before + events
         self._counted.add(key)
@@ -126,7 +126,7 @@ class Watch:
     def _marks_of(self, site: int) -> set[str]:
         marks = self._marks.get(site)
         if marks is None:
-            found = self._conn.execute("SELECT mark FROM marks WHERE site = ?", (site,))
+            found = self._conn.execute("SELECT dedupe_key FROM fired_alerts WHERE site_id = ?", (site,))
             marks = self._marks[site] = {mark for (mark,) in found}
         return marks
 
@@ -136,14 +136,14 @@ class Watch:
         if mark in marks:
             return False
         marks.add(mark)
-        self._conn.execute("INSERT INTO marks (site, mark) VALUES (?, ?)", (site, mark))
+        self._conn.execute("INSERT INTO fired_alerts (site_id, dedupe_key) VALUES (?, ?)", (site, mark))
         return True
 
     def _unmark(self, site: int, mark: str) -> None:
         marks = self._marks_of(site)
         if mark in marks:
             marks.remove(mark)
-            self._conn.execute("DELETE FROM marks WHERE site = ? AND mark = ?", (site, mark))
+            self._conn.execute("DELETE FROM fired_alerts WHERE site_id = ? AND dedupe_key = ?", (site, mark))
 
     def _tell(self, listening: Listeners, alert: Alert, now: int) -> list[str]:
         """Put an alert on its way. Returns in words to whom."""

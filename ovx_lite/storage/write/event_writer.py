@@ -18,7 +18,7 @@ _MOST_REMEMBERED, _MOST_EVER = 20_000, 200_000
 
 _COLUMNS = {
     "pages": ("scheme", "host", "path"),
-    "origins": (
+    "traffic_sources": (
         "referrer",
         "source",
         "channel",
@@ -29,10 +29,15 @@ _COLUMNS = {
         "utm_term",
     ),
     "clients": ("browser", "os", "device", "country"),
-    "kinds": ("api", "type", "name", "excluded", "context", "currency"),
+    "event_types": ("api", "type", "name", "excluded_reason", "context", "currency"),
 }
 
-_APPEND = "INSERT INTO events (site, visit, later, kind, page, origin, client, props, line, person, revenue)"
+_APPEND = """
+INSERT INTO events (
+    site_id, visit_id, id_offset, event_type_id, page_id, traffic_source_id, client_id, props, import_line_hash,
+    person_id, revenue_minor
+)
+"""
 
 
 class Codes:
@@ -96,7 +101,7 @@ class EventLog:
         Raises `Refused` (`invalid_site_id`), with nothing taken, if the site was removed in the meantime.
         """
         if site not in self._timezones:
-            found = self._conn.execute("SELECT timezone FROM sites WHERE number = ?", (site,)).fetchone()
+            found = self._conn.execute("SELECT timezone FROM sites WHERE id = ?", (site,)).fetchone()
             if found is None:
                 raise no_such_site()
             self._timezones[site] = found[0]

@@ -25,24 +25,27 @@ BITS = 5
 
 _DIMENSION = (1 << BITS) - 1
 
-_ADD = "INSERT INTO rollups (site, span, begins, dimension, value, visitors, visits, pageviews, events)"
+_ADD = "INSERT INTO rollups (site_id, period_days, start_day, dimension, value_id, visitors, visits, pageviews, events)"
 _MORE = """
-ON CONFLICT (site, span, begins, dimension, value) DO UPDATE SET
+ON CONFLICT (site_id, period_days, start_day, dimension, value_id) DO UPDATE SET
     visitors = visitors + excluded.visitors, visits = visits + excluded.visits,
     pageviews = pageviews + excluded.pageviews, events = events + excluded.events
 """
 _EMPTY = """
-DELETE FROM rollups WHERE site = ? AND span = ? AND begins = ? AND dimension = ? AND value = ?
+DELETE FROM rollups WHERE site_id = ? AND period_days = ? AND start_day = ? AND dimension = ? AND value_id = ?
     AND visits = 0 AND events = 0
 """
-_ADD_DAY = "INSERT INTO days (site, day, visitors, visits, pageviews, events, bounces, duration, strays)"
-_MORE_OF_DAY = "ON CONFLICT (site, day) DO UPDATE SET " + ", ".join(
+_ADD_DAY = """
+INSERT INTO daily_totals (site_id, day, visitors, visits, pageviews, events, bounces, duration_ms, sessionless_events)
+"""
+_MORE_OF_DAY = "ON CONFLICT (site_id, day) DO UPDATE SET " + ", ".join(
     f"{column} = {column} + excluded.{column}"
-    for column in ("visitors", "visits", "pageviews", "events", "bounces", "duration", "strays")
+    for column in ("visitors", "visits", "pageviews", "events", "bounces", "duration_ms", "sessionless_events")
 )
-_ADD_TAKINGS = "INSERT INTO takings (site, day, currency, times, amount)"
+_ADD_TAKINGS = "INSERT INTO daily_revenue (site_id, day, currency, transactions, amount_minor)"
 _MORE_TAKINGS = """
-ON CONFLICT (site, day, currency) DO UPDATE SET times = times + excluded.times, amount = amount + excluded.amount
+ON CONFLICT (site_id, day, currency) DO UPDATE SET
+    transactions = transactions + excluded.transactions, amount_minor = amount_minor + excluded.amount_minor
 """
 
 
@@ -263,14 +266,14 @@ class Rollups:
                 tally.add(fact, times, times)
 
     def _find(self, word: str) -> int | None:
-        row = self._conn.execute("SELECT id FROM words WHERE word = ?", (word,)).fetchone()
+        row = self._conn.execute("SELECT id FROM dimension_values WHERE value = ?", (word,)).fetchone()
         if row is None:
             return None
         code = self._words[word] = int(row[0])
         return code
 
     def _learn(self, word: str) -> int:
-        row = self._conn.execute("INSERT INTO words (word) VALUES (?) RETURNING id", (word,)).fetchone()
+        row = self._conn.execute("INSERT INTO dimension_values (value) VALUES (?) RETURNING id", (word,)).fetchone()
         code = self._words[word] = int(row[0])
         return code
 

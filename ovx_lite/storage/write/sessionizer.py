@@ -19,10 +19,15 @@ SILENCE = 30 * 60 * 1000
 MOST_EVENTS = 5_000
 """Events that a visitor's visits of a day take: programs have more, and each would be compared with all of them."""
 
-_COLUMNS = "site, id, origin, client, entry, exit, seen, visitor, named, alone, before, after, pageviews, events"
+_COLUMNS = (
+    "site_id, id, traffic_source_id, client_id, entry_page_id, exit_page_id, page_type_bloom, visitor_id,"
+    " is_identified, is_only_visit_of_day, early_ms, elapsed_ms, pageviews, events"
+)
 _SAVE = f"INSERT INTO visits ({_COLUMNS})"
-_AGAIN = "ON CONFLICT (site, id) DO UPDATE SET " + ", ".join(
-    f"{column} = excluded.{column}" for column in _COLUMNS.split(", ")[2:] if column not in ("visitor", "named")
+_AGAIN = "ON CONFLICT (site_id, id) DO UPDATE SET " + ", ".join(
+    f"{column} = excluded.{column}"
+    for column in _COLUMNS.split(", ")[2:]
+    if column not in ("visitor_id", "is_identified")
 )
 
 
@@ -203,7 +208,7 @@ class Visits:
                 )
             )
         insert(self._conn, _SAVE, rows, _AGAIN)
-        insert(self._conn, "INSERT INTO open_visits (site, guest, visit, stay)", self._begun)
+        insert(self._conn, "INSERT INTO open_visits (site_id, daily_visitor_id, visit_id, session_key)", self._begun)
         self._changed.clear()
         self._begun.clear()
 
@@ -227,4 +232,4 @@ def _that_goes_on(visits: list[Visit], event: Event) -> Visit | None:
 
 def close(conn: sqlite3.Connection, site: int) -> int:
     """Let none of a site's visits go on. Returns how many could have. Inside a transaction."""
-    return conn.execute("DELETE FROM open_visits WHERE site = ?", (site,)).rowcount
+    return conn.execute("DELETE FROM open_visits WHERE site_id = ?", (site,)).rowcount

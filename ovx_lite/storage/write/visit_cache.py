@@ -12,23 +12,24 @@ from ovx_lite.storage.sqlite import in_pieces
 from ovx_lite.storage.write.rollup_writer import Rollups
 
 _VISIT = """
-visits.id, visitor, named, before, after, pageviews, visits.events, seen, origins.id, clients.id,
+visits.id, visitor_id, is_identified, early_ms, elapsed_ms, pageviews, visits.events, page_type_bloom,
+traffic_sources.id, clients.id,
 referrer, source, channel, utm_source, utm_medium, utm_campaign, utm_content, utm_term, browser, os, device, country
 """
-_WITH_WORDS = "JOIN origins ON origins.id = origin JOIN clients ON clients.id = client"
+_WITH_WORDS = "JOIN traffic_sources ON traffic_sources.id = traffic_source_id JOIN clients ON clients.id = client_id"
 _OPEN = f"""
-SELECT visits.site, guest, stay, {_VISIT}
-FROM open_visits CROSS JOIN visits ON visits.site = open_visits.site AND visits.id = visit {_WITH_WORDS}
-WHERE guest IN ({{}}) ORDER BY visit
+SELECT visits.site_id, daily_visitor_id, session_key, {_VISIT}
+FROM open_visits CROSS JOIN visits ON visits.site_id = open_visits.site_id AND visits.id = visit_id {_WITH_WORDS}
+WHERE daily_visitor_id IN ({{}}) ORDER BY visit_id
 """
 _OF_NAMED = f"""
-SELECT {_VISIT} FROM visits INDEXED BY visits_of_named {_WITH_WORDS}
-WHERE site = ? AND named = 1 AND visits.id >= ? AND visits.id < ? AND visitor IN ({{}}) ORDER BY visits.id
+SELECT {_VISIT} FROM visits INDEXED BY visits_by_identified_visitor {_WITH_WORDS}
+WHERE site_id = ? AND is_identified = 1 AND visits.id >= ? AND visits.id < ? AND visitor_id IN ({{}}) ORDER BY visits.id
 """
 _EVENTS = """
-SELECT visit, later, kind, page, api, type, name, excluded, scheme, host, path
-FROM events JOIN kinds ON kinds.id = kind JOIN pages ON pages.id = page
-WHERE site = ? AND visit IN ({}) ORDER BY visit, later
+SELECT visit_id, id_offset, event_type_id, page_id, api, type, name, excluded_reason, scheme, host, path
+FROM events JOIN event_types ON event_types.id = event_type_id JOIN pages ON pages.id = page_id
+WHERE site_id = ? AND visit_id IN ({}) ORDER BY visit_id, id_offset
 """
 _TOGETHER = (64, 8, 1)  # looked up in one go
 
@@ -40,12 +41,12 @@ PAGE_BITS, KIND_BITS = 36, 11
 
 
 def bit_of_page(code: int) -> int:
-    """The bit of a visit's `seen` that a page has, by the page's number."""
+    """The bit of a visit's `page_type_bloom` that a page has, by the page's number."""
     return 1 << code % PAGE_BITS
 
 
 def bit_of_kind(code: int) -> int:
-    """The bit of a visit's `seen` that a kind of events has, by the kind's number."""
+    """The bit of a visit's `page_type_bloom` that a kind of events has, by the kind's number."""
     return 1 << PAGE_BITS + code % KIND_BITS
 
 
