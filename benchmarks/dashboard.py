@@ -55,7 +55,7 @@ class _Store:
         self._times = times
         self._site = registry.find_site(conn, SITE)
         self._template = templating.environment().get_template("dashboard.html")
-        self.events, self.visits = conn.execute("SELECT sum(events), sum(visits) FROM days").fetchone()
+        self.events, self.visits = conn.execute("SELECT sum(events), sum(visits) FROM daily_totals").fetchone()
 
     def _show(self, view: View) -> None:
         board = data.board(self._conn, SITE, view, NOW)

@@ -72,11 +72,14 @@ def _log(conn: sqlite3.Connection, hooks: list[int], now: int) -> int:
         number = (now - place * 1000 << COUNTER_BITS) + place % 7
         rows.append((number, hook, "goal.completed", body, STATUSES[place % 4], 1, now))
     conn.executemany(
-        "INSERT INTO deliveries (number, webhook, event, body, status, tries, due) VALUES (?, ?, ?, ?, ?, ?, ?)", rows
+        "INSERT INTO deliveries (id, webhook_id, event_name, body, status, attempts, next_attempt_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        rows,
     )
     tries = [(number, now, 12, 200, "", "", '{"webhook-id": "msg"}', "ok") for number, *_ in rows]
     conn.executemany(
-        "INSERT INTO attempts (delivery, began, took, status, error, words, headers, answer)"
+        "INSERT INTO attempts"
+        " (delivery_id, started_at, duration_ms, http_status, error_code, hint, request_headers, response_body)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         tries,
     )
@@ -88,12 +91,12 @@ def _people(conn: sqlite3.Connection, site: Site, now: int) -> None:
         (number, site.number, f"user-{number}", json.dumps({"name": f"N {number}", "email": f"{number}@x.org"}), now)
         for number in range(PERSONS)
     ]
-    conn.executemany("INSERT INTO persons (number, site, id, traits, created) VALUES (?, ?, ?, ?, ?)", rows)
+    conn.executemany("INSERT INTO persons (id, site_id, external_id, traits, created_at) VALUES (?, ?, ?, ?, ?)", rows)
 
 
 def _events(conn: sqlite3.Connection, site: Site, now: int) -> None:
-    conn.execute("INSERT INTO kinds VALUES (1, 'ovyxa', 'pageview', 'pageview', '', '', '')")
-    conn.execute("INSERT INTO origins VALUES (1, '', 'direct', 'direct', '', '', '', '', '')")
+    conn.execute("INSERT INTO event_types VALUES (1, 'ovyxa', 'pageview', 'pageview', '', '', '')")
+    conn.execute("INSERT INTO traffic_sources VALUES (1, '', 'direct', 'direct', '', '', '', '', '')")
     conn.execute("INSERT INTO clients VALUES (1, 'Chrome', 'Windows', 'desktop', 'FR')")
     pages = [(number, "https", "example.com", f"/page-{number}/x") for number in range(1, 2001)]
     conn.executemany("INSERT INTO pages VALUES (?, ?, ?, ?)", pages)
@@ -103,7 +106,9 @@ def _events(conn: sqlite3.Connection, site: Site, now: int) -> None:
         for place in range(EVENTS)
     ]
     conn.executemany(
-        "INSERT INTO events (site, visit, later, kind, page, origin, client) VALUES (?, ?, 0, 1, ?, 1, 1)", rows
+        "INSERT INTO events (site_id, visit_id, id_offset, event_type_id, page_id, traffic_source_id, client_id)"
+        " VALUES (?, ?, 0, 1, ?, 1, 1)",
+        rows,
     )
 
 

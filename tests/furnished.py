@@ -96,7 +96,7 @@ def furnished(store: Store, start: Start) -> Iterator[House]:
             assert not bad.ended.wait(0.01)
         (failed, *_) = [sent["id"] for sent in call("delivery", "list", "my-site") if sent["webhook"] == hooks[1]]
         with store.opened() as conn:
-            (person,) = conn.execute("SELECT number FROM persons").fetchone()
+            (person,) = conn.execute("SELECT id FROM persons").fetchone()
         yield House(store, server, key, {"TEST": tested, "FAILED": failed, "PERSON": str(person), "HOOK": hooks[0]})
 
 

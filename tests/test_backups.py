@@ -49,7 +49,7 @@ def test_a_server_makes_it_by_itself_and_it_is_whole(store: Store, start: Start,
     copy.rename(tmp_path / "restored" / FILE)
     with closing(open_store(tmp_path / "restored")) as conn:
         assert integrity.problems(conn) == []
-        assert conn.execute("SELECT id FROM sites").fetchall() == [("my-site",)]
+        assert conn.execute("SELECT slug FROM sites").fetchall() == [("my-site",)]
 
 
 def test_a_copy_under_full_load_is_whole_and_can_be_put_back(store: Store, start: Start, tmp_path: Path) -> None:

@@ -48,7 +48,8 @@ def most_values(conn: sqlite3.Connection) -> int:
     query = f"""
         SELECT max(n) FROM (
             SELECT count(*) AS n FROM rollups
-            WHERE span = 1 AND value <> {OTHER} AND dimension <> {int(Dimension.GOAL)} GROUP BY site, begins, dimension
+            WHERE period_days = 1 AND value_id <> {OTHER} AND dimension <> {int(Dimension.GOAL)}
+            GROUP BY site_id, start_day, dimension
         )
     """
     return int(conn.execute(query).fetchone()[0] or 0)
@@ -117,7 +118,7 @@ def test_with_few_values_kept_all_totals_stay_exact(
                 while goal_backfill.catch_up(conn):
                     pass
         with transaction(conn):
-            changed_rows = conn.execute("UPDATE rollups SET visits = visits + 1 WHERE span = 1").rowcount
+            changed_rows = conn.execute("UPDATE rollups SET visits = visits + 1 WHERE period_days = 1").rowcount
         assert integrity.problems(conn) or not changed_rows
 
 
@@ -137,7 +138,7 @@ def flooded(tmp_path_factory: pytest.TempPathFactory, start: Start) -> Running:
         sent = {"event_type": "conversion", "event_name": "sale", "user_id": f"person-{number}", "properties": {}}
         assert running.server.send("/v1/projects/my-site/events", sent, running.key).status == 202
     with store.opened() as conn, conn:
-        conn.execute("INSERT INTO shares SELECT number, 'open', '', 0 FROM sites")
+        conn.execute("INSERT INTO shared_links SELECT id, 'open', '', 0 FROM sites")
     return running
 
 
@@ -177,9 +178,9 @@ def test_the_dashboard_and_its_files_name_the_rest_but_do_not_filter_by_it(flood
 def test_neither_rollups_nor_their_words_grow(flooded: Running) -> None:
     with flooded.store.opened() as conn:
         assert most_values(conn) == 3
-        query = "SELECT count(*), sum(events) FROM rollups WHERE dimension = ? AND span = 1"
+        query = "SELECT count(*), sum(events) FROM rollups WHERE dimension = ? AND period_days = 1"
         assert conn.execute(query, (Dimension.PERSON,)).fetchone() == (4, 5)
-        words = {word for (word,) in conn.execute("SELECT word FROM words WHERE word LIKE '/%'")}
+        words = {word for (word,) in conn.execute("SELECT value FROM dimension_values WHERE value LIKE '/%'")}
         assert words == {"/1", "/2", "/3", "/5"}  # with /5, a visit began
     assert flooded.store.spawn("check").status == 0
 
@@ -206,13 +207,13 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[sqlite3.
         site = new_site(conn)
         numbers = f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {2 * MANY})"
         with transaction(conn):
-            conn.execute(f"{numbers} INSERT INTO words SELECT i, '/page/' || i FROM n")
+            conn.execute(f"{numbers} INSERT INTO dimension_values SELECT i, '/page/' || i FROM n")
             page = int(Dimension.PAGE)
             conn.execute(
                 f"{numbers} INSERT INTO rollups SELECT ?, 1, 100 + i % 2, {page}, 1 + i / 2, i, i, i, i FROM n",
                 (site.number,),
             )
-            conn.execute("INSERT INTO days VALUES (?, 100, 9, 9, 9, 9, 0, 0, 0)", (site.number,))
+            conn.execute("INSERT INTO daily_totals VALUES (?, 100, 9, 9, 9, 9, 0, 0, 0)", (site.number,))
         yield conn, site
 
 

@@ -43,7 +43,7 @@ def number_of_events(path: Path) -> int:
 def ran_at(store: Store, ms: int) -> None:
     """Have retention have run at this time, as if the clock had jumped since."""
     with store.opened() as conn, conn:
-        conn.execute("UPDATE meta SET value = ? WHERE name = 'retention_ran_at_ms'", (ms,))
+        conn.execute("UPDATE meta SET value = ? WHERE name = 'retention_ran_at'", (ms,))
 
 
 def jump(clock: Still, *steps_ms: int) -> Callable[[App], Awaitable[None]]:
@@ -152,7 +152,7 @@ def as_in_schema_5(conn: sqlite3.Connection) -> None:
 def test_after_an_upgrade_the_latest_event_says_what_time_it_was(tmp_path: Path) -> None:
     fill(tmp_path)
     with closing(open_store(tmp_path)) as conn, conn:
-        conn.execute("DELETE FROM meta WHERE name = 'retention_ran_at_ms'")
+        conn.execute("DELETE FROM meta WHERE name = 'retention_ran_at'")
         as_in_schema_5(conn)
     clock = Still(NOW + AHEAD)
     during(tmp_path, clock, jump(clock))

@@ -335,21 +335,21 @@ def test_prune_deletes_what_is_past_its_retention(store: Store) -> None:
 PLANTED = [
     "UPDATE visits SET events = events + 1 WHERE id = (SELECT max(id) FROM visits)",
     "UPDATE visits SET pageviews = 0 WHERE id = (SELECT min(id) FROM visits)",
-    "UPDATE visits SET after = after + 1 WHERE id = (SELECT min(id) FROM visits)",
+    "UPDATE visits SET elapsed_ms = elapsed_ms + 1 WHERE id = (SELECT min(id) FROM visits)",
     "DELETE FROM visits WHERE id = (SELECT max(id) FROM visits)",
-    "DELETE FROM events WHERE visit = (SELECT max(visit) FROM events)",
+    "DELETE FROM events WHERE visit_id = (SELECT max(visit_id) FROM events)",
     *[
-        f"UPDATE events SET {code} = 99999 WHERE visit % 100 = 7"
-        for code in ("kind", "page", "origin", "client", "site")
+        f"UPDATE events SET {code} = 99999 WHERE visit_id % 100 = 7"
+        for code in ("event_type_id", "page_id", "traffic_source_id", "client_id", "site_id")
     ],
     "PRAGMA foreign_keys = OFF; DELETE FROM sites",
-    "UPDATE kinds SET excluded = 'bot'",
+    "UPDATE event_types SET excluded_reason = 'bot'",
 ]
 MISCOUNTED = [
-    "UPDATE days SET visitors = visitors + 1",
+    "UPDATE daily_totals SET visitors = visitors + 1",
     "UPDATE rollups SET visits = visits + 1 WHERE dimension = 1",
     "DELETE FROM rollups WHERE dimension = 8",
-    "UPDATE visits SET alone = 1 - alone",
+    "UPDATE visits SET is_only_visit_of_day = 1 - is_only_visit_of_day",
 ]
 
 

@@ -16,8 +16,8 @@ from tests.conftest import Ran, Store
 from tests.stores import FOLDER, build
 
 TRIES = int(os.environ.get("OVX_DAMAGE_TRIES", "12"))
-RANDOM = {("sites", "secret"), ("salts", "salt"), ("admin", "cookie_key"), ("sessions", "digest")}
-RANDOM |= {("answers", "fingerprint"), ("answers", "body")}  # other bytes there are as good as these
+RANDOM = {("sites", "identity_secret"), ("salts", "salt"), ("admin", "cookie_key"), ("login_sessions", "token_hash")}
+RANDOM |= {("idempotent_responses", "request_hash"), ("idempotent_responses", "body")}  # other bytes there are as good as these
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_random_bytes_are_found_or_change_nothing(tmp_path: Path, dense: bytes, 
     assert size == 1 or missed == []
 
 
-@pytest.mark.parametrize("place", [b"SQLite format 3", b"CREATE TABLE words", b"CREATE INDEX due", b"registry"])
+@pytest.mark.parametrize("place", [b"SQLite format 3", b'CREATE TABLE "dimension_values"', b"CREATE INDEX deliveries_to_send", b"registry_version"])
 def test_a_server_on_a_damaged_store_says_so_in_a_sentence(tmp_path: Path, dense: bytes, place: bytes) -> None:
     store, begin = Store(tmp_path / "data"), dense.index(place)
     store.path.mkdir()
@@ -96,23 +96,23 @@ def test_a_server_on_a_damaged_store_says_so_in_a_sentence(tmp_path: Path, dense
 WRONG_ROWS = [
     "UPDATE sites SET timezone = 'Europe/Atlantis'",
     "UPDATE sites SET timezone = '../../../etc/passwd'",
-    "UPDATE sites SET created = -1",
-    "UPDATE sites SET id = '../../x<script>' WHERE number = (SELECT max(number) FROM sites)",
+    "UPDATE sites SET created_at = -1",
+    "UPDATE sites SET slug = '../../x<script>' WHERE id = (SELECT max(id) FROM sites)",
     "UPDATE pages SET path = CAST(x'2fff' AS TEXT) WHERE id = (SELECT max(id) FROM pages)",
     "UPDATE events SET props = '{' WHERE props IS NOT NULL",
     "UPDATE events SET props = '[1]' WHERE props IS NOT NULL",
-    "UPDATE events SET later = -(1 << 62) WHERE visit = (SELECT max(visit) FROM events) AND later = 0",
-    "UPDATE events SET line = 1 << 40",
+    "UPDATE events SET id_offset = -(1 << 62) WHERE visit_id = (SELECT max(visit_id) FROM events) AND id_offset = 0",
+    "UPDATE events SET import_line_hash = 1 << 40",
     "UPDATE persons SET traits = 'x'",
-    "UPDATE visits SET named = 7",
+    "UPDATE visits SET is_identified = 7",
     "UPDATE deliveries SET body = x'ff'",
     "UPDATE deliveries SET status = 'lost'",
-    "UPDATE webhooks SET format = 'fax'",
-    "UPDATE keys SET digest = x'00' WHERE id = (SELECT max(id) FROM keys)",
-    "INSERT INTO stale SELECT number, 1 << 50 FROM sites",
-    "UPDATE meta SET value = -1 WHERE name = 'touched'",
-    "PRAGMA foreign_keys = OFF; UPDATE keys SET site = 99",
-    "PRAGMA ignore_check_constraints = ON; UPDATE keys SET tier = 'gold'",
+    "UPDATE webhooks SET body_format = 'fax'",
+    "UPDATE api_keys SET key_hash = x'00' WHERE public_id = (SELECT max(public_id) FROM api_keys)",
+    "INSERT INTO dirty_days SELECT id, 1 << 50 FROM sites",
+    "UPDATE meta SET value = -1 WHERE name = 'write_checked_at'",
+    "PRAGMA foreign_keys = OFF; UPDATE api_keys SET site_id = 99",
+    "PRAGMA ignore_check_constraints = ON; UPDATE api_keys SET tier = 'gold'",
     "PRAGMA ignore_check_constraints = ON; UPDATE admin SET id = 2",
 ]
 
@@ -132,7 +132,7 @@ def test_a_row_that_cannot_be_ours_is_found(tmp_path: Path, dense: bytes, damage
 
 
 @pytest.mark.parametrize(
-    ("table", "column", "value"), [("sites", "name", "7"), ("attempts", "took", "'x'"), ("goals", "name", "NULL")]
+    ("table", "column", "value"), [("sites", "name", "7"), ("attempts", "duration_ms", "'x'"), ("goals", "name", "NULL")]
 )
 def test_a_value_of_another_type_is_found(tmp_path: Path, dense: bytes, table: str, column: str, value: str) -> None:
     """Strict tables take no value of another type, but a file that was made by hand may have one."""

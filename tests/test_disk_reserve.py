@@ -269,7 +269,8 @@ def test_old_events_and_salts_are_deleted_and_counts_are_saved(tmp_path: Path, m
 
         during(tmp_path, clock, run)
         assert paths(conn, site) == []
-        assert conn.execute("SELECT sum(count) FROM usage WHERE count > 0").fetchone() == (1,), "the wrong one"
+        query = "SELECT sum(count) FROM rate_limit_counters WHERE count > 0"
+        assert conn.execute(query).fetchone() == (1,), "the wrong one"
         days = [day for (day,) in conn.execute("SELECT day FROM salts")]
         assert all(day >= (NOW + 4 * DAY) // DAY for day in days)
 

@@ -35,27 +35,30 @@ CRAFTED = {
     "a trigger on Litestream's table": "CREATE TABLE _litestream_lock (id INTEGER);"
     "CREATE TRIGGER t AFTER INSERT ON _litestream_lock BEGIN DELETE FROM events; END;",
     "a virtual table": "CREATE VIRTUAL TABLE words_search USING fts5(a);",
-    "another index": "CREATE INDEX more ON events (page);",
+    "another index": "CREATE INDEX more ON events (page_id);",
     "an index on an expression": "CREATE INDEX more ON pages (upper(path));",
     "a unique index": "CREATE UNIQUE INDEX more ON sites (name);",
     "an index less": "DROP INDEX deliveries_by_status;",
     "a table less": "DROP TABLE annotations;",
     "another column": "ALTER TABLE sites ADD COLUMN more TEXT;",
     "a generated column": "ALTER TABLE sites ADD COLUMN more TEXT GENERATED ALWAYS AS (jwt_secret) VIRTUAL;",
-    "a column by another name": "ALTER TABLE sites RENAME COLUMN secret TO more;",
+    "a column by another name": "ALTER TABLE sites RENAME COLUMN identity_secret TO more;",
     "a default that is an expression": rewritten(
-        "sites", "created        INTEGER NOT NULL", "created INTEGER NOT NULL DEFAULT (random())"
+        "sites", "created_at        INTEGER NOT NULL", "created_at INTEGER NOT NULL DEFAULT (random())"
     ),
-    "another constraint": rewritten("words", "TEXT NOT NULL UNIQUE", "TEXT NOT NULL UNIQUE CHECK (length(word) < 9)"),
+    "another constraint": rewritten(
+        "dimension_values", "TEXT NOT NULL UNIQUE", "TEXT NOT NULL UNIQUE CHECK (length(value) < 9)"
+    ),
     "a constraint less": rewritten("admin", " CHECK (id = 1)", ""),
-    "a table that is not strict": rewritten("words", "STRICT", ""),
-    "a column of another type": rewritten("events", "page    INTEGER", "page ANY"),
-    "a reference less": rewritten("keys", "REFERENCES sites ON DELETE CASCADE", ""),
-    "a space that is none": rewritten("words", "TEXT NOT NULL", "TEXT\u00a0NOT NULL"),
-    "a schema that cannot be read": rewritten("words", "CREATE TABLE", "CREATE TABEL"),
+    "a table that is not strict": rewritten("dimension_values", "STRICT", ""),
+    "a column of another type": rewritten("events", "page_id    INTEGER", "page_id ANY"),
+    "a reference less": rewritten("api_keys", "REFERENCES sites ON DELETE CASCADE", ""),
+    "a space that is none": rewritten("dimension_values", "TEXT NOT NULL", "TEXT\u00a0NOT NULL"),
+    "a schema that cannot be read": rewritten("dimension_values", "CREATE TABLE", "CREATE TABEL"),
     "two rows for a table": "PRAGMA writable_schema = ON;"
-    "INSERT INTO sqlite_schema SELECT type, name, tbl_name, rootpage, sql FROM sqlite_schema WHERE name = 'words';",
-    "a version that is not its own": "PRAGMA user_version = 3;",
+    "INSERT INTO sqlite_schema SELECT type, name, tbl_name, rootpage, sql FROM sqlite_schema"
+    " WHERE name = 'dimension_values';",
+    "a version that is not its own": "PRAGMA user_version = 6;",
     "a version before the first": "PRAGMA user_version = -1;",
     "no version": "PRAGMA user_version = 0;",
     "another program's id": "PRAGMA application_id = 7;",
@@ -125,7 +128,7 @@ def test_a_name_cannot_reach_the_terminal(crafted: Callable[[str], Path], tmp_pa
     assert ran.err.rstrip("\n").isprintable()
 
 
-@pytest.mark.parametrize("number", range(1, len(steps())))
+@pytest.mark.parametrize("number", list(steps())[:-1])
 def test_a_trigger_does_not_fire_while_an_older_copy_is_upgraded(tmp_path: Path, number: int) -> None:
     build(tmp_path / "old" / FILE, (FOLDER / f"{number:04}.sql").read_text("utf-8"))
     with closing(sqlite3.connect(tmp_path / "old" / FILE, isolation_level=None)) as conn:
@@ -150,7 +153,7 @@ WELCOME = {
     "CREATE TABLE IF NOT EXISTS _litestream_lock (id INTEGER); INSERT INTO _litestream_seq VALUES (1, 5);",
     "ANALYZE": "ANALYZE;",
     "comments and white space": rewritten(
-        "words", "CREATE TABLE words (", "CREATE TABLE /* ours */ words( -- theirs\n"
+        "dimension_values", 'CREATE TABLE "dimension_values" (', "CREATE TABLE /* ours */ dimension_values( -- theirs\n"
     ),
     "pages of 512 bytes": "PRAGMA page_size = 512; VACUUM;",
     "pages of 64 KiB": "PRAGMA page_size = 65536; VACUUM;",

@@ -56,7 +56,7 @@ def large(store: Store) -> int:
     with closing(open_store(store.path)) as conn:
         site = new_site(conn)
         rows = [(f"{number:08}", site.number, number, os.urandom(300).hex()) for number in range(800)]
-        conn.executemany("INSERT INTO annotations (id, site, day, text) VALUES (?, ?, ?, ?)", rows)
+        conn.executemany("INSERT INTO annotations (public_id, site_id, day, text) VALUES (?, ?, ?, ?)", rows)
     return (store.path / FILE).stat().st_size
 
 

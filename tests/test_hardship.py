@@ -31,7 +31,8 @@ def names(data_dir: Path) -> list[str]:
     """The events' names, of a store that is whole."""
     with closing(open_store(data_dir)) as conn:
         assert integrity.problems(conn) == []
-        return [name for (name,) in conn.execute("SELECT name FROM events JOIN kinds ON kinds.id = kind")]
+        query = "SELECT name FROM events JOIN event_types ON event_types.id = event_type_id"
+        return [name for (name,) in conn.execute(query)]
 
 
 def test_power_that_fails_takes_nothing_that_was_acknowledged(store: Store, start: Start, tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_output_that_cannot_be_written_stops_no_job(
     site, backups = store.site(), tmp_path / "backups"
     store.call("goal", "add", "my-site", "Goal", "--event", "signup")
     with store.opened() as conn, conn:
-        conn.execute("INSERT INTO salts SELECT number, 1, zeroblob(16) FROM sites")  # of a day that is long over
+        conn.execute("INSERT INTO salts SELECT id, 1, zeroblob(16) FROM sites")  # of a day that is long over
     with Receiver() as receiver:
         hook = ("webhook", "add", "my-site", receiver.url, "--on", "goal.completed", "--format", "json")
         assert store.run(*hook).status == 0

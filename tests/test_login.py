@@ -198,7 +198,7 @@ def test_a_session_ends_by_itself_though_its_cookie_is_new(store: Store, start: 
     person.log_in()
     for days, opens in (29, True), (2, False):
         with closing(sqlite3.connect(store.path / "ovx-lite.sqlite3")) as conn, conn:
-            conn.execute("UPDATE sessions SET began = began - ?", (days * DAY * 1000,))
+            conn.execute("UPDATE login_sessions SET started_at = started_at - ?", (days * DAY * 1000,))
         assert is_in(person) == opens, days
 
 

@@ -38,10 +38,10 @@ def test_what_the_log_says_of_a_request_has_its_id(store: Store, start: Start, t
     plain, as_json = start(store), start(Store(tmp_path / "other"), "--log-format", "json")
     for server, path in ((plain, store.path), (as_json, tmp_path / "other")):
         with closing(sqlite3.connect(path / FILE)) as conn:
-            conn.execute("DROP TABLE shares")  # what nobody expects
+            conn.execute("DROP TABLE shared_links")  # what nobody expects
         answer = server.send("/share/any", method="GET", headers={"X-Request-Id": "mine"})
         assert (answer.status, answer.headers["x-request-id"]) == (503, "mine")
-    assert "no such table: shares (request mine)\n" in plain.log.read_text()
+    assert "no such table: shared_links (request mine)\n" in plain.log.read_text()
     lines = [json.loads(line) for line in as_json.log.read_text().splitlines()]
     assert [line["level"] for line in lines] == ["INFO", "INFO", "ERROR"], "where it is; how to set it up"
     assert lines[2]["request"] == "mine"

@@ -54,7 +54,7 @@ def refused(answer: Answer) -> None:
 
 def hash_in(store: Store) -> str:
     with closing(sqlite3.connect(store.path / "ovx-lite.sqlite3")) as conn:
-        return str(conn.execute("SELECT password FROM admin").fetchone()[0])
+        return str(conn.execute("SELECT password_hash FROM admin").fetchone()[0])
 
 
 @pytest.fixture(scope="module")

@@ -183,7 +183,8 @@ def test_a_visitor_who_never_ends_is_counted_and_holds_nobody_up(conn: sqlite3.C
         store(conn, books, [request(site, *seen)], {}, NOW)
     found = [one.visit for one in events.read(conn, site, 0, EVER, True)]
     assert (len(found), found.count(None), len(set(found))) == (MOST_EVENTS + more, more, 2)
-    assert conn.execute("SELECT visitors, visits, pageviews, strays FROM days").fetchone() == (1, 1, len(found), more)
+    query = "SELECT visitors, visits, pageviews, sessionless_events FROM daily_totals"
+    assert conn.execute(query).fetchone() == (1, 1, len(found), more)
     assert integrity.problems(conn) == []
 
 
@@ -198,7 +199,7 @@ def test_those_who_have_seen_much_are_not_learnt_anew_all_the_time(conn: sqlite3
     for _ in range(20):
         seen = [event(f"/{next(pages)}", visitor=visitor + 1) for visitor in range(25)]
         store(conn, books, [request(site, *seen)], {}, NOW)
-    learnt = sum("FROM events JOIN kinds" in statement for statement in statements)
+    learnt = sum("FROM events JOIN event_types" in statement for statement in statements)
     assert learnt < 20, "each group learnt anew who is there"
 
 
@@ -239,12 +240,12 @@ def test_an_event_takes_at_most_60_bytes_on_a_busy_site(tmp_path: Path) -> None:
 
 def test_a_failed_step_leaves_no_trace(tmp_path: Path, conn: sqlite3.Connection, site: Site) -> None:
     before = list(conn.iterdump())
-    failing = "CREATE TABLE extra (a INTEGER) STRICT; DROP TABLE answers; INSERT INTO extra VALUES ('no number');"
+    failing = "CREATE TABLE extra (a INTEGER) STRICT; DROP TABLE goals; INSERT INTO extra VALUES ('no number');"
     with pytest.raises(sqlite3.Error):
-        migrate(conn, tmp_path / sqlite.FILE, [*steps(), failing])
+        migrate(conn, tmp_path / sqlite.FILE, steps() | {NEXT: failing})
     assert not conn.in_transaction
     assert list(conn.iterdump()) == before
-    assert conn.execute("PRAGMA user_version").fetchone() == (len(steps()),)
+    assert conn.execute("PRAGMA user_version").fetchone() == (NEXT - 1,)
 
 
 def test_a_step_is_done_whole(tmp_path: Path, conn: sqlite3.Connection, site: Site) -> None:
@@ -252,23 +253,22 @@ def test_a_step_is_done_whole(tmp_path: Path, conn: sqlite3.Connection, site: Si
     CREATE TABLE extra (a TEXT) STRICT; -- a comment; with a semicolon
     CREATE TRIGGER more AFTER INSERT ON extra BEGIN UPDATE extra SET a = a || ';'; UPDATE sites SET name = 'x'; END;
     INSERT INTO extra VALUES ('one;two');"""
-    migrate(conn, tmp_path / sqlite.FILE, [*steps(), step])
+    migrate(conn, tmp_path / sqlite.FILE, steps() | {NEXT: step})
     assert conn.execute("SELECT a, name FROM extra, sites").fetchall() == [("one;two;", "x")]
 
 
 def test_of_a_step_nothing_is_skipped_in_silence(tmp_path: Path, conn: sqlite3.Connection) -> None:
     with suppress(sqlite3.Error, ValueError):
-        migrate(conn, tmp_path / sqlite.FILE, [*steps(), "CREATE TABLE one (a); CREATE TABLE two (a)"])  # no semicolon
+        migrate(conn, tmp_path / sqlite.FILE, steps() | {NEXT: "CREATE TABLE one (a); CREATE TABLE two (a)"})  # no semicolon
     assert conn.execute("SELECT count(*) FROM sqlite_schema WHERE name IN ('one', 'two')").fetchone() in [(0,), (2,)]
 
 
 def test_before_an_upgrade_the_store_is_copied(tmp_path: Path, conn: sqlite3.Connection, site: Site) -> None:
-    newer = len(steps()) + 1
-    migrate(conn, tmp_path / sqlite.FILE, [*steps(), "DELETE FROM sites;"])
-    assert conn.execute("PRAGMA user_version").fetchone() == (newer,)
+    migrate(conn, tmp_path / sqlite.FILE, steps() | {NEXT: "DELETE FROM sites;"})
+    assert conn.execute("PRAGMA user_version").fetchone() == (NEXT,)
     copied = tmp_path / "restored" / sqlite.FILE
     copied.parent.mkdir()
-    (tmp_path / f"ovx-lite-before-schema-{newer}.sqlite3").rename(copied)
+    (tmp_path / f"ovx-lite-before-schema-{NEXT}.sqlite3").rename(copied)
     with closing(open_store(copied.parent)) as restored:
         assert list(registry.load(restored).sites) == ["my-site"]
 

@@ -303,5 +303,5 @@ def test_a_visit_is_counted_right_where_two_processes_add_to_it(tmp_path: Path, 
         for minute in range(6):
             where, log = logs[minute % 2]
             store(where, log, [request(site, event(ts=NOW + minute * MINUTE))], {}, NOW)
-    assert conn.execute("SELECT pageviews, events, after FROM visits").fetchall() == [(6, 6, 5 * MINUTE)]
+    assert conn.execute("SELECT pageviews, events, elapsed_ms FROM visits").fetchall() == [(6, 6, 5 * MINUTE)]
     assert integrity.problems(conn) == []

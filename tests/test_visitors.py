@@ -246,7 +246,7 @@ def test_in_whatever_order_and_company(
         days.setdefault(found.visit, set()).add(local_day(found.ts, "Europe/Paris"))
     assert all(len(of) == 1 for of in days.values())
     stays = {(local_day(hit.ts, "Europe/Paris"), hit.device, hit.session) for hit in hits if hit.session}
-    query = "SELECT count(*), count(DISTINCT visitor) FROM visits WHERE site = ?"
+    query = "SELECT count(*), count(DISTINCT visitor_id) FROM visits WHERE site_id = ?"
     silent = {(hit.device, hit.ts) for hit in hits if not hit.session}  # 53 minutes apart, each is a visit
     devices = {hit.device for hit in hits}
     assert conn.execute(query, (site.number,)).fetchone() == (len(stays) + len(silent), len(devices))

@@ -69,11 +69,11 @@ def _expected(scripts: tuple[str, ...]) -> frozenset[Object]:
 
 def _objects(conn: sqlite3.Connection) -> list[Object]:
     rows = conn.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name")
-    return [(str(kind), str(name), str(table), _normalised(sql)) for kind, name, table, sql in rows]
+    return [(str(kind), str(name), str(table), normalized(sql)) for kind, name, table, sql in rows]
 
 
 @lru_cache(maxsize=256)
-def _normalised(sql: object) -> str | None:
+def normalized(sql: object) -> str | None:
     """The tokens of a statement, with a space between them. Names lose the quotes that they do not need."""
     if sql is None:
         return None
