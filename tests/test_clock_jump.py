@@ -2,7 +2,6 @@
 
 import json
 import logging
-import sqlite3
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import closing
@@ -15,7 +14,7 @@ from ovx_lite.services import scheduler
 from ovx_lite.services.backups import back_up
 from ovx_lite.services.group_commit import store as store_group
 from ovx_lite.storage import integrity, registry
-from ovx_lite.storage.sqlite import open_store, steps
+from ovx_lite.storage.sqlite import open_store
 from ovx_lite.storage.write.unit_of_work import open_books
 from tests.browserless import Person, set_password, tags
 from tests.conftest import CHROME, Start, Store
@@ -131,34 +130,6 @@ def test_a_jump_within_a_pass_is_none(tmp_path: Path) -> None:
         app._house.ingest.change = change  # type: ignore[method-assign]
 
     during(tmp_path, clock, run)
-    assert number_of_events(tmp_path) == 2
-
-
-def as_in_schema_5(conn: sqlite3.Connection) -> None:
-    """Take back what step 6 of the schema has changed."""
-    with closing(sqlite3.connect(":memory:")) as old:
-        old.executescript("".join(steps()[:5]))
-        answers = [
-            sql for (sql,) in old.execute("SELECT sql FROM sqlite_schema WHERE tbl_name = 'answers' AND sql <> ''")
-        ]
-    conn.execute("ALTER TABLE admin DROP COLUMN cookie_name")
-    conn.execute("ALTER TABLE sites DROP COLUMN hourly_events")
-    conn.execute("DROP TABLE answers")
-    for sql in answers:
-        conn.execute(sql)
-    conn.execute("PRAGMA user_version = 5")
-
-
-def test_after_an_upgrade_the_latest_event_says_what_time_it_was(tmp_path: Path) -> None:
-    fill(tmp_path)
-    with closing(open_store(tmp_path)) as conn, conn:
-        conn.execute("DELETE FROM meta WHERE name = 'retention_ran_at'")
-        as_in_schema_5(conn)
-    clock = Still(NOW + AHEAD)
-    during(tmp_path, clock, jump(clock))
-    assert number_of_events(tmp_path) == 3
-    clock.ms = NOW + DAY
-    during(tmp_path, clock, jump(clock))
     assert number_of_events(tmp_path) == 2
 
 

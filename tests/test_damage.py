@@ -17,7 +17,10 @@ from tests.stores import FOLDER, build
 
 TRIES = int(os.environ.get("OVX_DAMAGE_TRIES", "12"))
 RANDOM = {("sites", "identity_secret"), ("salts", "salt"), ("admin", "cookie_key"), ("login_sessions", "token_hash")}
-RANDOM |= {("idempotent_responses", "request_hash"), ("idempotent_responses", "body")}  # other bytes there are as good as these
+RANDOM |= {
+    ("idempotent_responses", "request_hash"),
+    ("idempotent_responses", "body"),
+}  # other bytes there are as good as these
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +84,10 @@ def test_random_bytes_are_found_or_change_nothing(tmp_path: Path, dense: bytes, 
     assert size == 1 or missed == []
 
 
-@pytest.mark.parametrize("place", [b"SQLite format 3", b'CREATE TABLE "dimension_values"', b"CREATE INDEX deliveries_to_send", b"registry_version"])
+@pytest.mark.parametrize(
+    "place",
+    [b"SQLite format 3", b'CREATE TABLE "dimension_values"', b"CREATE INDEX deliveries_to_send", b"registry_version"],
+)
 def test_a_server_on_a_damaged_store_says_so_in_a_sentence(tmp_path: Path, dense: bytes, place: bytes) -> None:
     store, begin = Store(tmp_path / "data"), dense.index(place)
     store.path.mkdir()
@@ -132,7 +138,8 @@ def test_a_row_that_cannot_be_ours_is_found(tmp_path: Path, dense: bytes, damage
 
 
 @pytest.mark.parametrize(
-    ("table", "column", "value"), [("sites", "name", "7"), ("attempts", "duration_ms", "'x'"), ("goals", "name", "NULL")]
+    ("table", "column", "value"),
+    [("sites", "name", "7"), ("attempts", "duration_ms", "'x'"), ("goals", "name", "NULL")],
 )
 def test_a_value_of_another_type_is_found(tmp_path: Path, dense: bytes, table: str, column: str, value: str) -> None:
     """Strict tables take no value of another type, but a file that was made by hand may have one."""

@@ -25,7 +25,7 @@ from ovx_lite.storage import integrity, registry, shared_links
 from ovx_lite.storage.shared_links import Share
 from ovx_lite.storage.sqlite import FILE, open_store, steps
 from tests.conftest import Start, Store
-from tests.test_upgrade import COPY, NOW, ROWS, version
+from tests.test_upgrade import COPY, OLDEST, version
 from tests.test_webhook_crash import Receiver, receiver
 
 __all__ = ["receiver"]
@@ -133,7 +133,7 @@ def test_a_busy_life_with_many_deaths(
     store.call("goal", "add", "my-site", "Met", "--event", "met")
     store.call("webhook", "add", "my-site", f"http://127.0.0.1:{receiver.server_port}/", "--on", "goal.completed")
     with closing(open_store(store.path)) as conn:
-        shared_links.put(conn, Share(registry.find_site(conn, "my-site").number, "token", "", NOW))
+        shared_links.put(conn, Share(registry.find_site(conn, "my-site").number, "token", "", int(time.time() * 1000)))
     life = Life(store.key(), "/share/token")
     for number in range(KILLS):
         server = start(store)
@@ -199,27 +199,33 @@ def test_an_upgrade_with_many_deaths(store: Store, tmp_path: Path) -> None:
         process.kill()
         process.wait()
         reached = version(store.path / FILE)
-        assert 1 <= reached <= len(steps())
+        assert min(steps()) <= reached <= max(steps())
         assert store.run("site", "list").status == 0, f"after kill {number} at schema {reached}"
         assert store.run("check", "--rebuild").status == 0
         with store.opened() as conn:
             assert conn.execute("SELECT count(*) FROM events").fetchone() == (EVENTS,)
-        assert version(store.path / COPY) < len(steps())
+        assert version(store.path / COPY) < max(steps())
         with closing(sqlite3.connect(store.path / COPY)) as conn:
             assert conn.execute("SELECT count(*) FROM events").fetchone() == (EVENTS,)
 
 
 def old_events(file: Path) -> None:
-    """A store of the first schema, with so many visits of one event each."""
+    """A store of the oldest schema, with so many visits of one event each."""
     with closing(sqlite3.connect(file, isolation_level=None)) as conn:
         conn.execute("PRAGMA journal_mode = WAL")
-        conn.executescript(steps()[0])
-        conn.execute(f"PRAGMA application_id = {0x6F76786C}")
-        conn.execute("PRAGMA user_version = 1")
+        conn.executescript(OLDEST)
         conn.execute("BEGIN")
-        for table in ("sites", "pages", "origins", "clients", "kinds"):
-            conn.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(ROWS[table][0]))})", ROWS[table])
-        ids = [(NOW - number * 60_000) << 21 for number in range(EVENTS)]
-        conn.executemany("INSERT INTO events VALUES (3, ?, 2, 1, 1, 4, 0, NULL, NULL)", [(id,) for id in ids])
-        conn.executemany("INSERT INTO visits VALUES (3, ?, ?, 0, 0, 1, 1)", [(id, id % 99_991) for id in ids])
+        latest, stored = conn.execute("SELECT max(visit), count(*) FROM events").fetchone()
+        ids = [latest + (number << 36) for number in range(1, EVENTS - stored + 1)]
+        query = "SELECT id FROM kinds WHERE api = 'ovyxa' AND type = 'pageview' AND excluded = ''"
+        (kind,) = conn.execute(query).fetchone()
+        (page,) = conn.execute("SELECT id FROM pages WHERE path = '/'").fetchone()
+        conn.executemany(
+            "INSERT INTO events VALUES (1, ?, 0, ?, ?, 2, 3, NULL, NULL, NULL, NULL)",
+            [(id, kind, page) for id in ids],
+        )
+        conn.executemany(
+            "INSERT INTO visits VALUES (1, ?, 2, 3, ?, ?, -1, ?, 0, 1, 0, 0, 1, 1)",
+            [(id, page, page, number) for number, id in enumerate(ids)],
+        )
         conn.execute("COMMIT")

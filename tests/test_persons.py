@@ -216,7 +216,16 @@ def owner(told: list[tuple[str, str]], at: int) -> str | None:
 @given(told=TOLD, data=st.data())
 @settings(max_examples=100, deadline=None, derandomize=True)
 def test_whose_events_are(conn: sqlite3.Connection, told: list[tuple[str, str]], data: st.DataObject) -> None:
-    for table in ("events", "visits", "open_visits", "persons", "identity_links", "daily_totals", "rollups", "dirty_days"):
+    for table in (
+        "events",
+        "visits",
+        "open_visits",
+        "persons",
+        "identity_links",
+        "daily_totals",
+        "rollups",
+        "dirty_days",
+    ):
         conn.execute(f"DELETE FROM {table}")
     site, log = named_site(conn), open_books(conn, 0)
     sent = [named(site, person, NOW + at * 17 * MINUTE, device) for at, (device, person) in enumerate(told)]

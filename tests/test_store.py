@@ -31,6 +31,7 @@ from ovx_lite.storage.write.unit_of_work import open_books
 NOW = 1_763_719_200_000  # 2025-11-21 10:00 UTC
 MINUTE = 60_000
 EVER = 2**42 - 1
+NEXT = max(steps()) + 1
 
 
 class Still:
@@ -259,7 +260,8 @@ def test_a_step_is_done_whole(tmp_path: Path, conn: sqlite3.Connection, site: Si
 
 def test_of_a_step_nothing_is_skipped_in_silence(tmp_path: Path, conn: sqlite3.Connection) -> None:
     with suppress(sqlite3.Error, ValueError):
-        migrate(conn, tmp_path / sqlite.FILE, steps() | {NEXT: "CREATE TABLE one (a); CREATE TABLE two (a)"})  # no semicolon
+        script = "CREATE TABLE one (a); CREATE TABLE two (a)"  # no semicolon
+        migrate(conn, tmp_path / sqlite.FILE, steps() | {NEXT: script})
     assert conn.execute("SELECT count(*) FROM sqlite_schema WHERE name IN ('one', 'two')").fetchone() in [(0,), (2,)]
 
 
