@@ -137,7 +137,10 @@ def export(
     data_dir: Path,
     as_json: bool,
 ) -> None:
-    """Write the events of SITE to stdout, oldest first. docs/reference.md describes the columns."""
+    """Write the events of SITE to stdout, oldest first.
+
+    docs/reference.md describes the columns.
+    """
     conn = store(data_dir)
     found = registry.find_site(conn, site)
     begin = 0 if since is None else _day_begins(_day(since), found.timezone)
@@ -167,7 +170,10 @@ def _day_begins(day: int, timezone: str) -> int:
 @data_dir
 @as_json
 def check(rebuild: bool, data_dir: Path, as_json: bool) -> None:
-    """Check that the store is whole, and counted right. May run beside the server. Exit status 1 if it is not."""
+    """Check that the store is whole, and counted right.
+
+    May run beside the server. Exit status 1 if it is not.
+    """
     try:
         conn = store(data_dir)
     except Refused as refused:
@@ -227,7 +233,10 @@ def backup(file: Path, overwrite: bool, data_dir: Path, as_json: bool) -> None:
 @data_dir
 @as_json
 def restore(file: Path, overwrite: bool, data_dir: Path, as_json: bool) -> None:
-    """Put back FILE, a copy that backup has made, after looking whether it is whole. Stop the server first."""
+    """Put back FILE, a copy that backup has made, after looking whether it is whole.
+
+    Stop the server first.
+    """
     if (data_dir / FILE).exists() and not overwrite:
         raise Refused("invalid_request", f"There is a store in {data_dir}: pass --overwrite to put it aside.")
     before = backups.restore(data_dir, file)
