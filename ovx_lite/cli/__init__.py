@@ -11,42 +11,24 @@ from ovx_lite.cli.lazy_group import LazyCommand, LazyCommands, LazyGroup
 from ovx_lite.domain.errors import Refused
 
 COMMANDS = {
-    "backup": LazyCommand(
-        "ovx_lite.cli.data",
-        "backup",
-        "Copy the store to FILE, whole and compact, while the server runs; `restore` puts it back.",
-    ),
-    "check": LazyCommand("ovx_lite.cli.data", "check", "Check that the store is whole, and counted right."),
-    "delivery": LazyCommand("ovx_lite.cli.deliveries", "delivery", "See what was sent to webhooks, and send it again."),
-    "dev": LazyCommand(
-        "ovx_lite.cli.dev",
-        "dev",
-        "Run the stand-in: the APIs, with the documents' own sites and keys, and tools to test with at /_dev.",
-    ),
-    "export": LazyCommand("ovx_lite.cli.data", "export", "Write the events of SITE to stdout, oldest first."),
-    "goal": LazyCommand("ovx_lite.cli.goals", "goal", "Add, list and remove goals."),
-    "import": LazyCommand("ovx_lite.cli.data", "import_", "Bring in what was counted elsewhere."),
-    "key": LazyCommand("ovx_lite.cli.keys", "key", "Add, list, revoke and rotate API keys."),
-    "password": LazyCommand("ovx_lite.cli.password", "password", "Set the password of the pages."),
-    "person": LazyCommand("ovx_lite.cli.persons", "person", "List, show and erase persons: those whom events named."),
-    "prune": LazyCommand(
-        "ovx_lite.cli.data", "prune", "Delete what is past its site's retention, now; the server does it every hour."
-    ),
-    "restore": LazyCommand(
-        "ovx_lite.cli.data", "restore", "Put back FILE, a copy that backup has made, after looking whether it is whole."
-    ),
-    "serve": LazyCommand(
-        "ovx_lite.cli.serve", "serve", "Run the server until it gets SIGTERM or Ctrl-C, then finish what was begun."
-    ),
-    "site": LazyCommand("ovx_lite.cli.sites", "site", "Add, change, list and remove sites."),
-    "verify": LazyCommand(
-        "ovx_lite.cli.deliveries",
-        "verify",
-        "Check the signatures of a saved webhook REQUEST: headers, an empty line, and the body; - for stdin.",
-    ),
-    "webhook": LazyCommand("ovx_lite.cli.webhooks", "webhook", "Add, list, test, enable, disable and remove webhooks."),
+    "backup": LazyCommand("backup", "backup", "Copy the store to FILE."),
+    "check": LazyCommand("check", "check", "Verify that the store is intact and that all counts are right."),
+    "delivery": LazyCommand("deliveries", "delivery", "Read the delivery log of webhooks, and send messages again."),
+    "dev": LazyCommand("dev", "dev", "Run the emulator: the APIs with the sites and keys of their documentation."),
+    "export": LazyCommand("import_export", "export", "Write the events of SITE to stdout, oldest first."),
+    "goal": LazyCommand("goals", "goal", "Add, list and remove goals."),
+    "import": LazyCommand("import_export", "import_", "Import data from other sources."),
+    "key": LazyCommand("keys", "key", "Add, list, revoke and rotate API keys."),
+    "password": LazyCommand("password", "password", "Set the password of the web pages."),
+    "person": LazyCommand("persons", "person", "List, show and erase persons."),
+    "prune": LazyCommand("prune", "prune", "Delete events that are older than their site's retention."),
+    "restore": LazyCommand("backup", "restore", "Put FILE, a copy of the store, back in place."),
+    "serve": LazyCommand("serve", "serve", "Run the server until it gets SIGTERM or Ctrl-C."),
+    "site": LazyCommand("sites", "site", "Add, change, list and remove sites."),
+    "verify": LazyCommand("deliveries", "verify", "Check the signatures of a saved webhook request."),
+    "webhook": LazyCommand("webhooks", "webhook", "Add, list, test, enable, disable and remove webhooks."),
 }
-"""Every command, with the first sentence of its help text."""
+"""All commands, each with the first paragraph of its help text."""
 
 
 class MainGroup(LazyGroup):
@@ -59,9 +41,9 @@ class MainGroup(LazyGroup):
         except Refused as exc:
             _fail(exc.message)
         except sqlite3.Error as exc:
-            _fail(f"The store cannot be used ({exc}): see that the disk has room, and what ovx-lite check says.")
+            _fail(f"The store cannot be used ({exc}): check that the disk has free space, and run ovx-lite check.")
         except UnicodeError:
-            _fail("An argument, or what came from stdin, is not valid UTF-8: write it in UTF-8.")
+            _fail("An argument or stdin is not valid UTF-8: encode it as UTF-8.")
 
 
 def _fail(message: str) -> NoReturn:
@@ -85,6 +67,6 @@ def main() -> None:
       ovx-lite key add my-site
       ovx-lite serve
 
-    Every command takes --data-dir (or OVX_DATA_DIR), the folder with the store, and most take --json, to print one
-    JSON value for programs. Exit status: 0, 1 for a failure, 2 for a wrong call.
+    Every command takes --data-dir (or OVX_DATA_DIR), the directory of the store. Most commands take --json, to print
+    one JSON value for programs. Exit status: 0 success, 1 failure, 2 wrong call.
     """

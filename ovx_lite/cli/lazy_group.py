@@ -11,7 +11,10 @@ import click
 
 
 class LazyCommand(NamedTuple):
-    """Where a command is defined, and the first sentence of its help text, which the help of the group shows."""
+    """The module of this package that defines a command, the command's name there, and a summary for the group's help.
+
+    The summary is the first paragraph of the command's help text.
+    """
 
     module: str
     attribute: str
@@ -28,7 +31,8 @@ class LazyCommands(MutableMapping[str, click.Command]):
     def __getitem__(self, name: str) -> click.Command:
         if name not in self._loaded:
             command = self.lazy[name]
-            self._loaded[name] = getattr(import_module(command.module), command.attribute)
+            module = import_module(f"{__package__}.{command.module}")
+            self._loaded[name] = getattr(module, command.attribute)
         return self._loaded[name]
 
     def __setitem__(self, name: str, command: click.Command) -> None:
