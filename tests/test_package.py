@@ -12,7 +12,8 @@ from ovx_lite import __version__
 from tests.conftest import Start, Store
 
 TOP = Path(__file__).parents[1]
-DATA_FILES = {f"ovx_lite/{path}" for path in ("py.typed",)}
+TABLES = ("traffic_sources.toml", "user_agents.toml")
+DATA_FILES = {"ovx_lite/py.typed", *(f"ovx_lite/enrichment/data/{name}" for name in TABLES)}
 
 
 def build(target: str, folder: Path) -> Path:
