@@ -9,6 +9,7 @@ import pytest
 
 from ovx_lite.domain.models import Agent
 from ovx_lite.enrichment import user_agent
+from ovx_lite.enrichment.tables import read_table
 from ovx_lite.enrichment.user_agent import describe, warm
 
 GECKO = "(KHTML, like Gecko)"
@@ -180,3 +181,11 @@ def test_threads_that_come_before_the_parsers_are_there() -> None:
         found = list(pool.map(come, range(crowd)))
     assert found == [None] + [Agent("Chrome", "Windows", "desktop", bot=False)] * (crowd - 1)
     assert user_agent._load.cache_info().misses == 1, "the parsers were loaded once"
+
+
+def test_the_table_lists_each_name_once() -> None:
+    table = read_table("user_agents.toml")
+    for names in ([*table["browsers"].values(), table["unknown_browsers"]], table["systems"].values()):
+        listed = [name for group in names for name in group]
+        assert len(listed) == len(set(listed))
+    assert set(table["desktop_systems"]) <= set(table["systems"])

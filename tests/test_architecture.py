@@ -32,6 +32,7 @@ EXCEPTIONS = {
     ("enrichment.access_log", "socket"): "inet_pton only parses",
     ("enrichment.geoip", "maxminddb"): "reads the country database",
     ("enrichment.geoip", "pathlib"): "reads the country database",
+    ("enrichment.tables", "pathlib"): "reads the tables that belong to the package",
     ("dialects.fields", "socket"): "inet_pton and inet_ntop only parse",
 }
 CLIENT = ("webhooks.client", "webhooks.response_limits")

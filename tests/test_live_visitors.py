@@ -23,8 +23,6 @@ from tests.test_sharing import link
 from tests.test_store import Still, new_site
 from tests.test_upkeep import during
 
-Stop = Callable[[], None]
-
 
 def metric(office: Office, name: str) -> float:
     return samples(office.server.send("/metrics", method="GET").body.decode())[name]

@@ -24,7 +24,6 @@ from tests.test_store import NOW
 
 LOOPBACK = "127.0.0.0/8"
 BODY = '{"event":"goal.completed","data":{"goal_name":"Größe"}}'.encode()
-Lookups = list[str]
 
 
 def send(*urls: str, allowed: str = LOOPBACK, seconds: float = 10) -> list[Outcome]:

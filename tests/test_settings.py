@@ -17,7 +17,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from ovx_lite.cli.logs import AsJson
+from ovx_lite.cli.logs import JsonFormatter
 from ovx_lite.domain import config
 from ovx_lite.domain.errors import Refused
 from ovx_lite.storage import sqlite
@@ -156,7 +156,7 @@ def test_what_makes_no_sense_is_refused_by_name(
         (("--port", "http"), "port is http"),
         (("--trusted-proxies", "10.0.0.0/33"), "10.0.0.0/33"),
         (("--base-url", "http://["), "base_url"),
-        (("--rollup-values", "0"), "rollup_values is 0: give a number from 1 to 9999999, like 20000"),
+        (("--rollup-values", "0"), "rollup_values is 0: it must be a number from 1 to 9999999, for example 20000"),
         (("--host", ".."), ".."),
         (("--country-db", __file__), "test_settings.py"),
     ],
@@ -266,12 +266,12 @@ def test_a_base_url_with_a_path_of_ours_is_refused(tmp_path: Path, path: str) ->
 def test_the_log_may_be_json(store: Store) -> None:
     assert store.spawn("site", "list").status == 1
     refused = store.spawn("serve", "--log-format", "xml")
-    assert "it is plain or json" in refused.err
+    assert "it must be plain or json" in refused.err
     record = logging.LogRecord("ovx_lite", logging.ERROR, "", 0, "a %s", ("word",), None)
-    told = json.loads(AsJson().format(record))
+    told = json.loads(JsonFormatter().format(record))
     assert (told["level"], told["message"], told["time"][-1]) == ("ERROR", "a word", "Z")
     try:
         raise ValueError("why")
     except ValueError:
         record.exc_info = sys.exc_info()
-    assert json.loads(AsJson().format(record))["fault"].endswith("ValueError: why")
+    assert json.loads(JsonFormatter().format(record))["fault"].endswith("ValueError: why")

@@ -13,7 +13,7 @@ from tests.conftest import Answer, Server, Start, Store
 OTHER = "something else altogether"
 FORM = {"password": PASSWORD, "domain": "example.com", "id": "my-site", "timezone": "Europe/Berlin"}
 START = "/sites/my-site/settings/start"
-LINK = re.compile(r"Set it up, once: (\S+)")
+LINK = re.compile(r"Set up the server with this link, which works once: (\S+)")
 
 
 def link(server: Server) -> str:

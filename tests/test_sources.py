@@ -3,7 +3,8 @@
 import pytest
 
 from ovx_lite.domain.models import Campaign, Origin
-from ovx_lite.enrichment.traffic_source import _SOURCES, origin
+from ovx_lite.enrichment.tables import read_table
+from ovx_lite.enrichment.traffic_source import origin
 
 HOST = "www.example.com"
 DOMAIN = "example.com"
@@ -189,8 +190,11 @@ def test_what_was_said_is_kept_as_it_was_said() -> None:
     )
 
 
-def test_the_table_says_everything_once() -> None:
-    words = [word for sources in _SOURCES.values() for name in sources for word in {name, *sources[name].split()}]
-    assert len(words) == len(set(words))
-    assert all(word == word.lower() for word in words)
-    assert set(_SOURCES) <= CHANNELS
+def test_the_table_lists_each_name_and_host_once() -> None:
+    table = read_table("traffic_sources.toml")
+    channels = table["channels"]
+    names = [name for sources in channels.values() for source in sources for name in {source, *sources[source]}]
+    assert len(names) == len(set(names))
+    assert all(name == name.lower() for name in names)
+    assert set(channels) <= CHANNELS
+    assert {*table["portals"], *table["national"]} <= {source for sources in channels.values() for source in sources}

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from hashlib import blake2b
 
 import msgspec
+from cachetools import FIFOCache
 
 from ovx_lite.domain import urls
 from ovx_lite.domain.calendar import local_day
@@ -59,7 +60,7 @@ class Importer:
         self._site = site
         self._country_of = country_of
         self._disk = disk
-        self._known: dict[int, set[tuple[int, int]]] = {}  # lines that were imported, by day
+        self._known: FIFOCache[int, set[tuple[int, int]]] = FIFOCache(_MOST_DAYS)  # lines that were imported, by day
         self._log = event_writer.open_log(conn, secrets.randbits(20))
         self._salt = salts.today(conn, site.number, local_day(now, site.timezone), secrets.token_bytes(32))
 
@@ -148,14 +149,13 @@ class Importer:
 
     def _is_new(self, event: Event) -> bool:
         """Whether a line was not imported yet, and remember that it is now."""
-        if event.day not in self._known:
-            if len(self._known) >= _MOST_DAYS:
-                self._known.clear()
-            self._known[event.day] = events.lines(self._conn, self._site, event.day)
+        lines = self._known.get(event.day)
+        if lines is None:
+            lines = self._known[event.day] = events.lines(self._conn, self._site, event.day)
         line = (event.ts, event.line or 0)
-        if line in self._known[event.day]:
+        if line in lines:
             return False
-        self._known[event.day].add(line)
+        lines.add(line)
         return True
 
 

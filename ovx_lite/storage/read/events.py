@@ -9,9 +9,6 @@ from ovx_lite.domain.models import COUNTER_BITS, LATEST, Site
 from ovx_lite.storage.rollups import weekly
 from ovx_lite.storage.write.identity_links import OWNER
 
-_COUNTER_MASK = (1 << COUNTER_BITS) - 1
-_MOST_REMEMBERED = 20_000
-
 
 def lines(conn: sqlite3.Connection, site: Site, day: int) -> set[tuple[int, int]]:
     """The log lines that were imported to a site for one of its days: of each its time (Unix ms) and its digest."""
