@@ -11,7 +11,6 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -25,6 +24,7 @@ from ovx_lite.storage import integrity, registry, shared_links
 from ovx_lite.storage.shared_links import Share
 from ovx_lite.storage.sqlite import FILE, open_store, steps
 from tests.conftest import Start, Store
+from tests.support.processes import Process, program
 from tests.test_upgrade import COPY, NOW, ROWS, version
 from tests.test_webhook_crash import Receiver, receiver
 
@@ -119,9 +119,7 @@ def beside(store: Store, chance: random.Random, number: int, folder: Path) -> "s
     command = [words.get(word, word) for word in chance.choice(BESIDE)]
     environment = os.environ | {"OVX_DATA_DIR": str(store.path)}
     nothing = subprocess.DEVNULL
-    return subprocess.Popen(
-        [sys.executable, "-m", "ovx_lite", *command], stdout=nothing, stderr=nothing, env=environment
-    )
+    return Process(program(*command), stdout=nothing, stderr=nothing, env=environment)
 
 
 def test_a_busy_life_with_many_deaths(
@@ -193,8 +191,8 @@ def test_an_upgrade_with_many_deaths(store: Store, tmp_path: Path) -> None:
         shutil.rmtree(store.path)
         store.path.mkdir()
         shutil.copy(template, store.path / FILE)
-        command = [sys.executable, "-m", "ovx_lite", "site", "list", "--data-dir", str(store.path)]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        command = program("site", "list", "--data-dir", str(store.path))
+        process = Process(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(chance.uniform(0.4, 1) * longest)
         process.kill()
         process.wait()
