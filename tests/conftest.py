@@ -188,12 +188,13 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """Starts servers, and ends them when a file of tests is done."""
     with ExitStack() as stack:
 
-        def start(store: Store, *options: str) -> Server:
+        def start(store: Store, *options: str, constants: Mapping[str, object] | None = None) -> Server:
             folder = tmp_path_factory.mktemp("server")
             ready, log = folder / "ready.json", folder / "log"
             with log.open("wb") as stderr:
                 process = Process(
                     program("serve", "--port", "0", "--ready-file", str(ready), *options),
+                    constants,
                     stderr=stderr,
                     env={**os.environ, "OVX_DATA_DIR": str(store.path)},
                 )

@@ -30,7 +30,7 @@ from tests.test_webhook_crash import Receiver, receiver
 
 __all__ = ["receiver"]
 
-KILLS = int(os.environ.get("OVX_KILLS", "20"))
+KILLS = int(os.environ.get("OVX_KILLS", "8"))
 SEED = int(os.environ.get("OVX_SEED", "1"))
 CLIENTS = 6
 GOALS = 600  # in all: the log of deliveries keeps 1,000 of a webhook
@@ -175,7 +175,7 @@ def whole(data_dir: Path) -> list[str]:
         return integrity.problems(conn)
 
 
-EVENTS = 2_000 if KILLS <= 20 else 20_000
+EVENTS = 2_000 if KILLS <= 8 else 20_000
 
 
 def test_an_upgrade_with_many_deaths(store: Store, tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_an_upgrade_with_many_deaths(store: Store, tmp_path: Path) -> None:
     shutil.copy(template, store.path / FILE)
     assert store.spawn("site", "list").status == 0
     longest = time.monotonic() - began
-    for number in range(max(KILLS // 4, 1)):
+    for number in range(max(KILLS // 4, 2)):
         shutil.rmtree(store.path)
         store.path.mkdir()
         shutil.copy(template, store.path / FILE)

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,26 +32,36 @@ def program(*words: str) -> list[str]:
     return [sys.executable, "-m", "ovx_lite", *words]
 
 
-class _Forked(subprocess.Popen[Any]):
-    """A process that is forked from the helper. All else is as with `subprocess.Popen`."""
+class Process(subprocess.Popen[Any]):
+    """A process of a command line that `program` made: forked from the helper, but else as any `subprocess.Popen`.
 
-    def _execute_child(self, args: Any, *rest: Any) -> None:
-        cwd, env, pipes = rest[4], rest[5], rest[9:15]
+    `constants` are what the program's constants are in it, by their full names; so it need not wait for long.
+    """
+
+    def __init__(self, args: list[str], constants: Mapping[str, object] | None = None, **options: Any) -> None:
         assert args[:3] == program(), args
-        os.umask(umask := os.umask(0o77))
-        environment = dict(os.environ if env is None else env)
-        request = {"words": args[3:], "cwd": str(cwd or Path.cwd()), "env": environment, "umask": umask}
-        fds = [fd if fd != -1 else inherited for inherited, fd in enumerate((pipes[0], pipes[3], pipes[5]))]
-        with _lock:
-            helper = _helper()
-            socket.send_fds(helper, [json.dumps(request).encode("utf-8", "surrogateescape")], fds)
-            self.pid = int(helper.recv(64))
-        self._child_created = True
-        self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
+        self._constants = dict(constants or {})
+        super().__init__(args, **options)
 
+    if sys.platform == "linux":
 
-Process = _Forked if sys.platform == "linux" else subprocess.Popen
-"""`subprocess.Popen` for command lines that `program` made."""
+        def _execute_child(self, args: list[str], *rest: Any) -> None:
+            cwd, env, pipes = rest[4], rest[5], rest[9:15]
+            os.umask(umask := os.umask(0o77))
+            request = {
+                "words": args[3:],
+                "cwd": str(cwd or Path.cwd()),
+                "env": dict(os.environ if env is None else env),
+                "umask": umask,
+                "constants": self._constants,
+            }
+            fds = [fd if fd != -1 else inherited for inherited, fd in enumerate((pipes[0], pipes[3], pipes[5]))]
+            with _lock:
+                helper = _helper()
+                socket.send_fds(helper, [json.dumps(request).encode("utf-8", "surrogateescape")], fds)
+                self.pid = int(helper.recv(64))
+            self._child_created = True
+            self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
 
 
 @cache
@@ -102,6 +113,10 @@ def _become(request: dict[str, Any], fds: list[int]) -> list[str]:
     os.umask(request["umask"])
     os.environ.clear()
     os.environ.update(request["env"])
+    for name, value in request["constants"].items():
+        module, _, constant = name.rpartition(".")
+        assert hasattr(sys.modules[module], constant), name
+        setattr(sys.modules[module], constant, value)
     return list(request["words"])
 
 
