@@ -4,7 +4,6 @@ import http.client
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 from tests.conftest import Answer
+from tests.support.processes import Process, program
 
 
 class Stage(NamedTuple):
@@ -55,9 +55,9 @@ class Stage(NamedTuple):
 def stage(folder: Path, *options: str, wait: bool = True) -> Iterator[Stage]:
     """Run a stand-in with these options."""
     ready = folder / "ready.json"
-    command = [sys.executable, "-m", "ovx_lite", "dev", "--port", "0", "--ready-file", str(ready), *options]
+    command = program("dev", "--port", "0", "--ready-file", str(ready), *options)
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | {"TMPDIR": str(folder)})
+        process = Process(command, stdout=log, stderr=log, env=os.environ | {"TMPDIR": str(folder)})
     try:
         while wait and not ready.exists():
             assert process.poll() is None, (folder / "log").read_text()

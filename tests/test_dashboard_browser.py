@@ -10,9 +10,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browserless import PASSWORD, set_password
+from tests.browserless import set_password
 from tests.conftest import CHROME, Server, Start, Store
-from tests.furnished import House, barriers, problems_of
+from tests.furnished import House, barriers, log_in, problems_of, type_password
 from tests.furnished import house as house
 
 LATELY = datetime.now(UTC) - timedelta(2)
@@ -33,12 +33,6 @@ class Busy:
         who = {"ip_address": f"198.51.100.{host}", "user_agent": CHROME}
         assert self.server.pageview(self.key, **who).status == 201
 
-    def log_in(self, page: Page) -> None:
-        page.goto(f"{self.server.url}/login")
-        page.get_by_label("Password").fill(PASSWORD)
-        page.get_by_role("button", name="Log in").click()
-        page.wait_for_url(f"{self.server.url}/")
-
 
 @pytest.fixture(scope="module")
 def busy(tmp_path_factory: pytest.TempPathFactory, start: Start, browser: Browser) -> Busy:
@@ -52,7 +46,7 @@ def busy(tmp_path_factory: pytest.TempPathFactory, start: Start, browser: Browse
     assert server.batch(key, *views).status == 201
     made = Busy(server, key, f"{server.url}/sites/my-site", "")
     with browser.new_context() as context:
-        made.log_in(page := context.new_page())
+        page = log_in(context.new_page(), server)
         page.goto(f"{made.url}/settings/sharing")
         page.get_by_role("button", name="Make the link").click()
         made.share = page.locator("code", has_text="/share/").first.inner_text()
@@ -62,7 +56,7 @@ def busy(tmp_path_factory: pytest.TempPathFactory, start: Start, browser: Browse
 @pytest.fixture
 def dash(page: Page, busy: Busy) -> Iterator[Page]:
     """The dashboard, on which nothing goes wrong."""
-    busy.log_in(page)
+    log_in(page, busy.server)
     problems = problems_of(page)
     page.goto(busy.url)
     page.evaluate("window.sameDocument = true")
@@ -177,7 +171,7 @@ def test_who_is_there_now_is_told_as_they_come(dash: Page, page: Page, busy: Bus
 
 def test_without_a_script(browser: Browser, busy: Busy) -> None:
     with browser.new_context(java_script_enabled=False) as context:
-        busy.log_in(page := context.new_page())
+        page = type_password(context.new_page(), busy.server)
         page.goto(busy.url)
         choose(page, "/pricing")
         page.locator("#panel-sources").get_by_role("link", name="Channels").click()
@@ -228,23 +222,38 @@ def test_it_can_be_read_in_a_page_of_others(page: Page, blog: str) -> None:
     expect(inside.get_by_role("heading", level=1)).to_have_text("All pages")
 
 
-LOOKS = [("light", 1280), ("dark", 320)]
-SHOWN = ["", "?compare=previous&metric=bounce_rate", "?f=is,page,/pricing/**&f=is,name,x", "/top/page", "/top/source"]
+SHOWN = [
+    *("", "?compare=previous&metric=bounce_rate", "?f=is,page,/pricing/**&f=is,name,x", "?period=day&f=is,page,/"),
+    *("/top/page", "/top/source", "/settings/sharing"),
+]
 
 
-@pytest.mark.parametrize(("scheme", "width"), LOOKS)
+@pytest.fixture(scope="module")
+def looked_at(browser: Browser, house: House) -> Iterator[Page]:
+    """A browser that is logged in at the house."""
+    with browser.new_context() as context:
+        yield log_in(context.new_page(), house.server)
+
+
+@pytest.mark.parametrize("shown", SHOWN)
 @pytest.mark.parametrize("site", ["my-site", "empty"])
-def test_nobody_is_kept_out(browser: Browser, house: House, busy: Busy, scheme: str, width: int, site: str) -> None:
-    with browser.new_context(color_scheme="dark" if scheme == "dark" else "light") as context:
-        page = context.new_page()
-        page.set_viewport_size({"width": width, "height": 900})
-        house.log_in(page)
-        problems = problems_of(page)
-        for place in (*(f"/sites/{site}{shown}" for shown in SHOWN), f"/sites/{site}/settings/sharing"):
-            page.goto(house.url(place))
-            page.evaluate("document.querySelectorAll('details:not(.menu)').forEach(one => one.open = true)")
-            assert (place, barriers(page)) == (place, [])
-        page.goto(busy.share)
-        assert barriers(page) == []
-        assert problems == []
-        assert page.evaluate("typeof hacked") == "undefined"
+def test_nobody_is_kept_out(looked_at: Page, house: House, site: str, shown: str) -> None:
+    keeps_nobody_out(looked_at, house.url(f"/sites/{site}{shown}"))
+
+
+def test_nobody_is_kept_out_of_a_public_link(looked_at: Page, busy: Busy) -> None:
+    keeps_nobody_out(looked_at, busy.share)
+
+
+def keeps_nobody_out(page: Page, url: str) -> None:
+    problems = problems_of(page)
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.emulate_media(color_scheme="light")
+    page.goto(url)
+    page.evaluate("document.querySelectorAll('details:not(.menu)').forEach(one => one.open = true)")
+    assert barriers(page, only_looks=True) == []
+    page.set_viewport_size({"width": 320, "height": 900})
+    page.emulate_media(color_scheme="dark")
+    assert barriers(page) == []
+    assert problems == []
+    assert page.evaluate("typeof hacked") == "undefined"

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.furnished import SITE, House, barriers
+from tests.furnished import SITE, House, barriers, log_in
 from tests.furnished import house as house
 
 
 @pytest.fixture(scope="module")
 def page(browser: Browser, house: House) -> Iterator[Page]:
     context = browser.new_context()
-    yield house.log_in(context.new_page())
+    yield log_in(context.new_page(), house.server)
     context.close()
 
 

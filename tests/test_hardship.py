@@ -96,7 +96,7 @@ def test_somebody_else_who_writes_for_a_while(store: Store, start: Start) -> Non
 
 def test_a_store_that_stays_locked_is_503_after_a_few_seconds(store: Store, start: Start) -> None:
     store.site()
-    key, server = store.key(), start(store)
+    key, server = store.key(), start(store, constants={"ovx_lite.storage.connections.SERVER_LOCK_TIMEOUT_S": 2})
     assert send(server, key, "before") == 201
 
     def asked(path: str) -> tuple[int, float]:
@@ -109,8 +109,8 @@ def test_a_store_that_stays_locked_is_503_after_a_few_seconds(store: Store, star
         first = [pool.submit(asked, path) for path in (PATH, "/healthz") * 6]
         told = [one.result() for one in first] + [asked(path) for path in ("/healthz", PATH) * 3]
         assert {status for status, _ in told} == {503}
-        assert max(seconds for _, seconds in told) < 15, "they wait for one lock together, not one after the other"
-        assert sum(seconds for _, seconds in told[-6:]) < 20, "a lock that has lasted is not waited for again"
+        assert max(seconds for _, seconds in told) < 8, "they wait for one lock together, not one after the other"
+        assert sum(seconds for _, seconds in told[-6:]) < 8, "a lock that has lasted is not waited for again"
         began = time.monotonic()
         server.process.terminate()
         server.process.wait(30)

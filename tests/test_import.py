@@ -23,6 +23,7 @@ from ovx_lite.storage import integrity, registry
 from ovx_lite.storage.read import events
 from ovx_lite.storage.sqlite import open_store
 from tests.conftest import Ran, Start, Store
+from tests.support.processes import Process, program
 from tests.test_store import EVER, new_site, paths
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:120.0) Gecko/20100101 Firefox/120.0"
@@ -263,9 +264,9 @@ def test_addresses_are_not_in_the_store(tmp_path: Path, conn: sqlite3.Connection
 
 def test_an_import_that_was_killed_is_resumed_by_importing_again(store: Store, tmp_path: Path) -> None:
     lines = [line(f"/{n}", n // 3) for n in range(5000)]
-    words = [sys.executable, "-m", "ovx_lite", "import", "access-log", "my-site", "-"]
+    words = program("import", "access-log", "my-site", "-")
     environment = os.environ | {"OVX_DATA_DIR": str(store.path)}
-    with subprocess.Popen(words, stdin=subprocess.PIPE, env=environment) as process:
+    with Process(words, stdin=subprocess.PIPE, env=environment) as process:
         assert process.stdin is not None
         process.stdin.write("".join(text + "\n" for text in lines[:4500]).encode())
         process.stdin.flush()

@@ -11,7 +11,6 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -25,12 +24,13 @@ from ovx_lite.storage import integrity, registry, shared_links
 from ovx_lite.storage.shared_links import Share
 from ovx_lite.storage.sqlite import FILE, open_store, steps
 from tests.conftest import Start, Store
+from tests.support.processes import Process, program
 from tests.test_upgrade import COPY, OLDEST, version
 from tests.test_webhook_crash import Receiver, receiver
 
 __all__ = ["receiver"]
 
-KILLS = int(os.environ.get("OVX_KILLS", "20"))
+KILLS = int(os.environ.get("OVX_KILLS", "8"))
 SEED = int(os.environ.get("OVX_SEED", "1"))
 CLIENTS = 6
 GOALS = 600  # in all: the log of deliveries keeps 1,000 of a webhook
@@ -119,9 +119,7 @@ def beside(store: Store, chance: random.Random, number: int, folder: Path) -> "s
     command = [words.get(word, word) for word in chance.choice(BESIDE)]
     environment = os.environ | {"OVX_DATA_DIR": str(store.path)}
     nothing = subprocess.DEVNULL
-    return subprocess.Popen(
-        [sys.executable, "-m", "ovx_lite", *command], stdout=nothing, stderr=nothing, env=environment
-    )
+    return Process(program(*command), stdout=nothing, stderr=nothing, env=environment)
 
 
 def test_a_busy_life_with_many_deaths(
@@ -177,7 +175,7 @@ def whole(data_dir: Path) -> list[str]:
         return integrity.problems(conn)
 
 
-EVENTS = 2_000 if KILLS <= 20 else 20_000
+EVENTS = 2_000 if KILLS <= 8 else 20_000
 
 
 def test_an_upgrade_with_many_deaths(store: Store, tmp_path: Path) -> None:
@@ -189,12 +187,12 @@ def test_an_upgrade_with_many_deaths(store: Store, tmp_path: Path) -> None:
     shutil.copy(template, store.path / FILE)
     assert store.spawn("site", "list").status == 0
     longest = time.monotonic() - began
-    for number in range(max(KILLS // 4, 1)):
+    for number in range(max(KILLS // 4, 2)):
         shutil.rmtree(store.path)
         store.path.mkdir()
         shutil.copy(template, store.path / FILE)
-        command = [sys.executable, "-m", "ovx_lite", "site", "list", "--data-dir", str(store.path)]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        command = program("site", "list", "--data-dir", str(store.path))
+        process = Process(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(chance.uniform(0.4, 1) * longest)
         process.kill()
         process.wait()

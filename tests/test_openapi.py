@@ -22,7 +22,7 @@ from tests.drawn import GOALS
 from tests.queries import DIMENSIONS, FILTERS, feasible
 
 FUZZ = os.environ.get("OVX_FUZZ_CASES")  # for a long run, with other cases each time
-CASES = int(FUZZ or 20)
+CASES = int(FUZZ or 10)
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 # From the document itself, so that nothing that is described can be forgotten here.
 OPERATIONS = [

@@ -3,14 +3,13 @@
 import os
 import shutil
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from ovx_lite.storage.sqlite import FILE
 from tests.conftest import CHROME, Running, Start, Store
+from tests.support.processes import Process, program
 
 PAGE = b'1.2.3.4 - - [17/May/2015:10:05:03 +0000] "GET /%d HTTP/1.1" 200 1 "-" "' + CHROME.encode() + b'"\n'
 
@@ -43,7 +42,7 @@ def test_a_stop_ends_also_when_the_store_is_gone(store: Store, start: Start, wha
 
 def test_a_stop_does_not_wait_long_for_a_body(start: Start, store: Store) -> None:
     store.site()
-    key, server = store.key(), start(store)
+    key, server = store.key(), start(store, constants={"ovx_lite.http.body._HURRY": 0.3})
     head = f"POST /api/v1/events/pageview HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as client:
         client.sendall(head.encode() + b"Content-Length: 99\r\n\r\n{")
@@ -75,7 +74,7 @@ def test_two_imports_of_a_log_at_once_count_it_once(store: Store, tmp_path: Path
     store.site()
     log = tmp_path / "access.log"
     log.write_bytes(b"".join(PAGE % number for number in range(5000)))
-    words = [sys.executable, "-m", "ovx_lite", "import", "access-log", "my-site", str(log)]
-    both = [subprocess.Popen(words, env={**os.environ, "OVX_DATA_DIR": str(store.path)}) for _ in range(2)]
+    words = program("import", "access-log", "my-site", str(log))
+    both = [Process(words, env={**os.environ, "OVX_DATA_DIR": str(store.path)}) for _ in range(2)]
     assert [one.wait(60) for one in both] == [0, 0]
     assert len(store.events()) == 5000
