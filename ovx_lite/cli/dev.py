@@ -10,15 +10,15 @@ import msgspec
 
 from ovx_lite.cli import logs
 from ovx_lite.cli.common import as_json, judged
-from ovx_lite.cli.serve import options, run
+from ovx_lite.cli.serve import Application, options, run
 from ovx_lite.domain import config
 from ovx_lite.domain.clock import SystemClock
 from ovx_lite.domain.errors import Refused
 from ovx_lite.emulator import credentials
 from ovx_lite.emulator.clock import TurnedClock, time_of
-from ovx_lite.emulator.emulator import Options, Standin
 from ovx_lite.emulator.fault_rules import Rule, rule_of, rule_of_words
 from ovx_lite.emulator.forwarder import where_to
+from ovx_lite.emulator.options import Options
 
 _NEAR = "127.0.0.0/8,::1/128"
 _MOST_DAYS = 400
@@ -56,16 +56,15 @@ def dev(
 
     The store is thrown away at the end, unless --data-dir is given. Everybody who reaches it may do everything.
     """
-    began = None if clock is None else judged("--clock", time_of, clock, 0, "--clock")
-    asked = Options(
-        seed,
-        any_key or forward is not None,  # keys and sites of the real product's, which we cannot know
-        [judged("--fault", _rule, told) for told in faults],
-        0 if demo is None else judged("--demo", _days, demo),
-        "" if forward is None else judged("--forward", where_to, forward),
-        data_dir is None,
+    start_ms = None if clock is None else judged("--clock", time_of, clock, 0, "--clock")
+    emulator_options = Options(
+        seed=seed,
+        any_key=any_key or forward is not None,  # the keys and sites are those of the real product
+        fault_rules=tuple(judged("--fault", _rule, text) for text in faults),
+        demo_days=0 if demo is None else judged("--demo", _days, demo),
+        forward_url="" if forward is None else judged("--forward", where_to, forward),
+        temporary=data_dir is None,
     )
-    standin = Standin(TurnedClock(SystemClock(), began), asked)
     folder = data_dir or Path(tempfile.mkdtemp(prefix="ovx-lite-dev-"))
     try:
         values = config.read(folder, flags, defaults=_DEFAULTS)
@@ -76,7 +75,13 @@ def dev(
             f"The stand-in: key {credentials.KEYS[0]}, site {credentials.SITES[0]}; password of the pages: "
             f"{credentials.PASSWORD}; its tools are at /_dev, see docs/testing.md."
         )
-        run(values, folder, ready_file, as_json, standin.clock, standin)
+
+        async def open_app() -> Application:
+            from ovx_lite.emulator.app import EmulatorApp  # here, as it takes a while to load
+
+            return await EmulatorApp.open(folder, values, TurnedClock(SystemClock(), start_ms), emulator_options)
+
+        run(values, folder, ready_file, as_json, open_app)
     finally:
         if data_dir is None:
             shutil.rmtree(folder, ignore_errors=True)

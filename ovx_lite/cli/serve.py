@@ -6,11 +6,11 @@ import gc
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import click
 import msgspec
@@ -19,7 +19,7 @@ from ovx_lite.auth import passwords
 from ovx_lite.cli import logs
 from ovx_lite.cli.common import as_json, data_dir
 from ovx_lite.domain import config
-from ovx_lite.domain.clock import Clock, SystemClock
+from ovx_lite.domain.clock import SystemClock
 from ovx_lite.domain.errors import Refused
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
@@ -52,7 +52,47 @@ def serve(ready_file: Path | None, data_dir: Path, as_json: bool, **flags: str |
     """Run the server until it gets SIGTERM or Ctrl-C, then finish what was begun."""
     values = config.read(data_dir, flags)
     logs.begin(values["log_format"])
-    run(values, data_dir, ready_file, as_json)
+
+    async def open_app() -> Application:
+        from ovx_lite.app import App  # here, as it takes a while to load
+
+        return await App.open(data_dir, values, SystemClock())
+
+    run(values, data_dir, ready_file, as_json, open_app)
+
+
+class Application(Protocol):
+    """What `run` serves: the server's `App`, or one that wraps it."""
+
+    @property
+    def http_protocol(self) -> type[asyncio.Protocol]:
+        """The protocol class for connections."""
+        ...
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer one request."""
+        ...
+
+    @property
+    def setup_path(self) -> str:
+        """The path of the page that sets up the server; `""` if there is nothing to set up."""
+        ...
+
+    async def set_admin_password(self, password: str) -> None:
+        """Set the password that the environment gives."""
+        ...
+
+    def start(self) -> None:
+        """Start what runs in the background. Called once requests are answered."""
+        ...
+
+    def begin_shutdown(self) -> None:
+        """End what the server would wait for when it stops."""
+        ...
+
+    async def close(self) -> None:
+        """Stop, and save everything."""
+        ...
 
 
 def run(
@@ -60,16 +100,15 @@ def run(
     data_dir: Path,
     ready_file: Path | None,
     as_json: bool,
-    clock: Clock | None = None,
-    standin: Any = None,
+    open_app: Callable[[], Awaitable[Application]],
 ) -> None:
-    """Serve until somebody ends it; as a stand-in, if that is given, by its clock. Raises `Refused`."""
+    """Serve an application until a signal stops it. Raises `Refused`."""
     _return_large_blocks()
     stop = _Stop()
     _handle_signals(stop.request)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(values, data_dir, ready_file, as_json, clock or SystemClock(), standin, stop))
+            runner.run(_serve(values, data_dir, ready_file, as_json, open_app, stop))
     finally:
         _handle_signals(signal.SIG_IGN)  # Python's exit restores the default, which kills: a late signal is too late
         logs.end()
@@ -116,25 +155,21 @@ async def _serve(
     data_dir: Path,
     ready_file: Path | None,
     as_json: bool,
-    clock: Clock,
-    standin: Any,
+    open_app: Callable[[], Awaitable[Application]],
     stop: _Stop,
 ) -> None:
     import uvicorn
-
-    from ovx_lite.app import App
-    from ovx_lite.http.protocol import Protocol
 
     password = _admin_password()
     if ready_file is not None:
         _written(ready_file, data_dir, None)  # one that a crash has left behind says nothing of us
     listener = _listen(values["host"], int(values["port"]))
     url = values["base_url"].rstrip("/") or _url(listener)
-    app = await App.open(data_dir, values, clock, standin)
+    app = await open_app()
 
     class Server(uvicorn.Server):
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            app.hurry()  # who waits for news is answered, too: it would be waited for
+            app.begin_shutdown()
             await super().shutdown(sockets)
 
         @contextmanager
@@ -144,7 +179,7 @@ async def _serve(
     stop.server = server = Server(
         uvicorn.Config(
             app,
-            http=Protocol if standin is None else standin.protocol,
+            http=app.http_protocol,
             lifespan="off",
             ws="none",
             log_config=None,
@@ -160,7 +195,7 @@ async def _serve(
     announcing = asyncio.create_task(_announce(server, app, url, data_dir, ready_file, as_json))
     try:
         if password:
-            await app.take_password(password)
+            await app.set_admin_password(password)
         await server.serve(sockets=[listener])
         if announcing.done():
             announcing.result()
@@ -230,7 +265,9 @@ def _written(ready_file: Path, data_dir: Path, ready: dict[str, object] | None) 
         ) from None
 
 
-async def _announce(server: Any, app: Any, url: str, data_dir: Path, ready_file: Path | None, as_json: bool) -> None:
+async def _announce(
+    server: Any, app: Application, url: str, data_dir: Path, ready_file: Path | None, as_json: bool
+) -> None:
     """Once requests are answered: start the jobs, which depend on no message, and say that it is ready."""
     while not server.started:
         await asyncio.sleep(0.002)

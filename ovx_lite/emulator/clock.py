@@ -16,7 +16,7 @@ _FARTHEST = 4_000_000_000_000  # Unix milliseconds, in the year 2096
 class TurnedClock:
     """Goes as the real one does, from another time on.
 
-    Nobody who sleeps wakes earlier for it: whoever turns it does what falls due (`Standin.turn`).
+    Nobody who sleeps wakes earlier for it: whoever turns it does what falls due (`Emulator.move_clock`).
     """
 
     def __init__(self, real: Clock, begin: int | None = None) -> None:

@@ -5,7 +5,7 @@ import asyncio
 from starlette.types import Message, Receive, Scope, Send
 
 from ovx_lite.domain.errors import Refused
-from ovx_lite.emulator.emulator import Standin
+from ovx_lite.emulator.emulator import Emulator
 from ovx_lite.emulator.fault_rules import PRESENT, Rule, rule_of_words
 from ovx_lite.http.request_head import Incoming
 from ovx_lite.http.responses import error_body, error_headers, send_json
@@ -22,13 +22,13 @@ _CODES = {
 }
 
 
-async def perform(standin: Standin, api: Api, door: Door, scope: Scope, receive: Receive, send: Send) -> None:
+async def perform(emulator: Emulator, api: Api, door: Door, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer a request as the API would, or let it fail as the rules, or its own header, have it."""
     PRESENT.set(None)  # a request that was sent right behind another inherits from it
     try:
-        rule = _rule(standin, scope)
+        rule = _rule(emulator, scope)
     except Refused as refused:
-        standin.take(await _stopped(standin, api, door, scope, receive, refused))
+        emulator.observer.take(await _stopped(emulator, api, door, scope, receive, refused))
         await send_json(send, refused.status, error_body(refused), [])
         return
     if rule is not None and rule.delay_ms:
@@ -41,17 +41,17 @@ async def perform(standin: Standin, api: Api, door: Door, scope: Scope, receive:
     if rule.phase == "after":
         await api(door, scope, receive, _lost)
     else:
-        standin.take(await _stopped(standin, api, door, scope, receive, error))
+        emulator.observer.take(await _stopped(emulator, api, door, scope, receive, error))
     if rule.kind is None:
         await send_json(send, rule.status or 500, error_body(error), error_headers(error))
         return
     scope["extensions"]["ovx.hang_up"](rule.kind == "reset")
 
 
-def _rule(standin: Standin, scope: Scope) -> Rule | None:
+def _rule(emulator: Emulator, scope: Scope) -> Rule | None:
     told = dict(scope["headers"]).get(_HEADER)
     if told is None:
-        return standin.faults.next(scope["method"], scope["path"])
+        return emulator.faults.next(scope["method"], scope["path"])
     try:
         rule = rule_of_words(told.decode("latin-1"))
     except Refused as refused:
@@ -72,15 +72,15 @@ def _error(rule: Rule) -> Refused:
     return Refused(_CODES.get(rule.status or 500, "internal_error"), message, retry_after=wait)
 
 
-async def _stopped(standin: Standin, api: Api, door: Door, scope: Scope, receive: Receive, error: Refused) -> Verdict:
+async def _stopped(emulator: Emulator, api: Api, door: Door, scope: Scope, receive: Receive, error: Refused) -> Verdict:
     """What there is to say of a request that does not get as far as the API."""
     endpoint, named = door
     request = Incoming(scope, named, endpoint.public)
-    now, call = standin.clock.now(), None
+    now, call = emulator.clock.now(), None
     try:
         call = request.call(await api.bodies.read(receive, request.length, endpoint.body_limit), now)
         named = endpoint.read(call).site or named
     except Refused:
         pass  # too large, or no JSON: then there is less to say of it
-    site = standin.house.sites.public(named)
+    site = emulator.services.sites.public(named)
     return Verdict(now, endpoint, request.method, target(scope), scope["headers"], call, site, error=error)

@@ -1,5 +1,6 @@
 """Failures on purpose: which request fails, how, and how often. Pure, but for the chance that is given."""
 
+from collections.abc import Sequence
 from contextvars import ContextVar
 from random import Random
 from typing import Annotated, Literal
@@ -51,7 +52,7 @@ class Faults:
         self._seed = seed
         self.put([])
 
-    def put(self, rules: list[Rule]) -> None:
+    def put(self, rules: Sequence[Rule]) -> None:
         """Have these rules, and the chance from its beginning."""
         self._chance = Random(self._seed)  # noqa: S311 - to be repeated, not to be kept secret
         self._rules = [(rule, [rule.times]) for rule in rules]

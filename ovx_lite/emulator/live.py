@@ -8,8 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from ovx_lite.emulator import credentials
-from ovx_lite.emulator.emulator import Standin
-from ovx_lite.emulator.routes import standin_of
+from ovx_lite.emulator.emulator import Emulator
+from ovx_lite.emulator.routes import emulator_of
 from ovx_lite.web.common.context import Desk, Doors, desk
 from ovx_lite.web.common.templating import page
 
@@ -30,12 +30,12 @@ async def stream(request: Request) -> Response:
     last = int(told) if told.isdecimal() and len(told) < 16 else 0
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(
-        _entries(desk(request), standin_of(request), last), headers=headers, media_type="text/event-stream"
+        _entries(desk(request), emulator_of(request), last), headers=headers, media_type="text/event-stream"
     )
 
 
-async def _entries(place: Desk, standin: Standin, last: int) -> AsyncIterator[bytes]:
-    journal = standin.journal
+async def _entries(place: Desk, emulator: Emulator, last: int) -> AsyncIterator[bytes]:
+    journal = emulator.journal
     resets, changed = journal.resets, journal.changed
     yield b"retry: 1000\n\n"
     while not place.news.closed:

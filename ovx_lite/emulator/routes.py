@@ -11,7 +11,7 @@ from ovx_lite.dialects.schema import Faulty, parse
 from ovx_lite.domain.calendar import utc
 from ovx_lite.domain.errors import Refused
 from ovx_lite.emulator.clock import length, time_of
-from ovx_lite.emulator.emulator import Standin
+from ovx_lite.emulator.emulator import Emulator
 from ovx_lite.emulator.fault_rules import Rule, rules_of
 from ovx_lite.emulator.journal import MOST, Entry
 from ovx_lite.web.common.context import Doors, desk
@@ -21,10 +21,10 @@ _LONGEST_WAIT = 300.0
 _anything = msgspec.json.Decoder(Any)
 
 
-def standin_of(request: Request) -> Standin:
-    """The stand-in that answers."""
-    found: Standin = request.app.state.standin
-    return found
+def emulator_of(request: Request) -> Emulator:
+    """Return the emulator, which `EmulatorApp` attaches to each request."""
+    emulator: Emulator = request.state.emulator
+    return emulator
 
 
 def as_json(value: object, status: int = 200) -> Response:
@@ -55,7 +55,7 @@ def _parsed(body: bytes) -> Any:
 
 async def summary(request: Request) -> Response:
     """`GET /_dev/summary`: how many arrived since the start."""
-    journal = standin_of(request).journal
+    journal = emulator_of(request).journal
     return as_json({"total": journal.good + journal.bad, "good": journal.good, "bad": journal.bad})
 
 
@@ -67,7 +67,7 @@ async def events(request: Request) -> Response:
 async def event_body(request: Request) -> Response:
     """`GET /_dev/events/NUMBER/body`: what was sent, byte by byte; of a batch, all of it."""
     told = request.path_params["number"]
-    entry = standin_of(request).journal.find(int(told)) if told.isdecimal() and len(told) < 16 else None
+    entry = emulator_of(request).journal.find(int(told)) if told.isdecimal() and len(told) < 16 else None
     if entry is None:
         raise Refused("not_found", "There is no such entry in the journal; it may have been pushed out.")
     return Response(entry.body, media_type="text/plain; charset=utf-8", headers={"X-Content-Type-Options": "nosniff"})
@@ -79,7 +79,7 @@ def _found(request: Request) -> list[Entry]:
     if status not in ("", "good", "bad"):
         raise Refused("invalid_request", "status is good or bad.", "status")
     wanted = {name: asked.get(name, "") for name in ("api", "site", "name")}
-    return list(standin_of(request).journal.entries(wanted | {"status": status}))
+    return list(emulator_of(request).journal.entries(wanted | {"status": status}))
 
 
 def _told(entries: list[Entry], status: int = 200) -> Response:
@@ -95,7 +95,7 @@ def _number(request: Request, name: str, usual: int, least: int, most: int) -> i
 
 async def wait(request: Request) -> Response:
     """`GET /_dev/events/wait`: the events once there are so many; 408 with those that came if that takes too long."""
-    journal, count = standin_of(request).journal, _number(request, "count", 1, 1, MOST)
+    journal, count = emulator_of(request).journal, _number(request, "count", 1, 1, MOST)
     seconds = request.query_params.get("timeout", "10")
     try:
         longest = float(seconds)
@@ -116,13 +116,13 @@ async def wait(request: Request) -> Response:
 
 async def reset(request: Request) -> Response:
     """`POST /_dev/reset`: back to the start."""
-    await standin_of(request).reset()
+    await emulator_of(request).reset()
     return as_json({"reset": True})
 
 
 async def faults(request: Request) -> Response:
     """`GET /_dev/faults`: the rules that are left."""
-    return _faults(standin_of(request).faults.shown())
+    return _faults(emulator_of(request).faults.shown())
 
 
 def _faults(rules: list[Rule]) -> Response:
@@ -131,30 +131,30 @@ def _faults(rules: list[Rule]) -> Response:
 
 async def put_faults(request: Request) -> Response:
     """`PUT /_dev/faults`: other rules in their place."""
-    standin_of(request).faults.put(rules_of(_parsed(await body_of(request))))
+    emulator_of(request).faults.put(rules_of(_parsed(await body_of(request))))
     return await faults(request)
 
 
 async def delete_faults(request: Request) -> Response:
     """`DELETE /_dev/faults`: no rules any more."""
-    standin_of(request).faults.put([])
+    emulator_of(request).faults.put([])
     return await faults(request)
 
 
 async def clock(request: Request) -> Response:
     """`GET /_dev/clock`: what time it is here."""
-    now = standin_of(request).clock.now()
+    now = emulator_of(request).clock.now()
     return as_json({"now": utc(now), "ms": now})
 
 
 async def turn(request: Request) -> Response:
     """`POST /_dev/clock`: puts the clock forward, and does what falls due."""
-    standin, told = standin_of(request), await document_of(request)
+    emulator, told = emulator_of(request), await document_of(request)
     if set(told) == {"advance"}:
         by = length(told["advance"], "advance")
-        return as_json(await standin.turn(lambda now: time_of(now + by, now, "advance")))
+        return as_json(await emulator.move_clock(lambda now: time_of(now + by, now, "advance")))
     if set(told) == {"set"}:
-        return as_json(await standin.turn(lambda now: time_of(told["set"], now, "set")))
+        return as_json(await emulator.move_clock(lambda now: time_of(told["set"], now, "set")))
     raise Refused("invalid_request", 'Send {"advance": "36m"} or {"set": "2025-03-15T14:00:00Z"}.')
 
 

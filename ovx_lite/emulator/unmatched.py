@@ -4,7 +4,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ovx_lite.dialects.schema import Ask, Call, Endpoint
 from ovx_lite.domain.models import Reply
-from ovx_lite.emulator.emulator import Standin
+from ovx_lite.emulator.emulator import Emulator
 from ovx_lite.services.observer import Verdict, target
 from ovx_lite.web.common.error_handlers import nothing_at
 
@@ -20,7 +20,7 @@ def _reply(event_ids: list[str]) -> Reply:
 _NOWHERE = Endpoint("", "", "No endpoint", 0, _read, (), _reply, 404, None)
 
 
-async def perform(standin: Standin, pages: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+async def perform(emulator: Emulator, pages: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer what is for no endpoint; take note of it if it is for no page either, and was to change something."""
     status = 0
 
@@ -34,6 +34,6 @@ async def perform(standin: Standin, pages: ASGIApp, scope: Scope, receive: Recei
     path: str = scope["path"]
     if status == 404 and scope["method"] not in ("GET", "HEAD") and not path.startswith("/_dev/"):
         error = nothing_at(path)
-        standin.take(
-            Verdict(standin.clock.now(), _NOWHERE, scope["method"], target(scope), scope["headers"], error=error)
+        emulator.observer.take(
+            Verdict(emulator.clock.now(), _NOWHERE, scope["method"], target(scope), scope["headers"], error=error)
         )

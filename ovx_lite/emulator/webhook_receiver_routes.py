@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from ovx_lite.domain import validators
 from ovx_lite.domain.errors import Refused
-from ovx_lite.emulator.routes import as_json, body_of, document_of, standin_of
+from ovx_lite.emulator.routes import as_json, body_of, document_of, emulator_of
 from ovx_lite.emulator.webhook_receiver import replies_of
 from ovx_lite.services import factories
 from ovx_lite.storage.rollups import goal_backfill
@@ -28,43 +28,43 @@ def _text(document: dict[str, Any], name: str) -> str:
 
 async def trigger(request: Request) -> Response:
     """`POST /_dev/trigger`: a webhook event, without anything having happened."""
-    standin, told = standin_of(request), await document_of(request)
-    site = standin.site(_text(told, "site"))
-    return as_json({"followed": await standin.trigger(site, _text(told, "event"), told.get("data"))}, 202)
+    emulator, told = emulator_of(request), await document_of(request)
+    site = emulator.site(_text(told, "site"))
+    return as_json({"followed": await emulator.trigger(site, _text(told, "event"), told.get("data"))}, 202)
 
 
 async def deliveries(request: Request) -> Response:
     """`GET /_dev/deliveries`: the log of deliveries of a site."""
-    standin = standin_of(request)
-    return as_json({"deliveries": await standin.deliveries(standin.site(request.query_params.get("site", "")))})
+    emulator = emulator_of(request)
+    return as_json({"deliveries": await emulator.deliveries(emulator.site(request.query_params.get("site", "")))})
 
 
 async def hook(request: Request) -> Response:
     """`/_dev/hook/NAME`: receives webhooks, and answers as `?reply=` says."""
-    standin, body = standin_of(request), await body_of(request)
+    emulator, body = emulator_of(request), await body_of(request)
     headers = {name.lower(): value for name, value in request.headers.items()}
     known = await desk(request).read(subscriptions.all_secrets)
-    status = standin.hooks.receive(
+    status = emulator.webhook_receiver.receive(
         request.path_params["name"],
         replies_of(request.query_params.get("reply", "")),
         request.method,
         headers,
         body,
         verified(headers, body, known),
-        standin.clock.now(),
+        emulator.clock.now(),
     )
     return Response(status_code=status) if status in _WITHOUT_BODY else as_json({"received": True}, status)
 
 
 async def hooked(request: Request) -> Response:
     """`GET /_dev/hook/NAME/requests`: what came to it."""
-    return as_json({"requests": standin_of(request).hooks.requests(request.path_params["name"])})
+    return as_json({"requests": emulator_of(request).webhook_receiver.requests(request.path_params["name"])})
 
 
 async def add_webhook(request: Request) -> Response:
     """`POST /_dev/webhooks`: a webhook of a site, with its secret."""
-    standin, told = standin_of(request), await document_of(request)
-    site, wanted = standin.site(_text(told, "site")), told.get("events", ["goal.completed"])
+    emulator, told = emulator_of(request), await document_of(request)
+    site, wanted = emulator.site(_text(told, "site")), told.get("events", ["goal.completed"])
     if (
         not isinstance(wanted, list)
         or not wanted
@@ -82,15 +82,15 @@ async def add_webhook(request: Request) -> Response:
     await check(url, desk(request).allowed)
     if "/_dev/hook/" in url:
         replies_of(dict(parse_qsl(urlsplit(url).query)).get("reply", ""))  # better refused now than at each delivery
-    made = factories.webhook(site, url, tuple(wanted), spike, "json", standin.clock.now())
+    made = factories.webhook(site, url, tuple(wanted), spike, "json", emulator.clock.now())
     added = await desk(request).change(subscriptions.add_webhook, made)
     return as_json({"id": added.id, "url": added.url, "events": added.events, "secret": added.secret}, 201)
 
 
 async def add_goal(request: Request) -> Response:
     """`POST /_dev/goals`: a goal of a site."""
-    standin, told = standin_of(request), await document_of(request)
-    site, now = standin.site(_text(told, "site")), standin.clock.now()
+    emulator, told = emulator_of(request), await document_of(request)
+    site, now = emulator.site(_text(told, "site")), emulator.clock.now()
     event, path = _text(told, "event"), _text(told, "path")
     if bool(event) == bool(path):
         raise Refused("invalid_request", "A goal is met by an event, or by a path: give one of both.", "event")
