@@ -164,7 +164,7 @@ def test_faults(dev: Stage) -> None:
     second, first_time = dev.events(name="after")
     assert [second["replayed"], second["problems"], first_time["replayed"]] == [True, [], False]
     assert (first_time["status"], first_time["answer"]["status"]) == ("good", 500)
-    assert first_time["problems"][0]["message"] == "The stand-in was told to answer 500; what came is stored."
+    assert first_time["problems"][0]["message"] == "The emulator answered 500 on purpose. The request was stored."
     assert dev.call("GET", "/_dev/faults").json == {"rules": []}
 
 

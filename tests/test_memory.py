@@ -24,9 +24,9 @@ from ovx_lite.domain import config
 from ovx_lite.domain.clock import SystemClock
 from ovx_lite.domain.errors import Refused
 from ovx_lite.emulator.app import EmulatorApp
-from ovx_lite.emulator.clock import TurnedClock
+from ovx_lite.emulator.clock import ManualClock
 from ovx_lite.emulator.journal import Journal
-from ovx_lite.emulator.journal_entries import Told
+from ovx_lite.emulator.journal_entries import JournalEntry
 from ovx_lite.emulator.options import Options
 from ovx_lite.http.request_head import Incoming
 from ovx_lite.storage.sqlite import FILE
@@ -206,7 +206,7 @@ async def serving(store: Store, kind: str, do: Callable[[Place], Any]) -> None:
     if kind == "serve":
         app = await App.open(store.path, settings, clock)
     else:
-        app = await EmulatorApp.open(store.path, settings, TurnedClock(clock, None), Options())
+        app = await EmulatorApp.open(store.path, settings, ManualClock(clock, None), Options())
     protocol, state, loop = app.http_protocol, ServerState(), asyncio.get_running_loop()
     uvicorn_config = uvicorn.Config(app, lifespan="off", ws="none", log_config=None, access_log=False)
     server = await loop.create_server(lambda: protocol(uvicorn_config, state, {}, loop), "127.0.0.1", 0)
@@ -371,7 +371,7 @@ def test_the_journal_keeps_no_body_of_an_entry_that_was_pushed_out() -> None:
     journal = Journal()
     for number in range(50):
         body = b"%d" % number + b"x" * (1 << 20)
-        numbers = journal.put([Told("good", "ovyxa", "my-site", "e", {"problems": []}, body)])
+        numbers = journal.record([JournalEntry("good", "ovyxa", "my-site", "e", {"problems": []}, body)])
         journal.amend(numbers, {"status": 201}, [])
     kept = [*journal.entries({}), *journal.changes(0)]
     assert len(kept) > 50

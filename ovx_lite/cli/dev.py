@@ -15,9 +15,9 @@ from ovx_lite.domain import config
 from ovx_lite.domain.clock import SystemClock
 from ovx_lite.domain.errors import Refused
 from ovx_lite.emulator import credentials
-from ovx_lite.emulator.clock import TurnedClock, time_of
-from ovx_lite.emulator.fault_rules import Rule, rule_of, rule_of_words
-from ovx_lite.emulator.forwarder import where_to
+from ovx_lite.emulator.clock import ManualClock, parse_time
+from ovx_lite.emulator.fault_rules import FaultRule, parse_rule, parse_rule_text
+from ovx_lite.emulator.forwarder import parse_url
 from ovx_lite.emulator.options import Options
 
 _NEAR = "127.0.0.0/8,::1/128"
@@ -56,13 +56,13 @@ def dev(
 
     The store is thrown away at the end, unless --data-dir is given. Everybody who reaches it may do everything.
     """
-    start_ms = None if clock is None else judged("--clock", time_of, clock, 0, "--clock")
+    start_ms = None if clock is None else judged("--clock", parse_time, clock, 0, "--clock")
     emulator_options = Options(
         seed=seed,
         any_key=any_key or forward is not None,  # the keys and sites are those of the real product
         fault_rules=tuple(judged("--fault", _rule, text) for text in faults),
         demo_days=0 if demo is None else judged("--demo", _days, demo),
-        forward_url="" if forward is None else judged("--forward", where_to, forward),
+        forward_url="" if forward is None else judged("--forward", parse_url, forward),
         temporary=data_dir is None,
     )
     folder = data_dir or Path(tempfile.mkdtemp(prefix="ovx-lite-dev-"))
@@ -79,7 +79,7 @@ def dev(
         async def open_app() -> Application:
             from ovx_lite.emulator.app import EmulatorApp  # here, as it takes a while to load
 
-            return await EmulatorApp.open(folder, values, TurnedClock(SystemClock(), start_ms), emulator_options)
+            return await EmulatorApp.open(folder, values, ManualClock(SystemClock(), start_ms), emulator_options)
 
         run(values, folder, ready_file, as_json, open_app)
     finally:
@@ -93,11 +93,11 @@ def _days(told: str) -> int:
     return int(told)
 
 
-def _rule(told: str) -> Rule:
+def _rule(told: str) -> FaultRule:
     if not told.lstrip().startswith("{"):
-        return rule_of_words(told)
+        return parse_rule_text(told)
     try:
-        return rule_of(msgspec.json.decode(told))
+        return parse_rule(msgspec.json.decode(told))
     except msgspec.DecodeError:
         raise Refused("invalid_request", 'This is no JSON: give a rule like {"status": 503, "rate": 0.1}.') from None
 

@@ -11,14 +11,14 @@ from ovx_lite.app import App, open_services
 from ovx_lite.domain.hosts import Hosts
 from ovx_lite.emulator import fault_injection, live, routes, unmatched, webhook_receiver_routes
 from ovx_lite.emulator.authenticator import EmulatorAuthenticator
-from ovx_lite.emulator.clock import TurnedClock
+from ovx_lite.emulator.clock import ManualClock
 from ovx_lite.emulator.credentials import PASSWORD
 from ovx_lite.emulator.emulator import Emulator
 from ovx_lite.emulator.host_check import emulator_hosts, reject_unknown_host
 from ovx_lite.emulator.options import Options
 from ovx_lite.emulator.protocol import BreakableProtocol
 
-_ROUTES = (*routes.OPEN, *webhook_receiver_routes.OPEN, *live.OPEN)
+_ROUTES = (*routes.ROUTES, *webhook_receiver_routes.ROUTES, *live.ROUTES)
 
 
 class EmulatorApp:
@@ -39,7 +39,7 @@ class EmulatorApp:
 
     @classmethod
     async def open(
-        cls, data_dir: Path, settings: Mapping[str, str], clock: TurnedClock, options: Options
+        cls, data_dir: Path, settings: Mapping[str, str], clock: ManualClock, options: Options
     ) -> "EmulatorApp":
         """Open the store and connect everything to it. Raises `Refused`."""
         services = await open_services(data_dir, settings, clock)
@@ -64,9 +64,9 @@ class EmulatorApp:
         scope.setdefault("state", {})["emulator"] = self._emulator  # see `routes.emulator_of`
         endpoint = self._app.match(scope)
         if endpoint is None:
-            await unmatched.perform(self._emulator, self._app.pages, scope, receive, send)
+            await unmatched.respond(self._emulator, self._app.pages, scope, receive, send)
         else:
-            await fault_injection.perform(self._emulator, self._app.api, endpoint, scope, receive, send)
+            await fault_injection.respond(self._emulator, self._app.api, endpoint, scope, receive, send)
 
     @property
     def setup_path(self) -> str:
@@ -81,7 +81,7 @@ class EmulatorApp:
     def begin_shutdown(self) -> None:
         """End streams, waiting requests and slow bodies soon, so that the server need not wait for them."""
         self._app.begin_shutdown()
-        self._emulator.journal.wake()
+        self._emulator.journal.notify()
 
     def start(self) -> None:
         """Start the background jobs and the forwarder."""

@@ -11,15 +11,15 @@ from ovx_lite.domain.calendar import utc
 from ovx_lite.domain.errors import Refused, no_such_site
 from ovx_lite.domain.models import Site
 from ovx_lite.emulator import credentials
-from ovx_lite.emulator.clock import TurnedClock
-from ovx_lite.emulator.demo_loader import fill
+from ovx_lite.emulator.clock import ManualClock
+from ovx_lite.emulator.demo_loader import load_traffic
 from ovx_lite.emulator.demo_traffic import SMALL
-from ovx_lite.emulator.fault_rules import Faults
-from ovx_lite.emulator.forwarder import Relay
+from ovx_lite.emulator.fault_rules import FaultRules
+from ovx_lite.emulator.forwarder import Forwarder
 from ovx_lite.emulator.journal import Journal
 from ovx_lite.emulator.observer import JournalObserver
 from ovx_lite.emulator.options import Options
-from ovx_lite.emulator.webhook_receiver import Hooks
+from ovx_lite.emulator.webhook_receiver import WebhookReceiver
 from ovx_lite.services.scheduler import JOBS, Household, back_up
 from ovx_lite.storage import registry, reset, retention, sqlite
 from ovx_lite.storage.read import events
@@ -34,23 +34,22 @@ class Emulator:
     All of it is in memory, and starts anew with the process.
     """
 
-    def __init__(self, services: Household, clock: TurnedClock, options: Options, initial: Kept) -> None:
+    def __init__(self, services: Household, clock: ManualClock, options: Options, initial: Kept) -> None:
         """`initial` is what `reset` does not delete."""
         self.services = services
         self.clock = clock
         self.journal = Journal()
-        self.faults = Faults(options.seed)
-        self.faults.put(options.fault_rules)
-        self.webhook_receiver = Hooks()
+        self.faults = FaultRules(options.seed, options.fault_rules)
+        self.webhook_receiver = WebhookReceiver()
         self._options = options
         self._initial = initial
-        self._forwarder = Relay(options.forward_url, self.journal.amend) if options.forward_url else None
+        self._forwarder = Forwarder(options.forward_url, self.journal.amend) if options.forward_url else None
         self._forwarding: asyncio.Task[None] | None = None
         self.observer = JournalObserver(self.journal, services.rejected, self._forwarder)
         self._clock_lock = asyncio.Lock()  # held while the clock is moved
 
     @classmethod
-    async def open(cls, services: Household, clock: TurnedClock, options: Options) -> "Emulator":
+    async def open(cls, services: Household, clock: ManualClock, options: Options) -> "Emulator":
         """Add the sites of the documentation and the generated traffic to the store. Raises `Refused`."""
         if options.temporary:
             await services.database.write(sqlite.do_not_sync)
@@ -83,7 +82,7 @@ class Emulator:
         """Go back to the initial state: events, deliveries, faults, clock and limits. Sites and keys stay."""
         async with self._clock_lock:
             self.clock.reset()
-            self.faults.put(self._options.fault_rules)
+            self.faults.replace(self._options.fault_rules)
             self.webhook_receiver.clear()
             await self.services.ingest.change(_reset, self._initial, self._options, self.clock.now())
             self.services.limits.clear()
@@ -100,11 +99,11 @@ class Emulator:
         """
         async with self._clock_lock:
             last_attempt = await self.services.database.read(delivery_log.last_try)
-            self.clock.hold()  # so that an attempt takes no time, and the next one falls due to the minute
+            self.clock.stop()  # so that an attempt takes no time, and the next one falls due to the minute
             try:
                 jobs = await self._run_until(target_ms(self.clock.now()))
             finally:
-                self.clock.release()
+                self.clock.resume()
             attempts = await self.services.database.read(delivery_log.tries_after, last_attempt)
             tried = [attempt._asdict() | {"at": utc(attempt.at)} for attempt in attempts]
             return {"now": utc(self.clock.now()), "tried": tried, "jobs": jobs}
@@ -113,9 +112,9 @@ class Emulator:
         sender = self.services.sender
         await sender.settled()
         while sender.due is not None and sender.due <= target_ms:
-            self.clock.turn(sender.due)
+            self.clock.move_to(sender.due)
             await sender.settled()
-        self.clock.turn(target_ms)
+        self.clock.move_to(target_ms)
         await sender.settled()
         await self.services.database.write(retention.confirm, target_ms)
         return [job.sentence for job in JOBS if job.run is not back_up and await job.run(self.services)]
@@ -126,9 +125,9 @@ class Emulator:
         Without `data`, it is a sample. Raises `Refused`.
         """
         if event not in TRIGGERS:
-            raise Refused("invalid_request", f"event is one of {', '.join(TRIGGERS)}.", "event")
+            raise Refused("invalid_request", f"`event` must be one of {', '.join(TRIGGERS)}.", "event")
         if data is not None and not isinstance(data, dict):
-            raise Refused("invalid_request", "data is an object; without it a sample is sent.", "data")
+            raise Refused("invalid_request", "`data` must be an object. Leave it out to send a sample.", "data")
         alert: Alert = sample(event, site.id, self.clock.now())
         return await self.services.ingest.tell(site.number, alert if data is None else alert._replace(data=data))
 
@@ -146,7 +145,7 @@ def _add_demo_traffic(conn: sqlite3.Connection, options: Options, now_ms: int) -
     """Generate traffic for the first site, unless it has events from an earlier run."""
     site = registry.find_site(conn, credentials.SITES[0])
     if options.demo_days and events.oldest(conn, site.number) is None:
-        fill(conn, site, options.seed, options.demo_days, SMALL, now_ms)
+        load_traffic(conn, site, options.seed, options.demo_days, SMALL, now_ms)
 
 
 def _deliveries(conn: sqlite3.Connection, site: Site) -> list[dict[str, Any]]:

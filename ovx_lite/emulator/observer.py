@@ -1,9 +1,9 @@
 """Records every request to the emulator."""
 
-from ovx_lite.emulator.fault_rules import PRESENT
-from ovx_lite.emulator.forwarder import Relay
+from ovx_lite.emulator.fault_rules import current_fault
+from ovx_lite.emulator.forwarder import Forwarder
 from ovx_lite.emulator.journal import Journal
-from ovx_lite.emulator.journal_entries import told
+from ovx_lite.emulator.journal_entries import journal_entries
 from ovx_lite.services.observer import Verdict
 from ovx_lite.services.rejected import Missing
 
@@ -13,17 +13,17 @@ class JournalObserver:
 
     everything = True
 
-    def __init__(self, journal: Journal, rejected: Missing, forwarder: Relay | None) -> None:
+    def __init__(self, journal: Journal, rejected: Missing, forwarder: Forwarder | None) -> None:
         self._journal = journal
         self._rejected = rejected
         self._forwarder = forwarder
 
-    def take(self, verdict: Verdict) -> None:
+    def take(self, outcome: Verdict) -> None:
         """Record a request and its outcome. Preflight requests are not recorded."""
-        if verdict.error is not None or any(event.kind.excluded for event in verdict.events):
-            self._rejected.take(verdict)
-        if verdict.method == "OPTIONS":
+        if outcome.error is not None or any(event.kind.excluded for event in outcome.events):
+            self._rejected.take(outcome)
+        if outcome.method == "OPTIONS":
             return
-        numbers = self._journal.put(told(verdict, PRESENT.get()))
+        numbers = self._journal.record(journal_entries(outcome, current_fault.get()))
         if self._forwarder is not None:
-            self._forwarder.take(verdict, numbers)
+            self._forwarder.submit(outcome, numbers)

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from ovx_lite.emulator.fault_rules import Rule
+from ovx_lite.emulator.fault_rules import FaultRule
 
 
 class Options(NamedTuple):
@@ -16,7 +16,7 @@ class Options(NamedTuple):
 
     seed: int = 1
     any_key: bool = False
-    fault_rules: tuple[Rule, ...] = ()
+    fault_rules: tuple[FaultRule, ...] = ()
     demo_days: int = 0
     forward_url: str = ""
     temporary: bool = False
