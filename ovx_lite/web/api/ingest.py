@@ -241,7 +241,8 @@ class Api:
                 return []
             if caller is None:
                 try:
-                    caller = self._sites.caller(request.authorization, now)
+                    site_slug = request.asked or request.site
+                    caller = self._authenticator.authenticate(request.authorization, site_slug, now)
                 except Refused:
                     return []
             if caller.limit is None:
