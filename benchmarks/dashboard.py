@@ -72,7 +72,7 @@ class _Store:
 
 def rows(stores: Path) -> Iterator[Row]:
     """Of a year with 1 and with 10 million events; the stores are made in this folder, if they are not there."""
-    for folder, shape in (("1M", LARGE._replace(visits_a_day=LARGE.visits_a_day // 10)), ("10M", LARGE)):
+    for folder, shape in (("1M", LARGE._replace(visits_per_day=LARGE.visits_per_day // 10)), ("10M", LARGE)):
         if not (stores / folder / FILE).exists():
             fill(stores / folder, NOW, 365, shape, _tell)
         with closing(open_reader(stores / folder, 64)) as conn:

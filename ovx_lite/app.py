@@ -14,40 +14,39 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ovx_lite.auth import passwords
+from ovx_lite.auth.authenticator import Authenticator
 from ovx_lite.auth.rate_limit import Limits
 from ovx_lite.dialects import ENDPOINTS
 from ovx_lite.domain.clock import Clock
 from ovx_lite.domain.errors import Refused
-from ovx_lite.domain.hosts import dev_hosts, serve_hosts
-from ovx_lite.emulator import fault_injection, live, routes, unmatched, webhook_receiver_routes
-from ovx_lite.emulator.credentials import PASSWORD
-from ovx_lite.emulator.emulator import Standin
-from ovx_lite.emulator.host_check import is_refused
+from ovx_lite.domain.hosts import Hosts, serve_hosts
 from ovx_lite.enrichment import user_agent
 from ovx_lite.enrichment.geoip import open_country_data
 from ovx_lite.http.paths import ControlCharacters, has_control_character
+from ovx_lite.http.protocol import Protocol
 from ovx_lite.services.disk_space import DiskSpace
 from ovx_lite.services.group_commit import Ingest
 from ovx_lite.services.notifier import News
+from ovx_lite.services.observer import Witness
 from ovx_lite.services.rejected import Missing
 from ovx_lite.services.scheduler import JOBS, Household, keep_running, measure_disk
-from ovx_lite.services.site_cache import Sites
+from ovx_lite.services.site_cache import SiteAuthenticator, Sites
 from ovx_lite.services.webhook_sender import Sender
 from ovx_lite.storage import accounts, rate_limits
 from ovx_lite.storage.connections import Database
 from ovx_lite.storage.rollups import value_limit
 from ovx_lite.storage.write.unit_of_work import open_books
-from ovx_lite.web.api import stats
+from ovx_lite.web.api import ingest, stats
 from ovx_lite.web.api.health import Health
 from ovx_lite.web.api.ingest import Api
 from ovx_lite.web.api.metrics import Metrics
 from ovx_lite.web.api.openapi import openapi
 from ovx_lite.web.api.tracker_script import script
-from ovx_lite.web.common import error_handlers, templating
-from ovx_lite.web.common.context import Desk, Door, Page
+from ovx_lite.web.common import context, error_handlers, templating
+from ovx_lite.web.common.context import Desk, Page
 from ovx_lite.web.common.csrf import FormOrigin, Guard, KnownHost, SignedIn
 from ovx_lite.web.common.live_visitors import LiveVisitors
 from ovx_lite.web.common.sessions import Sessions
@@ -69,9 +68,8 @@ from ovx_lite.web.ui.dashboard import routes as dashboard
 from ovx_lite.webhooks.client import Outgoing
 from ovx_lite.webhooks.ssrf import networks
 
-_PROGRAMS = stats.OPEN
-_OPEN = (*sites.OPEN, *setup.OPEN, *auth.OPEN, *sharing.OPEN, *badge.OPEN)
-_SIGNED_IN = (
+_PUBLIC_PAGES = (*sites.OPEN, *setup.OPEN, *auth.OPEN, *sharing.OPEN, *badge.OPEN)
+_SIGNED_IN_PAGES = (
     *(
         *auth.SIGNED_IN,
         *sites.SIGNED_IN,
@@ -85,155 +83,199 @@ _SIGNED_IN = (
 )
 
 
-class App:
-    """The whole server, as an ASGI application: the ingestion endpoints first, then Starlette for all else."""
+async def open_services(data_dir: Path, settings: Mapping[str, str], clock: Clock) -> Household:
+    """Open the store and everything that works on it. Raises `Refused`."""
+    country_db = settings["country_db"]
+    country_of = open_country_data(Path(country_db) if country_db else None)
+    database = await Database.open(data_dir)
+    async with AsyncExitStack() as on_error:
+        on_error.push_async_callback(database.close)  # its threads would keep the process alive
+        limits, sites, disk = Limits(), Sites(database), DiskSpace(data_dir, int(settings["disk_reserve"]))
+        await measure_disk(disk)
+        limits.restore(await database.read(rate_limits.load, clock.now()))
+        await sites.refresh()
+        await database.write(value_limit.save_max_values, int(settings["rollup_values"]))
+        unit_of_work = await database.write(open_books, secrets.randbits(20))
+        on_error.pop_all()
+    sender = Sender(database, Outgoing(networks(settings["webhook_allow_net"]), clock.now), clock)
+    notifier = News()
+    return Household(
+        data_dir=data_dir,
+        backups=Path(settings["backup_dir"]) if settings["backup_dir"] else None,
+        database=database,
+        sites=sites,
+        ingest=Ingest(database, unit_of_work, limits, clock, sender.wake, notifier, disk),
+        limits=limits,
+        sender=sender,
+        clock=clock,
+        disk=disk,
+        notifier=notifier,
+        rejected=Missing(),
+        country_of=country_of,
+    )
 
-    def __init__(self, api: Api, house: Household, desk: Desk, pages: Starlette, standin: Standin | None) -> None:
-        self._api = api
-        self._standin = standin
-        self._house = house
-        self._desk = desk
-        self._pages = Guard(pages, desk.base_url)  # around all of it, also around what tells of faults
-        self._prefix = desk.root + "/" if desk.root else ""
+
+class App:
+    """The whole server as an ASGI application.
+
+    The ingestion endpoints (`api`) are tried first; everything else is Starlette's (`pages`).
+    """
+
+    http_protocol = Protocol
+
+    def __init__(
+        self,
+        services: Household,
+        settings: Mapping[str, str],
+        *,
+        authenticator: Authenticator,
+        observer: Witness,
+        hosts: Hosts,
+        setup_token: str = "",
+        routes: Sequence[context.Door] = (),
+    ) -> None:
+        """Connect everything to the services.
+
+        `hosts` are the host names that pages answer to. `setup_token` opens `/setup` until a password is set; with `""`
+        it stays closed. `routes` are added to the public API.
+        """
+        self.services = services
+        self.api = Api(
+            ENDPOINTS,
+            services.sites,
+            services.limits,
+            services.ingest,
+            services.country_of,
+            services.clock,
+            authenticator,
+            observer,
+        )
+        self.context = Desk(
+            house=services,
+            news=services.notifier,
+            bodies=self.api.bodies,
+            base_url=settings["base_url"].rstrip("/"),
+            hosts=hosts,
+            allowed=networks(settings["webhook_allow_net"]),
+            setup_token=setup_token,
+            missing=services.rejected,
+            authenticator=authenticator,
+            live=LiveVisitors(services, services.notifier),
+        )
+        # The protection is outermost, so that error pages have its headers, too.
+        self.pages: ASGIApp = Guard(_pages(self.context, self.api, routes), self.context.base_url)
+        self._prefix = self.context.root + "/" if self.context.root else ""
         self._jobs: list[asyncio.Task[None]] = []
 
     @classmethod
-    async def open(
-        cls, data_dir: Path, settings: Mapping[str, str], clock: Clock, standin: Standin | None = None
-    ) -> "App":
-        """Open the store and connect everything to it; as a stand-in, if that is given. Raises `Refused`."""
-        country_db = settings["country_db"]
-        country_of = open_country_data(Path(country_db) if country_db else None)
-        database = await Database.open(data_dir)
-        limits, sites, disk = Limits(), Sites(database), DiskSpace(data_dir, int(settings["disk_reserve"]))
-        await measure_disk(disk)
-        try:
-            limits.restore(await database.read(rate_limits.load, clock.now()))
-            await sites.refresh()
-            await database.write(value_limit.save_max_values, int(settings["rollup_values"]))
-            books = await database.write(open_books, secrets.randbits(20))
-            known = await database.read(accounts.load)
-        except BaseException:
-            await database.close()  # its threads would keep the process alive
-            raise
-        sender = Sender(database, Outgoing(networks(settings["webhook_allow_net"]), clock.now), clock)
-        news = News()
-        ingest = Ingest(database, books, limits, clock, sender.wake, news, disk)
-        missing = standin.missing if standin else Missing()
-        stranger = standin.caller if standin else None
-        api = Api(ENDPOINTS, sites, limits, ingest, country_of, clock, standin or missing, stranger)
-        backups = Path(settings["backup_dir"]) if settings["backup_dir"] else None
-        house = Household(data_dir, backups, database, sites, ingest, limits, sender, clock, disk)
-        desk = Desk(
-            house,
-            news,
-            api.bodies,
-            settings["base_url"].rstrip("/"),
-            serve_hosts(settings) if standin is None else dev_hosts(settings),
-            networks(settings["webhook_allow_net"]),
-            "" if known.password else secrets.token_urlsafe(24),
-            missing,
-            stranger,
-            LiveVisitors(house, news),
-        )
-        if standin is not None:
-            await standin.settle_in(house)
-        asked = {"/healthz": Health(database, ingest, clock).answer, "/metrics": Metrics(api, house, desk.live).answer}
-        return cls(api, house, desk, _pages(desk, asked, standin), standin)
+    async def open(cls, data_dir: Path, settings: Mapping[str, str], clock: Clock) -> "App":
+        """Open the store of a server and connect everything to it. Raises `Refused`."""
+        services = await open_services(data_dir, settings, clock)
+        async with AsyncExitStack() as on_error:
+            on_error.push_async_callback(services.database.close)
+            has_password = bool((await services.database.read(accounts.load)).password)
+            app = cls(
+                services,
+                settings,
+                authenticator=SiteAuthenticator(services.sites),
+                observer=services.rejected,
+                hosts=serve_hosts(settings),
+                setup_token="" if has_password else secrets.token_urlsafe(24),
+            )
+            on_error.pop_all()
+        return app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        endpoint = self.match(scope)
+        if endpoint is None:
+            await self.pages(scope, receive, send)
+        else:
+            await self.api(endpoint, scope, receive, send)
+
+    def match(self, scope: Scope) -> ingest.Door | None:
+        """Return the ingestion endpoint that a request is for; `None` if it is for a page or another API.
+
+        Removes the path of the base URL from `scope["path"]`, so call it once a request.
+        """
         path: str = scope.get("path", "")
         if self._prefix and f"{path}/".startswith(self._prefix):  # a proxy has passed it on as it came
             inner = path[len(self._prefix) - 1 :] or "/"
-            if inner != "/metrics":  # one path only: behind a proxy that strips the prefix, nobody blocks a second one
+            if inner != "/metrics":  # only one path, so that a proxy that strips the prefix has to block only one
                 path = scope["path"] = inner
-        standin = self._standin
-        if standin is not None and await is_refused(self._desk.hosts, scope, send):
-            return  # here, pages of others could read everything
-        door = None if has_control_character(path) else self._api.door(path)
-        if standin is not None and door is None:
-            await unmatched.perform(standin, self._pages, scope, receive, send)
-        elif standin is not None and door is not None:
-            await fault_injection.perform(standin, self._api, door, scope, receive, send)
-        elif door is None:
-            await self._pages(scope, receive, send)
-        else:
-            await self._api(door, scope, receive, send)
+        return None if has_control_character(path) else self.api.door(path)
 
     @property
     def setup_path(self) -> str:
-        """Where whoever has started the server sets it up; `""` if there is a password already."""
-        token = "" if self._standin else self._desk.setup_token
+        """The path and token of the set-up page; `""` if there is nothing to set up."""
+        token = self.context.setup_token
         return f"/setup?token={token}" if token else ""
 
-    async def take_password(self, password: str) -> None:
-        """Have this password from now on, as whoever starts the server says."""
-        known = await self._house.database.read(accounts.load)
-        if not known.password or not await asyncio.to_thread(passwords.is_right, password, known.password):
-            await self._desk.set_password(password)
-        self._desk.setup_token, self._desk.password_given = "", True
+    async def set_admin_password(self, password: str) -> None:
+        """Set the password that the environment gives. If it is a new one, all sessions end."""
+        account = await self.services.database.read(accounts.load)
+        if not account.password or not await asyncio.to_thread(passwords.is_right, password, account.password):
+            await self.context.set_password(password)
+        self.context.setup_token, self.context.password_given = "", True
 
-    def hurry(self) -> None:
-        """Let nobody wait for news any longer, nor for a slow body or query, so that what is in flight ends."""
-        self._desk.news.close()
-        self._house.database.queries.stop()
-        self._api.bodies.hurry()
-        if self._standin is not None:
-            self._standin.journal.wake()
+    def begin_shutdown(self) -> None:
+        """End streams, long queries and slow bodies soon, so that the server need not wait for them."""
+        self.context.news.close()
+        self.services.database.queries.stop()
+        self.api.bodies.hurry()
 
     def start(self) -> None:
-        """Begin with what the program does by itself."""
-        self._house.sender.start()
-        self._jobs = [asyncio.create_task(keep_running(job, self._house)) for job in JOBS]
-        self._jobs.append(asyncio.create_task(self._api.bodies.watch()))
+        """Start the background jobs."""
+        self.services.sender.start()
+        self._jobs = [asyncio.create_task(keep_running(job, self.services)) for job in JOBS]
+        self._jobs.append(asyncio.create_task(self.api.bodies.watch()))
         self._jobs.append(asyncio.create_task(asyncio.to_thread(user_agent.warm)))
-        if self._standin is not None:
-            self._standin.start()
-            if not self._desk.password_given:
-                self._jobs.append(asyncio.create_task(self.take_password(PASSWORD)))
 
     async def close(self) -> None:
-        """Stop: all that was acknowledged, and all counts, are on disk at the end."""
+        """Stop the jobs and close the store. All acknowledged events and all counters are on disk afterwards."""
         for job in self._jobs:
             job.cancel()
         await asyncio.gather(*self._jobs, return_exceptions=True)
-        async with AsyncExitStack() as stack:  # from the last to the first, also if one of them fails
-            stack.push_async_callback(self._house.database.close)
-            stack.push_async_callback(self._house.sender.close)
-            stack.push_async_callback(self._house.sites.save_used)
-            stack.push_async_callback(self._house.ingest.close)
-            if self._standin is not None:
-                stack.push_async_callback(self._standin.close)
+        async with AsyncExitStack() as stack:  # runs from the last to the first, even if one of them fails
+            stack.push_async_callback(self.services.database.close)
+            stack.push_async_callback(self.services.sender.close)
+            stack.push_async_callback(self.services.sites.save_used)
+            stack.push_async_callback(self.services.ingest.close)
 
 
-def _by_path(doors: Sequence[Door]) -> Iterator[tuple[str, Page, list[str]]]:
-    """Pages by their paths, each with all its methods, so that a wrong method is told of all that are right."""
+def _by_path(routes: Sequence[context.Door]) -> Iterator[tuple[str, Page, list[str]]]:
+    """Yield each path with a handler for all its methods, so that a 405 lists all methods in `Allow`."""
     paths: dict[str, dict[str, Page]] = {}
-    for method, path, do in doors:
-        paths.setdefault(path, {})[method] = do
-    for path, methods in paths.items():
-        yield path, _by_method({"HEAD": methods["GET"], **methods} if "GET" in methods else methods), list(methods)
+    for method, path, handler in routes:
+        paths.setdefault(path, {})[method] = handler
+    for path, handlers in paths.items():
+        with_head = {"HEAD": handlers["GET"], **handlers} if "GET" in handlers else handlers
+        yield path, _by_method(with_head), list(handlers)
 
 
-def _by_method(methods: Mapping[str, Page]) -> Page:
-    async def answer(request: Request) -> Response:
-        return await methods[request.method](request)
+def _by_method(handlers: Mapping[str, Page]) -> Page:
+    async def handle(request: Request) -> Response:
+        return await handlers[request.method](request)
 
-    return answer
+    return handle
 
 
-def _pages(desk: Desk, asked: Mapping[str, Page], standin: Standin | None) -> Starlette:
-    programs = _PROGRAMS if standin is None else (*_PROGRAMS, *routes.OPEN, *webhook_receiver_routes.OPEN, *live.OPEN)
-    opened = [Middleware(KnownHost), Middleware(FormOrigin), Middleware(Sessions)]
-    signed_in = [*opened, Middleware(SignedIn)]
+def _pages(ui: Desk, api: Api, routes: Sequence[context.Door]) -> Starlette:
+    """Build everything but the ingestion endpoints; `routes` come in addition to the server's own."""
+    public = [Middleware(KnownHost), Middleware(FormOrigin), Middleware(Sessions)]
+    signed_in = [*public, Middleware(SignedIn)]
+    health, metrics = Health(ui.house.database, ui.house.ingest, ui.house.clock), Metrics(api, ui.house, ui.live)
     application = Starlette(
         routes=[
             ControlCharacters(),
-            *(Route(path, do, methods=methods) for path, do, methods in _by_path(programs)),
-            *(Route(path, do, methods=methods, middleware=opened) for path, do, methods in _by_path(_OPEN)),
-            *(Route(path, do, methods=methods, middleware=signed_in) for path, do, methods in _by_path(_SIGNED_IN)),
-            *(Route(path, do) for path, do in asked.items()),
+            *(Route(path, page, methods=methods) for path, page, methods in _by_path((*stats.OPEN, *routes))),
+            *(Route(path, page, methods=methods, middleware=public) for path, page, methods in _by_path(_PUBLIC_PAGES)),
+            *(
+                Route(path, page, methods=methods, middleware=signed_in)
+                for path, page, methods in _by_path(_SIGNED_IN_PAGES)
+            ),
+            Route("/healthz", health.answer),
+            Route("/metrics", metrics.answer),
             Route("/openapi.json", openapi),
             Route("/js/ovx.js", script),
             Mount("/static", StaticFiles(directory=templating.folder("static"))),
@@ -246,6 +288,5 @@ def _pages(desk: Desk, asked: Mapping[str, Page], standin: Standin | None) -> St
         },
     )
     application.router.redirect_slashes = False  # it would lead to the host of the request, not of the base URL
-    application.state.desk = desk
-    application.state.standin = standin
+    application.state.desk = ui
     return application

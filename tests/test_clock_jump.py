@@ -121,15 +121,15 @@ def test_a_jump_within_a_pass_is_none(tmp_path: Path) -> None:
     clock = Still()
 
     async def run(app: App) -> None:
-        change = app._house.ingest.change
+        change = app.services.ingest.change
 
         async def change_and_jump(*args: object) -> object:
             clock.ms += AHEAD
             return await change(*args)  # type: ignore[arg-type]
 
-        app._house.ingest.change = change_and_jump  # type: ignore[assignment, method-assign]
-        await scheduler.retain(app._house)
-        app._house.ingest.change = change  # type: ignore[method-assign]
+        app.services.ingest.change = change_and_jump  # type: ignore[assignment, method-assign]
+        await scheduler.retain(app.services)
+        app.services.ingest.change = change  # type: ignore[method-assign]
 
     during(tmp_path, clock, run)
     assert number_of_events(tmp_path) == 2

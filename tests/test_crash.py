@@ -185,7 +185,7 @@ def test_what_is_answered_with_503_was_not_stored(conn: sqlite3.Connection, site
 
 async def fill_the_disk(app: App, key: str) -> int:
     stored, text = 0, {str(number): "x" * 2000 for number in range(10)}
-    await app._house.database.write(full)
+    await app.services.database.write(full)
     while (answered := await post(app, key, props=text))[0] == 201:
         stored += 1
     status, answer, headers = answered
@@ -193,7 +193,7 @@ async def fill_the_disk(app: App, key: str) -> int:
     assert int(headers["retry-after"]) >= 1
     remaining = headers["ratelimit-remaining"]
     assert (await post(app, key, props=text))[2]["ratelimit-remaining"] == remaining  # what is refused does not count
-    await app._house.database.write(lambda conn: conn.execute("PRAGMA max_page_count = 4294967294"))
+    await app.services.database.write(lambda conn: conn.execute("PRAGMA max_page_count = 4294967294"))
     assert (await post(app, key, props=text))[0] == 201
     return stored + 1
 
@@ -233,7 +233,7 @@ def test_a_flood_is_refused_and_what_waits_already_is_stored(
     tmp_path: Path, conn: sqlite3.Connection, site: Site
 ) -> None:
     async def run(app: App) -> None:
-        await flooded(app._house.database, site)
+        await flooded(app.services.database, site)
 
     during(tmp_path, Still(), run)
     assert len(paths(conn, site)) == MOST_WAITING + 1

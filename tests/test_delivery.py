@@ -29,7 +29,7 @@ async def close(app: App) -> None:
     try:
         await asyncio.wait_for(app.close(), PATIENCE)
     except TimeoutError:
-        await app._house.database.close()
+        await app.services.database.close()
         raise
 
 
@@ -68,7 +68,7 @@ class Place:
         async def run() -> None:
             app = await App.open(self.store.path, config.read(self.store.path, {}), self.clock)
             app.start()
-            self.clock.moved = app._house.sender.wake
+            self.clock.moved = app.services.sender.wake
             try:
                 await do(app)
             finally:

@@ -9,8 +9,8 @@ import pytest
 
 from ovx_lite.domain.calendar import day_begins, local_day
 from ovx_lite.domain.models import Event, Site
-from ovx_lite.emulator.demo_loader import fill
-from ovx_lite.emulator.demo_traffic import LARGE, SMALL, Shape, day_of_traffic
+from ovx_lite.emulator.demo_loader import load_traffic
+from ovx_lite.emulator.demo_traffic import LARGE, SMALL, Shape, generate_day
 from ovx_lite.storage import integrity, registry
 from ovx_lite.storage.sqlite import open_store
 
@@ -34,11 +34,11 @@ def visits(events: list[Event]) -> int:
 
 
 def test_the_same_seed_makes_the_same_events() -> None:
-    events = day_of_traffic(site(), 1, DAY, SMALL)
-    assert events == day_of_traffic(site(), 1, DAY, SMALL)
-    assert events != day_of_traffic(site(), 2, DAY, SMALL)
+    events = generate_day(site(), 1, DAY, SMALL)
+    assert events == generate_day(site(), 1, DAY, SMALL)
+    assert events != generate_day(site(), 2, DAY, SMALL)
     times = [event.ts - DAY * 86_400_000 for event in events]
-    assert times != [event.ts - (DAY + 1) * 86_400_000 for event in day_of_traffic(site(), 1, DAY + 1, SMALL)]
+    assert times != [event.ts - (DAY + 1) * 86_400_000 for event in generate_day(site(), 1, DAY + 1, SMALL)]
 
 
 @pytest.mark.parametrize(("day", "hours"), [(DAY, 24), (SPRING, 23), (AUTUMN, 25)])
@@ -46,7 +46,7 @@ def test_the_same_seed_makes_the_same_events() -> None:
 def test_events_are_within_their_day_and_in_order(day: int, hours: int, shape: Shape) -> None:
     begins, ends = (day_begins(one, "Europe/Paris") for one in (day, day + 1))
     assert ends - begins == hours * 3_600_000
-    events = day_of_traffic(site("Europe/Paris"), 1, day, shape)
+    events = generate_day(site("Europe/Paris"), 1, day, shape)
     assert all(earlier.ts <= later.ts for earlier, later in pairwise(events))
     assert begins <= events[0].ts
     assert events[-1].ts < ends
@@ -54,7 +54,7 @@ def test_events_are_within_their_day_and_in_order(day: int, hours: int, shape: S
 
 
 def test_those_with_a_name_come_again_and_the_others_do_not() -> None:
-    first, *others = (day_of_traffic(site(), 1, day, SMALL) for day in range(DAY, DAY + 7))
+    first, *others = (generate_day(site(), 1, day, SMALL) for day in range(DAY, DAY + 7))
     later = [event for day in others for event in day]
     again = {event.visitor for event in first} & {event.visitor for event in later} - {None}
     assert again
@@ -69,8 +69,8 @@ def test_those_with_a_name_come_again_and_the_others_do_not() -> None:
 
 
 def test_there_is_as_much_as_promised() -> None:
-    week = [day_of_traffic(site(), 1, day, SMALL) for day in range(DAY, DAY + 7)]
-    assert sum(map(visits, week)) / 7 == pytest.approx(SMALL.visits_a_day, rel=0.4)
+    week = [generate_day(site(), 1, day, SMALL) for day in range(DAY, DAY + 7)]
+    assert sum(map(visits, week)) / 7 == pytest.approx(SMALL.visits_per_day, rel=0.4)
     events = [event for day in week for event in day]
     assert {event.kind.type for event in events} == {"pageview", "event", "conversion"}
     bots = [event for event in events if event.kind.excluded]
@@ -81,23 +81,23 @@ def test_there_is_as_much_as_promised() -> None:
 
 
 def test_the_large_one_has_four_events_a_visit() -> None:
-    week = [day_of_traffic(site(), 1, day, LARGE) for day in range(DAY, DAY + 7)]
+    week = [generate_day(site(), 1, day, LARGE) for day in range(DAY, DAY + 7)]
     assert sum(map(len, week)) / sum(map(visits, week)) == pytest.approx(4, rel=0.02)
     assert not any(event.kind.is_engagement or event.kind.excluded for day in week for event in day)
 
 
 def test_a_site_without_a_domain_has_pages_too() -> None:
-    events = day_of_traffic(site(domain=""), 1, DAY, SMALL)
+    events = generate_day(site(domain=""), 1, DAY, SMALL)
     assert {event.page.host for event in events} == {"example.com"}
     assert {"direct", "own", "search"} <= {event.origin.channel for event in events}
 
 
 def test_a_check_of_a_busy_day_takes_its_share_and_no_more(tmp_path: Path) -> None:
     taken = []
-    for visits_a_day in (500, 4000):
-        with closing(open_store(tmp_path / str(visits_a_day))) as conn:
+    for visits_per_day in (500, 4000):
+        with closing(open_store(tmp_path / str(visits_per_day))) as conn:
             filled = registry.add_site(conn, site())
-            fill(conn, filled, 1, 1, SMALL._replace(visits_a_day=visits_a_day), (DAY + 1) * 86_400_000 - 1)
+            load_traffic(conn, filled, 1, 1, SMALL._replace(visits_per_day=visits_per_day), (DAY + 1) * 86_400_000 - 1)
             steps: list[None] = []
             conn.set_progress_handler(partial(steps.append, None), 1000)
             assert integrity.problems(conn) == []

@@ -56,6 +56,13 @@ def test_the_documents_public_key(dev: Stage) -> None:
     assert dev.events()[0]["site"] == "site_abc123"
 
 
+def test_a_response_has_the_limits_even_if_the_body_cannot_be_read(dev: Stage) -> None:
+    assert dev.send("/api/v1/events/pageview", VIEW).status == 201
+    for body, status in ((b"{", 400), (b"[" * 200_000, 413)):
+        rejected = dev.send("/api/v1/events/pageview", body)
+        assert (rejected.status, rejected.headers["ratelimit-remaining"]) == (status, "999")
+
+
 def test_other_keys_and_sites_are_refused(dev: Stage) -> None:
     assert dev.send(CUSTOM, custom(), "ovx_wrong").error[:2] == (401, "unauthorized")
     assert dev.send(CUSTOM, custom(site_id="nowhere")).error == (404, "invalid_site_id", "site_id")
@@ -164,7 +171,7 @@ def test_faults(dev: Stage) -> None:
     second, first_time = dev.events(name="after")
     assert [second["replayed"], second["problems"], first_time["replayed"]] == [True, [], False]
     assert (first_time["status"], first_time["answer"]["status"]) == ("good", 500)
-    assert first_time["problems"][0]["message"] == "The stand-in was told to answer 500; what came is stored."
+    assert first_time["problems"][0]["message"] == "The emulator answered 500 on purpose. The request was stored."
     assert dev.call("GET", "/_dev/faults").json == {"rules": []}
 
 

@@ -239,7 +239,7 @@ def test_it_is_said_once_when_it_begins_and_once_when_it_ends(
         async def run(app: App) -> None:
             statuses.append((await post(app, key))[0])
             for _ in range(7):
-                await scheduler.watch_disk(app._house)
+                await scheduler.watch_disk(app.services)
                 statuses.append((await post(app, key))[0])
 
         during(tmp_path, Still(), run)
@@ -265,7 +265,7 @@ def test_old_events_and_salts_are_deleted_and_counts_are_saved(tmp_path: Path, m
             assert (await post(app, key))[0] == 503
             assert (await post(app, key, url="no url"))[0] == 400
             for job in scheduler.JOBS:
-                await job.run(app._house)
+                await job.run(app.services)
 
         during(tmp_path, clock, run)
         assert paths(conn, site) == []

@@ -282,7 +282,7 @@ def test_every_endpoint_of_the_emulator_is_documented() -> None:
     table = PAGES["docs/testing.md"].split("## Endpoints of the emulator")[1]
     paths = [
         (method, path)
-        for method, path, _ in (*routes.OPEN, *webhook_receiver_routes.OPEN)
+        for method, path, _ in (*routes.ROUTES, *webhook_receiver_routes.ROUTES)
         if path != "/_dev/hook/{name}"
     ]
     assert [path for path in paths if f"`{' '.join(path)}`" not in table] == []

@@ -65,7 +65,7 @@ def test_what_is_answered_otherwise_is_said(dev: Stage, real: Stage) -> None:
     assert dev.send(CUSTOM, EVENT | {"site_id": "mine"}, "a real key").status == 201
     (entry,) = until(dev, lambda found: found[0]["forwarded"] is not None)
     assert entry["forwarded"]["body"]["error"]["code"] == "unauthorized"
-    message = f"{real.url} answered 401, where the stand-in answered 201."
+    message = f"{real.url} answered 401, but the emulator answered 201."
     assert entry["problems"] == [{"code": "forwarded", "message": message, "field": ""}]
 
 
@@ -83,14 +83,14 @@ def test_a_product_that_is_not_there(tmp_path: Path) -> None:
             assert dev.send(CUSTOM, EVENT).status == 201
             (entry,) = until(dev, lambda found: found[0]["forwarded"] is not None)
     assert entry["forwarded"]["status"] is None
-    assert "gave no answer" in entry["problems"][0]["message"]
+    assert "did not answer" in entry["problems"][0]["message"]
 
 
 @pytest.mark.parametrize("url", ["api.ovyxa.com", "ftp://example.com", "https://", "https://a@b", "https://a?b"])
 def test_wrong_urls(tmp_path: Path, url: str) -> None:
     with stage(tmp_path, "--forward", url, wait=False) as refused:
         assert refused.process.wait(20) == 2
-        assert "give one like https://api.ovyxa.com" in refused.log()
+        assert "such as https://api.ovyxa.com" in refused.log()
 
 
 def test_two_that_forward_to_each_other(dev: Stage, tmp_path: Path) -> None:

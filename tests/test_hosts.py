@@ -8,7 +8,8 @@ import pytest
 
 from ovx_lite.domain import config
 from ovx_lite.domain.errors import Refused
-from ovx_lite.domain.hosts import dev_hosts, serve_hosts
+from ovx_lite.domain.hosts import serve_hosts
+from ovx_lite.emulator.host_check import emulator_hosts
 from tests.browserless import Person, set_password, start_at
 from tests.conftest import Server, Start, Store
 from tests.standin import Stage, stage
@@ -33,7 +34,7 @@ BARE = ["evil", "ovx", "nas:8321", "evil-localhost", "notlocalhost."]
 
 
 def has(hosts: list[str], command: str, **values: str) -> set[bool]:
-    made = (serve_hosts if command == "serve" else dev_hosts)(config.read(Path("/nowhere"), values, {}))
+    made = (serve_hosts if command == "serve" else emulator_hosts)(config.read(Path("/nowhere"), values, {}))
     return {made.has(host) for host in hosts}
 
 

@@ -95,7 +95,7 @@ def test_so_many_may_listen_and_no_more(tmp_path: Path, site: int, monkeypatch: 
         monkeypatch.setattr(live_visitors, name, limit)
 
     async def run(app: App) -> None:
-        live = app._desk.live
+        live = app.context.live
         async with AsyncExitStack() as stack:
 
             async def add(link: str) -> bool:
@@ -123,7 +123,7 @@ def test_who_does_not_read_is_dropped(tmp_path: Path, site: int, monkeypatch: py
     monkeypatch.setattr(live_visitors, "_SLOW_READER_TIMEOUT_S", 0.05)
 
     async def run(app: App) -> None:
-        live, told = app._desk.live, list[Any]()
+        live, told = app.context.live, list[Any]()
         async with asyncio.timeout(20):
             await listening(live, site, "", told, block=True)
         assert [message["type"] for message in told] == ["http.response.start", "http.response.body"]
@@ -135,7 +135,7 @@ def test_who_does_not_read_is_dropped(tmp_path: Path, site: int, monkeypatch: py
 
 def test_one_who_comes_when_the_last_one_leaves_is_told(tmp_path: Path, site: int) -> None:
     async def run(app: App) -> None:
-        live = app._desk.live
+        live = app.context.live
         for _ in range(20):
             first, second = list[Any](), list[Any]()
             task = asyncio.create_task(listening(live, site, "", first))

@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 from itsdangerous import TimestampSigner
 
-from ovx_lite.app import _SIGNED_IN
+from ovx_lite.app import _SIGNED_IN_PAGES
 from tests.browserless import PASSWORD, Person, path_of, set_password, start_at, tags
 from tests.conftest import Answer, Running, Server, Start, Store
 
@@ -231,7 +231,7 @@ def test_a_store_keeps_no_cookie_that_could_be_used(running: Running, person: Pe
     assert all(token not in path.read_bytes() for path in running.store.path.rglob("*") if path.is_file())
 
 
-@pytest.mark.parametrize(("method", "path"), [(method, path) for method, path, _ in _SIGNED_IN])
+@pytest.mark.parametrize(("method", "path"), [(method, path) for method, path, _ in _SIGNED_IN_PAGES])
 def test_a_page_is_for_those_who_are_logged_in(server: Server, method: str, path: str) -> None:
     path = path.replace("{site}", "my-site").replace("{", "x-").replace("}", "")
     person = Person(server)

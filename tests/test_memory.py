@@ -23,11 +23,11 @@ from ovx_lite.cli.serve import _loop_factory
 from ovx_lite.domain import config
 from ovx_lite.domain.clock import SystemClock
 from ovx_lite.domain.errors import Refused
-from ovx_lite.emulator.clock import TurnedClock
-from ovx_lite.emulator.emulator import Options, Standin
+from ovx_lite.emulator.app import EmulatorApp
+from ovx_lite.emulator.clock import ManualClock
 from ovx_lite.emulator.journal import Journal
-from ovx_lite.emulator.journal_entries import Told
-from ovx_lite.http.protocol import Protocol
+from ovx_lite.emulator.journal_entries import JournalEntry
+from ovx_lite.emulator.options import Options
 from ovx_lite.http.request_head import Incoming
 from ovx_lite.storage.sqlite import FILE
 from tests.conftest import Start, Store
@@ -194,16 +194,20 @@ def _talk(client: socket.socket, sent: Sent) -> int:
 class Place(NamedTuple):
     """An application that answers in this process."""
 
-    app: App
+    app: App | EmulatorApp
     port: int
     state: ServerState
 
 
-async def serving(store: Store, standin: Standin | None, do: Callable[[Place], Any]) -> None:
+async def serving(store: Store, kind: str, do: Callable[[Place], Any]) -> None:
     """Serve a store by the way that `serve` and `dev` serve it, while something is done."""
-    clock = standin.clock if standin else SystemClock()
-    app = await App.open(store.path, config.read(store.path, {}), clock, standin)
-    protocol, state, loop = standin.protocol if standin else Protocol, ServerState(), asyncio.get_running_loop()
+    settings, clock = config.read(store.path, {}), SystemClock()
+    app: App | EmulatorApp
+    if kind == "serve":
+        app = await App.open(store.path, settings, clock)
+    else:
+        app = await EmulatorApp.open(store.path, settings, ManualClock(clock, None), Options())
+    protocol, state, loop = app.http_protocol, ServerState(), asyncio.get_running_loop()
     uvicorn_config = uvicorn.Config(app, lifespan="off", ws="none", log_config=None, access_log=False)
     server = await loop.create_server(lambda: protocol(uvicorn_config, state, {}, loop), "127.0.0.1", 0)
     app.start()
@@ -241,26 +245,22 @@ async def garbage_of(place: Place, sent: Sent) -> tuple[int, list[object]]:
         gc.enable()
 
 
-def run(store: Store, standin: Standin | None, do: Callable[[Place], Any]) -> None:
+def run(store: Store, kind: str, do: Callable[[Place], Any]) -> None:
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(serving(store, standin, do))
+            runner.run(serving(store, kind, do))
     finally:
         gc.unfreeze()
-
-
-def a_standin() -> Standin:
-    return Standin(TurnedClock(SystemClock(), None), Options(1, False, [], 0, "", False))
 
 
 @pytest.mark.parametrize("kind", ["serve", "dev"])
 def test_what_is_refused_leaves_no_reference_cycle(store: Store, kind: str) -> None:
     if kind == "serve":
         store.site("my-site")
-        key, standin = store.key(), None
+        key = store.key()
         requests = refusals(key, store.key("my-site", "--hourly-limit", "1"), "my-site", 300_000) | small_refusals(key)
     else:
-        requests, standin = refusals_of_the_standin(), a_standin()
+        requests = refusals_of_the_standin()
         large = refusals("YOUR_API_KEY", "YOUR_API_KEY", "your-site-id", 300_000)
         requests |= {name: sent for name, sent in large.items() if sent.status not in (409, 429)}
     found = dict[str, Any]()
@@ -277,7 +277,7 @@ def test_what_is_refused_leaves_no_reference_cycle(store: Store, kind: str) -> N
             if status != sent.status or garbage:
                 found[name] = (status, Counter(type(one).__name__ for one in garbage))
 
-    run(store, standin, send_all)
+    run(store, kind, send_all)
     assert found == {}
 
 
@@ -287,14 +287,15 @@ def test_a_body_that_takes_too_long_leaves_no_reference_cycle(store: Store) -> N
     slow = request(BATCH, body, store.key())[:-1]
 
     async def send_slowly(place: Place) -> None:
-        place.app._api.bodies._seconds = 0.2
+        assert isinstance(place.app, App)
+        place.app.api.bodies._seconds = 0.2
         for _ in range(2):
             status, garbage = await garbage_of(place, Sent(slow, 400))
             assert status == 400
         assert [one for one in garbage if isinstance(one, FrameType | TracebackType | BaseException)] == []
         assert garbage == []
 
-    run(store, None, send_slowly)
+    run(store, "serve", send_slowly)
 
 
 def test_a_store_that_cannot_be_written_leaves_no_reference_cycle(store: Store) -> None:
@@ -314,7 +315,7 @@ def test_a_store_that_cannot_be_written_leaves_no_reference_cycle(store: Store) 
             elsewhere.rename(file)
         assert garbage == []
 
-    run(store, None, send_in_vain)
+    run(store, "serve", send_in_vain)
 
 
 # What it comes to: the memory of a server of its own.
@@ -372,7 +373,7 @@ def test_the_journal_keeps_no_body_of_an_entry_that_was_pushed_out() -> None:
     journal = Journal()
     for number in range(50):
         body = b"%d" % number + b"x" * (1 << 20)
-        numbers = journal.put([Told("good", "ovyxa", "my-site", "e", {"problems": []}, body)])
+        numbers = journal.record([JournalEntry("good", "ovyxa", "my-site", "e", {"problems": []}, body)])
         journal.amend(numbers, {"status": 201}, [])
     kept = [*journal.entries({}), *journal.changes(0)]
     assert len(kept) > 50

@@ -7,7 +7,7 @@ import pytest
 from ovx_lite.domain import config, validators
 from ovx_lite.domain.errors import Refused
 from ovx_lite.domain.models import Campaign
-from ovx_lite.emulator.clock import length
+from ovx_lite.emulator.clock import parse_duration
 from ovx_lite.enrichment.traffic_source import origin
 from tests.browserless import start_at
 from tests.conftest import Answer, Start, Store
@@ -97,7 +97,7 @@ def test_what_people_enter_has_no_end_of_a_line_at_its_end(end: str) -> None:
     assert not config.is_web_address(f"https://example.com{end}")
     assert not config.is_web_address(f"https://example.com/stats{end}")
     with pytest.raises(Refused):
-        length(f"90s{end}", "advance")
+        parse_duration(f"90s{end}", "advance")
 
 
 @pytest.mark.parametrize("medium", ["sm\n", "mailing\n"])

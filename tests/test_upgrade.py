@@ -1,4 +1,4 @@
-"""Upgrades: a store as an older ovx-lite left it, and what the next command makes of it. `test_stores` sees its rows."""
+"""Upgrades: a store that an older ovx-lite left, and what the next command makes of it (rows: `test_stores`)."""
 
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor

@@ -77,7 +77,7 @@ def during(data_dir: Path, clock: Still, do: Callable[[App], Awaitable[None]]) -
 
 async def every_job(app: App) -> None:
     for job in scheduler.JOBS:
-        await job.run(app._house)
+        await job.run(app.services)
 
 
 def count(conn: sqlite3.Connection, table: str) -> int:
@@ -240,7 +240,7 @@ def test_events_are_taken_while_many_are_deleted(tmp_path: Path, conn: sqlite3.C
 
     async def both(app: App) -> None:
         async def job() -> None:
-            await scheduler.retain(app._house)
+            await scheduler.retain(app.services)
             done.append("job")
 
         async def send() -> None:
@@ -276,7 +276,7 @@ def test_a_job_that_fails_is_logged_and_runs_again(tmp_path: Path, caplog: pytes
 
     async def run(app: App) -> None:
         with suppress(asyncio.CancelledError):
-            await scheduler.keep_running(scheduler.Job("sweep the floor", 0, fail_once), app._house)
+            await scheduler.keep_running(scheduler.Job("sweep the floor", 0, fail_once), app.services)
 
     with caplog.at_level(logging.ERROR):
         during(tmp_path, Still(), run)

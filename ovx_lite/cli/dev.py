@@ -10,15 +10,15 @@ import msgspec
 
 from ovx_lite.cli import logs
 from ovx_lite.cli.common import check_argument, json_option
-from ovx_lite.cli.serve import run, setting_options
+from ovx_lite.cli.serve import Application, run, setting_options
 from ovx_lite.domain import config
 from ovx_lite.domain.clock import SystemClock
 from ovx_lite.domain.errors import Refused
 from ovx_lite.emulator import credentials
-from ovx_lite.emulator.clock import TurnedClock, time_of
-from ovx_lite.emulator.emulator import Options, Standin
-from ovx_lite.emulator.fault_rules import Rule, rule_of, rule_of_words
-from ovx_lite.emulator.forwarder import where_to
+from ovx_lite.emulator.clock import ManualClock, parse_time
+from ovx_lite.emulator.fault_rules import FaultRule, parse_rule, parse_rule_text
+from ovx_lite.emulator.forwarder import parse_url
+from ovx_lite.emulator.options import Options
 
 _LOOPBACK_NETWORKS = "127.0.0.0/8,::1/128"
 _MAX_DEMO_DAYS = 400
@@ -69,16 +69,15 @@ def dev(
     Its tools for tests are at /_dev. The store is deleted at the end, unless you pass --data-dir. There is no access
     control: anyone who can reach the emulator can read and change everything.
     """
-    start_time_ms = None if clock is None else check_argument("--clock", time_of, clock, 0, "--clock")
+    start_ms = None if clock is None else check_argument("--clock", parse_time, clock, 0, "--clock")
     emulator_options = Options(
-        seed,
-        any_key or forward is not None,  # the keys and sites of the real product are not known here
-        [check_argument("--fault", _parse_rule, rule) for rule in faults],
-        0 if demo is None else check_argument("--demo", _parse_days, demo),
-        "" if forward is None else check_argument("--forward", where_to, forward),
-        data_dir is None,
+        seed=seed,
+        any_key=any_key or forward is not None,  # the keys and sites of the real product are not known here
+        fault_rules=tuple(check_argument("--fault", _parse_rule, rule) for rule in faults),
+        demo_days=0 if demo is None else check_argument("--demo", _parse_days, demo),
+        forward_url="" if forward is None else check_argument("--forward", parse_url, forward),
+        temporary=data_dir is None,
     )
-    emulator = Standin(TurnedClock(SystemClock(), start_time_ms), emulator_options)
     store_dir = data_dir or Path(tempfile.mkdtemp(prefix="ovx-lite-dev-"))
     try:
         settings = config.read(store_dir, options, defaults=_DEFAULTS)
@@ -90,7 +89,13 @@ def dev(
             f"The emulator accepts the API key {credentials.KEYS[0]} for the site {credentials.SITES[0]}. The password "
             f"of the web pages is {credentials.PASSWORD}. Its tools are at /_dev: see docs/testing.md."
         )
-        run(settings, store_dir, ready_file, as_json, emulator.clock, emulator)
+
+        async def open_app() -> Application:
+            from ovx_lite.emulator.app import EmulatorApp  # here, because importing it takes time
+
+            return await EmulatorApp.open(store_dir, settings, ManualClock(SystemClock(), start_ms), emulator_options)
+
+        run(settings, store_dir, ready_file, as_json, open_app)
     finally:
         if data_dir is None:
             shutil.rmtree(store_dir, ignore_errors=True)
@@ -102,11 +107,11 @@ def _parse_days(text: str) -> int:
     return int(text)
 
 
-def _parse_rule(text: str) -> Rule:
+def _parse_rule(text: str) -> FaultRule:
     if not text.lstrip().startswith("{"):
-        return rule_of_words(text)
+        return parse_rule_text(text)
     try:
-        return rule_of(msgspec.json.decode(text))
+        return parse_rule(msgspec.json.decode(text))
     except msgspec.DecodeError:
         message = 'The rule is not valid JSON. A valid rule is, for example, {"status": 503, "rate": 0.1}.'
         raise Refused("invalid_request", message) from None

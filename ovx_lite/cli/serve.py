@@ -6,11 +6,11 @@ import gc
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import click
 import msgspec
@@ -19,7 +19,7 @@ from ovx_lite.auth import passwords
 from ovx_lite.cli import logs
 from ovx_lite.cli.common import data_dir_option, json_option
 from ovx_lite.domain import config
-from ovx_lite.domain.clock import Clock, SystemClock
+from ovx_lite.domain.clock import SystemClock
 from ovx_lite.domain.errors import Refused
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
@@ -59,7 +59,47 @@ def serve(ready_file: Path | None, data_dir: Path, as_json: bool, **options: str
     """
     settings = config.read(data_dir, options)
     logs.set_up(settings["log_format"])
-    run(settings, data_dir, ready_file, as_json)
+
+    async def open_app() -> Application:
+        from ovx_lite.app import App  # here, because importing it takes time
+
+        return await App.open(data_dir, settings, SystemClock())
+
+    run(settings, data_dir, ready_file, as_json, open_app)
+
+
+class Application(Protocol):
+    """What `run` serves: the server's `App`, or one that wraps it."""
+
+    @property
+    def http_protocol(self) -> type[asyncio.Protocol]:
+        """The protocol class for connections."""
+        ...
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer one request."""
+        ...
+
+    @property
+    def setup_path(self) -> str:
+        """The path of the page that sets up the server; `""` if there is nothing to set up."""
+        ...
+
+    async def set_admin_password(self, password: str) -> None:
+        """Set the password that the environment gives."""
+        ...
+
+    def start(self) -> None:
+        """Start what runs in the background. Called once requests are answered."""
+        ...
+
+    def begin_shutdown(self) -> None:
+        """End what the server would wait for when it stops."""
+        ...
+
+    async def close(self) -> None:
+        """Stop, and save everything."""
+        ...
 
 
 def run(
@@ -67,16 +107,15 @@ def run(
     data_dir: Path,
     ready_file: Path | None,
     as_json: bool,
-    clock: Clock | None = None,
-    emulator: Any = None,
+    open_app: Callable[[], Awaitable[Application]],
 ) -> None:
-    """Serve until a signal arrives: as an emulator, if one is given, by its clock. Raises `Refused`."""
+    """Serve an application until a signal stops it. Raises `Refused`."""
     _return_large_blocks()
     shutdown = _Shutdown()
     _handle_signals(shutdown.request)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(settings, data_dir, ready_file, as_json, clock or SystemClock(), emulator, shutdown))
+            runner.run(_serve(settings, data_dir, ready_file, as_json, open_app, shutdown))
     finally:
         _handle_signals(signal.SIG_IGN)  # Python restores the default at its exit: a signal that is late would kill it
         logs.discard_unwritable()
@@ -123,25 +162,21 @@ async def _serve(
     data_dir: Path,
     ready_file: Path | None,
     as_json: bool,
-    clock: Clock,
-    emulator: Any,
+    open_app: Callable[[], Awaitable[Application]],
     shutdown: _Shutdown,
 ) -> None:
     import uvicorn
-
-    from ovx_lite.app import App
-    from ovx_lite.http.protocol import Protocol
 
     password = _admin_password()
     if ready_file is not None:
         _write_ready_file(ready_file, data_dir, None)  # a crash may have left one behind
     listener = _listen(settings["host"], int(settings["port"]))
     url = settings["base_url"].rstrip("/") or _url(listener)
-    app = await App.open(data_dir, settings, clock, emulator)
+    app = await open_app()
 
     class Server(uvicorn.Server):
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            app.hurry()  # uvicorn waits for all responses, also for those that wait for news
+            app.begin_shutdown()
             await super().shutdown(sockets)
 
         @contextmanager
@@ -151,7 +186,7 @@ async def _serve(
     shutdown.server = server = Server(
         uvicorn.Config(
             app,
-            http=Protocol if emulator is None else emulator.protocol,
+            http=app.http_protocol,
             lifespan="off",
             ws="none",
             log_config=None,
@@ -167,7 +202,7 @@ async def _serve(
     announcing = asyncio.create_task(_announce(server, app, url, data_dir, ready_file, as_json))
     try:
         if password:
-            await app.take_password(password)
+            await app.set_admin_password(password)
         await server.serve(sockets=[listener])
         if announcing.done():
             announcing.result()
@@ -239,7 +274,9 @@ def _write_ready_file(ready_file: Path, data_dir: Path, content: dict[str, objec
         ) from None
 
 
-async def _announce(server: Any, app: Any, url: str, data_dir: Path, ready_file: Path | None, as_json: bool) -> None:
+async def _announce(
+    server: Any, app: Application, url: str, data_dir: Path, ready_file: Path | None, as_json: bool
+) -> None:
     """Wait until requests are answered. Then start the jobs, and announce that the server is ready."""
     while not server.started:
         await asyncio.sleep(_POLL_INTERVAL_S)

@@ -55,19 +55,11 @@ class Hosts(NamedTuple):
 
 def serve_hosts(settings: Mapping[str, str]) -> Hosts:
     """The hosts that the pages of a server are for."""
-    return Hosts(_names(settings), addresses=True, proxy_names=bool(settings["base_url"]))
+    return Hosts(configured_names(settings), addresses=True, proxy_names=bool(settings["base_url"]))
 
 
-def dev_hosts(settings: Mapping[str, str]) -> Hosts:
-    """The hosts that a stand-in is for: other addresses than this machine's only if it listens there."""
-    try:
-        addresses = not ip_address(settings["host"]).is_loopback
-    except ValueError:
-        addresses = False
-    return Hosts(_names(settings), addresses=addresses, proxy_names=False)
-
-
-def _names(settings: Mapping[str, str]) -> frozenset[str]:
+def configured_names(settings: Mapping[str, str]) -> frozenset[str]:
+    """Return the host names in the settings `host`, `base_url` and `allow_host`."""
     base = urlsplit(settings["base_url"]).hostname or ""
     names = (settings["host"], base, *settings["allow_host"].split(","))
     return frozenset(_name(name.strip()) for name in names) - {""}

@@ -73,3 +73,18 @@ class Sites:
         salt = await self._database.write(salts.today, site.number, day, secrets.token_bytes(32))
         self._salts[site.number] = (day, salt)
         return salt
+
+
+class SiteAuthenticator:
+    """Accepts the API keys and JWTs of the sites. The server's `Authenticator`."""
+
+    def __init__(self, sites: Sites) -> None:
+        self._sites = sites
+
+    def authenticate(self, authorization: str, site_slug: str, now_ms: int) -> Caller:
+        """Return the owner of the key or JWT, whichever site the request names. Raises `Refused` (`unauthorized`)."""
+        return self._sites.caller(authorization, now_ms)
+
+    async def refresh(self, site_slug: str) -> None:
+        """Load sites and keys that another process has changed."""
+        await self._sites.refresh()

@@ -1,4 +1,4 @@
-"""Back to the start, for the stand-in: whatever was told is gone; sites and keys stay."""
+"""Resets a store to its initial state, for the emulator: data is deleted; sites and keys stay."""
 
 import sqlite3
 from collections.abc import Collection
@@ -18,20 +18,20 @@ _TOLD = (
 
 
 class Kept(NamedTuple):
-    """The ids of the goals and webhooks that were there at the start."""
+    """The ids of the goals and webhooks that `reset` does not delete."""
 
     goals: frozenset[str]
     webhooks: frozenset[str]
 
 
 def kept(conn: sqlite3.Connection) -> Kept:
-    """What is there now."""
+    """Return the goals and webhooks of the store."""
     goals, webhooks = (conn.execute(f"SELECT public_id FROM {table}") for table in ("goals", "webhooks"))
     return Kept(frozenset(id for (id,) in goals), frozenset(id for (id,) in webhooks))
 
 
 def reset(conn: sqlite3.Connection, start: Kept) -> None:
-    """Delete what was told since the start, and the goals and webhooks that were added."""
+    """Delete all data, and the goals and webhooks that are not in `start`."""
     with transaction(conn):
         for table in _TOLD:
             if conn.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone():

@@ -7,12 +7,13 @@ the rest of the way (see `benchmarks/`).
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 
 from starlette.types import Receive, Scope, Send
 
 from ovx_lite.auth import api_keys
 from ovx_lite.auth.api_keys import Caller
+from ovx_lite.auth.authenticator import Authenticator
 from ovx_lite.auth.rate_limit import Limits
 from ovx_lite.dialects.schema import Ask, Endpoint
 from ovx_lite.domain.clock import Clock
@@ -46,10 +47,9 @@ class Api:
         ingest: Ingest,
         country_of: CountryOf,
         clock: Clock,
-        witness: Witness,
-        stranger: Callable[[str, str], Awaitable[Caller | None]] | None = None,
+        authenticator: Authenticator,
+        observer: Witness,
     ) -> None:
-        """`stranger`, in the stand-in alone, knows callers that no site has: by the credentials and the site named."""
         self._doors: dict[str, Door] = {}
         self._patterns: list[tuple[re.Pattern[str], Endpoint]] = []
         for endpoint in endpoints:
@@ -64,8 +64,8 @@ class Api:
         self._ingest = ingest
         self._country_of = country_of
         self._clock = clock
-        self._witness = witness
-        self._stranger = stranger
+        self._authenticator = authenticator
+        self._observer = observer
         self.bodies = Bodies()
         self.answers: Counter[tuple[str, int]] = Counter()  # by dialect and status, since the start
 
@@ -97,7 +97,7 @@ class Api:
             log_fault(scope, wrong)
             detached(wrong)
             error, status, body = FAULT, FAULT.status, error_body(FAULT)
-        if self._witness.everything or error is not None or any(event.kind.excluded for event in request.events):
+        if self._observer.everything or error is not None or any(event.kind.excluded for event in request.events):
             self._tell(endpoint, request, scope, reply, error)
         self.answers[endpoint.api, status] += 1
         headers += self._standing(request)
@@ -126,9 +126,7 @@ class Api:
         request.told = request.call(body, now)
         ask = endpoint.read(request.told)
         request.asked, request.cost = ask.site, ask.cost
-        caller = await self._stranger(request.authorization, ask.site or request.site) if self._stranger else None
-        if caller is None or endpoint.public:
-            caller = self._caller(endpoint, ask, request, now) or await self._newer_caller(endpoint, ask, request, now)
+        caller = self._caller(endpoint, ask, request, now) or await self._newer_caller(endpoint, ask, request, now)
         request.caller = caller
         key = request.idempotency_key
         repeat = None if key is None else repeat_of(key, request.path, body, endpoint.public)
@@ -171,15 +169,15 @@ class Api:
             request.salt = salt
             return api_keys.at_address(site, request.address, salt)
         try:
-            return self._sites.caller(request.authorization, now)
+            return self._authenticator.authenticate(request.authorization, ask.site or request.site, now)
         except Refused:
             return None
 
     async def _newer_caller(self, endpoint: Endpoint, ask: Ask, request: Incoming, now: int) -> Caller:
         """Who calls, as the store has it now: a key, or a site, may be newer than our last look. Raises `Refused`."""
-        await self._sites.refresh()
+        await self._authenticator.refresh(ask.site or request.site)
         if not endpoint.public:
-            return self._sites.caller(request.authorization, now)
+            return self._authenticator.authenticate(request.authorization, ask.site or request.site, now)
         site = self._sites.public(ask.site)
         if site is None:
             wrong = ask.problem is not None and ask.problem.code != "invalid_props"
@@ -207,7 +205,7 @@ class Api:
         request.events = events
         if self._ingest.disk.is_low and isinstance(repeat, Repeat):  # a replay needs no room
             return await self._replay(site, repeat, self._ingest.disk.refusal)
-        if not self._witness.everything:
+        if not self._observer.everything:
             return await self._ingest.submit(Request(site.number, events, endpoint.reply, repeat))
 
         def reply(ids: list[str]) -> Reply:
@@ -219,12 +217,12 @@ class Api:
     def _tell(
         self, endpoint: Endpoint, request: Incoming, scope: Scope, reply: Reply | None, error: Refused | None
     ) -> None:
-        """Tell whoever witnesses what came of a request. That it fails changes no answer."""
+        """Pass a request and its outcome to the observer. If that fails, the response stays the same."""
         site = request.caller.site if request.caller else self._sites.public(request.asked or request.site)
         said = (request.told, site, request.events, request.ids, error, reply, request.followed)
         now = request.told.now if request.told else self._clock.now()
         try:
-            self._witness.take(Verdict(now, endpoint, request.method, target(scope), scope["headers"], *said))
+            self._observer.take(Verdict(now, endpoint, request.method, target(scope), scope["headers"], *said))
         except Exception as wrong:
             log_fault(scope, wrong)
 
@@ -243,7 +241,8 @@ class Api:
                 return []
             if caller is None:
                 try:
-                    caller = self._sites.caller(request.authorization, now)
+                    site_slug = request.asked or request.site
+                    caller = self._authenticator.authenticate(request.authorization, site_slug, now)
                 except Refused:
                     return []
             if caller.limit is None:

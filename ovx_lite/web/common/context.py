@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from ovx_lite.auth import passwords
-from ovx_lite.auth.api_keys import Caller
+from ovx_lite.auth.authenticator import Authenticator
 from ovx_lite.auth.login_throttle import Tries
 from ovx_lite.domain.errors import Refused
 from ovx_lite.domain.hosts import Hosts
@@ -78,8 +78,7 @@ class Desk(msgspec.Struct):
     `hosts` are those that pages answer to; `kept` are dashboards that were made a moment ago, by place and view: until
     when they are good (Unix ms), and the page. `live` streams how many visitors sites have now.
     `setup_token` opens `/setup` as long as there is no password, else it is `""`; `password_given` says that the
-    password comes from the environment; `allowed` is where webhooks may go, too; `missing` is what was refused lately;
-    `stranger`, in the stand-in alone, knows callers that no site has: by the credentials and the site named.
+    password comes from the environment; `allowed` is where webhooks may go, too; `missing` is what was refused lately.
     Passwords are hashed `one_at_a_time`: each takes 16 MiB and a good part of a core.
     """
 
@@ -91,7 +90,7 @@ class Desk(msgspec.Struct):
     allowed: Sequence[Network]
     setup_token: str
     missing: Missing
-    stranger: Callable[[str, str], Awaitable[Caller | None]] | None
+    authenticator: Authenticator
     live: LiveVisitors
     password_given: bool = False
     notices: Notices = msgspec.field(default_factory=Notices)
@@ -122,17 +121,14 @@ class Desk(msgspec.Struct):
     async def stats_site(self, authorization: str, site: str) -> Site:
         """Return the site whose statistics this `Authorization` header may read. Raises `Refused`.
 
-        `site` is the id that the request names: in the stand-in, a key may be good for any site.
+        `site` is the id that the request names, `""` if it names none.
         """
-        sites, now = self.house.sites, self.house.clock.now()
-        stranger = None if self.stranger is None else await self.stranger(authorization, site)
-        if stranger is not None:
-            return stranger.site
+        now_ms = self.house.clock.now()
         try:
-            caller = sites.caller(authorization, now)
+            caller = self.authenticator.authenticate(authorization, site, now_ms)
         except Refused:
-            await sites.refresh()  # it may be newer than our last look
-            caller = sites.caller(authorization, now)
+            await self.authenticator.refresh(site)  # the key may be newer than what is in memory
+            caller = self.authenticator.authenticate(authorization, site, now_ms)
         if not caller.may_read_stats:
             message = 'This JWT may only send events: add the claim "stats": true, or use an API key.'
             raise Refused("forbidden", message)
