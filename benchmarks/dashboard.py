@@ -55,7 +55,7 @@ class _Store:
         self._repeats = repeats
         self._site = registry.find_site(conn, SITE)
         self._template = templating.template_environment().get_template("dashboard.html")
-        self.events, self.visits = conn.execute("SELECT sum(events), sum(visits) FROM days").fetchone()
+        self.events, self.visits = conn.execute("SELECT sum(events), sum(visits) FROM daily_totals").fetchone()
 
     def _render(self, dashboard_state: DashboardState) -> None:
         dashboard_data = data.load_dashboard(self._conn, SITE, dashboard_state, NOW_MS)
@@ -76,7 +76,7 @@ class _Store:
 
 def rows(stores: Path) -> Iterator[Row]:
     """Of a year with 1 and with 10 million events; the stores are made in this folder, if they are not there."""
-    for folder, shape in (("1M", LARGE._replace(visits_a_day=LARGE.visits_a_day // 10)), ("10M", LARGE)):
+    for folder, shape in (("1M", LARGE._replace(visits_per_day=LARGE.visits_per_day // 10)), ("10M", LARGE)):
         if not (stores / folder / STORE_FILE).exists():
             fill(stores / folder, NOW_MS, 365, shape, _show_progress)
         with closing(open_reader(stores / folder, 64)) as conn:

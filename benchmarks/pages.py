@@ -74,11 +74,14 @@ def _add_deliveries(conn: sqlite3.Connection, webhook_ids: list[int], now_ms: in
         delivery_id = (now_ms - index * 1000 << COUNTER_BITS) + index % 7
         rows.append((delivery_id, webhook_id, "goal.completed", body, STATUSES[index % 4], 1, now_ms))
     conn.executemany(
-        "INSERT INTO deliveries (number, webhook, event, body, status, tries, due) VALUES (?, ?, ?, ?, ?, ?, ?)", rows
+        "INSERT INTO deliveries (id, webhook_id, event_name, body, status, attempts, next_attempt_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        rows,
     )
     attempts = [(delivery_id, now_ms, 12, 200, "", "", '{"webhook-id": "msg"}', "ok") for delivery_id, *_ in rows]
     conn.executemany(
-        "INSERT INTO attempts (delivery, began, took, status, error, words, headers, answer)"
+        "INSERT INTO attempts"
+        " (delivery_id, started_at, duration_ms, http_status, error_code, hint, request_headers, response_body)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         attempts,
     )
@@ -90,12 +93,12 @@ def _add_persons(conn: sqlite3.Connection, site: Site, now_ms: int) -> None:
         (index, site.id, f"user-{index}", json.dumps({"name": f"N {index}", "email": f"{index}@x.org"}), now_ms)
         for index in range(PERSONS)
     ]
-    conn.executemany("INSERT INTO persons (number, site, id, traits, created) VALUES (?, ?, ?, ?, ?)", rows)
+    conn.executemany("INSERT INTO persons (id, site_id, external_id, traits, created_at) VALUES (?, ?, ?, ?, ?)", rows)
 
 
 def _add_events(conn: sqlite3.Connection, site: Site, now_ms: int) -> None:
-    conn.execute("INSERT INTO kinds VALUES (1, 'ovyxa', 'pageview', 'pageview', '', '', '')")
-    conn.execute("INSERT INTO origins VALUES (1, '', 'direct', 'direct', '', '', '', '', '')")
+    conn.execute("INSERT INTO event_types VALUES (1, 'ovyxa', 'pageview', 'pageview', '', '', '')")
+    conn.execute("INSERT INTO traffic_sources VALUES (1, '', 'direct', 'direct', '', '', '', '', '')")
     conn.execute("INSERT INTO clients VALUES (1, 'Chrome', 'Windows', 'desktop', 'FR')")
     pages = [(index, "https", "example.com", f"/page-{index}/x") for index in range(1, 2001)]
     conn.executemany("INSERT INTO pages VALUES (?, ?, ?, ?)", pages)
@@ -105,7 +108,9 @@ def _add_events(conn: sqlite3.Connection, site: Site, now_ms: int) -> None:
         for index in range(EVENTS)
     ]
     conn.executemany(
-        "INSERT INTO events (site, visit, later, kind, page, origin, client) VALUES (?, ?, 0, 1, ?, 1, 1)", rows
+        "INSERT INTO events (site_id, visit_id, id_offset, event_type_id, page_id, traffic_source_id, client_id)"
+        " VALUES (?, ?, 0, 1, ?, 1, 1)",
+        rows,
     )
 
 

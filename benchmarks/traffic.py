@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from ovx_lite.emulator.demo_loader import fill as fill_site
+from ovx_lite.emulator.demo_loader import load_traffic
 from ovx_lite.emulator.demo_traffic import Shape
 from ovx_lite.services import factories
 from ovx_lite.storage import registry
@@ -19,7 +19,7 @@ def fill(folder: Path, now_ms: int, days: int, shape: Shape, on_day: Callable[[i
     try:
         conn.execute("PRAGMA synchronous = OFF")  # it is thrown away in the end
         site = registry.add_site(conn, factories.site(SITE, "Europe/Paris", now_ms))
-        fill_site(conn, site, _SEED, days, shape, now_ms, on_day)
+        load_traffic(conn, site, _SEED, days, shape, now_ms, on_day)
         conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     finally:
         conn.close()

@@ -14,40 +14,39 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ovx_lite.auth import passwords
+from ovx_lite.auth.authenticator import Authenticator
 from ovx_lite.auth.rate_limit import RateLimiter
 from ovx_lite.dialects import ENDPOINTS
 from ovx_lite.domain.clock import Clock
 from ovx_lite.domain.errors import ApiError
-from ovx_lite.domain.hosts import dev_hosts, serve_hosts
-from ovx_lite.emulator import fault_injection, live, routes, unmatched, webhook_receiver_routes
-from ovx_lite.emulator.credentials import PASSWORD
-from ovx_lite.emulator.emulator import Standin
-from ovx_lite.emulator.host_check import is_refused
+from ovx_lite.domain.hosts import AllowedHosts, serve_hosts
 from ovx_lite.enrichment import user_agent
 from ovx_lite.enrichment.geoip import open_country_data
 from ovx_lite.http.paths import ControlCharacterRoute, has_control_character
+from ovx_lite.http.protocol import HttpProtocol
 from ovx_lite.services.disk_space import DiskSpace
 from ovx_lite.services.group_commit import GroupCommitWriter
 from ovx_lite.services.notifier import Notifier
+from ovx_lite.services.observer import RequestObserver
 from ovx_lite.services.rejected import RejectedEvents
 from ovx_lite.services.scheduler import JOBS, Services, measure_disk, run_periodically
-from ovx_lite.services.site_cache import SiteCache
+from ovx_lite.services.site_cache import SiteAuthenticator, SiteCache
 from ovx_lite.services.webhook_sender import WebhookSender
 from ovx_lite.storage import accounts, rate_limits
 from ovx_lite.storage.connections import Database
 from ovx_lite.storage.rollups import value_limit
 from ovx_lite.storage.write.unit_of_work import open_unit_of_work
-from ovx_lite.web.api import stats
+from ovx_lite.web.api import ingest, stats
 from ovx_lite.web.api.health import Health
 from ovx_lite.web.api.ingest import Api
 from ovx_lite.web.api.metrics import Metrics
 from ovx_lite.web.api.openapi import openapi
 from ovx_lite.web.api.tracker_script import script
-from ovx_lite.web.common import error_handlers, templating
-from ovx_lite.web.common.context import Handler, RouteSpec, UiContext
+from ovx_lite.web.common import context, error_handlers, templating
+from ovx_lite.web.common.context import Handler, UiContext
 from ovx_lite.web.common.csrf import CrossOriginProtection, FormOriginCheck, HostCheck, LoginRequired
 from ovx_lite.web.common.live_visitors import LiveVisitors
 from ovx_lite.web.common.sessions import Sessions
@@ -69,15 +68,14 @@ from ovx_lite.web.ui.dashboard import routes as dashboard
 from ovx_lite.webhooks.client import WebhookClient
 from ovx_lite.webhooks.ssrf import parse_networks
 
-_API_ROUTES = stats.PUBLIC_ROUTES
-_PUBLIC_ROUTES = (
+_PUBLIC_PAGES = (
     *sites.PUBLIC_ROUTES,
     *setup.PUBLIC_ROUTES,
     *auth.PUBLIC_ROUTES,
     *sharing.PUBLIC_ROUTES,
     *badge.PUBLIC_ROUTES,
 )
-_PROTECTED_ROUTES = (
+_SIGNED_IN_PAGES = (
     *(
         *auth.PROTECTED_ROUTES,
         *sites.PROTECTED_ROUTES,
@@ -91,180 +89,210 @@ _PROTECTED_ROUTES = (
 )
 
 
-class App:
-    """The whole server, as an ASGI application: the ingestion endpoints first, then Starlette for all else."""
+async def open_services(data_dir: Path, settings: Mapping[str, str], clock: Clock) -> Services:
+    """Open the store and everything that works on it. Raises `Refused`."""
+    country_db = settings["country_db"]
+    country_of = open_country_data(Path(country_db) if country_db else None)
+    database = await Database.open(data_dir)
+    async with AsyncExitStack() as on_error:
+        on_error.push_async_callback(database.close)  # its threads would keep the process alive
+        limits, sites, disk = RateLimiter(), SiteCache(database), DiskSpace(data_dir, int(settings["disk_reserve"]))
+        await measure_disk(disk)
+        limits.restore(await database.read(rate_limits.load, clock.now_ms()))
+        await sites.refresh()
+        await database.write(value_limit.save_max_values, int(settings["rollup_values"]))
+        unit_of_work = await database.write(open_unit_of_work, secrets.randbits(20))
+        on_error.pop_all()
+    sender = WebhookSender(database, WebhookClient(parse_networks(settings["webhook_allow_net"]), clock.now_ms), clock)
+    notifier = Notifier()
+    return Services(
+        data_dir=data_dir,
+        backup_dir=Path(settings["backup_dir"]) if settings["backup_dir"] else None,
+        database=database,
+        sites=sites,
+        writer=GroupCommitWriter(database, unit_of_work, limits, clock, sender.wake, notifier, disk),
+        rate_limiter=limits,
+        sender=sender,
+        clock=clock,
+        disk=disk,
+        notifier=notifier,
+        rejected=RejectedEvents(),
+        country_of=country_of,
+    )
 
-    def __init__(self, api: Api, services: Services, ui: UiContext, pages: Starlette, standin: Standin | None) -> None:
-        self._api = api
-        self._standin = standin
-        self._services = services
-        self._ui = ui
-        self._pages = CrossOriginProtection(pages, ui.base_url)  # around all of it, also around what tells of faults
-        self._prefix = ui.root + "/" if ui.root else ""
+
+class App:
+    """The whole server as an ASGI application.
+
+    The ingestion endpoints (`api`) are tried first; everything else is Starlette's (`pages`).
+    """
+
+    http_protocol = HttpProtocol
+
+    def __init__(
+        self,
+        services: Services,
+        settings: Mapping[str, str],
+        *,
+        authenticator: Authenticator,
+        observer: RequestObserver,
+        hosts: AllowedHosts,
+        setup_token: str = "",
+        routes: Sequence[context.RouteSpec] = (),
+    ) -> None:
+        """Connect everything to the services.
+
+        `hosts` are the host names that pages answer to. `setup_token` opens `/setup` until a password is set; with `""`
+        it stays closed. `routes` are added to the public API.
+        """
+        self.services = services
+        self.api = Api(
+            ENDPOINTS,
+            services.sites,
+            services.rate_limiter,
+            services.writer,
+            services.country_of,
+            services.clock,
+            authenticator,
+            observer,
+        )
+        self.context = UiContext(
+            services=services,
+            notifier=services.notifier,
+            body_reader=self.api.body_reader,
+            base_url=settings["base_url"].rstrip("/"),
+            hosts=hosts,
+            webhook_networks=parse_networks(settings["webhook_allow_net"]),
+            setup_token=setup_token,
+            rejected_events=services.rejected,
+            authenticator=authenticator,
+            live_visitors=LiveVisitors(services, services.notifier),
+        )
+        # The protection is outermost, so that error pages have its headers, too.
+        self.pages: ASGIApp = CrossOriginProtection(_pages(self.context, self.api, routes), self.context.base_url)
+        self._prefix = self.context.root + "/" if self.context.root else ""
         self._jobs: list[asyncio.Task[None]] = []
 
     @classmethod
-    async def open(
-        cls, data_dir: Path, settings: Mapping[str, str], clock: Clock, standin: Standin | None = None
-    ) -> "App":
-        """Open the store and connect everything to it; as a stand-in, if that is given. Raises `Refused`."""
-        country_db = settings["country_db"]
-        country_of = open_country_data(Path(country_db) if country_db else None)
-        database = await Database.open(data_dir)
-        rate_limiter, sites, disk = (
-            RateLimiter(),
-            SiteCache(database),
-            DiskSpace(data_dir, int(settings["disk_reserve"])),
-        )
-        await measure_disk(disk)
-        try:
-            rate_limiter.restore(await database.read(rate_limits.load, clock.now_ms()))
-            await sites.refresh()
-            await database.write(value_limit.save_max_values, int(settings["rollup_values"]))
-            unit_of_work = await database.write(open_unit_of_work, secrets.randbits(20))
-            account = await database.read(accounts.load)
-        except BaseException:
-            await database.close()  # its threads would keep the process alive
-            raise
-        sender = WebhookSender(
-            database, WebhookClient(parse_networks(settings["webhook_allow_net"]), clock.now_ms), clock
-        )
-        notifier = Notifier()
-        writer = GroupCommitWriter(database, unit_of_work, rate_limiter, clock, sender.wake, notifier, disk)
-        rejected = standin.missing if standin else RejectedEvents()
-        stranger = standin.caller if standin else None
-        api = Api(ENDPOINTS, sites, rate_limiter, writer, country_of, clock, standin or rejected, stranger)
-        backup_dir = Path(settings["backup_dir"]) if settings["backup_dir"] else None
-        services = Services(data_dir, backup_dir, database, sites, writer, rate_limiter, sender, clock, disk)
-        ui = UiContext(
-            services,
-            notifier,
-            api.body_reader,
-            settings["base_url"].rstrip("/"),
-            serve_hosts(settings) if standin is None else dev_hosts(settings),
-            parse_networks(settings["webhook_allow_net"]),
-            "" if account.password_hash else secrets.token_urlsafe(24),
-            rejected,
-            stranger,
-            LiveVisitors(services, notifier),
-        )
-        if standin is not None:
-            await standin.settle_in(services)
-        status_handlers = {
-            "/healthz": Health(database, writer, clock).handle,
-            "/metrics": Metrics(api, services, ui.live_visitors).handle,
-        }
-        return cls(api, services, ui, _pages(ui, status_handlers, standin), standin)
+    async def open(cls, data_dir: Path, settings: Mapping[str, str], clock: Clock) -> "App":
+        """Open the store of a server and connect everything to it. Raises `Refused`."""
+        services = await open_services(data_dir, settings, clock)
+        async with AsyncExitStack() as on_error:
+            on_error.push_async_callback(services.database.close)
+            has_password = bool((await services.database.read(accounts.load)).password_hash)
+            app = cls(
+                services,
+                settings,
+                authenticator=SiteAuthenticator(services.sites),
+                observer=services.rejected,
+                hosts=serve_hosts(settings),
+                setup_token="" if has_password else secrets.token_urlsafe(24),
+            )
+            on_error.pop_all()
+        return app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        endpoint = self.match(scope)
+        if endpoint is None:
+            await self.pages(scope, receive, send)
+        else:
+            await self.api(endpoint, scope, receive, send)
+
+    def match(self, scope: Scope) -> ingest.RouteMatch | None:
+        """Return the ingestion endpoint that a request is for; `None` if it is for a page or another API.
+
+        Removes the path of the base URL from `scope["path"]`, so call it once a request.
+        """
         path: str = scope.get("path", "")
         if self._prefix and f"{path}/".startswith(self._prefix):  # a proxy has passed it on as it came
-            inner_path = path[len(self._prefix) - 1 :] or "/"
-            if (
-                inner_path != "/metrics"
-            ):  # one path only: behind a proxy that strips the prefix, nobody blocks a second one
-                path = scope["path"] = inner_path
-        standin = self._standin
-        if standin is not None and await is_refused(self._ui.hosts, scope, send):
-            return  # here, pages of others could read everything
-        route_match = None if has_control_character(path) else self._api.match(path)
-        if standin is not None and route_match is None:
-            await unmatched.perform(standin, self._pages, scope, receive, send)
-        elif standin is not None and route_match is not None:
-            await fault_injection.perform(standin, self._api, route_match, scope, receive, send)
-        elif route_match is None:
-            await self._pages(scope, receive, send)
-        else:
-            await self._api(route_match, scope, receive, send)
+            inner = path[len(self._prefix) - 1 :] or "/"
+            if inner != "/metrics":  # only one path, so that a proxy that strips the prefix has to block only one
+                path = scope["path"] = inner
+        return None if has_control_character(path) else self.api.match(path)
 
     @property
     def setup_path(self) -> str:
-        """Where whoever has started the server sets it up; `""` if there is a password already."""
-        token = "" if self._standin else self._ui.setup_token
+        """The path and token of the set-up page; `""` if there is nothing to set up."""
+        token = self.context.setup_token
         return f"/setup?token={token}" if token else ""
 
-    async def preset_password(self, password: str) -> None:
-        """Have this password from now on, as whoever starts the server says."""
-        account = await self._services.database.read(accounts.load)
+    async def set_admin_password(self, password: str) -> None:
+        """Set the password that the environment gives. If it is a new one, all sessions end."""
+        account = await self.services.database.read(accounts.load)
         if not account.password_hash or not await asyncio.to_thread(
             passwords.verify_password, password, account.password_hash
         ):
-            await self._ui.set_password(password)
-        self._ui.setup_token, self._ui.password_from_env = "", True
+            await self.context.set_password(password)
+        self.context.setup_token, self.context.password_from_env = "", True
 
     def begin_shutdown(self) -> None:
-        """Let nobody wait for news any longer, nor for a slow body or query, so that what is in flight ends."""
-        self._ui.notifier.close()
-        self._services.database.queries.stop()
-        self._api.body_reader.shorten_timeouts()
-        if self._standin is not None:
-            self._standin.journal.wake()
+        """End streams, long queries and slow bodies soon, so that the server need not wait for them."""
+        self.context.notifier.close()
+        self.services.database.queries.stop()
+        self.api.body_reader.shorten_timeouts()
 
     def start(self) -> None:
-        """Begin with what the program does by itself."""
-        self._services.sender.start()
-        self._jobs = [asyncio.create_task(run_periodically(job, self._services)) for job in JOBS]
-        self._jobs.append(asyncio.create_task(self._api.body_reader.enforce_timeouts()))
+        """Start the background jobs."""
+        self.services.sender.start()
+        self._jobs = [asyncio.create_task(run_periodically(job, self.services)) for job in JOBS]
+        self._jobs.append(asyncio.create_task(self.api.body_reader.enforce_timeouts()))
         self._jobs.append(asyncio.create_task(asyncio.to_thread(user_agent.warm_up)))
-        if self._standin is not None:
-            self._standin.start()
-            if not self._ui.password_from_env:
-                self._jobs.append(asyncio.create_task(self.preset_password(PASSWORD)))
 
     async def close(self) -> None:
-        """Stop: all that was acknowledged, and all counts, are on disk at the end."""
+        """Stop the jobs and close the store. All acknowledged events and all counters are on disk afterwards."""
         for job in self._jobs:
             job.cancel()
         await asyncio.gather(*self._jobs, return_exceptions=True)
-        async with AsyncExitStack() as stack:  # from the last to the first, also if one of them fails
-            stack.push_async_callback(self._services.database.close)
-            stack.push_async_callback(self._services.sender.close)
-            stack.push_async_callback(self._services.sites.save_last_used)
-            stack.push_async_callback(self._services.writer.close)
-            if self._standin is not None:
-                stack.push_async_callback(self._standin.close)
+        async with AsyncExitStack() as stack:  # runs from the last to the first, even if one of them fails
+            stack.push_async_callback(self.services.database.close)
+            stack.push_async_callback(self.services.sender.close)
+            stack.push_async_callback(self.services.sites.save_last_used)
+            stack.push_async_callback(self.services.writer.close)
 
 
-def _group_by_path(route_specs: Sequence[RouteSpec]) -> Iterator[tuple[str, Handler, list[str]]]:
-    """Pages by their paths, each with all its methods, so that a wrong method is told of all that are right."""
+def _group_by_path(routes: Sequence[context.RouteSpec]) -> Iterator[tuple[str, Handler, list[str]]]:
+    """Yield each path with a handler for all its methods, so that a 405 lists all methods in `Allow`."""
     paths: dict[str, dict[str, Handler]] = {}
-    for method, path, handler in route_specs:
+    for method, path, handler in routes:
         paths.setdefault(path, {})[method] = handler
-    for path, methods in paths.items():
-        yield (
-            path,
-            _dispatch_by_method({"HEAD": methods["GET"], **methods} if "GET" in methods else methods),
-            list(methods),
-        )
+    for path, handlers in paths.items():
+        with_head = {"HEAD": handlers["GET"], **handlers} if "GET" in handlers else handlers
+        yield path, _dispatch_by_method(with_head), list(handlers)
 
 
-def _dispatch_by_method(methods: Mapping[str, Handler]) -> Handler:
+def _dispatch_by_method(handlers: Mapping[str, Handler]) -> Handler:
     async def handle(request: Request) -> Response:
-        return await methods[request.method](request)
+        return await handlers[request.method](request)
 
     return handle
 
 
-def _pages(ui: UiContext, status_handlers: Mapping[str, Handler], standin: Standin | None) -> Starlette:
-    api_routes = (
-        _API_ROUTES if standin is None else (*_API_ROUTES, *routes.OPEN, *webhook_receiver_routes.OPEN, *live.OPEN)
+def _pages(ui: UiContext, api: Api, routes: Sequence[context.RouteSpec]) -> Starlette:
+    """Build everything but the ingestion endpoints; `routes` come in addition to the server's own."""
+    public = [Middleware(HostCheck), Middleware(FormOriginCheck), Middleware(Sessions)]
+    login_middleware = [*public, Middleware(LoginRequired)]
+    health, metrics = (
+        Health(ui.services.database, ui.services.writer, ui.services.clock),
+        Metrics(api, ui.services, ui.live_visitors),
     )
-    public_middleware = [Middleware(HostCheck), Middleware(FormOriginCheck), Middleware(Sessions)]
-    login_middleware = [*public_middleware, Middleware(LoginRequired)]
     application = Starlette(
         routes=[
             ControlCharacterRoute(),
-            *(Route(path, handler, methods=methods) for path, handler, methods in _group_by_path(api_routes)),
             *(
-                Route(path, handler, methods=methods, middleware=public_middleware)
-                for path, handler, methods in _group_by_path(_PUBLIC_ROUTES)
+                Route(path, page, methods=methods)
+                for path, page, methods in _group_by_path((*stats.PUBLIC_ROUTES, *routes))
             ),
             *(
-                Route(path, handler, methods=methods, middleware=login_middleware)
-                for path, handler, methods in _group_by_path(_PROTECTED_ROUTES)
+                Route(path, page, methods=methods, middleware=public)
+                for path, page, methods in _group_by_path(_PUBLIC_PAGES)
             ),
-            *(Route(path, handler) for path, handler in status_handlers.items()),
+            *(
+                Route(path, page, methods=methods, middleware=login_middleware)
+                for path, page, methods in _group_by_path(_SIGNED_IN_PAGES)
+            ),
+            Route("/healthz", health.handle),
+            Route("/metrics", metrics.handle),
             Route("/openapi.json", openapi),
             Route("/js/ovx.js", script),
             Mount("/static", StaticFiles(directory=templating.find_folder("static"))),
@@ -278,5 +306,4 @@ def _pages(ui: UiContext, status_handlers: Mapping[str, Handler], standin: Stand
     )
     application.router.redirect_slashes = False  # it would lead to the host of the request, not of the base URL
     application.state.desk = ui
-    application.state.standin = standin
     return application

@@ -1,7 +1,7 @@
-"""A fixture for the tests of programs that speak to one of the APIs: `ovx`, a stand-in of one's own for each test.
+"""A pytest plugin with the fixture `ovx`: an emulator for the tests of programs that use one of the APIs.
 
-It is installed with the package, and does nothing until a test asks for it. There is one server a process (so one a
-worker of pytest-xdist); before each test it is put back to its start.
+It is installed with the package, and does nothing until a test uses the fixture. There is one emulator per process, and
+so one per worker of pytest-xdist; it is reset before each test. See docs/testing.md.
 """
 
 import json
@@ -16,30 +16,34 @@ from typing import Any, NamedTuple
 
 import pytest
 
-_START_TIMEOUT_S = 20  # seconds until the server has to be there
+_START_TIMEOUT_S = 20
+_REQUEST_TIMEOUT_S = 330  # more than the longest wait of `/_dev/events/wait`
 
 
 class Clock:
-    """The stand-in's clock."""
+    """The emulator's clock."""
 
     def __init__(self, ovx: "Ovx") -> None:
         self._ovx = ovx
 
     def now(self) -> int:
-        """Unix time in milliseconds."""
+        """Return the Unix time in milliseconds."""
         return int(self._ovx.call("GET", "/_dev/clock")["ms"])
 
     def advance(self, duration: str | float) -> dict[str, Any]:
-        """Put it forward by `"5m"`, `"1h30m"` or seconds; returns when all that fell due is done, and what that was."""
+        """Move the clock forward by `"5m"`, `"1h30m"` or seconds. Returns when everything that fell due is done.
+
+        The result has the new time (`now`), the delivery attempts (`tried`), and the jobs that had work (`jobs`).
+        """
         return self._ovx.call("POST", "/_dev/clock", {"advance": duration})
 
     def set(self, timestamp: str) -> dict[str, Any]:
-        """Put it forward to a time, like `2025-03-15T14:00:00Z`."""
+        """Move the clock forward to a time such as `2025-03-15T14:00:00Z`. The result is that of `advance`."""
         return self._ovx.call("POST", "/_dev/clock", {"set": timestamp})
 
 
 class Hook(NamedTuple):
-    """A webhook of the site whose receiver is in the box: its URL and its secret."""
+    """A webhook of the site that sends to the emulator's own receiver."""
 
     ovx: "Ovx"
     name: str
@@ -47,13 +51,13 @@ class Hook(NamedTuple):
     secret: str
 
     def requests(self) -> list[dict[str, Any]]:
-        """What came, the first first, with `body`, `headers`, `signatures`, and what was `answered`."""
+        """Return what was received, the oldest first: `body`, `headers`, `signatures`, and the status `answered`."""
         requests: list[dict[str, Any]] = self.ovx.call("GET", f"/_dev/hook/{self.name}/requests")["requests"]
         return requests
 
 
 class Ovx:
-    """The stand-in: `url` takes the place of the real product's, with `key` and `site`."""
+    """The emulator. Configure your client with its `url`, `key` and `site`."""
 
     key = "YOUR_API_KEY"
     site = "site_abc123"
@@ -64,12 +68,12 @@ class Ovx:
         self._hook_count = 0
 
     def call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
-        """Call one of the stand-in's own tools (`/_dev/…`). Raises AssertionError with what it says is wrong."""
-        import http.client  # not needed by tests that do not ask for this
+        """Call an endpoint of the emulator (`/_dev/…`). Raises AssertionError with the message of an error."""
+        import http.client  # not needed by tests that do not use the fixture
         from urllib.parse import urlsplit
 
-        parsed_url = urlsplit(self.url)
-        connection = http.client.HTTPConnection(parsed_url.hostname or "", parsed_url.port, timeout=330)
+        url = urlsplit(self.url)
+        connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=_REQUEST_TIMEOUT_S)
         try:
             connection.request(method, path, None if body is None else json.dumps(body))
             response = connection.getresponse()
@@ -81,71 +85,68 @@ class Ovx:
         return document
 
     def events(self, **filters: str) -> list[dict[str, Any]]:
-        """What arrived, the latest first; `status`, `api`, `site` and `name` say which."""
+        """Return what arrived, the latest first. Filter with `status`, `api`, `site` and `name`."""
         from urllib.parse import urlencode
 
-        events: list[dict[str, Any]] = self.call("GET", f"/_dev/events?{urlencode({'limit': 10_000} | filters)}")[
-            "events"
-        ]
+        query = urlencode({"limit": 10_000} | filters)
+        events: list[dict[str, Any]] = self.call("GET", f"/_dev/events?{query}")["events"]
         return events
 
     def wait(self, n: int = 1, name: str = "", timeout: float = 10) -> list[dict[str, Any]]:
-        """Wait until so many good events arrived. Raises AssertionError if they do not, with what did."""
+        """Wait until `n` events were stored, and return them. Raises AssertionError after `timeout` seconds."""
         from urllib.parse import urlencode
 
-        params = urlencode({"count": n, "name": name, "timeout": timeout, "status": "good"})
-        events: list[dict[str, Any]] = self.call("GET", f"/_dev/events/wait?{params}")["events"]
+        query = urlencode({"count": n, "name": name, "timeout": timeout, "status": "good"})
+        events: list[dict[str, Any]] = self.call("GET", f"/_dev/events/wait?{query}")["events"]
         if len(events) < n:
-            messages = [event["error"]["message"] for event in self.events(status="bad")]
-            raise AssertionError(
-                f"{len(events)} of {n} events came in {timeout:g} s; refused were: {messages or 'none'}"
-            )
+            rejections = [event["error"]["message"] for event in self.events(status="bad")]
+            message = f"{len(events)} of {n} events were stored within {timeout:g} s"
+            raise AssertionError(f"{message}; rejected requests: {rejections or 'none'}")
         return events
 
     def fault(self, status: int | None = None, **rule: Any) -> None:
-        """Let requests fail from now on: `fault(503, times=2)`, `fault(kind="reset")`, `fault(500, phase="after")`."""
-        new_rule = rule if status is None else {"status": status, **rule}
+        """Let requests fail: `fault(503, times=2)`, `fault(kind="reset")`, `fault(500, phase="after")`."""
+        added = rule if status is None else {"status": status, **rule}
         rules = self.call("GET", "/_dev/faults")["rules"]
-        self.call("PUT", "/_dev/faults", [*rules, new_rule])
+        self.call("PUT", "/_dev/faults", [*rules, added])
 
     def goal(self, name: str, event: str = "", path: str = "") -> None:
-        """Add a goal to the site, that an event of a name meets, or a view of a path."""
+        """Add a goal to the site, which is met by an event with a name or by a view of a path."""
         self.call("POST", "/_dev/goals", {"site": self.site, "name": name, "event": event, "path": path})
 
     def hook(self, reply: Sequence[int] = (200,), events: Sequence[str] = ("goal.completed",)) -> Hook:
-        """Add a webhook to the site, whose receiver answers so, one after the other; the last goes on."""
+        """Add a webhook to the site, with a receiver that answers with these statuses. The last one repeats."""
         self._hook_count += 1
         name = f"hook-{self._hook_count}"
         url = f"{self.url}/_dev/hook/{name}?reply={','.join(map(str, reply))}"
-        document = {"site": self.site, "url": url, "events": list(events)}
-        return Hook(self, name, url, self.call("POST", "/_dev/webhooks", document)["secret"])
+        webhook = self.call("POST", "/_dev/webhooks", {"site": self.site, "url": url, "events": list(events)})
+        return Hook(self, name, url, webhook["secret"])
 
     def trigger(self, event: str, data: dict[str, Any] | None = None) -> None:
-        """Tell the site's webhooks of an event, without anything having happened."""
+        """Send a message to the site's webhooks, although nothing has happened. Without `data`, it is a sample."""
         self.call("POST", "/_dev/trigger", {"site": self.site, "event": event, "data": data})
 
     def deliveries(self) -> list[dict[str, Any]]:
-        """The site's log of deliveries, the latest first."""
+        """Return the site's delivery log, the latest first."""
         deliveries: list[dict[str, Any]] = self.call("GET", f"/_dev/deliveries?site={self.site}")["deliveries"]
         return deliveries
 
 
 @pytest.fixture(scope="session")
 def ovx_server() -> Iterator[str]:
-    """The URL of a stand-in for all tests of this process."""
+    """The URL of an emulator that all tests of this process share."""
     with tempfile.TemporaryDirectory(prefix="ovx-lite-pytest-") as folder:
-        ready = Path(folder, "ready.json")
-        command = [sys.executable, "-m", "ovx_lite", "dev", "--port", "0", "--ready-file", str(ready)]
-        log = Path(folder, "log")
-        with log.open("wb") as log_file:
-            process = subprocess.Popen(command, stderr=log_file, env=os.environ | {"TMPDIR": folder})  # noqa: S603 - our own
+        ready_file, log_file = Path(folder, "ready.json"), Path(folder, "log")
+        command = [sys.executable, "-m", "ovx_lite", "dev", "--port", "0", "--ready-file", str(ready_file)]
+        with log_file.open("wb") as log:
+            process = subprocess.Popen(command, stderr=log, env=os.environ | {"TMPDIR": folder})  # noqa: S603 - our own
         try:
             deadline_s = time.monotonic() + _START_TIMEOUT_S
-            while not ready.exists():
+            while not ready_file.exists():
                 if process.poll() is not None or time.monotonic() > deadline_s:
-                    pytest.fail(f"ovx-lite dev did not start: {log.read_text(errors='replace')}", pytrace=False)
+                    pytest.fail(f"ovx-lite dev did not start: {log_file.read_text(errors='replace')}", pytrace=False)
                 time.sleep(0.005)
-            yield json.loads(ready.read_text())["url"]
+            yield json.loads(ready_file.read_text())["url"]
         finally:
             process.terminate()
             process.wait()
@@ -153,7 +154,7 @@ def ovx_server() -> Iterator[str]:
 
 @pytest.fixture
 def ovx(ovx_server: str) -> Ovx:
-    """A stand-in for the real API, as it is at its start."""
+    """An emulator of the real APIs in its initial state."""
     emulator = Ovx(ovx_server)
     emulator.call("POST", "/_dev/reset")
     return emulator

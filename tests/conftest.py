@@ -8,7 +8,6 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,8 +19,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from ovx_lite.auth import passwords
 from ovx_lite.cli import main
 from ovx_lite.storage.sqlite import STORE_FILE
+from tests.support.processes import WEAK_SCRYPT, Process, program
 
 CHROME = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36"
@@ -32,7 +33,11 @@ if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
     # Servers that tests start, and there are many, are to find what the first of them has compiled.
     os.environ["PYTHONPYCACHEPREFIX"] = str(Path(__file__).parents[1] / ".pytest_cache" / "compiled")
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+passwords._N, passwords._P = WEAK_SCRYPT
+
+BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+"""Chromium's names; the first needs half of the others' CPU."""
+CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
 @dataclass(frozen=True)
@@ -85,14 +90,14 @@ class Store:
 
     def spawn(self, *args: str, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> CommandResult:
         """Run `ovx-lite WORDS…` as its user would."""
-        completed = subprocess.run(
-            [sys.executable, "-m", "ovx_lite", *args],
-            input=stdin,
-            capture_output=True,
-            timeout=120,
-            env={**os.environ, "OVX_DATA_DIR": str(self.path), **(env or {})},
-        )
-        return CommandResult(completed.returncode, completed.stdout.decode(), completed.stderr.decode())
+        pipe, environment = subprocess.PIPE, {**os.environ, "OVX_DATA_DIR": str(self.path), **(env or {})}
+        with Process(program(*args), stdin=pipe, stdout=pipe, stderr=pipe, env=environment) as process:
+            try:
+                out, err = process.communicate(stdin, timeout=120)
+            except BaseException:
+                process.kill()
+                raise
+        return CommandResult(process.returncode, out.decode(), err.decode())
 
     def call(self, *args: str, stdin: str = "") -> Any:
         """Run a command in this process, which is faster, and return the JSON that it printed."""
@@ -185,22 +190,13 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """Starts servers, and ends them when a file of tests is done."""
     with ExitStack() as stack:
 
-        def start(store: Store, *options: str) -> Server:
+        def start(store: Store, *options: str, constants: Mapping[str, object] | None = None) -> Server:
             directory = tmp_path_factory.mktemp("server")
             ready_path, log_path = directory / "ready.json", directory / "log"
             with log_path.open("wb") as log_file:
-                process = subprocess.Popen(
-                    [
-                        sys.executable,
-                        "-m",
-                        "ovx_lite",
-                        "serve",
-                        "--port",
-                        "0",
-                        "--ready-file",
-                        str(ready_path),
-                        *options,
-                    ],
+                process = Process(
+                    program("serve", "--port", "0", "--ready-file", str(ready_path), *options),
+                    constants,
                     stderr=log_file,
                     env={**os.environ, "OVX_DATA_DIR": str(store.path)},
                 )

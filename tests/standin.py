@@ -4,7 +4,6 @@ import http.client
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 from tests.conftest import Response
+from tests.support.processes import Process, program
 
 
 class EmulatorProcess(NamedTuple):
@@ -55,9 +55,9 @@ class EmulatorProcess(NamedTuple):
 def run_emulator(folder: Path, *options: str, wait: bool = True) -> Iterator[EmulatorProcess]:
     """Run a stand-in with these options."""
     ready_path = folder / "ready.json"
-    command = [sys.executable, "-m", "ovx_lite", "dev", "--port", "0", "--ready-file", str(ready_path), *options]
+    command = program("dev", "--port", "0", "--ready-file", str(ready_path), *options)
     with (folder / "log").open("wb") as log_file:
-        process = subprocess.Popen(command, stdout=log_file, stderr=log_file, env=os.environ | {"TMPDIR": str(folder)})
+        process = Process(command, stdout=log_file, stderr=log_file, env=os.environ | {"TMPDIR": str(folder)})
     try:
         while wait and not ready_path.exists():
             assert process.poll() is None, (folder / "log").read_text()

@@ -18,9 +18,9 @@ from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import Site
 from tests.conftest import Response, RunningSite, Server
 
-HOUR = 3600
-DAY = 24 * HOUR
-NOW = int(time.time())
+HOUR_S = 3600
+DAY_S = 24 * HOUR_S
+NOW_S = int(time.time())
 PAGEVIEW = "/api/v1/events/pageview"
 
 
@@ -36,7 +36,7 @@ def token(secret: str, claims: object, header: object = None, digest: str = "sha
 
 def claims(**others: object) -> dict[str, object]:
     """Good claims, with others added or in their place; `...` leaves one out."""
-    all_ = {"site_id": "my-site", "exp": NOW + HOUR} | others
+    all_ = {"site_id": "my-site", "exp": NOW_S + HOUR_S} | others
     return {name: value for name, value in all_.items() if value is not ...}
 
 
@@ -44,11 +44,11 @@ def claims(**others: object) -> dict[str, object]:
     "others",
     [
         {},
-        {"exp": NOW + DAY - 60},
-        {"exp": NOW + HOUR + 0.5},
-        {"nbf": NOW - 60, "iat": NOW - 60},
+        {"exp": NOW_S + DAY_S - 60},
+        {"exp": NOW_S + HOUR_S + 0.5},
+        {"nbf": NOW_S - 60, "iat": NOW_S - 60},
         {"iss": "shop", "aud": "ovx", "sub": "user_123", "jti": "1", "role": {"admin": True}},
-        {"iat": NOW + HOUR},
+        {"iat": NOW_S + HOUR_S},
     ],
 )
 def test_a_good_jwt_is_taken(running: RunningSite, others: dict[str, object]) -> None:
@@ -68,25 +68,25 @@ def test_a_jwt_reads_statistics_only_with_its_claim(running: RunningSite, method
         return running.server.send(path, body, token(running.jwt_secret, claims(**others)), method=method).status
 
     assert status(stats=True) == 200
-    assert [status(stats=said) for said in (..., None, False, 1, "true", [True], {"read": True})] == [403] * 7
-    refused = running.server.send(path, body, token(running.jwt_secret, claims()), method=method)
-    assert refused.error == (403, "forbidden", None)
-    assert '"stats": true' in refused.json["error"]["message"]
+    assert [status(stats=claim) for claim in (..., None, False, 1, "true", [True], {"read": True})] == [403] * 7
+    response = running.server.send(path, body, token(running.jwt_secret, claims()), method=method)
+    assert response.error == (403, "forbidden", None)
+    assert '"stats": true' in response.json["error"]["message"]
     assert running.server.send(path, body, running.key, method=method).status == 200
     assert running.server.pageview(token(running.jwt_secret, claims(stats=True))).status == 201
 
 
 BAD_TOKENS: dict[str, Callable[[str], str]] = {
-    "expired": lambda secret: token(secret, claims(exp=NOW - 1)),
+    "expired": lambda secret: token(secret, claims(exp=NOW_S - 1)),
     "expired long ago": lambda secret: token(secret, claims(exp=0)),
-    "for more than 24 hours": lambda secret: token(secret, claims(exp=NOW + DAY + 600)),
+    "for more than 24 hours": lambda secret: token(secret, claims(exp=NOW_S + DAY_S + 600)),
     "for ever": lambda secret: token(secret, claims(exp=1e400)),
     "until no number": lambda secret: token(secret, claims(exp=float("nan"))),
     "without exp": lambda secret: token(secret, claims(exp=...)),
     "exp is null": lambda secret: token(secret, claims(exp=None)),
-    "exp is a string": lambda secret: token(secret, claims(exp=str(NOW + HOUR))),
+    "exp is a string": lambda secret: token(secret, claims(exp=str(NOW_S + HOUR_S))),
     "exp is true": lambda secret: token(secret, claims(exp=True)),
-    "not valid yet": lambda secret: token(secret, claims(nbf=NOW + HOUR // 2)),
+    "not valid yet": lambda secret: token(secret, claims(nbf=NOW_S + HOUR_S // 2)),
     "nbf is a string": lambda secret: token(secret, claims(nbf="0")),
     "of another site": lambda secret: token(secret, claims(site_id="other-site")),
     "of no site": lambda secret: token(secret, claims(site_id="no-site")),
@@ -108,7 +108,7 @@ BAD_TOKENS: dict[str, Callable[[str], str]] = {
     "signed with nothing": lambda secret: token("", claims()),
     "not signed": lambda secret: token(secret, claims()).rpartition(".")[0] + ".",
     "signature cut short": lambda secret: token(secret, claims())[:-2],
-    "other claims under the signature": lambda secret: swapped(token(secret, claims(exp=0)), claims()),
+    "other claims under the signature": lambda secret: with_other_claims(token(secret, claims(exp=0)), claims()),
     "dots": lambda secret: "..",
     "letters": lambda secret: "a.b.c",
     "no JSON": lambda secret: f"{segment(b'{')}.{segment(b'}')}.{segment(b'x')}",
@@ -117,7 +117,7 @@ BAD_TOKENS: dict[str, Callable[[str], str]] = {
 }
 
 
-def swapped(token: str, claims: object) -> str:
+def with_other_claims(token: str, claims: object) -> str:
     header, _, signature = token.split(".")
     return f"{header}.{segment(json.dumps(claims).encode())}.{signature}"
 
@@ -127,9 +127,9 @@ def test_a_bad_jwt_is_refused(running: RunningSite, which: str) -> None:
     assert_unauthorized(running.server.pageview(BAD_TOKENS[which](running.jwt_secret)))
 
 
-def assert_unauthorized(answer: Response) -> None:
-    assert answer.error == (401, "unauthorized", None)
-    assert answer.headers["www-authenticate"].startswith("Bearer")
+def assert_unauthorized(response: Response) -> None:
+    assert response.error == (401, "unauthorized", None)
+    assert response.headers["www-authenticate"].startswith("Bearer")
 
 
 @pytest.mark.parametrize(
@@ -155,8 +155,8 @@ def assert_unauthorized(answer: Response) -> None:
 def test_anything_but_a_key_or_a_token_is_refused(running: RunningSite, path: str, header: str | None) -> None:
     event = {"url": "app://a", "event_name": "signup"}
     body = {"site_id": "my-site", "events": [event | {"type": "custom"}]} | event
-    sent = (header or "").format(key=running.key, jwt_secret=running.jwt_secret).encode().decode("latin-1")
-    headers = {} if header is None else {"Authorization": sent}
+    authorization = (header or "").format(key=running.key, jwt_secret=running.jwt_secret).encode().decode("latin-1")
+    headers = {} if header is None else {"Authorization": authorization}
     assert_unauthorized(running.server.send("/api/v1/events/" + path, body, headers=headers))
 
 
@@ -170,73 +170,75 @@ def test_the_word_bearer_is_taken_in_any_case(running: RunningSite) -> None:
 def test_another_site_and_no_site_are_answered_alike(running: RunningSite, send: Any, with_token: bool) -> None:
     credential = token(running.jwt_secret, claims()) if with_token else running.key
     answers = [send(running.server, credential, site_id=site) for site in ("other-site", "wrong-site")]
-    assert [answer.error for answer in answers] == [(404, "invalid_site_id", "site_id")] * 2
+    assert [response.error for response in answers] == [(404, "invalid_site_id", "site_id")] * 2
     assert answers[0].body.replace(b"other-site", b"wrong-site") == answers[1].body
 
 
 SITE = Site(1, "my-site", "", "", "UTC", "", "", None, None, 0, b"secret")
-START = 1_763_000_000
+START_S = 1_763_000_000
 
 
 @st.composite
 def calls(draw: st.DrawFn) -> list[tuple[int, int]]:
     """When somebody calls (in seconds after START, ascending), and for how many events."""
-    gaps = draw(st.lists(st.sampled_from([0, 0, 1, 59, 1200, 1799, 1800, 3599, 3600, 3601]), min_size=1, max_size=25))
-    return [(sum(gaps[: number + 1]), draw(st.integers(1, 6))) for number in range(len(gaps))]
+    gaps_s = draw(st.lists(st.sampled_from([0, 0, 1, 59, 1200, 1799, 1800, 3599, 3600, 3601]), min_size=1, max_size=25))
+    return [(sum(gaps_s[: number + 1]), draw(st.integers(1, 6))) for number in range(len(gaps_s))]
 
 
 @given(st.integers(1, 12), calls())
 def test_a_call_is_admitted_exactly_where_the_hour_has_room_for_it(limit: int, calls: list[tuple[int, int]]) -> None:
-    limits, caller, admitted = RateLimiter(), Principal(SITE, "key", limit), list[tuple[int, int]]()
+    limiter, principal, admitted = RateLimiter(), Principal(SITE, "key", limit), list[tuple[int, int]]()
     for second, cost in calls:
-        used = sum(count for at, count in admitted if second - HOUR < at)
-        now = (START + second) * 1000
+        used = sum(count for admitted_second, count in admitted if second - HOUR_S < admitted_second)
+        now_ms = (START_S + second) * 1000
         if used + cost <= limit:
-            limits.consume(caller, cost, now)
+            limiter.consume(principal, cost, now_ms)
             admitted.append((second, cost))
             used += cost
         else:
             with pytest.raises(ApiError, match=str(limit)):
-                limits.consume(caller, cost, now)
-        assert limits.status(caller, now).remaining == limit - used
+                limiter.consume(principal, cost, now_ms)
+        assert limiter.status(principal, now_ms).remaining == limit - used
 
 
 @given(st.integers(1, 12), calls())
 def test_a_refused_call_is_admitted_after_retry_after_and_no_second_earlier(
     limit: int, calls: list[tuple[int, int]]
 ) -> None:
-    limits, caller = RateLimiter(), Principal(SITE, "key", limit)
+    limiter, principal = RateLimiter(), Principal(SITE, "key", limit)
     for second, cost in calls:
-        now = (START + second) * 1000
+        now_ms = (START_S + second) * 1000
         try:
-            limits.consume(caller, cost, now)
-        except ApiError as refused:
-            wait = refused.retry_after_s or 0
-            assert 1 <= wait <= HOUR
+            limiter.consume(principal, cost, now_ms)
+        except ApiError as exc:
+            wait_s = exc.retry_after_s or 0
+            assert 1 <= wait_s <= HOUR_S
             if cost > limit:
                 continue
-            deepcopy(limits).consume(caller, cost, now + wait * 1000)
+            deepcopy(limiter).consume(principal, cost, now_ms + wait_s * 1000)
             with pytest.raises(ApiError):
-                deepcopy(limits).consume(caller, cost, now + wait * 1000 - 1000)
+                deepcopy(limiter).consume(principal, cost, now_ms + wait_s * 1000 - 1000)
 
 
 @given(st.integers(1, 12), calls(), st.integers(0, 4000))
-def test_what_a_store_has_seen_is_counted_after_a_restart(limit: int, calls: list[tuple[int, int]], later: int) -> None:
-    before, after, caller = RateLimiter(), RateLimiter(), Principal(SITE, "key", limit)
+def test_what_a_store_has_seen_is_counted_after_a_restart(
+    limit: int, calls: list[tuple[int, int]], later_s: int
+) -> None:
+    limiter_before, limiter_after, principal = RateLimiter(), RateLimiter(), Principal(SITE, "key", limit)
     for second, cost in calls:
         try:
-            before.consume(caller, cost, (START + second) * 1000)
+            limiter_before.consume(principal, cost, (START_S + second) * 1000)
         except ApiError:
             continue
-    after.restore([(name, second, count) for (name, second), count in sorted(before.unsaved.items())])
-    now = (START + calls[-1][0] + later) * 1000
-    assert after.status(caller, now) == before.status(caller, now)
+    limiter_after.restore([(name, second, count) for (name, second), count in sorted(limiter_before.unsaved.items())])
+    now_ms = (START_S + calls[-1][0] + later_s) * 1000
+    assert limiter_after.status(principal, now_ms) == limiter_before.status(principal, now_ms)
 
 
 @pytest.mark.parametrize(("second", "remaining"), [(2, 3), (3599, 3), (3600, 3), (3601, 5)])
 def test_what_is_given_back_late_leaves_the_second_that_it_was_counted_in(second: int, remaining: int) -> None:
-    limits, caller = RateLimiter(), Principal(SITE, "key", 5)
-    limits.consume(caller, 3, START * 1000)
-    limits.consume(caller, 2, (START + 1) * 1000)
-    limits.refund(caller, 3, START * 1000)
-    assert limits.status(caller, (START + second) * 1000).remaining == remaining
+    limiter, principal = RateLimiter(), Principal(SITE, "key", 5)
+    limiter.consume(principal, 3, START_S * 1000)
+    limiter.consume(principal, 2, (START_S + 1) * 1000)
+    limiter.refund(principal, 3, START_S * 1000)
+    assert limiter.status(principal, (START_S + second) * 1000).remaining == remaining

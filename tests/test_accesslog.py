@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ovx_lite.enrichment.access_log import LoggedPageview, parse
 
 FIREFOX = "Mozilla/5.0 (Windows NT 6.1; WOW64; rv:27.0) Gecko/20100101 Firefox/27.0"
-NOON = 1_431_864_000_000  # 2015-05-17 12:00:00 UTC.
+NOON_MS = 1_431_864_000_000  # 2015-05-17 12:00:00 UTC.
 
 
 def line(
@@ -28,25 +28,34 @@ def line(
     return f'{front} [{time}] "{request}" {answer} "{referrer}" "{agent}"{rest}'
 
 
-def caddy(ts: object = NOON / 1000, status: object = 200, msg: str = "handled request", **request: Any) -> str:
+def caddy(ts: object = NOON_MS / 1000, status: object = 200, msg: str = "handled request", **request: Any) -> str:
     headers = {"User-Agent": [FIREFOX], "Referer": ["https://example.org/"], "Cookie": ["REDACTED"]}
-    asked = {"remote_ip": "192.0.2.1", "remote_port": "41342", "client_ip": "203.0.113.9", "proto": "HTTP/2.0"}
-    asked |= {"method": "GET", "host": "localhost", "uri": "/a?b=c", "headers": headers} | request
-    said = {"level": "info", "ts": ts, "logger": "http.log.access", "msg": msg, "request": asked, "bytes_read": 0}
-    return json.dumps(said | {"duration": 0.0009, "size": 10900, "status": status, "resp_headers": {"Server": ["x"]}})
+    request_fields = {"remote_ip": "192.0.2.1", "remote_port": "41342", "client_ip": "203.0.113.9", "proto": "HTTP/2.0"}
+    request_fields |= {"method": "GET", "host": "localhost", "uri": "/a?b=c", "headers": headers} | request
+    log_entry = {
+        "level": "info",
+        "ts": ts,
+        "logger": "http.log.access",
+        "msg": msg,
+        "request": request_fields,
+        "bytes_read": 0,
+    }
+    return json.dumps(
+        log_entry | {"duration": 0.0009, "size": 10900, "status": status, "resp_headers": {"Server": ["x"]}}
+    )
 
 
-def view(text: str) -> LoggedPageview:
-    found = parse(text)
-    assert isinstance(found, LoggedPageview), found
-    return found
+def parse_view(text: str) -> LoggedPageview:
+    request = parse(text)
+    assert isinstance(request, LoggedPageview), request
+    return request
 
 
 @pytest.mark.parametrize("text", [line(), caddy()])
-def test_a_page_view_is_told_whole(text: str) -> None:
-    found = view(text)
-    assert found[:5] == (NOON, "203.0.113.9", "/a?b=c", "https://example.org/", FIREFOX)
-    assert 0 <= found.digest < 2**31
+def test_a_page_view_is_parsed_completely(text: str) -> None:
+    request = parse_view(text)
+    assert request[:5] == (NOON_MS, "203.0.113.9", "/a?b=c", "https://example.org/", FIREFOX)
+    assert 0 <= request.digest < 2**31
 
 
 @pytest.mark.parametrize(
@@ -70,7 +79,7 @@ def test_a_page_view_is_told_whole(text: str) -> None:
     ],
 )
 def test_the_address_is_an_ip_address_or_nothing(front: str, address: str) -> None:
-    assert view(line(front)).address == address
+    assert parse_view(line(front)).address == address
 
 
 @pytest.mark.parametrize(
@@ -82,30 +91,30 @@ def test_the_address_is_an_ip_address_or_nothing(front: str, address: str) -> No
     ],
 )
 def test_caddys_address_is_the_clients_before_the_proxys(request_: dict[str, str], address: str) -> None:
-    assert view(caddy(**request_)).address == address
+    assert parse_view(caddy(**request_)).address == address
 
 
 @pytest.mark.parametrize(
-    ("time", "ts"),
+    ("time", "timestamp_ms"),
     [
-        ("17/May/2015:12:00:00 +0000", NOON),
-        ("17/May/2015:14:00:00 +0200", NOON),
-        ("17/May/2015:06:30:07 -0530", NOON + 7000),
-        ("18/May/2015:00:00:59 +1200", NOON + 59_000),
+        ("17/May/2015:12:00:00 +0000", NOON_MS),
+        ("17/May/2015:14:00:00 +0200", NOON_MS),
+        ("17/May/2015:06:30:07 -0530", NOON_MS + 7000),
+        ("18/May/2015:00:00:59 +1200", NOON_MS + 59_000),
         ("29/Feb/2016:00:00:00 +0000", 1_456_704_000_000),
         ("31/Dec/1999:23:59:59 +0000", 946_684_799_000),
         ("01/Jan/1970:00:00:00 +0000", 0),
     ],
 )
-def test_times(time: str, ts: int) -> None:
-    assert view(line(time=time)).timestamp_ms == ts
+def test_times(time: str, timestamp_ms: int) -> None:
+    assert parse_view(line(time=time)).timestamp_ms == timestamp_ms
 
 
 @pytest.mark.parametrize(("month", "name"), [*enumerate(calendar.month_abbr)][1:])
-def test_every_month_is_known(month: int, name: str) -> None:
+def test_every_month_name_is_parsed(month: int, name: str) -> None:
     assert (
-        view(line(time=f"09/{name}/2021:10:05:03 +0000")).timestamp_ms
-        == view(caddy(ts=f"2021-{month:02}-09T10:05:03Z")).timestamp_ms
+        parse_view(line(time=f"09/{name}/2021:10:05:03 +0000")).timestamp_ms
+        == parse_view(caddy(ts=f"2021-{month:02}-09T10:05:03Z")).timestamp_ms
     )
 
 
@@ -120,11 +129,11 @@ def test_every_month_is_known(month: int, name: str) -> None:
     ],
 )
 def test_caddys_times(ts: object, expected: int) -> None:
-    assert view(caddy(ts)).timestamp_ms == expected
+    assert parse_view(caddy(ts)).timestamp_ms == expected
 
 
 @pytest.mark.parametrize(
-    ("asked", "target"),
+    ("raw_target", "target"),
     [
         ("/", "/"),
         ("/caf%C3%A9?q=%20", "/caf%C3%A9?q=%20"),
@@ -140,19 +149,19 @@ def test_caddys_times(ts: object, expected: int) -> None:
         ("/go?to=http://example.org/x", "/go?to=http://example.org/x"),
     ],
 )
-def test_targets(asked: str, target: str) -> None:
-    assert view(line(request=f"GET {asked} HTTP/1.1")).target == target
+def test_targets(raw_target: str, target: str) -> None:
+    assert parse_view(line(request=f"GET {raw_target} HTTP/1.1")).target == target
 
 
 def test_the_referrer_and_user_agent_are_unescaped() -> None:
-    found = view(line(referrer=r"https://example.org/\xc3\xa9", agent=FIREFOX + r" \"x\" \x22"))
-    assert found.referrer == "https://example.org/é"
-    assert found.user_agent == FIREFOX + ' "x" "'
+    request = parse_view(line(referrer=r"https://example.org/\xc3\xa9", agent=FIREFOX + r" \"x\" \x22"))
+    assert request.referrer == "https://example.org/é"
+    assert request.user_agent == FIREFOX + ' "x" "'
 
 
 def test_no_referrer() -> None:
-    assert view(line(referrer="-")).referrer == view(line(referrer="")).referrer == ""
-    assert view(caddy(headers={"User-Agent": [FIREFOX]})).referrer == ""
+    assert parse_view(line(referrer="-")).referrer == parse_view(line(referrer="")).referrer == ""
+    assert parse_view(caddy(headers={"User-Agent": [FIREFOX]})).referrer == ""
 
 
 @pytest.mark.parametrize("rest", ["", ' "192.0.2.1, 198.51.100.4"', " 0 1234", ' "-" rt=0.004', " ", "\r"])
@@ -163,7 +172,7 @@ def test_what_follows_the_user_agent_is_ignored(rest: str) -> None:
 @pytest.mark.parametrize("target", ["/a.html", "/b.PHP", "/c.aspx?x=y.png", "/v1.2", "/x.js/", "/json", "/d.md#e.css"])
 @pytest.mark.parametrize("answer", ["200 1", "206 9", "204 -", "304 -"])
 def test_pages(target: str, answer: str) -> None:
-    assert view(line(request=f"GET {target} HTTP/2.0", answer=answer)).target == target
+    assert parse_view(line(request=f"GET {target} HTTP/2.0", answer=answer)).target == target
 
 
 @pytest.mark.parametrize(
@@ -265,7 +274,7 @@ def test_the_digest_tells_lines_apart() -> None:
         caddy(ts=1.5),
         caddy(uri="/b"),
     ]
-    assert len({view(text).digest for text in [line(), *others]}) == 1 + len(others)
+    assert len({parse_view(text).digest for text in [line(), *others]}) == 1 + len(others)
 
 
 ADDRESSES = st.ip_addresses().map(str)
@@ -274,18 +283,20 @@ NAMES = st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1)
 
 @given(ADDRESSES, NAMES, NAMES, st.sampled_from(["", "example.org:80 "]))
 def test_the_digest_owes_nothing_to_the_client(address: str, ident: str, user: str, host: str) -> None:
-    found = view(line(f"{host}{address} {ident} {user}", rest=f' "{address}"'))
-    assert found == view(line())._replace(address=address)
+    request = parse_view(line(f"{host}{address} {ident} {user}", rest=f' "{address}"'))
+    assert request == parse_view(line())._replace(address=address)
 
 
 @given(ADDRESSES, ADDRESSES)
 def test_caddys_digest_owes_nothing_to_the_client(client: str, remote: str) -> None:
-    assert view(caddy(client_ip=client, remote_ip=remote)) == view(caddy())._replace(address=client)
+    assert parse_view(caddy(client_ip=client, remote_ip=remote)) == parse_view(caddy())._replace(address=client)
 
 
 REASONS = {"broken", "methods", "errors", "redirects", "assets", "bots"}
 ANYTHING = st.text(st.characters() | st.characters(categories=["Cs"]))
-PIECES = ANYTHING | st.sampled_from(['"', "\\", "\\x", "[", "]", " ", "-", "{", "}", ":", "/", ".", "HTTP/", "\n", "9"])
+FRAGMENTS = ANYTHING | st.sampled_from(
+    ['"', "\\", "\\x", "[", "]", " ", "-", "{", "}", ":", "/", ".", "HTTP/", "\n", "9"]
+)
 
 
 @given(ANYTHING)
@@ -298,8 +309,8 @@ def test_no_text_is_too_strange(text: str) -> None:
 @given(st.sampled_from([line(), caddy(), line("example.org:80 ::1 - -")]), st.data())
 def test_no_damage_to_a_line_is_too_strange(good: str, data: st.DataObject) -> None:
     start, end = sorted(data.draw(st.tuples(*[st.integers(0, len(good))] * 2)))
-    found = parse(good[:start] + data.draw(PIECES) + good[end:])
-    assert isinstance(found, LoggedPageview) or found in REASONS
+    result = parse(good[:start] + data.draw(FRAGMENTS) + good[end:])
+    assert isinstance(result, LoggedPageview) or result in REASONS
 
 
 def test_importing_the_module_loads_no_crawler_list() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from ovx_lite.domain.models import UserAgent
 from ovx_lite.enrichment import user_agent
+from ovx_lite.enrichment.tables import read_table
 from ovx_lite.enrichment.user_agent import parse_user_agent, warm_up
 
 GECKO = "(KHTML, like Gecko)"
@@ -139,8 +140,8 @@ def test_no_user_agent_loads_nothing() -> None:
         "import sys; from ovx_lite.enrichment.user_agent import describe; print(*describe('')); "
         "print([name for name in sys.modules if name.startswith(('ua_parser', 'is_crawler'))])"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout == "   False\n[]\n"
+    completed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert completed.stdout == "   False\n[]\n"
 
 
 def test_only_the_beginning_counts() -> None:
@@ -166,17 +167,25 @@ def test_a_text_that_is_no_unicode() -> None:
 def test_threads_that_come_before_the_parsers_are_there() -> None:
     user_agent._load.cache_clear()
     user_agent._parse.cache_clear()
-    crowd = 8
-    together = Barrier(crowd)
+    thread_count = 8
+    barrier = Barrier(thread_count)
 
-    def come(number: int) -> UserAgent | None:
-        together.wait()
+    def run_thread(number: int) -> UserAgent | None:
+        barrier.wait()
         if number == 0:
             warm_up()
             return None
         return parse_user_agent(f"{WINDOWS} Chrome/{100 + number}.0.0.0 Safari/537.36")
 
-    with ThreadPoolExecutor(crowd) as pool:
-        found = list(pool.map(come, range(crowd)))
-    assert found == [None] + [UserAgent("Chrome", "Windows", "desktop", bot=False)] * (crowd - 1)
+    with ThreadPoolExecutor(thread_count) as pool:
+        agents = list(pool.map(run_thread, range(thread_count)))
+    assert agents == [None] + [UserAgent("Chrome", "Windows", "desktop", bot=False)] * (thread_count - 1)
     assert user_agent._load.cache_info().misses == 1, "the parsers were loaded once"
+
+
+def test_the_table_lists_each_name_once() -> None:
+    table = read_table("user_agents.toml")
+    for names in ([*table["browsers"].values(), table["unknown_browsers"]], table["systems"].values()):
+        listed = [name for group in names for name in group]
+        assert len(listed) == len(set(listed))
+    assert set(table["desktop_systems"]) <= set(table["systems"])

@@ -11,41 +11,43 @@ import pytest
 from tests.conftest import CHROME, Response, RunningSite
 
 EVENTS = "/api/events"
-NOW = int(time.time() * 1000)
-HOUR = 3_600_000
+NOW_MS = int(time.time() * 1000)
+HOUR_MS = 3_600_000
 TOO_LONG = "x" * 4097
 FIFTY = {f"p{number}": number for number in range(50)}
 VIEW = {"type": "pageview", "url": "https://example.com/pricing"}
-WHOSE = {"projectKey": "my-site", "visitorId": "v_1"}
+SENDER = {"projectKey": "my-site", "visitorId": "v_1"}
 REQUEST, PROPS = "invalid_request", "invalid_props"
 Fields = dict[str, Any]
 
 
-def iso(ts: int) -> str:
-    return datetime.fromtimestamp(ts / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def iso_time(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def told(fields: Mapping[str, object]) -> Fields:
+def omit_ellipsis(fields: Mapping[str, object]) -> Fields:
     return {name: value for name, value in fields.items() if value is not ...}
 
 
 def send(running: RunningSite, headers: Mapping[str, str] | None = None, **fields: object) -> Response:
     """Send one event; `...` for a field that is left out."""
-    return running.server.send(EVENTS, told(WHOSE | VIEW | fields), headers=headers)
+    return running.server.send(EVENTS, omit_ellipsis(SENDER | VIEW | fields), headers=headers)
 
 
 def batch(
     running: RunningSite, *events: object, headers: Mapping[str, str] | None = None, **fields: object
 ) -> Response:
-    return running.server.send(EVENTS, told({"projectKey": "my-site", "events": events} | fields), headers=headers)
+    return running.server.send(
+        EVENTS, omit_ellipsis({"projectKey": "my-site", "events": events} | fields), headers=headers
+    )
 
 
-def verdict(answer: Response) -> object:
+def status_or_error(response: Response) -> object:
     """The error, or where there is none, the status."""
-    return answer.error if answer.status >= 400 else answer.status
+    return response.error if response.status >= 400 else response.status
 
 
-def since(running: RunningSite, before: list[Fields]) -> list[Fields]:
+def new_events(running: RunningSite, before: list[Fields]) -> list[Fields]:
     """What was stored since there was only that of `before`, in the order of time."""
     ids = {event["id"] for event in before}
     return [event for event in running.store.events() if event["id"] not in ids]
@@ -54,7 +56,7 @@ def since(running: RunningSite, before: list[Fields]) -> list[Fields]:
 FREE = {"deep": {"list": [1, [2.5, None]], "ok": True}, "": "", "k" * 500: "s" * 4096, "big": 10**30, "é": "🎉"}
 
 # What is sent, and what of it comes out. Each is sent alone and in a batch.
-KEPT: dict[str, tuple[Fields, Fields]] = {
+STORED_CASES: dict[str, tuple[Fields, Fields]] = {
     "a pageview": (
         VIEW | {"referrer": "https://google.com"},
         {"api": "apex", "type": "pageview", "name": "pageview", "host": "example.com", "path": "/pricing"}
@@ -78,27 +80,33 @@ KEPT: dict[str, tuple[Fields, Fields]] = {
     "a field that is called events": (VIEW | {"data": {"events": [1]}}, {"props": {"events": [1]}}),
     "a time": (VIEW | {"timestamp": "2025-01-15T10:30:00Z"}, {"ts": "2025-01-15T10:30:00.000Z"}),
     "a time with an offset": (VIEW | {"timestamp": "2025-01-15T10:30:00.5+02:00"}, {"ts": "2025-01-15T08:30:00.500Z"}),
-    "a time 23 hours ahead": (VIEW | {"timestamp": iso(NOW + 23 * HOUR)}, {"ts": iso(NOW + 23 * HOUR)}),
+    "a time 23 hours ahead": (
+        VIEW | {"timestamp": iso_time(NOW_MS + 23 * HOUR_MS)},
+        {"ts": iso_time(NOW_MS + 23 * HOUR_MS)},
+    ),
 }
 
 
 @pytest.fixture(scope="module")
-def kept(running: RunningSite) -> dict[str, Fields]:
-    """All of `KEPT` sent, alone and together: how and what → the event as exported."""
+def stored_events(running: RunningSite) -> dict[str, Fields]:
+    """All of `STORED_CASES` sent, alone and together: how and what → the event as exported."""
     marked = {
-        how: [event | {"data": {**event.get("data", {}), "case": f"{how} {what}"}} for what, (event, _) in KEPT.items()]
+        how: [
+            event | {"data": {**event.get("data", {}), "case": f"{how} {what}"}}
+            for what, (event, _) in STORED_CASES.items()
+        ]
         for how in ("alone", "together")
     }
     assert {send(running, **event).body for event in marked["alone"]} == {b'{"received":1}'}
-    answer = batch(running, *marked["together"], userId="lead_1", visitorId="v_2")
-    assert (answer.status, answer.json) == (200, {"received": len(KEPT)})
+    response = batch(running, *marked["together"], userId="lead_1", visitorId="v_2")
+    assert (response.status, response.json) == (200, {"received": len(STORED_CASES)})
     return {event["props"].pop("case"): event for event in running.store.events() if "case" in (event["props"] or {})}
 
 
-@pytest.mark.parametrize("what", KEPT)
+@pytest.mark.parametrize("what", STORED_CASES)
 @pytest.mark.parametrize("how", ["alone", "together"])
-def test_what_is_sent_comes_out(kept: dict[str, Fields], how: str, what: str) -> None:
-    event, expected = kept[f"{how} {what}"], KEPT[what][1]
+def test_what_is_sent_comes_out(stored_events: dict[str, Fields], how: str, what: str) -> None:
+    event, expected = stored_events[f"{how} {what}"], STORED_CASES[what][1]
     assert {column: event[column] for column in expected} == expected
     assert event["person"] == ("lead_1" if how == "together" else None)
     assert all((event["visitor"], event["visit"]))
@@ -107,9 +115,9 @@ def test_what_is_sent_comes_out(kept: dict[str, Fields], how: str, what: str) ->
 @pytest.mark.parametrize("data", [..., None, {}, FIFTY])
 def test_there_may_be_no_data_and_fifty(running: RunningSite, data: object) -> None:
     before = running.store.events()
-    answers = [send(running, data=data), batch(running, told(VIEW | {"data": data}))]
-    assert [(answer.status, answer.json) for answer in answers] == [(200, {"received": 1})] * 2
-    assert [(event["name"], event["props"]) for event in since(running, before)] == [
+    answers = [send(running, data=data), batch(running, omit_ellipsis(VIEW | {"data": data}))]
+    assert [(response.status, response.json) for response in answers] == [(200, {"received": 1})] * 2
+    assert [(event["name"], event["props"]) for event in new_events(running, before)] == [
         ("pageview", data if data == FIFTY else None)
     ] * 2
 
@@ -128,29 +136,31 @@ def test_the_public_key_names_the_site_and_a_site_without_a_domain_keeps_paths(r
 
 
 def test_a_batch_is_of_1_to_1000_events_and_costs_one_request(running: RunningSite) -> None:
-    left = int(send(running).headers["ratelimit-remaining"])
-    answer = batch(running, *[VIEW] * 1000)
-    assert (answer.json, int(answer.headers["ratelimit-remaining"])) == ({"received": 1000}, left - 1)
+    remaining = int(send(running).headers["ratelimit-remaining"])
+    response = batch(running, *[VIEW] * 1000)
+    assert (response.json, int(response.headers["ratelimit-remaining"])) == ({"received": 1000}, remaining - 1)
     assert "1000 events" in batch(running, *[VIEW] * 1001).json["error"]["message"]
 
 
 # fmt: off
 REQUIRED: list[Any] = [..., None, "", 5, True, [], {}, TOO_LONG]
 # Fields of one event that are wrong, alone and as the second of a batch.
-WRONG: dict[str, list[Any]] = {
+INVALID_FIELDS: dict[str, list[Any]] = {
     "type": REQUIRED,
     "url": [*REQUIRED, "pricing", "//evil.example/", "?a=1", "https://", "/a\n", "https://e.com:x/"],
     "referrer": [5, [], {}, "google", "/a", "https://", "app://" + TOO_LONG],
-    "timestamp": ["", "1736937000", 1_736_937_000_123, True, [], "2025-13-01", "1969-12-31", iso(NOW + 25 * HOUR)],
+    "timestamp": [
+        "", "1736937000", 1_736_937_000_123, True, [], "2025-13-01", "1969-12-31", iso_time(NOW_MS + 25 * HOUR_MS),
+    ],
     "data": [{"a": TOO_LONG}, {"a": [{TOO_LONG: 1}]}, {"é" * 2049: 1}],
 }
-WRONG_DATA: list[Any] = [5, "a", True, [], [{}], FIFTY | {"one": "more"}]
+INVALID_DATA: list[Any] = [5, "a", True, [], [{}], FIFTY | {"one": "more"}]
 # Fields of what is around the events, in both formats.
-WRONG_AROUND: dict[str, list[Any]] = {
+INVALID_ENVELOPE: dict[str, list[Any]] = {
     "projectKey": REQUIRED,
     **{field: [5, [], {}, TOO_LONG] for field in ("userId", "sessionId", "visitorId")},
 }
-WRONG_EVENTS: list[tuple[Any, str, str]] = [
+INVALID_EVENTS: list[tuple[Any, str, str]] = [
     ([], "events", REQUEST), ({}, "events", REQUEST), ("a", "events", REQUEST), (0, "events", REQUEST),
     ([VIEW] * 1001, "events", REQUEST), ([VIEW, None], "events[1]", REQUEST), ([VIEW, []], "events[1]", REQUEST),
     ([VIEW] * 999 + [VIEW | {"url": "no"}], "events[999].url", REQUEST),
@@ -162,32 +172,34 @@ WRONG_EVENTS: list[tuple[Any, str, str]] = [
 
 def test_what_is_wrong_is_refused_by_its_name_and_not_stored(running: RunningSite) -> None:
     before = running.store.events()
-    came: list[tuple[object, object, tuple[int, str, str]]] = []
-    faults = [(field, value, REQUEST) for field, values in WRONG.items() for value in values]
-    for field, value, code in faults + [("data", value, PROPS) for value in WRONG_DATA]:
-        came.append(((field, value), verdict(send(running, **{field: value})), (400, code, field)))
-        answer = batch(running, VIEW, told(VIEW | {field: value}), VIEW)
-        came.append(((field, value, "in a batch"), verdict(answer), (400, code, f"events[1].{field}")))
-    for field, value in [(field, value) for field, values in WRONG_AROUND.items() for value in values]:
-        came.append(((field, value), verdict(send(running, **{field: value})), (400, REQUEST, field)))
-        came.append(((field, value, "batch"), verdict(batch(running, VIEW, **{field: value})), (400, REQUEST, field)))
-    for events, place, code in WRONG_EVENTS:
-        came.append((place, verdict(batch(running, events=events)), (400, code, place)))
+    results: list[tuple[object, object, tuple[int, str, str]]] = []
+    invalid_values = [(field, value, REQUEST) for field, values in INVALID_FIELDS.items() for value in values]
+    for field, value, code in invalid_values + [("data", value, PROPS) for value in INVALID_DATA]:
+        results.append(((field, value), status_or_error(send(running, **{field: value})), (400, code, field)))
+        response = batch(running, VIEW, omit_ellipsis(VIEW | {field: value}), VIEW)
+        results.append(((field, value, "in a batch"), status_or_error(response), (400, code, f"events[1].{field}")))
+    for field, value in [(field, value) for field, values in INVALID_ENVELOPE.items() for value in values]:
+        results.append(((field, value), status_or_error(send(running, **{field: value})), (400, REQUEST, field)))
+        results.append(
+            ((field, value, "batch"), status_or_error(batch(running, VIEW, **{field: value})), (400, REQUEST, field))
+        )
+    for events, path, code in INVALID_EVENTS:
+        results.append((path, status_or_error(batch(running, events=events)), (400, code, path)))
     for missing in (..., None, ""):
-        came += [("a visitor", verdict(send(running, visitorId=missing)), (400, REQUEST, "visitorId"))]
-    assert [(f"{what!r:.80}", error, expected) for what, error, expected in came if error != expected] == []
-    assert since(running, before) == []
+        results += [("a visitor", status_or_error(send(running, visitorId=missing)), (400, REQUEST, "visitorId"))]
+    assert [(f"{what!r:.80}", error, expected) for what, error, expected in results if error != expected] == []
+    assert new_events(running, before) == []
 
 
 @pytest.mark.parametrize("timestamp", ["1736937000", "soon", 1_736_937_000_123])
-def test_what_is_said_of_a_wrong_time_is_what_would_be_right(running: RunningSite, timestamp: object) -> None:
+def test_the_error_for_an_invalid_time_names_the_right_format(running: RunningSite, timestamp: object) -> None:
     assert "milliseconds" not in send(running, timestamp=timestamp).json["error"]["message"], "ISO 8601 alone is taken"
 
 
 @pytest.mark.parametrize("key", ["no-site", "pk_live_no", "MY-SITE"])
 def test_an_unknown_project_key_is_no_site(running: RunningSite, key: str) -> None:
-    for answer in (send(running, projectKey=key), batch(running, VIEW, projectKey=key)):
-        assert answer.error == (404, "invalid_site_id", "projectKey")
+    for response in (send(running, projectKey=key), batch(running, VIEW, projectKey=key)):
+        assert response.error == (404, "invalid_site_id", "projectKey")
 
 
 @pytest.mark.parametrize("fields", [{"data": 5}, {"events": [VIEW | {"data": []}]}])
@@ -211,7 +223,7 @@ def test_who_it_was_and_which_visit(running: RunningSite) -> None:
         assert send(running, headers, visitorId=visitor, sessionId=session).status == 200
     batch(running, VIEW, visitorId="v_8", sessionId="s")
     batch(running, VIEW)
-    events = since(running, before)
+    events = new_events(running, before)
     visitors, visits = [event["visitor"] for event in events], [event["visit"] for event in events]
     assert len({*visitors[:4], visitors[6]}) == 1
     assert (len(set(visitors[:6])), visitors[7]) == (3, None)
@@ -224,7 +236,7 @@ def test_a_user_id_is_a_person_whose_are_the_visitors_events_those_before_it_too
     batch(running, VIEW, VIEW, visitorId="v_eve", userId="eve")
     send(running, visitorId="v_eve")
     batch(running, VIEW, userId="eve")
-    assert [event["person"] for event in since(running, before)] == ["eve"] * 5
+    assert [event["person"] for event in new_events(running, before)] == ["eve"] * 5
 
 
 @pytest.mark.parametrize("fields", [{}, {"events": [VIEW, VIEW], "visitorId": ...}])
@@ -234,17 +246,25 @@ def test_a_repeat_gets_the_first_answer_and_another_body_a_conflict(running: Run
     assert (first.status, "idempotency-replayed" in first.headers) == (200, False)
     assert (again.status, again.body, again.headers["idempotency-replayed"]) == (200, first.body, "true")
     assert other.error == (409, "idempotency_conflict", "Idempotency-Key")
-    assert len(since(running, before)) == first.json["received"]
+    assert len(new_events(running, before)) == first.json["received"]
 
 
 def test_one_event_has_64_kib_and_a_batch_5_mib(running: RunningSite) -> None:
-    one, several = json.dumps(WHOSE | VIEW).encode(), json.dumps({"projectKey": "my-site", "events": [VIEW]}).encode()
-    sent = [one.ljust(65_536), one.ljust(65_537), several.ljust(5 * 1024 * 1024), several.ljust(5 * 1024 * 1024 + 1)]
-    assert [running.server.send(EVENTS, body).status for body in sent] == [200, 413, 200, 413]
-    assert running.server.send(EVENTS, sent[1]).error == (413, "payload_too_large", None)
+    event_body, batch_body = (
+        json.dumps(SENDER | VIEW).encode(),
+        json.dumps({"projectKey": "my-site", "events": [VIEW]}).encode(),
+    )
+    bodies = [
+        event_body.ljust(65_536),
+        event_body.ljust(65_537),
+        batch_body.ljust(5 * 1024 * 1024),
+        batch_body.ljust(5 * 1024 * 1024 + 1),
+    ]
+    assert [running.server.send(EVENTS, body).status for body in bodies] == [200, 413, 200, 413]
+    assert running.server.send(EVENTS, bodies[1]).error == (413, "payload_too_large", None)
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])
 def test_other_methods_are_refused(running: RunningSite, method: str) -> None:
-    answer = running.server.send(EVENTS, method=method)
-    assert (answer.error, answer.headers["allow"]) == ((405, "method_not_allowed", None), "OPTIONS, POST")
+    response = running.server.send(EVENTS, method=method)
+    assert (response.error, response.headers["allow"]) == ((405, "method_not_allowed", None), "OPTIONS, POST")

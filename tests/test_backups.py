@@ -18,20 +18,24 @@ from ovx_lite.storage.sqlite import LOCK_FILE, STORE_FILE, open_store
 from tests.conftest import Start, Store
 from tests.test_crash import Load
 
-DAY = 86_400_000
-NOW = 1_763_730_000_000  # 2025-11-21T13:00Z
+DAY_MS = 86_400_000
+NOW_MS = 1_763_730_000_000  # 2025-11-21T13:00Z
 
 
 def test_there_is_one_a_day_and_seven_are_kept(tmp_path: Path) -> None:
     open_store(tmp_path / "data").close()
-    kept = tmp_path / "kept"
-    kept.mkdir()
-    (kept / "of-somebody-else.sqlite3").touch()
-    assert [back_up(tmp_path / "data", kept, NOW + hours * 3_600_000) for hours in (0, 10, 11)] == [True, False, True]
-    assert all(back_up(tmp_path / "data", kept, NOW + day * DAY) for day in range(2, 9))
-    names = sorted(path.name for path in kept.glob("ovx-lite-*"))
+    backup_dir = tmp_path / "kept"
+    backup_dir.mkdir()
+    (backup_dir / "of-somebody-else.sqlite3").touch()
+    assert [back_up(tmp_path / "data", backup_dir, NOW_MS + hours * 3_600_000) for hours in (0, 10, 11)] == [
+        True,
+        False,
+        True,
+    ]
+    assert all(back_up(tmp_path / "data", backup_dir, NOW_MS + day * DAY_MS) for day in range(2, 9))
+    names = sorted(path.name for path in backup_dir.glob("ovx-lite-*"))
     assert names == [f"ovx-lite-2025-11-{day}.sqlite3" for day in range(23, 30)]
-    assert (kept / "of-somebody-else.sqlite3").exists()
+    assert (backup_dir / "of-somebody-else.sqlite3").exists()
 
 
 def test_a_server_makes_it_by_itself_and_it_is_whole(store: Store, start: Start, tmp_path: Path) -> None:
@@ -39,9 +43,9 @@ def test_a_server_makes_it_by_itself_and_it_is_whole(store: Store, start: Start,
     key = store.key()
     server = start(store, "--backup-dir", str(tmp_path / "kept"))
     assert server.pageview(key).status == 201
-    deadline = time.monotonic() + 20
+    deadline_s = time.monotonic() + 20
     while not (copies := list((tmp_path / "kept").glob("ovx-lite-*.sqlite3"))):
-        assert time.monotonic() < deadline, server.log_path.read_text()
+        assert time.monotonic() < deadline_s, server.log_path.read_text()
         time.sleep(0.02)
     (copy,) = copies
     assert copy.name == f"ovx-lite-{time.strftime('%Y-%m-%d', time.gmtime())}.sqlite3"
@@ -49,7 +53,7 @@ def test_a_server_makes_it_by_itself_and_it_is_whole(store: Store, start: Start,
     copy.rename(tmp_path / "restored" / STORE_FILE)
     with closing(open_store(tmp_path / "restored")) as conn:
         assert integrity.problems(conn) == []
-        assert conn.execute("SELECT id FROM sites").fetchall() == [("my-site",)]
+        assert conn.execute("SELECT slug FROM sites").fetchall() == [("my-site",)]
 
 
 def test_a_copy_under_full_load_is_whole_and_can_be_put_back(store: Store, start: Start, tmp_path: Path) -> None:
@@ -67,16 +71,16 @@ def test_a_copy_under_full_load_is_whole_and_can_be_put_back(store: Store, start
     server.stop()
     for client in clients:
         client.join()
-    assert load.trouble == []
+    assert load.errors == []
     assert "pass --overwrite" in store.run("restore", str(file)).stderr
-    told = store.run("restore", str(file), "--overwrite", "--json").json
+    restored = store.run("restore", str(file), "--overwrite", "--json").json
     assert store.run("check").exit_status == 0
-    there = {event["path"] for event in store.events()}
-    assert before <= there <= set(load.acknowledged)
+    stored_paths = {event["path"] for event in store.events()}
+    assert before <= stored_paths <= set(load.acknowledged)
     for ending in ("", "-wal"):
         (store.path / f"{STORE_FILE}{ending}").unlink(missing_ok=True)
-        if Path(told["before"] + ending).exists():
-            shutil.move(told["before"] + ending, store.path / f"{STORE_FILE}{ending}")
+        if Path(restored["before"] + ending).exists():
+            shutil.move(restored["before"] + ending, store.path / f"{STORE_FILE}{ending}")
     assert {event["path"] for event in store.events()} == set(load.acknowledged)
 
 
@@ -95,12 +99,12 @@ def test_what_is_no_whole_copy_is_not_put_back(store: Store, tmp_path: Path) -> 
     for file in (torn, other, empty, foreign, tmp_path / "missing"):
         assert store.run("restore", str(file), "--overwrite").exit_status != 0
         assert [site["id"] for site in store.call("site", "list")] == ["my-site"]
-    elsewhere = Store(tmp_path / "elsewhere")
+    other_store = Store(tmp_path / "elsewhere")
     for file in (torn, other, empty, foreign):
-        assert elsewhere.run("restore", str(file)).stderr.endswith(("take another copy.\n", "put back a backup.\n"))
-        assert elsewhere.run("site", "list").stderr.startswith("Error: There is no store in"), "nothing is left of it"
-    assert elsewhere.call("restore", str(good))["before"] is None
-    assert [site["id"] for site in elsewhere.call("site", "list")] == ["my-site"]
+        assert other_store.run("restore", str(file)).stderr.endswith(("take another copy.\n", "put back a backup.\n"))
+        assert other_store.run("site", "list").stderr.startswith("Error: There is no store in"), "nothing is left of it"
+    assert other_store.call("restore", str(good))["before"] is None
+    assert [site["id"] for site in other_store.call("site", "list")] == ["my-site"]
 
 
 def test_a_store_that_is_damaged_is_put_aside_as_it_is(store: Store, tmp_path: Path) -> None:
@@ -138,28 +142,28 @@ def test_what_is_put_back_is_for_its_owner_alone(store: Store, tmp_path: Path) -
     store.site()
     good = tmp_path / "good.sqlite3"
     store.call("backup", str(good))
-    elsewhere = Store(tmp_path / "elsewhere")
-    elsewhere.path.mkdir()
+    other_store = Store(tmp_path / "elsewhere")
+    other_store.path.mkdir()
     if os.geteuid() == 0:
-        os.chown(elsewhere.path, 65534, 65534)  # as systemd's folder is of the service's user
-    before = os.umask(0)
+        os.chown(other_store.path, 65534, 65534)  # as systemd's folder is of the service's user
+    old_umask = os.umask(0)
     try:
-        elsewhere.call("restore", str(good))
+        other_store.call("restore", str(good))
     finally:
-        os.umask(before)
-    found = (elsewhere.path / STORE_FILE).stat()
-    assert (found.st_mode & 0o777, found.st_uid) == (0o600, elsewhere.path.stat().st_uid)
-    assert (elsewhere.path / LOCK_FILE).stat().st_uid == elsewhere.path.stat().st_uid
+        os.umask(old_umask)
+    file_stat = (other_store.path / STORE_FILE).stat()
+    assert (file_stat.st_mode & 0o777, file_stat.st_uid) == (0o600, other_store.path.stat().st_uid)
+    assert (other_store.path / LOCK_FILE).stat().st_uid == other_store.path.stat().st_uid
 
 
-def test_a_restore_that_was_cut_off_is_told(store: Store, tmp_path: Path) -> None:
+def test_an_interrupted_restore_is_reported(store: Store, tmp_path: Path) -> None:
     store.site()
     good = tmp_path / "good.sqlite3"
     store.call("backup", str(good))
     (store.path / "restoring").mkdir()
     (store.path / STORE_FILE).rename(store.path / "ovx-lite-before-restore.sqlite3")
-    for words in (("site", "add", "a"), ("serve", "--port", "0")):
-        assert "restore was cut off: run it again" in store.spawn(*words).stderr
+    for args in (("site", "add", "a"), ("serve", "--port", "0")):
+        assert "restore was cut off: run it again" in store.spawn(*args).stderr
     (tmp_path / "empty").touch()
     assert store.spawn("restore", str(tmp_path / "empty")).exit_status == 1
     assert "restore was cut off: run it again" in store.spawn("site", "add", "a").stderr
@@ -172,7 +176,7 @@ def test_a_restore_that_was_cut_off_is_told(store: Store, tmp_path: Path) -> Non
 def test_a_copy_takes_no_place_that_is_not_its_own(store: Store, name: str) -> None:
     store.site()
     os.mkfifo(store.path / "pipe")
-    ran = store.spawn("backup", str(store.path / name), "--overwrite")
-    assert ran.exit_status != 0
-    assert "choose another name" in ran.stderr or "is a directory" in ran.stderr
+    result = store.spawn("backup", str(store.path / name), "--overwrite")
+    assert result.exit_status != 0
+    assert "choose another name" in result.stderr or "is a directory" in result.stderr
     assert (store.path / "pipe").is_fifo()

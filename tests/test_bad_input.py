@@ -16,7 +16,7 @@ from tests.conftest import Response, RunningSite, Start, Store
 EVENTS = "/api/v1/events/"
 PAGEVIEW = EVENTS + "pageview"
 GOOD = b'{"site_id": "my-site", "url": "app://a"}'
-LIMIT = 64 * 1024
+MAX_BODY_BYTES = 64 * 1024
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -35,15 +35,17 @@ def connect(running: RunningSite) -> socket.socket:
     return socket.create_connection(("127.0.0.1", running.server.port), timeout=20)
 
 
-def read(connection: socket.socket, method: str = "POST") -> Response | None:
+def read_response(connection: socket.socket, method: str = "POST") -> Response | None:
     """The next answer, or None if the connection was closed without one."""
-    answer = http.client.HTTPResponse(connection, method=method)
-    with closing(answer):
+    response = http.client.HTTPResponse(connection, method=method)
+    with closing(response):
         try:
-            answer.begin()
+            response.begin()
         except (http.client.RemoteDisconnected, ConnectionResetError):
             return None
-        return Response(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+        return Response(
+            response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
+        )
 
 
 def is_closed(connection: socket.socket) -> bool:
@@ -63,41 +65,43 @@ def post(running: RunningSite, body: bytes, path: str = PAGEVIEW) -> Response:
     return running.server.send(path, body, running.key)
 
 
-@pytest.mark.parametrize(("length", "expects"), [(LIMIT + 1, False), (300_000_000, True), (2**63 - 1, False)])
+@pytest.mark.parametrize(("length", "expects"), [(MAX_BODY_BYTES + 1, False), (300_000_000, True), (2**63 - 1, False)])
 def test_a_body_announced_too_large_is_refused_unread(running: RunningSite, length: int, expects: bool) -> None:
     with connect(running) as connection:
         headers = [f"Content-Length: {length}", *(["Expect: 100-continue"] if expects else [])]
         connection.sendall(head(running, *headers))
-        answer = read(connection)
-        assert answer is not None
-        assert answer.error == (413, "payload_too_large", None)
+        response = read_response(connection)
+        assert response is not None
+        assert response.error == (413, "payload_too_large", None)
         assert is_closed(connection)
 
 
-@pytest.mark.parametrize(("path", "limit"), [("pageview", LIMIT), ("custom", LIMIT), ("batch", 5 * 1024 * 1024)])
+@pytest.mark.parametrize(
+    ("path", "limit"), [("pageview", MAX_BODY_BYTES), ("custom", MAX_BODY_BYTES), ("batch", 5 * 1024 * 1024)]
+)
 def test_a_body_without_end_is_refused_at_its_limit(running: RunningSite, path: str, limit: int) -> None:
-    sent = 0
+    sent_bytes = 0
     with connect(running) as connection:
         connection.sendall(head(running, "Transfer-Encoding: chunked", path=EVENTS + path))
         with suppress(ConnectionError):
             for chunk in repeat(b"4000\r\n" + b" " * 0x4000 + b"\r\n", 50_000_000 // 0x4000):
                 connection.sendall(chunk)
-                sent += len(chunk)
-        answer = read(connection)
-    assert answer is not None
-    assert answer.error == (413, "payload_too_large", None)
-    assert limit < sent < 40_000_000, "it was not read to its end"
+                sent_bytes += len(chunk)
+        response = read_response(connection)
+    assert response is not None
+    assert response.error == (413, "payload_too_large", None)
+    assert limit < sent_bytes < 40_000_000, "it was not read to its end"
 
 
 def test_a_chunked_body_within_the_limit_is_taken(running: RunningSite) -> None:
     with connect(running) as connection:
         connection.sendall(head(running, "Transfer-Encoding: chunked"))
-        for piece in (GOOD[:7], GOOD[7:]):
-            connection.sendall(b"%x\r\n%s\r\n" % (len(piece), piece))
+        for part in (GOOD[:7], GOOD[7:]):
+            connection.sendall(b"%x\r\n%s\r\n" % (len(part), part))
         connection.sendall(b"0\r\n\r\n")
-        answer = read(connection)
-    assert answer is not None
-    assert answer.status == 201
+        response = read_response(connection)
+    assert response is not None
+    assert response.status == 201
 
 
 def test_a_body_may_come_byte_by_byte(running: RunningSite) -> None:
@@ -105,9 +109,9 @@ def test_a_body_may_come_byte_by_byte(running: RunningSite) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for byte in head(running, f"Content-Length: {len(GOOD)}") + GOOD:
             connection.sendall(bytes([byte]))
-        answer = read(connection)
-    assert answer is not None
-    assert answer.status == 201
+        response = read_response(connection)
+    assert response is not None
+    assert response.status == 201
 
 
 @pytest.mark.parametrize("protocol", ["h2c", "websocket"])
@@ -122,33 +126,33 @@ def test_an_offer_to_upgrade_is_declined_and_the_request_answered(
         for _ in range(2):
             connection.sendall(head(running, *offer, length))
             connection.sendall(body)
-            answer = read(connection)
-            assert answer is not None
-            assert answer.status == 201
+            response = read_response(connection)
+            assert response is not None
+            assert response.status == 201
 
 
 @pytest.mark.parametrize(("name", "cut"), [("UPGRADE", 9), ("upgrade", 9)])
 def test_an_offer_to_upgrade_is_declined_however_it_arrives(running: RunningSite, name: str, cut: int) -> None:
-    sent = head(running, "Connection: Upgrade", f"{name}: h2c", f"Content-Length: {len(GOOD)}") + GOOD
-    at = sent.index(name.encode() + b":") + cut
+    request = head(running, "Connection: Upgrade", f"{name}: h2c", f"Content-Length: {len(GOOD)}") + GOOD
+    index = request.index(name.encode() + b":") + cut
     with connect(running) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.sendall(sent[:at])
+        connection.sendall(request[:index])
         time.sleep(0.05)  # so that it arrives in two pieces
-        connection.sendall(sent[at:])
-        answer = read(connection)
-    assert answer is not None
-    assert answer.status == 201
+        connection.sendall(request[index:])
+        response = read_response(connection)
+    assert response is not None
+    assert response.status == 201
 
 
 def test_a_connection_takes_one_request_after_another(running: RunningSite) -> None:
     good, bad = (head(running, f"Content-Length: {len(body)}") + body for body in (GOOD, b"[]"))
     with connect(running) as connection:
-        for sent, status in [(good, 201), (bad, 400), (good, 201)]:
-            connection.sendall(sent)
-            answer = read(connection)
-            assert answer is not None
-            assert answer.status == status
+        for request, status in [(good, 201), (bad, 400), (good, 201)]:
+            connection.sendall(request)
+            response = read_response(connection)
+            assert response is not None
+            assert response.status == status
 
 
 def test_a_body_that_breaks_off_is_not_stored(store: Store, start: Start) -> None:
@@ -156,13 +160,13 @@ def test_a_body_that_breaks_off_is_not_stored(store: Store, start: Start) -> Non
     running = RunningSite(store, start(store), key, site["jwt_secret"])
     with_length = head(running, f"Content-Length: {len(GOOD) + 1}") + GOOD
     in_chunks = head(running, "Transfer-Encoding: chunked") + b"%x\r\n%s\r\n" % (len(GOOD), GOOD)
-    for sent in (with_length, in_chunks):
+    for request in (with_length, in_chunks):
         for wait in (False, True):
             with connect(running) as connection:
-                connection.sendall(sent)
+                connection.sendall(request)
                 connection.shutdown(socket.SHUT_WR)
                 if wait:
-                    read(connection)
+                    read_response(connection)
     assert running.server.stop() == 0
     assert store.events() == []
 
@@ -171,16 +175,16 @@ def test_a_connection_closed_at_one_end_does_no_harm(running: RunningSite) -> No
     with connect(running) as connection:
         connection.sendall(head(running, f"Content-Length: {len(GOOD)}") + GOOD)
         connection.shutdown(socket.SHUT_WR)
-        answer = read(connection)
-        assert answer is None or answer.status == 201
+        response = read_response(connection)
+        assert response is None or response.status == 201
 
 
 def test_a_length_with_thousands_of_zeros_is_still_a_length(running: RunningSite) -> None:
     with connect(running) as connection:
         connection.sendall(head(running, f"Content-Length: {'0' * 5000}{len(GOOD)}") + GOOD)
-        answer = read(connection)
-        assert answer is not None
-        assert answer.status in (201, 400, 413)
+        response = read_response(connection)
+        assert response is not None
+        assert response.status in (201, 400, 413)
 
 
 @pytest.mark.parametrize(
@@ -204,17 +208,17 @@ def test_a_length_with_thousands_of_zeros_is_still_a_length(running: RunningSite
 def test_what_is_not_http_is_refused(running: RunningSite, sent: bytes) -> None:
     with connect(running) as connection:
         connection.sendall(sent)
-        answer = read(connection)
-        assert answer is None or answer.status in (400, 404, 414, 431, 505)
+        response = read_response(connection)
+        assert response is None or response.status in (400, 404, 414, 431, 505)
 
 
 def test_an_unknown_method_is_refused_in_the_one_shape(running: RunningSite) -> None:
     with connect(running) as connection:
         connection.sendall(b"BREW /api/v1/events/pageview HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
-        answer = read(connection)
-    assert answer is not None
-    assert answer.status in (400, 405, 501)
-    assert answer.json["error"]["code"]
+        response = read_response(connection)
+    assert response is not None
+    assert response.status in (400, 405, 501)
+    assert response.json["error"]["code"]
 
 
 # fmt: off
@@ -232,12 +236,12 @@ def test_any_path_and_method_is_answered(running: RunningSite, path: str) -> Non
             connection.sendall(
                 head(running, "Content-Length: 2", "Connection: close", method=method, path=path) + b"{}"
             )
-            answer = read(connection, method)
-        assert answer is not None, method
-        assert answer.status < 500, method
-        assert "x-evil" not in answer.headers
-        if answer.status >= 400 and method != "HEAD":
-            assert (answer.headers["content-type"], set(answer.json)) == ("application/json", {"error"}), method
+            response = read_response(connection, method)
+        assert response is not None, method
+        assert response.status < 500, method
+        assert "x-evil" not in response.headers
+        if response.status >= 400 and method != "HEAD":
+            assert (response.headers["content-type"], set(response.json)) == ("application/json", {"error"}), method
 
 
 @pytest.mark.parametrize("host", ["[", "a b", "x" * 9000, "é", "", "evil.example/?", "a:b:c"])
@@ -261,7 +265,7 @@ UNFIT = {
     "NaN": b"NaN", "Infinity": b"Infinity", "-Infinity": b"-Infinity", "a leading zero": b"01", "hexadecimal": b"0x1f",
     "a dot at the end": b"1.", "an unknown escape": rb'"\x41"',
 }
-STRANGE = {
+UNUSUAL = {
     "NUL": rb'"a\u0000b"', "control characters": json.dumps("".join(map(chr, range(32)))).encode(), "true": b"true",
     "a pair of surrogates": rb'"\ud83d\ude00"', "no character": rb'"\uffff"', "right to left": '"\u202eabc"'.encode(),
     "70 digits": b"9" * 70, "70 digits below zero": b"-" + b"9" * 70, "5,000 digits": b"9" * 5000, "null": b"null",
@@ -302,13 +306,13 @@ def test_what_json_does_not_have_is_refused_wherever_it_is(running: RunningSite,
         assert post(running, body, path).error == (400, "invalid_request", None), (place, path)
 
 
-@pytest.mark.parametrize("what", STRANGE)
+@pytest.mark.parametrize("what", UNUSUAL)
 def test_what_is_strange_but_json_is_taken_or_refused(running: RunningSite, what: str) -> None:
-    for place, path, body in everywhere(STRANGE[what]):
-        if "key" not in place or STRANGE[what].startswith(b'"'):
+    for place, path, body in everywhere(UNUSUAL[what]):
+        if "key" not in place or UNUSUAL[what].startswith(b'"'):
             assert post(running, body, path).status in {201, 400, 404}, (place, path)
-            wrong = body.replace(b'"url"', b'"referrer": 5, "url"')
-            assert post(running, wrong, path).status == 400, (place, path)
+            invalid_body = body.replace(b'"url"', b'"referrer": 5, "url"')
+            assert post(running, invalid_body, path).status == 400, (place, path)
 
 
 def test_of_a_field_that_is_there_twice_the_last_counts(running: RunningSite) -> None:
@@ -321,6 +325,6 @@ def test_of_a_field_that_is_there_twice_the_last_counts(running: RunningSite) ->
 def test_what_would_be_cut_at_a_nul_is_refused(running: RunningSite, field: str) -> None:
     event = {"site_id": "my-site", "url": "https://example.com/", "event_name": "a"}
     value = {"a\0b": "x"} if field == "props" else "https://example.com/a\0b"
-    answer = running.server.send(EVENTS + "custom", {**event, field: value}, running.key)
-    assert answer.error == (400, "invalid_request", field)
+    response = running.server.send(EVENTS + "custom", {**event, field: value}, running.key)
+    assert response.error == (400, "invalid_request", field)
     assert running.server.send(EVENTS + "custom", {**event, "unknown": "a\0b"}, running.key).status == 201

@@ -4,44 +4,46 @@ import pytest
 
 from tests.browserless import WebClient, find_tags, start_behind
 from tests.conftest import Start, Store
-from tests.test_guard import SETTINGS, all_pages, entered, fill, is_sound
+from tests.test_guard import SETTINGS, all_pages, assert_protected, fill_store, log_in_with_data
 
 BASE, ROOT = "https://example.com/stats", "/stats"
 
 
 @pytest.fixture(scope="module", params=["left on", "stripped"])
-def behind(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, start: Start) -> WebClient:
+def proxied_client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, start: Start) -> WebClient:
     """Somebody behind a proxy that leaves the path of the base URL on, or strips it."""
     store = Store(tmp_path_factory.mktemp("behind") / "data")
-    key = fill(store)
+    key = fill_store(store)
     server = start_behind(start, store, BASE, "--webhook-allow-net", "127.0.0.0/8")
-    return entered(server, key, ROOT if request.param == "left on" else "")
+    return log_in_with_data(server, key, ROOT if request.param == "left on" else "")
 
 
-def test_behind_a_proxy_all_links_begin_with_its_path(behind: WebClient) -> None:
-    for path, answer in all_pages(behind, ROOT):
-        leads_to = [at[name] for _, at in find_tags(answer) for name in ("href", "src", "action") if name in at]
-        leads_to += [answer.headers["location"]] if "location" in answer.headers else []
-        assert [url for url in leads_to if not url.startswith((f"{ROOT}/", "#", "?"))] == [], path
-        assert f":{behind.server.port}".encode() not in answer.body, path
-        for _, at in find_tags(answer, "script"):
-            assert behind.get(at["src"].removeprefix(ROOT)).status == 200
-        is_sound(answer)
+def test_behind_a_proxy_all_links_begin_with_its_path(proxied_client: WebClient) -> None:
+    for path, response in all_pages(proxied_client, ROOT):
+        targets = [
+            attrs[name] for _, attrs in find_tags(response) for name in ("href", "src", "action") if name in attrs
+        ]
+        targets += [response.headers["location"]] if "location" in response.headers else []
+        assert [url for url in targets if not url.startswith((f"{ROOT}/", "#", "?"))] == [], path
+        assert f":{proxied_client.server.port}".encode() not in response.body, path
+        for _, attrs in find_tags(response, "script"):
+            assert proxied_client.get(attrs["src"].removeprefix(ROOT)).status == 200
+        assert_protected(response)
 
 
 @pytest.mark.parametrize("path", ["/login/", f"{SETTINGS}/general/", "/static/"])
-def test_behind_a_proxy_a_slash_too_many_leads_nowhere_else(behind: WebClient, path: str) -> None:
-    answer = behind.get(path)
-    assert answer.status == 404 or answer.headers["location"].startswith(f"{ROOT}/"), answer.headers
+def test_behind_a_proxy_a_slash_too_many_leads_nowhere_else(proxied_client: WebClient, path: str) -> None:
+    response = proxied_client.get(path)
+    assert response.status == 404 or response.headers["location"].startswith(f"{ROOT}/"), response.headers
 
 
-def test_the_path_of_the_base_url_needs_no_slash(behind: WebClient) -> None:
-    answer = behind.get("" if behind.root else "/")
-    assert answer.status == 200 or answer.headers["location"].startswith(f"{ROOT}/")
+def test_the_path_of_the_base_url_needs_no_slash(proxied_client: WebClient) -> None:
+    response = proxied_client.get("" if proxied_client.root else "/")
+    assert response.status == 200 or response.headers["location"].startswith(f"{ROOT}/")
 
 
-def test_snippets_have_the_base_url(behind: WebClient) -> None:
-    page = behind.get(f"{SETTINGS}/start").body.decode()
+def test_snippets_have_the_base_url(proxied_client: WebClient) -> None:
+    page = proxied_client.get(f"{SETTINGS}/start").body.decode()
     assert f"src=&#34;{BASE}/js/ovx.js&#34;" in page
     assert page.count(f"{BASE}/api/v1/events/pageview") == 4
-    assert behind.get("/js/ovx.js").status == 200
+    assert proxied_client.get("/js/ovx.js").status == 200

@@ -29,7 +29,7 @@ from tests.conftest import CHROME, RunningSite, Start, Store
 from tests.drawn import CLOCK_CHANGES, HITS, OPERATIONS
 from tests.queries import FIXED_QUERIES, QUERIES, DrawnQuery, has_few_expressions
 from tests.recount import TIME_DIMENSIONS
-from tests.test_recount import in_order, same, told
+from tests.test_recount import metrics_match, run_query, sorted_rows
 from tests.test_store import new_site
 from tests.traffic import Traffic
 
@@ -43,38 +43,43 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connecti
         yield opened
 
 
-def most_values(conn: sqlite3.Connection) -> int:
+def max_values_per_day(conn: sqlite3.Connection) -> int:
     """How many values of a dimension a day keeps, where it keeps most."""
     query = f"""
         SELECT max(n) FROM (
             SELECT count(*) AS n FROM rollups
-            WHERE span = 1 AND value <> {OTHER} AND dimension <> {int(Dimension.GOAL)} GROUP BY site, begins, dimension
+            WHERE period_days = 1 AND value_id <> {OTHER} AND dimension <> {int(Dimension.GOAL)}
+            GROUP BY site_id, start_day, dimension
         )
     """
     return int(conn.execute(query).fetchone()[0] or 0)
 
 
-def see_all(traffic: Traffic, asked: DrawnQuery) -> None:
+def check_query(traffic: Traffic, drawn_query: DrawnQuery) -> None:
     """See that an answer is what a recount says, or adds up to it if it has a row for other values."""
-    query, now = asked.as_json(traffic), traffic.midnight_ms + asked.now_offset_ms
-    found = told(traffic, query | {"include": {"total_rows": True}}, now)
-    rows, _ = traffic.recount.rows(query, traffic.recount.time_range(query["date_range"], now))
-    assert found["meta"]["total_rows"] == len(found["results"])
-    assert found["results"] == in_order(found["results"], query)
-    if not any("(other)" in row["dimensions"] for row in found["results"]):
-        assert same({tuple(row["dimensions"]): row["metrics"] for row in found["results"]}, rows), f"{query} {now}"
+    query, now_ms = drawn_query.as_json(traffic), traffic.midnight_ms + drawn_query.now_offset_ms
+    response = run_query(traffic, query | {"include": {"total_rows": True}}, now_ms)
+    rows, _ = traffic.recount.rows(query, traffic.recount.time_range(query["date_range"], now_ms))
+    assert response["meta"]["total_rows"] == len(response["results"])
+    assert response["results"] == sorted_rows(response["results"], query)
+    if not any("(other)" in row["dimensions"] for row in response["results"]):
+        assert metrics_match({tuple(row["dimensions"]): row["metrics"] for row in response["results"]}, rows), (
+            f"{query} {now_ms}"
+        )
         return
     event("an answer with other values")
-    (dimension,) = (one for one in asked.dimensions if one not in TIME_DIMENSIONS)
+    (dimension,) = (candidate for candidate in drawn_query.dimensions if candidate not in TIME_DIMENSIONS)
     for name in set(query["metrics"]) & {*ADDITIVE[dimension[:6]]}:
-        at = query["metrics"].index(name)
-        assert sum(row["metrics"][at] for row in found["results"]) == sum(int(row[at]) for row in rows.values())
+        index = query["metrics"].index(name)
+        assert sum(row["metrics"][index] for row in response["results"]) == sum(
+            int(row[index]) for row in rows.values()
+        )
     if "visitors" in query["metrics"]:
-        at = query["metrics"].index("visitors")
-        counted = {tuple(row["dimensions"]): row["metrics"][at] for row in found["results"]}
-        for key, visitors in counted.items():
+        index = query["metrics"].index("visitors")
+        visitors_by_key = {tuple(row["dimensions"]): row["metrics"][index] for row in response["results"]}
+        for key, visitors in visitors_by_key.items():
             if "(other)" not in key:
-                assert 0 <= visitors <= rows[key][at]
+                assert 0 <= visitors <= rows[key][index]
 
 
 @given(
@@ -92,32 +97,32 @@ def see_all(traffic: Traffic, asked: DrawnQuery) -> None:
 def test_with_few_values_kept_all_totals_stay_exact(
     empty: sqlite3.Connection,
     limit: int,
-    changed: tuple[str, str],
-    done: list[tuple[str, Any]],
-    asked: list[DrawnQuery],
+    clock_change: tuple[str, str],
+    operations: list[tuple[str, Any]],
+    queries: list[DrawnQuery],
 ) -> None:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as conn:
         empty.backup(conn)
         conn.execute("PRAGMA foreign_keys = ON")
         save_max_values(conn, limit)
-        traffic = Traffic(conn, *changed)
-        for what, how in done:
-            traffic.apply(what, how)
+        traffic = Traffic(conn, *clock_change)
+        for action, argument in operations:
+            traffic.apply(action, argument)
             assert integrity.problems(conn) == []
-            assert most_values(conn) <= limit
+            assert max_values_per_day(conn) <= limit
         traffic.add_remaining_goals()
-        asked = [*FIXED_QUERIES, *asked]
+        queries = [*FIXED_QUERIES, *queries]
         for again in (False, True):
             assert integrity.problems(conn) == []
-            assert most_values(conn) <= limit
-            for one in asked:
-                see_all(traffic, one)
+            assert max_values_per_day(conn) <= limit
+            for query in queries:
+                check_query(traffic, query)
             if not again:
                 rebuild.mark_all_dirty(conn, traffic.site)
                 while goal_backfill.catch_up(conn):
                     pass
         with transaction(conn):
-            changed_rows = conn.execute("UPDATE rollups SET visits = visits + 1 WHERE span = 1").rowcount
+            changed_rows = conn.execute("UPDATE rollups SET visits = visits + 1 WHERE period_days = 1").rowcount
         assert integrity.problems(conn) or not changed_rows
 
 
@@ -134,32 +139,32 @@ def flooded(tmp_path_factory: pytest.TempPathFactory, start: Start) -> RunningSi
     ]
     assert running.server.batch(running.key, *views).status == 201
     for number in range(5):
-        sent = {"event_type": "conversion", "event_name": "sale", "user_id": f"person-{number}", "properties": {}}
-        assert running.server.send("/v1/projects/my-site/events", sent, running.key).status == 202
+        body = {"event_type": "conversion", "event_name": "sale", "user_id": f"person-{number}", "properties": {}}
+        assert running.server.send("/v1/projects/my-site/events", body, running.key).status == 202
     with store.connect() as conn, conn:
-        conn.execute("INSERT INTO shares SELECT number, 'open', '', 0 FROM sites")
+        conn.execute("INSERT INTO shared_links SELECT id, 'open', '', 0 FROM sites")
     return running
 
 
-def pages(running: RunningSite, metrics: list[str], *filters: object) -> list[tuple[Any, ...]]:
+def page_rows(running: RunningSite, metrics: list[str], *filters: object) -> list[tuple[Any, ...]]:
     body = {"site_id": "my-site", "date_range": "7d", "dimensions": ["event:page"]}
-    sent = body | {"metrics": metrics, "filters": filters, "order_by": [[metrics[0], "desc"]]}
-    came = running.server.send("/api/v1/stats/query", sent, running.key)
-    assert came.status == 200, came.body
-    return [(*row["dimensions"], *row["metrics"]) for row in came.json["results"]]
+    query = body | {"metrics": metrics, "filters": filters, "order_by": [[metrics[0], "desc"]]}
+    response = running.server.send("/api/v1/stats/query", query, running.key)
+    assert response.status == 200, response.body
+    return [(*row["dimensions"], *row["metrics"]) for row in response.json["results"]]
 
 
 def test_further_values_are_counted_together_and_each_visitor_once(flooded: RunningSite) -> None:
-    assert pages(flooded, ["pageviews", "visitors", "visits"]) == [
+    assert page_rows(flooded, ["pageviews", "visitors", "visits"]) == [
         ("(other)", 5, 2, 2),
         *((f"/{path}", 1, 1, 1) for path in (1, 2, 3)),
     ]
 
 
 def test_what_is_counted_from_events_is_exact(flooded: RunningSite) -> None:
-    every = {(f"/{path}", 1 + (path > 4)) for path in range(1, 7)}
-    assert {row[:2] for row in pages(flooded, ["visitors", "bounce_rate"])} == every
-    assert pages(flooded, ["visitors"], ["is", "event:page", ["/6"]]) == [("/6", 2)]
+    expected = {(f"/{path}", 1 + (path > 4)) for path in range(1, 7)}
+    assert {row[:2] for row in page_rows(flooded, ["visitors", "bounce_rate"])} == expected
+    assert page_rows(flooded, ["visitors"], ["is", "event:page", ["/6"]]) == [("/6", 2)]
     exported = [event["path"] for event in flooded.store.events() if event["name"] == "pageview"]
     assert sorted(exported) == [f"/{path}" for path in (1, 2, 3, 4, 5, 5, 6, 6)]
 
@@ -174,13 +179,13 @@ def test_the_dashboard_and_its_files_name_the_rest_but_do_not_filter_by_it(flood
     assert ["(other)", "2", "2", "5", "5"] in list(csv.reader(io.StringIO(table)))
 
 
-def test_neither_rollups_nor_their_words_grow(flooded: RunningSite) -> None:
+def test_neither_rollups_nor_their_values_grow(flooded: RunningSite) -> None:
     with flooded.store.connect() as conn:
-        assert most_values(conn) == 3
-        query = "SELECT count(*), sum(events) FROM rollups WHERE dimension = ? AND span = 1"
+        assert max_values_per_day(conn) == 3
+        query = "SELECT count(*), sum(events) FROM rollups WHERE dimension = ? AND period_days = 1"
         assert conn.execute(query, (Dimension.PERSON,)).fetchone() == (4, 5)
-        words = {word for (word,) in conn.execute("SELECT word FROM words WHERE word LIKE '/%'")}
-        assert words == {"/1", "/2", "/3", "/5"}  # with /5, a visit began
+        values = {value for (value,) in conn.execute("SELECT value FROM dimension_values WHERE value LIKE '/%'")}
+        assert values == {"/1", "/2", "/3", "/5"}  # with /5, a visit began
     assert flooded.store.spawn("check").exit_status == 0
 
 
@@ -189,14 +194,14 @@ def test_the_limit_is_that_of_commands_too(flooded: RunningSite) -> None:
     lines = "".join(line.format("02/Jan/2026:10:00:00 +0000", path) for path in range(10))
     flooded.store.call("import", "access-log", "my-site", "-", stdin=lines)
     with flooded.store.connect() as conn:
-        assert most_values(conn) == 3
+        assert max_values_per_day(conn) == 3
     assert flooded.store.spawn("check").exit_status == 0
     assert flooded.store.spawn("check", "--rebuild").exit_status == 0
     with flooded.store.connect() as conn:
-        assert most_values(conn) == 3
+        assert max_values_per_day(conn) == 3
 
 
-MANY = 50_000
+VALUES_PER_DAY = 50_000
 
 
 @pytest.fixture(scope="module")
@@ -204,33 +209,42 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[sqlite3.
     """A site with very many values on each of two days, as a setting without a bound would keep them."""
     with closing(open_store(tmp_path_factory.mktemp("crowded"))) as conn:
         site = new_site(conn)
-        numbers = f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {2 * MANY})"
+        numbers = f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {2 * VALUES_PER_DAY})"
         with transaction(conn):
-            conn.execute(f"{numbers} INSERT INTO words SELECT i, '/page/' || i FROM n")
+            conn.execute(f"{numbers} INSERT INTO dimension_values SELECT i, '/page/' || i FROM n")
             page = int(Dimension.PAGE)
             conn.execute(
                 f"{numbers} INSERT INTO rollups SELECT ?, 1, 100 + i % 2, {page}, 1 + i / 2, i, i, i, i FROM n",
                 (site.id,),
             )
-            conn.execute("INSERT INTO days VALUES (?, 100, 9, 9, 9, 9, 0, 0, 0)", (site.id,))
+            conn.execute("INSERT INTO daily_totals VALUES (?, 100, 9, 9, 9, 9, 0, 0, 0)", (site.id,))
         yield conn, site
 
 
-def test_a_query_holds_no_more_rows_than_it_tells(crowded: tuple[sqlite3.Connection, Site]) -> None:
+def test_a_query_holds_no_more_rows_than_it_returns(crowded: tuple[sqlite3.Connection, Site]) -> None:
     conn, site = crowded
     first, last = "1970-04-11", "1970-04-12"
-    asked = {"site_id": site.slug, "metrics": ["visitors"], "date_range": [first, last], "dimensions": ["event:page"]}
-    query = asked | {
+    base_query = {
+        "site_id": site.slug,
+        "metrics": ["visitors"],
+        "date_range": [first, last],
+        "dimensions": ["event:page"],
+    }
+    query = base_query | {
         "limit": 3,
         "include": {"total_rows": True, "comparisons": {"mode": "custom", "date_range": [first, first]}},
     }
     tracemalloc.start()
-    found = run_query_document(conn, site, query, 200 * 86_400_000)
-    _, peak = tracemalloc.get_traced_memory()
+    response = run_query_document(conn, site, query, 200 * 86_400_000)
+    _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert found["meta"]["total_rows"] == MANY + 1
-    assert [row["metrics"] for row in found["results"]] == [[4 * MANY - 3], [4 * MANY - 7], [4 * MANY - 11]]
-    assert peak < 4 * 2**20  # all rows at once would be 20 times as much
+    assert response["meta"]["total_rows"] == VALUES_PER_DAY + 1
+    assert [row["metrics"] for row in response["results"]] == [
+        [4 * VALUES_PER_DAY - 3],
+        [4 * VALUES_PER_DAY - 7],
+        [4 * VALUES_PER_DAY - 11],
+    ]
+    assert peak_bytes < 4 * 2**20  # all rows at once would be 20 times as much
 
 
 FILTERS = [
@@ -252,11 +266,11 @@ FILTERS = [
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 def test_what_is_counted_in_parts_is_the_same(
-    empty: sqlite3.Connection, changed: tuple[str, str], hits: list[Any], filters: tuple[conditions.Condition, ...]
+    empty: sqlite3.Connection, clock_change: tuple[str, str], hits: list[Any], filters: tuple[conditions.Condition, ...]
 ) -> None:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as conn, pytest.MonkeyPatch.context() as patched:
         empty.backup(conn)
-        traffic = Traffic(conn, *changed)
+        traffic = Traffic(conn, *clock_change)
         traffic.apply("store", hits)
         traffic.add_remaining_goals()
         for name in ("_EVENTS_OF_PART", "_EVENTS_TOGETHER", "_MANY_VALUES"):
@@ -264,16 +278,20 @@ def test_what_is_counted_in_parts_is_the_same(
         patched.setattr(visitor_totals, "_VALUES_IN_MEMORY", 2)
         day = traffic.midnight_ms // 86_400_000
         period = from_days(day - 3, day + 3, traffic.site.timezone)
-        found = filtered_scan.scan(conn, traffic.site, period, filters, filtered_scan.DIMENSIONS, 5)
-        assert found is not None
-        for word in filtered_scan.DIMENSIONS:
-            rows = event_queries.rows(conn, traffic.site, period, (word,), filters)
+        scan_result = filtered_scan.scan(conn, traffic.site, period, filters, filtered_scan.DIMENSIONS, 5)
+        assert scan_result is not None
+        for dimension in filtered_scan.DIMENSIONS:
+            rows = event_queries.rows(conn, traffic.site, period, (dimension,), filters)
             best, total = event_queries.top(
-                (row for row in rows if (word, *row[0]) != event_queries.PAGEVIEW and row[1].visitors), "visitors", 5
+                (row for row in rows if (dimension, *row[0]) != event_queries.PAGEVIEW and row[1].visitors),
+                "visitors",
+                5,
             )
-            assert found.top[word] == ([(value, counts.visitors) for (value,), counts in best], total), word
+            assert scan_result.top[dimension] == ([(value, counts.visitors) for (value,), counts in best], total), (
+                dimension
+            )
         by_day = event_queries.groups(conn, traffic.site, period, ("time:day",), filters)
-        assert sorted(found.days.values()) == sorted(by_day.values())
+        assert sorted(scan_result.days.values()) == sorted(by_day.values())
 
 
 @pytest.mark.parametrize("filters", [(), *FILTERS[:3]])

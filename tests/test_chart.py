@@ -22,17 +22,17 @@ VISITORS = UNITS["visitors"]
 LETTER, NARROW, WIDE = 6, 200, 520
 
 
-def drawn(*values: float | None, before: tuple[float | None, ...] = (), unit: Unit = VISITORS) -> Chart:
-    points = [Point(f"day {at}", f"{at} Nov", value) for at, value in enumerate(values)]
+def make_chart(*values: float | None, before: tuple[float | None, ...] = (), unit: Unit = VISITORS) -> Chart:
+    points = [Point(f"day {index}", f"{index} Nov", value) for index, value in enumerate(values)]
     return build_chart(points, before, [], unit)
 
 
-def places(path: str) -> list[tuple[float, float]]:
+def path_points(path: str) -> list[tuple[float, float]]:
     return [(float(x), float(y)) for x, y in re.findall(r"[ML]([\d.]+) ([\d.]+)", path)]
 
 
 @pytest.mark.parametrize(
-    ("kind", "most", "lines"),
+    ("kind", "max_value", "lines"),
     [
         ("count", 0, ["0", "1"]),
         ("count", 1, ["0", "1"]),
@@ -48,72 +48,72 @@ def places(path: str) -> list[tuple[float, float]]:
         ("seconds", 9000, ["0s", "1h", "2h", "3h"]),
     ],
 )
-def test_lines_across_are_few_and_round(kind: UnitKind, most: float, lines: list[str]) -> None:
-    ticks = drawn(0, most, unit=Unit(kind, "x")).ticks
+def test_lines_across_are_few_and_round(kind: UnitKind, max_value: float, lines: list[str]) -> None:
+    ticks = make_chart(0, max_value, unit=Unit(kind, "x")).ticks
     assert [text for _, text in ticks] == lines
     assert [y for y, _ in ticks] == pytest.approx(
-        [100 - 100 * at / (len(ticks) - 1) for at in range(len(ticks))], abs=0.01
+        [100 - 100 * index / (len(ticks) - 1) for index in range(len(ticks))], abs=0.01
     )
 
 
 def test_lines_across_reach_over_every_value() -> None:
     for digit in range(1, 100):
         for power in range(-2, 13):
-            made = drawn(digit * 10.0**power, unit=UNITS["views_per_visit"])
-            assert 2 <= len(made.ticks) <= 5
-            assert 0 <= made.dots[0][1] <= 60
+            line_chart = make_chart(digit * 10.0**power, unit=UNITS["views_per_visit"])
+            assert 2 <= len(line_chart.ticks) <= 5
+            assert 0 <= line_chart.dots[0][1] <= 60
 
 
 def test_nothing_but_zeros_is_a_line_at_the_bottom() -> None:
-    assert places(drawn(0, 0, 0).line) == [(0, 1000), (500, 1000), (1000, 1000)]
+    assert path_points(make_chart(0, 0, 0).line) == [(0, 1000), (500, 1000), (1000, 1000)]
 
 
 def test_one_point_is_a_dot_on_a_bar() -> None:
-    made = drawn(4)
-    assert made.dots == [(50, 0)]
-    assert made.area == "M440 1000V0H560V1000Z"
-    assert (made.line, made.dashed) == ("", "")
-    (target,) = made.hover_strips
+    line_chart = make_chart(4)
+    assert line_chart.dots == [(50, 0)]
+    assert line_chart.area == "M440 1000V0H560V1000Z"
+    assert (line_chart.line, line_chart.dashed) == ("", "")
+    (target,) = line_chart.hover_strips
     assert (target.left, target.width) == (0, 100)
 
 
 def test_what_still_goes_on_is_dashed() -> None:
     points = [Point("a", "a", 2), Point("b", "b", 4), Point("c", "c", 1, is_unfinished=True), Point("d", "d", None)]
-    made = build_chart(points, [], [], VISITORS)
-    assert places(made.line) == [(0, 500), (333.3, 0)]
-    assert places(made.dashed) == [(333.3, 0), (666.7, 750)]
-    assert [target.tooltip for target in made.hover_strips[2:]] == ["c: 1 visitor so far", "d: nothing yet"]
-    assert drawn(1, 2).dashed == ""
+    line_chart = build_chart(points, [], [], VISITORS)
+    assert path_points(line_chart.line) == [(0, 500), (333.3, 0)]
+    assert path_points(line_chart.dashed) == [(333.3, 0), (666.7, 750)]
+    assert [target.tooltip for target in line_chart.hover_strips[2:]] == ["c: 1 visitor so far", "d: nothing yet"]
+    assert make_chart(1, 2).dashed == ""
 
 
 def test_where_there_is_no_value_there_is_no_line() -> None:
-    made = drawn(1, 1, None, 1, None, 1, 1)
-    assert made.line.count("M") == made.area.count("Z") == 2
-    assert made.dots == [(50, 0)]
-    assert made.hover_strips[2].y is None
+    line_chart = make_chart(1, 1, None, 1, None, 1, 1)
+    assert line_chart.line.count("M") == line_chart.area.count("Z") == 2
+    assert line_chart.dots == [(50, 0)]
+    assert line_chart.hover_strips[2].y is None
 
 
-def test_nothing_known_is_an_empty_chart() -> None:
-    made = drawn(None, None)
-    assert (made.line, made.area, made.dots) == ("", "", [])
-    assert made.label == "Line chart of visitors, day 0 to day 1: no values."
+def test_no_values_make_an_empty_chart() -> None:
+    line_chart = make_chart(None, None)
+    assert (line_chart.line, line_chart.area, line_chart.dots) == ("", "", [])
+    assert line_chart.label == "Line chart of visitors, day 0 to day 1: no values."
 
 
 def test_a_longer_time_before_is_cut_and_a_shorter_one_ends() -> None:
-    longer = drawn(1, 2, before=(2, 2, 9000))
-    assert places(longer.comparison) == [(0, 0), (1000, 0)]
+    longer = make_chart(1, 2, before=(2, 2, 9000))
+    assert path_points(longer.comparison) == [(0, 0), (1000, 0)]
     assert longer.ticks[0][1] == "0"
     assert longer.ticks[-1][1] == "2"
-    shorter = drawn(1, 2, 2, before=(1, 1))
-    assert places(shorter.comparison) == [(0, 500), (500, 500)]
+    shorter = make_chart(1, 2, 2, before=(1, 1))
+    assert path_points(shorter.comparison) == [(0, 500), (500, 500)]
     assert [target.comparison for target in shorter.hover_strips] == ["1", "1", ""]
     assert shorter.hover_strips[1].tooltip == "day 1: 2 visitors\nBefore: 1"
 
 
 def test_the_time_before_may_be_the_higher_one() -> None:
-    made = drawn(1, 1, before=(10, 10))
-    assert places(made.comparison) == [(0, 0), (1000, 0)]
-    assert places(made.line) == [(0, 900), (1000, 900)]
+    line_chart = make_chart(1, 1, before=(10, 10))
+    assert path_points(line_chart.comparison) == [(0, 0), (1000, 0)]
+    assert path_points(line_chart.line) == [(0, 900), (1000, 900)]
 
 
 def test_marks_of_a_day_stand_there_together() -> None:
@@ -122,14 +122,17 @@ def test_marks_of_a_day_stand_there_together() -> None:
     assert build_chart(points, [], marks, VISITORS).marks == [(25, "Sign-up", "goal"), (100, "Sale\nLaunch", "note")]
 
 
-@pytest.mark.parametrize("word", ["1 Nov", "21 Nov 2026"])
+@pytest.mark.parametrize("text", ["1 Nov", "21 Nov 2026"])
 @pytest.mark.parametrize("count", [1, 2, 7, 24, 28, 31, 91, 365, 1440])
-def test_words_below_never_touch(count: int, word: str) -> None:
-    made = build_chart([Point(word, word, 1)] * count, [], [], VISITORS)
-    for labels, width in ((made.labels, WIDE), ([one for one in made.labels if not one.wide_only], NARROW)):
+def test_labels_below_the_chart_never_touch(count: int, text: str) -> None:
+    line_chart = build_chart([Point(text, text, 1)] * count, [], [], VISITORS)
+    for labels, width in (
+        (line_chart.labels, WIDE),
+        ([label for label in line_chart.labels if not label.wide_only], NARROW),
+    ):
         assert labels
-        apart = [(right.x - left.x) * width / 100 for left, right in pairwise(labels)]
-        assert all(pixels > len(word) * LETTER for pixels in apart)
+        gaps = [(right.x - left.x) * width / 100 for left, right in pairwise(labels)]
+        assert all(pixels > len(text) * LETTER for pixels in gaps)
 
 
 def test_hours_are_named_by_the_clock() -> None:
@@ -139,7 +142,7 @@ def test_hours_are_named_by_the_clock() -> None:
 
 
 def test_one_can_point_at_all_of_the_plot() -> None:
-    targets = drawn(*range(50)).hover_strips
+    targets = make_chart(*range(50)).hover_strips
     assert targets[0].left == 0
     assert targets[-1].left + targets[-1].width == pytest.approx(100, abs=0.02)
     for left, right in pairwise(targets):
@@ -148,16 +151,21 @@ def test_one_can_point_at_all_of_the_plot() -> None:
 
 
 def test_a_minute_of_a_day_each_is_fast() -> None:
-    began = perf_counter()
-    made = drawn(*range(1440), before=tuple(range(1440)))
-    assert perf_counter() - began < 0.5
-    assert len(places(made.line)) == len(places(made.comparison)) == len(made.hover_strips) == 1440
+    started_s = perf_counter()
+    line_chart = make_chart(*range(1440), before=tuple(range(1440)))
+    assert perf_counter() - started_s < 0.5
+    assert (
+        len(path_points(line_chart.line))
+        == len(path_points(line_chart.comparison))
+        == len(line_chart.hover_strips)
+        == 1440
+    )
 
 
-def test_it_says_what_it_shows() -> None:
-    said = "Line chart of visitors, day 0 to day 2: highest 1,234 on day 1, lowest 0 on day 2."
-    assert drawn(20, 1234, 0).label == said
-    assert drawn(3).label == "Line chart of visitors, day 0: 3 throughout."
+def test_the_label_describes_the_chart() -> None:
+    label = "Line chart of visitors, day 0 to day 2: highest 1,234 on day 1, lowest 0 on day 2."
+    assert make_chart(20, 1234, 0).label == label
+    assert make_chart(3).label == "Line chart of visitors, day 0: 3 throughout."
 
 
 def test_values_in_full() -> None:

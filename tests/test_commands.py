@@ -21,58 +21,65 @@ from ovx_lite.storage import integrity, registry, sqlite
 from ovx_lite.storage.sqlite import open_store
 from ovx_lite.storage.write.unit_of_work import open_unit_of_work
 from tests.conftest import CommandResult, RunningSite, Store
-from tests.test_store import MINUTE, NOW, event, new_key, new_site, paths, request
+from tests.test_store import MINUTE_MS, NOW_MS, new_event, new_key, new_site, paths, write_request
 
-DAY = 24 * 60 * MINUTE
+DAY_MS = 24 * 60 * MINUTE_MS
 
 
-def fails(ran: CommandResult) -> bool:
+def fails(result: CommandResult) -> bool:
     """Whether a command failed as it should: status 1, nothing on stdout, one sentence on stderr."""
     return (
-        (ran.exit_status, ran.stdout) == (1, "")
-        and ran.stderr.startswith("Error: ")
-        and ran.stderr.rstrip("\n").count("\n") == 0
+        (result.exit_status, result.stdout) == (1, "")
+        and result.stderr.startswith("Error: ")
+        and result.stderr.rstrip("\n").count("\n") == 0
     )
 
 
 def eventually(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 20
-    while not condition() and time.monotonic() < deadline:
+    deadline_s = time.monotonic() + 20
+    while not condition() and time.monotonic() < deadline_s:
         time.sleep(0.02)
     return condition()
 
 
-def all_commands(command: click.Command, *words: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    yield words, command
+def all_commands(command: click.Command, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    yield path, command
     if isinstance(command, click.Group):
         for name, inner in command.commands.items():
-            yield from all_commands(inner, *words, name)
+            yield from all_commands(inner, *path, name)
 
 
 COMMANDS = dict(all_commands(main))
 
 
 def test_the_commands_of_the_contract_are_there() -> None:
-    named = "site add/site list/site remove/key add/key list/key revoke/key rotate/import access-log"
-    assert {" ".join(words) for words in COMMANDS} >= {*named.split("/"), "serve", "export", "backup", "check", "prune"}
+    expected = "site add/site list/site remove/key add/key list/key revoke/key rotate/import access-log"
+    assert {" ".join(path) for path in COMMANDS} >= {
+        *expected.split("/"),
+        "serve",
+        "export",
+        "backup",
+        "check",
+        "prune",
+    }
 
 
-@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_every_command_explains_itself_and_its_options(words: tuple[str, ...]) -> None:
-    done = CliRunner().invoke(main, [*words, "--help"])
-    assert done.exit_code == 0
-    assert COMMANDS[words].help
-    for option in COMMANDS[words].params:
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_command_explains_itself_and_its_options(path: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(main, [*path, "--help"])
+    assert result.exit_code == 0
+    assert COMMANDS[path].help
+    for option in COMMANDS[path].params:
         assert not isinstance(option, click.Option) or option.help
 
 
-@pytest.mark.parametrize("words", [words for words, found in COMMANDS.items() if not isinstance(found, click.Group)])
-def test_every_command_takes_the_data_dir_and_json(words: tuple[str, ...]) -> None:
-    options = {name for option in COMMANDS[words].params for name in option.opts}
+@pytest.mark.parametrize("path", [path for path, command in COMMANDS.items() if not isinstance(command, click.Group)])
+def test_every_command_takes_the_data_dir_and_json(path: tuple[str, ...]) -> None:
+    options = {name for option in COMMANDS[path].params for name in option.opts}
     assert {"--data-dir", "--json"} <= options
 
 
-WRONG = """
+INVALID_CALLS = """
 nonsense | site nonsense | site add | site add a b | site list a | key add my-site --tier gold | key revoke
 site add a --monthly-limit 0 | site add a --retention-days 0 | site add a --retention-days x | site add a --nonsense
 key add a --hourly-limit 0 | key add a --hourly-limit -1 | key add a --hourly-limit 1.5 | import my-site
@@ -85,24 +92,24 @@ site add a --domain a,b.com | site add a --domain [ | site add a --domain . | si
 """
 
 
-@pytest.mark.parametrize("words", [words.strip() for words in WRONG.replace("\n", "|").split("|") if words.strip()])
-def test_a_wrong_call_is_status_2_and_is_told_why(tmp_path: Path, words: str) -> None:
-    options = [] if "--data-dir" in words else ["--data-dir", str(tmp_path / "data")]
-    split = words.split()
-    at = split.index("--") if "--" in split else len(split)
-    done = CliRunner().invoke(main, [*split[:at], *(options if len(split) > 1 else []), *split[at:]])
-    assert (done.exit_code, done.stdout) == (2, "")
-    assert "Error: " in done.stderr
+@pytest.mark.parametrize("call", [call.strip() for call in INVALID_CALLS.replace("\n", "|").split("|") if call.strip()])
+def test_an_invalid_call_has_status_2_and_an_explanation(tmp_path: Path, call: str) -> None:
+    options = [] if "--data-dir" in call else ["--data-dir", str(tmp_path / "data")]
+    args = call.split()
+    index = args.index("--") if "--" in args else len(args)
+    result = CliRunner().invoke(main, [*args[:index], *(options if len(args) > 1 else []), *args[index:]])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "Error: " in result.stderr
     assert not (tmp_path / "data").exists()
 
 
 def test_both_names_of_the_program_are_the_same(running: RunningSite) -> None:
-    words = ["site", "list", "--data-dir", str(running.store.path)]
+    args = ["site", "list", "--data-dir", str(running.store.path)]
     script = Path(sysconfig.get_path("scripts")) / "ovx-lite"
-    assert subprocess.check_output([script, *words]) == running.store.run(*words).stdout.encode() != b""
+    assert subprocess.check_output([script, *args]) == running.store.run(*args).stdout.encode() != b""
 
 
-JSON = [
+JSON_COMMANDS = [
     (("site", "add", "json", "--name", "Größe"), {"id", "name", "domain", "public_key", "jwt_secret"}),
     (("site", "list"), {"id", "name", "domain", "public_key"}),
     (("site", "remove", "other-site"), {"id"}),
@@ -125,13 +132,13 @@ def spare_key(running: RunningSite) -> str:
         return registry.load(conn).api_keys_by_hash[sha256(secret.encode()).digest()].public_id
 
 
-@pytest.mark.parametrize(("words", "names"), JSON, ids=[" ".join(words) for words, _ in JSON])
+@pytest.mark.parametrize(("args", "names"), JSON_COMMANDS, ids=[" ".join(args) for args, _ in JSON_COMMANDS])
 def test_with_json_there_is_one_value_on_stdout_and_nothing_else(
-    running: RunningSite, spare_key: str, tmp_path: Path, words: tuple[str, ...], names: set[str]
+    running: RunningSite, spare_key: str, tmp_path: Path, args: tuple[str, ...], names: set[str]
 ) -> None:
-    ran = running.store.run(*(word.format(key=spare_key, folder=tmp_path) for word in words), "--json", stdin=b"x\n")
-    assert ran.exit_status == 0, ran.stderr
-    for value in ran.json if isinstance(ran.json, list) else [ran.json]:
+    result = running.store.run(*(arg.format(key=spare_key, folder=tmp_path) for arg in args), "--json", stdin=b"x\n")
+    assert result.exit_status == 0, result.stderr
+    for value in result.json if isinstance(result.json, list) else [result.json]:
         assert set(value) >= names
 
 
@@ -139,7 +146,7 @@ def test_a_site_is_listed_as_it_was_added_without_its_secret(store: Store) -> No
     options = {"name": "My site", "domain": "example.com", "timezone": "Europe/Paris"}
     limits = {"monthly_limit": 1000, "retention_days": 30}
     given = {f"--{name.replace('_', '-')}": str(value) for name, value in (options | limits).items()}
-    added = store.site("my-site", *[word for pair in given.items() for word in pair])
+    added = store.site("my-site", *[arg for pair in given.items() for arg in pair])
     assert added.items() >= (options | limits | {"id": "my-site"}).items()
     assert added["public_key"].startswith("pk_live_")
     assert len(added.pop("jwt_secret")) >= 32
@@ -177,11 +184,11 @@ def test_a_removed_site_is_gone_with_all_it_had(running: RunningSite) -> None:
             key = new_key(conn, site)
             assert paths(conn, site) == []
         view = {"site_id": "gone", "url": "https://gone.example/secret-path"}
-        send = "/api/v1/events/pageview"
-        assert eventually(lambda: running.server.send(send, view, key).status == 201)  # noqa: B023
+        path = "/api/v1/events/pageview"
+        assert eventually(lambda: running.server.send(path, view, key).status == 201)  # noqa: B023
         removed = running.store.run("site", "remove", "gone", "--yes")
         assert removed.exit_status == 0
-        assert eventually(lambda: running.server.send(send, view, key).status == 401)  # noqa: B023
+        assert eventually(lambda: running.server.send(path, view, key).status == 401)  # noqa: B023
     with closing(open_store(running.store.path)) as conn:
         assert "gone" not in "\n".join(conn.iterdump())
         assert integrity.problems(conn) == []
@@ -204,15 +211,15 @@ FAILURES = [
 ]
 
 
-@pytest.mark.parametrize(("words", "named"), FAILURES, ids=[" ".join(words) for words, _ in FAILURES])
-def test_a_failure_is_one_sentence_and_status_1(running: RunningSite, words: tuple[str, ...], named: str) -> None:
-    ran = running.store.run(*words, "--json")
-    assert fails(ran), ran
-    assert named in ran.stderr
+@pytest.mark.parametrize(("args", "named"), FAILURES, ids=[" ".join(args) for args, _ in FAILURES])
+def test_a_failure_is_one_sentence_and_status_1(running: RunningSite, args: tuple[str, ...], named: str) -> None:
+    result = running.store.run(*args, "--json")
+    assert fails(result), result
+    assert named in result.stderr
 
 
 @pytest.mark.parametrize(
-    "words",
+    "args",
     [
         ("key", "list", "\udcff"),
         ("site", "add", "new", "--name", "\udcff"),
@@ -221,12 +228,12 @@ def test_a_failure_is_one_sentence_and_status_1(running: RunningSite, words: tup
         ("key", "add", "my-site", "--hourly-limit", str(2**64)),
     ],
 )
-def test_what_cannot_be_stored_is_refused_in_words(running: RunningSite, words: tuple[str, ...]) -> None:
-    ran = running.store.run(*words)
-    assert ran.exit_status in (1, 2)  # a failure, or a wrong call: either is clear
-    assert ran.stdout == ""
-    assert "Error: " in ran.stderr
-    assert "Traceback" not in ran.stderr
+def test_what_cannot_be_stored_is_refused_with_a_message(running: RunningSite, args: tuple[str, ...]) -> None:
+    result = running.store.run(*args)
+    assert result.exit_status in (1, 2)  # a failure, or a wrong call: either is clear
+    assert result.stdout == ""
+    assert "Error: " in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_a_long_retention_is_no_trouble(store: Store) -> None:
@@ -234,49 +241,50 @@ def test_a_long_retention_is_no_trouble(store: Store) -> None:
         assert store.run("prune", "--json").json == {"events": 0}
 
 
-def of_another_program(file: Path) -> None:
+def write_foreign_database(file: Path) -> None:
     with closing(sqlite3.connect(file)) as conn:
         conn.execute("CREATE TABLE bookmarks (url TEXT)")
 
 
-def of_a_newer_version(file: Path) -> None:
+def write_newer_store(file: Path) -> None:
     open_store(file.parent).close()
     with closing(sqlite3.connect(file)) as conn:
         conn.execute("PRAGMA user_version = 1000")
 
 
-def cut_off(file: Path) -> None:
+def write_truncated_store(file: Path) -> None:
     open_store(file.parent).close()
     file.write_bytes(file.read_bytes()[:10_000])
 
 
-USELESS: dict[str, tuple[Callable[[Path], object], str]] = {
+UNUSABLE_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "text": (lambda file: file.write_text("Dear diary, " * 100), "is not a database"),
-    "another program's": (of_another_program, "another program's"),
-    "newer": (of_a_newer_version, "newer"),
-    "cut off": (cut_off, "malformed"),
+    "another program's": (write_foreign_database, "another program's"),
+    "newer": (write_newer_store, "newer"),
+    "cut off": (write_truncated_store, "malformed"),
     "a folder": (lambda file: file.mkdir(), "cannot be opened"),
 }
 
 
 @pytest.mark.parametrize(
-    ("kind", "command"), [*[(kind, "serve --port 0") for kind in USELESS], ("text", "site list"), ("newer", "check")]
+    ("kind", "command"),
+    [*[(kind, "serve --port 0") for kind in UNUSABLE_FILES], ("text", "site list"), ("newer", "check")],
 )
-def test_a_file_that_is_no_store_of_ours_is_told_and_left_alone(store: Store, kind: str, command: str) -> None:
-    file, (make, said) = store.path / sqlite.STORE_FILE, USELESS[kind]
+def test_a_file_that_is_no_store_of_ours_is_reported_and_left_alone(store: Store, kind: str, command: str) -> None:
+    file, (make, message) = store.path / sqlite.STORE_FILE, UNUSABLE_FILES[kind]
     store.path.mkdir()
     make(file)
     before = file.read_bytes() if file.is_file() else b""
-    ran = store.run(*command.split())
-    assert fails(ran), ran
-    assert said in ran.stderr
+    result = store.run(*command.split())
+    assert fails(result), result
+    assert message in result.stderr
     assert (file.read_bytes() if file.is_file() else b"") == before
 
 
 def test_where_there_is_no_store_commands_say_how_to_make_one(store: Store) -> None:
-    ran = store.run("site", "list", "--json")
-    assert fails(ran)
-    assert "add a site" in ran.stderr
+    result = store.run("site", "list", "--json")
+    assert fails(result)
+    assert "add a site" in result.stderr
     assert not store.path.exists()
 
 
@@ -289,10 +297,10 @@ def test_where_there_is_no_store_commands_say_how_to_make_one(store: Store) -> N
         ("serve --port 0", "/sys/ovx-lite"),
     ],
 )
-def test_a_data_dir_that_cannot_be_made_is_told(store: Store, command: str, data_dir: str) -> None:
-    ran = store.run(*command.split(), "--data-dir", data_dir)
-    assert fails(ran), ran
-    assert data_dir in ran.stderr
+def test_a_data_dir_that_cannot_be_created_is_reported(store: Store, command: str, data_dir: str) -> None:
+    result = store.run(*command.split(), "--data-dir", data_dir)
+    assert fails(result), result
+    assert data_dir in result.stderr
 
 
 # Takes root's right to write where nobody may; other users never had it.
@@ -305,27 +313,27 @@ os.execv(sys.executable, [sys.executable, "-m", "ovx_lite", *sys.argv[1:]])
 
 @pytest.mark.parametrize("mode", [0o500, 0o700], ids=["folder", "file"])
 @pytest.mark.parametrize("command", ["site add a", "site add b", "serve --port 0"])
-def test_a_data_dir_that_is_read_only_is_told(store: Store, command: str, mode: int) -> None:
+def test_a_data_dir_that_is_read_only_is_reported(store: Store, command: str, mode: int) -> None:
     store.path.mkdir()
     if command != "site add a" or mode == 0o700:  # that one, in an empty folder
         open_store(store.path).close()
         (store.path / sqlite.STORE_FILE).chmod(0o400)
     store.path.chmod(mode)
-    words = [sys.executable, "-c", READ_ONLY, *command.split(), "--data-dir", str(store.path)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    argv = [sys.executable, "-c", READ_ONLY, *command.split(), "--data-dir", str(store.path)]
+    completed = subprocess.run(argv, capture_output=True, text=True, timeout=60)
     store.path.chmod(0o700)
-    assert fails(CommandResult(done.returncode, done.stdout, done.stderr)), done
-    assert str(store.path) in done.stderr
+    assert fails(CommandResult(completed.returncode, completed.stdout, completed.stderr)), completed
+    assert str(store.path) in completed.stderr
 
 
 def fill(data_dir: Path) -> None:
     """A store with some thousand events, old and new, of a site that keeps 30 days."""
-    now = time.time_ns() // 1_000_000
+    now_ms = time.time_ns() // 1_000_000
     with closing(open_store(data_dir)) as conn:
-        site = new_site(conn, days=30)
-        for begin in (now - 40 * DAY, now - 1000 * MINUTE):
-            sent = [event(f"/page/{n}", begin + n, visitor=n // 3 + begin % 1000) for n in range(1500)]
-            store_group(conn, open_unit_of_work(conn, 0), [request(site, *sent)], {}, NOW)
+        site = new_site(conn, retention_days=30)
+        for start_ms in (now_ms - 40 * DAY_MS, now_ms - 1000 * MINUTE_MS):
+            events = [new_event(f"/page/{n}", start_ms + n, visitor=n // 3 + start_ms % 1000) for n in range(1500)]
+            store_group(conn, open_unit_of_work(conn, 0), [write_request(site, *events)], {}, NOW_MS)
 
 
 def test_prune_deletes_what_is_past_its_retention(store: Store) -> None:
@@ -336,28 +344,28 @@ def test_prune_deletes_what_is_past_its_retention(store: Store) -> None:
         assert integrity.problems(conn) == []
 
 
-PLANTED = [
+DAMAGE = [
     "UPDATE visits SET events = events + 1 WHERE id = (SELECT max(id) FROM visits)",
     "UPDATE visits SET pageviews = 0 WHERE id = (SELECT min(id) FROM visits)",
-    "UPDATE visits SET after = after + 1 WHERE id = (SELECT min(id) FROM visits)",
+    "UPDATE visits SET elapsed_ms = elapsed_ms + 1 WHERE id = (SELECT min(id) FROM visits)",
     "DELETE FROM visits WHERE id = (SELECT max(id) FROM visits)",
-    "DELETE FROM events WHERE visit = (SELECT max(visit) FROM events)",
+    "DELETE FROM events WHERE visit_id = (SELECT max(visit_id) FROM events)",
     *[
-        f"UPDATE events SET {code} = 99999 WHERE visit % 100 = 7"
-        for code in ("kind", "page", "origin", "client", "site")
+        f"UPDATE events SET {code} = 99999 WHERE visit_id % 100 = 7"
+        for code in ("event_type_id", "page_id", "traffic_source_id", "client_id", "site_id")
     ],
     "PRAGMA foreign_keys = OFF; DELETE FROM sites",
-    "UPDATE kinds SET excluded = 'bot'",
+    "UPDATE event_types SET excluded_reason = 'bot'",
 ]
-MISCOUNTED = [
-    "UPDATE days SET visitors = visitors + 1",
+MISCOUNTS = [
+    "UPDATE daily_totals SET visitors = visitors + 1",
     "UPDATE rollups SET visits = visits + 1 WHERE dimension = 1",
     "DELETE FROM rollups WHERE dimension = 8",
-    "UPDATE visits SET alone = 1 - alone",
+    "UPDATE visits SET is_only_visit_of_day = 1 - is_only_visit_of_day",
 ]
 
 
-@pytest.mark.parametrize("damage", PLANTED)
+@pytest.mark.parametrize("damage", DAMAGE)
 def test_check_finds_what_does_not_fit_together(tmp_path: Path, damage: str) -> None:
     fill(tmp_path)
     with closing(open_store(tmp_path)) as conn:
@@ -366,39 +374,39 @@ def test_check_finds_what_does_not_fit_together(tmp_path: Path, damage: str) -> 
         assert integrity.problems(conn) != []
 
 
-@pytest.mark.parametrize("damage", MISCOUNTED)
-def test_what_is_not_counted_right_is_told_and_counted_anew(store: Store, damage: str) -> None:
+@pytest.mark.parametrize("damage", MISCOUNTS)
+def test_miscounts_are_reported_and_recounted(store: Store, damage: str) -> None:
     fill(store.path)
     with closing(sqlite3.connect(store.path / sqlite.STORE_FILE)) as conn:
         conn.executescript(damage)
-    told = store.run("check")
-    assert told.exit_status == 1
-    assert "check --rebuild" in told.stdout
-    assert "backup" not in told.stderr, "that would not help"
+    result = store.run("check")
+    assert result.exit_status == 1
+    assert "check --rebuild" in result.stdout
+    assert "backup" not in result.stderr, "that would not help"
     assert store.run("check", "--rebuild", "--json").json["ok"]
     assert store.run("check", "--json").json["ok"]
 
 
-def test_check_tells_of_damage_on_stdout_and_what_to_do_on_stderr(store: Store) -> None:
+def test_check_reports_damage_on_stdout_and_what_to_do_on_stderr(store: Store) -> None:
     fill(store.path)
     with closing(sqlite3.connect(store.path / sqlite.STORE_FILE)) as conn:
-        conn.executescript(PLANTED[0])
-    ran = store.run("check", "--json")
-    assert ran.exit_status == 1
-    assert ran.json["ok"] is False
-    assert ran.json["problems"] != []
-    assert "backup" in ran.stderr
+        conn.executescript(DAMAGE[0])
+    result = store.run("check", "--json")
+    assert result.exit_status == 1
+    assert result.json["ok"] is False
+    assert result.json["problems"] != []
+    assert "backup" in result.stderr
 
 
 def test_of_a_store_with_garbage_in_its_middle_every_command_says_so(store: Store, tmp_path: Path) -> None:
     fill(store.path)
     with (store.path / sqlite.STORE_FILE).open("r+b") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(size * 6 // 10)
-        file.write(os.urandom(size // 10))
-    for words in (("check",), ("export", "my-site"), ("backup", str(tmp_path / "backup"))):
-        ran = store.run(*words)
-        assert ran.exit_status == 1, words
-        assert ran.stderr != ""
-        assert "Traceback" not in ran.stderr, words
+        size_bytes = file.seek(0, os.SEEK_END)
+        file.seek(size_bytes * 6 // 10)
+        file.write(os.urandom(size_bytes // 10))
+    for args in (("check",), ("export", "my-site"), ("backup", str(tmp_path / "backup"))):
+        result = store.run(*args)
+        assert result.exit_status == 1, args
+        assert result.stderr != ""
+        assert "Traceback" not in result.stderr, args
     assert [file.name for file in tmp_path.iterdir()] == ["data"]

@@ -32,8 +32,8 @@ from ovx_lite.storage.connections import Database
 from ovx_lite.storage.sqlite import open_store
 from ovx_lite.storage.write.unit_of_work import open_unit_of_work
 from tests.conftest import Server, Start, Store
-from tests.test_store import NOW, Still, event, new_key, new_site, paths, request
-from tests.test_upkeep import during, post
+from tests.test_store import NOW_MS, FrozenClock, new_event, new_key, new_site, paths, write_request
+from tests.test_upkeep import post, run_app
 
 ROUNDS = int(os.environ.get("OVX_CRASH_ROUNDS", "3"))
 CLIENTS = 8
@@ -44,29 +44,31 @@ class Load:
 
     def __init__(self, key: str) -> None:
         self.key = key
-        self.sent: dict[str, list[str]] = {}  # by Idempotency-Key, the paths
+        self.paths_by_key: dict[str, list[str]] = {}  # by Idempotency-Key, the paths
         self.acknowledged: dict[str, str] = {}  # by path, the event's id
-        self.trouble: list[str] = []
+        self.errors: list[str] = []
 
-    def send(self, connection: http.client.HTTPConnection, repeat: str) -> None:
+    def send(self, connection: http.client.HTTPConnection, idempotency_key: str) -> None:
         """Send a request, single or a batch, as its Idempotency-Key says; again, if that was sent before."""
-        wanted = self.sent.setdefault(repeat, [f"/{repeat}/{n}" for n in range(3 if repeat.endswith("3") else 1)])
+        sent_paths = self.paths_by_key.setdefault(
+            idempotency_key, [f"/{idempotency_key}/{n}" for n in range(3 if idempotency_key.endswith("3") else 1)]
+        )
         body: dict[str, object] = {"site_id": "my-site"}
-        agent = {"ip_address": f"203.0.113.{len(wanted)}", "user_agent": "Mozilla/5.0 Firefox/120.0"}
-        views = [{"url": f"https://example.com{path}"} | agent for path in wanted]
+        client_fields = {"ip_address": f"203.0.113.{len(sent_paths)}", "user_agent": "Mozilla/5.0 Firefox/120.0"}
+        views = [{"url": f"https://example.com{path}"} | client_fields for path in sent_paths]
         if len(views) == 1:
             kind, body = "pageview", body | views[0]
         else:
             kind, body = "batch", body | {"events": [{"type": "pageview"} | view for view in views]}
-        headers = {"Authorization": f"Bearer {self.key}", "Idempotency-Key": repeat}
+        headers = {"Authorization": f"Bearer {self.key}", "Idempotency-Key": idempotency_key}
         connection.request("POST", f"/api/v1/events/{kind}", json.dumps(body), headers)
-        answer = connection.getresponse()
-        said = json.loads(answer.read())
-        if answer.status != 201:
-            self.trouble.append(f"{answer.status} {said}")
+        response = connection.getresponse()
+        response_body = json.loads(response.read())
+        if response.status != 201:
+            self.errors.append(f"{response.status} {response_body}")
             return
-        ids = said.get("event_ids") or [said["event_id"]]
-        self.acknowledged.update(zip(wanted, ids, strict=True))
+        ids = response_body.get("event_ids") or [response_body["event_id"]]
+        self.acknowledged.update(zip(sent_paths, ids, strict=True))
 
     def run(self, port: int, name: str) -> None:
         """Send one request after the other until the server is gone."""
@@ -77,7 +79,7 @@ class Load:
                 except (OSError, http.client.HTTPException):
                     return
 
-    def until_it_ends(self, server: Server, name: str, how: int = signal.SIGKILL) -> int:
+    def run_until_stopped(self, server: Server, name: str, signal_number: int = signal.SIGKILL) -> int:
         """Let all clients send, and end the server at any moment after the first answer. Returns its exit status."""
         threads = [
             threading.Thread(target=self.run, args=(server.port, f"{name}-{client}")) for client in range(CLIENTS)
@@ -85,10 +87,10 @@ class Load:
         before = len(self.acknowledged)
         for thread in threads:
             thread.start()
-        while len(self.acknowledged) == before and not self.trouble:
+        while len(self.acknowledged) == before and not self.errors:
             time.sleep(0.001)
         time.sleep(random.uniform(0, 0.5))
-        status = server.stop(how)
+        status = server.stop(signal_number)
         for thread in threads:
             thread.join(60)
         return status
@@ -99,19 +101,19 @@ def test_what_was_acknowledged_survives_kill_9_and_what_is_sent_again_counts_onc
     load = Load(store.key())
     server = start(store)
     for number in range(ROUNDS):
-        load.until_it_ends(server, f"round{number}")
+        load.run_until_stopped(server, f"round{number}")
         checked = store.run("check")
         assert checked.exit_status == 0, checked.stderr + checked.stdout
         server = start(store)
-        unanswered = [key for key, paths in load.sent.items() if paths[0] not in load.acknowledged]
+        unanswered = [key for key, paths in load.paths_by_key.items() if paths[0] not in load.acknowledged]
         assert len(unanswered) <= CLIENTS
         with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:
-            for repeat in unanswered:
-                load.send(connection, repeat)
-        assert load.trouble == []
+            for idempotency_key in unanswered:
+                load.send(connection, idempotency_key)
+        assert load.errors == []
         exported = store.events()
-        assert Counter(found["path"] for found in exported) == Counter(dict.fromkeys(load.acknowledged, 1))
-        assert {found["path"]: found["id"] for found in exported} == load.acknowledged
+        assert Counter(event["path"] for event in exported) == Counter(dict.fromkeys(load.acknowledged, 1))
+        assert {event["path"]: event["id"] for event in exported} == load.acknowledged
     assert len(load.acknowledged) > ROUNDS * CLIENTS
     assert server.stop() == 0
     assert store.run("check").exit_status == 0
@@ -121,9 +123,9 @@ def test_what_was_acknowledged_survives_kill_9_and_what_is_sent_again_counts_onc
 def test_a_stop_under_load_is_in_order(store: Store, start: Start, number: int) -> None:
     store.site()
     load, server = Load(store.key()), start(store)
-    assert load.until_it_ends(server, f"stop{number}", signal.SIGTERM) == 0
-    assert load.trouble == []
-    stored = {found["path"]: found["id"] for found in store.events()}
+    assert load.run_until_stopped(server, f"stop{number}", signal.SIGTERM) == 0
+    assert load.errors == []
+    stored = {event["path"]: event["id"] for event in store.events()}
     assert stored == load.acknowledged, "what is stored was answered, too"
     assert server.log_path.read_text().count("\n") <= 2, "nothing but where it is, and how to set it up"
     assert store.run("check").exit_status == 0
@@ -143,7 +145,7 @@ def test_on_sigterm_a_request_in_flight_is_answered_and_stored(store: Store, sta
         client.sendall(body)
         assert client.recv(1000).startswith(b"HTTP/1.1 201")
     assert server.process.wait(30) == 0
-    assert [found["path"] for found in store.events()] == ["/last"]
+    assert [event["path"] for event in store.events()] == ["/last"]
 
 
 def listens(port: int) -> bool:
@@ -162,19 +164,23 @@ def site(conn: sqlite3.Connection) -> Site:
     return new_site(conn)
 
 
-def full(conn: sqlite3.Connection, more: int = 0) -> None:
+def limit_store_size(conn: sqlite3.Connection, extra_pages: int = 0) -> None:
     """Let the file grow by no more than `more` pages, as on a full disk."""
-    (pages,) = conn.execute("PRAGMA page_count").fetchone()
-    conn.execute(f"PRAGMA max_page_count = {pages + more}")
+    (page_count,) = conn.execute("PRAGMA page_count").fetchone()
+    conn.execute(f"PRAGMA max_page_count = {page_count + extra_pages}")
 
 
 def test_what_is_answered_with_503_was_not_stored(conn: sqlite3.Connection, site: Site) -> None:
     # The first request sends all others on their own way, the second fits, the third takes the last room and more.
-    large = [event(f"/{number}", props='"' + "x" * 2000 + '"') for number in range(1000)]
-    group = [request(site, event("/\ud800")), request(site, event("/small")), request(site, *large)]
-    full(conn, 20)
+    large = [new_event(f"/{number}", props='"' + "x" * 2000 + '"') for number in range(1000)]
+    group = [
+        write_request(site, new_event("/\ud800")),
+        write_request(site, new_event("/small")),
+        write_request(site, *large),
+    ]
+    limit_store_size(conn, 20)
     try:
-        outcomes = ingestion.write_group(conn, open_unit_of_work(conn, 0), group, {}, NOW)
+        outcomes = ingestion.write_group(conn, open_unit_of_work(conn, 0), group, {}, NOW_MS)
     except sqlite3.OperationalError:
         assert paths(conn, site) == []  # `Ingest` tells all of the group that nothing was stored
     else:
@@ -185,15 +191,15 @@ def test_what_is_answered_with_503_was_not_stored(conn: sqlite3.Connection, site
 
 async def fill_the_disk(app: App, key: str) -> int:
     stored, text = 0, {str(number): "x" * 2000 for number in range(10)}
-    await app._services.database.write(full)
-    while (answered := await post(app, key, props=text))[0] == 201:
+    await app.services.database.write(limit_store_size)
+    while (response := await post(app, key, props=text))[0] == 201:
         stored += 1
-    status, answer, headers = answered
-    assert (status, answer["error"]["code"]) == (503, "unavailable")
+    status, body, headers = response
+    assert (status, body["error"]["code"]) == (503, "unavailable")
     assert int(headers["retry-after"]) >= 1
     remaining = headers["ratelimit-remaining"]
     assert (await post(app, key, props=text))[2]["ratelimit-remaining"] == remaining  # what is refused does not count
-    await app._services.database.write(lambda conn: conn.execute("PRAGMA max_page_count = 4294967294"))
+    await app.services.database.write(lambda conn: conn.execute("PRAGMA max_page_count = 4294967294"))
     assert (await post(app, key, props=text))[0] == 201
     return stored + 1
 
@@ -204,42 +210,44 @@ def test_a_full_disk_is_503_until_there_is_room_again(tmp_path: Path, conn: sqli
     async def run(app: App) -> None:
         stored.append(await fill_the_disk(app, key))
 
-    during(tmp_path, Still(), run)
+    run_app(tmp_path, FrozenClock(), run)
     assert [len(paths(conn, site))] == stored
     assert integrity.problems(conn) == []
 
 
-async def flooded(database: Database, site: Site) -> None:
+async def flood(database: Database, site: Site) -> None:
     gate = threading.Event()
-    books = await database.write(open_unit_of_work, 0)
-    ingest = GroupCommitWriter(database, books, RateLimiter(), Still(), lambda: None, Notifier(), DiskSpace(Path(), 0))
+    unit_of_work = await database.write(open_unit_of_work, 0)
+    writer = GroupCommitWriter(
+        database, unit_of_work, RateLimiter(), FrozenClock(), lambda: None, Notifier(), DiskSpace(Path(), 0)
+    )
     blocking = asyncio.create_task(database.write(lambda conn: gate.wait(30)))
-    together = request(site, *[event()] * 500)
-    waiting = [asyncio.create_task(ingest.submit(together)) for _ in range(MAX_QUEUED_EVENTS // 500 + 10)]
+    large_request = write_request(site, *[new_event()] * 500)
+    waiting = [asyncio.create_task(writer.submit(large_request)) for _ in range(MAX_QUEUED_EVENTS // 500 + 10)]
     await asyncio.sleep(0)  # each of them runs up to where it waits
-    refused = [task.exception() for task in waiting if task.done()]
+    exceptions = [task.exception() for task in waiting if task.done()]
     gate.set()
     await blocking
     outcomes = await asyncio.gather(*waiting, return_exceptions=True)
     assert sum(isinstance(outcome, Reply) for outcome in outcomes) == MAX_QUEUED_EVENTS // 500
-    assert len(refused) == 10
-    for refusal in refused:
+    assert len(exceptions) == 10
+    for refusal in exceptions:
         assert isinstance(refusal, ApiError)
         assert (refusal.code, refusal.retry_after_s) == ("unavailable", 1)
-    assert isinstance(await ingest.submit(request(site, event())), Reply)
+    assert isinstance(await writer.submit(write_request(site, new_event())), Reply)
 
 
 def test_a_flood_is_refused_and_what_waits_already_is_stored(
     tmp_path: Path, conn: sqlite3.Connection, site: Site
 ) -> None:
     async def run(app: App) -> None:
-        await flooded(app._services.database, site)
+        await flood(app.services.database, site)
 
-    during(tmp_path, Still(), run)
+    run_app(tmp_path, FrozenClock(), run)
     assert len(paths(conn, site)) == MAX_QUEUED_EVENTS + 1
 
 
-OPENING = """
+OPEN_STORES = """
 import sys, time
 from pathlib import Path
 from ovx_lite.storage.sqlite import open_store
@@ -254,15 +262,15 @@ for number in range(int(sys.argv[2])):
 
 @pytest.mark.parametrize("folder", ["{}", "same"], ids=["new", "existing"])
 def test_two_processes_open_a_store_at_once(tmp_path: Path, folder: str) -> None:
-    words = [sys.executable, "-c", OPENING, str(tmp_path / folder), "60"]
+    command = [sys.executable, "-c", OPEN_STORES, str(tmp_path / folder), "60"]
     pipe = subprocess.PIPE
-    processes = [subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, text=True) for _ in range(2)]
+    processes = [subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) for _ in range(2)]
     for process in processes:
         assert process.stdout is not None
         process.stdout.readline()
-    begin = str(time.time() + 0.05) + "\n"
+    start_line = str(time.time() + 0.05) + "\n"
     for process in processes:
         assert process.stdin is not None
-        process.stdin.write(begin)
+        process.stdin.write(start_line)
         process.stdin.flush()
     assert [process.communicate()[1] for process in processes] == ["", ""]

@@ -19,16 +19,16 @@ GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.
 HOSTILE = """"><script>hacked=1</script>'{{7*7}}"""
 NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
 PATHS = ["/", "/", "/", "/=1+1", "/=1+1", "/-2", "/@sum", "/b,c", *(f"/{n}" for n in range(10))]
-VIEWS, ALL = str(len(PATHS) + 2), str(len(PATHS) + 3)
+RECENT_VIEW_COUNT, ALL_VIEW_COUNT = str(len(PATHS) + 2), str(len(PATHS) + 3)
 
 
-def at(days: int, minutes: int = 0) -> str:
+def time_ago(days: int, minutes: int = 0) -> str:
     return (NOON - timedelta(days, minutes=-minutes)).isoformat()[: None if minutes else 10]
 
 
 def view(path: str, host: int, days: int = 3, agent: str = CHROME, **fields: object) -> dict[str, object]:
-    who = {"ip_address": f"203.0.113.{host}", "user_agent": agent, "timestamp": at(days, host + 1)}
-    return {"type": "pageview", "url": f"https://example.com{path}", **who, **fields}
+    client_fields = {"ip_address": f"203.0.113.{host}", "user_agent": agent, "timestamp": time_ago(days, host + 1)}
+    return {"type": "pageview", "url": f"https://example.com{path}", **client_fields, **fields}
 
 
 def event(name: str, host: int, **props: object) -> dict[str, object]:
@@ -36,14 +36,14 @@ def event(name: str, host: int, **props: object) -> dict[str, object]:
 
 
 @pytest.fixture(scope="module")
-def board(admin: AdminSession) -> str:
+def dashboard_path(admin: AdminSession) -> str:
     """Where the dashboard of my-site is, which was visited on several days."""
     _, key = admin.add_site(id="my-site")
     admin.store.call("site", "change", "my-site", "--name", HOSTILE)
     admin.store.call("goal", "add", "my-site", "Home", "--path", "/")
     events = [
         *(view(path, number) for number, path in enumerate(PATHS)),
-        view("/", 0, referrer="https://www.google.com/", timestamp=at(3, -5)),
+        view("/", 0, referrer="https://www.google.com/", timestamp=time_ago(3, -5)),
         view("/", 1, agent=FIREFOX),
         view("/bot", 77, agent=GOOGLEBOT),
         view("/long-ago", 1, days=100),
@@ -56,27 +56,27 @@ def board(admin: AdminSession) -> str:
     assert admin.server.batch(key, *events).status == 201
     for revenue, currency in ((1234.5, "EUR"), (10, "EUR"), (7, "JPY")):
         sale = {"event_type": "conversion", "event_name": "sale", "user_id": "ada", "properties": {}}
-        sent = sale | {"revenue": revenue, "currency": currency}
-        assert admin.server.send("/v1/projects/my-site/events", sent, key).status == 202
+        conversion = sale | {"revenue": revenue, "currency": currency}
+        assert admin.server.send("/v1/projects/my-site/events", conversion, key).status == 202
     return "/sites/my-site"
 
 
-def look(admin: AdminSession, path: str, *asked: tuple[str, str], **more: str) -> Node:
-    answer = admin.client.get(f"{path}?{urlencode([*asked, *more.items()])}")
-    assert answer.status == 200, answer.body
-    return parse_page(answer)
+def get_page(admin: AdminSession, path: str, *params: tuple[str, str], **more_params: str) -> Node:
+    response = admin.client.get(f"{path}?{urlencode([*params, *more_params.items()])}")
+    assert response.status == 200, response.body
+    return parse_page(response)
 
 
 def panel(page: Node, key: str) -> dict[str, str]:
-    listed = page.find_one("section", id=f"panel-{key}").find_all("ol", "bars")
-    lines = [line for bars in listed for line in bars.find_all("li")]
+    lists = page.find_one("section", id=f"panel-{key}").find_all("ol", "bars")
+    lines = [line for bars in lists for line in bars.find_all("li")]
     return {line.find_one(css_class="cut").text: line.find_one("span", "much").attrs["title"] for line in lines}
 
 
 def totals(page: Node) -> dict[str, str]:
     return {
-        one.find_one("span", "of").text: one.find_one("strong").attrs["title"]
-        for one in page.find_one("ul", "totals").find_all("li")
+        item.find_one("span", "of").text: item.find_one("strong").attrs["title"]
+        for item in page.find_one("ul", "totals").find_all("li")
     }
 
 
@@ -84,36 +84,45 @@ def chips(page: Node) -> list[str]:
     return [chip.attrs["title"] for chip in page.find_all("a", "chip")]
 
 
-def link(page: Node, words: str) -> str:
-    return next(one.attrs["href"] for one in page.find_all("a") if one.text == words)
+def link(page: Node, text: str) -> str:
+    return next(anchor.attrs["href"] for anchor in page.find_all("a") if anchor.text == text)
 
 
 def table(admin: AdminSession, path: str) -> list[list[str]]:
-    answer = admin.client.get(path)
-    assert (answer.status, answer.headers["content-type"]) == (200, "text/csv; charset=utf-8"), answer.body
-    return list(csv.reader(io.StringIO(answer.body.decode(), newline="")))
+    response = admin.client.get(path)
+    assert (response.status, response.headers["content-type"]) == (200, "text/csv; charset=utf-8"), response.body
+    return list(csv.reader(io.StringIO(response.body.decode(), newline="")))
 
 
 @pytest.mark.parametrize("place", ["", "/top/page", "/csv/pages", "/live"])
-def test_nobody_looks_without_logging_in(admin: AdminSession, board: str, place: str) -> None:
-    stranger = WebClient(admin.server)
-    assert stranger.get(board + place).headers["location"] == f"/login?next={quote(board + place)}"
-    assert stranger.get(board + place, accept="*/*").error[:2] == (401, "unauthorized")
-    assert stranger.post(f"{board}/annotations", {"day": at(1), "text": "no"}).status == 401
+def test_nobody_looks_without_logging_in(admin: AdminSession, dashboard_path: str, place: str) -> None:
+    anonymous = WebClient(admin.server)
+    assert anonymous.get(dashboard_path + place).headers["location"] == f"/login?next={quote(dashboard_path + place)}"
+    assert anonymous.get(dashboard_path + place, accept="*/*").error[:2] == (401, "unauthorized")
+    assert anonymous.post(f"{dashboard_path}/annotations", {"day": time_ago(1), "text": "no"}).status == 401
 
 
-def test_the_numbers_of_thirty_days(admin: AdminSession, board: str) -> None:
-    page = look(admin, board)
-    assert (totals(page)["Pageviews"], panel(page, "pages")["/"], panel(page, "goals")) == (VIEWS, "4", {"Home": "4"})
+def test_the_numbers_of_thirty_days(admin: AdminSession, dashboard_path: str) -> None:
+    page = get_page(admin, dashboard_path)
+    assert (totals(page)["Pageviews"], panel(page, "pages")["/"], panel(page, "goals")) == (
+        RECENT_VIEW_COUNT,
+        "4",
+        {"Home": "4"},
+    )
     assert (panel(page, "excluded"), panel(page, "people")) == ({"Bots and crawlers": "1"}, {"ada": "3"})
     assert "pageview" not in panel(page, "events")
-    takings = [line.text for line in page.find_one("section", id="panel-revenue").find_one("ol").find_all("li")]
-    assert takings == ["EUR 1,244.50 Total 2 × 622.25", "JPY 7 Total 1 × 7"]
+    revenue = [line.text for line in page.find_one("section", id="panel-revenue").find_one("ol").find_all("li")]
+    assert revenue == ["EUR 1,244.50 Total 2 × 622.25", "JPY 7 Total 1 × 7"]
 
 
-SPANS = [("period=day", "0"), ("period=7d", VIEWS), ("period=all", ALL), (f"from={at(3)}", VIEWS)]
-DATES = [(f"from={at(100)}&to={at(100)}", "1"), ("from=1970-01-01&to=2109-01-01", ALL)]
-SOME = [
+SPANS = [
+    ("period=day", "0"),
+    ("period=7d", RECENT_VIEW_COUNT),
+    ("period=all", ALL_VIEW_COUNT),
+    (f"from={time_ago(3)}", RECENT_VIEW_COUNT),
+]
+DATES = [(f"from={time_ago(100)}&to={time_ago(100)}", "1"), ("from=1970-01-01&to=2109-01-01", ALL_VIEW_COUNT)]
+FILTERS = [
     ("is,source,google", "2"),
     ("is,page,/b%252Cc", "1"),
     ("matches,page,^/[1-9]$", "9"),
@@ -121,53 +130,64 @@ SOME = [
 ]
 
 
-@pytest.mark.parametrize(("asked", "views"), [*SPANS, *DATES, *((f"f={test}", views) for test, views in SOME)])
-def test_periods_and_filters_of_the_url(admin: AdminSession, board: str, asked: str, views: str) -> None:
-    assert totals(parse_page(admin.client.get(f"{board}?{asked}")))["Pageviews"] == views
+@pytest.mark.parametrize(("query", "views"), [*SPANS, *DATES, *((f"f={test}", views) for test, views in FILTERS)])
+def test_periods_and_filters_of_the_url(admin: AdminSession, dashboard_path: str, query: str, views: str) -> None:
+    assert totals(parse_page(admin.client.get(f"{dashboard_path}?{query}")))["Pageviews"] == views
 
 
-def test_a_comparison(admin: AdminSession, board: str) -> None:
-    page = look(admin, board, ("from", at(3)), ("to", at(3)), compare="previous")
-    assert [one.text for one in page.find_all("span", "from")][:3] == ["from 0"] * 3
-    assert totals(look(admin, board, ("from", "1970-01-01"), ("to", "1970-01-02"), compare="year"))["Visits"] == "0"
+def test_a_comparison(admin: AdminSession, dashboard_path: str) -> None:
+    page = get_page(admin, dashboard_path, ("from", time_ago(3)), ("to", time_ago(3)), compare="previous")
+    assert [element.text for element in page.find_all("span", "from")][:3] == ["from 0"] * 3
+    assert (
+        totals(get_page(admin, dashboard_path, ("from", "1970-01-01"), ("to", "1970-01-02"), compare="year"))["Visits"]
+        == "0"
+    )
 
 
-def test_a_row_leads_to_its_filter_and_the_chip_away(admin: AdminSession, board: str) -> None:
+def test_a_row_leads_to_its_filter_and_the_chip_away(admin: AdminSession, dashboard_path: str) -> None:
     for name in ("/b,c", "/=1+1", "/"):
-        found = parse_page(admin.client.get(link(look(admin, board), name)))
-        assert (chips(found), list(panel(found, "pages"))) == ([f"Page is {name}"], [name])
-        assert found.find_one("a", "chip").attrs["href"] == board
+        page = parse_page(admin.client.get(link(get_page(admin, dashboard_path), name)))
+        assert (chips(page), list(panel(page, "pages"))) == ([f"Page is {name}"], [name])
+        assert page.find_one("a", "chip").attrs["href"] == dashboard_path
 
 
-def test_tabs_and_what_they_keep(admin: AdminSession, board: str) -> None:
-    page = look(admin, board, pages="entry_page", f="is,browser,Firefox")
+def test_tabs_and_what_they_keep(admin: AdminSession, dashboard_path: str) -> None:
+    page = get_page(admin, dashboard_path, pages="entry_page", f="is,browser,Firefox")
     assert panel(page, "pages") == {"/": "1"}
     assert {
-        "pages=entry_page" in one["href"] for one in [a.attrs for a in page.find_all("a")] if "compare=" in one["href"]
+        "pages=entry_page" in attrs["href"]
+        for attrs in [anchor.attrs for anchor in page.find_all("a")]
+        if "compare=" in attrs["href"]
     }
-    assert panel(look(admin, board, sources="channel"), "sources").keys() == {"direct", "search"}
+    assert panel(get_page(admin, dashboard_path, sources="channel"), "sources").keys() == {"direct", "search"}
 
 
-def test_all_pages_in_detail(admin: AdminSession, board: str) -> None:
-    answer = admin.client.get(link(look(admin, board), "All 16 pages"))
-    assert table_rows(answer)[:2] == [["/odd", "5", "5", "0", "10"], ["/", "4", "4", "5", "5"]]
-    assert len(table_rows(answer)) == 16
-    assert table_rows(admin.client.get(f"{board}/top/page?page=2")) == []
-    assert admin.client.get(f"{board}/top/nothing").status == 404
+def test_all_pages_in_detail(admin: AdminSession, dashboard_path: str) -> None:
+    response = admin.client.get(link(get_page(admin, dashboard_path), "All 16 pages"))
+    assert table_rows(response)[:2] == [["/odd", "5", "5", "0", "10"], ["/", "4", "4", "5", "5"]]
+    assert len(table_rows(response)) == 16
+    assert table_rows(admin.client.get(f"{dashboard_path}/top/page?page=2")) == []
+    assert admin.client.get(f"{dashboard_path}/top/nothing").status == 404
 
 
-def test_panels_as_csv(admin: AdminSession, board: str) -> None:
-    entries = table(admin, f"{board}/csv/pages?period=7d&pages=entry_page&f=is,browser,Firefox")
+def test_panels_as_csv(admin: AdminSession, dashboard_path: str) -> None:
+    entries = table(admin, f"{dashboard_path}/csv/pages?period=7d&pages=entry_page&f=is,browser,Firefox")
     assert entries == [["entry_page", "visitors", "visits"], ["/", "1", "1"]]
-    assert table(admin, f"{board}/csv/page?f=is,page,/b%252Cc")[1:] == [["/b,c", "1", "1", "1", "1"]]
-    assert table(admin, f"{board}/csv/revenue")[1:] == [["EUR", "2", "1244.50", "622.25"], ["JPY", "1", "7", "7"]]
-    assert table(admin, f"{board}/csv/goals?period=7d") == [
+    assert table(admin, f"{dashboard_path}/csv/page?f=is,page,/b%252Cc")[1:] == [["/b,c", "1", "1", "1", "1"]]
+    assert table(admin, f"{dashboard_path}/csv/revenue")[1:] == [
+        ["EUR", "2", "1244.50", "622.25"],
+        ["JPY", "1", "7", "7"],
+    ]
+    assert table(admin, f"{dashboard_path}/csv/goals?period=7d") == [
         ["goal", "visitors", "visits", "pageviews", "events", "conversion_rate"],
         ["Home", "4", "4", "5", "5", "16.0"],
     ]
-    assert table(admin, f"{board}/csv/excluded") == [["reason", "events"], ["bot", "1"]]
-    assert str(sum(int(line[3]) for line in table(admin, f"{board}/csv/totals?period=7d")[1:])) == VIEWS
-    assert admin.client.get(f"{board}/csv/nothing").status == 404
+    assert table(admin, f"{dashboard_path}/csv/excluded") == [["reason", "events"], ["bot", "1"]]
+    assert (
+        str(sum(int(line[3]) for line in table(admin, f"{dashboard_path}/csv/totals?period=7d")[1:]))
+        == RECENT_VIEW_COUNT
+    )
+    assert admin.client.get(f"{dashboard_path}/csv/nothing").status == 404
 
 
 def test_a_csv_has_no_cell_that_begins_as_a_formula(admin: AdminSession) -> None:
@@ -187,8 +207,11 @@ FORMULAS = [
 def test_a_header_cell_of_a_csv_is_neutralised_too(admin: AdminSession) -> None:
     settings, key = admin.add_site(id="headers")
     names = [f"{formula}{number}" for number, formula in enumerate(FORMULAS)]
-    for begin in range(0, len(names), 8):
-        props = {name: f"{formula}!" for name, formula in list(zip(names, FORMULAS, strict=True))[begin : begin + 8]}
+    for start_index in range(0, len(names), 8):
+        props = {
+            name: f"{formula}!"
+            for name, formula in list(zip(names, FORMULAS, strict=True))[start_index : start_index + 8]
+        }
         assert admin.event(settings, key, "bought", props=props).status == 201
     for name, formula in zip(names, FORMULAS, strict=True):
         query = urlencode({"f": "is,name,bought", "prop": name})
@@ -209,102 +232,122 @@ def test_what_is_no_formula_stays_as_it_is(cell: object) -> None:
 
 
 @pytest.mark.parametrize("key", ["pages", "sources", "places", "devices", "goals", "events", "revenue"])
-@pytest.mark.parametrize("asked", ["", "?f=is,name,bought&prop=size", "?period=7d&f=contains_not,page,zzz"])
-def test_the_command_gives_what_the_panel_shows(admin: AdminSession, board: str, key: str, asked: str) -> None:
-    page = parse_page(admin.client.get(board + asked))
-    if shown := list(panel(page, key).items()):
+@pytest.mark.parametrize("query", ["", "?f=is,name,bought&prop=size", "?period=7d&f=contains_not,page,zzz"])
+def test_the_command_gives_what_the_panel_shows(admin: AdminSession, dashboard_path: str, key: str, query: str) -> None:
+    page = parse_page(admin.client.get(dashboard_path + query))
+    if entries := list(panel(page, key).items()):
         command = split_command(page.find_one("section", id=f"panel-{key}").find_one("code").raw_text)
         assert command[:2] == ["curl", f"{admin.server.url}/api/v1/stats/query"]
-        sent = json.loads(command[command.index("-d") + 1])
-        first = admin.server.send("/api/v1/stats/query", sent, admin.store.key()).json["results"][0]
+        body = json.loads(command[command.index("-d") + 1])
+        first_row = admin.server.send("/api/v1/stats/query", body, admin.store.key()).json["results"][0]
         of_events = key == "revenue" or "Properties" in page.find_one("h2", id=f"of-{key}").text
-        number = first["metrics"][sent["metrics"].index("events" if of_events else "visitors")]
-        assert ([word or "(unknown)" for word in first["dimensions"]], str(number)) == ([shown[0][0]], shown[0][1])
+        number = first_row["metrics"][body["metrics"].index("events" if of_events else "visitors")]
+        assert ([value or "(unknown)" for value in first_row["dimensions"]], str(number)) == (
+            [entries[0][0]],
+            entries[0][1],
+        )
 
 
-def test_the_properties_of_an_event(admin: AdminSession, board: str) -> None:
+def test_the_properties_of_an_event(admin: AdminSession, dashboard_path: str) -> None:
     bought = ("f", "is,name,bought")
-    assert panel(look(admin, board, bought, prop="size"), "events") == {"L": "3", "S": "2"}
-    two = panel(look(admin, board, bought, ("prop", "size"), ("prop", "color")), "events")
+    assert panel(get_page(admin, dashboard_path, bought, prop="size"), "events") == {"L": "3", "S": "2"}
+    two = panel(get_page(admin, dashboard_path, bought, ("prop", "size"), ("prop", "color")), "events")
     assert two == {"L · red": "3", "S · blue": "1", "S · red": "1"}
-    assert panel(look(admin, board, bought, prop="none"), "events") == {}
+    assert panel(get_page(admin, dashboard_path, bought, prop="none"), "events") == {}
     both = parse_page(
-        admin.client.get(link(look(admin, board, bought, ("prop", "size"), ("prop", "color")), "L · red"))
+        admin.client.get(link(get_page(admin, dashboard_path, bought, ("prop", "size"), ("prop", "color")), "L · red"))
     )
     assert chips(both) == ["Event is bought", "Property size is L", "Property color is red"]
     size = [["size", "visitors", "events"], ["L", "1", "3"], ["S", "2", "2"]]
-    assert table(admin, f"{board}/csv/events?f=is,name,bought&prop=size") == size
-    assert table(admin, f"{board}/csv/events?f=is,name,bought&prop=size&prop=color")[1] == ["L", "red", "1", "3"]
+    assert table(admin, f"{dashboard_path}/csv/events?f=is,name,bought&prop=size") == size
+    assert table(admin, f"{dashboard_path}/csv/events?f=is,name,bought&prop=size&prop=color")[1] == [
+        "L",
+        "red",
+        "1",
+        "3",
+    ]
 
 
-def test_a_property_with_a_comma_in_its_name(admin: AdminSession, board: str) -> None:
-    found = parse_page(admin.client.get(link(look(admin, board, f="is,name,comma"), "x,y")))
-    assert chips(found) == ["Event is comma", "Property a,b is x,y"]
+def test_a_property_with_a_comma_in_its_name(admin: AdminSession, dashboard_path: str) -> None:
+    page = parse_page(admin.client.get(link(get_page(admin, dashboard_path, f="is,name,comma"), "x,y")))
+    assert chips(page) == ["Event is comma", "Property a,b is x,y"]
 
 
-def test_any_of_thirty_properties(admin: AdminSession, board: str) -> None:
+def test_any_of_thirty_properties(admin: AdminSession, dashboard_path: str) -> None:
     for number in range(30):
-        assert panel(look(admin, board, f="is,name,wide", prop=f"key-{number:02}"), "events") == {"1": "1"}
+        assert panel(get_page(admin, dashboard_path, f="is,name,wide", prop=f"key-{number:02}"), "events") == {"1": "1"}
 
 
-def test_hostile_words_are_words(admin: AdminSession, board: str) -> None:
-    page = look(admin, board, f=f"is,name,{quote(HOSTILE)}", prop="<i>key")
+def test_hostile_words_are_words(admin: AdminSession, dashboard_path: str) -> None:
+    page = get_page(admin, dashboard_path, f=f"is,name,{quote(HOSTILE)}", prop="<i>key")
     assert (page.find_one("h1").text, chips(page)) == (HOSTILE, [f"Event is {HOSTILE}"])
     assert panel(page, "events") == {HOSTILE: "1"}
     assert [script for script in page.find_all("script") if script.raw_text.strip()] == []
 
 
-BAD = "period=3d compare=all metric=money pages=source from=2026-02-30 from=2026-03-02&to=2026-03-01 from=0001-01-01"
-WRONG = (
+INVALID_PARAMETERS = (
+    "period=3d compare=all metric=money pages=source from=2026-02-30 from=2026-03-02&to=2026-03-01 from=0001-01-01"
+)
+INVALID_FILTERS = (
     "f=google f=is,source f=like,source,a f=is,nothing,a f=is,props:,a f=matches,page,( f=contains,goal,a f=is,goal,x"
 )
 
 
-@pytest.mark.parametrize("asked", [*f"{BAD} {WRONG}".split(), "&".join(["f=is,page,/"] * 51)])
+@pytest.mark.parametrize("query", [*f"{INVALID_PARAMETERS} {INVALID_FILTERS}".split(), "&".join(["f=is,page,/"] * 51)])
 @pytest.mark.parametrize("place", ["", "/top/page"])
-def test_what_is_wrong_in_a_url_is_told_in_a_sentence(admin: AdminSession, board: str, place: str, asked: str) -> None:
-    answer = admin.client.get(f"{board}{place}?{asked}")
-    assert (answer.status, "." in parse_page(answer).find_one("main").text) == (400, True)
-    assert admin.client.get(f"{board}{place}?{asked}", accept="application/json").error[:2] == (400, "invalid_request")
+def test_an_invalid_url_is_answered_with_a_sentence(
+    admin: AdminSession, dashboard_path: str, place: str, query: str
+) -> None:
+    response = admin.client.get(f"{dashboard_path}{place}?{query}")
+    assert (response.status, "." in parse_page(response).find_one("main").text) == (400, True)
+    assert admin.client.get(f"{dashboard_path}{place}?{query}", accept="application/json").error[:2] == (
+        400,
+        "invalid_request",
+    )
 
 
-def test_notes(admin: AdminSession, board: str) -> None:
-    page = admin.submit(f"{board}/annotations", {"day": at(2), "text": "<b>Newsletter"})
+def test_notes(admin: AdminSession, dashboard_path: str) -> None:
+    page = admin.submit(f"{dashboard_path}/annotations", {"day": time_ago(2), "text": "<b>Newsletter"})
     (note,) = [
-        one
-        for one in parse_page(page).find_one("ul", **{"aria-label": "Notes"}).find_all("li")
-        if "<b>Newsletter" in one.text
+        item
+        for item in parse_page(page).find_one("ul", **{"aria-label": "Notes"}).find_all("li")
+        if "<b>Newsletter" in item.text
     ]
     assert any("<b>Newsletter" in mark.text for mark in parse_page(page).find_one("figure").find_all("svg", "mark"))
-    assert "Newsletter" not in look(admin, board, period="day").text
-    gone = [admin.submit(note.find_one("form").attrs["action"]) for _ in range(2)]
-    assert [flash_text(one) for one in (page, *gone)][1:] == ["The note is removed.", "The note was removed before."]
+    assert "Newsletter" not in get_page(admin, dashboard_path, period="day").text
+    removals = [admin.submit(note.find_one("form").attrs["action"]) for _ in range(2)]
+    assert [flash_text(item) for item in (page, *removals)][1:] == [
+        "The note is removed.",
+        "The note was removed before.",
+    ]
 
 
-def test_a_note_that_is_sent_again_is_one_note_and_another_is_another(admin: AdminSession, board: str) -> None:
+def test_a_note_that_is_sent_again_is_one_note_and_another_is_another(admin: AdminSession, dashboard_path: str) -> None:
     for text in ("Sale began", "Sale began", "Sale ended"):
-        page = parse_page(admin.submit(f"{board}/annotations", {"day": at(1), "text": text}))
-    notes = [one for one in page.find_one("ul", **{"aria-label": "Notes"}).find_all("li") if "Sale" in one.text]
+        page = parse_page(admin.submit(f"{dashboard_path}/annotations", {"day": time_ago(1), "text": text}))
+    notes = [item for item in page.find_one("ul", **{"aria-label": "Notes"}).find_all("li") if "Sale" in item.text]
     assert len(notes) == 2
     for note in notes:
         admin.submit(note.find_one("form").attrs["action"])
 
 
-@pytest.mark.parametrize(("told", "text", "field"), [("2026-02-30", "x", "day"), (at(1), "x" * 1000, "text")])
-def test_a_wrong_note(admin: AdminSession, board: str, told: str, text: str, field: str) -> None:
-    answer = admin.client.post(f"{board}/annotations", {"day": told, "text": text})
-    assert (answer.status, list(field_errors(answer))) == (400, [f"note-{field}"])
+@pytest.mark.parametrize(("day", "text", "field"), [("2026-02-30", "x", "day"), (time_ago(1), "x" * 1000, "text")])
+def test_a_wrong_note(admin: AdminSession, dashboard_path: str, day: str, text: str, field: str) -> None:
+    response = admin.client.post(f"{dashboard_path}/annotations", {"day": day, "text": text})
+    assert (response.status, list(field_errors(response))) == (400, [f"note-{field}"])
 
 
-def test_a_wrong_note_need_not_be_typed_again(admin: AdminSession, board: str) -> None:
-    longest = int(look(admin, board).find_one("input", id="note-text").attrs["maxlength"])
-    page = parse_page(admin.client.post(f"{board}/annotations", {"day": "2026-02-30", "text": "x" * longest}))
-    assert page.find_one("input", id="note-text").attrs.get("value") == "x" * longest
+def test_a_wrong_note_need_not_be_typed_again(admin: AdminSession, dashboard_path: str) -> None:
+    max_length = int(get_page(admin, dashboard_path).find_one("input", id="note-text").attrs["maxlength"])
+    page = parse_page(
+        admin.client.post(f"{dashboard_path}/annotations", {"day": "2026-02-30", "text": "x" * max_length})
+    )
+    assert page.find_one("input", id="note-text").attrs.get("value") == "x" * max_length
 
 
 def test_a_site_without_events_is_friendly(admin: AdminSession) -> None:
     admin.add_site(id="nobody")
-    page = look(admin, "/sites/nobody")
+    page = get_page(admin, "/sites/nobody")
     assert "Nobody was here yet" in page.text
     assert link(page, "Send the first event") == "/sites/nobody/settings/start"
     assert [admin.client.get(f"/sites/{path}").status for path in ("nobody/top/page", "nowhere")] == [200, 404]

@@ -10,17 +10,17 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browserless import PASSWORD, set_password
+from tests.browserless import set_password
 from tests.conftest import CHROME, Server, Start, Store
-from tests.furnished import FurnishedServer, accessibility_violations, collect_browser_problems
+from tests.furnished import FurnishedServer, accessibility_violations, collect_browser_problems, log_in, type_password
 from tests.furnished import furnished_server as furnished_server
 
-LATELY = datetime.now(UTC) - timedelta(2)
+TWO_DAYS_AGO = datetime.now(UTC) - timedelta(2)
 PATHS = ["/", "/", "/", "/pricing", "/pricing", *(f"/blog/{n}" for n in range(9))]
 
 
 @dataclass
-class Busy:
+class BusyServer:
     """A server with a site that was visited two days ago."""
 
     server: Server
@@ -28,41 +28,37 @@ class Busy:
     url: str
     share: str
 
-    def arrives(self, host: int) -> None:
+    def add_visitor(self, host: int) -> None:
         """Have a visitor look at a page now."""
-        who = {"ip_address": f"198.51.100.{host}", "user_agent": CHROME}
-        assert self.server.pageview(self.key, **who).status == 201
-
-    def log_in(self, page: Page) -> None:
-        page.goto(f"{self.server.url}/login")
-        page.get_by_label("Password").fill(PASSWORD)
-        page.get_by_role("button", name="Log in").click()
-        page.wait_for_url(f"{self.server.url}/")
+        client_fields = {"ip_address": f"198.51.100.{host}", "user_agent": CHROME}
+        assert self.server.pageview(self.key, **client_fields).status == 201
 
 
 @pytest.fixture(scope="module")
-def busy(tmp_path_factory: pytest.TempPathFactory, start: Start, browser: Browser) -> Busy:
+def busy(tmp_path_factory: pytest.TempPathFactory, start: Start, browser: Browser) -> BusyServer:
     store = Store(tmp_path_factory.mktemp("busy") / "data")
     store.site("my-site", "--domain", "example.com")
     store.call("goal", "add", "my-site", "Pricing", "--path", "/pricing")
     set_password(store)
     server, key = start(store), store.key()
-    who = {"type": "pageview", "user_agent": CHROME, "timestamp": LATELY.isoformat()}
-    views = [{"url": f"https://example.com{p}", "ip_address": f"203.0.113.{n}", **who} for n, p in enumerate(PATHS)]
+    common_fields = {"type": "pageview", "user_agent": CHROME, "timestamp": TWO_DAYS_AGO.isoformat()}
+    views = [
+        {"url": f"https://example.com{p}", "ip_address": f"203.0.113.{n}", **common_fields} for n, p in enumerate(PATHS)
+    ]
     assert server.batch(key, *views).status == 201
-    made = Busy(server, key, f"{server.url}/sites/my-site", "")
+    busy_server = BusyServer(server, key, f"{server.url}/sites/my-site", "")
     with browser.new_context() as context:
-        made.log_in(page := context.new_page())
-        page.goto(f"{made.url}/settings/sharing")
+        page = log_in(context.new_page(), server)
+        page.goto(f"{busy_server.url}/settings/sharing")
         page.get_by_role("button", name="Make the link").click()
-        made.share = page.locator("code", has_text="/share/").first.inner_text()
-    return made
+        busy_server.share = page.locator("code", has_text="/share/").first.inner_text()
+    return busy_server
 
 
 @pytest.fixture
-def dash(page: Page, busy: Busy) -> Iterator[Page]:
+def dash(page: Page, busy: BusyServer) -> Iterator[Page]:
     """The dashboard, on which nothing goes wrong."""
-    busy.log_in(page)
+    log_in(page, busy.server)
     problems = collect_browser_problems(page)
     page.goto(busy.url)
     page.evaluate("window.sameDocument = true")
@@ -70,7 +66,7 @@ def dash(page: Page, busy: Busy) -> Iterator[Page]:
     assert problems == []
 
 
-def stayed(page: Page) -> bool:
+def is_same_document(page: Page) -> bool:
     """Whether no other document was loaded meanwhile."""
     return bool(page.evaluate("window.sameDocument === true"))
 
@@ -85,26 +81,26 @@ def choose(page: Page, path: str) -> None:
     expect(page.locator("[data-chip]").last).to_contain_text(f"Page is {path}")
 
 
-def test_a_row_filters_in_place_and_back_takes_it_away(dash: Page, busy: Busy) -> None:
+def test_a_row_filters_in_place_and_back_takes_it_away(dash: Page, busy: BusyServer) -> None:
     everything = pages(dash)
     choose(dash, "/pricing")
     assert dash.url == f"{busy.url}?f=is%2Cpage%2C%2Fpricing"
-    assert (pages(dash), stayed(dash)) == (["/pricing"], True)
+    assert (pages(dash), is_same_document(dash)) == (["/pricing"], True)
     dash.go_back()
     expect(dash.locator("[data-chip]")).to_have_count(0)
-    assert (dash.url, pages(dash), stayed(dash)) == (busy.url, everything, True)
+    assert (dash.url, pages(dash), is_same_document(dash)) == (busy.url, everything, True)
     dash.go_forward()
     expect(dash.locator("[data-chip]")).to_have_count(1)
     dash.locator("[data-chip]").click()
     expect(dash.locator("[data-chip]")).to_have_count(0)
-    assert (pages(dash), stayed(dash)) == (everything, True)
+    assert (pages(dash), is_same_document(dash)) == (everything, True)
 
 
 def test_a_tab_is_chosen_in_place_and_keeps_the_focus(dash: Page) -> None:
     dash.locator("#panel-pages").get_by_role("link", name="Entry").focus()
     dash.keyboard.press("Enter")
     current = dash.locator("#panel-pages .choices [aria-current]")
-    assert stayed(dash)
+    assert is_same_document(dash)
     expect(current).to_be_focused()
 
 
@@ -119,7 +115,7 @@ def test_keys_choose_periods_and_comparisons(dash: Page) -> None:
     dash.keyboard.press("Control+d")
     dash.keyboard.press("T")
     dash.wait_for_url(re.compile("my-site$"))
-    assert stayed(dash)
+    assert is_same_document(dash)
 
 
 def test_keys_take_filters_away(dash: Page) -> None:
@@ -133,10 +129,10 @@ def test_keys_take_filters_away(dash: Page) -> None:
     expect(dash.locator("[data-chip]")).to_have_count(2)
     dash.keyboard.press("L")
     expect(dash.locator("[data-chip]")).to_have_count(0)
-    assert stayed(dash)
+    assert is_same_document(dash)
 
 
-def test_the_list_of_keys(dash: Page, busy: Busy) -> None:
+def test_the_list_of_keys(dash: Page, busy: BusyServer) -> None:
     dash.keyboard.press("?")
     expect(dash.get_by_role("dialog")).to_be_visible()
     dash.keyboard.press("w")
@@ -155,7 +151,7 @@ def test_the_arrow_keys_go_along_the_chart(dash: Page) -> None:
     chart.focus()
     for key in ("End", "ArrowLeft", "ArrowLeft"):
         dash.keyboard.press(key)
-    expect(tip).to_contain_text(f"{LATELY:%a} {LATELY.day} {LATELY:%b}")
+    expect(tip).to_contain_text(f"{TWO_DAYS_AGO:%a} {TWO_DAYS_AGO.day} {TWO_DAYS_AGO:%b}")
     expect(tip).to_contain_text(f"{len(PATHS)} visitors")
     dash.keyboard.press("Escape")
     expect(tip).to_be_hidden()
@@ -165,19 +161,19 @@ def test_the_arrow_keys_go_along_the_chart(dash: Page) -> None:
     expect(tip).to_be_hidden()
 
 
-def test_who_is_there_now_is_told_as_they_come(dash: Page, page: Page, busy: Busy) -> None:
+def test_current_visitors_are_updated_as_they_arrive(dash: Page, page: Page, busy: BusyServer) -> None:
     active = dash.locator("[data-active]")
     before = int(active.inner_text())
-    busy.arrives(1)
+    busy.add_visitor(1)
     expect(active).to_have_text(str(before + 1))
     choose(dash, "/pricing")
-    busy.arrives(2)
+    busy.add_visitor(2)
     expect(active).to_have_text(str(before + 2))
 
 
-def test_without_a_script(browser: Browser, busy: Busy) -> None:
+def test_without_a_script(browser: Browser, busy: BusyServer) -> None:
     with browser.new_context(java_script_enabled=False) as context:
-        busy.log_in(page := context.new_page())
+        page = type_password(context.new_page(), busy.server)
         page.goto(busy.url)
         choose(page, "/pricing")
         page.locator("#panel-sources").get_by_role("link", name="Channels").click()
@@ -192,17 +188,17 @@ def test_without_a_script(browser: Browser, busy: Busy) -> None:
         expect(page.get_by_role("heading", level=1)).to_have_text("All pages")
 
 
-def test_the_public_link_works_in_place_too(page: Page, busy: Busy) -> None:
+def test_the_public_link_works_in_place_too(page: Page, busy: BusyServer) -> None:
     problems = collect_browser_problems(page)
     page.goto(f"{busy.share}?embed=1")
     page.evaluate("window.sameDocument = true")
     choose(page, "/pricing")
-    assert stayed(page)
+    assert is_same_document(page)
     assert problems == []
 
 
 @pytest.fixture
-def blog(busy: Busy) -> Iterator[str]:
+def blog(busy: BusyServer) -> Iterator[str]:
     """A page of others that shows the public link."""
 
     class Blog(BaseHTTPRequestHandler):
@@ -222,31 +218,44 @@ def blog(busy: Busy) -> Iterator[str]:
 
 def test_it_can_be_read_in_a_page_of_others(page: Page, blog: str) -> None:
     page.goto(blog)
-    inside = page.frame_locator("iframe")
-    expect(inside.get_by_role("heading", level=1)).to_have_text("my-site")
-    inside.get_by_role("link", name=re.compile("All 11 pages")).click()
-    expect(inside.get_by_role("heading", level=1)).to_have_text("All pages")
+    frame = page.frame_locator("iframe")
+    expect(frame.get_by_role("heading", level=1)).to_have_text("my-site")
+    frame.get_by_role("link", name=re.compile("All 11 pages")).click()
+    expect(frame.get_by_role("heading", level=1)).to_have_text("All pages")
 
 
-LOOKS = [("light", 1280), ("dark", 320)]
-SHOWN = ["", "?compare=previous&metric=bounce_rate", "?f=is,page,/pricing/**&f=is,name,x", "/top/page", "/top/source"]
+SUFFIXES = [
+    *("", "?compare=previous&metric=bounce_rate", "?f=is,page,/pricing/**&f=is,name,x", "?period=day&f=is,page,/"),
+    *("/top/page", "/top/source", "/settings/sharing"),
+]
 
 
-@pytest.mark.parametrize(("scheme", "width"), LOOKS)
+@pytest.fixture(scope="module")
+def looked_at(browser: Browser, house: FurnishedServer) -> Iterator[Page]:
+    """A browser that is logged in at the house."""
+    with browser.new_context() as context:
+        yield log_in(context.new_page(), house.server)
+
+
+@pytest.mark.parametrize("shown", SUFFIXES)
 @pytest.mark.parametrize("site", ["my-site", "empty"])
-def test_nobody_is_kept_out(
-    browser: Browser, furnished_server: FurnishedServer, busy: Busy, scheme: str, width: int, site: str
-) -> None:
-    with browser.new_context(color_scheme="dark" if scheme == "dark" else "light") as context:
-        page = context.new_page()
-        page.set_viewport_size({"width": width, "height": 900})
-        furnished_server.log_in(page)
-        problems = collect_browser_problems(page)
-        for place in (*(f"/sites/{site}{shown}" for shown in SHOWN), f"/sites/{site}/settings/sharing"):
-            page.goto(furnished_server.url(place))
-            page.evaluate("document.querySelectorAll('details:not(.menu)').forEach(one => one.open = true)")
-            assert (place, accessibility_violations(page)) == (place, [])
-        page.goto(busy.share)
-        assert accessibility_violations(page) == []
-        assert problems == []
-        assert page.evaluate("typeof hacked") == "undefined"
+def test_nobody_is_kept_out(looked_at: Page, furnished_server: FurnishedServer, site: str, suffix: str) -> None:
+    keeps_nobody_out(looked_at, furnished_server.url(f"/sites/{site}{suffix}"))
+
+
+def test_nobody_is_kept_out_of_a_public_link(looked_at: Page, busy: BusyServer) -> None:
+    keeps_nobody_out(looked_at, busy.share)
+
+
+def keeps_nobody_out(page: Page, url: str) -> None:
+    problems = collect_browser_problems(page)
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.emulate_media(color_scheme="light")
+    page.goto(url)
+    page.evaluate("document.querySelectorAll('details:not(.menu)').forEach(one => one.open = true)")
+    assert accessibility_violations(page, only_looks=True) == []
+    page.set_viewport_size({"width": 320, "height": 900})
+    page.emulate_media(color_scheme="dark")
+    assert accessibility_violations(page) == []
+    assert problems == []
+    assert page.evaluate("typeof hacked") == "undefined"

@@ -20,8 +20,8 @@ from ovx_lite.storage.webhooks import delivery_log, outbox, subscriptions
 from ovx_lite.webhooks.message import AttemptResult
 from tests.conftest import Start, Store
 from tests.receiver import TIMEOUT_S, Receiver, SettableClock, http_response, wait_until
-from tests.test_store import MINUTE, NOW
-from tests.test_upkeep import DAY, HOUR, post
+from tests.test_store import MINUTE_MS, NOW_MS
+from tests.test_upkeep import DAY_MS, HOUR_MS, post
 
 
 async def close(app: App) -> None:
@@ -29,80 +29,82 @@ async def close(app: App) -> None:
     try:
         await asyncio.wait_for(app.close(), TIMEOUT_S)
     except TimeoutError:
-        await app._services.database.close()
+        await app.services.database.close()
         raise
 
 
-class Place:
+class WebhookHarness:
     """A store with a site, its goal and its webhooks, and the application on it under a clock that is moved."""
 
     def __init__(self, store: Store, conn: sqlite3.Connection) -> None:
-        self.store, self.conn, self.clock = store, conn, SettableClock(NOW)
-        self.keys = {"my-site": self._site("my-site")}
+        self.store, self.conn, self.clock = store, conn, SettableClock(NOW_MS)
+        self.keys = {"my-site": self._add_site("my-site")}
 
-    def _site(self, id: str) -> str:
+    def _add_site(self, id: str) -> str:
         self.store.site(id)
         self.store.call("goal", "add", id, "Signup", "--event", "signup")
         return self.store.key(id)
 
-    def webhook(self, url: str, site: str = "my-site") -> str:
+    def add_webhook(self, url: str, site: str = "my-site") -> str:
         if site not in self.keys:
-            self.keys[site] = self._site(site)
+            self.keys[site] = self._add_site(site)
         return str(self.store.call("webhook", "add", site, url, "--on", "goal.completed")["id"])
 
-    def found(self, id: str) -> tuple[bool, str]:
+    def webhook_state(self, id: str) -> tuple[bool, str]:
         """Whether a webhook is enabled, and why not."""
         webhook = subscriptions.find_webhook(self.conn, id)
         return webhook.enabled, webhook.disabled_reason
 
-    def log(self, id: str = "") -> list[delivery_log.DeliveryRecord]:
+    def deliveries(self, id: str = "") -> list[delivery_log.DeliveryRecord]:
         """The deliveries (to a webhook), oldest first."""
-        return [one for one in delivery_log.of_site(self.conn, 1) if id in ("", one.webhook)][::-1]
+        return [delivery for delivery in delivery_log.of_site(self.conn, 1) if id in ("", delivery.webhook)][::-1]
 
     def statuses(self, id: str = "") -> str:
-        return " ".join(one.status for one in self.log(id))
+        return " ".join(delivery.status for delivery in self.deliveries(id))
 
-    def during(self, do: Callable[[App], Awaitable[None]]) -> None:
+    def run_app(self, action: Callable[[App], Awaitable[None]]) -> None:
         """Run the application on the store, do something with it, and close it."""
 
         async def run() -> None:
             app = await App.open(self.store.path, config.read(self.store.path, {}), self.clock)
             app.start()
-            self.clock.on_set = app._services.sender.wake
+            self.clock.on_set = app.services.sender.wake
             try:
-                await do(app)
+                await action(app)
             finally:
                 await close(app)
 
         asyncio.run(run())
 
-    async def hit(self, app: App, site: str = "my-site", path: str = "") -> int:
+    async def meet_goal(self, app: App, site: str = "my-site", path: str = "") -> int:
         """Meet the goal; the status of the answer."""
         url = f"https://example.com/{path}"
         return (await post(app, self.keys[site], event_name="signup", site_id=site, url=url))[0]
 
-    async def written(self, tries: int) -> None:
+    async def wait_for_attempts(self, attempts: int) -> None:
         """Wait until the tries of the newest delivery are so many, and written down."""
-        await wait_until(lambda: self.log()[-1].attempts == tries or self.log()[-1].status == "skipped")
+        await wait_until(
+            lambda: self.deliveries()[-1].attempts == attempts or self.deliveries()[-1].status == "skipped"
+        )
 
-    async def exhaust(self, app: App) -> None:
+    async def exhaust_retries(self, app: App) -> None:
         """Send a message with all its tries."""
-        await self.hit(app)
-        for tries in range(1, 5):
-            await self.written(tries)
-            self.clock.set(max(self.clock.current_ms, self.log()[-1].next_attempt_at_ms))
+        await self.meet_goal(app)
+        for attempts in range(1, 5):
+            await self.wait_for_attempts(attempts)
+            self.clock.set(max(self.clock.current_ms, self.deliveries()[-1].next_attempt_at_ms))
 
 
-async def settle() -> None:
+async def wait_briefly() -> None:
     """Give whatever should not happen the time to happen."""
     await asyncio.sleep(0.15)
 
 
 @pytest.fixture
-def place(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+def harness(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebhookHarness]:
     monkeypatch.setenv("OVX_WEBHOOK_ALLOW_NET", "127.0.0.0/8")
     with closing(open_store(store.path)) as conn:
-        yield Place(store, conn)
+        yield WebhookHarness(store, conn)
 
 
 @pytest.fixture
@@ -111,77 +113,83 @@ def receiver() -> Iterator[Receiver]:
         yield receiver
 
 
-def test_the_schedule_is_kept_to_the_millisecond(place: Place, receiver: Receiver) -> None:
-    id, receiver.reply, times = place.webhook(receiver.url), http_response(500), [NOW]
+def test_the_schedule_is_kept_to_the_millisecond(harness: WebhookHarness, receiver: Receiver) -> None:
+    id, receiver.reply, times_ms = harness.add_webhook(receiver.url), http_response(500), [NOW_MS]
 
     async def run(app: App) -> None:
-        place.clock.on_set = lambda: None  # nobody else wakes the sender
-        assert await place.hit(app) == 201
-        for tries, minutes in enumerate((1, 5, 30), 1):
-            await place.written(tries)
-            await settle()
-            place.clock.set(times[-1] + minutes * MINUTE - 1)
-            await settle()
-            assert len(receiver.requests) == tries
-            times.append(place.clock.current_ms + 1)
-            place.clock.set(times[-1])
-        await place.written(4)
-        assert place.statuses() == "failed"
-        place.clock.set(place.clock.current_ms + DAY)
-        await settle()
+        harness.clock.on_set = lambda: None  # nobody else wakes the sender
+        assert await harness.meet_goal(app) == 201
+        for attempts, minutes in enumerate((1, 5, 30), 1):
+            await harness.wait_for_attempts(attempts)
+            await wait_briefly()
+            harness.clock.set(times_ms[-1] + minutes * MINUTE_MS - 1)
+            await wait_briefly()
+            assert len(receiver.requests) == attempts
+            times_ms.append(harness.clock.current_ms + 1)
+            harness.clock.set(times_ms[-1])
+        await harness.wait_for_attempts(4)
+        assert harness.statuses() == "failed"
+        harness.clock.set(harness.clock.current_ms + DAY_MS)
+        await wait_briefly()
 
-    place.during(run)
-    assert [got.headers["webhook-timestamp"] for got in receiver.requests] == [str(ms // 1000) for ms in times]
-    assert len({(got.body, got.headers["webhook-id"]) for got in receiver.requests}) == 1
-    (logged,) = place.log(id)
-    assert (logged.public_id, logged.body, logged.attempts) == (receiver.webhook_ids()[0], receiver.requests[0].body, 4)
-    tries = delivery_log.attempts(place.conn, logged.id)
-    assert [(attempt.started_at_ms, attempt.status) for attempt in tries] == [(ms, 500) for ms in times]
+    harness.run_app(run)
+    assert [request.headers["webhook-timestamp"] for request in receiver.requests] == [
+        str(time_ms // 1000) for time_ms in times_ms
+    ]
+    assert len({(request.body, request.headers["webhook-id"]) for request in receiver.requests}) == 1
+    (delivery,) = harness.deliveries(id)
+    assert (delivery.public_id, delivery.body, delivery.attempts) == (
+        receiver.webhook_ids()[0],
+        receiver.requests[0].body,
+        4,
+    )
+    attempts = delivery_log.attempts(harness.conn, delivery.id)
+    assert [(attempt.started_at_ms, attempt.status) for attempt in attempts] == [(time_ms, 500) for time_ms in times_ms]
 
 
 @pytest.mark.parametrize(("minutes", "waits"), [(0, 1), (0.5, 1), (1.5, 1.5), (10, 10), (60, 60), (61, 60), (9999, 60)])
 @pytest.mark.parametrize("as_date", [False, True], ids=["seconds", "date"])
 def test_a_longer_retry_after_counts(
-    place: Place, receiver: Receiver, minutes: float, waits: float, as_date: bool
+    harness: WebhookHarness, receiver: Receiver, minutes: float, waits: float, as_date: bool
 ) -> None:
-    place.webhook(receiver.url)
-    at = format_datetime(datetime.fromtimestamp((NOW + minutes * MINUTE) / 1000, UTC), usegmt=True)
-    receiver.reply = http_response(503, retry_after=at if as_date else f"{minutes * 60:.0f}")
+    harness.add_webhook(receiver.url)
+    http_date = format_datetime(datetime.fromtimestamp((NOW_MS + minutes * MINUTE_MS) / 1000, UTC), usegmt=True)
+    receiver.reply = http_response(503, retry_after=http_date if as_date else f"{minutes * 60:.0f}")
 
     async def run(app: App) -> None:
-        await place.hit(app)
-        await place.written(1)
-        assert place.log()[0].next_attempt_at_ms == NOW + waits * MINUTE
+        await harness.meet_goal(app)
+        await harness.wait_for_attempts(1)
+        assert harness.deliveries()[0].next_attempt_at_ms == NOW_MS + waits * MINUTE_MS
         receiver.reply = http_response(200)
-        place.clock.set(place.log()[0].next_attempt_at_ms)
-        await place.written(2)
+        harness.clock.set(harness.deliveries()[0].next_attempt_at_ms)
+        await harness.wait_for_attempts(2)
 
-    place.during(run)
-    assert place.statuses() == "delivered"
+    harness.run_app(run)
+    assert harness.statuses() == "delivered"
 
 
-def test_410_ends_it_and_what_waits_is_skipped(place: Place, receiver: Receiver) -> None:
-    id, receiver.reply = place.webhook(receiver.url), http_response(410)
+def test_410_ends_it_and_what_waits_is_skipped(harness: WebhookHarness, receiver: Receiver) -> None:
+    id, receiver.reply = harness.add_webhook(receiver.url), http_response(410)
     receiver.may_reply.clear()
 
     async def run(app: App) -> None:
         for _ in range(3):
-            await place.hit(app)
+            await harness.meet_goal(app)
         receiver.may_reply.set()
-        await wait_until(lambda: place.statuses() == "failed skipped skipped")
-        assert place.found(id) == (False, "its receiver answered 410: it wants no more")
-        place.clock.set(NOW + 500)  # by when the server has seen it
-        await settle()
-        await place.hit(app)
-        await settle()
-        assert (len(receiver.requests), len(place.log())) == (1, 3)
-        subscriptions.enable(place.conn, id)
+        await wait_until(lambda: harness.statuses() == "failed skipped skipped")
+        assert harness.webhook_state(id) == (False, "its receiver answered 410: it wants no more")
+        harness.clock.set(NOW_MS + 500)  # by when the server has seen it
+        await wait_briefly()
+        await harness.meet_goal(app)
+        await wait_briefly()
+        assert (len(receiver.requests), len(harness.deliveries())) == (1, 3)
+        subscriptions.enable(harness.conn, id)
         receiver.reply = http_response(200)
-        delivery_log.redeliver(place.conn, place.log()[1].public_id, place.clock.current_ms)
-        place.clock.set(NOW + 1000)
-        await wait_until(lambda: place.statuses() == "failed delivered skipped")
+        delivery_log.redeliver(harness.conn, harness.deliveries()[1].public_id, harness.clock.current_ms)
+        harness.clock.set(NOW_MS + 1000)
+        await wait_until(lambda: harness.statuses() == "failed delivered skipped")
 
-    place.during(run)
+    harness.run_app(run)
 
 
 @pytest.mark.parametrize(
@@ -195,146 +203,150 @@ def test_410_ends_it_and_what_waits_is_skipped(place: Place, receiver: Receiver)
     ],
 )
 def test_5_days_and_5_messages_without_a_success_are_enough(
-    place: Place, receiver: Receiver, days: Sequence[int], success: int | None, enabled: bool
+    harness: WebhookHarness, receiver: Receiver, days: Sequence[int], success: int | None, enabled: bool
 ) -> None:
-    id = place.webhook(receiver.url)
+    id = harness.add_webhook(receiver.url)
 
     async def run(app: App) -> None:
         for day in days:
-            place.clock.set(NOW + day * DAY)
-            assert place.found(id)[0]
+            harness.clock.set(NOW_MS + day * DAY_MS)
+            assert harness.webhook_state(id)[0]
             receiver.reply = http_response(200 if day == success else 500)
             if day == success:
-                await place.hit(app)
-                await place.written(1)
+                await harness.meet_goal(app)
+                await harness.wait_for_attempts(1)
             else:
-                await place.exhaust(app)
+                await harness.exhaust_retries(app)
 
-    place.during(run)
-    assert place.found(id) == (enabled, "" if enabled else "nothing was delivered for 5 days")
+    harness.run_app(run)
+    assert harness.webhook_state(id) == (enabled, "" if enabled else "nothing was delivered for 5 days")
 
 
-def test_a_slow_receiver_delays_itself_alone(place: Place, receiver: Receiver) -> None:
+def test_a_slow_receiver_delays_itself_alone(harness: WebhookHarness, receiver: Receiver) -> None:
     receiver.may_reply.clear()
     with Receiver() as quick:
-        place.webhook(receiver.url)
-        id = place.webhook(quick.url)
+        harness.add_webhook(receiver.url)
+        id = harness.add_webhook(quick.url)
 
         async def run(app: App) -> None:
             for _ in range(5):
-                await place.hit(app)
-            await wait_until(lambda: place.statuses(id) == " ".join(["delivered"] * 5))
-            await settle()
+                await harness.meet_goal(app)
+            await wait_until(lambda: harness.statuses(id) == " ".join(["delivered"] * 5))
+            await wait_briefly()
             assert (len(quick.requests), len(receiver.requests)) == (5, 1)
             receiver.may_reply.set()
-            await wait_until(lambda: {one.status for one in place.log()} == {"delivered"})
+            await wait_until(lambda: {delivery.status for delivery in harness.deliveries()} == {"delivered"})
 
-        place.during(run)
-        assert quick.webhook_ids() == [one.public_id for one in place.log(id)]
+        harness.run_app(run)
+        assert quick.webhook_ids() == [delivery.public_id for delivery in harness.deliveries(id)]
     assert (receiver.max_held_requests, quick.max_held_requests, len(receiver.requests)) == (1, 1, 5)
 
 
-def test_16_are_sent_at_once_in_all(place: Place, receiver: Receiver) -> None:
+def test_16_are_sent_at_once_in_all(harness: WebhookHarness, receiver: Receiver) -> None:
     sites = ["my-site", "a", "b", "c"]
     for site in sites * 5:
-        place.webhook(receiver.url, site)
+        harness.add_webhook(receiver.url, site)
     receiver.may_reply.clear()
 
     async def run(app: App) -> None:
         for site in sites:
-            await place.hit(app, site)
+            await harness.meet_goal(app, site)
         await wait_until(lambda: len(receiver.requests) >= 16)
-        before = place.clock.zero_sleeps
-        await settle()
-        assert place.clock.zero_sleeps - before < 5, "it looks again and again at what it cannot send yet"
+        sleeps_before = harness.clock.zero_sleeps
+        await wait_briefly()
+        assert harness.clock.zero_sleeps - sleeps_before < 5, "it looks again and again at what it cannot send yet"
         receiver.may_reply.set()
         await wait_until(lambda: len(receiver.requests) == 20)
 
     try:
-        place.during(run)
+        harness.run_app(run)
     finally:
         receiver.may_reply.set()
     assert (receiver.max_held_requests, len(set(receiver.webhook_ids()))) == (16, 20)
 
 
-def test_what_is_due_survives_a_restart(place: Place, receiver: Receiver) -> None:
-    place.webhook(receiver.url)
+def test_what_is_due_survives_a_restart(harness: WebhookHarness, receiver: Receiver) -> None:
+    harness.add_webhook(receiver.url)
     receiver.reply = http_response(500)
 
     async def fail(app: App) -> None:
-        await place.hit(app)
-        await place.written(1)
+        await harness.meet_goal(app)
+        await harness.wait_for_attempts(1)
 
     async def wait(app: App) -> None:
-        await settle()
+        await wait_briefly()
         assert len(receiver.requests) == 1
-        place.clock.set(NOW + MINUTE)
-        await place.written(2)
+        harness.clock.set(NOW_MS + MINUTE_MS)
+        await harness.wait_for_attempts(2)
 
     async def late(app: App) -> None:
-        await place.written(3)
+        await harness.wait_for_attempts(3)
 
-    place.during(fail)
-    place.clock.set(NOW + MINUTE - 1)
-    place.during(wait)
-    place.clock.set(NOW + DAY)  # long after
-    place.during(late)
+    harness.run_app(fail)
+    harness.clock.set(NOW_MS + MINUTE_MS - 1)
+    harness.run_app(wait)
+    harness.clock.set(NOW_MS + DAY_MS)  # long after
+    harness.run_app(late)
     assert len(set(receiver.webhook_ids())) == 1
 
 
-def test_a_try_that_a_crash_interrupted_is_made_again(place: Place, receiver: Receiver, start: Start) -> None:
-    place.webhook(receiver.url)
+def test_a_try_that_a_crash_interrupted_is_made_again(
+    harness: WebhookHarness, receiver: Receiver, start: Start
+) -> None:
+    harness.add_webhook(receiver.url)
     receiver.may_reply.clear()
-    server = start(place.store)
-    assert server.custom(place.keys["my-site"]).status == 201
+    server = start(harness.store)
+    assert server.custom(harness.keys["my-site"]).status == 201
     asyncio.run(wait_until(lambda: receiver.requests))
     server.stop(signal.SIGKILL)
     receiver.may_reply.set()
-    server = start(place.store)
-    asyncio.run(wait_until(lambda: place.statuses() == "delivered"))
+    server = start(harness.store)
+    asyncio.run(wait_until(lambda: harness.statuses() == "delivered"))
     assert server.stop() == 0
-    assert len({(got.body, got.headers["webhook-id"]) for got in receiver.requests}) == 1
-    tries = delivery_log.attempts(place.conn, place.log()[0].id)
-    assert [(attempt.error, attempt.status) for attempt in tries] == [("interrupted", None), ("", 200)]
+    assert len({(request.body, request.headers["webhook-id"]) for request in receiver.requests}) == 1
+    attempts = delivery_log.attempts(harness.conn, harness.deliveries()[0].id)
+    assert [(attempt.error, attempt.status) for attempt in attempts] == [("interrupted", None), ("", 200)]
 
 
-def test_a_disabled_webhook_is_sent_nothing_after_a_crash(place: Place, receiver: Receiver, start: Start) -> None:
-    id = place.webhook(receiver.url)
+def test_a_disabled_webhook_is_sent_nothing_after_a_crash(
+    harness: WebhookHarness, receiver: Receiver, start: Start
+) -> None:
+    id = harness.add_webhook(receiver.url)
     receiver.may_reply.clear()
-    server = start(place.store)
-    assert server.custom(place.keys["my-site"]).status == 201
+    server = start(harness.store)
+    assert server.custom(harness.keys["my-site"]).status == 201
     asyncio.run(wait_until(lambda: receiver.requests))
-    subscriptions.disable(place.conn, id)
+    subscriptions.disable(harness.conn, id)
     server.stop(signal.SIGKILL)
     receiver.may_reply.set()
-    server = start(place.store)
-    asyncio.run(wait_until(lambda: place.statuses() != "pending"))
-    assert (place.statuses(), len(receiver.requests)) == ("skipped", 1)
+    server = start(harness.store)
+    asyncio.run(wait_until(lambda: harness.statuses() != "pending"))
+    assert (harness.statuses(), len(receiver.requests)) == ("skipped", 1)
 
 
-def test_a_stop_waits_for_what_is_being_sent(place: Place, receiver: Receiver) -> None:
-    place.webhook(receiver.url)
+def test_a_stop_waits_for_what_is_being_sent(harness: WebhookHarness, receiver: Receiver) -> None:
+    harness.add_webhook(receiver.url)
     receiver.may_reply.clear()
 
     async def run() -> None:
-        app = await App.open(place.store.path, config.read(place.store.path, {}), place.clock)
+        app = await App.open(harness.store.path, config.read(harness.store.path, {}), harness.clock)
         app.start()
-        await place.hit(app)
-        await place.hit(app)
+        await harness.meet_goal(app)
+        await harness.meet_goal(app)
         await wait_until(lambda: receiver.requests)
         closing = asyncio.create_task(close(app))
-        await settle()
+        await wait_briefly()
         assert not closing.done()
         receiver.may_reply.set()
         await closing
 
     asyncio.run(run())
-    assert (place.statuses(), len(receiver.requests)) == ("delivered pending", 1)
+    assert (harness.statuses(), len(receiver.requests)) == ("delivered pending", 1)
 
 
-def put(conn: sqlite3.Connection, webhook: int, ages: Sequence[int], status: str) -> None:
+def insert_deliveries(conn: sqlite3.Connection, webhook_id: int, ages_ms: Sequence[int], status: str) -> None:
     """Put deliveries so many milliseconds old into the log."""
-    rows = [((NOW - age << COUNTER_BITS) + webhook, webhook, status) for age in ages]
+    rows = [((NOW_MS - age_ms << COUNTER_BITS) + webhook_id, webhook_id, status) for age_ms in ages_ms]
     query = "INSERT INTO deliveries VALUES (?, ?, 'goal.completed', '{}', ?, 1, 0, NULL, NULL)".replace(
         "'{}'", "x'7b7d'"
     )
@@ -344,64 +356,72 @@ def put(conn: sqlite3.Connection, webhook: int, ages: Sequence[int], status: str
 
 @pytest.mark.parametrize("status", ["delivered", "failed", "throttled", "skipped"])
 @pytest.mark.parametrize("pending", [0, 7])
-def test_the_log_keeps_1000_of_a_webhook_and_30_days(place: Place, status: str, pending: int) -> None:
-    ids = [place.webhook(f"http://127.0.0.1/{name}") for name in "abc"]
-    put(place.conn, 1, range(10_000, 11_005), status)
-    put(place.conn, 1, [*range(1, 1 + pending), 40 * DAY], "pending")
-    put(place.conn, 2, [30 * DAY + 1, 30 * DAY, 1], status)
-    while scheduler.delete_old_deliveries(place.conn, NOW):
+def test_the_log_keeps_1000_of_a_webhook_and_30_days(harness: WebhookHarness, status: str, pending: int) -> None:
+    ids = [harness.add_webhook(f"http://127.0.0.1/{name}") for name in "abc"]
+    insert_deliveries(harness.conn, 1, range(10_000, 11_005), status)
+    insert_deliveries(harness.conn, 1, [*range(1, 1 + pending), 40 * DAY_MS], "pending")
+    insert_deliveries(harness.conn, 2, [30 * DAY_MS + 1, 30 * DAY_MS, 1], status)
+    while scheduler.delete_old_deliveries(harness.conn, NOW_MS):
         pass
-    of = {id: [(NOW - one.created_at_ms, one.status) for one in place.log(id)] for id in ids}
-    assert [age for age, kept in of[ids[0]] if kept == status] == list(range(10_999, 9_999, -1))
-    assert sum(kept == "pending" for _, kept in of[ids[0]]) == pending + 1
-    assert (of[ids[1]], of[ids[2]]) == ([(30 * DAY, status), (1, status)], [])
-    assert place.conn.execute("SELECT count(*) FROM attempts").fetchone()[0] == 2
+    ages_by_webhook = {
+        id: [(NOW_MS - delivery.created_at_ms, delivery.status) for delivery in harness.deliveries(id)] for id in ids
+    }
+    assert [age_ms for age_ms, row_status in ages_by_webhook[ids[0]] if row_status == status] == list(
+        range(10_999, 9_999, -1)
+    )
+    assert sum(row_status == "pending" for _, row_status in ages_by_webhook[ids[0]]) == pending + 1
+    assert (ages_by_webhook[ids[1]], ages_by_webhook[ids[2]]) == ([(30 * DAY_MS, status), (1, status)], [])
+    assert harness.conn.execute("SELECT count(*) FROM attempts").fetchone()[0] == 2
 
 
-def test_whatever_became_of_it_it_can_be_sent_again(place: Place, receiver: Receiver) -> None:
-    place.webhook(receiver.url)
+def test_whatever_became_of_it_it_can_be_sent_again(harness: WebhookHarness, receiver: Receiver) -> None:
+    harness.add_webhook(receiver.url)
 
     async def run(app: App) -> None:
         receiver.reply = http_response(500)
-        await place.exhaust(app)
+        await harness.exhaust_retries(app)
         receiver.reply = http_response(200)
-        place.clock.set(NOW + 2 * HOUR)
+        harness.clock.set(NOW_MS + 2 * HOUR_MS)
         for _ in range(101):
-            await place.hit(app)
-        await wait_until(lambda: place.statuses() == " ".join(["failed", *["delivered"] * 100, "throttled"]))
-        failed, delivered, throttled = (place.log()[number] for number in (0, 1, -1))
+            await harness.meet_goal(app)
+        await wait_until(lambda: harness.statuses() == " ".join(["failed", *["delivered"] * 100, "throttled"]))
+        failed, delivered, throttled = (harness.deliveries()[number] for number in (0, 1, -1))
         receiver.requests.clear()
-        for one in (delivered, failed, throttled):
-            delivery_log.redeliver(place.conn, one.public_id, place.clock.current_ms)
-            place.clock.set(place.clock.current_ms + 500)
-            await wait_until(lambda: "pending" not in place.statuses() and receiver.requests)
-        again = [(got.headers["webhook-id"], got.body) for got in receiver.requests]
-        assert again == [(one.public_id, one.body) for one in (delivered, failed, throttled)]
+        for delivery in (delivered, failed, throttled):
+            delivery_log.redeliver(harness.conn, delivery.public_id, harness.clock.current_ms)
+            harness.clock.set(harness.clock.current_ms + 500)
+            await wait_until(lambda: "pending" not in harness.statuses() and receiver.requests)
+        resent = [(request.headers["webhook-id"], request.body) for request in receiver.requests]
+        assert resent == [(delivery.public_id, delivery.body) for delivery in (delivered, failed, throttled)]
         receiver.reply = http_response(500)
-        delivery_log.redeliver(place.conn, failed.public_id, place.clock.current_ms)
-        place.clock.set(place.clock.current_ms + 500)
+        delivery_log.redeliver(harness.conn, failed.public_id, harness.clock.current_ms)
+        harness.clock.set(harness.clock.current_ms + 500)
         await wait_until(
-            lambda: place.log()[0].attempts == 1 and place.log()[0].status == "pending" and len(receiver.requests) == 4
+            lambda: (
+                harness.deliveries()[0].attempts == 1
+                and harness.deliveries()[0].status == "pending"
+                and len(receiver.requests) == 4
+            )
         )
-        await wait_until(lambda: place.log()[0].next_attempt_at_ms == place.clock.current_ms + MINUTE)
+        await wait_until(lambda: harness.deliveries()[0].next_attempt_at_ms == harness.clock.current_ms + MINUTE_MS)
 
-    place.during(run)
+    harness.run_app(run)
 
 
-def test_nothing_is_sent_of_what_was_not_stored(place: Place, receiver: Receiver) -> None:
-    place.webhook(receiver.url)
+def test_nothing_is_sent_of_what_was_not_stored(harness: WebhookHarness, receiver: Receiver) -> None:
+    harness.add_webhook(receiver.url)
 
     async def run(app: App) -> None:
-        place.conn.execute(
+        harness.conn.execute(
             "CREATE TRIGGER no AFTER INSERT ON deliveries WHEN CAST(NEW.body AS TEXT) LIKE '%/bad%'"
             " BEGIN SELECT raise(ABORT, 'no'); END"
         )
-        good, bad, fine = await asyncio.gather(*(place.hit(app, path=path) for path in ("good", "bad", "fine")))
+        good, bad, fine = await asyncio.gather(*(harness.meet_goal(app, path=path) for path in ("good", "bad", "fine")))
         assert (good, bad, fine) == (201, 500, 201)
-        await wait_until(lambda: place.statuses() == "delivered delivered")
-        await settle()
+        await wait_until(lambda: harness.statuses() == "delivered delivered")
+        await wait_briefly()
 
-    place.during(run)
-    place.conn.execute("DROP TRIGGER no")
-    assert [json.loads(got.body)["data"]["url"] for got in receiver.requests] == ["/good", "/fine"]
-    assert len(place.store.events()) == 2
+    harness.run_app(run)
+    harness.conn.execute("DROP TRIGGER no")
+    assert [json.loads(request.body)["data"]["url"] for request in receiver.requests] == ["/good", "/fine"]
+    assert len(harness.store.events()) == 2

@@ -21,7 +21,7 @@ ZONE = "Asia/Kathmandu"  # 5:45 ahead
 
 
 @dataclass
-class Log:
+class LogPages:
     """The log of a site with a goal that every pageview meets."""
 
     admin: AdminSession
@@ -32,49 +32,51 @@ class Log:
     def path(self) -> str:
         return f"{self.settings}/deliveries"
 
-    def webhook(self, url: str) -> str:
+    def add_webhook(self, url: str) -> str:
         """Add a webhook. Returns its id."""
         form = form_fields(self.admin.client.get(f"{self.settings}/webhooks"), f"{self.settings}/webhooks")
         self.admin.submit(f"{self.settings}/webhooks", {**form, "url": url})
         return form["new"][0]
 
-    def test(self, webhook: str, times: int = 1) -> None:
+    def send_tests(self, webhook: str, times: int = 1) -> None:
         for _ in range(times):
             assert self.admin.client.post(f"{self.settings}/webhooks/{webhook}/test").status == 303
 
-    def rows(self, query: str = "", **asked: str) -> list[list[str]]:
+    def rows(self, query: str = "", **params: str) -> list[list[str]]:
         """What the log lists: status, event, when, tries, where to."""
-        answer = self.admin.client.get(f"{self.path}{query or '?' + urlencode(asked)}")
-        assert answer.status == 200, answer.body
-        return table_rows(answer)
+        response = self.admin.client.get(f"{self.path}{query or '?' + urlencode(params)}")
+        assert response.status == 200, response.body
+        return table_rows(response)
 
-    def statuses(self, **asked: str) -> list[str]:
-        return [row[0] for row in self.rows(**asked)]
+    def statuses(self, **params: str) -> list[str]:
+        return [row[0] for row in self.rows(**params)]
 
     def links(self, query: str = "") -> list[str]:
         """Where the deliveries that are listed are to be seen, newest first."""
         page = parse_page(self.admin.client.get(f"{self.path}{query}"))
         return [link.attrs["href"] for head in page.find_all("th", scope="row") for link in head.find_all("a")]
 
-    def open(self, number: int = 0) -> Node:
+    def open_delivery(self, number: int = 0) -> Node:
         """The page of one of them."""
         return parse_page(self.admin.client.get(self.links()[number]))
 
-    def curl(self) -> list[str]:
+    def curl_args(self) -> list[str]:
         """The words of the request of the newest delivery, as it is shown for a terminal."""
-        (pre,) = [node for node in self.open().find_all("pre") if node.attrs["aria-label"].startswith("The request")]
+        (pre,) = [
+            node for node in self.open_delivery().find_all("pre") if node.attrs["aria-label"].startswith("The request")
+        ]
         return split_command(pre.raw_text)
 
-    def now(self, **more: int) -> str:
+    def local_time(self, **offset: int) -> str:
         """What the site's clocks show, as a browser sends it."""
-        return f"{datetime.now(ZoneInfo(ZONE)) + timedelta(**more):%Y-%m-%dT%H:%M}"
+        return f"{datetime.now(ZoneInfo(ZONE)) + timedelta(**offset):%Y-%m-%dT%H:%M}"
 
 
 @pytest.fixture
-def log(admin: AdminSession) -> Log:
+def log(admin: AdminSession) -> LogPages:
     settings, key = admin.add_site(timezone=ZONE)
     admin.submit(f"{settings}/goals", {"name": "Every", "kind": "path", "path": "/**"})
-    return Log(admin, settings, key)
+    return LogPages(admin, settings, key)
 
 
 @pytest.fixture
@@ -89,33 +91,33 @@ def broken() -> Iterator[Receiver]:
         yield receiver
 
 
-def test_the_log_is_empty_at_first(log: Log, receiver: Receiver) -> None:
+def test_the_log_is_empty_at_first(log: LogPages, receiver: Receiver) -> None:
     assert "First, add a webhook" in parse_page(log.admin.client.get(log.path)).text
-    log.webhook(receiver.url)
+    log.add_webhook(receiver.url)
     assert "Send a test" in parse_page(log.admin.client.get(log.path)).text
 
 
-def test_the_log_tells_what_came_of_each(log: Log, receiver: Receiver, broken: Receiver) -> None:
-    good, bad = log.webhook(receiver.url), log.webhook(broken.url)
+def test_the_log_shows_what_came_of_each(log: LogPages, receiver: Receiver, broken: Receiver) -> None:
+    good, bad = log.add_webhook(receiver.url), log.add_webhook(broken.url)
     log.admin.pageview(log.settings, log.key)
     assert eventually(lambda: [row[3] for row in log.rows()] == ["1", "1"])
-    log.test(bad)
+    log.send_tests(bad)
     assert {row[4]: row[0] for row in log.rows()[1:]} == {receiver.url: "delivered", broken.url: "pending"}
     assert (log.rows()[0][0], log.rows()[0][4]) == ("failed", broken.url)
     assert log.statuses(status="pending") == ["pending"]
     assert log.statuses(webhook=bad) == ["failed", "pending"]
     assert (log.statuses(webhook=good), log.statuses(webhook=good, status="failed")) == (["delivered"], [])
     assert (len(log.rows(event="goal.completed")), log.rows(event="usage.threshold")) == (3, [])
-    page = log.open(log.statuses().index("pending"))
-    told = {name.text: node for name, node in zip(page.find_all("dt"), page.find_all("dd"), strict=True)}
-    due = datetime.fromisoformat(told["Next try"].find_one("time").attrs["datetime"])
-    assert due > datetime.fromisoformat(told["Put on its way"].find_one("time").attrs["datetime"])
+    page = log.open_delivery(log.statuses().index("pending"))
+    details = {name.text: node for name, node in zip(page.find_all("dt"), page.find_all("dd"), strict=True)}
+    next_attempt_at = datetime.fromisoformat(details["Next try"].find_one("time").attrs["datetime"])
+    assert next_attempt_at > datetime.fromisoformat(details["Put on its way"].find_one("time").attrs["datetime"])
 
 
 @pytest.mark.parametrize("odd", ["nonsense", "' OR 1=1 --", "%", "\0", "<b>", "x" * 5000, "wh_000000000000", "🦉"])
 @pytest.mark.parametrize("name", ["status", "webhook", "event"])
-def test_an_odd_choice_is_an_empty_list(log: Log, receiver: Receiver, name: str, odd: str) -> None:
-    log.test(log.webhook(receiver.url))
+def test_an_odd_choice_is_an_empty_list(log: LogPages, receiver: Receiver, name: str, odd: str) -> None:
+    log.send_tests(log.add_webhook(receiver.url))
     assert log.rows(**{name: odd}) == []
     assert (
         "There is nothing of that kind" in parse_page(log.admin.client.get(f"{log.path}?{urlencode({name: odd})}")).text
@@ -123,129 +125,139 @@ def test_an_odd_choice_is_an_empty_list(log: Log, receiver: Receiver, name: str,
 
 
 @pytest.mark.parametrize("odd", ["", "nonsense", "msg_0", "msg_" + "f" * 30, "-1", "%00"])
-def test_an_odd_place_to_go_on_is_no_fault(log: Log, odd: str) -> None:
+def test_an_odd_place_to_go_on_is_no_fault(log: LogPages, odd: str) -> None:
     assert log.admin.client.get(f"{log.path}?before={odd}").status in (200, 404)
 
 
-def test_a_long_log_is_on_several_pages(log: Log, receiver: Receiver, broken: Receiver) -> None:
-    log.test(log.webhook(broken.url), 3)
-    log.test(log.webhook(receiver.url), 53)
-    chosen, seen = "?status=delivered", list[str]()
-    for most in (50, 3):
-        found = log.links(chosen)
-        assert len(found) == most
-        seen += found
+def test_a_long_log_is_on_several_pages(log: LogPages, receiver: Receiver, broken: Receiver) -> None:
+    log.send_tests(log.add_webhook(broken.url), 3)
+    log.send_tests(log.add_webhook(receiver.url), 53)
+    chosen, all_links = "?status=delivered", list[str]()
+    for expected_count in (50, 3):
+        links = log.links(chosen)
+        assert len(links) == expected_count
+        all_links += links
         page = parse_page(log.admin.client.get(f"{log.path}{chosen}")).find_one("nav", "pages")
         chosen = next((link.attrs["href"] for link in page.find_all("a") if link.text == "Older"), "")
     assert chosen == ""
     (newest,) = page.find_all("a")
     assert (newest.text, len(table_rows(log.admin.client.get(newest.attrs["href"])))) == ("Newest", 50)
-    ids = [link.rsplit("/", 1)[1] for link in seen]
+    ids = [link.rsplit("/", 1)[1] for link in all_links]
     assert ids == sorted(receiver.webhook_ids(), reverse=True)
 
 
-def test_a_request_is_shown_as_curl_sends_it(log: Log, receiver: Receiver) -> None:
-    log.webhook(url := receiver.url + "?tags[]=it's&x={1,2}&$HOME=`id`")
+def test_a_request_is_shown_as_curl_sends_it(log: LogPages, receiver: Receiver) -> None:
+    log.add_webhook(url := receiver.url + "?tags[]=it's&x={1,2}&$HOME=`id`")
     log.admin.pageview(log.settings, log.key, 'https://example.com/größe/it\'s?"$HOME"=`id`\\')
     assert eventually(lambda: log.statuses() == ["delivered"])
-    given = log.curl()
-    assert (given[0], url in given) == ("curl", True)
-    assert given[given.index("--data-binary") + 1].encode() == receiver.requests[0].body
-    told = dict(word.split(": ", 1) for option, word in pairwise(given) if option == "-H")
-    assert {"X-Ovyxa-Signature", "webhook-id", "webhook-timestamp", "webhook-signature"} <= set(told)
-    for name, value in told.items():
+    args = log.curl_args()
+    assert (args[0], url in args) == ("curl", True)
+    assert args[args.index("--data-binary") + 1].encode() == receiver.requests[0].body
+    headers = dict(arg.split(": ", 1) for option, arg in pairwise(args) if option == "-H")
+    assert {"X-Ovyxa-Signature", "webhook-id", "webhook-timestamp", "webhook-signature"} <= set(headers)
+    for name, value in headers.items():
         assert receiver.requests[0].headers[name.lower()] == value, name
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl here")
-def test_a_request_that_is_shown_can_be_made_again(log: Log, receiver: Receiver) -> None:
-    log.test(log.webhook(receiver.url + "?tags[]=a&x={1,2}"))
-    ran = subprocess.run([*log.curl(), "-sS", "--noproxy", "*"], capture_output=True, timeout=60)
-    assert (ran.returncode, ran.stderr, len(receiver.requests)) == (0, b"", 2)
+def test_a_request_that_is_shown_can_be_made_again(log: LogPages, receiver: Receiver) -> None:
+    log.send_tests(log.add_webhook(receiver.url + "?tags[]=a&x={1,2}"))
+    completed = subprocess.run([*log.curl_args(), "-sS", "--noproxy", "*"], capture_output=True, timeout=60)
+    assert (completed.returncode, completed.stderr, len(receiver.requests)) == (0, b"", 2)
     first, again = receiver.requests
-    signed = {name: value for name, value in first.headers.items() if name.startswith(("x-", "webhook-", "content-"))}
+    signed_headers = {
+        name: value for name, value in first.headers.items() if name.startswith(("x-", "webhook-", "content-"))
+    }
     assert (again.path, again.body) == (first.path, first.body)
-    assert signed.items() <= again.headers.items()
+    assert signed_headers.items() <= again.headers.items()
 
 
-def test_an_answer_is_text(log: Log, receiver: Receiver) -> None:
-    log.test(log.webhook(receiver.url))
+def test_an_answer_is_text(log: LogPages, receiver: Receiver) -> None:
+    log.send_tests(log.add_webhook(receiver.url))
     assert b"<script>alert" not in log.admin.client.get(log.links()[0]).body
-    assert log.open().find_one("pre", **{"aria-label": "The answer"}).raw_text == "<script>alert('thanks')</script>"
+    assert (
+        log.open_delivery().find_one("pre", **{"aria-label": "The answer"}).raw_text
+        == "<script>alert('thanks')</script>"
+    )
 
 
-def test_what_failed_is_sent_again(log: Log, receiver: Receiver) -> None:
+def test_what_failed_is_sent_again(log: LogPages, receiver: Receiver) -> None:
     receiver.reply = http_response(500)
-    log.test(log.webhook(receiver.url))
+    log.send_tests(log.add_webhook(receiver.url))
     assert log.statuses() == ["failed"]
     receiver.reply = http_response(200)
     assert "on its way again" in flash_text(log.admin.submit(f"{log.links()[0]}/redeliver"))
     assert eventually(lambda: log.statuses() == ["delivered"])
-    assert [node.text.split()[0] for node in log.open().find_all("summary") if "Try" in node.text] == ["500", "200"]
-    assert len({(got.body, got.headers["webhook-id"]) for got in receiver.requests}) == 1
+    assert [node.text.split()[0] for node in log.open_delivery().find_all("summary") if "Try" in node.text] == [
+        "500",
+        "200",
+    ]
+    assert len({(request.body, request.headers["webhook-id"]) for request in receiver.requests}) == 1
 
 
-def test_all_that_failed_since_is_sent_again_by_the_sites_clocks(log: Log, receiver: Receiver) -> None:
+def test_all_that_failed_since_is_sent_again_by_the_sites_clocks(log: LogPages, receiver: Receiver) -> None:
     receiver.reply = http_response(500)
-    log.test(log.webhook(receiver.url), 3)
+    log.send_tests(log.add_webhook(receiver.url), 3)
     receiver.reply = http_response(200)
-    assert "Nothing failed" in flash_text(log.admin.submit(log.path, {"since": log.now(hours=1)}))
+    assert "Nothing failed" in flash_text(log.admin.submit(log.path, {"since": log.local_time(hours=1)}))
     assert log.statuses() == ["failed"] * 3
-    assert flash_text(log.admin.submit(log.path, {"since": log.now(hours=-1)})) == "3 on their way again."
+    assert flash_text(log.admin.submit(log.path, {"since": log.local_time(hours=-1)})) == "3 on their way again."
     assert eventually(lambda: log.statuses() == ["delivered"] * 3)
     since = form_fields(log.admin.client.get(log.path), log.path)["since"][0]
-    assert abs(datetime.fromisoformat(since) - datetime.fromisoformat(log.now(days=-1))) < timedelta(minutes=10)
+    assert abs(datetime.fromisoformat(since) - datetime.fromisoformat(log.local_time(days=-1))) < timedelta(minutes=10)
     assert "Nothing failed" in flash_text(log.admin.submit(log.path, {"since": since}))
 
 
 @pytest.mark.parametrize("since", ["", "yesterday", "2026-13-01T00:00", "99999-01-01", "1", "2026-01-01T25:00"])
-def test_a_time_that_is_none_is_told_beside_it(log: Log, receiver: Receiver, since: str) -> None:
-    log.test(log.webhook(receiver.url))
-    answer = log.admin.client.post(log.path, {"since": since})
-    assert (answer.status, list(field_errors(answer))) == (400, ["since"])
-    assert form_fields(answer, log.path) == {"since": [since]}
-    assert len(table_rows(answer)) == 1
+def test_an_invalid_time_is_reported_beside_the_field(log: LogPages, receiver: Receiver, since: str) -> None:
+    log.send_tests(log.add_webhook(receiver.url))
+    response = log.admin.client.post(log.path, {"since": since})
+    assert (response.status, list(field_errors(response))) == (400, ["since"])
+    assert form_fields(response, log.path) == {"since": [since]}
+    assert len(table_rows(response)) == 1
 
 
 @pytest.mark.parametrize("since", ["0001-01-01T00:00", "9999-12-31T23:59", "2026-01-01", "2026-01-01T00:00:00Z"])
-def test_a_time_long_ago_or_ahead_is_one(log: Log, since: str) -> None:
+def test_a_time_long_ago_or_ahead_is_one(log: LogPages, since: str) -> None:
     assert "Nothing failed" in flash_text(log.admin.submit(log.path, {"since": since}))
 
 
-def test_nothing_is_sent_again_to_a_disabled_webhook(log: Log, receiver: Receiver) -> None:
+def test_nothing_is_sent_again_to_a_disabled_webhook(log: LogPages, receiver: Receiver) -> None:
     receiver.reply = http_response(500)
-    log.test(id := log.webhook(receiver.url))
+    log.send_tests(id := log.add_webhook(receiver.url))
     log.admin.submit(f"{log.settings}/webhooks/{id}/disable")
-    page, deed = log.open(), f"{log.links()[0]}/redeliver"
-    assert (page.find_all("form", action=deed), "The webhook is disabled" in page.text) == ([], True)
-    answer = log.admin.client.post(deed)
-    assert (answer.status, f"The webhook {id} is disabled" in parse_page(answer).text) == (400, True)
-    assert "Nothing failed" in flash_text(log.admin.submit(log.path, {"since": log.now(hours=-1)}))
+    page, action = log.open_delivery(), f"{log.links()[0]}/redeliver"
+    assert (page.find_all("form", action=action), "The webhook is disabled" in page.text) == ([], True)
+    response = log.admin.client.post(action)
+    assert (response.status, f"The webhook {id} is disabled" in parse_page(response).text) == (400, True)
+    assert "Nothing failed" in flash_text(log.admin.submit(log.path, {"since": log.local_time(hours=-1)}))
     assert len(receiver.requests) == 1
 
 
-def test_another_sites_delivery_is_not_here(log: Log, receiver: Receiver) -> None:
-    log.test(log.webhook(receiver.url))
-    theirs = log.links()[0].rsplit("/", 1)[1]
-    other = redirect_path(log.admin.client.post("/new-site", {"id": f"other-{theirs}"})).removesuffix("/start")
-    for id in (theirs, "msg_0", "msg_", "nonsense", "msg_-1", "msg_" + "f" * 20, "%00", "é"):
-        for answer in (
+def test_another_sites_delivery_is_not_here(log: LogPages, receiver: Receiver) -> None:
+    log.send_tests(log.add_webhook(receiver.url))
+    their_id = log.links()[0].rsplit("/", 1)[1]
+    other = redirect_path(log.admin.client.post("/new-site", {"id": f"other-{their_id}"})).removesuffix("/start")
+    for id in (their_id, "msg_0", "msg_", "nonsense", "msg_-1", "msg_" + "f" * 20, "%00", "é"):
+        for response in (
             log.admin.client.get(f"{other}/deliveries/{(quoted := urlencode({'': id})[1:])}"),
             log.admin.client.post(f"{other}/deliveries/{quoted}/redeliver"),
         ):
-            assert (answer.status, "There is nothing here" in parse_page(answer).text) == (404, True), id
+            assert (response.status, "There is nothing here" in parse_page(response).text) == (404, True), id
     assert len(receiver.requests) == 1
     assert table_rows(log.admin.client.get(f"{other}/deliveries")) == []
 
 
 @pytest.mark.parametrize("where", [lambda log: log.path, lambda log: log.links()[0]])
-def test_times_are_the_sites_with_utc_in_the_title(log: Log, receiver: Receiver, where: Callable[[Log], str]) -> None:
-    log.test(log.webhook(receiver.url))
-    found = parse_page(log.admin.client.get(where(log))).find_all("time")
-    assert found
-    for node in found:
-        at = datetime.fromisoformat(node.attrs["datetime"])
-        local = at.astimezone(ZoneInfo(ZONE))
-        assert node.text == f"{local.day} {local:%b %Y, %H:%M:%S}"
-        assert node.attrs["title"] == f"{at:%Y-%m-%d %H:%M:%S} UTC"
-        assert at.utcoffset() == timedelta(0)
+def test_times_are_the_sites_with_utc_in_the_title(
+    log: LogPages, receiver: Receiver, where: Callable[[LogPages], str]
+) -> None:
+    log.send_tests(log.add_webhook(receiver.url))
+    nodes = parse_page(log.admin.client.get(where(log))).find_all("time")
+    assert nodes
+    for node in nodes:
+        utc_time = datetime.fromisoformat(node.attrs["datetime"])
+        site_time = utc_time.astimezone(ZoneInfo(ZONE))
+        assert node.text == f"{site_time.day} {site_time:%b %Y, %H:%M:%S}"
+        assert node.attrs["title"] == f"{utc_time:%Y-%m-%d %H:%M:%S} UTC"
+        assert utc_time.utcoffset() == timedelta(0)

@@ -19,8 +19,8 @@ from tests.standin import EmulatorProcess, run_emulator
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorProcess]:
-    with run_emulator(tmp_path_factory.mktemp("dev")) as found:
-        yield found
+    with run_emulator(tmp_path_factory.mktemp("dev")) as emulator:
+        yield emulator
 
 
 @pytest.fixture
@@ -42,8 +42,8 @@ def custom(name: str = "signup", **fields: object) -> dict[str, object]:
 @pytest.mark.parametrize("site", ["site_abc123", "your-site-id", "your-project-id", "your-project-key"])
 @pytest.mark.parametrize("key", ["YOUR_API_KEY", "oa_live_xxxxxxxxxxxx"])
 def test_the_documents_own_credentials(dev: EmulatorProcess, site: str, key: str) -> None:
-    answer = dev.send("/api/v1/events/pageview", VIEW | {"site_id": site}, key)
-    assert (answer.status, answer.headers["ratelimit-limit"]) == (201, "1000")
+    response = dev.send("/api/v1/events/pageview", VIEW | {"site_id": site}, key)
+    assert (response.status, response.headers["ratelimit-limit"]) == (201, "1000")
     assert (
         dev.send(f"/v1/projects/{site}/events", {"event_type": "pageview", "url": "https://example.com/"}, key).status
         == 202
@@ -54,6 +54,13 @@ def test_the_documents_public_key(dev: EmulatorProcess) -> None:
     event = {"type": "pageview", "visitorId": "v1", "projectKey": "pk_live_xyz", "url": "https://example.com/"}
     assert dev.send("/api/events", event, "").status in (200, 201, 202)
     assert dev.events()[0]["site"] == "site_abc123"
+
+
+def test_a_response_has_the_limits_even_if_the_body_cannot_be_read(dev: EmulatorProcess) -> None:
+    assert dev.send("/api/v1/events/pageview", VIEW).status == 201
+    for body, status in ((b"{", 400), (b"[" * 200_000, 413)):
+        rejected = dev.send("/api/v1/events/pageview", body)
+        assert (rejected.status, rejected.headers["ratelimit-remaining"]) == (status, "999")
 
 
 def test_other_keys_and_sites_are_refused(dev: EmulatorProcess) -> None:
@@ -71,7 +78,7 @@ def test_what_arrived(dev: EmulatorProcess) -> None:
     assert bad["problems"][-1]["message"] == "`event_nme` is not read: did you mean `event_name`?"
     assert bad["error"]["field"] == "event_name"
     assert "YOUR_API_KEY" not in json.dumps(dev.events())
-    assert [one["status"] for one in dev.events(status="bad")] == ["bad"]
+    assert [event["status"] for event in dev.events(status="bad")] == ["bad"]
     assert dev.events(name="signup") == []
 
 
@@ -85,9 +92,9 @@ def test_each_event_of_a_large_batch_is_kept_with_its_own_part(dev: EmulatorProc
     for number in range(2):
         events = [{"type": "pageview", "url": f"https://example.com/{number}/{n}/{'x' * 500}"} for n in range(500)]
         assert dev.send("/api/v1/events/batch", {"site_id": "site_abc123", "events": events}).status == 201
-    found = dev.call("GET", "/_dev/events/wait?count=1000&timeout=0").json["events"]
-    assert len(found) == 1000
-    assert found[-1]["request"]["body"]["url"].startswith("https://example.com/0/0/")
+    arrived = dev.call("GET", "/_dev/events/wait?count=1000&timeout=0").json["events"]
+    assert len(arrived) == 1000
+    assert arrived[-1]["request"]["body"]["url"].startswith("https://example.com/0/0/")
 
 
 def test_waiting_for_events(dev: EmulatorProcess) -> None:
@@ -96,20 +103,20 @@ def test_waiting_for_events(dev: EmulatorProcess) -> None:
     assert (late.status, len(late.json["events"])) == (408, 1)
     dev.send(CUSTOM, custom("a"))
     assert dev.call("GET", "/_dev/events/wait?count=2&name=a&timeout=5").status == 200
-    for asked in ("count=1000000000", "count=0", "count=x", "timeout=-1", "timeout=nan", "timeout=1e9"):
-        assert dev.call("GET", f"/_dev/events/wait?{asked}").error[0] == 400
+    for params in ("count=1000000000", "count=0", "count=x", "timeout=-1", "timeout=nan", "timeout=1e9"):
+        assert dev.call("GET", f"/_dev/events/wait?{params}").error[0] == 400
 
 
 def test_a_failing_webhook_and_the_clock(dev: EmulatorProcess) -> None:
     dev.call("POST", "/_dev/goals", {"name": "Sign-up", "event": "signup"})
-    hook = dev.url + "/_dev/hook/failing?reply=500,500,500,200"
-    assert dev.call("POST", "/_dev/webhooks", {"url": hook}).status == 201
+    hook_url = dev.url + "/_dev/hook/failing?reply=500,500,500,200"
+    assert dev.call("POST", "/_dev/webhooks", {"url": hook_url}).status == 201
     assert dev.send(CUSTOM, custom()).status == 201
-    told = dev.events()[0]["followed"]
-    assert [words.split(" ")[0] for words in told] == ["goal", "webhook"]
-    turned = dev.call("POST", "/_dev/clock", {"advance": "36m"}).json
-    assert [tried["status"] for tried in turned["tried"]][-3:] == [500, 500, 200]
-    assert [tried["became"] for tried in turned["tried"]][-3:] == ["pending", "pending", "delivered"]
+    effects = dev.events()[0]["followed"]
+    assert [effect.split(" ")[0] for effect in effects] == ["goal", "webhook"]
+    clock = dev.call("POST", "/_dev/clock", {"advance": "36m"}).json
+    assert [attempt["status"] for attempt in clock["tried"]][-3:] == [500, 500, 200]
+    assert [attempt["became"] for attempt in clock["tried"]][-3:] == ["pending", "pending", "delivered"]
     requests = dev.call("GET", "/_dev/hook/failing/requests").json["requests"]
     assert [request["answered"] for request in requests] == [500, 500, 500, 200]
     assert all(all(request["signatures"].values()) for request in requests)
@@ -118,10 +125,10 @@ def test_a_failing_webhook_and_the_clock(dev: EmulatorProcess) -> None:
 
 
 def test_the_clock_goes_forward_only(dev: EmulatorProcess) -> None:
-    before = dev.call("GET", "/_dev/clock").json["ms"]
+    before_ms = dev.call("GET", "/_dev/clock").json["ms"]
     assert dev.call("POST", "/_dev/clock", {"advance": "1h30m"}).status == 200
-    assert dev.call("GET", "/_dev/clock").json["ms"] >= before + 5_400_000
-    for told in (
+    assert dev.call("GET", "/_dev/clock").json["ms"] >= before_ms + 5_400_000
+    for body in (
         {"set": "2020-01-01"},
         {"advance": "-5m"},
         {"advance": "soon"},
@@ -129,9 +136,9 @@ def test_the_clock_goes_forward_only(dev: EmulatorProcess) -> None:
         {},
         {"set": "2200-01-01"},
     ):
-        assert dev.call("POST", "/_dev/clock", told).error[:2] == (400, "invalid_request")
+        assert dev.call("POST", "/_dev/clock", body).error[:2] == (400, "invalid_request")
     dev.call("POST", "/_dev/reset")
-    assert dev.call("GET", "/_dev/clock").json["ms"] < before + 600_000
+    assert dev.call("GET", "/_dev/clock").json["ms"] < before_ms + 600_000
 
 
 def test_limits_are_met_and_expire_with_the_clock(dev: EmulatorProcess) -> None:
@@ -164,11 +171,11 @@ def test_faults(dev: EmulatorProcess) -> None:
     second, first_time = dev.events(name="after")
     assert [second["replayed"], second["problems"], first_time["replayed"]] == [True, [], False]
     assert (first_time["status"], first_time["answer"]["status"]) == ("good", 500)
-    assert first_time["problems"][0]["message"] == "The stand-in was told to answer 500; what came is stored."
+    assert first_time["problems"][0]["message"] == "The emulator answered 500 on purpose. The request was stored."
     assert dev.call("GET", "/_dev/faults").json == {"rules": []}
 
 
-def test_what_a_fault_stops_is_told_too(dev: EmulatorProcess) -> None:
+def test_a_request_that_a_fault_stops_is_recorded_too(dev: EmulatorProcess) -> None:
     dev.call("PUT", "/_dev/faults", [{"status": 418, "times": 1}, {"kind": "reset"}])
     assert dev.send(CUSTOM, custom()).status == 418
     with pytest.raises(ConnectionResetError):
@@ -187,8 +194,8 @@ def test_a_fault_for_one_call(dev: EmulatorProcess) -> None:
     limited = dev.send(CUSTOM, custom(), headers={"X-Ovx-Fault": "429; retry-after=2"})
     assert (limited.status, limited.headers["retry-after"]) == (429, "2")
     assert dev.send(CUSTOM, custom(), headers={"X-Ovx-Fault": "503"}).headers["retry-after"] == "1"
-    for told in ("", "200", "teapot", "503; phase=never", "503; times=2", "503; rate=0", "reset; status=500"):
-        assert dev.send(CUSTOM, custom(), headers={"X-Ovx-Fault": told}).error == (
+    for header in ("", "200", "teapot", "503; phase=never", "503; times=2", "503; rate=0", "reset; status=500"):
+        assert dev.send(CUSTOM, custom(), headers={"X-Ovx-Fault": header}).error == (
             400,
             "invalid_request",
             "X-Ovx-Fault",
@@ -211,41 +218,41 @@ def test_wrong_faults(dev: EmulatorProcess, rule: object) -> None:
     assert dev.call("PUT", "/_dev/faults", [rule]).error[:2] == (400, "invalid_request")
 
 
-def test_a_number_out_of_its_range_is_told_the_range(dev: EmulatorProcess) -> None:
-    for rule, words in (
+def test_the_error_for_a_number_out_of_range_names_the_range(dev: EmulatorProcess) -> None:
+    for rule, limit in (
         ({"status": 200}, "at least 400"),
         ({"status": 1000}, "at most 599"),
         ({"status": 500, "rate": 1.1}, "at most 1"),
     ):
-        refused = dev.call("PUT", "/_dev/faults", [rule]).json["error"]["message"]
-        assert words in refused
+        message = dev.call("PUT", "/_dev/faults", [rule]).json["error"]["message"]
+        assert limit in message
 
 
 @pytest.mark.parametrize(
-    "told",
+    "fields",
     [
         *({"events": [[1]]}, {"events": "goal.completed"}, {"events": []}, {"events": ["realtime.spike"]}),
         *({"url": "nope"}, {"url": 1}, {"url": "http://10.0.0.1/"}, {"spike_above": "5"}),
     ],
 )
-def test_wrong_webhooks(dev: EmulatorProcess, told: dict[str, object]) -> None:
-    refused = dev.call("POST", "/_dev/webhooks", {"url": "https://example.com/"} | told)
-    assert refused.error[:2] == (400, "invalid_request")
+def test_wrong_webhooks(dev: EmulatorProcess, fields: dict[str, object]) -> None:
+    response = dev.call("POST", "/_dev/webhooks", {"url": "https://example.com/"} | fields)
+    assert response.error[:2] == (400, "invalid_request")
 
 
 def test_a_trigger(dev: EmulatorProcess) -> None:
     dev.call("POST", "/_dev/webhooks", {"url": dev.url + "/_dev/hook/told", "events": ["goal.completed"]})
-    told = dev.call("POST", "/_dev/trigger", {"event": "goal.completed", "data": {"goal_name": "Mine"}})
-    assert (told.status, len(told.json["followed"])) == (202, 1)
+    response = dev.call("POST", "/_dev/trigger", {"event": "goal.completed", "data": {"goal_name": "Mine"}})
+    assert (response.status, len(response.json["followed"])) == (202, 1)
     dev.call("POST", "/_dev/clock", {"advance": 0})
     (request,) = dev.call("GET", "/_dev/hook/told/requests").json["requests"]
     assert json.loads(request["body"])["data"] == {"goal_name": "Mine"}
-    for wrong in (
+    for body in (
         {"event": "goal.met"},
         {"event": "goal.completed", "data": []},
         {"event": "goal.completed", "site": "x"},
     ):
-        assert dev.call("POST", "/_dev/trigger", wrong).status in (400, 404)
+        assert dev.call("POST", "/_dev/trigger", body).status in (400, 404)
 
 
 def test_a_reset_leaves_sites_and_keys(dev: EmulatorProcess) -> None:
@@ -260,11 +267,11 @@ def test_a_reset_leaves_sites_and_keys(dev: EmulatorProcess) -> None:
 def test_stats_take_the_documents_keys(dev: EmulatorProcess) -> None:
     for site in ("site_abc123", "your-site-id"):
         dev.send("/api/v1/events/pageview", VIEW | {"site_id": site, "user_agent": FIREFOX})
-        asked = {"site_id": site, "metrics": ["visitors"], "date_range": "day"}
-        assert dev.send("/api/v1/stats/query", asked).json["results"] == [{"metrics": [1], "dimensions": []}]
+        query = {"site_id": site, "metrics": ["visitors"], "date_range": "day"}
+        assert dev.send("/api/v1/stats/query", query).json["results"] == [{"metrics": [1], "dimensions": []}]
         headers = {"Authorization": "Bearer oa_live_xxxxxxxxxxxx"}
-        told = dev.call("GET", f"/api/v1/stats/realtime?site_id={site}", headers=headers)
-        assert told.json == {"active_visitors": 1}
+        response = dev.call("GET", f"/api/v1/stats/realtime?site_id={site}", headers=headers)
+        assert response.json == {"active_visitors": 1}
     assert dev.send("/api/v1/stats/query", {"site_id": "site_abc123"}, "ovx_wrong").error[0] == 401
 
 
@@ -275,12 +282,12 @@ def test_a_connection_that_breaks_under_two_requests_holds_nothing_up(tmp_path: 
     first = head.format(CUSTOM, len(body)).encode() + f"X-Ovx-Fault: {fault}\r\n\r\n".encode() + body
     second = head.format(CUSTOM, len(body)).encode() + b"\r\n" + body
     with run_emulator(tmp_path) as dev:
-        place = ("127.0.0.1", int(dev.url.rpartition(":")[2]))
-        with socket.create_connection(place) as client:
+        address = ("127.0.0.1", int(dev.url.rpartition(":")[2]))
+        with socket.create_connection(address) as client:
             client.sendall(first + second)
             with suppress(ConnectionResetError):
                 assert client.recv(100) == b""
-        with socket.create_connection(place) as client:  # one that does not wait for it
+        with socket.create_connection(address) as client:  # one that does not wait for it
             client.sendall(first.replace(b"X-Ovx-Fault: ", b"X-Ovx-Fault: delay_ms=100;"))
         time.sleep(0.3)
         dev.process.terminate()
@@ -289,12 +296,12 @@ def test_a_connection_that_breaks_under_two_requests_holds_nothing_up(tmp_path: 
 
 
 def test_a_mistyped_path_has_a_verdict(dev: EmulatorProcess) -> None:
-    refused = dev.send("/api/v1/events/pagevew", VIEW)
-    words = "There is nothing at /api/v1/events/pagevew: did you mean /api/v1/events/pageview?"
-    assert (refused.status, refused.json["error"]["message"]) == (404, words)
+    response = dev.send("/api/v1/events/pagevew", VIEW)
+    message = "There is nothing at /api/v1/events/pagevew: did you mean /api/v1/events/pageview?"
+    assert (response.status, response.json["error"]["message"]) == (404, message)
     assert dev.send("/v1/projects/x/event", {}).status == 404
     second, first = dev.events()
-    assert (first["status"], first["problems"][0]["message"]) == ("bad", words)
+    assert (first["status"], first["problems"][0]["message"]) == ("bad", message)
     assert "did you mean /v1/projects/{PROJECT_ID}/events?" in second["error"]["message"]
 
 
@@ -309,7 +316,7 @@ def test_what_was_sent_is_there_byte_by_byte(dev: EmulatorProcess) -> None:
         assert dev.call("GET", f"/_dev/events/{number}/body").error[:2] == (404, "not_found")
 
 
-def test_a_hook_answers_as_it_is_told(dev: EmulatorProcess) -> None:
+def test_a_hook_answers_as_configured(dev: EmulatorProcess) -> None:
     for method, reply, wanted in (("POST", "204", 204), ("OPTIONS", "201", 201), ("POST", "500,304", 500)):
         assert dev.call(method, f"/_dev/hook/h?reply={reply}", b"x").status == wanted
     assert dev.call("POST", "/_dev/hook/h?reply=500,304").status == 304
@@ -351,17 +358,17 @@ def test_whoever_waits_does_not_hold_up_its_end(tmp_path: Path) -> None:
 
 
 def test_made_up_traffic_is_there_again_after_a_reset(tmp_path: Path) -> None:
-    asked = {"site_id": "site_abc123", "metrics": ["pageviews", "visitors"], "date_range": "7d"}
+    query = {"site_id": "site_abc123", "metrics": ["pageviews", "visitors"], "date_range": "7d"}
     options = ("--demo", "8", "--clock", "2026-03-15T14:00:00Z", "--data-dir", str(tmp_path / "data"))
-    told = []
+    results = []
     for _ in range(2):
         with run_emulator(tmp_path, *options) as dev:
-            told.append(dev.send("/api/v1/stats/query", asked).json["results"])
+            results.append(dev.send("/api/v1/stats/query", query).json["results"])
             dev.send(CUSTOM, custom())
             dev.call("POST", "/_dev/reset")
-            told.append(dev.send("/api/v1/stats/query", asked).json["results"])
-    assert told[0][0]["metrics"][0] > 100
-    assert told == [told[0]] * 4
+            results.append(dev.send("/api/v1/stats/query", query).json["results"])
+    assert results[0][0]["metrics"][0] > 100
+    assert results == [results[0]] * 4
 
 
 def test_serve_has_none_of_it(tmp_path: Path, start: Start) -> None:

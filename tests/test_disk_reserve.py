@@ -20,19 +20,19 @@ from tests.standin import run_emulator
 from tests.test_commands import eventually
 from tests.test_import import line
 from tests.test_metrics import samples
-from tests.test_public import APEX, OVERCENTRIC, apex, fresh, overcentric, pair
-from tests.test_store import NOW, Still, new_key, new_site, paths
-from tests.test_upkeep import DAY, during, post
-from tests.test_webhook_commands import ALLOW, Receiver
+from tests.test_public import APEX, OVERCENTRIC, apex, new_address, overcentric, pair
+from tests.test_store import NOW_MS, FrozenClock, new_key, new_site, paths
+from tests.test_upkeep import DAY_MS, post, run_app
+from tests.test_webhook_commands import ALLOW_ENV, Receiver
 from tests.test_webhook_commands import receiver as receiver
 
-ALL_OF_IT = str(10**9)  # MiB: more than any disk has
+HUGE_RESERVE_MIB = str(10**9)  # MiB: more than any disk has
 VIEW = {"site_id": "my-site", "url": "https://example.com/never"}
 ONE = {"event_type": "pageview", "url": "https://example.com/never", "event_name": "never"}
 
 
 @dataclass
-class Full:
+class FullServer:
     """A server whose reserve is larger than the disk. It has stored an event before, with the key "before"."""
 
     store: Store
@@ -41,114 +41,117 @@ class Full:
     limited_key: str
     first: Response
 
-    def keyed(self, path: str, body: object, key: str = "", **headers: str) -> Response:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self.server.send(path, body, key or self.key, named)
+    def send_with_key(self, path: str, body: object, key: str = "", **headers: str) -> Response:
+        http_headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.server.send(path, body, key or self.key, http_headers)
 
 
-def before(server: Server, key: str) -> Response:
+def send_first_event(server: Server, key: str) -> Response:
     """The event that was stored while there was room, or its replay."""
     body = {"site_id": "my-site", "url": "https://example.com/before"}
     return server.send("/api/v1/events/pageview", body, key, {"Idempotency-Key": "before"})
 
 
 @pytest.fixture(scope="module")
-def full(tmp_path_factory: pytest.TempPathFactory, start: Start) -> Full:
+def full_server(tmp_path_factory: pytest.TempPathFactory, start: Start) -> FullServer:
     store = Store(tmp_path_factory.mktemp("full") / "data")
     store.site("my-site", "--domain", "example.com", "--hourly-events", "10")
     store.site("removed")
-    key, limited = store.key(), store.key("my-site", "--hourly-limit", "10")
+    key, limited_key = store.key(), store.key("my-site", "--hourly-limit", "10")
     set_password(store)
     server = start(store)
-    first = before(server, key)
+    first = send_first_event(server, key)
     assert first.status == 201
     server.stop()
-    options = ("--disk-reserve", ALL_OF_IT, "--trusted-proxies", "127.0.0.1")
-    return Full(store, start(store, *options), key, limited, first)
+    options = ("--disk-reserve", HUGE_RESERVE_MIB, "--trusted-proxies", "127.0.0.1")
+    return FullServer(store, start(store, *options), key, limited_key, first)
 
 
-KEYED = [
+KEYED_REQUESTS = [
     ("/api/v1/events/pageview", VIEW),
     ("/api/v1/events/custom", VIEW | {"event_name": "never"}),
     ("/api/v1/events/batch", {"site_id": "my-site", "events": [VIEW | {"type": "pageview"}] * 3}),
     ("/v1/projects/my-site/events", ONE),
     ("/v1/projects/my-site/events/batch", {"events": [ONE] * 3}),
 ]
-PUBLIC = [(APEX, apex()), (APEX, pair()), (OVERCENTRIC, overcentric())]
+PUBLIC_REQUESTS = [(APEX, apex()), (APEX, pair()), (OVERCENTRIC, overcentric())]
 
 
-def assert_refused(answer: Response) -> None:
-    assert answer.error == (503, "unavailable", None), answer.body
-    assert "disk is nearly full" in answer.body.decode()
-    assert int(answer.headers["retry-after"]) >= 1
+def assert_refused(response: Response) -> None:
+    assert response.error == (503, "unavailable", None), response.body
+    assert "disk is nearly full" in response.body.decode()
+    assert int(response.headers["retry-after"]) >= 1
 
 
-@pytest.mark.parametrize(("path", "body"), KEYED)
-def test_events_with_a_key_are_refused_and_do_not_count(full: Full, path: str, body: object) -> None:
+@pytest.mark.parametrize(("path", "body"), KEYED_REQUESTS)
+def test_events_with_a_key_are_refused_and_do_not_count(full_server: FullServer, path: str, body: object) -> None:
     for _ in range(4):
-        answer = full.keyed(path, body, full.limited_key, Idempotency_Key=f"{path}-never")
-        assert_refused(answer)
-        assert answer.headers["ratelimit-remaining"] == "10"
-    assert [event["path"] for event in full.store.events()] == ["/before"]
+        response = full_server.send_with_key(path, body, full_server.limited_key, Idempotency_Key=f"{path}-never")
+        assert_refused(response)
+        assert response.headers["ratelimit-remaining"] == "10"
+    assert [event["path"] for event in full_server.store.events()] == ["/before"]
 
 
-@pytest.mark.parametrize(("path", "body"), PUBLIC)
-def test_events_without_a_key_are_refused_and_do_not_count(full: Full, path: str, body: object) -> None:
-    address = fresh()
+@pytest.mark.parametrize(("path", "body"), PUBLIC_REQUESTS)
+def test_events_without_a_key_are_refused_and_do_not_count(full_server: FullServer, path: str, body: object) -> None:
+    address = new_address()
     for _ in range(4):
-        answer = full.server.send(path, body, None, {"X-Forwarded-For": address})
-        assert_refused(answer)
-        assert (answer.headers["ratelimit-limit"], answer.headers["ratelimit-remaining"]) == ("10", "10")
-    assert [event["path"] for event in full.store.events()] == ["/before"]
+        response = full_server.server.send(path, body, None, {"X-Forwarded-For": address})
+        assert_refused(response)
+        assert (response.headers["ratelimit-limit"], response.headers["ratelimit-remaining"]) == ("10", "10")
+    assert [event["path"] for event in full_server.store.events()] == ["/before"]
 
 
-def test_a_replay_gets_its_first_answer(full: Full) -> None:
-    again = before(full.server, full.key)
-    assert (again.status, again.body) == (201, full.first.body)
+def test_a_replay_gets_its_first_answer(full_server: FullServer) -> None:
+    again = send_first_event(full_server.server, full_server.key)
+    assert (again.status, again.body) == (201, full_server.first.body)
     assert again.headers["idempotency-replayed"] == "true"
 
 
-def test_what_is_wrong_with_an_event_is_told_first(full: Full) -> None:
-    assert full.keyed("/api/v1/events/pageview", VIEW | {"url": "no url"}).error[:2] == (400, "invalid_request")
-    assert full.keyed("/api/v1/events/pageview", VIEW | {"site_id": "removed"}).status == 404
-    assert full.keyed("/api/v1/events/pageview", VIEW, "no key").status == 401
+def test_errors_in_an_event_are_reported_first(full_server: FullServer) -> None:
+    assert full_server.send_with_key("/api/v1/events/pageview", VIEW | {"url": "no url"}).error[:2] == (
+        400,
+        "invalid_request",
+    )
+    assert full_server.send_with_key("/api/v1/events/pageview", VIEW | {"site_id": "removed"}).status == 404
+    assert full_server.send_with_key("/api/v1/events/pageview", VIEW, "no key").status == 401
 
 
-def test_whoever_runs_the_server_is_told(full: Full) -> None:
-    assert_refused(full.server.send("/healthz", method="GET"))
-    found = samples(full.server.send("/metrics", method="GET").body.decode())
-    assert found["ovx_disk_reserve_bytes"] == 10**9 * MIB
-    assert 0 < found["ovx_disk_free_bytes"] < found["ovx_disk_reserve_bytes"]
-    lines = [line for line in full.server.log_path.read_text().splitlines() if "refused" in line]
+def test_the_operator_is_informed(full_server: FullServer) -> None:
+    assert_refused(full_server.server.send("/healthz", method="GET"))
+    metrics = samples(full_server.server.send("/metrics", method="GET").body.decode())
+    assert metrics["ovx_disk_reserve_bytes"] == 10**9 * MIB
+    assert 0 < metrics["ovx_disk_free_bytes"] < metrics["ovx_disk_reserve_bytes"]
+    lines = [line for line in full_server.server.log_path.read_text().splitlines() if "refused" in line]
     assert len(lines) == 1, "once, not once a second"
     assert "disk_reserve is 1,000,000,000 MiB" in lines[0]
 
 
-def test_pages_say_so_and_go_on(full: Full) -> None:
-    person = WebClient(full.server)
-    assert "Events are refused" not in person.get("/login").body.decode(), "to strangers, it is not said"
-    person.log_in()
+def test_pages_warn_and_go_on(full_server: FullServer) -> None:
+    client = WebClient(full_server.server)
+    assert "Events are refused" not in client.get("/login").body.decode(), "to strangers, it is not said"
+    client.log_in()
     for path in ("/", "/sites/my-site", "/sites/my-site/settings/general"):
-        assert "disk_reserve is 1,000,000,000 MiB" in parse_page(person.get(path)).find_one("div", id="disk-low").text
+        assert "disk_reserve is 1,000,000,000 MiB" in parse_page(client.get(path)).find_one("div", id="disk-low").text
     settings = "/sites/my-site/settings/general"
-    form = {name: value for name, (value,) in form_fields(person.get(settings), settings).items()}
-    saved = person.follow(person.post(settings, form | {"name": "Changed"}))
+    form = {name: value for name, (value,) in form_fields(client.get(settings), settings).items()}
+    saved = client.follow(client.post(settings, form | {"name": "Changed"}))
     assert flash_text(saved) == "Saved."
-    deleted = person.follow(person.post("/sites/removed/settings/delete", {"confirm": "removed"}))
+    deleted = client.follow(client.post("/sites/removed/settings/delete", {"confirm": "removed"}))
     assert "The site removed is deleted" in flash_text(deleted)
 
 
-def test_commands_go_on(full: Full, tmp_path: Path) -> None:
-    assert full.store.call("site", "change", "my-site", "--retention-days", "36500")["retention_days"] == 36500
-    assert full.store.call("prune") == {"events": 0}
-    assert full.store.call("check")["ok"]
-    assert full.store.run("backup", str(tmp_path / "copy")).exit_status == 0
+def test_commands_go_on(full_server: FullServer, tmp_path: Path) -> None:
+    assert full_server.store.call("site", "change", "my-site", "--retention-days", "36500")["retention_days"] == 36500
+    assert full_server.store.call("prune") == {"events": 0}
+    assert full_server.store.call("check")["ok"]
+    assert full_server.store.run("backup", str(tmp_path / "copy")).exit_status == 0
 
 
-def test_webhooks_are_told_and_what_came_of_it_is_kept(store: Store, start: Start, receiver: Receiver) -> None:
+def test_webhooks_are_sent_and_their_results_are_stored(store: Store, start: Start, receiver: Receiver) -> None:
     store.site("my-site", "--domain", "example.com")
     store.call("goal", "add", "my-site", "Sign-up", "--event", "signup")
-    added = store.spawn("webhook", "add", "my-site", receiver.url, "--on", "goal.completed", env=ALLOW)
+    added = store.spawn("webhook", "add", "my-site", receiver.url, "--on", "goal.completed", env=ALLOW_ENV)
     assert added.exit_status == 0, added.stderr
     key, allow = store.key(), ("--webhook-allow-net", "127.0.0.0/8")
 
@@ -159,33 +162,33 @@ def test_webhooks_are_told_and_what_came_of_it_is_kept(store: Store, start: Star
     assert server.custom(key).status == 201
     assert eventually(lambda: statuses() == ["delivered"])
     assert server.stop() == 0
-    server = start(store, *allow, "--disk-reserve", ALL_OF_IT)
+    server = start(store, *allow, "--disk-reserve", HUGE_RESERVE_MIB)
     assert server.custom(key).status == 503
-    (sent,) = store.call("delivery", "list", "my-site")
-    assert store.call("delivery", "redeliver", sent["id"]) == {"redelivered": 1}
-    assert eventually(lambda: len(receiver.saved) == 2 and statuses() == ["delivered"])
+    (first_delivery,) = store.call("delivery", "list", "my-site")
+    assert store.call("delivery", "redeliver", first_delivery["id"]) == {"redelivered": 1}
+    assert eventually(lambda: len(receiver.requests) == 2 and statuses() == ["delivered"])
     assert server.stop() == 0
 
 
-def test_an_import_stops_and_says_what_it_has_done(
+def test_an_import_stops_and_reports_what_it_has_done(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.site("my-site", "--domain", "example.com")
     (tmp_path / "log").write_text("\n".join(line(f"/{number}", number) for number in range(50)))
-    words = ("import", "access-log", "my-site", str(tmp_path / "log"))
-    stopped = store.spawn(*words, "--json", env={"OVX_DISK_RESERVE": ALL_OF_IT})
+    args = ("import", "access-log", "my-site", str(tmp_path / "log"))
+    stopped = store.spawn(*args, "--json", env={"OVX_DISK_RESERVE": HUGE_RESERVE_MIB})
     assert (stopped.exit_status, stopped.json) == (1, {"read": 0, "imported": 0, "skipped": {}})
     assert stopped.stderr.count("\n") == 1
     assert "The import stopped" in stopped.stderr
     assert "disk_reserve is 1,000,000,000 MiB" in stopped.stderr
     # And in the middle of a file:
     monkeypatch.setattr(log_importer, "_TOGETHER", 20)
-    left = iter([10**15, 10**15, 0])
-    monkeypatch.setattr(log_importer, "measure", lambda data_dir: next(left))
-    stopped = store.run(*words, "--json")
+    free_bytes = iter([10**15, 10**15, 0])
+    monkeypatch.setattr(log_importer, "measure", lambda data_dir: next(free_bytes))
+    stopped = store.run(*args, "--json")
     assert (stopped.exit_status, stopped.json) == (1, {"read": 40, "imported": 40, "skipped": {}})
     monkeypatch.setattr(log_importer, "measure", lambda data_dir: 10**15)
-    again = store.run(*words, "--json")
+    again = store.run(*args, "--json")
     assert (again.exit_status, again.json) == (0, {"read": 50, "imported": 10, "skipped": {"repeats": 40}})
 
 
@@ -207,14 +210,14 @@ def test_when_events_are_refused(free_mib: int, reserve_mib: int, was_low: bool,
 
 
 def test_the_write_ahead_log_counts_as_used_because_it_needs_its_room_twice(tmp_path: Path) -> None:
-    without, slack = measure(tmp_path), 2048 * MIB  # others write to this disk, too
+    free_bytes_without_log, slack_bytes = measure(tmp_path), 2048 * MIB  # others write to this disk, too
     with (tmp_path / f"{STORE_FILE}-wal").open("wb") as log:
         log.truncate(10**12)  # a hole, which takes no room
-    with_log = measure(tmp_path)
-    assert without is not None
-    assert with_log is not None
-    assert abs(without - with_log - 10**12) < slack
-    assert abs(without - shutil.disk_usage(tmp_path).free) < slack
+    free_bytes_with_log = measure(tmp_path)
+    assert free_bytes_without_log is not None
+    assert free_bytes_with_log is not None
+    assert abs(free_bytes_without_log - free_bytes_with_log - 10**12) < slack_bytes
+    assert abs(free_bytes_without_log - shutil.disk_usage(tmp_path).free) < slack_bytes
     assert measure(tmp_path / "nowhere") is None
 
 
@@ -227,7 +230,7 @@ def test_what_cannot_be_measured_changes_nothing(tmp_path: Path) -> None:
     assert (disk.free_bytes, disk.is_low) == (0, True)
 
 
-def test_it_is_said_once_when_it_begins_and_once_when_it_ends(
+def test_it_is_logged_once_when_it_starts_and_once_when_it_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with closing(open_store(tmp_path)) as conn:
@@ -239,10 +242,10 @@ def test_it_is_said_once_when_it_begins_and_once_when_it_ends(
         async def run(app: App) -> None:
             statuses.append((await post(app, key))[0])
             for _ in range(7):
-                await scheduler.check_disk_space(app._services)
+                await scheduler.check_disk_space(app.services)
                 statuses.append((await post(app, key))[0])
 
-        during(tmp_path, Still(), run)
+        run_app(tmp_path, FrozenClock(), run)
         assert statuses == [201, 201, 503, 503, 503, 503, 201, 201]
         assert len(paths(conn, site)) == statuses.count(201)
     assert [record.message.split(":")[0] for record in caplog.records] == [
@@ -252,39 +255,40 @@ def test_it_is_said_once_when_it_begins_and_once_when_it_ends(
 
 
 def test_old_events_and_salts_are_deleted_and_counts_are_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Still()
+    clock = FrozenClock()
     with closing(open_store(tmp_path)) as conn:
-        site = new_site(conn, days=2)
+        site = new_site(conn, retention_days=2)
         key = new_key(conn, site, hourly_limit=10)
-        during(tmp_path, clock, lambda app: stored(app, key))
+        run_app(tmp_path, clock, lambda app: store_event(app, key))
         assert len(paths(conn, site)) == 1
-        clock.ms = NOW + 5 * DAY
+        clock.current_ms = NOW_MS + 5 * DAY_MS
         monkeypatch.setattr(scheduler, "measure", lambda data_dir: 0)
 
         async def run(app: App) -> None:
             assert (await post(app, key))[0] == 503
             assert (await post(app, key, url="no url"))[0] == 400
             for job in scheduler.JOBS:
-                await job.run(app._services)
+                await job.run(app.services)
 
-        during(tmp_path, clock, run)
+        run_app(tmp_path, clock, run)
         assert paths(conn, site) == []
-        assert conn.execute("SELECT sum(count) FROM usage WHERE count > 0").fetchone() == (1,), "the wrong one"
+        query = "SELECT sum(count) FROM rate_limit_counters WHERE count > 0"
+        assert conn.execute(query).fetchone() == (1,), "the wrong one"
         days = [day for (day,) in conn.execute("SELECT day FROM salts")]
-        assert all(day >= (NOW + 4 * DAY) // DAY for day in days)
+        assert all(day >= (NOW_MS + 4 * DAY_MS) // DAY_MS for day in days)
 
 
-async def stored(app: App, key: str) -> None:
+async def store_event(app: App, key: str) -> None:
     assert (await post(app, key))[0] == 201
 
 
-def test_the_stand_in_has_no_reserve_unless_told(tmp_path: Path) -> None:
+def test_the_emulator_has_no_reserve_unless_configured(tmp_path: Path) -> None:
     view = {"site_id": SITES[0], "url": "https://example.com/"}
-    for options, reserve_mib in (((), 0), (("--disk-reserve", ALL_OF_IT), 10**9)):
+    for options, reserve_mib in (((), 0), (("--disk-reserve", HUGE_RESERVE_MIB), 10**9)):
         folder = tmp_path / str(reserve_mib)
         folder.mkdir()
-        with run_emulator(folder, *options) as standin:
-            found = samples(standin.call("GET", "/metrics").body.decode())
-            assert found["ovx_disk_reserve_bytes"] == reserve_mib * MIB
-            answer = standin.send("/api/v1/events/pageview", view)
-            assert answer.status == (503 if reserve_mib else 201)
+        with run_emulator(folder, *options) as emulator:
+            metrics = samples(emulator.call("GET", "/metrics").body.decode())
+            assert metrics["ovx_disk_reserve_bytes"] == reserve_mib * MIB
+            response = emulator.send("/api/v1/events/pageview", view)
+            assert response.status == (503 if reserve_mib else 201)

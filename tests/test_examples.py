@@ -34,7 +34,7 @@ class Example(NamedTuple):
     path: str
     body: JSON
     status: int
-    answer: JSON
+    response: JSON
     rows: list[JSON]
 
 
@@ -52,8 +52,8 @@ def overcentric(row: JSON, person: JSON, properties: JSON, **fields: str) -> Exa
     event: JSON = {"name": name, "project_id": "SITE", "context": "product", "properties": properties}
     body = {"event": event | fields, "identity": person | {"project_id": "SITE"}}
     row = {"api": "overcentric", "context": "product", "currency": "XXX", "browser": None, "excluded": None} | row
-    told: JSON = {"name": name, "props": properties, "person": person["unique_identifier"]}
-    return Example("/api/v1/event", body, 200, {"success": True}, [row | told])
+    event_fields: JSON = {"name": name, "props": properties, "person": person["unique_identifier"]}
+    return Example("/api/v1/event", body, 200, {"success": True}, [row | event_fields])
 
 
 def apex(row: JSON, **event: object) -> tuple[JSON, JSON]:
@@ -64,11 +64,11 @@ def apex(row: JSON, **event: object) -> tuple[JSON, JSON]:
 
 def sale(name: str) -> tuple[JSON, JSON]:
     """A conversion of OpenAnalytics', and its row."""
-    said = {"revenue": 49.99, "currency": "USD", "properties": {"plan": "pro"}, "url": "https://shop.example/thanks"}
-    said |= {"user_id": sha256(b"jane").hexdigest(), "timestamp": int(time.time() * 1000), "event_name": name}
-    row = {"api": "openanalytics", "type": "conversion", "path": "/thanks", "props": said["properties"], "name": name}
-    row |= {"person": said["user_id"], "revenue": "49.99", "currency": "USD"}
-    return said | {"event_type": "conversion"}, row
+    event = {"revenue": 49.99, "currency": "USD", "properties": {"plan": "pro"}, "url": "https://shop.example/thanks"}
+    event |= {"user_id": sha256(b"jane").hexdigest(), "timestamp": int(time.time() * 1000), "event_name": name}
+    row = {"api": "openanalytics", "type": "conversion", "path": "/thanks", "props": event["properties"], "name": name}
+    row |= {"person": event["user_id"], "revenue": "49.99", "currency": "USD"}
+    return event | {"event_type": "conversion"}, row
 
 
 VIEW = apex({"ts": "2025-01-15T10:30:00.000Z"}, type="pageview", url="/pricing", timestamp="2025-01-15T10:30:00Z")
@@ -112,8 +112,8 @@ URLLIB = """import json; from urllib import error, request; true = True
 def post(url, headers, body):
     try:
         answer = request.urlopen(request.Request(url, json.dumps(body).encode(), headers))
-    except error.HTTPError as wrong:
-        answer = wrong
+    except error.HTTPError as exc:
+        answer = exc
     print(answer.read().decode(), answer.status)
 """
 PHP = """<?php
@@ -141,12 +141,16 @@ def program(language: str, url: str, key: str, site: str, public_key: str) -> st
         lines = ["Content-Type: application/json"]
         if path not in ("/api/events", "/api/v1/event"):
             lines.append(f"Authorization: Bearer {key}")
-        words = {"ADDRESS": url + path, "FLAGS": " ".join(f"-H '{line}'" for line in lines), "LINES": json.dumps(lines)}
-        words |= {"HEADERS": json.dumps(dict(line.split(": ") for line in lines)), "BODY": json.dumps(body)}
-        made = "\n" + call
-        for word, value in {**words, "SITE": site, "PUBLIC": public_key}.items():
-            made = made.replace(word, value)
-        text += made
+        replacements = {
+            "ADDRESS": url + path,
+            "FLAGS": " ".join(f"-H '{line}'" for line in lines),
+            "LINES": json.dumps(lines),
+        }
+        replacements |= {"HEADERS": json.dumps(dict(line.split(": ") for line in lines)), "BODY": json.dumps(body)}
+        call_text = "\n" + call
+        for placeholder, value in {**replacements, "SITE": site, "PUBLIC": public_key}.items():
+            call_text = call_text.replace(placeholder, value)
+        text += call_text
     return text
 
 
@@ -156,11 +160,11 @@ def run_examples(language: str, url: str, key: str, site: str, public_key: str) 
     if not (find_spec if language == "requests" else shutil.which)(needed):
         pytest.skip(f"{needed} is not installed")
     text = program(language, url, key, site, public_key)
-    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=60)
-    answers = [line.rpartition(" ") for line in done.stdout.splitlines()]
-    assert [int(status) for *_, status in answers] == [example.status for example in EXAMPLES], done
-    for (body, *_), example in zip(answers, EXAMPLES, strict=True):
-        assert json.loads(body).items() >= example.answer.items()
+    completed = subprocess.run(command, input=text, capture_output=True, text=True, timeout=60)
+    output_lines = [line.rpartition(" ") for line in completed.stdout.splitlines()]
+    assert [int(status) for *_, status in output_lines] == [example.status for example in EXAMPLES], completed
+    for (body, *_), example in zip(output_lines, EXAMPLES, strict=True):
+        assert json.loads(body).items() >= example.response.items()
 
 
 def compare(stored: list[JSON]) -> None:
@@ -168,7 +172,7 @@ def compare(stored: list[JSON]) -> None:
     expected = [row for example in EXAMPLES for row in example.rows]
     assert len(stored) == len(expected)
     for row in expected:
-        assert len([one for one in stored if row.items() <= one.items()]) == 1, row
+        assert len([stored_row for stored_row in stored if row.items() <= stored_row.items()]) == 1, row
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -180,21 +184,21 @@ def test_the_examples_of_the_documents(store: Store, start: Start, language: str
 
 @pytest.fixture(scope="module")
 def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorProcess]:
-    with run_emulator(tmp_path_factory.mktemp("dev")) as found:
-        yield found
+    with run_emulator(tmp_path_factory.mktemp("dev")) as emulator:
+        yield emulator
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_same_with_the_documents_own_keys(dev: EmulatorProcess, language: str) -> None:
     dev.call("POST", "/_dev/reset")
     run_examples(language, dev.url, "YOUR_API_KEY", "site_abc123", "pk_live_xyz")
-    stored = [one["stored"] for one in dev.events(status="good")]
+    stored = [event["stored"] for event in dev.events(status="good")]
     for row in stored:
         if row["api"] == "apex" and row["person"]:  # its URLs are paths, and this site has no domain
             assert row["host"] is None
             row["host"] = "shop.example"
     compare(stored)
-    assert [one["error"] for one in dev.events(status="bad")] == [MISSING]
+    assert [event["error"] for event in dev.events(status="bad")] == [MISSING]
 
 
 BROWSERS = {CHROME: ("Chrome", "Windows", "desktop", "US"), IPHONE: ("Safari", "iOS", "mobile", "US")}
@@ -217,8 +221,8 @@ def test_who_calls_is_the_visitor_only_if_it_is_a_browser(store: Store, start: S
         named = {row["api"]: bool(row["visitor"]) for row in rows}
         assert named == {"apex": agent in BROWSERS, "overcentric": agent != GOOGLEBOT}
         for row in rows if agent != GOOGLEBOT else []:
-            told = (row["browser"], row["os"], row["device"], row["country"])
-            assert told == BROWSERS.get(agent, (None, None, None, None))
+            client_fields = (row["browser"], row["os"], row["device"], row["country"])
+            assert client_fields == BROWSERS.get(agent, (None, None, None, None))
 
 
 RETRY = """
@@ -231,16 +235,16 @@ console.log(parseInt(response.headers.get('Retry-After') || '0'), (await respons
 
 
 @pytest.mark.skipif(not shutil.which("node"), reason="node is not installed")
-def test_a_program_over_its_limit_is_told_how_long_to_wait(running: RunningSite) -> None:
+def test_a_program_over_its_limit_learns_how_long_to_wait(running: RunningSite) -> None:
     key, url = running.store.key("my-site", "--hourly-limit", "2"), f"{running.server.url}/api/v1/events/custom"
     command, env = LANGUAGES["node"][1], {**os.environ, "KEY": key, "CALL": url}
-    done = subprocess.run(command, input=RETRY, capture_output=True, text=True, timeout=60, env=env)
-    *sent, (seconds, code) = [line.split() for line in done.stdout.splitlines()]
+    completed = subprocess.run(command, input=RETRY, capture_output=True, text=True, timeout=60, env=env)
+    *sent, (seconds, code) = [line.split() for line in completed.stdout.splitlines()]
     assert (sent, code, 0 < int(seconds) <= 3600) == ([["true"]] * 2, "rate_limit_exceeded", True)
 
 
 URL = {"url": "https://shop.example/NAME"}
-AT_ONCE: list[tuple[str, object]] = [
+CONCURRENT_REQUESTS: list[tuple[str, object]] = [
     ("/api/v1/events/pageview", {"site_id": "my-site"} | URL),
     ("/api/v1/events/custom", {"site_id": "my-site", "event_name": "a"} | URL),
     ("/api/v1/events/batch", {"site_id": "my-site", "events": [{"type": "pageview"} | URL] * 2}),
@@ -257,18 +261,18 @@ def test_all_endpoints_at_once(store: Store, start: Start) -> None:
     key, server, threads, each = store.key(), start(store), 8, 50
 
     def send(thread: int) -> Counter[str]:
-        told: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         for number in range(each):
-            path, body = AT_ONCE[(thread + number) % len(AT_ONCE)]
+            path, body = CONCURRENT_REQUESTS[(thread + number) % len(CONCURRENT_REQUESTS)]
             text, name = json.dumps(body), f"{thread}-{number}"
             if server.send(path, text.replace("NAME", name).encode(), key).status in (200, 201, 202):
-                told[f"/{name}"] = text.count("NAME")
-        return told
+                counts[f"/{name}"] = text.count("NAME")
+        return counts
 
     with ThreadPoolExecutor(threads) as pool:
-        told = sum(pool.map(send, range(threads)), Counter[str]())
-    assert len(told) == threads * each
-    assert Counter(row["path"] for row in store.events()) == told
+        counts = sum(pool.map(send, range(threads)), Counter[str]())
+    assert len(counts) == threads * each
+    assert Counter(row["path"] for row in store.events()) == counts
 
 
 def test_a_new_key_may_be_used_by_many_at_once(store: Store, start: Start) -> None:
@@ -277,4 +281,4 @@ def test_a_new_key_may_be_used_by_many_at_once(store: Store, start: Start) -> No
     with ThreadPoolExecutor(4) as pool:
         for _ in range(10):
             (key,) = add_keys(store, 1)
-            assert [one.status for one in pool.map(server.pageview, [key] * 4)] == [201] * 4
+            assert [response.status for response in pool.map(server.pageview, [key] * 4)] == [201] * 4

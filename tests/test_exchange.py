@@ -19,45 +19,50 @@ def request(key: str, name: str, *headers: str, version: str = "1.1") -> bytes:
     return "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode() + body
 
 
-def talk(running: RunningSite, *pieces: bytes, end: bool = False, pause: float = 0.05) -> str:
+def talk(running: RunningSite, *chunks: bytes, end: bool = False, pause_s: float = 0.05) -> str:
     """Send pieces, and read until the server closes, or is silent for a moment."""
     with socket.create_connection(("127.0.0.1", running.server.port), timeout=10) as client:
-        for piece in pieces:
-            client.sendall(piece)
-            time.sleep(pause)
+        for chunk in chunks:
+            client.sendall(chunk)
+            time.sleep(pause_s)
         if end:
             client.shutdown(socket.SHUT_WR)
         client.settimeout(0.5)
-        told = b""
+        received = b""
         try:
-            while piece := client.recv(65536):
-                told += piece
+            while chunk := client.recv(65536):
+                received += chunk
         except (TimeoutError, ConnectionResetError):
             pass
-    return told.decode()
+    return received.decode()
 
 
-def statuses(told: str) -> list[str]:
-    return re.findall(r"HTTP/1\.1 (\d{3})", told)
+def statuses(text: str) -> list[str]:
+    return re.findall(r"HTTP/1\.1 (\d{3})", text)
 
 
 def test_many_at_once_are_answered_in_their_order(running: RunningSite) -> None:
     key = running.store.key()
-    asked = [f"/{number}" for number in range(9)]
-    sent = b"".join(
+    paths = [f"/{number}" for number in range(9)]
+    data = b"".join(
         f"GET /nowhere{path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() if number % 2 else request(key, path)
-        for number, path in enumerate(asked)
+        for number, path in enumerate(paths)
     )
-    told = talk(running, sent, pause=0)
-    assert statuses(told) == ["201", "404"] * 4 + ["201"]
-    assert re.findall(r"/nowhere(/\d)", told) == ["/1", "/3", "/5", "/7"]
+    text = talk(running, data, pause_s=0)
+    assert statuses(text) == ["201", "404"] * 4 + ["201"]
+    assert re.findall(r"/nowhere(/\d)", text) == ["/1", "/3", "/5", "/7"]
 
 
 def test_offers_to_upgrade_are_passed_over(running: RunningSite) -> None:
     key = running.store.key()
-    sent = [request(key, f"upgrade {n}", "Connection: Upgrade", f"{n}: h2c") for n in ("Upgrade", "upgrade", "UPGRADE")]
-    assert statuses(talk(running, b"".join(sent), pause=0)) == ["201"] * 3
-    assert statuses(talk(running, sent[0][:-9], sent[0][-9:] + sent[1][:-9], sent[1][-9:] + sent[2])) == ["201"] * 3
+    requests = [
+        request(key, f"upgrade {n}", "Connection: Upgrade", f"{n}: h2c") for n in ("Upgrade", "upgrade", "UPGRADE")
+    ]
+    assert statuses(talk(running, b"".join(requests), pause_s=0)) == ["201"] * 3
+    assert (
+        statuses(talk(running, requests[0][:-9], requests[0][-9:] + requests[1][:-9], requests[1][-9:] + requests[2]))
+        == ["201"] * 3
+    )
 
 
 @pytest.mark.parametrize("spelling", ["Upgrade", "UPgrade"])
@@ -68,32 +73,32 @@ def test_a_body_behind_an_offer_is_no_request_wherever_its_head_is_cut(
     body = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
     framing = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(body)}"
     lines = [f"POST {PATH} HTTP/1.1", "Host: x", f"{spelling}: h2c", f"Connection: {spelling}", framing, "", ""]
-    sent = "\r\n".join(lines).encode() + (b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) if chunked else body)
+    data = "\r\n".join(lines).encode() + (b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) if chunked else body)
 
-    end = sent.index(b"\r\n\r\n") + 4
+    end = data.index(b"\r\n\r\n") + 4
 
-    def told(cut: int) -> str:
+    def send_cut_at(cut: int) -> str:
         with socket.create_connection(("127.0.0.1", running.server.port), timeout=10) as client:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            client.sendall(sent[:cut])
+            client.sendall(data[:cut])
             time.sleep(0.01)
-            client.sendall(sent[cut:end])
-            client.sendall(sent[max(cut, end) :])
+            client.sendall(data[cut:end])
+            client.sendall(data[max(cut, end) :])
             client.shutdown(socket.SHUT_WR)
             return b"".join(iter(lambda: client.recv(65536), b"")).decode()
 
     with ThreadPoolExecutor(32) as pool:
-        assert {tuple(statuses(one)) for one in pool.map(told, range(1, len(sent)))} == {("400",)}
+        assert {tuple(statuses(text)) for text in pool.map(send_cut_at, range(1, len(data)))} == {("400",)}
 
 
 @pytest.mark.parametrize("cut", [1, 10, 40, 120, -20, -1])
 def test_a_request_in_pieces_is_as_good(running: RunningSite, cut: int) -> None:
     whole = request(running.store.key(), f"cut {cut}")
-    told = talk(running, whole[:cut], whole[cut:] + whole)
-    assert statuses(told) == ["201", "201"]
+    text = talk(running, whole[:cut], whole[cut:] + whole)
+    assert statuses(text) == ["201", "201"]
 
 
-def test_one_that_wants_a_word_first_gets_it(running: RunningSite) -> None:
+def test_a_client_that_expects_100_continue_gets_it(running: RunningSite) -> None:
     whole = request(running.store.key(), "waits", "Expect: 100-continue")
     head, end, body = whole.partition(b"\r\n\r\n")
     assert statuses(talk(running, head + end, body)) == ["100", "201"]
@@ -102,60 +107,60 @@ def test_one_that_wants_a_word_first_gets_it(running: RunningSite) -> None:
 
 @pytest.mark.parametrize(("version", "headers"), [("1.0", []), ("1.1", ["Connection: close"])])
 def test_the_connection_ends_where_it_should(running: RunningSite, version: str, headers: list[str]) -> None:
-    begin = time.monotonic()
-    told = talk(running, request(running.store.key(), "last", *headers, version=version))
-    assert time.monotonic() - begin < 0.5, "it was closed, not left alone"
-    assert statuses(told) == ["201"]
-    assert "connection: close" in told
+    started_s = time.monotonic()
+    text = talk(running, request(running.store.key(), "last", *headers, version=version))
+    assert time.monotonic() - started_s < 0.5, "it was closed, not left alone"
+    assert statuses(text) == ["201"]
+    assert "connection: close" in text
 
 
 def test_the_head_of_a_page_comes_without_its_body(running: RunningSite) -> None:
-    told = talk(running, b"HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-    assert statuses(told) == ["200", "200"]
-    assert told.count('{"status"') == 1
-    assert len(re.findall(r"^content-length: \d+\r$", told, re.MULTILINE)) == 2
-    assert told.count("\r\ndate: ") == 2
+    text = talk(running, b"HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert statuses(text) == ["200", "200"]
+    assert text.count('{"status"') == 1
+    assert len(re.findall(r"^content-length: \d+\r$", text, re.MULTILINE)) == 2
+    assert text.count("\r\ndate: ") == 2
 
 
 @pytest.mark.parametrize("target", ["http://x", "http://x?a", "http://[", "*"])
 def test_a_target_without_a_path_is_refused(running: RunningSite, target: str) -> None:
     head = f"POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n".encode()
-    for pieces in ((head + b"body",), (head, b"body"), (head + b"bo", b"dy"), (head[:9], head[9:])):
-        assert statuses(talk(running, *pieces)) in (["400"], ["404"])
+    for chunks in ((head + b"body",), (head, b"body"), (head + b"bo", b"dy"), (head[:9], head[9:])):
+        assert statuses(talk(running, *chunks)) in (["400"], ["404"])
     assert "Traceback" not in running.server.log_path.read_text()
 
 
 def test_half_closed_is_not_gone(running: RunningSite) -> None:
     whole = request(running.store.key(), "half")
-    assert statuses(talk(running, whole, end=True, pause=0)) == ["201"]
-    assert statuses(talk(running, whole * 3, end=True, pause=0)) == ["201"] * 3
-    assert statuses(talk(running, whole[:-1], end=True, pause=0)) == []
+    assert statuses(talk(running, whole, end=True, pause_s=0)) == ["201"]
+    assert statuses(talk(running, whole * 3, end=True, pause_s=0)) == ["201"] * 3
+    assert statuses(talk(running, whole[:-1], end=True, pause_s=0)) == []
 
 
 @pytest.mark.parametrize("head", [b"GET /" + b"a" * 2_000_000, b"GET / HTTP/1.1\r\nX: " + b"a" * 2_000_000])
 def test_a_head_without_end_is_refused(running: RunningSite, head: bytes) -> None:
     with socket.create_connection(("127.0.0.1", running.server.port), timeout=10) as client:
-        sent = 0
+        sent_bytes = 0
         try:
-            while sent < len(head):
-                sent += client.send(head[sent : sent + 10_000])
+            while sent_bytes < len(head):
+                sent_bytes += client.send(head[sent_bytes : sent_bytes + 10_000])
                 time.sleep(0.001)
         except ConnectionError:
             pass
-        assert sent < 1_500_000, "it was stopped long before its end"
+        assert sent_bytes < 1_500_000, "it was stopped long before its end"
 
 
-@pytest.mark.parametrize("size", [8_000, 64_000, 10**6])
-def test_a_head_may_have_64_kib_however_it_comes(running: RunningSite, size: int) -> None:
-    for length, status in ((60_000, "404"), (65_600, "431"), (120_000, "431"))[: 2 + (size == 10**6)]:
+@pytest.mark.parametrize("chunk_size_bytes", [8_000, 64_000, 10**6])
+def test_a_head_may_have_64_kib_however_it_comes(running: RunningSite, chunk_size_bytes: int) -> None:
+    for length, status in ((60_000, "404"), (65_600, "431"), (120_000, "431"))[: 2 + (chunk_size_bytes == 10**6)]:
         head = b"GET /nowhere HTTP/1.1\r\nHost: x\r\nX: " + b"y" * length + b"\r\n\r\n"
-        pieces = [head[first : first + size] for first in range(0, len(head), size)]
-        assert statuses(talk(running, *pieces, pause=0.01)) == [status], length
+        chunks = [head[first : first + chunk_size_bytes] for first in range(0, len(head), chunk_size_bytes)]
+        assert statuses(talk(running, *chunks, pause_s=0.01)) == [status], length
     key = running.store.key()
-    assert statuses(talk(running, b"".join(request(key, f"n{n}") for n in range(400)), pause=0)) == ["201"] * 400
+    assert statuses(talk(running, b"".join(request(key, f"n{n}") for n in range(400)), pause_s=0)) == ["201"] * 400
 
 
 def test_many_small_headers_are_too_many(running: RunningSite) -> None:
-    told = talk(running, b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: %d\r\n" % (n, n) for n in range(20_000)), pause=0.2)
-    assert told == "" or statuses(told) == ["431"]
+    text = talk(running, b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: %d\r\n" % (n, n) for n in range(20_000)), pause_s=0.2)
+    assert text == "" or statuses(text) == ["431"]
     assert statuses(talk(running, b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 50_000 + b"\r\n\r\n")) == ["200"]

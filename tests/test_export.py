@@ -59,7 +59,7 @@ PARIS = {
     "oct 26 last": "2025-10-26T22:59:59.999Z",
     "oct 27 first": "2025-10-26T23:00:00Z",
 }
-MANY = 20_000
+EVENT_COUNT = 20_000
 
 Export = Callable[..., str]
 
@@ -73,22 +73,24 @@ def filled(tmp_path_factory: pytest.TempPathFactory, start: Start) -> Store:
         keys["paris"] = new_key(conn, new_site(conn, "paris", "Europe/Paris"))
     server, events = start(store), "/api/v1/events/batch"
 
-    def batch(site: str, *sent: dict[str, Any]) -> None:
-        answer = server.send(events, {"site_id": site, "events": sent}, keys[site])
-        assert answer.status == 201, answer.body
+    def batch(site: str, *batch_events: dict[str, Any]) -> None:
+        response = server.send(events, {"site_id": site, "events": batch_events}, keys[site])
+        assert response.status == 201, response.body
 
     custom = {"type": "custom", "event_name": 'sign "up"\n', "url": "app://main/größe", "props": PROPS}
     bot = {"type": "pageview", "url": "https://example.com/bot", "user_agent": "Googlebot/2.1"}
     batch("my-site", VIEW, custom | {"timestamp": "2025-11-20T11:00:00Z"}, bot | {"timestamp": "2025-11-20T12:00:00Z"})
-    named = [{"type": "custom", "event_name": name, "url": "app://x", "timestamp": ts} for name, ts in PARIS.items()]
-    batch("paris", *named)
-    times = random.Random(1).sample(range(1_700_000_000_000, 1_700_000_000_000 + MANY * 20, 10), MANY)
-    for begin in range(0, MANY, 1000):
+    paris_events = [
+        {"type": "custom", "event_name": name, "url": "app://x", "timestamp": time} for name, time in PARIS.items()
+    ]
+    batch("paris", *paris_events)
+    times_ms = random.Random(1).sample(range(1_700_000_000_000, 1_700_000_000_000 + EVENT_COUNT * 20, 10), EVENT_COUNT)
+    for start_index in range(0, EVENT_COUNT, 1000):
         batch(
             "many",
             *[
-                {"type": "custom", "event_name": f"{ts % 7}", "url": "app://x", "timestamp": ts}
-                for ts in times[begin : begin + 1000]
+                {"type": "custom", "event_name": f"{time_ms % 7}", "url": "app://x", "timestamp": time_ms}
+                for time_ms in times_ms[start_index : start_index + 1000]
             ],
         )
     return store
@@ -97,14 +99,14 @@ def filled(tmp_path_factory: pytest.TempPathFactory, start: Start) -> Store:
 @pytest.fixture(scope="module")
 def export(filled: Store) -> Export:
     """What `export WORDS…` prints; run once for the same words."""
-    known: dict[tuple[str, ...], str] = {}
+    outputs: dict[tuple[str, ...], str] = {}
 
-    def export(*words: str) -> str:
-        if words not in known:
-            ran = filled.run("export", *words)
-            assert (ran.exit_status, ran.stderr) == (0, "")
-            known[words] = ran.stdout
-        return known[words]
+    def export(*args: str) -> str:
+        if args not in outputs:
+            result = filled.run("export", *args)
+            assert (result.exit_status, result.stderr) == (0, "")
+            outputs[args] = result.stdout
+        return outputs[args]
 
     return export
 
@@ -115,8 +117,8 @@ def lines(text: str) -> list[dict[str, Any]]:
 
 def test_the_columns_are_those_of_the_contract(export: Export) -> None:
     assert next(csv.reader(io.StringIO(export("my-site", "--include-excluded"), newline=""))) == COLUMNS
-    for found in lines(export("my-site", "--include-excluded", "--format", "jsonl")):
-        assert list(found) == COLUMNS
+    for row in lines(export("my-site", "--include-excluded", "--format", "jsonl")):
+        assert list(row) == COLUMNS
 
 
 def test_an_event_comes_out_as_it_went_in(export: Export) -> None:
@@ -124,17 +126,23 @@ def test_an_event_comes_out_as_it_went_in(export: Export) -> None:
     patterns = {"id": r"evt_[0-9a-f]{16}", "visitor": r"[0-9a-f]{12}", "visit": r"[0-9a-f]{16}"}
     for column, pattern in patterns.items():
         assert re.fullmatch(pattern, view.pop(column))
-    said = {"ts": "2025-11-20T10:00:00.123Z", "api": "ovyxa", "type": "pageview", "name": "pageview"}
-    said |= {"host": "example.com", "path": "/shop/", "referrer": "www.google.com/search", "device": "desktop"}
-    said |= {"utm_source": "News", "utm_medium": "email", "utm_campaign": "May", "utm_content": "top", "utm_term": "x"}
-    said |= {"browser": "Chrome", "os": "Windows", "source": view["source"], "channel": "email"}
-    assert view == dict.fromkeys(view, None) | said
+    expected = {"ts": "2025-11-20T10:00:00.123Z", "api": "ovyxa", "type": "pageview", "name": "pageview"}
+    expected |= {"host": "example.com", "path": "/shop/", "referrer": "www.google.com/search", "device": "desktop"}
+    expected |= {
+        "utm_source": "News",
+        "utm_medium": "email",
+        "utm_campaign": "May",
+        "utm_content": "top",
+        "utm_term": "x",
+    }
+    expected |= {"browser": "Chrome", "os": "Windows", "source": view["source"], "channel": "email"}
+    assert view == dict.fromkeys(view, None) | expected
 
 
 def test_props_come_out_as_they_went_in(export: Export) -> None:
-    found = lines(export("my-site", "--format", "jsonl"))[1]
-    assert found["props"] == PROPS
-    assert (found["name"], found["host"], found["path"]) == ('sign "up"\n', "main", "/größe")
+    row = lines(export("my-site", "--format", "jsonl"))[1]
+    assert row["props"] == PROPS
+    assert (row["name"], row["host"], row["path"]) == ('sign "up"\n', "main", "/größe")
 
 
 def test_csv_says_the_same_as_json_lines(export: Export) -> None:
@@ -148,19 +156,19 @@ def test_csv_says_the_same_as_json_lines(export: Export) -> None:
 
 
 def test_json_says_the_same_as_json_lines(export: Export) -> None:
-    words = ("my-site", "--include-excluded")
-    assert json.loads(export(*words, "--json")) == lines(export(*words, "--format", "jsonl"))
+    args = ("my-site", "--include-excluded")
+    assert json.loads(export(*args, "--json")) == lines(export(*args, "--format", "jsonl"))
 
 
 def test_what_is_excluded_comes_out_when_asked_for_with_the_reason(export: Export) -> None:
-    reasons = [(found["path"], found["excluded"]) for found in lines(export("my-site", "--format", "jsonl"))]
+    reasons = [(row["path"], row["excluded"]) for row in lines(export("my-site", "--format", "jsonl"))]
     assert reasons == [("/shop/", None), ("/größe", None)]
     excluded = json.loads(export("my-site", "--include-excluded", "--json"))[2]
     assert (excluded["path"], excluded["excluded"], excluded["visitor"]) == ("/bot", "bot", None)
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("args", "expected"),
     [
         (("--from", "2025-03-30", "--to", "2025-03-30"), ["30 first", "30 last"]),
         (("--from", "2025-10-26", "--to", "2025-10-26"), ["oct 26 first", "oct 26 last"]),
@@ -172,31 +180,31 @@ def test_what_is_excluded_comes_out_when_asked_for_with_the_reason(export: Expor
     ],
 )
 def test_days_are_the_sites_own_and_both_ends_are_in(
-    export: Export, words: tuple[str, ...], expected: list[str]
+    export: Export, args: tuple[str, ...], expected: list[str]
 ) -> None:
-    assert [found["name"] for found in json.loads(export("paris", "--json", *words))] == expected
+    assert [row["name"] for row in json.loads(export("paris", "--json", *args))] == expected
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("args", "expected"),
     [((), ",".join(COLUMNS)), (("--format", "jsonl"), ""), (("--json",), "[]")],
     ids=["csv", "jsonl", "json"],
 )
-def test_where_there_is_nothing_the_form_is_kept(export: Export, words: tuple[str, ...], expected: str) -> None:
-    assert export("empty", *words).strip() == expected
+def test_where_there_is_nothing_the_form_is_kept(export: Export, args: tuple[str, ...], expected: str) -> None:
+    assert export("empty", *args).strip() == expected
 
 
 def test_many_come_oldest_first_each_once(export: Export) -> None:
-    found = lines(export("many", "--format", "jsonl"))
-    times, ids = [event["ts"] for event in found], [event["id"] for event in found]
-    assert len(set(times)) == len(set(ids)) == len(found) == MANY
+    events = lines(export("many", "--format", "jsonl"))
+    times, ids = [event["ts"] for event in events], [event["id"] for event in events]
+    assert len(set(times)) == len(set(ids)) == len(events) == EVENT_COUNT
     assert times == sorted(times)
     assert ids == sorted(ids)
 
 
 def test_a_reader_that_has_enough_may_go(filled: Store) -> None:
-    words = [sys.executable, "-m", "ovx_lite", "export", "many", "--data-dir", str(filled.path)]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    command = [sys.executable, "-m", "ovx_lite", "export", "many", "--data-dir", str(filled.path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.readline()
@@ -206,38 +214,42 @@ def test_a_reader_that_has_enough_may_go(filled: Store) -> None:
 
 def test_the_export_is_utf_8_whatever_the_machine_prefers(filled: Store) -> None:
     # As where Windows writes to a file; the last letters of a Latin-1 locale are no different.
-    words = [sys.executable, "-m", "ovx_lite", "export", "my-site", "--format", "jsonl"]
+    command = [sys.executable, "-m", "ovx_lite", "export", "my-site", "--format", "jsonl"]
     environment = os.environ | {"OVX_DATA_DIR": str(filled.path), "PYTHONIOENCODING": "cp1252"}
-    done = subprocess.run(words, capture_output=True, env=environment, timeout=60)
-    assert done.stderr == b""
-    assert lines(done.stdout.decode())[1]["props"] == PROPS
+    completed = subprocess.run(command, capture_output=True, env=environment, timeout=60)
+    assert completed.stderr == b""
+    assert lines(completed.stdout.decode())[1]["props"] == PROPS
 
 
 def test_a_backup_of_a_store_that_is_written_to_is_whole(running: RunningSite, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
-    restored, sent, done = Store(tmp_path / "data"), [running.server.pageview(running.key).json["event_id"]], False
+    restored, event_ids, is_done = (
+        Store(tmp_path / "data"),
+        [running.server.pageview(running.key).json["event_id"]],
+        False,
+    )
     (restored.path / f"{sqlite.STORE_FILE}.unfinished").write_text("of a backup that was killed")
 
     def send() -> None:
-        while not done:
-            sent.append(running.server.pageview(running.key).json["event_id"])
+        while not is_done:
+            event_ids.append(running.server.pageview(running.key).json["event_id"])
 
     sender = threading.Thread(target=send)
     sender.start()
     try:
-        assert eventually(lambda: len(sent) > 10)
-        before = set(sent)
+        assert eventually(lambda: len(event_ids) > 10)
+        before = set(event_ids)
         assert running.store.run("backup", str(restored.path / sqlite.STORE_FILE)).exit_status == 0
     finally:
-        done = True
+        is_done = True
         sender.join(60)
     assert [file.name for file in restored.path.iterdir()] == [sqlite.STORE_FILE]
     assert restored.run("check").exit_status == 0
-    found = {found["id"] for found in restored.events()}
-    assert before <= found
+    stored_ids = {event["id"] for event in restored.events()}
+    assert before <= stored_ids
 
 
-def test_a_backup_replaces_a_file_only_if_told_to(running: RunningSite, tmp_path: Path) -> None:
+def test_a_backup_replaces_a_file_only_with_overwrite(running: RunningSite, tmp_path: Path) -> None:
     file = tmp_path / "backup"
     file.write_text("precious")
     assert fails(running.store.run("backup", str(file)))
@@ -250,5 +262,5 @@ def test_a_backup_replaces_a_file_only_if_told_to(running: RunningSite, tmp_path
 def test_a_backup_does_not_replace_the_store_itself(running: RunningSite, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(running.store.path)
     assert fails(running.store.run("backup", "--overwrite", str(tmp_path / "link" / sqlite.STORE_FILE)))
-    answer = running.server.pageview(running.key)
-    assert answer.json["event_id"] in {found["id"] for found in running.store.events()}
+    response = running.server.pageview(running.key)
+    assert response.json["event_id"] in {event["id"] for event in running.store.events()}

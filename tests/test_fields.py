@@ -18,14 +18,14 @@ from tests.conftest import Response, RunningSite
 EVENTS = "/api/v1/events/"
 GOOD: dict[str, Any] = {"url": "https://example.com/", "event_name": "signup"}
 TOO_LONG = "x" * 4097
-HOUR = 3_600_000
-YEAR_3000 = 32_503_680_000_000
+HOUR_MS = 3_600_000
+YEAR_3000_MS = 32_503_680_000_000
 Fields = dict[str, Any]
 
 
-def send(running: RunningSite, how: str, wrong: Fields) -> tuple[Response, str]:
+def send(running: RunningSite, how: str, changes: Fields) -> tuple[Response, str]:
     """Send an event alone, or as the fourth of a batch. Returns the answer, and what comes before its fields' names."""
-    event = {name: value for name, value in (GOOD | wrong).items() if value is not ...}
+    event = {name: value for name, value in (GOOD | changes).items() if value is not ...}
     if not how.startswith("batch of "):
         return running.server.send(EVENTS + how, {"site_id": "my-site"} | event, running.key), ""
     type = how.removeprefix("batch of ")
@@ -39,7 +39,7 @@ def short(value: object) -> str:
 ALL = ["pageview", "custom", "batch of pageview", "batch of custom"]
 WITH_NAME = ["custom", "batch of custom"]
 # fmt: off
-WRONG: dict[str, list[Any]] = {
+INVALID_VALUES: dict[str, list[Any]] = {
     "url": [
         ..., None, "", 5, True, [], {}, "/pricing", "example.com/pricing", "//example.com/", "https://", "http:///x",
         "https://e.com:99999/", "https://e.com:x/", "https://[::1/", "https://e .com/", " https://e.com/",
@@ -53,24 +53,26 @@ WRONG: dict[str, list[Any]] = {
     ],
     "timestamp": [
         True, [], {}, "", "yesterday", "2025-13-01T00:00:00Z", "2025-01-15T25:00:00Z", "1736937000", TOO_LONG,
-        1_736_937_000, 0, -1, 1.5, 1e300, -1e300, 10**70, -(10**70), YEAR_3000,
+        1_736_937_000, 0, -1, 1.5, 1e300, -1e300, 10**70, -(10**70), YEAR_3000_MS,
     ],
 }
 # fmt: on
 
 
 @pytest.mark.parametrize("how", ALL)
-@pytest.mark.parametrize(("field", "value"), [(field, value) for field in WRONG for value in WRONG[field]], ids=short)
+@pytest.mark.parametrize(
+    ("field", "value"), [(field, value) for field in INVALID_VALUES for value in INVALID_VALUES[field]], ids=short
+)
 def test_a_wrong_field_is_refused_by_its_name(running: RunningSite, how: str, field: str, value: object) -> None:
-    answer, before = send(running, how, {field: value})
-    assert answer.error == (400, "invalid_request", before + field)
+    response, prefix = send(running, how, {field: value})
+    assert response.error == (400, "invalid_request", prefix + field)
 
 
 @pytest.mark.parametrize("how", WITH_NAME)
 @pytest.mark.parametrize("value", [..., None, "", 5, [], {}, TOO_LONG])
 def test_a_wrong_event_name_is_refused(running: RunningSite, how: str, value: object) -> None:
-    answer, before = send(running, how, {"event_name": value})
-    assert answer.error == (400, "invalid_request", f"{before}event_name")
+    response, prefix = send(running, how, {"event_name": value})
+    assert response.error == (400, "invalid_request", f"{prefix}event_name")
 
 
 def test_the_longest_string_of_a_field_is_measured_in_bytes(running: RunningSite) -> None:
@@ -133,7 +135,7 @@ def test_a_wrong_batch_is_refused_by_the_path_of_what_is_wrong(
     assert running.server.send(EVENTS + "batch", body, running.key).error == (400, "invalid_request", field)
 
 
-WRONG_PROPS: dict[str, Any] = {
+INVALID_PROPS: dict[str, Any] = {
     "eleven": {f"p{number}": number for number in range(11)},
     "a key of 51 characters": {"k" * 51: 1},
     "a list": {"a": []},
@@ -152,10 +154,10 @@ WRONG_PROPS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("how", WITH_NAME)
-@pytest.mark.parametrize("what", WRONG_PROPS)
+@pytest.mark.parametrize("what", INVALID_PROPS)
 def test_wrong_props_are_refused(running: RunningSite, how: str, what: str) -> None:
-    answer, before = send(running, how, {"props": WRONG_PROPS[what]})
-    assert answer.error == (400, "invalid_props", f"{before}props")
+    response, prefix = send(running, how, {"props": INVALID_PROPS[what]})
+    assert response.error == (400, "invalid_props", f"{prefix}props")
 
 
 @pytest.mark.parametrize("how", ["pageview", "batch of pageview"])
@@ -167,38 +169,40 @@ def test_seconds_are_refused_with_a_hint(running: RunningSite) -> None:
     assert "milliseconds" in running.server.pageview(running.key, timestamp=1_736_937_000).json["error"]["message"]
 
 
-@pytest.mark.parametrize("wrong", [{"url": "no"}, {"props": [1]}, {"event_name": None}, {"timestamp": YEAR_3000}])
-def test_a_batch_with_one_bad_event_stores_none(running: RunningSite, wrong: Fields) -> None:
+@pytest.mark.parametrize("changes", [{"url": "no"}, {"props": [1]}, {"event_name": None}, {"timestamp": YEAR_3000_MS}])
+def test_a_batch_with_one_bad_event_stores_none(running: RunningSite, changes: Fields) -> None:
     good = {"type": "custom", "event_name": "never", "url": "app://a"}
-    assert running.server.batch(running.key, good, good | wrong, good).status == 400
+    assert running.server.batch(running.key, good, good | changes, good).status == 400
     assert "never" not in {event["name"] for event in running.store.events()}
 
 
-NOW = 1_763_000_000_000
+NOW_MS = 1_763_000_000_000
 
 
 @given(
     st.datetimes(datetime(1970, 1, 2), datetime(2025, 11, 13)),
     st.integers(-14 * 60, 14 * 60),
 )
-def test_iso_8601_is_taken_to_the_millisecond(moment: datetime, offset: int) -> None:
-    moment = moment.replace(microsecond=moment.microsecond // 1000 * 1000, tzinfo=timezone(timedelta(minutes=offset)))
+def test_iso_8601_is_taken_to_the_millisecond(moment: datetime, offset_minutes: int) -> None:
+    moment = moment.replace(
+        microsecond=moment.microsecond // 1000 * 1000, tzinfo=timezone(timedelta(minutes=offset_minutes))
+    )
     expected = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
-    assert fields.timestamp(moment.isoformat(), NOW, "t") == expected
+    assert fields.timestamp(moment.isoformat(), NOW_MS, "t") == expected
 
 
-@given(st.integers(100_000_000_000, NOW + 24 * HOUR))
-def test_unix_milliseconds_are_taken_as_they_are(ts: int) -> None:
-    assert fields.timestamp(float(ts), NOW, "t") == ts
+@given(st.integers(100_000_000_000, NOW_MS + 24 * HOUR_MS))
+def test_unix_milliseconds_are_taken_as_they_are(timestamp_ms: int) -> None:
+    assert fields.timestamp(float(timestamp_ms), NOW_MS, "t") == timestamp_ms
 
 
-@pytest.mark.parametrize(("ahead", "taken"), [(24 * HOUR, True), (24 * HOUR + 1, False)])
-def test_a_time_may_be_24_hours_ahead(ahead: int, taken: bool) -> None:
+@pytest.mark.parametrize(("ahead_ms", "taken"), [(24 * HOUR_MS, True), (24 * HOUR_MS + 1, False)])
+def test_a_time_may_be_24_hours_ahead(ahead_ms: int, taken: bool) -> None:
     if taken:
-        assert fields.timestamp(NOW + ahead, NOW, "t") == NOW + ahead
+        assert fields.timestamp(NOW_MS + ahead_ms, NOW_MS, "t") == NOW_MS + ahead_ms
     else:
         with pytest.raises(ApiError, match="24 hours"):
-            fields.timestamp(NOW + ahead, NOW, "t")
+            fields.timestamp(NOW_MS + ahead_ms, NOW_MS, "t")
 
 
 @given(st.one_of(st.ip_addresses(), st.text("0123456789abcdef:.%/[] ", max_size=20), st.text(max_size=20)))
@@ -211,10 +215,10 @@ def test_an_address_is_taken_where_it_is_one(value: IPv4Address | IPv6Address | 
         assert not address or ip_address(address)
 
 
-WORD = st.text("abcXYZ019-._~%/@:", max_size=8)
+URL_TEXT = st.text("abcXYZ019-._~%/@:", max_size=8)
 
 
-@given(st.sampled_from(["https", "app", "x-y+z.1"]), WORD.map(lambda word: quote(word, "")), WORD, WORD)
+@given(st.sampled_from(["https", "app", "x-y+z.1"]), URL_TEXT.map(lambda text: quote(text, "")), URL_TEXT, URL_TEXT)
 def test_of_a_url_nothing_but_scheme_host_and_path_is_kept(scheme: str, user: str, path: str, rest: str) -> None:
     url = f"{scheme}://{user}:{user}@Shop.Example.com:8443/{path}?q={quote(rest, '')}#{rest}"
     assert fields.url(url, "url") == (PageUrl(scheme, "shop.example.com", "/" + path), Campaign())
@@ -223,6 +227,6 @@ def test_of_a_url_nothing_but_scheme_host_and_path_is_kept(scheme: str, user: st
 
 @given(st.one_of(st.text(), st.text().map("https://".__add__), st.text(":/[]?#@%.\0 \\a", max_size=12)))
 def test_any_text_is_a_url_or_refused(text: str) -> None:
-    for take in (fields.url, fields.referrer):
+    for parse in (fields.url, fields.referrer):
         with suppress(ApiError):
-            take(text, "url")
+            parse(text, "url")

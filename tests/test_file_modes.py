@@ -19,11 +19,11 @@ from tests.stores import FOLDER, build
 @contextmanager
 def umask(mask: int) -> Iterator[None]:
     """Set the umask, also for the processes that are started meanwhile."""
-    before = os.umask(mask)
+    old_mask = os.umask(mask)
     try:
         yield
     finally:
-        os.umask(before)
+        os.umask(old_mask)
 
 
 def modes(folder: Path) -> dict[str, int]:
@@ -88,9 +88,9 @@ def test_a_ready_file_in_the_data_dir_is_for_its_owner_alone(store: Store) -> No
     with umask(0):
         server = subprocess.Popen(command, env={**os.environ, "OVX_DATA_DIR": str(store.path)})
     try:
-        deadline = time.monotonic() + 60
+        deadline_s = time.monotonic() + 60
         while not ready.exists():
-            assert time.monotonic() < deadline
+            assert time.monotonic() < deadline_s
             assert server.poll() is None
             time.sleep(0.02)
         assert exposed(store.path) == {}

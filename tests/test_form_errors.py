@@ -6,18 +6,18 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.furnished import SETTINGS_PATH, FurnishedServer, accessibility_violations
+from tests.furnished import SETTINGS_PATH, FurnishedServer, accessibility_violations, log_in
 from tests.furnished import furnished_server as furnished_server
 
 
 @pytest.fixture(scope="module")
 def page(browser: Browser, furnished_server: FurnishedServer) -> Iterator[Page]:
     context = browser.new_context()
-    yield furnished_server.log_in(context.new_page())
+    yield log_in(context.new_page(), furnished_server.server)
     context.close()
 
 
-GENERAL, KEYS, GOALS, HOOKS = (f"{SETTINGS_PATH}/{name}" for name in ("general", "keys", "goals", "webhooks"))
+GENERAL, KEYS, GOALS, WEBHOOKS = (f"{SETTINGS_PATH}/{name}" for name in ("general", "keys", "goals", "webhooks"))
 ERRORS: list[tuple[str, dict[str, str], str, str]] = [
     ("/new-site", {"Domain": "a b"}, "Add the site", "Domain"),
     ("/new-site", {"Site id": "a/b"}, "Add the site", "Site id"),
@@ -32,8 +32,8 @@ ERRORS: list[tuple[str, dict[str, str], str, str]] = [
     (KEYS, {"Events an hour": "1.5"}, "Add the key", "Events an hour"),
     (GOALS, {"Name$": "New", "Path": "pricing"}, "Add the goal", "Path"),
     (GOALS, {"Name$": "Sign-up", "Path": "/a"}, "Add the goal", "Name$"),
-    (HOOKS, {"URL": "https://10.0.0.1/"}, "Add the webhook", "URL"),
-    (HOOKS, {"URL": "ftp://example.com/"}, "Add the webhook", "URL"),
+    (WEBHOOKS, {"URL": "https://10.0.0.1/"}, "Add the webhook", "URL"),
+    (WEBHOOKS, {"URL": "ftp://example.com/"}, "Add the webhook", "URL"),
 ]
 
 
@@ -45,10 +45,10 @@ def test_an_error_stands_beside_its_field(
     for label, text in typed.items():
         field(page, label).fill(text)
     page.get_by_role("button", name=button).click()
-    wrong = field(page, blamed)
-    expect(wrong).to_be_focused()
-    expect(wrong).to_have_attribute("aria-invalid", "true")
-    expect(wrong).to_have_accessible_description(re.compile(r"\w{3}.*\."))
+    invalid_field = field(page, blamed)
+    expect(invalid_field).to_be_focused()
+    expect(invalid_field).to_have_attribute("aria-invalid", "true")
+    expect(invalid_field).to_have_accessible_description(re.compile(r"\w{3}.*\."))
     for label, text in typed.items():
         if "password" not in label:
             expect(field(page, label)).to_have_value(text)
@@ -59,8 +59,8 @@ def field(page: Page, label: str) -> Locator:
     return page.get_by_label(re.compile(f"^{label}")).last
 
 
-def test_a_webhook_of_nothing_is_told_so(page: Page, furnished_server: FurnishedServer) -> None:
-    page.goto(furnished_server.url(HOOKS))
+def test_a_webhook_without_events_is_refused(page: Page, furnished_server: FurnishedServer) -> None:
+    page.goto(furnished_server.url(WEBHOOKS))
     page.get_by_label("URL").fill("http://127.0.0.1:9/")
     page.get_by_label("goal.completed").last.uncheck()
     page.get_by_role("button", name="Add the webhook").click()

@@ -49,10 +49,10 @@ class Transport(asyncio.Transport):
 class CountingProtocol(HttpProtocol):
     """Counts the requests that were begun to be parsed."""
 
-    begun = 0
+    begun_requests = 0
 
     def on_message_begin(self) -> None:
-        self.begun += 1
+        self.begun_requests += 1
         super().on_message_begin()
 
 
@@ -82,16 +82,16 @@ class Connection:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body"})
 
-    async def send(self, pieces: Iterable[bytes]) -> None:
+    async def send(self, chunks: Iterable[bytes]) -> None:
         """Send pieces, of which each is a read of its own, as far as the server reads."""
-        for piece in pieces:
+        for chunk in chunks:
             for _ in range(200):
                 if not self.transport.paused:
                     break
                 await asyncio.sleep(0)
             if self.transport.closed or self.transport.paused:
                 break
-            self.protocol.data_received(piece)
+            self.protocol.data_received(chunk)
             await asyncio.sleep(0)
         for _ in range(20):
             await asyncio.sleep(0)
@@ -110,34 +110,36 @@ class Connection:
         self.protocol.connection_lost(ConnectionResetError())
 
 
-def cut(sent: bytes, *places: int) -> list[bytes]:
+def cut(data: bytes, *places: int) -> list[bytes]:
     """The bytes in pieces, cut at these places."""
-    bounds = [0, *sorted(place % (len(sent) + 1) for place in places), len(sent)]
-    return [sent[a:b] for a, b in pairwise(bounds) if a < b]
+    bounds = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
+    return [data[a:b] for a, b in pairwise(bounds) if a < b]
 
 
-async def _serve(pieces: Iterable[bytes]) -> tuple[list[Served], list[str]]:
+async def _serve(chunks: Iterable[bytes]) -> tuple[list[Served], list[str]]:
     connection = Connection()
-    await connection.send(pieces)
+    await connection.send(chunks)
     connection.end()
     return connection.served, connection.statuses()
 
 
-def serve(pieces: Iterable[bytes]) -> tuple[list[Served], list[str]]:
+def serve(chunks: Iterable[bytes]) -> tuple[list[Served], list[str]]:
     """What a connection that got these reads has served, and the statuses of its answers."""
-    return asyncio.run(_serve(pieces))
+    return asyncio.run(_serve(chunks))
 
 
 def serve_all(sequences: Sequence[Iterable[bytes]]) -> list[tuple[list[Served], list[str]]]:
     """The same of many connections."""
 
     async def all_of_them() -> list[tuple[list[Served], list[str]]]:
-        return [await _serve(pieces) for pieces in sequences]
+        return [await _serve(chunks) for chunks in sequences]
 
     return asyncio.run(all_of_them())
 
 
-def offer(spelling: str = "Upgrade", body: bytes = SMUGGLED, chunked: bool = False, method: str = "POST") -> bytes:
+def upgrade_request(
+    spelling: str = "Upgrade", body: bytes = SMUGGLED, chunked: bool = False, method: str = "POST"
+) -> bytes:
     """A request with an offer to upgrade, and a body that looks like a request."""
     framing = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(body)}"
     lines = [f"{method} /first HTTP/1.1", "Host: x", f"{spelling}: h2c", f"Connection: {spelling}, HTTP2-Settings"]
@@ -149,45 +151,45 @@ def offer(spelling: str = "Upgrade", body: bytes = SMUGGLED, chunked: bool = Fal
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_a_body_behind_an_offer_to_upgrade_is_a_body_wherever_it_is_cut(spelling: str, chunked: bool) -> None:
-    sent = offer(spelling, chunked=chunked)
+    data = upgrade_request(spelling, chunked=chunked)
     expected = ([("POST", "/first", SMUGGLED)], ["200"])
-    sequences = [cut(sent, place) for place in range(len(sent))]
+    sequences = [cut(data, place) for place in range(len(data))]
     assert all(result == expected for result in serve_all(sequences))
 
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_byte_by_byte_it_is_the_same(chunked: bool) -> None:
-    sent = offer("UPgrade", chunked=chunked)
+    data = upgrade_request("UPgrade", chunked=chunked)
     expected = [("POST", "/first", SMUGGLED)] * 2
-    assert serve(bytes([byte]) for byte in sent * 2) == (expected, ["200"] * 2)
+    assert serve(bytes([byte]) for byte in data * 2) == (expected, ["200"] * 2)
 
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_requests_around_an_offer_are_served_in_their_order(chunked: bool) -> None:
     plain = b"POST /plain HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi"
-    sent = plain + offer(chunked=chunked) * 3 + plain
+    data = plain + upgrade_request(chunked=chunked) * 3 + plain
     first, other = ("POST", "/first", SMUGGLED), ("POST", "/plain", b"hi")
     expected = ([other, first, first, first, other], ["200"] * 5)
-    sequences = [[sent], [bytes([byte]) for byte in sent], *(cut(sent, place) for place in range(0, len(sent), 3))]
+    sequences = [[data], [bytes([byte]) for byte in data], *(cut(data, place) for place in range(0, len(data), 3))]
     assert all(result == expected for result in serve_all(sequences))
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "OPTIONS", "PROPFIND"])
 def test_an_offer_without_a_body_is_a_request(method: str) -> None:
-    sent = offer(body=b"", method=method)
-    assert serve([sent + sent]) == ([(method, "/first", b"")] * 2, ["200"] * 2)
+    data = upgrade_request(body=b"", method=method)
+    assert serve([data + data]) == ([(method, "/first", b"")] * 2, ["200"] * 2)
 
 
 def test_nothing_behind_connect_is_a_request() -> None:
     for target in (b"x:443", b"/", b"*"):
-        sent = b"CONNECT %s HTTP/1.1\r\nHost: x\r\n\r\n" % target + SMUGGLED
-        for served, statuses in serve_all([cut(sent, place) for place in range(len(sent))]):
+        data = b"CONNECT %s HTTP/1.1\r\nHost: x\r\n\r\n" % target + SMUGGLED
+        for served, statuses in serve_all([cut(data, place) for place in range(len(data))]):
             assert (served, statuses) == ([], ["400"])
 
 
 def test_the_preface_of_http_2_is_no_request() -> None:
-    sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SMUGGLED
-    for served, statuses in serve_all([cut(sent, place) for place in range(len(sent))]):
+    data = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SMUGGLED
+    for served, statuses in serve_all([cut(data, place) for place in range(len(data))]):
         assert (served, statuses) == ([], ["400"])
 
 
@@ -237,9 +239,9 @@ CHUNKED = b"%x\r\n%s\r\n0\r\n\r\n" % (len(SMUGGLED), SMUGGLED)
 def test_unclear_framing_is_refused_and_nothing_behind_it_is_read(framing: bytes) -> None:
     for upgrade in (b"", b"Upgrade: h2c\r\nConnection: Upgrade\r\n"):
         for body in (SMUGGLED, CHUNKED, b"0\r\n\r\n" + SMUGGLED):
-            sent = b"POST /first HTTP/1.1\r\nHost: x\r\n" + upgrade + framing + b"\r\n\r\n" + body
-            places = (len(sent), 40, sent.index(b"\r\n\r\n") + 4, len(sent) - 30)
-            for served, statuses in serve_all([cut(sent, place) for place in places]):
+            data = b"POST /first HTTP/1.1\r\nHost: x\r\n" + upgrade + framing + b"\r\n\r\n" + body
+            places = (len(data), 40, data.index(b"\r\n\r\n") + 4, len(data) - 30)
+            for served, statuses in serve_all([cut(data, place) for place in places]):
                 assert (served, statuses) == ([], ["400"])
 
 
@@ -260,15 +262,15 @@ def test_unclear_framing_is_refused_and_nothing_behind_it_is_read(framing: bytes
     ],
 )
 def test_wrong_chunks_are_refused_and_nothing_behind_them_is_read(body: bytes) -> None:
-    sent = b"POST /first HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + body + SMUGGLED
-    for served, statuses in serve_all([cut(sent, place) for place in range(0, len(sent), 2)]):
+    data = b"POST /first HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + body + SMUGGLED
+    for served, statuses in serve_all([cut(data, place) for place in range(0, len(data), 2)]):
         assert (served, statuses) == ([], ["400"])
 
 
 def test_chunks_may_have_extensions_and_values_spaces_around_them() -> None:
     head = b"POST /first HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: \t identity, chunked \r\n\r\n"
-    sent = head + b'3;a=b;c="d"\r\nabc\r\n0;e\r\n\r\n'
-    for served, statuses in serve_all([cut(sent * 2, place) for place in range(len(sent))]):
+    data = head + b'3;a=b;c="d"\r\nabc\r\n0;e\r\n\r\n'
+    for served, statuses in serve_all([cut(data * 2, place) for place in range(len(data))]):
         assert (served, statuses) == ([("POST", "/first", b"abc")] * 2, ["200"] * 2)
 
 
@@ -278,8 +280,8 @@ def test_nothing_behind_the_last_request_is_a_request() -> None:
         b"GET / HTTP/1.0\r\n\r\n",
         b"GET / HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     ):
-        for pieces in ([last + SMUGGLED], [last, SMUGGLED]):
-            assert serve(pieces) == ([("GET", "/", b"")], ["200"])
+        for chunks in ([last + SMUGGLED], [last, SMUGGLED]):
+            assert serve(chunks) == ([("GET", "/", b"")], ["200"])
 
 
 def test_trailers_are_no_headers() -> None:
@@ -288,8 +290,8 @@ def test_trailers_are_no_headers() -> None:
     async def headers_of(place: int) -> list[tuple[bytes, bytes]]:
         connection = Connection()
         head = b"POST / HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.1\r\nTransfer-Encoding: chunked\r\n\r\n"
-        sent = head + b"1\r\na\r\n0\r\nX-Forwarded-For: 192.0.2.9\r\nCookie: a=b\r\nUpgrade: h2c\r\n\r\n"
-        await connection.send(cut(sent, place))
+        data = head + b"1\r\na\r\n0\r\nX-Forwarded-For: 192.0.2.9\r\nCookie: a=b\r\nUpgrade: h2c\r\n\r\n"
+        await connection.send(cut(data, place))
         assert connection.served == [("POST", "/", b"a")]
         connection.end()
         return connection.headers
@@ -301,7 +303,7 @@ def test_trailers_are_no_headers() -> None:
 
 REQUESTS = st.lists(
     st.builds(
-        offer,
+        upgrade_request,
         st.sampled_from(["Upgrade", "UPgrade", "X-Other"]),
         st.sampled_from([b"", SMUGGLED, b"\r\n\r\n" * 9, SMUGGLED * 20, b"x" * 70_000]),
         st.booleans(),
@@ -313,8 +315,8 @@ REQUESTS = st.lists(
 @settings(max_examples=150, deadline=None)
 @given(REQUESTS, st.lists(st.integers(0, 2**20), max_size=6))
 def test_any_requests_are_the_same_however_they_are_cut(requests: list[bytes], places: list[int]) -> None:
-    sent = b"".join(requests)
-    served, statuses = serve(cut(sent, *places))
+    data = b"".join(requests)
+    served, statuses = serve(cut(data, *places))
     bodies = [SMUGGLED * 20, SMUGGLED, b"x" * 70_000, b"\r\n\r\n" * 9, b""]
     expected = [next(body for body in bodies if body in request.partition(b"\r\n\r\n")[2]) for request in requests]
     assert [body for _, _, body in served] == expected
@@ -324,9 +326,9 @@ def test_any_requests_are_the_same_however_they_are_cut(requests: list[bytes], p
 def test_at_most_16_requests_wait_and_then_reading_pauses() -> None:
     async def scenario() -> None:
         connection = Connection(hold := asyncio.Event())
-        sent = b"".join(b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % number for number in range(1000))
-        await connection.send([sent])
-        assert connection.protocol.begun <= 1 + MAX_PIPELINED
+        data = b"".join(b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % number for number in range(1000))
+        await connection.send([data])
+        assert connection.protocol.begun_requests <= 1 + MAX_PIPELINED
         assert connection.transport.paused
         hold.set()
         await connection.serve(1000)
@@ -337,11 +339,11 @@ def test_at_most_16_requests_wait_and_then_reading_pauses() -> None:
     asyncio.run(scenario())
 
 
-def test_an_error_is_told_after_the_answers_to_what_came_before_it() -> None:
-    async def scenario(wrong: bytes, pieces: int) -> None:
+def test_an_error_is_sent_after_the_responses_to_earlier_requests() -> None:
+    async def scenario(invalid_data: bytes, chunk_count: int) -> None:
         connection = Connection(hold := asyncio.Event())
-        sent = b"GET /first HTTP/1.1\r\nHost: x\r\n\r\n" * 2 + wrong
-        sending = asyncio.create_task(connection.send(cut(sent, *[-len(wrong), -1][: pieces - 1])))
+        data = b"GET /first HTTP/1.1\r\nHost: x\r\n\r\n" * 2 + invalid_data
+        sending = asyncio.create_task(connection.send(cut(data, *[-len(invalid_data), -1][: chunk_count - 1])))
         await asyncio.sleep(0)
         assert connection.statuses() == []
         hold.set()
@@ -350,9 +352,9 @@ def test_an_error_is_told_after_the_answers_to_what_came_before_it() -> None:
         assert connection.transport.closed
         connection.end()
 
-    for pieces in (1, 2, 3):
-        asyncio.run(scenario(b"no HTTP\r\n\r\n", pieces))
-        asyncio.run(scenario(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nno chunk", pieces))
+    for chunk_count in (1, 2, 3):
+        asyncio.run(scenario(b"no HTTP\r\n\r\n", chunk_count))
+        asyncio.run(scenario(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nno chunk", chunk_count))
 
 
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\nX: "
@@ -392,7 +394,7 @@ def test_what_is_no_longer_unfinished_is_no_longer_held(monkeypatch: pytest.Monk
         await waiting.send([HEAD, b"y" * 10_000])
         connection = Connection()
         for _ in range(50):
-            whole = HEAD + b"y" * 30_000 + b"\r\n\r\n" + POST + b"y" * 90_000 + offer()
+            whole = HEAD + b"y" * 30_000 + b"\r\n\r\n" + POST + b"y" * 90_000 + upgrade_request()
             await connection.send(cut(whole, 5, 20_000, 40_000, 60_000, 80_000))
         assert connection.statuses() == ["200"] * 150
         other = Connection()

@@ -24,82 +24,82 @@ from ovx_lite.cli import main
 from ovx_lite.services.backups import back_up
 from ovx_lite.domain.errors import Refused
 
-data_dir, folder, most, *words = sys.argv[1:]
+data_dir, folder, max_bytes, *args = sys.argv[1:]
 _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-for room in range(0, int(most), int(most) // 12):
+for room in range(0, int(max_bytes), int(max_bytes) // 12):
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
-    said, status = "", 0
-    if words == ["back_up"]:
+    message, status = "", 0
+    if args == ["back_up"]:
         try:
             back_up(Path(data_dir), Path(folder), 1_763_730_000_000)
         except Refused as refused:
-            said, status = refused.message, 1
+            message, status = refused.message, 1
     else:
-        ran = CliRunner().invoke(main, [*words, "--data-dir", data_dir], catch_exceptions=False)
-        said, status = ran.stderr, ran.exit_code
+        result = CliRunner().invoke(main, [*args, "--data-dir", data_dir], catch_exceptions=False)
+        message, status = result.stderr, result.exit_code
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-    print(json.dumps([status, said, sorted(os.listdir(folder))]))
+    print(json.dumps([status, message, sorted(os.listdir(folder))]))
 """
 
 
-def outcomes(data_dir: Path, folder: Path, most: int, *words: str) -> list[tuple[int, str, list[str]]]:
+def run_with_little_room(data_dir: Path, folder: Path, max_bytes: int, *args: str) -> list[tuple[int, str, list[str]]]:
     """What became of a command with more and more room: exit status, message, and what is in the folder."""
-    command = [sys.executable, "-c", WITH_LITTLE_ROOM, str(data_dir), str(folder), str(most), *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
+    command = [sys.executable, "-c", WITH_LITTLE_ROOM, str(data_dir), str(folder), str(max_bytes), *args]
+    completed = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert completed.returncode == 0, completed.stderr
+    return [tuple(json.loads(line)) for line in completed.stdout.splitlines()]
 
 
 @pytest.fixture
-def large(store: Store) -> int:
+def copy_size_bytes(store: Store) -> int:
     """A store of half a megabyte. Returns the size of a copy."""
     with closing(open_store(store.path)) as conn:
         site = new_site(conn)
         rows = [(f"{number:08}", site.id, number, os.urandom(300).hex()) for number in range(800)]
-        conn.executemany("INSERT INTO annotations (id, site, day, text) VALUES (?, ?, ?, ?)", rows)
+        conn.executemany("INSERT INTO annotations (public_id, site_id, day, text) VALUES (?, ?, ?, ?)", rows)
     return (store.path / STORE_FILE).stat().st_size
 
 
-@pytest.mark.parametrize("words", [["backup"], ["back_up"]])
+@pytest.mark.parametrize("args", [["backup"], ["back_up"]])
 def test_a_copy_that_runs_out_of_space_leaves_no_file(
-    store: Store, tmp_path: Path, large: int, words: list[str]
+    store: Store, tmp_path: Path, copy_size_bytes: int, args: list[str]
 ) -> None:
     folder = tmp_path / "copies"
     folder.mkdir()
-    if words == ["backup"]:
-        words = ["backup", str(folder / "copy.sqlite3"), "--overwrite"]
-    tried = outcomes(store.path, folder, large, *words)
-    assert len(tried) >= 12
-    for status, said, files in tried:
-        assert (status, files) == (1, []), said
-        assert "cannot be " in said
-        assert "room" in said
-        assert "Traceback" not in said
+    if args == ["backup"]:
+        args = ["backup", str(folder / "copy.sqlite3"), "--overwrite"]
+    results = run_with_little_room(store.path, folder, copy_size_bytes, *args)
+    assert len(results) >= 12
+    for status, message, files in results:
+        assert (status, files) == (1, []), message
+        assert "cannot be " in message
+        assert "room" in message
+        assert "Traceback" not in message
     assert store.run("check").exit_status == 0
 
 
 def test_a_copy_that_is_replaced_stays_if_there_is_no_space_for_another(
-    store: Store, tmp_path: Path, large: int
+    store: Store, tmp_path: Path, copy_size_bytes: int
 ) -> None:
     folder = tmp_path / "copies"
     folder.mkdir()
     copy = folder / "copy.sqlite3"
     assert store.run("backup", str(copy)).exit_status == 0
     before = copy.read_bytes()
-    tried = outcomes(store.path, folder, large, "backup", str(copy), "--overwrite")
-    assert {(status, *files) for status, _, files in tried} == {(1, "copy.sqlite3")}
+    results = run_with_little_room(store.path, folder, copy_size_bytes, "backup", str(copy), "--overwrite")
+    assert {(status, *files) for status, _, files in results} == {(1, "copy.sqlite3")}
     assert copy.read_bytes() == before
 
 
 def test_an_upgrade_without_space_for_its_copy_leaves_the_store_as_it_was(tmp_path: Path) -> None:
     data_dir, sql = tmp_path / "data", (FOLDER / "0004.sql").read_text("utf-8")
     build(data_dir / STORE_FILE, sql)
-    size = (data_dir / STORE_FILE).stat().st_size
-    tried = outcomes(data_dir, data_dir, size * 3 // 4, "site", "list")
-    for status, said, files in tried:
-        assert status == 1, said
-        assert "Traceback" not in said
-        assert [name for name in files if not name.startswith(STORE_FILE)] == [], said
+    size_bytes = (data_dir / STORE_FILE).stat().st_size
+    results = run_with_little_room(data_dir, data_dir, size_bytes * 3 // 4, "site", "list")
+    for status, message, files in results:
+        assert status == 1, message
+        assert "Traceback" not in message
+        assert [name for name in files if not name.startswith(STORE_FILE)] == [], message
     assert Store(data_dir).run("check").exit_status == 0
 
 

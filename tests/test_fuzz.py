@@ -35,16 +35,16 @@ CASES = int(os.environ.get("OVX_FUZZ", "10000"))
 SEED = os.environ.get("OVX_FUZZ_SEED", "1")
 THREADS = 3
 PROC = Path("/proc")
-RESET = struct.pack("ii", 1, 0)
-SPARE = 8 * 1024 * 1024
-HOLE = "@hole@"  # where raw JSON goes
+LINGER_RESET = struct.pack("ii", 1, 0)
+SPARE_BYTES = 8 * 1024 * 1024
+PLACEHOLDER = "@placeholder@"  # where raw JSON goes
 
 # fmt: off
 EVENT = {"url": "https://example.com/a?utm_source=b", "referrer": "https://c.example/", "user_agent": CHROME,
          "ip_address": "203.0.113.9", "props": {"plan": "pro", "n": 1}, "event_name": "signup", "type": "custom"}
-TOLD = {"event_type": "conversion", "event_name": "buy", "user_id": "u", "revenue": 9.5, "currency": "EUR",
+CONVERSION = {"event_type": "conversion", "event_name": "buy", "user_id": "u", "revenue": 9.5, "currency": "EUR",
         "url": "https://example.com/b", "properties": {"a": [1, {"b": None}]}}
-SEEN = {"type": "pageview", "url": "https://example.com/c", "visitorId": "v", "sessionId": "s", "timestamp": None}
+APEX_EVENT = {"type": "pageview", "url": "https://example.com/c", "visitorId": "v", "sessionId": "s", "timestamp": None}
 BODIES: dict[str, Any] = {
     "/api/v1/events/pageview": EVENT | {"site_id": "my-site"},
     "/api/v1/events/custom": EVENT | {"site_id": "my-site"},
@@ -53,9 +53,9 @@ BODIES: dict[str, Any] = {
         "event": {"name": "$purchase", "project_id": "my-site", "device_id": "d", "session_id": "s",
                   "context": "website", "properties": {"price": 9.99}},
         "identity": {"unique_identifier": "u", "project_id": "my-site", "email": "a@example.com"}},
-    "/api/events": {"projectKey": "my-site", "events": [SEEN, SEEN]},
-    "/v1/projects/my-site/events": TOLD,
-    "/v1/projects/my-site/events/batch": {"events": [TOLD]},
+    "/api/events": {"projectKey": "my-site", "events": [APEX_EVENT, APEX_EVENT]},
+    "/v1/projects/my-site/events": CONVERSION,
+    "/v1/projects/my-site/events/batch": {"events": [CONVERSION]},
     "/api/v1/stats/query": {
         "site_id": "quiet", "metrics": ["visitors", "bounce_rate"], "date_range": "7d", "dimensions": ["event:page"],
         "filters": [["is", "event:page", ["/a"]]], "order_by": [["visitors", "desc"]], "limit": 5, "include": {}},
@@ -99,25 +99,25 @@ class Case:
     """A request. If it is `whole`, no two can differ about where it ends, so there must be an answer."""
 
     method: str
-    sent: bytes
-    whole: bool
+    data: bytes
+    is_complete: bool
 
 
 def body_of(rng: Random, path: str) -> bytes:
     """A body as this path takes it, with something strange in it, perhaps."""
     document = json.loads(json.dumps(BODIES.get(path) or rng.choice(list(BODIES.values()))))
     for _ in range(rng.choice((0, 0, 1, 1, 1, 3))):
-        place, last = document, document
-        while place and isinstance(place, dict | list):
-            last, at = place, rng.choice(list(place) if isinstance(place, dict) else range(len(place)))
-            place = place[at]
+        node, parent = document, document
+        while node and isinstance(node, dict | list):
+            parent, key = node, rng.choice(list(node) if isinstance(node, dict) else range(len(node)))
+            node = node[key]
             if rng.random() < 0.4:
                 break
-        if last:
-            last[at] = HOLE
+        if parent:
+            parent[key] = PLACEHOLDER
     text = json.dumps(document)
-    while f'"{HOLE}"' in text:
-        text = text.replace(f'"{HOLE}"', rng.choice(JSON), 1)
+    while f'"{PLACEHOLDER}"' in text:
+        text = text.replace(f'"{PLACEHOLDER}"', rng.choice(JSON), 1)
     if rng.random() < 0.05:
         text = text.replace("{", '{"url": %s, ' % rng.choice(JSON), 1)  # noqa: UP031 - braces
     body = text.encode("latin-1" if rng.random() < 0.05 and text.isascii() else "utf-8")
@@ -134,53 +134,60 @@ def chunks(rng: Random, body: bytes) -> Iterator[bytes]:
 
 def framed(rng: Random, body: bytes) -> tuple[bytes, bytes, bool]:
     """How long a body says that it is, as headers; its bytes; and whether that is so."""
-    size, coded, pieces = b"Content-Length: %d", b"Transfer-Encoding: chunked", b"".join(chunks(rng, body))
-    right, wrong = size % len(body), size % max(len(body) + rng.choice((-9, -1, 1, 99)), 0)
+    length_header, chunked_header, chunked_body = (
+        b"Content-Length: %d",
+        b"Transfer-Encoding: chunked",
+        b"".join(chunks(rng, body)),
+    )
+    exact_length, other_length = (
+        length_header % len(body),
+        length_header % max(len(body) + rng.choice((-9, -1, 1, 99)), 0),
+    )
     if rng.random() < 0.6:
-        return right, body, True
+        return exact_length, body, True
     if rng.random() < 0.4:
-        return coded, pieces + rng.choice((b"0\r\n\r\n", b"000\r\nX-Trailer: y\r\n\r\n")), True
+        return chunked_header, chunked_body + rng.choice((b"0\r\n\r\n", b"000\r\nX-Trailer: y\r\n\r\n")), True
     others = [
         (b"Content-Length: " + rng.choice(LENGTHS), body),
-        (wrong, body),
-        (right + b"\r\n" + rng.choice((right, wrong)), body),
-        (coded + b"\r\n" + right, rng.choice((body, pieces + b"0\r\n\r\n"))),
-        (coded, pieces[: rng.randrange(len(pieces) + 1)]),
-        (coded, pieces + rng.choice(SIZES) + b"\r\nabcde\r\n0\r\n\r\n"),
-        (b"Transfer-Encoding: " + rng.choice(CODINGS), pieces + b"0\r\n\r\n"),
+        (other_length, body),
+        (exact_length + b"\r\n" + rng.choice((exact_length, other_length)), body),
+        (chunked_header + b"\r\n" + exact_length, rng.choice((body, chunked_body + b"0\r\n\r\n"))),
+        (chunked_header, chunked_body[: rng.randrange(len(chunked_body) + 1)]),
+        (chunked_header, chunked_body + rng.choice(SIZES) + b"\r\nabcde\r\n0\r\n\r\n"),
+        (b"Transfer-Encoding: " + rng.choice(CODINGS), chunked_body + b"0\r\n\r\n"),
         (b"X-None: 0", body),
     ]
     return *rng.choice(others), False
 
 
-def spoilt(rng: Random, head: bytes) -> bytes:
+def spoil_head(rng: Random, head: bytes) -> bytes:
     """A head with bytes of it gone, or changed, or others among them."""
     if rng.random() < 0.3:
         return head.replace(b"\r\n", rng.choice((b"\n", b"\r", b"\r\r\n", b"\n\r\n")))
     for _ in range(rng.choice((1, 1, 2, 9))):
-        at = rng.randrange(len(head))
-        new = rng.choice((b"\0", b"\xff", b"\r\n", b"\n", b" ", b":", b"\t", b"", rng.randbytes(3)))
-        head = head[:at] + new + head[at + rng.choice((0, 1, 1, 9)) :]
+        index = rng.randrange(len(head))
+        replacement = rng.choice((b"\0", b"\xff", b"\r\n", b"\n", b" ", b":", b"\t", b"", rng.randbytes(3)))
+        head = head[:index] + replacement + head[index + rng.choice((0, 1, 1, 9)) :]
     return head
 
 
-def case(rng: Random, credentials: list[bytes]) -> Case:
+def make_case(rng: Random, credentials: list[bytes]) -> Case:
     """One request."""
     path = rng.choice(list(BODIES)) if rng.random() < 0.8 else rng.choice(PAGES)
     method = "POST" if path in BODIES and rng.random() < 0.9 else rng.choice(METHODS)
     version = "1.1" if rng.random() < 0.97 else rng.choice(("1.0", "0.9", "2.0", "9.9", "1.1 ", "x"))
     headers = rng.choices(HEADERS, k=rng.choice((0, 0, 1, 1, 2, 6)))
-    length, body, whole = framed(rng, body_of(rng, path))
+    length, body, is_complete = framed(rng, body_of(rng, path))
     lines = [f"{method} {path} HTTP/{version}".encode("latin-1"), b"Host: x", rng.choice(credentials), *headers, length]
     head = b"\r\n".join([*lines, b"", b""])
     if method == "HEAD":  # whose answers have no body, so that it must be known which ones these are
         return Case(method, head.replace(length, b"Content-Length: 0"), True)
     if rng.random() < 0.06:
-        return Case(method, spoilt(rng, head) + body, False)
-    return Case(method, head + body, whole and method not in ("CONNECT", ""))
+        return Case(method, spoil_head(rng, head) + body, False)
+    return Case(method, head + body, is_complete and method not in ("CONNECT", ""))
 
 
-def answer(stream: BufferedReader, method: str = "") -> tuple[int, bool] | None:
+def check_response(stream: BufferedReader, method: str = "") -> tuple[int, bool] | None:
     """See that the next answer is a good one: its status, and whether it is the last; None if there is no other."""
     status = 100
     while status < 200:
@@ -205,162 +212,169 @@ def answer(stream: BufferedReader, method: str = "") -> tuple[int, bool] | None:
         body = stream.read(int(headers[b"content-length"]))
         assert len(body) == int(headers[b"content-length"]), "the answer was cut off"
     if status >= 400 and headers[b"content-type"] == b"application/json" and method != "HEAD":
-        told = json.loads(body)
-        assert set(told) == {"error"}, told
-        assert set(told["error"]) - {"field"} == {"code", "message"}, told
-        assert all(isinstance(word, str) and word for word in told["error"].values()), told
+        document = json.loads(body)
+        assert set(document) == {"error"}, document
+        assert set(document["error"]) - {"field"} == {"code", "message"}, document
+        assert all(isinstance(text, str) and text for text in document["error"].values()), document
     return status, last
 
 
-def shown(sent: list[bytes]) -> str:
+def format_bytes(chunks: list[bytes]) -> str:
     """Bytes as Python has them, with what is long and all the same as a product."""
     return re.sub(
-        r"(\\x..\\x..|\\x..|[^\\])\1{99,}", lambda same: f"' + b'{same[1]}' * {len(same[0])} + b'", repr(sent)
+        r"(\\x..\\x..|\\x..|[^\\])\1{99,}", lambda match: f"' + b'{match[1]}' * {len(match[0])} + b'", repr(chunks)
     )
 
 
 @dataclass
-class Noise:
+class NoiseMaker:
     """Those who make the noise, and what they have found."""
 
     running: RunningSite
     credentials: list[bytes]
     numbers: Iterator[int] = field(default_factory=count)
-    latest: deque[tuple[int, list[bytes]]] = field(default_factory=lambda: deque(maxlen=3 * THREADS))
-    made: int = 0
-    fault: str = ""
+    latest_connections: deque[tuple[int, list[bytes]]] = field(default_factory=lambda: deque(maxlen=3 * THREADS))
+    case_count: int = 0
+    failure: str = ""
 
-    def make(self, until: int) -> None:
+    def run(self, case_limit: int) -> None:
         """Open connections one after the other, until there were so many cases, or one went wrong."""
-        left: deque[socket.socket] = deque()
+        silent_clients: deque[socket.socket] = deque()
         with self.running.server.log_path.open("rb") as log:
             log.seek(0, os.SEEK_END)
-            while self.made < until and not self.fault:
-                number, sent = next(self.numbers), list[bytes]()
-                self.latest.append((number, sent))
+            while self.case_count < case_limit and not self.failure:
+                number, sent_data = next(self.numbers), list[bytes]()
+                self.latest_connections.append((number, sent_data))
                 try:
-                    self.talk(Random(f"{SEED} {number}"), sent, left)
-                    said = log.read()
-                    if b"Traceback" in said:
-                        told = [f"connection {which} had sent {shown(those)}" for which, those in list(self.latest)]
-                        self.fault = "\n".join([f"With seed {SEED}, it is in the log:", said[-4000:].decode(), *told])
-                except Exception as wrong:
-                    told = [f"With seed {SEED}, connection {number}: {wrong!r}. It had sent {shown(sent)}"]
-                    self.fault = "\n".join(told)
-        for client in left:
+                    self.run_connection(Random(f"{SEED} {number}"), sent_data, silent_clients)
+                    new_log = log.read()
+                    if b"Traceback" in new_log:
+                        report_lines = [
+                            f"connection {connection_number} had sent {format_bytes(connection_data)}"
+                            for connection_number, connection_data in list(self.latest_connections)
+                        ]
+                        self.failure = "\n".join(
+                            [f"With seed {SEED}, it is in the log:", new_log[-4000:].decode(), *report_lines]
+                        )
+                except Exception as exc:
+                    report_lines = [
+                        f"With seed {SEED}, connection {number}: {exc!r}. It had sent {format_bytes(sent_data)}"
+                    ]
+                    self.failure = "\n".join(report_lines)
+        for client in silent_clients:
             client.close()
 
-    def talk(self, rng: Random, sent: list[bytes], left: deque[socket.socket]) -> None:
+    def run_connection(self, rng: Random, sent_data: list[bytes], silent_clients: deque[socket.socket]) -> None:
         """One connection. What it sends is put into `sent`; those that are `left` silent are ended later."""
-        cases = [case(rng, self.credentials) for _ in range(rng.randint(1, 8))]
-        self.made += len(cases)
+        cases = [make_case(rng, self.credentials) for _ in range(rng.randint(1, 8))]
+        self.case_count += len(cases)
         client = socket.create_connection(("127.0.0.1", self.running.server.port), timeout=30)
-        how = rng.choices((in_turn, at_once, broken_off, None), (50, 35, 10, 5))[0]
-        if how:
+        strategy = rng.choices((send_in_turn, send_at_once, send_and_reset, None), (50, 35, 10, 5))[0]
+        if strategy:
             with client:
-                how(rng, client, cases, sent)
+                strategy(rng, client, cases, sent_data)
             return
-        client.sendall(b"".join(one.sent for one in cases)[: rng.randint(1, 5000)])
-        left.append(client)
-        if len(left) > 20:
-            with left.popleft() as client, suppress(ConnectionError), client.makefile("rb") as stream:
-                end(client)
+        client.sendall(b"".join(request.data for request in cases)[: rng.randint(1, 5000)])
+        silent_clients.append(client)
+        if len(silent_clients) > 20:
+            with silent_clients.popleft() as client, suppress(ConnectionError), client.makefile("rb") as stream:
+                half_close(client)
                 stream.read()
 
 
-def end(client: socket.socket) -> None:
+def half_close(client: socket.socket) -> None:
     """Say no more, but listen on."""
     with suppress(OSError):  # as the server was faster
         client.shutdown(socket.SHUT_WR)
 
 
-def in_turn(rng: Random, client: socket.socket, cases: list[Case], sent: list[bytes]) -> None:
+def send_in_turn(rng: Random, client: socket.socket, cases: list[Case], sent_data: list[bytes]) -> None:
     """Ask, and wait for the answer, until one is the last."""
     with client.makefile("rb") as stream:
-        for one in cases:
-            sent.append(one.sent)
+        for request in cases:
+            sent_data.append(request.data)
             try:
-                client.sendall(one.sent)
-                if one.whole:
-                    told = answer(stream, one.method)
-                    assert told, "there is no answer"
-                    if told[1]:
+                client.sendall(request.data)
+                if request.is_complete:
+                    response = check_response(stream, request.method)
+                    assert response, "there is no answer"
+                    if response[1]:
                         return
                 else:
                     select.select([client], [], [], rng.choice((0, 0.02)))
-                    end(client)
-                    while answer(stream):
+                    half_close(client)
+                    while check_response(stream):
                         pass
                     return
             except ConnectionError:  # what is large need not be read to its end
-                assert not one.whole or len(one.sent) > 10_000, "there is no answer"
+                assert not request.is_complete or len(request.data) > 10_000, "there is no answer"
                 return
 
 
-def at_once(rng: Random, client: socket.socket, cases: list[Case], sent: list[bytes]) -> None:
+def send_at_once(rng: Random, client: socket.socket, cases: list[Case], sent_data: list[bytes]) -> None:
     """Ask for all at once, in pieces, and say no more; then wait for the answers."""
-    cases = [one for one in cases if one.method != "HEAD"]
-    ends = [number for number, one in enumerate(cases, 1) if not one.whole]
-    del cases[ends[0] if ends else len(cases) :]
-    sent += (one.sent for one in cases)
-    rest, answers = b"".join(sent), 0
+    cases = [request for request in cases if request.method != "HEAD"]
+    incomplete_numbers = [number for number, request in enumerate(cases, 1) if not request.is_complete]
+    del cases[incomplete_numbers[0] if incomplete_numbers else len(cases) :]
+    sent_data += (request.data for request in cases)
+    rest, answers = b"".join(sent_data), 0
     with suppress(ConnectionError), client.makefile("rb") as stream:
         while rest:
             size = rng.choice((len(rest), rng.randint(1, len(rest))))
             client.sendall(rest[:size])
             rest = rest[size:]
-        end(client)
-        while told := answer(stream):
+        half_close(client)
+        while response := check_response(stream):
             answers += 1
-            if told[1]:
+            if response[1]:
                 return
-        assert ends or answers == len(cases), f"there were {answers} answers to {len(cases)}"
+        assert incomplete_numbers or answers == len(cases), f"there were {answers} answers to {len(cases)}"
 
 
-def broken_off(rng: Random, client: socket.socket, cases: list[Case], sent: list[bytes]) -> None:
+def send_and_reset(rng: Random, client: socket.socket, cases: list[Case], sent_data: list[bytes]) -> None:
     """Say some of it, and reset the connection."""
-    data = b"".join(one.sent for one in cases)
-    sent.append(data[: rng.randrange(len(data) + 1)])
+    data = b"".join(request.data for request in cases)
+    sent_data.append(data[: rng.randrange(len(data) + 1)])
     with suppress(ConnectionError):
-        client.sendall(sent[0])
+        client.sendall(sent_data[0])
         select.select([client], [], [], rng.choice((0, 0, 0.01)))
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_RESET)
 
 
-class Neighbour(threading.Thread):
+class WellBehavedClient(threading.Thread):
     """Somebody who sends one good event after another, on a connection of their own."""
 
     def __init__(self, running: RunningSite) -> None:
         super().__init__()
         self.running = running
-        self.stored, self.failures, self.enough = 0, list[str](), threading.Event()
+        self.stored, self.failures, self.stop_requested = 0, list[str](), threading.Event()
 
     def run(self) -> None:
         headers, body = {"Authorization": f"Bearer {self.running.key}"}, b'{"site_id": "my-site", "url": "app://good"}'
         with closing(http.client.HTTPConnection("127.0.0.1", self.running.server.port, timeout=60)) as connection:
             connection.connect()
             connection.auto_open = 0  # one is enough
-            while not self.enough.wait(0.005):
+            while not self.stop_requested.wait(0.005):
                 try:
                     connection.request("POST", "/api/v1/events/pageview", body, headers)
-                    came = connection.getresponse()
-                    told = came.read()
-                    if came.status == 201:
+                    response = connection.getresponse()
+                    response_body = response.read()
+                    if response.status == 201:
                         self.stored += 1
                     else:
-                        self.failures.append(f"{came.status} {told.decode()}")
-                except (OSError, http.client.HTTPException) as wrong:
-                    self.failures.append(repr(wrong))
+                        self.failures.append(f"{response.status} {response_body.decode()}")
+                except (OSError, http.client.HTTPException) as exc:
+                    self.failures.append(repr(exc))
                     return
 
 
-def memory(pid: int) -> int:
+def memory_bytes(pid: int) -> int:
     """Bytes of a process that are in memory; 0 where nobody says."""
     statm = PROC / str(pid) / "statm"
     return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.exists() else 0
 
 
-def files(pid: int) -> int:
+def open_file_count(pid: int) -> int:
     """How many files a process has open; 0 where nobody says."""
     fd = PROC / str(pid) / "fd"
     return len(list(fd.iterdir())) if fd.exists() else 0
@@ -373,30 +387,33 @@ def test_noise_is_answered_and_harms_nobody(tmp_path: Path, start: Start) -> Non
     with closing(open_store(store.path)) as conn:
         shared_links.save(conn, shared_links.SharedLink(2, "noise", "", 0))
     keys = [*[key] * 3, store.key("quiet"), store.key("my-site", "--hourly-limit", "50"), "a.b.c", "\xff", "e30.e30."]
-    credentials = [b"Authorization: Basic Og==", *(f"Authorization: Bearer {one}".encode("latin-1") for one in keys)]
+    credentials = [
+        b"Authorization: Basic Og==",
+        *(f"Authorization: Bearer {value}".encode("latin-1") for value in keys),
+    ]
     running = RunningSite(store, start(store, "--trusted-proxies", "127.0.0.1"), key, site["jwt_secret"])
     assert running.server.pageview(key).status == 201
     pid = running.server.process.pid
-    open_before, in_memory = files(pid), 0
-    noise, neighbour = Noise(running, credentials), Neighbour(running)
-    neighbour.start()
+    files_before, bytes_before = open_file_count(pid), 0
+    noise_maker, good_client = NoiseMaker(running, credentials), WellBehavedClient(running)
+    good_client.start()
     try:
         with ThreadPoolExecutor(THREADS) as pool:
-            for until in (CASES // 5, CASES):
-                in_memory = in_memory or memory(pid) if noise.made else 0
-                for made in [pool.submit(noise.make, until) for _ in range(THREADS)]:
-                    made.result()
+            for case_limit in (CASES // 5, CASES):
+                bytes_before = bytes_before or memory_bytes(pid) if noise_maker.case_count else 0
+                for future in [pool.submit(noise_maker.run, case_limit) for _ in range(THREADS)]:
+                    future.result()
     finally:
-        neighbour.enough.set()
-        neighbour.join()
-    if noise.fault:
-        pytest.fail(noise.fault, pytrace=False)
-    assert (neighbour.failures, neighbour.stored > 0) == ([], True)
-    assert memory(pid) <= in_memory * 1.25 + SPARE
-    deadline = time.monotonic() + 20
-    while files(pid) > open_before + 20 and time.monotonic() < deadline:
+        good_client.stop_requested.set()
+        good_client.join()
+    if noise_maker.failure:
+        pytest.fail(noise_maker.failure, pytrace=False)
+    assert (good_client.failures, good_client.stored > 0) == ([], True)
+    assert memory_bytes(pid) <= bytes_before * 1.25 + SPARE_BYTES
+    deadline_s = time.monotonic() + 20
+    while open_file_count(pid) > files_before + 20 and time.monotonic() < deadline_s:
         time.sleep(0.1)
-    assert files(pid) <= open_before + 20
+    assert open_file_count(pid) <= files_before + 20
     assert running.server.stop(signal.SIGTERM) == 0
     assert "Traceback" not in running.server.log_path.read_text()
     checked = store.spawn("check")

@@ -14,7 +14,7 @@ def _value(value: object) -> bytes:
     """A value in MaxMind DB's data format: small strings and maps, empty lists, and integers as (bits, number)."""
     match value:
         case dict():
-            return bytes([7 << 5 | len(value)]) + b"".join(_value(name) + _value(one) for name, one in value.items())
+            return bytes([7 << 5 | len(value)]) + b"".join(_value(name) + _value(item) for name, item in value.items())
         case (16, int(number)):
             return bytes([5 << 5 | 2]) + number.to_bytes(2, "big")
         case (32, int(number)):
@@ -34,11 +34,11 @@ def write_database(path: Path, network: IPv4Network, record: object) -> None:
     tree = b""
     for depth in range(nodes):
         bit = int(network.network_address) >> (31 - depth) & 1
-        follow = depth + 1 if depth + 1 < nodes else nodes + 16  # the last leads to the first record
+        next_node = depth + 1 if depth + 1 < nodes else nodes + 16  # the last leads to the first record
         branches = [nodes, nodes]  # nothing is known there
-        branches[bit] = follow
+        branches[bit] = next_node
         tree += b"".join(branch.to_bytes(3, "big") for branch in branches)
-    about = {
+    metadata = {
         "node_count": (32, nodes),
         "record_size": (16, 24),
         "ip_version": (16, 4),
@@ -49,7 +49,7 @@ def write_database(path: Path, network: IPv4Network, record: object) -> None:
         "binary_format_minor_version": (16, 0),
         "build_epoch": (64, 1),
     }
-    path.write_bytes(tree + bytes(16) + _value(record) + b"\xab\xcd\xefMaxMind.com" + _value(about))
+    path.write_bytes(tree + bytes(16) + _value(record) + b"\xab\xcd\xefMaxMind.com" + _value(metadata))
 
 
 @pytest.fixture

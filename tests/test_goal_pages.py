@@ -13,34 +13,34 @@ from tests.pages import admin as admin
 GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
 
 
-def blank(admin: AdminSession, settings: str) -> Fields:
+def blank_form(admin: AdminSession, settings: str) -> Fields:
     """The form to add a goal, as it is shown."""
     return form_fields(admin.client.get(f"{settings}/goals"), f"{settings}/goals")
 
 
-def add(admin: AdminSession, settings: str, name: str, **typed: str) -> str:
+def add_goal(admin: AdminSession, settings: str, name: str, **typed: str) -> str:
     """Add a goal. Returns its id."""
-    told = {"kind": "event" if "event" in typed else "path", "name": name} | typed
-    form = blank(admin, settings) | told
+    defaults = {"kind": "event" if "event" in typed else "path", "name": name} | typed
+    form = blank_form(admin, settings) | defaults
     assert flash_text(admin.submit(f"{settings}/goals", form)) == f"The goal {name} is there."
     return form["new"][0]
 
 
-def goals(admin: AdminSession, settings: str, query: str = "") -> list[list[str]]:
+def goal_rows(admin: AdminSession, settings: str, query: str = "") -> list[list[str]]:
     """The table of goals: name, what meets it, how often it was met."""
     return [row[:3] for row in table_rows(admin.client.get(f"{settings}/goals{query}"))]
 
 
-def met(admin: AdminSession, settings: str) -> dict[str, str]:
-    return {name: times for name, _, times in goals(admin, settings)}
+def goal_counts(admin: AdminSession, settings: str) -> dict[str, str]:
+    return {name: times for name, _, times in goal_rows(admin, settings)}
 
 
 def test_goals_are_added_by_path_and_by_event(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
     assert "There is no goal yet" in parse_page(admin.client.get(f"{settings}/goals")).text
-    add(admin, settings, "Bought <b>it</b>", path="/checkout/**")
-    add(admin, settings, "Signed up", event="signup")
-    assert goals(admin, settings) == [
+    add_goal(admin, settings, "Bought <b>it</b>", path="/checkout/**")
+    add_goal(admin, settings, "Signed up", event="signup")
+    assert goal_rows(admin, settings) == [
         ["Bought <b>it</b>", "path /checkout/**", "0"],
         ["Signed up", "event signup", "0"],
     ]
@@ -48,12 +48,12 @@ def test_goals_are_added_by_path_and_by_event(admin: AdminSession) -> None:
 
 def test_what_a_goal_by_path_leaves_unsaid_is_no_event_and_the_other_way_round(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
-    add(admin, settings, "By path", kind="path", path="/a", event="typed before")
-    add(admin, settings, "By event", kind="event", path="typed before", event="b")
-    assert [what for _, what, _ in goals(admin, settings)] == ["path /a", "event b"]
+    add_goal(admin, settings, "By path", kind="path", path="/a", event="typed before")
+    add_goal(admin, settings, "By event", kind="event", path="typed before", event="b")
+    assert [what for _, what, _ in goal_rows(admin, settings)] == ["path /a", "event b"]
 
 
-WRONG = [
+INVALID_FORMS = [
     ({"name": ""}, "name"),
     ({"name": "x" * 101}, "name"),
     ({"name": "a\x07b"}, "name"),
@@ -67,29 +67,27 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("typed", "blamed"), WRONG)
-def test_a_goal_that_cannot_be_is_told_beside_the_field(
-    admin: AdminSession, typed: dict[str, str], blamed: str
-) -> None:
+@pytest.mark.parametrize(("typed", "blamed"), INVALID_FORMS)
+def test_an_invalid_goal_is_reported_beside_its_field(admin: AdminSession, typed: dict[str, str], blamed: str) -> None:
     settings, _ = admin.add_site()
-    add(admin, settings, "Taken", path="/taken")
+    add_goal(admin, settings, "Taken", path="/taken")
     form = {"name": "Fine", "kind": "path", "path": "/fine", "event": "fine"} | typed
-    answer = admin.client.post(f"{settings}/goals", {**blank(admin, settings), **form})
-    assert (answer.status, list(field_errors(answer))) == (400, [blamed])
-    kept = form_fields(answer, f"{settings}/goals")
-    assert {name: kept[name] for name in form} == {name: [value] for name, value in form.items()}
-    assert [name for name, _, _ in goals(admin, settings)] == ["Taken"]
+    response = admin.client.post(f"{settings}/goals", {**blank_form(admin, settings), **form})
+    assert (response.status, list(field_errors(response))) == (400, [blamed])
+    form_values = form_fields(response, f"{settings}/goals")
+    assert {name: form_values[name] for name in form} == {name: [value] for name, value in form.items()}
+    assert [name for name, _, _ in goal_rows(admin, settings)] == ["Taken"]
 
 
-def test_all_that_is_wrong_is_told_at_once(admin: AdminSession) -> None:
+def test_all_errors_are_shown_at_once(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
-    answer = admin.client.post(f"{settings}/goals", {"name": " ", "kind": "path", "path": "x"})
-    assert set(field_errors(answer)) == {"name", "path"}
+    response = admin.client.post(f"{settings}/goals", {"name": " ", "kind": "path", "path": "x"})
+    assert set(field_errors(response)) == {"name", "path"}
 
 
 def test_two_sites_have_goals_of_the_same_name(admin: AdminSession) -> None:
     for settings in (admin.add_site()[0], admin.add_site()[0]):
-        add(admin, settings, "Same", path="/same")
+        add_goal(admin, settings, "Same", path="/same")
 
 
 def test_how_often_a_goal_was_met_counts_what_came_before_it_too(admin: AdminSession) -> None:
@@ -102,12 +100,12 @@ def test_how_often_a_goal_was_met_counts_what_came_before_it_too(admin: AdminSes
     admin.pageview(settings, key, "https://example.com/checkout/done", user_agent=GOOGLEBOT)
     admin.pageview(other, others_key, "https://example.com/checkout/done")
     admin.event(other, others_key, "signup")
-    add(admin, settings, "Checkout", path="/checkout/**")
-    add(admin, settings, "Signup", event="signup")
-    add(admin, settings, "Never", event="never")
-    assert met(admin, settings) == {"Checkout": "2", "Signup": "1", "Never": "0"}
+    add_goal(admin, settings, "Checkout", path="/checkout/**")
+    add_goal(admin, settings, "Signup", event="signup")
+    add_goal(admin, settings, "Never", event="never")
+    assert goal_counts(admin, settings) == {"Checkout": "2", "Signup": "1", "Never": "0"}
     admin.pageview(settings, key, "https://example.com/checkout/again")
-    assert met(admin, settings)["Checkout"] == "3"
+    assert goal_counts(admin, settings)["Checkout"] == "3"
 
 
 TRIED = [
@@ -130,10 +128,10 @@ TRIED = [
 @pytest.fixture(scope="module")
 def with_goals(admin: AdminSession) -> str:
     settings, _ = admin.add_site()
-    add(admin, settings, "Checkout", path="/checkout/done")
-    add(admin, settings, "Größe", path="/größe")
-    add(admin, settings, "Signup", event="signup")
-    add(admin, settings, "All", path="/**")
+    add_goal(admin, settings, "Checkout", path="/checkout/done")
+    add_goal(admin, settings, "Größe", path="/größe")
+    add_goal(admin, settings, "Signup", event="signup")
+    add_goal(admin, settings, "All", path="/**")
     return settings
 
 
@@ -159,33 +157,33 @@ def test_nothing_is_tried(admin: AdminSession, with_goals: str, query: str) -> N
 
 def test_a_goal_is_removed(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
-    id = add(admin, settings, "Old", path="/old")
-    add(admin, settings, "New", path="/new")
+    id = add_goal(admin, settings, "Old", path="/old")
+    add_goal(admin, settings, "New", path="/new")
     assert flash_text(admin.submit(f"{settings}/goals/{id}/remove")) == "The goal Old is removed."
-    assert [name for name, _, _ in goals(admin, settings)] == ["New"]
-    answer = admin.client.post(f"{settings}/goals/{id}/remove")
-    assert (answer.status, "no such goal" in parse_page(answer).text) == (404, True)
-    add(admin, settings, "Old", event="old")
+    assert [name for name, _, _ in goal_rows(admin, settings)] == ["New"]
+    response = admin.client.post(f"{settings}/goals/{id}/remove")
+    assert (response.status, "no such goal" in parse_page(response).text) == (404, True)
+    add_goal(admin, settings, "Old", event="old")
 
 
 def test_another_sites_goal_is_not_here(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
     other, _ = admin.add_site()
-    id = add(admin, other, "Theirs", path="/")
+    id = add_goal(admin, other, "Theirs", path="/")
     for wanted in (id, "nonsense", "goal_000000000000", "%00"):
         assert admin.client.post(f"{settings}/goals/{wanted}/remove").status == 404
-    assert [name for name, _, _ in goals(admin, other)] == ["Theirs"]
+    assert [name for name, _, _ in goal_rows(admin, other)] == ["Theirs"]
 
 
 def test_a_form_that_is_sent_twice_makes_one_goal(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
-    for made in range(1, 4):
-        form: dict[str, str | list[str]] = {**blank(admin, settings), "name": f"Goal {made}", "path": "/"}
+    for number in range(1, 4):
+        form: dict[str, str | list[str]] = {**blank_form(admin, settings), "name": f"Goal {number}", "path": "/"}
 
         def send(_: int, form: Mapping[str, str | list[str]] = form) -> Response:
             return admin.client.post(f"{settings}/goals", form)
 
         with ThreadPoolExecutor(3) as pool:
-            assert {answer.status for answer in pool.map(send, range(3))} == {303}
+            assert {response.status for response in pool.map(send, range(3))} == {303}
         assert send(0).status == 303
-        assert len(goals(admin, settings)) == made
+        assert len(goal_rows(admin, settings)) == number

@@ -44,7 +44,7 @@ FORMS: dict[str, dict[str, str]] = {
 }
 
 
-def fill(store: Store) -> str:
+def fill_store(store: Store) -> str:
     """Have something of everything that pages show. Returns a key."""
     set_password(store)
     store.site("my-site", "--domain", "example.com")
@@ -52,35 +52,37 @@ def fill(store: Store) -> str:
     return store.key()
 
 
-def entered(server: Server, key: str, root: str = "") -> WebClient:
+def log_in_with_data(server: Server, key: str, root: str = "") -> WebClient:
     """Somebody who is logged in where things have happened."""
     assert server.pageview(key, user_id="alice", url="https://example.com/bought").status == 201
-    person = WebClient(server, root)
-    assert person.post("/login", {"password": PASSWORD}).status == 303
+    client = WebClient(server, root)
+    assert client.post("/login", {"password": PASSWORD}).status == 303
     hook = {"url": "http://127.0.0.1:1/", "events": "goal.completed"}
-    assert person.post(f"{SETTINGS}/webhooks", hook).status == 303
+    assert client.post(f"{SETTINGS}/webhooks", hook).status == 303
     webhook = next(
-        at["id"] for _, at in find_tags(person.get(f"{SETTINGS}/webhooks")) if at.get("id", "").startswith("wh_")
+        attrs["id"]
+        for _, attrs in find_tags(client.get(f"{SETTINGS}/webhooks"))
+        if attrs.get("id", "").startswith("wh_")
     )
-    assert person.post(f"{SETTINGS}/webhooks/{webhook}/test").status == 303
-    return person
+    assert client.post(f"{SETTINGS}/webhooks/{webhook}/test").status == 303
+    return client
 
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory, start: Start) -> tuple[Store, WebClient]:
     store = Store(tmp_path_factory.mktemp("filled") / "data")
-    key = fill(store)
-    return store, entered(start(store, "--webhook-allow-net", "127.0.0.0/8"), key)
+    key = fill_store(store)
+    return store, log_in_with_data(start(store, "--webhook-allow-net", "127.0.0.0/8"), key)
 
 
-def all_pages(person: WebClient, root: str = "") -> Iterator[tuple[str, Response]]:
+def all_pages(client: WebClient, root: str = "") -> Iterator[tuple[str, Response]]:
     """All that links lead to, from the sites on; and some pages that no link leads to."""
     seen: dict[str, None] = dict.fromkeys(("/", "/sites/my-site", "/login", "/setup", "/nothing", "/logout"))
     todo = list(seen)
     while todo:
-        answer = person.get(path := todo.pop())
-        yield path, answer
-        links = [at["href"] for _, at in find_tags(answer, "a")] + [answer.headers.get("location", "#")]
+        response = client.get(path := todo.pop())
+        yield path, response
+        links = [attrs["href"] for _, attrs in find_tags(response, "a")] + [response.headers.get("location", "#")]
         for link in links:
             url = urljoin(root + path, link).partition("#")[0]
             if "?" in url and "?" in path:
@@ -89,26 +91,26 @@ def all_pages(person: WebClient, root: str = "") -> Iterator[tuple[str, Response
                 seen[below] = None
                 todo.append(below)
     assert len([path for path in seen if path.startswith(SETTINGS)]) >= 9
-    yield from refusals(person)
+    yield from refusals(client)
 
 
-def refusals(person: WebClient) -> Iterator[tuple[str, Response]]:
+def refusals(client: WebClient) -> Iterator[tuple[str, Response]]:
     """Pages that say no, and redirects for those who are not logged in."""
-    stranger = WebClient(person.server, person.root)
+    anonymous = WebClient(client.server, client.root)
     for path in ("/", "/login", "/account", "/new-site?x=y", f"{SETTINGS}/people"):
-        yield f"{path} to a stranger", stranger.get(path)
-    yield "wrong password", stranger.post("/login", {"password": "wrong"})
-    yield "no session", stranger.post("/account")
-    yield "foreign", person.post("/account", origin=EVIL)
-    yield "wrong form", person.post("/new-site", {"domain": "no domain"})
-    yield "too large", person.post("/new-site", b"x" * 70_000)
-    yield "no form", person.post("/new-site", b"\xff")
-    yield "no such site", person.get("/sites/nothing/settings/keys")
+        yield f"{path} to a stranger", anonymous.get(path)
+    yield "wrong password", anonymous.post("/login", {"password": "wrong"})
+    yield "no session", anonymous.post("/account")
+    yield "foreign", client.post("/account", origin=EVIL)
+    yield "wrong form", client.post("/new-site", {"domain": "no domain"})
+    yield "too large", client.post("/new-site", b"x" * 70_000)
+    yield "no form", client.post("/new-site", b"\xff")
+    yield "no such site", client.get("/sites/nothing/settings/keys")
 
 
-def is_sound(answer: Response) -> None:
+def assert_protected(response: Response) -> None:
     """Has all that keeps others out, and nothing inline that could be theirs."""
-    headers = answer.headers
+    headers = response.headers
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["x-frame-options"] == "DENY"
     assert headers["referrer-policy"] in ("same-origin", "strict-origin-when-cross-origin")
@@ -118,77 +120,81 @@ def is_sound(answer: Response) -> None:
     assert policy["script-src"] == policy["style-src"] == policy["form-action"] == ["'self'"]
     assert "unsafe" not in headers["content-security-policy"]
     if not headers.get("content-type", "").startswith("text/html"):
-        assert answer.status in (302, 303) or headers["content-type"].startswith("text/csv")
+        assert response.status in (302, 303) or headers["content-type"].startswith("text/csv")
         return
     assert "no-store" in headers["cache-control"]
-    found = find_tags(answer)
-    assert [tag for tag, at in found if "style" in at or any(name.startswith("on") for name in at)] == []
-    assert [at for _, at in found for name in ("href", "src", "action") if "script:" in at.get(name, "").lower()] == []
-    assert [tag for tag, at in found if tag == "style" or (tag == "script" and "src" not in at)] == []
-    assert all(not inside.strip() for inside in re.findall(r"<script[^>]*>(.*?)</script>", answer.body.decode(), re.S))
+    elements = find_tags(response)
+    assert [tag for tag, attrs in elements if "style" in attrs or any(name.startswith("on") for name in attrs)] == []
+    assert [
+        attrs for _, attrs in elements for name in ("href", "src", "action") if "script:" in attrs.get(name, "").lower()
+    ] == []
+    assert [tag for tag, attrs in elements if tag == "style" or (tag == "script" and "src" not in attrs)] == []
+    assert all(
+        not script.strip() for script in re.findall(r"<script[^>]*>(.*?)</script>", response.body.decode(), re.S)
+    )
 
 
 def test_every_page_keeps_others_out_and_has_nothing_inline(filled: tuple[Store, WebClient]) -> None:
     statuses = set()
-    for _, answer in all_pages(filled[1]):
-        is_sound(answer)
-        statuses.add(answer.status)
+    for _, response in all_pages(filled[1]):
+        assert_protected(response)
+        statuses.add(response.status)
     assert statuses == {200, 303, 400, 401, 403, 404, 405, 413}
 
 
 def test_so_do_the_pages_before_the_set_up(store: Store, start: Start) -> None:
-    person = WebClient(start(store))
+    client = WebClient(start(store))
     for path in ("/", "/login", "/setup", "/account"):
-        is_sound(person.get(path))
+        assert_protected(client.get(path))
 
 
-def test_so_does_a_page_that_tells_of_a_fault(store: Store, start: Start) -> None:
+def test_so_does_a_page_about_an_internal_error(store: Store, start: Start) -> None:
     set_password(store)
-    person = WebClient(start(store))
+    client = WebClient(start(store))
     shutil.rmtree(store.path)
-    answer = person.post("/login", {"password": PASSWORD})
-    assert (answer.status in (500, 503), len(find_tags(answer, "h1"))) == (True, 1)
-    is_sound(answer)
+    response = client.post("/login", {"password": PASSWORD})
+    assert (response.status in (500, 503), len(find_tags(response, "h1"))) == (True, 1)
+    assert_protected(response)
 
 
 def test_files_may_be_kept_by_browsers(filled: tuple[Store, WebClient]) -> None:
-    person = filled[1]
-    page = WebClient(person.server).get("/login")
-    files = [at.get("src") or at["href"] for tag, at in find_tags(page) if tag in ("script", "link", "img")]
+    client = filled[1]
+    page = WebClient(client.server).get("/login")
+    files = [attrs.get("src") or attrs["href"] for tag, attrs in find_tags(page) if tag in ("script", "link", "img")]
     assert len(files) >= 4
     for path in (*files, "/js/ovx.js"):
-        answer = person.get(path)
-        assert (answer.status, "set-cookie" in answer.headers) == (200, False), path
-        assert "no-store" not in answer.headers.get("cache-control", "")
-        assert answer.headers["x-content-type-options"] == "nosniff"
+        response = client.get(path)
+        assert (response.status, "set-cookie" in response.headers) == (200, False), path
+        assert "no-store" not in response.headers.get("cache-control", "")
+        assert response.headers["x-content-type-options"] == "nosniff"
 
 
 @pytest.mark.parametrize("path", FORMS)
 def test_what_another_page_sends_is_refused_and_does_nothing(filled: tuple[Store, WebClient], path: str) -> None:
-    store, person = filled
-    before = what_is_there(store)
+    store, client = filled
+    before = stored_state(store)
     for headers in [*FOREIGN, *(SILENT if path != "/nothing" else [])]:
-        answer = person.post(path, FORMS[path], **headers)
-        assert (answer.status, "set-cookie" in answer.headers) == (403, False), headers
+        response = client.post(path, FORMS[path], **headers)
+        assert (response.status, "set-cookie" in response.headers) == (403, False), headers
         if "accept" in headers:
-            assert answer.error == (403, "forbidden", None)
+            assert response.error == (403, "forbidden", None)
         else:
-            assert len(find_tags(answer, "h1")) == 1
-    assert what_is_there(store) == before
-    assert person.get("/account").status == 200
+            assert len(find_tags(response, "h1")) == 1
+    assert stored_state(store) == before
+    assert client.get("/account").status == 200
 
 
-def what_is_there(store: Store) -> list[object]:
+def stored_state(store: Store) -> list[object]:
     keys = [key | {"last_used": None} for key in store.call("key", "list", "my-site")]  # which is written down later
     return [store.call("site", "list"), keys, store.call("goal", "list", "my-site")]
 
 
 def test_the_set_up_is_not_done_by_another_page(store: Store, start: Start) -> None:
     server = start(store)
-    person = WebClient(server)
+    client = WebClient(server)
     for headers in FOREIGN:
-        assert person.post("/setup", {"password": PASSWORD}, **headers).status == 403
-    assert redirect_path(person.get("/account")) == "/login"
+        assert client.post("/setup", {"password": PASSWORD}, **headers).status == 403
+    assert redirect_path(client.get("/account")) == "/login"
     assert b"once" in server.log_path.read_bytes()
 
 
@@ -210,18 +216,18 @@ def test_what_our_pages_send_is_taken(filled: tuple[Store, WebClient], headers: 
 @pytest.mark.parametrize("base", ["https://Example.com", "https://example.com:443/stats", "http://example.com:80/"])
 def test_behind_a_proxy_the_base_url_is_ours(store: Store, start: Start, base: str) -> None:
     set_password(store)
-    person = WebClient(start_behind(start, store, base))
-    ours = base.partition(":")[0] + "://example.com"
-    for origin, status in (ours, 303), (ours + ".evil.example", 403), ("https://www.example.com", 403):
-        assert person.post("/login", {"password": PASSWORD}, origin=origin, host="inside:8321").status == status
+    client = WebClient(start_behind(start, store, base))
+    base_origin = base.partition(":")[0] + "://example.com"
+    for origin, status in (base_origin, 303), (base_origin + ".evil.example", 403), ("https://www.example.com", 403):
+        assert client.post("/login", {"password": PASSWORD}, origin=origin, host="inside:8321").status == status
 
 
 def test_behind_a_proxy_a_referer_of_the_base_url_is_ours(store: Store, start: Start) -> None:
     set_password(store)
-    person = WebClient(start_behind(start, store, "https://example.com/stats"))
+    client = WebClient(start_behind(start, store, "https://example.com/stats"))
     for referer, status in ("https://example.com/stats/login", 303), ("https://example.com.evil.example/", 403):
-        answer = person.post("/login", {"password": PASSWORD}, origin="", referer=referer)
-        assert answer.status == status, referer
+        response = client.post("/login", {"password": PASSWORD}, origin="", referer=referer)
+        assert response.status == status, referer
 
 
 def test_programs_need_not_say_where_they_come_from(filled: tuple[Store, WebClient]) -> None:
@@ -233,10 +239,10 @@ def test_programs_need_not_say_where_they_come_from(filled: tuple[Store, WebClie
 
 def test_a_trusted_proxy_says_whether_it_is_https(store: Store, start: Start) -> None:
     set_password(store)
-    person = WebClient(start(store, "--trusted-proxies", "127.0.0.1", "--allow-host", "stats.example"))
-    told = {"origin": "https://stats.example", "host": "stats.example", "x_forwarded_proto": "https"}
-    assert person.post("/login", {"password": PASSWORD}, **told).status == 303
-    assert person.post("/login", {"password": PASSWORD}, **told | {"x_forwarded_proto": "http"}).status == 403
+    client = WebClient(start(store, "--trusted-proxies", "127.0.0.1", "--allow-host", "stats.example"))
+    headers = {"origin": "https://stats.example", "host": "stats.example", "x_forwarded_proto": "https"}
+    assert client.post("/login", {"password": PASSWORD}, **headers).status == 303
+    assert client.post("/login", {"password": PASSWORD}, **headers | {"x_forwarded_proto": "http"}).status == 403
 
 
 def test_events_come_from_any_page(filled: tuple[Store, WebClient]) -> None:
@@ -247,10 +253,10 @@ def test_events_come_from_any_page(filled: tuple[Store, WebClient]) -> None:
     assert [event["path"] for event in filled[0].events()].count("/from-afar") == 2
 
 
-@pytest.mark.parametrize("size", [64 * 1024 + 1, 1_000_000])
-def test_a_form_that_is_too_large_is_refused(filled: tuple[Store, WebClient], size: int) -> None:
+@pytest.mark.parametrize("size_bytes", [64 * 1024 + 1, 1_000_000])
+def test_a_form_that_is_too_large_is_refused(filled: tuple[Store, WebClient], size_bytes: int) -> None:
     for path in "/login", "/account", "/new-site", f"{SETTINGS}/general":
-        body = b"x=".ljust(size, b"x")
+        body = b"x=".ljust(size_bytes, b"x")
         assert filled[1].post(path, body).status == 413
         assert filled[1].post(path, body, accept="*/*").error == (413, "payload_too_large", None)
         assert filled[1].post(path, b"x=".ljust(64 * 1024, b"x")).status < 500
@@ -262,19 +268,19 @@ BROKEN = [b"\xff\xfe", b"password=%ff", b"domain=%C3%28", b"\x80=1", b"&".join(b
 
 @pytest.mark.parametrize("path", ["/login", "/account", "/new-site", f"{SETTINGS}/general", f"{SETTINGS}/keys"])
 def test_a_body_that_is_no_form_is_refused(filled: tuple[Store, WebClient], path: str) -> None:
-    store, person = filled
-    before = what_is_there(store)
+    store, client = filled
+    before = stored_state(store)
     for body in BROKEN:
-        assert person.post(path, body).status == 400, body
+        assert client.post(path, body).status == 400, body
     for kind in "application/json", "text/plain", "multipart/form-data; boundary=x":
-        assert person.post(path, b'{"password": "something else"}', content_type=kind).status == 400, kind
-    assert what_is_there(store) == before
+        assert client.post(path, b'{"password": "something else"}', content_type=kind).status == 400, kind
+    assert stored_state(store) == before
 
 
 def test_no_path_breaks_the_server(filled: tuple[Store, WebClient]) -> None:
     odd = ["%00", "%ff", "a" * 5000, "%2e%2e/%2e%2e/pyproject.toml", "..%2ftemplates/login.html", "%0d%0aX:y", "\\..\\"]
     for name in odd:
-        for place in ("/", "/static/", "/sites/", f"{SETTINGS}/deliveries/", f"{SETTINGS}/people/"):
-            answer = filled[1].get(place + name)
-            assert answer.status in (302, 303, 307, 400, 404), (place, name)
-            assert "x" not in answer.headers
+        for prefix in ("/", "/static/", "/sites/", f"{SETTINGS}/deliveries/", f"{SETTINGS}/people/"):
+            response = filled[1].get(prefix + name)
+            assert response.status in (302, 303, 307, 400, 404), (prefix, name)
+            assert "x" not in response.headers

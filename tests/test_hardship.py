@@ -16,8 +16,8 @@ from ovx_lite.app import App
 from ovx_lite.storage import integrity
 from ovx_lite.storage.sqlite import STORE_FILE, open_store
 from tests.conftest import Server, Start, Store
-from tests.test_store import NOW, Still, new_key, new_site
-from tests.test_upkeep import HOUR, during, post
+from tests.test_store import NOW_MS, FrozenClock, new_key, new_site
+from tests.test_upkeep import HOUR_MS, post, run_app
 
 PATH = "/api/v1/events/custom"
 
@@ -27,35 +27,36 @@ def send(server: Server, key: str, name: str) -> int:
     return server.send(PATH, event | {"user_agent": "Mozilla/5.0 Firefox/120.0"}, key).status
 
 
-def names(data_dir: Path) -> list[str]:
+def event_names(data_dir: Path) -> list[str]:
     """The events' names, of a store that is whole."""
     with closing(open_store(data_dir)) as conn:
         assert integrity.problems(conn) == []
-        return [name for (name,) in conn.execute("SELECT name FROM events JOIN kinds ON kinds.id = kind")]
+        query = "SELECT name FROM events JOIN event_types ON event_types.id = event_type_id"
+        return [name for (name,) in conn.execute(query)]
 
 
 def test_power_that_fails_takes_nothing_that_was_acknowledged(store: Store, start: Start, tmp_path: Path) -> None:
     store.site()
-    key, server, log = store.key(), start(store), store.path / f"{STORE_FILE}-wal"
-    written = []  # after each answer, how much of the log was on disk at least
+    key, server, wal_path = store.key(), start(store), store.path / f"{STORE_FILE}-wal"
+    wal_sizes_bytes = []  # after each answer, how much of the log was on disk at least
     for number in range(60):
         assert send(server, key, f"event {number}") == 201
-        written.append(log.stat().st_size)
-    torn = tmp_path / "torn"
-    torn.mkdir()
-    chance = random.Random(1)
-    database, whole = (store.path / STORE_FILE).read_bytes(), log.read_bytes()
-    assert sorted(written) == written, "the log was not emptied meanwhile"
+        wal_sizes_bytes.append(wal_path.stat().st_size)
+    torn_dir = tmp_path / "torn"
+    torn_dir.mkdir()
+    rng = random.Random(1)
+    database_bytes, wal_bytes = (store.path / STORE_FILE).read_bytes(), wal_path.read_bytes()
+    assert sorted(wal_sizes_bytes) == wal_sizes_bytes, "the log was not emptied meanwhile"
     for _ in range(40):
-        cut = chance.randrange(written[0], len(whole))
-        rest = chance.choice([b"", bytes(len(whole) - cut), chance.randbytes(len(whole) - cut)])
-        (torn / STORE_FILE).write_bytes(database)
-        (torn / f"{STORE_FILE}-wal").write_bytes(whole[:cut] + rest)
-        (torn / f"{STORE_FILE}-shm").unlink(missing_ok=True)
-        there = names(torn)
-        acknowledged = sum(size <= cut for size in written)
-        assert there[:acknowledged] == [f"event {number}" for number in range(acknowledged)]
-        assert len(there) == len(set(there))
+        cut_bytes = rng.randrange(wal_sizes_bytes[0], len(wal_bytes))
+        rest = rng.choice([b"", bytes(len(wal_bytes) - cut_bytes), rng.randbytes(len(wal_bytes) - cut_bytes)])
+        (torn_dir / STORE_FILE).write_bytes(database_bytes)
+        (torn_dir / f"{STORE_FILE}-wal").write_bytes(wal_bytes[:cut_bytes] + rest)
+        (torn_dir / f"{STORE_FILE}-shm").unlink(missing_ok=True)
+        stored_names = event_names(torn_dir)
+        acknowledged = sum(size_bytes <= cut_bytes for size_bytes in wal_sizes_bytes)
+        assert stored_names[:acknowledged] == [f"event {number}" for number in range(acknowledged)]
+        assert len(stored_names) == len(set(stored_names))
 
 
 def test_the_log_is_synced_with_each_transaction(store: Store) -> None:
@@ -68,15 +69,15 @@ def test_a_quota_that_is_used_up(store: Store, start: Start) -> None:
     store.site()
     key, server = store.key(), start(store)
     assert send(server, key, "before") == 201
-    size = (store.path / f"{STORE_FILE}-wal").stat().st_size
-    _, most = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (size, most))
+    size_bytes = (store.path / f"{STORE_FILE}-wal").stat().st_size
+    _, hard_limit_bytes = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (size_bytes, hard_limit_bytes))
     assert {send(server, key, "never") for _ in range(5)} == {503}
     assert server.send("/healthz", method="GET").status == 503
-    resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (most, most))
+    resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (hard_limit_bytes, hard_limit_bytes))
     assert send(server, key, "after") == 201
     assert server.stop() == 0
-    assert names(store.path) == ["before", "after"]
+    assert event_names(store.path) == ["before", "after"]
 
 
 def test_somebody_else_who_writes_for_a_while(store: Store, start: Start) -> None:
@@ -84,41 +85,43 @@ def test_somebody_else_who_writes_for_a_while(store: Store, start: Start) -> Non
     key, server = store.key(), start(store)
     with closing(sqlite3.connect(store.path / STORE_FILE, isolation_level=None)) as other, ThreadPoolExecutor() as pool:
         other.execute("BEGIN IMMEDIATE")
-        waiting = [pool.submit(send, server, key, f"waits {number}") for number in range(4)]
+        futures = [pool.submit(send, server, key, f"waits {number}") for number in range(4)]
         time.sleep(1)
-        assert not any(one.done() for one in waiting), "what is not on disk is not acknowledged"
+        assert not any(future.done() for future in futures), "what is not on disk is not acknowledged"
         other.execute("ROLLBACK")
-        assert [one.result() for one in waiting] == [201] * 4
+        assert [future.result() for future in futures] == [201] * 4
     assert server.stop() == 0
-    assert sorted(names(store.path)) == [f"waits {number}" for number in range(4)]
+    assert sorted(event_names(store.path)) == [f"waits {number}" for number in range(4)]
 
 
 def test_a_store_that_stays_locked_is_503_after_a_few_seconds(store: Store, start: Start) -> None:
     store.site()
-    key, server = store.key(), start(store)
+    key, server = store.key(), start(store, constants={"ovx_lite.storage.connections.SERVER_LOCK_TIMEOUT_S": 2})
     assert send(server, key, "before") == 201
 
-    def asked(path: str) -> tuple[int, float]:
-        begin = time.monotonic()
+    def timed_request(path: str) -> tuple[int, float]:
+        started_at_s = time.monotonic()
         status = send(server, key, "never") if path == PATH else server.send(path, method="GET").status
-        return status, time.monotonic() - begin
+        return status, time.monotonic() - started_at_s
 
     with (
         closing(sqlite3.connect(store.path / STORE_FILE, isolation_level=None)) as other,
         ThreadPoolExecutor(12) as pool,
     ):
         other.execute("BEGIN IMMEDIATE")
-        first = [pool.submit(asked, path) for path in (PATH, "/healthz") * 6]
-        told = [one.result() for one in first] + [asked(path) for path in ("/healthz", PATH) * 3]
-        assert {status for status, _ in told} == {503}
-        assert max(seconds for _, seconds in told) < 15, "they wait for one lock together, not one after the other"
-        assert sum(seconds for _, seconds in told[-6:]) < 20, "a lock that has lasted is not waited for again"
-        began = time.monotonic()
+        futures = [pool.submit(timed_request, path) for path in (PATH, "/healthz") * 6]
+        results = [future.result() for future in futures] + [timed_request(path) for path in ("/healthz", PATH) * 3]
+        assert {status for status, _ in results} == {503}
+        assert max(duration_s for _, duration_s in results) < 8, (
+            "they wait for one lock together, not one after the other"
+        )
+        assert sum(duration_s for _, duration_s in results[-6:]) < 8, "a lock that has lasted is not waited for again"
+        stop_started_at_s = time.monotonic()
         server.process.terminate()
         server.process.wait(30)
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - stop_started_at_s < 20
         other.execute("ROLLBACK")
-    assert names(store.path) == ["before"]
+    assert event_names(store.path) == ["before"]
 
 
 def test_a_server_goes_on_during_a_long_copy_by_another_process(store: Store, start: Start) -> None:
@@ -132,83 +135,83 @@ def test_a_server_goes_on_during_a_long_copy_by_another_process(store: Store, st
         assert server.send("/healthz", method="GET").status == 200
         other.execute("ROLLBACK")
     assert server.stop() == 0
-    assert len(names(store.path)) == 4
+    assert len(event_names(store.path)) == 4
 
 
-def replicate(data_dir: Path, enough: threading.Event) -> int:
+def replicate(data_dir: Path, stop_event: threading.Event) -> int:
     """Do to the file what Litestream does, many times faster. Returns how often."""
-    times = 0
+    checkpoint_count = 0
     with closing(sqlite3.connect(data_dir / STORE_FILE, timeout=30, isolation_level=None)) as conn:
         conn.execute("PRAGMA wal_autocheckpoint = 0")
         conn.execute("CREATE TABLE IF NOT EXISTS _litestream_seq (id INTEGER PRIMARY KEY, seq INTEGER)")
         conn.execute("CREATE TABLE IF NOT EXISTS _litestream_lock (id INTEGER)")
-        while not enough.wait(0.005):
+        while not stop_event.wait(0.005):
             conn.execute("BEGIN")
             conn.execute("SELECT count(*) FROM _litestream_seq").fetchone()  # from here on the log is not begun anew
-            enough.wait(0.02)
+            stop_event.wait(0.02)
             conn.execute("ROLLBACK")
             conn.execute("BEGIN IMMEDIATE")
             conn.execute("INSERT INTO _litestream_lock VALUES (1)")
             conn.execute("ROLLBACK")
             conn.execute("INSERT INTO _litestream_seq VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET seq = seq + 1")
             conn.execute("PRAGMA wal_checkpoint(PASSIVE)")
-            times += 1
-    return times
+            checkpoint_count += 1
+    return checkpoint_count
 
 
 def test_one_who_replicates_the_store_takes_nothing_away(store: Store, start: Start) -> None:
     store.site()
-    key, server, enough = store.key(), start(store), threading.Event()
+    key, server, stop_event = store.key(), start(store), threading.Event()
     with ThreadPoolExecutor() as threads:
-        other = threads.submit(replicate, store.path, enough)
-        told = [threads.submit(send, server, key, f"event {number}") for number in range(400)]
-        assert {one.result() for one in told} == {201}
+        replicator = threads.submit(replicate, store.path, stop_event)
+        futures = [threads.submit(send, server, key, f"event {number}") for number in range(400)]
+        assert {future.result() for future in futures} == {201}
         assert store.spawn("backup", str(store.path / "copy.sqlite3")).exit_status == 0
-        enough.set()
-        assert other.result() > 5
+        stop_event.set()
+        assert replicator.result() > 5
     assert server.stop() == 0
-    assert sorted(names(store.path)) == sorted(f"event {number}" for number in range(400))
+    assert sorted(event_names(store.path)) == sorted(f"event {number}" for number in range(400))
 
 
-@pytest.mark.parametrize("jump", [HOUR, -HOUR, 30 * HOUR, -30 * HOUR])
-def test_a_clock_that_jumps(tmp_path: Path, jump: int) -> None:
-    clock = Still()
+@pytest.mark.parametrize("jump_ms", [HOUR_MS, -HOUR_MS, 30 * HOUR_MS, -30 * HOUR_MS])
+def test_a_clock_that_jumps(tmp_path: Path, jump_ms: int) -> None:
+    clock = FrozenClock()
     with closing(open_store(tmp_path)) as conn:
         key = new_key(conn, new_site(conn), hourly_limit=10)
     statuses = []
 
     async def run(app: App) -> None:
         for number in range(12):
-            clock.ms = NOW + number * 1000 + (jump if number >= 6 else 0)
+            clock.current_ms = NOW_MS + number * 1000 + (jump_ms if number >= 6 else 0)
             fields = {"ip_address": "203.0.113.9", "user_agent": "Mozilla/5.0 Firefox/120.0"}
             statuses.append((await post(app, key, f"key-{number}", **fields))[0])
             status, _, headers = await post(app, key, f"key-{number}", **fields)
             assert (status, "idempotency-replayed" in headers) == (statuses[-1], status == 201)
 
-    during(tmp_path, clock, run)
-    assert statuses == [201] * 10 + ([429] * 2 if jump == -HOUR else [201] * 2)
-    assert len(names(tmp_path)) == statuses.count(201)
+    run_app(tmp_path, clock, run)
+    assert statuses == [201] * 10 + ([429] * 2 if jump_ms == -HOUR_MS else [201] * 2)
+    assert len(event_names(tmp_path)) == statuses.count(201)
 
 
 def test_file_descriptors_that_are_used_up(store: Store, start: Start) -> None:
     store.site()
     key, server = store.key(), start(store)
     pid = server.process.pid
-    _, most = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    used = len(list(Path(f"/proc/{pid}/fd").iterdir()))
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (used + 20, most))
-    open_ones = []
+    _, hard_limit = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    used_count = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (used_count + 20, hard_limit))
+    connections = []
     for _ in range(60):
         with suppress(OSError):
-            open_ones.append(socket.create_connection(("127.0.0.1", server.port), timeout=5))
+            connections.append(socket.create_connection(("127.0.0.1", server.port), timeout=5))
     time.sleep(0.5)
-    for one in open_ones:
-        one.close()
-    until = time.monotonic() + 20
-    answered = 0
-    while answered != 201 and time.monotonic() < until:
+    for connection in connections:
+        connection.close()
+    deadline_s = time.monotonic() + 20
+    status = 0
+    while status != 201 and time.monotonic() < deadline_s:
         with suppress(OSError):
-            answered = send(server, key, "after")
-    assert answered == 201
+            status = send(server, key, "after")
+    assert status == 201
     assert server.stop() == 0
-    assert names(store.path) == ["after"]
+    assert event_names(store.path) == ["after"]

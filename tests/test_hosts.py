@@ -8,7 +8,8 @@ import pytest
 
 from ovx_lite.domain import config
 from ovx_lite.domain.errors import ApiError
-from ovx_lite.domain.hosts import dev_hosts, serve_hosts
+from ovx_lite.domain.hosts import serve_hosts
+from ovx_lite.emulator.host_check import emulator_hosts
 from tests.browserless import WebClient, set_password, start_behind
 from tests.conftest import Server, Start, Store
 from tests.standin import EmulatorProcess, run_emulator
@@ -29,43 +30,46 @@ FOREIGN = [
     *("evil-localhost.example", "127.0.0.1:80.evil.example", "[::1].evil.example", "user@127.0.0.1", "a b"),
     *("0x7f000001.evil.example", "localhost:80:evil.example", "evil.example,localhost", "\xff.example", "[::1"),
 ]
-BARE = ["evil", "ovx", "nas:8321", "evil-localhost", "notlocalhost."]
+DOTLESS = ["evil", "ovx", "nas:8321", "evil-localhost", "notlocalhost."]
 
 
-def has(hosts: list[str], command: str, **values: str) -> set[bool]:
-    made = (serve_hosts if command == "serve" else dev_hosts)(config.read(Path("/nowhere"), values, {}))
-    return {made.allows(host) for host in hosts}
+def check_hosts(hosts: list[str], command: str, **values: str) -> set[bool]:
+    allowed_hosts = (serve_hosts if command == "serve" else emulator_hosts)(config.read(Path("/nowhere"), values, {}))
+    return {allowed_hosts.allows(host) for host in hosts}
 
 
 @pytest.mark.parametrize("command", ["serve", "dev"])
-def test_loopback_is_ours_and_strangers_names_are_not(command: str) -> None:
-    assert has(LOOPBACK, command) == {True}
-    assert has(FOREIGN, command) == has(BARE, command) == {False}
-    assert has(FOREIGN, command, base_url="https://stats.example.com") == {False}
-    assert has(FOREIGN, command, host="0.0.0.0", allow_host="example") == {False}
-    assert has([""], command) == {True}
+def test_loopback_is_allowed_and_foreign_names_are_not(command: str) -> None:
+    assert check_hosts(LOOPBACK, command) == {True}
+    assert check_hosts(FOREIGN, command) == check_hosts(DOTLESS, command) == {False}
+    assert check_hosts(FOREIGN, command, base_url="https://stats.example.com") == {False}
+    assert check_hosts(FOREIGN, command, host="0.0.0.0", allow_host="example") == {False}
+    assert check_hosts([""], command) == {True}
 
 
 def test_an_address_is_no_name_that_could_lead_elsewhere() -> None:
     assert (
-        has(ADDRESSES, "serve") == has(ADDRESSES, "dev", host="0.0.0.0") == has(ADDRESSES, "dev", host="::") == {True}
+        check_hosts(ADDRESSES, "serve")
+        == check_hosts(ADDRESSES, "dev", host="0.0.0.0")
+        == check_hosts(ADDRESSES, "dev", host="::")
+        == {True}
     )
-    assert has(ADDRESSES, "dev") == has(ADDRESSES, "dev", host="localhost") == {False}
-    assert has(["10.1.2.3:80"], "dev", host="10.1.2.3") == {True}
+    assert check_hosts(ADDRESSES, "dev") == check_hosts(ADDRESSES, "dev", host="localhost") == {False}
+    assert check_hosts(["10.1.2.3:80"], "dev", host="10.1.2.3") == {True}
 
 
 @pytest.mark.parametrize("command", ["serve", "dev"])
 def test_names_are_taken_that_somebody_has_given(command: str) -> None:
-    assert has(["NAS.local:80", "ovx", "nas.local."], command, allow_host="nas.local., ovx") == {True}
-    assert has(["stats.example.com"], command, base_url="https://Stats.example.com:8443/stats") == {True}
-    assert has(["myhost.example:8321"], command, host="myhost.example") == {True}
-    assert has(["x.nas.local", "local"], command, allow_host="nas.local") == {False}
+    assert check_hosts(["NAS.local:80", "ovx", "nas.local."], command, allow_host="nas.local., ovx") == {True}
+    assert check_hosts(["stats.example.com"], command, base_url="https://Stats.example.com:8443/stats") == {True}
+    assert check_hosts(["myhost.example:8321"], command, host="myhost.example") == {True}
+    assert check_hosts(["x.nas.local", "local"], command, allow_host="nas.local") == {False}
 
 
 def test_behind_a_proxy_its_own_name_for_us_is_taken() -> None:
     """nginx sends the name of its upstream; nobody can own a name without a dot."""
-    assert has(BARE, "serve", base_url="https://stats.example.com") == {True}
-    assert has(BARE, "dev", base_url="https://stats.example.com") == {False}
+    assert check_hosts(DOTLESS, "serve", base_url="https://stats.example.com") == {True}
+    assert check_hosts(DOTLESS, "dev", base_url="https://stats.example.com") == {False}
 
 
 @pytest.mark.parametrize("value", ["https://nas.local", "nas.local:8321", "*", "a b", "-.-..", "nas.local;ovx", "/"])
@@ -84,17 +88,17 @@ def server(tmp_path_factory: pytest.TempPathFactory, start: Start) -> tuple[Serv
 
 @pytest.mark.parametrize("path", ["/", "/login", "/setup", "/account", "/sites/my-site", "/share/x"])
 def test_pages_are_refused_to_other_hosts(server: tuple[Server, str], path: str) -> None:
-    person = WebClient(server[0])
+    client = WebClient(server[0])
     for host in ("evil.example", f"evil.example:{server[0].port}", "ovx"):
-        answer = person.get(path, host=host)
-        assert (answer.status, "set-cookie" in answer.headers) == (403, False)
+        response = client.get(path, host=host)
+        assert (response.status, "set-cookie" in response.headers) == (403, False)
         name = host.partition(":")[0]
         for remedy in (f"--allow-host {name}", "--base-url", "proxy_set_header Host $host"):
-            assert remedy in answer.body.decode()
-        told = person.get(path, host=host, accept="*/*")
-        assert told.error == (403, "forbidden", None)
+            assert remedy in response.body.decode()
+        api_response = client.get(path, host=host, accept="*/*")
+        assert api_response.error == (403, "forbidden", None)
     for host in (f"localhost:{server[0].port}", "nas.local", "192.168.1.5:8321", "[::1]:1"):
-        assert person.get(path, host=host).status != 403 or path == "/setup"
+        assert client.get(path, host=host).status != 403 or path == "/setup"
 
 
 def test_forms_are_refused_to_other_hosts(server: tuple[Server, str]) -> None:
@@ -116,9 +120,9 @@ def test_events_and_programs_come_by_any_name(server: tuple[Server, str]) -> Non
 
 def test_a_proxy_that_sends_its_own_name_for_us_is_not_locked_out(store: Store, start: Start) -> None:
     set_password(store)
-    person = WebClient(start_behind(start, store, "https://stats.example.com/stats"))
+    client = WebClient(start_behind(start, store, "https://stats.example.com/stats"))
     for host, status in ("ovx", 200), ("stats.example.com", 200), ("127.0.0.1", 200), ("evil.example", 403):
-        assert person.get("/login", host=host, x_forwarded_host="stats.example.com").status == status
+        assert client.get("/login", host=host, x_forwarded_host="stats.example.com").status == status
 
 
 @pytest.fixture(scope="module")
@@ -142,12 +146,12 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorProcess]:
         *(("OPTIONS", "/api/events"), ("PUT", "/_dev/faults"), ("POST", "/api/v1/stats/query")),
     ],
 )
-def test_the_stand_in_answers_nothing_to_other_hosts(dev: EmulatorProcess, method: str, path: str) -> None:
+def test_the_emulator_answers_nothing_to_other_hosts(dev: EmulatorProcess, method: str, path: str) -> None:
     for host in ("evil.example", "evil.example:8321", "192.168.1.5"):
-        answer = dev.call(method, path, b"{}" if method == "POST" else None, {"Host": host})
-        assert answer.error == (403, "forbidden", None), host
-        assert f"--allow-host {host.partition(':')[0]}" in answer.json["error"]["message"]
-        assert "access-control-allow-origin" not in answer.headers
+        response = dev.call(method, path, b"{}" if method == "POST" else None, {"Host": host})
+        assert response.error == (403, "forbidden", None), host
+        assert f"--allow-host {host.partition(':')[0]}" in response.json["error"]["message"]
+        assert "access-control-allow-origin" not in response.headers
     for host in ("ovx:8321", "app.localhost", "localhost"):
         assert dev.call(method, path, b"{}" if method == "POST" else None, {"Host": host}).status != 403
 

@@ -12,22 +12,25 @@ from tests.conftest import Response, RunningSite, Server, Start, Store
 from tests.test_access import token
 
 EVENTS = "/api/v1/events/"
-PART = {"type": "custom", "url": "app://a"}
+CUSTOM_EVENT = {"type": "custom", "url": "app://a"}
 BODIES: dict[str, dict[str, object]] = {
     "pageview": {"site_id": "my-site", "url": "app://a/1"},
     "custom": {"site_id": "my-site", "url": "app://a/1", "event_name": "signup", "props": {"plan": "pro"}},
-    "batch": {"site_id": "my-site", "events": [PART | {"event_name": "first"}, PART | {"event_name": "second"}]},
+    "batch": {
+        "site_id": "my-site",
+        "events": [CUSTOM_EVENT | {"event_name": "first"}, CUSTOM_EVENT | {"event_name": "second"}],
+    },
 }
 
 
 @pytest.fixture
-def once() -> str:
+def idempotency_key() -> str:
     """An Idempotency-Key that no other test uses."""
     return str(uuid4())
 
 
-def send(server: Server, key: str, once: str, path: str = "pageview", **fields: object) -> Response:
-    return server.send(EVENTS + path, BODIES[path] | fields, key, {"Idempotency-Key": once})
+def send(server: Server, key: str, idempotency_key: str, path: str = "pageview", **fields: object) -> Response:
+    return server.send(EVENTS + path, BODIES[path] | fields, key, {"Idempotency-Key": idempotency_key})
 
 
 def assert_replayed(again: Response, first: Response) -> None:
@@ -37,37 +40,39 @@ def assert_replayed(again: Response, first: Response) -> None:
     assert again.headers["content-type"] == first.headers["content-type"]
 
 
-def ids(answer: Response) -> set[str]:
-    return {answer.json["event_id"]} if "event_id" in answer.json else set(answer.json["event_ids"])
+def event_ids(response: Response) -> set[str]:
+    return {response.json["event_id"]} if "event_id" in response.json else set(response.json["event_ids"])
 
 
-def since(running: RunningSite, before: set[str]) -> set[str]:
+def new_event_ids(running: RunningSite, before: set[str]) -> set[str]:
     """The ids of the events that were stored since there were only those of `before`."""
     return {event["id"] for event in running.store.events()} - before
 
 
 @pytest.mark.parametrize("path", BODIES)
-def test_a_repeat_gets_the_first_answer(running: RunningSite, once: str, path: str) -> None:
-    first = send(running.server, running.key, once, path)
+def test_a_repeat_gets_the_first_answer(running: RunningSite, idempotency_key: str, path: str) -> None:
+    first = send(running.server, running.key, idempotency_key, path)
     for _ in range(3):
-        assert_replayed(send(running.server, running.key, once, path), first)
+        assert_replayed(send(running.server, running.key, idempotency_key, path), first)
 
 
 def test_a_repeat_stores_nothing(running: RunningSite) -> None:
-    before = since(running, set())
-    answers = [
+    before = new_event_ids(running, set())
+    responses = [
         send(running.server, running.key, f"stored once {path}".replace(" ", "-"), path) for path in list(BODIES) * 3
     ]
-    assert since(running, before) == set().union(*map(ids, answers[:3]))
+    assert new_event_ids(running, before) == set().union(*map(event_ids, responses[:3]))
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-def test_a_repeat_after_a_restart_gets_the_first_answer(store: Store, start: Start, how: int, once: str) -> None:
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_repeat_after_a_restart_gets_the_first_answer(
+    store: Store, start: Start, signal_number: int, idempotency_key: str
+) -> None:
     key = jwt("my-site", store.site()["jwt_secret"])
     server = start(store)
-    first = send(server, key, once)
-    server.stop(how)
-    assert_replayed(send(start(store), key, once), first)
+    first = send(server, key, idempotency_key)
+    server.stop(signal_number)
+    assert_replayed(send(start(store), key, idempotency_key), first)
     assert [event["id"] for event in store.events()] == [first.json["event_id"]]
 
 
@@ -82,33 +87,33 @@ def test_a_repeat_after_a_restart_gets_the_first_answer(store: Store, start: Sta
     ],
 )
 def test_the_same_key_with_another_request_is_a_conflict(
-    running: RunningSite, once: str, path: str, fields: dict[str, object]
+    running: RunningSite, idempotency_key: str, path: str, fields: dict[str, object]
 ) -> None:
-    first = send(running.server, running.key, once)
-    answer = send(running.server, running.key, once, path, **fields)
-    assert answer.error[:2] == (409, "idempotency_conflict")
-    assert "idempotency-replayed" not in answer.headers
-    assert_replayed(send(running.server, running.key, once), first)
+    first = send(running.server, running.key, idempotency_key)
+    response = send(running.server, running.key, idempotency_key, path, **fields)
+    assert response.error[:2] == (409, "idempotency_conflict")
+    assert "idempotency-replayed" not in response.headers
+    assert_replayed(send(running.server, running.key, idempotency_key), first)
 
 
-def test_the_same_body_to_another_path_is_a_conflict(running: RunningSite, once: str) -> None:
-    headers = {"Idempotency-Key": once}
+def test_the_same_body_to_another_path_is_a_conflict(running: RunningSite, idempotency_key: str) -> None:
+    headers = {"Idempotency-Key": idempotency_key}
     assert running.server.send(EVENTS + "pageview", BODIES["custom"], running.key, headers).status == 201
     assert running.server.send(EVENTS + "custom", BODIES["custom"], running.key, headers).status == 409
 
 
-def test_a_key_is_each_sites_own(store: Store, start: Start, once: str) -> None:
+def test_a_key_is_each_sites_own(store: Store, start: Start, idempotency_key: str) -> None:
     tokens = {site: jwt(site, store.site(site)["jwt_secret"]) for site in ("my-site", "other-site")}
     server = start(store)
-    answers = {site: send(server, tokens[site], once, site_id=site) for site in tokens}
+    responses = {site: send(server, tokens[site], idempotency_key, site_id=site) for site in tokens}
     for site in tokens:
-        assert_replayed(send(server, tokens[site], once, site_id=site), answers[site])
-        assert [event["id"] for event in store.events(site)] == [answers[site].json["event_id"]]
+        assert_replayed(send(server, tokens[site], idempotency_key, site_id=site), responses[site])
+        assert [event["id"] for event in store.events(site)] == [responses[site].json["event_id"]]
 
 
-def test_another_credential_of_the_same_site_repeats_too(running: RunningSite, once: str) -> None:
-    first = send(running.server, running.key, once)
-    assert_replayed(send(running.server, jwt("my-site", running.jwt_secret), once), first)
+def test_another_credential_of_the_same_site_repeats_too(running: RunningSite, idempotency_key: str) -> None:
+    first = send(running.server, running.key, idempotency_key)
+    assert_replayed(send(running.server, jwt("my-site", running.jwt_secret), idempotency_key), first)
 
 
 def jwt(site: str, secret: str) -> str:
@@ -128,119 +133,131 @@ def test_a_key_is_1_to_255_visible_characters(running: RunningSite, good: str) -
 
 @pytest.mark.parametrize("bad", ["", "a" * 256, "a b", "a\tb", "clé", "\xa0"])
 def test_any_other_key_is_refused(running: RunningSite, bad: str) -> None:
-    answer = send(running.server, running.key, bad)
-    assert answer.error == (400, "invalid_request", "Idempotency-Key")
+    response = send(running.server, running.key, bad)
+    assert response.error == (400, "invalid_request", "Idempotency-Key")
 
 
 @pytest.mark.parametrize("fields", [{"url": "no"}, {"site_id": "no-site"}, {"props": []}])
-def test_a_refused_request_does_not_use_up_its_key(running: RunningSite, once: str, fields: dict[str, object]) -> None:
-    assert send(running.server, running.key, once, "custom", **fields).status in (400, 404)
-    first = send(running.server, running.key, once, "custom")
-    assert_replayed(send(running.server, running.key, once, "custom"), first)
+def test_a_refused_request_does_not_use_up_its_key(
+    running: RunningSite, idempotency_key: str, fields: dict[str, object]
+) -> None:
+    assert send(running.server, running.key, idempotency_key, "custom", **fields).status in (400, 404)
+    first = send(running.server, running.key, idempotency_key, "custom")
+    assert_replayed(send(running.server, running.key, idempotency_key, "custom"), first)
 
 
-def test_a_request_without_credentials_does_not_use_up_its_key(running: RunningSite, once: str) -> None:
-    assert send(running.server, "unknown", once).status == 401
-    assert "idempotency-replayed" not in send(running.server, running.key, once).headers
+def test_a_request_without_credentials_does_not_use_up_its_key(running: RunningSite, idempotency_key: str) -> None:
+    assert send(running.server, "unknown", idempotency_key).status == 401
+    assert "idempotency-replayed" not in send(running.server, running.key, idempotency_key).headers
 
 
-def test_a_repeat_needs_credentials(running: RunningSite, once: str) -> None:
-    assert send(running.server, running.key, once).status == 201
-    assert send(running.server, "unknown", once).status == 401
+def test_a_repeat_needs_credentials(running: RunningSite, idempotency_key: str) -> None:
+    assert send(running.server, running.key, idempotency_key).status == 201
+    assert send(running.server, "unknown", idempotency_key).status == 401
 
 
-def test_twenty_at_the_same_moment_count_once(running: RunningSite, once: str) -> None:
-    crowd = 20
-    together = Barrier(crowd)
-    before = since(running, set())
+def test_twenty_at_the_same_moment_count_once(running: RunningSite, idempotency_key: str) -> None:
+    request_count = 20
+    barrier = Barrier(request_count)
+    before = new_event_ids(running, set())
 
-    def come(_: int) -> Response:
-        together.wait()
-        return send(running.server, running.key, once, "batch")
+    def send_at_once(_: int) -> Response:
+        barrier.wait()
+        return send(running.server, running.key, idempotency_key, "batch")
 
-    with ThreadPoolExecutor(crowd) as pool:
-        answers = list(pool.map(come, range(crowd)))
-    assert {(answer.status, answer.body) for answer in answers} == {(201, answers[0].body)}
-    assert sum("idempotency-replayed" not in answer.headers for answer in answers) == 1
-    assert since(running, before) == ids(answers[0])
+    with ThreadPoolExecutor(request_count) as pool:
+        responses = list(pool.map(send_at_once, range(request_count)))
+    assert {(response.status, response.body) for response in responses} == {(201, responses[0].body)}
+    assert sum("idempotency-replayed" not in response.headers for response in responses) == 1
+    assert new_event_ids(running, before) == event_ids(responses[0])
 
 
-def test_different_requests_with_one_key_at_the_same_moment_conflict(running: RunningSite, once: str) -> None:
-    crowd = 8
-    together = Barrier(crowd)
+def test_different_requests_with_one_key_at_the_same_moment_conflict(
+    running: RunningSite, idempotency_key: str
+) -> None:
+    request_count = 8
+    barrier = Barrier(request_count)
 
-    def come(number: int) -> int:
-        together.wait()
-        return send(running.server, running.key, once, url=f"app://race/{number}").status
+    def send_at_once(number: int) -> int:
+        barrier.wait()
+        return send(running.server, running.key, idempotency_key, url=f"app://race/{number}").status
 
-    with ThreadPoolExecutor(crowd) as pool:
-        assert sorted(pool.map(come, range(crowd))) == [201] + [409] * (crowd - 1)
+    with ThreadPoolExecutor(request_count) as pool:
+        assert sorted(pool.map(send_at_once, range(request_count))) == [201] + [409] * (request_count - 1)
     assert len([event for event in running.store.events() if event["host"] == "race"]) == 1
 
 
 APEX = {"projectKey": "my-site", "events": [{"type": "click", "url": "/pricing"}]}
 
 
-def send_public(server: Server, once: str, **fields: object) -> Response:
-    return server.send("/api/events", APEX | fields, headers={"Idempotency-Key": once})
+def send_public(server: Server, idempotency_key: str, **fields: object) -> Response:
+    return server.send("/api/events", APEX | fields, headers={"Idempotency-Key": idempotency_key})
 
 
-def assert_replayed_to_all(server: Server, key: str, once: str, keyed: Response, public: Response) -> None:
-    assert_replayed(send(server, key, once), keyed)
-    again = send_public(server, once)
+def assert_replayed_to_all(server: Server, key: str, idempotency_key: str, keyed: Response, public: Response) -> None:
+    assert_replayed(send(server, key, idempotency_key), keyed)
+    again = send_public(server, idempotency_key)
     assert (public.status, again.status, again.body) == (200, 200, public.body)
     assert again.headers["idempotency-replayed"] == "true"
 
 
 @pytest.mark.parametrize("order", ["public first", "keyed first"])
-def test_who_has_no_credentials_uses_up_nobodys_key(store: Store, start: Start, once: str, order: str) -> None:
+def test_who_has_no_credentials_uses_up_nobodys_key(
+    store: Store, start: Start, idempotency_key: str, order: str
+) -> None:
     store.site()
     key = store.key()
     server = start(store)
     if order == "public first":
-        public = send_public(server, once)
-        keyed = send(server, key, once)
+        public = send_public(server, idempotency_key)
+        keyed = send(server, key, idempotency_key)
     else:
-        keyed = send(server, key, once)
-        public = send_public(server, once)
+        keyed = send(server, key, idempotency_key)
+        public = send_public(server, idempotency_key)
     assert "idempotency-replayed" not in keyed.headers
     assert "idempotency-replayed" not in public.headers
-    for how in (signal.SIGTERM, signal.SIGKILL):
-        assert_replayed_to_all(server, key, once, keyed, public)
-        server.stop(how)
+    for signal_number in (signal.SIGTERM, signal.SIGKILL):
+        assert_replayed_to_all(server, key, idempotency_key, keyed, public)
+        server.stop(signal_number)
         server = start(store)
-    assert_replayed_to_all(server, key, once, keyed, public)
-    assert send_public(server, once, projectKey="my-site", sessionId="another").status == 409
-    assert send(server, key, once, url="app://a/2").status == 409
+    assert_replayed_to_all(server, key, idempotency_key, keyed, public)
+    assert send_public(server, idempotency_key, projectKey="my-site", sessionId="another").status == 409
+    assert send(server, key, idempotency_key, url="app://a/2").status == 409
     assert len(store.events()) == 2
 
 
-def test_the_public_endpoints_share_their_keys(running: RunningSite, once: str) -> None:
+def test_the_public_endpoints_share_their_keys(running: RunningSite, idempotency_key: str) -> None:
     event = {"name": "e", "project_id": "my-site", "device_id": "d", "session_id": "s", "context": "website"}
-    assert send_public(running.server, once).status == 200
-    answer = running.server.send("/api/v1/event", {"event": event}, headers={"Idempotency-Key": once})
-    assert answer.error == (409, "idempotency_conflict", "Idempotency-Key")
+    assert send_public(running.server, idempotency_key).status == 200
+    response = running.server.send("/api/v1/event", {"event": event}, headers={"Idempotency-Key": idempotency_key})
+    assert response.error == (409, "idempotency_conflict", "Idempotency-Key")
 
 
-def test_a_key_without_credentials_is_public_whatever_is_sent_as_authorization(running: RunningSite, once: str) -> None:
-    headers = {"Idempotency-Key": once}
+def test_a_key_without_credentials_is_public_whatever_is_sent_as_authorization(
+    running: RunningSite, idempotency_key: str
+) -> None:
+    headers = {"Idempotency-Key": idempotency_key}
     assert running.server.send("/api/events", APEX, running.key, headers).status == 200
-    assert "idempotency-replayed" in send_public(running.server, once).headers
-    assert send(running.server, running.key, once).status == 201
+    assert "idempotency-replayed" in send_public(running.server, idempotency_key).headers
+    assert send(running.server, running.key, idempotency_key).status == 201
 
 
-def test_both_classes_at_the_same_moment_are_done_once_each(running: RunningSite, once: str) -> None:
-    crowd = 20
-    together = Barrier(crowd)
-    before = since(running, set())
+def test_both_classes_at_the_same_moment_are_done_once_each(running: RunningSite, idempotency_key: str) -> None:
+    request_count = 20
+    barrier = Barrier(request_count)
+    before = new_event_ids(running, set())
 
-    def come(number: int) -> Response:
-        together.wait()
-        return send_public(running.server, once) if number % 2 else send(running.server, running.key, once)
+    def send_at_once(number: int) -> Response:
+        barrier.wait()
+        return (
+            send_public(running.server, idempotency_key)
+            if number % 2
+            else send(running.server, running.key, idempotency_key)
+        )
 
-    with ThreadPoolExecutor(crowd) as pool:
-        answers = list(pool.map(come, range(crowd)))
-    for status, some in ((201, answers[::2]), (200, answers[1::2])):
-        assert {(answer.status, answer.body) for answer in some} == {(status, some[0].body)}
-        assert sum("idempotency-replayed" not in answer.headers for answer in some) == 1
-    assert len(since(running, before)) == 2
+    with ThreadPoolExecutor(request_count) as pool:
+        responses = list(pool.map(send_at_once, range(request_count)))
+    for status, group in ((201, responses[::2]), (200, responses[1::2])):
+        assert {(response.status, response.body) for response in group} == {(status, group[0].body)}
+        assert sum("idempotency-replayed" not in response.headers for response in group) == 1
+    assert len(new_event_ids(running, before)) == 2

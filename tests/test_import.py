@@ -23,10 +23,11 @@ from ovx_lite.storage import integrity, registry
 from ovx_lite.storage.read import events
 from ovx_lite.storage.sqlite import open_store
 from tests.conftest import CommandResult, Start, Store
-from tests.test_store import EVER, new_site, paths
+from tests.support.processes import Process, program
+from tests.test_store import MAX_TIME_MS, new_site, paths
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:120.0) Gecko/20100101 Firefox/120.0"
-BEGIN = 1_431_864_000  # 2015-05-17 12:00:00 UTC, in seconds
+BEGIN_S = 1_431_864_000  # 2015-05-17 12:00:00 UTC, in seconds
 
 
 def line(
@@ -34,29 +35,29 @@ def line(
     second: float = 0,
     address: str = "203.0.113.9",
     status: int = 200,
-    agent: str = FIREFOX,
+    user_agent: str = FIREFOX,
     method: str = "GET",
     referrer: str = "-",
 ) -> str:
     """A line of nginx's, Combined Log Format."""
-    time = datetime.fromtimestamp(BEGIN + second, UTC).strftime("%d/%b/%Y:%H:%M:%S +0000")
-    return f'{address} - - [{time}] "{method} {path} HTTP/1.1" {status} 123 "{referrer}" "{agent}"'
+    time_text = datetime.fromtimestamp(BEGIN_S + second, UTC).strftime("%d/%b/%Y:%H:%M:%S +0000")
+    return f'{address} - - [{time_text}] "{method} {path} HTTP/1.1" {status} 123 "{referrer}" "{user_agent}"'
 
 
 def apache(path: str, second: float) -> str:
     """A line of Apache's `vhost_combined`, in another zone."""
-    time = datetime.fromtimestamp(BEGIN + second + 7200, UTC).strftime("%d/%b/%Y:%H:%M:%S +0200")
-    return f'example.com:443 203.0.113.9 - frank [{time}] "GET {path} HTTP/1.1" 200 - "-" "{FIREFOX}"'
+    time_text = datetime.fromtimestamp(BEGIN_S + second + 7200, UTC).strftime("%d/%b/%Y:%H:%M:%S +0200")
+    return f'example.com:443 203.0.113.9 - frank [{time_text}] "GET {path} HTTP/1.1" 200 - "-" "{FIREFOX}"'
 
 
 def caddy(path: str, second: float) -> str:
     """A line of Caddy's JSON."""
-    asked = {"client_ip": "203.0.113.9", "method": "GET", "uri": path, "headers": {"User-Agent": [FIREFOX]}}
-    return json.dumps({"msg": "handled request", "ts": BEGIN + second, "request": asked, "status": 200, "size": 1})
+    request = {"client_ip": "203.0.113.9", "method": "GET", "uri": path, "headers": {"User-Agent": [FIREFOX]}}
+    return json.dumps({"msg": "handled request", "ts": BEGIN_S + second, "request": request, "status": 200, "size": 1})
 
 
-def written(path: Path, lines: Sequence[str]) -> str:
-    path.write_text("".join(line + "\n" for line in lines))
+def write_log(path: Path, lines: Sequence[str]) -> str:
+    path.write_text("".join(text + "\n" for text in lines))
     return str(path)
 
 
@@ -68,15 +69,15 @@ def store(store: Store) -> Store:
     return store
 
 
-def imported(store: Store, *files: str, stdin: bytes = b"") -> tuple[int, dict[str, int]]:
+def import_files(store: Store, *files: str, stdin: bytes = b"") -> tuple[int, dict[str, int]]:
     """Import files into my-site: how many page views were added, and what was skipped."""
-    ran = store.run("import", "access-log", "my-site", *files, "--json", stdin=stdin)
-    assert ran.exit_status == 0, ran.stderr
-    assert ran.json["read"] == ran.json["imported"] + sum(ran.json["skipped"].values())
-    return ran.json["imported"], ran.json["skipped"]
+    result = store.run("import", "access-log", "my-site", *files, "--json", stdin=stdin)
+    assert result.exit_status == 0, result.stderr
+    assert result.json["read"] == result.json["imported"] + sum(result.json["skipped"].values())
+    return result.json["imported"], result.json["skipped"]
 
 
-def stored(store: Store) -> list[str]:
+def stored_paths(store: Store) -> list[str]:
     """The paths of all that is stored of my-site, oldest first."""
     with closing(open_store(store.path)) as conn:
         assert integrity.problems(conn) == []
@@ -87,67 +88,67 @@ def stored(store: Store) -> list[str]:
 def test_the_logs_of_each_server_come_out_again_with_their_own_times(
     store: Store, tmp_path: Path, server: Callable[[str, float], str]
 ) -> None:
-    path = written(tmp_path / "log", [server("/a", 0), server("/b?utm_source=news&utm_medium=email&q=x", 61)])
-    assert imported(store, path) == (2, {})
+    path = write_log(tmp_path / "log", [server("/a", 0), server("/b?utm_source=news&utm_medium=email&q=x", 61)])
+    assert import_files(store, path) == (2, {})
     first, second = store.events()
     assert [first["ts"], second["ts"]] == ["2015-05-17T12:00:00.000Z", "2015-05-17T12:01:01.000Z"]
-    told = [(view["api"], view["type"], view["host"], view["path"], view["browser"]) for view in (first, second)]
-    assert told == [("import", "pageview", "example.com", path, "Firefox") for path in ("/a", "/b")]
+    view_fields = [(view["api"], view["type"], view["host"], view["path"], view["browser"]) for view in (first, second)]
+    assert view_fields == [("import", "pageview", "example.com", path, "Firefox") for path in ("/a", "/b")]
     assert (second["utm_source"], second["utm_medium"], second["utm_term"]) == ("news", "email", None)
     assert first["visitor"] == second["visitor"] is not None
     assert first["visit"] == second["visit"] is not None
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
-@pytest.mark.parametrize("way", ["file", "stdin"])
-def test_a_log_may_be_packed_and_may_come_by_a_pipe(store: Store, tmp_path: Path, packed: bool, way: str) -> None:
+@pytest.mark.parametrize("source", ["file", "stdin"])
+def test_a_log_may_be_packed_and_may_come_by_a_pipe(store: Store, tmp_path: Path, packed: bool, source: str) -> None:
     text = f"{line('/a')}\n{line('/b', 1)}".encode()  # without an end of line at the end
     content = gzip.compress(text) if packed else text
     (tmp_path / "log").write_bytes(content)
-    added = imported(store, str(tmp_path / "log")) if way == "file" else imported(store, "-", stdin=content)
+    added = import_files(store, str(tmp_path / "log")) if source == "file" else import_files(store, "-", stdin=content)
     assert added == (2, {})
-    assert stored(store) == ["/a", "/b"]
+    assert stored_paths(store) == ["/a", "/b"]
 
 
 def test_what_is_no_page_view_is_counted_by_its_reason(store: Store, tmp_path: Path) -> None:
     skipped = {
         "assets": [line("/style.css"), line("/logo.png?v=2")],
-        "bots": [line(agent="Googlebot/2.1"), line(agent="-"), line(agent="curl/8.5.0")],
+        "bots": [line(user_agent="Googlebot/2.1"), line(user_agent="-"), line(user_agent="curl/8.5.0")],
         "errors": [line(status=404), line(status=500)],
         "redirects": [line(status=301)],
         "methods": [line(method="POST"), line(method="HEAD")],
         "broken": ["nonsense"],
     }
     lines = [text for texts in skipped.values() for text in texts]
-    added = imported(store, written(tmp_path / "log", [line("/a"), *lines, line("/cached", 1, status=304)]))
+    added = import_files(store, write_log(tmp_path / "log", [line("/a"), *lines, line("/cached", 1, status=304)]))
     assert added == (2, {reason: len(texts) for reason, texts in skipped.items()})
-    assert stored(store) == ["/a", "/cached"]
+    assert stored_paths(store) == ["/a", "/cached"]
 
 
 def test_a_broken_line_is_named_by_its_number_and_the_rest_goes_on(store: Store, tmp_path: Path) -> None:
     lines = [line("/1"), "nonsense", line("/3"), "", line("/5")[:60], line("/6")]
-    ran = store.run("import", "access-log", "my-site", written(tmp_path / "log", lines))
-    assert ran.exit_status == 0
-    assert [text.partition(":")[0] for text in ran.stderr.splitlines()] == [
+    result = store.run("import", "access-log", "my-site", write_log(tmp_path / "log", lines))
+    assert result.exit_status == 0
+    assert [text.partition(":")[0] for text in result.stderr.splitlines()] == [
         f"{tmp_path}/log, line {n}" for n in (2, 4, 5)
     ]
-    assert stored(store) == ["/1", "/3", "/6"]
+    assert stored_paths(store) == ["/1", "/3", "/6"]
 
 
 def test_a_second_import_adds_nothing_and_lines_that_are_alike_count_each(store: Store, tmp_path: Path) -> None:
     lines = [line("/a"), line("/a"), line("/a", address="203.0.113.10"), line("/a", 1), line("/b")]
-    path = written(tmp_path / "log", lines)
-    assert imported(store, path) == (5, {})
-    assert imported(store, path) == (0, {"repeats": 5})
-    assert sorted(stored(store)) == ["/a"] * 4 + ["/b"]
+    path = write_log(tmp_path / "log", lines)
+    assert import_files(store, path) == (5, {})
+    assert import_files(store, path) == (0, {"repeats": 5})
+    assert sorted(stored_paths(store)) == ["/a"] * 4 + ["/b"]
 
 
 def test_what_files_share_counts_once_and_an_empty_file_is_no_trouble(store: Store, tmp_path: Path) -> None:
     lines = [line(f"/{n}", n) for n in range(4)]
-    older, empty = written(tmp_path / "older", lines[:3]), written(tmp_path / "empty", [])
-    newer = written(tmp_path / "newer", [lines[1], *lines[1:]])  # one of them more often
-    assert imported(store, older, empty, newer) == (5, {"repeats": 2})
-    assert stored(store) == ["/0", "/1", "/1", "/2", "/3"]
+    older, empty = write_log(tmp_path / "older", lines[:3]), write_log(tmp_path / "empty", [])
+    newer = write_log(tmp_path / "newer", [lines[1], *lines[1:]])  # one of them more often
+    assert import_files(store, older, empty, newer) == (5, {"repeats": 2})
+    assert stored_paths(store) == ["/0", "/1", "/1", "/2", "/3"]
 
 
 HOSTILE = {
@@ -171,43 +172,43 @@ def test_no_line_is_so_strange_that_the_rest_is_not_imported(tmp_path: Path, hos
     report = ImportReport()
     with closing(open_store(tmp_path)) as conn, (tmp_path / "log").open(errors="replace", newline="\n") as lines:
         site = new_site(conn)
-        LogImporter(conn, site, lambda address: "", BEGIN * 1000).run((text.rstrip("\r\n") for text in lines), report)
-        found = paths(conn, site)
-    assert {"/before", "/after"} <= set(found)
-    assert len(found) == report.imported
-    assert max(map(len, found)) <= 4096  # as long as a field may be elsewhere
+        LogImporter(conn, site, lambda address: "", BEGIN_S * 1000).run((text.rstrip("\r\n") for text in lines), report)
+        imported_paths = paths(conn, site)
+    assert {"/before", "/after"} <= set(imported_paths)
+    assert len(imported_paths) == report.imported
+    assert max(map(len, imported_paths)) <= 4096  # as long as a field may be elsewhere
     assert report.lines_read == report.imported + report.skipped.total()
 
 
-def refused(ran: CommandResult, named: str) -> bool:
+def is_error_naming(result: CommandResult, name: str) -> bool:
     return (
-        (ran.exit_status, ran.stdout, ran.stderr.count("\n")) == (1, "", 1)
-        and ran.stderr.startswith("Error: ")
-        and named in ran.stderr
+        (result.exit_status, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+        and result.stderr.startswith("Error: ")
+        and name in result.stderr
     )
 
 
-def test_a_file_that_cannot_be_read_is_told_in_a_sentence(store: Store, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_an_error_of_one_line(store: Store, tmp_path: Path) -> None:
     (tmp_path / "odd.gz").write_bytes(b"\x1f\x8b" + bytes(range(200)))
     for name in ("missing", ".", "odd.gz"):
         path = str(tmp_path / name)
-        assert refused(store.run("import", "access-log", "my-site", path, "--json"), path), name
+        assert is_error_naming(store.run("import", "access-log", "my-site", path, "--json"), path), name
 
 
 def test_of_a_gzip_that_was_cut_off_what_can_be_read_is_imported(store: Store, tmp_path: Path) -> None:
     text = "".join(line(f"/{n * 7919 % 10_007}/{n}", n) + "\n" for n in range(500)).encode()
     (tmp_path / "cut.gz").write_bytes(gzip.compress(text)[:-1000])
-    assert refused(store.run("import", "access-log", "my-site", str(tmp_path / "cut.gz"), "--json"), "cut.gz")
-    before = len(stored(store))
+    assert is_error_naming(store.run("import", "access-log", "my-site", str(tmp_path / "cut.gz"), "--json"), "cut.gz")
+    before = len(stored_paths(store))
     assert 0 < before < 500
     (tmp_path / "whole.gz").write_bytes(gzip.compress(text))
-    assert imported(store, str(tmp_path / "whole.gz")) == (500 - before, {"repeats": before})
+    assert import_files(store, str(tmp_path / "whole.gz")) == (500 - before, {"repeats": before})
 
 
 def test_standard_input_given_twice_is_read_once(store: Store) -> None:
-    ran = store.run("import", "access-log", "my-site", "-", "-", stdin=line("/a").encode())
-    assert "Traceback" not in ran.stderr
-    assert stored(store) == ["/a"]
+    result = store.run("import", "access-log", "my-site", "-", "-", stdin=line("/a").encode())
+    assert "Traceback" not in result.stderr
+    assert stored_paths(store) == ["/a"]
 
 
 @pytest.fixture
@@ -224,7 +225,7 @@ def test_thirty_minutes_of_silence_in_the_log_end_a_visit(
     conn: sqlite3.Connection, minutes: tuple[int, ...], visits: int
 ) -> None:
     lines = [line(f"/{minute}", minute * 60) for minute in minutes]
-    importer = LogImporter(conn, new_site(conn), lambda address: "", BEGIN * 1000)
+    importer = LogImporter(conn, new_site(conn), lambda address: "", BEGIN_S * 1000)
     importer.run(lines, ImportReport())
     assert conn.execute("SELECT count(*) FROM visits").fetchone() == (visits,)
     assert integrity.problems(conn) == []
@@ -233,7 +234,7 @@ def test_thirty_minutes_of_silence_in_the_log_end_a_visit(
 def test_a_visit_goes_on_from_one_import_to_the_next(conn: sqlite3.Connection) -> None:
     site = new_site(conn)
     for second in range(3):
-        LogImporter(conn, site, lambda address: "", BEGIN * 1000 + 5 * 86_400_000).run(
+        LogImporter(conn, site, lambda address: "", BEGIN_S * 1000 + 5 * 86_400_000).run(
             [line("/", second)], ImportReport()
         )
     assert conn.execute("SELECT pageviews FROM visits").fetchall() == [(3,)]
@@ -247,20 +248,20 @@ def test_lines_that_are_alike_count_each_however_many_are_remembered(
     lines, site = [line(f"/{n}") for n in (0, 1, 2, 3, 0, 0, 1, 2, 3)], new_site(conn)
     for added in (9, 0):
         report = ImportReport()
-        LogImporter(conn, site, lambda address: "", BEGIN * 1000).run(lines, report)
+        LogImporter(conn, site, lambda address: "", BEGIN_S * 1000).run(lines, report)
         assert report.imported == added
 
 
 def test_a_site_without_a_domain_has_page_views_too(conn: sqlite3.Connection) -> None:
     site = registry.add_site(conn, structs.replace(new_site(conn), id="bare", public_key="pk_bare", domain=""))
-    LogImporter(conn, site, lambda address: "", BEGIN * 1000).run([line("/a?utm_term=b")], ImportReport())
-    (view,) = events.read(conn, site, 0, EVER, True)
+    LogImporter(conn, site, lambda address: "", BEGIN_S * 1000).run([line("/a?utm_term=b")], ImportReport())
+    (view,) = events.read(conn, site, 0, MAX_TIME_MS, True)
     assert (view.host, view.path, view.utm_term) == ("", "/a", "b")
 
 
 def test_addresses_are_not_in_the_store(tmp_path: Path, conn: sqlite3.Connection) -> None:
     log = [line(f"/{n}", address="198.51.100.77") for n in range(50)]
-    LogImporter(conn, new_site(conn), lambda address: "", BEGIN * 1000).run(log, ImportReport())
+    LogImporter(conn, new_site(conn), lambda address: "", BEGIN_S * 1000).run(log, ImportReport())
     conn.close()
     for file in tmp_path.iterdir():
         assert b"198.51.100.77" not in file.read_bytes()
@@ -269,19 +270,19 @@ def test_addresses_are_not_in_the_store(tmp_path: Path, conn: sqlite3.Connection
 
 def test_an_import_that_was_killed_is_resumed_by_importing_again(store: Store, tmp_path: Path) -> None:
     lines = [line(f"/{n}", n // 3) for n in range(5000)]
-    words = [sys.executable, "-m", "ovx_lite", "import", "access-log", "my-site", "-"]
+    command = program("import", "access-log", "my-site", "-")
     environment = os.environ | {"OVX_DATA_DIR": str(store.path)}
-    with subprocess.Popen(words, stdin=subprocess.PIPE, env=environment) as process:
+    with Process(command, stdin=subprocess.PIPE, env=environment) as process:
         assert process.stdin is not None
         process.stdin.write("".join(text + "\n" for text in lines[:4500]).encode())
         process.stdin.flush()
-        while not (before := len(stored(store))) and process.poll() is None:
+        while not (before := len(stored_paths(store))) and process.poll() is None:
             time.sleep(0.05)
         process.kill()
-    before = len(stored(store))
+    before = len(stored_paths(store))
     assert 0 < before < 5000
-    assert imported(store, written(tmp_path / "log", lines)) == (5000 - before, {"repeats": before})
-    assert len(set(stored(store))) == 5000
+    assert import_files(store, write_log(tmp_path / "log", lines)) == (5000 - before, {"repeats": before})
+    assert len(set(stored_paths(store))) == 5000
 
 
 def test_an_import_goes_on_beside_a_server_that_takes_events(store: Store, start: Start, tmp_path: Path) -> None:
@@ -292,37 +293,39 @@ def test_an_import_goes_on_beside_a_server_that_takes_events(store: Store, start
 
     def send() -> None:
         while not done.is_set():
-            answer = server.pageview(key, timestamp=(BEGIN + len(ids) % 100) * 1000, user_agent=FIREFOX)
-            assert answer.status == 201, answer.body
-            ids.append(answer.json["event_id"])
+            response = server.pageview(key, timestamp=(BEGIN_S + len(ids) % 100) * 1000, user_agent=FIREFOX)
+            assert response.status == 201, response.body
+            ids.append(response.json["event_id"])
 
     sender = threading.Thread(target=send)
     sender.start()
     try:
-        words = ("import", "access-log", "my-site", str(written(tmp_path / "log", lines)), "--json")
-        assert store.spawn(*words).json["imported"] == 3000
+        args = ("import", "access-log", "my-site", str(write_log(tmp_path / "log", lines)), "--json")
+        assert store.spawn(*args).json["imported"] == 3000
     finally:
         done.set()
         sender.join(60)
-    found = store.events()
+    exported = store.events()
     assert len(ids) > 10
-    assert {event["id"] for event in found if event["api"] == "ovyxa"} == set(ids)
-    assert len(found) == 3000 + len(ids)
-    assert len(stored(store)) == len(found)
+    assert {event["id"] for event in exported if event["api"] == "ovyxa"} == set(ids)
+    assert len(exported) == 3000 + len(ids)
+    assert len(stored_paths(store)) == len(exported)
 
 
 def test_on_a_terminal_there_is_a_progress_bar(store: Store, tmp_path: Path) -> None:
-    path = written(tmp_path / "access.log", [line(f"/{n}", n) for n in range(3000)])
+    path = write_log(tmp_path / "access.log", [line(f"/{n}", n) for n in range(3000)])
     master, terminal = pty.openpty()
     environment = os.environ | {"OVX_DATA_DIR": str(store.path)}
-    words = [sys.executable, "-m", "ovx_lite", "import", "access-log", "my-site", path, "--json"]
-    out = subprocess.run(words, stdout=subprocess.PIPE, stderr=terminal, env=environment, check=True, timeout=60).stdout
-    shown = os.read(master, 100_000).decode()
+    command = [sys.executable, "-m", "ovx_lite", "import", "access-log", "my-site", path, "--json"]
+    out = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=terminal, env=environment, check=True, timeout=60
+    ).stdout
+    terminal_output = os.read(master, 100_000).decode()
     os.close(master)
     os.close(terminal)
     assert json.loads(out)["imported"] == 3000
-    assert "access.log" in shown
-    assert "100%" in shown
+    assert "access.log" in terminal_output
+    assert "100%" in terminal_output
 
 
 MIB = 1 << 20
@@ -334,7 +337,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "broken lines": lambda: gzip.compress(b"x\r\n" * (BOMB_MIB * MIB // 120)),
     "a long line": lambda: gzip.compress(line("/" + "x" * BOMB_MIB * MIB).encode()),
 }
-MEASURED = """
+MEASURING_PROGRAM = """
 import resource, sys
 from ovx_lite.cli import main
 try:
@@ -344,14 +347,14 @@ finally:
 """
 
 
-def measured(store: Store, file: Path) -> tuple[CommandResult, int]:
+def import_and_measure(store: Store, file: Path) -> tuple[CommandResult, int]:
     """Import a file in a process of its own. Returns also the most memory that it had, in KiB."""
-    words = [sys.executable, "-c", MEASURED, "import", "access-log", "my-site", str(file), "--json"]
-    done = subprocess.run(
-        words, capture_output=True, text=True, timeout=600, env={**os.environ, "OVX_DATA_DIR": str(store.path)}
+    command = [sys.executable, "-c", MEASURING_PROGRAM, "import", "access-log", "my-site", str(file), "--json"]
+    completed = subprocess.run(
+        command, capture_output=True, text=True, timeout=600, env={**os.environ, "OVX_DATA_DIR": str(store.path)}
     )
-    *said, peak_kib = done.stderr.splitlines()
-    return CommandResult(done.returncode, done.stdout, "\n".join(said)), int(peak_kib)
+    *error_lines, peak_kib = completed.stderr.splitlines()
+    return CommandResult(completed.returncode, completed.stdout, "\n".join(error_lines)), int(peak_kib)
 
 
 @pytest.mark.parametrize("bomb", BOMBS)
@@ -361,31 +364,33 @@ def test_a_small_file_that_unpacks_to_much_takes_little_memory(store: Store, tmp
     packed.write_bytes(
         small.read_bytes() + gzip.compress(b"\n") + BOMBS[bomb]() + gzip.compress(b"\n" + line("/after", 1).encode())
     )
-    _, idle_kib = measured(store, small)
-    ran, peak_kib = measured(store, packed)
-    assert ran.exit_status == 0, ran.stderr
-    assert (ran.json["imported"], ran.json["read"]) == (1, 1 + sum(ran.json["skipped"].values()))
-    assert stored(store) == ["/before", "/after"]
+    _, idle_kib = import_and_measure(store, small)
+    result, peak_kib = import_and_measure(store, packed)
+    assert result.exit_status == 0, result.stderr
+    assert (result.json["imported"], result.json["read"]) == (1, 1 + sum(result.json["skipped"].values()))
+    assert stored_paths(store) == ["/before", "/after"]
     assert peak_kib - idle_kib < 12 * 1024
-    assert len(ran.stderr.splitlines()) <= 21
+    assert len(result.stderr.splitlines()) <= 21
 
 
 def test_blank_lines_are_named_by_their_numbers(store: Store, tmp_path: Path) -> None:
     text = f"\n\n{line('/1')}\n\n\n\n{line('/2')}\n\n".encode()
     (tmp_path / "log").write_bytes(text)
-    ran = store.run("import", "access-log", "my-site", str(tmp_path / "log"))
-    assert [said.partition(":")[0].rpartition(" ")[2] for said in ran.stderr.splitlines()] == list("124568")
-    assert ran.stdout.startswith("Read 8 lines, imported 2 page views.")
+    result = store.run("import", "access-log", "my-site", str(tmp_path / "log"))
+    assert [error_line.partition(":")[0].rpartition(" ")[2] for error_line in result.stderr.splitlines()] == list(
+        "124568"
+    )
+    assert result.stdout.startswith("Read 8 lines, imported 2 page views.")
     (tmp_path / "log").write_bytes(text * 30)
-    ran = store.run("import", "access-log", "my-site", str(tmp_path / "log"), "--json")
-    assert ran.stderr.endswith(": 160 more such lines\n")
-    assert ran.json == {"read": 240, "imported": 58, "skipped": {"broken": 180, "repeats": 2}}
+    result = store.run("import", "access-log", "my-site", str(tmp_path / "log"), "--json")
+    assert result.stderr.endswith(": 160 more such lines\n")
+    assert result.json == {"read": 240, "imported": 58, "skipped": {"broken": 180, "repeats": 2}}
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 1 << 16])
-def test_lines_are_the_same_however_the_pieces_are_cut(size: int) -> None:
+@pytest.mark.parametrize("size_bytes", [1, 2, 3, 7, 64, 1 << 16])
+def test_lines_are_the_same_however_the_chunks_are_cut(size_bytes: int) -> None:
     text = b"\n\na\r\nb\n\n\n\r\n\xff\n" + b"c" * 70_000 + b"\n\nd"
-    found = list(log_reader.lines(text[begin : begin + size] for begin in range(0, len(text), size)))
-    numbers = [one for one in found if isinstance(one, int)]
-    assert sum(numbers) == 5
-    assert [one for one in found if not isinstance(one, int)] == ["a", "b", "", "\ufffd", "c" * (1 << 16), "d"]
+    items = list(log_reader.lines(text[start : start + size_bytes] for start in range(0, len(text), size_bytes)))
+    blank_counts = [item for item in items if isinstance(item, int)]
+    assert sum(blank_counts) == 5
+    assert [item for item in items if not isinstance(item, int)] == ["a", "b", "", "\ufffd", "c" * (1 << 16), "d"]

@@ -15,51 +15,51 @@ from tests.pages import admin as admin
 
 def keys(admin: AdminSession, settings: str, page: int = 1) -> list[tuple[str, str]]:
     """Each key of a page of keys: its id and what is said of it."""
-    shown = parse_page(admin.client.get(f"{settings}/keys?page={page}"))
-    return [(row.attrs["id"], row.text) for row in shown.find_all("li", "row")]
+    document = parse_page(admin.client.get(f"{settings}/keys?page={page}"))
+    return [(row.attrs["id"], row.text) for row in document.find_all("li", "row")]
 
 
-def blank(admin: AdminSession, settings: str) -> Fields:
+def blank_form(admin: AdminSession, settings: str) -> Fields:
     """The form to add a key, as it is shown."""
     return form_fields(admin.client.get(f"{settings}/keys"), f"{settings}/keys")
 
 
-def add(admin: AdminSession, settings: str, **typed: str) -> tuple[str, str]:
+def add_key(admin: AdminSession, settings: str, **typed: str) -> tuple[str, str]:
     """Add a key. Returns its id and the key."""
-    form = blank(admin, settings) | typed
+    form = blank_form(admin, settings) | typed
     (secret,) = page_secrets(admin.submit(f"{settings}/keys", form))
     return form["new"][0], secret
 
 
 def test_a_key_is_added_shown_once_and_works_at_once(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
-    id, secret = add(admin, settings, label="For <b>the</b> shop", tier="pro", hourly_limit="")
+    id, secret = add_key(admin, settings, label="For <b>the</b> shop", tier="pro", hourly_limit="")
     assert admin.pageview(settings, secret).status == 201
     page = admin.client.get(f"{settings}/keys")
     assert (page_secrets(page), flash_text(page), secret in page.body.decode()) == ([], "", False)
-    told = dict(keys(admin, settings))[id]
-    assert "For <b>the</b> shop pro, 10,000 events an hour" in told
+    description = dict(keys(admin, settings))[id]
+    assert "For <b>the</b> shop pro, 10,000 events an hour" in description
 
 
 def test_a_key_without_a_label_goes_by_its_id(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
-    id, _ = add(admin, settings, label="  ")
+    id, _ = add_key(admin, settings, label="  ")
     assert dict(keys(admin, settings))[id].startswith(id)
 
 
 def test_a_keys_own_limit_is_in_place_of_the_tiers(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
-    id, secret = add(admin, settings, tier="free", hourly_limit="2")
+    id, secret = add_key(admin, settings, tier="free", hourly_limit="2")
     assert "free, 2 events an hour" in dict(keys(admin, settings))[id]
     assert [admin.pageview(settings, secret).status for _ in range(3)] == [201, 201, 429]
 
 
 def test_a_secret_is_in_no_url_cookie_log_or_file(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
-    answer = admin.client.post(f"{settings}/keys", blank(admin, settings) | {"label": "x"})
-    (secret,) = page_secrets(page := admin.client.follow(answer))
+    response = admin.client.post(f"{settings}/keys", blank_form(admin, settings) | {"label": "x"})
+    (secret,) = page_secrets(page := admin.client.follow(response))
     assert admin.pageview(settings, secret).status == 201
-    headers = [*answer.headers.values(), *page.headers.values(), *admin.client.cookies.values()]
+    headers = [*response.headers.values(), *page.headers.values(), *admin.client.cookies.values()]
     payloads = [cookie.partition(".")[0] for cookie in admin.client.cookies.values()]
     headers += [base64.urlsafe_b64decode(payload + "===").decode("latin-1") for payload in payloads]
     assert not [value for value in headers if secret in value]
@@ -71,16 +71,16 @@ def test_a_secret_is_in_no_url_cookie_log_or_file(admin: AdminSession) -> None:
 
 def test_a_secret_is_not_shown_to_another_browser(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
-    answer = admin.client.post(f"{settings}/keys", blank(admin, settings))
+    response = admin.client.post(f"{settings}/keys", blank_form(admin, settings))
     other = WebClient(admin.server)
     other.log_in()
     assert page_secrets(other.get(f"{settings}/keys")) == []
-    assert len(page_secrets(admin.client.follow(answer))) == 1
+    assert len(page_secrets(admin.client.follow(response))) == 1
 
 
 def test_a_form_that_is_sent_twice_makes_one_key(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
-    form = blank(admin, settings)
+    form = blank_form(admin, settings)
     for _ in range(2):
         assert admin.client.post(f"{settings}/keys", form).status == 303
     (secret,) = page_secrets(admin.client.get(f"{settings}/keys"))
@@ -90,22 +90,22 @@ def test_a_form_that_is_sent_twice_makes_one_key(admin: AdminSession) -> None:
 
 def test_a_form_that_is_sent_twice_at_the_same_moment_makes_one_key(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
-    for made in range(1, 6):
-        form = blank(admin, settings)
+    for added_keys in range(1, 6):
+        form = blank_form(admin, settings)
 
         def send(_: int, form: Fields = form) -> Response:
             return admin.client.post(f"{settings}/keys", form)
 
         with ThreadPoolExecutor(4) as pool:
-            assert {answer.status for answer in pool.map(send, range(4))} == {303}
+            assert {response.status for response in pool.map(send, range(4))} == {303}
         (secret,) = page_secrets(admin.client.get(f"{settings}/keys"))
         assert admin.pageview(settings, secret).status == 201
-        assert len(keys(admin, settings)) == 1 + made
+        assert len(keys(admin, settings)) == 1 + added_keys
 
 
 def test_a_revoked_key_is_refused_from_then_on(admin: AdminSession) -> None:
     settings, first = admin.add_site()
-    id, secret = add(admin, settings, label="Old shop")
+    id, secret = add_key(admin, settings, label="Old shop")
     assert admin.pageview(settings, secret).status == 201
     assert "Old shop is revoked" in flash_text(admin.submit(f"{settings}/keys/{id}/revoke"))
     assert admin.pageview(settings, secret).status == 401
@@ -119,7 +119,7 @@ def test_a_revoked_key_is_refused_from_then_on(admin: AdminSession) -> None:
 
 def test_a_rotated_key_is_another_with_the_same_limit(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
-    id, old = add(admin, settings, label="Shop", tier="free", hourly_limit="7")
+    id, old = add_key(admin, settings, label="Shop", tier="free", hourly_limit="7")
     page = admin.submit(f"{settings}/keys/{id}/rotate")
     (new,) = page_secrets(page)
     assert [admin.pageview(settings, key).status for key in (old, new)] == [401, 201]
@@ -127,9 +127,9 @@ def test_a_rotated_key_is_another_with_the_same_limit(admin: AdminSession) -> No
     assert page_secrets(admin.client.get(f"{settings}/keys")) == []
 
 
-def test_when_a_key_was_used_last_is_told(admin: AdminSession) -> None:
+def test_the_last_use_of_a_key_is_shown(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
-    id, secret = add(admin, settings)
+    id, secret = add_key(admin, settings)
     assert "never used" in dict(keys(admin, settings))[id]
     admin.pageview(settings, secret)
     assert "last used" in dict(keys(admin, settings))[id]
@@ -139,24 +139,24 @@ def test_when_a_key_was_used_last_is_told(admin: AdminSession) -> None:
 def test_a_new_jwt_secret_ends_the_old_ones_jwts(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
     claims = {"site_id": settings.split("/")[2], "exp": int(time.time()) + 3600}
-    made = []
+    tokens = []
     for _ in range(2):
         (secret,) = page_secrets(admin.submit(f"{settings}/keys/jwt-secret"))
-        made.append(jwt.encode(claims, secret, "HS256"))
-        assert admin.pageview(settings, made[-1]).status == 201
-    assert made[0] != made[1]
-    assert admin.pageview(settings, made[0]).status == 401
+        tokens.append(jwt.encode(claims, secret, "HS256"))
+        assert admin.pageview(settings, tokens[-1]).status == 201
+    assert tokens[0] != tokens[1]
+    assert admin.pageview(settings, tokens[0]).status == 401
     assert page_secrets(admin.client.get(f"{settings}/keys")) == []
 
 
-@pytest.mark.parametrize("deed", ["revoke", "rotate"])
-def test_another_sites_key_is_not_here(admin: AdminSession, deed: str) -> None:
+@pytest.mark.parametrize("action", ["revoke", "rotate"])
+def test_another_sites_key_is_not_here(admin: AdminSession, action: str) -> None:
     settings, _ = admin.add_site()
     other, theirs = admin.add_site()
     ((id, before),) = keys(admin, other)
-    for wanted in (id, "key_000000000000", "nonsense", "%20", "jwt-secret"):
-        answer = admin.client.post(f"{settings}/keys/{wanted}/{deed}")
-        assert (answer.status, "no such key" in parse_page(answer).text) == (404, True), wanted
+    for key_id in (id, "key_000000000000", "nonsense", "%20", "jwt-secret"):
+        response = admin.client.post(f"{settings}/keys/{key_id}/{action}")
+        assert (response.status, "no such key" in parse_page(response).text) == (404, True), key_id
     assert keys(admin, other) == [(id, before)]
     assert admin.pageview(other, theirs).status == 201
 
@@ -182,25 +182,27 @@ def test_many_keys_are_on_several_pages(admin: AdminSession) -> None:
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "x", "1.5", "9" * 30, "", "%00", "99"])
-def test_a_page_of_keys_that_is_none_is_no_fault(admin: AdminSession, number: str) -> None:
+def test_an_unknown_page_number_is_no_error(admin: AdminSession, number: str) -> None:
     settings, _ = admin.add_site()
     assert admin.client.get(f"{settings}/keys?page={number}").status == 200
 
 
-WRONG = [
+INVALID_VALUES = [
     *(("tier", typed) for typed in ("", "gold", "Enterprise", "free ' --")),
     *(("hourly_limit", typed) for typed in ("0", "-5", "1.5", "1" + "0" * 30, "many", "²")),
     *(("label", typed) for typed in ("x" * 101, "a\x07b", "a\nb", "a\N{RIGHT-TO-LEFT OVERRIDE}b")),
 ]
 
 
-@pytest.mark.parametrize(("field", "typed"), WRONG)
-def test_a_wrong_value_is_told_beside_its_field_and_no_key_is_made(admin: AdminSession, field: str, typed: str) -> None:
+@pytest.mark.parametrize(("field", "typed"), INVALID_VALUES)
+def test_an_invalid_value_is_reported_beside_its_field_and_no_key_is_added(
+    admin: AdminSession, field: str, typed: str
+) -> None:
     settings, _ = admin.add_site()
-    form = blank(admin, settings) | {"label": ["Shop"], "tier": ["free"], "hourly_limit": ["5"]} | {field: [typed]}
-    answer = admin.client.post(f"{settings}/keys", form)
-    assert (answer.status, list(field_errors(answer))) == (400, [field])
-    kept = form_fields(answer, f"{settings}/keys")
+    form = blank_form(admin, settings) | {"label": ["Shop"], "tier": ["free"], "hourly_limit": ["5"]} | {field: [typed]}
+    response = admin.client.post(f"{settings}/keys", form)
+    assert (response.status, list(field_errors(response))) == (400, [field])
+    returned_form = form_fields(response, f"{settings}/keys")
     for name in {"label", "tier", "hourly_limit"} - ({"tier"} if field == "tier" else set()):
-        assert kept[name] == form[name], name
+        assert returned_form[name] == form[name], name
     assert len(keys(admin, settings)) == 1

@@ -24,7 +24,7 @@ TIERS = {"": None, "--tier free": "1000", "--tier pro": "10000", "--tier free --
 
 
 @dataclass
-class Limited:
+class RateLimitedServer:
     """A server, a supply of keys of its site that may each send 5 events an hour, and a key of each of `TIERS`."""
 
     store: Store
@@ -46,44 +46,44 @@ def add_keys(store: Store, count: int) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def limited(tmp_path_factory: pytest.TempPathFactory, start: Start) -> Limited:
+def limited(tmp_path_factory: pytest.TempPathFactory, start: Start) -> RateLimitedServer:
     store = Store(tmp_path_factory.mktemp("limited") / "data")
     site = store.site()
     tiers = {options: store.key("my-site", *options.split()) for options in TIERS}
     keys = add_keys(store, 48)
-    return Limited(store, start(store), iter(keys), tiers, site["jwt_secret"])
+    return RateLimitedServer(store, start(store), iter(keys), tiers, site["jwt_secret"])
 
 
 @pytest.fixture
-def server(limited: Limited) -> Server:
+def server(limited: RateLimitedServer) -> Server:
     return limited.server
 
 
 @pytest.fixture
-def key(limited: Limited) -> str:
+def key(limited: RateLimitedServer) -> str:
     return next(limited.keys)
 
 
-def remaining(answer: Response) -> int:
-    return int(answer.headers["ratelimit-remaining"])
+def remaining(response: Response) -> int:
+    return int(response.headers["ratelimit-remaining"])
 
 
-def assert_limited(answer: Response) -> None:
-    assert answer.error == (429, "rate_limit_exceeded", None)
-    assert 1 <= int(answer.headers["retry-after"]) <= 3600
+def assert_limited(response: Response) -> None:
+    assert response.error == (429, "rate_limit_exceeded", None)
+    assert 1 <= int(response.headers["retry-after"]) <= 3600
 
 
-def once(server: Server, key: str, path: str = "app://a") -> Response:
+def send_once(server: Server, key: str, path: str = "app://a") -> Response:
     """A request with an Idempotency-Key of the API key's own."""
     body, headers = {"site_id": "my-site", "url": path}, {"Idempotency-Key": key}
     return server.send(EVENTS + "pageview", body, key, headers)
 
 
 def test_the_sixth_of_five_events_an_hour_is_refused(server: Server, key: str) -> None:
-    answers = [server.pageview(key) for _ in range(6)]
-    assert [answer.status for answer in answers] == [201] * 5 + [429]
-    assert [remaining(answer) for answer in answers] == [4, 3, 2, 1, 0, 0]
-    assert_limited(answers[-1])
+    responses = [server.pageview(key) for _ in range(6)]
+    assert [response.status for response in responses] == [201] * 5 + [429]
+    assert [remaining(response) for response in responses] == [4, 3, 2, 1, 0, 0]
+    assert_limited(responses[-1])
 
 
 @pytest.mark.parametrize(
@@ -97,27 +97,29 @@ def test_the_sixth_of_five_events_an_hour_is_refused(server: Server, key: str) -
         (400, lambda server, key: server.send(EVENTS + "pageview", {}, key, {"Idempotency-Key": "a b"})),
         (404, lambda server, key: server.pageview(key, site_id="no-site")),
         (405, lambda server, key: server.send(EVENTS + "pageview", key=key, method="GET")),
-        (409, lambda server, key: once(server, key) and once(server, key, "app://b")),
+        (409, lambda server, key: send_once(server, key) and send_once(server, key, "app://b")),
         (413, lambda server, key: server.send(EVENTS + "pageview", b" " * 65537, key)),
         (429, lambda server, key: server.batch(key, *[EVENT] * 6)),
-        (201, lambda server, key: once(server, key) and once(server, key)),
+        (201, lambda server, key: send_once(server, key) and send_once(server, key)),
     ],
 )
-def test_every_answer_says_where_the_caller_stands(
+def test_every_response_has_the_rate_limit_headers(
     server: Server, key: str, status: int, send: Callable[[Server, str], Response]
 ) -> None:
-    answer = send(server, key)
-    assert answer.status == status
-    assert answer.headers["ratelimit-limit"] == "5"
-    assert 0 <= remaining(answer) <= 5
-    assert 1 <= int(answer.headers["ratelimit-reset"]) <= 3600
+    response = send(server, key)
+    assert response.status == status
+    assert response.headers["ratelimit-limit"] == "5"
+    assert 0 <= remaining(response) <= 5
+    assert 1 <= int(response.headers["ratelimit-reset"]) <= 3600
 
 
 def test_each_event_of_a_batch_counts(server: Server, key: str) -> None:
     assert remaining(server.batch(key, EVENT, EVENT, EVENT)) == 2
 
 
-def test_a_batch_larger_than_what_is_left_is_refused_whole_and_does_not_count(limited: Limited, key: str) -> None:
+def test_a_batch_larger_than_what_is_left_is_refused_whole_and_does_not_count(
+    limited: RateLimitedServer, key: str
+) -> None:
     assert limited.server.batch(key, EVENT, EVENT, EVENT).status == 201
     refused = limited.server.batch(key, *[{"type": "custom", "event_name": "never", "url": "app://a"}] * 3)
     assert_limited(refused)
@@ -140,9 +142,9 @@ def test_a_batch_larger_than_what_is_left_is_refused_whole_and_does_not_count(li
     ],
 )
 def test_a_bad_request_counts(server: Server, key: str, cost: int, send: Callable[[Server, str], Response]) -> None:
-    answer = send(server, key)
-    assert 400 <= answer.status < 500
-    assert remaining(answer) == 5 - cost
+    response = send(server, key)
+    assert 400 <= response.status < 500
+    assert remaining(response) == 5 - cost
 
 
 @pytest.mark.parametrize("fields", [{"url": "no"}, {"site_id": "no-site"}, {"props": []}])
@@ -157,69 +159,69 @@ def test_json_is_checked_before_the_limit(server: Server, key: str) -> None:
 
 
 def test_a_replay_does_not_count(server: Server, key: str) -> None:
-    assert [remaining(once(server, key)) for _ in range(8)] == [4] * 8
+    assert [remaining(send_once(server, key)) for _ in range(8)] == [4] * 8
     assert remaining(server.pageview(key)) == 3
 
 
 def test_a_replay_is_answered_at_the_limit_too(server: Server, key: str) -> None:
-    first = once(server, key)
+    first = send_once(server, key)
     server.batch(key, *[EVENT] * 4)
-    again = once(server, key)
+    again = send_once(server, key)
     assert (again.status, again.body, again.headers["idempotency-replayed"]) == (201, first.body, "true")
     assert_limited(server.pageview(key))
-    assert_limited(once(server, key, "app://b"))  # a conflict is no replay
+    assert_limited(send_once(server, key, "app://b"))  # a conflict is no replay
 
 
-def test_repeats_at_the_same_moment_are_no_reason_to_refuse_each_other(limited: Limited, key: str) -> None:
+def test_repeats_at_the_same_moment_are_no_reason_to_refuse_each_other(limited: RateLimitedServer, key: str) -> None:
     limited.server.batch(key, *[EVENT] * 4)
     with ThreadPoolExecutor(3) as pool, closing(open_store(limited.store.path)) as conn:
         with transaction(conn):  # for as long, nothing can be stored
-            answers = [pool.submit(once, limited.server, key) for _ in range(3)]
-            wait(answers, 0.5, FIRST_COMPLETED)
-        assert [answer.result().status for answer in answers] == [201] * 3
+            responses = [pool.submit(send_once, limited.server, key) for _ in range(3)]
+            wait(responses, 0.5, FIRST_COMPLETED)
+        assert [response.result().status for response in responses] == [201] * 3
     assert_limited(limited.server.pageview(key))
 
 
-def test_each_key_has_a_limit_of_its_own(limited: Limited, server: Server) -> None:
+def test_each_key_has_a_limit_of_its_own(limited: RateLimitedServer, server: Server) -> None:
     one, other = next(limited.keys), next(limited.keys)
     server.batch(one, *[EVENT] * 5)
     assert remaining(server.pageview(other)) == 4
 
 
 @pytest.mark.parametrize("options", TIERS)
-def test_a_tier_has_its_limit(limited: Limited, options: str) -> None:
+def test_a_tier_has_its_limit(limited: RateLimitedServer, options: str) -> None:
     assert limited.server.pageview(limited.tiers[options]).headers.get("ratelimit-limit") == TIERS[options]
 
 
-def known(server: Server, key: str) -> Response:
+def wait_for_key(server: Server, key: str) -> Response:
     """The first answer to a new key once the server knows it."""
-    return until(lambda: server.pageview(key), lambda answer: answer.status == 201)
+    return send_until(lambda: server.pageview(key), lambda response: response.status == 201)
 
 
-def until(send: Callable[[], Response], good: Callable[[Response], bool]) -> Response:
-    deadline = time.monotonic() + 20  # a second on any machine that has the time
-    while not good(answer := send()):
-        assert time.monotonic() < deadline, answer
+def send_until(send: Callable[[], Response], is_expected: Callable[[Response], bool]) -> Response:
+    deadline_s = time.monotonic() + 20  # a second on any machine that has the time
+    while not is_expected(response := send()):
+        assert time.monotonic() < deadline_s, response
         time.sleep(0.02)
-    return answer
+    return response
 
 
-def test_a_jwt_has_no_limit(limited: Limited) -> None:
+def test_a_jwt_has_no_limit(limited: RateLimitedServer) -> None:
     jwt = token(limited.jwt_secret, {"site_id": "my-site", "exp": int(time.time()) + 600})
-    answers = [limited.server.batch(jwt, *[EVENT] * 5) for _ in range(3)]
-    assert [(answer.status, "ratelimit-limit" in answer.headers) for answer in answers] == [(201, False)] * 3
+    responses = [limited.server.batch(jwt, *[EVENT] * 5) for _ in range(3)]
+    assert [(response.status, "ratelimit-limit" in response.headers) for response in responses] == [(201, False)] * 3
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-def test_a_restart_forgets_no_count(store: Store, start: Start, how: int) -> None:
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_restart_forgets_no_count(store: Store, start: Start, signal_number: int) -> None:
     store.site()
     (key,) = add_keys(store, 1)
     server = start(store)
-    assert remaining(once(server, key)) == 4
+    assert remaining(send_once(server, key)) == 4
     assert remaining(server.batch(key, EVENT, EVENT)) == 2
-    assert server.stop(how) == (0 if how == signal.SIGTERM else -how)
+    assert server.stop(signal_number) == (0 if signal_number == signal.SIGTERM else -signal_number)
     server = start(store)
-    assert remaining(once(server, key)) == 2
+    assert remaining(send_once(server, key)) == 2
     assert remaining(server.batch(key, EVENT, EVENT)) == 0
     assert_limited(server.pageview(key))
 
@@ -233,17 +235,17 @@ def test_a_restart_forgets_no_bad_request(store: Store, start: Start) -> None:
     assert remaining(start(store).pageview(key)) == 3
 
 
-def test_a_revoked_key_opens_nothing(limited: Limited) -> None:
+def test_a_revoked_key_opens_nothing(limited: RateLimitedServer) -> None:
     added = limited.store.run("key", "add", "my-site", "--json").json
-    known(limited.server, added["key"])
+    wait_for_key(limited.server, added["key"])
     assert limited.store.run("key", "revoke", added["id"]).exit_status == 0
-    until(lambda: limited.server.pageview(added["key"]), lambda answer: answer.status == 401)
+    send_until(lambda: limited.server.pageview(added["key"]), lambda response: response.status == 401)
 
 
-def test_a_rotated_key_makes_way_for_the_new_one_which_goes_on_with_its_count(limited: Limited) -> None:
+def test_a_rotated_key_makes_way_for_the_new_one_which_goes_on_with_its_count(limited: RateLimitedServer) -> None:
     added = limited.store.run("key", "add", "my-site", "--hourly-limit", "900", "--json").json
-    before = remaining(known(limited.server, added["key"]))
+    before = remaining(wait_for_key(limited.server, added["key"]))
     rotated = limited.store.run("key", "rotate", added["id"], "--json").json
     assert (rotated["id"], rotated["hourly_limit"]) == (added["id"], 900)
-    assert remaining(known(limited.server, rotated["key"])) == before - 1
+    assert remaining(wait_for_key(limited.server, rotated["key"])) == before - 1
     assert limited.server.pageview(added["key"]).error == (401, "unauthorized", None)

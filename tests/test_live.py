@@ -1,4 +1,4 @@
-"""`/live`: what arrives at the stand-in, in a real browser."""
+"""`/live`: the emulator's live page, in a real browser."""
 
 import json
 from collections.abc import Iterator
@@ -15,8 +15,8 @@ EVENT = {"site_id": "site_abc123", "url": "https://example.com/<b>", "event_name
 
 @pytest.fixture(scope="module")
 def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorProcess]:
-    with run_emulator(tmp_path_factory.mktemp("live")) as found:
-        yield found
+    with run_emulator(tmp_path_factory.mktemp("live")) as emulator:
+        yield emulator
 
 
 def test_what_arrives_is_shown_at_once(dev: EmulatorProcess, page: Page) -> None:
@@ -45,7 +45,7 @@ def test_what_arrives_is_shown_at_once(dev: EmulatorProcess, page: Page) -> None
     good.get_by_role("button", name="Send again").click()
     dev.call("GET", "/_dev/events/wait?count=2&name=signup&timeout=5")
     expect(entries).to_have_count(2)
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Resume").click()
     expect(entries).to_have_count(3)
     dev.call("POST", "/_dev/reset")
     expect(entries).to_have_count(0)
@@ -60,9 +60,9 @@ def test_the_answer_of_the_real_product_is_shown_when_it_comes(
         page.goto(f"{forwarding.url}/live")
         forwarding.send(CUSTOM, EVENT | {"site_id": "mine"})
         entry = page.locator(".entries > li")
-        expect(entry).to_contain_text(f"{dev.url} answered 404, where the stand-in answered 201.")
+        expect(entry).to_contain_text(f"{dev.url} answered 404, but the emulator answered 201.")
         entry.locator("summary").click()
-        expect(entry).to_contain_text(f"Answer of {dev.url}")
+        expect(entry).to_contain_text(f"Response of {dev.url}")
         expect(entry).to_contain_text('"code": "invalid_site_id"')
-        page.locator("[data-filter]").fill("where the stand-in")
+        page.locator("[data-filter]").fill("but the emulator")
         expect(entry).to_be_visible()

@@ -19,11 +19,9 @@ from tests.conftest import CHROME
 from tests.pages import AdminSession
 from tests.pages import admin as admin
 from tests.test_metrics import samples
-from tests.test_sharing import link
-from tests.test_store import Still, new_site
-from tests.test_upkeep import during
-
-Stop = Callable[[], None]
+from tests.test_sharing import shared_link_path
+from tests.test_store import FrozenClock, new_site
+from tests.test_upkeep import run_app
 
 
 def metric(admin: AdminSession, name: str) -> float:
@@ -32,7 +30,7 @@ def metric(admin: AdminSession, name: str) -> float:
 
 def test_an_event_is_counted_once_for_all_who_listen(admin: AdminSession) -> None:
     settings, key = admin.add_site(id="listened")
-    path = link(admin.submit(f"{settings}/sharing", {"password": ""}))
+    path = shared_link_path(admin.submit(f"{settings}/sharing", {"password": ""}))
     with ExitStack() as stack:
         streams = []
         for _ in range(25):
@@ -43,74 +41,76 @@ def test_an_event_is_counted_once_for_all_who_listen(admin: AdminSession) -> Non
             streams.append(connection.getresponse())
         assert {stream.readline() for stream in streams} == {b'data: {"active": 0}\n'}
         assert metric(admin, "ovx_live_listeners") == 25
-        before, began = metric(admin, "ovx_live_counts_total"), time.monotonic()
+        counts_before, started_at_s = metric(admin, "ovx_live_counts_total"), time.monotonic()
         for host in range(30):
-            who = {"ip_address": f"203.0.113.{host}", "user_agent": CHROME}
-            assert admin.pageview(settings, key, **who).status == 201
+            visitor = {"ip_address": f"203.0.113.{host}", "user_agent": CHROME}
+            assert admin.pageview(settings, key, **visitor).status == 201
         for stream in streams:
-            told = b""
-            while told != b'data: {"active": 30}\n':
-                told = stream.readline()
-                assert told, "the stream has ended"
-        counts = metric(admin, "ovx_live_counts_total") - before
-        assert 1 <= counts <= 2 + time.monotonic() - began, "once a second at most, whatever comes and whoever listens"
-    deadline = time.monotonic() + 20
+            line = b""
+            while line != b'data: {"active": 30}\n':
+                line = stream.readline()
+                assert line, "the stream has ended"
+        counts = metric(admin, "ovx_live_counts_total") - counts_before
+        assert 1 <= counts <= 2 + time.monotonic() - started_at_s, (
+            "once a second at most, whatever comes and whoever listens"
+        )
+    deadline_s = time.monotonic() + 20
     while metric(admin, "ovx_live_listeners"):
-        assert time.monotonic() < deadline, "who has hung up does not listen any more"
+        assert time.monotonic() < deadline_s, "who has hung up does not listen any more"
         time.sleep(0.05)
 
 
-async def listening(live: LiveVisitors, site: int, link: str, told: list[Any], block: bool = False) -> None:
+async def listen(live: LiveVisitors, site_id: int, link: str, messages: list[Any], block: bool = False) -> None:
     """Listen until the task is cancelled; what is sent is told."""
-    silence = asyncio.Event()
+    never = asyncio.Event()
 
     async def receive() -> dict[str, Any]:
-        await silence.wait()
+        await never.wait()
         return {}
 
     async def send(message: Any) -> None:
-        told.append(message)
-        if block and len(told) > 1:
-            await silence.wait()
+        messages.append(message)
+        if block and len(messages) > 1:
+            await never.wait()
 
     async def holds() -> bool:
         return True
 
     scope = {"type": "http", "method": "GET", "asgi": {"spec_version": "2.3"}}
-    await live.stream(site, ListenGrant(link, link, holds))(scope, receive, send)
+    await live.stream(site_id, ListenGrant(link, link, holds))(scope, receive, send)
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> int:
+def site_id(tmp_path: Path) -> int:
     with closing(open_store(tmp_path)) as conn:
         return new_site(conn).id
 
 
-async def until(holds: Callable[[], object]) -> None:
+async def wait_until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(20):
-        while not holds():
+        while not condition():
             await asyncio.sleep(0.005)
 
 
-def test_so_many_may_listen_and_no_more(tmp_path: Path, site: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_so_many_may_listen_and_no_more(tmp_path: Path, site_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, limit in (("MAX_LISTENERS", 5), ("MAX_PUBLIC_LISTENERS", 4), ("MAX_LISTENERS_OF_LINK", 3)):
         monkeypatch.setattr(live_visitors, name, limit)
 
     async def run(app: App) -> None:
-        live = app._ui.live_visitors
+        live = app.context.live_visitors
         async with AsyncExitStack() as stack:
 
             async def add(link: str) -> bool:
-                before, told = live.listeners, list[Any]()
-                task = asyncio.create_task(listening(live, site, link, told))
+                count_before, messages = live.listeners, list[Any]()
+                task = asyncio.create_task(listen(live, site_id, link, messages))
                 stack.push_async_callback(asyncio.wait, [task])
                 stack.callback(task.cancel)
-                await until(lambda: task.done() or live.listeners > before)
+                await wait_until(lambda: task.done() or live.listeners > count_before)
                 if not task.done():
                     return True
-                refused = task.exception()
-                assert isinstance(refused, ApiError)
-                assert (refused.status, bool(refused.retry_after_s), told) == (503, True, [])
+                exc = task.exception()
+                assert isinstance(exc, ApiError)
+                assert (exc.status, bool(exc.retry_after_s), messages) == (503, True, [])
                 return False
 
             assert [await add("one") for _ in range(4)] == [True] * 3 + [False]
@@ -118,35 +118,35 @@ def test_so_many_may_listen_and_no_more(tmp_path: Path, site: int, monkeypatch: 
             assert [await add("") for _ in range(2)] == [True, False]
         assert live.listeners == 0
 
-    during(tmp_path, Still(), run)
+    run_app(tmp_path, FrozenClock(), run)
 
 
-def test_who_does_not_read_is_dropped(tmp_path: Path, site: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_does_not_read_is_dropped(tmp_path: Path, site_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live_visitors, "_SLOW_READER_TIMEOUT_S", 0.05)
 
     async def run(app: App) -> None:
-        live, told = app._ui.live_visitors, list[Any]()
+        live, messages = app.context.live_visitors, list[Any]()
         async with asyncio.timeout(20):
-            await listening(live, site, "", told, block=True)
-        assert [message["type"] for message in told] == ["http.response.start", "http.response.body"]
-        assert told[1] == {"type": "http.response.body", "body": b'data: {"active": 0}\n\n', "more_body": True}
+            await listen(live, site_id, "", messages, block=True)
+        assert [message["type"] for message in messages] == ["http.response.start", "http.response.body"]
+        assert messages[1] == {"type": "http.response.body", "body": b'data: {"active": 0}\n\n', "more_body": True}
         assert live.listeners == 0
 
-    during(tmp_path, Still(), run)
+    run_app(tmp_path, FrozenClock(), run)
 
 
-def test_one_who_comes_when_the_last_one_leaves_is_told(tmp_path: Path, site: int) -> None:
+def test_a_listener_who_joins_as_the_last_one_leaves_is_served(tmp_path: Path, site_id: int) -> None:
     async def run(app: App) -> None:
-        live = app._ui.live_visitors
+        live = app.context.live_visitors
         for _ in range(20):
-            first, second = list[Any](), list[Any]()
-            task = asyncio.create_task(listening(live, site, "", first))
-            await until(lambda: len(first) > 1)  # noqa: B023 - at once
+            first_messages, second_messages = list[Any](), list[Any]()
+            task = asyncio.create_task(listen(live, site_id, "", first_messages))
+            await wait_until(lambda: len(first_messages) > 1)  # noqa: B023 - at once
             task.cancel()
-            other = asyncio.create_task(listening(live, site, "", second))
-            await until(lambda: len(second) > 1 or other.done())  # noqa: B023 - at once
-            assert not other.done()
-            other.cancel()
-            await asyncio.wait([task, other])
+            second_task = asyncio.create_task(listen(live, site_id, "", second_messages))
+            await wait_until(lambda: len(second_messages) > 1 or second_task.done())  # noqa: B023 - at once
+            assert not second_task.done()
+            second_task.cancel()
+            await asyncio.wait([task, second_task])
 
-    during(tmp_path, Still(), run)
+    run_app(tmp_path, FrozenClock(), run)

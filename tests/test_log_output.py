@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import CHROME, Server, Store
 from tests.receiver import Receiver
 
-Preparing = Callable[[], int]
+OutputFactory = Callable[[], int]
 """Makes the file descriptor that becomes stdout and stderr; -1 for one that is closed."""
 
 
@@ -44,26 +44,26 @@ def pipe_that_nobody_reads() -> int:
     return full_pipe()[1]  # the other end stays open
 
 
-def closed() -> int:
+def closed_output() -> int:
     return -1
 
 
-OUTPUTS = [full_disk, pipe_without_reader, pipe_that_nobody_reads, closed]
+OUTPUTS = [full_disk, pipe_without_reader, pipe_that_nobody_reads, closed_output]
 
 
 @contextmanager
-def serving(store: Store, prepare: Preparing, ready: Path, *words: str) -> Iterator[Server]:
+def run_command(store: Store, prepare: OutputFactory, ready_path: Path, *args: str) -> Iterator[Server]:
     """Run a command whose stdout and stderr are that descriptor."""
     descriptor = prepare()
-    command = [sys.executable, "-m", "ovx_lite", *words, "--port", "0", "--ready-file", str(ready)]
-    env = os.environ | {"OVX_DATA_DIR": str(store.path), "TMPDIR": str(ready.parent)}
+    command = [sys.executable, "-m", "ovx_lite", *args, "--port", "0", "--ready-file", str(ready_path)]
+    env = os.environ | {"OVX_DATA_DIR": str(store.path), "TMPDIR": str(ready_path.parent)}
     if descriptor < 0:
         process = subprocess.Popen(["/bin/sh", "-c", 'exec "$@" 1>&- 2>&-', "sh", *command], env=env)
     else:
         process = subprocess.Popen(command, stdout=descriptor, stderr=descriptor, env=env)
     try:
-        is_true(ready.exists)
-        yield Server(process, json.loads(ready.read_text())["url"], ready)
+        wait_until(ready_path.exists)
+        yield Server(process, json.loads(ready_path.read_text())["url"], ready_path)
     finally:
         process.kill()
         process.wait()
@@ -71,35 +71,35 @@ def serving(store: Store, prepare: Preparing, ready: Path, *words: str) -> Itera
             os.close(descriptor)
 
 
-def is_true(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
+def wait_until(condition: Callable[[], object]) -> None:
+    deadline_s = time.monotonic() + 20
     while not condition():
-        assert time.monotonic() < deadline, "what was waited for did not come"
+        assert time.monotonic() < deadline_s, "what was waited for did not come"
         time.sleep(0.01)
 
 
 @pytest.mark.parametrize("log_format", ["plain", "json"])
 @pytest.mark.parametrize("prepare", OUTPUTS)
 def test_output_that_cannot_be_written_stops_no_job(
-    store: Store, prepare: Preparing, tmp_path: Path, log_format: str, monkeypatch: pytest.MonkeyPatch
+    store: Store, prepare: OutputFactory, tmp_path: Path, log_format: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OVX_WEBHOOK_ALLOW_NET", "loopback")
     site, backups = store.site(), tmp_path / "backups"
     store.call("goal", "add", "my-site", "Goal", "--event", "signup")
     with store.connect() as conn, conn:
-        conn.execute("INSERT INTO salts SELECT number, 1, zeroblob(16) FROM sites")  # of a day that is long over
+        conn.execute("INSERT INTO salts SELECT id, 1, zeroblob(16) FROM sites")  # of a day that is long over
     with Receiver() as receiver:
-        hook = ("webhook", "add", "my-site", receiver.url, "--on", "goal.completed", "--format", "json")
-        assert store.run(*hook).exit_status == 0
-        words = ("--backup-dir", str(backups), "--log-format", log_format, "--json")
-        with serving(store, prepare, tmp_path / "ready.json", "serve", *words) as server:
+        webhook_args = ("webhook", "add", "my-site", receiver.url, "--on", "goal.completed", "--format", "json")
+        assert store.run(*webhook_args).exit_status == 0
+        args = ("--backup-dir", str(backups), "--log-format", log_format, "--json")
+        with run_command(store, prepare, tmp_path / "ready.json", "serve", *args) as server:
             event = {"site_id": site["id"], "event_name": "signup", "url": "https://example.com/"}
             key = store.key()
             for _ in range(3):
                 assert server.send("/api/v1/events/custom", event | {"user_agent": CHROME}, key).status == 201
-            is_true(lambda: receiver.requests)
-            is_true(lambda: list(backups.glob("*.sqlite3")))
-            is_true(lambda: not old_salts(store))
+            wait_until(lambda: receiver.requests)
+            wait_until(lambda: list(backups.glob("*.sqlite3")))
+            wait_until(lambda: not old_salts(store))
             assert server.stop(signal.SIGTERM) == 0
     assert store.run("check").exit_status == 0
 
@@ -110,12 +110,12 @@ def old_salts(store: Store) -> list[object]:
 
 
 @pytest.mark.parametrize("prepare", OUTPUTS)
-def test_the_log_of_failures_stops_nothing(store: Store, prepare: Preparing, tmp_path: Path) -> None:
+def test_the_log_of_failures_stops_nothing(store: Store, prepare: OutputFactory, tmp_path: Path) -> None:
     """Each second, a job fails and says so; requests that fail say so, too."""
     store.site()
     key, backups = store.key(), tmp_path / "no-folder"
     backups.write_text("")
-    with serving(store, prepare, tmp_path / "ready.json", "serve", "--backup-dir", str(backups)) as server:
+    with run_command(store, prepare, tmp_path / "ready.json", "serve", "--backup-dir", str(backups)) as server:
         assert server.pageview(key).status == 201
         with store.connect() as conn, conn:
             conn.execute("ALTER TABLE goals RENAME TO goals_elsewhere")
@@ -128,11 +128,11 @@ def test_the_log_of_failures_stops_nothing(store: Store, prepare: Preparing, tmp
 
 
 @pytest.mark.parametrize("prepare", OUTPUTS)
-def test_the_stand_in_needs_no_output_either(store: Store, prepare: Preparing, tmp_path: Path) -> None:
-    with serving(store, prepare, tmp_path / "ready.json", "dev", "--json") as server:
+def test_the_emulator_needs_no_output_either(store: Store, prepare: OutputFactory, tmp_path: Path) -> None:
+    with run_command(store, prepare, tmp_path / "ready.json", "dev", "--json") as server:
         event = {"site_id": "site_abc123", "url": "https://example.com/"}
         assert server.send("/api/v1/events/pageview", event, "YOUR_API_KEY").status == 201
-        is_true(lambda: logs_in(server))  # a job sets the password
+        wait_until(lambda: logs_in(server))  # a job sets the password
         assert server.stop(signal.SIGINT) == 0
     assert not list(tmp_path.glob("ovx-lite-dev-*"))
 
@@ -148,7 +148,7 @@ def test_a_log_that_can_be_written_again_goes_on(store: Store, tmp_path: Path) -
     reading, writing = full_pipe()
     with (
         closing(os.fdopen(reading, "rb", buffering=0)) as log,
-        serving(store, lambda: writing, tmp_path / "ready.json", "serve") as server,
+        run_command(store, lambda: writing, tmp_path / "ready.json", "serve") as server,
     ):
         os.set_blocking(reading, False)
         while log.read(65_536):
@@ -162,12 +162,12 @@ def test_a_log_that_can_be_written_again_goes_on(store: Store, tmp_path: Path) -
 
 def test_signals_without_end_end_a_server_in_order(store: Store, tmp_path: Path) -> None:
     store.site()
-    for how in ([signal.SIGTERM], [signal.SIGINT], [signal.SIGTERM, signal.SIGINT]):
-        ready = tmp_path / f"{len(how)}{how[0]}.json"
-        with serving(store, full_disk, ready, "serve") as server:
-            sent = 0
+    for signals in ([signal.SIGTERM], [signal.SIGINT], [signal.SIGTERM, signal.SIGINT]):
+        ready_path = tmp_path / f"{len(signals)}{signals[0]}.json"
+        with run_command(store, full_disk, ready_path, "serve") as server:
+            sent_count = 0
             while server.process.poll() is None:
-                server.process.send_signal(how[sent % len(how)])
-                sent += 1
+                server.process.send_signal(signals[sent_count % len(signals)])
+                sent_count += 1
                 time.sleep(0.0005)
-            assert (server.process.returncode, sent > 10) == (0, True)
+            assert (server.process.returncode, sent_count > 10) == (0, True)

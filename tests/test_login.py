@@ -9,12 +9,12 @@ from contextlib import closing
 import pytest
 from itsdangerous import TimestampSigner
 
-from ovx_lite.app import _PROTECTED_ROUTES
+from ovx_lite.app import _SIGNED_IN_PAGES
 from tests.browserless import PASSWORD, WebClient, find_tags, redirect_path, set_password, start_behind
 from tests.conftest import Response, RunningSite, Server, Start, Store
 
-OTHER = "something else altogether"
-DAY = 24 * 60 * 60
+OTHER_PASSWORD = "something else altogether"
+DAY_S = 24 * 60 * 60
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -28,17 +28,17 @@ def server(running: RunningSite) -> Server:
 
 
 @pytest.fixture
-def person(server: Server) -> WebClient:
+def client(server: Server) -> WebClient:
     """Somebody who has logged in."""
-    made = WebClient(server)
-    made.log_in()
-    return made
+    new_client = WebClient(server)
+    new_client.log_in()
+    return new_client
 
 
-def is_in(person: WebClient) -> bool:
-    answer = person.get("/account")
-    assert answer.status in (200, 303)
-    return answer.status == 200
+def is_logged_in(client: WebClient) -> bool:
+    response = client.get("/account")
+    assert response.status in (200, 303)
+    return response.status == 200
 
 
 def cookie_key(store: Store) -> bytes:
@@ -46,28 +46,31 @@ def cookie_key(store: Store) -> bytes:
         return bytes(conn.execute("SELECT cookie_key FROM admin").fetchone()[0])
 
 
-def wrong_fields(answer: Response) -> list[str]:
+def invalid_fields(response: Response) -> list[str]:
     """The fields that have a message beside them, and say so."""
-    shown = {at["id"]: at for _, at in find_tags(answer) if "id" in at}
-    wrong = [id for id, at in shown.items() if at.get("aria-invalid") == "true"]
-    assert all(f"{id}-wrong" in shown and f"{id}-wrong" in shown[id]["aria-describedby"].split() for id in wrong)
-    return wrong
+    attrs_by_id = {attrs["id"]: attrs for _, attrs in find_tags(response) if "id" in attrs}
+    invalid_ids = [id for id, attrs in attrs_by_id.items() if attrs.get("aria-invalid") == "true"]
+    assert all(
+        f"{id}-wrong" in attrs_by_id and f"{id}-wrong" in attrs_by_id[id]["aria-describedby"].split()
+        for id in invalid_ids
+    )
+    return invalid_ids
 
 
 def test_the_password_opens_the_pages(server: Server) -> None:
-    person = WebClient(server)
-    assert not is_in(person)
-    assert person.follow(person.log_in()).status == 200
-    assert is_in(person)
-    assert redirect_path(person.get("/login")) == "/"  # no need to, again
+    client = WebClient(server)
+    assert not is_logged_in(client)
+    assert client.follow(client.log_in()).status == 200
+    assert is_logged_in(client)
+    assert redirect_path(client.get("/login")) == "/"  # no need to, again
 
 
 @pytest.mark.parametrize("password", ["", "wrong, and long enough", PASSWORD[:-1], PASSWORD.upper(), "x" * 50_000])
 def test_no_other_password_does(server: Server, password: str) -> None:
-    person = WebClient(server)
-    answer = person.post("/login", {"password": password})
-    assert (answer.status, wrong_fields(answer), person.cookies) == (401, ["password"], {})
-    assert "value" not in dict(find_tags(answer, "input"))
+    client = WebClient(server)
+    response = client.post("/login", {"password": password})
+    assert (response.status, invalid_fields(response), client.cookies) == (401, ["password"], {})
+    assert "value" not in dict(find_tags(response, "input"))
     WebClient(server).log_in()  # so that the wrong ones of these tests do not add up
 
 
@@ -78,14 +81,14 @@ def test_a_password_may_be_typed_in_any_form_of_unicode(store: Store, start: Sta
 
 @pytest.mark.parametrize("path", ["/account", "/sites/my-site/settings/people?q=a+b%26c", "/new-site"])
 def test_the_log_in_leads_to_where_one_was_going(server: Server, path: str) -> None:
-    person = WebClient(server)
-    form = person.follow(person.get(path))
-    asked = next(at["value"] for _, at in find_tags(form, "input") if at.get("name") == "next")
-    wrong = person.post("/login", {"password": "wrong, this once", "next": asked})
-    assert asked in [at.get("value") for _, at in find_tags(wrong, "input")]
-    answer = person.post("/login", {"password": PASSWORD, "next": asked})
-    assert (answer.status, answer.headers["location"]) == (303, path)
-    assert person.get(f"/login?next={asked}").headers["location"].startswith(path.partition("?")[0])
+    client = WebClient(server)
+    form = client.follow(client.get(path))
+    next_value = next(attrs["value"] for _, attrs in find_tags(form, "input") if attrs.get("name") == "next")
+    failed_response = client.post("/login", {"password": "wrong, this once", "next": next_value})
+    assert next_value in [attrs.get("value") for _, attrs in find_tags(failed_response, "input")]
+    response = client.post("/login", {"password": PASSWORD, "next": next_value})
+    assert (response.status, response.headers["location"]) == (303, path)
+    assert client.get(f"/login?next={next_value}").headers["location"].startswith(path.partition("?")[0])
 
 
 @pytest.mark.parametrize(
@@ -97,49 +100,49 @@ def test_the_log_in_leads_to_where_one_was_going(server: Server, path: str) -> N
     ],
 )
 def test_the_log_in_never_leads_to_another_host(server: Server, to: str) -> None:
-    person = WebClient(server)
-    answer = person.post("/login", {"password": PASSWORD, "next": to})
-    assert (answer.status, answer.headers["location"]) == (303, "/")
-    again = person.get("/login?next=" + "".join(f"%{byte:02x}" for byte in to.encode()))
+    client = WebClient(server)
+    response = client.post("/login", {"password": PASSWORD, "next": to})
+    assert (response.status, response.headers["location"]) == (303, "/")
+    again = client.get("/login?next=" + "".join(f"%{byte:02x}" for byte in to.encode()))
     assert (again.status, again.headers["location"]) == (303, "/")
 
 
-def test_to_log_out_ends_the_session_for_copies_of_the_cookie_too(server: Server, person: WebClient) -> None:
+def test_to_log_out_ends_the_session_for_copies_of_the_cookie_too(server: Server, client: WebClient) -> None:
     thief, other = WebClient(server), WebClient(server)
-    thief.cookies = dict(person.cookies)
+    thief.cookies = dict(client.cookies)
     other.log_in()
-    assert is_in(thief)
-    assert redirect_path(person.post("/logout")) == "/login"
-    assert not is_in(person)
-    assert not is_in(thief)
-    assert is_in(other)
+    assert is_logged_in(thief)
+    assert redirect_path(client.post("/logout")) == "/login"
+    assert not is_logged_in(client)
+    assert not is_logged_in(thief)
+    assert is_logged_in(other)
 
 
 def test_a_new_password_ends_all_other_sessions(store: Store, start: Start) -> None:
     set_password(store)
     server = start(store)
-    person, other = WebClient(server), WebClient(server)
-    person.log_in()
+    client, other = WebClient(server), WebClient(server)
+    client.log_in()
     other.log_in()
-    before = dict(person.cookies)
+    before = dict(client.cookies)
     for form, field in (
-        ({"current": "not this one", "password": OTHER}, "current"),
+        ({"current": "not this one", "password": OTHER_PASSWORD}, "current"),
         ({"current": PASSWORD, "password": "too short"}, "password"),
         ({"current": PASSWORD, "password": ""}, "password"),
     ):
-        answer = person.post("/account", form)
-        assert (answer.status, wrong_fields(answer)) == (400, [field])
-        assert OTHER not in answer.body.decode()
-    assert is_in(other)
-    done = person.post("/account", {"current": PASSWORD, "password": OTHER})
+        response = client.post("/account", form)
+        assert (response.status, invalid_fields(response)) == (400, [field])
+        assert OTHER_PASSWORD not in response.body.decode()
+    assert is_logged_in(other)
+    done = client.post("/account", {"current": PASSWORD, "password": OTHER_PASSWORD})
     assert redirect_path(done) == "/account"
-    assert b'role="status"' in person.follow(done).body
-    assert is_in(person)
-    assert not is_in(other)
+    assert b'role="status"' in client.follow(done).body
+    assert is_logged_in(client)
+    assert not is_logged_in(other)
     other.cookies = before
-    assert not is_in(other)
+    assert not is_logged_in(other)
     assert other.post("/login", {"password": PASSWORD}).status == 401
-    other.log_in(OTHER)
+    other.log_in(OTHER_PASSWORD)
 
 
 @pytest.mark.parametrize("base_url", ["", "HTTPS://example.com/", "https://example.com/stats/"])
@@ -147,26 +150,26 @@ def test_the_cookie_is_kept_from_scripts_and_other_sites(store: Store, start: St
     path, secure = "/stats" if "stats" in base_url else "/", base_url.lower().startswith("https:")
     set_password(store)
     server = start_behind(start, store, base_url) if base_url else start(store)
-    answer = WebClient(server, path.rstrip("/")).log_in()
-    flags = [flag.strip().lower() for flag in answer.headers["set-cookie"].split(";")[1:]]
+    response = WebClient(server, path.rstrip("/")).log_in()
+    flags = [flag.strip().lower() for flag in response.headers["set-cookie"].split(";")[1:]]
     assert {"httponly", "samesite=lax", f"path={path}"} <= set(flags)
     assert ("secure" in flags) == secure
     assert not any(flag.startswith("domain") for flag in flags)
 
 
-class Earlier(TimestampSigner):
+class BackdatedSigner(TimestampSigner):
     """Signs as it would have been done some seconds ago."""
 
-    def __init__(self, store: Store, seconds: int) -> None:
+    def __init__(self, store: Store, age_s: int) -> None:
         super().__init__(cookie_key(store).hex())
-        self._at = int(time.time()) - seconds
+        self._timestamp_s = int(time.time()) - age_s
 
     def get_timestamp(self) -> int:
-        return self._at
+        return self._timestamp_s
 
 
-def test_a_cookie_that_was_forged_opens_nothing(server: Server, person: WebClient) -> None:
-    ((name, good),) = person.cookies.items()
+def test_a_cookie_that_was_forged_opens_nothing(server: Server, client: WebClient) -> None:
+    ((name, good),) = client.cookies.items()
     payload, stamp, signature = good.split(".")
     guessed = b64encode(json.dumps({"id": "guess"}).encode()).decode()
     forged = [
@@ -175,75 +178,75 @@ def test_a_cookie_that_was_forged_opens_nothing(server: Server, person: WebClien
         *(f"{guessed}.{stamp}.{signature}", guessed, payload, f"{payload}.{stamp}", f"{payload}..{signature}"),
         *("", ".", "..", "...", "null", "true", "%00", "\xff\xfe", '"', "=;=", "a" * 30_000, f"{payload}." * 100),
     ]
-    stranger = WebClient(server)
+    other_client = WebClient(server)
     for value in forged:
-        stranger.cookies = {name: value}
-        assert not is_in(stranger), value
-        assert stranger.post("/account", {"current": PASSWORD, "password": OTHER}).status == 401
-        assert stranger.get("/login").status == 200
-    assert is_in(person)
+        other_client.cookies = {name: value}
+        assert not is_logged_in(other_client), value
+        assert other_client.post("/account", {"current": PASSWORD, "password": OTHER_PASSWORD}).status == 401
+        assert other_client.get("/login").status == 200
+    assert is_logged_in(client)
 
 
-def test_a_cookie_that_is_old_opens_nothing(running: RunningSite, person: WebClient) -> None:
-    ((name, good),) = person.cookies.items()
+def test_a_cookie_that_is_old_opens_nothing(running: RunningSite, client: WebClient) -> None:
+    ((name, good),) = client.cookies.items()
     payload = good.partition(".")[0]
     for days, opens in (0, True), (29, True), (31, False), (365, False), (-1, False):
-        person.cookies = {name: Earlier(running.store, days * DAY).sign(payload).decode()}
-        assert is_in(person) == opens, days
+        client.cookies = {name: BackdatedSigner(running.store, days * DAY_S).sign(payload).decode()}
+        assert is_logged_in(client) == opens, days
 
 
 def test_a_session_ends_by_itself_though_its_cookie_is_new(store: Store, start: Start) -> None:
     set_password(store)
-    person = WebClient(start(store))
-    person.log_in()
+    client = WebClient(start(store))
+    client.log_in()
     for days, opens in (29, True), (2, False):
         with closing(sqlite3.connect(store.path / "ovx-lite.sqlite3")) as conn, conn:
-            conn.execute("UPDATE sessions SET began = began - ?", (days * DAY * 1000,))
-        assert is_in(person) == opens, days
+            conn.execute("UPDATE login_sessions SET started_at = started_at - ?", (days * DAY_S * 1000,))
+        assert is_logged_in(client) == opens, days
 
 
-def test_what_is_signed_but_no_session_opens_nothing(running: RunningSite, person: WebClient) -> None:
-    ((name, _),) = person.cookies.items()
+def test_what_is_signed_but_no_session_opens_nothing(running: RunningSite, client: WebClient) -> None:
+    ((name, _),) = client.cookies.items()
     for session in ({"id": "unknown"}, {"id": 1}, {"id": None}, {"id": ["x"]}, {}, {"id": ""}, {"setup": "x"}):
         payload = b64encode(json.dumps(session).encode())
-        person.cookies = {name: Earlier(running.store, 0).sign(payload).decode()}
-        assert not is_in(person), session
+        client.cookies = {name: BackdatedSigner(running.store, 0).sign(payload).decode()}
+        assert not is_logged_in(client), session
 
 
 def test_a_cookie_of_another_server_opens_nothing(
-    server: Server, person: WebClient, store: Store, start: Start
+    server: Server, client: WebClient, store: Store, start: Start
 ) -> None:
     set_password(store)
     other = WebClient(start(store))
     other.log_in()
-    ((name, value),) = person.cookies.items()
+    ((name, value),) = client.cookies.items()
     ((others_name, others_value),) = other.cookies.items()
     assert name != others_name  # so that both can be used on one host
     for cookies in ({name: others_value}, {others_name: others_value}, {others_name: value}):
-        stranger = WebClient(server)
-        stranger.cookies = cookies
-        assert not is_in(stranger)
-    person.cookies |= other.cookies
-    assert is_in(person)
+        new_client = WebClient(server)
+        new_client.cookies = cookies
+        assert not is_logged_in(new_client)
+    client.cookies |= other.cookies
+    assert is_logged_in(client)
 
 
-def test_a_store_keeps_no_cookie_that_could_be_used(running: RunningSite, person: WebClient) -> None:
-    ((_, value),) = person.cookies.items()
+def test_a_store_keeps_no_cookie_that_could_be_used(running: RunningSite, client: WebClient) -> None:
+    ((_, value),) = client.cookies.items()
     token = json.loads(b64decode(value.partition(".")[0]))["id"].encode()
     assert all(token not in path.read_bytes() for path in running.store.path.rglob("*") if path.is_file())
 
 
-@pytest.mark.parametrize(("method", "path"), [(method, path) for method, path, _ in _PROTECTED_ROUTES])
+@pytest.mark.parametrize(("method", "path"), [(method, path) for method, path, _ in _SIGNED_IN_PAGES])
 def test_a_page_is_for_those_who_are_logged_in(server: Server, method: str, path: str) -> None:
     path = path.replace("{site}", "my-site").replace("{", "x-").replace("}", "")
-    person = WebClient(server)
+    client = WebClient(server)
     if method == "GET":
-        answer = person.get(path + "?page=1")
-        assert (answer.status, answer.headers["location"]) == (303, f"/login?next={path}%3Fpage%3D1")
-        assert person.get(path.replace("my-site", "no-site")).status == 303
+        response = client.get(path + "?page=1")
+        assert (response.status, response.headers["location"]) == (303, f"/login?next={path}%3Fpage%3D1")
+        assert client.get(path.replace("my-site", "no-site")).status == 303
     else:
-        shown, told = person.post(path), person.post(path, accept="*/*")
-        assert (shown.status, len(find_tags(shown, "h1"))) == (401, 1)
-        assert shown.headers["content-type"].startswith("text/html")
-        assert told.error == (401, "unauthorized", None)
-        assert person.post(path.replace("my-site", "no-site")).status == 401
+        page_response, api_response = client.post(path), client.post(path, accept="*/*")
+        assert (page_response.status, len(find_tags(page_response, "h1"))) == (401, 1)
+        assert page_response.headers["content-type"].startswith("text/html")
+        assert api_response.error == (401, "unauthorized", None)
+        assert client.post(path.replace("my-site", "no-site")).status == 401

@@ -11,7 +11,6 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -25,17 +24,18 @@ from ovx_lite.storage import integrity, registry, shared_links
 from ovx_lite.storage.shared_links import SharedLink
 from ovx_lite.storage.sqlite import STORE_FILE, open_store, steps
 from tests.conftest import Start, Store
-from tests.test_upgrade import COPY, NOW, ROWS, version
+from tests.support.processes import Process, program
+from tests.test_upgrade import BACKUP_NAME, OLDEST, schema_version
 from tests.test_webhook_crash import Receiver, receiver
 
 __all__ = ["receiver"]
 
-KILLS = int(os.environ.get("OVX_KILLS", "20"))
+KILLS = int(os.environ.get("OVX_KILLS", "8"))
 SEED = int(os.environ.get("OVX_SEED", "1"))
 CLIENTS = 6
-GOALS = 600  # in all: the log of deliveries keeps 1,000 of a webhook
+MAX_GOAL_EVENTS = 600  # in all: the log of deliveries keeps 1,000 of a webhook
 # Commands that run beside the server, and are killed with it.
-BESIDE = (
+CONCURRENT_COMMANDS = (
     ["check", "--rebuild"],
     ["check"],
     ["backup", "BACKUP", "--overwrite"],
@@ -47,179 +47,195 @@ BESIDE = (
 )
 
 
-class Life:
+class Workload:
     """What clients sent, and what they were told of it, over all the servers' lives."""
 
-    def __init__(self, key: str, share: str) -> None:
+    def __init__(self, key: str, share_path: str) -> None:
         self.key = key
-        self.share = share
-        self.sent: dict[str, tuple[str, dict[str, Any], list[str]]] = {}  # by Idempotency-Key: path, body, names
-        self.answers: dict[str, bytes] = {}  # by Idempotency-Key
-        self.goals = 0
-        self.trouble: list[str] = []
+        self.share_path = share_path
+        self.requests: dict[str, tuple[str, dict[str, Any], list[str]]] = {}  # by Idempotency-Key: path, body, names
+        self.responses: dict[str, bytes] = {}  # by Idempotency-Key
+        self.goal_event_count = 0
+        self.problems: list[str] = []
 
-    def send(self, connection: http.client.HTTPConnection, repeat: str) -> None:
+    def send(self, connection: http.client.HTTPConnection, idempotency_key: str) -> None:
         """Send what goes by this key; for the first time, or once more."""
-        path, body, _ = self.sent[repeat]
-        headers = {"Authorization": f"Bearer {self.key}", "Idempotency-Key": repeat}
+        path, body, _ = self.requests[idempotency_key]
+        headers = {"Authorization": f"Bearer {self.key}", "Idempotency-Key": idempotency_key}
         connection.request("POST", path, json.dumps(body), headers)
-        answer = connection.getresponse()
-        told = answer.read()
-        first = self.answers.setdefault(repeat, told)
-        if answer.status not in (201, 202):
-            self.trouble.append(f"{repeat}: {answer.status} {told!r}")
-        elif told != first:
-            self.trouble.append(f"{repeat}: {told!r}, where the first answer was {first!r}")
+        response = connection.getresponse()
+        response_body = response.read()
+        first_body = self.responses.setdefault(idempotency_key, response_body)
+        if response.status not in (201, 202):
+            self.problems.append(f"{idempotency_key}: {response.status} {response_body!r}")
+        elif response_body != first_body:
+            self.problems.append(f"{idempotency_key}: {response_body!r}, where the first answer was {first_body!r}")
 
-    def new(self, repeat: str, chance: random.Random) -> None:
+    def add_request(self, idempotency_key: str, rng: random.Random) -> None:
         """Think of a request."""
-        kind = chance.random()
-        seen = {"ip_address": f"203.0.113.{chance.randrange(250)}", "user_agent": "Mozilla/5.0 Firefox/120.0"}
-        page = {"url": f"https://example.com/{repeat}"}
-        if kind < 0.1 and self.goals < GOALS:
-            self.goals += 1
+        roll = rng.random()
+        visitor = {"ip_address": f"203.0.113.{rng.randrange(250)}", "user_agent": "Mozilla/5.0 Firefox/120.0"}
+        page = {"url": f"https://example.com/{idempotency_key}"}
+        if roll < 0.1 and self.goal_event_count < MAX_GOAL_EVENTS:
+            self.goal_event_count += 1
             event = {"site_id": "my-site", "event_name": "met", **page}  # of no visit, so that each meets the goal
-            self.sent[repeat] = ("/api/v1/events/custom", event, [f"/{repeat}"])
-        elif kind < 0.3:
-            urls = [f"https://example.com/{repeat}/{number}" for number in range(chance.randrange(2, 60))]
-            events = [{"type": "pageview", "url": url} | seen for url in urls]
-            names = [f"/{repeat}/{number}" for number in range(len(urls))]
-            self.sent[repeat] = ("/api/v1/events/batch", {"site_id": "my-site", "events": events}, names)
-        elif kind < 0.5:
-            event = {"event_type": "conversion", "event_name": "sale", "user_id": f"u{chance.randrange(50)}", **page}
+            self.requests[idempotency_key] = ("/api/v1/events/custom", event, [f"/{idempotency_key}"])
+        elif roll < 0.3:
+            urls = [f"https://example.com/{idempotency_key}/{number}" for number in range(rng.randrange(2, 60))]
+            events = [{"type": "pageview", "url": url} | visitor for url in urls]
+            names = [f"/{idempotency_key}/{number}" for number in range(len(urls))]
+            self.requests[idempotency_key] = ("/api/v1/events/batch", {"site_id": "my-site", "events": events}, names)
+        elif roll < 0.5:
+            event = {"event_type": "conversion", "event_name": "sale", "user_id": f"u{rng.randrange(50)}", **page}
             event |= {"revenue": "9.99", "currency": "EUR"}
-            self.sent[repeat] = ("/v1/projects/my-site/events", event, [f"/{repeat}"])
+            self.requests[idempotency_key] = ("/v1/projects/my-site/events", event, [f"/{idempotency_key}"])
         else:
-            self.sent[repeat] = ("/api/v1/events/pageview", {"site_id": "my-site", **page, **seen}, [f"/{repeat}"])
+            self.requests[idempotency_key] = (
+                "/api/v1/events/pageview",
+                {"site_id": "my-site", **page, **visitor},
+                [f"/{idempotency_key}"],
+            )
 
-    def run(self, port: int, name: str) -> None:
+    def run(self, port: int, client_name: str) -> None:
         """Send one thing after the other, new and old, and look at the numbers, until the server is gone."""
-        chance = random.Random(f"{SEED} {name}")
+        rng = random.Random(f"{SEED} {client_name}")
         with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
             for number in range(1_000_000):
-                kind = chance.random()
+                roll = rng.random()
                 try:
-                    if kind < 0.03:
-                        connection.request("GET", self.share)
+                    if roll < 0.03:
+                        connection.request("GET", self.share_path)
                         if connection.getresponse().read()[:9] != b"<!doctype":
-                            self.trouble.append("the dashboard was none")
-                    elif kind < 0.15 and self.answers:
-                        self.send(connection, chance.choice(list(self.answers)))
+                            self.problems.append("the dashboard was none")
+                    elif roll < 0.15 and self.responses:
+                        self.send(connection, rng.choice(list(self.responses)))
                     else:
-                        repeat = f"{name}-{number}"
-                        self.new(repeat, chance)
-                        self.send(connection, repeat)
+                        idempotency_key = f"{client_name}-{number}"
+                        self.add_request(idempotency_key, rng)
+                        self.send(connection, idempotency_key)
                 except (OSError, http.client.HTTPException):
                     return
 
 
-def beside(store: Store, chance: random.Random, number: int, folder: Path) -> "subprocess.Popen[bytes]":
+def start_concurrent_command(
+    store: Store, rng: random.Random, number: int, directory: Path
+) -> "subprocess.Popen[bytes]":
     """Run a command beside the server."""
-    words = {"BACKUP": str(folder / "backup.sqlite3"), "NAME": f"goal {number}"}
-    command = [words.get(word, word) for word in chance.choice(BESIDE)]
+    placeholders = {"BACKUP": str(directory / "backup.sqlite3"), "NAME": f"goal {number}"}
+    command = [placeholders.get(part, part) for part in rng.choice(CONCURRENT_COMMANDS)]
     environment = os.environ | {"OVX_DATA_DIR": str(store.path)}
     nothing = subprocess.DEVNULL
-    return subprocess.Popen(
-        [sys.executable, "-m", "ovx_lite", *command], stdout=nothing, stderr=nothing, env=environment
-    )
+    return Process(program(*command), stdout=nothing, stderr=nothing, env=environment)
 
 
 def test_a_busy_life_with_many_deaths(
     store: Store, start: Start, receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OVX_WEBHOOK_ALLOW_NET", "127.0.0.0/8")
-    chance = random.Random(SEED)
+    rng = random.Random(SEED)
     store.site()
     store.call("goal", "add", "my-site", "Met", "--event", "met")
     store.call("webhook", "add", "my-site", f"http://127.0.0.1:{receiver.server_port}/", "--on", "goal.completed")
     with closing(open_store(store.path)) as conn:
-        shared_links.save(conn, SharedLink(registry.find_site(conn, "my-site").id, "token", "", NOW))
-    life = Life(store.key(), "/share/token")
+        shared_links.save(
+            conn, SharedLink(registry.find_site(conn, "my-site").id, "token", "", int(time.time() * 1000))
+        )
+    workload = Workload(store.key(), "/share/token")
     for number in range(KILLS):
         server = start(store)
-        others = beside(store, chance, number, tmp_path)
+        command = start_concurrent_command(store, rng, number, tmp_path)
         clients = [
-            threading.Thread(target=life.run, args=(server.port, f"{number}-{client}")) for client in range(CLIENTS)
+            threading.Thread(target=workload.run, args=(server.port, f"{number}-{client}")) for client in range(CLIENTS)
         ]
         for client in clients:
             client.start()
-        time.sleep(chance.uniform(0.02, 0.9))
+        time.sleep(rng.uniform(0.02, 0.9))
         server.stop(signal.SIGKILL)
-        others.kill()
-        others.wait()
+        command.kill()
+        command.wait()
         for client in clients:
             client.join(60)
-        assert life.trouble == []
-        assert whole(store.path) == [], f"after kill {number}"
+        assert workload.problems == []
+        assert integrity_problems(store.path) == [], f"after kill {number}"
     server = start(store)
     with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:
-        for repeat in life.sent.keys() - life.answers.keys():
-            life.send(connection, repeat)
+        for idempotency_key in workload.requests.keys() - workload.responses.keys():
+            workload.send(connection, idempotency_key)
     assert server.stop() == 0
-    assert life.trouble == []
-    assert whole(store.path) == []
+    assert workload.problems == []
+    assert integrity_problems(store.path) == []
     paths = Counter(event["path"] for event in store.events())
-    assert paths == Counter(name for _, _, names in life.sent.values() for name in names), "lost, or doubled"
-    told = Counter(f"/{repeat}" for repeat, (_, body, _) in life.sent.items() if body.get("event_name") == "met")
+    assert paths == Counter(name for _, _, names in workload.requests.values() for name in names), "lost, or doubled"
+    expected_paths = Counter(
+        f"/{idempotency_key}"
+        for idempotency_key, (_, body, _) in workload.requests.items()
+        if body.get("event_name") == "met"
+    )
     with closing(open_store(store.path)) as conn:
         bodies = conn.execute("SELECT body FROM deliveries").fetchall()
-    assert Counter(json.loads(body)["data"]["url"] for (body,) in bodies) == told
-    assert told
+    assert Counter(json.loads(body)["data"]["url"] for (body,) in bodies) == expected_paths
+    assert expected_paths
     if (tmp_path / "backup.sqlite3").exists():
         (tmp_path / "restored").mkdir()
         (tmp_path / "backup.sqlite3").rename(tmp_path / "restored" / STORE_FILE)
-        assert whole(tmp_path / "restored") == []
+        assert integrity_problems(tmp_path / "restored") == []
 
 
-def whole(data_dir: Path) -> list[str]:
+def integrity_problems(data_dir: Path) -> list[str]:
     """What is wrong with a store."""
     with closing(open_store(data_dir)) as conn:
         return integrity.problems(conn)
 
 
-EVENTS = 2_000 if KILLS <= 20 else 20_000
+EVENT_COUNT = 2_000 if KILLS <= 8 else 20_000
 
 
 def test_an_upgrade_with_many_deaths(store: Store, tmp_path: Path) -> None:
-    chance = random.Random(SEED)
+    rng = random.Random(SEED)
     template = tmp_path / "old.sqlite3"
-    old_events(template)
+    create_old_store(template)
     store.path.mkdir()
-    began = time.monotonic()
+    started_at_s = time.monotonic()
     shutil.copy(template, store.path / STORE_FILE)
     assert store.spawn("site", "list").exit_status == 0
-    longest = time.monotonic() - began
-    for number in range(max(KILLS // 4, 1)):
+    upgrade_duration_s = time.monotonic() - started_at_s
+    for number in range(max(KILLS // 4, 2)):
         shutil.rmtree(store.path)
         store.path.mkdir()
         shutil.copy(template, store.path / STORE_FILE)
-        command = [sys.executable, "-m", "ovx_lite", "site", "list", "--data-dir", str(store.path)]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(chance.uniform(0.4, 1) * longest)
+        command = program("site", "list", "--data-dir", str(store.path))
+        process = Process(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(rng.uniform(0.4, 1) * upgrade_duration_s)
         process.kill()
         process.wait()
-        reached = version(store.path / STORE_FILE)
-        assert 1 <= reached <= len(steps())
-        assert store.run("site", "list").exit_status == 0, f"after kill {number} at schema {reached}"
+        version_reached = schema_version(store.path / STORE_FILE)
+        assert min(steps()) <= version_reached <= max(steps())
+        assert store.run("site", "list").exit_status == 0, f"after kill {number} at schema {version_reached}"
         assert store.run("check", "--rebuild").exit_status == 0
         with store.connect() as conn:
-            assert conn.execute("SELECT count(*) FROM events").fetchone() == (EVENTS,)
-        assert version(store.path / COPY) < len(steps())
-        with closing(sqlite3.connect(store.path / COPY)) as conn:
-            assert conn.execute("SELECT count(*) FROM events").fetchone() == (EVENTS,)
+            assert conn.execute("SELECT count(*) FROM events").fetchone() == (EVENT_COUNT,)
+        assert schema_version(store.path / BACKUP_NAME) < max(steps())
+        with closing(sqlite3.connect(store.path / BACKUP_NAME)) as conn:
+            assert conn.execute("SELECT count(*) FROM events").fetchone() == (EVENT_COUNT,)
 
 
-def old_events(file: Path) -> None:
-    """A store of the first schema, with so many visits of one event each."""
+def create_old_store(file: Path) -> None:
+    """A store of the oldest schema, with so many visits of one event each."""
     with closing(sqlite3.connect(file, isolation_level=None)) as conn:
         conn.execute("PRAGMA journal_mode = WAL")
-        conn.executescript(steps()[0])
-        conn.execute(f"PRAGMA application_id = {0x6F76786C}")
-        conn.execute("PRAGMA user_version = 1")
+        conn.executescript(OLDEST)
         conn.execute("BEGIN")
-        for table in ("sites", "pages", "origins", "clients", "kinds"):
-            conn.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(ROWS[table][0]))})", ROWS[table])
-        ids = [(NOW - number * 60_000) << 21 for number in range(EVENTS)]
-        conn.executemany("INSERT INTO events VALUES (3, ?, 2, 1, 1, 4, 0, NULL, NULL)", [(id,) for id in ids])
-        conn.executemany("INSERT INTO visits VALUES (3, ?, ?, 0, 0, 1, 1)", [(id, id % 99_991) for id in ids])
+        latest, stored = conn.execute("SELECT max(visit), count(*) FROM events").fetchone()
+        ids = [latest + (number << 36) for number in range(1, EVENT_COUNT - stored + 1)]
+        query = "SELECT id FROM kinds WHERE api = 'ovyxa' AND type = 'pageview' AND excluded = ''"
+        (kind,) = conn.execute(query).fetchone()
+        (page,) = conn.execute("SELECT id FROM pages WHERE path = '/'").fetchone()
+        conn.executemany(
+            "INSERT INTO events VALUES (1, ?, 0, ?, ?, 2, 3, NULL, NULL, NULL, NULL)",
+            [(id, kind, page) for id in ids],
+        )
+        conn.executemany(
+            "INSERT INTO visits VALUES (1, ?, 2, 3, ?, ?, -1, ?, 0, 1, 0, 0, 1, 1)",
+            [(id, page, page, number) for number, id in enumerate(ids)],
+        )
         conn.execute("COMMIT")

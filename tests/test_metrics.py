@@ -10,7 +10,7 @@ SAMPLE = re.compile(r'([a-z_]+)(\{(?:[a-z]+="[^"\n]*",?)+\})? (\S+)')
 
 def samples(text: str) -> dict[str, float]:
     """All samples of a page that is as Prometheus wants it."""
-    found, families = {}, set()
+    values, families = {}, set()
     for line in text.splitlines():
         if line.startswith("# TYPE "):
             families.add(line.split()[2])
@@ -18,9 +18,9 @@ def samples(text: str) -> dict[str, float]:
             sample = SAMPLE.fullmatch(line)
             assert sample, line
             assert re.sub("_(bucket|sum|count)$", "", sample[1]) in families, line
-            found[sample[1] + (sample[2] or "")] = float(sample[3])
+            values[sample[1] + (sample[2] or "")] = float(sample[3])
     assert text.endswith("\n")
-    return found
+    return values
 
 
 def test_what_happens_is_counted(store: Store, start: Start) -> None:
@@ -33,16 +33,16 @@ def test_what_happens_is_counted(store: Store, start: Start) -> None:
     assert server.send("/api/v1/events/custom", {}, key).status == 400
     views = [{"type": "pageview", "url": "https://secret.example/"}] * 5
     assert server.send("/api/v1/events/batch", {"site_id": "site_abc123", "events": views}, key).status == 201
-    answer = server.send("/metrics", method="GET")
-    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
-    after = samples(answer.body.decode())
+    response = server.send("/metrics", method="GET")
+    assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    after = samples(response.body.decode())
     assert after["ovx_events_total"] == 8
     assert after['ovx_answers_total{api="ovyxa",status="201"}'] == 4
     assert after['ovx_answers_total{api="ovyxa",status="400"}'] == 1
     assert after["ovx_commit_seconds_count"] == after['ovx_commit_seconds_bucket{le="+Inf"}'] == 4
     assert after['ovx_store_bytes{part="file"}'] > 0
     assert after['ovx_deliveries{status="pending"}'] == after["ovx_events_waiting"] == 0
-    assert not re.search(r"secret|site_abc123|ovx_[A-Za-z0-9]{20}|127\.0\.0\.1", answer.body.decode())
+    assert not re.search(r"secret|site_abc123|ovx_[A-Za-z0-9]{20}|127\.0\.0\.1", response.body.decode())
 
 
 def test_a_delivery_that_waits_is_seen(store: Store, start: Start) -> None:
@@ -54,5 +54,5 @@ def test_a_delivery_that_waits_is_seen(store: Store, start: Start) -> None:
     command = ("webhook", "add", "site_abc123", url, "--on", "goal.completed")
     assert store.spawn(*command, env=allowed).exit_status == 0
     assert server.send("/api/v1/events/custom", custom(), store.key("site_abc123")).status == 201
-    told = samples(server.send("/metrics", method="GET").body.decode())
-    assert told['ovx_deliveries{status="pending"}'] == 1
+    metrics = samples(server.send("/metrics", method="GET").body.decode())
+    assert metrics['ovx_deliveries{status="pending"}'] == 1

@@ -14,22 +14,22 @@ def rows(admin: AdminSession, settings: str) -> list[str]:
     return [row.text for row in table[0].find_all("tr")] if table else []
 
 
-def test_what_was_refused_or_excluded_is_told_with_all_reasons(admin: AdminSession) -> None:
+def test_refused_and_excluded_events_are_listed_with_all_reasons(admin: AdminSession) -> None:
     settings, key = admin.add_site(id="told")
-    where = {"site_id": "told", "url": "https://example.com/", "ip_address": "203.0.113.77"}
+    event_fields = {"site_id": "told", "url": "https://example.com/", "ip_address": "203.0.113.77"}
     custom = "/api/v1/events/custom"
-    assert admin.server.send(custom, where | {"event_nme": "x", "url": "nope"}, key).status == 400
-    assert admin.server.pageview(key, **where, user_agent=BOT).status == 201
-    assert admin.server.send(custom, where | {"event_name": "x"}, "ovx_wrong").status == 401
+    assert admin.server.send(custom, event_fields | {"event_nme": "x", "url": "nope"}, key).status == 400
+    assert admin.server.pageview(key, **event_fields, user_agent=BOT).status == 201
+    assert admin.server.send(custom, event_fields | {"event_name": "x"}, "ovx_wrong").status == 401
     assert admin.server.send(custom, {"site_id": "told"}, "ovx_wrong").status == 401
-    assert admin.server.pageview(key, **where, user_agent=CHROME).status == 201
-    both_wrong, wrong_key, bot, faulty = rows(admin, settings)
-    assert "The API key is unknown" in wrong_key
-    assert "The API key is unknown" in both_wrong
-    assert "Missing required field: event_name" in both_wrong
+    assert admin.server.pageview(key, **event_fields, user_agent=CHROME).status == 201
+    two_errors, unknown_key, bot, invalid_event = rows(admin, settings)
+    assert "The API key is unknown" in unknown_key
+    assert "The API key is unknown" in two_errors
+    assert "Missing required field: event_name" in two_errors
     assert "in no count: its user agent is a bot's" in bot
-    for words in ("Missing required field: event_name", "url is not an absolute URL", "did you mean `event_name`?"):
-        assert words in faulty
+    for message in ("Missing required field: event_name", "url is not an absolute URL", "did you mean `event_name`?"):
+        assert message in invalid_event
     page = admin.client.get(f"{settings}/missing").body.decode()
     assert [secret for secret in ("203.0.113.77", key, "ovx_wrong") if secret in page] == []
 
@@ -42,7 +42,7 @@ def test_of_a_site_alone_and_no_more_than_the_latest(admin: AdminSession) -> Non
 
 
 @pytest.mark.parametrize("body", [b"{", b"[" * 30, b'"\xff"', b"x" * 70_000])
-def test_what_nobody_can_read_is_of_no_site_or_told(admin: AdminSession, body: bytes) -> None:
+def test_an_unreadable_body_is_listed_for_no_site(admin: AdminSession, body: bytes) -> None:
     settings, key = admin.add_site()
     assert admin.server.send("/api/v1/events/custom", body, key).status in (400, 413)
     assert admin.client.get(f"{settings}/missing").status == 200

@@ -10,17 +10,30 @@ from hypothesis import strategies as st
 from ovx_lite.domain import money
 from ovx_lite.domain.errors import ApiError
 
-MOST = 10**15
+MAX_MINOR_UNITS = 10**15
 NO_MINOR_UNIT = "XXX xxx XAU XAG XPT XPD XDR XTS XSU XUA XBA"
 WITHDRAWN = "ANG BGN BYR CUC DEM HRK LTL MRO SLL STD VEF ZMK ZWL"
-NO_CODES = ["", "US", "USDT", "USD ", " USD", "USD\n", "ABC", "840", "u\u017fd", "\u0131SK", "\uff35SD", "x" * 10_000]
+INVALID_CODES = [
+    "",
+    "US",
+    "USDT",
+    "USD ",
+    " USD",
+    "USD\n",
+    "ABC",
+    "840",
+    "u\u017fd",
+    "\u0131SK",
+    "\uff35SD",
+    "x" * 10_000,
+]
 
 
-def refusal(amount: str, code: str) -> str:
-    with pytest.raises(ApiError) as refused:
+def error_message(amount: str, code: str) -> str:
+    with pytest.raises(ApiError) as exc_info:
         money.to_minor(Decimal(amount), code, "revenue.amount")
-    assert (refused.value.code, refused.value.field) == ("invalid_request", "revenue.amount")
-    return refused.value.message
+    assert (exc_info.value.code, exc_info.value.field) == ("invalid_request", "revenue.amount")
+    return exc_info.value.message
 
 
 @pytest.mark.parametrize(
@@ -47,13 +60,13 @@ def test_a_code_is_taken_in_any_case(code: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "code", [*NO_MINOR_UNIT.split(), *WITHDRAWN.split(), *NO_CODES], ids=lambda code: repr(code)[:16]
+    "code", [*NO_MINOR_UNIT.split(), *WITHDRAWN.split(), *INVALID_CODES], ids=lambda code: repr(code)[:16]
 )
 def test_any_other_code_is_refused(code: str) -> None:
-    with pytest.raises(ApiError) as refused:
+    with pytest.raises(ApiError) as exc_info:
         money.parse_currency(code, "revenue.currency")
-    assert (refused.value.code, refused.value.field) == ("invalid_request", "revenue.currency")
-    assert refused.value.message == (
+    assert (exc_info.value.code, exc_info.value.field) == ("invalid_request", "revenue.currency")
+    assert exc_info.value.message == (
         "revenue.currency is not a currency in use: send its three-letter code of ISO 4217, such as EUR or USD."
     )
 
@@ -77,10 +90,10 @@ def test_any_other_code_is_refused(code: str) -> None:
         ("1.234", "KWD", 1234),
         ("1.2345", "CLF", 12345),
         ("1.23", money.UNKNOWN_CURRENCY, 123),
-        ("10000000000000", "USD", MOST),
-        ("-9999999999999.99", "USD", 1 - MOST),
-        ("1E+15", "JPY", MOST),
-        ("-1E+11", "UYW", -MOST),
+        ("10000000000000", "USD", MAX_MINOR_UNITS),
+        ("-9999999999999.99", "USD", 1 - MAX_MINOR_UNITS),
+        ("1E+15", "JPY", MAX_MINOR_UNITS),
+        ("-1E+11", "UYW", -MAX_MINOR_UNITS),
     ],
 )
 def test_an_amount_is_minor_units(amount: str, code: str, units: int) -> None:
@@ -89,7 +102,7 @@ def test_an_amount_is_minor_units(amount: str, code: str, units: int) -> None:
 
 @pytest.mark.parametrize("amount", ["NaN", "-NaN", "sNaN", "Infinity", "-Infinity"])
 def test_what_is_no_finite_number_is_refused(amount: str) -> None:
-    assert refusal(amount, "USD") == "revenue.amount is not a finite number: send an amount such as 49.99."
+    assert error_message(amount, "USD") == "revenue.amount is not a finite number: send an amount such as 49.99."
 
 
 @pytest.mark.parametrize(
@@ -107,11 +120,11 @@ def test_what_is_no_finite_number_is_refused(amount: str) -> None:
     ],
 )
 def test_more_decimals_than_the_currency_has_are_refused(amount: str, code: str, message: str) -> None:
-    assert refusal(amount, code) == f"revenue.amount {message}"
+    assert error_message(amount, code) == f"revenue.amount {message}"
 
 
 @pytest.mark.parametrize(
-    ("code", "most"),
+    ("code", "max_amount"),
     [
         ("USD", "10000000000000.00 USD"),
         ("JPY", "1000000000000000 JPY"),
@@ -120,15 +133,15 @@ def test_more_decimals_than_the_currency_has_are_refused(amount: str, code: str,
     ],
 )
 @pytest.mark.parametrize("amount", ["1E+30", "-1E+30", "1E+999999", "-1E+999999999999", "1000000000000000.01"])
-def test_an_amount_beyond_the_bound_is_refused(amount: str, code: str, most: str) -> None:
-    assert refusal(amount, code) == (
-        f"revenue.amount is too large: send at most {most} (10^15 minor units), or as much below zero."
+def test_an_amount_beyond_the_bound_is_refused(amount: str, code: str, max_amount: str) -> None:
+    assert error_message(amount, code) == (
+        f"revenue.amount is too large: send at most {max_amount} (10^15 minor units), or as much below zero."
     )
 
 
 @pytest.mark.parametrize("amount", ["10000000000000.01", "-10000000000000.01"])
 def test_the_bound_is_exact(amount: str) -> None:
-    assert "too large" in refusal(amount, "USD")
+    assert "too large" in error_message(amount, "USD")
 
 
 def test_a_code_nobody_checked_is_an_error_of_ours() -> None:
@@ -138,11 +151,11 @@ def test_a_code_nobody_checked_is_an_error_of_ours() -> None:
 
 def test_the_threads_decimal_context_does_not_matter() -> None:
     with localcontext(Context(prec=2, Emax=2, Emin=-2, traps=[Inexact])):
-        assert money.to_minor(Decimal("9999999999999.99"), "USD", "amount") == MOST - 1
-        assert "too large" in refusal("10000000000000.01", "USD")
-        assert "too large" in refusal("1E+30", "USD")
-        assert "decimals" in refusal("0.001", "USD")
-        assert "finite" in refusal("sNaN", "USD")
+        assert money.to_minor(Decimal("9999999999999.99"), "USD", "amount") == MAX_MINOR_UNITS - 1
+        assert "too large" in error_message("10000000000000.01", "USD")
+        assert "too large" in error_message("1E+30", "USD")
+        assert "decimals" in error_message("0.001", "USD")
+        assert "finite" in error_message("sNaN", "USD")
 
 
 @pytest.mark.parametrize(
@@ -165,11 +178,11 @@ def test_minor_units_are_written_as_an_amount(units: int, code: str, amount: str
     assert money.format_amount(units, code) == amount
 
 
-@given(st.integers(-MOST, MOST), st.sampled_from([*money.DECIMALS, money.UNKNOWN_CURRENCY]))
+@given(st.integers(-MAX_MINOR_UNITS, MAX_MINOR_UNITS), st.sampled_from([*money.DECIMALS, money.UNKNOWN_CURRENCY]))
 def test_what_is_written_is_read_back(units: int, code: str) -> None:
     assert money.to_minor(Decimal(money.format_amount(units, code)), code, "amount") == units
 
 
-@given(st.decimals(-MOST // 100, MOST // 100, places=2))
+@given(st.decimals(-MAX_MINOR_UNITS // 100, MAX_MINOR_UNITS // 100, places=2))
 def test_what_is_read_is_written_back(amount: Decimal) -> None:
     assert Decimal(money.format_amount(money.to_minor(amount, "USD", "amount"), "USD")) == amount

@@ -22,7 +22,7 @@ from tests.drawn import GOALS
 from tests.queries import DIMENSION_LISTS, FILTERS, allowed_metrics
 
 FUZZ = os.environ.get("OVX_FUZZ_CASES")  # for a long run, with other cases each time
-CASES = int(FUZZ or 20)
+CASES = int(FUZZ or 10)
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 # From the document itself, so that nothing that is described can be forgotten here.
 OPERATIONS = [
@@ -31,17 +31,17 @@ OPERATIONS = [
     for method, operation in item.items()
     if method in METHODS
 ]
-FITTING = {(endpoint.site_field or "").rpartition(".")[2]: "my-site" for endpoint in ENDPOINTS} | {
+VALID_VALUES = {(endpoint.site_field or "").rpartition(".")[2]: "my-site" for endpoint in ENDPOINTS} | {
     "url": "https://example.com/a",
     "timestamp": None,
     "ip_address": None,
     "revenue": None,
 }
-NAMED = {"event_name": "signup", "user_id": "somebody"}
+NAME_FIELDS = {"event_name": "signup", "user_id": "somebody"}
 
 QUERIES = "/api/v1/stats/query", "/api/v2/query"
-SAID = {name: OAS31Validator(schema) for name, schema in QUERY["properties"].items()}
-MUST = QUERY["required"]
+PROPERTY_VALIDATORS = {name: OAS31Validator(schema) for name, schema in QUERY["properties"].items()}
+REQUIRED_PROPERTIES = QUERY["required"]
 NOW = datetime.now(UTC).replace(microsecond=0)
 DATES = st.tuples(*[st.sampled_from([-400, -91, -30, -7, -2, -1, 0, 1])] * 2).map(
     lambda days: [str(NOW.date() + timedelta(n)) for n in sorted(days)]
@@ -54,25 +54,25 @@ COMPARISONS = st.one_of(
     st.sampled_from([{"mode": "previous_period"}, {"mode": "year_over_year"}]),
     st.builds(lambda period: {"mode": "custom", "date_range": period}, RANGES),
 )
-INCLUDED = st.fixed_dictionaries({}, optional={"total_rows": st.booleans(), "comparisons": COMPARISONS})
+INCLUDES = st.fixed_dictionaries({}, optional={"total_rows": st.booleans(), "comparisons": COMPARISONS})
 ORDER = st.lists(st.tuples(st.integers(0, 9), st.sampled_from(["asc", "desc"])), max_size=2)
-RIGHT = st.fixed_dictionaries(
-    {"date_range": RANGES, "filters": st.lists(FILTERS, max_size=2), "include": INCLUDED, "order": ORDER},
+VALID_PARTS = st.fixed_dictionaries(
+    {"date_range": RANGES, "filters": st.lists(FILTERS, max_size=2), "include": INCLUDES, "order": ORDER},
     optional={"dimensions": DIMENSION_LISTS, "limit": st.integers(1, 9), "offset": st.integers(0, 2)},
 )
 """Parts of queries that make sense, as few do that are described."""
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=9)
-NEEDLESS = st.fixed_dictionaries(
+UNUSED_INPUT = st.fixed_dictionaries(
     {"params": st.dictionaries(TEXT, TEXT, max_size=3), "json": st.lists(TEXT, max_size=3)}
 )
 
 
 @pytest.fixture(scope="module")
 def described(running: RunningSite) -> dict[str, Any]:
-    answer = running.server.send("/openapi.json", method="GET")
-    assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
-    document: dict[str, Any] = answer.json
+    response = running.server.send("/openapi.json", method="GET")
+    assert (response.status, response.headers["content-type"]) == (200, "application/json")
+    document: dict[str, Any] = response.json
     return document
 
 
@@ -87,21 +87,26 @@ def visited(running: RunningSite) -> None:
     for name, event, path in GOALS:
         running.store.call("goal", "add", "my-site", name, *(("--event", event) if event else ("--path", path)))
     for days in range(0, 40, 3):
-        at = NOW - timedelta(days, 60)
-        who = {"user_agent": CHROME, "ip_address": f"203.0.113.{days}", "timestamp": at.isoformat()}
+        visit_time = NOW - timedelta(days, 60)
+        visitor = {"user_agent": CHROME, "ip_address": f"203.0.113.{days}", "timestamp": visit_time.isoformat()}
         views = [
-            {"type": "pageview", "url": f"https://example.com{path}", "referrer": "https://google.com/", **who}
+            {"type": "pageview", "url": f"https://example.com{path}", "referrer": "https://google.com/", **visitor}
             for path in ("/?utm_source=Newsletter&utm_medium=email", "/blog/a")
         ]
         props = {"plan": "pro", "seats": days, "trial": True}
-        signup = {"type": "custom", "event_name": "signup", "url": "https://example.com/", "props": props, **who}
+        signup = {"type": "custom", "event_name": "signup", "url": "https://example.com/", "props": props, **visitor}
         assert running.server.batch(running.key, *views, signup).status == 201
-        sold = {"event_type": "conversion", "event_name": "purchase", "url": "https://example.com/", "user_id": "ada"}
-        money = {"revenue": 49, "currency": ["EUR", "JPY"][days > 30], "timestamp": at.timestamp() * 1000}
-        assert running.server.send("/v1/projects/my-site/events", sold | money, running.key).status == 202
-        left = {"type": "engagement", "visitorId": "v", "projectKey": "my-site", "url": "https://example.com/"}
-        looked = {"data": {"ms": 9000, "scroll": 80}, "timestamp": at.isoformat()}
-        assert running.server.send("/api/events", left | looked).status == 200
+        purchase = {
+            "event_type": "conversion",
+            "event_name": "purchase",
+            "url": "https://example.com/",
+            "user_id": "ada",
+        }
+        revenue = {"revenue": 49, "currency": ["EUR", "JPY"][days > 30], "timestamp": visit_time.timestamp() * 1000}
+        assert running.server.send("/v1/projects/my-site/events", purchase | revenue, running.key).status == 202
+        engagement = {"type": "engagement", "visitorId": "v", "projectKey": "my-site", "url": "https://example.com/"}
+        engagement_data = {"data": {"ms": 9000, "scroll": 80}, "timestamp": visit_time.isoformat()}
+        assert running.server.send("/api/events", engagement | engagement_data).status == 200
 
 
 def test_it_is_valid_and_names_every_endpoint(described: dict[str, Any]) -> None:
@@ -112,40 +117,46 @@ def test_it_is_valid_and_names_every_endpoint(described: dict[str, Any]) -> None
     assert served == [(path, method) for path, method, _ in OPERATIONS]
 
 
-def fitting(body: Any) -> Any:
+def fit_values(body: Any) -> Any:
     """A generated body with our site in it and what no schema can say of URLs, so that more than this is met."""
     if isinstance(body, dict):
-        named = NAMED if body.keys() & {"type", "event_type"} else {}
-        return {name: FITTING.get(name, fitting(value)) for name, value in body.items()} | named
-    return [fitting(item) for item in body] if isinstance(body, list) else body
+        name_fields = NAME_FIELDS if body.keys() & {"type", "event_type"} else {}
+        return {name: VALID_VALUES.get(name, fit_values(value)) for name, value in body.items()} | name_fields
+    return [fit_values(item) for item in body] if isinstance(body, list) else body
 
 
-def asked(body: Any, right: dict[str, Any]) -> Any:
+def fit_query(body: Any, valid_parts: dict[str, Any]) -> Any:
     """A generated query, of our site and with the parts that are `right`; what is wrong or missing in it stays so."""
     if not isinstance(body, dict):
         return body
-    free = {name for name in SAID if (SAID[name].is_valid(body[name]) if name in body else name not in MUST)}
-    told: dict[str, Any] = body | {
-        name: part for name, part in ({"site_id": "my-site"} | right).items() if name in free
+    free = {
+        name
+        for name in PROPERTY_VALIDATORS
+        if (PROPERTY_VALIDATORS[name].is_valid(body[name]) if name in body else name not in REQUIRED_PROPERTIES)
     }
-    if right and free >= {"metrics", "dimensions", "filters", "order_by"}:
+    query: dict[str, Any] = body | {
+        name: part for name, part in ({"site_id": "my-site"} | valid_parts).items() if name in free
+    }
+    if valid_parts and free >= {"metrics", "dimensions", "filters", "order_by"}:
         # No schema can say which metrics go with what else is asked for, nor that one orders by what is asked for.
-        dimensions, filters = told.get("dimensions") or [], told.get("filters") or []
-        told["metrics"] = allowed_metrics(dimensions, filters, told["metrics"])
-        names = [*told["metrics"], *dimensions]
-        told["order_by"] = [[names[at % len(names)], way] for at, way in right.get("order", [])]
-    return told
+        dimensions, filters = query.get("dimensions") or [], query.get("filters") or []
+        query["metrics"] = allowed_metrics(dimensions, filters, query["metrics"])
+        names = [*query["metrics"], *dimensions]
+        query["order_by"] = [
+            [names[index % len(names)], direction] for index, direction in valid_parts.get("order", [])
+        ]
+    return query
 
 
-def fit_in(case: Case[Any], path: str, right: dict[str, Any] | None) -> None:
+def fit_case(case: Case[Any], path: str, valid_parts: dict[str, Any] | None) -> None:
     """Put our site into a case; into queries, what is `right`, too."""
     if path in QUERIES:
-        case.body = asked(case.body, right or {})
-    elif right is not None:
-        case.body = fitting(case.body)
-        for given, name in ((case.path_parameters, "PROJECT_ID"), (case.query, "site_id")):
-            if name in (given or {}):
-                given[name] = "my-site"
+        case.body = fit_query(case.body, valid_parts or {})
+    elif valid_parts is not None:
+        case.body = fit_values(case.body)
+        for parameters, name in ((case.path_parameters, "PROJECT_ID"), (case.query, "site_id")):
+            if name in (parameters or {}):
+                parameters[name] = "my-site"
 
 
 @pytest.mark.usefixtures("visited")
@@ -162,10 +173,10 @@ def test_every_answer_is_as_described(
     strategy = api[path][method].as_strategy(generation_mode=mode if takes else GenerationMode.POSITIVE)
     # Of what is wrong, only queries are made to fit: all else in them has to be right for it to be met.
     rights: st.SearchStrategy[dict[str, Any] | None] = (
-        RIGHT if path in QUERIES else st.just({}) if positive and takes else st.none()
+        VALID_PARTS if path in QUERIES else st.just({}) if positive and takes else st.none()
     )
-    needless = st.just({}) if positive or takes else NEEDLESS
-    statuses, found = set(), []
+    needless = st.just({}) if positive or takes else UNUSED_INPUT
+    statuses, result_rows = set(), []
 
     @settings(
         max_examples=CASES,
@@ -176,21 +187,21 @@ def test_every_answer_is_as_described(
     )
     @given(case=strategy, right=rights | st.none(), more=needless)
     def check(case: Case[Any], right: dict[str, Any] | None, more: dict[str, Any]) -> None:
-        fit_in(case, path, right)
-        answer = case.call(base_url=running.server.url, headers={"Authorization": f"Bearer {running.key}"}, **more)
-        statuses.add(answer.status_code)
-        if path in QUERIES and answer.status_code == 200:
-            found.extend(answer.json()["results"])
+        fit_case(case, path, right)
+        response = case.call(base_url=running.server.url, headers={"Authorization": f"Bearer {running.key}"}, **more)
+        statuses.add(response.status_code)
+        if path in QUERIES and response.status_code == 200:
+            result_rows.extend(response.json()["results"])
         # What a schema cannot say (that a time is not far ahead, say) is refused all the same.
         # And 413 is an answer to wrong data, too, which schemathesis does not know.
-        unfit = [negative_data_rejection] if answer.status_code == 413 else []
-        case.validate_response(answer, excluded_checks=[positive_data_acceptance, *unfit])
+        unfit = [negative_data_rejection] if response.status_code == 413 else []
+        case.validate_response(response, excluded_checks=[positive_data_acceptance, *unfit])
 
     check()
-    well = {int(status) for status in operation["responses"] if status.startswith("2")}
-    assert statuses & (well if positive or not takes else {400})
+    success_statuses = {int(status) for status in operation["responses"] if status.startswith("2")}
+    assert statuses & (success_statuses if positive or not takes else {400})
     if path in QUERIES and positive:
-        assert any(any(row["metrics"]) for row in found), "there were visits to tell of"
+        assert any(any(row["metrics"]) for row in result_rows), "there were visits to tell of"
 
 
 @pytest.mark.usefixtures("visited")
@@ -203,7 +214,10 @@ def test_every_answer_is_as_described(
         *({"limit": 0, "pagination": page} for page in ({}, {"limit": 5})),
         *({"offset": "x", "pagination": page} for page in ({}, {"offset": 5})),
         *({"limit": 5.0}, {"pagination": {"offset": 5.0}}, {"include": {"else": True}}),
-        *({"include": {"comparisons": {"mode": "year_over_year", "date_range": told}}} for told in (7, "3d", "7d")),
+        *(
+            {"include": {"comparisons": {"mode": "year_over_year", "date_range": date_range}}}
+            for date_range in (7, "3d", "7d")
+        ),
         {"include": {"comparisons": {"mode": "custom"}}},
     ],
     ids=str,
@@ -212,9 +226,9 @@ def test_what_is_seldom_generated_is_taken_if_it_is_described(
     running: RunningSite, described: dict[str, Any], part: dict[str, Any]
 ) -> None:
     query = {"site_id": "my-site", "metrics": ["visitors"], "date_range": "7d"} | part
-    answer = running.server.send(QUERIES[0], query, running.key)
+    response = running.server.send(QUERIES[0], query, running.key)
     is_described = OAS31Validator(described["components"]["schemas"]["StatsQuery"]).is_valid(query)
-    assert answer.status == (200 if is_described else 400), answer.body
+    assert response.status == (200 if is_described else 400), response.body
 
 
 @pytest.mark.parametrize(("unit", "span"), [("time:minute", "7d"), ("time:hour", "6mo")])

@@ -9,7 +9,19 @@ from typing import Any
 import pytest
 
 from tests.conftest import Response, RunningSite, Start, Store
-from tests.test_apex import FIFTY, FREE, HOUR, NOW, REQUIRED, TOO_LONG, Fields, iso, since, told, verdict
+from tests.test_apex import (
+    FIFTY,
+    FREE,
+    HOUR_MS,
+    NOW_MS,
+    REQUIRED,
+    TOO_LONG,
+    Fields,
+    iso_time,
+    new_events,
+    omit_ellipsis,
+    status_or_error,
+)
 
 EVENT = "/api/v1/event"
 GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
@@ -19,7 +31,7 @@ ANN = {"unique_identifier": "user_1", "email": "ann@example.com", "name": "Ann E
 
 def body(event: Mapping[str, object], identity: object = ...) -> Fields:
     """What to send: `...` for a field that is left out."""
-    return told({"event": told(GOOD | dict(event)), "identity": identity})
+    return omit_ellipsis({"event": omit_ellipsis(GOOD | dict(event)), "identity": identity})
 
 
 def send(
@@ -28,16 +40,16 @@ def send(
     return running.server.send(EVENT, body(event, identity), headers=headers)
 
 
-def stored(running: RunningSite, *answers: Response) -> list[Fields]:
+def stored_events(running: RunningSite, *answers: Response) -> list[Fields]:
     exported = {event["id"]: event for event in running.store.events()}
-    return [exported[answer.json["event_id"]] for answer in answers]
+    return [exported[response.json["event_id"]] for response in answers]
 
 
 PLAN = {"plan": "gold", "price": 29.99, "interval": "monthly"}
 
 # fmt: off
 # What is sent (event, identity), and what of it comes out.
-KEPT: dict[str, tuple[Fields, object, Fields]] = {
+ACCEPTED: dict[str, tuple[Fields, object, Fields]] = {
     "a purchase": (
         {"name": "$subscription_purchase", "properties": PLAN, "hostname": "app.example.com"}
         | {"url": "https://app.example.com/checkout/done"}, ANN,
@@ -75,10 +87,10 @@ KEPT: dict[str, tuple[Fields, object, Fields]] = {
     "a name of 4,096 bytes": ({"name": "é" * 2048}, ..., {"name": "é" * 2048}),
     "a time in ISO 8601": ({"timestamp": "2025-01-15T10:30:00+05:30"}, ..., {"ts": "2025-01-15T05:00:00.000Z"}),
     "a time in Unix milliseconds": ({"timestamp": 1_736_937_000_123}, ..., {"ts": "2025-01-15T10:30:00.123Z"}),
-    "a time 23 hours ahead": ({"timestamp": NOW + 23 * HOUR}, ..., {"ts": iso(NOW + 23 * HOUR)}),
+    "a time 23 hours ahead": ({"timestamp": NOW_MS + 23 * HOUR_MS}, ..., {"ts": iso_time(NOW_MS + 23 * HOUR_MS)}),
 }
 # A name and its properties, and the revenue that comes of them.
-MONEY: list[tuple[str, Fields, str | None, str | None]] = [
+REVENUE_CASES: list[tuple[str, Fields, str | None, str | None]] = [
     ("$purchase", {"amount": 0.1, "currency": "EUR"}, "0.10", "EUR"),
     ("$purchase", {"amount": 19.99, "currency": "usd"}, "19.99", "USD"),
     ("$purchase", {"price": 9007199254740.99, "currency": "USD"}, "9007199254740.99", "USD"),
@@ -96,25 +108,27 @@ MONEY: list[tuple[str, Fields, str | None, str | None]] = [
     *[("purchase", {"price": price, "currency": "EUR"}, None, None) for price in (29.99, "free")],
 ]
 # fmt: on
-ALL = KEPT | {
+ALL_ACCEPTED = ACCEPTED | {
     f"{name} {props}": ({"name": name, "properties": props}, ..., {"name": name, "revenue": revenue, "currency": code})
-    for name, props, revenue, code in MONEY
+    for name, props, revenue, code in REVENUE_CASES
 }
 
 
 @pytest.fixture(scope="module")
-def kept(running: RunningSite) -> dict[str, tuple[Response, Fields]]:
+def responses_and_events(running: RunningSite) -> dict[str, tuple[Response, Fields]]:
     """All of `ALL` sent: what → the answer, and the event as exported, if it was stored."""
-    answers = {what: running.server.send(EVENT, body(event, identity)) for what, (event, identity, _) in ALL.items()}
+    responses = {
+        what: running.server.send(EVENT, body(event, identity)) for what, (event, identity, _) in ALL_ACCEPTED.items()
+    }
     exported = {event["id"]: event for event in running.store.events()}
-    return {what: (answer, exported.get(answer.json.get("event_id"), {})) for what, answer in answers.items()}
+    return {what: (response, exported.get(response.json.get("event_id"), {})) for what, response in responses.items()}
 
 
-@pytest.mark.parametrize("what", ALL)
-def test_what_is_sent_comes_out(kept: dict[str, tuple[Response, Fields]], what: str) -> None:
-    answer, event = kept[what]
-    assert (answer.status, answer.json) == (200, {"success": True, "event_id": event.get("id")})
-    expected = ALL[what][2]
+@pytest.mark.parametrize("what", ALL_ACCEPTED)
+def test_what_is_sent_comes_out(responses_and_events: dict[str, tuple[Response, Fields]], what: str) -> None:
+    response, event = responses_and_events[what]
+    assert (response.status, response.json) == (200, {"success": True, "event_id": event.get("id")})
+    expected = ALL_ACCEPTED[what][2]
     assert {column: event[column] for column in expected} == expected
     assert all((event["id"].startswith("evt_"), event["visitor"], event["visit"]))
 
@@ -123,12 +137,15 @@ def test_what_is_sent_comes_out(kept: dict[str, tuple[Response, Fields]], what: 
 PROPERTIES = "event.properties"
 # Where in `FULL` there is which value that is wrong.
 FULL = body({"name": "$purchase", "properties": {"amount": 9, "currency": "EUR"}}, ANN)
-WRONG: dict[str, list[Any]] = {
+INVALID_VALUES: dict[str, list[Any]] = {
     **{f"event.{name}": REQUIRED for name in GOOD if name != "context"},
     "event.context": [*REQUIRED, "Product", "app", "web site"],
     "event.url": [5, [], "https://", "a b", "/pricing", "example.com/", "https://e.com:x/", "app://" + TOO_LONG],
     "event.hostname": [5, [], "a b", "https://a.example", "a/b", "me@a", "?", ":", TOO_LONG],
-    "event.timestamp": ["", "soon", True, [], {}, 0, -1, 1_736_937_000, 10**40, NOW + 25 * HOUR, iso(NOW + 25 * HOUR)],
+    "event.timestamp": [
+        "", "soon", True, [], {}, 0, -1, 1_736_937_000, 10**40, NOW_MS + 25 * HOUR_MS,
+        iso_time(NOW_MS + 25 * HOUR_MS),
+    ],
     "identity": [5, "user_1", [], True],
     "identity.unique_identifier": REQUIRED,
     "identity.project_id": [*REQUIRED, "other-site", "no-site", "MY-SITE"],
@@ -140,26 +157,26 @@ WRONG: dict[str, list[Any]] = {
 # fmt: on
 
 
-def wrong(path: str, value: object) -> Fields:
+def with_value(path: str, value: object) -> Fields:
     """`FULL` with a value in another's place; `...` for none there."""
-    sent: Fields = json.loads(json.dumps(FULL))
-    *way, name = path.split(".")
-    place: Fields = reduce(getitem, way, sent)
-    place[name] = value
+    document: Fields = json.loads(json.dumps(FULL))
+    *parents, name = path.split(".")
+    parent: Fields = reduce(getitem, parents, document)
+    parent[name] = value
     if value is ...:
-        del place[name]
-    return sent
+        del parent[name]
+    return document
 
 
 def test_what_is_wrong_is_refused_by_its_name_and_not_stored(running: RunningSite) -> None:
     before = running.store.events()
-    came = {}
-    for field, value in [(field, value) for field, values in WRONG.items() for value in values]:
-        answer = running.server.send(EVENT, wrong(field, value))
-        if verdict(answer) != (400, "invalid_request", field):
-            came[f"{field}: {value!r:.80}"] = verdict(answer)
-    assert came == {}
-    assert since(running, before) == []
+    unexpected = {}
+    for field, value in [(field, value) for field, values in INVALID_VALUES.items() for value in values]:
+        response = running.server.send(EVENT, with_value(field, value))
+        if status_or_error(response) != (400, "invalid_request", field):
+            unexpected[f"{field}: {value!r:.80}"] = status_or_error(response)
+    assert unexpected == {}
+    assert new_events(running, before) == []
 
 
 @pytest.mark.parametrize("properties", [5, "a", True, [], [{}], FIFTY | {"one": "more"}], ids=lambda it: f"{it!r:.20}")
@@ -170,41 +187,41 @@ def test_properties_of_another_type_and_too_many_are_refused(running: RunningSit
 
 @pytest.mark.parametrize(("price", "code"), [(0.5, "JPY"), ("1.2345", "KWD"), (1.005, None), ("a", "EUR"), (True, "")])
 def test_a_price_is_refused_as_an_amount_is(running: RunningSite, price: object, code: object) -> None:
-    answer = send(running, name="$purchase", properties={"price": price, "currency": code})
-    assert answer.error == (400, "invalid_request", f"{PROPERTIES}.price")
+    response = send(running, name="$purchase", properties={"price": price, "currency": code})
+    assert response.error == (400, "invalid_request", f"{PROPERTIES}.price")
 
 
 @pytest.mark.parametrize("properties", [{}, 5])
-def test_an_unknown_project_is_told_before_wrong_properties(running: RunningSite, properties: object) -> None:
-    answer = send(running, project_id="no-site", properties=properties)
-    assert answer.error == (404, "invalid_site_id", "event.project_id")
+def test_an_unknown_project_is_reported_before_invalid_properties(running: RunningSite, properties: object) -> None:
+    response = send(running, project_id="no-site", properties=properties)
+    assert response.error == (404, "invalid_site_id", "event.project_id")
 
 
-NO_EVENT: dict[bytes, str | None] = {
+INVALID_BODIES: dict[bytes, str | None] = {
     b"": None, b"{": None, b"[]": None, b"5": None, b'"a"': None, b'{"event": {"name": NaN}}': None, b"{}": "event",
     b'{"event": 5}': "event", b'{"event": []}': "event", b'{"x": %s}' % (b"[" * 16 + b"]" * 16): None,
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("sent", NO_EVENT)
+@pytest.mark.parametrize("sent", INVALID_BODIES)
 def test_what_is_no_event_is_refused(running: RunningSite, sent: bytes) -> None:
-    assert running.server.send(EVENT, sent).error == (400, "invalid_request", NO_EVENT[sent])
+    assert running.server.send(EVENT, sent).error == (400, "invalid_request", INVALID_BODIES[sent])
 
 
-SAID: list[tuple[Fields, str]] = [
+MESSAGES: list[tuple[Fields, str]] = [
     ({"timestamp": 1_736_937_000}, "seconds"), ({"hostname": "app.example.com:port"}, "host name"),
     ({"name": "$purchase", "properties": {"price": 0.123, "currency": "EUR"}}, "2, as many as EUR"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("event", "words"), SAID)
-def test_messages_say_what_would_be_right(running: RunningSite, event: Fields, words: str) -> None:
-    assert words in running.server.send(EVENT, body(event)).json["error"]["message"]
+@pytest.mark.parametrize(("event", "expected_text"), MESSAGES)
+def test_messages_say_what_would_be_right(running: RunningSite, event: Fields, expected_text: str) -> None:
+    assert expected_text in running.server.send(EVENT, body(event)).json["error"]["message"]
 
 
 @pytest.mark.parametrize("where", [{}, {"hostname": "example.com"}, {"url": "https://example.com/"}])
 def test_a_bot_is_in_no_count_wherever_it_was(running: RunningSite, where: Fields) -> None:
-    (event,) = stored(running, send(running, headers={"User-Agent": GOOGLEBOT}, **where))
+    (event,) = stored_events(running, send(running, headers={"User-Agent": GOOGLEBOT}, **where))
     assert (event["excluded"], event["visitor"]) == ("bot", None)
 
 
@@ -212,41 +229,41 @@ def test_a_host_that_is_not_the_sites_own_is_refused_by_its_name(store: Store, s
     store.site("my-site", "--allowed-hosts", "example.com")
     guarded = RunningSite(store, start(store), "", "")
     for field, elsewhere in (("url", "https://evil.example/"), ("hostname", "evil.example")):
-        answer = guarded.server.send(EVENT, body({field: elsewhere}))
-        assert answer.error == (400, "invalid_request", f"event.{field}")
+        response = guarded.server.send(EVENT, body({field: elsewhere}))
+        assert response.error == (400, "invalid_request", f"event.{field}")
     assert send(guarded, hostname="www.example.com").status == 200
 
 
 def test_devices_are_visitors_sessions_visits_and_identities_persons(running: RunningSite) -> None:
     bob = {"unique_identifier": "bob", "project_id": "my-site", "email": "bob@example.com"}
-    whose = [("d-9", "a", None), ("d-9", "a", bob), ("d-9", "b", None), ("d-8", "a", None)]
-    sent = [send(running, identity, device_id=device, session_id=session) for device, session, identity in whose]
-    events = stored(running, *sent)
+    hits = [("d-9", "a", None), ("d-9", "a", bob), ("d-9", "b", None), ("d-8", "a", None)]
+    responses = [send(running, identity, device_id=device, session_id=session) for device, session, identity in hits]
+    events = stored_events(running, *responses)
     visitors, visits = [event["visitor"] for event in events], [event["visit"] for event in events]
     assert (visitors[0] == visitors[1] == visitors[2], len(set(visitors))) == (True, 2)
     assert (visits[0] == visits[1], len(set(visits))) == (True, 3)
     assert [event["person"] for event in events] == ["bob", "bob", "bob", None]
     send(running, bob | {"email": None, "name": "Bob B."}, device_id="d-10")
-    shown = running.store.run("person", "show", "my-site", "bob", "--json").json
-    assert (shown["email"], shown["name"], shown["events"]) == ("bob@example.com", "Bob B.", 4)
+    person = running.store.run("person", "show", "my-site", "bob", "--json").json
+    assert (person["email"], person["name"], person["events"]) == ("bob@example.com", "Bob B.", 4)
 
 
 def test_a_repeat_gets_the_first_answer_and_another_event_a_conflict(running: RunningSite) -> None:
-    before, once = running.store.events(), {"Idempotency-Key": "once-overcentric"}
-    first, again, other = (send(running, headers=once, name=name) for name in ("one", "one", "two"))
+    before, headers = running.store.events(), {"Idempotency-Key": "once-overcentric"}
+    first, again, other = (send(running, headers=headers, name=name) for name in ("one", "one", "two"))
     assert (first.status, "idempotency-replayed" in first.headers) == (200, False)
     assert (again.status, again.body, again.headers["idempotency-replayed"]) == (200, first.body, "true")
     assert other.error == (409, "idempotency_conflict", "Idempotency-Key")
-    assert [event["id"] for event in since(running, before)] == [first.json["event_id"]]
+    assert [event["id"] for event in new_events(running, before)] == [first.json["event_id"]]
 
 
 def test_a_text_of_64_kib_is_taken_for_json_and_no_larger_one(running: RunningSite) -> None:
-    sent, text = json.dumps(body({})).encode(), {"Content-Type": "text/plain;charset=UTF-8"}
-    assert running.server.send(EVENT, sent.ljust(65_536), headers=text).status == 200
-    assert running.server.send(EVENT, sent.ljust(65_537)).error == (413, "payload_too_large", None)
+    body_bytes, headers = json.dumps(body({})).encode(), {"Content-Type": "text/plain;charset=UTF-8"}
+    assert running.server.send(EVENT, body_bytes.ljust(65_536), headers=headers).status == 200
+    assert running.server.send(EVENT, body_bytes.ljust(65_537)).error == (413, "payload_too_large", None)
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])
 def test_other_methods_are_refused(running: RunningSite, method: str) -> None:
-    answer = running.server.send(EVENT, method=method)
-    assert (answer.error, answer.headers["allow"]) == ((405, "method_not_allowed", None), "OPTIONS, POST")
+    response = running.server.send(EVENT, method=method)
+    assert (response.error, response.headers["allow"]) == ((405, "method_not_allowed", None), "OPTIONS, POST")

@@ -13,14 +13,14 @@ EVENTS = "/api/v1/events/"
 URL = "https://www.example.com/pricing"
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
 GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
-NOW = int(time.time() * 1000)
-SOON = NOW + 23 * 3_600_000
+NOW_MS = int(time.time() * 1000)
+SOON_MS = NOW_MS + 23 * 3_600_000
 LONG = "x" * 4096
 Fields = dict[str, Any]
 
 
-def iso(ts: int) -> str:
-    return datetime.fromtimestamp(ts / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def iso_time(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def pageview(**fields: object) -> Fields:
@@ -32,7 +32,7 @@ def custom(**fields: object) -> Fields:
 
 
 # What is sent, and what of it comes out. Each is sent alone and in a batch.
-KEPT: dict[str, tuple[Fields, Fields]] = {
+ACCEPTED: dict[str, tuple[Fields, Fields]] = {
     "a pageview": (
         pageview(),
         {"api": "ovyxa", "type": "pageview", "name": "pageview", "host": "www.example.com", "path": "/pricing"}
@@ -105,8 +105,8 @@ KEPT: dict[str, tuple[Fields, Fields]] = {
     "a time without an offset": (pageview(timestamp="2025-01-15T10:30:00"), {"ts": "2025-01-15T10:30:00.000Z"}),
     "a time in Unix milliseconds": (pageview(timestamp=1_736_937_000_123), {"ts": "2025-01-15T10:30:00.123Z"}),
     "a time long past": (pageview(timestamp="1971-02-03T04:05:06Z"), {"ts": "1971-02-03T04:05:06.000Z"}),
-    "a time 23 hours ahead": (pageview(timestamp=SOON), {"ts": iso(SOON)}),
-    "a time 23 hours ahead in ISO 8601": (pageview(timestamp=iso(SOON)), {"ts": iso(SOON)}),
+    "a time 23 hours ahead": (pageview(timestamp=SOON_MS), {"ts": iso_time(SOON_MS)}),
+    "a time 23 hours ahead in ISO 8601": (pageview(timestamp=iso_time(SOON_MS)), {"ts": iso_time(SOON_MS)}),
 }  # fmt: skip
 
 
@@ -116,35 +116,35 @@ def post(server: Server, key: str, event: Fields) -> Response:
 
 
 @pytest.fixture(scope="module")
-def kept(running: RunningSite) -> dict[tuple[str, str], Fields]:
+def exported_events(running: RunningSite) -> dict[tuple[str, str], Fields]:
     """All of `KEPT` sent, alone and together: (how, what) → the event as exported."""
-    sent = {what: event for what, (event, _) in KEPT.items()}
-    ids = {("alone", what): post(running.server, running.key, event).json["event_id"] for what, event in sent.items()}
-    together = running.server.batch(running.key, *sent.values()).json["event_ids"]
-    ids |= {("in a batch", what): id for what, id in zip(sent, together, strict=True)}
+    events = {what: event for what, (event, _) in ACCEPTED.items()}
+    ids = {("alone", what): post(running.server, running.key, event).json["event_id"] for what, event in events.items()}
+    batch_ids = running.server.batch(running.key, *events.values()).json["event_ids"]
+    ids |= {("in a batch", what): id for what, id in zip(events, batch_ids, strict=True)}
     exported = {event["id"]: event for event in running.store.events()}
     return {which: exported[id] for which, id in ids.items()}
 
 
-@pytest.mark.parametrize("what", KEPT)
+@pytest.mark.parametrize("what", ACCEPTED)
 @pytest.mark.parametrize("how", ["alone", "in a batch"])
-def test_what_is_sent_comes_out(kept: dict[tuple[str, str], Fields], how: str, what: str) -> None:
-    event, expected = kept[how, what], KEPT[what][1]
+def test_what_is_sent_comes_out(exported_events: dict[tuple[str, str], Fields], how: str, what: str) -> None:
+    event, expected = exported_events[how, what], ACCEPTED[what][1]
     assert {column: event[column] for column in expected} == expected
 
 
 def test_a_single_event_is_answered_with_201_and_its_id(running: RunningSite) -> None:
-    for answer in (running.server.pageview(running.key), running.server.custom(running.key)):
-        assert (answer.status, answer.headers["content-type"]) == (201, "application/json")
-        assert answer.json == {"success": True, "event_id": answer.json["event_id"]}
-        assert answer.json["event_id"].startswith("evt_")
+    for response in (running.server.pageview(running.key), running.server.custom(running.key)):
+        assert (response.status, response.headers["content-type"]) == (201, "application/json")
+        assert response.json == {"success": True, "event_id": response.json["event_id"]}
+        assert response.json["event_id"].startswith("evt_")
 
 
 def test_a_batch_is_answered_with_201_and_all_ids_in_its_order(running: RunningSite) -> None:
-    answer = running.server.batch(running.key, *[custom(event_name=f"order {number}") for number in range(20)])
-    assert (answer.status, answer.json["success"], set(answer.json)) == (201, True, {"success", "event_ids"})
+    response = running.server.batch(running.key, *[custom(event_name=f"order {number}") for number in range(20)])
+    assert (response.status, response.json["success"], set(response.json)) == (201, True, {"success", "event_ids"})
     names = {event["id"]: event["name"] for event in running.store.events()}
-    assert [names[id] for id in answer.json["event_ids"]] == [f"order {number}" for number in range(20)]
+    assert [names[id] for id in response.json["event_ids"]] == [f"order {number}" for number in range(20)]
 
 
 @pytest.mark.parametrize(
@@ -179,8 +179,8 @@ def test_a_batch_takes_1000_events(running: RunningSite) -> None:
 def test_event_ids_sort_by_time(running: RunningSite) -> None:
     first = running.server.pageview(running.key).json["event_id"]
     times = ["2025-03-01T00:00:00Z", "2001-01-01T00:00:00Z", "1975-01-01T00:00:00Z", "2025-02-28T23:59:59.999Z"]
-    answer = running.server.batch(running.key, *[pageview(timestamp=time) for time in times])
-    ids = dict(zip(times, answer.json["event_ids"], strict=True))
+    response = running.server.batch(running.key, *[pageview(timestamp=time) for time in times])
+    ids = dict(zip(times, response.json["event_ids"], strict=True))
     assert [*[ids[time] for time in sorted(times)], first] == sorted([first, *ids.values()])
 
 
@@ -198,14 +198,15 @@ VISITS = {
 @pytest.fixture(scope="module")
 def people(running: RunningSite) -> dict[str, list[Fields]]:
     """Visitors' events, each sent alone: name → the events as exported, in the order in which they were sent."""
-    noon = 1_741_953_600_000
+    noon_ms = 1_741_953_600_000
     sent = {
-        case: [{"ip_address": f"192.0.2.{number}", "timestamp": noon + minute * 60_000} for minute in minutes]
+        case: [{"ip_address": f"192.0.2.{number}", "timestamp": noon_ms + minute * 60_000} for minute in minutes]
         for number, (case, (minutes, _)) in enumerate(VISITS.items())
     }
     sent["who"] = [
-        {"ip_address": address, "user_agent": agent, "timestamp": noon}
-        for address, agent in [("198.51.100.1", CHROME)] * 2 + [("198.51.100.2", CHROME), ("198.51.100.1", FIREFOX)]
+        {"ip_address": address, "user_agent": user_agent, "timestamp": noon_ms}
+        for address, user_agent in [("198.51.100.1", CHROME)] * 2
+        + [("198.51.100.2", CHROME), ("198.51.100.1", FIREFOX)]
     ]
     sent["only one of two"] = [{"ip_address": "198.51.100.3"}, {"user_agent": FIREFOX}, {}]
     ids = {
@@ -213,7 +214,7 @@ def people(running: RunningSite) -> dict[str, list[Fields]]:
         for case, events in sent.items()
     }
     exported = {event["id"]: event for event in running.store.events()}
-    return {case: [exported[id] for id in some] for case, some in ids.items()}
+    return {case: [exported[id] for id in event_ids] for case, event_ids in ids.items()}
 
 
 @pytest.mark.parametrize("case", VISITS)
@@ -251,18 +252,28 @@ def test_nothing_of_a_visitor_or_a_key_is_in_the_store_or_the_log(store: Store, 
     key = store.key()
     server = start(store)
     secrets = {"ip_address": "203.0.113.217", "user_agent": f"{CHROME} Marker/77.1.9"}
-    words = ["203.0.113.217", "Marker/77.1.9", "hidden-user", "hidden-password", "hidden-query", "hidden-part", "48613"]
+    forbidden_texts = [
+        "203.0.113.217",
+        "Marker/77.1.9",
+        "hidden-user",
+        "hidden-password",
+        "hidden-query",
+        "hidden-part",
+        "48613",
+    ]
     url = "https://hidden-user:hidden-password@example.com:48613/p?q=hidden-query#hidden-part"
-    answers = [
+    responses = [
         server.pageview(key, url=url, referrer=url, **secrets),
         server.custom(key, url=url, referrer=url, **secrets),
         server.batch(key, pageview(url=url, referrer=url, **secrets)),
         server.pageview(key, ip_address="203.0.113.217 ", user_agent=secrets["user_agent"]),
         server.pageview(key, url="hidden-query", **secrets),
     ]
-    assert [answer.status for answer in answers] == [201, 201, 201, 400, 400]
-    running = b"".join(path.read_bytes() for path in store.path.iterdir())  # with the write-ahead log
+    assert [response.status for response in responses] == [201, 201, 201, 400, 400]
+    store_bytes = b"".join(path.read_bytes() for path in store.path.iterdir())  # with the write-ahead log
     server.stop()
-    seen = running + b"".join(path.read_bytes() for path in store.path.iterdir()) + server.log_path.read_bytes()
-    assert b"example.com" in seen
-    assert [word for word in [*words, key] if word.encode() in seen] == []
+    all_bytes = (
+        store_bytes + b"".join(path.read_bytes() for path in store.path.iterdir()) + server.log_path.read_bytes()
+    )
+    assert b"example.com" in all_bytes
+    assert [text for text in [*forbidden_texts, key] if text.encode() in all_bytes] == []

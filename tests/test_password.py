@@ -4,71 +4,71 @@ import pytest
 
 from tests.browserless import PASSWORD, WebClient, redirect_path, set_password
 from tests.conftest import Start, Store
-from tests.test_setup import FORM, OTHER, hash_in, invited, refused, told_in_the_end
+from tests.test_setup import FORM, OTHER_PASSWORD, assert_refused, invited_client, password_hash, stop_and_read_log
 
 
 def test_a_password_may_come_from_the_environment(store: Store, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OVX_ADMIN_PASSWORD", PASSWORD)
     server = start(store)
-    person = WebClient(server)
-    person.log_in()
-    refused(WebClient(server).get("/setup"))
-    changed = person.post("/account", {"current": PASSWORD, "password": OTHER})
+    client = WebClient(server)
+    client.log_in()
+    assert_refused(WebClient(server).get("/setup"))
+    changed = client.post("/account", {"current": PASSWORD, "password": OTHER_PASSWORD})
     assert changed.status == 400  # the next start would change it back
     assert "OVX_ADMIN_PASSWORD" in changed.body.decode()
-    assert "Set it up" not in told_in_the_end(server)
+    assert "Set it up" not in stop_and_read_log(server)
 
-    person.server = start(store)  # with the same one
-    assert person.get("/account").status == 200
-    person.server.stop()
+    client.server = start(store)  # with the same one
+    assert client.get("/account").status == 200
+    client.server.stop()
 
-    monkeypatch.setenv("OVX_ADMIN_PASSWORD", OTHER)
-    person.server = start(store)
-    assert redirect_path(person.get("/account")) == "/login"
-    assert person.post("/login", {"password": PASSWORD}).status == 401
-    person.log_in(OTHER)
-    person.server.stop()
+    monkeypatch.setenv("OVX_ADMIN_PASSWORD", OTHER_PASSWORD)
+    client.server = start(store)
+    assert redirect_path(client.get("/account")) == "/login"
+    assert client.post("/login", {"password": PASSWORD}).status == 401
+    client.log_in(OTHER_PASSWORD)
+    client.server.stop()
 
     monkeypatch.delenv("OVX_ADMIN_PASSWORD")
-    person.server = start(store)  # what it said stays
-    assert person.get("/account").status == 200
+    client.server = start(store)  # what it said stays
+    assert client.get("/account").status == 200
 
 
 def test_a_wrong_password_in_the_environment_ends_the_start(store: Store) -> None:
     password = "too short"
-    ran = store.spawn("serve", "--port", "0", env={"OVX_ADMIN_PASSWORD": password})
-    assert ran.exit_status in (1, 2)
-    assert "10 to 1,000 characters" in ran.stderr
-    assert "OVX_ADMIN_PASSWORD" in ran.stderr
-    assert "Traceback" not in ran.stderr
-    assert password not in ran.stderr + ran.stdout
+    result = store.spawn("serve", "--port", "0", env={"OVX_ADMIN_PASSWORD": password})
+    assert result.exit_status in (1, 2)
+    assert "10 to 1,000 characters" in result.stderr
+    assert "OVX_ADMIN_PASSWORD" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert password not in result.stderr + result.stdout
 
 
 def test_a_password_of_the_command_line_ends_the_sessions_of_a_running_server(store: Store, start: Start) -> None:
     server = start(store)
-    early = invited(server)
-    ran = store.run("password", "set", "--json", stdin=f"{PASSWORD}\n".encode())
-    assert (ran.exit_status, ran.json, ran.stderr) == (0, {"changed": True}, "")
-    refused(early.post("/setup", FORM))
-    early.log_in()
-    set_password(store, OTHER)
-    assert redirect_path(early.get("/account")) == "/login"
-    early.log_in(OTHER)
+    early_client = invited_client(server)
+    result = store.run("password", "set", "--json", stdin=f"{PASSWORD}\n".encode())
+    assert (result.exit_status, result.json, result.stderr) == (0, {"changed": True}, "")
+    assert_refused(early_client.post("/setup", FORM))
+    early_client.log_in()
+    set_password(store, OTHER_PASSWORD)
+    assert redirect_path(early_client.get("/account")) == "/login"
+    early_client.log_in(OTHER_PASSWORD)
 
 
 @pytest.mark.parametrize("typed", [b"too short\n", b"", b"x" * 1001])
 def test_a_wrong_password_at_the_command_line_changes_nothing(store: Store, typed: bytes) -> None:
     set_password(store)
-    before = hash_in(store)
-    ran = store.run("password", "set", "--json", stdin=typed)
-    assert (ran.exit_status, ran.stdout) == (2, "")
-    assert ran.stderr.strip()
-    assert "Traceback" not in ran.stderr
-    assert hash_in(store) == before
+    before = password_hash(store)
+    result = store.run("password", "set", "--json", stdin=typed)
+    assert (result.exit_status, result.stdout) == (2, "")
+    assert result.stderr.strip()
+    assert "Traceback" not in result.stderr
+    assert password_hash(store) == before
 
 
 def test_bytes_that_no_browser_can_send_are_no_password(store: Store) -> None:
-    ran = store.run("password", "set", stdin="ein schöner grüner".encode("latin-1"))
-    assert (ran.exit_status in (1, 2), ran.stdout) == (True, "")
-    assert "Traceback" not in ran.stderr
-    assert "UTF-8" in ran.stderr
+    result = store.run("password", "set", stdin="ein schöner grüner".encode("latin-1"))
+    assert (result.exit_status in (1, 2), result.stdout) == (True, "")
+    assert "Traceback" not in result.stderr
+    assert "UTF-8" in result.stderr

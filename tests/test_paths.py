@@ -7,13 +7,13 @@ import pytest
 from ovx_lite.domain import config, validators
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import Campaign
-from ovx_lite.emulator.clock import length
+from ovx_lite.emulator.clock import parse_duration
 from ovx_lite.enrichment.traffic_source import classify_source
 from tests.browserless import start_behind
 from tests.conftest import Response, Start, Store
 from tests.standin import run_emulator
 
-Call = Callable[[str, str], Response]
+SendFunction = Callable[[str, str], Response]
 """Sends a method and a path."""
 
 CONTROL = ["%00", "%01", "%09", "%0a", "%0A", "%0d", "%0d%0a", "%1b", "%1f", "%7f", "%c2%80", "%C2%85", "%c2%9f"]
@@ -39,7 +39,9 @@ PATHS = [
 
 
 @pytest.fixture(scope="module", params=["serve", "below a path", "below a path, stripped", "dev"])
-def call(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, start: Start) -> Iterator[Call]:
+def call(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, start: Start
+) -> Iterator[SendFunction]:
     if request.param == "dev":
         with run_emulator(tmp_path_factory.mktemp("dev")) as dev:
             yield lambda method, path: dev.call(method, path, b"{}", {"Authorization": "Bearer YOUR_API_KEY"})
@@ -53,21 +55,21 @@ def call(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.mark.parametrize("control", CONTROL)
-def test_there_is_nothing_at_a_path_with_a_control_character(call: Call, control: str) -> None:
+def test_there_is_nothing_at_a_path_with_a_control_character(call: SendFunction, control: str) -> None:
     for method, path in PATHS:
         middle = path.rindex("/") + 1
         for odd in (path + control, path[:middle] + control + path[middle:], f"/{control}{path}", f"{path}/{control}"):
-            answer = call(method, odd)
-            assert answer.error == (404, "not_found", None), (method, odd)
-            assert b"ovx_" not in answer.body
+            response = call(method, odd)
+            assert response.error == (404, "not_found", None), (method, odd)
+            assert b"ovx_" not in response.body
 
 
-def test_the_project_of_a_path_has_no_control_character(call: Call) -> None:
+def test_the_project_of_a_path_has_no_control_character(call: SendFunction) -> None:
     for path in ("/v1/projects/my%0asite/events", "/v1/projects/my-site%0a/events", "/v1/projects/%00/events/batch"):
         assert call("POST", path).error == (404, "not_found", None)
 
 
-def test_other_characters_are_no_control_characters(call: Call) -> None:
+def test_other_characters_are_no_control_characters(call: SendFunction) -> None:
     assert call("GET", "/healthz").status == 200
     assert call("GET", "/%68ealthz").status == 200
     assert call("POST", "/v1/projects/my-site/events").status == 400
@@ -75,7 +77,7 @@ def test_other_characters_are_no_control_characters(call: Call) -> None:
         assert call("POST", f"/v1/projects/{letter}/events").error[1] != "not_found"
 
 
-def test_a_browser_is_told_on_a_page(running_page: Response) -> None:
+def test_a_browser_gets_an_error_page(running_page: Response) -> None:
     assert running_page.status == 404
     assert running_page.headers["content-type"].startswith("text/html")
     assert "frame-ancestors 'none'" in running_page.headers["content-security-policy"]
@@ -97,7 +99,7 @@ def test_what_people_enter_has_no_end_of_a_line_at_its_end(end: str) -> None:
     assert not config.is_web_address(f"https://example.com{end}")
     assert not config.is_web_address(f"https://example.com/stats{end}")
     with pytest.raises(ApiError):
-        length(f"90s{end}", "advance")
+        parse_duration(f"90s{end}", "advance")
 
 
 @pytest.mark.parametrize("medium", ["sm\n", "mailing\n"])
@@ -105,15 +107,13 @@ def test_a_medium_is_looked_at_without_the_space_around_it(medium: str) -> None:
     assert classify_source("", Campaign("x", medium), "", "").channel in ("social", "email")
 
 
-@pytest.mark.parametrize(
-    "words", [("site", "add", "my-site\n"), ("key", "list", "my-site\n"), ("key", "revoke", "k\n")]
-)
-def test_a_command_takes_no_id_with_an_end_of_a_line(store: Store, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("args", [("site", "add", "my-site\n"), ("key", "list", "my-site\n"), ("key", "revoke", "k\n")])
+def test_a_command_takes_no_id_with_an_end_of_a_line(store: Store, args: tuple[str, ...]) -> None:
     store.site("my-site")
-    assert store.run(*words).exit_status != 0
+    assert store.run(*args).exit_status != 0
 
 
-def test_a_key_is_not_known_by_another_spelling(store: Store, start: Start) -> None:
+def test_a_key_is_not_accepted_in_another_spelling(store: Store, start: Start) -> None:
     store.site("my-site")
     server, key = start(store), store.key()
     for odd in (f"{key}%0a", f"{key}\\n", f"{key}\x85x", key[:-1]):

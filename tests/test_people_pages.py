@@ -8,17 +8,17 @@ from tests.pages import AdminSession, flash_text, parse_page, table_rows
 from tests.pages import admin as admin
 
 
-def name(admin: AdminSession, settings: str, key: str, id: str, **traits: str) -> None:
+def identify(admin: AdminSession, settings: str, key: str, id: str, **traits: str) -> None:
     """Have an event name somebody, and tell of them."""
     event = {"event_type": "identify", "event_name": "named", "user_id": id, "properties": traits}
     assert admin.server.send(f"/v1/projects/{settings.split('/')[2]}/events", event, key).status == 202
 
 
-def found(admin: AdminSession, settings: str, **asked: str) -> list[str]:
+def listed_ids(admin: AdminSession, settings: str, **params: str) -> list[str]:
     """The ids of those who are listed."""
-    answer = admin.client.get(f"{settings}/people?{urlencode(asked)}")
-    assert answer.status == 200, answer.body
-    return [row[0] for row in table_rows(answer)]
+    response = admin.client.get(f"{settings}/people?{urlencode(params)}")
+    assert response.status == 200, response.body
+    return [row[0] for row in table_rows(response)]
 
 
 def links(admin: AdminSession, path: str) -> dict[str, str]:
@@ -39,14 +39,14 @@ def people(admin: AdminSession) -> str:
         "<b>bold</b>": {"name": "<script>alert(1)</script>"},
         "nameless": {},
     }.items():
-        name(admin, settings, key, id, **traits)
+        identify(admin, settings, key, id, **traits)
     return settings
 
 
-def test_nobody_is_known_at_first(admin: AdminSession) -> None:
+def test_the_list_is_empty_at_first(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
     assert "Nobody was named yet" in parse_page(admin.client.get(f"{settings}/people")).text
-    assert found(admin, settings, q="ada") == []
+    assert listed_ids(admin, settings, q="ada") == []
 
 
 def test_people_are_listed(admin: AdminSession, people: str) -> None:
@@ -75,10 +75,8 @@ SEARCHES = [
 
 
 @pytest.mark.parametrize(("q", "expected"), SEARCHES)
-def test_people_are_found_by_what_is_known_of_them(
-    admin: AdminSession, people: str, q: str, expected: set[str]
-) -> None:
-    assert set(found(admin, people, q=q)) == expected
+def test_people_are_found_by_their_traits(admin: AdminSession, people: str, q: str, expected: set[str]) -> None:
+    assert set(listed_ids(admin, people, q=q)) == expected
     page = parse_page(admin.client.get(f"{people}/people?{urlencode({'q': q})}"))
     assert page.find_one("input", id="q").attrs["value"] == q.strip()[:200]
     assert ("Nobody like that" in page.text) == (not expected)
@@ -87,45 +85,47 @@ def test_people_are_found_by_what_is_known_of_them(
 def test_many_people_are_on_several_pages(admin: AdminSession) -> None:
     settings, key = admin.add_site()
     for number in range(105):
-        name(admin, settings, key, f"person-{number:03}", email=f"{number % 2}@example.com")
+        identify(admin, settings, key, f"person-{number:03}", email=f"{number % 2}@example.com")
     path, seen = f"{settings}/people", list[str]()
-    for most in (50, 50, 5):
-        shown = links(admin, path)
-        assert len(shown) == most
-        seen += shown
-        more = parse_page(admin.client.get(path)).find_one("nav", "pages")
-        path = next((f"{settings}/people{a.attrs['href']}" for a in more.find_all("a") if a.text == "Earlier"), "")
+    for expected_count in (50, 50, 5):
+        page_links = links(admin, path)
+        assert len(page_links) == expected_count
+        seen += page_links
+        navigation = parse_page(admin.client.get(path)).find_one("nav", "pages")
+        path = next(
+            (f"{settings}/people{a.attrs['href']}" for a in navigation.find_all("a") if a.text == "Earlier"), ""
+        )
     assert (path, len(set(seen))) == ("", 105)
-    (latest,) = more.find_all("a")
+    (latest,) = navigation.find_all("a")
     assert (latest.text, len(links(admin, latest.attrs["href"]))) == ("Latest", 50)
 
 
 @pytest.mark.parametrize("before", ["nonsense", "1", "1.", "-1.-1", "9" * 15 + "." + "9" * 19, "0.0", "%00", "'"])
-def test_an_odd_place_to_go_on_is_no_fault(admin: AdminSession, people: str, before: str) -> None:
+def test_an_invalid_cursor_is_no_error(admin: AdminSession, people: str, before: str) -> None:
     assert admin.client.get(f"{people}/people?before={before}").status == 200
 
 
 def test_a_person_is_looked_at(admin: AdminSession, people: str) -> None:
-    answer = admin.client.get(links(admin, f"{people}/people")["<b>bold</b>"])
-    assert (answer.status, b"<script>alert" in answer.body) == (200, False)
-    page = parse_page(answer)
-    told = dict(
+    response = admin.client.get(links(admin, f"{people}/people")["<b>bold</b>"])
+    assert (response.status, b"<script>alert" in response.body) == (200, False)
+    page = parse_page(response)
+    details = dict(
         zip((node.text for node in page.find_all("dt")), (node.text for node in page.find_all("dd")), strict=True)
     )
-    assert (told["name"], told["Events"]) == ("<script>alert(1)</script>", "1, in 1 visit, on 1 device")
+    assert (details["name"], details["Events"]) == ("<script>alert(1)</script>", "1, in 1 visit, on 1 device")
     assert page.find_one("h1").text == "<b>bold</b>"
 
 
 def test_a_person_is_erased(admin: AdminSession) -> None:
     settings, key = admin.add_site()
     for id in ("erased", "erased", "bob"):
-        name(admin, settings, key, id, email=f"{id}@example.com")
-    where = links(admin, f"{settings}/people")["erased"]
-    assert "2 events are nobody's now" in flash_text(admin.submit(f"{where}/erase"))
-    assert found(admin, settings) == ["bob"]
-    assert (admin.client.get(where).status, admin.client.post(f"{where}/erase").status) == (404, 404)
-    site = settings.split("/")[2]
-    assert [event["person"] for event in admin.store.events(site)].count(None) == 2
+        identify(admin, settings, key, id, email=f"{id}@example.com")
+    person_path = links(admin, f"{settings}/people")["erased"]
+    assert "2 events are nobody's now" in flash_text(admin.submit(f"{person_path}/erase"))
+    assert listed_ids(admin, settings) == ["bob"]
+    assert (admin.client.get(person_path).status, admin.client.post(f"{person_path}/erase").status) == (404, 404)
+    site_slug = settings.split("/")[2]
+    assert [event["person"] for event in admin.store.events(site_slug)].count(None) == 2
     stored = b"".join(file.read_bytes() for file in admin.store.path.glob("*sqlite3*"))
     assert (b"bob@example.com" in stored, b"erased@example.com" in stored) == (True, False)
 
@@ -134,9 +134,9 @@ def test_another_sites_person_is_not_here(admin: AdminSession, people: str) -> N
     settings, _ = admin.add_site()
     number = links(admin, f"{people}/people")["ada"].rsplit("/", 1)[1]
     for wanted in (number, "0", "nonsense", "-", "9" * 19, "-" + "9" * 19, "1.5", "%20", "%27", "%C2%B2"):
-        for answer in (
+        for response in (
             admin.client.get(f"{settings}/people/{wanted}"),
             admin.client.post(f"{settings}/people/{wanted}/erase"),
         ):
-            assert (answer.status, "no such person" in parse_page(answer).text) == (404, True), wanted
-    assert "ada" in found(admin, people)
+            assert (response.status, "no such person" in parse_page(response).text) == (404, True), wanted
+    assert "ada" in listed_ids(admin, people)

@@ -71,20 +71,20 @@ def program(name: str) -> str:
 
 
 @contextmanager
-def run(port: int, *words: str, folder: Path) -> Iterator[int]:
+def run(port: int, *command: str, folder: Path) -> Iterator[int]:
     """Run a proxy until it is no longer needed."""
     env = os.environ | {"HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(words, stdout=log, stderr=log, env=env)
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=env)
     try:
-        deadline = time.monotonic() + 20
+        deadline_s = time.monotonic() + 20
         while True:
             try:
                 socket.create_connection(("127.0.0.1", port)).close()
                 break
             except ConnectionRefusedError:
                 assert process.poll() is None, (folder / "log").read_text()
-                assert time.monotonic() < deadline, "the proxy did not get ready"
+                assert time.monotonic() < deadline_s, "the proxy did not get ready"
                 time.sleep(0.02)
         yield port
     finally:
@@ -92,7 +92,7 @@ def run(port: int, *words: str, folder: Path) -> Iterator[int]:
         process.wait(20)
 
 
-class Behind(NamedTuple):
+class ServerBehindProxy(NamedTuple):
     """A server that is known by a path of its own behind a proxy, at this port."""
 
     store: Store
@@ -101,50 +101,52 @@ class Behind(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def behind(tmp_path_factory: pytest.TempPathFactory, start: Start) -> Behind:
+def behind(tmp_path_factory: pytest.TempPathFactory, start: Start) -> ServerBehindProxy:
     store, port = Store(tmp_path_factory.mktemp("behind") / "data"), free_port()
     store.site()
     start(store, "--port", str(port), "--base-url", "http://127.0.0.1/stats")
-    return Behind(store, store.key(), port)
+    return ServerBehindProxy(store, store.key(), port)
 
 
 @pytest.fixture(scope="module", params=["nginx", "nginx that passes offers on", "caddy"])
-def proxy(request: pytest.FixtureRequest, behind: Behind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def proxy(
+    request: pytest.FixtureRequest, behind: ServerBehindProxy, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[int]:
     """The port of a proxy in front of `behind`."""
     name, _, offers = request.param.partition(" ")
     path, folder, port = program(name), tmp_path_factory.mktemp(name), free_port()
     fields = {"folder": folder, "port": port, "server": behind.port}
     if name == "caddy":
         (folder / "Caddyfile").write_text(CADDY.format(**fields))
-        words = [path, "run", "--adapter", "caddyfile", "--config", str(folder / "Caddyfile")]
+        command = [path, "run", "--adapter", "caddyfile", "--config", str(folder / "Caddyfile")]
     else:
         more = "proxy_set_header Upgrade $http_upgrade;" if offers else ""
         text = NGINX.format(**fields, connection="upgrade" if offers else "", more=more)
         (folder / "nginx.conf").write_text(text)
-        words = [path, "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(folder / "nginx.conf")]
-    with run(port, *words, folder=folder) as port:
+        command = [path, "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(folder / "nginx.conf")]
+    with run(port, *command, folder=folder) as port:
         yield port
 
 
-def ask(port: int, sent: bytes) -> str:
+def send_raw(port: int, request_bytes: bytes) -> str:
     """Send a request, and read until the proxy says no more for a moment."""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
-        client.sendall(sent)
-        told = client.recv(65536)
+        client.sendall(request_bytes)
+        response_bytes = client.recv(65536)
         client.settimeout(0.05)
         try:
-            while piece := client.recv(65536):
-                told += piece
+            while chunk := client.recv(65536):
+                response_bytes += chunk
         except (TimeoutError, ConnectionResetError):
             pass
-    return told.decode()
+    return response_bytes.decode()
 
 
 def event(key: str, name: str, *headers: str) -> bytes:
     return request(key, name, *headers).replace(b"POST /api", b"POST /stats/api")
 
 
-def offer(key: str, padding: int, body: bytes, chunked: bool, spelling: str) -> bytes:
+def upgrade_offer(key: str, padding: int, body: bytes, chunked: bool, spelling: str) -> bytes:
     framing = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(body)}"
     lines = ["POST /stats/api/v1/events/custom HTTP/1.1", "Host: 127.0.0.1", f"A-Pad: {'y' * padding}", framing]
     lines += [f"Authorization: Bearer {key}", f"{spelling}: h2c", f"Connection: {spelling}", "", ""]
@@ -152,23 +154,25 @@ def offer(key: str, padding: int, body: bytes, chunked: bool, spelling: str) -> 
     return "\r\n".join(lines).encode() + (chunk if chunked else body)
 
 
-def test_an_event_comes_through(proxy: int, behind: Behind) -> None:
-    assert statuses(ask(proxy, event(behind.key, "plain"))) == ["201"]
-    upgrading = ask(proxy, event(behind.key, "upgrading", "Upgrade: h2c", "Connection: Upgrade"))
+def test_an_event_comes_through(proxy: int, behind: ServerBehindProxy) -> None:
+    assert statuses(send_raw(proxy, event(behind.key, "plain"))) == ["201"]
+    upgrading = send_raw(proxy, event(behind.key, "upgrading", "Upgrade: h2c", "Connection: Upgrade"))
     assert statuses(upgrading) == ["201"]
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_no_body_is_read_as_a_request_wherever_the_head_is_cut(proxy: int, behind: Behind, chunked: bool) -> None:
+def test_no_body_is_read_as_a_request_wherever_the_head_is_cut(
+    proxy: int, behind: ServerBehindProxy, chunked: bool
+) -> None:
     """Go's transport, so Caddy, sends 4,096 bytes at a time: the padding has them end within `Upgrade`, or near it."""
     body = event(behind.key, "smuggled") + b"GET /stats/metrics HTTP/1.1\r\nHost: x\r\n\r\n"
-    sent = [
-        offer(behind.key, padding, body, chunked, "Upgrade" if padding % 3 else "UPgrade")
+    requests = [
+        upgrade_offer(behind.key, padding, body, chunked, "Upgrade" if padding % 3 else "UPgrade")
         for padding in (0, *range(3880, 3945)) * 4
     ]
     with ThreadPoolExecutor(16) as pool:
-        told = list(pool.map(lambda one: ask(proxy, one), sent))
-    assert {tuple(statuses(one)) for one in told} <= {("400",)}
-    assert not [one for one in told if "# HELP" in one]
+        responses = list(pool.map(lambda request_bytes: send_raw(proxy, request_bytes), requests))
+    assert {tuple(statuses(response)) for response in responses} <= {("400",)}
+    assert not [response for response in responses if "# HELP" in response]
     assert "smuggled" not in {event["name"] for event in behind.store.events()}
-    assert statuses(ask(proxy, event(behind.key, "after"))) == ["201"]
+    assert statuses(send_raw(proxy, event(behind.key, "after"))) == ["201"]

@@ -16,17 +16,22 @@ from typing import Any
 import pytest
 
 from tests.conftest import CHROME, Response, Server, Start, Store
-from tests.test_limits import assert_limited, remaining, until
+from tests.test_limits import assert_limited, remaining, send_until
 
 APEX, OVERCENTRIC = "/api/events", "/api/v1/event"
-KEYED = ["/api/v1/events/pageview", "/api/v1/events/batch", "/v1/projects/x/events", "/v1/projects/x/events/batch"]
-OWN = ["example.com", "EXAMPLE.com:8443", "a.b.example.com", "example.com.", "xn--bcher-kva.example"]
-FOREIGN = ["evil-example.com", "example.com.evil.example", "evil.example:443", "example.co", "com", "127.0.0.1"]
-STANDING = ["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"]
+KEYED_PATHS = [
+    "/api/v1/events/pageview",
+    "/api/v1/events/batch",
+    "/v1/projects/x/events",
+    "/v1/projects/x/events/batch",
+]
+OWN_HOSTS = ["example.com", "EXAMPLE.com:8443", "a.b.example.com", "example.com.", "xn--bcher-kva.example"]
+FOREIGN_HOSTS = ["evil-example.com", "example.com.evil.example", "evil.example:443", "example.co", "com", "127.0.0.1"]
+RATE_LIMIT_HEADERS = ["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"]
 _addresses = count()
 
 
-def fresh() -> str:
+def new_address() -> str:
     """An address that nobody has called from yet."""
     return f"2001:db8:0:{next(_addresses):x}::1"
 
@@ -44,12 +49,12 @@ def pair(site: str = "my-site", url: str = "https://example.com/") -> dict[str, 
     return {"projectKey": site, "events": [{"type": "a", "url": "/"}, {"type": "b", "url": url}]}
 
 
-DOORS = pytest.mark.parametrize(("path", "body"), [(APEX, apex), (APEX, pair), (OVERCENTRIC, overcentric)])
+PUBLIC_ENDPOINTS = pytest.mark.parametrize(("path", "body"), [(APEX, apex), (APEX, pair), (OVERCENTRIC, overcentric)])
 Body = Callable[..., dict[str, Any]]
 
 
 @dataclass
-class Public:
+class PublicServer:
     """A server behind a proxy, with the sites my-site, `five` (requests an hour) and `guarded` (example.com's)."""
 
     store: Store
@@ -57,129 +62,148 @@ class Public:
 
     def send(self, path: str, body: object, address: str, method: str = "POST", **headers: str) -> Response:
         """Send a request as from an address; an underscore in a header's name is a dash."""
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self.server.send(path, body, None, {"X-Forwarded-For": address} | named, method)
+        all_headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.server.send(path, body, None, {"X-Forwarded-For": address} | all_headers, method)
 
 
 @pytest.fixture(scope="module")
-def public(tmp_path_factory: pytest.TempPathFactory, start: Start) -> Public:
+def public(tmp_path_factory: pytest.TempPathFactory, start: Start) -> PublicServer:
     store = Store(tmp_path_factory.mktemp("public") / "data")
     store.site("my-site", "--domain", "example.com")
     store.site("five", "--hourly-limit", "5")
     store.site("guarded", "--allowed-hosts", "example.com, bücher.example")
-    return Public(store, start(store, "--trusted-proxies", "127.0.0.1"))
+    return PublicServer(store, start(store, "--trusted-proxies", "127.0.0.1"))
 
 
-def assert_open(answer: Response) -> None:
+def assert_open(response: Response) -> None:
     """The answer may be read by pages of any origin."""
-    assert answer.headers["access-control-allow-origin"] == "*"
-    exposed = answer.headers["access-control-expose-headers"].lower().split(", ")
-    assert {*STANDING, "retry-after", "idempotency-replayed"} <= set(exposed)
+    assert response.headers["access-control-allow-origin"] == "*"
+    exposed = response.headers["access-control-expose-headers"].lower().split(", ")
+    assert {*RATE_LIMIT_HEADERS, "retry-after", "idempotency-replayed"} <= set(exposed)
 
 
 @pytest.mark.parametrize("path", [APEX, OVERCENTRIC])
-def test_a_browser_that_asks_first_is_told_to_come_in(public: Public, path: str) -> None:
+def test_a_preflight_request_is_allowed(public: PublicServer, path: str) -> None:
     headers = {"Access_Control_Request_Method": "POST", "Access_Control_Request_Headers": "content-type"}
-    answer = public.send(path, None, fresh(), "OPTIONS", Origin="https://shop.example", **headers)
-    assert (answer.status // 100, answer.body, answer.headers["access-control-max-age"]) == (2, b"", "86400")
-    assert_open(answer)
-    allowed = [answer.headers["access-control-allow-" + what].lower() for what in ("methods", "headers")]
+    response = public.send(path, None, new_address(), "OPTIONS", Origin="https://shop.example", **headers)
+    assert (response.status // 100, response.body, response.headers["access-control-max-age"]) == (2, b"", "86400")
+    assert_open(response)
+    allowed = [response.headers["access-control-allow-" + what].lower() for what in ("methods", "headers")]
     assert ("post" in allowed[0], "content-type" in allowed[1]) == (True, True)
 
 
-def last(public: Public, path: str, *bodies: object, **headers: str) -> Response:
+def send_from_new_address(public: PublicServer, path: str, *bodies: object, **headers: str) -> Response:
     """The last answer to bodies that are sent from one new address."""
-    address = fresh()
+    address = new_address()
     return [public.send(path, body, address, **headers) for body in bodies][-1]
 
 
-asked = partial(last, Origin="https://shop.example")  # as a page of another origin asks
+send_cross_origin = partial(send_from_new_address, Origin="https://shop.example")  # as a page of another origin asks
 
-ANSWERS: list[tuple[int, bool, Callable[[Public, str, Any], Response]]] = [
-    (200, True, lambda public, path, five: asked(public, path, five, Content_Type="text/plain")),
-    (200, True, lambda public, path, five: asked(public, path, five, five, Idempotency_Key=fresh())),
-    (400, False, lambda public, path, five: asked(public, path, b"no JSON")),
-    (400, True, lambda public, path, five: asked(public, path, five, Idempotency_Key="a b")),
-    (404, False, lambda public, path, five: asked(public, path, json.loads(json.dumps(five).replace("five", "none")))),
-    (405, False, lambda public, path, five: public.send(path, None, fresh(), "GET", Origin="null")),
-    (409, True, lambda public, path, five: asked(public, path, five, five | {"x": 1}, Idempotency_Key=fresh())),
-    (413, False, lambda public, path, five: asked(public, path, b" " * (5 << 20) + b"{}")),
-    (429, True, lambda public, path, five: asked(public, path, *[five] * 6)),
+RESPONSE_CASES: list[tuple[int, bool, Callable[[PublicServer, str, Any], Response]]] = [
+    (200, True, lambda public, path, five: send_cross_origin(public, path, five, Content_Type="text/plain")),
+    (200, True, lambda public, path, five: send_cross_origin(public, path, five, five, Idempotency_Key=new_address())),
+    (400, False, lambda public, path, five: send_cross_origin(public, path, b"no JSON")),
+    (400, True, lambda public, path, five: send_cross_origin(public, path, five, Idempotency_Key="a b")),
+    (
+        404,
+        False,
+        lambda public, path, five: send_cross_origin(
+            public, path, json.loads(json.dumps(five).replace("five", "none"))
+        ),
+    ),
+    (405, False, lambda public, path, five: public.send(path, None, new_address(), "GET", Origin="null")),
+    (
+        409,
+        True,
+        lambda public, path, five: send_cross_origin(
+            public, path, five, five | {"x": 1}, Idempotency_Key=new_address()
+        ),
+    ),
+    (413, False, lambda public, path, five: send_cross_origin(public, path, b" " * (5 << 20) + b"{}")),
+    (429, True, lambda public, path, five: send_cross_origin(public, path, *[five] * 6)),
 ]
 
 
-@pytest.mark.parametrize(("status", "known", "send"), ANSWERS)
-@DOORS
+@pytest.mark.parametrize(("status", "has_site", "send"), RESPONSE_CASES)
+@PUBLIC_ENDPOINTS
 def test_every_answer_may_be_read_by_any_page(
-    public: Public, path: str, body: Body, status: int, known: bool, send: Callable[[Public, str, Any], Response]
+    public: PublicServer,
+    path: str,
+    body: Body,
+    status: int,
+    has_site: bool,
+    send: Callable[[PublicServer, str, Any], Response],
 ) -> None:
-    answer = send(public, path, body("five"))
-    assert answer.status == status
-    assert_open(answer)
-    if known:  # the site, and so the limit
-        assert (answer.headers["ratelimit-limit"], {*STANDING} <= answer.headers.keys()) == ("5", True)
+    response = send(public, path, body("five"))
+    assert response.status == status
+    assert_open(response)
+    if has_site:  # the site, and so the limit
+        assert (response.headers["ratelimit-limit"], {*RATE_LIMIT_HEADERS} <= response.headers.keys()) == ("5", True)
 
 
-@pytest.mark.parametrize("path", KEYED)
-def test_where_a_key_is_needed_no_page_is_asked_in(public: Public, path: str) -> None:
-    answers = [public.send(path, {}, fresh(), method, Origin="https://example.com") for method in ("OPTIONS", "POST")]
-    assert [answer.status for answer in answers] == [405, 401]
-    assert not [name for answer in answers for name in answer.headers if name.startswith("access-control-")]
+@pytest.mark.parametrize("path", KEYED_PATHS)
+def test_endpoints_that_need_a_key_send_no_cors_headers(public: PublicServer, path: str) -> None:
+    responses = [
+        public.send(path, {}, new_address(), method, Origin="https://example.com") for method in ("OPTIONS", "POST")
+    ]
+    assert [response.status for response in responses] == [405, 401]
+    assert not [name for response in responses for name in response.headers if name.startswith("access-control-")]
 
 
-@DOORS
-def test_an_address_may_send_so_many_requests_and_a_batch_is_one(public: Public, path: str, body: Body) -> None:
-    address = fresh()
-    answers = [public.send(path, body("five"), address) for _ in range(6)]
-    told = [(answer.status, remaining(answer)) for answer in answers]
-    assert told == [(200, 4), (200, 3), (200, 2), (200, 1), (200, 0), (429, 0)]
-    assert_limited(answers[-1])
+@PUBLIC_ENDPOINTS
+def test_an_address_may_send_so_many_requests_and_a_batch_is_one(public: PublicServer, path: str, body: Body) -> None:
+    address = new_address()
+    responses = [public.send(path, body("five"), address) for _ in range(6)]
+    results = [(response.status, remaining(response)) for response in responses]
+    assert results == [(200, 4), (200, 3), (200, 2), (200, 1), (200, 0), (429, 0)]
+    assert_limited(responses[-1])
     assert_limited(public.send(path, body("five") | {"event": {"project_id": "five"}}, address))  # before fields
-    assert public.send(path, body("five"), fresh()).status == 200
+    assert public.send(path, body("five"), new_address()).status == 200
     assert remaining(public.send(path, body("my-site"), address)) == 999  # of 1,000 that are usual
 
 
 @pytest.mark.parametrize("sent", [{"type": 5}, {"url": "no"}, {"data": []}, {"visitorId": None}, {"events": [{}]}])
-def test_a_bad_request_counts(public: Public, sent: dict[str, object]) -> None:
-    answer = last(public, APEX, apex("five", **sent))
-    assert (answer.status, remaining(answer)) == (400, 4)
+def test_a_bad_request_counts(public: PublicServer, sent: dict[str, object]) -> None:
+    response = send_from_new_address(public, APEX, apex("five", **sent))
+    assert (response.status, remaining(response)) == (400, 4)
 
 
-def test_a_replay_does_not_count_and_has_no_limit(public: Public) -> None:
-    address = fresh()
-    answers = [public.send(APEX, apex("five"), address, Idempotency_Key=address) for _ in range(3)]
-    assert [(one.status, one.body, remaining(one)) for one in answers] == [(200, b'{"received":1}', 4)] * 3
+def test_a_replay_does_not_count_and_has_no_limit(public: PublicServer) -> None:
+    address = new_address()
+    responses = [public.send(APEX, apex("five"), address, Idempotency_Key=address) for _ in range(3)]
+    assert [(one.status, one.body, remaining(one)) for one in responses] == [(200, b'{"received":1}', 4)] * 3
     assert [public.send(APEX, apex("five"), address).status for _ in range(5)] == [200] * 4 + [429]
     again = public.send(APEX, apex("five"), address, Idempotency_Key=address)
     assert (again.status, again.headers["idempotency-replayed"], remaining(again)) == (200, "true", 0)
 
 
-SAME = ["203.0.113.3 ::ffff:203.0.113.3", "203.0.113.5 203.0.113.5:4711", "203.0.113.6 203.0.113.6,127.0.0.1"]
-SAME += ["2001:db8:1:2::1 2001:DB8:1:2:ffff:0:0:1", "2001:db8:1:6::1 [2001:db8:1:6::2]:4711"]
-SAME += ["203.0.113.4 198.51.1.1,203.0.113.4"]  # what a caller claims stands before what the proxy says
-OTHERS = ["203.0.113.1 203.0.113.2", "2001:db8:1:4::1 2001:db8:1:5::1", "203.0.113.7 ::203.0.113.7"]
+SAME_CALLER = ["203.0.113.3 ::ffff:203.0.113.3", "203.0.113.5 203.0.113.5:4711", "203.0.113.6 203.0.113.6,127.0.0.1"]
+SAME_CALLER += ["2001:db8:1:2::1 2001:DB8:1:2:ffff:0:0:1", "2001:db8:1:6::1 [2001:db8:1:6::2]:4711"]
+SAME_CALLER += ["203.0.113.4 198.51.1.1,203.0.113.4"]  # what a caller claims stands before what the proxy says
+OTHER_CALLERS = ["203.0.113.1 203.0.113.2", "2001:db8:1:4::1 2001:db8:1:5::1", "203.0.113.7 ::203.0.113.7"]
 
 
-@pytest.mark.parametrize("two", [*SAME, *OTHERS])
-def test_whose_requests_are_counted_together(public: Public, two: str) -> None:
+@pytest.mark.parametrize("two", [*SAME_CALLER, *OTHER_CALLERS])
+def test_whose_requests_are_counted_together(public: PublicServer, two: str) -> None:
     left = [remaining(public.send(APEX, apex("five"), address)) for address in two.split()]
-    assert left == ([4, 3] if two in SAME else [4, 4])
+    assert left == ([4, 3] if two in SAME_CALLER else [4, 4])
 
 
 @pytest.mark.parametrize("garbage", ["", ",", " ", "x", "unknown", "1.2.3", "::1::", "é", "[", "[::1", "9" * 9000, "%"])
-def test_nonsense_from_a_proxy_is_no_crash(public: Public, garbage: str) -> None:
-    answer = public.send(APEX, apex(), garbage, User_Agent=CHROME)
-    assert (answer.status, answer.headers["ratelimit-limit"]) == (200, "1000")
+def test_nonsense_from_a_proxy_is_no_crash(public: PublicServer, garbage: str) -> None:
+    response = public.send(APEX, apex(), garbage, User_Agent=CHROME)
+    assert (response.status, response.headers["ratelimit-limit"]) == (200, "1000")
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-def test_nobody_else_is_believed_and_a_restart_forgets_no_count(store: Store, start: Start, how: int) -> None:
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGKILL])
+def test_nobody_else_is_believed_and_a_restart_forgets_no_count(store: Store, start: Start, signal_number: int) -> None:
     store.site("my-site", "--hourly-limit", "4")
     server = start(store)
-    assert [remaining(server.send(APEX, apex(), None, {"X-Forwarded-For": fresh()})) for _ in range(2)] == [3, 2]
+    assert [remaining(server.send(APEX, apex(), None, {"X-Forwarded-For": new_address()})) for _ in range(2)] == [3, 2]
     assert server.send(APEX, apex(url=""), None).status == 400
     time.sleep(2)  # a refused request's count is saved within a second
-    server.stop(how)
+    server.stop(signal_number)
     server = start(store)
     assert remaining(server.send(OVERCENTRIC, overcentric())) == 0
     assert_limited(server.send(APEX, apex()))
@@ -193,61 +217,78 @@ def test_no_address_is_kept(store: Store, start: Start) -> None:
         for body in (apex(), pair(), apex(), b"no JSON", apex(url=5), apex("no-site")):
             server.send(APEX, body, None, {"X-Forwarded-For": address, "User-Agent": CHROME})
     time.sleep(1.5)
-    kept = b"".join(file.read_bytes() for file in [*store.path.iterdir(), server.log_path])  # the log of the store, too
-    assert b"my-site" in kept
+    stored_bytes = b"".join(
+        file.read_bytes() for file in [*store.path.iterdir(), server.log_path]
+    )  # the log of the store, too
+    assert b"my-site" in stored_bytes
     for address in addresses:
         for form in (address.encode(), packed := ip_address(address).packed, packed[:8]):
             digests = [hashlib.new(name, form).digest() for name in ("md5", "sha1", "sha256", "blake2b")]
             digests += [hashlib.blake2b(form, digest_size=size).digest() for size in (6, 8, 16, 32)]
-            assert not [kind for kind in (form, *digests) if kind in kept or kind.hex().encode() in kept]
+            assert not [
+                kind for kind in (form, *digests) if kind in stored_bytes or kind.hex().encode() in stored_bytes
+            ]
 
 
-@DOORS
-@pytest.mark.parametrize("host", [*OWN, *FOREIGN])
-def test_only_pages_of_a_sites_own_hosts_may_send(public: Public, path: str, body: Body, host: str) -> None:
+@PUBLIC_ENDPOINTS
+@pytest.mark.parametrize("host", [*OWN_HOSTS, *FOREIGN_HOSTS])
+def test_only_pages_of_a_sites_own_hosts_may_send(public: PublicServer, path: str, body: Body, host: str) -> None:
     stored, url, origin = len(public.store.events("guarded")), f"https://{host}/example.com", f"https://{host}"
     field = {"apex": "url", "pair": "events[1].url"}.get(body.__name__, "event.url")
-    answers = [last(public, path, body("guarded", url=url)), last(public, path, body("guarded"), Origin=origin)]
-    if host in OWN:
-        assert [answer.status for answer in answers] == [200, 200]
+    responses = [
+        send_from_new_address(public, path, body("guarded", url=url)),
+        send_from_new_address(public, path, body("guarded"), Origin=origin),
+    ]
+    if host in OWN_HOSTS:
+        assert [response.status for response in responses] == [200, 200]
     else:
-        assert [answer.error for answer in answers] == [(400, "invalid_request", name) for name in (field, None)]
+        assert [response.error for response in responses] == [(400, "invalid_request", name) for name in (field, None)]
         assert len(public.store.events("guarded")) == stored
-    assert last(public, path, body(url=url), Origin=origin).status == 200  # off by default
+    assert send_from_new_address(public, path, body(url=url), Origin=origin).status == 200  # off by default
 
 
-def test_what_else_is_a_sites_own(public: Public) -> None:
+def test_what_else_is_a_sites_own(public: PublicServer) -> None:
     own = apex("guarded", url="/pricing", referrer="https://evil.example/")
-    assert last(public, APEX, own).status == 200
-    assert {last(public, APEX, own, Origin=origin).status for origin in ("null", "file://", "x", "[")} == {400}
+    assert send_from_new_address(public, APEX, own).status == 200
+    assert {
+        send_from_new_address(public, APEX, own, Origin=origin).status for origin in ("null", "file://", "x", "[")
+    } == {400}
     assert (
-        last(public, APEX, own | {"url": "https://evil.example\\\\@example.com/"}).status == 400
+        send_from_new_address(public, APEX, own | {"url": "https://evil.example\\\\@example.com/"}).status == 400
     )  # as browsers read it
-    assert last(public, APEX, own | {"url": "https://example.com@evil.example/"}).status == 400
+    assert send_from_new_address(public, APEX, own | {"url": "https://example.com@evil.example/"}).status == 400
     sent, foreign = {"site_id": "guarded", "url": "https://evil.example/"}, {"Origin": "https://evil.example"}
-    assert public.server.send(KEYED[0], sent, public.store.key("guarded"), foreign).status == 201  # who has a key, may
-    assert last(public, OVERCENTRIC, overcentric("guarded", hostname="evil.example")).error[2] == "event.hostname"
+    assert (
+        public.server.send(KEYED_PATHS[0], sent, public.store.key("guarded"), foreign).status == 201
+    )  # who has a key, may
+    assert (
+        send_from_new_address(public, OVERCENTRIC, overcentric("guarded", hostname="evil.example")).error[2]
+        == "event.hostname"
+    )
 
 
-def test_a_site_that_is_not_there_is_told_before_wrong_props(public: Public) -> None:
-    answers = [last(public, APEX, apex("x", data=[])), last(public, OVERCENTRIC, overcentric("x", properties=[]))]
-    assert [answer.error[:2] for answer in answers] == [(404, "invalid_site_id")] * 2
+def test_an_unknown_site_is_reported_before_invalid_props(public: PublicServer) -> None:
+    responses = [
+        send_from_new_address(public, APEX, apex("x", data=[])),
+        send_from_new_address(public, OVERCENTRIC, overcentric("x", properties=[])),
+    ]
+    assert [response.error[:2] for response in responses] == [(404, "invalid_site_id")] * 2
 
 
-def test_sites_come_change_and_go_while_the_server_runs(public: Public) -> None:
+def test_sites_come_change_and_go_while_the_server_runs(public: PublicServer) -> None:
     for name in ("new", public.store.site("new")["public_key"]):
-        assert public.send(APEX, apex(name), fresh()).status == 200  # at once
-    send = partial(public.send, APEX, apex("new", url="https://evil.example/"), fresh())
+        assert public.send(APEX, apex(name), new_address()).status == 200  # at once
+    send = partial(public.send, APEX, apex("new", url="https://evil.example/"), new_address())
     options = ["--allowed-hosts", "EXAMPLE.com, b.example", "--hourly-limit", "700"]
     changed = public.store.run("site", "change", "new", "--json", *options).json
     assert (changed["allowed_hosts"], changed["hourly_limit"]) == (["example.com", "b.example"], 700)
-    assert until(send, lambda answer: answer.status == 400).headers["ratelimit-limit"] == "700"
+    assert send_until(send, lambda response: response.status == 400).headers["ratelimit-limit"] == "700"
     assert public.store.run("site", "change", "new", "--allowed-hosts", "", "--json").json["allowed_hosts"] == []
-    until(send, lambda answer: answer.status == 200)
+    send_until(send, lambda response: response.status == 200)
     assert public.store.run("site", "change", "new", "--hourly-limit", "none", "--json").json["hourly_limit"] is None
-    until(send, lambda answer: answer.headers["ratelimit-limit"] == "1000")
+    send_until(send, lambda response: response.headers["ratelimit-limit"] == "1000")
     assert public.store.run("site", "remove", "new", "--yes").exit_status == 0
-    assert until(send, lambda answer: answer.status != 200).error[:2] == (404, "invalid_site_id")
+    assert send_until(send, lambda response: response.status != 200).error[:2] == (404, "invalid_site_id")
 
 
 def has_ipv6() -> bool:
@@ -259,19 +300,25 @@ def has_ipv6() -> bool:
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
-def test_a_proxy_is_known_by_its_ipv4_address_also_on_a_socket_of_both(tmp_path: Path, start: Start) -> None:
+def test_a_proxy_is_recognized_by_its_ipv4_address_also_on_a_dual_stack_socket(tmp_path: Path, start: Start) -> None:
     store = Store(tmp_path / "data")
     store.site("my-site")
     server = start(store, "--host", "::", "--trusted-proxies", "127.0.0.0/8")
-    told = [remaining(server.send(APEX, apex("my-site"), None, {"X-Forwarded-For": fresh()})) for _ in range(2)]
-    assert told == [999, 999]
+    remaining_counts = [
+        remaining(server.send(APEX, apex("my-site"), None, {"X-Forwarded-For": new_address()})) for _ in range(2)
+    ]
+    assert remaining_counts == [999, 999]
 
 
-def test_wrong_changes(public: Public) -> None:
+def test_wrong_changes(public: PublicServer) -> None:
     before = public.store.run("site", "list", "--json").stdout
-    wrong = [("allowed-hosts", "*.example.com"), ("allowed-hosts", "https://example.com"), ("hourly-limit", "0")]
-    for option, value in [*wrong, ("domain", "a/b"), ("retention-days", "x"), ("timezone", "UTC")]:
-        ran = public.store.run("site", "change", "guarded", f"--{option}", value, "--json")
-        assert (ran.exit_status, ran.stdout, option in ran.stderr) == (2, "", True)
+    invalid_options = [
+        ("allowed-hosts", "*.example.com"),
+        ("allowed-hosts", "https://example.com"),
+        ("hourly-limit", "0"),
+    ]
+    for option, value in [*invalid_options, ("domain", "a/b"), ("retention-days", "x"), ("timezone", "UTC")]:
+        result = public.store.run("site", "change", "guarded", f"--{option}", value, "--json")
+        assert (result.exit_status, result.stdout, option in result.stderr) == (2, "", True)
     assert public.store.run("site", "change", "guarded").exit_status == 2  # nothing is said
     assert public.store.run("site", "list", "--json").stdout == before

@@ -33,14 +33,14 @@ from ovx_lite.storage.sqlite import open_reader, open_store
 from tests.conftest import Server, Start, Store
 from tests.pages import AdminSession, open_admin_session
 from tests.test_metrics import samples
-from tests.test_sharing import link
+from tests.test_sharing import shared_link_path
 
-SITE = "/sites/my-site"
-ENDLESS = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
+SITE_PATH = "/sites/my-site"
+ENDLESS_SQL = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
 
 
 @pytest.mark.parametrize(
-    ("running", "may"),
+    ("running", "allowed"),
     [
         ({}, (PEOPLE, API_KEYS, PUBLIC)),
         ({PUBLIC: 1}, (PEOPLE, API_KEYS)),
@@ -52,20 +52,20 @@ ENDLESS = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELEC
         ({PEOPLE: 1, API_KEYS: 2}, ()),
     ],
 )
-def test_no_level_takes_all_threads(running: dict[PriorityLevel, int], may: tuple[PriorityLevel, ...]) -> None:
-    assert tuple(level for level in LEVELS if priority.may_start(level, running)) == may
+def test_no_level_takes_all_threads(running: dict[PriorityLevel, int], allowed: tuple[PriorityLevel, ...]) -> None:
+    assert tuple(level for level in LEVELS if priority.may_start(level, running)) == allowed
 
 
 def test_a_level_and_a_flow_may_have_so_many_that_wait() -> None:
     for level in LEVELS:
-        one, other = Requester(level, "one"), Requester(level, "other")
-        assert not priority.is_full(one, [one] * (level.max_waiting_per_flow - 1))
-        assert priority.is_full(one, [one] * level.max_waiting_per_flow)
-        assert priority.is_full(one, [other] * level.max_waiting)
-    of_link, of_level = PUBLIC.max_waiting_per_flow, PUBLIC.max_waiting
-    assert of_link < of_level
-    assert not priority.is_full(Requester(PUBLIC, "other"), [Requester(PUBLIC, "one")] * of_link)
-    assert not priority.is_full(Requester(PEOPLE, "one"), [Requester(PUBLIC, "one")] * of_level)
+        requester, other_requester = Requester(level, "one"), Requester(level, "other")
+        assert not priority.is_full(requester, [requester] * (level.max_waiting_per_flow - 1))
+        assert priority.is_full(requester, [requester] * level.max_waiting_per_flow)
+        assert priority.is_full(requester, [other_requester] * level.max_waiting)
+    flow_limit, level_limit = PUBLIC.max_waiting_per_flow, PUBLIC.max_waiting
+    assert flow_limit < level_limit
+    assert not priority.is_full(Requester(PUBLIC, "other"), [Requester(PUBLIC, "one")] * flow_limit)
+    assert not priority.is_full(Requester(PEOPLE, "one"), [Requester(PUBLIC, "one")] * level_limit)
 
 
 def test_flows_take_turns_and_people_come_first() -> None:
@@ -76,74 +76,79 @@ def test_flows_take_turns_and_people_come_first() -> None:
         Requester(PEOPLE, "me"),
     ]
     while waiting:
-        asker = min(waiting, key=turns.rank)
-        waiting.remove(asker)
-        turns.record(asker)
-        order.append(asker.flow)
+        requester = min(waiting, key=turns.rank)
+        waiting.remove(requester)
+        turns.record(requester)
+        order.append(requester.flow)
     assert order == ["me", "loud", "key", "quiet", "loud", "loud"]
 
 
 # The queue itself, in this process.
 
-Body = Callable[["Bench"], Awaitable[None]]
+Scenario = Callable[["QueueHarness"], Awaitable[None]]
 
 
-class Bench:
+class QueueHarness:
     """A queue on a store, and queries that wait for a gate or never end by themselves."""
 
-    def __init__(self, folder: Path) -> None:
-        self.queue = QueryQueue(lambda: open_reader(folder))
+    def __init__(self, data_dir: Path) -> None:
+        self.queue = QueryQueue(lambda: open_reader(data_dir))
         self.gate = threading.Event()
-        self.begun: list[str] = []
+        self.started: list[str] = []
 
-    def ask(
-        self, asker: Requester, name: str, version: int = 0, wait: bool = True, fails: Exception | None = None
+    def submit(
+        self,
+        requester: Requester,
+        name: str,
+        version: int = 0,
+        waits_for_gate: bool = True,
+        error: Exception | None = None,
     ) -> asyncio.Future[str]:
         def run(conn: sqlite3.Connection) -> str:
-            self.begun.append(name)
-            if wait:
+            self.started.append(name)
+            if waits_for_gate:
                 self.gate.wait(20)
-            if fails is not None:
-                raise fails
+            if error is not None:
+                raise error
             return name
 
-        return self.queue.submit(asker, name, version, run)
+        return self.queue.submit(requester, name, version, run)
 
-    def endless(self, asker: Requester) -> asyncio.Future[list[Any]]:
+    def submit_endless(self, requester: Requester) -> asyncio.Future[list[Any]]:
         def run(conn: sqlite3.Connection) -> list[Any]:
-            self.begun.append("endless")
-            return conn.execute(ENDLESS).fetchall()
+            self.started.append("endless")
+            return conn.execute(ENDLESS_SQL).fetchall()
 
-        return self.queue.submit(asker, object(), 0, run)
+        return self.queue.submit(requester, object(), 0, run)
 
 
-def during(folder: Path, body: Body) -> None:
-    open_store(folder).close()
+def run_scenario(data_dir: Path, scenario: Scenario) -> None:
+    open_store(data_dir).close()
 
     async def run() -> None:
-        complaints: list[object] = []
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
-        bench = Bench(folder)
+        loop_errors: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: loop_errors.append(context))
+        harness = QueueHarness(data_dir)
         try:
-            await body(bench)
+            await scenario(harness)
         finally:
-            bench.gate.set()
-            await bench.queue.close()
-        del bench
+            harness.gate.set()
+            await harness.queue.close()
+        del harness
         gc.collect()
         await asyncio.sleep(0)
-        assert complaints == []
+        assert loop_errors == []
 
     asyncio.run(run())
 
 
-async def until(holds: Callable[[], object]) -> None:
+async def wait_until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(20):
-        while not holds():
+        while not condition():
             await asyncio.sleep(0.005)
 
 
-ME, KEY, ONE, OTHER = (
+PERSON_REQUESTER, KEY_REQUESTER, LINK_REQUESTER, OTHER_LINK_REQUESTER = (
     Requester(PEOPLE, "me"),
     Requester(API_KEYS, "key"),
     Requester(PUBLIC, "one"),
@@ -152,115 +157,128 @@ ME, KEY, ONE, OTHER = (
 
 
 def test_people_are_served_while_a_public_link_asks_again_and_again(tmp_path: Path) -> None:
-    async def body(bench: Bench) -> None:
-        public = [bench.ask(ONE, f"public {number}") for number in range(9)]
-        assert await bench.ask(ME, "mine", wait=False) == "mine"
-        assert await bench.ask(KEY, "a key's", wait=False) == "a key's"
-        late = bench.ask(OTHER, "another link's")
-        bench.gate.set()
+    async def scenario(harness: QueueHarness) -> None:
+        public = [harness.submit(LINK_REQUESTER, f"public {number}") for number in range(9)]
+        assert await harness.submit(PERSON_REQUESTER, "mine", waits_for_gate=False) == "mine"
+        assert await harness.submit(KEY_REQUESTER, "a key's", waits_for_gate=False) == "a key's"
+        late = harness.submit(OTHER_LINK_REQUESTER, "another link's")
+        harness.gate.set()
         await asyncio.gather(*public, late)
-        assert bench.begun.index("another link's") < bench.begun.index("public 2"), "links take turns"
+        assert harness.started.index("another link's") < harness.started.index("public 2"), "links take turns"
 
-    during(tmp_path, body)
+    run_scenario(tmp_path, scenario)
 
 
 def test_others_are_served_while_people_ask_again_and_again(tmp_path: Path) -> None:
-    async def body(bench: Bench) -> None:
-        mine = [bench.ask(ME, f"mine {number}") for number in range(9)]
-        assert await bench.ask(ONE, "public", wait=False) == "public"
-        assert await bench.ask(KEY, "a key's", wait=False) == "a key's"
-        bench.gate.set()
+    async def scenario(harness: QueueHarness) -> None:
+        mine = [harness.submit(PERSON_REQUESTER, f"mine {number}") for number in range(9)]
+        assert await harness.submit(LINK_REQUESTER, "public", waits_for_gate=False) == "public"
+        assert await harness.submit(KEY_REQUESTER, "a key's", waits_for_gate=False) == "a key's"
+        harness.gate.set()
         await asyncio.gather(*mine)
 
-    during(tmp_path, body)
+    run_scenario(tmp_path, scenario)
 
 
 def test_a_full_queue_refuses_and_has_room_again(tmp_path: Path) -> None:
-    async def body(bench: Bench) -> None:
-        waiting = [bench.ask(ONE, f"public {number}") for number in range(1 + PUBLIC.max_waiting_per_flow)]
+    async def scenario(harness: QueueHarness) -> None:
+        waiting = [
+            harness.submit(LINK_REQUESTER, f"public {number}") for number in range(1 + PUBLIC.max_waiting_per_flow)
+        ]
         with pytest.raises(ApiError, match="Too many") as refused:
-            bench.ask(ONE, "one more")
+            harness.submit(LINK_REQUESTER, "one more")
         assert (refused.value.code, refused.value.status, refused.value.retry_after_s) == ("unavailable", 503, 5)
-        waiting += [bench.ask(OTHER, f"other {number}") for number in range(9)]
+        waiting += [harness.submit(OTHER_LINK_REQUESTER, f"other {number}") for number in range(9)]
         waiting[5].cancel()
         await asyncio.sleep(0)
-        waiting.append(bench.ask(ONE, "one more"))
-        bench.gate.set()
-        told = await asyncio.gather(*waiting, return_exceptions=True)
-        assert Counter(type(one) for one in told) == {str: len(waiting) - 1, asyncio.CancelledError: 1}
-        assert "public 5" not in bench.begun
+        waiting.append(harness.submit(LINK_REQUESTER, "one more"))
+        harness.gate.set()
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        assert Counter(type(result) for result in results) == {str: len(waiting) - 1, asyncio.CancelledError: 1}
+        assert "public 5" not in harness.started
 
-    during(tmp_path, body)
+    run_scenario(tmp_path, scenario)
 
 
 def test_equal_queries_run_once_unless_the_data_have_changed(tmp_path: Path) -> None:
-    async def body(bench: Bench) -> None:
-        first = [bench.ask(asker, "equal", version=1) for asker in (ONE, OTHER, ME, KEY) for _ in range(30)]
-        newer = [bench.ask(ME, "equal", version=2) for _ in range(30)]
+    async def scenario(harness: QueueHarness) -> None:
+        first = [
+            harness.submit(requester, "equal", version=1)
+            for requester in (LINK_REQUESTER, OTHER_LINK_REQUESTER, PERSON_REQUESTER, KEY_REQUESTER)
+            for _ in range(30)
+        ]
+        newer = [harness.submit(PERSON_REQUESTER, "equal", version=2) for _ in range(30)]
         first[0].cancel()
-        bench.gate.set()
-        told = await asyncio.gather(*first[1:], *newer)
-        assert set(told) == {"equal"}
-        assert len(bench.begun) == 2
-        assert bench.queue.outcomes["public", "answered"] + bench.queue.outcomes["people", "answered"] == 2
+        harness.gate.set()
+        results = await asyncio.gather(*first[1:], *newer)
+        assert set(results) == {"equal"}
+        assert len(harness.started) == 2
+        assert harness.queue.outcomes["public", "answered"] + harness.queue.outcomes["people", "answered"] == 2
 
-    during(tmp_path, body)
+    run_scenario(tmp_path, scenario)
 
 
 def test_a_public_query_that_a_person_asks_for_too_has_their_priority(tmp_path: Path) -> None:
-    async def body(bench: Bench) -> None:
-        public = [bench.ask(ONE, f"public {number}", wait=number == 0) for number in range(5)]
-        await until(lambda: bench.begun)
-        assert await bench.ask(ME, "public 4") == "public 4"
-        assert bench.begun == ["public 0", "public 4"]
-        bench.gate.set()
+    async def scenario(harness: QueueHarness) -> None:
+        public = [harness.submit(LINK_REQUESTER, f"public {number}", waits_for_gate=number == 0) for number in range(5)]
+        await wait_until(lambda: harness.started)
+        assert await harness.submit(PERSON_REQUESTER, "public 4") == "public 4"
+        assert harness.started == ["public 0", "public 4"]
+        harness.gate.set()
         await asyncio.gather(*public)
 
-    during(tmp_path, body)
+    run_scenario(tmp_path, scenario)
 
 
-def test_a_query_ends_once_all_who_asked_have_hung_up(tmp_path: Path) -> None:
-    async def body(bench: Bench) -> None:
+def test_a_query_ends_once_all_its_callers_have_hung_up(tmp_path: Path) -> None:
+    async def scenario(harness: QueueHarness) -> None:
         for _ in range(20):
-            tickets = [bench.endless(asker) for asker in (ONE, ME, ME, KEY)]
-            await until(lambda: bench.queue.running.total() == MAX_RUNNING or len(bench.begun) >= MAX_RUNNING)
+            tickets = [
+                harness.submit_endless(requester)
+                for requester in (LINK_REQUESTER, PERSON_REQUESTER, PERSON_REQUESTER, KEY_REQUESTER)
+            ]
+            await wait_until(
+                lambda: harness.queue.running.total() == MAX_RUNNING or len(harness.started) >= MAX_RUNNING
+            )
             for ticket in tickets:
                 ticket.cancel()
-            await until(lambda: not bench.queue.running.total())
-            bench.begun.clear()
-        assert await bench.ask(ONE, "the next", wait=False) == "the next"
-        assert bench.queue.outcomes.total() == bench.queue.outcomes["public", "answered"] + sum(
-            bench.queue.outcomes[level.name, "cancelled"] for level in LEVELS
+            await wait_until(lambda: not harness.queue.running.total())
+            harness.started.clear()
+        assert await harness.submit(LINK_REQUESTER, "the next", waits_for_gate=False) == "the next"
+        assert harness.queue.outcomes.total() == harness.queue.outcomes["public", "answered"] + sum(
+            harness.queue.outcomes[level.name, "cancelled"] for level in LEVELS
         )
 
-    during(tmp_path, body)
+    run_scenario(tmp_path, scenario)
 
 
-def test_a_query_goes_on_while_one_of_those_who_asked_is_there(tmp_path: Path) -> None:
-    async def body(bench: Bench) -> None:
-        tickets = [bench.ask(asker, "equal") for asker in (ONE, ONE, OTHER)]
-        await until(lambda: bench.begun)
+def test_a_query_goes_on_while_one_of_its_callers_is_there(tmp_path: Path) -> None:
+    async def scenario(harness: QueueHarness) -> None:
+        tickets = [
+            harness.submit(requester, "equal") for requester in (LINK_REQUESTER, LINK_REQUESTER, OTHER_LINK_REQUESTER)
+        ]
+        await wait_until(lambda: harness.started)
         tickets[0].cancel()
         tickets[2].cancel()
-        bench.gate.set()
+        harness.gate.set()
         assert await tickets[1] == "equal"
-        assert len(bench.begun) == 1
+        assert len(harness.started) == 1
 
-    during(tmp_path, body)
+    run_scenario(tmp_path, scenario)
 
 
 def test_a_query_that_takes_or_waits_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ovx_lite.storage.query_queue.WAIT_TIMEOUT_S", 0.1)
 
-    async def body(bench: Bench) -> None:
+    async def scenario(harness: QueueHarness) -> None:
         impatient = Requester(PUBLIC._replace(query_timeout_s=0.2), "one")
-        ticket, late = bench.endless(impatient), bench.ask(impatient, "late")
-        told = await asyncio.gather(ticket, late, return_exceptions=True)
-        assert [one.code for one in told if isinstance(one, ApiError)] == ["unavailable"] * 2
-        assert ["seconds to count" in str(told[0]), "Too many" in str(told[1])] == [True, True]
-        assert bench.queue.outcomes == {("public", "timed_out"): 1, ("public", "refused"): 1}
+        ticket, late = harness.submit_endless(impatient), harness.submit(impatient, "late")
+        results = await asyncio.gather(ticket, late, return_exceptions=True)
+        assert [result.code for result in results if isinstance(result, ApiError)] == ["unavailable"] * 2
+        assert ["seconds to count" in str(results[0]), "Too many" in str(results[1])] == [True, True]
+        assert harness.queue.outcomes == {("public", "timed_out"): 1, ("public", "refused"): 1}
 
-    during(tmp_path, body)
+    run_scenario(tmp_path, scenario)
 
 
 def test_a_slow_public_query_ends_long_before_others_give_up() -> None:
@@ -268,42 +286,55 @@ def test_a_slow_public_query_ends_long_before_others_give_up() -> None:
 
 
 def test_a_stop_refuses_what_waits_and_ends_what_runs(tmp_path: Path) -> None:
-    async def body(bench: Bench) -> None:
-        tickets = [bench.endless(asker) for asker in (ONE, ONE, ME, ME, ME, KEY, KEY)]
-        bench.queue.stop()
+    async def scenario(harness: QueueHarness) -> None:
+        tickets = [
+            harness.submit_endless(requester)
+            for requester in (
+                LINK_REQUESTER,
+                LINK_REQUESTER,
+                PERSON_REQUESTER,
+                PERSON_REQUESTER,
+                PERSON_REQUESTER,
+                KEY_REQUESTER,
+                KEY_REQUESTER,
+            )
+        ]
+        harness.queue.stop()
         async with asyncio.timeout(15):
-            told = await asyncio.gather(*tickets, return_exceptions=True)
-        assert {(type(one), one.code) for one in told if isinstance(one, ApiError)} == {(ApiError, "unavailable")}
-        assert all(isinstance(one, ApiError) and "shutting down" in str(one) for one in told)
+            results = await asyncio.gather(*tickets, return_exceptions=True)
+        assert {(type(result), result.code) for result in results if isinstance(result, ApiError)} == {
+            (ApiError, "unavailable")
+        }
+        assert all(isinstance(result, ApiError) and "shutting down" in str(result) for result in results)
         with pytest.raises(ApiError, match="shutting down"):
-            bench.ask(ME, "too late")
+            harness.submit(PERSON_REQUESTER, "too late")
 
-    during(tmp_path, body)
+    run_scenario(tmp_path, scenario)
 
 
-def test_a_fault_is_told_to_all_who_asked(tmp_path: Path) -> None:
-    async def body(bench: Bench) -> None:
-        for fault in (
+def test_an_error_is_raised_for_every_waiting_caller(tmp_path: Path) -> None:
+    async def scenario(harness: QueueHarness) -> None:
+        for error in (
             ApiError("invalid_request", "no such goal", "filters"),
             sqlite3.DatabaseError("damaged"),
             KeyError(),
         ):
-            bench.gate.clear()
-            tickets = [bench.ask(ONE, "equal", fails=fault) for _ in range(3)]
+            harness.gate.clear()
+            tickets = [harness.submit(LINK_REQUESTER, "equal", error=error) for _ in range(3)]
             tickets[0].cancel()
-            bench.gate.set()
-            told = await asyncio.gather(*tickets[1:], return_exceptions=True)
-            assert [type(one) for one in told] == [type(fault)] * 2
-        assert await bench.ask(ONE, "the next", wait=False) == "the next"
+            harness.gate.set()
+            results = await asyncio.gather(*tickets[1:], return_exceptions=True)
+            assert [type(result) for result in results] == [type(error)] * 2
+        assert await harness.submit(LINK_REQUESTER, "the next", waits_for_gate=False) == "the next"
 
-    during(tmp_path, body)
+    run_scenario(tmp_path, scenario)
 
 
 # The server, from outside.
 
 
 @pytest.fixture(scope="module")
-def busy(tmp_path_factory: pytest.TempPathFactory, start: Start) -> AdminSession:
+def busy_admin(tmp_path_factory: pytest.TempPathFactory, start: Start) -> AdminSession:
     """A server with a site where filters by page take long: each looks at 20,000 paths."""
     store = Store(tmp_path_factory.mktemp("busy") / "data")
     store.site()
@@ -315,143 +346,161 @@ def busy(tmp_path_factory: pytest.TempPathFactory, start: Start) -> AdminSession
 
 
 @pytest.fixture(scope="module")
-def share(busy: AdminSession) -> str:
-    return link(busy.submit(f"{SITE}/settings/sharing", {"password": ""}))
+def share_path(busy_admin: AdminSession) -> str:
+    return shared_link_path(busy_admin.submit(f"{SITE_PATH}/settings/sharing", {"password": ""}))
 
 
-def slow(path: str, name: object, tests: int = 20) -> str:
+def slow_path(path: str, name: object, condition_count: int = 20) -> str:
     """A dashboard of a path that takes about a second or more, and another one for each name."""
-    return f"{path}?" + "&".join(f"f=contains_not,page,{name}-{number}" for number in range(tests))
+    return f"{path}?" + "&".join(f"f=contains_not,page,{name}-{number}" for number in range(condition_count))
 
 
-def call(server: Server, path: str, accept: str = "*/*", cut: int = 0) -> socket.socket:
+def send_request(server: Server, path: str, accept: str = "*/*", split_at: int = 0) -> socket.socket:
     client = socket.create_connection(("127.0.0.1", server.port), timeout=60)
-    whole = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\n\r\n".encode()
-    client.sendall(whole[: cut or len(whole)])
-    if cut:
+    request_bytes = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\n\r\n".encode()
+    client.sendall(request_bytes[: split_at or len(request_bytes)])
+    if split_at:
         time.sleep(0.02)
-        client.sendall(whole[cut:])
+        client.sendall(request_bytes[split_at:])
     return client
 
 
-def response(client: socket.socket) -> tuple[int, dict[str, str], bytes]:
-    told = http.client.HTTPResponse(client)
-    told.begin()
-    return told.status, {name.lower(): value for name, value in told.getheaders()}, told.read()
+def read_response(client: socket.socket) -> tuple[int, dict[str, str], bytes]:
+    response = http.client.HTTPResponse(client)
+    response.begin()
+    return response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
 
 
-def queries(server: Server, outcome: str, level: str = "public") -> float:
+def query_count(server: Server, outcome: str, level: str = "public") -> float:
     metrics = samples(server.send("/metrics", method="GET").body.decode())
     return metrics.get(f'ovx_queries_total{{level="{level}",outcome="{outcome}"}}', 0)
 
 
-def quiet(server: Server) -> bool:
+def is_idle(server: Server) -> bool:
     metrics = samples(server.send("/metrics", method="GET").body.decode())
     return not any(value for name, value in metrics.items() if name.startswith(("ovx_queries_r", "ovx_queries_w")))
 
 
-def wait_for(holds: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come to that"
+def poll_until(condition: Callable[[], object]) -> None:
+    deadline_s = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline_s, "it did not come to that"
         time.sleep(0.05)
 
 
 @pytest.fixture
-def idle(busy: AdminSession) -> Iterator[None]:
-    wait_for(lambda: quiet(busy.server))
+def idle(busy_admin: AdminSession) -> Iterator[None]:
+    poll_until(lambda: is_idle(busy_admin.server))
     yield
-    wait_for(lambda: quiet(busy.server))
+    poll_until(lambda: is_idle(busy_admin.server))
 
 
 @pytest.mark.usefixtures("idle")
-@pytest.mark.parametrize("how", ["at once", "in pieces", "in the middle", "with a reset"])
-def test_callers_who_hang_up_keep_nobody_waiting(busy: AdminSession, share: str, how: str) -> None:
-    answered = queries(busy.server, "answered")
+@pytest.mark.parametrize("hang_up", ["at once", "in pieces", "in the middle", "with a reset"])
+def test_callers_who_hang_up_keep_nobody_waiting(busy_admin: AdminSession, share_path: str, hang_up: str) -> None:
+    answered_before = query_count(busy_admin.server, "answered")
     clients = []
     for number in range(100):
-        client = call(busy.server, slow(share, f"{how} {number}".replace(" ", "-")), cut=30 * (how == "in pieces"))
-        if how == "with a reset":
+        client = send_request(
+            busy_admin.server,
+            slow_path(share_path, f"{hang_up} {number}".replace(" ", "-")),
+            split_at=30 * (hang_up == "in pieces"),
+        )
+        if hang_up == "with a reset":
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         clients.append(client)
-        if how != "in the middle":
+        if hang_up != "in the middle":
             client.close()
     for client in clients:
         client.close()
-    assert busy.client.get(SITE).status == 200
-    wait_for(lambda: quiet(busy.server))
-    assert queries(busy.server, "answered") - answered < 10, "what nobody waits for is not counted"
+    assert busy_admin.client.get(SITE_PATH).status == 200
+    poll_until(lambda: is_idle(busy_admin.server))
+    assert query_count(busy_admin.server, "answered") - answered_before < 10, "what nobody waits for is not counted"
 
 
 @pytest.mark.usefixtures("idle")
-def test_people_are_answered_before_a_public_links_crowd(busy: AdminSession, share: str) -> None:
-    key = busy.store.key()
+def test_people_are_answered_before_a_public_links_crowd(busy_admin: AdminSession, share_path: str) -> None:
+    key = busy_admin.store.key()
     with ExitStack() as stack:
-        crowd = [stack.enter_context(call(busy.server, slow(share, f"crowd-{number}"))) for number in range(12)]
-        assert busy.client.get(slow(SITE, "mine", 3)).status == 200
-        asked = {"site_id": "my-site", "metrics": ["visitors"], "date_range": "7d"}
-        assert busy.server.send("/api/v1/stats/query", asked, key).status == 200
-        assert busy.server.send("/api/v1/stats/realtime?site_id=my-site", None, key, method="GET").status == 200
+        crowd = [
+            stack.enter_context(send_request(busy_admin.server, slow_path(share_path, f"crowd-{number}")))
+            for number in range(12)
+        ]
+        assert busy_admin.client.get(slow_path(SITE_PATH, "mine", 3)).status == 200
+        query = {"site_id": "my-site", "metrics": ["visitors"], "date_range": "7d"}
+        assert busy_admin.server.send("/api/v1/stats/query", query, key).status == 200
+        assert busy_admin.server.send("/api/v1/stats/realtime?site_id=my-site", None, key, method="GET").status == 200
         ready, _, _ = select.select(crowd, [], [], 0)
         assert len(ready) < 9, "most of those who asked before are still waiting"
 
 
 @pytest.mark.usefixtures("idle")
-def test_who_is_too_many_is_told_to_come_again(busy: AdminSession, share: str) -> None:
+def test_excess_requests_get_a_503_with_retry_after(busy_admin: AdminSession, share_path: str) -> None:
     limit = PUBLIC.max_waiting_per_flow + PUBLIC.max_running
     with ExitStack() as stack:
-        crowd = [stack.enter_context(call(busy.server, slow(share, f"many-{number}"))) for number in range(limit + 9)]
-        refused = queries(busy.server, "refused")
-        wait_for(lambda: len(select.select(crowd, [], [], 0)[0]) >= 5)
-        program = next(one for one in crowd if one in select.select(crowd, [], [], 0)[0] and peek(one) == b"503")
-        status, headers, body = response(program)
+        crowd = [
+            stack.enter_context(send_request(busy_admin.server, slow_path(share_path, f"many-{number}")))
+            for number in range(limit + 9)
+        ]
+        refused = query_count(busy_admin.server, "refused")
+        poll_until(lambda: len(select.select(crowd, [], [], 0)[0]) >= 5)
+        api_client = next(
+            client for client in crowd if client in select.select(crowd, [], [], 0)[0] and peek_status(client) == b"503"
+        )
+        status, headers, body = read_response(api_client)
         assert (status, headers["content-type"]) == (503, "application/json")
         assert b'"code":"unavailable"' in body
         assert int(headers["retry-after"]) >= 1
-        browser = stack.enter_context(call(busy.server, slow(share, "a-person"), "text/html"))
-        status, headers, body = response(browser)
+        browser = stack.enter_context(send_request(busy_admin.server, slow_path(share_path, "a-person"), "text/html"))
+        status, headers, body = read_response(browser)
         assert (status, headers["content-type"]) == (503, "text/html; charset=utf-8")
         assert "retry-after" in headers
         assert b"Too many other queries" in body
-        assert busy.server.send(slow(f"{share}/badge.json", "a-badge"), method="GET").status == 503
-        assert busy.client.get(slow(SITE, "mine-too", 3)).status == 200
+        assert busy_admin.server.send(slow_path(f"{share_path}/badge.json", "a-badge"), method="GET").status == 503
+        assert busy_admin.client.get(slow_path(SITE_PATH, "mine-too", 3)).status == 200
         assert refused >= 1
 
 
-def peek(client: socket.socket) -> bytes:
+def peek_status(client: socket.socket) -> bytes:
     return client.recv(12, socket.MSG_PEEK)[9:12]
 
 
 @pytest.mark.usefixtures("idle")
-def test_equal_requests_are_counted_once(busy: AdminSession, share: str) -> None:
-    before = queries(busy.server, "answered") + queries(busy.server, "answered", "people")
+def test_equal_requests_are_counted_once(busy_admin: AdminSession, share_path: str) -> None:
+    before = query_count(busy_admin.server, "answered") + query_count(busy_admin.server, "answered", "people")
     with ExitStack() as stack:
-        clients = [stack.enter_context(call(busy.server, slow(share, "equal", 10))) for _ in range(40)]
-        assert busy.client.get(slow(SITE, "equal", 10)).status == 200
-        assert {response(client)[0] for client in clients} == {200}
-    after = queries(busy.server, "answered") + queries(busy.server, "answered", "people")
+        clients = [
+            stack.enter_context(send_request(busy_admin.server, slow_path(share_path, "equal", 10))) for _ in range(40)
+        ]
+        assert busy_admin.client.get(slow_path(SITE_PATH, "equal", 10)).status == 200
+        assert {read_response(client)[0] for client in clients} == {200}
+    after = query_count(busy_admin.server, "answered") + query_count(busy_admin.server, "answered", "people")
     assert after - before <= 3, "once, and once more for whoever came after the minute, or after something was written"
 
 
 @pytest.mark.usefixtures("idle")
 @pytest.mark.parametrize("cut", [0, 30])
-def test_who_has_closed_their_end_is_told_that_it_must_stay_open(busy: AdminSession, share: str, cut: int) -> None:
+def test_a_half_closed_connection_gets_an_error_that_says_keep_it_open(
+    busy_admin: AdminSession, share_path: str, cut: int
+) -> None:
     with ExitStack() as stack:
         for number in range(9):
-            stack.enter_context(call(busy.server, slow(share, f"before-half-{number}")))
-        client = stack.enter_context(call(busy.server, slow(share, f"half-{cut}"), cut=cut))
+            stack.enter_context(send_request(busy_admin.server, slow_path(share_path, f"before-half-{number}")))
+        client = stack.enter_context(
+            send_request(busy_admin.server, slow_path(share_path, f"half-{cut}"), split_at=cut)
+        )
         client.shutdown(socket.SHUT_WR)
-        status, _, body = response(client)
+        status, _, body = read_response(client)
         assert status == 503
         assert b"keep it open" in body
 
 
 @pytest.mark.usefixtures("idle")
 @pytest.mark.parametrize("cut", [0, 30])
-def test_who_has_closed_their_end_gets_what_is_there_soon(busy: AdminSession, share: str, cut: int) -> None:
-    with call(busy.server, f"{share}/badge.json", cut=cut) as client:
+def test_who_has_closed_their_end_gets_what_is_there_soon(busy_admin: AdminSession, share_path: str, cut: int) -> None:
+    with send_request(busy_admin.server, f"{share_path}/badge.json", split_at=cut) as client:
         client.shutdown(socket.SHUT_WR)
-        assert response(client)[0] == 200
+        assert read_response(client)[0] == 200
 
 
 def test_a_stop_does_not_wait_for_queries(tmp_path: Path, start: Start) -> None:
@@ -462,19 +511,21 @@ def test_a_stop_does_not_wait_for_queries(tmp_path: Path, start: Start) -> None:
             "INSERT INTO pages (scheme, host, path) VALUES ('https', 'x', ?)", ((f"/{n}",) for n in range(20_000))
         )
     admin = open_admin_session(store, start)
-    path = link(admin.submit(f"{SITE}/settings/sharing", {"password": ""}))
+    path = shared_link_path(admin.submit(f"{SITE_PATH}/settings/sharing", {"password": ""}))
     with ExitStack() as stack:
-        crowd = [stack.enter_context(call(admin.server, slow(path, f"stop-{n}", 50))) for n in range(9)]
+        clients = [stack.enter_context(send_request(admin.server, slow_path(path, f"stop-{n}", 50))) for n in range(9)]
         metrics = "ovx_queries_running"
-        wait_for(lambda: f'{metrics}{{level="public"}} 1' in admin.server.send("/metrics", method="GET").body.decode())
-        began = time.monotonic()
+        poll_until(
+            lambda: f'{metrics}{{level="public"}} 1' in admin.server.send("/metrics", method="GET").body.decode()
+        )
+        started_at_s = time.monotonic()
         assert admin.server.stop() == 0
-        assert time.monotonic() - began < 12, "no query is waited for to its end"
-        assert {response(client)[0] for client in crowd} == {503}
+        assert time.monotonic() - started_at_s < 12, "no query is waited for to its end"
+        assert {read_response(client)[0] for client in clients} == {503}
     assert "Traceback" not in admin.server.log_path.read_text()
     assert "never retrieved" not in admin.server.log_path.read_text()
 
 
-def test_nothing_was_left_behind(busy: AdminSession) -> None:
-    log = busy.server.log_path.read_text()
-    assert [word for word in ("Traceback", "never retrieved", "ERROR") if word in log] == []
+def test_nothing_was_left_behind(busy_admin: AdminSession) -> None:
+    log = busy_admin.server.log_path.read_text()
+    assert [marker for marker in ("Traceback", "never retrieved", "ERROR") if marker in log] == []

@@ -28,26 +28,28 @@ def connect(server: Server) -> socket.socket:
     return socket.create_connection(("127.0.0.1", server.port), timeout=10)
 
 
-def send_until_closed(connection: socket.socket, piece: bytes, most: int) -> int:
+def send_until_closed(connection: socket.socket, chunk: bytes, max_bytes: int) -> int:
     """Send a piece again and again, until the server closes, does not read for a second, or has `most` bytes."""
-    sent = 0
+    sent_bytes = 0
     connection.settimeout(1)
     try:
-        while sent < most:
-            connection.sendall(piece)
-            sent += len(piece)
+        while sent_bytes < max_bytes:
+            connection.sendall(chunk)
+            sent_bytes += len(chunk)
     except OSError:
         pass
-    return sent
+    return sent_bytes
 
 
-def read_answer(connection: socket.socket) -> Response:
-    with closing(http.client.HTTPResponse(connection)) as answer:
-        answer.begin()
-        return Response(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+def read_response(connection: socket.socket) -> Response:
+    with closing(http.client.HTTPResponse(connection)) as response:
+        response.begin()
+        return Response(
+            response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
+        )
 
 
-def is_answered(connection: socket.socket) -> bool:
+def has_response(connection: socket.socket) -> bool:
     return bool(select.select([connection], [], [], 0)[0])
 
 
@@ -61,12 +63,12 @@ def test_a_body_of_tiny_chunks_is_refused(running: RunningSite) -> None:
     few, many = b"1\r\n \r\n" * 10_000, b"1\r\n \r\n" * 60_000  # fewer bytes than a body may have
     head = CHUNKED.replace(b"Host: x", b"Host: x\r\nAuthorization: Bearer " + running.key.encode())
     assert statuses(talk(running, head + few + b"0\r\n\r\n")) == ["400"]
-    told = talk(running, head + many + b"0\r\n\r\n")
-    assert statuses(told) in (["400"], [])  # or the connection was reset while all of it was sent
-    assert "small chunks" in told or not told
+    text = talk(running, head + many + b"0\r\n\r\n")
+    assert statuses(text) in (["400"], [])  # or the connection was reset while all of it was sent
+    assert "small chunks" in text or not text
     body = request(running.key, "chunks").partition(b"\r\n\r\n")[2]
-    told = talk(running, head + few + b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
-    assert statuses(told) == ["201"], "white space before the JSON is as good in chunks as it is in one piece"
+    text = talk(running, head + few + b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
+    assert statuses(text) == ["201"], "white space before the JSON is as good in chunks as it is in one piece"
 
 
 def test_there_is_one_path_to_metrics(store: Store, start: Start) -> None:
@@ -85,14 +87,17 @@ def test_trailers_may_have_64_kib_with_the_head(running: RunningSite) -> None:
         (b"X: " + b"y" * 66_000 + b"\r\n", "431"),
         (b"X: y\r\n" * 11_000, "431"),
     ):
-        sent = begin + trailers + b"\r\n"
-        for size in (len(sent), 30_000, 8_000):
-            pieces = [sent[first : first + size] for first in range(0, len(sent), size)]
-            assert statuses(talk(running, *pieces, pause=0.002)) == [expected]
+        request_bytes = begin + trailers + b"\r\n"
+        for part_size_bytes in (len(request_bytes), 30_000, 8_000):
+            parts = [
+                request_bytes[start : start + part_size_bytes]
+                for start in range(0, len(request_bytes), part_size_bytes)
+            ]
+            assert statuses(talk(running, *parts, pause_s=0.002)) == [expected]
 
 
 @pytest.mark.parametrize(
-    ("begin", "more"),
+    ("begin", "repeated_chunk"),
     [
         (b"1\r\na\r\n0\r\n", b"X: y\r\n" * 1000),
         (b"1\r\na\r\n0\r\nX: ", b"y" * 6000),
@@ -101,10 +106,12 @@ def test_trailers_may_have_64_kib_with_the_head(running: RunningSite) -> None:
         (b"1;e=", b"y" * 6000),
     ],
 )
-def test_no_trailer_and_no_extension_is_read_without_end(running: RunningSite, begin: bytes, more: bytes) -> None:
+def test_no_trailer_and_no_extension_is_read_without_end(
+    running: RunningSite, begin: bytes, repeated_chunk: bytes
+) -> None:
     with closing(connect(running.server)) as connection:
         connection.sendall(CHUNKED + begin)
-        assert send_until_closed(connection, more, 60 * MIB) < 12 * MIB  # the system's buffers, mostly
+        assert send_until_closed(connection, repeated_chunk, 60 * MIB) < 12 * MIB  # the system's buffers, mostly
 
 
 def test_requests_that_are_sent_at_once_without_end_wait_outside(store: Store, start: Start) -> None:
@@ -120,16 +127,16 @@ def test_requests_that_are_sent_at_once_without_end_wait_outside(store: Store, s
 def test_a_thousand_requests_at_once_are_all_answered(running: RunningSite) -> None:
     with closing(connect(running.server)) as connection:
         connection.sendall(b"GET /js/ovx.js HTTP/1.1\r\nHost: x\r\n\r\n" * 999 + b"GET /last HTTP/1.0\r\n\r\n")
-        told = b"".join(iter(lambda: connection.recv(MIB), b"")).decode()
-    assert statuses(told) == ["200"] * 999 + ["404"]
+        text = b"".join(iter(lambda: connection.recv(MIB), b"")).decode()
+    assert statuses(text) == ["200"] * 999 + ["404"]
 
 
 def test_a_request_has_at_most_128_headers(running: RunningSite) -> None:
     for count, expected in ((126, "404"), (127, "404"), (128, "431"), (5000, "431")):
         head = b"GET /nowhere HTTP/1.1\r\nHost: x\r\n" + b"".join(b"X-%d: y\r\n" % number for number in range(count))
-        told = talk(running, head + b"\r\n")
-        assert statuses(told) == [expected]
-    assert "128 headers" in told
+        text = talk(running, head + b"\r\n")
+        assert statuses(text) == [expected]
+    assert "128 headers" in text
 
 
 def test_heads_that_are_never_finished_take_little(store: Store, start: Start) -> None:
@@ -153,17 +160,17 @@ def test_bodies_that_are_never_finished_are_given_up_oldest_first(store: Store, 
     with connections(server, 50) as unfinished:
         for connection in unfinished:
             connection.sendall(head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body[:-1])
-        deadline = time.monotonic() + 20
-        while not is_answered(unfinished[34]) and time.monotonic() < deadline:
+        deadline_s = time.monotonic() + 20
+        while not has_response(unfinished[34]) and time.monotonic() < deadline_s:
             time.sleep(0.05)
         assert resident_mib(server) - idle_mib < 170
-        assert [is_answered(connection) for connection in unfinished[:34]] == [True] * 34
-        assert [is_answered(connection) for connection in unfinished[36:]] == [False] * 14
-        refused = read_answer(unfinished[0])
+        assert [has_response(connection) for connection in unfinished[:34]] == [True] * 34
+        assert [has_response(connection) for connection in unfinished[36:]] == [False] * 14
+        refused = read_response(unfinished[0])
         assert refused.error == (503, "unavailable", None)
         assert int(refused.headers["retry-after"]) >= 1
         assert refused.headers["connection"] == "close"
         for connection in unfinished[36:]:
             connection.sendall(body[-1:])
-            assert read_answer(connection).status == 201
+            assert read_response(connection).status == 201
     assert "Traceback" not in server.log_path.read_text()

@@ -14,18 +14,18 @@ from tests.conftest import RunningSite, Start, Store
 
 @pytest.mark.parametrize("path", ["/api/v1/events/custom", "/api/v1/event", "/login", "/nowhere", "/healthz"])
 def test_each_answer_has_an_id_of_its_own(running: RunningSite, path: str) -> None:
-    answers = [running.server.send(path, {}, method=method) for method in ("GET", "POST", "GET")]
-    assert len({answer.headers["x-request-id"] for answer in answers}) == 3
+    responses = [running.server.send(path, {}, method=method) for method in ("GET", "POST", "GET")]
+    assert len({response.headers["x-request-id"] for response in responses}) == 3
 
 
 @pytest.mark.parametrize("path", ["/api/v1/events/custom", "/login"])
 def test_a_caller_may_choose_it_if_it_fits(running: RunningSite, path: str) -> None:
-    def told(id: str) -> str:
+    def returned_id(id: str) -> str:
         return running.server.send(path, {}, headers={"X-Request-Id": id}).headers["x-request-id"]
 
-    assert told("trace:5f/a.b-C_7=+@") == "trace:5f/a.b-C_7=+@"
+    assert returned_id("trace:5f/a.b-C_7=+@") == "trace:5f/a.b-C_7=+@"
     for unfit in ("", "two words", "x" * 65, "<b>", 'a"b', "\xe9", "a\tb"):
-        assert told(unfit) != unfit
+        assert returned_id(unfit) != unfit
 
 
 def test_so_has_what_is_not_even_http(running: RunningSite) -> None:
@@ -38,10 +38,10 @@ def test_what_the_log_says_of_a_request_has_its_id(store: Store, start: Start, t
     plain, as_json = start(store), start(Store(tmp_path / "other"), "--log-format", "json")
     for server, path in ((plain, store.path), (as_json, tmp_path / "other")):
         with closing(sqlite3.connect(path / STORE_FILE)) as conn:
-            conn.execute("DROP TABLE shares")  # what nobody expects
-        answer = server.send("/share/any", method="GET", headers={"X-Request-Id": "mine"})
-        assert (answer.status, answer.headers["x-request-id"]) == (503, "mine")
-    assert "no such table: shares (request mine)\n" in plain.log_path.read_text()
+            conn.execute("DROP TABLE shared_links")  # what nobody expects
+        response = server.send("/share/any", method="GET", headers={"X-Request-Id": "mine"})
+        assert (response.status, response.headers["x-request-id"]) == (503, "mine")
+    assert "no such table: shared_links (request mine)\n" in plain.log_path.read_text()
     lines = [json.loads(line) for line in as_json.log_path.read_text().splitlines()]
     assert [line["level"] for line in lines] == ["INFO", "INFO", "ERROR"], "where it is; how to set it up"
     assert lines[2]["request"] == "mine"

@@ -26,8 +26,8 @@ WEBDRIVER = "Object.defineProperty(navigator, 'webdriver', {value: true})"
 
 
 def get(running: RunningSite, query: str = "", method: str = "GET", **headers: str) -> Response:
-    sent = {name.replace("_", "-"): value for name, value in headers.items()}
-    return running.server.send("/js/ovx.js" + query, headers=sent, method=method)
+    request_headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    return running.server.send("/js/ovx.js" + query, headers=request_headers, method=method)
 
 
 def test_the_script_is_small_and_whole(running: RunningSite) -> None:
@@ -42,13 +42,13 @@ def test_the_script_is_small_and_whole(running: RunningSite) -> None:
 
 
 def test_any_page_may_load_the_script(running: RunningSite) -> None:
-    got, head = get(running), get(running, method="HEAD")
-    assert (got.status, got.headers["content-type"]) == (200, "text/javascript; charset=utf-8")
-    assert got.headers["access-control-allow-origin"] == "*"
-    assert got.headers["cross-origin-resource-policy"] == "cross-origin"
-    assert got.headers["x-content-type-options"] == "nosniff"
-    assert got.headers["vary"] == "Accept-Encoding"
-    assert (head.status, head.body, head.headers["content-length"]) == (200, b"", str(len(got.body)))
+    response, head = get(running), get(running, method="HEAD")
+    assert (response.status, response.headers["content-type"]) == (200, "text/javascript; charset=utf-8")
+    assert response.headers["access-control-allow-origin"] == "*"
+    assert response.headers["cross-origin-resource-policy"] == "cross-origin"
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert response.headers["vary"] == "Accept-Encoding"
+    assert (head.status, head.body, head.headers["content-length"]) == (200, b"", str(len(response.body)))
     assert get(running, method="POST").status == 405
     for query in ("", "?v=0", f"?w={__version__}"):
         assert get(running, query).headers["cache-control"] == "public, max-age=3600, stale-while-revalidate=31536000"
@@ -65,10 +65,10 @@ def test_it_is_zipped_where_that_is_taken(running: RunningSite) -> None:
 def test_it_is_not_sent_again(running: RunningSite) -> None:
     plain, zipped = get(running).headers["etag"], get(running, accept_encoding="gzip").headers["etag"]
     assert plain != zipped
-    for known in (plain, f"W/{plain}", f'"x", {plain}', "*"):
-        again = get(running, if_none_match=known)
-        assert (again.status, again.body, again.headers["etag"]) == (304, b"", plain)
-        assert {"vary", "cache-control"} <= again.headers.keys()
+    for if_none_match in (plain, f"W/{plain}", f'"x", {plain}', "*"):
+        response = get(running, if_none_match=if_none_match)
+        assert (response.status, response.body, response.headers["etag"]) == (304, b"", plain)
+        assert {"vary", "cache-control"} <= response.headers.keys()
     assert get(running, if_none_match=f'"x", {zipped}').status == 200
     assert get(running, if_none_match=zipped, accept_encoding="gzip").status == 304
 
@@ -82,20 +82,22 @@ class Web:
     url: str = ""
     pages: dict[str, tuple[int, str]] = field(default_factory=dict)
 
-    def put(self, path: str, body: str = "", attributes: str = "", status: int = 200) -> str:
+    def add_page(self, path: str, body: str = "", attributes: str = "", status: int = 200) -> str:
         """Put a page with the script there, and return its URL."""
         self.pages[path] = (status, f"<!doctype html>{body}{self.tag.replace('>', f' {attributes}>', 1)}")
         return self.url + path
 
-    def told(self, page: Page, under: str, views: int, *others: str) -> list[dict[str, Any]]:
+    def leave_and_read_events(
+        self, page: Page, path_prefix: str, view_count: int, *other_names: str
+    ) -> list[dict[str, Any]]:
         """Leave; what is stored of pages under a path must be so many views, an engagement of each, and the others."""
         page.goto(self.url + "/elsewhere")
-        deadline, names = time.monotonic() + 20, sorted([*["pageview", "engagement"] * views, *others])
-        found: list[dict[str, Any]] = []
-        while len(found) < len(names) and time.monotonic() < deadline:
-            found = [row for row in self.running.store.events() if row["path"].startswith(under)]
-        assert sorted(row["name"] for row in found) == names
-        return sorted(found, key=lambda row: (row["name"], row["path"], str(row["props"]), str(row["referrer"])))
+        deadline_s, names = time.monotonic() + 20, sorted([*["pageview", "engagement"] * view_count, *other_names])
+        events: list[dict[str, Any]] = []
+        while len(events) < len(names) and time.monotonic() < deadline_s:
+            events = [row for row in self.running.store.events() if row["path"].startswith(path_prefix)]
+        assert sorted(row["name"] for row in events) == names
+        return sorted(events, key=lambda row: (row["name"], row["path"], str(row["props"]), str(row["referrer"])))
 
 
 @pytest.fixture(scope="module")
@@ -122,17 +124,17 @@ def web(running: RunningSite) -> Iterator[Web]:
 
 
 @pytest.fixture(scope="module")
-def person(browser_type: BrowserType, browser_type_launch_args: dict[str, Any]) -> Iterator[Browser]:
+def visitor_browser(browser_type: BrowserType, browser_type_launch_args: dict[str, Any]) -> Iterator[Browser]:
     # pytest-playwright's own browser says that it is automated and, when a page ends, headless. This one does not.
-    more = ["--disable-blink-features=AutomationControlled", f"--user-agent={CHROME}"]
-    args = [*browser_type_launch_args["args"], *more]
+    extra_args = ["--disable-blink-features=AutomationControlled", f"--user-agent={CHROME}"]
+    args = [*browser_type_launch_args["args"], *extra_args]
     with browser_type.launch(**{**browser_type_launch_args, "args": args}) as browser:
         yield browser
 
 
 @pytest.fixture
-def page(person: Browser) -> Iterator[Page]:
-    with person.new_context() as context:
+def page(visitor_browser: Browser) -> Iterator[Page]:
+    with visitor_browser.new_context() as context:
         page, problems = context.new_page(), list[str]()
         page.on("pageerror", lambda error: problems.append(str(error)))
         yield page
@@ -140,10 +142,12 @@ def page(person: Browser) -> Iterator[Page]:
 
 
 def test_a_first_page(web: Web, page: Page) -> None:
-    page.goto(web.put("/first") + "?utm_source=news&q=secret#section", referer="https://search.example/find?q=secret")
+    page.goto(
+        web.add_page("/first") + "?utm_source=news&q=secret#section", referer="https://search.example/find?q=secret"
+    )
     assert page.evaluate("[localStorage.length, sessionStorage.length, document.cookie]") == [0, 0, ""]
     assert page.context.cookies() == []
-    engagement, view = web.told(page, "/first", 1)
+    engagement, view = web.leave_and_read_events(page, "/first", 1)
     assert (view["type"], view["referrer"], view["utm_source"]) == ("pageview", "search.example/find", "news")
     assert (view["host"], view["browser"], engagement["type"]) == ("127.0.0.1", "Chrome", "event")
     assert view["visitor"] == engagement["visitor"] is not None
@@ -151,23 +155,23 @@ def test_a_first_page(web: Web, page: Page) -> None:
 
 
 def test_pages_of_an_app(web: Web, page: Page) -> None:
-    page.goto(web.put("/app/"))
+    page.goto(web.add_page("/app/"))
     page.evaluate("history.pushState({}, '', '/app/a?x=1'); history.pushState({}, '', '/app/a?x=2')")
     page.evaluate("location.hash = 'section'; history.replaceState({}, '', '/app/b')")
     page.evaluate("history.pushState({}, '', '/app/c')")
     page.go_back()
-    rows = web.told(page, "/app/", 5)
+    rows = web.leave_and_read_events(page, "/app/", 5)
     pages = ["/app/", "/app/a", "/app/b", "/app/b", "/app/c"]
     assert [row["path"] for row in rows] == pages * 2, "both views and engagements"
-    came_from = [(row["referrer"] or "").partition("/")[2] for row in rows if row["name"] == "pageview"]
-    assert came_from == ["", "app/", "app/a", "app/c", "app/b"]
+    referrers = [(row["referrer"] or "").partition("/")[2] for row in rows if row["name"] == "pageview"]
+    assert referrers == ["", "app/", "app/a", "app/c", "app/b"]
 
 
 def test_hash_routes(web: Web, page: Page) -> None:
-    page.goto(web.put("/hash") + "?utm_source=news#/pricing?tab=1")
+    page.goto(web.add_page("/hash") + "?utm_source=news#/pricing?tab=1")
     for fragment in ("#/pricing?tab=2", "#!/team", "#/", "#section"):
         page.evaluate("fragment => location.hash = fragment", fragment)
-    rows = web.told(page, "/hash", 3)
+    rows = web.leave_and_read_events(page, "/hash", 3)
     assert [row["path"] for row in rows] == ["/hash", "/hash/pricing", "/hash/team"] * 2
     assert {row["utm_source"] for row in rows} == {"news"}
 
@@ -183,10 +187,10 @@ def test_clicks(web: Web, page: Page) -> None:
     body += (
         '<a href="/d" download>d</a> <button data-ovx-event="Sign up" data-ovx-plan="pro" data-x="1"><b>x</b></button>'
     )
-    page.goto(web.put("/clicks", body))
+    page.goto(web.add_page("/clicks", body))
     page.evaluate("document.addEventListener('click', event => event.preventDefault())")
-    for where in ("#out b", "#pdf b", "#in b", "#mail b", "a[download]", "button b"):
-        page.click(where)
+    for selector in ("#out b", "#pdf b", "#in b", "#mail b", "a[download]", "button b"):
+        page.click(selector)
     page.click("#in", button="right")
     page.context.on("page", lambda opened: opened.close())
     page.click("#in", button="middle")
@@ -194,17 +198,19 @@ def test_clicks(web: Web, page: Page) -> None:
     expected = [("Sign up", {"plan": "pro"}), inside, inside, ("click", {"href": "mailto:", "id": "mail"})]
     expected += [("download", {"href": f"{web.url}/b.pdf", "id": "pdf"}), ("download", {"href": f"{web.url}/d"})]
     expected += [("outbound", {"href": "https://other.example/a", "id": "out"})]
-    rows = web.told(page, "/clicks", 1, *(name for name, _ in expected))
-    found = [(row["name"], row["props"]) for row in rows if row["name"] not in ("pageview", "engagement")]
-    assert found == expected
+    rows = web.leave_and_read_events(page, "/clicks", 1, *(name for name, _ in expected))
+    events = [(row["name"], row["props"]) for row in rows if row["name"] not in ("pageview", "engagement")]
+    assert events == expected
 
 
-def test_of_a_form_no_value_is_told(web: Web, page: Page) -> None:
+def test_form_values_are_not_sent(web: Web, page: Page) -> None:
     fields = '<input name="id" value="secret"><input name="mail"><textarea name="x">secret</textarea>'
-    page.goto(web.put("/form", f'<form id="ask" name="asked" action="/elsewhere">{fields}<button>send</button></form>'))
+    page.goto(
+        web.add_page("/form", f'<form id="ask" name="asked" action="/elsewhere">{fields}<button>send</button></form>')
+    )
     page.fill("[name=mail]", "secret@example.com")
     page.click("button")
-    _, submitted, _ = rows = web.told(page, "/form", 1, "form_submit")
+    _, submitted, _ = rows = web.leave_and_read_events(page, "/form", 1, "form_submit")
     assert (submitted["type"], submitted["name"]) == ("form_submit", "form_submit")
     assert submitted["props"] == {"id": "ask", "name": "asked", "fields": ["id", "mail", "x"]}
     assert "secret" not in json.dumps(rows)
@@ -213,57 +219,59 @@ def test_of_a_form_no_value_is_told(web: Web, page: Page) -> None:
 def test_calls_of_the_page(web: Web, page: Page) -> None:
     warnings: list[str] = []
     page.on("console", lambda message: warnings.append(message.text))
-    page.goto(web.put("/calls", f"<script>{STUB}ovx('early', {{n: 1}})</script>{web.tag}"))  # the script is there twice
+    page.goto(
+        web.add_page("/calls", f"<script>{STUB}ovx('early', {{n: 1}})</script>{web.tag}")
+    )  # the script is there twice
     page.evaluate("const round = {}; round.round = round; ovx('round', round); ovx('late'); ovx('pageview')")
     assert [text.startswith("TypeError") for text in warnings] == [True]
-    assert web.told(page, "/calls", 2, "early", "late")[0]["props"] == {"n": 1}
+    assert web.leave_and_read_events(page, "/calls", 2, "early", "late")[0]["props"] == {"n": 1}
 
 
-def test_what_was_seen_is_told_once(web: Web, page: Page) -> None:
+def test_the_scroll_depth_is_sent_once(web: Web, page: Page) -> None:
     page.set_viewport_size({"width": 800, "height": 500})
-    page.goto(web.put("/seen", '<style>body { margin: 0 }</style><div style="height: 2000px"></div>'))
+    page.goto(web.add_page("/seen", '<style>body { margin: 0 }</style><div style="height: 2000px"></div>'))
     for top in (1000, 0):
         page.evaluate("top => new Promise(done => { onscroll = done; scrollTo(0, top) })", top)
     page.evaluate("Object.defineProperty(document, 'hidden', {value: true})")
     page.evaluate("document.dispatchEvent(new Event('visibilitychange')); dispatchEvent(new Event('pagehide'))")
-    assert web.told(page, "/seen", 1)[0]["props"]["scroll"] == 75
+    assert web.leave_and_read_events(page, "/seen", 1)[0]["props"]["scroll"] == 75
 
 
 def test_a_page_that_goes_comes_back_and_is_closed(web: Web, page: Page) -> None:
-    page.goto(web.put("/close"))
+    page.goto(web.add_page("/close"))
     page.evaluate("dispatchEvent(new Event('pagehide'))")
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))")
     page.evaluate("addEventListener('pagehide', () => ovx('last'))")
     page.close(run_before_unload=True)
-    rows = web.told(page.context.new_page(), "/close", 2, "last")
+    rows = web.leave_and_read_events(page.context.new_page(), "/close", 2, "last")
     assert {row["referrer"] for row in rows} == {None}
 
 
 def test_pages_that_are_not_there(web: Web, page: Page) -> None:
-    page.goto(web.put("/gone/status", status=404), referer="https://other.example/a?q=secret")
-    page.goto(web.put("/gone/tag", attributes="data-404"))
-    page.goto(web.put("/gone/not"))
-    first, second, *_ = web.told(page, "/gone", 3, "404", "404")
+    page.goto(web.add_page("/gone/status", status=404), referer="https://other.example/a?q=secret")
+    page.goto(web.add_page("/gone/tag", attributes="data-404"))
+    page.goto(web.add_page("/gone/not"))
+    first, second, *_ = web.leave_and_read_events(page, "/gone", 3, "404", "404")
     assert (first["path"], first["props"]) == ("/gone/status", {"referrer": "https://other.example/a"})
     assert (second["path"], second["props"]) == ("/gone/tag", None)
 
 
-@pytest.mark.parametrize("why", ["window.origin == 'null' || (localStorage.ovx_ignore = 1)", WEBDRIVER])
-def test_who_is_not_to_be_counted(web: Web, page: Page, why: str) -> None:
+@pytest.mark.parametrize("init_script", ["window.origin == 'null' || (localStorage.ovx_ignore = 1)", WEBDRIVER])
+def test_who_is_not_to_be_counted(web: Web, page: Page, init_script: str) -> None:
     requests: list[str] = []
     page.on("request", lambda request: requests.append(request.method))
-    page.add_init_script(why)
-    page.goto(web.put("/quiet", '<a href="#x">x</a>', "data-ids"))
+    page.add_init_script(init_script)
+    page.goto(web.add_page("/quiet", '<a href="#x">x</a>', "data-ids"))
     page.click("a")
     page.evaluate("ovx('x')")
     assert page.evaluate("localStorage.ovx_device || window.overcentricDeviceId") is None
-    web.told(page, "/quiet", 0)
+    web.leave_and_read_events(page, "/quiet", 0)
     assert set(requests) == {"GET"}
 
 
 def test_ids(web: Web, page: Page) -> None:
-    page.goto(web.put("/ids", attributes="data-ids"))
+    page.goto(web.add_page("/ids", attributes="data-ids"))
     device, session = page.evaluate(IDS)
     page.reload()
     assert page.evaluate(IDS) == [device, session]
@@ -273,7 +281,7 @@ def test_ids(web: Web, page: Page) -> None:
     page.evaluate("ovx('later')")
     assert page.evaluate(IDS)[0] == device
     assert page.evaluate(IDS)[1] not in (device, session)
-    rows = web.told(page, "/ids", 2, "later")
+    rows = web.leave_and_read_events(page, "/ids", 2, "later")
     assert (len({row["visitor"] for row in rows}), len({row["visit"] for row in rows})) == (1, 2)
 
 
@@ -281,28 +289,28 @@ def test_ids(web: Web, page: Page) -> None:
 def test_ids_without_storage(web: Web, page: Page, storage: str) -> None:
     page.add_init_script(f"Object.defineProperty(window, 'localStorage', {{get: {storage}}})")
     path = f"/memory-{len(storage)}"
-    page.goto(web.put(path, attributes="data-ids"))
+    page.goto(web.add_page(path, attributes="data-ids"))
     first = page.evaluate(IDS)
     page.evaluate("ovx('x')")
     assert page.evaluate(IDS) == first
-    assert len({row["visit"] for row in web.told(page, path, 1, "x")}) == 1
+    assert len({row["visit"] for row in web.leave_and_read_events(page, path, 1, "x")}) == 1
 
 
 def test_a_page_that_is_loaded_in_advance(web: Web, page: Page) -> None:
     page.add_init_script("Object.defineProperty(document, 'prerendering', {value: true, configurable: true})")
-    page.goto(web.put("/advance"))
+    page.goto(web.add_page("/advance"))
     page.evaluate("ovx('early'); history.replaceState({}, '', '/advance/b')")
     page.evaluate("delete document.prerendering; document.dispatchEvent(new Event('prerenderingchange'))")
-    assert {row["path"] for row in web.told(page, "/advance", 1, "early")} == {"/advance/b"}
+    assert {row["path"] for row in web.leave_and_read_events(page, "/advance", 1, "early")} == {"/advance/b"}
 
 
 @pytest.mark.parametrize("beacon", ["undefined", "() => false", "() => true"])
 def test_below_a_path_and_without_beacons(web: Web, page: Page, beacon: str) -> None:
-    served, sent = get(web.running).body, list[str]()
-    page.route("**/sub/js/**", lambda route: route.fulfill(body=served, content_type="text/javascript"))
+    script, sent_urls = get(web.running).body, list[str]()
+    page.route("**/sub/js/**", lambda route: route.fulfill(body=script, content_type="text/javascript"))
     page.route("**/sub/api/**", lambda route: route.fulfill(status=200))
-    page.on("request", lambda request: sent.append(request.url) if request.method == "POST" else None)
+    page.on("request", lambda request: sent_urls.append(request.url) if request.method == "POST" else None)
     web.pages["/below"] = (200, '<script src="/sub/js/ovx.js?v=/1" data-key="k"></script>')
     page.add_init_script(f"navigator.sendBeacon = {beacon}")
     page.goto(web.url + "/below", wait_until="networkidle")
-    assert sent == ([] if beacon == "() => true" else [f"{web.url}/sub/api/events"])
+    assert sent_urls == ([] if beacon == "() => true" else [f"{web.url}/sub/api/events"])

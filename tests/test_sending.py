@@ -20,49 +20,48 @@ from ovx_lite.webhooks.message import AttemptResult
 from ovx_lite.webhooks.response_limits import MAX_PROVISIONAL
 from ovx_lite.webhooks.ssrf import parse_networks
 from tests.receiver import Receiver, http_response, server_context
-from tests.test_store import NOW
+from tests.test_store import NOW_MS
 
 LOOPBACK = "127.0.0.0/8"
 BODY = '{"event":"goal.completed","data":{"goal_name":"Größe"}}'.encode()
-Lookups = list[str]
 
 
-def send(*urls: str, allowed: str = LOOPBACK, seconds: float = 10) -> list[AttemptResult]:
+def send(*urls: str, allowed_networks: str = LOOPBACK, timeout_s: float = 10) -> list[AttemptResult]:
     """Send a message to each in turn, as one server does."""
 
     async def run() -> list[AttemptResult]:
-        outgoing = WebhookClient(parse_networks(allowed), lambda: NOW, seconds)
+        client = WebhookClient(parse_networks(allowed_networks), lambda: NOW_MS, timeout_s)
         try:
-            return [await outgoing.post(url, BODY, {"X-Ovyxa-Event": "goal.completed"}) for url in urls]
+            return [await client.post(url, BODY, {"X-Ovyxa-Event": "goal.completed"}) for url in urls]
         finally:
-            await outgoing.close()
+            await client.close()
 
     return asyncio.run(run())
 
 
 @pytest.fixture
 def dns(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
-    """What names are, in place of DNS; one with several answers gives them in turn. `asked` are those looked up."""
-    known: dict[str, list[str]] = {"asked": []}
+    """What names are, in place of DNS; one with several answers gives them in turn. `lookups` are the names that were looked up."""
+    addresses_by_host: dict[str, list[str]] = {"lookups": []}
 
-    async def getaddrinfo(loop: object, host: str, port: int, **more: Any) -> list[Any]:
-        known["asked"].append(host)
-        if host not in known:
+    async def getaddrinfo(loop: object, host: str, port: int, **options: Any) -> list[Any]:
+        addresses_by_host["lookups"].append(host)
+        if host not in addresses_by_host:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        found = known[host].pop(0) if len(known[host]) > 1 else known[host][0]
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in found.split()]
+        addresses = addresses_by_host[host].pop(0) if len(addresses_by_host[host]) > 1 else addresses_by_host[host][0]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses.split()]
 
     monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", getaddrinfo)
-    return known
+    return addresses_by_host
 
 
 @pytest.fixture
 def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> trustme.CA:
     """One that is trusted, and no other."""
-    made = trustme.CA()
-    made.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-    return made
+    return ca
 
 
 @pytest.fixture
@@ -75,15 +74,19 @@ def other() -> Iterator[Receiver]:
 def test_2xx_is_delivered(code: int) -> None:
     with Receiver(http_response(code, b"" if code == 204 else b"thanks")) as receiver:
         (outcome,) = send(receiver.url + "?token=a%20b")
-    assert (outcome.status, outcome.error, outcome.hint, outcome.started_at_ms) == (code, "", "", NOW)
+    assert (outcome.status, outcome.error, outcome.hint, outcome.started_at_ms) == (code, "", "", NOW_MS)
     assert outcome.response_body == ("" if code == 204 else "thanks")
-    (got,) = receiver.requests
-    assert (got.path, got.body, got.headers["x-ovyxa-event"]) == ("/hook?token=a%20b", BODY, "goal.completed")
-    assert got.headers["host"] == f"127.0.0.1:{receiver.port}"
+    (request,) = receiver.requests
+    assert (request.path, request.body, request.headers["x-ovyxa-event"]) == (
+        "/hook?token=a%20b",
+        BODY,
+        "goal.completed",
+    )
+    assert request.headers["host"] == f"127.0.0.1:{receiver.port}"
 
 
 @pytest.mark.parametrize("code", [300, 301, 302, 303, 307, 308])
-def test_a_redirect_is_told_and_not_followed(code: int, other: Receiver) -> None:
+def test_a_redirect_is_reported_and_not_followed(code: int, other: Receiver) -> None:
     with Receiver(http_response(code, location=other.url)) as receiver:
         (outcome,) = send(receiver.url)
     assert (outcome.status, outcome.error) == (code, "redirect")
@@ -104,38 +107,43 @@ STATUSES = [
 ]
 
 
-@pytest.mark.parametrize(("code", "error", "words"), STATUSES)
-def test_what_is_not_2xx_is_a_failure_with_its_word(code: int, error: str, words: str) -> None:
+@pytest.mark.parametrize(("code", "error", "hint"), STATUSES)
+def test_a_status_other_than_2xx_is_a_failure_with_a_hint(code: int, error: str, hint: str) -> None:
     with Receiver(http_response(code, b"because")) as receiver:
         (outcome,) = send(receiver.url)
     assert (outcome.status, outcome.error, outcome.response_body, outcome.retry_after_ms) == (code, error, "because", 0)
-    assert words in outcome.hint
+    assert hint in outcome.hint
 
 
-def date(seconds: int) -> str:
-    return format_datetime(datetime.fromtimestamp(NOW // 1000 + seconds, UTC), usegmt=True)
+def http_date(offset_s: int) -> str:
+    return format_datetime(datetime.fromtimestamp(NOW_MS // 1000 + offset_s, UTC), usegmt=True)
 
 
-HINTS = [
+RETRY_AFTER_VALUES = [
     ("120", 120_000),
     (" 120 ", 120_000),
     ("0", 0),
-    (date(90), 90_000),
-    (date(-90), 0),
+    (http_date(90), 90_000),
+    (http_date(-90), 0),
     ("9" * 400, 999_999_999_000),
-    *((odd, 0) for odd in ("", "-5", "1.5", "soon", "Fri, 99 Nov 2025 10:00:00 GMT", "Fri, 21 Nov 99999 10:00:00 GMT")),
-    *((odd, 0) for odd in ("²", "0x10", ",", "1 2 3", "Fri,", "é")),
+    *(
+        (invalid, 0)
+        for invalid in ("", "-5", "1.5", "soon", "Fri, 99 Nov 2025 10:00:00 GMT", "Fri, 21 Nov 99999 10:00:00 GMT")
+    ),
+    *((invalid, 0) for invalid in ("²", "0x10", ",", "1 2 3", "Fri,", "é")),
 ]
 
 
-@pytest.mark.parametrize(("hint", "ms"), HINTS)
+@pytest.mark.parametrize(("retry_after", "delay_ms"), RETRY_AFTER_VALUES)
 @pytest.mark.parametrize("code", [429, 503, 500])
-def test_a_retry_after_is_seconds_or_a_date_of_429_and_503(code: int, hint: str, ms: int) -> None:
-    expected = ms if code in (429, 503) else 0
-    assert interpret_response(code, {"retry-after": hint}, b"", "example.com", NOW).retry_after_ms == expected
-    if hint.isascii():
-        with Receiver(http_response(code, retry_after=hint)) as receiver:
-            assert send(receiver.url)[0].retry_after_ms == expected
+def test_a_retry_after_is_seconds_or_a_date_of_429_and_503(code: int, retry_after: str, delay_ms: int) -> None:
+    expected_ms = delay_ms if code in (429, 503) else 0
+    assert (
+        interpret_response(code, {"retry-after": retry_after}, b"", "example.com", NOW_MS).retry_after_ms == expected_ms
+    )
+    if retry_after.isascii():
+        with Receiver(http_response(code, retry_after=retry_after)) as receiver:
+            assert send(receiver.url)[0].retry_after_ms == expected_ms
 
 
 def test_a_name_that_is_none(dns: dict[str, list[str]]) -> None:
@@ -151,14 +159,14 @@ def test_nobody_listens() -> None:
     assert (outcome.status, outcome.error) == (None, "connect")
 
 
-def reset(connected: socket.socket) -> None:
-    connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+def reset(sock: socket.socket) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-BROKEN: list[tuple[bytes | Callable[[socket.socket], None], str]] = [
+BROKEN_REPLIES: list[tuple[bytes | Callable[[socket.socket], None], str]] = [
     (reset, "reset"),
-    (lambda connected: None, "reset"),  # it closes without a word
-    (lambda connected: connected.sendall(http_response(200, b"12345")[:-1]), "reset"),
+    (lambda sock: None, "reset"),  # it closes without a word
+    (lambda sock: sock.sendall(http_response(200, b"12345")[:-1]), "reset"),
     (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", "protocol"),
     (bytes(range(256)) * 10, "protocol"),
     (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "protocol"),
@@ -167,27 +175,27 @@ BROKEN: list[tuple[bytes | Callable[[socket.socket], None], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("answer", "error"), BROKEN, ids=range(len(BROKEN)))
-def test_no_answer_or_what_is_none(answer: bytes | Callable[[socket.socket], None], error: str) -> None:
-    with Receiver(answer) as receiver:
+@pytest.mark.parametrize(("reply", "error"), BROKEN_REPLIES, ids=range(len(BROKEN_REPLIES)))
+def test_no_answer_or_what_is_none(reply: bytes | Callable[[socket.socket], None], error: str) -> None:
+    with Receiver(reply) as receiver:
         (outcome,) = send(receiver.url)
     assert (outcome.error, outcome.status) == (error, None)
     assert outcome.hint
 
 
-@pytest.mark.parametrize("quick", [0, 80], ids=["head", "body"])
-def test_one_that_drips_is_cut_off(quick: int) -> None:
-    whole = http_response(200, b"x" * 4000)
+@pytest.mark.parametrize("quick_bytes", [0, 80], ids=["head", "body"])
+def test_one_that_drips_is_cut_off(quick_bytes: int) -> None:
+    response_bytes = http_response(200, b"x" * 4000)
 
-    def drip(connected: socket.socket) -> None:
-        connected.sendall(whole[:quick])
-        for byte in whole[quick:]:
-            connected.sendall(bytes([byte]))
+    def drip(sock: socket.socket) -> None:
+        sock.sendall(response_bytes[:quick_bytes])
+        for byte in response_bytes[quick_bytes:]:
+            sock.sendall(bytes([byte]))
             if receiver.closed.wait(0.05):
                 return
 
     with Receiver(drip) as receiver:
-        (outcome,) = send(receiver.url, seconds=0.5)
+        (outcome,) = send(receiver.url, timeout_s=0.5)
     assert (outcome.error, outcome.status) == ("timeout", None)
     assert "0.5 seconds" in outcome.hint
 
@@ -195,30 +203,30 @@ def test_one_that_drips_is_cut_off(quick: int) -> None:
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_one_that_never_answers(scheme: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        (outcome,) = send(f"{scheme}://127.0.0.1:{silent.getsockname()[1]}/", seconds=0.5)
+        (outcome,) = send(f"{scheme}://127.0.0.1:{silent.getsockname()[1]}/", timeout_s=0.5)
     assert outcome.error == "timeout"
 
 
-def flood_of_provisional(connected: socket.socket) -> None:
+def flood_of_provisional(sock: socket.socket) -> None:
     with suppress(OSError):
         while True:
-            connected.sendall(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 1000)
+            sock.sendall(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 1000)
 
 
-def drip_of_provisional(connected: socket.socket) -> None:
+def drip_of_provisional(sock: socket.socket) -> None:
     with suppress(OSError):
         while True:
             for byte in b"HTTP/1.1 100 Continue\n\n":
-                connected.sendall(bytes([byte]))
+                sock.sendall(bytes([byte]))
             time.sleep(0.01)
 
 
-@pytest.mark.parametrize("answer", [flood_of_provisional, drip_of_provisional])
+@pytest.mark.parametrize("reply", [flood_of_provisional, drip_of_provisional])
 def test_provisional_responses_without_end_end_a_try_before_its_timeout(
-    answer: Callable[[socket.socket], None],
+    reply: Callable[[socket.socket], None],
 ) -> None:
-    with Receiver(answer) as receiver:
-        (outcome,) = send(receiver.url, seconds=60)
+    with Receiver(reply) as receiver:
+        (outcome,) = send(receiver.url, timeout_s=60)
     assert (outcome.error, outcome.status) == ("protocol", None)
     assert "provisional" in outcome.hint
 
@@ -235,17 +243,17 @@ def test_a_few_provisional_responses_are_passed_over(number: int) -> None:
 
 
 def test_of_a_huge_answer_4_kib_are_read() -> None:
-    sent = [0]
+    sent_bytes = [0]
 
-    def flood(connected: socket.socket) -> None:
-        connected.sendall(b"HTTP/1.1 500 No\r\nContent-Length: 300000000\r\n\r\n")
-        while sent[0] < 300_000_000:
-            sent[0] += connected.send(b"x" * 65_536)
+    def flood(sock: socket.socket) -> None:
+        sock.sendall(b"HTTP/1.1 500 No\r\nContent-Length: 300000000\r\n\r\n")
+        while sent_bytes[0] < 300_000_000:
+            sent_bytes[0] += sock.send(b"x" * 65_536)
 
     with Receiver(flood) as receiver:
         (outcome,) = send(receiver.url)
     assert (outcome.status, outcome.response_body) == (500, "x" * MAX_RESPONSE_BYTES)
-    assert sent[0] < 30_000_000  # what fits between two sockets
+    assert sent_bytes[0] < 30_000_000  # what fits between two sockets
 
 
 def test_nothing_is_unpacked() -> None:
@@ -259,7 +267,7 @@ def test_nothing_is_unpacked() -> None:
     assert "\0" not in outcome.response_body
 
 
-def test_little_is_kept_of_a_long_location() -> None:
+def test_a_long_location_is_truncated() -> None:
     with Receiver(http_response(302, location="https://example.com/" + "x" * 60_000)) as receiver:
         (outcome,) = send(receiver.url)
     assert outcome.error == "redirect"
@@ -275,17 +283,22 @@ CERTIFICATES: list[tuple[str, Mapping[str, object], bool, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "more", "trusted", "error"), CERTIFICATES)
+@pytest.mark.parametrize(("name", "options", "trusted", "error"), CERTIFICATES)
 def test_the_certificate_is_checked(
-    authority: trustme.CA, dns: dict[str, list[str]], name: str, more: Mapping[str, object], trusted: bool, error: str
+    authority: trustme.CA,
+    dns: dict[str, list[str]],
+    name: str,
+    options: Mapping[str, object],
+    trusted: bool,
+    error: str,
 ) -> None:
     dns["hook.test"] = ["127.0.0.1"]
-    with Receiver(context=server_context(authority if trusted else trustme.CA(), name, **more)) as receiver:
+    with Receiver(context=server_context(authority if trusted else trustme.CA(), name, **options)) as receiver:
         (outcome,) = send(f"https://hook.test:{receiver.port}/hook")
     assert (outcome.error, len(receiver.requests)) == (error, not error)
     assert receiver.server_names == ["hook.test"]
-    assert dns["asked"] == ["hook.test"]
-    assert [got.headers["host"] for got in receiver.requests] == [f"hook.test:{receiver.port}"] * (not error)
+    assert dns["lookups"] == ["hook.test"]
+    assert [request.headers["host"] for request in receiver.requests] == [f"hook.test:{receiver.port}"] * (not error)
 
 
 def test_who_speaks_no_tls(other: Receiver) -> None:
@@ -307,7 +320,9 @@ def test_what_is_not_public_is_refused_at_sending(
     dns: dict[str, list[str]], other: Receiver, scheme: str, addresses: str
 ) -> None:
     dns["hook.test"] = [addresses]
-    for outcome in send(f"{scheme}://hook.test:{other.port}/", f"{scheme}://127.0.0.1:{other.port}/", allowed=""):
+    for outcome in send(
+        f"{scheme}://hook.test:{other.port}/", f"{scheme}://127.0.0.1:{other.port}/", allowed_networks=""
+    ):
         assert (outcome.status, outcome.error) in [(None, "forbidden"), (None, "dns")]
     assert other.connections == 0
 
@@ -317,7 +332,7 @@ def test_plain_http_is_refused_to_what_is_public(dns: dict[str, list[str]]) -> N
     assert send("http://hook.test/")[0].error == "forbidden"
 
 
-def test_an_address_is_vetted_anew_at_every_send(dns: dict[str, list[str]], other: Receiver) -> None:
+def test_an_address_is_checked_again_at_every_send(dns: dict[str, list[str]], other: Receiver) -> None:
     dns["hook.test"] = ["127.0.0.1", "10.0.0.1", "127.0.0.1"]
     outcomes = send(*[f"http://hook.test:{other.port}/"] * 3)
     assert [outcome.error for outcome in outcomes] == ["", "forbidden", ""]
@@ -330,4 +345,4 @@ def test_a_connection_is_used_under_its_own_name_alone(authority: trustme.CA, dn
         outcomes = send(*(f"https://{name}.test:{receiver.port}/" for name in "abab"))
     assert [outcome.error for outcome in outcomes] == [""] * 4
     assert receiver.server_names == ["a.test", "b.test"]
-    assert [got.connection_number for got in receiver.requests] == [1, 2, 1, 2]
+    assert [request.connection_number for request in receiver.requests] == [1, 2, 1, 2]

@@ -3,16 +3,15 @@
 import os
 import shutil
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from ovx_lite.storage.sqlite import STORE_FILE
 from tests.conftest import CHROME, RunningSite, Start, Store
+from tests.support.processes import Process, program
 
-PAGE = b'1.2.3.4 - - [17/May/2015:10:05:03 +0000] "GET /%d HTTP/1.1" 200 1 "-" "' + CHROME.encode() + b'"\n'
+LOG_LINE = b'1.2.3.4 - - [17/May/2015:10:05:03 +0000] "GET /%d HTTP/1.1" 200 1 "-" "' + CHROME.encode() + b'"\n'
 
 
 def test_no_event_is_acknowledged_once_the_store_is_gone(store: Store, start: Start) -> None:
@@ -26,16 +25,16 @@ def test_no_event_is_acknowledged_once_the_store_is_gone(store: Store, start: St
     assert server.pageview(key).error == (503, "unavailable", None)
 
 
-@pytest.mark.parametrize("what", ["removed", "moved", "replaced"])
-def test_a_stop_ends_also_when_the_store_is_gone(store: Store, start: Start, what: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", ["removed", "moved", "replaced"])
+def test_a_stop_ends_also_when_the_store_is_gone(store: Store, start: Start, change: str, tmp_path: Path) -> None:
     store.site()
     key, server = store.key(), start(store)
     assert server.pageview(key).status == 201  # that the key was used is yet to be written
-    if what == "moved":
+    if change == "moved":
         store.path.rename(tmp_path / "elsewhere")
     else:
         (store.path / STORE_FILE).unlink()
-    if what == "replaced":
+    if change == "replaced":
         store.site("another")
     server.stop()  # or it fails after 30 seconds
     assert "Traceback" not in server.log_path.read_text()
@@ -43,7 +42,7 @@ def test_a_stop_ends_also_when_the_store_is_gone(store: Store, start: Start, wha
 
 def test_a_stop_does_not_wait_long_for_a_body(start: Start, store: Store) -> None:
     store.site()
-    key, server = store.key(), start(store)
+    key, server = store.key(), start(store, constants={"ovx_lite.http.body._HURRY": 0.3})
     head = f"POST /api/v1/events/pageview HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as client:
         client.sendall(head.encode() + b"Content-Length: 99\r\n\r\n{")
@@ -55,9 +54,9 @@ def test_a_stop_does_not_wait_long_for_a_body(start: Start, store: Store) -> Non
 
 
 def test_a_second_server_on_a_data_dir_is_refused(running: RunningSite) -> None:
-    second = running.store.run("serve", "--port", "0")
-    assert (second.exit_status, second.stdout) == (1, "")
-    assert "Another server has the store" in second.stderr
+    result = running.store.run("serve", "--port", "0")
+    assert (result.exit_status, result.stdout) == (1, "")
+    assert "Another server has the store" in result.stderr
     assert running.server.pageview(running.key).status == 201
 
 
@@ -73,9 +72,9 @@ def test_a_new_key_works_at_once(running: RunningSite) -> None:
 
 def test_two_imports_of_a_log_at_once_count_it_once(store: Store, tmp_path: Path) -> None:
     store.site()
-    log = tmp_path / "access.log"
-    log.write_bytes(b"".join(PAGE % number for number in range(5000)))
-    words = [sys.executable, "-m", "ovx_lite", "import", "access-log", "my-site", str(log)]
-    both = [subprocess.Popen(words, env={**os.environ, "OVX_DATA_DIR": str(store.path)}) for _ in range(2)]
-    assert [one.wait(60) for one in both] == [0, 0]
+    log_path = tmp_path / "access.log"
+    log_path.write_bytes(b"".join(LOG_LINE % number for number in range(5000)))
+    command = program("import", "access-log", "my-site", str(log_path))
+    processes = [Process(command, env={**os.environ, "OVX_DATA_DIR": str(store.path)}) for _ in range(2)]
+    assert [process.wait(60) for process in processes] == [0, 0]
     assert len(store.events()) == 5000

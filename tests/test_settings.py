@@ -17,7 +17,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from ovx_lite.cli.logs import AsJson
+from ovx_lite.cli.logs import JsonFormatter
 from ovx_lite.domain import config
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.storage import sqlite
@@ -41,7 +41,7 @@ VALUES = {
 }
 
 
-def write(data_dir: Path, **values: str) -> None:
+def write_settings(data_dir: Path, **values: str) -> None:
     """Write `ovx-lite.toml` with these values, given as TOML."""
     data_dir.mkdir(exist_ok=True)
     (data_dir / "ovx-lite.toml").write_text("".join(f"{name} = {value}\n" for name, value in values.items()))
@@ -61,14 +61,14 @@ def test_a_flag_beats_the_environment(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_environment_beats_the_file(tmp_path: Path, name: str) -> None:
     variable, written = VALUES[name]
-    write(tmp_path, **{name: json.dumps(written)})
+    write_settings(tmp_path, **{name: json.dumps(written)})
     assert config.read(tmp_path, {name: None}, {f"OVX_{name.upper()}": variable})[name] == variable
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_file_beats_the_default(tmp_path: Path, name: str) -> None:
     written, _ = VALUES[name]
-    write(tmp_path, **{name: json.dumps(written)})
+    write_settings(tmp_path, **{name: json.dumps(written)})
     assert config.read(tmp_path, {name: None}, {})[name] == written
 
 
@@ -83,7 +83,7 @@ def test_the_defaults_are_the_contracts(tmp_path: Path) -> None:
 
 
 def test_a_port_may_be_written_as_a_number(tmp_path: Path) -> None:
-    write(tmp_path, port="8080")
+    write_settings(tmp_path, port="8080")
     assert config.read(tmp_path, {}, {})["port"] == "8080"
 
 
@@ -99,7 +99,7 @@ def test_a_port_may_be_written_as_a_number(tmp_path: Path) -> None:
 def test_the_server_goes_by_flag_then_environment_then_file(
     store: Store, start: Start, monkeypatch: pytest.MonkeyPatch, flags: list[str], variable: str | None, expected: str
 ) -> None:
-    write(store.path, base_url='"http://file.example"')
+    write_settings(store.path, base_url='"http://file.example"')
     if variable is not None:
         monkeypatch.setenv("OVX_BASE_URL", variable)
     server = start(store, *flags)
@@ -107,7 +107,7 @@ def test_the_server_goes_by_flag_then_environment_then_file(
     assert server.url == expected
 
 
-WRONG = [
+INVALID_SETTINGS = [
     ('colour = "red"', {}, "colour"),
     ("port = eighty", {}, "ovx-lite.toml"),
     ("[server]\nport = 80", {}, "server"),
@@ -119,7 +119,7 @@ WRONG = [
     ("", {"port": "-1"}, "port"),
     ("", {"port": ""}, "port"),
     ("", {"port": "80 80"}, "port"),
-    *(("", {"rollup_values": wrong}, "rollup_values") for wrong in ("", "0", "-1", "many", "1.5", "20 000", "٣")),
+    *(("", {"rollup_values": value}, "rollup_values") for value in ("", "0", "-1", "many", "1.5", "20 000", "٣")),
     ("", {"trusted_proxies": "10.0.0.0/33"}, "trusted_proxies"),
     ("", {"trusted_proxies": "127.0.0.1,localhost"}, "trusted_proxies"),
     ("", {"trusted_proxies": "private,public"}, "or loopback or private"),
@@ -132,68 +132,70 @@ WRONG = [
 
 
 def test_networks_may_go_by_their_names(tmp_path: Path) -> None:
-    told = config.read(tmp_path, {"trusted_proxies": "192.0.2.7, loopback", "webhook_allow_net": "private"}, {})
-    assert told["trusted_proxies"] == "192.0.2.7,127.0.0.0/8,::1/128"
-    allowed = parse_networks(told["webhook_allow_net"])
+    values = config.read(tmp_path, {"trusted_proxies": "192.0.2.7, loopback", "webhook_allow_net": "private"}, {})
+    assert values["trusted_proxies"] == "192.0.2.7,127.0.0.0/8,::1/128"
+    allowed = parse_networks(values["webhook_allow_net"])
     for address in ("127.0.0.1", "::1", "10.1.2.3", "172.31.0.1", "192.168.1.1", "fd00::1"):
         assert any(ip_address(address) in network for network in allowed), address
     for address in ("172.32.0.1", "192.169.0.1", "203.0.113.1", "2001:db8::1", "169.254.169.254"):
         assert not any(ip_address(address) in network for network in allowed), address
 
 
-@pytest.mark.parametrize(("written", "flags", "named"), WRONG)
+@pytest.mark.parametrize(("written", "flags", "setting"), INVALID_SETTINGS)
 def test_what_makes_no_sense_is_refused_by_name(
-    tmp_path: Path, written: str, flags: dict[str, str], named: str
+    tmp_path: Path, written: str, flags: dict[str, str], setting: str
 ) -> None:
     (tmp_path / "ovx-lite.toml").write_bytes(written.encode(errors="surrogateescape"))
-    with pytest.raises(ApiError, match=named):
+    with pytest.raises(ApiError, match=setting):
         config.read(tmp_path, flags, {})
 
 
 @pytest.mark.parametrize(
-    ("words", "named"),
+    ("options", "expected"),
     [
         (("--port", "http"), "port is http"),
         (("--trusted-proxies", "10.0.0.0/33"), "10.0.0.0/33"),
         (("--base-url", "http://["), "base_url"),
-        (("--rollup-values", "0"), "rollup_values is 0: give a number from 1 to 9999999, like 20000"),
+        (("--rollup-values", "0"), "rollup_values is 0: it must be a number from 1 to 9999999, for example 20000"),
         (("--host", ".."), ".."),
         (("--country-db", __file__), "test_settings.py"),
     ],
 )
-def test_the_server_says_in_a_sentence_what_is_wrong(store: Store, words: tuple[str, ...], named: str) -> None:
-    ran = store.run("serve", "--port", "0", *words)
-    assert ran.exit_status == 1
-    assert ran.stdout == ""
-    assert ran.stderr.startswith("Error: ")
-    assert ran.stderr.count("\n") == 1
-    assert named in ran.stderr
+def test_the_server_says_in_a_sentence_what_is_wrong(store: Store, options: tuple[str, ...], expected: str) -> None:
+    result = store.run("serve", "--port", "0", *options)
+    assert result.exit_status == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.count("\n") == 1
+    assert expected in result.stderr
 
 
-def serving(store: Store, *words: str) -> "subprocess.Popen[str]":
-    words = (sys.executable, "-m", "ovx_lite", "serve", "--port", "0", *words)
+def start_serve(store: Store, *args: str) -> "subprocess.Popen[str]":
+    args = (sys.executable, "-m", "ovx_lite", "serve", "--port", "0", *args)
     environment = os.environ | {"OVX_DATA_DIR": str(store.path)}
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_the_server_says_where_it_is_and_ends_in_order(store: Store, tmp_path: Path, how: signal.Signals) -> None:
-    ready = tmp_path / "ready.json"
-    with serving(store, "--json", "--ready-file", str(ready)) as process:
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
+def test_the_server_says_where_it_is_and_ends_in_order(
+    store: Store, tmp_path: Path, signal_number: signal.Signals
+) -> None:
+    ready_path = tmp_path / "ready.json"
+    with start_serve(store, "--json", "--ready-file", str(ready_path)) as process:
         assert process.stdout is not None
-        said = json.loads(process.stdout.readline())
-        assert json.loads(ready.read_text()) == said
-        assert said["pid"] == process.pid
-        assert urlopen(said["url"] + "/healthz", timeout=30).status == 200
-        process.send_signal(how)
+        ready_info = json.loads(process.stdout.readline())
+        assert json.loads(ready_path.read_text()) == ready_info
+        assert ready_info["pid"] == process.pid
+        assert urlopen(ready_info["url"] + "/healthz", timeout=30).status == 200
+        process.send_signal(signal_number)
         assert process.stdout.read() == ""
         assert process.wait(30) == 0
     assert not list(tmp_path.glob("*.unfinished"))
 
 
-def test_a_ready_file_that_cannot_be_written_is_told(store: Store, tmp_path: Path) -> None:
+def test_an_unwritable_ready_file_is_reported(store: Store, tmp_path: Path) -> None:
     path = tmp_path / "missing" / "ready.json"
-    with serving(store, "--ready-file", str(path)) as process:
+    with start_serve(store, "--ready-file", str(path)) as process:
         try:
             out, err = process.communicate(timeout=10)
         except subprocess.TimeoutExpired:
@@ -203,34 +205,34 @@ def test_a_ready_file_that_cannot_be_written_is_told(store: Store, tmp_path: Pat
     assert str(path) in err
 
 
-def test_a_port_that_is_taken_is_told(store: Store) -> None:
+def test_a_port_in_use_is_reported(store: Store) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        ran = store.run("serve", "--port", port)
-    assert (ran.exit_status, ran.stdout, ran.stderr.count("\n")) == (1, "", 1)
-    assert port in ran.stderr
+        result = store.run("serve", "--port", port)
+    assert (result.exit_status, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+    assert port in result.stderr
 
 
-Starting = tuple["subprocess.Popen[str]", sqlite3.Connection]
+StartingServer = tuple["subprocess.Popen[str]", sqlite3.Connection]
 
 
 @pytest.fixture
-def starting(store: Store, tmp_path: Path) -> Iterator[Starting]:
+def starting(store: Store, tmp_path: Path) -> Iterator[StartingServer]:
     """A server that waits for a transaction of another process before it can get ready."""
     store.path.mkdir()
     with closing(sqlite3.connect(store.path / sqlite.STORE_FILE, isolation_level=None)) as other_process:
         other_process.execute("PRAGMA journal_mode = WAL")
         other_process.execute("BEGIN IMMEDIATE")
         (tmp_path / "ready.json").write_text("of a server that crashed")
-        with serving(store, "--ready-file", str(tmp_path / "ready.json")) as process:
+        with start_serve(store, "--ready-file", str(tmp_path / "ready.json")) as process:
             yield process, other_process
             process.kill()
 
 
-def waits(condition: Callable[[], bool]) -> bool:
+def wait_until(condition: Callable[[], bool]) -> bool:
     """Wait for what is to come, but not for ever."""
-    deadline = time.monotonic() + 10
-    while not condition() and time.monotonic() < deadline:
+    deadline_s = time.monotonic() + 10
+    while not condition() and time.monotonic() < deadline_s:
         time.sleep(0.01)
     return condition()
 
@@ -242,17 +244,17 @@ def catches_sigterm(process: "subprocess.Popen[str]") -> bool:
 
 
 def test_the_ready_file_of_a_server_that_crashed_goes_before_this_one_is_ready(
-    starting: Starting, tmp_path: Path
+    starting: StartingServer, tmp_path: Path
 ) -> None:
-    assert waits(lambda: not (tmp_path / "ready.json").exists())
+    assert wait_until(lambda: not (tmp_path / "ready.json").exists())
 
 
-def test_a_server_that_is_stopped_while_it_starts_ends(starting: Starting) -> None:
+def test_a_server_that_is_stopped_while_it_starts_ends(starting: StartingServer) -> None:
     process, other_process = starting
-    assert waits(lambda: catches_sigterm(process))
+    assert wait_until(lambda: catches_sigterm(process))
     process.terminate()
     other_process.execute("ROLLBACK")
-    assert waits(lambda: process.poll() is not None)
+    assert wait_until(lambda: process.poll() is not None)
     assert process.returncode == 0
 
 
@@ -265,13 +267,13 @@ def test_a_base_url_with_a_path_of_ours_is_refused(tmp_path: Path, path: str) ->
 
 def test_the_log_may_be_json(store: Store) -> None:
     assert store.spawn("site", "list").exit_status == 1
-    refused = store.spawn("serve", "--log-format", "xml")
-    assert "it is plain or json" in refused.stderr
+    result = store.spawn("serve", "--log-format", "xml")
+    assert "it must be plain or json" in result.stderr
     record = logging.LogRecord("ovx_lite", logging.ERROR, "", 0, "a %s", ("word",), None)
-    told = json.loads(AsJson().format(record))
-    assert (told["level"], told["message"], told["time"][-1]) == ("ERROR", "a word", "Z")
+    log_entry = json.loads(JsonFormatter().format(record))
+    assert (log_entry["level"], log_entry["message"], log_entry["time"][-1]) == ("ERROR", "a word", "Z")
     try:
         raise ValueError("why")
     except ValueError:
         record.exc_info = sys.exc_info()
-    assert json.loads(AsJson().format(record))["fault"].endswith("ValueError: why")
+    assert json.loads(JsonFormatter().format(record))["fault"].endswith("ValueError: why")

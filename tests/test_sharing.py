@@ -16,34 +16,34 @@ SECRET = "a shared secret"
 _ids = count(1)
 
 
-def shared(admin: AdminSession, password: str = "") -> tuple[str, str]:
+def add_shared_site(admin: AdminSession, password: str = "") -> tuple[str, str]:
     """Add a site with an event and a public link. Returns the site's path and the link's."""
     id = f"shared-{next(_ids)}"
     _, key = admin.add_site(id=id)
-    sent = {"user_agent": CHROME, "ip_address": "203.0.113.1"}
-    assert admin.pageview(f"/sites/{id}/settings", key, "https://example.com/seen", **sent).status == 201
-    named = {"event_type": "identify", "event_name": "x", "user_id": "ada", "properties": {}}
-    assert admin.server.send(f"/v1/projects/{id}/events", named, key).status == 202
-    return f"/sites/{id}", link(admin.submit(f"/sites/{id}/settings/sharing", {"password": password}))
+    visitor_fields = {"user_agent": CHROME, "ip_address": "203.0.113.1"}
+    assert admin.pageview(f"/sites/{id}/settings", key, "https://example.com/seen", **visitor_fields).status == 201
+    identify_event = {"event_type": "identify", "event_name": "x", "user_id": "ada", "properties": {}}
+    assert admin.server.send(f"/v1/projects/{id}/events", identify_event, key).status == 202
+    return f"/sites/{id}", shared_link_path(admin.submit(f"/sites/{id}/settings/sharing", {"password": password}))
 
 
-def link(answer: Response) -> str:
+def shared_link_path(response: Response) -> str:
     """The path of the link that the settings show."""
-    found = next(code.text for code in parse_page(answer).find_all("code") if "/share/" in code.text)
-    return "/" + found.split("/", 3)[3]
+    url = next(code.text for code in parse_page(response).find_all("code") if "/share/" in code.text)
+    return "/" + url.split("/", 3)[3]
 
 
-def visitor(admin: AdminSession) -> WebClient:
+def anonymous_client(admin: AdminSession) -> WebClient:
     """Somebody who has not logged in."""
     return WebClient(admin.server)
 
 
 def headings(page: Node) -> list[str]:
-    return [one.text for one in page.find_all("h2")]
+    return [heading.text for heading in page.find_all("h2")]
 
 
-def csp(answer: Response) -> str:
-    return answer.headers["content-security-policy"].rpartition("frame-ancestors ")[2]
+def frame_ancestors(response: Response) -> str:
+    return response.headers["content-security-policy"].rpartition("frame-ancestors ")[2]
 
 
 def test_nobody_may_look_at_first(admin: AdminSession) -> None:
@@ -51,97 +51,103 @@ def test_nobody_may_look_at_first(admin: AdminSession) -> None:
     page = parse_page(admin.client.get(f"{settings}/sharing"))
     assert "/share/" not in page.text
     assert [button.text for button in page.find_one("main").find_all("button")] == ["Make the link"]
-    assert visitor(admin).get(f"{settings}/sharing").status == 303
-    assert visitor(admin).post(f"{settings}/sharing", {"password": ""}).status == 401
+    assert anonymous_client(admin).get(f"{settings}/sharing").status == 303
+    assert anonymous_client(admin).post(f"{settings}/sharing", {"password": ""}).status == 401
 
 
 def test_whoever_has_the_link_may_look(admin: AdminSession) -> None:
-    _, path = shared(admin)
-    person = visitor(admin)
-    page = parse_page(person.get(path))
+    _, path = add_shared_site(admin)
+    client = anonymous_client(admin)
+    page = parse_page(client.get(path))
     assert "/seen" in page.text
-    assert parse_page(person.get(f"{path}?period=yesterday&f=is,page,/seen")).find_all("a", "chip")
-    assert table_rows(person.get(f"{path}/top/page")) == [["/seen", "1", "1", "1", "1"]]
-    assert b"/seen,1,1,1,1\r\n" in person.get(f"{path}/csv/pages").body
+    assert parse_page(client.get(f"{path}?period=yesterday&f=is,page,/seen")).find_all("a", "chip")
+    assert table_rows(client.get(f"{path}/top/page")) == [["/seen", "1", "1", "1", "1"]]
+    assert b"/seen,1,1,1,1\r\n" in client.get(f"{path}/csv/pages").body
 
 
 def test_those_who_look_see_nothing_else(admin: AdminSession) -> None:
-    site, path = shared(admin)
-    person = visitor(admin)
-    page, top = (parse_page(person.get(f"{path}{place}")) for place in ("", "/top/page"))
+    site, path = add_shared_site(admin)
+    client = anonymous_client(admin)
+    page, top = (parse_page(client.get(f"{path}{suffix}")) for suffix in ("", "/top/page"))
     assert {"People", "Not counted"} & set(headings(page)) == set()
     assert {"Pages", "Sources", "Goals", "Revenue"} <= set(headings(page))
-    for one in (page, top):
-        text = one.text
-        assert not [word for word in ("curl", "ada", "Settings", "Add a note", "Log out") if word in text]
-        links = [a.attrs["href"] for a in one.find_one("main").find_all("a")]
+    for node in (page, top):
+        text = node.text
+        assert not [
+            hidden_text for hidden_text in ("curl", "ada", "Settings", "Add a note", "Log out") if hidden_text in text
+        ]
+        links = [anchor.attrs["href"] for anchor in node.find_one("main").find_all("a")]
         assert [href for href in links if not href.startswith(path)] == []
-        assert one.find_all("form", method="post") == []
+        assert node.find_all("form", method="post") == []
     for panel in ("people", "excluded"):
-        assert person.get(f"{path}/csv/{panel}").status == 404
-    assert person.get(site).status == 303
-    assert person.get(f"{path}/settings/people").status == 404
-    assert person.post(f"{path}/annotations", {"day": "2026-01-01", "text": "x"}).status in (404, 405)
-    assert person.get(path).headers["referrer-policy"] == "no-referrer"
+        assert client.get(f"{path}/csv/{panel}").status == 404
+    assert client.get(site).status == 303
+    assert client.get(f"{path}/settings/people").status == 404
+    assert client.post(f"{path}/annotations", {"day": "2026-01-01", "text": "x"}).status in (404, 405)
+    assert client.get(path).headers["referrer-policy"] == "no-referrer"
 
 
-@pytest.mark.parametrize("place", ["", "/top/page", "/csv/pages", "/live", "/badge.svg", "/badge.json"])
+@pytest.mark.parametrize("suffix", ["", "/top/page", "/csv/pages", "/live", "/badge.svg", "/badge.json"])
 @pytest.mark.parametrize("token", ["nothing", "%00", "' OR 1=1 --", "x" * 3000])
-def test_an_unknown_link(admin: AdminSession, place: str, token: str) -> None:
-    assert visitor(admin).get(f"/share/{token.replace(' ', '%20')}{place}").status == 404
+def test_an_unknown_link(admin: AdminSession, suffix: str, token: str) -> None:
+    assert anonymous_client(admin).get(f"/share/{token.replace(' ', '%20')}{suffix}").status == 404
 
 
 def test_another_link_ends_the_old_one(admin: AdminSession) -> None:
-    site, old = shared(admin)
-    new = link(admin.submit(f"{site}/settings/sharing", {"keep": "1", "do": "new"}))
-    assert (new == old, visitor(admin).get(old).status, visitor(admin).get(new).status) == (False, 404, 200)
+    site, old_path = add_shared_site(admin)
+    new_path = shared_link_path(admin.submit(f"{site}/settings/sharing", {"keep": "1", "do": "new"}))
+    assert (
+        new_path == old_path,
+        anonymous_client(admin).get(old_path).status,
+        anonymous_client(admin).get(new_path).status,
+    ) == (False, 404, 200)
 
 
 def test_the_end_of_sharing(admin: AdminSession) -> None:
-    site, path = shared(admin)
-    assert visitor(admin).post(f"{site}/settings/sharing/end").status == 401
+    site, path = add_shared_site(admin)
+    assert anonymous_client(admin).post(f"{site}/settings/sharing/end").status == 401
     page = admin.submit(f"{site}/settings/sharing/end")
     assert "/share/" not in parse_page(page).find_one("main").text
-    places = ("", "/top/page", "/csv/pages", "/live", "/badge.svg", "/badge.json")
-    assert {visitor(admin).get(path + place).status for place in places} == {404}
+    suffixes = ("", "/top/page", "/csv/pages", "/live", "/badge.svg", "/badge.json")
+    assert {anonymous_client(admin).get(path + suffix).status for suffix in suffixes} == {404}
 
 
 def test_a_password_is_asked_for(admin: AdminSession) -> None:
-    _, path = shared(admin, SECRET)
-    person = visitor(admin)
-    asked = person.get(path)
-    assert asked.status == 200
-    assert "/seen" not in parse_page(asked).text
-    for place in ("/top/page", "/csv/pages", "/live"):
-        assert person.get(path + place).status == 401
-    refused = person.post(path, {"password": SECRET.upper()})
+    _, path = add_shared_site(admin, SECRET)
+    client = anonymous_client(admin)
+    response = client.get(path)
+    assert response.status == 200
+    assert "/seen" not in parse_page(response).text
+    for suffix in ("/top/page", "/csv/pages", "/live"):
+        assert client.get(path + suffix).status == 401
+    refused = client.post(path, {"password": SECRET.upper()})
     assert (refused.status, field_errors(refused)) == (401, {"password": "This is not the password."})
-    assert "/seen" not in parse_page(person.get(path)).text
-    let_in = person.post(path, {"password": SECRET})
-    assert (let_in.status, "/seen" in parse_page(person.follow(let_in)).text) == (303, True)
-    assert [person.get(path + place).status for place in ("/top/page", "/csv/pages")] == [200, 200]
-    assert "/seen" not in parse_page(visitor(admin).get(path)).text
+    assert "/seen" not in parse_page(client.get(path)).text
+    accepted = client.post(path, {"password": SECRET})
+    assert (accepted.status, "/seen" in parse_page(client.follow(accepted)).text) == (303, True)
+    assert [client.get(path + suffix).status for suffix in ("/top/page", "/csv/pages")] == [200, 200]
+    assert "/seen" not in parse_page(anonymous_client(admin).get(path)).text
 
 
-def test_another_password_has_to_be_known(admin: AdminSession) -> None:
-    site, path = shared(admin, SECRET)
-    person = visitor(admin)
-    person.post(path, {"password": SECRET})
+def test_a_changed_password_has_to_be_entered_again(admin: AdminSession) -> None:
+    site, path = add_shared_site(admin, SECRET)
+    client = anonymous_client(admin)
+    client.post(path, {"password": SECRET})
     admin.submit(f"{site}/settings/sharing", {"password": "another secret"})
-    assert "/seen" not in parse_page(person.get(path)).text
-    assert person.get(f"{path}/csv/pages").status == 401
-    assert person.post(path, {"password": SECRET}).status == 401
-    assert person.post(path, {"password": "another secret"}).status == 303
+    assert "/seen" not in parse_page(client.get(path)).text
+    assert client.get(f"{path}/csv/pages").status == 401
+    assert client.post(path, {"password": SECRET}).status == 401
+    assert client.post(path, {"password": "another secret"}).status == 303
     admin.submit(f"{site}/settings/sharing", {"password": ""})
-    assert "/seen" in parse_page(visitor(admin).get(path)).text
+    assert "/seen" in parse_page(anonymous_client(admin).get(path)).text
 
 
 def test_a_password_of_a_link_opens_that_link_alone(admin: AdminSession) -> None:
-    (site, path), (_, other) = shared(admin, SECRET), shared(admin, SECRET)
-    person = visitor(admin)
-    person.post(path, {"password": SECRET})
-    assert "/seen" not in parse_page(person.get(other)).text
-    assert (person.get(site).status, person.get("/").status) == (303, 303)
+    (site, path), (_, other_path) = add_shared_site(admin, SECRET), add_shared_site(admin, SECRET)
+    client = anonymous_client(admin)
+    client.post(path, {"password": SECRET})
+    assert "/seen" not in parse_page(client.get(other_path)).text
+    assert (client.get(site).status, client.get("/").status) == (303, 303)
 
 
 def test_a_password_that_is_too_short(admin: AdminSession) -> None:
@@ -152,98 +158,103 @@ def test_a_password_that_is_too_short(admin: AdminSession) -> None:
 
 
 def test_no_look_holds_up_the_server(admin: AdminSession) -> None:
-    _, path = shared(admin)
-    began, tests = time.monotonic(), [",".join(f"%5CpL{{20}}{n}x{m}" for n in range(25)) for m in range(12)]
-    assert visitor(admin).get(f"{path}?f=matches,page," + "&f=matches,page,".join(tests)).status in (200, 400)
-    assert time.monotonic() - began < 5
+    _, path = add_shared_site(admin)
+    started_at_s, patterns = time.monotonic(), [",".join(f"%5CpL{{20}}{n}x{m}" for n in range(25)) for m in range(12)]
+    assert anonymous_client(admin).get(f"{path}?f=matches,page," + "&f=matches,page,".join(patterns)).status in (
+        200,
+        400,
+    )
+    assert time.monotonic() - started_at_s < 5
 
 
 def test_after_the_password_one_sees_what_one_asked_for(admin: AdminSession) -> None:
-    _, path = shared(admin, SECRET)
-    person = visitor(admin)
-    action = parse_page(person.get(f"{path}?period=7d")).find_one("form", method="post").attrs["action"]
-    assert person.post(action, {"password": SECRET}).headers["location"] == f"{path}?period=7d"
+    _, path = add_shared_site(admin, SECRET)
+    client = anonymous_client(admin)
+    action = parse_page(client.get(f"{path}?period=7d")).find_one("form", method="post").attrs["action"]
+    assert client.post(action, {"password": SECRET}).headers["location"] == f"{path}?period=7d"
 
 
 def test_who_knows_a_links_password_may_not_try_more_log_ins(admin: AdminSession) -> None:
-    _, path = shared(admin, SECRET)
-    person = visitor(admin)
-    tried = []
+    _, path = add_shared_site(admin, SECRET)
+    client = anonymous_client(admin)
+    statuses = []
     for number in range(12):
-        tried.append(person.post("/login", {"password": f"wrong password {number}"}).status)
+        statuses.append(client.post("/login", {"password": f"wrong password {number}"}).status)
         if number % 5 == 4:
-            person.post(path, {"password": SECRET})
-    person.post("/login", {"password": PASSWORD})  # so that others are not held up
-    assert tried[-1] == 429
+            client.post(path, {"password": SECRET})
+    client.post("/login", {"password": PASSWORD})  # so that others are not held up
+    assert statuses[-1] == 429
 
 
 def test_it_stands_in_pages_of_others_without_a_password_only(admin: AdminSession) -> None:
-    site, path = shared(admin)
-    person = visitor(admin)
-    embedded = person.get(f"{path}?embed=1")
-    assert (csp(embedded), "x-frame-options" in embedded.headers) == ("*", False)
+    site, path = add_shared_site(admin)
+    client = anonymous_client(admin)
+    embedded = client.get(f"{path}?embed=1")
+    assert (frame_ancestors(embedded), "x-frame-options" in embedded.headers) == ("*", False)
     assert embedded.headers["cross-origin-resource-policy"] == "cross-origin"
-    _, locked = shared(admin, SECRET)
-    known = visitor(admin)
-    known.post(locked, {"password": SECRET})
-    alone = [
-        *(person.get(path + place) for place in ("", "?embed=0", "?embed=1&period=no", "/csv/pages?embed=1")),
-        *(one.get(f"{locked}?embed=1") for one in (person, known)),
-        *(admin.client.get(f"{place}?embed=1") for place in (site, f"{site}/settings/sharing", "/")),
-        person.get("/login?embed=1"),
+    _, locked_path = add_shared_site(admin, SECRET)
+    admitted_client = anonymous_client(admin)
+    admitted_client.post(locked_path, {"password": SECRET})
+    responses = [
+        *(client.get(path + suffix) for suffix in ("", "?embed=0", "?embed=1&period=no", "/csv/pages?embed=1")),
+        *(viewer.get(f"{locked_path}?embed=1") for viewer in (client, admitted_client)),
+        *(admin.client.get(f"{page_path}?embed=1") for page_path in (site, f"{site}/settings/sharing", "/")),
+        client.get("/login?embed=1"),
     ]
-    for one in alone:
-        assert (csp(one), one.headers["x-frame-options"]) == ("'none'", "DENY")
+    for response in responses:
+        assert (frame_ancestors(response), response.headers["x-frame-options"]) == ("'none'", "DENY")
 
 
 def test_links_in_pages_of_others_lead_to_what_may_stand_there(admin: AdminSession) -> None:
-    site, path = shared(admin)
+    site, path = add_shared_site(admin)
     key = admin.store.key(site.split("/")[2])
     for number in range(10):
         admin.pageview(f"{site}/settings", key, f"https://example.com/{number}", ip_address="::1", user_agent=CHROME)
-    person = visitor(admin)
-    for link in parse_page(person.get(f"{path}?embed=1")).find_one("main").find_all("a"):
+    client = anonymous_client(admin)
+    for link in parse_page(client.get(f"{path}?embed=1")).find_one("main").find_all("a"):
         if "/csv/" not in link.attrs["href"] and link.attrs.get("target") not in ("_top", "_blank"):
-            assert csp(person.get(link.attrs["href"].partition("#")[0])) == "*", link.attrs["href"]
+            assert frame_ancestors(client.get(link.attrs["href"].partition("#")[0])) == "*", link.attrs["href"]
 
 
 def test_a_badge(admin: AdminSession) -> None:
-    _, path = shared(admin)
-    person = visitor(admin)
-    told, picture = (person.get(f"{path}/badge.{kind}", origin="https://blog.example") for kind in ("json", "svg"))
-    assert told.json == {"schemaVersion": 1, "label": "visitors", "message": "2", "visitors": 2, "period": "30d"}
-    assert picture.headers["content-type"].startswith("image/svg+xml")
-    assert b'aria-label="visitors: 2"' in picture.body
-    for one in (told, picture):
-        assert one.headers["access-control-allow-origin"] == "*"
-        assert one.headers["cross-origin-resource-policy"] == "cross-origin"
-        assert "set-cookie" not in one.headers
-    assert person.get(f"{path}/badge.json?period=yesterday").json["visitors"] == 0
-    assert person.get(f"{path}/badge.json?period=all").json["visitors"] == 2
-    assert person.get(f"{path}/badge.json?f=is,page,/nowhere").json["visitors"] == 0
-    day = person.get(f"{path}/badge.json?from=2020-01-01&to=2020-01-31").json
-    assert (day["visitors"], day["period"]) == (0, "2020-01-01/2020-01-31")
-    wrong = person.get(f"{path}/badge.json?period=ever", accept="application/json")
-    assert wrong.error == (400, "invalid_request", "period")
+    _, path = add_shared_site(admin)
+    client = anonymous_client(admin)
+    json_badge, svg_badge = (
+        client.get(f"{path}/badge.{extension}", origin="https://blog.example") for extension in ("json", "svg")
+    )
+    assert json_badge.json == {"schemaVersion": 1, "label": "visitors", "message": "2", "visitors": 2, "period": "30d"}
+    assert svg_badge.headers["content-type"].startswith("image/svg+xml")
+    assert b'aria-label="visitors: 2"' in svg_badge.body
+    for badge in (json_badge, svg_badge):
+        assert badge.headers["access-control-allow-origin"] == "*"
+        assert badge.headers["cross-origin-resource-policy"] == "cross-origin"
+        assert "set-cookie" not in badge.headers
+    assert client.get(f"{path}/badge.json?period=yesterday").json["visitors"] == 0
+    assert client.get(f"{path}/badge.json?period=all").json["visitors"] == 2
+    assert client.get(f"{path}/badge.json?f=is,page,/nowhere").json["visitors"] == 0
+    january = client.get(f"{path}/badge.json?from=2020-01-01&to=2020-01-31").json
+    assert (january["visitors"], january["period"]) == (0, "2020-01-01/2020-01-31")
+    invalid_response = client.get(f"{path}/badge.json?period=ever", accept="application/json")
+    assert invalid_response.error == (400, "invalid_request", "period")
 
 
 def test_a_badge_of_nobody(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
-    path = link(admin.submit(f"{settings}/sharing", {}))
+    path = shared_link_path(admin.submit(f"{settings}/sharing", {}))
     for period in ("30d", "all", "month", "day"):
-        assert visitor(admin).get(f"{path}/badge.json?period={period}").json["visitors"] == 0
-    assert "Nobody was here yet" in parse_page(visitor(admin).get(path)).text
+        assert anonymous_client(admin).get(f"{path}/badge.json?period={period}").json["visitors"] == 0
+    assert "Nobody was here yet" in parse_page(anonymous_client(admin).get(path)).text
 
 
 def test_no_badge_of_what_has_a_password(admin: AdminSession) -> None:
-    _, path = shared(admin, SECRET)
-    known = visitor(admin)
-    known.post(path, {"password": SECRET})
-    assert [known.get(f"{path}/badge.{kind}").status for kind in ("json", "svg")] == [404, 404]
+    _, path = add_shared_site(admin, SECRET)
+    admitted_client = anonymous_client(admin)
+    admitted_client.post(path, {"password": SECRET})
+    assert [admitted_client.get(f"{path}/badge.{extension}").status for extension in ("json", "svg")] == [404, 404]
 
 
 def test_who_is_there_now(admin: AdminSession) -> None:
-    site, path = shared(admin)
+    site, path = add_shared_site(admin)
     with closing(http.client.HTTPConnection("127.0.0.1", admin.server.port, timeout=30)) as connection:
         connection.request("GET", f"{path}/live")
         stream = connection.getresponse()

@@ -18,20 +18,20 @@ from ovx_lite.storage.webhooks import delivery_log, subscriptions
 from ovx_lite.webhooks.message import new_secret
 from tests.conftest import Store
 from tests.receiver import ReceivedRequest, Receiver, SettableClock, http_response, wait_until
-from tests.test_delivery import Place
-from tests.test_store import MINUTE
-from tests.test_upkeep import DAY
+from tests.test_delivery import WebhookHarness
+from tests.test_store import MINUTE_MS
+from tests.test_upkeep import DAY_MS
 
-OTHER = new_secret(bytes(32))
+OTHER_SECRET = new_secret(bytes(32))
 
 
 @pytest.fixture
-def place(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+def harness(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebhookHarness]:
     monkeypatch.setenv("OVX_WEBHOOK_ALLOW_NET", "127.0.0.0/8")
     with closing(open_store(store.path)) as conn:
-        place = Place(store, conn)
-        place.clock = SettableClock(SystemClock().now_ms())  # the package takes no message of long ago
-        yield place
+        harness = WebhookHarness(store, conn)
+        harness.clock = SettableClock(SystemClock().now_ms())  # the package takes no message of long ago
+        yield harness
 
 
 @pytest.fixture
@@ -44,98 +44,107 @@ def secret_of(conn: sqlite3.Connection, id: str) -> str:
     return subscriptions.find_webhook(conn, id).secret
 
 
-def verifies(got: ReceivedRequest, secret: str, body: bytes | None = None, **changed: str) -> bool:
+def verifies(request: ReceivedRequest, secret: str, body: bytes | None = None, **changed_headers: str) -> bool:
     """Whether the public package takes a message, with another body or other headers, perhaps."""
-    headers = {**got.headers, **{name.replace("_", "-"): value for name, value in changed.items()}}
+    headers = {**request.headers, **{name.replace("_", "-"): value for name, value in changed_headers.items()}}
     try:
-        Webhook(secret).verify(got.body if body is None else body, headers)
+        Webhook(secret).verify(request.body if body is None else body, headers)
     except WebhookVerificationError:
         return False
     return True
 
 
-def by_hand(got: ReceivedRequest, secret: str) -> bool:
-    return got.headers["x-ovyxa-signature"] == hmac.new(secret.encode(), got.body, sha256).hexdigest()
+def verifies_by_hand(request: ReceivedRequest, secret: str) -> bool:
+    return request.headers["x-ovyxa-signature"] == hmac.new(secret.encode(), request.body, sha256).hexdigest()
 
 
-def one_message(place: Place, receiver: Receiver) -> ReceivedRequest:
+def deliver_one_message(harness: WebhookHarness, receiver: Receiver) -> ReceivedRequest:
     async def run(app: App) -> None:
-        await place.hit(app, path="Größe")
-        await wait_until(lambda: place.statuses() == "delivered")
+        await harness.meet_goal(app, path="Größe")
+        await wait_until(lambda: harness.statuses() == "delivered")
 
-    place.during(run)
+    harness.run_app(run)
     return receiver.requests[0]
 
 
-def test_a_secret_is_32_bytes_of_its_own(place: Place, receiver: Receiver) -> None:
-    secrets = {secret_of(place.conn, place.webhook(receiver.url)) for _ in range(5)}
+def test_a_secret_is_32_bytes_of_its_own(harness: WebhookHarness, receiver: Receiver) -> None:
+    secrets = {secret_of(harness.conn, harness.add_webhook(receiver.url)) for _ in range(5)}
     assert {len(b64decode(secret.removeprefix("whsec_"), validate=True)) for secret in secrets} == {32}
     assert len(secrets) == 5
 
 
-def test_a_receiver_verifies_both_signatures(place: Place, receiver: Receiver) -> None:
-    secret = secret_of(place.conn, place.webhook(receiver.url))
-    got = one_message(place, receiver)
-    assert verifies(got, secret)
-    assert by_hand(got, secret)
-    assert (verifies(got, OTHER), by_hand(got, OTHER)) == (False, False)
-    assert got.headers["content-type"] == "application/json"
-    assert got.headers["x-ovyxa-event"] == json.loads(got.body)["event"] == "goal.completed"
-    assert got.headers["user-agent"].startswith("ovx-lite/")
-    assert got.headers["webhook-timestamp"] == str(place.clock.current_ms // 1000)
+def test_a_receiver_verifies_both_signatures(harness: WebhookHarness, receiver: Receiver) -> None:
+    secret = secret_of(harness.conn, harness.add_webhook(receiver.url))
+    request = deliver_one_message(harness, receiver)
+    assert verifies(request, secret)
+    assert verifies_by_hand(request, secret)
+    assert (verifies(request, OTHER_SECRET), verifies_by_hand(request, OTHER_SECRET)) == (False, False)
+    assert request.headers["content-type"] == "application/json"
+    assert request.headers["x-ovyxa-event"] == json.loads(request.body)["event"] == "goal.completed"
+    assert request.headers["user-agent"].startswith("ovx-lite/")
+    assert request.headers["webhook-timestamp"] == str(harness.clock.current_ms // 1000)
 
 
-def test_what_was_changed_on_the_way_is_refused(place: Place, receiver: Receiver) -> None:
-    secret = secret_of(place.conn, place.webhook(receiver.url))
-    got = one_message(place, receiver)
-    changed = [
-        got.body + b" ",
-        got.body[:-1],
+def test_what_was_changed_on_the_way_is_refused(harness: WebhookHarness, receiver: Receiver) -> None:
+    secret = secret_of(harness.conn, harness.add_webhook(receiver.url))
+    request = deliver_one_message(harness, receiver)
+    changed_bodies = [
+        request.body + b" ",
+        request.body[:-1],
         b"",
-        got.body.replace(b"goal", b"Goal", 1),
-        json.dumps(json.loads(got.body)).encode(),
+        request.body.replace(b"goal", b"Goal", 1),
+        json.dumps(json.loads(request.body)).encode(),
     ]
-    assert [verifies(got, secret, body) for body in changed] == [False] * len(changed)
-    assert not verifies(got, secret, webhook_id="msg_other")
-    assert not verifies(got, secret, webhook_timestamp=str(int(got.headers["webhook-timestamp"]) + 1))
-    assert not verifies(got, secret, webhook_signature=got.headers["webhook-signature"].replace("v1,", "v1a,"))
+    assert [verifies(request, secret, body) for body in changed_bodies] == [False] * len(changed_bodies)
+    assert not verifies(request, secret, webhook_id="msg_other")
+    assert not verifies(request, secret, webhook_timestamp=str(int(request.headers["webhook-timestamp"]) + 1))
+    assert not verifies(request, secret, webhook_signature=request.headers["webhook-signature"].replace("v1,", "v1a,"))
 
 
-@pytest.mark.parametrize(("after", "old_too"), [(0, True), (DAY - 1, True), (DAY, False), (30 * DAY, False)])
+@pytest.mark.parametrize(
+    ("elapsed_ms", "old_verifies"), [(0, True), (DAY_MS - 1, True), (DAY_MS, False), (30 * DAY_MS, False)]
+)
 def test_for_a_day_after_a_rotation_both_secrets_verify(
-    place: Place, receiver: Receiver, after: int, old_too: bool
+    harness: WebhookHarness, receiver: Receiver, elapsed_ms: int, old_verifies: bool
 ) -> None:
-    id = place.webhook(receiver.url)
-    old, new = secret_of(place.conn, id), new_secret(b"new" * 10 + b"er")
-    subscriptions.rotate(place.conn, id, new, place.clock.current_ms - after)
-    got = one_message(place, receiver)
-    assert (verifies(got, new), verifies(got, old), verifies(got, OTHER)) == (True, old_too, False)
-    assert (by_hand(got, new), by_hand(got, old)) == (True, False)
-    assert len(got.headers["webhook-signature"].split()) == 1 + old_too
+    id = harness.add_webhook(receiver.url)
+    old, new = secret_of(harness.conn, id), new_secret(b"new" * 10 + b"er")
+    subscriptions.rotate(harness.conn, id, new, harness.clock.current_ms - elapsed_ms)
+    request = deliver_one_message(harness, receiver)
+    assert (verifies(request, new), verifies(request, old), verifies(request, OTHER_SECRET)) == (
+        True,
+        old_verifies,
+        False,
+    )
+    assert (verifies_by_hand(request, new), verifies_by_hand(request, old)) == (True, False)
+    assert len(request.headers["webhook-signature"].split()) == 1 + old_verifies
 
 
-def test_after_two_rotations_the_first_secret_is_worth_nothing(place: Place, receiver: Receiver) -> None:
-    id = place.webhook(receiver.url)
-    first = secret_of(place.conn, id)
-    second, third = (str(place.store.call("webhook", "rotate-secret", id)["secret"]) for _ in range(2))
-    got = one_message(place, receiver)
-    assert [verifies(got, secret) for secret in (first, second, third)] == [False, True, True]
+def test_after_two_rotations_the_first_secret_is_worth_nothing(harness: WebhookHarness, receiver: Receiver) -> None:
+    id = harness.add_webhook(receiver.url)
+    first = secret_of(harness.conn, id)
+    second, third = (str(harness.store.call("webhook", "rotate-secret", id)["secret"]) for _ in range(2))
+    request = deliver_one_message(harness, receiver)
+    assert [verifies(request, secret) for secret in (first, second, third)] == [False, True, True]
 
 
-def test_each_try_is_signed_anew_with_the_secret_of_its_time(place: Place, receiver: Receiver) -> None:
-    id, receiver.reply = place.webhook(receiver.url), http_response(500)
-    old, new = secret_of(place.conn, id), new_secret(b"new" * 10 + b"er")
+def test_each_try_is_signed_anew_with_the_secret_of_its_time(harness: WebhookHarness, receiver: Receiver) -> None:
+    id, receiver.reply = harness.add_webhook(receiver.url), http_response(500)
+    old, new = secret_of(harness.conn, id), new_secret(b"new" * 10 + b"er")
 
     async def run(app: App) -> None:
-        await place.hit(app)
-        await place.written(1)
-        subscriptions.rotate(place.conn, id, new, place.clock.current_ms - DAY)
-        place.clock.set(place.clock.current_ms + MINUTE)
-        await place.written(2)
+        await harness.meet_goal(app)
+        await harness.wait_for_attempts(1)
+        subscriptions.rotate(harness.conn, id, new, harness.clock.current_ms - DAY_MS)
+        harness.clock.set(harness.clock.current_ms + MINUTE_MS)
+        await harness.wait_for_attempts(2)
 
-    place.during(run)
-    assert [(verifies(got, old), verifies(got, new)) for got in receiver.requests] == [(True, False), (False, True)]
-    assert len({got.headers["webhook-signature"] for got in receiver.requests}) == 2
-    tries = delivery_log.attempts(place.conn, place.log()[0].id)
-    for attempt, got in zip(tries, receiver.requests, strict=True):  # the log has what was sent
-        assert {name.lower(): value for name, value in attempt.headers.items()}.items() <= got.headers.items()
+    harness.run_app(run)
+    assert [(verifies(request, old), verifies(request, new)) for request in receiver.requests] == [
+        (True, False),
+        (False, True),
+    ]
+    assert len({request.headers["webhook-signature"] for request in receiver.requests}) == 2
+    attempts = delivery_log.attempts(harness.conn, harness.deliveries()[0].id)
+    for attempt, request in zip(attempts, receiver.requests, strict=True):  # the log has what was sent
+        assert {name.lower(): value for name, value in attempt.headers.items()}.items() <= request.headers.items()

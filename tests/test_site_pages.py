@@ -16,16 +16,16 @@ from tests.pages import (
 from tests.pages import admin as admin
 
 GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
-LONG = "x" * 101
+LONG_NAME = "x" * 101
 
 
-def saved(admin: AdminSession, settings: str) -> dict[str, str]:
+def saved_settings(admin: AdminSession, settings: str) -> dict[str, str]:
     """What the form of the general settings is filled with."""
-    found = form_fields(admin.client.get(f"{settings}/general"), f"{settings}/general")
-    return {name: value for name, (value,) in found.items()}
+    values_by_field = form_fields(admin.client.get(f"{settings}/general"), f"{settings}/general")
+    return {name: value for name, (value,) in values_by_field.items()}
 
 
-def ids(store: Store) -> list[str]:
+def site_slugs(store: Store) -> list[str]:
     return [site["id"] for site in store.call("site", "list")]
 
 
@@ -39,7 +39,7 @@ def test_the_list_is_empty_at_first(store: Store, start: Start) -> None:
 
 def test_the_list_shows_this_months_use_against_the_limit(admin: AdminSession) -> None:
     settings, key = admin.add_site()
-    admin.submit(f"{settings}/general", saved(admin, settings) | {"name": "<b>Used", "monthly_limit": "1 000"})
+    admin.submit(f"{settings}/general", saved_settings(admin, settings) | {"name": "<b>Used", "monthly_limit": "1 000"})
     for _ in range(3):
         assert admin.pageview(settings, key).status == 201
     assert admin.pageview(settings, key, user_agent=GOOGLEBOT).status == 201
@@ -62,20 +62,22 @@ def test_the_list_shows_this_months_use_against_the_limit(admin: AdminSession) -
 )
 def test_a_site_gets_its_id_from_the_domain_also_from_a_pasted_url(admin: AdminSession, typed: str) -> None:
     domain = typed.strip().lower().split("//")[-1].strip("/")
-    answer = admin.client.post("/new-site", {"domain": typed, "id": "", "timezone": "Europe/Paris"})
-    assert (answer.status, redirect_path(answer)) == (303, f"/sites/{domain}/settings/start"), field_errors(answer)
-    shown = saved(admin, f"/sites/{domain}/settings")
-    assert (shown["domain"], shown["name"], shown["timezone"]) == (domain, domain, "Europe/Paris")
+    response = admin.client.post("/new-site", {"domain": typed, "id": "", "timezone": "Europe/Paris"})
+    assert (response.status, redirect_path(response)) == (303, f"/sites/{domain}/settings/start"), field_errors(
+        response
+    )
+    values = saved_settings(admin, f"/sites/{domain}/settings")
+    assert (values["domain"], values["name"], values["timezone"]) == (domain, domain, "Europe/Paris")
 
 
 def test_a_sites_first_key_is_shown_once_and_works(admin: AdminSession) -> None:
     settings, key = admin.add_site()
-    again = admin.client.get(f"{settings}/start")
-    assert (page_secrets(again), key in again.body.decode()) == ([], False)
+    response = admin.client.get(f"{settings}/start")
+    assert (page_secrets(response), key in response.body.decode()) == ([], False)
     assert admin.pageview(settings, key).status == 201
 
 
-WRONG_SITES = [
+INVALID_SITES = [
     ({"id": "taken"}, "id"),
     ({"id": "", "domain": "taken"}, "id"),
     ({"id": "", "domain": ""}, "id"),
@@ -93,23 +95,23 @@ WRONG_SITES = [
 ]
 
 
-@pytest.mark.parametrize(("typed", "blamed"), WRONG_SITES)
-def test_a_site_that_cannot_be_is_told_beside_the_field(
+@pytest.mark.parametrize(("typed", "blamed"), INVALID_SITES)
+def test_an_invalid_site_shows_an_error_beside_the_field(
     admin: AdminSession, typed: dict[str, str], blamed: str
 ) -> None:
-    if "taken" not in (before := ids(admin.store)):
+    if "taken" not in (before := site_slugs(admin.store)):
         admin.add_site(id="taken")
-        before = ids(admin.store)
+        before = site_slugs(admin.store)
     form = {"domain": "fine.example", "id": "fine", "timezone": "Europe/Oslo"} | typed
-    answer = admin.client.post("/new-site", form)
-    assert (answer.status, list(field_errors(answer))) == (400, [blamed])
-    assert form_fields(answer, "/new-site") == {name: [value] for name, value in form.items()}
-    assert ids(admin.store) == before
+    response = admin.client.post("/new-site", form)
+    assert (response.status, list(field_errors(response))) == (400, [blamed])
+    assert form_fields(response, "/new-site") == {name: [value] for name, value in form.items()}
+    assert site_slugs(admin.store) == before
 
 
-def test_all_that_is_wrong_is_told_at_once(admin: AdminSession) -> None:
-    answer = admin.client.post("/new-site", {"domain": "a b", "id": "a b", "timezone": "x"})
-    assert set(field_errors(answer)) == {"domain", "id", "timezone"}
+def test_all_errors_appear_at_once(admin: AdminSession) -> None:
+    response = admin.client.post("/new-site", {"domain": "a b", "id": "a b", "timezone": "x"})
+    assert set(field_errors(response)) == {"domain", "id", "timezone"}
 
 
 CHANGES = [
@@ -125,32 +127,32 @@ CHANGES = [
 ]
 
 
-@pytest.mark.parametrize(("field", "typed", "kept", "emptied"), CHANGES)
+@pytest.mark.parametrize(("field", "typed", "stored", "emptied"), CHANGES)
 def test_a_setting_is_saved_and_emptied(
-    admin: AdminSession, field: str, typed: str, kept: str, emptied: str | None
+    admin: AdminSession, field: str, typed: str, stored: str, emptied: str | None
 ) -> None:
     settings, _ = admin.add_site()
-    before = saved(admin, settings)
+    before = saved_settings(admin, settings)
     assert flash_text(admin.submit(f"{settings}/general", before | {field: typed})) == "Saved."
-    now = before | {field: kept, f"was_{field}": kept}
-    assert saved(admin, settings) == now
+    expected = before | {field: stored, f"was_{field}": stored}
+    assert saved_settings(admin, settings) == expected
     if emptied is not None:
-        admin.submit(f"{settings}/general", now | {field: "  "})
-        assert saved(admin, settings) == now | {field: emptied, f"was_{field}": emptied}
+        admin.submit(f"{settings}/general", expected | {field: "  "})
+        assert saved_settings(admin, settings) == expected | {field: emptied, f"was_{field}": emptied}
 
 
 def test_a_form_that_was_shown_before_a_change_undoes_nothing(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
-    shown = saved(admin, settings)
-    admin.submit(f"{settings}/general", shown | {"monthly_limit": "5"})
-    admin.submit(f"{settings}/general", shown | {"name": "New"})
-    now = saved(admin, settings)
-    assert (now["monthly_limit"], now["name"]) == ("5", "New")
+    form = saved_settings(admin, settings)
+    admin.submit(f"{settings}/general", form | {"monthly_limit": "5"})
+    admin.submit(f"{settings}/general", form | {"name": "New"})
+    values = saved_settings(admin, settings)
+    assert (values["monthly_limit"], values["name"]) == ("5", "New")
 
 
 NUMBERS = ["0", "-1", "1.5", "1e3", "1" + "0" * 30, "²", "many"]
-WRONG_SETTINGS = [
-    *(("name", typed) for typed in ("", "   ", LONG, "a\tb", "a\x1b[1m")),
+INVALID_SETTINGS = [
+    *(("name", typed) for typed in ("", "   ", LONG_NAME, "a\tb", "a\x1b[1m")),
     *(("domain", typed) for typed in ("a b", "a!/b", "x" * 254, "a..b")),
     *(("timezone", typed) for typed in ("Nowhere/Here", "/etc/localtime", "x" * 3000)),
     *(
@@ -163,31 +165,33 @@ WRONG_SETTINGS = [
 ]
 
 
-@pytest.mark.parametrize(("field", "typed"), WRONG_SETTINGS)
-def test_a_wrong_setting_is_told_beside_it_and_nothing_is_saved(admin: AdminSession, field: str, typed: str) -> None:
+@pytest.mark.parametrize(("field", "typed"), INVALID_SETTINGS)
+def test_an_invalid_setting_shows_an_error_beside_it_and_nothing_is_saved(
+    admin: AdminSession, field: str, typed: str
+) -> None:
     settings, _ = admin.add_site()
-    before = saved(admin, settings)
-    others = before | {"monthly_limit": "77", "domain": "other.example", "name": "Other"}
-    answer = admin.client.post(f"{settings}/general", others | {field: typed})
-    assert (answer.status, list(field_errors(answer))) == (400, [field])
-    kept = form_fields(answer, f"{settings}/general")
-    assert kept == {name: [value] for name, value in (others | {field: typed}).items()}
-    assert saved(admin, settings) == before
+    before = saved_settings(admin, settings)
+    changed = before | {"monthly_limit": "77", "domain": "other.example", "name": "Other"}
+    response = admin.client.post(f"{settings}/general", changed | {field: typed})
+    assert (response.status, list(field_errors(response))) == (400, [field])
+    form_values = form_fields(response, f"{settings}/general")
+    assert form_values == {name: [value] for name, value in (changed | {field: typed}).items()}
+    assert saved_settings(admin, settings) == before
 
 
-def test_the_time_zone_stays_once_there_are_events(admin: AdminSession) -> None:
+def test_the_time_zone_is_fixed_once_there_are_events(admin: AdminSession) -> None:
     settings, key = admin.add_site(timezone="Europe/Rome")
-    form = saved(admin, settings)
+    form = saved_settings(admin, settings)
     admin.pageview(settings, key)
-    answer = admin.client.post(f"{settings}/general", form | {"timezone": "Asia/Tokyo"})
-    assert (answer.status, "stay" in parse_page(answer).text) == (400, True)
-    assert any("days of a site with events" in node.text for node in parse_page(answer).find_all("p", "wrong"))
-    assert "timezone" not in saved(admin, settings)
-    admin.submit(f"{settings}/general", saved(admin, settings) | {"name": "Roma"})
+    response = admin.client.post(f"{settings}/general", form | {"timezone": "Asia/Tokyo"})
+    assert (response.status, "stay" in parse_page(response).text) == (400, True)
+    assert any("days of a site with events" in node.text for node in parse_page(response).find_all("p", "wrong"))
+    assert "timezone" not in saved_settings(admin, settings)
+    admin.submit(f"{settings}/general", saved_settings(admin, settings) | {"name": "Roma"})
     assert "Europe/Rome" in parse_page(admin.client.get(f"{settings}/general")).text
 
 
-def from_page(admin: AdminSession, settings: str, origin: str) -> int:
+def send_from_page(admin: AdminSession, settings: str, origin: str) -> int:
     """The status of an event that a page sends without a key."""
     event = {"type": "a", "visitorId": "v", "projectKey": settings.split("/")[2], "url": f"{origin}/"}
     return admin.server.send("/api/events", event, headers={"Origin": origin}).status
@@ -195,28 +199,30 @@ def from_page(admin: AdminSession, settings: str, origin: str) -> int:
 
 def test_changed_settings_hold_for_ingestion_at_once(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
-    form = saved(admin, settings)
-    assert from_page(admin, settings, "https://evil.example") == 200
+    form = saved_settings(admin, settings)
+    assert send_from_page(admin, settings, "https://evil.example") == 200
     admin.submit(f"{settings}/general", form | {"allowed_hosts": "good.example"})
-    assert from_page(admin, settings, "https://evil.example") == 400
-    assert from_page(admin, settings, "https://sub.good.example") == 200
+    assert send_from_page(admin, settings, "https://evil.example") == 400
+    assert send_from_page(admin, settings, "https://sub.good.example") == 200
     admin.submit(f"{settings}/general", form | {"hourly_limit": "3"})
-    assert [from_page(admin, settings, "https://evil.example") for _ in range(3)].count(429) >= 1
-    form = saved(admin, settings)
+    assert [send_from_page(admin, settings, "https://evil.example") for _ in range(3)].count(429) >= 1
+    form = saved_settings(admin, settings)
     admin.submit(f"{settings}/general", form | {"hourly_limit": "", "hourly_events": "2"})
-    assert [from_page(admin, settings, "https://good.example") for _ in range(3)] == [200, 200, 429]
+    assert [send_from_page(admin, settings, "https://good.example") for _ in range(3)] == [200, 200, 429]
 
 
-def test_a_site_is_not_deleted_by_a_wrong_word(admin: AdminSession) -> None:
+def test_a_site_is_not_deleted_by_a_wrong_confirmation(admin: AdminSession) -> None:
     settings, key = admin.add_site()
-    admin.submit(f"{settings}/general", saved(admin, settings) | {"domain": "kept.example", "monthly_limit": "88"})
-    before = saved(admin, settings)
+    admin.submit(
+        f"{settings}/general", saved_settings(admin, settings) | {"domain": "kept.example", "monthly_limit": "88"}
+    )
+    before = saved_settings(admin, settings)
     for typed in ("", "site", settings.split("/")[2].upper()):
-        answer = admin.client.post(f"{settings}/delete", {"confirm": typed})
-        assert (answer.status, list(field_errors(answer))) == (400, ["confirm"])
-        assert form_fields(answer, f"{settings}/delete") == {"confirm": [typed]}
-        shown = form_fields(answer, f"{settings}/general")
-        assert shown == {name: [value] for name, value in before.items()}, "else the next Save would empty them"
+        response = admin.client.post(f"{settings}/delete", {"confirm": typed})
+        assert (response.status, list(field_errors(response))) == (400, ["confirm"])
+        assert form_fields(response, f"{settings}/delete") == {"confirm": [typed]}
+        form_values = form_fields(response, f"{settings}/general")
+        assert form_values == {name: [value] for name, value in before.items()}, "else the next Save would empty them"
     assert admin.pageview(settings, key).status == 201
 
 
@@ -231,11 +237,11 @@ def test_a_deleted_site_is_gone_with_its_events(admin: AdminSession) -> None:
     assert admin.client.get(f"{settings}/general").headers["cache-control"] == "no-store", "for the button back"
     page = admin.submit(f"{settings}/delete", {"confirm": " gone "})
     assert "The site gone is deleted, with 2 events." in flash_text(page)
-    assert "gone" not in ids(admin.store)
+    assert "gone" not in site_slugs(admin.store)
     assert admin.pageview(settings, key).status == 401
     gone = [admin.client.get(f"{settings}/{path}") for path in PAGES] + [admin.client.get("/sites/gone")]
     other_tab = [admin.client.post(f"{settings}/{path}", {"confirm": "gone", "name": "x"}) for path in FORMS]
-    for answer in gone + other_tab:
-        assert (answer.status, "There is no site gone" in parse_page(answer).find_one("main").text) == (404, True)
+    for response in gone + other_tab:
+        assert (response.status, "There is no site gone" in parse_page(response).find_one("main").text) == (404, True)
     admin.add_site(id="gone")
     assert admin.store.events("gone") == []

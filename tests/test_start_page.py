@@ -18,7 +18,7 @@ from tests.pages import AdminSession, open_admin_session, page_secrets, parse_pa
 from tests.pages import admin as admin
 from tests.receiver import TIMEOUT_S
 
-LOCAL = {**os.environ, "no_proxy": "*", "NO_PROXY": "*"}
+NO_PROXY_ENV = {**os.environ, "no_proxy": "*", "NO_PROXY": "*"}
 
 
 def snippet(page: Response, label: str) -> str:
@@ -26,16 +26,16 @@ def snippet(page: Response, label: str) -> str:
 
 
 def test_get_started_shows_the_host_the_site_and_the_key(admin: AdminSession) -> None:
-    made = admin.client.post("/new-site", {"id": "snippets", "domain": "shop.example", "timezone": "UTC"})
-    page = admin.client.follow(made)
+    response = admin.client.post("/new-site", {"id": "snippets", "domain": "shop.example", "timezone": "UTC"})
+    page = admin.client.follow(response)
     (key,) = page_secrets(page)
     for label in ("curl", "python", "node", "php"):
-        for word in (admin.server.url, "snippets", key, "https://shop.example/"):
-            assert word in snippet(page, label), (label, word)
-    public = parse_page(admin.client.get("/sites/snippets/settings/keys")).find_one(
+        for text in (admin.server.url, "snippets", key, "https://shop.example/"):
+            assert text in snippet(page, label), (label, text)
+    public_key = parse_page(admin.client.get("/sites/snippets/settings/keys")).find_one(
         "code", **{"aria-label": "The public key"}
     )
-    script = f'<script defer src="{admin.server.url}/js/ovx.js" data-key="{public.text}"></script>'
+    script = f'<script defer src="{admin.server.url}/js/ovx.js" data-key="{public_key.text}"></script>'
     assert snippet(page, "The script tag") == script
     later = admin.client.get("/sites/snippets/settings/start")
     assert ("YOUR_API_KEY" in snippet(later, "curl"), key in later.body.decode()) == (True, False)
@@ -54,18 +54,18 @@ def test_a_snippet_of_the_page_sends_the_first_event(admin: AdminSession, label:
         pytest.skip(f"there is no {label} here")
     id = f"by-{label}"
     page = admin.client.follow(admin.client.post("/new-site", {"id": id, "domain": "", "timezone": "UTC"}))
-    ran = subprocess.run(command(label, snippet(page, label)), capture_output=True, timeout=60, env=LOCAL)
-    assert (ran.returncode, ran.stderr) == (0, b"")
+    result = subprocess.run(command(label, snippet(page, label)), capture_output=True, timeout=60, env=NO_PROXY_ENV)
+    assert (result.returncode, result.stderr) == (0, b"")
     (event,) = admin.store.events(id)
     assert (event["type"], event["path"]) == ("pageview", "/")
     assert "Events arrive" in parse_page(admin.client.get(f"/sites/{id}/settings/start")).text
 
 
 @contextmanager
-def listening(person: WebClient, settings: str) -> Iterator[http.client.HTTPResponse]:
+def open_stream(client: WebClient, settings: str) -> Iterator[http.client.HTTPResponse]:
     """The open stream that tells of the first event."""
-    connection = http.client.HTTPConnection("127.0.0.1", person.server.port, timeout=TIMEOUT_S)
-    cookies = "; ".join(f"{name}={value}" for name, value in person.cookies.items())
+    connection = http.client.HTTPConnection("127.0.0.1", client.server.port, timeout=TIMEOUT_S)
+    cookies = "; ".join(f"{name}={value}" for name, value in client.cookies.items())
     connection.request("GET", f"{settings}/first-event", headers={"Cookie": cookies})
     try:
         yield connection.getresponse()
@@ -73,19 +73,19 @@ def listening(person: WebClient, settings: str) -> Iterator[http.client.HTTPResp
         connection.close()
 
 
-def told(stream: http.client.HTTPResponse) -> Any:
+def read_event(stream: http.client.HTTPResponse) -> Any:
     assert (stream.status, stream.headers["content-type"].partition(";")[0]) == (200, "text/event-stream")
     (line,) = [line for line in stream.read().splitlines() if line.startswith(b"data: ")]
     return json.loads(line.removeprefix(b"data: "))
 
 
-def test_the_stream_tells_of_the_first_event(admin: AdminSession) -> None:
+def test_the_stream_sends_the_first_event(admin: AdminSession) -> None:
     settings, key = admin.add_site()
-    with listening(admin.client, settings) as waiting, listening(admin.client, settings) as another:
+    with open_stream(admin.client, settings) as waiting, open_stream(admin.client, settings) as other_stream:
         admin.pageview(settings, key, "https://example.com/first")
-        assert [told(stream)["path"] for stream in (waiting, another)] == ["/first", "/first"]
-    with listening(admin.client, settings) as late:
-        assert (event := told(late))["host"] == "example.com"
+        assert [read_event(stream)["path"] for stream in (waiting, other_stream)] == ["/first", "/first"]
+    with open_stream(admin.client, settings) as late:
+        assert (event := read_event(late))["host"] == "example.com"
         assert event["name"] == "pageview"
 
 
@@ -96,18 +96,18 @@ def test_the_stream_is_for_those_who_are_logged_in(admin: AdminSession) -> None:
 
 def test_a_stream_ends_with_its_session(admin: AdminSession) -> None:
     settings, key = admin.add_site()
-    person = WebClient(admin.server)
-    person.log_in()
-    with listening(person, settings) as stream:
-        person.post("/logout")
+    client = WebClient(admin.server)
+    client.log_in()
+    with open_stream(client, settings) as stream:
+        client.post("/logout")
         admin.pageview(settings, key)
         assert b"data:" not in stream.read()
 
 
-def test_a_server_that_is_told_to_stop_does_not_wait_for_a_stream(store: Store, start: Start) -> None:
+def test_a_stopping_server_does_not_wait_for_a_stream(store: Store, start: Start) -> None:
     admin = open_admin_session(store, start)
     settings, _ = admin.add_site()
-    with listening(admin.client, settings) as stream:
+    with open_stream(admin.client, settings) as stream:
         assert stream.status == 200
         admin.server.process.terminate()
         assert admin.server.process.wait(timeout=TIMEOUT_S) == 0

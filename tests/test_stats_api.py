@@ -9,59 +9,67 @@ import pytest
 
 from tests.conftest import CHROME, Response, RunningSite
 
-QUERY, OTHER = "/api/v1/stats/query", "/api/v2/query"
-DAY = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(3)
-ON_DAY = [DAY.date().isoformat()] * 2
+QUERY_PATH, V2_QUERY_PATH = "/api/v1/stats/query", "/api/v2/query"
+NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(3)
+DATE_RANGE = [NOON.date().isoformat()] * 2
 PATHS = ["/", "/", "/", "/pricing", "/pricing", "/blog/one"]
-STRANGE = ["__proto__", "');--", 'a"b', "a,b", "constructor", "a.b[0]", "ключ", "$", "%", "props"]
+ODD_NAMES = ["__proto__", "');--", 'a"b', "a,b", "constructor", "a.b[0]", "ключ", "$", "%", "props"]
 
 
-def at(minutes: int = 0) -> str:
+def time_at(minutes: int = 0) -> str:
     """A time on the day on which my-site was visited."""
-    return (DAY + timedelta(minutes=minutes)).isoformat()
+    return (NOON + timedelta(minutes=minutes)).isoformat()
 
 
-def view(path: str, host: int, **fields: object) -> dict[str, object]:
+def pageview(path: str, host: int, **fields: object) -> dict[str, object]:
     """A pageview on that day, of one visitor of 250."""
-    who = {"ip_address": f"203.0.113.{host}", "user_agent": CHROME}
-    return {"type": "pageview", "url": f"https://example.com{path}", "timestamp": at(host), **who, **fields}
+    visitor_fields = {"ip_address": f"203.0.113.{host}", "user_agent": CHROME}
+    return {
+        "type": "pageview",
+        "url": f"https://example.com{path}",
+        "timestamp": time_at(host),
+        **visitor_fields,
+        **fields,
+    }
 
 
 @pytest.fixture(scope="module", autouse=True)
 def visited(running: RunningSite) -> None:
     """My-site has six visitors of three pages on a day, and one event of each strange property the day before."""
-    views = [view(path, number) for number, path in enumerate(PATHS)]
-    before = [
-        view("/strange", 100, type="custom", event_name="odd", props={name: f"of {name}"}, timestamp=at(-1440))
-        for name in STRANGE
+    views = [pageview(path, number) for number, path in enumerate(PATHS)]
+    odd_events = [
+        pageview("/strange", 100, type="custom", event_name="odd", props={name: f"of {name}"}, timestamp=time_at(-1440))
+        for name in ODD_NAMES
     ]
-    assert running.server.batch(running.key, *views, *before).status == 201
+    assert running.server.batch(running.key, *views, *odd_events).status == 201
 
 
-def ask(running: RunningSite, path: Any = QUERY, key: Any = None, **fields: Any) -> Response:
+def run_query(running: RunningSite, path: Any = QUERY_PATH, key: Any = None, **fields: Any) -> Response:
     """Ask for the visitors of that day, or for what is told."""
-    body = {"site_id": "my-site", "metrics": ["visitors"], "date_range": ON_DAY} | fields
+    body = {"site_id": "my-site", "metrics": ["visitors"], "date_range": DATE_RANGE} | fields
     return running.server.send(path, body, running.key if key is None else key)
 
 
-def rows(answer: Response) -> list[tuple[Any, ...]]:
+def rows(response: Response) -> list[tuple[Any, ...]]:
     """What stands in the dimensions and the metrics of each row."""
-    assert answer.status == 200, answer.body
-    return [(*row["dimensions"], *row["metrics"]) for row in answer.json["results"]]
+    assert response.status == 200, response.body
+    return [(*row["dimensions"], *row["metrics"]) for row in response.json["results"]]
 
 
 def test_both_paths_give_the_same(running: RunningSite) -> None:
-    asked: dict[str, Any] = {"dimensions": ["event:page"], "metrics": ["visitors", "pageviews"]}
-    one, other = (ask(running, path, **asked) for path in (QUERY, OTHER))
-    assert one.body == other.body
-    assert rows(one) == [("/", 3, 3), ("/pricing", 2, 2), ("/blog/one", 1, 1)]
-    assert (one.headers["content-type"], one.headers["cache-control"]) == ("application/json", "no-store")
+    query_fields: dict[str, Any] = {"dimensions": ["event:page"], "metrics": ["visitors", "pageviews"]}
+    response, other_response = (run_query(running, path, **query_fields) for path in (QUERY_PATH, V2_QUERY_PATH))
+    assert response.body == other_response.body
+    assert rows(response) == [("/", 3, 3), ("/pricing", 2, 2), ("/blog/one", 1, 1)]
+    assert (response.headers["content-type"], response.headers["cache-control"]) == ("application/json", "no-store")
 
 
-def test_the_answer_tells_how_the_question_was_understood(running: RunningSite) -> None:
-    told = ask(running, dimensions=["time"], filters=[["is", "event:page", ["/"], {"case_sensitive": False}]]).json
-    day = ON_DAY[0]
-    assert told["query"] == {
+def test_the_response_repeats_the_parsed_query(running: RunningSite) -> None:
+    body = run_query(
+        running, dimensions=["time"], filters=[["is", "event:page", ["/"], {"case_sensitive": False}]]
+    ).json
+    day = DATE_RANGE[0]
+    assert body["query"] == {
         "site_id": "my-site",
         "metrics": ["visitors"],
         "date_range": [f"{day}T00:00:00+00:00", f"{day}T23:59:59+00:00"],
@@ -72,57 +80,60 @@ def test_the_answer_tells_how_the_question_was_understood(running: RunningSite) 
     }
 
 
-@pytest.mark.parametrize("path", [QUERY, OTHER])
+@pytest.mark.parametrize("path", [QUERY_PATH, V2_QUERY_PATH])
 @pytest.mark.parametrize("key", ["", "nobody's", "ovx_" + "0" * 40])
-def test_who_is_not_known_may_ask_nothing(running: RunningSite, path: str, key: str) -> None:
-    assert ask(running, path, key).error == (401, "unauthorized", None)
+def test_an_unknown_key_is_refused(running: RunningSite, path: str, key: str) -> None:
+    assert run_query(running, path, key).error == (401, "unauthorized", None)
 
 
-def test_a_key_that_was_revoked_may_ask_nothing(running: RunningSite) -> None:
+def test_a_revoked_key_is_refused(running: RunningSite) -> None:
     added = running.store.call("key", "add", "my-site")
-    assert ask(running, key=added["key"]).status == 200
+    assert run_query(running, key=added["key"]).status == 200
     running.store.call("key", "revoke", added["id"])
     time.sleep(2)  # the server looks each second
-    assert ask(running, key=added["key"]).error[:2] == (401, "unauthorized")
+    assert run_query(running, key=added["key"]).error[:2] == (401, "unauthorized")
 
 
 @pytest.mark.parametrize("site", ["my-site", "nowhere", ""])
 def test_a_key_is_of_one_site(running: RunningSite, site: str) -> None:
     key = running.store.key("other-site")
-    assert ask(running, key=key, site_id=site).error == (404, "invalid_site_id", "site_id")
-    answer = running.server.send(f"/api/v1/stats/realtime?site_id={site}", None, key, method="GET")
-    assert answer.error == ((404, "invalid_site_id", "site_id") if site else (400, "invalid_request", "site_id"))
+    assert run_query(running, key=key, site_id=site).error == (404, "invalid_site_id", "site_id")
+    response = running.server.send(f"/api/v1/stats/realtime?site_id={site}", None, key, method="GET")
+    assert response.error == ((404, "invalid_site_id", "site_id") if site else (400, "invalid_request", "site_id"))
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"visitors", b"\xff", b'{"site_id": "my-site",}', b"[" * 100_000, b"NaN"])
 def test_what_is_not_json(running: RunningSite, body: bytes) -> None:
-    assert running.server.send(QUERY, body, running.key).error[:2] == (400, "invalid_request")
+    assert running.server.send(QUERY_PATH, body, running.key).error[:2] == (400, "invalid_request")
 
 
 @pytest.mark.parametrize("body", [None, [], "x", 1, {}, {"site_id": 1}, {"site_id": None, "metrics": ["visitors"]}])
 def test_what_is_no_query(running: RunningSite, body: object) -> None:
-    sent = json.dumps(body).encode()
-    assert running.server.send(QUERY, sent, running.key).error == (400, "invalid_request", "site_id")
+    encoded = json.dumps(body).encode()
+    assert running.server.send(QUERY_PATH, encoded, running.key).error == (400, "invalid_request", "site_id")
 
 
 def test_a_mebibyte_is_the_most(running: RunningSite) -> None:
     body = json.dumps({"site_id": "my-site", "metrics": ["visitors"], "date_range": "7d"}).encode()
-    assert running.server.send(QUERY, body.ljust(1 << 20), running.key).status == 200
-    assert running.server.send(QUERY, body.ljust((1 << 20) + 1), running.key).error[:2] == (413, "payload_too_large")
+    assert running.server.send(QUERY_PATH, body.ljust(1 << 20), running.key).status == 200
+    assert running.server.send(QUERY_PATH, body.ljust((1 << 20) + 1), running.key).error[:2] == (
+        413,
+        "payload_too_large",
+    )
 
 
-DEEP: list[Any] = ["is", "event:page", ["/"]]
+DEEP_FILTER: list[Any] = ["is", "event:page", ["/"]]
 for _ in range(11):
-    DEEP = ["not", DEEP]
-GOAL = ["is", "event:goal", ["none"]]
-MANY = [["is", "event:page", ["/"]]]
-WRONG: list[tuple[dict[str, Any], str]] = [
+    DEEP_FILTER = ["not", DEEP_FILTER]
+GOAL_FILTER = ["is", "event:goal", ["none"]]
+ONE_FILTER = [["is", "event:page", ["/"]]]
+INVALID_QUERIES: list[tuple[dict[str, Any], str]] = [
     ({"metric": ["visitors"]}, "metric"),
     ({"metrics": []}, "metrics"),
     ({"metrics": ["visitors", "hackers"]}, "metrics[1]"),
     ({"metrics": ["conversion_rate"]}, "metrics[0]"),
     ({"metrics": ["visits", "time_on_page"]}, "metrics[1]"),
-    ({"metrics": ["conversion_rate"], "filters": [["not", GOAL]]}, "metrics[0]"),
+    ({"metrics": ["conversion_rate"], "filters": [["not", GOAL_FILTER]]}, "metrics[0]"),
     ({"metrics": ["scroll_depth"], "dimensions": ["event:page", "event:name"]}, "metrics[0]"),
     ({"dimensions": ["visit:page"]}, "dimensions[0]"),
     ({"dimensions": ["event:page", "event:props:"]}, "dimensions[1]"),
@@ -147,9 +158,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"filters": [["is", "event:goal", ["no such goal"]]]}, "filters"),
     ({"filters": [["matches", "event:page", ["/", "("]]]}, "filters[0][2][1]"),
     ({"filters": [["and", [["not", ["matches", "event:page", "(?=x)"]]]]]}, "filters[0][1][0][1][2][0]"),
-    ({"filters": MANY * 10_000}, "filters"),
-    ({"filters": [["or", MANY * 26], ["and", MANY * 25]]}, "filters"),
-    ({"filters": [DEEP]}, "filters[0]" + "[1]" * 10),
+    ({"filters": ONE_FILTER * 10_000}, "filters"),
+    ({"filters": [["or", ONE_FILTER * 26], ["and", ONE_FILTER * 25]]}, "filters"),
+    ({"filters": [DEEP_FILTER]}, "filters[0]" + "[1]" * 10),
     ({"order_by": [["pageviews", "desc"]]}, "order_by[0]"),
     ({"limit": 0}, "limit"),
     ({"limit": 10_001}, "limit"),
@@ -163,56 +174,60 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("told", "field"), WRONG, ids=lambda told: str(told)[:60])
-def test_what_is_wrong_is_told_with_its_field(running: RunningSite, told: dict[str, Any], field: str) -> None:
-    answer = ask(running, **told)
-    assert answer.error == (400, "invalid_request", field)
-    assert len(answer.json["error"]["message"]) < 700
+@pytest.mark.parametrize(("query_fields", "field"), INVALID_QUERIES, ids=lambda value: str(value)[:60])
+def test_an_error_names_its_field(running: RunningSite, query_fields: dict[str, Any], field: str) -> None:
+    response = run_query(running, **query_fields)
+    assert response.error == (400, "invalid_request", field)
+    assert len(response.json["error"]["message"]) < 700
 
 
-@pytest.mark.parametrize("span", [["1970-02-01", "1970-02-03"], ["1971-06-01", "1999-01-01"], ["1970-01-01"] * 2])
+@pytest.mark.parametrize("date_range", [["1970-02-01", "1970-02-03"], ["1971-06-01", "1999-01-01"], ["1970-01-01"] * 2])
 @pytest.mark.parametrize("mode", ["previous_period", "year_over_year"])
-def test_before_the_first_day_there_is_nothing_to_compare(running: RunningSite, span: list[str], mode: str) -> None:
-    assert ask(running, date_range=span, include={"comparisons": {"mode": mode}}).status in (200, 400)
+def test_before_the_first_day_there_is_nothing_to_compare(
+    running: RunningSite, date_range: list[str], mode: str
+) -> None:
+    assert run_query(running, date_range=date_range, include={"comparisons": {"mode": mode}}).status in (200, 400)
 
 
 @pytest.mark.parametrize("pattern", ["(a*)*b", "((a{100}){100}){100}", "(x+x+)+y", "." * 2000, r"\pL{20}"])
 def test_no_expression_takes_long(running: RunningSite, pattern: str) -> None:
-    began = time.monotonic()
+    started_at_s = time.monotonic()
     patterns = [f"{pattern}{number}"[-2000:] for number in range(500)]
-    answer = ask(running, dimensions=["event:page"], filters=[["matches", "event:page", patterns]])
-    assert answer.status in (200, 400)
-    assert time.monotonic() - began < 5
+    response = run_query(running, dimensions=["event:page"], filters=[["matches", "event:page", patterns]])
+    assert response.status in (200, 400)
+    assert time.monotonic() - started_at_s < 5
 
 
-@pytest.mark.parametrize("name", STRANGE)
+@pytest.mark.parametrize("name", ODD_NAMES)
 def test_a_property_may_have_any_name(running: RunningSite, name: str) -> None:
-    before = [(DAY - timedelta(1)).date().isoformat()] * 2
-    of = f"event:props:{name}"
-    assert rows(ask(running, date_range=before, dimensions=[of])) == [(f"of {name}", 1)]
-    assert rows(ask(running, date_range=before, filters=[["is", of, [f"of {name}"]]])) == [(1,)]
-    assert rows(ask(running, date_range=before, filters=[["contains", of, ["nothing"]]])) == [(0,)]
+    before = [(NOON - timedelta(1)).date().isoformat()] * 2
+    dimension = f"event:props:{name}"
+    assert rows(run_query(running, date_range=before, dimensions=[dimension])) == [(f"of {name}", 1)]
+    assert rows(run_query(running, date_range=before, filters=[["is", dimension, [f"of {name}"]]])) == [(1,)]
+    assert rows(run_query(running, date_range=before, filters=[["contains", dimension, ["nothing"]]])) == [(0,)]
 
 
 @pytest.mark.parametrize("name", ["\0", "\ud800", "x" * 1900, "\n", "🙂"])
 def test_no_property_has_such_a_name(running: RunningSite, name: str) -> None:
-    answer = ask(running, dimensions=[f"event:props:{name}"], filters=[["is_not", f"event:props:{name}", [name]]])
-    assert answer.status == 400 if name in ("\0", "\ud800") else rows(answer) == []
+    response = run_query(
+        running, dimensions=[f"event:props:{name}"], filters=[["is_not", f"event:props:{name}", [name]]]
+    )
+    assert response.status == 400 if name in ("\0", "\ud800") else rows(response) == []
 
 
 def test_an_empty_property_and_events_in_no_visit(running: RunningSite) -> None:
     """What a property has may be nothing at all; of events in no visit, nobody knows the source, or what it is not."""
     running.store.site("odd-site")
-    key, now = running.store.key("odd-site"), {"site_id": "odd-site", "date_range": "day"}
+    key, today = running.store.key("odd-site"), {"site_id": "odd-site", "date_range": "day"}
     url = {"type": "custom", "event_name": "odd", "url": "https://example.com/"}
-    agents: tuple[dict[str, str], ...] = ({}, {"user_agent": CHROME})
-    events = [{**url, "props": {"plan": plan}, **who} for plan in ("", "pro") for who in agents]
+    visitors: tuple[dict[str, str], ...] = ({}, {"user_agent": CHROME})
+    events = [{**url, "props": {"plan": plan}, **visitor_fields} for plan in ("", "pro") for visitor_fields in visitors]
     assert running.server.send("/api/v1/events/batch", {"site_id": "odd-site", "events": events}, key).status == 201
-    plans = rows(ask(running, key=key, **now, metrics=["events"], dimensions=["event:props:plan"]))
+    plans = rows(run_query(running, key=key, **today, metrics=["events"], dimensions=["event:props:plan"]))
     assert sorted(plans) == [("", 2), ("pro", 2)]
     source = ["is", "visit:source", ["direct"]]
-    for filters, times in (([source], 2), ([["is_not", *source[1:]]], 0), ([["not", source]], 0)):
-        assert rows(ask(running, key=key, **now, metrics=["events"], filters=filters)) == [(times,)]
+    for filters, event_count in (([source], 2), ([["is_not", *source[1:]]], 0), ([["not", source]], 0)):
+        assert rows(run_query(running, key=key, **today, metrics=["events"], filters=filters)) == [(event_count,)]
 
 
 def test_a_site_without_events_and_with_one(running: RunningSite) -> None:
@@ -220,54 +235,57 @@ def test_a_site_without_events_and_with_one(running: RunningSite) -> None:
     key = running.store.key("new-site")
     metrics = ["visitors", "visits", "pageviews", "events", "bounce_rate", "views_per_visit", "total_revenue"]
     for period in ("all", "7d", "24h"):
-        asked = {"key": key, "site_id": "new-site", "metrics": metrics, "date_range": period}
-        assert rows(ask(running, **asked)) == [(0, 0, 0, 0, None, None, None)]
-        assert rows(ask(running, **asked, dimensions=["event:page"])) == []
-    who = {"ip_address": "203.0.113.1", "user_agent": CHROME}
-    assert running.server.pageview(key, site_id="new-site", **who).status == 201
-    assert rows(ask(running, **asked)) == [(1, 1, 1, 1, 100, 1, None)]
+        query_fields = {"key": key, "site_id": "new-site", "metrics": metrics, "date_range": period}
+        assert rows(run_query(running, **query_fields)) == [(0, 0, 0, 0, None, None, None)]
+        assert rows(run_query(running, **query_fields, dimensions=["event:page"])) == []
+    visitor_fields = {"ip_address": "203.0.113.1", "user_agent": CHROME}
+    assert running.server.pageview(key, site_id="new-site", **visitor_fields).status == 201
+    assert rows(run_query(running, **query_fields)) == [(1, 1, 1, 1, 100, 1, None)]
 
 
 def test_a_period_is_compared_with_another(running: RunningSite) -> None:
-    asked = {"dimensions": ["time:day"], "metrics": ["events", "pageviews"]}
+    query_fields = {"dimensions": ["time:day"], "metrics": ["events", "pageviews"]}
     previous = {"comparisons": {"mode": "previous_period"}}
-    (row,) = ask(running, **asked, include=previous).json["results"]
-    before = (DAY - timedelta(1)).date().isoformat()
+    (row,) = run_query(running, **query_fields, include=previous).json["results"]
+    before = (NOON - timedelta(1)).date().isoformat()
     assert row["metrics"] == [6, 6]
     assert row["comparison"] == {"dimensions": [before], "metrics": [10, 0], "change": [-40, 100]}
     custom = {"comparisons": {"mode": "custom", "date_range": [before, before]}}
-    assert ask(running, **asked, include=custom).json["results"] == [row]
+    assert run_query(running, **query_fields, include=custom).json["results"] == [row]
 
 
 def test_pages_of_an_answer(running: RunningSite) -> None:
-    asked: dict[str, Any] = {"dimensions": ["event:page"], "include": {"total_rows": True}}
-    found = [ask(running, **asked, limit=1, offset=offset) for offset in range(4)]
-    assert [rows(one) for one in found] == [[("/", 3)], [("/pricing", 2)], [("/blog/one", 1)], []]
-    assert {one.json["meta"]["total_rows"] for one in found} == {3}
-    assert rows(ask(running, **asked, pagination={"limit": 1, "offset": 2})) == [("/blog/one", 1)]
-    asked["order_by"] = [["event:page", "desc"]]
-    assert [row[0] for row in rows(ask(running, **asked))] == ["/pricing", "/blog/one", "/"]
+    query_fields: dict[str, Any] = {"dimensions": ["event:page"], "include": {"total_rows": True}}
+    responses = [run_query(running, **query_fields, limit=1, offset=offset) for offset in range(4)]
+    assert [rows(response) for response in responses] == [[("/", 3)], [("/pricing", 2)], [("/blog/one", 1)], []]
+    assert {response.json["meta"]["total_rows"] for response in responses} == {3}
+    assert rows(run_query(running, **query_fields, pagination={"limit": 1, "offset": 2})) == [("/blog/one", 1)]
+    query_fields["order_by"] = [["event:page", "desc"]]
+    assert [row[0] for row in rows(run_query(running, **query_fields))] == ["/pricing", "/blog/one", "/"]
 
 
 def test_time_labels_are_of_all_times(running: RunningSite) -> None:
-    answer = ask(running, dimensions=["time:hour"], include={"time_labels": True})
-    labels = [f"{ON_DAY[0]} {hour:02}:00:00" for hour in range(24)]
-    assert (answer.json["meta"]["time_labels"], rows(answer)) == (labels, [(f"{ON_DAY[0]} 12:00:00", 6)])
+    response = run_query(running, dimensions=["time:hour"], include={"time_labels": True})
+    labels = [f"{DATE_RANGE[0]} {hour:02}:00:00" for hour in range(24)]
+    assert (response.json["meta"]["time_labels"], rows(response)) == (labels, [(f"{DATE_RANGE[0]} 12:00:00", 6)])
 
 
 def test_realtime_is_of_the_last_five_minutes(running: RunningSite) -> None:
     running.store.site("busy-site")
-    key, now = running.store.key("busy-site"), datetime.now(UTC)
+    key, current_time = running.store.key("busy-site"), datetime.now(UTC)
     for host, minutes in ((1, 0), (1, 1), (2, 4), (3, 6)):
-        who = {"ip_address": f"203.0.113.{host}", "timestamp": (now - timedelta(minutes=minutes)).isoformat()}
-        assert running.server.pageview(key, site_id="busy-site", user_agent=CHROME, **who).status == 201
+        event_fields = {
+            "ip_address": f"203.0.113.{host}",
+            "timestamp": (current_time - timedelta(minutes=minutes)).isoformat(),
+        }
+        assert running.server.pageview(key, site_id="busy-site", user_agent=CHROME, **event_fields).status == 201
     path = "/api/v1/stats/realtime?site_id=busy-site"
     assert running.server.send(path, None, key, method="GET").json == {"active_visitors": 2}
     # Each answer is of now, not of a moment ago.
     for host in (4, 5, 6):
-        seen = {"site_id": "busy-site", "user_agent": CHROME, "ip_address": f"203.0.113.{host}"}
-        assert running.server.pageview(key, **seen).status == 201
+        visitor_event = {"site_id": "busy-site", "user_agent": CHROME, "ip_address": f"203.0.113.{host}"}
+        assert running.server.pageview(key, **visitor_event).status == 201
         assert running.server.send(path, None, key, method="GET").json == {"active_visitors": host - 1}
     assert running.server.send(path, None, method="GET").error == (401, "unauthorized", None)
     assert running.server.send("/api/v1/stats/realtime", None, key, method="GET").error[0] == 400
-    assert running.server.send(QUERY, None, key, method="GET").error == (405, "method_not_allowed", None)
+    assert running.server.send(QUERY_PATH, None, key, method="GET").error == (405, "method_not_allowed", None)

@@ -28,63 +28,76 @@ from ovx_lite.storage.sqlite import migrate, open_store, steps
 from ovx_lite.storage.write.sessionizer import MAX_EVENTS_PER_VISITOR
 from ovx_lite.storage.write.unit_of_work import open_unit_of_work
 
-NOW = 1_763_719_200_000  # 2025-11-21 10:00 UTC
-MINUTE = 60_000
-EVER = 2**42 - 1
+NOW_MS = 1_763_719_200_000  # 2025-11-21 10:00 UTC
+MINUTE_MS = 60_000
+MAX_TIME_MS = 2**42 - 1
+NEXT = max(steps()) + 1
 
 
-class Still:
+class FrozenClock:
     """A clock that stands still until it is set."""
 
-    def __init__(self, now: int = NOW) -> None:
-        self.ms = now
+    def __init__(self, now_ms: int = NOW_MS) -> None:
+        self.current_ms = now_ms
 
     def now_ms(self) -> int:
-        return self.ms
+        return self.current_ms
 
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
+    async def sleep(self, duration_s: float) -> None:
+        await asyncio.sleep(duration_s)
 
 
-def new_site(conn: sqlite3.Connection, id: str = "my-site", timezone: str = "UTC", days: int | None = None) -> Site:
-    new = Site(0, id, id, "example.com", timezone, f"pk_{id}", "secret", None, days, 0, b"names")
-    return registry.add_site(conn, new)
+def new_site(
+    conn: sqlite3.Connection, slug: str = "my-site", timezone: str = "UTC", retention_days: int | None = None
+) -> Site:
+    site = Site(0, slug, slug, "example.com", timezone, f"pk_{slug}", "secret", None, retention_days, 0, b"names")
+    return registry.add_site(conn, site)
 
 
 def new_key(conn: sqlite3.Connection, site: Site, hourly_limit: int | None = None) -> str:
-    id, secret, digest = api_keys.new_key()
-    registry.add_api_key(conn, ApiKey(id, site.id, "", "enterprise", hourly_limit, digest, 0, None))
+    public_id, secret, digest = api_keys.new_key()
+    registry.add_api_key(conn, ApiKey(public_id, site.id, "", "enterprise", hourly_limit, digest, 0, None))
     return secret
 
 
-def event(
+def new_event(
     path: str = "/",
-    ts: int = NOW,
+    timestamp_ms: int = NOW_MS,
     visitor: int | None = 1,
     props: str | None = None,
     name: str = "",
     timezone: str = "UTC",
 ) -> Event:
-    kind = EventType("ovyxa", "event", name, "") if name else EventType("ovyxa", "pageview", "pageview", "")
-    origin = TrafficSource("google.com/", "google", "search", "", "", "", "", "")
-    client = ClientInfo("Chrome", "Windows", "desktop", "FR")
-    day = local_day(ts, timezone)
-    guest = None if visitor is None else visitor << 20 | day
-    return Event(ts, day, kind, PageUrl("https", "example.com", path), origin, client, visitor, guest, props=props)
+    event_type = EventType("ovyxa", "event", name, "") if name else EventType("ovyxa", "pageview", "pageview", "")
+    traffic_source = TrafficSource("google.com/", "google", "search", "", "", "", "", "")
+    client_info = ClientInfo("Chrome", "Windows", "desktop", "FR")
+    day = local_day(timestamp_ms, timezone)
+    daily_visitor_id = None if visitor is None else visitor << 20 | day
+    return Event(
+        timestamp_ms,
+        day,
+        event_type,
+        PageUrl("https", "example.com", path),
+        traffic_source,
+        client_info,
+        visitor,
+        daily_visitor_id,
+        props=props,
+    )
 
 
-def request(site: Site, *sent: Event, repeat: IdempotencyKey | None = None) -> WriteRequest:
-    return WriteRequest(site.id, list(sent), lambda ids: Reply(201, json.dumps(ids).encode()), repeat)
+def write_request(site: Site, *new_events: Event, idempotency_key: IdempotencyKey | None = None) -> WriteRequest:
+    return WriteRequest(site.id, list(new_events), lambda ids: Reply(201, json.dumps(ids).encode()), idempotency_key)
 
 
 def paths(conn: sqlite3.Connection, site: Site) -> list[str]:
-    return [found.path for found in events.read(conn, site, 0, EVER, True)]
+    return [stored.path for stored in events.read(conn, site, 0, MAX_TIME_MS, True)]
 
 
 @pytest.fixture
 def conn(tmp_path: Path) -> Iterator[sqlite3.Connection]:
-    with closing(open_store(tmp_path)) as opened:
-        yield opened
+    with closing(open_store(tmp_path)) as connection:
+        yield connection
 
 
 @pytest.fixture
@@ -93,18 +106,22 @@ def site(conn: sqlite3.Connection) -> Site:
 
 
 UNFIT = [
-    event(props='{"a":"\ud800"}'),
-    event("/\udfff"),
-    event(name="\ud800"),
-    event(ts=2**45),
+    new_event(props='{"a":"\ud800"}'),
+    new_event("/\udfff"),
+    new_event(name="\ud800"),
+    new_event(timestamp_ms=2**45),
 ]
 
 
 @pytest.mark.parametrize("unfit", UNFIT)
 def test_a_bad_request_fails_no_neighbour(conn: sqlite3.Connection, site: Site, unfit: Event) -> None:
-    log = open_unit_of_work(conn, 0)
-    group = [request(site, event("/1")), request(site, event("/2"), unfit), request(site, event("/3"))]
-    first, bad, last = write_group(conn, log, group, {}, NOW)
+    unit_of_work = open_unit_of_work(conn, 0)
+    group = [
+        write_request(site, new_event("/1")),
+        write_request(site, new_event("/2"), unfit),
+        write_request(site, new_event("/3")),
+    ]
+    first, bad, last = write_group(conn, unit_of_work, group, {}, NOW_MS)
     assert isinstance(first, Reply)
     assert isinstance(bad, Exception)
     assert isinstance(last, Reply)
@@ -115,29 +132,43 @@ def test_a_bad_request_fails_no_neighbour(conn: sqlite3.Connection, site: Site, 
 def test_a_group_that_was_rolled_back_leaves_no_dangling_codes(
     conn: sqlite3.Connection, site: Site, unfit: Event
 ) -> None:
-    log = open_unit_of_work(conn, 0)
-    write_group(conn, log, [request(site, event("/new", name="new")), request(site, unfit)], {}, NOW)
-    write_group(conn, log, [request(site, event("/other")), request(site, event("/new"))], {}, NOW)
+    unit_of_work = open_unit_of_work(conn, 0)
+    write_group(
+        conn, unit_of_work, [write_request(site, new_event("/new", name="new")), write_request(site, unfit)], {}, NOW_MS
+    )
+    write_group(
+        conn,
+        unit_of_work,
+        [write_request(site, new_event("/other")), write_request(site, new_event("/new"))],
+        {},
+        NOW_MS,
+    )
     assert paths(conn, site) == ["/new", "/other", "/new"]
     assert integrity.problems(conn) == []
 
 
 def test_a_request_that_failed_does_not_use_up_its_idempotency_key(conn: sqlite3.Connection, site: Site) -> None:
-    log, repeat = open_unit_of_work(conn, 0), IdempotencyKey("key", b"fingerprint")
-    write_group(conn, log, [request(site, event("/\ud800"), repeat=repeat)], {}, NOW)
-    (outcome,) = write_group(conn, log, [request(site, event("/good"), repeat=repeat)], {}, NOW)
-    assert isinstance(outcome, Reply)
-    assert not outcome.replayed
+    unit_of_work, idempotency_key = open_unit_of_work(conn, 0), IdempotencyKey("key", b"fingerprint")
+    write_group(
+        conn, unit_of_work, [write_request(site, new_event("/\ud800"), idempotency_key=idempotency_key)], {}, NOW_MS
+    )
+    (result,) = write_group(
+        conn, unit_of_work, [write_request(site, new_event("/good"), idempotency_key=idempotency_key)], {}, NOW_MS
+    )
+    assert isinstance(result, Reply)
+    assert not result.replayed
     assert paths(conn, site) == ["/good"]
 
 
 def test_events_of_a_site_that_is_gone_fail_no_neighbour(conn: sqlite3.Connection, site: Site) -> None:
-    log, gone = open_unit_of_work(conn, 0), new_site(conn, "gone")
-    write_group(conn, log, [request(gone, event())], {}, NOW)
+    unit_of_work, gone_site = open_unit_of_work(conn, 0), new_site(conn, "gone")
+    write_group(conn, unit_of_work, [write_request(gone_site, new_event())], {}, NOW_MS)
     with closing(sqlite._connect(Path(conn.execute("PRAGMA database_list").fetchone()[2]))) as another_process:
         another_process.execute("PRAGMA foreign_keys = ON")
         registry.remove_site(another_process, "gone")
-    refused, stored = write_group(conn, log, [request(gone, event()), request(site, event("/1"))], {}, NOW)
+    refused, stored = write_group(
+        conn, unit_of_work, [write_request(gone_site, new_event()), write_request(site, new_event("/1"))], {}, NOW_MS
+    )
     assert isinstance(refused, ApiError)
     assert refused.code == "invalid_site_id"
     assert isinstance(stored, Reply)
@@ -145,11 +176,13 @@ def test_events_of_a_site_that_is_gone_fail_no_neighbour(conn: sqlite3.Connectio
 
 def test_two_processes_that_give_one_number_both_store(tmp_path: Path, conn: sqlite3.Connection, site: Site) -> None:
     with closing(open_store(tmp_path)) as other:
-        for number, (where, log) in enumerate(
+        for number, (connection, unit_of_work) in enumerate(
             [(conn, open_unit_of_work(conn, 7)), (other, open_unit_of_work(other, 7))]
         ):
-            (outcome,) = write_group(where, log, [request(site, event(f"/{number}"))], {}, NOW)
-            assert isinstance(outcome, Reply)
+            (result,) = write_group(
+                connection, unit_of_work, [write_request(site, new_event(f"/{number}"))], {}, NOW_MS
+            )
+            assert isinstance(result, Reply)
     assert paths(conn, site) == ["/0", "/1"]
 
 
@@ -179,76 +212,84 @@ def test_a_reader_does_not_wait_for_the_writer(tmp_path: Path, site: Site) -> No
 
 
 def test_a_visitor_who_never_ends_is_counted_and_holds_nobody_up(conn: sqlite3.Connection, site: Site) -> None:
-    books, more = open_unit_of_work(conn, 0), 300
-    for first in range(0, MAX_EVENTS_PER_VISITOR + more, 1000):
-        seen = [
-            event(f"/{number}", visitor=7) for number in range(first, min(first + 1000, MAX_EVENTS_PER_VISITOR + more))
+    unit_of_work, extra_count = open_unit_of_work(conn, 0), 300
+    for first in range(0, MAX_EVENTS_PER_VISITOR + extra_count, 1000):
+        group_events = [
+            new_event(f"/{number}", visitor=7)
+            for number in range(first, min(first + 1000, MAX_EVENTS_PER_VISITOR + extra_count))
         ]
-        write_group(conn, books, [request(site, *seen)], {}, NOW)
-    found = [one.visit_id for one in events.read(conn, site, 0, EVER, True)]
-    assert (len(found), found.count(None), len(set(found))) == (MAX_EVENTS_PER_VISITOR + more, more, 2)
-    assert conn.execute("SELECT visitors, visits, pageviews, strays FROM days").fetchone() == (1, 1, len(found), more)
+        write_group(conn, unit_of_work, [write_request(site, *group_events)], {}, NOW_MS)
+    visit_ids = [stored.visit_id for stored in events.read(conn, site, 0, MAX_TIME_MS, True)]
+    assert (len(visit_ids), visit_ids.count(None), len(set(visit_ids))) == (
+        MAX_EVENTS_PER_VISITOR + extra_count,
+        extra_count,
+        2,
+    )
+    query = "SELECT visitors, visits, pageviews, sessionless_events FROM daily_totals"
+    assert conn.execute(query).fetchone() == (1, 1, len(visit_ids), extra_count)
     assert integrity.problems(conn) == []
 
 
-def test_those_who_have_seen_much_are_not_learnt_anew_all_the_time(conn: sqlite3.Connection, site: Site) -> None:
+def test_visitors_with_many_pages_are_not_reloaded_for_every_group(conn: sqlite3.Connection, site: Site) -> None:
     # What each of them has seen is more, all in all, than what is remembered at most.
-    books, pages = open_unit_of_work(conn, 0), iter(range(100_000))
+    unit_of_work, pages = open_unit_of_work(conn, 0), iter(range(100_000))
     for visitor in range(25):
-        seen = [event(f"/{next(pages)}", visitor=visitor + 1) for _ in range(1000)]
-        write_group(conn, books, [request(site, *seen)], {}, NOW)
+        group_events = [new_event(f"/{next(pages)}", visitor=visitor + 1) for _ in range(1000)]
+        write_group(conn, unit_of_work, [write_request(site, *group_events)], {}, NOW_MS)
     statements: list[str] = []
     conn.set_trace_callback(statements.append)
     for _ in range(20):
-        seen = [event(f"/{next(pages)}", visitor=visitor + 1) for visitor in range(25)]
-        write_group(conn, books, [request(site, *seen)], {}, NOW)
-    learnt = sum("FROM events JOIN kinds" in statement for statement in statements)
-    assert learnt < 20, "each group learnt anew who is there"
+        group_events = [new_event(f"/{next(pages)}", visitor=visitor + 1) for visitor in range(25)]
+        write_group(conn, unit_of_work, [write_request(site, *group_events)], {}, NOW_MS)
+    reload_count = sum("FROM events JOIN event_types" in statement for statement in statements)
+    assert reload_count < 20, "each group learnt anew who is there"
 
 
 def test_an_event_takes_at_most_60_bytes_on_a_busy_site(tmp_path: Path) -> None:
-    chance, day_long = random.Random(1), 86_400_000
+    chance, day_ms = random.Random(1), 86_400_000
     pages = [f"/section-{n % 9}/a-page-with-a-longer-name-{n}" for n in range(100)]
-    origins = [event().traffic_source._replace(referrer=f"partner-{n}.example/") for n in range(97)]
-    clients = [event().client._replace(country=country) for country in ("FR", "DE", "US", "GB", "")]
+    origins = [new_event().traffic_source._replace(referrer=f"partner-{n}.example/") for n in range(97)]
+    clients = [new_event().client._replace(country=country) for country in ("FR", "DE", "US", "GB", "")]
     with closing(open_store(tmp_path)) as conn:
-        site, log = new_site(conn), open_unit_of_work(conn, 0)
-        empty = (tmp_path / sqlite.STORE_FILE).stat().st_size
-        for midnight in range(0, 10 * day_long, day_long):
-            salts.of_day(conn, site.id, midnight // day_long, b"salt")  # as the day's first event does
-            sent = []
-            for begin in range(midnight, midnight + day_long - 5 * MINUTE, day_long // 1300):
+        site, unit_of_work = new_site(conn), open_unit_of_work(conn, 0)
+        empty_size_bytes = (tmp_path / sqlite.STORE_FILE).stat().st_size
+        for midnight_ms in range(0, 10 * day_ms, day_ms):
+            salts.of_day(conn, site.id, midnight_ms // day_ms, b"salt")  # as the day's first event does
+            day_events = []
+            for visit_start_ms in range(midnight_ms, midnight_ms + day_ms - 5 * MINUTE_MS, day_ms // 1300):
                 visitor = chance.getrandbits(47)
-                visit = {
+                visit_fields = {
                     "visitor": visitor,
                     "guest": visitor,
                     "origin": chance.choice(origins),
                     "client": chance.choice(clients),
                 }
-                for ts in range(begin, begin + 4 * MINUTE, MINUTE):
+                for timestamp_ms in range(visit_start_ms, visit_start_ms + 4 * MINUTE_MS, MINUTE_MS):
                     view, custom = (
-                        event(chance.choice(pages), ts),
-                        event("/signup", ts, props='{"plan":"pro"}', name="signup"),
+                        new_event(chance.choice(pages), timestamp_ms),
+                        new_event("/signup", timestamp_ms, props='{"plan":"pro"}', name="signup"),
                     )
-                    sent.append(msgspec.structs.replace(custom if chance.random() < 0.05 else view, **visit))
-            sent.sort(key=attrgetter("ts"))
-            for start in range(0, len(sent), 20):
-                write_group(conn, log, [request(site, *sent[start : start + 20])], {}, NOW)
+                    day_events.append(
+                        msgspec.structs.replace(custom if chance.random() < 0.05 else view, **visit_fields)
+                    )
+            day_events.sort(key=attrgetter("timestamp_ms"))
+            for start in range(0, len(day_events), 20):
+                write_group(conn, unit_of_work, [write_request(site, *day_events[start : start + 20])], {}, NOW_MS)
         count = len(paths(conn, site))
         assert integrity.problems(conn) == []
     assert count >= 50_000
-    assert (tmp_path / sqlite.STORE_FILE).stat().st_size - empty <= 60 * count
+    assert (tmp_path / sqlite.STORE_FILE).stat().st_size - empty_size_bytes <= 60 * count
     assert [file.name for file in tmp_path.iterdir()] == [sqlite.STORE_FILE]
 
 
 def test_a_failed_step_leaves_no_trace(tmp_path: Path, conn: sqlite3.Connection, site: Site) -> None:
     before = list(conn.iterdump())
-    failing = "CREATE TABLE extra (a INTEGER) STRICT; DROP TABLE answers; INSERT INTO extra VALUES ('no number');"
+    failing = "CREATE TABLE extra (a INTEGER) STRICT; DROP TABLE goals; INSERT INTO extra VALUES ('no number');"
     with pytest.raises(sqlite3.Error):
-        migrate(conn, tmp_path / sqlite.STORE_FILE, [*steps(), failing])
+        migrate(conn, tmp_path / sqlite.STORE_FILE, steps() | {NEXT: failing})
     assert not conn.in_transaction
     assert list(conn.iterdump()) == before
-    assert conn.execute("PRAGMA user_version").fetchone() == (len(steps()),)
+    assert conn.execute("PRAGMA user_version").fetchone() == (NEXT - 1,)
 
 
 def test_a_step_is_done_whole(tmp_path: Path, conn: sqlite3.Connection, site: Site) -> None:
@@ -256,26 +297,24 @@ def test_a_step_is_done_whole(tmp_path: Path, conn: sqlite3.Connection, site: Si
     CREATE TABLE extra (a TEXT) STRICT; -- a comment; with a semicolon
     CREATE TRIGGER more AFTER INSERT ON extra BEGIN UPDATE extra SET a = a || ';'; UPDATE sites SET name = 'x'; END;
     INSERT INTO extra VALUES ('one;two');"""
-    migrate(conn, tmp_path / sqlite.STORE_FILE, [*steps(), step])
+    migrate(conn, tmp_path / sqlite.STORE_FILE, steps() | {NEXT: step})
     assert conn.execute("SELECT a, name FROM extra, sites").fetchall() == [("one;two;", "x")]
 
 
 def test_of_a_step_nothing_is_skipped_in_silence(tmp_path: Path, conn: sqlite3.Connection) -> None:
     with suppress(sqlite3.Error, ValueError):
-        migrate(
-            conn, tmp_path / sqlite.STORE_FILE, [*steps(), "CREATE TABLE one (a); CREATE TABLE two (a)"]
-        )  # no semicolon
+        script = "CREATE TABLE one (a); CREATE TABLE two (a)"  # no semicolon
+        migrate(conn, tmp_path / sqlite.STORE_FILE, steps() | {NEXT: script})
     assert conn.execute("SELECT count(*) FROM sqlite_schema WHERE name IN ('one', 'two')").fetchone() in [(0,), (2,)]
 
 
 def test_before_an_upgrade_the_store_is_copied(tmp_path: Path, conn: sqlite3.Connection, site: Site) -> None:
-    newer = len(steps()) + 1
-    migrate(conn, tmp_path / sqlite.STORE_FILE, [*steps(), "DELETE FROM sites;"])
-    assert conn.execute("PRAGMA user_version").fetchone() == (newer,)
-    copied = tmp_path / "restored" / sqlite.STORE_FILE
-    copied.parent.mkdir()
-    (tmp_path / f"ovx-lite-before-schema-{newer}.sqlite3").rename(copied)
-    with closing(open_store(copied.parent)) as restored:
+    migrate(conn, tmp_path / sqlite.STORE_FILE, steps() | {NEXT: "DELETE FROM sites;"})
+    assert conn.execute("PRAGMA user_version").fetchone() == (NEXT,)
+    copy_path = tmp_path / "restored" / sqlite.STORE_FILE
+    copy_path.parent.mkdir()
+    (tmp_path / f"ovx-lite-before-schema-{NEXT}.sqlite3").rename(copy_path)
+    with closing(open_store(copy_path.parent)) as restored:
         assert list(registry.load(restored).sites_by_slug) == ["my-site"]
 
 
@@ -285,16 +324,16 @@ def test_a_store_that_is_up_to_date_is_not_copied(tmp_path: Path, conn: sqlite3.
 
 
 def test_what_is_committed_is_on_disk(tmp_path: Path) -> None:
-    async def pragmas() -> list[tuple[Any]]:
+    async def read_pragmas() -> list[tuple[Any]]:
         database = await Database.open(tmp_path)
-        found = [
+        rows = [
             await database.write(lambda conn: conn.execute("PRAGMA journal_mode").fetchone()),
             await database.write(lambda conn: conn.execute("PRAGMA synchronous").fetchone()),
         ]
         await database.close()
-        return found
+        return rows
 
-    assert asyncio.run(pragmas()) == [("wal",), (2,)]  # 2 is FULL
+    assert asyncio.run(read_pragmas()) == [("wal",), (2,)]  # 2 is FULL
 
 
 def test_nobody_else_may_read_the_store(tmp_path: Path, conn: sqlite3.Connection, site: Site) -> None:

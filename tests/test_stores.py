@@ -18,28 +18,48 @@ from ovx_lite.storage.sqlite import STORE_FILE, steps
 from tests.browserless import WebClient
 from tests.conftest import CHROME, Server, Start, Store
 from tests.stores import FOLDER, build, dump
-from tests.stores.__main__ import ANN, apex, overcentric, view
+from tests.stores.__main__ import ANN, apex, overcentric, stats, view
 
-NUMBERS = sorted(int(file.stem) for file in FOLDER.glob("*.sql"))
-NEWEST = len(steps())
-COPY = f"ovx-lite-before-schema-{NEWEST}.sqlite3"
-EVENTS = "export my-site --include-excluded"
-ZONE = "Europe/Paris"
-DAYS = ["2025-10-20", "2025-11-02"]  # all that were told of, and more
+SCHEMA_VERSIONS = sorted(int(file.stem) for file in FOLDER.glob("*.sql"))
+LATEST_VERSION = max(steps())
+BACKUP_NAME = f"ovx-lite-before-schema-{LATEST_VERSION}.sqlite3"
+EXPORT_COMMAND = "export my-site --include-excluded"
+TIMEZONE = "Europe/Paris"
+DATE_RANGE = ["2025-10-20", "2025-11-02"]  # all that were told of, and more
 
-# Whoever asks for events and visits is told the same, but they are put together in another way since step 5;
-# and `meta` counts changes.
-PUT_ELSEWHERE = {"events", "visits", "open_visits", "meta"}
+# What step 7 calls the tables and the rows of `meta`.
+RENAMED = {
+    "answers": "idempotent_responses",
+    "days": "daily_totals",
+    "keys": "api_keys",
+    "kinds": "event_types",
+    "marks": "fired_alerts",
+    "months": "monthly_usage",
+    "origins": "traffic_sources",
+    "sessions": "login_sessions",
+    "settled": "finalized",
+    "shares": "shared_links",
+    "stale": "dirty_days",
+    "takings": "daily_revenue",
+    "ties": "identity_links",
+    "usage": "rate_limit_counters",
+    "words": "dimension_values",
+}
+RENAMED_META = {
+    "registry": "registry_version",
+    "touched": "write_checked_at",
+    "retention_ran_at_ms": "retention_ran_at",
+}
 
 
 @dataclass(frozen=True)
-class Old:
+class OldStore:
     """A store as it was found, of which schema, and what is known of it."""
 
-    number: int
+    schema_version: int
     store: Store
     sql: str
-    told: dict[str, Any]
+    recorded: dict[str, Any]
 
     @property
     def file(self) -> Path:
@@ -48,136 +68,146 @@ class Old:
     @property
     def events(self) -> list[dict[str, Any]]:
         """The events of my-site, as they were exported then and are to be now."""
-        events = [dict(event) for event in self.told["said"][EVENTS]]
-        if self.number < 5:
-            # Until step 5, time spent on a page was an event like others. By itself, it makes no visit any more.
-            visits = {event["visit"] for event in events if not is_engagement(event)}
-            for event in events:
-                if event["visit"] not in visits:
-                    event["visit"] = event["visitor"] = None
-        return events
+        return [dict(event) for event in self.recorded["said"][EXPORT_COMMAND]]
 
 
-@pytest.fixture(params=NUMBERS)
-def old(request: pytest.FixtureRequest, store: Store) -> Old:
-    number: int = request.param
-    sql = (FOLDER / f"{number:04}.sql").read_bytes().decode()
+@pytest.fixture(params=SCHEMA_VERSIONS)
+def old(request: pytest.FixtureRequest, store: Store) -> OldStore:
+    schema_version: int = request.param
+    sql = (FOLDER / f"{schema_version:04}.sql").read_bytes().decode()
     build(store.path / STORE_FILE, sql)
-    return Old(number, store, sql, json.loads((FOLDER / f"{number:04}.json").read_text("utf-8")))
+    return OldStore(schema_version, store, sql, json.loads((FOLDER / f"{schema_version:04}.json").read_text("utf-8")))
 
 
 def is_engagement(event: dict[str, Any]) -> bool:
     return (event["api"], event["name"]) == ("apex", "engagement")
 
 
-def rows(file: Path, query: str) -> list[Any]:
+def query_rows(file: Path, query: str) -> list[Any]:
     with closing(sqlite3.connect(file)) as conn:
         return conn.execute(query).fetchall()
 
 
-def columns(file: Path) -> dict[str, list[str]]:
-    """The columns of each table."""
+def table_columns(file: Path) -> dict[str, list[str]]:
+    """The columns of each table, in their order."""
     query = """
         SELECT tables.name, columns.name FROM sqlite_schema AS tables, pragma_table_info(tables.name) AS columns
-        WHERE tables.type = 'table' AND tables.name NOT LIKE 'sqlite_%'
+        WHERE tables.type = 'table' AND tables.name NOT LIKE 'sqlite_%' ORDER BY tables.name, columns.cid
     """
-    found: dict[str, list[str]] = {}
-    for table, column in rows(file, query):
-        found.setdefault(table, []).append(column)
-    return found
+    columns_by_table: dict[str, list[str]] = {}
+    for table, column in query_rows(file, query):
+        columns_by_table.setdefault(table, []).append(column)
+    return columns_by_table
 
 
-def as_then(now: Any, then: Any) -> Any:
+def without_added_fields(actual: Any, recorded: Any) -> Any:
     """What is said now, without what nobody said then: fields may be added."""
-    if isinstance(then, list) and isinstance(now, list) and len(now) == len(then):
-        return [as_then(*both) for both in zip(now, then, strict=True)]
-    if isinstance(then, dict) and isinstance(now, dict):
-        return {name: as_then(now[name], value) for name, value in then.items() if name in now}
-    return now
+    if isinstance(recorded, list) and isinstance(actual, list) and len(actual) == len(recorded):
+        return [without_added_fields(*pair) for pair in zip(actual, recorded, strict=True)]
+    if isinstance(recorded, dict) and isinstance(actual, dict):
+        return {name: without_added_fields(actual[name], value) for name, value in recorded.items() if name in actual}
+    return actual
 
 
-def recounted(events: list[dict[str, Any]]) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
+def count_by_day(events: list[dict[str, Any]]) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
     """Visitors, visits, pageviews and events by day of the site, and how often each goal was met."""
     days: dict[str, tuple[set[str], set[str], list[bool]]] = {}
-    met = Counter[str]()
+    goal_counts = Counter[str]()
     for event in events:
         if event["excluded"] or is_engagement(event):
             continue
         is_view = event["type"] == "pageview"
-        day = datetime.fromisoformat(event["ts"]).astimezone(ZoneInfo(ZONE)).date().isoformat()
+        day = datetime.fromisoformat(event["ts"]).astimezone(ZoneInfo(TIMEZONE)).date().isoformat()
         visitors, visits, views = days.setdefault(day, (set(), set(), []))
         visitors |= {event["visitor"]} - {None}
         visits |= {event["visit"]} - {None}
         views.append(is_view)
-        met.update({"Sign-up": event["name"] == "signup", "Pricing": is_view and event["path"].startswith("/pricing/")})
+        goal_counts.update(
+            {"Sign-up": event["name"] == "signup", "Pricing": is_view and event["path"].startswith("/pricing/")}
+        )
     counts: dict[str, tuple[int, ...]] = {
         day: (len(visitors), len(visits), sum(views), len(views)) for day, (visitors, visits, views) in days.items()
     }
-    return counts, {goal: (times,) for goal, times in met.items()}
+    return counts, {goal: (count,) for goal, count in goal_counts.items()}
 
 
-def ask(server: Server, key: str, dimension: str, *metrics: str) -> dict[str, tuple[int, ...]]:
+def query_by_dimension(server: Server, key: str, dimension: str, *metrics: str) -> dict[str, tuple[int, ...]]:
     """Ask the Stats API for all that was told of, by a dimension."""
-    asked = {"site_id": "my-site", "date_range": DAYS, "dimensions": [dimension], "metrics": metrics}
-    answer = server.send("/api/v1/stats/query", asked, key)
-    assert answer.status == 200, answer.body
-    return {row["dimensions"][0]: tuple(row["metrics"]) for row in answer.json["results"]}
+    query = {"site_id": "my-site", "date_range": DATE_RANGE, "dimensions": [dimension], "metrics": metrics}
+    response = server.send("/api/v1/stats/query", query, key)
+    assert response.status == 200, response.body
+    return {row["dimensions"][0]: tuple(row["metrics"]) for row in response.json["results"]}
 
 
 def test_there_is_a_store_of_each_schema() -> None:
     """Whoever adds a step of the schema keeps a store of it: `tests/stores/__init__.py` says how."""
-    assert list(range(1, NEWEST + 1)) == NUMBERS
-    kept = {file.name for file in FOLDER.iterdir() if file.suffix in (".sql", ".json")}
-    assert kept == {f"{number:04}.{kind}" for number in NUMBERS for kind in ("sql", "json")}
+    assert list(steps()) == SCHEMA_VERSIONS
+    file_names = {file.name for file in FOLDER.iterdir() if file.suffix in (".sql", ".json")}
+    assert file_names == {
+        f"{schema_version:04}.{extension}" for schema_version in SCHEMA_VERSIONS for extension in ("sql", "json")
+    }
 
 
-def test_they_are_what_they_are_called(old: Old) -> None:
-    assert rows(old.file, "PRAGMA user_version") == [(old.number,)]
-    assert rows(old.file, "PRAGMA journal_mode") == [("wal",)]
-    assert rows(old.file, "PRAGMA integrity_check") == [("ok",)]
-    assert len(old.sql) < 40 * 1024
+def test_they_are_what_they_are_called(old: OldStore) -> None:
+    assert query_rows(old.file, "PRAGMA user_version") == [(old.schema_version,)]
+    assert query_rows(old.file, "PRAGMA journal_mode") == [("wal",)]
+    assert query_rows(old.file, "PRAGMA integrity_check") == [("ok",)]
+    assert len(old.sql) < 42 * 1024
+    assert [
+        table for table in table_columns(old.file) if not query_rows(old.file, f"SELECT 1 FROM {table} LIMIT 1")
+    ] == []
 
 
-def test_what_was_said_is_said_again(old: Old) -> None:
-    for command, then in old.told["said"].items():
-        now = old.store.call(*command.split())
-        assert as_then(now, then) == (old.events if command == EVENTS else then), command
-    assert rows(old.file, "PRAGMA user_version") == [(NEWEST,)]
+def test_commands_print_the_recorded_output(old: OldStore) -> None:
+    for command, recorded in old.recorded["said"].items():
+        actual = old.store.call(*command.split())
+        assert without_added_fields(actual, recorded) == (old.events if command == EXPORT_COMMAND else recorded), (
+            command
+        )
+    assert query_rows(old.file, "PRAGMA user_version") == [(LATEST_VERSION,)]
     assert old.store.run("check").exit_status == 0
 
 
-def test_a_copy_of_what_was_there_is_left(old: Old, tmp_path: Path) -> None:
+def test_a_copy_of_what_was_there_is_left(old: OldStore, tmp_path: Path) -> None:
     build(tmp_path / "again" / STORE_FILE, old.sql)
     assert old.store.run("check").exit_status == 0
     copies = [file.name for file in old.store.path.iterdir() if "before-schema" in file.name]
-    assert copies == ([COPY] if old.number < NEWEST else [])
+    assert copies == ([BACKUP_NAME] if old.schema_version < LATEST_VERSION else [])
     if copies:
-        assert dump(old.store.path / COPY) == dump(tmp_path / "again" / STORE_FILE)
-        assert rows(old.store.path / COPY, "PRAGMA integrity_check") == [("ok",)]
+        assert dump(old.store.path / BACKUP_NAME) == dump(tmp_path / "again" / STORE_FILE)
+        assert query_rows(old.store.path / BACKUP_NAME, "PRAGMA integrity_check") == [("ok",)]
 
 
-def test_all_other_rows_are_as_they_were(old: Old, tmp_path: Path) -> None:
-    build(before := tmp_path / "again" / STORE_FILE, old.sql)
+def test_all_other_rows_are_as_they_were(old: OldStore, tmp_path: Path) -> None:
+    build(old_file := tmp_path / "again" / STORE_FILE, old.sql)
     assert old.store.run("check").exit_status == 0
-    then, now = columns(before), columns(old.file)
-    assert then.keys() - now.keys() <= {"goal_days"}, "goals' days are counted anew since step 5, with all others"
-    for table in then.keys() & now.keys() - PUT_ELSEWHERE:
-        # `open_visits` was the one table of which a step renamed a column.
-        assert set(then[table]) <= set(now[table]), table
-        query = f"SELECT {', '.join(then[table])} FROM {table} ORDER BY 1, 2"
-        assert rows(old.file, query) == rows(before, query), table
+    old_columns, new_columns = table_columns(old_file), table_columns(old.file)
+    assert {RENAMED.get(table, table) for table in old_columns} == new_columns.keys()
+    for table, names in old_columns.items():
+        known_as = RENAMED.get(table, table)
+        assert len(names) == len(new_columns[known_as]), table
+        expected = query_rows(old_file, f"SELECT * FROM {table}")
+        if table == "meta":
+            expected = [(RENAMED_META.get(name, name), value) for name, value in expected]
+        assert sorted(query_rows(old.file, f"SELECT * FROM {known_as}"), key=repr) == sorted(expected, key=repr), table
 
 
-def test_what_was_there_is_counted_as_its_events_say(old: Old, start: Start) -> None:
-    server, key = start(old.store), old.told["key"]
-    deadline = time.monotonic() + 20
-    while rows(old.file, "SELECT * FROM stale"):
-        assert time.monotonic() < deadline, "the server did not count by itself"
+def test_the_stats_api_gives_the_same_numbers(old: OldStore, start: Start) -> None:
+    server = start(old.store)
+    for asked in old.recorded["stats"]:
+        assert stats(server, old.recorded["key"], asked["query"]) == asked["answer"], asked["query"]
+
+
+def test_what_was_there_is_counted_as_its_events_say(old: OldStore, start: Start) -> None:
+    server, key = start(old.store), old.recorded["key"]
+    deadline_s = time.monotonic() + 20
+    while query_rows(old.file, "SELECT * FROM dirty_days"):
+        assert time.monotonic() < deadline_s, "the server did not count by itself"
         time.sleep(0.02)
-    days, met = recounted(old.events)
+    days, goal_counts = count_by_day(old.events)
     assert len(days) > 4
-    assert ask(server, key, "time:day", "visitors", "visits", "pageviews", "events") == days
-    assert ask(server, key, "event:goal", "events") == (met if "goal list my-site" in old.told["said"] else {})
+    assert query_by_dimension(server, key, "time:day", "visitors", "visits", "pageviews", "events") == days
+    assert query_by_dimension(server, key, "event:goal", "events") == goal_counts
     assert server.pageview(key, user_agent=CHROME, ip_address="203.0.113.30").status == 201
     assert server.stop() == 0
     before = dump(old.file)
@@ -186,53 +216,57 @@ def test_what_was_there_is_counted_as_its_events_say(old: Old, start: Start) -> 
         assert dump(old.file) == before
 
 
-def test_whoever_sent_events_goes_on(old: Old, start: Start) -> None:
-    key, repeat, before = old.told["key"], old.told["repeat"], old.events
-    today = of_today(old)
+def test_whoever_sent_events_goes_on(old: OldStore, start: Start) -> None:
+    key, recorded_request, before = old.recorded["key"], old.recorded["repeat"], old.events
+    assert old.store.run("check").exit_status == 0
+    today = move_to_today(old)
     server = start(old.store)
-    again = server.send(repeat["path"], repeat["body"].encode(), key, repeat["headers"])
-    assert (again.status, again.body.decode()) == (201, repeat["answer"])
-    assert again.headers["idempotency-replayed"] == "true"
-    (log := old.store.path / "log").write_text(old.told["log"])
-    assert old.store.call("import", "access-log", "my-site", str(log))["imported"] == 0
+    response = server.send(
+        recorded_request["path"], recorded_request["body"].encode(), key, recorded_request["headers"]
+    )
+    assert (response.status, response.body.decode()) == (201, recorded_request["answer"])
+    assert response.headers["idempotency-replayed"] == "true"
+    (log_path := old.store.path / "log").write_text(old.recorded["log"])
+    assert old.store.call("import", "access-log", "my-site", str(log_path))["imported"] == 0
     assert len(old.store.events()) == len(before)
     assert server.pageview(key, url="https://example.com/new", user_agent=CHROME).status == 201
-    told = {**view("24T08:20", "/seen/late", ANN), "site_id": "my-site"}
-    assert server.send("/api/v1/events/pageview", told, key).status == 201
-    (public_key,) = {site["public_key"] for site in old.told["said"]["site list"] if site["id"] == "my-site"}
-    for one in (apex("25T14:05", "click", "v_1", "/v_1"), apex("27T16:05", "click", "v_3", "/v_3")):
-        assert server.send("/api/events", {**one, "projectKey": public_key}).status == 200
+    late_event = {**view("24T08:20", "/seen/late", ANN), "site_id": "my-site"}
+    assert server.send("/api/v1/events/pageview", late_event, key).status == 201
+    (public_key,) = {site["public_key"] for site in old.recorded["said"]["site list"] if site["id"] == "my-site"}
+    for sent_event in (apex("25T14:05", "click", "v_1", "/v_1"), apex("27T16:05", "click", "v_3", "/v_3")):
+        assert server.send("/api/events", {**sent_event, "projectKey": public_key}).status == 200
     assert server.send("/api/v1/event", overcentric("24T18:00", "came back")).status == 200
-    if "password" in old.told:
-        WebClient(server).log_in(old.told["password"])
+    WebClient(server).log_in(old.recorded["password"])
     assert server.stop() == 0
     assert old.store.run("check").exit_status == 0
 
-    known = {event["id"] for event in before}
+    old_ids = {event["id"] for event in before}
     events = old.store.events()
-    news = {event["path"]: event for event in events if event["id"] not in known}
-    assert sorted(news) == ["/app", "/new", "/seen/late", "/v_1", "/v_3"]
-    same = {"/seen/late": visit_of(before, path="/told/late")}
-    if old.number >= 2:  # no visitor had a name before
-        same |= {"/v_1": visit_of(before, path="/pricing/team"), "/v_3": visit_of(before, person="carol", api="apex")}
-        assert news["/app"]["visitor"] == visit_of(before, name="opened")[0]
-        assert [news[path]["person"] for path in ("/app", "/v_3", "/v_1")] == ["ada", "carol", None]
-    if old.number >= 5:  # a session of before step 5 that goes on makes another visit
-        same |= {"/app": visit_of(before, name="opened")}
-    went_on = {path: (news[path]["visitor"], news[path]["visit"]) for path in same}
-    assert went_on == same or today != local_day(int(time.time() * 1000), ZONE), "unless midnight came between"
+    new_events = {event["path"]: event for event in events if event["id"] not in old_ids}
+    assert sorted(new_events) == ["/app", "/new", "/seen/late", "/v_1", "/v_3"]
+    expected_visits = {
+        "/seen/late": visit_of(before, path="/told/late"),
+        "/v_1": visit_of(before, path="/pricing/team"),
+        "/v_3": visit_of(before, person="carol", api="apex"),
+        "/app": visit_of(before, name="opened"),
+    }
+    assert [new_events[path]["person"] for path in ("/app", "/v_3", "/v_1")] == ["ada", "carol", None]
+    continued_visits = {path: (new_events[path]["visitor"], new_events[path]["visit"]) for path in expected_visits}
+    assert continued_visits == expected_visits or today != local_day(int(time.time() * 1000), TIMEZONE), (
+        "unless midnight came between"
+    )
 
 
-def of_today(old: Old) -> int:
+def move_to_today(old: OldStore) -> int:
     """Have what is kept for a day be of today: answers to requests, and the salt, with which visits may go on."""
-    now = int(time.time() * 1000)
+    now_ms = int(time.time() * 1000)
     with closing(sqlite3.connect(old.file)) as conn, conn:
-        conn.execute("UPDATE answers SET answered = ?", (now,))
-        conn.execute("UPDATE salts SET day = ?", (local_day(now, ZONE),))
-    return local_day(now, ZONE)
+        conn.execute("UPDATE idempotent_responses SET created_at = ?", (now_ms,))
+        conn.execute("UPDATE salts SET day = ?", (local_day(now_ms, TIMEZONE),))
+    return local_day(now_ms, TIMEZONE)
 
 
 def visit_of(events: list[dict[str, Any]], **fields: str) -> tuple[str, str]:
     """Visitor and visit of the first event that has these values."""
-    found = next(event for event in events if all(event[name] == value for name, value in fields.items()))
-    return found["visitor"], found["visit"]
+    match = next(event for event in events if all(event[name] == value for name, value in fields.items()))
+    return match["visitor"], match["visit"]

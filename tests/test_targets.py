@@ -10,25 +10,25 @@ from ovx_lite.domain.config import NETWORK_ALIASES
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.webhooks.ssrf import MAX_URL_BYTES, Target, check_address, check_scheme, parse_networks, parse_target
 
-OPENED_BY = "OVX_WEBHOOK_ALLOW_NET"
+ALLOW_SETTING = "OVX_WEBHOOK_ALLOW_NET"
 HTTPS = Target("https", "example.com", 443, "/")
 HTTP = Target("http", "example.com", 80, "/")
 
 
-def refused(url: str, addresses: list[str] | None = None, allowed: str = "") -> str:
+def refusal_message(url: str, addresses: list[str] | None = None, allowed: str = "") -> str:
     """The message with which a URL, or if that is good its host's addresses, are refused; `""` if they are not."""
     try:
-        where = parse_target(url)
-        check_address(where, [where.host] if addresses is None else addresses, parse_networks(allowed))
-    except ApiError as wrong:
-        found = wrong
+        destination = parse_target(url)
+        check_address(destination, [destination.host] if addresses is None else addresses, parse_networks(allowed))
+    except ApiError as exc:
+        error = exc
     else:
         return ""
-    assert (found.code, found.field) == ("invalid_request", "url")
-    return found.message
+    assert (error.code, error.field) == ("invalid_request", "url")
+    return error.message
 
 
-GOOD = [
+VALID_URLS = [
     ("https://example.com", Target("https", "example.com", 443, "/")),
     ("HTTPS://EXAMPLE.COM:8443/Hook/?A=b", Target("https", "example.com", 8443, "/Hook/?A=b")),
     ("https://example.com.:443/a", Target("https", "example.com", 443, "/a")),
@@ -49,12 +49,12 @@ GOOD = [
 ]
 
 
-@pytest.mark.parametrize(("url", "found"), GOOD, ids=[url for url, _ in GOOD])
-def test_a_url_and_where_it_points(url: str, found: Target) -> None:
-    assert parse_target(url) == found
+@pytest.mark.parametrize(("url", "expected"), VALID_URLS, ids=[url for url, _ in VALID_URLS])
+def test_a_url_and_where_it_points(url: str, expected: Target) -> None:
+    assert parse_target(url) == expected
 
 
-BAD = [
+INVALID_URLS = [
     *(
         "",
         "example.com",
@@ -98,9 +98,9 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize("url", BAD, ids=lambda url: ascii(url)[:40])
+@pytest.mark.parametrize("url", INVALID_URLS, ids=lambda url: ascii(url)[:40])
 def test_a_url_that_no_webhook_can_have(url: str) -> None:
-    message = refused(url, ["8.8.8.8"], "0.0.0.0/0,::/0")
+    message = refusal_message(url, ["8.8.8.8"], "0.0.0.0/0,::/0")
     assert message.endswith(".")
     assert message.isprintable()
     assert len(message.encode()) < 2 * MAX_URL_BYTES
@@ -109,104 +109,105 @@ def test_a_url_that_no_webhook_can_have(url: str) -> None:
 def test_a_url_may_be_so_long_and_no_longer() -> None:
     longest = "https://example.com/".ljust(MAX_URL_BYTES, "a")
     assert len(parse_target(longest).path) == MAX_URL_BYTES - len("https://example.com")
-    assert str(MAX_URL_BYTES) in refused(longest + "a", ["8.8.8.8"])
+    assert str(MAX_URL_BYTES) in refusal_message(longest + "a", ["8.8.8.8"])
 
 
 @pytest.mark.parametrize("url", ["https://me:hunter2@example.com/", "https://me:hunter2@example.com:99999/"])
 def test_a_password_is_not_repeated(url: str) -> None:
-    assert "hunter2" not in refused(url, ["8.8.8.8"])
+    assert "hunter2" not in refusal_message(url, ["8.8.8.8"])
 
 
 @given(url=st.text(st.characters(codec="utf-8"), max_size=30), prefix=st.sampled_from(["https://", "https://a/", ""]))
 @settings(max_examples=300, deadline=None, derandomize=True)
 def test_any_text_is_a_target_or_refused(url: str, prefix: str) -> None:
     try:
-        found = parse_target(prefix + url)
+        parsed = parse_target(prefix + url)
     except ApiError:
         return
-    assert found.host.isascii()
-    assert 0 < found.port < 65536
-    assert found.path.startswith("/")
-    assert found.path.isascii()
-    assert parse_target(f"https://{f'[{found.host}]' if ':' in found.host else found.host}/").host == found.host
+    assert parsed.host.isascii()
+    assert 0 < parsed.port < 65536
+    assert parsed.path.startswith("/")
+    assert parsed.path.isascii()
+    assert parse_target(f"https://{f'[{parsed.host}]' if ':' in parsed.host else parsed.host}/").host == parsed.host
 
 
-CLOSED = """
+CLOSED_NETWORKS = """
 0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24 192.88.99.0/24
 192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/4 240.0.0.0/4
 ::/128 ::1/128 ::/96 ::ffff:0:0/96 64:ff9b::/96 64:ff9b:1::/48 100::/64 2001::/32 2001:2::/48 2001:10::/28 2001:20::/28
 2001::/23 2001:db8::/32 2002::/16 3fff::/20 5f00::/16 fc00::/7 fe80::/10 fec0::/10 ff00::/8
 """
-OPEN = """
+OPEN_ADDRESSES = """
 1.0.0.0 9.255.255.255 11.0.0.0 100.63.255.255 100.128.0.0 126.255.255.255 128.0.0.0 169.253.255.255 169.255.0.0
 172.15.255.255 172.32.0.0 191.255.255.255 192.0.1.0 192.0.1.255 192.0.3.0 192.88.98.255 192.88.100.0 192.167.255.255
 192.169.0.0 198.17.255.255 198.20.0.0 198.51.99.255 198.51.101.0 203.0.112.255 203.0.114.0 223.255.255.255 8.8.8.8
 2001:200:: 2001:db7:ffff:ffff:ffff:ffff:ffff:ffff 2001:db9:: 2001:ffff:ffff:ffff:ffff:ffff:ffff:ffff 2003::
 3fff:1000:: 3ffd:ffff:: 2001:4860:4860::8888 2606:4700:4700::1111 2a00:1450:4001::1
 """
-SPELLED = """
+CLOSED_ADDRESSES = """
 127.0.0.1 10.1.2.3 169.254.169.254 100.100.100.200 255.255.255.255 ::1 :: fc00:: fd00:ec2::254 fe80::1 ff02::1
 ::ffff:8.8.8.8 ::ffff:127.0.0.1 ::8.8.8.8 ::127.0.0.1 64:ff9b::8.8.8.8 64:ff9b::a00:1 2002:808:808:: 2002:7f00:1::
 2001:0:4136:e378:8000:63bf:3fff:fdd2 2001:db8::1 3fff::1 1:: 4000::1 fe80::1%eth0 ::ffff:0:8.8.8.8 e000::1
 """
 
 
-def edges(network: str) -> list[str]:
-    found = ip_network(network)
-    return [str(found[0]), str(found[-1])]
+def first_and_last(network: str) -> list[str]:
+    ip_range = ip_network(network)
+    return [str(ip_range[0]), str(ip_range[-1])]
 
 
 @pytest.mark.parametrize(
-    "address", [*SPELLED.split(), *(edge for network in CLOSED.split() for edge in edges(network))]
+    "address",
+    [*CLOSED_ADDRESSES.split(), *(edge for network in CLOSED_NETWORKS.split() for edge in first_and_last(network))],
 )
 def test_no_webhook_goes_to_an_address_that_is_not_public(address: str) -> None:
-    message = refused("https://example.com/", [address])
+    message = refusal_message("https://example.com/", [address])
     assert f"example.com is {ip_address(address.partition('%')[0])}, a" in message
-    assert OPENED_BY in message
+    assert ALLOW_SETTING in message
 
 
-@pytest.mark.parametrize("address", OPEN.split())
+@pytest.mark.parametrize("address", OPEN_ADDRESSES.split())
 def test_webhooks_go_to_public_addresses_just_outside_of_what_is_closed(address: str) -> None:
     assert check_address(HTTPS, [address], []) == address
-    assert OPENED_BY in refused("http://example.com", [address])
+    assert ALLOW_SETTING in refusal_message("http://example.com", [address])
 
 
 @given(number=st.integers(0, 2**32 - 1))
 @settings(max_examples=300, deadline=None, derandomize=True)
 def test_an_ipv4_address_is_open_if_no_range_has_it(number: int) -> None:
     address = ip_address(number)
-    closed = any(address in ip_network(network) for network in CLOSED.split())
-    assert bool(refused("https://example.com/", [str(address)])) == closed
+    closed = any(address in ip_network(network) for network in CLOSED_NETWORKS.split())
+    assert bool(refusal_message("https://example.com/", [str(address)])) == closed
     for prefix in ("::ffff:", "::", "64:ff9b::"):
-        assert refused("https://example.com/", [prefix + str(address)])
+        assert refusal_message("https://example.com/", [prefix + str(address)])
 
 
 @pytest.mark.parametrize(
     "url", ["https://127.0.0.1:8443/", "https://[::1]/", "http://10.0.0.1", "https://[::ffff:8.8.8.8]"]
 )
-def test_an_address_in_the_url_is_vetted_and_named_once(url: str) -> None:
-    message = refused(url)
+def test_an_address_in_the_url_is_checked_and_named_once(url: str) -> None:
+    message = refusal_message(url)
     assert message.count(parse_target(url).host) == 1
-    assert OPENED_BY in message
+    assert ALLOW_SETTING in message
 
 
 @pytest.mark.parametrize("good", ["8.8.8.8", "2606:4700:4700::1111"])
 @pytest.mark.parametrize("bad", ["10.0.0.1", "::1", "::ffff:8.8.8.8", "203.0.113.1"])
 def test_one_bad_address_spoils_a_name(good: str, bad: str) -> None:
     for addresses in ([good, bad], [bad, good], [good, good, bad]):
-        assert f" {ip_address(bad)}, a" in refused("https://example.com/", addresses)
+        assert f" {ip_address(bad)}, a" in refusal_message("https://example.com/", addresses)
     assert check_address(HTTPS, [good, bad], parse_networks(f"{bad}/{ip_address(bad).max_prefixlen}")) == good
 
 
 def test_a_name_without_an_address_is_refused() -> None:
-    assert "example.com has no address" in refused("https://example.com/", [])
+    assert "example.com has no address" in refusal_message("https://example.com/", [])
 
 
 def test_the_first_address_is_taken() -> None:
     assert check_address(HTTPS, ["8.8.4.4", "2606:4700:4700::1111", "8.8.8.8"], []) == "8.8.4.4"
 
 
-OPENED = [
+ALLOWED_CASES = [
     ("10.1.0.0/16", "10.1.0.0 10.1.255.255", "10.0.255.255 10.2.0.0 127.0.0.1 ::ffff:10.1.0.1 ::a01:1"),
     ("127.0.0.1/32, fd00::/8", "127.0.0.1 fd12::1", "127.0.0.2 fc00::1 ::1 10.0.0.1 ::ffff:127.0.0.1"),
     ("::ffff:10.0.0.0/104", "::ffff:10.0.0.1", "10.0.0.1 ::ffff:11.0.0.1"),
@@ -216,7 +217,7 @@ OPENED = [
 ]
 
 
-@pytest.mark.parametrize(("allowed", "opened", "closed"), OPENED, ids=[allowed for allowed, *_ in OPENED])
+@pytest.mark.parametrize(("allowed", "opened", "closed"), ALLOWED_CASES, ids=[allowed for allowed, *_ in ALLOWED_CASES])
 def test_what_is_opened_is_open_also_for_http_and_nothing_else_is(allowed: str, opened: str, closed: str) -> None:
     for address in opened.split():
         assert (
@@ -226,8 +227,8 @@ def test_what_is_opened_is_open_also_for_http_and_nothing_else_is(allowed: str, 
         )
     for address in closed.split():
         for scheme in ("https", "http"):
-            assert OPENED_BY in refused(f"{scheme}://example.com/", [address], allowed)
-    assert OPENED_BY in refused("http://example.com/", ["8.8.4.4"], "10.0.0.0/8")
+            assert ALLOW_SETTING in refusal_message(f"{scheme}://example.com/", [address], allowed)
+    assert ALLOW_SETTING in refusal_message("http://example.com/", ["8.8.4.4"], "10.0.0.0/8")
 
 
 @pytest.mark.parametrize("text", ["10.0.0.1/8", "10.0.0.0/33", "localhost", "10.0.0.0/8;::1", "*"])
@@ -236,27 +237,27 @@ def test_what_is_no_network_opens_nothing(text: str) -> None:
         parse_networks(text)
 
 
-METADATA = """
+METADATA_ADDRESSES = """
 168.63.129.16 169.254.169.254 169.254.170.2 100.100.100.200 192.0.0.192 fd00:ec2::254 fd20:ce::254
 ::ffff:169.254.169.254 ::ffff:100.100.100.200 64:ff9b::a8.3f.81.10 2002:a9fe:a9fe::1
 """
 
 
-def spelled(address: str) -> str:
+def in_hex(address: str) -> str:
     return address.replace("a8.3f.81.10", "a83f:8110")
 
 
 @pytest.mark.parametrize("allowed", ["", NETWORK_ALIASES["private"], "0.0.0.0/0,::/0", "169.254.0.0/16,fd00:ec2::/32"])
-@pytest.mark.parametrize("address", [spelled(address) for address in METADATA.split()])
+@pytest.mark.parametrize("address", [in_hex(address) for address in METADATA_ADDRESSES.split()])
 def test_no_webhook_goes_to_cloud_metadata_unless_its_very_address_is_allowed(address: str, allowed: str) -> None:
     for scheme in "https", "http":
-        message = refused(f"{scheme}://example.com/", [address], allowed)
+        message = refusal_message(f"{scheme}://example.com/", [address], allowed)
         assert f"example.com is {ip_address(address)}, a" in message
-        assert OPENED_BY in message
-    assert "metadata" in refused("https://example.com/", ["8.8.8.8", address], allowed)
-    very = f"{ip_address(address)}/{ip_address(address).max_prefixlen}"
-    assert very in refused("https://example.com/", [address], allowed)
-    assert not refused("https://example.com/", [address], f"{allowed},{very}")
+        assert ALLOW_SETTING in message
+    assert "metadata" in refusal_message("https://example.com/", ["8.8.8.8", address], allowed)
+    exact_network = f"{ip_address(address)}/{ip_address(address).max_prefixlen}"
+    assert exact_network in refusal_message("https://example.com/", [address], allowed)
+    assert not refusal_message("https://example.com/", [address], f"{allowed},{exact_network}")
 
 
 @pytest.mark.parametrize("allowed", ["", "0.0.0.0/0,::/0"])

@@ -15,57 +15,59 @@ from ovx_lite.storage import accounts
 from tests.browserless import PASSWORD, WebClient, set_password
 from tests.conftest import Server, Start, Store
 
-OTHER = "something else altogether"
-MANY = int(os.environ.get("OVX_TRIES", "1000"))
+OTHER_PASSWORD = "something else altogether"
+GUESS_COUNT = int(os.environ.get("OVX_TRIES", "1000"))
 THREADS = 4
 FORM = {"Accept": "text/html", "Sec-Fetch-Site": "same-origin", "Content-Type": "application/x-www-form-urlencoded"}
 
 
 def test_guesses_of_the_current_password_are_slowed_down(store: Store, start: Start) -> None:
     set_password(store)
-    person = WebClient(start(store))
-    person.log_in()
-    answers = [person.post("/account", {"current": f"guess {n}", "password": "something else"}) for n in range(20)]
-    assert Counter(answer.status for answer in answers) == {400: 10, 429: 10}
-    assert int(answers[-1].headers["retry-after"]) >= 1
-    assert person.post("/account", {"current": PASSWORD, "password": "something else"}).status == 429
-    assert person.get("/account").status == 200
+    client = WebClient(start(store))
+    client.log_in()
+    responses = [client.post("/account", {"current": f"guess {n}", "password": "something else"}) for n in range(20)]
+    assert Counter(response.status for response in responses) == {400: 10, 429: 10}
+    assert int(responses[-1].headers["retry-after"]) >= 1
+    assert client.post("/account", {"current": PASSWORD, "password": "something else"}).status == 429
+    assert client.get("/account").status == 200
 
 
 def test_thousands_of_tries_are_slowed_down_and_keep_nobody_out(store: Store, start: Start) -> None:
     store.site("my-site", "--domain", "example.com")
     set_password(store)
     key, server = store.key(), start(store)
-    person = WebClient(server)
-    person.log_in()
+    client = WebClient(server)
+    client.log_in()
     with ThreadPoolExecutor(THREADS) as pool:
-        storm = [pool.submit(try_often, server, MANY // THREADS, f"{number}-") for number in range(THREADS)]
+        futures = [
+            pool.submit(guess_passwords, server, GUESS_COUNT // THREADS, f"{number}-") for number in range(THREADS)
+        ]
         rounds = 0
-        while not all(tries.done() for tries in storm) or not rounds:
+        while not all(future.done() for future in futures) or not rounds:
             assert server.pageview(key).status == 201
-            assert person.get("/account").status == 200
+            assert client.get("/account").status == 200
             rounds += 1
-        came = sum((tries.result() for tries in storm), Counter[int]())
-    assert set(came) == {401, 429}
-    assert (came.total(), came[401] <= 36) == (MANY, True)
+        status_counts = sum((future.result() for future in futures), Counter[int]())
+    assert set(status_counts) == {401, 429}
+    assert (status_counts.total(), status_counts[401] <= 36) == (GUESS_COUNT, True)
     assert WebClient(server).post("/login", {"password": PASSWORD}).status == 429
-    assert person.get("/account").status == 200
+    assert client.get("/account").status == 200
 
 
-def try_often(server: Server, times: int, prefix: str) -> Counter[int]:
+def guess_passwords(server: Server, guess_count: int, prefix: str) -> Counter[int]:
     """Try passwords over one connection. Returns how often each status came."""
-    came: Counter[int] = Counter()
+    status_counts: Counter[int] = Counter()
     with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:
-        for number in range(times):
+        for number in range(guess_count):
             connection.request("POST", "/login", f"password={prefix}{number}", FORM)
-            answer = connection.getresponse()
-            assert answer.status != 429 or int(answer.headers["Retry-After"]) >= 1
-            answer.read()
-            came[answer.status] += 1
-    return came
+            response = connection.getresponse()
+            assert response.status != 429 or int(response.headers["Retry-After"]) >= 1
+            response.read()
+            status_counts[response.status] += 1
+    return status_counts
 
 
-def tries(server: Server, addresses: list[str]) -> list[int]:
+def guess_statuses(server: Server, addresses: list[str]) -> list[int]:
     """Try a wrong password from each of these addresses, behind a proxy."""
     form = {"password": "x" * 1001}  # is wrong without being hashed, which takes long
     return [WebClient(server).post("/login", form, x_forwarded_for=address).status for address in addresses]
@@ -74,76 +76,76 @@ def tries(server: Server, addresses: list[str]) -> list[int]:
 def test_tries_are_counted_by_address(store: Store, start: Start) -> None:
     set_password(store)
     server = start(store, "--trusted-proxies", "127.0.0.1")
-    assert tries(server, ["203.0.113.1"] * 12) == [401] * 10 + [429] * 2
-    assert tries(server, ["2001:db8::1", "2001:db8::2"] * 6) == [401] * 10 + [429] * 2  # one network
-    assert tries(server, ["203.0.113.2", "::ffff:203.0.113.3", "2001:db8:0:1::1"]) == [401] * 3
-    right = {"password": PASSWORD}
-    assert WebClient(server).post("/login", right, x_forwarded_for="203.0.113.1").status == 429
-    assert WebClient(server).post("/login", right, x_forwarded_for="203.0.113.9").status == 303
+    assert guess_statuses(server, ["203.0.113.1"] * 12) == [401] * 10 + [429] * 2
+    assert guess_statuses(server, ["2001:db8::1", "2001:db8::2"] * 6) == [401] * 10 + [429] * 2  # one network
+    assert guess_statuses(server, ["203.0.113.2", "::ffff:203.0.113.3", "2001:db8:0:1::1"]) == [401] * 3
+    correct_form = {"password": PASSWORD}
+    assert WebClient(server).post("/login", correct_form, x_forwarded_for="203.0.113.1").status == 429
+    assert WebClient(server).post("/login", correct_form, x_forwarded_for="203.0.113.9").status == 303
 
 
 def test_one_who_is_not_behind_a_proxy_cannot_choose_an_address(store: Store, start: Start) -> None:
     set_password(store)
-    assert tries(start(store), [f"203.0.113.{number}" for number in range(12)]) == [401] * 10 + [429] * 2
+    assert guess_statuses(start(store), [f"203.0.113.{number}" for number in range(12)]) == [401] * 10 + [429] * 2
 
 
 def test_tries_are_counted_in_all(store: Store, start: Start) -> None:
     set_password(store)
     server = start(store, "--trusted-proxies", "127.0.0.1")
-    came = tries(server, [f"203.0.113.{number}" for number in range(200)])
-    assert 100 <= came.count(401) < 150
-    assert came[-1] == 429
+    statuses = guess_statuses(server, [f"203.0.113.{number}" for number in range(200)])
+    assert 100 <= statuses.count(401) < 150
+    assert statuses[-1] == 429
 
 
 def test_an_address_that_is_none_is_one_of_its_own(store: Store, start: Start) -> None:
     set_password(store)
     server = start(store, "--trusted-proxies", "127.0.0.1")
-    assert tries(server, [f"203.0.113.{number}" for number in range(12)]) == [401] * 12
-    assert tries(server, ["unknown"] * 12) == [401] * 10 + [429] * 2
+    assert guess_statuses(server, [f"203.0.113.{number}" for number in range(12)]) == [401] * 12
+    assert guess_statuses(server, ["unknown"] * 12) == [401] * 10 + [429] * 2
 
 
-def signed(store: Store, session: dict[str, object]) -> dict[str, str]:
+def signed_cookie(store: Store, session: dict[str, object]) -> dict[str, str]:
     """The cookie that somebody who has stolen the store, as it is now, can sign."""
     with store.connect() as conn:
-        known = accounts.load(conn)
+        account = accounts.load(conn)
     payload = b64encode(json.dumps(session).encode())
-    return {known.cookie_name: TimestampSigner(known.cookie_key.hex()).sign(payload).decode()}
+    return {account.cookie_name: TimestampSigner(account.cookie_key.hex()).sign(payload).decode()}
 
 
-@pytest.mark.parametrize("by", ["command", "page", "environment"])
+@pytest.mark.parametrize("changed_by", ["command", "page", "environment"])
 def test_a_new_password_ends_cookies_that_were_signed_with_a_stolen_key(
-    store: Store, start: Start, by: str, monkeypatch: pytest.MonkeyPatch
+    store: Store, start: Start, changed_by: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_password(store)
     server = start(store)
     owner = WebClient(server)
     owner.log_in()
     thief = WebClient(server)
-    thief.cookies = signed(store, {"browser": "a browser that was logged in before"})
-    wrong = {"password": "x" * 1001}
-    assert {WebClient(server).post("/login", wrong).status for _ in range(12)} == {401, 429}
-    assert thief.post("/login", wrong).status == 401  # it is not held up, as the owner's browser would not be
-    if by == "command":
-        set_password(store, OTHER)
-    elif by == "page":
-        assert owner.post("/account", {"current": PASSWORD, "password": OTHER}).status == 303
+    thief.cookies = signed_cookie(store, {"browser": "a browser that was logged in before"})
+    incorrect_form = {"password": "x" * 1001}
+    assert {WebClient(server).post("/login", incorrect_form).status for _ in range(12)} == {401, 429}
+    assert thief.post("/login", incorrect_form).status == 401  # it is not held up, as the owner's browser would not be
+    if changed_by == "command":
+        set_password(store, OTHER_PASSWORD)
+    elif changed_by == "page":
+        assert owner.post("/account", {"current": PASSWORD, "password": OTHER_PASSWORD}).status == 303
         assert owner.get("/account").status == 200
     else:
         server.stop()
-        monkeypatch.setenv("OVX_ADMIN_PASSWORD", OTHER)
+        monkeypatch.setenv("OVX_ADMIN_PASSWORD", OTHER_PASSWORD)
         thief.server = server = start(store)
-        assert {WebClient(server).post("/login", wrong).status for _ in range(12)} == {401, 429}
-    assert thief.post("/login", wrong).status == 429
-    assert signed(store, {}).keys() == thief.cookies.keys()  # or old cookies would pile up in browsers
+        assert {WebClient(server).post("/login", incorrect_form).status for _ in range(12)} == {401, 429}
+    assert thief.post("/login", incorrect_form).status == 429
+    assert signed_cookie(store, {}).keys() == thief.cookies.keys()  # or old cookies would pile up in browsers
 
 
 def test_whoever_changes_the_password_is_still_a_known_browser(store: Store, start: Start) -> None:
     set_password(store)
     owner = WebClient(start(store))
     owner.log_in()
-    assert owner.post("/account", {"current": PASSWORD, "password": OTHER}).status == 303
+    assert owner.post("/account", {"current": PASSWORD, "password": OTHER_PASSWORD}).status == 303
     assert len(owner.cookies) == 1
     assert owner.post("/logout").status == 303
-    wrong = {"password": "x" * 1001}
-    assert {WebClient(owner.server).post("/login", wrong).status for _ in range(12)} == {401, 429}
-    assert owner.log_in(OTHER).status == 303
+    incorrect_form = {"password": "x" * 1001}
+    assert {WebClient(owner.server).post("/login", incorrect_form).status for _ in range(12)} == {401, 429}
+    assert owner.log_in(OTHER_PASSWORD).status == 303

@@ -27,83 +27,109 @@ from ovx_lite.webhooks.triggers import (
     usage_threshold,
 )
 from tests.conftest import Start, Store
-from tests.test_goals import add_webhook, met, told
-from tests.test_store import MINUTE, NOW, event, new_site, request
-from tests.test_visitors import Place
+from tests.test_goals import add_webhook, met_goals, sent_messages
+from tests.test_store import MINUTE_MS, NOW_MS, new_event, new_site, write_request
+from tests.test_visitors import SiteClient
 from tests.test_visitors import conn as conn
 
 _numbers = count()
 
 
-def hook(id: str = "wh_1", above: int | None = None, events: str = "realtime.spike") -> Webhook:
+def new_webhook(public_id: str = "wh_1", spike_threshold: int | None = None, events: str = "realtime.spike") -> Webhook:
     url = "https://example.com/"
-    return Webhook(0, id, 1, url, tuple(events.split()), above, "json", "s", "", 0, True, "", None, 0, 0)
+    return Webhook(
+        0, public_id, 1, url, tuple(events.split()), spike_threshold, "json", "s", "", 0, True, "", None, 0, 0
+    )
 
 
-def moment(limit: int | None = None, **given: Any) -> TriggerContext:
+def trigger_context(limit: int | None = None, **changes: Any) -> TriggerContext:
     site = Site(1, "my-site", "", "", "UTC", "pk", "jwt", limit, None, 0, b"")
-    usual = TriggerContext(site, [], [], "2025-11", Change(0, 1), None, [], NOW)
-    return usual._replace(**given)
+    default = TriggerContext(site, [], [], "2025-11", Change(0, 1), None, [], NOW_MS)
+    return default._replace(**changes)
 
 
-USED: list[tuple[int | None, int, list[int]]] = [
+USAGE_CASES: list[tuple[int | None, int, list[int]]] = [
     *[(None, 10**9, []), (10, 7, []), (10, 8, [80]), (10, 9, [80]), (10, 10, [80, 100]), (10, 99, [80, 100])],
     *[(1, 0, []), (1, 1, [80, 100]), (3, 2, []), (3, 3, [80, 100]), (10**12, 8 * 10**11 - 1, [])],
 ]
 
 
-@pytest.mark.parametrize(("limit", "used", "thresholds"), USED)
-def test_usage_is_told_at_80_and_100_percent(limit: int | None, used: int, thresholds: list[int]) -> None:
-    found = [one for one in usage_threshold(moment(limit=limit, used=Change(0, used))) if isinstance(one, Alert)]
+@pytest.mark.parametrize(("limit", "used", "thresholds"), USAGE_CASES)
+def test_usage_alerts_at_80_and_100_percent(limit: int | None, used: int, thresholds: list[int]) -> None:
+    alerts = [
+        alert
+        for alert in usage_threshold(trigger_context(limit=limit, monthly_usage=Change(0, used)))
+        if isinstance(alert, Alert)
+    ]
     common: dict[str, Any] = {"usage": used, "limit": limit, "period": "2025-11"}
-    assert [one.data for one in found] == [{"threshold": threshold} | common for threshold in thresholds]
-    assert {(one.event, one.timestamp_ms, one.webhook_public_id) for one in found} <= {("usage.threshold", NOW, "")}
-    assert len({one.dedupe_key for one in found} - {""}) == len(found)
+    assert [alert.data for alert in alerts] == [{"threshold": threshold} | common for threshold in thresholds]
+    assert {(alert.event, alert.timestamp_ms, alert.webhook_public_id) for alert in alerts} <= {
+        ("usage.threshold", NOW_MS, "")
+    }
+    assert len({alert.dedupe_key for alert in alerts} - {""}) == len(alerts)
 
 
-ACTIVE: list[tuple[tuple[int, int] | None, list[str]]] = [
+ACTIVE_VISITOR_CASES: list[tuple[tuple[int, int] | None, list[str]]] = [
     *[((9, 10), []), ((10, 11), ["alert"]), ((11, 11), ["alert"]), ((8, 11), ["alert"]), ((8, 8), []), (None, [])],
     *[((7, 11), ["rearm", "alert"]), ((7, 10), ["rearm"]), ((0, 0), ["rearm"])],
 ]
 
 
-@pytest.mark.parametrize(("active", "found"), ACTIVE)
+@pytest.mark.parametrize(("active", "expected"), ACTIVE_VISITOR_CASES)
 def test_a_spike_is_more_than_the_threshold_and_armed_again_under_80_percent(
-    active: tuple[int, int] | None, found: list[str]
+    active: tuple[int, int] | None, expected: list[str]
 ) -> None:
-    hooks = [hook("wh_1", 10), hook("wh_2", None, "goal.completed"), hook("wh_3", 1000)]
-    came = list(realtime_spike(moment(active=active and Change(*active), webhooks=hooks)))
-    assert ["rearm" if isinstance(one, ResetAlert) else "alert" for one in came if "wh_1" in one.dedupe_key] == found
-    for alert in (one for one in came if isinstance(one, Alert)):
-        assert (alert.event, alert.webhook_public_id, alert.timestamp_ms) == ("realtime.spike", "wh_1", NOW)
+    webhooks = [new_webhook("wh_1", 10), new_webhook("wh_2", None, "goal.completed"), new_webhook("wh_3", 1000)]
+    results = list(realtime_spike(trigger_context(active_visitors=active and Change(*active), webhooks=webhooks)))
+    assert [
+        "rearm" if isinstance(result, ResetAlert) else "alert" for result in results if "wh_1" in result.dedupe_key
+    ] == expected
+    for alert in (result for result in results if isinstance(result, Alert)):
+        assert (alert.event, alert.webhook_public_id, alert.timestamp_ms) == ("realtime.spike", "wh_1", NOW_MS)
         assert alert.data == {"active_visitors": 11, "threshold": 10}
-    assert not any("wh_2" in one.dedupe_key for one in came)
+    assert not any("wh_2" in result.dedupe_key for result in results)
 
 
 def test_months_are_utcs() -> None:
     assert (month_of(1_764_547_199_999), month_of(1_764_547_200_000), month_of(0)) == ("2025-11", "2025-12", "1970-01")
 
 
-NASTY = ["é" * 4096, "\x00" * 4096, "&" * 4096, "<!channel>" * 400, "\U0001f600" * 1024, '"\\' * 2048, "@`*" * 1300]
+HOSTILE_TEXTS = [
+    "é" * 4096,
+    "\x00" * 4096,
+    "&" * 4096,
+    "<!channel>" * 400,
+    "\U0001f600" * 1024,
+    '"\\' * 2048,
+    "@`*" * 1300,
+]
 
 
 @pytest.mark.parametrize("format", FORMATS)
-@pytest.mark.parametrize("text", NASTY, ids=lambda text: ascii(text[:4]))
+@pytest.mark.parametrize("text", HOSTILE_TEXTS, ids=lambda text: ascii(text[:4]))
 def test_a_body_is_compact_json_under_10_kb(format: str, text: str) -> None:
-    page, origin = PageUrl("https", "example.com", "/" + text), TrafficSource(text, text, "x", text, "", "", "", "")
-    met = Event(
-        NOW + 999, 20_000, EventType("ovyxa", "pageview", "pageview", ""), page, origin, ClientInfo("", "", "", "FR")
+    page, traffic_source = (
+        PageUrl("https", "example.com", "/" + text),
+        TrafficSource(text, text, "x", text, "", "", "", ""),
     )
-    (alert,) = goal_completed(moment(met=[(Goal("g", 1, text[:100], "", "/**", 0), met)]))
+    event = Event(
+        NOW_MS + 999,
+        20_000,
+        EventType("ovyxa", "pageview", "pageview", ""),
+        page,
+        traffic_source,
+        ClientInfo("", "", "", "FR"),
+    )
+    (alert,) = goal_completed(trigger_context(matched_goals=[(Goal("g", 1, text[:100], "", "/**", 0), event)]))
     assert isinstance(alert, Alert)
-    made = build_body(alert, "s" * 64, format)
-    assert len(made) < MAX_BODY_BYTES
-    message = json.loads(made)
+    encoded = build_body(alert, "s" * 64, format)
+    assert len(encoded) < MAX_BODY_BYTES
+    message = json.loads(encoded)
     assert message["timestamp"] == "2025-11-21T10:00:00Z"
     assert message["data"]["url"].startswith("/" + text[:10])
-    assert json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode() == made or "\0" in text
-    extra = {"json": None, "slack": "text", "discord": "content"}[format]
-    assert extra is None or 0 < len(message[extra]) <= (2000 if format == "discord" else 10_000)
+    assert json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode() == encoded or "\0" in text
+    text_key = {"json": None, "slack": "text", "discord": "content"}[format]
+    assert text_key is None or 0 < len(message[text_key]) <= (2000 if format == "discord" else 10_000)
 
 
 PINGS = ["<!channel>", "@everyone", "<@U123>", "[x](y)", "<https://e.com|x>", "`x`", "**x**", "~~x~~", "||x||", "# x"]
@@ -112,8 +138,8 @@ PINGS = ["<!channel>", "@everyone", "<@U123>", "[x](y)", "<https://e.com|x>", "`
 @pytest.mark.parametrize(
     "ping", [*PINGS, "<#C1>", "@here", "https://e.com", "&lt;!channel&gt;", "\\@everyone", "<@&1>"]
 )
-def test_nobody_is_pinged_by_what_visitors_say(ping: str) -> None:
-    alert = Alert("goal.completed", NOW, {"url": ping}, f"Goal on {ping}\n{ping}")
+def test_nobody_is_pinged_by_text_from_visitors(ping: str) -> None:
+    alert = Alert("goal.completed", NOW_MS, {"url": ping}, f"Goal on {ping}\n{ping}")
     slack, discord = (json.loads(build_body(alert, "my-site", format)) for format in ("slack", "discord"))
     assert not set("<>") & set(slack["text"])
     assert re.sub("&(amp|lt|gt);", "", slack["text"]).count("&") == 0
@@ -126,35 +152,37 @@ def test_nobody_is_pinged_by_what_visitors_say(ping: str) -> None:
     assert slack["data"] == discord["data"] == {"url": ping}
 
 
-class Watched:
+class WatchedSite:
     """A site with webhooks, told of visitors at minutes after `NOW`; `again` is a restart."""
 
-    def __init__(self, conn: sqlite3.Connection, *above: int) -> None:
+    def __init__(self, conn: sqlite3.Connection, *spike_thresholds: int) -> None:
         self.conn, self.site = conn, new_site(conn, f"site-{next(_numbers)}")
-        self.came = 0
-        self.again()
-        for at in above:
-            made = structs.replace(hook(f"wh_{self.site.slug}_{at}", at), site=self.site.id)
-            subscriptions.add_webhook(conn, made)
+        self.alert_count = 0
+        self.restart()
+        for threshold in spike_thresholds:
+            webhook = structs.replace(new_webhook(f"wh_{self.site.slug}_{threshold}", threshold), site_id=self.site.id)
+            subscriptions.add_webhook(conn, webhook)
 
-    def again(self) -> None:
-        self.books = open_unit_of_work(self.conn, next(_numbers) * 100)
+    def restart(self) -> None:
+        self.unit_of_work = open_unit_of_work(self.conn, next(_numbers) * 100)
 
-    def see(self, minute: float, *visitors: int, ago: float = 0) -> list[tuple[int, int]]:
+    def send_visitors(self, minute: float, *visitors: int, age_minutes: float = 0) -> list[tuple[int, int]]:
         """Which spikes (visitors, threshold) are told when visitors come at a minute, with events of `ago` before."""
-        now = round(NOW + minute * MINUTE)
-        sent = [event(ts=round(now - ago * MINUTE), visitor=visitor) for visitor in visitors]
-        store_group(self.conn, self.books, [request(self.site, *sent)], {}, now)
-        came = [json.loads(one.body)["data"] for one in delivery_log.of_site(self.conn, self.site.id)]
-        new, self.came = len(came) - self.came, len(came)
-        return [(one["active_visitors"], one["threshold"]) for one in came[:new]]
+        now_ms = round(NOW_MS + minute * MINUTE_MS)
+        new_events = [
+            new_event(timestamp_ms=round(now_ms - age_minutes * MINUTE_MS), visitor=visitor) for visitor in visitors
+        ]
+        store_group(self.conn, self.unit_of_work, [write_request(self.site, *new_events)], {}, now_ms)
+        alerts = [json.loads(delivery.body)["data"] for delivery in delivery_log.of_site(self.conn, self.site.id)]
+        new_count, self.alert_count = len(alerts) - self.alert_count, len(alerts)
+        return [(delivery["active_visitors"], delivery["threshold"]) for delivery in alerts[:new_count]]
 
 
 @pytest.mark.parametrize("restarts", [False, True])
-def test_a_spike_is_told_when_it_begins_and_armed_again_when_it_is_over(
+def test_a_spike_alerts_when_it_starts_and_is_armed_again_when_it_is_over(
     conn: sqlite3.Connection, restarts: bool
 ) -> None:
-    site = Watched(conn, 5)
+    site = WatchedSite(conn, 5)
     rows: list[tuple[float, tuple[int, ...], list[tuple[int, int]]]] = [
         *[(0, (1, 2, 3, 4), []), (0.1, (5, 5, 5, 1), []), (1, (6,), [(6, 5)])],
         *[(1.1, (7, 8), []), (5.05, (9,), [])],
@@ -165,16 +193,16 @@ def test_a_spike_is_told_when_it_begins_and_armed_again_when_it_is_over(
     ]
     for minute, visitors, expected in rows:
         if restarts:
-            site.again()
-        assert site.see(minute, *visitors) == expected, minute
+            site.restart()
+        assert site.send_visitors(minute, *visitors) == expected, minute
 
 
 def test_every_webhook_has_its_own_spikes(conn: sqlite3.Connection) -> None:
-    site = Watched(conn, 1, 3)
-    assert [site.see(n / 10, n) for n in range(1, 6)] == [[], [(2, 1)], [], [(4, 3)], []]
+    site = WatchedSite(conn, 1, 3)
+    assert [site.send_visitors(n / 10, n) for n in range(1, 6)] == [[], [(2, 1)], [], [(4, 3)], []]
 
 
-LATE: list[tuple[str, list[tuple[float, int, float]], list[int]]] = [
+LATE_EVENT_CASES: list[tuple[str, list[tuple[float, int, float]], list[int]]] = [
     ("long ago", [(0, 1, 5.1), (0, 2, 6), (0, 3, 5.1), (1, 1, 0), (1, 2, 4.9), (1, 3, 4.9)], [0, 0, 0, 0, 0, 3]),
     ("heard of late, seen since", [(0, 1, 0), (0.1, 1, 4.5), (1, 2, 0), (1.1, 3, 0)], [0, 0, 0, 3]),
     ("heard of late, gone since", [(0, 1, 0), (0, 2, 4.9), (2, 3, 0)], [0, 0, 0]),
@@ -183,78 +211,82 @@ LATE: list[tuple[str, list[tuple[float, int, float]], list[int]]] = [
 
 
 @pytest.mark.parametrize("restarts", [False, True])
-@pytest.mark.parametrize(("what", "came", "active"), LATE, ids=[what for what, *_ in LATE])
-def test_the_times_that_callers_tell_make_no_spike_and_hide_none(
-    conn: sqlite3.Connection, what: str, came: list[tuple[float, int, float]], active: list[int], restarts: bool
+@pytest.mark.parametrize(("label", "visits", "active"), LATE_EVENT_CASES, ids=[label for label, *_ in LATE_EVENT_CASES])
+def test_event_timestamps_neither_cause_nor_hide_a_spike(
+    conn: sqlite3.Connection, label: str, visits: list[tuple[float, int, float]], active: list[int], restarts: bool
 ) -> None:
-    site = Watched(conn, 2)
-    for (minute, visitor, ago), expected in zip(came, active, strict=True):
+    site = WatchedSite(conn, 2)
+    for (minute, visitor, age_minutes), expected in zip(visits, active, strict=True):
         if restarts:
-            site.again()
-        assert site.see(minute, visitor, ago=ago) == ([(expected, 2)] if expected else []), minute
+            site.restart()
+        assert site.send_visitors(minute, visitor, age_minutes=age_minutes) == ([(expected, 2)] if expected else []), (
+            minute
+        )
 
 
 @pytest.fixture
-def place(tmp_path: Path, start: Start) -> Place:
+def site(tmp_path: Path, start: Start) -> SiteClient:
     store = Store(tmp_path / "data")
     store.site("first")
-    return Place(store, start(store), "--monthly-limit", "10")
+    return SiteClient(store, start(store), "--monthly-limit", "10")
 
 
-def custom(place: Place, *names: str, **fields: object) -> None:
-    sent = [{"type": "custom", "event_name": name, "url": "https://example.com/a"} | fields for name in names]
-    batch = {"site_id": place.id, "events": sent}
-    assert place.server.send("/api/v1/events/batch", batch, place.key).status == 201
+def send_custom_events(site: SiteClient, *names: str, **fields: object) -> None:
+    events = [{"type": "custom", "event_name": name, "url": "https://example.com/a"} | fields for name in names]
+    batch = {"site_id": site.slug, "events": events}
+    assert site.server.send("/api/v1/events/batch", batch, site.key).status == 201
 
 
-def test_usage_is_told_once_a_month_and_threshold(place: Place, start: Start) -> None:
-    add_webhook(place.store, place.id, "--on", "usage.threshold")
+def test_usage_alerts_once_a_month_and_threshold(site: SiteClient, start: Start) -> None:
+    add_webhook(site.store, site.slug, "--on", "usage.threshold")
     months = {datetime.now(UTC).strftime("%Y-%m")}
-    custom(place, *"1234567")
-    assert told(place.store, place.id) == []
-    custom(place, *"89abcdefgh")
-    found = told(place.store, place.id)
+    send_custom_events(site, *"1234567")
+    assert sent_messages(site.store, site.slug) == []
+    send_custom_events(site, *"89abcdefgh")
+    messages = sent_messages(site.store, site.slug)
     months.add(datetime.now(UTC).strftime("%Y-%m"))
-    assert {message["data"].pop("period") for message in found} <= months
-    assert [message["data"] for message in found] == [{"threshold": n, "usage": 17, "limit": 10} for n in (80, 100)]
-    assert {(message["event"], message["site_id"]) for message in found} == {("usage.threshold", place.id)}
-    custom(place, "over the limit")
-    place.server.stop()
-    place.server = start(place.store)
-    custom(place, "after a restart")
-    place.store.run("site", "change", place.id, "--monthly-limit", "30")
-    custom(place, *"0123456789abcdef")
-    assert len(told(place.store, place.id)) == 2
-    assert len(place.store.events(place.id)) == 35
+    assert {message["data"].pop("period") for message in messages} <= months
+    assert [message["data"] for message in messages] == [{"threshold": n, "usage": 17, "limit": 10} for n in (80, 100)]
+    assert {(message["event"], message["site_id"]) for message in messages} == {("usage.threshold", site.slug)}
+    send_custom_events(site, "over the limit")
+    site.server.stop()
+    site.server = start(site.store)
+    send_custom_events(site, "after a restart")
+    site.store.run("site", "change", site.slug, "--monthly-limit", "30")
+    send_custom_events(site, *"0123456789abcdef")
+    assert len(sent_messages(site.store, site.slug)) == 2
+    assert len(site.store.events(site.slug)) == 35
 
 
-def test_a_flood_of_goals_holds_back_nothing_that_is_told_once(place: Place) -> None:
-    add_webhook(place.store, place.id, "--on", "goal.completed", "--on", "usage.threshold")
-    place.store.call("goal", "add", place.id, "Purchase", "--event", "buy")
-    custom(place, *["buy"] * 150)
-    listed = [(one["event"], one["status"]) for one in place.store.call("delivery", "list", place.id)]
-    assert ("goal.completed", "throttled") in listed
-    assert [status == "throttled" for event, status in listed if event == "usage.threshold"] == [False, False]
+def test_a_flood_of_goals_holds_back_no_usage_alert(site: SiteClient) -> None:
+    add_webhook(site.store, site.slug, "--on", "goal.completed", "--on", "usage.threshold")
+    site.store.call("goal", "add", site.slug, "Purchase", "--event", "buy")
+    send_custom_events(site, *["buy"] * 150)
+    deliveries = [
+        (delivery["event"], delivery["status"]) for delivery in site.store.call("delivery", "list", site.slug)
+    ]
+    assert ("goal.completed", "throttled") in deliveries
+    assert [status == "throttled" for event, status in deliveries if event == "usage.threshold"] == [False, False]
 
 
-def test_a_goal_is_told_with_what_the_contract_says(place: Place) -> None:
-    add_webhook(place.store, place.id, "--on", "goal.completed", "--on", "usage.threshold")
-    place.store.call("goal", "add", place.id, "Purchase", "--event", "buy")
-    custom(place, "buy", timestamp="2025-03-15T15:32:18.987+01:00", referrer="https://www.google.com/")
-    (message,) = told(place.store, place.id)
+def test_a_goal_message_has_the_documented_fields(site: SiteClient) -> None:
+    add_webhook(site.store, site.slug, "--on", "goal.completed", "--on", "usage.threshold")
+    site.store.call("goal", "add", site.slug, "Purchase", "--event", "buy")
+    send_custom_events(site, "buy", timestamp="2025-03-15T15:32:18.987+01:00", referrer="https://www.google.com/")
+    (message,) = sent_messages(site.store, site.slug)
     data = {"goal_name": "Purchase", "visitor_count": 1, "url": "/a", "source": "google", "country": ""}
-    common = {"event": "goal.completed", "timestamp": "2025-03-15T14:32:18Z", "site_id": place.id}
+    common = {"event": "goal.completed", "timestamp": "2025-03-15T14:32:18Z", "site_id": site.slug}
     assert message == common | {"data": data | {"country": message["data"]["country"]}}
     assert list(message) == ["event", "timestamp", "site_id", "data"]
 
 
-def test_above_100_in_an_hour_deliveries_are_logged_and_not_sent(place: Place) -> None:
-    add_webhook(place.store, place.id, "--on", "goal.completed")
-    place.store.call("goal", "add", place.id, "Buy", "--event", "buy")
+def test_above_100_in_an_hour_deliveries_are_logged_and_not_sent(site: SiteClient) -> None:
+    add_webhook(site.store, site.slug, "--on", "goal.completed")
+    site.store.call("goal", "add", site.slug, "Buy", "--event", "buy")
     for number in (60, 60, 3):
-        custom(place, *["buy"] * number)
-    log = place.store.call("delivery", "list", place.id)
-    throttled = [one["status"] == "throttled" for one in reversed(log)]
+        send_custom_events(site, *["buy"] * number)
+    deliveries = site.store.call("delivery", "list", site.slug)
+    throttled = [delivery["status"] == "throttled" for delivery in reversed(deliveries)]
     assert throttled == [False] * 100 + [True] * 23
-    assert log[0]["tries"] == 0
-    assert len(met(place.store, place.id)) == 123
+    assert deliveries[0]["tries"] == 0
+    assert len(met_goals(site.store, site.slug)) == 123

@@ -1,217 +1,78 @@
-"""Upgrades: a store as an older ovx-lite left it, and what the next command makes of it."""
+"""Upgrades: a store that an older ovx-lite left, and what the next command makes of it (rows: `test_stores`)."""
 
 import sqlite3
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from datetime import UTC, datetime
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ovx_lite.auth import api_keys
-from ovx_lite.domain.calendar import local_day
-from ovx_lite.domain.models import public_event_id
 from ovx_lite.storage import sqlite
 from ovx_lite.storage.sqlite import STORE_FILE, steps
-from tests.conftest import CHROME, CommandResult, Start, Store
+from tests.conftest import CommandResult, Store
+from tests.stores import FOLDER, build, dump
 
-COPY = f"ovx-lite-before-schema-{len(steps())}.sqlite3"
-MINUTE = 60_000
-NOW = int(time.time() * 1000)
-NOON = f"Etc/GMT{datetime.now(UTC).hour - 12:+}"  # where it is noon now, and midnight is far
-SALT = b"salt of the day".ljust(32, b".")
-KEY_ID, KEY, DIGEST = api_keys.new_key()
-VISITOR = int.from_bytes(
-    blake2b(f"{local_day(NOW, NOON)}\n203.0.113.9\n{CHROME}".encode(), digest_size=6, key=SALT).digest(),
-    "big",
-    signed=True,
-)
-TIMES = [NOW - minutes * MINUTE for minutes in (3 * 24 * 60, 20, 15, 10)]  # the first told of three days ago
-NUMBERS = [ts << 21 | counter for counter, ts in enumerate(TIMES, 7)]
-
-ROWS: dict[str, list[tuple[Any, ...]]] = {
-    "sites": [
-        (3, "my-site", "My site", "example.com", NOON, "pk_live_a", "jwt a", 1000, 400, NOW - 10**9),
-        (5, "other-site", "Other", "example.org", "UTC", "pk_live_b", "jwt b", None, None, NOW - 10**9),
-    ],
-    "keys": [(KEY_ID, 3, "label", "enterprise", None, DIGEST, NOW - 10**9, None)],
-    "salts": [(3, local_day(NOW, NOON), SALT)],
-    "pages": [(1, "https", "example.com", "/"), (2, "https", "example.com", "/pricing")],
-    "origins": [(1, "google.com/", "google", "search", "", "", "", "", ""), (2, "", "x", "campaign", *"xmcot")],
-    "clients": [(4, "Chrome", "Windows", "desktop", "FR"), (5, "", "", "", "")],
-    "kinds": [
-        (2, "ovyxa", "pageview", "pageview", ""),
-        (6, "ovyxa", "event", "signup", ""),
-        (7, "ovyxa", "pageview", "pageview", "bot"),
-        (9, "import", "pageview", "pageview", ""),
-    ],
-    "events": [
-        (3, NUMBERS[0], 9, 2, 2, 5, 0, None, 77),
-        (3, NUMBERS[1], 2, 1, 1, 4, 0, None, None),
-        (3, NUMBERS[2], 6, 2, 1, 4, NUMBERS[2] - NUMBERS[1], '{"plan":"pro","seats":3}', None),
-        (3, NUMBERS[3], 7, 1, 1, 5, None, None, None),
-        (5, NUMBERS[1], 2, 1, 1, 4, 0, None, None),
-    ],
-    "visits": [
-        (3, NUMBERS[0], 12345, 0, 0, 1, 1),
-        (3, NUMBERS[1], VISITOR, 0, 5 * MINUTE, 1, 2),
-        (5, NUMBERS[1], -12345, 0, 0, 1, 1),
-    ],
-    "open_visits": [(3, VISITOR, NUMBERS[1])],
-    "answers": [
-        (3, "key", b"fingerprint", 201, b'{"success":true}', NOW),
-        (3, "queued", b"fingerprint", 202, b'{"queued":true}', NOW),
-        (3, "received", b"fingerprint", 200, b'{"received":1}', NOW),
-    ],
-    "usage": [(KEY_ID, NOW // 1000, 1)],
-}
+NEWEST = max(steps())
+BACKUP_NAME = f"ovx-lite-before-schema-{NEWEST}.sqlite3"
+OLDEST = (FOLDER / f"{min(steps()):04}.sql").read_text("utf-8")
 
 
-@pytest.fixture(params=range(1, len(steps())))
+@pytest.fixture(params=list(steps())[:-1])
 def old(request: pytest.FixtureRequest, store: Store) -> Store:
-    """A store of each older schema, with rows in every table of the first."""
-    store.path.mkdir()
-    with closing(sqlite3.connect(store.path / STORE_FILE, isolation_level=None)) as conn:
-        conn.execute("PRAGMA journal_mode = WAL")
-        conn.executescript(steps()[0])
-        conn.execute(f"PRAGMA application_id = {0x6F76786C}")
-        conn.execute("PRAGMA user_version = 1")
-        for table, rows in ROWS.items():
-            conn.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(rows[0]))})", rows)
-        tables = conn.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
-        assert {name for (name,) in tables} == {*ROWS, "meta"}
-        for number, step in enumerate(steps()[1 : request.param], 2):
-            conn.executescript(step)
-            conn.execute(f"PRAGMA user_version = {number}")
+    """A store of each older schema."""
+    build(store.path / STORE_FILE, (FOLDER / f"{request.param:04}.sql").read_text("utf-8"))
     return store
 
 
-def version(file: Path) -> int:
+def schema_version(file: Path) -> int:
     with closing(sqlite3.connect(file)) as conn:
         return int(conn.execute("PRAGMA user_version").fetchone()[0])
 
 
-def rows(file: Path, query: str) -> list[Any]:
+def query_rows(file: Path, query: str) -> list[Any]:
     with closing(sqlite3.connect(file)) as conn:
         return conn.execute(query).fetchall()
 
 
-def whole(store: Store) -> bool:
+def is_consistent(store: Store) -> bool:
     return bool(store.run("check", "--json").json["ok"])
 
 
-def hexed(visitor: int) -> str:
-    return f"{visitor & 0xFFFF_FFFF_FFFF:012x}"
-
-
-def test_all_that_was_told_is_told_again(old: Store) -> None:
-    assert old.run("site", "list").exit_status == 0
-    assert version(old.path / STORE_FILE) == len(steps())
-    imported, view, signup, bot = old.events()
-    nothing = dict.fromkeys(["person", "context", "revenue", "currency", "excluded", "props", "referrer"])
-    assert imported == nothing | dict.fromkeys(["country", "browser", "os", "device"]) | {
-        "id": public_event_id(NUMBERS[0]),
-        "ts": imported["ts"],
-        "visit": f"{NUMBERS[0]:016x}",
-        "visitor": hexed(12345),
-        "api": "import",
-        "type": "pageview",
-        "name": "pageview",
-        "host": "example.com",
-        "path": "/pricing",
-        "source": "x",
-        "channel": "campaign",
-        **dict(zip(["utm_source", "utm_medium", "utm_campaign", "utm_content", "utm_term"], "xmcot", strict=True)),
-    }
-    assert signup == {**view, "path": "/pricing", "props": {"plan": "pro", "seats": 3}} | {
-        name: signup[name] for name in ("id", "ts", "type", "name")
-    }
-    assert [view[name] for name in ("visitor", "visit", "source")] == [hexed(VISITOR), f"{NUMBERS[1]:016x}", "google"]
-    assert (signup["name"], signup["type"], view["excluded"]) == ("signup", "event", None)
-    assert (bot["excluded"], bot["visitor"], bot["visit"]) == ("bot", None, None)
-    assert [one["id"] for one in old.events("other-site")] == [public_event_id(NUMBERS[1])]
-    assert [[one["type"], one["ts"][-1]] for one in (view, bot)] == [["pageview", "Z"]] * 2
-    assert whole(old)
-
-
-def test_all_other_rows_are_as_they_were(old: Store) -> None:
-    assert old.run("check").exit_status == 0
-    for table, before in ROWS.items():
-        if table not in ("events", "visits", "open_visits"):
-            columns = [name for _, name, *_ in rows(old.path / COPY, f"PRAGMA table_info({table})")]
-            after = rows(old.path / STORE_FILE, f"SELECT {', '.join(columns[: len(before[0])])} FROM {table}")
-            assert after == before, table
-    (mine, other) = old.run("site", "list", "--json").json
-    assert (mine["monthly_limit"], mine["retention_days"], mine["timezone"]) == (1000, 400, NOON)
-    assert (other["allowed_hosts"], other["hourly_limit"]) == ([], None)
-
-
-def test_answers_are_of_the_class_of_credentials_that_their_endpoint_asks_for(old: Store) -> None:
-    assert old.run("check").exit_status == 0
-    told = rows(old.path / STORE_FILE, "SELECT key, credential_class FROM answers ORDER BY key")
-    assert told == [("key", "key"), ("queued", "key"), ("received", "public")]
-
-
-def test_the_months_events_count_already(old: Store) -> None:
-    assert old.run("check").exit_status == 0
-    month = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    here = sum(ts >= month.timestamp() * 1000 for ts in TIMES[1:3])  # neither what was imported, nor the bot
-    told = rows(old.path / STORE_FILE, "SELECT site, month, events FROM months")
-    assert [row for row in told if row[0] == 3] == [(3, f"{month:%Y-%m}", here)] * bool(here)
-
-
 def test_a_copy_is_left_as_it_was(old: Store) -> None:
-    before = version(old.path / STORE_FILE)
+    old_version, content = schema_version(old.path / STORE_FILE), dump(old.path / STORE_FILE)
     assert old.run("check").exit_status == 0
-    assert version(old.path / COPY) == before
-    assert (old.path / COPY).stat().st_mode & 0o077 == 0
-    for table, told in ROWS.items():
-        if before < 5 or table not in ("events", "visits", "open_visits"):  # these stand otherwise since step 5
-            assert [row[: len(told[0])] for row in rows(old.path / COPY, f"SELECT * FROM {table}")] == told, table
-    left = (old.path / COPY).read_bytes()
+    assert schema_version(old.path / STORE_FILE) == NEWEST
+    assert schema_version(old.path / BACKUP_NAME) == old_version
+    assert dump(old.path / BACKUP_NAME) == content
+    assert (old.path / BACKUP_NAME).stat().st_mode & 0o077 == 0
+    backup_bytes = (old.path / BACKUP_NAME).read_bytes()
     assert old.run("check").exit_status == 0
-    assert (old.path / COPY).read_bytes() == left, "the next command leaves it alone"
+    assert (old.path / BACKUP_NAME).read_bytes() == backup_bytes, "the next command leaves it alone"
 
 
 def test_a_restored_copy_is_upgraded_again(old: Store) -> None:
     before = old.events()
     for file in old.path.glob(f"{STORE_FILE}*"):
         file.unlink()
-    (old.path / COPY).rename(old.path / STORE_FILE)
+    (old.path / BACKUP_NAME).rename(old.path / STORE_FILE)
     assert old.events() == before
-    assert (old.path / COPY).exists()
-    assert whole(old)
+    assert (old.path / BACKUP_NAME).exists()
+    assert is_consistent(old)
 
 
-def test_each_site_has_a_secret_of_its_own(old: Store) -> None:
+def test_each_site_keeps_its_secret(old: Store) -> None:
+    before = query_rows(old.path / STORE_FILE, "SELECT secret FROM sites")
     old.site("new-site")
-    secrets = [secret for (secret,) in rows(old.path / STORE_FILE, "SELECT secret FROM sites")]
-    assert len(set(secrets)) == 3
-    assert {len(secret) for secret in secrets} == {32}
-
-
-def test_what_was_open_goes_on(old: Store, start: Start) -> None:
-    server = start(old)
-    somebody = {"ip_address": "203.0.113.9", "user_agent": CHROME}
-    assert server.pageview(KEY, **somebody).status == 201
-    assert server.custom(KEY, ip_address="203.0.113.8", user_agent=CHROME).status == 201
-    assert server.send("/v1/projects/my-site/events", {"event_type": "identify", "user_id": "ada"}, KEY).status == 202
-    apex = {"type": "click", "visitorId": "v_1", "projectKey": "pk_live_a", "url": "/pricing"}
-    assert server.send("/api/events", apex).status == 200
-    visits = {(one["name"], one["visitor"], one["visit"]) for one in old.events()[4:]}
-    assert ("pageview", hexed(VISITOR), f"{NUMBERS[1]:016x}") in visits
-    assert len({visit for _, _, visit in visits}) == 4
-    assert [one["person"] for one in old.events()].count("ada") == 1
-    assert whole(old)
-    assert server.stop() == 0
+    secrets = query_rows(old.path / STORE_FILE, "SELECT identity_secret FROM sites ORDER BY id")
+    assert secrets[: len(before)] == before
+    assert len(set(secrets)) == len(before) + 1
+    assert {len(secret) for (secret,) in secrets} == {32}
 
 
 def test_commands_at_the_same_moment(old: Store) -> None:
     """Whoever comes first upgrades; the others wait, and the copy is still that of the old store."""
-    before = version(old.path / STORE_FILE)
+    old_version = schema_version(old.path / STORE_FILE)
     with closing(sqlite3.connect(old.path / STORE_FILE)) as conn, conn:
         conn.executemany(
             "INSERT INTO pages VALUES (NULL, 'https', 'example.com', ?)",
@@ -222,55 +83,46 @@ def test_commands_at_the_same_moment(old: Store) -> None:
         return old.run("site", "list")
 
     with ThreadPoolExecutor(6) as pool:
-        ran = list(pool.map(run, range(6)))
-    assert [one.stderr for one in ran if one.exit_status] == []
-    assert (version(old.path / STORE_FILE), version(old.path / COPY)) == (len(steps()), before)
+        results = list(pool.map(run, range(6)))
+    assert [result.stderr for result in results if result.exit_status] == []
+    assert (schema_version(old.path / STORE_FILE), schema_version(old.path / BACKUP_NAME)) == (NEWEST, old_version)
     assert [file.name for file in old.path.iterdir() if "unfinished" in file.name] == []
-    assert whole(old)
+    assert is_consistent(old)
 
 
 def test_the_copy_is_of_the_old_store_even_if_another_process_was_faster(
     old: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, ran, look = old.path / STORE_FILE, list[CommandResult](), sqlite._version
-    before = version(path)
+    path, results, read_version = old.path / STORE_FILE, list[CommandResult](), sqlite._version
+    old_version = schema_version(path)
 
     def overtaken(conn: sqlite3.Connection) -> int:
-        found = look(conn)
-        if not ran:
-            ran.append(old.spawn("site", "list"))
-        return found
+        current_version = read_version(conn)
+        if not results:
+            results.append(old.spawn("site", "list"))
+        return current_version
 
     monkeypatch.setattr(sqlite, "_version", overtaken)
     with closing(sqlite3.connect(path, isolation_level=None)) as conn:
         sqlite.migrate(conn, path, steps())
-    assert [one.exit_status for one in ran] == [0]
-    assert (version(path), version(old.path / COPY)) == (len(steps()), before)
+    assert [result.exit_status for result in results] == [0]
+    assert (schema_version(path), schema_version(old.path / BACKUP_NAME)) == (NEWEST, old_version)
 
 
-def test_what_was_there_is_counted_by_day(old: Store) -> None:
-    assert old.run("check", "--rebuild").exit_status == 0
-    assert whole(old)
-    counted = rows(
-        old.path / STORE_FILE,
-        "SELECT site, sum(visitors), sum(visits), sum(pageviews), sum(events) FROM days GROUP BY site",
-    )
-    assert counted == [(3, 2, 2, 2, 3), (5, 1, 1, 1, 1)]
-    visits = rows(
-        old.path / STORE_FILE, "SELECT site, id, origin, client, entry, exit, alone, pageviews, events FROM visits"
-    )
-    assert visits == [
-        (3, NUMBERS[0], 2, 5, 2, 2, 1, 1, 1),
-        (3, NUMBERS[1], 1, 4, 1, 1, 1, 1, 2),
-        (5, NUMBERS[1], 1, 4, 1, 1, 1, 1, 1),
-    ]
-    assert rows(old.path / STORE_FILE, "SELECT * FROM stale") == []
-
-
-def test_a_server_counts_by_itself_what_was_there(old: Store, start: Start) -> None:
-    start(old)
-    deadline = time.monotonic() + 20
-    while rows(old.path / STORE_FILE, "SELECT * FROM stale"):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    assert whole(old)
+@pytest.mark.parametrize("number", range(1, min(steps())))
+def test_a_schema_that_was_never_released_is_refused_with_what_to_do(store: Store, tmp_path: Path, number: int) -> None:
+    file = store.path / STORE_FILE
+    build(file, OLDEST)
+    with closing(sqlite3.connect(file, isolation_level=None)) as conn:
+        conn.execute(f"PRAGMA user_version = {number}")
+        conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    content = file.read_bytes()
+    restored = Store(tmp_path / "restored")
+    for ran in (store.run("check"), store.run("site", "list"), restored.run("restore", str(file))):
+        assert (ran.exit_status, ran.stdout) == (1, "")
+        assert ran.stderr == (
+            f"Error: {file} has schema {number}, which was never released: open it once with ovx-lite of commit "
+            "1d8d18f, which upgrades it to schema 6, and then with this one.\n"
+        )
+    assert file.read_bytes() == content
+    assert not (restored.path / STORE_FILE).exists()

@@ -23,92 +23,104 @@ from ovx_lite.storage.read import events
 from ovx_lite.storage.sqlite import open_store
 from ovx_lite.storage.write.unit_of_work import open_unit_of_work
 from tests.conftest import CHROME
-from tests.test_store import EVER, MINUTE, NOW, Still, event, new_key, new_site, paths, request
+from tests.test_store import (
+    MAX_TIME_MS,
+    MINUTE_MS,
+    NOW_MS,
+    FrozenClock,
+    new_event,
+    new_key,
+    new_site,
+    paths,
+    write_request,
+)
 
-HOUR, DAY = 60 * MINUTE, 24 * 60 * MINUTE
-SOMEBODY = {"ip_address": "203.0.113.9", "user_agent": CHROME}
+HOUR_MS, DAY_MS = 60 * MINUTE_MS, 24 * 60 * MINUTE_MS
+VISITOR_FIELDS = {"ip_address": "203.0.113.9", "user_agent": CHROME}
 
 
-def at(text: str, zone: str = "Europe/Paris") -> int:
+def local_time_ms(text: str, timezone: str = "Europe/Paris") -> int:
     """A local time in Unix milliseconds."""
-    return int(datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(zone)).timestamp() * 1000)
+    return int(datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(timezone)).timestamp() * 1000)
 
 
-async def post(app: App, key: str, repeat: str = "", **fields: object) -> tuple[int, Any, dict[str, str]]:
+async def post(app: App, key: str, idempotency_key: str = "", **fields: object) -> tuple[int, Any, dict[str, str]]:
     """Send a custom event of my-site to the application in this process: status, JSON and headers of the answer."""
     body = {"site_id": "my-site", "event_name": "e", "url": "https://example.com/"} | fields
-    sent: list[Any] = []
+    messages: list[Any] = []
 
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}
 
     async def send(message: Any) -> None:
-        sent.append(message)
+        messages.append(message)
 
-    headers = [(b"authorization", f"Bearer {key}".encode())]
-    if repeat:
-        headers.append((b"idempotency-key", repeat.encode()))
-    await app({"type": "http", "method": "POST", "path": "/api/v1/events/custom", "headers": headers}, receive, send)
-    named = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
-    return sent[0]["status"], json.loads(sent[1]["body"]), named
+    request_headers = [(b"authorization", f"Bearer {key}".encode())]
+    if idempotency_key:
+        request_headers.append((b"idempotency-key", idempotency_key.encode()))
+    await app(
+        {"type": "http", "method": "POST", "path": "/api/v1/events/custom", "headers": request_headers}, receive, send
+    )
+    response_headers = {name.decode(): value.decode() for name, value in messages[0]["headers"]}
+    return messages[0]["status"], json.loads(messages[1]["body"]), response_headers
 
 
 @pytest.fixture
 def conn(tmp_path: Path) -> Iterator[sqlite3.Connection]:
-    with closing(open_store(tmp_path)) as opened:
-        yield opened
+    with closing(open_store(tmp_path)) as connection:
+        yield connection
 
 
 PARIS = "Europe/Paris"
 
 
-def during(data_dir: Path, clock: Still, do: Callable[[App], Awaitable[None]]) -> None:
+def run_app(data_dir: Path, clock: FrozenClock, action: Callable[[App], Awaitable[None]]) -> None:
     """Open the application on a store, do something with it, and close it."""
 
     async def run() -> None:
         app = await App.open(data_dir, config.read(data_dir, {}, {}), clock)
         try:
-            await do(app)
+            await action(app)
         finally:
             await app.close()
 
     asyncio.run(run())
 
 
-async def every_job(app: App) -> None:
+async def run_every_job(app: App) -> None:
     for job in scheduler.JOBS:
-        await job.run(app._services)
+        await job.run(app.services)
 
 
-def count(conn: sqlite3.Connection, table: str) -> int:
+def count_rows(conn: sqlite3.Connection, table: str) -> int:
     return int(conn.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
 
 
-def visitors(conn: sqlite3.Connection, site: Site) -> list[int | None]:
-    return [found.visitor_id for found in events.read(conn, site, 0, EVER, True)]
+def visitor_ids(conn: sqlite3.Connection, site: Site) -> list[int | None]:
+    return [stored.visitor_id for stored in events.read(conn, site, 0, MAX_TIME_MS, True)]
 
 
 def test_yesterdays_salt_is_deleted_though_nobody_comes(tmp_path: Path, conn: sqlite3.Connection) -> None:
-    key, clock = new_key(conn, new_site(conn, timezone="Europe/Paris")), Still(at("2025-11-21T12:00"))
+    key, clock = new_key(conn, new_site(conn, timezone="Europe/Paris")), FrozenClock(local_time_ms("2025-11-21T12:00"))
     salts: list[bytes] = []
 
     async def pass_midnight(app: App) -> None:
-        await post(app, key, **SOMEBODY)
+        await post(app, key, **VISITOR_FIELDS)
         salts.append(conn.execute("SELECT salt FROM salts").fetchone()[0])
-        clock.ms = at("2025-11-21T23:59:59")
-        await every_job(app)
-        assert count(conn, "salts") == 1
-        clock.ms = at("2025-11-22T00:00:00")
-        await every_job(app)
-        assert count(conn, "salts") == 0
+        clock.current_ms = local_time_ms("2025-11-21T23:59:59")
+        await run_every_job(app)
+        assert count_rows(conn, "salts") == 1
+        clock.current_ms = local_time_ms("2025-11-22T00:00:00")
+        await run_every_job(app)
+        assert count_rows(conn, "salts") == 0
 
-    during(tmp_path, clock, pass_midnight)
+    run_app(tmp_path, clock, pass_midnight)
     conn.close()
     assert [file.name for file in tmp_path.iterdir() if salts[0] in file.read_bytes()] == []
 
 
 @pytest.mark.parametrize(
-    ("timezone", "first", "then", "same"),
+    ("timezone", "first_time", "second_time", "is_same"),
     [
         ("UTC", "2025-11-21T23:00", "2025-11-21T23:59:59.999", True),
         ("UTC", "2025-11-21T23:59:59.999", "2025-11-22T00:00", False),
@@ -120,155 +132,173 @@ def test_yesterdays_salt_is_deleted_though_nobody_comes(tmp_path: Path, conn: sq
 )
 @pytest.mark.parametrize("restart", [False, True], ids=["", "restart"])
 def test_a_visitor_is_the_same_until_the_sites_midnight(
-    tmp_path: Path, conn: sqlite3.Connection, timezone: str, first: str, then: str, same: bool, restart: bool
+    tmp_path: Path,
+    conn: sqlite3.Connection,
+    timezone: str,
+    first_time: str,
+    second_time: str,
+    is_same: bool,
+    restart: bool,
 ) -> None:
-    site, clock = new_site(conn, timezone=timezone), Still(at(first, timezone))
+    site, clock = new_site(conn, timezone=timezone), FrozenClock(local_time_ms(first_time, timezone))
     key = new_key(conn, site)
 
-    async def one(app: App) -> None:
-        assert (await post(app, key, **SOMEBODY))[0] == 201
+    async def send_one(app: App) -> None:
+        assert (await post(app, key, **VISITOR_FIELDS))[0] == 201
 
-    async def both(app: App) -> None:
-        await one(app)
-        clock.ms = at(then, timezone)
-        await one(app)
+    async def send_both(app: App) -> None:
+        await send_one(app)
+        clock.current_ms = local_time_ms(second_time, timezone)
+        await send_one(app)
 
     if restart:
-        during(tmp_path, clock, one)
-        clock.ms = at(then, timezone)
-        during(tmp_path, clock, one)
+        run_app(tmp_path, clock, send_one)
+        clock.current_ms = local_time_ms(second_time, timezone)
+        run_app(tmp_path, clock, send_one)
     else:
-        during(tmp_path, clock, both)
-    before, after = visitors(conn, site)
+        run_app(tmp_path, clock, send_both)
+    before, after = visitor_ids(conn, site)
     assert None not in (before, after)
-    assert (before == after) is same
+    assert (before == after) is is_same
 
 
 def test_an_idempotency_key_is_good_for_a_day(tmp_path: Path, conn: sqlite3.Connection) -> None:
-    site, clock = new_site(conn), Still()
+    site, clock = new_site(conn), FrozenClock()
     key = new_key(conn, site)
 
-    async def again(app: App) -> None:
+    async def send_again(app: App) -> None:
         _, first, _ = await post(app, key, "one")
-        clock.ms += DAY - 1
-        await every_job(app)
+        clock.current_ms += DAY_MS - 1
+        await run_every_job(app)
         _, second, headers = await post(app, key, "one")
         assert (second, headers["idempotency-replayed"]) == (first, "true")
-        clock.ms += 1
+        clock.current_ms += 1
         status, third, headers = await post(app, key, "one", event_name="another")
         assert (status, "idempotency-replayed" in headers) == (201, False)
         assert third != first
-        clock.ms += DAY
-        await every_job(app)
+        clock.current_ms += DAY_MS
+        await run_every_job(app)
 
-    during(tmp_path, clock, again)
+    run_app(tmp_path, clock, send_again)
     assert len(paths(conn, site)) == 2
-    assert count(conn, "answers") == 0
+    assert count_rows(conn, "answers") == 0
 
 
 def test_counts_against_limits_are_kept_for_their_hour(tmp_path: Path, conn: sqlite3.Connection) -> None:
-    key, clock = new_key(conn, new_site(conn), hourly_limit=10), Still()
+    key, clock = new_key(conn, new_site(conn), hourly_limit=10), FrozenClock()
 
     async def send(app: App) -> None:
         await post(app, key)
-        clock.ms += HOUR - 1000
-        await every_job(app)
-        assert count(conn, "usage") == 1
-        clock.ms += 1000
-        await every_job(app)
-        assert count(conn, "usage") == 0
+        clock.current_ms += HOUR_MS - 1000
+        await run_every_job(app)
+        assert count_rows(conn, "usage") == 1
+        clock.current_ms += 1000
+        await run_every_job(app)
+        assert count_rows(conn, "usage") == 0
 
-    during(tmp_path, clock, send)
+    run_app(tmp_path, clock, send)
 
 
 def test_events_are_kept_for_as_many_local_days_as_the_site_says(tmp_path: Path, conn: sqlite3.Connection) -> None:
-    site, forever = new_site(conn, timezone=PARIS, days=3), new_site(conn, "forever")
-    midnight = at("2025-10-25T00:00")  # of summer time, which ends on the 26th
-    log, early, first = open_unit_of_work(conn, 0), midnight - 1, event("/first", midnight, visitor=99, timezone=PARIS)
-    old = [event("/old", midnight - 5 * MINUTE + n // 20, visitor=n % 50, timezone=PARIS) for n in range(6000)]
-    write_group(conn, log, [request(site, *old, event("/last", early, timezone=PARIS), first)], {}, NOW)
-    write_group(conn, log, [request(forever, event("/old", early))], {}, NOW)
-    during(tmp_path, Still(at("2025-10-27T23:59:59")), every_job)
+    site, forever_site = new_site(conn, timezone=PARIS, retention_days=3), new_site(conn, "forever")
+    midnight_ms = local_time_ms("2025-10-25T00:00")  # of summer time, which ends on the 26th
+    unit_of_work, early_ms, first_event = (
+        open_unit_of_work(conn, 0),
+        midnight_ms - 1,
+        new_event("/first", midnight_ms, visitor=99, timezone=PARIS),
+    )
+    old_events = [
+        new_event("/old", midnight_ms - 5 * MINUTE_MS + n // 20, visitor=n % 50, timezone=PARIS) for n in range(6000)
+    ]
+    write_group(
+        conn,
+        unit_of_work,
+        [write_request(site, *old_events, new_event("/last", early_ms, timezone=PARIS), first_event)],
+        {},
+        NOW_MS,
+    )
+    write_group(conn, unit_of_work, [write_request(forever_site, new_event("/old", early_ms))], {}, NOW_MS)
+    run_app(tmp_path, FrozenClock(local_time_ms("2025-10-27T23:59:59")), run_every_job)
     assert len(paths(conn, site)) == 6002
-    during(tmp_path, Still(at("2025-10-28T00:00:00")), every_job)
+    run_app(tmp_path, FrozenClock(local_time_ms("2025-10-28T00:00:00")), run_every_job)
     assert paths(conn, site) == ["/first"]
-    assert paths(conn, forever) == ["/old"]
+    assert paths(conn, forever_site) == ["/old"]
     assert integrity.problems(conn) == []
 
 
 def many_old_events(conn: sqlite3.Connection, site: Site) -> None:
     """Three days of them, more than are deleted in one go."""
     for day in (7, 8, 9):
-        old = [event("/old", NOW - day * DAY + n, visitor=n // 3 + day * 10_000) for n in range(6000)]
-        write_group(conn, open_unit_of_work(conn, 0), [request(site, *old)], {}, NOW)
+        old_events = [new_event("/old", NOW_MS - day * DAY_MS + n, visitor=n // 3 + day * 10_000) for n in range(6000)]
+        write_group(conn, open_unit_of_work(conn, 0), [write_request(site, *old_events)], {}, NOW_MS)
 
 
-def test_the_store_is_whole_between_two_pieces_of_what_retention_deletes(
+def test_the_store_is_consistent_between_two_batches_that_retention_deletes(
     tmp_path: Path, conn: sqlite3.Connection
 ) -> None:
-    many_old_events(conn, new_site(conn, days=1))
-    sites, found = registry.load(conn), []
-    with closing(open_store(tmp_path)) as other:
+    many_old_events(conn, new_site(conn, retention_days=1))
+    sites, problems_by_batch = registry.load(conn), []
+    with closing(open_store(tmp_path)) as other_conn:
         conn.set_trace_callback(
-            lambda sql: found.append(integrity.problems(other)) if sql.startswith("BEGIN") else None
+            lambda sql: problems_by_batch.append(integrity.problems(other_conn)) if sql.startswith("BEGIN") else None
         )
-        scheduler.prune(conn, sites, NOW)
+        scheduler.prune(conn, sites, NOW_MS)
         conn.set_trace_callback(None)
-    assert len(found) > 1
-    assert found == [[]] * len(found)
-    assert count(conn, "events") == 0
+    assert len(problems_by_batch) > 1
+    assert problems_by_batch == [[]] * len(problems_by_batch)
+    assert count_rows(conn, "events") == 0
 
 
-def test_an_event_told_late_does_not_bring_a_deleted_visit_back(tmp_path: Path, conn: sqlite3.Connection) -> None:
-    site = new_site(conn, days=1)
-    key, clock = new_key(conn, site), Still()
+def test_a_late_event_does_not_bring_a_deleted_visit_back(tmp_path: Path, conn: sqlite3.Connection) -> None:
+    site = new_site(conn, retention_days=1)
+    key, clock = new_key(conn, site), FrozenClock()
 
-    async def tell(app: App) -> None:
-        await post(app, key, timestamp=NOW - 3 * DAY, **SOMEBODY)
-        await every_job(app)
-        await post(app, key, timestamp=NOW - 3 * DAY + MINUTE, **SOMEBODY)
+    async def send_late(app: App) -> None:
+        await post(app, key, timestamp=NOW_MS - 3 * DAY_MS, **VISITOR_FIELDS)
+        await run_every_job(app)
+        await post(app, key, timestamp=NOW_MS - 3 * DAY_MS + MINUTE_MS, **VISITOR_FIELDS)
 
-    during(tmp_path, clock, tell)
+    run_app(tmp_path, clock, send_late)
     assert len(paths(conn, site)) == 1
     assert integrity.problems(conn) == []
 
 
 def test_events_are_taken_while_many_are_deleted(tmp_path: Path, conn: sqlite3.Connection) -> None:
-    site = new_site(conn, days=1)
-    key, done = new_key(conn, site), list[str]()
+    site = new_site(conn, retention_days=1)
+    key, finished = new_key(conn, site), list[str]()
     many_old_events(conn, site)
 
-    async def both(app: App) -> None:
+    async def run_both(app: App) -> None:
         async def job() -> None:
-            await scheduler.apply_retention(app._services)
-            done.append("job")
+            await scheduler.apply_retention(app.services)
+            finished.append("job")
 
         async def send() -> None:
             await post(app, key)
-            done.append("event")
+            finished.append("event")
 
         await asyncio.gather(job(), send())
 
-    during(tmp_path, Still(), both)
-    assert done == ["event", "job"]
+    run_app(tmp_path, FrozenClock(), run_both)
+    assert finished == ["event", "job"]
     assert paths(conn, site) == ["/"]
 
 
-def test_a_site_that_was_removed_a_moment_ago_is_no_fault_of_ours(tmp_path: Path, conn: sqlite3.Connection) -> None:
+def test_a_site_that_was_removed_a_moment_ago_is_no_internal_error(tmp_path: Path, conn: sqlite3.Connection) -> None:
     key = new_key(conn, new_site(conn))
 
     async def remove(app: App) -> None:
         registry.remove_site(conn, "my-site")
-        status, answer, _ = await post(app, key, **SOMEBODY)
-        assert (status, answer["error"]["code"]) in [(401, "unauthorized"), (404, "invalid_site_id")]
+        status, response, _ = await post(app, key, **VISITOR_FIELDS)
+        assert (status, response["error"]["code"]) in [(401, "unauthorized"), (404, "invalid_site_id")]
 
-    during(tmp_path, Still(), remove)
+    run_app(tmp_path, FrozenClock(), remove)
 
 
 def test_a_job_that_fails_is_logged_and_runs_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     runs: list[int] = []
 
-    async def fail_once(furnished_server: scheduler.Services) -> bool:
+    async def fail_once(services: scheduler.Services) -> bool:
         runs.append(1)
         if len(runs) == 1:
             raise sqlite3.OperationalError("disk I/O error")
@@ -276,10 +306,10 @@ def test_a_job_that_fails_is_logged_and_runs_again(tmp_path: Path, caplog: pytes
 
     async def run(app: App) -> None:
         with suppress(asyncio.CancelledError):
-            await scheduler.run_periodically(scheduler.Job("sweep the floor", 0, fail_once), app._services)
+            await scheduler.run_periodically(scheduler.Job("sweep the floor", 0, fail_once), app.services)
 
     with caplog.at_level(logging.ERROR):
-        during(tmp_path, Still(), run)
+        run_app(tmp_path, FrozenClock(), run)
     assert len(runs) == 2
     assert "could not sweep the floor" in caplog.text
     assert "disk I/O error" in caplog.text
@@ -288,20 +318,32 @@ def test_a_job_that_fails_is_logged_and_runs_again(tmp_path: Path, caplog: pytes
 def test_a_visit_survives_a_restart(tmp_path: Path, conn: sqlite3.Connection) -> None:
     site = new_site(conn)
     for minute in range(0, 50, 10):
-        with closing(open_store(tmp_path)) as opened:
-            log = open_unit_of_work(opened, minute)
-            write_group(opened, log, [request(site, event(ts=NOW + minute * MINUTE))], {}, NOW)
-    visits = {found.visit_id for found in events.read(conn, site, 0, EVER, True)}
+        with closing(open_store(tmp_path)) as connection:
+            unit_of_work = open_unit_of_work(connection, minute)
+            write_group(
+                connection,
+                unit_of_work,
+                [write_request(site, new_event(timestamp_ms=NOW_MS + minute * MINUTE_MS))],
+                {},
+                NOW_MS,
+            )
+    visits = {stored.visit_id for stored in events.read(conn, site, 0, MAX_TIME_MS, True)}
     assert len(visits) == 1
     assert integrity.problems(conn) == []
 
 
 def test_a_visit_is_counted_right_where_two_processes_add_to_it(tmp_path: Path, conn: sqlite3.Connection) -> None:
     site = new_site(conn)
-    with closing(open_store(tmp_path)) as other:
-        logs = [(conn, open_unit_of_work(conn, 0)), (other, open_unit_of_work(other, 1000))]
+    with closing(open_store(tmp_path)) as other_conn:
+        writers = [(conn, open_unit_of_work(conn, 0)), (other_conn, open_unit_of_work(other_conn, 1000))]
         for minute in range(6):
-            where, log = logs[minute % 2]
-            write_group(where, log, [request(site, event(ts=NOW + minute * MINUTE))], {}, NOW)
-    assert conn.execute("SELECT pageviews, events, after FROM visits").fetchall() == [(6, 6, 5 * MINUTE)]
+            connection, unit_of_work = writers[minute % 2]
+            write_group(
+                connection,
+                unit_of_work,
+                [write_request(site, new_event(timestamp_ms=NOW_MS + minute * MINUTE_MS))],
+                {},
+                NOW_MS,
+            )
+    assert conn.execute("SELECT pageviews, events, elapsed_ms FROM visits").fetchall() == [(6, 6, 5 * MINUTE_MS)]
     assert integrity.problems(conn) == []

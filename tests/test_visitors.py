@@ -22,65 +22,69 @@ from ovx_lite.storage.read import events
 from ovx_lite.storage.sqlite import open_store
 from ovx_lite.storage.write.unit_of_work import open_unit_of_work
 from tests.conftest import CHROME, Server, Start, Store
-from tests.test_store import EVER, MINUTE, NOW, new_site, request
+from tests.test_store import MAX_TIME_MS, MINUTE_MS, NOW_MS, new_site, write_request
 
-DAY = 24 * 60
-TO_MIDNIGHT = 13 * 60  # in Paris, from NOW
+DAY_MINUTES = 24 * 60
+MINUTES_TO_MIDNIGHT = 13 * 60  # in Paris, from NOW
 GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
 _numbers = count()
 
 
-class Place:
+class SiteClient:
     """A site of a running server, told of events; each is named for the minute (after `NOW`) at which it was."""
 
     def __init__(self, store: Store, server: Server, *options: str) -> None:
-        self.store, self.server, self.id = store, server, f"site-{next(_numbers)}"
+        self.store, self.server, self.slug = store, server, f"site-{next(_numbers)}"
         self.headers: dict[str, str] = {}
-        store.site(self.id, "--domain", "example.com", "--hourly-limit", "100000", *options)
-        self.key = store.key(self.id)
+        store.site(self.slug, "--domain", "example.com", "--hourly-limit", "100000", *options)
+        self.key = store.key(self.slug)
 
-    def overcentric(self, minute: int, device: str, person: str = "", session: str = "s", **told: str) -> None:
-        named = {"project_id": self.id, "device_id": device, "session_id": session, "context": "product"}
-        sent: dict[str, Any] = {"event": named | {"name": f"{minute}", "timestamp": NOW + minute * MINUTE}}
+    def overcentric(
+        self, minute: int, device: str, person: str = "", session: str = "s", **identity_fields: str
+    ) -> None:
+        common_fields = {"project_id": self.slug, "device_id": device, "session_id": session, "context": "product"}
+        body: dict[str, Any] = {
+            "event": common_fields | {"name": f"{minute}", "timestamp": NOW_MS + minute * MINUTE_MS}
+        }
         if person:
-            sent["identity"] = {"unique_identifier": person, "project_id": self.id} | told
-        assert self.server.send("/api/v1/event", sent, headers=self.headers).status == 200
+            body["identity"] = {"unique_identifier": person, "project_id": self.slug} | identity_fields
+        assert self.server.send("/api/v1/event", body, headers=self.headers).status == 200
 
     def openanalytics(self, minute: int, person: str, type: str = "event", **properties: Any) -> None:
-        sent: dict[str, Any] = {
+        body: dict[str, Any] = {
             "event_type": type,
             "event_name": f"{minute}",
             "user_id": person,
             "properties": properties,
         }
-        sent["timestamp"] = NOW + minute * MINUTE
-        assert self.server.send(f"/v1/projects/{self.id}/events", sent, self.key).status == 202
+        body["timestamp"] = NOW_MS + minute * MINUTE_MS
+        assert self.server.send(f"/v1/projects/{self.slug}/events", body, self.key).status == 202
 
     def apex(self, minute: int, device: str = "", person: str = "", session: str = "") -> None:
-        at = datetime.fromtimestamp((NOW + minute * MINUTE) / 1000, UTC).isoformat()
-        event = {"type": f"{minute}", "url": "/", "timestamp": at}
-        words = {"projectKey": self.id, "visitorId": device, "userId": person, "sessionId": session}
-        named = {name: value for name, value in words.items() if value}
-        sent = named | (event if device else {"events": [event]})
-        assert self.server.send("/api/events", sent, headers=self.headers).json == {"received": 1}
+        timestamp = datetime.fromtimestamp((NOW_MS + minute * MINUTE_MS) / 1000, UTC).isoformat()
+        event = {"type": f"{minute}", "url": "/", "timestamp": timestamp}
+        identifiers = {"projectKey": self.slug, "visitorId": device, "userId": person, "sessionId": session}
+        given_identifiers = {name: value for name, value in identifiers.items() if value}
+        body = given_identifiers | (event if device else {"events": [event]})
+        assert self.server.send("/api/events", body, headers=self.headers).json == {"received": 1}
 
-    def told(self, column: str) -> dict[str, str | None]:
-        return {one["name"]: one[column] for one in self.store.events(self.id)}
+    def values_by_event(self, column: str) -> dict[str, str | None]:
+        return {event["name"]: event[column] for event in self.store.events(self.slug)}
 
-    def person(self, command: str, *words: str) -> Any:
-        ran = self.store.run("person", command, self.id, *words, "--json")
-        assert ran.exit_status == 0, ran.stderr
-        return ran.json
+    def run_person_command(self, command: str, *args: str) -> Any:
+        result = self.store.run("person", command, self.slug, *args, "--json")
+        assert result.exit_status == 0, result.stderr
+        return result.json
 
-    def whole(self) -> bool:
+    def is_consistent(self) -> bool:
         return bool(self.store.run("check", "--json").json["ok"])
 
 
-def raw(folder: Path) -> bytes:
-    return b"".join(file.read_bytes() for file in folder.iterdir() if file.is_file())
+def file_bytes(directory: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in directory.iterdir() if file.is_file())
 
 
-def browser(address: str = "203.0.113.9", agent: str = CHROME) -> dict[str, str]:
+def browser_headers(address: str = "203.0.113.9", agent: str = CHROME) -> dict[str, str]:
     return {"X-Forwarded-For": address, "User-Agent": agent}
 
 
@@ -92,77 +96,85 @@ def proxied(tmp_path_factory: pytest.TempPathFactory, start: Start) -> tuple[Sto
 
 
 @pytest.fixture
-def place(proxied: tuple[Store, Server]) -> Place:
-    return Place(*proxied, "--timezone", "Europe/Paris")
+def site(proxied: tuple[Store, Server]) -> SiteClient:
+    return SiteClient(*proxied, "--timezone", "Europe/Paris")
 
 
-def test_whom_the_caller_names_is_the_same_everywhere_and_always(place: Place, proxied: tuple[Store, Server]) -> None:
+def test_whom_the_caller_names_is_the_same_everywhere_and_always(
+    site: SiteClient, proxied: tuple[Store, Server]
+) -> None:
     agents = [CHROME, CHROME.replace("Windows NT 10.0", "X11; Linux"), "curl/8.5.0", ""]
-    other = Place(*proxied)
+    other_site = SiteClient(*proxied)
     for number, agent in enumerate(agents):
-        place.headers = other.headers = browser(f"203.0.113.{number}", agent)
-        place.apex(number * DAY, "v_abc123")
-        place.overcentric(number * DAY + 1, "v_abc123")
-        other.apex(number, "v_abc123")
-    (visitor,) = set(place.told("visitor").values())
-    (stranger,) = set(other.told("visitor").values())
-    assert None is not visitor != stranger is not None
-    place.apex(5, "v_abc124")
-    assert len(set(place.told("visitor").values())) == 2
-    assert place.whole()
+        site.headers = other_site.headers = browser_headers(f"203.0.113.{number}", agent)
+        site.apex(number * DAY_MINUTES, "v_abc123")
+        site.overcentric(number * DAY_MINUTES + 1, "v_abc123")
+        other_site.apex(number, "v_abc123")
+    (visitor,) = set(site.values_by_event("visitor").values())
+    (other_visitor,) = set(other_site.values_by_event("visitor").values())
+    assert None is not visitor != other_visitor is not None
+    site.apex(5, "v_abc124")
+    assert len(set(site.values_by_event("visitor").values())) == 2
+    assert site.is_consistent()
 
 
-def test_a_person_without_a_device_is_a_visitor(place: Place) -> None:
-    place.openanalytics(0, "ada")
-    place.apex(2 * DAY, person="ada")
-    place.apex(1, "ada")  # a device that is called as she is
-    place.openanalytics(2, "bob")
-    visitors = place.told("visitor")
-    assert visitors["0"] == visitors[f"{2 * DAY}"]
+def test_a_person_without_a_device_is_a_visitor(site: SiteClient) -> None:
+    site.openanalytics(0, "ada")
+    site.apex(2 * DAY_MINUTES, person="ada")
+    site.apex(1, "ada")  # a device that is called as she is
+    site.openanalytics(2, "bob")
+    visitors = site.values_by_event("visitor")
+    assert visitors["0"] == visitors[f"{2 * DAY_MINUTES}"]
     assert len(set(visitors.values())) == 3
     assert None not in visitors.values()
 
 
-def test_the_anonymous_are_their_address_and_browser_for_a_day(place: Place) -> None:
+def test_the_anonymous_are_their_address_and_browser_for_a_day(site: SiteClient) -> None:
     firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:120.0) Gecko/20100101 Firefox/120.0"
-    seen = [browser(), browser("203.0.113.8"), browser(agent=firefox), browser(), browser()]
-    for minute, place.headers in zip((0, 1, 2, 3, DAY), seen, strict=True):
-        place.apex(minute, "anonymous")
-    visitors = place.told("visitor")
+    headers_list = [
+        browser_headers(),
+        browser_headers("203.0.113.8"),
+        browser_headers(agent=firefox),
+        browser_headers(),
+        browser_headers(),
+    ]
+    for minute, site.headers in zip((0, 1, 2, 3, DAY_MINUTES), headers_list, strict=True):
+        site.apex(minute, "anonymous")
+    visitors = site.values_by_event("visitor")
     assert visitors["0"] == visitors["3"]
     assert len(set(visitors.values()) - {None}) == 4
 
 
 @pytest.mark.parametrize("agent", ["", "curl/8.5.0", "python-requests/2.31.0", "okhttp/4.12.0", "node", "mozilla/5.0"])
-def test_libraries_are_no_visitors(place: Place, agent: str) -> None:
-    place.headers = browser("8.8.8.8", agent)
-    place.apex(0, "anonymous")
-    place.apex(1)
-    for one in place.store.events(place.id):
-        assert [one[column] for column in ("visitor", "visit", "country", "browser", "excluded")] == [None] * 5
+def test_libraries_are_no_visitors(site: SiteClient, agent: str) -> None:
+    site.headers = browser_headers("8.8.8.8", agent)
+    site.apex(0, "anonymous")
+    site.apex(1)
+    for event in site.store.events(site.slug):
+        assert [event[column] for column in ("visitor", "visit", "country", "browser", "excluded")] == [None] * 5
 
 
 @pytest.mark.parametrize("agent", [GOOGLEBOT, "Googlebot/2.1 (+http://www.google.com/bot.html)", "Baiduspider+(x)"])
-def test_a_bot_is_nobody_whatever_it_is_called(place: Place, agent: str) -> None:
-    place.headers = browser(agent=agent)
-    place.apex(0, "v_abc123", session="s")
-    (one,) = place.store.events(place.id)
-    assert (one["excluded"], one["visitor"], one["visit"]) == ("bot", None, None)
+def test_a_bot_is_nobody_whatever_it_is_called(site: SiteClient, agent: str) -> None:
+    site.headers = browser_headers(agent=agent)
+    site.apex(0, "v_abc123", session="s")
+    (event,) = site.store.events(site.slug)
+    assert (event["excluded"], event["visitor"], event["visit"]) == ("bot", None, None)
 
 
 def test_no_name_can_be_read_anywhere(tmp_path: Path, start: Start) -> None:
     store = Store(tmp_path / "data")
     store.site()
-    place = Place(store, server := start(store, "--trusted-proxies", "127.0.0.0/8"))
-    place.headers = browser("203.0.113.77", CHROME + " Distinct/7")
-    place.apex(0, "apex-device", session="apex-stay")
-    place.apex(1, "anonymous", session="other-stay")
-    place.apex(2, person="ada", session="ada's-stay")
-    place.overcentric(3, "overcentric-device", "ada", "overcentric-stay")
-    found = raw(store.path)
+    site = SiteClient(store, server := start(store, "--trusted-proxies", "127.0.0.0/8"))
+    site.headers = browser_headers("203.0.113.77", CHROME + " Distinct/7")
+    site.apex(0, "apex-device", session="apex-stay")
+    site.apex(1, "anonymous", session="other-stay")
+    site.apex(2, person="ada", session="ada's-stay")
+    site.overcentric(3, "overcentric-device", "ada", "overcentric-stay")
+    stored_bytes = file_bytes(store.path)
     assert server.stop() == 0
-    for bytes_ in (found, raw(store.path), server.log_path.read_bytes()):
-        assert [word for word in (b"-device", b"-stay", b"203.0.113.77", b"Distinct") if word in bytes_] == []
+    for content in (stored_bytes, file_bytes(store.path), server.log_path.read_bytes()):
+        assert [name for name in (b"-device", b"-stay", b"203.0.113.77", b"Distinct") if name in content] == []
 
 
 VISITS = [
@@ -174,85 +186,98 @@ VISITS = [
     ([(0, "s"), (1, ""), (2, "s")], "aba"),
     ([(100, "s"), (300, "s"), (0, "s"), (200, "s")], "aaaa"),
     ([(100, ""), (75, ""), (0, "")], "aab"),
-    ([(TO_MIDNIGHT - 1, "s"), (TO_MIDNIGHT, "s"), (TO_MIDNIGHT + 60, "s")], "abb"),
-    ([(TO_MIDNIGHT - 1, ""), (TO_MIDNIGHT, "")], "ab"),
-    ([(TO_MIDNIGHT, "s"), (TO_MIDNIGHT - 1, "s"), (TO_MIDNIGHT - DAY, "s"), (TO_MIDNIGHT - DAY - 1, "s")], "abbc"),
+    ([(MINUTES_TO_MIDNIGHT - 1, "s"), (MINUTES_TO_MIDNIGHT, "s"), (MINUTES_TO_MIDNIGHT + 60, "s")], "abb"),
+    ([(MINUTES_TO_MIDNIGHT - 1, ""), (MINUTES_TO_MIDNIGHT, "")], "ab"),
+    (
+        [
+            (MINUTES_TO_MIDNIGHT, "s"),
+            (MINUTES_TO_MIDNIGHT - 1, "s"),
+            (MINUTES_TO_MIDNIGHT - DAY_MINUTES, "s"),
+            (MINUTES_TO_MIDNIGHT - DAY_MINUTES - 1, "s"),
+        ],
+        "abbc",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("told", "visits"), VISITS)
-def test_sessions_and_silence_make_visits(place: Place, told: list[tuple[int, str]], visits: str) -> None:
+@pytest.mark.parametrize(("hits", "visits"), VISITS)
+def test_sessions_and_silence_make_visits(site: SiteClient, hits: list[tuple[int, str]], visits: str) -> None:
     """Of a device, of a person without one, and of an anonymous browser; `visits`: one letter each, by time."""
     for device, person in (("d", ""), ("", "ada"), ("anonymous", "")):
-        place.headers = {} if person else browser()  # a browser would be somebody without the name, too
-        for minute, session in told:
-            place.apex(minute, device, person, session)
-    found = dict[str, list[str]]()
-    for one in place.store.events(place.id):
-        found.setdefault(one["visitor"], []).append(one["visit"])
-    assert sum(len(set(stays)) for stays in found.values()) == 3 * len(set(visits))
-    named = [stays for stays in found.values() if len(stays) == len(told)]
-    in_time = [letter for _, letter in sorted(zip([minute for minute, _ in told], visits, strict=True))]
-    for stays in named:
-        assert len(set(zip(stays, in_time, strict=True))) == len(set(visits))
-    assert len(named) >= 2
-    assert place.whole()
+        site.headers = {} if person else browser_headers()  # a browser would be somebody without the name, too
+        for minute, session in hits:
+            site.apex(minute, device, person, session)
+    visits_by_visitor = dict[str, list[str]]()
+    for event in site.store.events(site.slug):
+        visits_by_visitor.setdefault(event["visitor"], []).append(event["visit"])
+    assert sum(len(set(visit_ids)) for visit_ids in visits_by_visitor.values()) == 3 * len(set(visits))
+    complete_lists = [visit_ids for visit_ids in visits_by_visitor.values() if len(visit_ids) == len(hits)]
+    expected_letters = [letter for _, letter in sorted(zip([minute for minute, _ in hits], visits, strict=True))]
+    for visit_ids in complete_lists:
+        assert len(set(zip(visit_ids, expected_letters, strict=True))) == len(set(visits))
+    assert len(complete_lists) >= 2
+    assert site.is_consistent()
 
 
-def test_a_session_is_one_visit_across_apis_and_only_its_devices(place: Place) -> None:
-    place.apex(0, "d", session="s")
-    place.overcentric(180, "d", session="s")
-    place.overcentric(1, "e", session="s")
-    assert (visits := place.told("visit"))["0"] == visits["180"] != visits["1"]
+def test_a_session_is_one_visit_across_apis_and_only_its_devices(site: SiteClient) -> None:
+    site.apex(0, "d", session="s")
+    site.overcentric(180, "d", session="s")
+    site.overcentric(1, "e", session="s")
+    assert (visits := site.values_by_event("visit"))["0"] == visits["180"] != visits["1"]
 
 
 def test_a_session_goes_on_after_a_crash(tmp_path: Path, start: Start) -> None:
     store = Store(tmp_path / "data")
     store.site()
-    place = Place(store, start(store))
-    place.apex(0, "d", session="s")
-    place.server.stop(signal.SIGKILL)
-    place.server = start(store)
-    place.apex(180, "d", session="s")
-    place.apex(-180, "d", session="s")
-    assert len(set(place.told("visit").values())) == 1
-    assert place.whole()
+    site = SiteClient(store, start(store))
+    site.apex(0, "d", session="s")
+    site.server.stop(signal.SIGKILL)
+    site.server = start(store)
+    site.apex(180, "d", session="s")
+    site.apex(-180, "d", session="s")
+    assert len(set(site.values_by_event("visit").values())) == 1
+    assert site.is_consistent()
 
 
 @pytest.fixture(scope="module")
 def conn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
-    with closing(open_store(tmp_path_factory.mktemp("store"))) as opened:
-        yield opened
+    with closing(open_store(tmp_path_factory.mktemp("store"))) as connection:
+        yield connection
 
 
-TOLD = st.lists(st.tuples(st.integers(0, 60), st.sampled_from("de"), st.sampled_from(["", "s", "t"])), max_size=20)
+DRAWN_HITS = st.lists(
+    st.tuples(st.integers(0, 60), st.sampled_from("de"), st.sampled_from(["", "s", "t"])), max_size=20
+)
 
 
-@given(told=TOLD, cuts=st.sets(st.integers(0, 20)))
+@given(drawn_hits=DRAWN_HITS, cuts=st.sets(st.integers(0, 20)))
 @settings(max_examples=100, deadline=None, derandomize=True)
 def test_in_whatever_order_and_company(
-    conn: sqlite3.Connection, told: list[tuple[int, str, str]], cuts: set[int]
+    conn: sqlite3.Connection, drawn_hits: list[tuple[int, str, str]], cuts: set[int]
 ) -> None:
-    site, log = new_site(conn, f"site-{next(_numbers)}", "Europe/Paris"), open_unit_of_work(conn, 0)
-    at = [NOW + minute * 53 * MINUTE for minute, _, _ in told]
+    site, unit_of_work = new_site(conn, f"site-{next(_numbers)}", "Europe/Paris"), open_unit_of_work(conn, 0)
+    times_ms = [NOW_MS + minute * 53 * MINUTE_MS for minute, _, _ in drawn_hits]
     hits = [
-        Hit("event", "e", ts, PageUrl("", "", ""), device_id=d, session_id=s)
-        for ts, (_, d, s) in zip(at, told, strict=True)
+        Hit("event", "e", timestamp_ms, PageUrl("", "", ""), device_id=device, session_id=session)
+        for timestamp_ms, (_, device, session) in zip(times_ms, drawn_hits, strict=True)
     ]
-    sent = [enrich(hit, "apex", site, b"salt", str) for hit in hits]
-    for begin, end in pairwise(sorted({0, *cuts, 20})):
-        store_group(conn, log, [request(site, *sent[begin:end])], {}, NOW)
+    enriched = [enrich(hit, "apex", site, b"salt", str) for hit in hits]
+    for start, end in pairwise(sorted({0, *cuts, 20})):
+        store_group(conn, unit_of_work, [write_request(site, *enriched[start:end])], {}, NOW_MS)
     days = dict[int | None, set[int]]()
-    for found in events.read(conn, site, 0, EVER, True):
-        days.setdefault(found.visit_id, set()).add(local_day(found.timestamp_ms, "Europe/Paris"))
-    assert all(len(of) == 1 for of in days.values())
-    stays = {
+    for stored in events.read(conn, site, 0, MAX_TIME_MS, True):
+        days.setdefault(stored.visit_id, set()).add(local_day(stored.timestamp_ms, "Europe/Paris"))
+    assert all(len(visit_days) == 1 for visit_days in days.values())
+    session_visits = {
         (local_day(hit.timestamp_ms, "Europe/Paris"), hit.device_id, hit.session_id) for hit in hits if hit.session_id
     }
-    query = "SELECT count(*), count(DISTINCT visitor) FROM visits WHERE site = ?"
-    silent = {
+    query = "SELECT count(*), count(DISTINCT visitor_id) FROM visits WHERE site_id = ?"
+    visits_without_session = {
         (hit.device_id, hit.timestamp_ms) for hit in hits if not hit.session_id
     }  # 53 minutes apart, each is a visit
     devices = {hit.device_id for hit in hits}
-    assert conn.execute(query, (site.id,)).fetchone() == (len(stays) + len(silent), len(devices))
+    assert conn.execute(query, (site.id,)).fetchone() == (
+        len(session_visits) + len(visits_without_session),
+        len(devices),
+    )
     assert integrity.problems(conn) == []

@@ -14,7 +14,7 @@ from tests.receiver import Receiver, http_response
 
 
 @pytest.fixture
-def failing() -> Iterator[Receiver]:
+def failing_receiver() -> Iterator[Receiver]:
     with Receiver(http_response(500, b"out of order")) as receiver:
         yield receiver
 
@@ -24,102 +24,104 @@ def server(store: Store, start: Start) -> Server:
     return start(store, "--webhook-allow-net", "127.0.0.0/8")
 
 
-def link(server: Server) -> str:
+def setup_url(server: Server) -> str:
     """The link that the server has printed."""
-    found = re.search(r"http\S+/setup\?token=\S+", server.log_path.read_text())
-    assert found
-    return found[0]
+    match = re.search(r"http\S+/setup\?token=\S+", server.log_path.read_text())
+    assert match
+    return match[0]
 
 
-def visit(server: Server, key: str, path: str) -> None:
+def send_pageview(server: Server, key: str, path: str) -> None:
     """Have a visitor look at a page."""
     fields = {"site_id": "example.com", "url": f"https://example.com{path}", "user_agent": CHROME}
     assert server.send("/api/v1/events/pageview", fields, key).status == 201
 
 
-def walk(page: Page, server: Server, failing: Receiver, pressed: Callable[[Any], None]) -> None:
+def walk(page: Page, server: Server, failing_receiver: Receiver, press: Callable[[Any], None]) -> None:
     """Set up a site, a key, a goal and a webhook, and see why a delivery failed. `pressed` presses a button or link."""
-    page.goto(link(server))
+    page.goto(setup_url(server))
     page.get_by_label("Choose a password").fill(PASSWORD)
     page.get_by_label("Domain").fill("example.com")
-    pressed(page.get_by_role("button", name="Set up ovx-lite"))
+    press(page.get_by_role("button", name="Set up ovx-lite"))
     expect(page.get_by_role("heading", level=1)).to_have_text("Get started")
     assert "token" not in page.url
     key = page.get_by_label("The key", exact=True).inner_text()
     assert f"Bearer {key}" in page.content()
 
-    pressed(page.get_by_role("link", name="Goals"))
+    press(page.get_by_role("link", name="Goals"))
     page.get_by_label("Name", exact=True).fill("Pricing")
     page.get_by_label("Path", exact=True).fill("pricing")
-    pressed(page.get_by_role("button", name="Add the goal"))
+    press(page.get_by_role("button", name="Add the goal"))
     expect(page.get_by_label("Path", exact=True)).to_have_accessible_description(re.compile("begin it with a slash"))
     expect(page.get_by_label("Name", exact=True)).to_have_value("Pricing")
     page.get_by_label("Path", exact=True).fill("/pricing/**")
-    pressed(page.get_by_role("button", name="Add the goal"))
+    press(page.get_by_role("button", name="Add the goal"))
     expect(page.get_by_role("status").first).to_have_text("The goal Pricing is there.")
     page.get_by_label("Try a path").fill("/pricing/team")
-    pressed(page.get_by_role("button", name="Try"))
+    press(page.get_by_role("button", name="Try"))
     expect(page.get_by_text("/pricing/team meets 1 goal.")).to_be_visible()
 
-    pressed(page.get_by_role("link", name="Webhooks"))
+    press(page.get_by_role("link", name="Webhooks"))
     page.get_by_label("URL").fill("http://10.0.0.1/")
-    pressed(page.get_by_role("button", name="Add the webhook"))
+    press(page.get_by_role("button", name="Add the webhook"))
     expect(page.get_by_label("URL")).to_have_attribute("aria-invalid", "true")
-    page.get_by_label("URL").fill(failing.url)
-    pressed(page.get_by_role("button", name="Add the webhook"))
+    page.get_by_label("URL").fill(failing_receiver.url)
+    press(page.get_by_role("button", name="Add the webhook"))
     expect(page.get_by_label("The signing secret")).to_contain_text("whsec_")
-    pressed(page.get_by_role("button", name="Send a test"))
+    press(page.get_by_role("button", name="Send a test"))
     expect(page.get_by_text("Answered 500")).to_be_visible()
     expect(page.get_by_label("The answer")).to_have_text("out of order")
 
-    visit(server, key, "/pricing/team")
-    pressed(page.get_by_role("link", name="Delivery log"))
+    send_pageview(server, key, "/pricing/team")
+    press(page.get_by_role("link", name="Delivery log"))
     expect(page.get_by_role("heading", level=1)).to_have_text("Delivery log")
     assert page.get_by_label("The signing secret").count() == 0
     page.get_by_label("Status").select_option("pending")
-    pressed(page.get_by_role("button", name="Show"))
+    press(page.get_by_role("button", name="Show"))
     expect(page.get_by_role("row")).to_have_count(2)
-    pressed(page.get_by_role("link", name="goal.completed"))
+    press(page.get_by_role("link", name="goal.completed"))
     expect(page.get_by_text("Next try")).to_be_visible()
     expect(page.get_by_text("The receiver answered 500")).to_be_visible()
-    pressed(page.get_by_role("button", name="Send it again"))
+    press(page.get_by_role("button", name="Send it again"))
     expect(page.get_by_text("It is on its way again.")).to_be_visible()
 
 
-def click(what: Any) -> None:
-    what.click()
+def click(element: Any) -> None:
+    element.click()
 
 
-def test_a_person_who_never_reads_the_manual(page: Page, server: Server, failing: Receiver) -> None:
+def test_a_person_who_never_reads_the_manual(page: Page, server: Server, failing_receiver: Receiver) -> None:
     problems = collect_browser_problems(page)
-    walk(page, server, failing, click)
+    walk(page, server, failing_receiver, click)
     assert [problem for problem in problems if "400" not in problem] == []
 
 
-def test_without_a_script(browser: Browser, server: Server, failing: Receiver) -> None:
+def test_without_a_script(browser: Browser, server: Server, failing_receiver: Receiver) -> None:
     with browser.new_context(java_script_enabled=False) as context:
-        walk(context.new_page(), server, failing, click)
+        walk(context.new_page(), server, failing_receiver, click)
 
 
-def test_by_the_keyboard_alone(page: Page, server: Server, failing: Receiver) -> None:
-    def press(what: Any) -> None:
+def test_by_the_keyboard_alone(page: Page, server: Server, failing_receiver: Receiver) -> None:
+    def press_by_keyboard(element: Any) -> None:
         for _ in range(60):  # no page has more that can be focused
             # Both in one go: in between, the page may be another.
-            outline = what.first.evaluate("one => one === document.activeElement && getComputedStyle(one).outlineStyle")
+            outline = element.first.evaluate(
+                "one => one === document.activeElement && getComputedStyle(one).outlineStyle"
+            )
             if outline:
                 break
             page.keyboard.press("Tab")
         else:
-            pytest.fail(f"{what} is not reached")
+            pytest.fail(f"{element} is not reached")
         assert outline == "solid", "one sees where one is"
         page.keyboard.press("Enter")
 
-    walk(page, server, failing, press)
+    walk(page, server, failing_receiver, press_by_keyboard)
 
 
 def set_up(page: Page, server: Server) -> str:
     """Set up a site, and return its key."""
-    page.goto(link(server))
+    page.goto(setup_url(server))
     page.get_by_label("Choose a password").fill(PASSWORD)
     page.get_by_label("Domain").fill("example.com")
     page.get_by_role("button", name="Set up ovx-lite").click()
@@ -130,11 +132,11 @@ def test_the_first_event_turns_the_line_green(page: Page, server: Server) -> Non
     key = set_up(page, server)
     line = page.locator(".light")
     expect(line).to_have_text("Waiting for it…")
-    page.evaluate("kept = 1")
-    visit(server, key, "/<script>alert(1)</script>")
+    page.evaluate("marker = 1")
+    send_pageview(server, key, "/<script>alert(1)</script>")
     expect(line).to_have_text("It has arrived: pageview on example.com/<script>alert(1)</script>")
     assert line.evaluate("line => line.classList.contains('on')")
-    assert page.evaluate("kept") == 1, "the page was not loaded again"
+    assert page.evaluate("marker") == 1, "the page was not loaded again"
 
 
 def test_a_double_click_makes_one_key(page: Page, server: Server, store: Store) -> None:
@@ -172,21 +174,21 @@ def test_two_tabs(page: Page, server: Server) -> None:
     expect(other.get_by_role("alert")).to_contain_text("You are not logged in any more.")
 
 
-def test_what_is_shown_once_stays_until_one_goes(page: Page, server: Server) -> None:
+def test_a_new_key_is_visible_until_the_page_is_left(page: Page, server: Server) -> None:
     set_up(page, server)
     page.get_by_role("link", name="API Keys").click()
     page.get_by_label("What it is for").fill("One")
     page.get_by_role("button", name="Add the key").click()
     key = page.get_by_label("The key", exact=True)
-    shown = key.inner_text()
+    key_text = key.inner_text()
     page.get_by_label("What it is for").fill("half a wo")
     page.get_by_text("New JWT secret").click()
     page.get_by_role("button", name="Make a new secret").click()
     expect(page.get_by_label("The JWT secret")).to_be_visible()
-    expect(key).to_have_text(shown)
+    expect(key).to_have_text(key_text)
     expect(page.get_by_label("What it is for")).to_have_value("half a wo")
     page.get_by_role("link", name="Skip to the content").press("Enter")
-    expect(key).to_have_text(shown)
+    expect(key).to_have_text(key_text)
     expect(page.locator("main")).to_be_focused()
     page.go_back()
     page.reload()
@@ -208,14 +210,16 @@ def test_an_answer_of_a_proxy_takes_nothing_that_was_typed(page: Page, server: S
     expect(page.get_by_role("status").first).to_have_text("The goal Pricing is there.")
 
 
-def test_a_delivery_that_is_sent_again_is_looked_at_until_it_was(page: Page, server: Server, failing: Receiver) -> None:
+def test_a_delivery_that_is_sent_again_is_looked_at_until_it_was(
+    page: Page, server: Server, failing_receiver: Receiver
+) -> None:
     set_up(page, server)
     page.get_by_role("link", name="Webhooks").click()
-    page.get_by_label("URL").fill(failing.url)
+    page.get_by_label("URL").fill(failing_receiver.url)
     page.get_by_role("button", name="Add the webhook").click()
     page.get_by_role("button", name="Send a test").click()
     page.get_by_role("link", name="See all of it").click()
-    failing.reply = http_response(200)
+    failing_receiver.reply = http_response(200)
     page.get_by_role("button", name="Send it again").click()
     expect(page.locator("main .status").first).to_have_text("delivered")
 

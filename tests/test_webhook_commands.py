@@ -14,14 +14,14 @@ from ovx_lite.webhooks.message import format_for
 from tests.conftest import CommandResult, Start, Store
 from tests.test_commands import eventually, fails
 
-ALLOW = {"OVX_WEBHOOK_ALLOW_NET": "127.0.0.0/8"}
+ALLOW_ENV = {"OVX_WEBHOOK_ALLOW_NET": "127.0.0.0/8"}
 
 
 class Receiver(ThreadingHTTPServer):
     """A receiver on a free port: `status` is its answer, `saved` the requests as they came."""
 
     def __init__(self) -> None:
-        self.status, self.saved = 200, list[bytes]()
+        self.response_status, self.requests = 200, list[bytes]()
         super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_address[1]}/hook"
 
@@ -32,8 +32,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         head = "".join(f"{name}: {value}\r\n" for name, value in self.headers.items())
-        self.server.saved.append(f"{self.requestline}\r\n{head}\r\n".encode() + body)
-        self.send_response(self.server.status)
+        self.server.requests.append(f"{self.requestline}\r\n{head}\r\n".encode() + body)
+        self.send_response(self.server.response_status)
         self.send_header("Content-Length", "2")
         self.end_headers()
         self.wfile.write(b"ok")
@@ -51,64 +51,66 @@ def receiver() -> Iterator[Receiver]:
         thread.join()
 
 
-class Called(Store):
+class InProcessStore(Store):
     """A data dir with a site, and commands in this process that may reach loopback."""
 
-    def do(self, *words: str, stdin: bytes = b"", **env: str) -> CommandResult:
-        done = CliRunner().invoke(main, words, input=stdin, env={"OVX_DATA_DIR": str(self.path)} | ALLOW | env)
-        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-        return CommandResult(done.exit_code, done.stdout, done.stderr)
+    def invoke(self, *args: str, stdin: bytes = b"", **env: str) -> CommandResult:
+        completed = CliRunner().invoke(main, args, input=stdin, env={"OVX_DATA_DIR": str(self.path)} | ALLOW_ENV | env)
+        assert completed.exception is None or isinstance(completed.exception, SystemExit), completed.exception
+        return CommandResult(completed.exit_code, completed.stdout, completed.stderr)
 
-    def json(self, *words: str, status: int = 0) -> Any:
-        ran = self.do(*words, "--json")
-        assert (ran.exit_status, ran.stdout.count("\n")) == (status, 1), ran
-        return ran.json
+    def invoke_json(self, *args: str, exit_status: int = 0) -> Any:
+        result = self.invoke(*args, "--json")
+        assert (result.exit_status, result.stdout.count("\n")) == (exit_status, 1), result
+        return result.json
 
-    def log(self, *words: str) -> list[str]:
-        return [one["id"] for one in self.json("delivery", "list", "my-site", *words)]
+    def delivery_ids(self, *args: str) -> list[str]:
+        return [delivery["id"] for delivery in self.invoke_json("delivery", "list", "my-site", *args)]
 
-    def add(self, url: str = "https://127.0.0.1:1/", *options: str) -> dict[str, Any]:
-        added: dict[str, Any] = self.json("webhook", "add", "my-site", url, *(options or ("--on", "goal.completed")))
+    def add_webhook(self, url: str = "https://127.0.0.1:1/", *options: str) -> dict[str, Any]:
+        added: dict[str, Any] = self.invoke_json(
+            "webhook", "add", "my-site", url, *(options or ("--on", "goal.completed"))
+        )
         return added
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Called:
-    made = Called(tmp_path / "data")
-    made.site()
-    return made
+def store(tmp_path: Path) -> InProcessStore:
+    local_store = InProcessStore(tmp_path / "data")
+    local_store.site()
+    return local_store
 
 
-def test_a_webhook_from_its_first_day_to_its_last(store: Called) -> None:
+def test_a_webhook_from_its_first_day_to_its_last(store: InProcessStore) -> None:
     options = ["--on", "realtime.spike", "--on", "goal.completed", "--on", "realtime.spike", "--spike-above", "7"]
-    added = store.add("https://127.0.0.1/x", *options, "--format", "slack")
+    added = store.add_webhook("https://127.0.0.1/x", *options, "--format", "slack")
     id, secret = added["id"], added.pop("secret")
     assert secret.startswith("whsec_")
-    shown = {"url": "https://127.0.0.1/x", "spike_above": 7, "format": "slack", "enabled": True}
-    assert added == {"id": id, "events": ["realtime.spike", "goal.completed"], "disabled_because": None} | shown
-    assert store.json("webhook", "list", "my-site") == [added]
-    assert secret not in store.do("webhook", "list", "my-site").stdout
-    assert store.json("webhook", "disable", id) == added | {"enabled": False}
-    assert store.json("webhook", "enable", id) == added
-    rotated = store.json("webhook", "rotate-secret", id)
+    fields = {"url": "https://127.0.0.1/x", "spike_above": 7, "format": "slack", "enabled": True}
+    assert added == {"id": id, "events": ["realtime.spike", "goal.completed"], "disabled_because": None} | fields
+    assert store.invoke_json("webhook", "list", "my-site") == [added]
+    assert secret not in store.invoke("webhook", "list", "my-site").stdout
+    assert store.invoke_json("webhook", "disable", id) == added | {"enabled": False}
+    assert store.invoke_json("webhook", "enable", id) == added
+    rotated = store.invoke_json("webhook", "rotate-secret", id)
     assert rotated == added | {"secret": rotated["secret"]} != added | {"secret": secret}
-    assert store.json("webhook", "remove", id) == {"id": id, "removed": True}
-    assert store.json("webhook", "list", "my-site") == []
+    assert store.invoke_json("webhook", "remove", id) == {"id": id, "removed": True}
+    assert store.invoke_json("webhook", "list", "my-site") == []
     for command in ("test", "rotate-secret", "enable", "disable", "remove"):
-        assert fails(store.do("webhook", command, id, "--json")), command
+        assert fails(store.invoke("webhook", command, id, "--json")), command
 
 
-def test_the_sixth_webhook_of_a_site_is_one_too_many(store: Called) -> None:
-    ids = [store.add()["id"] for _ in range(5)]
-    words = ["webhook", "add", "my-site", "https://127.0.0.1/", "--on", "goal.completed"]
-    assert "5" in store.do(*words).stderr
-    store.json("webhook", "disable", ids[0])
-    assert fails(store.do(*words)), "a disabled one is one, too"
-    store.json("webhook", "remove", ids[0])
-    assert store.do(*words).exit_status == 0
+def test_the_sixth_webhook_of_a_site_is_one_too_many(store: InProcessStore) -> None:
+    ids = [store.add_webhook()["id"] for _ in range(5)]
+    args = ["webhook", "add", "my-site", "https://127.0.0.1/", "--on", "goal.completed"]
+    assert "5" in store.invoke(*args).stderr
+    store.invoke_json("webhook", "disable", ids[0])
+    assert fails(store.invoke(*args)), "a disabled one is one, too"
+    store.invoke_json("webhook", "remove", ids[0])
+    assert store.invoke(*args).exit_status == 0
 
 
-WRONG = """
+INVALID_CALLS = """
 add my-site https://127.0.0.1/|add my-site https://127.0.0.1/ --on pageview|add my-site https://127.0.0.1/ --on
 add my-site https://127.0.0.1/ --on goal.completed --format xml|add my-site --on goal.completed|add my-site|add|test
 add my-site https://127.0.0.1/ --on realtime.spike|add my-site https://127.0.0.1/ --on realtime.spike --spike-above 0
@@ -118,28 +120,32 @@ add my-site https://127.0.0.1/ --on goal.completed --spike-above 5|add my-site h
 """
 
 
-@pytest.mark.parametrize("words", WRONG.strip().replace("\n", "|").split("|"))
-def test_a_wrong_call_is_status_2_and_adds_nothing(store: Called, words: str) -> None:
-    ran = store.do("webhook", *words.split(), "--json")
-    assert (ran.exit_status, ran.stdout) == (2, "")
-    assert store.json("webhook", "list", "my-site") == []
+@pytest.mark.parametrize("call", INVALID_CALLS.strip().replace("\n", "|").split("|"))
+def test_a_wrong_call_is_status_2_and_adds_nothing(store: InProcessStore, call: str) -> None:
+    result = store.invoke("webhook", *call.split(), "--json")
+    assert (result.exit_status, result.stdout) == (2, "")
+    assert store.invoke_json("webhook", "list", "my-site") == []
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/", "https://127.0.0.1/", "http://8.8.8.8/", "https://10.1.2.3/"])
-def test_a_url_that_is_not_open_is_refused_and_how_to_open_it_is_told(store: Called, url: str) -> None:
-    words = ["webhook", "add", "my-site", url, "--on", "goal.completed"]
-    ran = store.do(*words, OVX_WEBHOOK_ALLOW_NET="192.168.0.0/16")
-    assert (fails(ran), "OVX_WEBHOOK_ALLOW_NET" in ran.stderr) == (True, True)
-    assert store.do(*words, OVX_WEBHOOK_ALLOW_NET="0.0.0.0/0").exit_status == 0
+def test_a_closed_url_is_refused_with_how_to_open_it(store: InProcessStore, url: str) -> None:
+    args = ["webhook", "add", "my-site", url, "--on", "goal.completed"]
+    result = store.invoke(*args, OVX_WEBHOOK_ALLOW_NET="192.168.0.0/16")
+    assert (fails(result), "OVX_WEBHOOK_ALLOW_NET" in result.stderr) == (True, True)
+    assert store.invoke(*args, OVX_WEBHOOK_ALLOW_NET="0.0.0.0/0").exit_status == 0
 
 
-def test_what_cannot_be_added_is_told_in_a_sentence(store: Called) -> None:
-    tried = [("nowhere", "https://127.0.0.1/"), ("my-site", "ftp://127.0.0.1/"), ("my-site", "https://me:x@127.0.0.1/")]
-    for site, url in [*tried, ("my-site", "https://127.1/"), ("my-site", "x")]:
-        ran = store.do("webhook", "add", site, url, "--on", "goal.completed", "--json")
-        assert fails(ran), ran
-    assert fails(store.do("webhook", "add", "my-site", "x", "--on", "goal.completed", OVX_WEBHOOK_ALLOW_NET="x"))
-    assert fails(store.do("webhook", "list", "nowhere", "--json"))
+def test_an_invalid_webhook_gives_a_one_line_error(store: InProcessStore) -> None:
+    invalid_webhooks = [
+        ("nowhere", "https://127.0.0.1/"),
+        ("my-site", "ftp://127.0.0.1/"),
+        ("my-site", "https://me:x@127.0.0.1/"),
+    ]
+    for site, url in [*invalid_webhooks, ("my-site", "https://127.1/"), ("my-site", "x")]:
+        result = store.invoke("webhook", "add", site, url, "--on", "goal.completed", "--json")
+        assert fails(result), result
+    assert fails(store.invoke("webhook", "add", "my-site", "x", "--on", "goal.completed", OVX_WEBHOOK_ALLOW_NET="x"))
+    assert fails(store.invoke("webhook", "list", "nowhere", "--json"))
 
 
 FORMATS = """
@@ -154,96 +160,118 @@ def test_the_format_is_chosen_by_the_host(row: str) -> None:
     assert format_for(f"https://{url}") == format
 
 
-def test_a_sample_is_sent_and_logged_whatever_is_answered(store: Called, receiver: Receiver) -> None:
-    id = store.add(receiver.url)["id"]
-    sent = store.json("webhook", "test", id)
-    receiver.status = 500
-    failed = store.json("webhook", "test", id, status=1)
-    assert (sent["status"], sent["attempt"]["status"], sent["attempt"]["answer"]) == ("delivered", 200, "ok")
-    assert (store.log(), store.log("--status", "failed")) == ([failed["id"], sent["id"]], [failed["id"]])
-    shown = store.json("delivery", "show", failed["id"])
-    (attempt,) = shown["attempts"]
-    assert (shown["event"], shown["webhook"], attempt["answer"]) == ("goal.completed", id, "ok")
-    assert receiver.saved[1].endswith(b"\r\n\r\n" + shown["body"].encode())
+def test_a_sample_is_sent_and_logged_whatever_is_answered(store: InProcessStore, receiver: Receiver) -> None:
+    id = store.add_webhook(receiver.url)["id"]
+    delivered = store.invoke_json("webhook", "test", id)
+    receiver.response_status = 500
+    failed = store.invoke_json("webhook", "test", id, exit_status=1)
+    assert (delivered["status"], delivered["attempt"]["status"], delivered["attempt"]["answer"]) == (
+        "delivered",
+        200,
+        "ok",
+    )
+    assert (store.delivery_ids(), store.delivery_ids("--status", "failed")) == (
+        [failed["id"], delivered["id"]],
+        [failed["id"]],
+    )
+    details = store.invoke_json("delivery", "show", failed["id"])
+    (attempt,) = details["attempts"]
+    assert (details["event"], details["webhook"], attempt["answer"]) == ("goal.completed", id, "ok")
+    assert receiver.requests[1].endswith(b"\r\n\r\n" + details["body"].encode())
     assert attempt["headers"]["webhook-id"] == failed["id"]
-    assert "500" in store.do("delivery", "show", failed["id"]).stdout
-    ran = store.do("webhook", "test", id, "--json", OVX_WEBHOOK_ALLOW_NET="")
-    assert (ran.exit_status, ran.json["attempt"]["error"], len(receiver.saved)) == (1, "forbidden", 2)
+    assert "500" in store.invoke("delivery", "show", failed["id"]).stdout
+    result = store.invoke("webhook", "test", id, "--json", OVX_WEBHOOK_ALLOW_NET="")
+    assert (result.exit_status, result.json["attempt"]["error"], len(receiver.requests)) == (1, "forbidden", 2)
 
 
-def test_a_saved_request_is_verified(store: Called, receiver: Receiver, tmp_path: Path) -> None:
-    added = store.add(receiver.url)
-    store.json("webhook", "test", added["id"])
-    good, file = receiver.saved[0], tmp_path / "request"
-    head, _, body = good.partition(b"\r\n\r\n")
+def test_a_saved_request_is_verified(store: InProcessStore, receiver: Receiver, tmp_path: Path) -> None:
+    added = store.add_webhook(receiver.url)
+    store.invoke_json("webhook", "test", added["id"])
+    valid_request, file = receiver.requests[0], tmp_path / "request"
+    head, _, body = valid_request.partition(b"\r\n\r\n")
     no_standard = head.replace(b"webhook-signature: v1", b"x: v1")
-    how, names = ["--webhook", added["id"]], ["X-Ovyxa-Signature", "webhook-signature"]
+    webhook_options, header_names = ["--webhook", added["id"]], ["X-Ovyxa-Signature", "webhook-signature"]
     rows: list[tuple[bytes, list[bool | None]]] = [
-        (good, [True, True]),
-        (good.partition(b"\r\n")[2], [True, True]),
+        (valid_request, [True, True]),
+        (valid_request.partition(b"\r\n")[2], [True, True]),
         (no_standard.replace(b"\r\n", b"\n").lower() + b"\n\n" + body, [True, None]),
-        (good.replace(b"Sample", b"sample"), [False, False]),
-        (good + b"\n", [False, False]),
-        (good.replace(b"webhook-timestamp: 1", b"webhook-timestamp: 2"), [True, False]),
-        (good.replace(b"webhook-signature: v1,", b"webhook-signature: v2,"), [True, False]),
-        (good.replace(b"X-Ovyxa-Signature: ", b"X-Ovyxa-Signature: 0"), [False, True]),
+        (valid_request.replace(b"Sample", b"sample"), [False, False]),
+        (valid_request + b"\n", [False, False]),
+        (valid_request.replace(b"webhook-timestamp: 1", b"webhook-timestamp: 2"), [True, False]),
+        (valid_request.replace(b"webhook-signature: v1,", b"webhook-signature: v2,"), [True, False]),
+        (valid_request.replace(b"X-Ovyxa-Signature: ", b"X-Ovyxa-Signature: 0"), [False, True]),
         (b"Host: x\r\n\r\n" + body, [None, None]),
     ]
     for request, expected in rows:
         file.write_bytes(request)
-        status = int(False in expected or True not in expected)
-        for path, stdin, whose in ((str(file), b"", how), ("-", request, ["--secret", added["secret"]])):
-            ran = store.do("verify", path, *whose, "--json", stdin=stdin)
-            assert (ran.exit_status, ran.json) == (status, dict(zip(names, expected, strict=True))), request
-    assert store.do("verify", "-", "--secret", "whsec_" + "AA" * 20 + "A=", "--json", stdin=good).exit_status == 1
-    assert fails(store.do("verify", "-", "--secret", "whsec_?", "--json", stdin=good))
-    assert fails(store.do("verify", "-", "--webhook", "wh_nowhere", "--json", stdin=good))
-    assert fails(store.do("verify", "-", *how, "--json", stdin=b"no empty line"))
-    for words in (["-"], ["-", *how, "--secret", "x"], [str(tmp_path / "missing"), *how], how):
-        assert store.do("verify", *words, "--json", stdin=good).exit_status == 2
-    assert store.do("verify", "-", "--json", stdin=good, OVX_WEBHOOK_SECRET=added["secret"]).exit_status == 0
+        exit_status = int(False in expected or True not in expected)
+        for path, stdin, secret_source in (
+            (str(file), b"", webhook_options),
+            ("-", request, ["--secret", added["secret"]]),
+        ):
+            result = store.invoke("verify", path, *secret_source, "--json", stdin=stdin)
+            assert (result.exit_status, result.json) == (exit_status, dict(zip(header_names, expected, strict=True))), (
+                request
+            )
+    assert (
+        store.invoke("verify", "-", "--secret", "whsec_" + "AA" * 20 + "A=", "--json", stdin=valid_request).exit_status
+        == 1
+    )
+    assert fails(store.invoke("verify", "-", "--secret", "whsec_?", "--json", stdin=valid_request))
+    assert fails(store.invoke("verify", "-", "--webhook", "wh_nowhere", "--json", stdin=valid_request))
+    assert fails(store.invoke("verify", "-", *webhook_options, "--json", stdin=b"no empty line"))
+    for args in (
+        ["-"],
+        ["-", *webhook_options, "--secret", "x"],
+        [str(tmp_path / "missing"), *webhook_options],
+        webhook_options,
+    ):
+        assert store.invoke("verify", *args, "--json", stdin=valid_request).exit_status == 2
+    assert (
+        store.invoke("verify", "-", "--json", stdin=valid_request, OVX_WEBHOOK_SECRET=added["secret"]).exit_status == 0
+    )
 
 
-def test_after_a_rotation_both_secrets_sign_a_sample_too(store: Called, receiver: Receiver) -> None:
-    old = store.add(receiver.url)
-    new = store.json("webhook", "rotate-secret", old["id"])
-    store.json("webhook", "test", old["id"])
-    for shown in (new, old):
-        ran = store.do("verify", "-", "--secret", shown["secret"], "--json", stdin=receiver.saved[0])
-        assert ran.json["webhook-signature"] is True
+def test_after_a_rotation_both_secrets_sign_a_sample_too(store: InProcessStore, receiver: Receiver) -> None:
+    old = store.add_webhook(receiver.url)
+    new = store.invoke_json("webhook", "rotate-secret", old["id"])
+    store.invoke_json("webhook", "test", old["id"])
+    for webhook in (new, old):
+        result = store.invoke("verify", "-", "--secret", webhook["secret"], "--json", stdin=receiver.requests[0])
+        assert result.json["webhook-signature"] is True
 
 
-def test_what_failed_is_sent_again(store: Called, receiver: Receiver, start: Start) -> None:
-    id, receiver.status = store.add(receiver.url)["id"], 410
-    store.json("goal", "add", "my-site", "All", "--path", "/**")
+def test_what_failed_is_sent_again(store: InProcessStore, receiver: Receiver, start: Start) -> None:
+    id, receiver.response_status = store.add_webhook(receiver.url)["id"], 410
+    store.invoke_json("goal", "add", "my-site", "All", "--path", "/**")
     key, server = store.key(), start(store, "--webhook-allow-net", "127.0.0.0/8")
     server.pageview(key)
-    assert eventually(lambda: len(store.log("--status", "failed")) == 1)
-    (failed,) = store.log()
-    assert fails(store.do("delivery", "redeliver", failed, "--json")), "its webhook is disabled"
-    everything = ["delivery", "redeliver", "--site", "my-site", "--failed-since"]
-    assert store.json(*everything, "2020-01-01") == {"redelivered": 0}
-    receiver.status = 204
-    store.json("webhook", "enable", id)
-    assert store.json(*everything, "2020-01-01T00:00:00Z") == {"redelivered": 1}
-    assert eventually(lambda: store.log("--status", "delivered") == [failed])
-    assert store.json("delivery", "redeliver", failed) == {"redelivered": 1}
-    assert eventually(lambda: len(receiver.saved) == 3)
-    assert len({request.partition(b"\r\n\r\n")[2] for request in receiver.saved}) == 1
-    assert eventually(lambda: len(store.json("delivery", "show", failed)["attempts"]) == 3)
+    assert eventually(lambda: len(store.delivery_ids("--status", "failed")) == 1)
+    (failed,) = store.delivery_ids()
+    assert fails(store.invoke("delivery", "redeliver", failed, "--json")), "its webhook is disabled"
+    redeliver_failed = ["delivery", "redeliver", "--site", "my-site", "--failed-since"]
+    assert store.invoke_json(*redeliver_failed, "2020-01-01") == {"redelivered": 0}
+    receiver.response_status = 204
+    store.invoke_json("webhook", "enable", id)
+    assert store.invoke_json(*redeliver_failed, "2020-01-01T00:00:00Z") == {"redelivered": 1}
+    assert eventually(lambda: store.delivery_ids("--status", "delivered") == [failed])
+    assert store.invoke_json("delivery", "redeliver", failed) == {"redelivered": 1}
+    assert eventually(lambda: len(receiver.requests) == 3)
+    assert len({request.partition(b"\r\n\r\n")[2] for request in receiver.requests}) == 1
+    assert eventually(lambda: len(store.invoke_json("delivery", "show", failed)["attempts"]) == 3)
 
 
 @pytest.mark.parametrize("id", ["msg_0", "msg_", "x", "", "msg_-1", "msg_" + "f" * 20, "msg_-" + "f" * 20])
-def test_there_is_no_such_delivery(store: Called, id: str) -> None:
+def test_there_is_no_such_delivery(store: InProcessStore, id: str) -> None:
     for command in ("show", "redeliver"):
-        assert fails(store.do("delivery", command, id, "--json"))
+        assert fails(store.invoke("delivery", command, id, "--json"))
 
 
-def test_deliveries_that_cannot_be_listed_or_sent_again(store: Called) -> None:
-    since = ["--failed-since", "2020-01-01"]
-    for words in ([], ["msg_0", "--site", "a"], ["--site", "my-site"], since, ["msg_0", *since]):
-        assert store.do("delivery", "redeliver", *words, "--json").exit_status == 2, words
-    assert store.do("delivery", "list", "my-site", "--status", "lost").exit_status == 2
-    assert store.log() == []
-    assert fails(store.do("delivery", "list", "nowhere", "--json"))
-    assert fails(store.do("delivery", "redeliver", "--site", "nowhere", *since))
+def test_deliveries_that_cannot_be_listed_or_sent_again(store: InProcessStore) -> None:
+    failed_since = ["--failed-since", "2020-01-01"]
+    for args in ([], ["msg_0", "--site", "a"], ["--site", "my-site"], failed_since, ["msg_0", *failed_since]):
+        assert store.invoke("delivery", "redeliver", *args, "--json").exit_status == 2, args
+    assert store.invoke("delivery", "list", "my-site", "--status", "lost").exit_status == 2
+    assert store.delivery_ids() == []
+    assert fails(store.invoke("delivery", "list", "nowhere", "--json"))
+    assert fails(store.invoke("delivery", "redeliver", "--site", "nowhere", *failed_since))

@@ -20,14 +20,14 @@ from tests.test_crash import ROUNDS
 
 WEBHOOKS = 5  # of each site, as many as it may have
 SITES, EVENTS = (2, 60) if ROUNDS <= 3 else (6, 600)  # 300 deliveries, or 3,000; each webhook may send 100 an hour
-LONGEST = 60 + EVENTS * WEBHOOKS / 20  # seconds to wait for all
+TIMEOUT_S = 60 + EVENTS * WEBHOOKS / 20  # seconds to wait for all
 
 
-class Came(NamedTuple):
+class ReceivedDelivery(NamedTuple):
     """A request that a webhook's receiver got; `life` counts the servers, of which each but the last is killed."""
 
-    life: int
-    id: str
+    server_number: int
+    delivery_id: str
     body: bytes
 
 
@@ -39,16 +39,22 @@ class Receiver(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.came: dict[str, list[Came]] = defaultdict(list)
-        self.life = 0
+        self.deliveries_by_path: dict[str, list[ReceivedDelivery]] = defaultdict(list)
+        self.server_number = 0
         self.lock = threading.Lock()
-        self.open = 0
+        self.open_connections = 0
 
     @property
-    def count(self) -> int:
+    def delivery_count(self) -> int:
         """How many different deliveries came."""
         with self.lock:
-            return len({(path, came.id) for path, all in self.came.items() for came in all})
+            return len(
+                {
+                    (path, delivery.delivery_id)
+                    for path, deliveries in self.deliveries_by_path.items()
+                    for delivery in deliveries
+                }
+            )
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Those who send are killed, and leave connections that broke off."""
@@ -61,11 +67,11 @@ class _Handler(BaseHTTPRequestHandler):
     def setup(self) -> None:
         super().setup()
         with self.server.lock:
-            self.server.open += 1
+            self.server.open_connections += 1
 
     def finish(self) -> None:
         with self.server.lock:
-            self.server.open -= 1
+            self.server.open_connections -= 1
         super().finish()
 
     def do_POST(self) -> None:
@@ -75,7 +81,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True  # whoever sent it was killed before its end: nothing came
             return
         with self.server.lock:
-            self.server.came[self.path].append(Came(self.server.life, self.headers["webhook-id"], body))
+            self.server.deliveries_by_path[self.path].append(
+                ReceivedDelivery(self.server.server_number, self.headers["webhook-id"], body)
+            )
         self.send_response(200)
         self.send_header("Content-Length", "0")
         self.end_headers()
@@ -86,11 +94,11 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    with Receiver() as opened:
-        thread = threading.Thread(target=opened.serve_forever, args=(0.01,))
+    with Receiver() as started_receiver:
+        thread = threading.Thread(target=started_receiver.serve_forever, args=(0.01,))
         thread.start()
-        yield opened
-        opened.shutdown()
+        yield started_receiver
+        started_receiver.shutdown()
         thread.join()
 
 
@@ -102,24 +110,24 @@ class Load:
     waiting: list[int]
     acknowledged: int = 0
 
-    def send(self, server: Server, most: int) -> None:
+    def send(self, server: Server, max_events: int) -> None:
         """Send so many events, one after the other, or until the server is gone."""
-        for _ in range(min(most, len(self.waiting))):
+        for _ in range(min(max_events, len(self.waiting))):
             site = site_of(self.waiting[0])
             body = {"site_id": site, "url": f"https://example.com/goal/{self.waiting[0]}"}
-            again = {"Idempotency-Key": f"event-{self.waiting[0]}"}
+            headers = {"Idempotency-Key": f"event-{self.waiting[0]}"}
             try:
-                answer = server.send("/api/v1/events/pageview", body, self.keys[site], again)
+                response = server.send("/api/v1/events/pageview", body, self.keys[site], headers)
             except (OSError, HTTPException):
                 return
-            assert answer.status == 201, answer.body
+            assert response.status == 201, response.body
             del self.waiting[0]
             self.acknowledged += 1
 
     @contextmanager
-    def sending(self, server: Server, most: int) -> Iterator[None]:
+    def sending(self, server: Server, max_events: int) -> Iterator[None]:
         """Send so many events, meanwhile."""
-        thread = threading.Thread(target=self.send, args=(server, most))
+        thread = threading.Thread(target=self.send, args=(server, max_events))
         thread.start()
         try:
             yield
@@ -139,35 +147,37 @@ def set_up(store: Store, receiver: Receiver) -> dict[str, str]:
         store.site(site)
         keys[site] = store.key(site)
         store.call("goal", "add", site, "reached", "--path", "/goal/*")
-        for hook in range(WEBHOOKS):
-            url = f"http://127.0.0.1:{receiver.server_port}/{site}/{hook}"
+        for webhook_number in range(WEBHOOKS):
+            url = f"http://127.0.0.1:{receiver.server_port}/{site}/{webhook_number}"
             store.call("webhook", "add", site, url, "--on", "goal.completed")
     return keys
 
 
-def kill(server: Server, receiver: Receiver, load: Load, chance: random.Random, most: int) -> None:
+def kill_while_delivering(
+    server: Server, receiver: Receiver, load: Load, chance: random.Random, event_count: int
+) -> None:
     """Send so many events, and kill the server at any moment while they are delivered."""
-    before = receiver.count
-    least = before + chance.randrange(1, most * WEBHOOKS * 3 // 4)
-    with load.sending(server, most):
-        wait(lambda: receiver.count >= least)
+    count_before = receiver.delivery_count
+    min_count = count_before + chance.randrange(1, event_count * WEBHOOKS * 3 // 4)
+    with load.sending(server, event_count):
+        wait_until(lambda: receiver.delivery_count >= min_count)
         time.sleep(chance.uniform(0, 0.005))
         server.stop(signal.SIGKILL)
-    wait(lambda: receiver.open == 0)  # the last of what it sent has come
-    receiver.life += 1
+    wait_until(lambda: receiver.open_connections == 0)  # the last of what it sent has come
+    receiver.server_number += 1
 
 
-def wait(done: Callable[[], bool], seconds: float = LONGEST) -> None:
+def wait_until(condition: Callable[[], bool], timeout_s: float = TIMEOUT_S) -> None:
     """Wait until it is so."""
-    deadline = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < deadline, "it did not come"
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline_s, "it did not come"
         time.sleep(0.002)
 
 
-def listed(store: Store) -> list[dict[str, str]]:
+def list_deliveries(store: Store) -> list[dict[str, str]]:
     """The log of all sites."""
-    return [found for number in range(SITES) for found in store.call("delivery", "list", f"site{number}")]
+    return [delivery for number in range(SITES) for delivery in store.call("delivery", "list", f"site{number}")]
 
 
 def test_deliveries_survive_kill_9_and_hardly_any_comes_twice(
@@ -178,59 +188,67 @@ def test_deliveries_survive_kill_9_and_hardly_any_comes_twice(
     load = Load(set_up(store, receiver), list(range(EVENTS)))
     for _ in range(ROUNDS):
         server = start(store, "--webhook-allow-net", "127.0.0.0/8")
-        kill(server, receiver, load, chance, EVENTS // ROUNDS)
+        kill_while_delivering(server, receiver, load, chance, EVENTS // ROUNDS)
     server = start(store, "--webhook-allow-net", "127.0.0.0/8")
     load.send(server, len(load.waiting))
     assert load.acknowledged == EVENTS
-    wait(lambda: receiver.count >= EVENTS * WEBHOOKS)
-    wait(lambda: all(found["status"] != "pending" for found in listed(store)))
+    wait_until(lambda: receiver.delivery_count >= EVENTS * WEBHOOKS)
+    wait_until(lambda: all(delivery["status"] != "pending" for delivery in list_deliveries(store)))
     assert server.stop() == 0
 
-    each_came_to_each(receiver)
-    repeats = repeated(receiver)
-    deliveries = {found["id"]: found for found in listed(store)}
-    assert Counter(found["status"] for found in deliveries.values()) == {"delivered": EVENTS * WEBHOOKS}
-    assert {came.id for all in receiver.came.values() for came in all} == set(deliveries)
-    interrupted = in_log(store, deliveries, repeats)
-    assert 0 < interrupted <= ROUNDS * WEBHOOKS * SITES
+    assert_each_webhook_got_each_event(receiver)
+    repeats = count_repeats(receiver)
+    deliveries = {delivery["id"]: delivery for delivery in list_deliveries(store)}
+    assert Counter(delivery["status"] for delivery in deliveries.values()) == {"delivered": EVENTS * WEBHOOKS}
+    assert {request.delivery_id for received in receiver.deliveries_by_path.values() for request in received} == set(
+        deliveries
+    )
+    interrupted_count = count_interrupted_attempts(store, deliveries, repeats)
+    assert 0 < interrupted_count <= ROUNDS * WEBHOOKS * SITES
     assert store.run("check").exit_status == 0
 
 
-def each_came_to_each(receiver: Receiver) -> None:
+def assert_each_webhook_got_each_event(receiver: Receiver) -> None:
     """Every event came to every webhook of its site under one id, with the same bytes each time."""
-    assert len(receiver.came) == SITES * WEBHOOKS
-    for path, all in receiver.came.items():
+    assert len(receiver.deliveries_by_path) == SITES * WEBHOOKS
+    for path, deliveries in receiver.deliveries_by_path.items():
         bodies = defaultdict(set)
-        for came in all:
-            bodies[came.id].add(came.body)
-        assert {len(same) for same in bodies.values()} == {1}
-        reached = Counter(json.loads(body)["data"]["url"] for same in bodies.values() for body in same)
+        for delivery in deliveries:
+            bodies[delivery.delivery_id].add(delivery.body)
+        assert {len(equal_bodies) for equal_bodies in bodies.values()} == {1}
+        event_counts = Counter(
+            json.loads(body)["data"]["url"] for equal_bodies in bodies.values() for body in equal_bodies
+        )
         site = path.split("/")[1]
-        assert reached == Counter(f"/goal/{event}" for event in range(EVENTS) if site_of(event) == site)
+        assert event_counts == Counter(f"/goal/{event}" for event in range(EVENTS) if site_of(event) == site)
 
 
-def repeated(receiver: Receiver) -> Counter[str]:
+def count_repeats(receiver: Receiver) -> Counter[str]:
     """How often each delivery came again; each time for a kill, of which each repeats no more than one to a webhook."""
     repeats: Counter[str] = Counter()
-    for path, all in receiver.came.items():
-        lives = defaultdict(list)
-        for came in all:
-            lives[came.id].append(came.life)
-        for id, seen in lives.items():
-            assert len(set(seen)) == len(seen), f"{id} came twice to {path} with no kill in between"
-            repeats[id] += len(seen) - 1
-        cut_off = Counter(life for seen in lives.values() for life in sorted(seen)[:-1])
-        assert set(cut_off.values()) <= {1}, f"a kill repeated more than one to {path}: {cut_off}"
+    for path, deliveries in receiver.deliveries_by_path.items():
+        server_numbers_by_id = defaultdict(list)
+        for delivery in deliveries:
+            server_numbers_by_id[delivery.delivery_id].append(delivery.server_number)
+        for id, server_numbers in server_numbers_by_id.items():
+            assert len(set(server_numbers)) == len(server_numbers), f"{id} came twice to {path} with no kill in between"
+            repeats[id] += len(server_numbers) - 1
+        repeats_by_server = Counter(
+            server_number
+            for server_numbers in server_numbers_by_id.values()
+            for server_number in sorted(server_numbers)[:-1]
+        )
+        assert set(repeats_by_server.values()) <= {1}, f"a kill repeated more than one to {path}: {repeats_by_server}"
     return repeats
 
 
-def in_log(store: Store, deliveries: dict[str, dict[str, str]], repeats: Counter[str]) -> int:
+def count_interrupted_attempts(store: Store, deliveries: dict[str, dict[str, str]], repeats: Counter[str]) -> int:
     """What was cut off is in the log, before the try that was answered. Returns how many tries were."""
     interrupted = 0
     for id in deliveries:
-        tries = store.call("delivery", "show", id)["attempts"]
-        assert [found["error"] for found in tries] == ["interrupted"] * (len(tries) - 1) + [""]
-        assert tries[-1]["status"] == 200
-        assert len(tries) - 1 >= repeats[id]
-        interrupted += len(tries) - 1
+        attempts = store.call("delivery", "show", id)["attempts"]
+        assert [attempt["error"] for attempt in attempts] == ["interrupted"] * (len(attempts) - 1) + [""]
+        assert attempts[-1]["status"] == 200
+        assert len(attempts) - 1 >= repeats[id]
+        interrupted += len(attempts) - 1
     return interrupted

@@ -26,14 +26,14 @@ def document(path: str, site: str = "my-site", **fields: object) -> bytes:
     return json.dumps({"site_id": site} | body).encode()
 
 
-def assert_error(answer: Response, status: int, code: str) -> None:
+def assert_error(response: Response, status: int, code: str) -> None:
     """See that an answer is an error in the contract's shape."""
-    error = answer.json["error"]
-    assert (answer.status, error["code"]) == (status, code)
-    assert answer.headers["content-type"] == "application/json"
-    assert set(answer.json) == {"error"}
+    error = response.json["error"]
+    assert (response.status, error["code"]) == (status, code)
+    assert response.headers["content-type"] == "application/json"
+    assert set(response.json) == {"error"}
     assert set(error) - {"field"} == {"code", "message"}
-    assert all(isinstance(word, str) and word for word in error.values())
+    assert all(isinstance(value, str) and value for value in error.values())
 
 
 @pytest.mark.parametrize("path", ["pageview", "custom", "batch"])
@@ -73,22 +73,22 @@ def test_an_unknown_path_is_404(running: RunningSite, method: str, path: str) ->
 
 @pytest.mark.parametrize("path", ["pageview", "custom", "batch"])
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND"])
-def test_another_method_is_405_and_told_which_is_right(running: RunningSite, path: str, method: str) -> None:
-    answer = running.server.send(EVENTS + path, document(path), running.key, method=method)
-    assert_error(answer, 405, "method_not_allowed")
-    assert answer.headers["allow"] == "POST"
+def test_another_method_is_405_and_allow_names_the_right_one(running: RunningSite, path: str, method: str) -> None:
+    response = running.server.send(EVENTS + path, document(path), running.key, method=method)
+    assert_error(response, 405, "method_not_allowed")
+    assert response.headers["allow"] == "POST"
 
 
 def test_a_post_to_healthz_is_405(running: RunningSite) -> None:
-    answer = running.server.send("/healthz", b"{}")
-    assert_error(answer, 405, "method_not_allowed")
-    assert "GET" in answer.headers["allow"]
+    response = running.server.send("/healthz", b"{}")
+    assert_error(response, 405, "method_not_allowed")
+    assert "GET" in response.headers["allow"]
 
 
 def test_healthz_says_ok_and_which_version_it_is(running: RunningSite) -> None:
-    answer = running.server.send("/healthz", method="GET")
-    assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
-    assert answer.json == {"status": "ok", "version": answer.json["version"]}
+    response = running.server.send("/healthz", method="GET")
+    assert (response.status, response.headers["content-type"]) == (200, "application/json")
+    assert response.json == {"status": "ok", "version": response.json["version"]}
 
 
 @pytest.mark.parametrize("path", LIMITS)
@@ -99,8 +99,8 @@ def test_a_body_may_have_exactly_its_limit(running: RunningSite, path: str) -> N
 
 @pytest.mark.parametrize("path", LIMITS)
 def test_a_client_that_sends_all_of_a_body_a_byte_too_large_gets_its_413(running: RunningSite, path: str) -> None:
-    answer = running.server.send(EVENTS + path, document(path).ljust(LIMITS[path] + 1), running.key)
-    assert answer.error == (413, "payload_too_large", None)
+    response = running.server.send(EVENTS + path, document(path).ljust(LIMITS[path] + 1), running.key)
+    assert response.error == (413, "payload_too_large", None)
 
 
 # Each row is right in one thing more than the row above.
@@ -125,8 +125,8 @@ def test_the_order_of_checks_is_json_credentials_fields_site_props(running: Runn
 
 def test_a_wrong_field_comes_before_wrong_props_further_up_in_a_batch(running: RunningSite) -> None:
     item = {"type": "custom"} | ITEM
-    answer = running.server.batch(running.key, item | {"props": []}, item | {"url": "no"})
-    assert answer.error == (400, "invalid_request", "events[1].url")
+    response = running.server.batch(running.key, item | {"props": []}, item | {"url": "no"})
+    assert response.error == (400, "invalid_request", "events[1].url")
 
 
 def nested(depth: int, kind: str = "[]") -> str:
@@ -138,19 +138,19 @@ def nested(depth: int, kind: str = "[]") -> str:
 @pytest.mark.parametrize("kind", ["[]", "{}"])
 @pytest.mark.parametrize("path", ["custom", "batch"])
 def test_a_body_nests_16_deep_and_no_deeper(running: RunningSite, path: str, kind: str, field: str) -> None:
-    around = 3 if path == "batch" else 1
+    outer_depth = 3 if path == "batch" else 1
     for depth in (16, 17, 5000):
         body = document(path, "my-site", **dict[str, Any]({field: 0})).replace(
-            b'": 0', b'": ' + nested(depth - around, kind).encode()
+            b'": 0', b'": ' + nested(depth - outer_depth, kind).encode()
         )
-        answer = running.server.send(EVENTS + path, body, running.key)
+        response = running.server.send(EVENTS + path, body, running.key)
         if depth > 16:
-            assert answer.error == (400, "invalid_request", None)
-            assert "deep" in answer.json["error"]["message"]
+            assert response.error == (400, "invalid_request", None)
+            assert "deep" in response.json["error"]["message"]
         elif field == "unknown":
-            assert answer.status == 201
+            assert response.status == 201
         else:
-            assert answer.error[2], "a field is to blame"
+            assert response.error[2], "a field is to blame"
 
 
 def test_brackets_in_strings_do_not_nest(running: RunningSite) -> None:
@@ -190,12 +190,12 @@ def test_parse_takes_16_levels_and_no_more(value: Any, wraps: list[str], escaped
             decode_body(body, decoder)
 
 
-GOOD = [
+VALID_BODIES = [
     document("custom", timestamp="2025-01-15T10:30:00Z", ip_address="::1", user_agent="é\\"),
     document("custom", timestamp=1_736_937_000_000, referrer="https://a.b/c?d", props={"a": 1.5, "b": True}),
     document("batch"),
 ]
-PIECES = [
+FRAGMENTS = [
     b"null",
     b"1e999",
     b"9" * 70,
@@ -214,22 +214,22 @@ PIECES = [
 
 @st.composite
 def mutated(draw: st.DrawFn) -> bytes:
-    body = draw(st.sampled_from(GOOD))
+    body = draw(st.sampled_from(VALID_BODIES))
     for _ in range(draw(st.integers(1, 4))):
         begin = draw(st.integers(0, len(body)))
         end = draw(st.integers(begin, min(begin + 12, len(body))))
-        body = body[:begin] + draw(st.sampled_from(PIECES) | st.binary(max_size=3)) + body[end:]
+        body = body[:begin] + draw(st.sampled_from(FRAGMENTS) | st.binary(max_size=3)) + body[end:]
     return body
 
 
 @settings(max_examples=400, deadline=None)
 @given(st.one_of(st.binary(), mutated(), JSON.map(lambda value: json.dumps(value).encode())))
-def test_any_bytes_are_an_ask_or_refused(body: bytes) -> None:
+def test_any_bytes_are_parsed_or_refused(body: bytes) -> None:
     for endpoint in ENDPOINTS:
         try:
-            ask = endpoint.parse(RawRequest(body, 1_763_000_000_000, "my-site"))
+            request = endpoint.parse(RawRequest(body, 1_763_000_000_000, "my-site"))
         except ApiError:
             continue
-        assert ask.cost >= 1
-        assert bool(ask.problem) != bool(ask.hits)
-        assert ask.problem or ask.cost == len(ask.hits)
+        assert request.cost >= 1
+        assert bool(request.problem) != bool(request.hits)
+        assert request.problem or request.cost == len(request.hits)

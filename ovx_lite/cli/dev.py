@@ -1,4 +1,4 @@
-"""`ovx-lite dev`: the stand-in for the real APIs, to code and to test against."""
+"""`ovx-lite dev`: the emulator of the real APIs, to develop and test against."""
 
 import shutil
 import tempfile
@@ -9,36 +9,48 @@ import click
 import msgspec
 
 from ovx_lite.cli import logs
-from ovx_lite.cli.common import as_json, judged
-from ovx_lite.cli.serve import options, run
+from ovx_lite.cli.common import check_argument, json_option
+from ovx_lite.cli.serve import Application, run, setting_options
 from ovx_lite.domain import config
 from ovx_lite.domain.clock import SystemClock
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.emulator import credentials
-from ovx_lite.emulator.clock import TurnedClock, time_of
-from ovx_lite.emulator.emulator import Options, Standin
-from ovx_lite.emulator.fault_rules import Rule, rule_of, rule_of_words
-from ovx_lite.emulator.forwarder import where_to
+from ovx_lite.emulator.clock import ManualClock, parse_time
+from ovx_lite.emulator.fault_rules import FaultRule, parse_rule, parse_rule_text
+from ovx_lite.emulator.forwarder import parse_url
+from ovx_lite.emulator.options import Options
 
-_NEAR = "127.0.0.0/8,::1/128"
-_MOST_DAYS = 400
-_DEFAULTS = {"disk_reserve": "0"}  # the folder for temporary files may be small, and the store is thrown away
+_LOOPBACK_NETWORKS = "127.0.0.0/8,::1/128"
+_MAX_DEMO_DAYS = 400
+_DEFAULTS = {"disk_reserve": "0"}  # the file system of temporary files may be small, and the store is deleted anyway
 
 
 @click.command()
-@options(_DEFAULTS)
+@setting_options(_DEFAULTS)
 @click.option(
-    "--data-dir", type=click.Path(file_okay=False, path_type=Path), help="Keep the store here. [default: none]"
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep the store in this directory. [default: delete it at the end]",
 )
-@click.option("--any-key", is_flag=True, help="Take every key, and make every site that is named.")
-@click.option("--clock", metavar="TIME", help="Begin at this time, like 2025-03-15T14:00:00Z.")
-@click.option("--fault", "faults", multiple=True, metavar="RULE", help="Fail like this: '503; rate=0.1', or JSON.")
-@click.option("--demo", is_flag=False, flag_value="30", metavar="[DAYS]", help="Begin with so many days of traffic.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Of the traffic, and of what fails by chance.")
-@click.option("--forward", metavar="URL", help="Send what is accepted on to this API, too, and keep both answers.")
-@click.option("--ready-file", type=click.Path(dir_okay=False, path_type=Path), help="Write {url, pid} here when ready.")
-@click.option("--i-know", is_flag=True, help="Listen on a public address all the same.")
-@as_json
+@click.option("--any-key", is_flag=True, help="Accept every API key, and create each site that a request names.")
+@click.option("--clock", metavar="TIME", help="Start at this time, for example 2025-03-15T14:00:00Z.")
+@click.option(
+    "--fault", "faults", multiple=True, metavar="RULE", help="Inject a fault: '503; rate=0.1', or the rule as JSON."
+)
+@click.option(
+    "--demo", is_flag=False, flag_value="30", metavar="[DAYS]", help="Start with this many days of demo traffic."
+)
+@click.option(
+    "--seed", type=int, default=1, show_default=True, help="The seed of the demo traffic and of random faults."
+)
+@click.option("--forward", metavar="URL", help="Also send accepted requests to this API, and record its responses.")
+@click.option(
+    "--ready-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write {url, pid} to this file when requests are answered.",
+)
+@click.option("--i-know", is_flag=True, help="Allow a --host that other machines can reach.")
+@json_option
 def dev(
     data_dir: Path | None,
     any_key: bool,
@@ -50,62 +62,70 @@ def dev(
     ready_file: Path | None,
     i_know: bool,
     as_json: bool,
-    **flags: str | None,
+    **options: str | None,
 ) -> None:
-    """Run the stand-in: the APIs, with the documents' own sites and keys, and tools to test with at /_dev.
+    """Run the emulator: the APIs with the sites and keys of their documentation.
 
-    The store is thrown away at the end, unless --data-dir is given. Everybody who reaches it may do everything.
+    Its tools for tests are at /_dev. The store is deleted at the end, unless you pass --data-dir. There is no access
+    control: anyone who can reach the emulator can read and change everything.
     """
-    began = None if clock is None else judged("--clock", time_of, clock, 0, "--clock")
-    asked = Options(
-        seed,
-        any_key or forward is not None,  # keys and sites of the real product's, which we cannot know
-        [judged("--fault", _rule, told) for told in faults],
-        0 if demo is None else judged("--demo", _days, demo),
-        "" if forward is None else judged("--forward", where_to, forward),
-        data_dir is None,
+    start_ms = None if clock is None else check_argument("--clock", parse_time, clock, 0, "--clock")
+    emulator_options = Options(
+        seed=seed,
+        any_key=any_key or forward is not None,  # the keys and sites of the real product are not known here
+        fault_rules=tuple(check_argument("--fault", _parse_rule, rule) for rule in faults),
+        demo_days=0 if demo is None else check_argument("--demo", _parse_days, demo),
+        forward_url="" if forward is None else check_argument("--forward", parse_url, forward),
+        temporary=data_dir is None,
     )
-    standin = Standin(TurnedClock(SystemClock(), began), asked)
-    folder = data_dir or Path(tempfile.mkdtemp(prefix="ovx-lite-dev-"))
+    store_dir = data_dir or Path(tempfile.mkdtemp(prefix="ovx-lite-dev-"))
     try:
-        values = config.read(folder, flags, defaults=_DEFAULTS)
-        logs.begin(values["log_format"])
-        _warn(values["host"], i_know)
-        values["webhook_allow_net"] = ",".join(filter(None, (values["webhook_allow_net"], _NEAR)))
-        logs.say(
-            f"The stand-in: key {credentials.KEYS[0]}, site {credentials.SITES[0]}; password of the pages: "
-            f"{credentials.PASSWORD}; its tools are at /_dev, see docs/testing.md."
+        settings = config.read(store_dir, options, defaults=_DEFAULTS)
+        logs.set_up(settings["log_format"])
+        _check_host(settings["host"], i_know)
+        allowed_networks = filter(None, (settings["webhook_allow_net"], _LOOPBACK_NETWORKS))
+        settings["webhook_allow_net"] = ",".join(allowed_networks)
+        logs.notify(
+            f"The emulator accepts the API key {credentials.KEYS[0]} for the site {credentials.SITES[0]}. The password "
+            f"of the web pages is {credentials.PASSWORD}. Its tools are at /_dev: see docs/testing.md."
         )
-        run(values, folder, ready_file, as_json, standin.clock, standin)
+
+        async def open_app() -> Application:
+            from ovx_lite.emulator.app import EmulatorApp  # here, because importing it takes time
+
+            return await EmulatorApp.open(store_dir, settings, ManualClock(SystemClock(), start_ms), emulator_options)
+
+        run(settings, store_dir, ready_file, as_json, open_app)
     finally:
         if data_dir is None:
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(store_dir, ignore_errors=True)
 
 
-def _days(told: str) -> int:
-    if not told.isdecimal() or not 1 <= int(told[:9]) <= _MOST_DAYS:
-        raise ApiError("invalid_request", f"Give a number of days from 1 to {_MOST_DAYS}.")
-    return int(told)
+def _parse_days(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text[:9]) <= _MAX_DEMO_DAYS:
+        raise ApiError("invalid_request", f"The number of days must be from 1 to {_MAX_DEMO_DAYS}.")
+    return int(text)
 
 
-def _rule(told: str) -> Rule:
-    if not told.lstrip().startswith("{"):
-        return rule_of_words(told)
+def _parse_rule(text: str) -> FaultRule:
+    if not text.lstrip().startswith("{"):
+        return parse_rule_text(text)
     try:
-        return rule_of(msgspec.json.decode(told))
+        return parse_rule(msgspec.json.decode(text))
     except msgspec.DecodeError:
-        raise ApiError("invalid_request", 'This is no JSON: give a rule like {"status": 503, "rate": 0.1}.') from None
+        message = 'The rule is not valid JSON. A valid rule is, for example, {"status": 503, "rate": 0.1}.'
+        raise ApiError("invalid_request", message) from None
 
 
-def _warn(host: str, i_know: bool) -> None:
-    """Refuse to be reached from everywhere, unless whoever starts it knows."""
+def _check_host(host: str, i_know: bool) -> None:
+    """Warn if other machines can reach `host`. Raises `click.UsageError` unless `i_know`."""
     try:
-        near = ip_address(host).is_loopback
+        is_local = ip_address(host).is_loopback
     except ValueError:
-        near = host == "localhost"
-    if near:
+        is_local = host == "localhost"
+    if is_local:
         return
-    words = f"The stand-in has no password: whoever reaches {host} may read and change everything"
+    risk = f"The emulator has no access control: anyone who can reach {host} can read and change everything"
     if not i_know:
-        raise click.UsageError(f"{words}. Leave --host out, or add --i-know.")
-    logs.say(f"WARNING: {words}.")
+        raise click.UsageError(f"{risk}. Leave out --host, or add --i-know.")
+    logs.notify(f"WARNING: {risk}.")

@@ -6,12 +6,13 @@ from typing import Any
 import click
 
 from ovx_lite.auth import api_keys
-from ovx_lite.cli.common import as_json, data_dir, print_json, print_table, store
+from ovx_lite.cli.common import data_dir_option, json_option, print_json, print_table
 from ovx_lite.domain.calendar import format_utc
 from ovx_lite.domain.clock import SystemClock
 from ovx_lite.domain.models import ApiKey
 from ovx_lite.services import factories
 from ovx_lite.storage import registry
+from ovx_lite.storage.sqlite import open_store
 
 
 @click.group()
@@ -21,20 +22,20 @@ def key() -> None:
 
 @key.command()
 @click.argument("site")
-@click.option("--label", default="", help="What it is for, to tell it from others.")
+@click.option("--label", default="", help="A note that says what the key is for.")
 @click.option(
     "--tier",
     type=click.Choice(list(api_keys.TIERS)),
     default="enterprise",
     show_default=True,
-    help="Events an hour: free 1,000, pro 10,000, enterprise no limit.",
+    help="Events per hour: free 1,000, pro 10,000, enterprise no limit.",
 )
-@click.option("--hourly-limit", type=click.IntRange(1, 10**9), help="Events an hour, in place of the tier's.")
-@data_dir
-@as_json
+@click.option("--hourly-limit", type=click.IntRange(1, 10**9), help="Events per hour, in place of the tier's.")
+@data_dir_option
+@json_option
 def add(site: str, label: str, tier: str, hourly_limit: int | None, data_dir: Path, as_json: bool) -> None:
-    """Add an API key to SITE. The key is shown only here."""
-    conn = store(data_dir)
+    """Add an API key to SITE. The key is shown only once."""
+    conn = open_store(data_dir, create=False)
     key, secret = factories.key(registry.find_site(conn, site), label, tier, hourly_limit, SystemClock().now_ms())
     registry.add_api_key(conn, key)
     _print_secret(key, secret, as_json)
@@ -42,39 +43,45 @@ def add(site: str, label: str, tier: str, hourly_limit: int | None, data_dir: Pa
 
 @key.command("list")
 @click.argument("site")
-@data_dir
-@as_json
+@data_dir_option
+@json_option
 def list_(site: str, data_dir: Path, as_json: bool) -> None:
-    """List the keys of SITE, without the keys themselves: those are not stored."""
-    conn = store(data_dir)
-    keys = [_shown(key) for key in registry.api_keys_of(conn, registry.find_site(conn, site))]
+    """List the API keys of SITE.
+
+    The secrets are not shown, because they are not stored.
+    """
+    conn = open_store(data_dir, create=False)
+    rows = [_as_dict(key) for key in registry.api_keys_of(conn, registry.find_site(conn, site))]
     if as_json:
-        print_json(keys)
+        print_json(rows)
     else:
-        print_table(keys, f"There is no key yet: ovx-lite key add {site}")
+        print_table(rows, f"{site} has no API keys yet. Add one with: ovx-lite key add {site}")
 
 
 @key.command()
 @click.argument("key_id")
-@data_dir
-@as_json
+@data_dir_option
+@json_option
 def revoke(key_id: str, data_dir: Path, as_json: bool) -> None:
-    """Revoke a key: from the next second on it opens nothing."""
-    revoked = registry.revoke_api_key(store(data_dir), key_id, SystemClock().now_ms())
+    """Revoke an API key. It stops working within a second."""
+    key = registry.revoke_api_key(open_store(data_dir, create=False), key_id, SystemClock().now_ms())
     if as_json:
-        print_json(_shown(revoked))
+        print_json(_as_dict(key))
     else:
-        click.echo(f"Revoked the key {key_id}.")
+        click.echo(f"Revoked the API key {key_id}.")
 
 
 @key.command()
 @click.argument("key_id")
-@data_dir
-@as_json
+@data_dir_option
+@json_option
 def rotate(key_id: str, data_dir: Path, as_json: bool) -> None:
-    """Put a new key in the place of an old one, with the same id, tier and limit. The old one ends within a second."""
+    """Replace an API key by a new one. The new key is shown only once.
+
+    It has the same id, tier and limit. The old key stops working within a second.
+    """
     _, secret, digest = api_keys.new_key()
-    _print_secret(registry.replace_api_key(store(data_dir), key_id, digest), secret, as_json)
+    _print_secret(registry.replace_api_key(open_store(data_dir, create=False), key_id, digest), secret, as_json)
 
 
 def _print_secret(key: ApiKey, secret: str, as_json: bool) -> None:
@@ -90,10 +97,10 @@ def _print_secret(key: ApiKey, secret: str, as_json: bool) -> None:
         )
         return
     click.echo(f"  id   {key.public_id}")
-    click.echo(f"  key  {secret}  (keep it: it is not shown again)")
+    click.echo(f"  key  {secret}  (save it now: it is not shown again)")
 
 
-def _shown(key: ApiKey) -> dict[str, Any]:
+def _as_dict(key: ApiKey) -> dict[str, Any]:
     return {
         "id": key.public_id,
         "label": key.label,

@@ -1,4 +1,4 @@
-"""How the server writes its log on stderr. Output that cannot be written is dropped: it stops nothing."""
+"""The server's log on stderr. Output that cannot be written is dropped, so that it never holds up the server."""
 
 import logging
 import os
@@ -12,13 +12,13 @@ import msgspec
 from ovx_lite.http import request_id
 
 STDOUT, STDERR = 1, 2
-_ATOMIC = 4096  # bytes that a pipe takes without blocking, once it says that it takes any (PIPE_BUF)
+_ATOMIC_WRITE_BYTES = 4096  # what a pipe accepts without blocking, once it accepts anything (PIPE_BUF)
 
 
 class LossyStream:
-    """Writes text to a file descriptor, and drops what it does not take: the disk is full, or nobody reads the pipe.
+    """Writes text to a file descriptor, and drops what it does not accept: the disk is full, or nobody reads the pipe.
 
-    It has no buffer, so that a later message is written as soon as the descriptor takes one again.
+    It has no buffer, so later messages are written as soon as the descriptor accepts them again.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -29,10 +29,10 @@ class LossyStream:
         data = text.encode("utf-8", "backslashreplace")
         with suppress(OSError):
             while data and self._is_writable():
-                data = data[os.write(self._descriptor, data[:_ATOMIC]) :]
+                data = data[os.write(self._descriptor, data[:_ATOMIC_WRITE_BYTES]) :]
 
     def _is_writable(self) -> bool:
-        """Whether a write would not block. A reader that has stopped reading would hold up every request."""
+        """Return whether a write would not block. A reader that no longer reads would hold up every request."""
         if not hasattr(select, "poll"):  # Windows has none
             return True
         poll = select.poll()
@@ -43,49 +43,49 @@ class LossyStream:
         """Do nothing: there is no buffer."""
 
 
-class Plain(logging.Formatter):
-    """For people: the level, the message, and the request's id where there is one, and the traceback if there is."""
+class PlainFormatter(logging.Formatter):
+    """For people: level, message, the id of the request if there is one, and the traceback if there is one."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
-        """One message as a line."""
+        """Return a message as one line."""
         id = request_id.current.get()
         return f"{record.levelname} {record.message}" + (f" (request {id})" if id else "")
 
 
-class AsJson(logging.Formatter):
-    """A line of JSON for each message: `time`, `level`, `message`; `request` and `fault`, a traceback, if there are."""
+class JsonFormatter(logging.Formatter):
+    """For programs: a line of JSON with `time`, `level`, `message`, and if any, `request` and `fault` (a traceback)."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One message as a line."""
-        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        told = {"time": at.replace("+00:00", "Z"), "level": record.levelname, "message": record.getMessage()}
+        """Return a message as one line."""
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        entry = {"time": time, "level": record.levelname, "message": record.getMessage()}
         if id := request_id.current.get():
-            told["request"] = id
+            entry["request"] = id
         if record.exc_info:
-            told["fault"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(told).decode()
+            entry["fault"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(entry).decode()
 
 
-def begin(form: str) -> None:
-    """Write the log from now on: `plain`, for people, or `json`, for programs."""
+def set_up(log_format: str) -> None:
+    """Write the log to stderr from now on, as the setting `log_format` says: `plain` or `json`."""
     _open_standard_streams()
     logging.raiseExceptions = False  # a handler that fails would print a traceback for each message
     handler = logging.StreamHandler(LossyStream(STDERR))
-    handler.setFormatter(AsJson() if form == "json" else Plain())
+    handler.setFormatter(JsonFormatter() if log_format == "json" else PlainFormatter())
     logging.basicConfig(handlers=[handler])
 
 
 def _open_standard_streams() -> None:
-    """Open the null device in place of standard streams that are closed: the next file would get their numbers."""
+    """Open the null device in place of closed standard streams. Otherwise the next file would get their numbers."""
     for descriptor in range(STDERR + 1):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # it gets the lowest free number
 
 
-def end() -> None:
-    """Drop what Python still has to write and cannot: its exit status would be 120."""
+def discard_unwritable() -> None:
+    """Flush the standard streams, and drop what cannot be written: Python would exit with status 120."""
     for stream in (sys.stdout, sys.stderr):
         if stream is None:  # it was closed at the start
             continue
@@ -97,10 +97,10 @@ def end() -> None:
             os.close(null)
 
 
-def say(sentence: str) -> None:
-    """Tell what is no trouble: to people as it is, to programs as a line of the log."""
+def notify(message: str) -> None:
+    """Print a message that is no problem: plain text without a level, or an entry of a JSON log."""
     for handler in logging.getLogger().handlers:
-        if isinstance(handler.formatter, AsJson):
-            handler.handle(logging.LogRecord("ovx_lite", logging.INFO, "", 0, sentence, None, None))
+        if isinstance(handler.formatter, JsonFormatter):
+            handler.handle(logging.LogRecord("ovx_lite", logging.INFO, "", 0, message, None, None))
             return
-    LossyStream(STDERR).write(f"{sentence}\n")
+    LossyStream(STDERR).write(f"{message}\n")

@@ -1,52 +1,54 @@
-"""`ovx-lite person`: those whom callers named."""
+"""`ovx-lite person`: persons, whom events identify by your own ids."""
 
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ovx_lite.cli.common import as_json, data_dir, print_json, print_table, printable, store
+from ovx_lite.cli.common import data_dir_option, json_option, print_json, print_table, printable
 from ovx_lite.domain.calendar import format_utc
 from ovx_lite.services import factories
 from ovx_lite.storage import registry
 from ovx_lite.storage.read import persons
 from ovx_lite.storage.read.persons import PersonRecord
 from ovx_lite.storage.rollups import goal_backfill
-from ovx_lite.storage.sqlite import truncate_wal
+from ovx_lite.storage.sqlite import open_store, truncate_wal
+
+_EMPTY_LOG_TIMEOUT_S = 2
 
 
 @click.group()
 def person() -> None:
-    """List, show and erase persons: those whom events named."""
+    """List, show and erase persons."""
 
 
 @person.command("list")
 @click.argument("site")
-@data_dir
-@as_json
+@data_dir_option
+@json_option
 def list_(site: str, data_dir: Path, as_json: bool) -> None:
-    """List the persons of SITE, in the order in which they were first named."""
-    conn = store(data_dir)
-    found = [_shown(person) for person in persons.of_site(conn, registry.find_site(conn, site).id)]
+    """List the persons of SITE, in the order in which events first identified them."""
+    conn = open_store(data_dir, create=False)
+    rows = [_as_dict(person) for person in persons.of_site(conn, registry.find_site(conn, site).id)]
     if as_json:
-        print_json(found)
+        print_json(rows)
     else:
-        rows = [{name: row[name] for name in ("id", "name", "email", "first_named")} for row in found]
-        print_table(rows, f"Nobody was named on {site} yet.")
+        table = [{name: row[name] for name in ("id", "name", "email", "first_named")} for row in rows]
+        print_table(table, f"No event of {site} has identified a person yet.")
 
 
 @person.command()
 @click.argument("site")
 @click.argument("person_id", metavar="PERSON")
-@data_dir
-@as_json
+@data_dir_option
+@json_option
 def show(site: str, person_id: str, data_dir: Path, as_json: bool) -> None:
-    """Show what is known of PERSON, by the id that events name them with."""
-    conn = store(data_dir)
-    number = registry.find_site(conn, site).id
-    found = persons.find(conn, number, person_id)
-    traces = persons.activity(conn, number, found)
-    shown = _shown(found) | {
+    """Show what is stored about PERSON, which is your own id for them."""
+    conn = open_store(data_dir, create=False)
+    site_id = registry.find_site(conn, site).id
+    person = persons.find(conn, site_id, person_id)
+    traces = persons.activity(conn, site_id, person)
+    fields = _as_dict(person) | {
         "visitors": traces.visitors,
         "visits": traces.visits,
         "events": traces.events,
@@ -54,42 +56,45 @@ def show(site: str, person_id: str, data_dir: Path, as_json: bool) -> None:
         "last_event": None if traces.last_event_at_ms is None else format_utc(traces.last_event_at_ms),
     }
     if as_json:
-        print_json(shown)
+        print_json(fields)
         return
-    properties = shown.pop("properties")
-    for name, value in [*shown.items(), *((f"  {name}", value) for name, value in properties.items())]:
+    properties = fields.pop("properties")
+    for name, value in [*fields.items(), *((f"  {name}", value) for name, value in properties.items())]:
         click.echo(f"{printable(name):<12}  {printable(value)}")
 
 
 @person.command()
 @click.argument("site")
 @click.argument("person_id", metavar="PERSON")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@data_dir
-@as_json
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@data_dir_option
+@json_option
 def erase(site: str, person_id: str, yes: bool, data_dir: Path, as_json: bool) -> None:
-    """Forget PERSON for good. Their events stay, as nobody's; backups made before still know them."""
-    conn = store(data_dir)
-    of = registry.find_site(conn, site)
-    found = persons.find(conn, of.id, person_id)
+    """Erase PERSON.
+
+    Their events stay, but belong to nobody. Backups from before still have the person.
+    """
+    conn = open_store(data_dir, create=False)
+    person_site = registry.find_site(conn, site)
+    person = persons.find(conn, person_site.id, person_id)
     if not yes and not as_json:
-        click.confirm(f"Erase the person {person_id} for good?", abort=True, err=True)
-    untied = persons.erase(conn, of, found, factories.random_visitor_ids())
+        click.confirm(f"Erase the person {person_id}? This cannot be undone.", abort=True, err=True)
+    anonymized_events = persons.erase(conn, person_site, person, factories.random_visitor_ids())
     while goal_backfill.is_behind(conn):
         goal_backfill.catch_up(conn)
-    if not truncate_wal(conn, 2):  # what was erased is still in there
+    if not truncate_wal(conn, _EMPTY_LOG_TIMEOUT_S):  # it still has the erased data
         click.echo(
-            "Somebody reads the store, so what was erased is still in its write-ahead log (its -wal file): the server "
-            "empties that once they have ended.",
+            "Another process is reading the store, so the erased data is still in its write-ahead log (the -wal file). "
+            "The server empties the log when that process has finished.",
             err=True,
         )
     if as_json:
-        print_json({"id": person_id, "erased": True, "events": untied})
+        print_json({"id": person_id, "erased": True, "events": anonymized_events})
     else:
-        click.echo(f"Erased the person {person_id}; {untied:,} events are nobody's now.")
+        click.echo(f"Erased the person {person_id}. {anonymized_events:,} events now belong to nobody.")
 
 
-def _shown(person: PersonRecord) -> dict[str, Any]:
+def _as_dict(person: PersonRecord) -> dict[str, Any]:
     return {
         "id": person.user_id,
         "name": person.traits.get("name"),

@@ -1,4 +1,4 @@
-"""`ovx-lite site`: the sites."""
+"""`ovx-lite site`: sites."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -8,12 +8,13 @@ import click
 import msgspec
 
 from ovx_lite.auth import api_keys
-from ovx_lite.cli.common import as_json, data_dir, judged, print_json, print_table, store
+from ovx_lite.cli.common import check_argument, data_dir_option, json_option, print_json, print_table
 from ovx_lite.domain import validators
 from ovx_lite.domain.clock import SystemClock
 from ovx_lite.domain.models import Site
 from ovx_lite.services import factories
 from ovx_lite.storage import registry
+from ovx_lite.storage.sqlite import open_store
 
 
 @click.group()
@@ -21,8 +22,8 @@ def site() -> None:
     """Add, change, list and remove sites."""
 
 
-class _OrNone(click.IntRange):
-    """A whole number, or `none`, which is 0."""
+class _LimitType(click.IntRange):
+    """A whole number, or `none`, which is converted to 0."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         return 0 if value == "none" else int(super().convert(value, param, ctx))
@@ -30,125 +31,133 @@ class _OrNone(click.IntRange):
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_OPTIONS = (
-    click.option("--name", help="What people call it; the id if left out."),
-    click.option("--domain", help="Its host name, like example.com."),
+_SITE_OPTIONS = (
+    click.option("--name", help="The name in the web pages; the default is the id."),
+    click.option("--domain", help="The host name, for example example.com."),
     click.option(
         "--monthly-limit",
-        type=_OrNone(1, 10**15),
-        help="Events a month to be warned at, or none; more are taken all the same.",
+        type=_LimitType(1, 10**15),
+        help="Events per month for the usage.threshold webhook, or none (the default). Further events are accepted.",
     ),
     click.option(
         "--retention-days",
-        type=_OrNone(1, 36_500),
-        help="Delete its events after so many days; never if left out or none.",
+        type=_LimitType(1, 36_500),
+        help="Delete events after this many days, or none (the default) to keep them.",
     ),
     click.option(
         "--hourly-limit",
-        type=_OrNone(1, 10**9),
-        help=f"Requests per hour from one address without a key; {api_keys.PUBLIC_HOURLY_LIMIT:,} if left out or none.",
+        type=_LimitType(1, 10**9),
+        help=f"Requests per hour and IP address without an API key; none for the default, {api_keys.PUBLIC_HOURLY_LIMIT:,}.",
     ),
     click.option(
         "--hourly-events",
-        type=_OrNone(1, 10**9),
-        help="Events an hour that one address may send without a key; no limit if left out or none.",
+        type=_LimitType(1, 10**9),
+        help="Events per hour and IP address without an API key, or none (the default).",
     ),
     click.option(
         "--allowed-hosts",
         metavar="HOST,...",
-        help="Whose pages may send events without a key, subdomains included; all if left out.",
+        help="Hosts whose pages may send events without an API key, with their subdomains; all by default.",
     ),
 )
 
 
-def _options(command: F) -> F:
-    for option in reversed(_OPTIONS):
+def _site_options(command: F) -> F:
+    for option in reversed(_SITE_OPTIONS):
         command = option(command)
     return command
 
 
 @site.command()
 @click.argument("id")
-@click.option("--timezone", default="UTC", show_default=True, help="Where its days begin, like Europe/Paris; for good.")
-@_options
-@data_dir
-@as_json
-def add(id: str, timezone: str, data_dir: Path, as_json: bool, **given: Any) -> None:
-    """Add a site under ID, which callers send as site_id.
+@click.option(
+    "--timezone",
+    default="UTC",
+    show_default=True,
+    help="Where a day begins, for example Europe/Paris. It cannot be changed later.",
+)
+@_site_options
+@data_dir_option
+@json_option
+def add(id: str, timezone: str, data_dir: Path, as_json: bool, **options: Any) -> None:
+    """Add a site. Events name it by its ID, as site_id.
 
-    Prints what callers need. The JWT secret is shown only here.
+    Prints the public key and the JWT secret. The secret is shown only once.
     """
-    judged("ID", validators.site_slug, id)
-    judged("--timezone", validators.timezone, timezone)
-    wanted = _with(factories.site(id, timezone, SystemClock().now_ms()), given)
-    added = registry.add_site(store(data_dir, create=True), wanted)
+    check_argument("ID", validators.site_slug, id)
+    check_argument("--timezone", validators.timezone, timezone)
+    new_site = _apply_options(factories.site(id, timezone, SystemClock().now_ms()), options)
+    site = registry.add_site(open_store(data_dir, create=True), new_site)
     if as_json:
-        print_json(_shown(added) | {"jwt_secret": added.jwt_secret})
+        print_json(_as_dict(site) | {"jwt_secret": site.jwt_secret})
         return
     click.echo(f"Added the site {id}.")
-    click.echo(f"  public key  {added.public_key}")
-    click.echo(f"  JWT secret  {added.jwt_secret}  (keep it: it is not shown again)")
+    click.echo(f"  public key  {site.public_key}")
+    click.echo(f"  JWT secret  {site.jwt_secret}  (save it now: it is not shown again)")
     click.echo(f"Next: ovx-lite key add {id}")
 
 
 @site.command()
 @click.argument("id")
-@_options
-@data_dir
-@as_json
-def change(id: str, data_dir: Path, as_json: bool, **given: Any) -> None:
-    """Change what is given of the site ID, and leave the rest. An empty text takes the domain or hosts away."""
-    if all(value is None for value in given.values()):
-        raise click.UsageError("Say what to change: see ovx-lite site change --help.")
-    conn = store(data_dir)
-    changed = registry.change_site(conn, _with(registry.find_site(conn, id), given))
+@_site_options
+@data_dir_option
+@json_option
+def change(id: str, data_dir: Path, as_json: bool, **options: Any) -> None:
+    """Change the given options of the site ID.
+
+    The others stay as they are. An empty value removes the domain or the allowed hosts.
+    """
+    if all(value is None for value in options.values()):
+        raise click.UsageError("Pass at least one option to change: see ovx-lite site change --help.")
+    conn = open_store(data_dir, create=False)
+    site = registry.change_site(conn, _apply_options(registry.find_site(conn, id), options))
     if as_json:
-        print_json(_shown(changed))
+        print_json(_as_dict(site))
     else:
         click.echo(f"Changed the site {id}.")
 
 
 @site.command("list")
-@data_dir
-@as_json
+@data_dir_option
+@json_option
 def list_(data_dir: Path, as_json: bool) -> None:
-    """List the sites."""
-    sites = [_shown(site) for site in registry.load(store(data_dir)).sites_by_slug.values()]
+    """List all sites."""
+    rows = [_as_dict(site) for site in registry.load(open_store(data_dir, create=False)).sites_by_slug.values()]
     if as_json:
-        print_json(sites)
+        print_json(rows)
     else:
-        print_table(sites, "There is no site yet: ovx-lite site add ID")
+        print_table(rows, "There are no sites yet. Add one with: ovx-lite site add ID")
 
 
 @site.command()
 @click.argument("id")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@data_dir
-@as_json
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@data_dir_option
+@json_option
 def remove(id: str, yes: bool, data_dir: Path, as_json: bool) -> None:
-    """Remove a site with its keys and all its events, for good."""
-    conn = store(data_dir)
+    """Delete the site ID with its API keys and all its events."""
+    conn = open_store(data_dir, create=False)
     registry.find_site(conn, id)
     if not yes and not as_json:
-        click.confirm(f"Remove the site {id} with its keys and all its events, for good?", abort=True, err=True)
-    events = registry.remove_site(conn, id)
+        click.confirm(f"Delete the site {id}, its API keys and all its events?", abort=True, err=True)
+    deleted_events = registry.remove_site(conn, id)
     if as_json:
-        print_json({"id": id, "removed": True, "events": events})
+        print_json({"id": id, "removed": True, "events": deleted_events})
     else:
-        click.echo(f"Removed the site {id} and its {events} events.")
+        click.echo(f"Deleted the site {id} and its {deleted_events:,} events.")
 
 
-def _with(site: Site, given: Mapping[str, Any]) -> Site:
-    """The site with what the options say. Raises `click.BadParameter` for what makes no sense."""
-    wanted = {name: None if value == 0 else value for name, value in given.items() if value is not None}
-    if domain := wanted.get("domain"):
-        wanted["domain"] = judged("--domain", validators.host, domain, "domain")
-    if (told := given.get("allowed_hosts")) is not None:
-        wanted["allowed_hosts"] = judged("--allowed-hosts", validators.hosts, told, "allowed_hosts")
-    return msgspec.structs.replace(site, **wanted)
+def _apply_options(site: Site, options: Mapping[str, Any]) -> Site:
+    """Return the site with the options that are not `None`. Raises `click.BadParameter` for an invalid host."""
+    changes = {name: None if value == 0 else value for name, value in options.items() if value is not None}
+    if domain := changes.get("domain"):
+        changes["domain"] = check_argument("--domain", validators.host, domain, "domain")
+    if (hosts := options.get("allowed_hosts")) is not None:
+        changes["allowed_hosts"] = check_argument("--allowed-hosts", validators.hosts, hosts, "allowed_hosts")
+    return msgspec.structs.replace(site, **changes)
 
 
-def _shown(site: Site) -> dict[str, Any]:
+def _as_dict(site: Site) -> dict[str, Any]:
     return {
         "id": site.slug,
         "name": site.name,

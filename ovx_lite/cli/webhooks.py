@@ -1,4 +1,4 @@
-"""`ovx-lite webhook`: where to send what happens on a site."""
+"""`ovx-lite webhook`: the webhooks of a site."""
 
 import asyncio
 import sqlite3
@@ -8,13 +8,14 @@ from typing import Any
 
 import click
 
-from ovx_lite.cli.common import as_json, data_dir, print_json, print_table, store
+from ovx_lite.cli.common import data_dir_option, json_option, print_json, print_table
 from ovx_lite.domain import config
 from ovx_lite.domain.clock import SystemClock
 from ovx_lite.domain.models import Webhook
 from ovx_lite.services import factories
 from ovx_lite.services.webhook_sender import send_test
 from ovx_lite.storage import registry
+from ovx_lite.storage.sqlite import open_store
 from ovx_lite.storage.webhooks import delivery_log, subscriptions
 from ovx_lite.webhooks.client import WebhookClient, check_url
 from ovx_lite.webhooks.message import FORMATS
@@ -30,68 +31,83 @@ def webhook() -> None:
 @webhook.command()
 @click.argument("site")
 @click.argument("url")
-@click.option("--on", "events", multiple=True, required=True, type=click.Choice(list(TRIGGERS)), help="What to tell.")
+@click.option(
+    "--on",
+    "events",
+    multiple=True,
+    required=True,
+    type=click.Choice(list(TRIGGERS)),
+    help="What to send; repeat it for several triggers.",
+)
 @click.option(
     "--spike-above",
     type=click.IntRange(1, 10**9),
-    help="How many active visitors are a spike; for realtime.spike, which needs it.",
+    help="The number of active visitors for realtime.spike, which needs it.",
 )
 @click.option(
-    "--format", type=click.Choice(FORMATS), help="For whom to write it; by the URL's host if left out, else json."
+    "--format",
+    "format_",
+    type=click.Choice(FORMATS),
+    help="The format of the messages; detected from URL by default, or else json.",
 )
-@data_dir
-@as_json
+@data_dir_option
+@json_option
 def add(
     site: str,
     url: str,
     events: tuple[str, ...],
     spike_above: int | None,
-    format: str | None,
+    format_: str | None,
     data_dir: Path,
     as_json: bool,
 ) -> None:
-    """Add a webhook to SITE that sends to URL. The signing secret is shown only here."""
+    """Add a webhook to SITE that sends to URL. The signing secret is shown only once."""
     if (spike_above is not None) != ("realtime.spike" in events):
-        raise click.UsageError("--on realtime.spike and --spike-above N go together.")
-    conn = store(data_dir)
-    found = registry.find_site(conn, site)
-    asyncio.run(check_url(url, _allowed(data_dir)))
-    wanted = factories.webhook(
-        found, url, tuple(dict.fromkeys(events)), spike_above, format or "", SystemClock().now_ms()
-    )
-    added = subscriptions.add_webhook(conn, wanted)
-    _print_secret(added, as_json, f"Next: ovx-lite webhook test {added.public_id}")
+        raise click.UsageError("--on realtime.spike and --spike-above N go together: pass both or neither.")
+    conn = open_store(data_dir, create=False)
+    webhook_site = registry.find_site(conn, site)
+    asyncio.run(check_url(url, _allowed_networks(data_dir)))
+    triggers = tuple(dict.fromkeys(events))
+    new_webhook = factories.webhook(webhook_site, url, triggers, spike_above, format_ or "", SystemClock().now_ms())
+    webhook = subscriptions.add_webhook(conn, new_webhook)
+    _print_secret(webhook, as_json, f"Next: ovx-lite webhook test {webhook.public_id}")
 
 
 @webhook.command("list")
 @click.argument("site")
-@data_dir
-@as_json
+@data_dir_option
+@json_option
 def list_(site: str, data_dir: Path, as_json: bool) -> None:
     """List the webhooks of SITE, without their secrets."""
-    conn = store(data_dir)
-    found = [_shown(webhook) for webhook in subscriptions.webhooks_of(conn, registry.find_site(conn, site).id)]
+    conn = open_store(data_dir, create=False)
+    rows = [_as_dict(webhook) for webhook in subscriptions.webhooks_of(conn, registry.find_site(conn, site).id)]
     if as_json:
-        print_json(found)
+        print_json(rows)
     else:
-        rows = [shown | {"events": " ".join(shown["events"])} for shown in found]
-        print_table(rows, f"There is no webhook yet: ovx-lite webhook add {site} URL --on goal.completed")
+        table = [row | {"events": " ".join(row["events"])} for row in rows]
+        hint = f"ovx-lite webhook add {site} URL --on goal.completed"
+        print_table(table, f"{site} has no webhooks yet. Add one with: {hint}")
 
 
 @webhook.command()
 @click.argument("webhook_id")
-@data_dir
-@as_json
+@data_dir_option
+@json_option
 def test(webhook_id: str, data_dir: Path, as_json: bool) -> None:
-    """Send a sample to a webhook now, and show what was answered. Exit status 1 if it was not taken."""
-    conn, clock = store(data_dir), SystemClock()
-    id = asyncio.run(send_test(conn, webhook_id, WebhookClient(_allowed(data_dir), clock.now_ms), clock))
-    delivery = delivery_log.find(conn, id)
+    """Send a sample message to a webhook and print the response.
+
+    Exit status 1 if the receiver did not accept it.
+    """
+    conn, clock = open_store(data_dir, create=False), SystemClock()
+    delivery_id = asyncio.run(
+        send_test(conn, webhook_id, WebhookClient(_allowed_networks(data_dir), clock.now_ms), clock)
+    )
+    delivery = delivery_log.find(conn, delivery_id)
     (attempt,) = delivery_log.attempts(conn, delivery.id)
     if as_json:
-        print_json({"id": id, "status": delivery.status, "attempt": attempt._asdict()})
+        print_json({"id": delivery_id, "status": delivery.status, "attempt": attempt._asdict()})
     else:
-        click.echo(f"{delivery.url} answered {attempt.status or 'nothing'} after {attempt.duration_ms} ms.")
+        click.echo(f"{delivery.url}: {attempt.status or 'no response'} after {attempt.duration_ms} ms.")
         if attempt.error:
             click.echo(f"{attempt.error}: {attempt.hint.removesuffix('.')}.", err=True)
     if attempt.error:
@@ -100,69 +116,76 @@ def test(webhook_id: str, data_dir: Path, as_json: bool) -> None:
 
 @webhook.command("rotate-secret")
 @click.argument("webhook_id")
-@data_dir
-@as_json
+@data_dir_option
+@json_option
 def rotate_secret(webhook_id: str, data_dir: Path, as_json: bool) -> None:
-    """Give a webhook a new secret, shown only here. For a day, the standard signature is made with the old one, too."""
-    rotated = subscriptions.rotate(store(data_dir), webhook_id, factories.new_webhook_secret(), SystemClock().now_ms())
-    _print_secret(rotated, as_json, "The one before it signs along for 24 hours.")
+    """Replace the signing secret of a webhook. The new secret is shown only once.
+
+    For 24 hours, standard signatures (webhook-signature) are made with both secrets.
+    """
+    conn = open_store(data_dir, create=False)
+    webhook = subscriptions.rotate(conn, webhook_id, factories.new_webhook_secret(), SystemClock().now_ms())
+    _print_secret(webhook, as_json, "For 24 hours, messages are also signed with the previous secret.")
 
 
 @webhook.command()
 @click.argument("webhook_id")
-@data_dir
-@as_json
+@data_dir_option
+@json_option
 def enable(webhook_id: str, data_dir: Path, as_json: bool) -> None:
-    """Send to a webhook again: what happens from now on; the rest can be redelivered."""
-    _print_changed(subscriptions.enable, store(data_dir), webhook_id, as_json)
+    """Enable a webhook.
+
+    It gets what happens from now on. What happened before can be sent with ovx-lite delivery redeliver.
+    """
+    _change_webhook(subscriptions.enable, open_store(data_dir, create=False), webhook_id, as_json)
 
 
 @webhook.command()
 @click.argument("webhook_id")
-@data_dir
-@as_json
+@data_dir_option
+@json_option
 def disable(webhook_id: str, data_dir: Path, as_json: bool) -> None:
-    """Send nothing more to a webhook; what waits is skipped."""
-    _print_changed(subscriptions.disable, store(data_dir), webhook_id, as_json)
+    """Disable a webhook. Its pending deliveries are skipped."""
+    _change_webhook(subscriptions.disable, open_store(data_dir, create=False), webhook_id, as_json)
 
 
 @webhook.command()
 @click.argument("webhook_id")
-@data_dir
-@as_json
+@data_dir_option
+@json_option
 def remove(webhook_id: str, data_dir: Path, as_json: bool) -> None:
-    """Remove a webhook with its log."""
-    subscriptions.remove_webhook(store(data_dir), webhook_id)
+    """Remove a webhook with its delivery log."""
+    subscriptions.remove_webhook(open_store(data_dir, create=False), webhook_id)
     if as_json:
         print_json({"id": webhook_id, "removed": True})
     else:
         click.echo(f"Removed the webhook {webhook_id}.")
 
 
-def _allowed(data_dir: Path) -> list[Network]:
+def _allowed_networks(data_dir: Path) -> list[Network]:
     return parse_networks(config.read(data_dir, {})["webhook_allow_net"])
 
 
-def _print_changed(
-    change: Callable[[sqlite3.Connection, str], Webhook], conn: sqlite3.Connection, id: str, as_json: bool
+def _change_webhook(
+    change: Callable[[sqlite3.Connection, str], Webhook], conn: sqlite3.Connection, webhook_id: str, as_json: bool
 ) -> None:
-    changed = change(conn, id)
+    webhook = change(conn, webhook_id)
     if as_json:
-        print_json(_shown(changed))
+        print_json(_as_dict(webhook))
     else:
-        click.echo(f"The webhook {id} is {'enabled' if changed.enabled else 'disabled'}.")
+        click.echo(f"The webhook {webhook_id} is {'enabled' if webhook.enabled else 'disabled'}.")
 
 
-def _print_secret(webhook: Webhook, as_json: bool, then: str) -> None:
+def _print_secret(webhook: Webhook, as_json: bool, next_step: str) -> None:
     if as_json:
-        print_json(_shown(webhook) | {"secret": webhook.secret})
+        print_json(_as_dict(webhook) | {"secret": webhook.secret})
         return
     click.echo(f"{webhook.public_id} sends {', '.join(webhook.events)} to {webhook.url} as {webhook.format}.")
-    click.echo(f"  secret  {webhook.secret}  (keep it: it is not shown again)")
-    click.echo(then)
+    click.echo(f"  secret  {webhook.secret}  (save it now: it is not shown again)")
+    click.echo(next_step)
 
 
-def _shown(webhook: Webhook) -> dict[str, Any]:
+def _as_dict(webhook: Webhook) -> dict[str, Any]:
     return {
         "id": webhook.public_id,
         "url": webhook.url,

@@ -1,6 +1,5 @@
 """What time it is. Everything that needs to know is given a `Clock`, so that tests can hold it still."""
 
-import asyncio
 import time
 from typing import Protocol
 
@@ -26,4 +25,6 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         """Wait so long, whatever is done to the machine's clock meanwhile."""
+        import asyncio  # not above: most commands read the clock and never wait
+
         await asyncio.sleep(seconds)

@@ -57,19 +57,11 @@ class AllowedHosts(NamedTuple):
 
 def serve_hosts(settings: Mapping[str, str]) -> AllowedHosts:
     """The hosts that the pages of a server are for."""
-    return AllowedHosts(_names(settings), allow_addresses=True, allow_proxy_names=bool(settings["base_url"]))
+    return AllowedHosts(configured_names(settings), allow_addresses=True, allow_proxy_names=bool(settings["base_url"]))
 
 
-def dev_hosts(settings: Mapping[str, str]) -> AllowedHosts:
-    """The hosts that a stand-in is for: other addresses than this machine's only if it listens there."""
-    try:
-        allow_addresses = not ip_address(settings["host"]).is_loopback
-    except ValueError:
-        allow_addresses = False
-    return AllowedHosts(_names(settings), allow_addresses=allow_addresses, allow_proxy_names=False)
-
-
-def _names(settings: Mapping[str, str]) -> frozenset[str]:
+def configured_names(settings: Mapping[str, str]) -> frozenset[str]:
+    """Return the host names in the settings `host`, `base_url` and `allow_host`."""
     base = urlsplit(settings["base_url"]).hostname or ""
     names = (settings["host"], base, *settings["allow_host"].split(","))
     return frozenset(_normalize(name.strip()) for name in names) - {""}

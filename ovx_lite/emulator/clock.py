@@ -1,4 +1,4 @@
-"""A clock that can be put forward."""
+"""A clock that can be moved forward."""
 
 import asyncio
 import re
@@ -7,68 +7,71 @@ from ovx_lite.dialects.fields import timestamp
 from ovx_lite.domain.clock import Clock
 from ovx_lite.domain.errors import ApiError
 
-_UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_LENGTH = re.compile(r"(\d{1,12})(ms|s|m|h|d)")
-_ANY = 1 << 60
-_FARTHEST = 4_000_000_000_000  # Unix milliseconds, in the year 2096
+_UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_DURATION = re.compile(r"(\d{1,12})(ms|s|m|h|d)")
+_NO_LIMIT = 1 << 60
+_MAX_TIME_MS = 4_000_000_000_000  # in the year 2096
 
 
-class TurnedClock:
-    """Goes as the real one does, from another time on.
+class ManualClock:
+    """Runs at the speed of the real clock, but can show another time and be moved forward.
 
-    Nobody who sleeps wakes earlier for it: whoever turns it does what falls due (`Standin.turn`).
+    Moving it does not wake anyone who sleeps. `Emulator.move_clock` does what falls due.
     """
 
-    def __init__(self, real: Clock, begin: int | None = None) -> None:
-        """`begin` is what it shows at first (Unix ms); None for the real time."""
+    def __init__(self, real: Clock, start_ms: int | None = None) -> None:
+        """`start_ms` is the time that it shows first (Unix ms); `None` for the real time."""
         self._real = real
-        self._ahead = self._ahead_at_first = 0 if begin is None else begin - real.now_ms()
-        self._held: int | None = None
+        self._offset_ms = self._initial_offset_ms = 0 if start_ms is None else start_ms - real.now_ms()
+        self._stopped_at_ms: int | None = None
 
-    def now_ms(self) -> int:
-        """Unix time in milliseconds."""
-        return self._real.now_ms() + self._ahead if self._held is None else self._held
+    def now(self) -> int:
+        """Return the Unix time in milliseconds."""
+        return self._real.now_ms() + self._offset_ms if self._stopped_at_ms is None else self._stopped_at_ms
 
-    def hold(self) -> None:
-        """Stand still, until `release` or `reset`."""
-        self._held = self.now_ms()
+    def stop(self) -> None:
+        """Show the same time until `resume` or `reset` is called."""
+        self._stopped_at_ms = self.now()
 
-    def release(self) -> None:
-        """Go on from where it stood."""
-        self._ahead, self._held = self.now_ms() - self._real.now_ms(), None
+    def resume(self) -> None:
+        """Run on from the time at which the clock was stopped."""
+        self._offset_ms, self._stopped_at_ms = self.now() - self._real.now_ms(), None
 
     async def sleep(self, seconds: float) -> None:
-        """Wait so long."""
+        """Wait in real time."""
         await asyncio.sleep(seconds)
 
-    def turn(self, to: int) -> None:
-        """Put it forward to a time (Unix ms)."""
-        if self._held is None:
-            self._ahead += max(to - self.now_ms(), 0)
+    def move_to(self, time_ms: int) -> None:
+        """Move forward to a time (Unix ms). A time in the past changes nothing. A stopped clock stays stopped."""
+        if self._stopped_at_ms is None:
+            self._offset_ms += max(time_ms - self.now(), 0)
         else:
-            self._held = max(to, self._held)
+            self._stopped_at_ms = max(time_ms, self._stopped_at_ms)
 
     def reset(self) -> None:
-        """Put it back to where it would be, had nobody touched it."""
-        self._ahead, self._held = self._ahead_at_first, None
+        """Show the time that it would show if it had never been stopped or moved."""
+        self._offset_ms, self._stopped_at_ms = self._initial_offset_ms, None
 
 
-def length(told: object, field: str) -> int:
-    """A length of time as people write it, `90s`, `5m`, `1h30m`, or seconds → milliseconds. Raises `Refused`."""
-    if isinstance(told, int | float) and not isinstance(told, bool) and 0 <= told < _FARTHEST:
-        return int(told * 1000)
-    if isinstance(told, str) and told and not _LENGTH.sub("", told):
-        return sum(int(number) * _UNITS[unit] for number, unit in _LENGTH.findall(told))
-    raise ApiError("invalid_request", f"{field} is a length of time like 90s, 5m or 1h30m, and not negative.", field)
+def parse_duration(value: object, field: str) -> int:
+    """Return the milliseconds in `90s`, `5m`, `1h30m` or a number of seconds. Raises `Refused`."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _MAX_TIME_MS:
+        return int(value * 1000)
+    if isinstance(value, str) and value and not _DURATION.sub("", value):
+        return sum(int(number) * _UNITS_MS[unit] for number, unit in _DURATION.findall(value))
+    message = f"`{field}` must be a duration such as 90s, 5m or 1h30m, or a number of seconds from 0 on."
+    raise ApiError("invalid_request", message, field)
 
 
-def time_of(told: object, now: int, field: str) -> int:
-    """A time, ISO 8601 or Unix milliseconds → Unix milliseconds. Raises `Refused` for one before `now`."""
-    if not isinstance(told, str | int | float) or isinstance(told, bool):
-        raise ApiError("invalid_request", f"{field} is a time like 2025-03-15T14:00:00Z.", field)
-    found = timestamp(told, _ANY, field)
-    if found > _FARTHEST:
-        raise ApiError("invalid_request", f"{field} is too far ahead: the clock goes up to the year 2096.", field)
-    if found < now:
-        raise ApiError("invalid_request", f"{field} is in the past: the clock goes forward only; reset it.", field)
-    return found
+def parse_time(value: object, now_ms: int, field: str) -> int:
+    """Return a time, given in ISO 8601 or Unix milliseconds, as Unix milliseconds. Raises `Refused` if it is past."""
+    if not isinstance(value, str | int | float) or isinstance(value, bool):
+        message = f"`{field}` must be a time, for example 2025-03-15T14:00:00Z."
+        raise ApiError("invalid_request", message, field)
+    time_ms = timestamp(value, _NO_LIMIT, field)
+    if time_ms > _MAX_TIME_MS:
+        raise ApiError("invalid_request", f"`{field}` is too far ahead: the clock ends in the year 2096.", field)
+    if time_ms < now_ms:
+        message = f"`{field}` is in the past: the clock only moves forward. POST /_dev/reset sets it back."
+        raise ApiError("invalid_request", message, field)
+    return time_ms

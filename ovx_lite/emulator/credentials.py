@@ -1,26 +1,34 @@
-"""The sites and keys of the products' documents, so that their examples run as they are."""
+"""The sites and keys of the products' documentation, so that its examples run unchanged."""
 
-from ovx_lite.auth.api_keys import TIERS, Principal
-from ovx_lite.domain.models import Site
+import sqlite3
+from collections.abc import Iterable
+
+import msgspec
+
+from ovx_lite.domain.errors import ApiError
+from ovx_lite.services import factories
+from ovx_lite.storage import registry
 
 SITES = ("site_abc123", "your-site-id", "your-project-id", "your-project-key")
-"""The sites, and projects, that the documents speak of."""
+"""The site and project ids in the documentation."""
 
 PUBLIC_KEY = "pk_live_xyz"
-"""The public key of the first of them."""
+"""The public key of the first site."""
 
-PASSWORD = "stand-in"  # noqa: S105 - everybody is to know it
-"""That of the pages."""
+PASSWORD = "stand-in"  # noqa: S105 - it is public: documented and printed at the start
+"""The password of the web pages."""
 
 KEYS = ("YOUR_API_KEY", "oa_live_xxxxxxxxxxxx")
-"""The keys of the documents: they are good for each of these sites, and of tier free, so that its limit can be met."""
+"""The API keys in the documentation. Each is valid for all `SITES`, with the tier `free`: its limit can be tested."""
 
 
-def caller(authorization: str, site: Site | None, any_key: bool) -> Principal | None:
-    """Who calls with such a header, for that site; None where the usual ways are to be tried."""
-    scheme, _, key = authorization.partition(" ")
-    if site is None or scheme.lower() != "bearer" or not key.strip():
-        return None
-    if key in KEYS and (site.slug in SITES or any_key):
-        return Principal(site, f"{key} {site.slug}", TIERS["free"])
-    return Principal(site, "", None) if any_key else None
+def add_sites(conn: sqlite3.Connection, slugs: Iterable[str], now_ms: int) -> None:
+    """Create the sites that do not exist yet."""
+    for slug in slugs:
+        try:
+            registry.find_site(conn, slug)
+        except ApiError:
+            site = factories.site(slug, "UTC", now_ms)
+            if slug == SITES[0]:
+                site = msgspec.structs.replace(site, public_key=PUBLIC_KEY)
+            registry.add_site(conn, site)

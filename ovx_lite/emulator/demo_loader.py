@@ -1,4 +1,4 @@
-"""Fills a store with made-up traffic, as if it had come day by day."""
+"""Loads generated traffic into a store, as if it had been sent day by day."""
 
 import sqlite3
 from collections.abc import Callable
@@ -13,45 +13,47 @@ from ovx_lite.storage.sqlite import transaction
 from ovx_lite.storage.webhooks import goals
 from ovx_lite.storage.write import event_writer, sessionizer
 
-_TOGETHER = 2000
+_BATCH_SIZE = 2000
+_DAY_MS = 86_400_000
 _GOALS = {"Sign-up": ("signup", ""), "Purchase": ("purchase", ""), "Reads": ("", "/articles/**")}
+"""Event name and path pattern of each goal."""
 
 
-def fill(
+def load_traffic(
     conn: sqlite3.Connection,
     site: Site,
     seed: int,
     days: int,
     shape: Shape,
-    now: int,
-    told: Callable[[int], None] = lambda day: None,
+    now_ms: int,
+    on_day_loaded: Callable[[int], None] = lambda day: None,
 ) -> None:
-    """Give a site three goals, and so many days of traffic up to `now` (Unix ms): the same for the same seed.
+    """Add three goals to a site, and traffic for a number of days up to now. The same seed gives the same traffic.
 
-    Goals that it has, it keeps. `told` is called after each day.
+    Goals with these names that exist already stay as they are.
     """
-    known = {goal.name for goal in goals.goals_of(conn, site.id)}
+    goal_names = {goal.name for goal in goals.goals_of(conn, site.id)}
     for name, (event, path) in _GOALS.items():
-        if name in known:
-            continue
-        goal_backfill.add_goal(conn, factories.goal(site, name, event, path, now), site, now - days * 86_400_000)
-    today = local_day(now, site.timezone)
+        if name not in goal_names:
+            goal = factories.goal(site, name, event, path, now_ms)
+            goal_backfill.add_goal(conn, goal, site, now_ms - days * _DAY_MS)
+    today = local_day(now_ms, site.timezone)
     for day in range(today - days + 1, today + 1):
-        _add_day(conn, site, seed, day, shape, now)
-        told(day)
+        _load_day(conn, site, seed, day, shape, now_ms)
+        on_day_loaded(day)
     while goal_backfill.is_behind(conn):
         goal_backfill.catch_up(conn)
-    while finalize.finalize_next_day(conn, site, now):
+    while finalize.finalize_next_day(conn, site, now_ms):
         pass
 
 
-def _add_day(conn: sqlite3.Connection, site: Site, seed: int, day: int, shape: Shape, now: int) -> None:
-    books = event_writer.open_event_writer(conn, day % 1000 * 2000)
-    sent = [event for event in demo_traffic.day_of_traffic(site, seed, day, shape) if event.timestamp_ms <= now]
-    for begin in range(0, len(sent), _TOGETHER):
+def _load_day(conn: sqlite3.Connection, site: Site, seed: int, day: int, shape: Shape, now_ms: int) -> None:
+    writer = event_writer.open_event_writer(conn, day % 1000 * 2000)
+    events = [event for event in demo_traffic.generate_day(site, seed, day, shape) if event.timestamp_ms <= now_ms]
+    for first in range(0, len(events), _BATCH_SIZE):
         with transaction(conn):
-            books.begin()
-            books.add(site.id, sent[begin : begin + _TOGETHER])
-            books.flush()
+            writer.begin()
+            writer.add(site.id, events[first : first + _BATCH_SIZE])
+            writer.flush()
     with transaction(conn):
         sessionizer.close_open_visits(conn, site.id)

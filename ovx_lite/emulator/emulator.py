@@ -1,30 +1,25 @@
-"""The stand-in as a whole: what it knows, and what can be done with it."""
+"""The state of the emulator, and what its endpoints do with it."""
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
-from ovx_lite.auth.api_keys import Principal
-from ovx_lite.domain import validators
 from ovx_lite.domain.calendar import format_utc
 from ovx_lite.domain.errors import ApiError, no_such_site
 from ovx_lite.domain.models import Site
 from ovx_lite.emulator import credentials
-from ovx_lite.emulator.clock import TurnedClock
-from ovx_lite.emulator.demo_loader import fill
+from ovx_lite.emulator.clock import ManualClock
+from ovx_lite.emulator.demo_loader import load_traffic
 from ovx_lite.emulator.demo_traffic import SMALL
-from ovx_lite.emulator.fault_rules import PRESENT, Faults, Rule
-from ovx_lite.emulator.forwarder import Relay
+from ovx_lite.emulator.fault_rules import FaultRules
+from ovx_lite.emulator.forwarder import Forwarder
 from ovx_lite.emulator.journal import Journal
-from ovx_lite.emulator.journal_entries import told
-from ovx_lite.emulator.protocol import BreakableProtocol
-from ovx_lite.emulator.webhook_receiver import Hooks
-from ovx_lite.services import factories
-from ovx_lite.services.observer import RequestOutcome
-from ovx_lite.services.rejected import RejectedEvents
+from ovx_lite.emulator.observer import JournalObserver
+from ovx_lite.emulator.options import Options
+from ovx_lite.emulator.webhook_receiver import WebhookReceiver
 from ovx_lite.services.scheduler import JOBS, Services, back_up
 from ovx_lite.storage import registry, reset, retention, sqlite
 from ovx_lite.storage.read import events
@@ -33,184 +28,129 @@ from ovx_lite.storage.webhooks import delivery_log
 from ovx_lite.webhooks.triggers import TRIGGERS, Alert, sample_alert
 
 
-class Options(NamedTuple):
-    """How a stand-in is to be.
+class Emulator:
+    """What `ovx-lite dev` has in addition to a server: a journal, fault rules, a webhook receiver and a forwarder.
 
-    `seed` is of what is made up, and of what fails by chance; `rules` are the faults at the start; `demo` days of
-    traffic there are, 0 for none; `forward` is where what is accepted goes on to, `""` for nowhere; `throwaway` says
-    that the store is deleted at the end, so that nothing need be safe on disk.
+    All of it is in memory, and starts anew with the process.
     """
 
-    seed: int
-    any_key: bool
-    rules: list[Rule]
-    demo: int
-    forward: str
-    throwaway: bool
-
-
-class Standin:
-    """What `ovx-lite dev` has beside a server."""
-
-    everything = True
-    protocol = BreakableProtocol
-
-    def __init__(self, clock: TurnedClock, options: Options) -> None:
+    def __init__(self, services: Services, clock: ManualClock, options: Options, initial: Baseline) -> None:
+        """`initial` is what `reset` does not delete."""
+        self.services = services
         self.clock = clock
-        self._options = options
         self.journal = Journal()
-        self.missing = RejectedEvents()
-        self.faults = Faults(options.seed)
-        self.faults.put(options.rules)
-        self.hooks = Hooks()
-        self._relay = Relay(options.forward, self.journal.amend) if options.forward else None
-        self._relaying: asyncio.Task[None] | None = None
-        self._turning = asyncio.Lock()
-        self._house: Services | None = None
-        self._kept = Baseline(frozenset(), frozenset())
+        self.faults = FaultRules(options.seed, options.fault_rules)
+        self.webhook_receiver = WebhookReceiver()
+        self._options = options
+        self._initial = initial
+        self._forwarder = Forwarder(options.forward_url, self.journal.amend) if options.forward_url else None
+        self._forwarding: asyncio.Task[None] | None = None
+        self.observer = JournalObserver(self.journal, services.rejected, self._forwarder)
+        self._clock_lock = asyncio.Lock()  # held while the clock is moved
 
-    @property
-    def house(self) -> Services:
-        """The server that it is part of."""
-        assert self._house is not None, "it was settled in"
-        return self._house
-
-    async def settle_in(self, house: Services) -> None:
-        """Have the documents' sites in a server's store, and remember what is there at the start."""
-        self._house = house
-        if self._options.throwaway:
-            await house.database.write(sqlite.do_not_sync)
-        await house.database.write(_add_sites, credentials.SITES, self.clock.now_ms())
-        self._kept = await house.database.read(reset.read_baseline)
-        await house.writer.change(_fill, self._options, self.clock.now_ms())
-        await house.database.write(retention.confirm, self.clock.now_ms())  # this clock is turned on purpose
-        await house.sites.refresh()
+    @classmethod
+    async def open(cls, services: Services, clock: ManualClock, options: Options) -> "Emulator":
+        """Add the sites of the documentation and the generated traffic to the store. Raises `Refused`."""
+        if options.temporary:
+            await services.database.write(sqlite.do_not_sync)
+        await services.database.write(credentials.add_sites, credentials.SITES, clock.now())
+        initial = await services.database.read(reset.read_baseline)
+        await services.writer.change(_add_demo_traffic, options, clock.now())
+        await services.database.write(retention.confirm, clock.now())  # this clock jumps on purpose
+        await services.sites.refresh()
+        return cls(services, clock, options, initial)
 
     def start(self) -> None:
-        """Begin to send on what is to be forwarded."""
-        if self._relay is not None:
-            self._relaying = asyncio.create_task(self._relay.run())
+        """Start forwarding."""
+        if self._forwarder is not None:
+            self._forwarding = asyncio.create_task(self._forwarder.run())
 
     async def close(self) -> None:
-        """Send nothing on any longer."""
-        if self._relaying is not None:
-            self._relaying.cancel()
-            await asyncio.wait([self._relaying])
+        """Stop forwarding."""
+        if self._forwarding is not None:
+            self._forwarding.cancel()
+            await asyncio.wait([self._forwarding])
 
-    def take(self, verdict: RequestOutcome) -> None:
-        """Take note of what came of a request."""
-        if verdict.error is not None or any(event.event_type.excluded for event in verdict.events):
-            self.missing.record(verdict)
-        if verdict.method == "OPTIONS":
-            return
-        numbers = self.journal.put(told(verdict, PRESENT.get()))
-        if self._relay is not None:
-            self._relay.take(verdict, numbers)
-
-    async def caller(self, authorization: str, name: str) -> Principal | None:
-        """Who calls with such a header for a site of that name; None where the usual ways are to be tried."""
-        sites = self.house.sites
-        site = sites.find_public(name or credentials.SITES[0])  # a body that is wrong may not say for whom it is
-        if site is None and self._options.any_key and _may_be(name):
-            await self.house.database.write(_add_sites, [name], self.clock.now_ms())
-            await sites.refresh()
-            site = sites.find_public(name)
-        return credentials.caller(authorization, site or sites.find_public(credentials.SITES[0]), self._options.any_key)
-
-    def site(self, name: str) -> Site:
-        """The site of that name, or that public key; the first, if none is named. Raises `Refused`."""
-        found = self.house.sites.find_public(name or credentials.SITES[0])
-        if found is None:
+    def site(self, slug: str) -> Site:
+        """Return the site with this id or public key, the first site for `""`. Raises `Refused`."""
+        site = self.services.sites.find_public(slug or credentials.SITES[0])
+        if site is None:
             raise no_such_site("site")
-        return found
+        return site
 
     async def reset(self) -> None:
-        """Back to the start: events, deliveries, faults, clock and limits; sites and keys stay."""
-        async with self._turning:
+        """Go back to the initial state: events, deliveries, faults, clock and limits. Sites and keys stay."""
+        async with self._clock_lock:
             self.clock.reset()
-            self.faults.put(self._options.rules)
-            self.hooks.clear()
-            await self.house.writer.change(_begin_again, self._kept, self._options, self.clock.now_ms())
-            self.house.rate_limiter.clear()
-            self.house.sites.evict_salts()
-            await self.house.sites.refresh()
-            self.house.sender.wake()
+            self.faults.replace(self._options.fault_rules)
+            self.webhook_receiver.clear()
+            await self.services.writer.change(_reset, self._initial, self._options, self.clock.now())
+            self.services.rate_limiter.clear()
+            self.services.sites.evict_salts()
+            await self.services.sites.refresh()
+            self.services.sender.wake()
             self.journal.clear()
 
-    async def turn(self, until: Callable[[int], int]) -> dict[str, Any]:
-        """Put the clock forward, and do all that falls due until then, in its order.
+    async def move_clock(self, target_ms: Callable[[int], int]) -> dict[str, Any]:
+        """Move the clock forward, and do everything that falls due until then, in order.
 
-        `until` says of the time that it is (Unix ms) until when; it may raise `Refused`. Returns what the time is, what
-        was tried, and the jobs that had work.
+        `target_ms` returns the time to move to (Unix ms) for the current time; it may raise `Refused`. Returns the new
+        time, the delivery attempts that were made, and the jobs that had work, as JSON.
         """
-        async with self._turning:
-            last = await self.house.database.read(delivery_log.last_attempt_id)
-            self.clock.hold()  # so that a try takes no time, and the next falls due to the minute
+        async with self._clock_lock:
+            last_attempt = await self.services.database.read(delivery_log.last_attempt_id)
+            self.clock.stop()  # so that an attempt takes no time, and the next one falls due to the minute
             try:
-                jobs = await self._live_until(until(self.clock.now_ms()))
+                jobs = await self._run_until(target_ms(self.clock.now()))
             finally:
-                self.clock.release()
-            tried = await self.house.database.read(delivery_log.attempts_after, last)
-            shown = [one._asdict() | {"at": format_utc(one.started_at_ms)} for one in tried]
-            return {"now": format_utc(self.clock.now_ms()), "tried": shown, "jobs": jobs}
+                self.clock.resume()
+            attempts = await self.services.database.read(delivery_log.attempts_after, last_attempt)
+            tried = [attempt._asdict() | {"at": format_utc(attempt.started_at_ms)} for attempt in attempts]
+            return {"now": format_utc(self.clock.now()), "tried": tried, "jobs": jobs}
 
-    async def _live_until(self, to: int) -> list[str]:
-        sender = self.house.sender
+    async def _run_until(self, target_ms: int) -> list[str]:
+        sender = self.services.sender
         await sender.wait_idle()
-        while sender.next_attempt_at_ms is not None and sender.next_attempt_at_ms <= to:
-            self.clock.turn(sender.next_attempt_at_ms)
+        while sender.next_attempt_at_ms is not None and sender.next_attempt_at_ms <= target_ms:
+            self.clock.move_to(sender.next_attempt_at_ms)
             await sender.wait_idle()
-        self.clock.turn(to)
+        self.clock.move_to(target_ms)
         await sender.wait_idle()
-        await self.house.database.write(retention.confirm, to)
-        return [job.description for job in JOBS if job.run is not back_up and await job.run(self.house)]
+        await self.services.database.write(retention.confirm, target_ms)
+        return [job.description for job in JOBS if job.run is not back_up and await job.run(self.services)]
 
     async def trigger(self, site: Site, event: str, data: object) -> list[str]:
-        """Tell a site's webhooks of something, as the real outbox does. Returns in words what is on its way."""
+        """Send a message to a site's webhooks, through the outbox. Returns a description of each message.
+
+        Without `data`, it is a sample. Raises `Refused`.
+        """
         if event not in TRIGGERS:
-            raise ApiError("invalid_request", f"event is one of {', '.join(TRIGGERS)}.", "event")
+            raise ApiError("invalid_request", f"`event` must be one of {', '.join(TRIGGERS)}.", "event")
         if data is not None and not isinstance(data, dict):
-            raise ApiError("invalid_request", "data is an object; without it a sample is sent.", "data")
-        alert: Alert = sample_alert(event, site.slug, self.clock.now_ms())
-        return await self.house.writer.enqueue_alert(site.id, alert if data is None else alert._replace(data=data))
+            raise ApiError("invalid_request", "`data` must be an object. Leave it out to send a sample.", "data")
+        alert: Alert = sample_alert(event, site.slug, self.clock.now())
+        return await self.services.writer.enqueue_alert(site.id, alert if data is None else alert._replace(data=data))
 
     async def deliveries(self, site: Site) -> list[dict[str, Any]]:
-        """A site's log of deliveries, the latest first."""
-        return await self.house.database.read(_deliveries, site)
+        """Return a site's delivery log as JSON, the latest first."""
+        return await self.services.database.read(_deliveries, site)
 
 
-def _may_be(name: str) -> bool:
-    try:
-        return bool(validators.site_slug(name))
-    except ApiError:
-        return False
+def _reset(conn: sqlite3.Connection, initial: Baseline, options: Options, now_ms: int) -> None:
+    reset.reset(conn, initial)
+    _add_demo_traffic(conn, options, now_ms)
 
 
-def _add_sites(conn: sqlite3.Connection, names: Sequence[str], now: int) -> None:
-    """Add sites of these names, unless they are there."""
-    for name in names:
-        try:
-            registry.find_site(conn, name)
-        except ApiError:
-            site = factories.site(name, "UTC", now)
-            if name == credentials.SITES[0]:
-                site = msgspec.structs.replace(site, public_key=credentials.PUBLIC_KEY)
-            registry.add_site(conn, site)
-
-
-def _begin_again(conn: sqlite3.Connection, kept: Baseline, options: Options, now: int) -> None:
-    reset.reset(conn, kept)
-    _fill(conn, options, now)
-
-
-def _fill(conn: sqlite3.Connection, options: Options, now: int) -> None:
-    """Give the first site its made-up traffic, if there is to be any, and none is there from an earlier time."""
+def _add_demo_traffic(conn: sqlite3.Connection, options: Options, now_ms: int) -> None:
+    """Generate traffic for the first site, unless it has events from an earlier run."""
     site = registry.find_site(conn, credentials.SITES[0])
-    if options.demo and events.oldest_event_ms(conn, site.id) is None:
-        fill(conn, site, options.seed, options.demo, SMALL, now)
+    if options.demo_days and events.oldest_event_ms(conn, site.id) is None:
+        load_traffic(conn, site, options.seed, options.demo_days, SMALL, now_ms)
 
 
 def _deliveries(conn: sqlite3.Connection, site: Site) -> list[dict[str, Any]]:
-    found = list(delivery_log.of_site(conn, site.id))
-    tries = {one.id: [attempt.to_json() for attempt in delivery_log.attempts(conn, one.id)] for one in found}
-    return [one.to_json() | {"body": msgspec.Raw(one.body), "attempts": tries[one.id]} for one in found]
+    rows = []
+    for delivery in delivery_log.of_site(conn, site.id):
+        attempts = [attempt.to_json() for attempt in delivery_log.attempts(conn, delivery.id)]
+        rows.append(delivery.to_json() | {"body": msgspec.Raw(delivery.body), "attempts": attempts})
+    return rows

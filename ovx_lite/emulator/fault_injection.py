@@ -1,12 +1,12 @@
-"""Requests that fail on purpose, as callers of the real thing would see it."""
+"""Lets requests to the ingestion endpoints fail on purpose, as the real API would."""
 
 import asyncio
 
 from starlette.types import Message, Receive, Scope, Send
 
 from ovx_lite.domain.errors import ApiError
-from ovx_lite.emulator.emulator import Standin
-from ovx_lite.emulator.fault_rules import PRESENT, Rule, rule_of_words
+from ovx_lite.emulator.emulator import Emulator
+from ovx_lite.emulator.fault_rules import FaultRule, current_fault, parse_rule_text
 from ovx_lite.http.request_head import RequestHead
 from ovx_lite.http.responses import error_body, error_headers, send_json
 from ovx_lite.services.observer import RequestOutcome, request_target
@@ -20,73 +20,76 @@ _CODES = {
     429: "rate_limit_exceeded",
     503: "unavailable",
 }
+_USUAL_RETRY_AFTER_S = {429: 1, 503: 1}  # real responses with these statuses always have the header
 
 
-async def perform(standin: Standin, api: Api, door: RouteMatch, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer a request as the API would, or let it fail as the rules, or its own header, have it."""
-    PRESENT.set(None)  # a request that was sent right behind another inherits from it
+async def respond(emulator: Emulator, api: Api, route: RouteMatch, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request as the API would, unless a rule or the header `X-Ovx-Fault` makes it fail."""
+    current_fault.set(None)  # a pipelined request inherits the context of the one before it
     try:
-        rule = _rule(standin, scope)
-    except ApiError as refused:
-        standin.take(await _stopped(standin, api, door, scope, receive, refused))
-        await send_json(send, refused.status, error_body(refused), [])
+        rule = _take_rule(emulator, scope)
+    except ApiError as exc:
+        emulator.observer.take(await _describe_request(emulator, api, route, scope, receive, exc))
+        await send_json(send, exc.status, error_body(exc), [])
         return
     if rule is not None and rule.delay_ms:
         await asyncio.sleep(rule.delay_ms / 1000)
     if rule is None or (rule.status is None and rule.kind is None):
-        await api(door, scope, receive, send)
+        await api(route, scope, receive, send)
         return
-    PRESENT.set(rule)
+    current_fault.set(rule)
     error = _error(rule)
     if rule.phase == "after":
-        await api(door, scope, receive, _lost)
+        await api(route, scope, receive, _discard)
     else:
-        standin.take(await _stopped(standin, api, door, scope, receive, error))
+        emulator.observer.take(await _describe_request(emulator, api, route, scope, receive, error))
     if rule.kind is None:
         await send_json(send, rule.status or 500, error_body(error), error_headers(error))
         return
     scope["extensions"]["ovx.hang_up"](rule.kind == "reset")
 
 
-def _rule(standin: Standin, scope: Scope) -> Rule | None:
-    told = dict(scope["headers"]).get(_HEADER)
-    if told is None:
-        return standin.faults.next(scope["method"], scope["path"])
+def _take_rule(emulator: Emulator, scope: Scope) -> FaultRule | None:
+    """Return the rule in the request's header, or else the one that applies to it. Raises `Refused`."""
+    text = dict(scope["headers"]).get(_HEADER)
+    if text is None:
+        return emulator.faults.take(scope["method"], scope["path"])
     try:
-        rule = rule_of_words(told.decode("latin-1"))
-    except ApiError as refused:
-        raise ApiError(refused.code, refused.message, "X-Ovx-Fault") from None
+        rule = parse_rule_text(text.decode("latin-1"))
+    except ApiError as exc:
+        raise ApiError(exc.code, exc.message, "X-Ovx-Fault") from None
     if rule.times is not None or rule.rate != 1:
-        raise ApiError("invalid_request", "This is for one request: leave out times and rate.", "X-Ovx-Fault")
+        message = "The header applies to this request only: remove `times` and `rate`."
+        raise ApiError("invalid_request", message, "X-Ovx-Fault")
     return rule
 
 
-async def _lost(message: Message) -> None:
-    """Where an answer goes that nobody gets."""
+async def _discard(message: Message) -> None:
+    """Discard a response."""
 
 
-def _error(rule: Rule) -> ApiError:
-    message = "This is a fault that the stand-in was told to make; the next request may fare better."
-    usual = 1 if rule.status in (429, 503) else None  # these never come without
-    wait = usual if rule.retry_after is None else rule.retry_after
-    return ApiError(_CODES.get(rule.status or 500, "internal_error"), message, retry_after_s=wait)
+def _error(rule: FaultRule) -> ApiError:
+    status = rule.status or 500
+    retry_after_s = _USUAL_RETRY_AFTER_S.get(status) if rule.retry_after is None else rule.retry_after
+    message = "The emulator simulates this failure. The next request may succeed."
+    return ApiError(_CODES.get(status, "internal_error"), message, retry_after_s=retry_after_s)
 
 
-async def _stopped(
-    standin: Standin, api: Api, door: RouteMatch, scope: Scope, receive: Receive, error: ApiError
+async def _describe_request(
+    emulator: Emulator, api: Api, route: RouteMatch, scope: Scope, receive: Receive, error: ApiError
 ) -> RequestOutcome:
-    """What there is to say of a request that does not get as far as the API."""
-    endpoint, named = door
-    request = RequestHead(scope, named, endpoint.public)
-    now, call = standin.clock.now_ms(), None
+    """Return what is to be recorded of a request that fails before it reaches the API."""
+    endpoint, site_slug = route
+    request = RequestHead(scope, site_slug, endpoint.public)
+    now_ms, call = emulator.clock.now(), None
     try:
         call = request.to_raw_request(
-            await api.body_reader.read(receive, request.content_length, endpoint.body_limit_bytes), now
+            await api.body_reader.read(receive, request.content_length, endpoint.body_limit_bytes), now_ms
         )
-        named = endpoint.parse(call).site_ref or named
+        site_slug = endpoint.parse(call).site_ref or site_slug
     except ApiError:
-        pass  # too large, or no JSON: then there is less to say of it
-    site = standin.house.sites.find_public(named)
+        pass  # the body is too large or not JSON, so the record has no body or no site
+    site = emulator.services.sites.find_public(site_slug)
     return RequestOutcome(
-        now, endpoint, request.method, request_target(scope), scope["headers"], call, site, error=error
+        now_ms, endpoint, request.method, request_target(scope), scope["headers"], call, site, error=error
     )

@@ -1,4 +1,4 @@
-"""Forward mode: what was accepted goes on to the real product, and both answers stand in the journal."""
+"""Forward mode: sends accepted requests on to the real product, and adds its responses to the journal."""
 
 import asyncio
 import logging
@@ -9,115 +9,124 @@ from typing import TYPE_CHECKING, Any
 
 from ovx_lite.domain.config import is_web_address
 from ovx_lite.domain.errors import ApiError
-from ovx_lite.emulator.journal_entries import as_told
+from ovx_lite.emulator.journal_entries import body_as_json
 from ovx_lite.services.observer import RequestOutcome
 from ovx_lite.webhooks.client import load_tls
 
 if TYPE_CHECKING:
     import httpx2
 
-SECONDS = 10
-"""For everything: to connect, to send, and to read the answer."""
+TIMEOUT_S = 10
+"""For the whole request: to connect, send, and read the response."""
 
-_MOST_WAITING = 1000
-_LONGEST = 16 * 1024
-_MARK = "x-ovx-forwarded"
-# What is between two neighbours only, or ours. `accept-encoding` is: the answer is kept as it comes.
-_NOT_SENT = {
+_MAX_QUEUED = 1000
+_MAX_RESPONSE_BYTES = 16 * 1024
+_FORWARDED_HEADER = "x-ovx-forwarded"
+_REMOVED_HEADERS = {
+    # Hop-by-hop, or set anew for this request.
     *("host", "content-length", "connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "expect"),
-    *("accept-encoding", "x-ovx-fault", "x-forwarded-for", "x-forwarded-proto", "forwarded"),
+    "accept-encoding",  # the journal shows the response as it comes
+    *("x-ovx-fault", "x-forwarded-for", "x-forwarded-proto", "forwarded"),
 }
 _log = logging.getLogger("ovx_lite")
 
 
-class Relay:
-    """Sends what was accepted on, one request after the other, as they came."""
+class Forwarder:
+    """Sends accepted requests on, one after the other, in the order in which they came."""
 
-    def __init__(self, url: str, note: Callable[[range, dict[str, Any], list[dict[str, Any]]], None]) -> None:
-        """`note` is told of the entries that a request has in the journal, what was answered, and what is odd in it."""
+    def __init__(self, url: str, on_result: Callable[[range, dict[str, Any], list[dict[str, Any]]], None]) -> None:
+        """`on_result` gets the numbers of the request's journal entries, the response, and problems with it."""
         self._url = url
-        self._note = note
-        self._waiting: asyncio.Queue[tuple[RequestOutcome, range]] = asyncio.Queue(_MOST_WAITING)
-        self._sending = 0
+        self._on_result = on_result
+        self._queue: asyncio.Queue[tuple[RequestOutcome, range]] = asyncio.Queue(_MAX_QUEUED)
+        self._is_sending = False
 
-    def take(self, verdict: RequestOutcome, numbers: range) -> None:
-        """Send a request on, if it is one that was stored, for the first time, and not sent on to us."""
-        if not verdict.events or verdict.error is not None or verdict.reply is None or verdict.reply.replayed:
+    def submit(self, outcome: RequestOutcome, numbers: range) -> None:
+        """Queue a request if it was stored, is no replay, and was not forwarded to us by another emulator."""
+        if not outcome.events or outcome.error is not None or outcome.reply is None or outcome.reply.replayed:
             return
-        if any(name == _MARK.encode() for name, _ in verdict.headers):
-            return  # two that forward to each other would never end
+        if any(name == _FORWARDED_HEADER.encode() for name, _ in outcome.headers):
+            return  # two emulators that forward to each other would never stop
         try:
-            self._waiting.put_nowait((verdict, numbers))
+            self._queue.put_nowait((outcome, numbers))
         except asyncio.QueueFull:
-            words = f"not sent on: {_MOST_WAITING:,} requests wait for {self._url} already"
-            self._note(numbers, self._failed(words, 0), [])
+            error = f"not forwarded: the queue of {_MAX_QUEUED:,} requests for {self._url} is full"
+            self._on_result(numbers, self._failure(error, 0), [])
 
     async def run(self) -> None:
-        """Send on what is there to be sent, until one is cancelled."""
+        """Send what is queued until the task is cancelled."""
         tls = await asyncio.to_thread(load_tls)
         import httpx2
 
         from ovx_lite.webhooks.response_limits import build_transport
 
-        async with build_transport(tls, httpx2.Limits()) as road:  # a client would add headers
+        async with build_transport(tls, httpx2.Limits()) as http:  # no client, as that would add headers
             try:
                 while True:
-                    verdict, numbers = await self._waiting.get()
-                    self._sending = 1
-                    forwarded = await self._send(road, verdict)
-                    self._note(numbers, forwarded, _differences(verdict, forwarded))
-                    self._sending = 0
+                    outcome, numbers = await self._queue.get()
+                    self._is_sending = True
+                    forwarded = await self._send(http, outcome)
+                    self._on_result(numbers, forwarded, _differences(outcome, forwarded))
+                    self._is_sending = False
             finally:
-                if unsent := self._waiting.qsize() + self._sending:
-                    _log.warning("%d requests were not sent on to %s, as the server stops", unsent, self._url)
+                if unsent := self._queue.qsize() + self._is_sending:
+                    _log.warning("stopping: %d requests were not forwarded to %s", unsent, self._url)
 
-    async def _send(self, road: "httpx2.AsyncHTTPTransport", verdict: RequestOutcome) -> dict[str, Any]:
+    async def _send(self, http: "httpx2.AsyncHTTPTransport", outcome: RequestOutcome) -> dict[str, Any]:
+        """Send a request. Returns the response, or why there is none, as JSON."""
         import httpx2
 
-        assert verdict.raw_request is not None, "it was read, as it is stored"
-        headers = [(name, value) for name, value in verdict.headers if name.decode("latin-1").lower() not in _NOT_SENT]
-        headers.append((_MARK.encode(), b"1"))
-        begun, body = time.monotonic(), b""
+        assert outcome.raw_request is not None, "a request that was stored has a body"
+        headers = [
+            (name, value) for name, value in outcome.headers if name.decode("latin-1").lower() not in _REMOVED_HEADERS
+        ]
+        headers.append((_FORWARDED_HEADER.encode(), b"1"))
+        started_at_s, body = time.monotonic(), b""
         try:
-            url = self._url + verdict.path
-            request = httpx2.Request(verdict.method, url, headers=headers, content=verdict.raw_request.body)
-            async with asyncio.timeout(SECONDS):
-                answer = await road.handle_async_request(request)
+            url = self._url + outcome.path
+            request = httpx2.Request(outcome.method, url, headers=headers, content=outcome.raw_request.body)
+            async with asyncio.timeout(TIMEOUT_S):
+                response = await http.handle_async_request(request)
                 try:
-                    async with aclosing(answer.aiter_raw()) as pieces:
-                        async for piece in pieces:
-                            body += piece
-                            if len(body) > _LONGEST:
+                    async with aclosing(response.aiter_raw()) as chunks:
+                        async for chunk in chunks:
+                            body += chunk
+                            if len(body) > _MAX_RESPONSE_BYTES:
                                 break
                 finally:
-                    await answer.aclose()
+                    await response.aclose()
         except TimeoutError:
-            return self._failed(f"there was no whole answer within {SECONDS} seconds", _since(begun))
-        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as wrong:
-            return self._failed(str(wrong) or type(wrong).__name__, _since(begun))
-        told = {"url": self._url, "status": answer.status_code, "body": as_told(body, _LONGEST)}
-        return told | {"ms": _since(begun)}
+            return self._failure(f"no complete response within {TIMEOUT_S} seconds", _ms_since(started_at_s))
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as exc:
+            return self._failure(str(exc) or type(exc).__name__, _ms_since(started_at_s))
+        return {
+            "url": self._url,
+            "status": response.status_code,
+            "body": body_as_json(body, _MAX_RESPONSE_BYTES),
+            "ms": _ms_since(started_at_s),
+        }
 
-    def _failed(self, words: str, ms: int) -> dict[str, Any]:
-        return {"url": self._url, "status": None, "error": words, "ms": ms}
+    def _failure(self, error: str, duration_ms: int) -> dict[str, Any]:
+        return {"url": self._url, "status": None, "error": error, "ms": duration_ms}
 
 
-def _since(begun: float) -> int:
-    return round((time.monotonic() - begun) * 1000)
+def _ms_since(started_at_s: float) -> int:
+    return round((time.monotonic() - started_at_s) * 1000)
 
 
-def _differences(verdict: RequestOutcome, forwarded: dict[str, Any]) -> list[dict[str, Any]]:
-    """What one should look at, as a problem: that the real product answers otherwise."""
-    assert verdict.reply is not None, "it was accepted"
-    if forwarded["status"] == verdict.reply.status:
+def _differences(outcome: RequestOutcome, forwarded: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a problem if the real product responded with another status than the emulator."""
+    assert outcome.reply is not None, "the request was accepted"
+    if forwarded["status"] == outcome.reply.status:
         return []
-    said = f"answered {forwarded['status']}" if forwarded["status"] else f"gave no answer ({forwarded['error']})"
-    words = f"{forwarded['url']} {said}, where the stand-in answered {verdict.reply.status}."
-    return [{"code": "forwarded", "message": words, "field": ""}]
+    response = f"answered {forwarded['status']}" if forwarded["status"] else f"did not answer ({forwarded['error']})"
+    message = f"{forwarded['url']} {response}, but the emulator answered {outcome.reply.status}."
+    return [{"code": "forwarded", "message": message, "field": ""}]
 
 
-def where_to(told: str) -> str:
-    """The URL that is forwarded to, without a slash at its end. Raises `Refused` for what is none."""
-    if not is_web_address(told):
-        raise ApiError("invalid_request", f"{told!r} is not the URL of an API: give one like https://api.ovyxa.com.")
-    return told.rstrip("/")
+def parse_url(text: str) -> str:
+    """Return the URL of an API without a slash at its end. Raises `Refused`."""
+    if not is_web_address(text):
+        message = f"{text!r} is not the URL of an API: use scheme, host and path only, such as https://api.ovyxa.com."
+        raise ApiError("invalid_request", message)
+    return text.rstrip("/")

@@ -1,4 +1,4 @@
-"""What arrived: each event that was stored, and each request that was not, the latest of them in memory."""
+"""The journal: each stored event and each rejected request, the latest of them in memory."""
 
 import asyncio
 from collections import deque
@@ -7,19 +7,18 @@ from typing import Any
 
 import msgspec
 
-from ovx_lite.emulator.journal_entries import Told
+from ovx_lite.emulator.journal_entries import JournalEntry
 
-MOST = 10_000
-"""So many entries are kept, if they are not large."""
-
-_LARGEST = 12 * 1024 * 1024  # bytes of them all
-_MOST_CHANGES = 1000
+MAX_ENTRIES = 10_000
+_MAX_BYTES = 12 * 1024 * 1024
+_MAX_CHANGES = 1000
 
 
-class Entry(msgspec.Struct, frozen=True):
-    """An entry by its number; `json` is what is told of it.
+class StoredEntry(msgspec.Struct, frozen=True):
+    """An entry in the journal; `json` is what the API returns.
 
-    `body` is the request's, as it came, of which so many are `sharing` it.
+    `body` is the whole body of the request. `sharing` is the number of entries that share it, more than one for a
+    batch.
     """
 
     number: int
@@ -33,77 +32,83 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Journal:
-    """Keeps the latest entries in memory, counts them all, and wakes those who wait for more."""
+    """Keeps the latest entries in memory, counts all of them, and notifies those who wait for changes.
+
+    `good` and `bad` count the entries since the last reset, `changed` the amendments, `resets` the resets.
+    """
 
     def __init__(self) -> None:
-        self._entries: deque[Entry] = deque()
-        self._changes: deque[Entry] = deque(maxlen=_MOST_CHANGES)
-        self._size = 0
-        self._number = 0
+        self._entries: deque[StoredEntry] = deque()  # the latest first, their numbers without gaps
+        self._changes: deque[StoredEntry] = deque(maxlen=_MAX_CHANGES)
+        self._size_bytes = 0
+        self._last_number = 0
         self.good = self.bad = self.resets = self.changed = 0
-        self._more = asyncio.Event()
+        self._changed = asyncio.Event()
 
-    def put(self, entries: Sequence[Told]) -> range:
-        """Take note of what came in a request. Returns the entries' numbers."""
-        begin = self._number + 1
+    def record(self, entries: Sequence[JournalEntry]) -> range:
+        """Add the entries of one request, and drop the oldest if there are too many. Returns their numbers."""
+        first = self._last_number + 1
         for status, api, site, name, document, body in entries:
-            self._number += 1
-            told = msgspec.json.encode({"number": self._number, **document})
-            self._entries.appendleft(Entry(self._number, status, api, site, name, told, body, len(entries)))
-            self._size += len(told) + len(body) // len(entries)
+            self._last_number += 1
+            json = msgspec.json.encode({"number": self._last_number, **document})
+            self._entries.appendleft(StoredEntry(self._last_number, status, api, site, name, json, body, len(entries)))
+            self._size_bytes += len(json) + len(body) // len(entries)
             self.good += status == "good"
             self.bad += status == "bad"
-        while len(self._entries) > MOST or self._size > _LARGEST:
+        while len(self._entries) > MAX_ENTRIES or self._size_bytes > _MAX_BYTES:
             oldest = self._entries.pop()
-            self._size -= len(oldest.json) + len(oldest.body) // oldest.sharing
-        self.wake()
-        return range(begin, self._number + 1)
+            self._size_bytes -= len(oldest.json) + len(oldest.body) // oldest.sharing
+        self.notify()
+        return range(first, self._last_number + 1)
 
     def amend(self, numbers: range, forwarded: Mapping[str, Any], problems: Sequence[Mapping[str, Any]]) -> None:
-        """Add what came of forwarding a request to its entries, as far as they are still there."""
+        """Add the result of forwarding a request to those of its entries that are still in memory."""
         for number in numbers:
             entry = self.find(number)
             if entry is None:
                 continue
-            told = msgspec.json.decode(entry.json)
-            told |= {"forwarded": forwarded, "problems": [*told["problems"], *problems]}
-            amended = msgspec.structs.replace(entry, json=msgspec.json.encode(told))
+            document = msgspec.json.decode(entry.json)
+            document |= {"forwarded": forwarded, "problems": [*document["problems"], *problems]}
+            amended = msgspec.structs.replace(entry, json=msgspec.json.encode(document))
             self._entries[self._entries[0].number - number] = amended
             self._changes.append(msgspec.structs.replace(amended, body=b""))  # a thousand bodies would take 5 GB
             self.changed += 1
-            self._size += len(amended.json) - len(entry.json)
-        self.wake()
+            self._size_bytes += len(amended.json) - len(entry.json)
+        self.notify()
 
-    def find(self, number: int) -> Entry | None:
-        """The entry of a number, if it is still there."""
-        at = (self._entries[0].number if self._entries else 0) - number
-        return self._entries[at] if 0 <= at < len(self._entries) else None
+    def find(self, number: int) -> StoredEntry | None:
+        """Return the entry with this number; `None` if it is no longer in memory."""
+        index = (self._entries[0].number if self._entries else 0) - number
+        return self._entries[index] if 0 <= index < len(self._entries) else None
 
     def clear(self) -> None:
-        """Forget all entries, and count anew."""
+        """Delete all entries and set the counts to 0. Numbers continue."""
         self._entries.clear()
         self._changes.clear()
         self.resets += 1
-        self._size = self.good = self.bad = 0
-        self.wake()
+        self._size_bytes = self.good = self.bad = 0
+        self.notify()
 
-    def wake(self) -> None:
-        """Wake those who wait for more."""
-        self._more.set()
-        self._more = asyncio.Event()
+    def notify(self) -> None:
+        """Wake everyone in `wait_for_change`."""
+        self._changed.set()
+        self._changed = asyncio.Event()
 
-    async def more(self) -> None:
-        """Wait until there is more, or less."""
-        await self._more.wait()
+    async def wait_for_change(self) -> None:
+        """Wait until entries are added, amended or deleted, or `notify` is called."""
+        await self._changed.wait()
 
-    def entries(self, wanted: Mapping[str, str], after: int = 0) -> Iterator[Entry]:
-        """The entries after that number, the latest first, whose fields are as wanted (`""`: any)."""
+    def entries(self, criteria: Mapping[str, str], after: int = 0) -> Iterator[StoredEntry]:
+        """Yield the entries with higher numbers than `after` whose fields equal the criteria, the latest first.
+
+        A criterion of `""` matches all entries.
+        """
         for entry in self._entries:
             if entry.number <= after:
                 return
-            if all(not value or getattr(entry, field) == value for field, value in wanted.items()):
+            if all(not value or getattr(entry, field) == value for field, value in criteria.items()):
                 yield entry
 
-    def changes(self, after: int) -> list[Entry]:
-        """The entries that were amended since there were so many changes, as far as they are still there."""
+    def changes(self, after: int) -> list[StoredEntry]:
+        """Return the entries that were amended since `changed` had this value, as far as they are in memory."""
         return list(self._changes)[max(len(self._changes) - (self.changed - after), 0) :]

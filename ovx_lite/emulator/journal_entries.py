@@ -1,4 +1,4 @@
-"""What is told of a request: what came, what was stored, what was answered, and all that was wrong. Pure."""
+"""Turns a request and its outcome into journal entries: what was sent, stored and answered, and all problems. Pure."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -8,23 +8,25 @@ import msgspec
 from ovx_lite.dialects.diagnostics import Problem, decode_json
 from ovx_lite.domain.calendar import format_utc_ms
 from ovx_lite.domain.models import Event
-from ovx_lite.emulator.fault_rules import Rule
+from ovx_lite.emulator.fault_rules import FaultRule
 from ovx_lite.http.responses import INTERNAL_ERROR, error_body
 from ovx_lite.services import exporter
 from ovx_lite.services.observer import RequestOutcome
 from ovx_lite.services.rejected import all_problems
 from ovx_lite.storage.read.events import StoredEvent
 
-_LONGEST_BODY = 16 * 1024
-_LONGEST_ANSWER = 1024  # each event of a batch is told with the whole of it
-_SECRET = ("authorization", "cookie")
-_NAMES = ("event_name", "name", "eventName", "event_type", "type")
+_MAX_BODY_BYTES = 16 * 1024
+_MAX_RESPONSE_BYTES = 1024  # each event of a batch has the whole response in its entry
+_MAX_NAME_LENGTH = 200
+_SECRET_HEADERS = ("authorization", "cookie")
+_NAME_FIELDS = ("event_name", "name", "eventName", "event_type", "type")
 
 
-class Told(NamedTuple):
-    """An event that was stored (`good`), or a request that was not (`bad`): whose it was, and the whole, as JSON.
+class JournalEntry(NamedTuple):
+    """A stored event (`good`) or a rejected request (`bad`): what it can be filtered by, and the whole as JSON.
 
-    `body` is the request's, as it came: of a batch, all of it, while the JSON has the event's part.
+    `body` is the body of the request as it came. For an event of a batch, it is the whole batch, while `document` has
+    the event's part.
     """
 
     status: str
@@ -35,92 +37,98 @@ class Told(NamedTuple):
     body: bytes
 
 
-def told(verdict: RequestOutcome, rule: Rule | None) -> list[Told]:
-    """All that there is to say of a request, for each of its events; `rule` is what was done to it on purpose."""
-    body = verdict.raw_request.body if verdict.raw_request else b""
-    stored = verdict.error is None and verdict.reply is not None
-    problems = all_problems(verdict) if rule is None else _faulted(verdict, rule, stored)
-    if not stored:
-        name = _name(body) or ("pageview" if verdict.endpoint.path.endswith("/pageview") else "")
-        return [_told(verdict, rule, "bad", name, None, problems, body)]
-    names = [*verdict.event_ids, *([""] * len(verdict.events))]  # none are known where an answer is given again
+def journal_entries(outcome: RequestOutcome, rule: FaultRule | None) -> list[JournalEntry]:
+    """Return an entry for each stored event of a request, or one for a rejected request.
+
+    `rule` is the fault that was injected, if any.
+    """
+    body = outcome.raw_request.body if outcome.raw_request else b""
+    is_stored = outcome.error is None and outcome.reply is not None
+    problems = all_problems(outcome) if rule is None else _problems_with_fault(outcome, rule, is_stored)
+    if not is_stored:
+        name = _event_name(body) or ("pageview" if outcome.endpoint.path.endswith("/pageview") else "")
+        return [_entry(outcome, rule, "bad", name, None, problems, body)]
+    ids = [*outcome.event_ids, *([""] * len(outcome.events))]  # a replay has no ids
+    parts = _event_parts(body, len(outcome.events))
     return [
-        _told(verdict, rule, "good", event.event_type.name, _stored(event, name), problems, part)
-        for event, name, part in zip(verdict.events, names, _parts(body, len(verdict.events)), strict=False)
+        _entry(outcome, rule, "good", event.event_type.name, _stored_event(event, id), problems, part)
+        for event, id, part in zip(outcome.events, ids, parts, strict=False)
     ]
 
 
-def _told(
-    verdict: RequestOutcome,
-    rule: Rule | None,
+def _entry(
+    outcome: RequestOutcome,
+    rule: FaultRule | None,
     status: str,
     name: str,
     stored: dict[str, Any] | None,
     problems: Sequence[Problem],
     part: bytes,
-) -> Told:
-    api, site = verdict.endpoint.api, verdict.site.slug if verdict.site else ""
-    error = verdict.error
+) -> JournalEntry:
+    api, site_slug = outcome.endpoint.api, outcome.site.slug if outcome.site else ""
+    error = outcome.error
     document = {
         "status": status,
         "api": api,
-        "site": site,
+        "site": site_slug,
         "name": name,
         "request": {
-            "at": format_utc_ms(verdict.received_at_ms),
-            "method": verdict.method,
-            "path": verdict.path,
-            "headers": _headers(verdict.headers),
-            "body": as_told(part, _LONGEST_BODY),
+            "at": format_utc_ms(outcome.received_at_ms),
+            "method": outcome.method,
+            "path": outcome.path,
+            "headers": _headers_without_secrets(outcome.headers),
+            "body": body_as_json(part, _MAX_BODY_BYTES),
         },
-        "answer": _answer(verdict, rule),
+        "answer": _response(outcome, rule),
         "stored": stored,
         "error": None if error is None else {"code": error.code, "message": error.message, "field": error.field},
-        "problems": [one._asdict() for one in problems],
-        "followed": list(verdict.effects),
-        "replayed": verdict.reply is not None and verdict.reply.replayed,
+        "problems": [problem._asdict() for problem in problems],
+        "followed": list(outcome.effects),
+        "replayed": outcome.reply is not None and outcome.reply.replayed,
         "forwarded": None,
     }
-    return Told(status, api, site, name, document, verdict.raw_request.body if verdict.raw_request else b"")
+    return JournalEntry(
+        status, api, site_slug, name, document, outcome.raw_request.body if outcome.raw_request else b""
+    )
 
 
-def _faulted(verdict: RequestOutcome, rule: Rule, stored: bool) -> list[Problem]:
-    """What was done on purpose, and beside it what is wrong with the request itself."""
-    done = "break the connection" if rule.kind else f"answer {rule.status}"
-    became = "what came is stored" if stored else "nothing is stored"
-    fault = Problem("fault", f"The stand-in was told to {done}; {became}.", "")
-    itself = verdict if rule.phase == "after" else msgspec.structs.replace(verdict, error=None)
-    return [fault, *all_problems(itself)]
+def _problems_with_fault(outcome: RequestOutcome, rule: FaultRule, is_stored: bool) -> list[Problem]:
+    """Return the injected fault as a problem, and then the problems of the request itself."""
+    effect = "broke the connection" if rule.kind else f"answered {rule.status}"
+    message = f"The emulator {effect} on purpose. The request was {'' if is_stored else 'not '}stored."
+    # With the phase `before`, the error is the injected one.
+    request = outcome if rule.phase == "after" else msgspec.structs.replace(outcome, error=None)
+    return [Problem("fault", message, ""), *all_problems(request)]
 
 
-def _answer(verdict: RequestOutcome, rule: Rule | None) -> dict[str, Any] | None:
-    """What the caller was answered; None for nothing, as the connection was broken."""
+def _response(outcome: RequestOutcome, rule: FaultRule | None) -> dict[str, Any] | None:
+    """Return the response that the caller got; `None` if the connection was broken instead."""
     if rule is not None and (rule.kind or rule.phase == "after"):
         return None if rule.kind else {"status": rule.status, "body": None}
-    if verdict.reply is not None:
-        return {"status": verdict.reply.status, "body": as_told(verdict.reply.body, _LONGEST_ANSWER)}
-    error = verdict.error or INTERNAL_ERROR
+    if outcome.reply is not None:
+        return {"status": outcome.reply.status, "body": body_as_json(outcome.reply.body, _MAX_RESPONSE_BYTES)}
+    error = outcome.error or INTERNAL_ERROR
     status = error.status if rule is None else rule.status
     return {"status": status, "body": msgspec.Raw(error_body(error))}
 
 
-def _headers(sent: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
-    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in sent}
-    for name in headers.keys() & _SECRET:
-        headers[name] = headers[name].partition(" ")[0] + " …"
-    return headers
+def _headers_without_secrets(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
+    texts = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
+    for name in texts.keys() & _SECRET_HEADERS:
+        texts[name] = texts[name].partition(" ")[0] + " …"
+    return texts
 
 
-def as_told(body: bytes, longest: int) -> object:
-    """A body as JSON, or as text if it is none, or is longer than so many bytes."""
-    if len(body) <= longest and decode_json(body) is not None:
+def body_as_json(body: bytes, max_bytes: int) -> object:
+    """Return a body as JSON. One that is not JSON or is too long becomes a string, cut off after `max_bytes`."""
+    if len(body) <= max_bytes and decode_json(body) is not None:
         return msgspec.Raw(body)
-    text = body[:longest].decode("utf-8", "replace")
-    return text if len(body) <= longest else f"{text}…"
+    text = body[:max_bytes].decode("utf-8", "replace")
+    return text if len(body) <= max_bytes else f"{text}…"
 
 
-def _parts(body: bytes, events: int) -> Sequence[bytes]:
-    """What was sent of each event: of a batch, its own part, or a thousand entries would have all of it."""
+def _event_parts(body: bytes, events: int) -> Sequence[bytes]:
+    """Return each event's part of a batch, as a thousand entries with the whole body would take too much memory."""
     if events > 1:
         document = decode_json(body)
         items = document.get("events") if isinstance(document, dict) else document
@@ -129,19 +137,20 @@ def _parts(body: bytes, events: int) -> Sequence[bytes]:
     return [body] * events
 
 
-def _name(body: bytes) -> str:
-    """What a refused event called itself, as far as it did."""
+def _event_name(body: bytes) -> str:
+    """Return the event name in the body of a rejected request, `""` if there is none."""
     document = decode_json(body)
     if isinstance(document, dict) and isinstance(document.get("event"), dict):
         document = document["event"]
     if not isinstance(document, dict):
         return ""
-    return next((found[:200] for key in _NAMES if isinstance(found := document.get(key), str)), "")
+    names = (document.get(field) for field in _NAME_FIELDS)
+    return next((name[:_MAX_NAME_LENGTH] for name in names if isinstance(name, str)), "")
 
 
-def _stored(event: Event, name: str) -> dict[str, Any]:
-    """An event as an export has it, but for its visit, which is only known when it is written."""
-    found = exporter.row(
+def _stored_event(event: Event, public_id: str) -> dict[str, Any]:
+    """Return an event as an export has it, without its visit, which is assigned only when the event is written."""
+    row = exporter.row(
         StoredEvent(
             id=0,
             timestamp_ms=event.timestamp_ms,
@@ -157,6 +166,6 @@ def _stored(event: Event, name: str) -> dict[str, Any]:
             **event.client._asdict(),
         )
     )
-    del found["visit"]
+    del row["visit"]
     props = msgspec.Raw(event.props.encode()) if event.props else None
-    return found | {"id": name or None, "props": props}
+    return row | {"id": public_id or None, "props": props}

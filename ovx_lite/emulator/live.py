@@ -1,4 +1,4 @@
-"""`/live`: what arrives, as it arrives, in a browser."""
+"""`/live`: shows requests in a browser as they arrive."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,51 +8,50 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from ovx_lite.emulator import credentials
-from ovx_lite.emulator.emulator import Standin
-from ovx_lite.emulator.routes import standin_of
+from ovx_lite.emulator.emulator import Emulator
+from ovx_lite.emulator.routes import emulator_of
 from ovx_lite.web.common.context import RouteTable, UiContext, context
 from ovx_lite.web.common.templating import render
 
-KEPT = 500
-"""So many the page shows."""
+MAX_ENTRIES = 500
+"""The number of entries that the page shows."""
 
-_BREATH = 15  # seconds between two signs of life
+_KEEP_ALIVE_S = 15  # so that no proxy closes an idle stream
 
 
-async def live(request: Request) -> Response:
+async def show_live(request: Request) -> Response:
     """`GET /live`: the page."""
-    return render(request, "live.html", max_entries=KEPT, key=credentials.KEYS[0])
+    return render(request, "live.html", max_entries=MAX_ENTRIES, key=credentials.KEYS[0])
 
 
 async def stream(request: Request) -> Response:
-    """`GET /live/stream`: Server-Sent Events: each entry of the journal, from the 500th before now on."""
-    told = request.headers.get("last-event-id", "0")
-    last = int(told) if told.isdecimal() and len(told) < 16 else 0
+    """`GET /live/stream`: the latest entries of the journal, and then each new one, as Server-Sent Events."""
+    header = request.headers.get("last-event-id", "0")
+    last_number = int(header) if header.isdecimal() and len(header) < 16 else 0
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(
-        _entries(context(request), standin_of(request), last), headers=headers, media_type="text/event-stream"
-    )
+    entries = _entries(context(request), emulator_of(request), last_number)
+    return StreamingResponse(entries, headers=headers, media_type="text/event-stream")
 
 
-async def _entries(place: UiContext, standin: Standin, last: int) -> AsyncIterator[bytes]:
-    journal = standin.journal
+async def _entries(ui: UiContext, emulator: Emulator, last_number: int) -> AsyncIterator[bytes]:
+    journal = emulator.journal
     resets, changed = journal.resets, journal.changed
     yield b"retry: 1000\n\n"
-    while not place.notifier.closed:
+    while not ui.notifier.closed:
         if journal.resets != resets:
             resets = journal.resets
             yield b"event: reset\ndata: {}\n\n"
-        for entry in reversed(list(islice(journal.entries({}, after=last), KEPT))):
-            last = entry.number
+        for entry in reversed(list(islice(journal.entries({}, after=last_number), MAX_ENTRIES))):
+            last_number = entry.number
             yield b"id: %d\ndata: %s\n\n" % (entry.number, entry.json)
         for entry in journal.changes(changed):
             yield b"event: amend\ndata: %s\n\n" % entry.json
         changed = journal.changed
         try:
-            async with asyncio.timeout(_BREATH):
-                await journal.more()
+            async with asyncio.timeout(_KEEP_ALIVE_S):
+                await journal.wait_for_change()
         except TimeoutError:
-            yield b": nothing new\n\n"
+            yield b": keep-alive\n\n"
 
 
-OPEN: RouteTable = [("GET", "/live", live), ("GET", "/live/stream", stream)]
+ROUTES: RouteTable = [("GET", "/live", show_live), ("GET", "/live/stream", stream)]

@@ -1,4 +1,4 @@
-"""`/_dev`: what the stand-in's own tools are called by (contract 8)."""
+"""`/_dev`: the endpoints of the emulator, for tests and scripts."""
 
 import asyncio
 from typing import Any
@@ -10,163 +10,163 @@ from starlette.responses import Response
 from ovx_lite.dialects.schema import InvalidDocument, decode_body
 from ovx_lite.domain.calendar import format_utc
 from ovx_lite.domain.errors import ApiError
-from ovx_lite.emulator.clock import length, time_of
-from ovx_lite.emulator.emulator import Standin
-from ovx_lite.emulator.fault_rules import Rule, rules_of
-from ovx_lite.emulator.journal import MOST, Entry
+from ovx_lite.emulator.clock import parse_duration, parse_time
+from ovx_lite.emulator.emulator import Emulator
+from ovx_lite.emulator.fault_rules import parse_rules
+from ovx_lite.emulator.journal import MAX_ENTRIES, StoredEntry
 from ovx_lite.web.common.context import RouteTable, context
 
-_LARGEST = 1024 * 1024
-_LONGEST_WAIT = 300.0
-_anything = msgspec.json.Decoder(Any)
+_MAX_BODY_BYTES = 1024 * 1024
+_MAX_WAIT_S = 300.0
+_MAX_DIGITS = 15
+_any_json = msgspec.json.Decoder(Any)
 
 
-def standin_of(request: Request) -> Standin:
-    """The stand-in that answers."""
-    found: Standin = request.app.state.standin
-    return found
+def emulator_of(request: Request) -> Emulator:
+    """Return the emulator, which `EmulatorApp` attaches to each request."""
+    emulator: Emulator = request.state.emulator
+    return emulator
 
 
 def as_json(value: object, status: int = 200) -> Response:
-    """A JSON answer."""
+    """Return a JSON response."""
     return Response(msgspec.json.encode(value), status, media_type="application/json")
 
 
-async def body_of(request: Request) -> bytes:
-    """The body of a request. Raises `Refused`."""
-    return await context(request).read_body(request, _LARGEST)
+async def read_body(request: Request) -> bytes:
+    """Return the body of a request. Raises `Refused`."""
+    return await context(request).read_body(request, _MAX_BODY_BYTES)
 
 
-async def document_of(request: Request) -> dict[str, Any]:
-    """The JSON object that was sent, or an empty one for nothing. Raises `Refused`."""
-    body = await body_of(request)
-    document = _parsed(body) if body.strip() else {}
+async def read_object(request: Request) -> dict[str, Any]:
+    """Return the JSON object in the body, `{}` if the body is empty. Raises `Refused`."""
+    body = await read_body(request)
+    document = _parse_json(body) if body.strip() else {}
     if not isinstance(document, dict):
-        raise ApiError("invalid_request", "The body is no JSON object: send one in braces.")
+        raise ApiError("invalid_request", "The body must be a JSON object.")
     return document
 
 
-def _parsed(body: bytes) -> Any:
-    sent: Any = decode_body(body, _anything)
-    if isinstance(sent, InvalidDocument):
-        raise sent.problem
-    return sent
+def _parse_json(body: bytes) -> Any:
+    document: Any = decode_body(body, _any_json)
+    if isinstance(document, InvalidDocument):
+        raise document.problem
+    return document
 
 
-async def summary(request: Request) -> Response:
-    """`GET /_dev/summary`: how many arrived since the start."""
-    journal = standin_of(request).journal
+async def show_summary(request: Request) -> Response:
+    """`GET /_dev/summary`: the number of good and bad entries."""
+    journal = emulator_of(request).journal
     return as_json({"total": journal.good + journal.bad, "good": journal.good, "bad": journal.bad})
 
 
-async def events(request: Request) -> Response:
-    """`GET /_dev/events`: what arrived, the latest first."""
-    return _told(_found(request)[: _number(request, "limit", 100, 1, MOST)])
+async def list_events(request: Request) -> Response:
+    """`GET /_dev/events`: entries of the journal, the latest first."""
+    return _entries_as_json(_matching_entries(request)[: _read_number(request, "limit", 100, 1, MAX_ENTRIES)])
 
 
-async def event_body(request: Request) -> Response:
-    """`GET /_dev/events/NUMBER/body`: what was sent, byte by byte; of a batch, all of it."""
-    told = request.path_params["number"]
-    entry = standin_of(request).journal.find(int(told)) if told.isdecimal() and len(told) < 16 else None
+async def show_event_body(request: Request) -> Response:
+    """`GET /_dev/events/NUMBER/body`: the body of the request byte by byte; for a batch, the whole batch."""
+    text = request.path_params["number"]
+    number = int(text) if text.isdecimal() and len(text) <= _MAX_DIGITS else 0
+    entry = emulator_of(request).journal.find(number)
     if entry is None:
-        raise ApiError("not_found", "There is no such entry in the journal; it may have been pushed out.")
+        raise ApiError("not_found", "There is no entry with this number. Old entries are dropped from the journal.")
     return Response(entry.body, media_type="text/plain; charset=utf-8", headers={"X-Content-Type-Options": "nosniff"})
 
 
-def _found(request: Request) -> list[Entry]:
-    asked = request.query_params
-    status = asked.get("status", "")
-    if status not in ("", "good", "bad"):
-        raise ApiError("invalid_request", "status is good or bad.", "status")
-    wanted = {name: asked.get(name, "") for name in ("api", "site", "name")}
-    return list(standin_of(request).journal.entries(wanted | {"status": status}))
+def _matching_entries(request: Request) -> list[StoredEntry]:
+    params = request.query_params
+    criteria = {name: params.get(name, "") for name in ("api", "site", "name", "status")}
+    if criteria["status"] not in ("", "good", "bad"):
+        raise ApiError("invalid_request", "`status` must be good or bad.", "status")
+    return list(emulator_of(request).journal.entries(criteria))
 
 
-def _told(entries: list[Entry], status: int = 200) -> Response:
+def _entries_as_json(entries: list[StoredEntry], status: int = 200) -> Response:
     return as_json({"events": [msgspec.Raw(entry.json) for entry in entries]}, status)
 
 
-def _number(request: Request, name: str, usual: int, least: int, most: int) -> int:
-    told = request.query_params.get(name, str(usual))
-    if not told.isdecimal() or not least <= int(told[:12]) <= most:
-        raise ApiError("invalid_request", f"{name} is a whole number from {least} to {most:,}.", name)
-    return int(told)
+def _read_number(request: Request, name: str, default: int, minimum: int, maximum: int) -> int:
+    text = request.query_params.get(name, str(default))
+    if not (text.isdecimal() and len(text) <= _MAX_DIGITS and minimum <= int(text) <= maximum):
+        raise ApiError("invalid_request", f"`{name}` must be an integer from {minimum} to {maximum:,}.", name)
+    return int(text)
 
 
-async def wait(request: Request) -> Response:
-    """`GET /_dev/events/wait`: the events once there are so many; 408 with those that came if that takes too long."""
-    journal, count = standin_of(request).journal, _number(request, "count", 1, 1, MOST)
-    seconds = request.query_params.get("timeout", "10")
+async def wait_for_events(request: Request) -> Response:
+    """`GET /_dev/events/wait`: entries, as soon as there are `count`; those that there are with 408 on a timeout."""
+    journal, count = emulator_of(request).journal, _read_number(request, "count", 1, 1, MAX_ENTRIES)
     try:
-        longest = float(seconds)
+        timeout_s = float(request.query_params.get("timeout", "10"))
     except ValueError:
-        longest = -1
-    if not 0 <= longest <= _LONGEST_WAIT:
-        raise ApiError("invalid_request", f"timeout is in seconds, at most {_LONGEST_WAIT:g}.", "timeout")
-    found = _found(request)
+        timeout_s = -1
+    if not 0 <= timeout_s <= _MAX_WAIT_S:
+        raise ApiError(
+            "invalid_request", f"`timeout` must be a number of seconds from 0 to {_MAX_WAIT_S:g}.", "timeout"
+        )
+    entries = _matching_entries(request)
     try:
-        async with asyncio.timeout(longest):
-            while len(found) < count and not context(request).notifier.closed:
-                await journal.more()
-                found = _found(request)
+        async with asyncio.timeout(timeout_s):
+            while len(entries) < count and not context(request).notifier.closed:
+                await journal.wait_for_change()
+                entries = _matching_entries(request)
     except TimeoutError:
-        pass  # then it is these
-    return _told(found, 200 if len(found) >= count else 408)
+        pass  # the response has the entries that there are
+    return _entries_as_json(entries, 200 if len(entries) >= count else 408)
 
 
 async def reset(request: Request) -> Response:
-    """`POST /_dev/reset`: back to the start."""
-    await standin_of(request).reset()
+    """`POST /_dev/reset`: go back to the initial state."""
+    await emulator_of(request).reset()
     return as_json({"reset": True})
 
 
-async def faults(request: Request) -> Response:
-    """`GET /_dev/faults`: the rules that are left."""
-    return _faults(standin_of(request).faults.shown())
+async def list_faults(request: Request) -> Response:
+    """`GET /_dev/faults`: the fault rules that still apply."""
+    return as_json({"rules": emulator_of(request).faults.remaining()})
 
 
-def _faults(rules: list[Rule]) -> Response:
-    return as_json({"rules": rules})
-
-
-async def put_faults(request: Request) -> Response:
-    """`PUT /_dev/faults`: other rules in their place."""
-    standin_of(request).faults.put(rules_of(_parsed(await body_of(request))))
-    return await faults(request)
+async def replace_faults(request: Request) -> Response:
+    """`PUT /_dev/faults`: replace all fault rules."""
+    emulator_of(request).faults.replace(parse_rules(_parse_json(await read_body(request))))
+    return await list_faults(request)
 
 
 async def delete_faults(request: Request) -> Response:
-    """`DELETE /_dev/faults`: no rules any more."""
-    standin_of(request).faults.put([])
-    return await faults(request)
+    """`DELETE /_dev/faults`: remove all fault rules."""
+    emulator_of(request).faults.replace([])
+    return await list_faults(request)
 
 
-async def clock(request: Request) -> Response:
-    """`GET /_dev/clock`: what time it is here."""
-    now = standin_of(request).clock.now_ms()
-    return as_json({"now": format_utc(now), "ms": now})
+async def show_clock(request: Request) -> Response:
+    """`GET /_dev/clock`: the time that the clock shows."""
+    now_ms = emulator_of(request).clock.now()
+    return as_json({"now": format_utc(now_ms), "ms": now_ms})
 
 
-async def turn(request: Request) -> Response:
-    """`POST /_dev/clock`: puts the clock forward, and does what falls due."""
-    standin, told = standin_of(request), await document_of(request)
-    if set(told) == {"advance"}:
-        by = length(told["advance"], "advance")
-        return as_json(await standin.turn(lambda now: time_of(now + by, now, "advance")))
-    if set(told) == {"set"}:
-        return as_json(await standin.turn(lambda now: time_of(told["set"], now, "set")))
-    raise ApiError("invalid_request", 'Send {"advance": "36m"} or {"set": "2025-03-15T14:00:00Z"}.')
+async def move_clock(request: Request) -> Response:
+    """`POST /_dev/clock`: move the clock forward, and do what falls due."""
+    emulator, document = emulator_of(request), await read_object(request)
+    if set(document) == {"advance"}:
+        duration_ms = parse_duration(document["advance"], "advance")
+        moved = await emulator.move_clock(lambda now_ms: parse_time(now_ms + duration_ms, now_ms, "advance"))
+    elif set(document) == {"set"}:
+        moved = await emulator.move_clock(lambda now_ms: parse_time(document["set"], now_ms, "set"))
+    else:
+        raise ApiError("invalid_request", 'Send {"advance": "36m"} or {"set": "2025-03-15T14:00:00Z"}.')
+    return as_json(moved)
 
 
-OPEN: RouteTable = [
-    ("GET", "/_dev/summary", summary),
-    ("GET", "/_dev/events", events),
-    ("GET", "/_dev/events/{number}/body", event_body),
-    ("GET", "/_dev/events/wait", wait),
+ROUTES: RouteTable = [
+    ("GET", "/_dev/summary", show_summary),
+    ("GET", "/_dev/events", list_events),
+    ("GET", "/_dev/events/{number}/body", show_event_body),
+    ("GET", "/_dev/events/wait", wait_for_events),
     ("POST", "/_dev/reset", reset),
-    ("GET", "/_dev/faults", faults),
-    ("PUT", "/_dev/faults", put_faults),
+    ("GET", "/_dev/faults", list_faults),
+    ("PUT", "/_dev/faults", replace_faults),
     ("DELETE", "/_dev/faults", delete_faults),
-    ("GET", "/_dev/clock", clock),
-    ("POST", "/_dev/clock", turn),
+    ("GET", "/_dev/clock", show_clock),
+    ("POST", "/_dev/clock", move_clock),
 ]

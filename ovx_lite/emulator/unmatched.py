@@ -1,41 +1,42 @@
-"""Requests that go to no endpoint, like those to a mistyped path: they have a verdict, too."""
+"""Records requests that match no endpoint, for example because of a mistyped path."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ovx_lite.dialects.schema import Endpoint, ParsedRequest, RawRequest
 from ovx_lite.domain.models import Reply
-from ovx_lite.emulator.emulator import Standin
+from ovx_lite.emulator.emulator import Emulator
 from ovx_lite.services.observer import RequestOutcome, request_target
 from ovx_lite.web.common.error_handlers import unknown_path
 
 
-def _read(call: RawRequest) -> ParsedRequest:
+def _parse(request: RawRequest) -> ParsedRequest:
     return ParsedRequest("", 0, [])
 
 
-def _reply(event_ids: list[str]) -> Reply:
+def _build_response(event_ids: list[str]) -> Reply:
     return Reply(404, b"")
 
 
-_NOWHERE = Endpoint("", "", "No endpoint", 0, _read, (), _reply, 404, None)
+_NO_ENDPOINT = Endpoint("", "", "No endpoint", 0, _parse, (), _build_response, 404, None)
 
 
-async def perform(standin: Standin, pages: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer what is for no endpoint; take note of it if it is for no page either, and was to change something."""
+async def respond(emulator: Emulator, pages: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request that is for no ingestion endpoint. If nothing is at its path, record it.
+
+    Requests with GET and HEAD are not recorded: browsers ask for icons and the like by themselves.
+    """
     status = 0
 
-    async def watched(message: Message) -> None:
+    async def send_and_watch(message: Message) -> None:
         nonlocal status
         if message["type"] == "http.response.start":
             status = message["status"]
         await send(message)
 
-    await pages(scope, receive, watched)
-    path: str = scope["path"]
-    if status == 404 and scope["method"] not in ("GET", "HEAD") and not path.startswith("/_dev/"):
-        error = unknown_path(path)
-        standin.take(
-            RequestOutcome(
-                standin.clock.now_ms(), _NOWHERE, scope["method"], request_target(scope), scope["headers"], error=error
-            )
+    await pages(scope, receive, send_and_watch)
+    method, path = scope["method"], scope["path"]
+    if status == 404 and method not in ("GET", "HEAD") and not path.startswith("/_dev/"):
+        now_ms, error = emulator.clock.now(), unknown_path(path)
+        emulator.observer.take(
+            RequestOutcome(now_ms, _NO_ENDPOINT, method, request_target(scope), scope["headers"], error=error),
         )

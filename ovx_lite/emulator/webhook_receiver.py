@@ -1,4 +1,4 @@
-"""A receiver in the box: it answers webhooks as it is told to, and keeps what came."""
+"""A receiver for webhooks: it answers with the statuses in its URL, and keeps what it received."""
 
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -7,21 +7,23 @@ from typing import Any
 from ovx_lite.domain.calendar import format_utc
 from ovx_lite.domain.errors import ApiError
 
-_MOST_NAMES, _MOST_KEPT = 1000, 1000
-_LONGEST = 64 * 1024
+_MAX_NAMES = 1000
+_MAX_REQUESTS_PER_NAME = 1000
+_MAX_BODY_BYTES = 64 * 1024
+_MAX_REPLIES = 1000
 
 
-class Hooks:
-    """What came to each name, and how often it answered."""
+class WebhookReceiver:
+    """Keeps the requests to each name, and how often each sequence of replies was used. All of it is in memory."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, deque[dict[str, Any]]] = {}
-        self._times: dict[tuple[str, Sequence[int]], int] = {}
+        self._requests: dict[str, deque[dict[str, Any]]] = {}
+        self._reply_counts: dict[tuple[str, Sequence[int]], int] = {}
 
     def clear(self) -> None:
-        """Forget all of it."""
-        self._kept.clear()
-        self._times.clear()
+        """Delete everything."""
+        self._requests.clear()
+        self._reply_counts.clear()
 
     def receive(
         self,
@@ -31,38 +33,45 @@ class Hooks:
         headers: Mapping[str, str],
         body: bytes,
         signatures: Mapping[str, bool | None],
-        now: int,
+        now_ms: int,
     ) -> int:
-        """Keep a request that came at `now` (Unix ms). Returns the status to answer with: the last one goes on."""
-        script = (name, tuple(replies))  # another one begins anew
-        times = self._times.get(script, 0)
-        self._times[script] = times + 1
-        status = replies[min(times, len(replies) - 1)] if replies else 200
-        if name not in self._kept and len(self._kept) >= _MOST_NAMES:
-            oldest = next(iter(self._kept))
-            del self._kept[oldest]
-            self._times = {script: times for script, times in self._times.items() if script[0] != oldest}
+        """Keep a request. Returns the status to answer with: the next of `replies`, of which the last one repeats.
+
+        With other `replies`, a name starts from the first one. Without any, the status is 200.
+        """
+        key = (name, tuple(replies))
+        count = self._reply_counts.get(key, 0)
+        self._reply_counts[key] = count + 1
+        status = replies[min(count, len(replies) - 1)] if replies else 200
+        if name not in self._requests and len(self._requests) >= _MAX_NAMES:
+            self._evict_oldest_name()
         request = {
-            "at": format_utc(now),
+            "at": format_utc(now_ms),
             "method": method,
             "headers": dict(headers),
-            "body": body[:_LONGEST].decode("utf-8", "replace"),
+            "body": body[:_MAX_BODY_BYTES].decode("utf-8", "replace"),
             "signatures": dict(signatures),
             "answered": status,
         }
-        self._kept.setdefault(name, deque(maxlen=_MOST_KEPT)).append(request)
+        self._requests.setdefault(name, deque(maxlen=_MAX_REQUESTS_PER_NAME)).append(request)
         return status
 
     def requests(self, name: str) -> list[dict[str, Any]]:
-        """What came to a name, the first first."""
-        return list(self._kept.get(name, ()))
+        """Return the latest requests to a name as JSON, the oldest first."""
+        return list(self._requests.get(name, ()))
+
+    def _evict_oldest_name(self) -> None:
+        oldest = next(iter(self._requests))
+        del self._requests[oldest]
+        self._reply_counts = {key: count for key, count in self._reply_counts.items() if key[0] != oldest}
 
 
-def replies_of(told: str) -> list[int]:
-    """`500,500,200` → statuses. Raises `Refused`."""
-    if not told:
+def parse_replies(text: str) -> list[int]:
+    """Return the statuses in `500,500,200`. Raises `Refused`."""
+    if not text:
         return []
-    parts = told.split(",")
-    if len(parts) > 1000 or not all(part.strip().isdecimal() and 200 <= int(part[:9]) <= 599 for part in parts):
-        raise ApiError("invalid_request", "reply is a list of statuses from 200 to 599, like 500,500,200.", "reply")
+    parts = text.split(",")
+    if len(parts) > _MAX_REPLIES or not all(part.strip().isdecimal() and 200 <= int(part[:9]) <= 599 for part in parts):
+        message = f"`reply` must be a list of at most {_MAX_REPLIES:,} statuses from 200 to 599, such as 500,500,200."
+        raise ApiError("invalid_request", message, "reply")
     return [int(part) for part in parts]

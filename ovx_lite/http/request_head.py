@@ -17,7 +17,7 @@ class RequestHead:
     """What matters of a request, beside its body; and what becomes known of it on the way.
 
     `address` is the client's, or what a trusted proxy says it is, where it is looked at; `""` if that is none. `cost`
-    is how many events the body has, for the rate limits. For whoever witnesses: `told` is what the dialect saw, `asked`
+    is how many events the body has, for the rate limits. For the observer: `told` is what the dialect saw, `asked`
     the site that it names, `events` and `ids` what was made of it, and `followed` what followed.
     """
 

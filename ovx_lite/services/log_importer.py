@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from hashlib import blake2b
 
 import msgspec
+from cachetools import FIFOCache
 
 from ovx_lite.domain import urls
 from ovx_lite.domain.calendar import local_day
@@ -64,7 +65,9 @@ class LogImporter:
         self._site = site
         self._country_of = country_of
         self._disk = disk
-        self._imported_lines: dict[int, set[tuple[int, int]]] = {}  # lines that were imported, by day
+        self._imported_lines: FIFOCache[int, set[tuple[int, int]]] = FIFOCache(
+            _MAX_CACHED_DAYS
+        )  # lines that were imported, by day
         self._event_writer = event_writer.open_event_writer(conn, secrets.randbits(20))
         self._salt = salts.of_day(conn, site.id, local_day(now_ms, site.timezone), secrets.token_bytes(32))
 
@@ -155,14 +158,13 @@ class LogImporter:
 
     def _is_new(self, event: Event) -> bool:
         """Whether a line was not imported yet, and remember that it is now."""
-        if event.day not in self._imported_lines:
-            if len(self._imported_lines) >= _MAX_CACHED_DAYS:
-                self._imported_lines.clear()
-            self._imported_lines[event.day] = events.import_line_hashes(self._conn, self._site, event.day)
+        lines = self._imported_lines.get(event.day)
+        if lines is None:
+            lines = self._imported_lines[event.day] = events.import_line_hashes(self._conn, self._site, event.day)
         line = (event.timestamp_ms, event.import_line_hash or 0)
-        if line in self._imported_lines[event.day]:
+        if line in lines:
             return False
-        self._imported_lines[event.day].add(line)
+        lines.add(line)
         return True
 
 

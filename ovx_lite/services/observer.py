@@ -1,4 +1,4 @@
-"""What came of each request to an API, for those who want to see it: the stand-in, and "why is my event missing?"."""
+"""Observing requests to the ingestion endpoints: what was sent, and what came of it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -40,10 +40,10 @@ def request_target(scope: Mapping[str, Any]) -> str:
 
 
 class RequestObserver(Protocol):
-    """Whoever is told of verdicts: of all, or of those alone that refuse or exclude something."""
+    """Observes requests: all of them, or only those that were rejected or whose events are excluded from reports."""
 
     wants_all: bool
 
     def record(self, outcome: RequestOutcome) -> None:
-        """Take note of a verdict, before its answer is sent."""
+        """Record a request and its outcome. Called before the response is sent; it must not block."""
         ...

@@ -19,9 +19,12 @@ from ovx_lite.domain.calendar import local_day
 from ovx_lite.domain.clock import Clock
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import Registry, Site
+from ovx_lite.enrichment.geoip import CountryLookup
 from ovx_lite.services import backups
 from ovx_lite.services.disk_space import MIB, DiskSpace, measure
 from ovx_lite.services.group_commit import GroupCommitWriter
+from ovx_lite.services.notifier import Notifier
+from ovx_lite.services.rejected import RejectedEvents
 from ovx_lite.services.site_cache import SiteCache
 from ovx_lite.services.webhook_sender import WebhookSender
 from ovx_lite.storage import idempotency, rate_limits, retention, salts, sqlite
@@ -36,7 +39,7 @@ _BATCH_SIZE = 5_000  # rows deleted in one go, so that no request waits long beh
 
 
 class Services(msgspec.Struct, frozen=True):
-    """What the jobs look after. `backups` is the folder for the copies of each day, None for none."""
+    """What the jobs look after, and what requests use. `backups` is the folder of the daily copies, None for none."""
 
     data_dir: Path
     backup_dir: Path | None
@@ -47,6 +50,9 @@ class Services(msgspec.Struct, frozen=True):
     sender: WebhookSender
     clock: Clock
     disk: DiskSpace
+    notifier: Notifier
+    rejected: RejectedEvents
+    country_of: CountryLookup
 
 
 class Job(NamedTuple):

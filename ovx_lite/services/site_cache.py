@@ -75,3 +75,18 @@ class SiteCache:
         salt = await self._database.write(salts.of_day, site.id, day, secrets.token_bytes(32))
         self._salts[site.id] = (day, salt)
         return salt
+
+
+class SiteAuthenticator:
+    """Accepts the API keys and JWTs of the sites. The server's `Authenticator`."""
+
+    def __init__(self, sites: SiteCache) -> None:
+        self._sites = sites
+
+    def authenticate(self, authorization: str, site_slug: str, now_ms: int) -> Principal:
+        """Return the owner of the key or JWT, whichever site the request names. Raises `Refused` (`unauthorized`)."""
+        return self._sites.authenticate(authorization, now_ms)
+
+    async def refresh(self, site_slug: str) -> None:
+        """Load sites and keys that another process has changed."""
+        await self._sites.refresh()

@@ -21,7 +21,7 @@ class Admin(NamedTuple):
 def load(conn: sqlite3.Connection) -> Admin:
     """What is known of whoever looks after the sites."""
     password_hash, cookie_key, cookie_name = conn.execute(
-        "SELECT password, cookie_key, cookie_name FROM admin"
+        "SELECT password_hash, cookie_key, cookie_name FROM admin"
     ).fetchone()
     return Admin(password_hash, cookie_key, cookie_name or f"ovx-{sha256(cookie_key).hexdigest()[:8]}")
 
@@ -34,9 +34,10 @@ def set_password(conn: sqlite3.Connection, password_hash: str) -> None:
     with transaction(conn):
         cookie_name = load(conn).cookie_name
         conn.execute(
-            "UPDATE admin SET password = ?, cookie_key = randomblob(32), cookie_name = ?", (password_hash, cookie_name)
+            "UPDATE admin SET password_hash = ?, cookie_key = randomblob(32), cookie_name = ?",
+            (password_hash, cookie_name),
         )
-        conn.execute("DELETE FROM sessions")
+        conn.execute("DELETE FROM login_sessions")
 
 
 def begin_session(conn: sqlite3.Connection, digest: bytes, password_hash: str, now_ms: int) -> bool:
@@ -45,10 +46,10 @@ def begin_session(conn: sqlite3.Connection, digest: bytes, password_hash: str, n
     Returns whether it began.
     """
     with transaction(conn):
-        conn.execute("DELETE FROM sessions WHERE began <= ?", (now_ms - SESSION_LIFETIME_MS,))
+        conn.execute("DELETE FROM login_sessions WHERE started_at <= ?", (now_ms - SESSION_LIFETIME_MS,))
         return (
             conn.execute(
-                "INSERT INTO sessions (digest, began) SELECT ?, ? FROM admin WHERE password = ?",
+                "INSERT INTO login_sessions (token_hash, started_at) SELECT ?, ? FROM admin WHERE password_hash = ?",
                 (digest, now_ms, password_hash),
             ).rowcount
             == 1
@@ -57,11 +58,11 @@ def begin_session(conn: sqlite3.Connection, digest: bytes, password_hash: str, n
 
 def has_session(conn: sqlite3.Connection, digest: bytes, now_ms: int) -> bool:
     """Whether that session has begun, and not ended yet."""
-    query = "SELECT 1 FROM sessions WHERE digest = ? AND began > ?"
+    query = "SELECT 1 FROM login_sessions WHERE token_hash = ? AND started_at > ?"
     return conn.execute(query, (digest, now_ms - SESSION_LIFETIME_MS)).fetchone() is not None
 
 
 def end_session(conn: sqlite3.Connection, digest: bytes) -> None:
     """End a session."""
     with transaction(conn):
-        conn.execute("DELETE FROM sessions WHERE digest = ?", (digest,))
+        conn.execute("DELETE FROM login_sessions WHERE token_hash = ?", (digest,))

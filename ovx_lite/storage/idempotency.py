@@ -29,8 +29,8 @@ def find(conn: sqlite3.Connection, site_id: int, idempotency_key: IdempotencyKey
     Raises `Refused` (`idempotency_conflict`) if that request was another one.
     """
     row = conn.execute(
-        "SELECT fingerprint, status, body FROM answers "
-        "WHERE site = ? AND credential_class = ? AND key = ? AND answered > ?",
+        "SELECT request_hash, http_status, body FROM idempotent_responses "
+        "WHERE site_id = ? AND credential_class = ? AND idempotency_key = ? AND created_at > ?",
         (site_id, idempotency_key.credential_class, idempotency_key.key, now_ms - RETENTION_MS),
     ).fetchone()
     if row is None:
@@ -47,7 +47,8 @@ def find(conn: sqlite3.Connection, site_id: int, idempotency_key: IdempotencyKey
 def save(conn: sqlite3.Connection, site_id: int, idempotency_key: IdempotencyKey, reply: Reply, now_ms: int) -> None:
     """Remember an answer, in the transaction of what it answers to."""
     conn.execute(
-        "INSERT OR REPLACE INTO answers (site, credential_class, key, fingerprint, status, body, answered) "
+        "INSERT OR REPLACE INTO idempotent_responses "
+        "(site_id, credential_class, idempotency_key, request_hash, http_status, body, created_at) "
         "VALUES (?, ?, ?, ?, ?, ?, ?)",
         (
             site_id,
@@ -64,7 +65,7 @@ def save(conn: sqlite3.Connection, site_id: int, idempotency_key: IdempotencyKey
 def delete_expired(conn: sqlite3.Connection, now_ms: int, limit: int) -> int:
     """Delete up to `most` answers that are over 24 hours old. Returns how many. Inside a transaction."""
     return conn.execute(
-        "DELETE FROM answers WHERE (site, credential_class, key) IN "
-        "(SELECT site, credential_class, key FROM answers WHERE answered <= ? LIMIT ?)",
+        "DELETE FROM idempotent_responses WHERE (site_id, credential_class, idempotency_key) IN ("
+        "SELECT site_id, credential_class, idempotency_key FROM idempotent_responses WHERE created_at <= ? LIMIT ?)",
         (now_ms - RETENTION_MS, limit),
     ).rowcount

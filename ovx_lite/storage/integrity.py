@@ -13,57 +13,68 @@ from ovx_lite.storage.rollups import rebuild, weekly
 from ovx_lite.storage.rollups.dimensions import Dimension
 
 _EVENTS_IN_VISITS = """
-events JOIN kinds ON kinds.id = kind JOIN pages ON pages.id = page
-JOIN visits ON visits.site = events.site AND visits.id = visit
+events JOIN event_types ON event_types.id = event_type_id JOIN pages ON pages.id = page_id
+JOIN visits ON visits.site_id = events.site_id AND visits.id = visit_id
 """
 _VISITS_FROM_EVENTS = f"""
-SELECT events.site, visit, min(visit + later >> 21), max(visit + later >> 21), sum(type = 'pageview'),
-    sum(NOT {IS_ENGAGEMENT})
-FROM {_EVENTS_IN_VISITS} GROUP BY events.site, visit
+SELECT events.site_id, visit_id, min(visit_id + id_offset >> 21), max(visit_id + id_offset >> 21),
+    sum(type = 'pageview'), sum(NOT {IS_ENGAGEMENT})
+FROM {_EVENTS_IN_VISITS} GROUP BY events.site_id, visit_id
 """
-_VISITS_AS_STORED = "SELECT site, id, (id >> 21) - before, (id >> 21) + after, pageviews, events FROM visits"
+_VISITS_AS_STORED = "SELECT site_id, id, (id >> 21) - early_ms, (id >> 21) + elapsed_ms, pageviews, events FROM visits"
 # SQLite takes the other columns of the row that has the least, or the greatest.
 _MISMATCHED_VISITS = """
-SELECT count(*) FROM visits JOIN ({}) AS found ON found.site = visits.site AND found.visit = visits.id
+SELECT count(*) FROM visits
+JOIN ({}) AS from_events ON from_events.site_id = visits.site_id AND from_events.visit_id = visits.id
 WHERE {}
 """
 _FIRST_EVENTS = f"""
-SELECT events.site, visit, min(later), events.origin AS origin, events.client AS client FROM {_EVENTS_IN_VISITS}
-WHERE NOT {IS_ENGAGEMENT} GROUP BY events.site, visit
+SELECT events.site_id, visit_id, min(id_offset), events.traffic_source_id AS traffic_source_id,
+    events.client_id AS client_id
+FROM {_EVENTS_IN_VISITS}
+WHERE NOT {IS_ENGAGEMENT} GROUP BY events.site_id, visit_id
 """
 _VIEWED_PAGES = f"""
-SELECT events.site, visit, {{}}(later), events.page AS page FROM {_EVENTS_IN_VISITS}
-WHERE type = 'pageview' AND path <> '' GROUP BY events.site, visit
+SELECT events.site_id, visit_id, {{}}(id_offset), events.page_id AS page_id FROM {_EVENTS_IN_VISITS}
+WHERE type = 'pageview' AND path <> '' GROUP BY events.site_id, visit_id
 """
 
 _CHECKS = {
     **{
-        f"events whose {column} is unknown": f"SELECT count(*) FROM events WHERE {column} NOT IN (SELECT id FROM {column}s)"
-        for column in ("kind", "page", "origin", "client")
+        f"events whose {column} is unknown": f"SELECT count(*) FROM events WHERE {column} NOT IN (SELECT id FROM {table})"
+        for column, table in (
+            ("event_type_id", "event_types"),
+            ("page_id", "pages"),
+            ("traffic_source_id", "traffic_sources"),
+            ("client_id", "clients"),
+        )
     },
-    "events of no site": "SELECT count(*) FROM events WHERE site NOT IN (SELECT number FROM sites)",
-    "visits of no site": "SELECT count(*) FROM visits WHERE site NOT IN (SELECT number FROM sites)",
+    "events of no site": "SELECT count(*) FROM events WHERE site_id NOT IN (SELECT id FROM sites)",
+    "visits of no site": "SELECT count(*) FROM visits WHERE site_id NOT IN (SELECT id FROM sites)",
     "events of persons that are not there": (
-        "SELECT count(*) FROM events WHERE person IS NOT NULL AND person NOT IN (SELECT number FROM persons)"
+        "SELECT count(*) FROM events WHERE person_id IS NOT NULL AND person_id NOT IN (SELECT id FROM persons)"
     ),
-    "ties to persons that are not there": (
-        f"SELECT count(*) FROM ties WHERE person <> {NO_PERSON} AND person NOT IN (SELECT number FROM persons)"
+    "identity links to persons that are not there": (
+        f"SELECT count(*) FROM identity_links WHERE person_id <> {NO_PERSON} AND person_id NOT IN (SELECT id FROM persons)"
     ),
-    "events excluded and in a visit all the same": (f"SELECT count(*) FROM {_EVENTS_IN_VISITS} WHERE excluded <> ''"),
+    "events excluded and in a visit all the same": (
+        f"SELECT count(*) FROM {_EVENTS_IN_VISITS} WHERE excluded_reason <> ''"
+    ),
     "visits that are not what their events say": f"SELECT count(*) FROM ({_VISITS_FROM_EVENTS} EXCEPT {_VISITS_AS_STORED})",
     "visits without the events that they count": f"SELECT count(*) FROM ({_VISITS_AS_STORED} EXCEPT {_VISITS_FROM_EVENTS})",
     "events of visits that are not there": (
-        "SELECT count(*) FROM events WHERE later <> 0"
-        " AND NOT EXISTS (SELECT 1 FROM visits WHERE visits.site = events.site AND visits.id = visit)"
+        "SELECT count(*) FROM events WHERE id_offset <> 0"
+        " AND NOT EXISTS (SELECT 1 FROM visits WHERE visits.site_id = events.site_id AND visits.id = visit_id)"
     ),
-    "visits with another origin or client than their first event": _MISMATCHED_VISITS.format(
-        _FIRST_EVENTS, "found.origin <> visits.origin OR found.client <> visits.client"
+    "visits with another traffic source or client than their first event": _MISMATCHED_VISITS.format(
+        _FIRST_EVENTS,
+        "from_events.traffic_source_id <> visits.traffic_source_id OR from_events.client_id <> visits.client_id",
     ),
     "visits that began with another page": _MISMATCHED_VISITS.format(
-        _VIEWED_PAGES.format("min"), "found.page IS NOT entry"
+        _VIEWED_PAGES.format("min"), "from_events.page_id IS NOT entry_page_id"
     ),
     "visits that ended with another page": _MISMATCHED_VISITS.format(
-        _VIEWED_PAGES.format("max"), "found.page IS NOT exit"
+        _VIEWED_PAGES.format("max"), "from_events.page_id IS NOT exit_page_id"
     ),
 }
 
@@ -101,8 +112,8 @@ def _printable(text: str) -> str:
 
 def _rollup_problems(conn: sqlite3.Connection, site: Site) -> Iterator[str]:
     """Where what was counted of a site is not what its events say."""
-    dirty_days = {day for (day,) in conn.execute("SELECT day FROM stale WHERE site = ?", (site.id,))}
-    stored_days = {day for (day,) in conn.execute("SELECT day FROM days WHERE site = ?", (site.id,))}
+    dirty_days = {day for (day,) in conn.execute("SELECT day FROM dirty_days WHERE site_id = ?", (site.id,))}
+    stored_days = {day for (day,) in conn.execute("SELECT day FROM daily_totals WHERE site_id = ?", (site.id,))}
     inconsistent_days = [
         day
         for day in sorted({*events.days(conn, site), *stored_days} - dirty_days)
@@ -121,13 +132,13 @@ def _rollup_problems(conn: sqlite3.Connection, site: Site) -> Iterator[str]:
 
 _SUMS = "sum(visitors), sum(visits), sum(pageviews), sum(events)"
 _WEEKS_FROM_DAYS = f"""
-SELECT begins - (begins + 3) % 7 AS week, dimension, value, {_SUMS} FROM rollups
-WHERE site = :site AND span = 1 AND begins < :over AND dimension <> {int(Dimension.PERSON)}
-GROUP BY week, dimension, value
+SELECT start_day - (start_day + 3) % 7 AS week, dimension, value_id, {_SUMS} FROM rollups
+WHERE site_id = :site AND period_days = 1 AND start_day < :over AND dimension <> {int(Dimension.PERSON)}
+GROUP BY week, dimension, value_id
 """
 _WEEKS_AS_STORED = f"""
-SELECT begins, dimension, value, {_SUMS} FROM rollups WHERE site = :site AND span = 7
-GROUP BY begins, dimension, value
+SELECT start_day, dimension, value_id, {_SUMS} FROM rollups WHERE site_id = :site AND period_days = 7
+GROUP BY start_day, dimension, value_id
 """
 _MISMATCHED_WEEKS = f"""
 SELECT (SELECT count(*) FROM ({_WEEKS_FROM_DAYS} EXCEPT {_WEEKS_AS_STORED})) + (SELECT count(*) FROM ({_WEEKS_AS_STORED} EXCEPT {_WEEKS_FROM_DAYS}))

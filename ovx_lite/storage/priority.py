@@ -7,6 +7,8 @@ flows of a level take turns, so nobody crowds out others by asking more often.
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
+from cachetools import FIFOCache
+
 MAX_RUNNING = 3
 """How many read queries run at the same time."""
 
@@ -31,6 +33,8 @@ API_KEYS = PriorityLevel("api_keys", 2, 64, 32, 20.0)
 PUBLIC = PriorityLevel("public", 1, 64, 16, 5.0)
 """Public links and badges. They share one thread: a slow query must end long before the others give up waiting."""
 
+_MAX_REMEMBERED = 1_000
+
 LEVELS = (PEOPLE, API_KEYS, PUBLIC)
 """All levels. People come first; the others take turns."""
 
@@ -49,16 +53,14 @@ class TurnHistory:
 
     def __init__(self) -> None:
         self._count = 0
-        self._last_turns: dict[PriorityLevel | Requester, int] = {}
+        self._last_turns: FIFOCache[PriorityLevel | Requester, int] = FIFOCache(_MAX_REMEMBERED)
 
     def record(self, requester: Requester) -> None:
         """Have an asker take a turn."""
         self._count += 1
-        for key in (requester.level, requester):
-            self._last_turns.pop(key, None)  # so that the oldest come first
-            self._last_turns[key] = self._count
-        while len(self._last_turns) > _MAX_REMEMBERED:
-            del self._last_turns[next(iter(self._last_turns))]
+        self._last_turns[requester.level] = self._last_turns[requester] = (
+            self._count
+        )  # which also makes them the last to be evicted
 
     def rank(self, requester: Requester) -> tuple[bool, int, int]:
         """Return a sort key: people first, then the level, and in it the asker, that has waited longest for a turn."""
@@ -67,9 +69,6 @@ class TurnHistory:
             self._last_turns.get(requester.level, 0),
             self._last_turns.get(requester, 0),
         )
-
-
-_MAX_REMEMBERED = 1_000
 
 
 def comes_before(requester: Requester, other: Requester) -> bool:

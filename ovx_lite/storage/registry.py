@@ -14,10 +14,10 @@ from ovx_lite.storage.registry_version import announce, version
 from ovx_lite.storage.sqlite import transaction
 
 _SITE_COLUMNS = """
-number, id, name, domain, timezone, public_key, jwt_secret, monthly_limit, retention_days, created, secret,
+id, slug, name, domain, timezone, public_key, jwt_secret, monthly_limit, retention_days, created_at, identity_secret,
 allowed_hosts, hourly_limit, hourly_events
 """
-_KEY_COLUMNS = "id, site, label, tier, hourly_limit, digest, created, revoked, last_used"
+_KEY_COLUMNS = "public_id, site_id, label, tier, hourly_limit, key_hash, created_at, revoked_at, last_used_at"
 
 
 def load(conn: sqlite3.Connection) -> Registry:
@@ -26,7 +26,9 @@ def load(conn: sqlite3.Connection) -> Registry:
     try:
         current_version = version(conn)
         sites = all_sites(conn)
-        api_keys = [ApiKey(*row) for row in conn.execute(f"SELECT {_KEY_COLUMNS} FROM keys ORDER BY created, id")]
+        api_keys = [
+            ApiKey(*row) for row in conn.execute(f"SELECT {_KEY_COLUMNS} FROM api_keys ORDER BY created_at, public_id")
+        ]
     finally:
         conn.execute("ROLLBACK")
     return Registry(
@@ -40,7 +42,7 @@ def load(conn: sqlite3.Connection) -> Registry:
 
 def all_sites(conn: sqlite3.Connection) -> list[Site]:
     """All sites, by their ids."""
-    return [_site(row) for row in conn.execute(f"SELECT {_SITE_COLUMNS} FROM sites ORDER BY id")]
+    return [_site(row) for row in conn.execute(f"SELECT {_SITE_COLUMNS} FROM sites ORDER BY slug")]
 
 
 def _site(row: tuple[Any, ...]) -> Site:
@@ -50,9 +52,9 @@ def _site(row: tuple[Any, ...]) -> Site:
 
 def find_site(conn: sqlite3.Connection, slug: str) -> Site:
     """The site of that id; raises `Refused` (`invalid_site_id`) if there is none."""
-    row = conn.execute(f"SELECT {_SITE_COLUMNS} FROM sites WHERE id = ?", (slug,)).fetchone()
+    row = conn.execute(f"SELECT {_SITE_COLUMNS} FROM sites WHERE slug = ?", (slug,)).fetchone()
     if row is None:
-        slugs = [other for (other,) in conn.execute("SELECT id FROM sites ORDER BY id LIMIT 10")]
+        slugs = [other for (other,) in conn.execute("SELECT slug FROM sites ORDER BY slug LIMIT 10")]
         hint = f"the sites are {', '.join(slugs)}" if slugs else f"there is none yet: ovx-lite site add {slug}"
         raise ApiError("invalid_site_id", f"There is no site {slug}; {hint}.")
     return _site(row)
@@ -105,7 +107,7 @@ def change_site(conn: sqlite3.Connection, site: Site) -> Site:
             message = "The days of a site with events stay as they are: delete it, or add another."
             raise ApiError("invalid_request", message, "timezone")
         columns = ", ".join(f"{column} = ?" for column in settings)
-        conn.execute(f"UPDATE sites SET {columns} WHERE number = ?", (*settings.values(), site.id))
+        conn.execute(f"UPDATE sites SET {columns} WHERE id = ?", (*settings.values(), site.id))
         announce(conn)
         return find_site(conn, site.slug)
 
@@ -116,11 +118,14 @@ def remove_site(conn: sqlite3.Connection, slug: str) -> int:
         site = find_site(conn, slug)
         deleted = events.delete_all(conn, site.id)
         persons.delete_all(conn, site.id)
-        conn.execute("DELETE FROM answers WHERE site = ?", (site.id,))
-        for table in ("months", "marks"):
-            conn.execute(f"DELETE FROM {table} WHERE site = ?", (site.id,))
-        conn.execute("DELETE FROM usage WHERE caller IN (SELECT id FROM keys WHERE site = ?)", (site.id,))
-        conn.execute("DELETE FROM sites WHERE number = ?", (site.id,))
+        conn.execute("DELETE FROM idempotent_responses WHERE site_id = ?", (site.id,))
+        for table in ("monthly_usage", "fired_alerts"):
+            conn.execute(f"DELETE FROM {table} WHERE site_id = ?", (site.id,))
+        conn.execute(
+            "DELETE FROM rate_limit_counters WHERE principal IN (SELECT public_id FROM api_keys WHERE site_id = ?)",
+            (site.id,),
+        )
+        conn.execute("DELETE FROM sites WHERE id = ?", (site.id,))
         announce(conn)
     return deleted
 
@@ -129,7 +134,7 @@ def replace_jwt_secret(conn: sqlite3.Connection, slug: str, jwt_secret: str) -> 
     """Give a site another JWT secret; JWTs that were signed with the old one end."""
     with transaction(conn):
         find_site(conn, slug)
-        conn.execute("UPDATE sites SET jwt_secret = ? WHERE id = ?", (jwt_secret, slug))
+        conn.execute("UPDATE sites SET jwt_secret = ? WHERE slug = ?", (jwt_secret, slug))
         announce(conn)
 
 
@@ -138,16 +143,15 @@ def add_api_key(conn: sqlite3.Connection, api_key: ApiKey) -> bool:
     with transaction(conn):
         row = msgspec.structs.astuple(api_key)
         placeholders = ", ".join("?" * len(row))
-        row_count = conn.execute(
-            f"INSERT INTO keys ({_KEY_COLUMNS}) VALUES ({placeholders}) ON CONFLICT (id) DO NOTHING", row
-        ).rowcount
+        query = f"INSERT INTO api_keys ({_KEY_COLUMNS}) VALUES ({placeholders}) ON CONFLICT (public_id) DO NOTHING"
+        row_count = conn.execute(query, row).rowcount
         announce(conn)
     return bool(row_count)
 
 
 def find_api_key(conn: sqlite3.Connection, public_id: str) -> ApiKey:
     """The key of that id; raises `Refused` (`not_found`) if there is none."""
-    row = conn.execute(f"SELECT {_KEY_COLUMNS} FROM keys WHERE id = ?", (public_id,)).fetchone()
+    row = conn.execute(f"SELECT {_KEY_COLUMNS} FROM api_keys WHERE public_id = ?", (public_id,)).fetchone()
     if row is None:
         raise ApiError("not_found", f"There is no key {public_id}: see ovx-lite key list SITE for the ids.")
     return ApiKey(*row)
@@ -155,7 +159,9 @@ def find_api_key(conn: sqlite3.Connection, public_id: str) -> ApiKey:
 
 def api_keys_of(conn: sqlite3.Connection, site: Site) -> list[ApiKey]:
     """A site's keys, oldest first, revoked ones too."""
-    rows = conn.execute(f"SELECT {_KEY_COLUMNS} FROM keys WHERE site = ? ORDER BY created, id", (site.id,))
+    rows = conn.execute(
+        f"SELECT {_KEY_COLUMNS} FROM api_keys WHERE site_id = ? ORDER BY created_at, public_id", (site.id,)
+    )
     return [ApiKey(*row) for row in rows]
 
 
@@ -163,7 +169,9 @@ def revoke_api_key(conn: sqlite3.Connection, public_id: str, now_ms: int) -> Api
     """Revoke a key for good. Returns it; raises `Refused` (`not_found`) if there is none."""
     with transaction(conn):
         find_api_key(conn, public_id)
-        conn.execute("UPDATE keys SET revoked = coalesce(revoked, ?) WHERE id = ?", (now_ms, public_id))
+        conn.execute(
+            "UPDATE api_keys SET revoked_at = coalesce(revoked_at, ?) WHERE public_id = ?", (now_ms, public_id)
+        )
         announce(conn)
         return find_api_key(conn, public_id)
 
@@ -173,7 +181,7 @@ def replace_api_key(conn: sqlite3.Connection, public_id: str, key_hash: bytes) -
     with transaction(conn):
         if find_api_key(conn, public_id).revoked_at_ms is not None:
             raise ApiError("invalid_request", f"The key {public_id} is revoked: add a new one with ovx-lite key add.")
-        conn.execute("UPDATE keys SET digest = ? WHERE id = ?", (key_hash, public_id))
+        conn.execute("UPDATE api_keys SET key_hash = ? WHERE public_id = ?", (key_hash, public_id))
         announce(conn)
         return find_api_key(conn, public_id)
 
@@ -182,6 +190,6 @@ def save_last_used(conn: sqlite3.Connection, last_used_at_ms: Mapping[str, int])
     """Write down when keys, by their ids, were used last (Unix ms)."""
     with transaction(conn):
         conn.executemany(
-            "UPDATE keys SET last_used = ? WHERE id = ?",
+            "UPDATE api_keys SET last_used_at = ? WHERE public_id = ?",
             [(used_at_ms, public_id) for public_id, used_at_ms in last_used_at_ms.items()],
         )

@@ -1,4 +1,4 @@
-"""Back to the start, for the stand-in: whatever was told is gone; sites and keys stay."""
+"""Resets a store to its initial state, for the emulator: data is deleted; sites and keys stay."""
 
 import sqlite3
 from collections.abc import Collection
@@ -10,26 +10,28 @@ from ovx_lite.storage.registry_version import announce
 from ovx_lite.storage.sqlite import transaction
 
 _TABLES_TO_CLEAR = (
-    *("events", "visits", "open_visits", "days", "takings", "rollups", "settled", "stale", "persons", "ties", "salts"),
-    *("answers", "usage", "months", "marks", "attempts", "deliveries", "annotations"),
+    *("events", "visits", "open_visits", "persons", "identity_links", "salts"),
+    *("daily_totals", "daily_revenue", "rollups", "finalized", "dirty_days"),
+    *("idempotent_responses", "rate_limit_counters", "monthly_usage", "fired_alerts"),
+    *("attempts", "deliveries", "annotations"),
 )
 
 
 class Baseline(NamedTuple):
-    """The ids of the goals and webhooks that were there at the start."""
+    """The ids of the goals and webhooks that `reset` does not delete."""
 
     goals: frozenset[str]
     webhooks: frozenset[str]
 
 
 def read_baseline(conn: sqlite3.Connection) -> Baseline:
-    """What is there now."""
-    goals, webhooks = (conn.execute(f"SELECT id FROM {table}") for table in ("goals", "webhooks"))
+    """Return the goals and webhooks of the store."""
+    goals, webhooks = (conn.execute(f"SELECT public_id FROM {table}") for table in ("goals", "webhooks"))
     return Baseline(frozenset(public_id for (public_id,) in goals), frozenset(public_id for (public_id,) in webhooks))
 
 
 def reset(conn: sqlite3.Connection, baseline: Baseline) -> None:
-    """Delete what was told since the start, and the goals and webhooks that were added."""
+    """Delete all data, and the goals and webhooks that are not in `start`."""
     with transaction(conn):
         for table in _TABLES_TO_CLEAR:
             if conn.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone():
@@ -40,4 +42,5 @@ def reset(conn: sqlite3.Connection, baseline: Baseline) -> None:
 
 def _delete_except(conn: sqlite3.Connection, table: str, public_ids: Collection[str]) -> int:
     ids_json = msgspec.json.encode(list(public_ids)).decode()
-    return conn.execute(f"DELETE FROM {table} WHERE id NOT IN (SELECT value FROM json_each(?))", (ids_json,)).rowcount
+    query = f"DELETE FROM {table} WHERE public_id NOT IN (SELECT value FROM json_each(?))"
+    return conn.execute(query, (ids_json,)).rowcount

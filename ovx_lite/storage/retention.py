@@ -2,7 +2,7 @@
 
 A clock that jumps ahead makes every event old. So retention holds when the clock is more than a day away from the time
 of its last run, in either direction, and deletes nothing until somebody confirms the clock or the clock comes back.
-A store that was upgraded compares with the latest time that it knew of. Later events are no evidence: under a wrong
+Later events are no evidence: under a wrong
 clock they get wrong times. A site without new events is no reason to hold.
 """
 
@@ -78,8 +78,8 @@ def count_due(conn: sqlite3.Connection, now_ms: int) -> int:
 
 
 def _last_run_ms(conn: sqlite3.Connection) -> int:
-    return int(conn.execute("SELECT value FROM meta WHERE name = 'retention_ran_at_ms'").fetchone()[0])
+    return int(conn.execute("SELECT value FROM meta WHERE name = 'retention_ran_at'").fetchone()[0])
 
 
 def _save_last_run(conn: sqlite3.Connection, last_run_ms: int) -> None:
-    conn.execute("UPDATE meta SET value = ? WHERE name = 'retention_ran_at_ms'", (last_run_ms,))
+    conn.execute("UPDATE meta SET value = ? WHERE name = 'retention_ran_at'", (last_run_ms,))

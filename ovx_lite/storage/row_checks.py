@@ -23,40 +23,46 @@ _HAS_COUNTS = "visitors >= 0 AND visits >= 0 AND pageviews >= 0 AND events >= 0"
 
 # What holds for each row of a table; `IS NULL` where a column may be.
 _RULES = {
-    "meta": "name IN ('registry', 'touched', 'retention_ran_at_ms', 'rollup_values') AND value >= 0",
-    "sites": f"number > 0 AND id <> '' AND created {_IS_TIME} AND coalesce(monthly_limit, 0) >= 0"
+    "meta": "name IN ('registry_version', 'write_checked_at', 'retention_ran_at', 'rollup_values') AND value >= 0",
+    "sites": f"id > 0 AND slug <> '' AND created_at {_IS_TIME} AND coalesce(monthly_limit, 0) >= 0"
     " AND coalesce(retention_days, 0) >= 0 AND coalesce(hourly_limit, 0) >= 0"
     " AND coalesce(hourly_events, 0) >= 0",
-    "keys": f"length(digest) = 32 AND created {_IS_TIME} AND coalesce(revoked, 0) {_IS_TIME}"
-    f" AND coalesce(last_used, 0) {_IS_TIME} AND coalesce(hourly_limit, 0) >= 0",
+    "api_keys": f"length(key_hash) = 32 AND created_at {_IS_TIME} AND coalesce(revoked_at, 0) {_IS_TIME}"
+    f" AND coalesce(last_used_at, 0) {_IS_TIME} AND coalesce(hourly_limit, 0) >= 0",
     "salts": f"day {_IS_DAY}",
-    "events": f"visit BETWEEN 0 AND {_LAST_ID} AND visit + later BETWEEN 0 AND {_LAST_ID}"
-    " AND coalesce(line, 0) BETWEEN 0 AND 0x7fffffff"
-    " AND (revenue IS NULL OR (SELECT currency <> '' FROM kinds WHERE id = kind))",
-    "visits": f"id BETWEEN 0 AND {_LAST_ID} AND named {_IS_FLAG} AND alone {_IS_FLAG} AND before {_IS_TIME} AND after {_IS_TIME}"
-    " AND pageviews BETWEEN 0 AND events",
-    "open_visits": f"visit BETWEEN 0 AND {_LAST_ID}",
-    "answers": f"credential_class IN ('key', 'public') AND status BETWEEN 200 AND 599 AND answered {_IS_TIME}",
-    "usage": f"second BETWEEN 0 AND {MAX_TIMESTAMP_MS // 1000}",
-    "persons": f"created {_IS_TIME}",
-    "ties": f"since BETWEEN 0 AND {_LAST_ID}",
-    "goals": f"(event = '') <> (path = '') AND created {_IS_TIME} AND since {_IS_DAY}",
-    "webhooks": f"format IN ('json', 'slack', 'discord') AND enabled {_IS_FLAG} AND exhausted >= 0 AND created {_IS_TIME}"
-    f" AND rotated {_IS_TIME} AND coalesce(failing_since, 0) {_IS_TIME}",
-    "deliveries": "status IN ('pending', 'delivered', 'failed', 'throttled', 'skipped') AND tries >= 0"
-    f" AND number BETWEEN 0 AND {_LAST_ID} AND due {_IS_TIME} AND coalesce(lease, 0) {_IS_TIME}",
-    "attempts": f"began {_IS_TIME} AND took {_IS_TIME} AND coalesce(status, 200) BETWEEN 100 AND 999",
-    "months": "month GLOB '[0-9][0-9][0-9][0-9]-[01][0-9]' AND events >= 0",
-    "sessions": f"length(digest) = 32 AND began {_IS_TIME}",
-    "days": f"day {_IS_DAY} AND {_HAS_COUNTS} AND bounces >= 0 AND duration >= 0 AND strays >= 0",
-    "takings": f"day {_IS_DAY} AND times >= 0",
-    "rollups": f"span IN (1, 7) AND begins BETWEEN -9 AND {_LAST_DAY} AND {_HAS_COUNTS}",
-    "settled": f"until BETWEEN -9 AND {_LAST_DAY}",
-    "stale": f"day {_IS_DAY}",
-    "shares": f"created {_IS_TIME} AND token <> ''",
+    "events": f"visit_id BETWEEN 0 AND {_LAST_ID} AND visit_id + id_offset BETWEEN 0 AND {_LAST_ID}"
+    " AND coalesce(import_line_hash, 0) BETWEEN 0 AND 0x7fffffff"
+    " AND (revenue_minor IS NULL OR (SELECT currency <> '' FROM event_types WHERE id = event_type_id))",
+    "visits": f"id BETWEEN 0 AND {_LAST_ID} AND is_identified {_IS_FLAG} AND is_only_visit_of_day {_IS_FLAG}"
+    f" AND early_ms {_IS_TIME} AND elapsed_ms {_IS_TIME} AND pageviews BETWEEN 0 AND events",
+    "open_visits": f"visit_id BETWEEN 0 AND {_LAST_ID}",
+    "idempotent_responses": "credential_class IN ('key', 'public') AND http_status BETWEEN 200 AND 599"
+    f" AND created_at {_IS_TIME}",
+    "rate_limit_counters": f"unix_second BETWEEN 0 AND {MAX_TIMESTAMP_MS // 1000}",
+    "persons": f"created_at {_IS_TIME}",
+    "identity_links": f"linked_at BETWEEN 0 AND {_LAST_ID}",
+    "goals": f"(event_name = '') <> (path_pattern = '') AND created_at {_IS_TIME} AND counted_from_day {_IS_DAY}",
+    "webhooks": f"body_format IN ('json', 'slack', 'discord') AND is_enabled {_IS_FLAG} AND failed_deliveries >= 0"
+    f" AND created_at {_IS_TIME} AND rotated_at {_IS_TIME} AND coalesce(first_failed_at, 0) {_IS_TIME}",
+    "deliveries": "status IN ('pending', 'delivered', 'failed', 'throttled', 'skipped') AND attempts >= 0"
+    f" AND id BETWEEN 0 AND {_LAST_ID} AND next_attempt_at {_IS_TIME} AND coalesce(lease_expires_at, 0) {_IS_TIME}",
+    "attempts": f"started_at {_IS_TIME} AND duration_ms {_IS_TIME} AND coalesce(http_status, 200) BETWEEN 100 AND 999",
+    "monthly_usage": "month GLOB '[0-9][0-9][0-9][0-9]-[01][0-9]' AND events >= 0",
+    "login_sessions": f"length(token_hash) = 32 AND started_at {_IS_TIME}",
+    "daily_totals": f"day {_IS_DAY} AND {_HAS_COUNTS} AND bounces >= 0 AND duration_ms >= 0 AND sessionless_events >= 0",
+    "daily_revenue": f"day {_IS_DAY} AND transactions >= 0",
+    "rollups": f"period_days IN (1, 7) AND start_day BETWEEN -9 AND {_LAST_DAY} AND {_HAS_COUNTS}",
+    "finalized": f"before_day BETWEEN -9 AND {_LAST_DAY}",
+    "dirty_days": f"day {_IS_DAY}",
+    "shared_links": f"created_at {_IS_TIME} AND token <> ''",
     "annotations": f"day {_IS_DAY}",
 }
-_JSON_COLUMNS = {("events", "props"), ("persons", "traits"), ("attempts", "headers"), ("deliveries", "body")}  # JSON
+_JSON_COLUMNS = {
+    ("events", "props"),
+    ("persons", "traits"),
+    ("attempts", "request_headers"),
+    ("deliveries", "body"),
+}  # JSON
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
@@ -73,7 +79,7 @@ def problems(conn: sqlite3.Connection) -> Iterator[str]:
     for table, column in [*conn.execute(columns), ("deliveries", "body")]:
         if count := _count_unreadable(conn, table, column, (table, column) in _JSON_COLUMNS):
             yield f"{count} rows of {table} whose {column} cannot be read"
-    slugs = [slug for (slug,) in conn.execute("SELECT CAST(id AS BLOB) FROM sites")]
+    slugs = [slug for (slug,) in conn.execute("SELECT CAST(slug AS BLOB) FROM sites")]
     if count := sum(not _is_slug(slug) for slug in slugs):
         yield f"{count} sites with an id that no site can have"
     zones = [zone for (zone,) in conn.execute("SELECT CAST(timezone AS BLOB) FROM sites")]

@@ -19,17 +19,18 @@ def of_day(conn: sqlite3.Connection, site_id: int, day: int, new_salt: bytes) ->
         delete_expired(conn, site_id, day)
         try:
             conn.execute(
-                "INSERT INTO salts (site, day, salt) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (site_id, day, new_salt)
+                "INSERT INTO salts (site_id, day, salt) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                (site_id, day, new_salt),
             )
         except sqlite3.IntegrityError:
             raise no_such_site() from None
-        salt: bytes = conn.execute("SELECT salt FROM salts WHERE site = ?", (site_id,)).fetchone()[0]
+        salt: bytes = conn.execute("SELECT salt FROM salts WHERE site_id = ?", (site_id,)).fetchone()[0]
     return salt
 
 
 def delete_expired(conn: sqlite3.Connection, site_id: int, today: int) -> int:
     """Delete the site's salt if it is not of its local day `today`. Returns how many. Inside a transaction."""
-    deleted = conn.execute("DELETE FROM salts WHERE site = ? AND day <> ?", (site_id, today)).rowcount
+    deleted = conn.execute("DELETE FROM salts WHERE site_id = ? AND day <> ?", (site_id, today)).rowcount
     if deleted:
         sessionizer.close_open_visits(conn, site_id)
     return deleted

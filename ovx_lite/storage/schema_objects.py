@@ -72,13 +72,13 @@ def _expected(scripts: tuple[str, ...]) -> frozenset[SchemaObject]:
 
 def _objects(conn: sqlite3.Connection) -> list[SchemaObject]:
     rows = conn.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name")
-    return [(str(object_type), str(name), str(table), _normalised(sql)) for object_type, name, table, sql in rows]
+    return [(str(object_type), str(name), str(table), normalized(sql)) for object_type, name, table, sql in rows]
 
 
 @lru_cache(maxsize=256)
-def _normalised(sql: object) -> str | None:
+def normalized(sql: object) -> str | None:
     """The tokens of a statement, with a space between them. Names lose the quotes that they do not need."""
     if sql is None:
         return None
-    tokens = (match[0] for match in _TOKEN.finditer(str(sql)) if match["skipped"] is None)
+    tokens = (found[0] for found in _TOKEN.finditer(str(sql)) if found["skipped"] is None)
     return " ".join(name[1] if (name := _QUOTED_NAME.fullmatch(token)) else token for token in tokens)

@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from itertools import chain
@@ -27,20 +27,25 @@ RESTORING_DIR = "restoring"
 """A folder in the data dir, while a copy is put back."""
 
 _APPLICATION_ID = 0x6F76786C  # "ovxl", so that another program's file is not taken for ours
+_UPGRADES_UNRELEASED = "1d8d18f"  # the last commit that upgrades schemas 1 to 5, to schema 6
 _HAS_REQUIRED_ROWS = """
-SELECT (SELECT count(*) FROM meta WHERE name IN ('registry', 'touched')) = 2 AND (SELECT count(*) FROM admin) = 1
+SELECT (SELECT count(*) FROM meta WHERE name IN ('registry_version', 'write_checked_at')) = 2
+    AND (SELECT count(*) FROM admin) = 1
 """
 _INSERT_BATCH_SIZES = (128, 16, 4, 1)
 
 
-def steps() -> list[str]:
-    """The schema as numbered steps: step n brings a file from version n - 1 to version n."""
+def steps() -> dict[int, str]:
+    """Return the migrations in order, by schema version: step n brings a file from version n - 1 to version n.
+
+    The first step creates the oldest schema that can be upgraded.
+    """
     folder = files("ovx_lite.storage").joinpath("migrations")
-    return [
-        step.read_text("utf-8")
+    return {
+        int(step.name.partition("_")[0]): step.read_text("utf-8")
         for step in sorted(folder.iterdir(), key=lambda step: step.name)
         if step.name.endswith(".sql")
-    ]
+    }
 
 
 def open_store(
@@ -129,7 +134,7 @@ def _open_error(path: Path, exc: Exception) -> ApiError:
     )
 
 
-def _check_schema(conn: sqlite3.Connection, path: Path, steps: Sequence[str]) -> None:
+def _check_schema(conn: sqlite3.Connection, path: Path, steps: Mapping[int, str]) -> None:
     """Raise `Refused` unless the file is empty, or has the schema of its version and nothing else.
 
     A trigger or a view that somebody has put into it would act in our name, even while the file is upgraded.
@@ -144,8 +149,15 @@ def _check_schema(conn: sqlite3.Connection, path: Path, steps: Sequence[str]) ->
             return
         if application_id != _APPLICATION_ID or version < 1 or encoding != "UTF-8":
             raise ApiError("unavailable", f"{path} is another program's database: choose another --data-dir.")
+        if version < min(steps):
+            raise ApiError(
+                "unavailable",
+                f"{path} has schema {version}, which was never released: open it once with ovx-lite of commit "
+                f"{_UPGRADES_UNRELEASED}, which upgrades it to schema {min(steps)}, and then with this one.",
+            )
         # Of a newer version's schema nothing is known here; `migrate` refuses it.
-        differences = [] if version > len(steps) else schema_objects.differences(conn, steps[:version])
+        scripts = [script for number, script in steps.items() if number <= version]
+        differences = [] if version > max(steps) else schema_objects.differences(conn, scripts)
     finally:
         conn.execute("ROLLBACK")
     if differences:
@@ -154,22 +166,22 @@ def _check_schema(conn: sqlite3.Connection, path: Path, steps: Sequence[str]) ->
         raise ApiError("unavailable", message)
 
 
-def migrate(conn: sqlite3.Connection, path: Path, steps: list[str]) -> None:
+def migrate(conn: sqlite3.Connection, path: Path, steps: Mapping[int, str]) -> None:
     """Bring the file up to the last of `steps`, each in a transaction of its own, after a backup beside the file."""
-    version = _version(conn)
-    if version > len(steps):
+    version, newest = _version(conn), max(steps)
+    if version > newest:
         raise ApiError(
             "unavailable",
-            f"{path} is a newer ovx-lite's (schema {version}, this one knows {len(steps)}): upgrade ovx-lite.",
+            f"{path} is a newer ovx-lite's (schema {version}, this one knows {newest}): upgrade ovx-lite.",
         )
-    if 0 < version < len(steps):
-        _back_up_before_upgrade(conn, path, version, len(steps))
-    for step_number in range(version + 1, len(steps) + 1):
+    if 0 < version < newest:
+        _back_up_before_upgrade(conn, path, version, newest)
+    for step_number in [step_number for step_number in steps if step_number > version]:
         with transaction(conn):
             if _version(conn) >= step_number:
                 continue  # another process was faster
             # `executescript` would commit before it begins, so statements are run one by one.
-            for statement in schema_objects.statements(steps[step_number - 1]):
+            for statement in schema_objects.statements(steps[step_number]):
                 conn.execute(statement)
             conn.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             conn.execute(f"PRAGMA user_version = {step_number}")

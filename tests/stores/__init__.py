@@ -1,8 +1,8 @@
 """A store of each schema, as the program of its time left it: `NNNN.sql` the store, `NNNN.json` what that program said.
 
 Whoever adds step N of the schema makes its files with `python -m tests.stores .venv/bin/ovx-lite`, once the step is as
-it will stay; those of older schemas stay as they are. They were made by the last commits before the next step:
-8b72845, 9dcdd3b, ad8794d, 1b2432d, and 8cf9cf3. All in them is made up, the keys and secrets too.
+it will stay; those of older schemas stay as they are. Schema 6 was made by commit 1d8d18f; schemas 1 to 5 were never
+released, and no program of today opens them. Every table has rows. All in them is made up, the keys and secrets too.
 """
 
 import sqlite3
@@ -23,16 +23,16 @@ def dump(file: Path) -> str:
 def _statements(conn: sqlite3.Connection) -> Iterator[str]:
     for name in ("application_id", "user_version"):  # iterdump leaves them out
         yield f"PRAGMA {name} = {conn.execute(f'PRAGMA {name}').fetchone()[0]};"
-    for into, statements in groupby(conn.iterdump(), _into):
-        if into:  # rows of one table, in one statement: they take half of the space
-            yield into + ",".join(f"\n{row.removeprefix(into).removesuffix(';')}" for row in statements) + ";"
+    for prefix, statements in groupby(conn.iterdump(), _insert_prefix):
+        if prefix:  # rows of one table, in one statement: they take half of the space
+            yield prefix + ",".join(f"\n{row.removeprefix(prefix).removesuffix(';')}" for row in statements) + ";"
         else:
             yield from statements
 
 
-def _into(statement: str) -> str:
-    into, values, _ = statement.partition(" VALUES(")
-    return f"{into} VALUES" if values and into.startswith("INSERT INTO") else ""
+def _insert_prefix(statement: str) -> str:
+    prefix, values, _ = statement.partition(" VALUES(")
+    return f"{prefix} VALUES" if values and prefix.startswith("INSERT INTO") else ""
 
 
 def build(file: Path, sql: str) -> None:

@@ -2,12 +2,13 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -36,18 +37,18 @@ LOG = f"""\
 """
 
 
-def at(time: str) -> str:
+def october_time(time: str) -> str:
     """A time in October 2025: on the 26th, a day of the site has 25 hours."""
     return f"2025-10-{time}:00.250Z"
 
 
 def view(time: str, path: str, who: dict[str, str], **more: Any) -> dict[str, Any]:
-    return {"type": "pageview", "url": HOME + path, "timestamp": at(time), **who, **more}
+    return {"type": "pageview", "url": HOME + path, "timestamp": october_time(time), **who, **more}
 
 
 def custom(time: str, name: str, who: dict[str, str], **props: Any) -> dict[str, Any]:
-    told = {"props": props} if props else {}
-    return view(time, "/signup", who, type="custom", event_name=name) | told
+    props_field = {"props": props} if props else {}
+    return view(time, "/signup", who, type="custom", event_name=name) | props_field
 
 
 OVYXA = [
@@ -68,7 +69,7 @@ OVYXA = [
 
 def overcentric(time: str, name: str, who: dict[str, str] | None = None, **properties: Any) -> dict[str, Any]:
     event = {"name": name, "project_id": "my-site", "device_id": "dev_1", "session_id": f"s_{time[:2]}"}
-    event |= {"context": "product" if properties else "website", "url": f"{HOME}/app", "timestamp": at(time)}
+    event |= {"context": "product" if properties else "website", "url": f"{HOME}/app", "timestamp": october_time(time)}
     identity = {"identity": {**who, "project_id": "my-site"}} if who else {}
     return {"event": {**event, "properties": properties}, **identity}
 
@@ -83,7 +84,7 @@ OVERCENTRIC = [
 
 
 def apex(time: str, type: str, visitor: str, url: str = "/app", **more: Any) -> dict[str, Any]:
-    return {"type": type, "visitorId": visitor, "url": url, "timestamp": at(time), **more}
+    return {"type": type, "visitorId": visitor, "url": url, "timestamp": october_time(time), **more}
 
 
 APEX = [
@@ -97,8 +98,8 @@ APEX = [
         "visitorId": "v_3",
         "sessionId": "s_1",
         "events": [
-            {"type": "click", "url": "/app", "timestamp": at("26T16:01"), "data": {"text": "Buy"}},
-            {"type": "form_submit", "url": "/app", "timestamp": at("26T17:40")},
+            {"type": "click", "url": "/app", "timestamp": october_time("26T16:01"), "data": {"text": "Buy"}},
+            {"type": "form_submit", "url": "/app", "timestamp": october_time("26T17:40")},
         ],
     },
     apex("27T16:00", "pageview", "v_3", userId="carol"),  # whose the device is from then on
@@ -106,8 +107,8 @@ APEX = [
 
 
 def open_analytics(time: str, type: str, user: str, **more: Any) -> dict[str, Any]:
-    ms = int(datetime.fromisoformat(at(time)).timestamp() * 1000)
-    return {"event_type": type, "user_id": user, "timestamp": ms, **more}
+    time_ms = int(datetime.fromisoformat(october_time(time)).timestamp() * 1000)
+    return {"event_type": type, "user_id": user, "timestamp": time_ms, **more}
 
 
 OPEN_ANALYTICS = [
@@ -119,113 +120,147 @@ OPEN_ANALYTICS = [
 ]
 
 
+COUNTS = ["visitors", "visits", "pageviews", "events"]
+TIMES = ["bounce_rate", "visit_duration", "views_per_visit"]
+QUERIES: list[dict[str, Any]] = [
+    {"metrics": COUNTS + TIMES},
+    {"metrics": COUNTS + TIMES, "filters": [["is", "visit:device", ["mobile"]]]},
+    *({"metrics": COUNTS, "dimensions": [f"time:{unit}"]} for unit in ("hour", "day", "week")),
+    *({"metrics": COUNTS[:2], "dimensions": [f"visit:{name}"]} for name in ("source", "utm_campaign", "country")),
+    *({"metrics": COUNTS[:2], "dimensions": [f"visit:{name}_page"]} for name in ("entry", "exit")),
+    {"metrics": [*COUNTS, "time_on_page", "scroll_depth"], "dimensions": ["event:page"]},
+    {"metrics": ["visitors", "events", "conversion_rate"], "dimensions": ["event:goal"]},
+    {"metrics": ["events", "total_revenue"], "dimensions": ["event:currency"]},
+    {"metrics": COUNTS, "dimensions": ["event:props:plan"], "filters": [["is", "event:name", ["signup"]]]},
+]
+"""What the Stats API is asked, so that a later program can be asked the same."""
+
+
 class Program:
     """The command line of the program, on the store that it makes."""
 
     def __init__(self, program: str, folder: Path) -> None:
         self.program, self.folder = program, folder
         self.environment = {**os.environ, "OVX_DATA_DIR": str(folder / "data")}
-        self.told: dict[str, Any] = {}
+        self.outputs: dict[str, Any] = {}
 
-    def run(self, *words: str, stdin: str = "") -> Any:
-        command = [self.program, *words, "--json"]
-        ran = subprocess.run(command, input=stdin, env=self.environment, capture_output=True, text=True, timeout=60)
-        assert ran.returncode == 0, (command, ran.stderr)
-        return json.loads(ran.stdout)
+    def run(self, *args: str, stdin: str = "") -> Any:
+        command = [self.program, *args, "--json"]
+        completed = subprocess.run(
+            command, input=stdin, env=self.environment, capture_output=True, text=True, timeout=60
+        )
+        assert completed.returncode == 0, (command, completed.stderr)
+        return json.loads(completed.stdout)
 
-    def tell(self, *words: str) -> Any:
+    def record(self, *args: str) -> Any:
         """Run a command, and keep what it says."""
-        self.told[" ".join(words)] = said = self.run(*words)
-        return said
+        self.outputs[" ".join(args)] = output = self.run(*args)
+        return output
 
     @contextmanager
     def serve(self) -> Iterator[Server]:
         write_database(self.folder / "own.mmdb", IPv4Network("203.0.113.0/24"), {"country": {"iso_code": "FR"}})
-        ready, log = self.folder / "ready.json", self.folder / "log"
-        options = ["--port", "0", "--ready-file", str(ready), "--country-db", str(self.folder / "own.mmdb")]
+        ready_path, log_path = self.folder / "ready.json", self.folder / "log"
+        options = ["--port", "0", "--ready-file", str(ready_path), "--country-db", str(self.folder / "own.mmdb")]
         with (
-            log.open("wb") as err,
-            subprocess.Popen([self.program, "serve", *options], env=self.environment, stderr=err) as process,
+            log_path.open("wb") as log_file,
+            subprocess.Popen([self.program, "serve", *options], env=self.environment, stderr=log_file) as process,
         ):
             try:
-                wait(ready.exists)
-                server = Server(process, json.loads(ready.read_text())["url"], log)
+                wait_until(ready_path.exists)
+                server = Server(process, json.loads(ready_path.read_text())["url"], log_path)
                 yield server
                 assert server.stop() == 0
             finally:
                 process.kill()
 
 
-def wait(for_: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
-    while not for_():
-        assert time.monotonic() < deadline
+def wait_until(condition: Callable[[], object]) -> None:
+    deadline_s = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline_s
         time.sleep(0.02)
 
 
-def make(program: Program) -> tuple[int, dict[str, Any]]:
+def make_store(program: Program) -> tuple[int, dict[str, Any]]:
     """Have a program make a store. Returns its schema, and what is to be known to test it."""
-    run, told = program.run, dict[str, Any]()
+    run, facts = program.run, dict[str, Any]()
     file = program.folder / "data" / STORE_FILE
     options = ["--domain", "example.com", "--timezone", "Europe/Paris", "--monthly-limit", "30"]
     site = run("site", "add", "my-site", *options, "--retention-days", "36500", "--name", "Größe")
     run("site", "add", "other-site")
-    number = int(dump(file).partition("user_version = ")[2].partition(";")[0])
-    told["key"] = run("key", "add", "my-site", "--label", "server", "--tier", "enterprise")["key"]
+    schema_number = int(dump(file).partition("user_version = ")[2].partition(";")[0])
+    facts["key"] = run("key", "add", "my-site", "--label", "server", "--tier", "enterprise")["key"]
     run("key", "revoke", run("key", "add", "my-site", "--label", "old")["id"])
-    other = run("key", "add", "other-site", "--hourly-limit", "500")["key"]
+    other_key = run("key", "add", "other-site", "--hourly-limit", "500")["key"]
     (program.folder / "log-to-import").write_text(LOG)
     assert run("import", "access-log", "my-site", str(program.folder / "log-to-import"))["imported"] == 3
-    told["log"] = LOG
-    if number >= 2:
-        run("site", "change", "my-site", "--allowed-hosts", "example.com,example.org", "--hourly-limit", "700")
-    if number >= 4:
-        run("password", "set", stdin=PASSWORD + "\n")
-        told["password"] = PASSWORD
+    facts["log"] = LOG
+    run("site", "change", "my-site", "--allowed-hosts", "example.com,example.org", "--hourly-limit", "700")
+    run("password", "set", stdin=PASSWORD + "\n")
+    facts["password"] = PASSWORD
     with program.serve() as server:
-        send_ovyxa(server, told, other)
-        if number >= 2:
-            send_overcentric(server)
+        send_ovyxa(server, facts, other_key)
+        send_overcentric(server)
     with Receiver(http_response(200)) as good, Receiver(http_response(500, b"not now")) as bad:
-        if number >= 3:  # with what was there before
-            (program.folder / "data" / "ovx-lite.toml").write_text('webhook_allow_net = "127.0.0.0/8"')
-            run("goal", "add", "my-site", "Sign-up", "--event", "signup")
-            run("goal", "add", "my-site", "Pricing", "--path", "/pricing/**")
-            on = ["--on", "goal.completed", "--on", "usage.threshold"]
-            kept = run("webhook", "add", "my-site", good.url, *on, "--on", "realtime.spike", "--spike-above", "100")
-            run("webhook", "rotate-secret", kept["id"])
-            run("webhook", "add", "my-site", bad.url, *on, "--format", "slack")
-            run("webhook", "disable", run("webhook", "add", "my-site", bad.url, "--on", "goal.completed")["id"])
+        (program.folder / "data" / "ovx-lite.toml").write_text('webhook_allow_net = "127.0.0.0/8"')
+        run("goal", "add", "my-site", "Sign-up", "--event", "signup")
+        run("goal", "add", "my-site", "Pricing", "--path", "/pricing/**")
+        trigger_options = ["--on", "goal.completed", "--on", "usage.threshold"]
+        webhook = run(
+            "webhook", "add", "my-site", good.url, *trigger_options, "--on", "realtime.spike", "--spike-above", "100"
+        )
+        run("webhook", "rotate-secret", webhook["id"])
+        run("webhook", "add", "my-site", bad.url, *trigger_options, "--format", "slack")
+        run("webhook", "disable", run("webhook", "add", "my-site", bad.url, "--on", "goal.completed")["id"])
         with program.serve() as server:
-            if number >= 2:
-                send_apex(server, site["public_key"])
-                send_open_analytics(server, told["key"])
-            wait(lambda: bad.requests or number < 3)
-            if number >= 4:
-                person = WebClient(server)
-                person.log_in()
-            if number >= 5:
-                assert person.post("/sites/my-site/settings/sharing", {"password": "a shared secret"}).status == 303
-                note = {"day": "2025-10-25", "text": "Newsletter"}
-                assert person.post("/sites/my-site/annotations", note).status == 303
+            send_apex(server, site["public_key"])
+            send_open_analytics(server, facts["key"])
+            wait_until(lambda: bad.requests)
+            client = WebClient(server)
+            client.log_in()
+            assert client.post("/sites/my-site/settings/sharing", {"password": "a shared secret"}).status == 303
+            note = {"day": "2025-10-25", "text": "Newsletter"}
+            assert client.post("/sites/my-site/annotations", note).status == 303
             time.sleep(2)  # so that what goes on by itself, like deliveries, comes to an end
-    if number >= 2:
-        run("person", "erase", "my-site", "dave", "--yes")
-    return number, told
+    run("person", "erase", "my-site", "dave", "--yes")
+    with program.serve() as server:
+        facts["stats"] = [{"query": query, "answer": stats(server, facts["key"], query)} for query in QUERIES]
+    leave_a_day_to_rebuild(file, schema_number)
+    return schema_number, facts
 
 
-def send_ovyxa(server: Server, told: dict[str, Any], other: str) -> None:
+def stats(server: Server, key: str, query: dict[str, Any]) -> dict[str, Any]:
+    """Ask the Stats API about all days that have events."""
+    asked = {"site_id": "my-site", "date_range": ["2025-10-20", "2025-11-02"], **query}
+    answer = server.send("/api/v1/stats/query", asked, key)
+    assert answer.status == 200, answer.body
+    return {"results": answer.json["results"], "meta": answer.json["meta"]}
+
+
+def leave_a_day_to_rebuild(file: Path, number: int) -> None:
+    """Queue a day as commands do that change its events. Left alone, a program empties that queue."""
+    queue = (
+        "INSERT INTO stale SELECT site, max(day) FROM days GROUP BY site"
+        if number == 6
+        else "INSERT INTO dirty_days SELECT site_id, max(day) FROM daily_totals GROUP BY site_id"
+    )
+    with closing(sqlite3.connect(file)) as conn, conn:
+        assert conn.execute(queue).rowcount == 2
+
+
+def send_ovyxa(server: Server, facts: dict[str, Any], other_key: str) -> None:
     for event in OVYXA[:-2]:
-        said = server.send(f"/api/v1/events/{event['type']}", {**event, "site_id": "my-site"}, told["key"])
-        assert said.status == 201, said.body
-    assert server.batch(told["key"], *OVYXA[-2:]).status == 201
+        response = server.send(f"/api/v1/events/{event['type']}", {**event, "site_id": "my-site"}, facts["key"])
+        assert response.status == 201, response.body
+    assert server.batch(facts["key"], *OVYXA[-2:]).status == 201
     body = json.dumps({"site_id": "my-site", **view("27T10:00", "/pricing/once", PHIL)})
-    path, repeat = "/api/v1/events/pageview", {"Idempotency-Key": "key-1"}
-    said = server.send(path, body.encode(), told["key"], repeat)
-    assert said.status == 201
-    told["repeat"] = {"path": path, "body": body, "headers": repeat, "answer": said.body.decode()}
+    path, headers = "/api/v1/events/pageview", {"Idempotency-Key": "key-1"}
+    response = server.send(path, body.encode(), facts["key"], headers)
+    assert response.status == 201
+    facts["repeat"] = {"path": path, "body": body, "headers": headers, "answer": response.body.decode()}
     for event in (view("24T23:59", "/", ANN), view("25T00:00", "/", ANN)):
-        assert server.pageview(other, **event, site_id="other-site").status == 201
+        assert server.pageview(other_key, **event, site_id="other-site").status == 201
 
 
 def send_overcentric(server: Server) -> None:
@@ -245,31 +280,31 @@ def send_open_analytics(server: Server, key: str) -> None:
     assert server.send(f"{path}/batch", {"events": OPEN_ANALYTICS[3:]}, key).status == 202
 
 
-def ask(program: Program, number: int) -> None:
+def record_outputs(program: Program) -> None:
     """Keep what a program says of its store."""
-    tell = program.tell
-    tell("site", "list")
+    record = program.record
+    record("site", "list")
     for site in ("my-site", "other-site"):
-        tell("export", site, "--include-excluded")
-        tell("key", "list", site)
-    for kind in ("goal", "webhook", "delivery") if number >= 3 else ():
-        tell(kind, "list", "my-site")
-    for person in tell("person", "list", "my-site") if number >= 2 else ():
-        tell("person", "show", "my-site", person["id"])
+        record("export", site, "--include-excluded")
+        record("key", "list", site)
+    for kind in ("goal", "webhook", "delivery"):
+        record(kind, "list", "my-site")
+    for person in record("person", "list", "my-site"):
+        record("person", "show", "my-site", person["id"])
 
 
 def main(name: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         program = Program(name, Path(folder))
-        number, told = make(program)
-        ask(program, number)
+        schema_number, facts = make_store(program)
+        record_outputs(program)
         sql = dump(Path(folder) / "data" / STORE_FILE)
-    for place in (folder, str(Path.home()), os.getcwd()):
-        assert place not in sql
-    (FOLDER / f"{number:04}.sql").write_text(sql, "utf-8", newline="")
-    kept = json.dumps(told | {"said": program.told}, ensure_ascii=False, indent=1)
-    (FOLDER / f"{number:04}.json").write_text(kept + "\n", "utf-8")
-    print(f"{number:04}: {len(sql):,} bytes of SQL, {len(kept):,} of JSON")  # noqa: T201
+    for local_path in (folder, str(Path.home()), os.getcwd()):
+        assert local_path not in sql
+    (FOLDER / f"{schema_number:04}.sql").write_text(sql, "utf-8", newline="")
+    json_text = json.dumps(facts | {"said": program.outputs}, ensure_ascii=False, indent=1)
+    (FOLDER / f"{schema_number:04}.json").write_text(json_text + "\n", "utf-8")
+    print(f"{schema_number:04}: {len(sql):,} bytes of SQL, {len(json_text):,} of JSON")  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -28,14 +28,14 @@ def by_dimensions(
     """
     filter_sql = FilterSql(conn, site.id)
     columns = dimension_columns(filter_sql, dimensions)
-    joins = f"JOIN pages AS p ON p.id = e.page {columns.joins}"
+    joins = f"JOIN pages AS p ON p.id = e.page_id {columns.joins}"
     column_names = "".join(f"d{index}, " for index in range(len(dimensions)))
     sql = f"""
         SELECT {column_names} total(ms) / count(*) / 1000, avg(scroll) FROM (
             SELECT {columns.select_list} sum({_bounded_number("ms", _DAY_MS)}) AS ms, max({_bounded_number("scroll", 100)}) AS scroll
             FROM {events_sql(filter_sql, site, date_range, IS_COUNTED_ENGAGEMENT, filters, joins, dimensions)}
                 AND v.id IS NOT NULL AND {columns.condition}
-            GROUP BY {columns.group_list} e.visit, p.path
+            GROUP BY {columns.group_list} e.visit_id, p.path
         ) {f"GROUP BY {column_names.rstrip(', ')}" if column_names else "HAVING count(*) > 0"}
     """
     return {

@@ -132,10 +132,11 @@ def _visits_sql(
     """The visits that pass filters, a row each for each group."""
     columns = dimension_columns(filter_sql, dimensions)
     return f"""
-        SELECT {columns.select_list} day, v.visitor AS visitor, v.alone AS alone, v.id AS visit, v.events AS times,
-            v.pageviews AS views, v.events AS events, v.before + v.after AS duration
+        SELECT {columns.select_list} day, v.visitor_id AS visitor_id, v.is_only_visit_of_day AS is_only_visit_of_day,
+            v.id AS visit_id, v.events AS counted_events, v.pageviews AS pageviews, v.events AS visit_events,
+            v.early_ms + v.elapsed_ms AS duration_ms
         FROM {days_table(filter_sql, site, date_range)} CROSS JOIN visits AS v {columns.joins}
-        WHERE v.site = {filter_sql.bind(site.id)} AND v.id >= low AND v.id < high AND {columns.condition}
+        WHERE v.site_id = {filter_sql.bind(site.id)} AND v.id >= low AND v.id < high AND {columns.condition}
             AND {filter_sql.all_of(filters)}
     """
 
@@ -146,10 +147,11 @@ def _events_sql(
     """The visits of the events that pass filters, and these events; a row each for each group."""
     columns = dimension_columns(filter_sql, dimensions)
     return f"""
-        SELECT {columns.select_list} day, v.visitor AS visitor, v.alone AS alone, v.id AS visit, count(*) AS times,
-            sum({IS_PAGEVIEW}) AS views, v.events AS events, v.before + v.after AS duration
+        SELECT {columns.select_list} day, v.visitor_id AS visitor_id, v.is_only_visit_of_day AS is_only_visit_of_day,
+            v.id AS visit_id, count(*) AS counted_events, sum({IS_PAGEVIEW}) AS pageviews, v.events AS visit_events,
+            v.early_ms + v.elapsed_ms AS duration_ms
         FROM {events_sql(filter_sql, site, date_range, IS_COUNTED, filters, columns.joins, dimensions)} AND {columns.condition}
-        GROUP BY {columns.group_list} e.visit
+        GROUP BY {columns.group_list} e.visit_id
     """
 
 
@@ -157,10 +159,11 @@ def _group_sql(rows_sql: str, dimensions: Sequence[str]) -> str:
     """Count rows of visits by what stands in the dimensions."""
     keys = ", ".join(f"d{index}" for index in range(len(dimensions)))
     # A visitor's only visit of a day needs no comparing with others.
-    visitors = "sum(coalesce(alone, 0)) + count(DISTINCT CASE WHEN alone THEN NULL ELSE visitor << 15 | day END)"
-    sums = f"""
-        {visitors}, count(visit), sum(views), sum(times), sum(CASE WHEN events = 1 THEN 1 ELSE 0 END),
-        sum(coalesce(duration, 0))
+    sums = """
+        sum(coalesce(is_only_visit_of_day, 0))
+            + count(DISTINCT CASE WHEN is_only_visit_of_day THEN NULL ELSE visitor_id << 15 | day END),
+        count(visit_id), sum(pageviews), sum(counted_events), sum(CASE WHEN visit_events = 1 THEN 1 ELSE 0 END),
+        sum(coalesce(duration_ms, 0))
     """
     if not dimensions:
         return f"SELECT {sums} FROM ({rows_sql}) HAVING count(*) > 0"

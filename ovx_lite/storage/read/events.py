@@ -9,20 +9,20 @@ from ovx_lite.domain.models import COUNTER_BITS, MAX_TIMESTAMP_MS, Site
 from ovx_lite.storage.rollups import weekly
 from ovx_lite.storage.write.identity_links import PERSON_OF_EVENT
 
-_COUNTER_MASK = (1 << COUNTER_BITS) - 1
-_MOST_REMEMBERED = 20_000
-
 
 def import_line_hashes(conn: sqlite3.Connection, site: Site, day: int) -> set[tuple[int, int]]:
     """The log lines that were imported to a site for one of its days: of each its time (Unix ms) and its digest."""
-    query = f"SELECT visit + later >> {COUNTER_BITS}, line FROM events WHERE {OF_DAY} AND line IS NOT NULL"
+    query = f"""
+        SELECT visit_id + id_offset >> {COUNTER_BITS}, import_line_hash FROM events
+        WHERE {OF_DAY} AND import_line_hash IS NOT NULL
+    """
     return set(conn.execute(query, (site.id, *ids_of_day(day, site.timezone))))
 
 
 IS_ENGAGEMENT = "(name = 'engagement' AND api = 'apex')"
-"""`Kind.is_engagement` as SQL, of a row of `kinds`."""
+"""`Kind.is_engagement` as SQL, of a row of `event_types`."""
 
-OF_DAY = "site = ? AND visit >= ? AND visit < ?"
+OF_DAY = "site_id = ? AND visit_id >= ? AND visit_id < ?"
 """Events of a day, as SQL for a site's number and `ids_of_day`: no visit goes over midnight."""
 
 
@@ -33,19 +33,19 @@ def ids_of_day(day: int, timezone: str) -> tuple[int, int]:
 
 
 _SELECT_EVENTS = f"""
-SELECT visit + later AS id, visit + later >> {COUNTER_BITS}, api, type, name, host, path,
+SELECT visit_id + id_offset AS id, visit_id + id_offset >> {COUNTER_BITS}, api, type, name, host, path,
        referrer, source, channel, utm_source, utm_medium, utm_campaign, utm_content, utm_term,
-       country, browser, os, device, visitor, visits.id AS visit, persons.id AS person,
-       context, props, revenue, currency, excluded
+       country, browser, os, device, visitor_id, visits.id, external_id,
+       context, props, revenue_minor, currency, excluded_reason
 FROM events
-JOIN kinds ON kinds.id = kind
-JOIN pages ON pages.id = page
-JOIN origins ON origins.id = events.origin
-JOIN clients ON clients.id = events.client
-LEFT JOIN visits ON visits.site = events.site AND visits.id = visit
-LEFT JOIN persons ON persons.number = {PERSON_OF_EVENT}
-WHERE events.{OF_DAY} AND visit + later >= ? AND visit + later < ? AND (excluded = '' OR ?)
-ORDER BY visit + later
+JOIN event_types ON event_types.id = event_type_id
+JOIN pages ON pages.id = page_id
+JOIN traffic_sources ON traffic_sources.id = events.traffic_source_id
+JOIN clients ON clients.id = events.client_id
+LEFT JOIN visits ON visits.site_id = events.site_id AND visits.id = visit_id
+LEFT JOIN persons ON persons.id = {PERSON_OF_EVENT}
+WHERE events.{OF_DAY} AND visit_id + id_offset >= ? AND visit_id + id_offset < ? AND (excluded_reason = '' OR ?)
+ORDER BY visit_id + id_offset
 """
 
 
@@ -97,7 +97,7 @@ def days(conn: sqlite3.Connection, site: Site, since_ms: int = 0, until_ms: int 
     """A site's days from that of its first event to that of its last, as far as they are in this time (Unix ms)."""
     # Each on its own is a look at one end of the table.
     first_id, last_id = (
-        conn.execute(f"SELECT {aggregate}(visit) FROM events WHERE site = ?", (site.id,)).fetchone()[0]
+        conn.execute(f"SELECT {aggregate}(visit_id) FROM events WHERE site_id = ?", (site.id,)).fetchone()[0]
         for aggregate in ("min", "max")
     )
     if first_id is None or since_ms >= until_ms:
@@ -111,21 +111,23 @@ def days(conn: sqlite3.Connection, site: Site, since_ms: int = 0, until_ms: int 
 
 def oldest_event_ms(conn: sqlite3.Connection, site_id: int) -> int | None:
     """When the oldest visit of a site was told of first (Unix ms); None if it has no events."""
-    (id,) = conn.execute("SELECT min(visit) FROM events WHERE site = ?", (site_id,)).fetchone()
+    (id,) = conn.execute("SELECT min(visit_id) FROM events WHERE site_id = ?", (site_id,)).fetchone()
     return None if id is None else id >> COUNTER_BITS
 
 
 def count_before(conn: sqlite3.Connection, site: Site, day: int) -> int:
     """Count a site's events of the days before `day` (days since 1970-01-01, in the site's time zone)."""
     end_id, _ = ids_of_day(day, site.timezone)
-    (count,) = conn.execute("SELECT count(*) FROM events WHERE site = ? AND visit < ?", (site.id, end_id)).fetchone()
+    (count,) = conn.execute(
+        "SELECT count(*) FROM events WHERE site_id = ? AND visit_id < ?", (site.id, end_id)
+    ).fetchone()
     return int(count)
 
 
 def delete_day(conn: sqlite3.Connection, site: Site, day: int) -> int:
     """Delete a day of a site, its events, visits and counts. Returns how many events. Inside a transaction."""
     day_params = (site.id, *ids_of_day(day, site.timezone))
-    conn.execute("DELETE FROM visits WHERE site = ? AND id >= ? AND id < ?", day_params)
+    conn.execute("DELETE FROM visits WHERE site_id = ? AND id >= ? AND id < ?", day_params)
     weekly.delete_day(conn, site.id, day)
     return conn.execute(f"DELETE FROM events WHERE {OF_DAY}", day_params).rowcount
 
@@ -135,11 +137,16 @@ def delete_all(conn: sqlite3.Connection, site_id: int) -> int:
 
     Inside a transaction, of another process than the server's: it notices, and looks up its codes again.
     """
-    deleted = conn.execute("DELETE FROM events WHERE site = ?", (site_id,)).rowcount
+    deleted = conn.execute("DELETE FROM events WHERE site_id = ?", (site_id,)).rowcount
     for table in ("visits", "open_visits"):
-        conn.execute(f"DELETE FROM {table} WHERE site = ?", (site_id,))
+        conn.execute(f"DELETE FROM {table} WHERE site_id = ?", (site_id,))
     weekly.delete_all(conn, site_id)
-    for table, column in (("pages", "page"), ("origins", "origin"), ("clients", "client"), ("kinds", "kind")):
+    for table, column in (
+        ("pages", "page_id"),
+        ("traffic_sources", "traffic_source_id"),
+        ("clients", "client_id"),
+        ("event_types", "event_type_id"),
+    ):
         conn.execute(f"DELETE FROM {table} WHERE id NOT IN (SELECT {column} FROM events)")
-    conn.execute("DELETE FROM words WHERE id NOT IN (SELECT value FROM rollups)")
+    conn.execute("DELETE FROM dimension_values WHERE id NOT IN (SELECT value_id FROM rollups)")
     return deleted

@@ -18,19 +18,19 @@ from ovx_lite.storage.webhooks.goals import goals_of
 from ovx_lite.storage.write.visit_cache import event_type_bit, page_bit
 
 LOOKUP_COLUMNS = {
-    "event:page": ("pages", "path", "e.page"),
-    "event:hostname": ("pages", "host", "e.page"),
-    "event:name": ("kinds", "name", "e.kind"),
-    "event:currency": ("kinds", "currency", "e.kind"),
-    "visit:entry_page": ("pages", "path", "v.entry"),
-    "visit:exit_page": ("pages", "path", "v.exit"),
+    "event:page": ("pages", "path", "e.page_id"),
+    "event:hostname": ("pages", "host", "e.page_id"),
+    "event:name": ("event_types", "name", "e.event_type_id"),
+    "event:currency": ("event_types", "currency", "e.event_type_id"),
+    "visit:entry_page": ("pages", "path", "v.entry_page_id"),
+    "visit:exit_page": ("pages", "path", "v.exit_page_id"),
     **{
-        f"visit:{column}": ("origins", column, "v.origin")
+        f"visit:{column}": ("traffic_sources", column, "v.traffic_source_id")
         for column in ("referrer", "source", "channel", "utm_source", "utm_medium", "utm_campaign")
     },
-    "visit:utm_content": ("origins", "utm_content", "v.origin"),
-    "visit:utm_term": ("origins", "utm_term", "v.origin"),
-    **{f"visit:{column}": ("clients", column, "v.client") for column in ("device", "browser", "os", "country")},
+    "visit:utm_content": ("traffic_sources", "utm_content", "v.traffic_source_id"),
+    "visit:utm_term": ("traffic_sources", "utm_term", "v.traffic_source_id"),
+    **{f"visit:{column}": ("clients", column, "v.client_id") for column in ("device", "browser", "os", "country")},
 }
 """Where the words of a dimension stand, and what has their number."""
 
@@ -38,7 +38,7 @@ PROP_VALUE = "CASE {0}.type WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' EL
 """A property's value as text, of a `json_each(props)` of that name."""
 
 _BLOOM_DIMENSIONS = ("event:page", "event:hostname", "event:name")
-_MAX_BLOOM_IDS = 20  # words for which it is worth to look at `seen` first
+_MAX_BLOOM_IDS = 20  # words for which it is worth to look at `page_type_bloom` first
 
 
 class FilterSql:
@@ -112,13 +112,12 @@ class FilterSql:
             hint = f": it has {', '.join(goals_by_name)}" if goals_by_name else ", and no other"
             raise ApiError("invalid_request", f"This site has no goal {unknown_name[:100]}{hint}.", "filters")
         selected = [goals_by_name[name] for name in names]
-        query = "SELECT id FROM kinds WHERE type <> 'pageview' AND name IN (SELECT value FROM json_each(?))"
+        query = "SELECT id FROM event_types WHERE type <> 'pageview' AND name IN (SELECT value FROM json_each(?))"
         event_names = msgspec.json.encode([goal.event_name for goal in selected if goal.event_name]).decode()
-        conditions = [f"e.kind {self.in_ids(id for (id,) in self.conn.execute(query, (event_names,)))}"]
+        conditions = [f"e.event_type_id {self.in_ids(id for (id,) in self.conn.execute(query, (event_names,)))}"]
         if any(goal.path_pattern for goal in selected):
-            conditions.append(
-                f"(e.kind {self._is_pageview_type()} AND e.page {self.in_ids(self._goal_page_ids(GoalMatcher(selected)))})"
-            )
+            pages = self.in_ids(self._goal_page_ids(GoalMatcher(selected)))
+            conditions.append(f"(e.event_type_id {self._is_pageview_type()} AND e.page_id {pages})")
         return " OR ".join(conditions)
 
     def _goal_page_ids(self, goal_matcher: GoalMatcher) -> list[int]:
@@ -127,7 +126,7 @@ class FilterSql:
         return [id for id, path in rows if goal_matcher.match("pageview", "pageview", path)]
 
     def _is_pageview_type(self) -> str:
-        return self.in_ids(id for (id,) in self.conn.execute("SELECT id FROM kinds WHERE type = 'pageview'"))
+        return self.in_ids(id for (id,) in self.conn.execute("SELECT id FROM event_types WHERE type = 'pageview'"))
 
     def _prop_condition(self, condition: Condition) -> str:
         name = self.bind(condition.dimension.removeprefix(PROPS_PREFIX))
@@ -136,7 +135,7 @@ class FilterSql:
             values: Iterable[str] = condition.values
         else:
             text = PROP_VALUE.format("prop")
-            query = f"SELECT DISTINCT {text} FROM events, json_each(props) AS prop WHERE site = ? AND prop.key = ?"
+            query = f"SELECT DISTINCT {text} FROM events, json_each(props) AS prop WHERE site_id = ? AND prop.key = ?"
             matches, rows = (
                 value_matcher(condition),
                 self.conn.execute(query, (self._site_id, condition.dimension.removeprefix(PROPS_PREFIX))),
@@ -156,17 +155,15 @@ class FilterSql:
             if isinstance(condition, Condition) and not condition.negated
         ]
         if event_type_condition:
-            masks.append(
-                _combine(
-                    event_type_bit(id)
-                    for (id,) in self.conn.execute(f"SELECT id FROM kinds WHERE {event_type_condition}")
-                )
-            )
-        conditions = [f"(v.id IS NULL OR v.seen & {self.bind(mask)} <> 0)" for mask in masks if mask is not None]
+            rows = self.conn.execute(f"SELECT id FROM event_types WHERE {event_type_condition}")
+            masks.append(_combine(event_type_bit(id) for (id,) in rows))
+        conditions = [
+            f"(v.id IS NULL OR v.page_type_bloom & {self.bind(mask)} <> 0)" for mask in masks if mask is not None
+        ]
         return " AND ".join(conditions) or "1"
 
     def _bloom_mask(self, condition: Condition) -> int | None:
-        """The bits of `seen` of which visits with events that pass a test have one; None if that helps nothing."""
+        """The bits of which `page_type_bloom` has one if events of the visit pass a test; None if it helps nothing."""
         if condition.dimension == "event:goal":
             selected = [goal for goal in goals_of(self.conn, self._site_id) if goal.name in condition.values]
             names = tuple(goal.event_name for goal in selected if goal.event_name)

@@ -55,33 +55,36 @@ class ScanResult(NamedTuple):
 
 # What each of a visit's events is: the page's number, and before it, with a dot, the kind's, unless it is a view of it.
 _VISIT_TOKENS = """
-(SELECT group_concat(CASE WHEN {view} THEN page ELSE kind || '.' || page END) FROM events AS e
-    WHERE e.site = v.site AND e.visit = v.id AND {counted} AND {condition})
+(SELECT group_concat(CASE WHEN {view} THEN page_id ELSE event_type_id || '.' || page_id END) FROM events AS e
+    WHERE e.site_id = v.site_id AND e.visit_id = v.id AND {counted} AND {condition})
 """
 # Of visits that viewed a page or two and did nothing else, that stands in the visit.
 _SHORT_VISIT_TOKENS = """
-CASE WHEN entry IS NULL OR pageviews <> events OR events > 2 THEN {tokens}
-    WHEN events = 1 THEN entry ELSE entry || ',' || exit END
+CASE WHEN entry_page_id IS NULL OR pageviews <> events OR events > 2 THEN {tokens}
+    WHEN events = 1 THEN entry_page_id ELSE entry_page_id || ',' || exit_page_id END
 """
 _REVENUE_ITEMS = """
-(SELECT group_concat(kind || ' ' || revenue) FROM events AS e
-    WHERE e.site = v.site AND e.visit = v.id AND revenue IS NOT NULL AND {counted} AND {condition})
+(SELECT group_concat(event_type_id || ' ' || revenue_minor) FROM events AS e
+    WHERE e.site_id = v.site_id AND e.visit_id = v.id AND revenue_minor IS NOT NULL AND {counted} AND {condition})
 """
 # The limit keeps SQLite from looking for the events twice.
 _SCAN = """
 SELECT day, (
     SELECT json_array(count(*),
-        sum(alone) + count(DISTINCT CASE WHEN alone THEN NULL ELSE visitor END),
-        sum(pageviews), sum(events), sum(events = 1), sum(before + after),
-        json_array({codes_alone}), group_concat(CASE WHEN alone THEN tokens END, ';'),
-        group_concat(CASE WHEN NOT alone THEN day || ' ' || visitor END),
-        json_array({codes_of_others}), group_concat(CASE WHEN NOT alone THEN coalesce(tokens, '') END, ';'),
-        group_concat(purse))
+        sum(is_only_visit_of_day) + count(DISTINCT CASE WHEN is_only_visit_of_day THEN NULL ELSE visitor_id END),
+        sum(pageviews), sum(events), sum(events = 1), sum(early_ms + elapsed_ms),
+        json_array({codes_alone}), group_concat(CASE WHEN is_only_visit_of_day THEN tokens END, ';'),
+        group_concat(CASE WHEN NOT is_only_visit_of_day THEN day || ' ' || visitor_id END),
+        json_array({codes_of_others}),
+        group_concat(CASE WHEN NOT is_only_visit_of_day THEN coalesce(tokens, '') END, ';'),
+        group_concat(revenue_rows))
     FROM (
-        SELECT alone, visitor, pageviews, events, before, after, {codes}, {tokens} AS tokens, {purse} AS purse
+        SELECT is_only_visit_of_day, visitor_id, pageviews, events, early_ms, elapsed_ms, {codes}, {tokens} AS tokens,
+            {revenue_rows} AS revenue_rows
         FROM visits AS v
-        WHERE v.site = {site} AND v.id >= low AND v.id < high AND abs(v.visitor % parts) = part AND {found} LIMIT -1
-    ) WHERE {passed}
+        WHERE v.site_id = {site} AND v.id >= low AND v.id < high AND abs(v.visitor_id % parts) = part
+            AND {candidates} LIMIT -1
+    ) WHERE {matches}
 ) FROM (
     SELECT value ->> 0 AS day, value ->> 1 AS low, value ->> 2 AS high, value ->> 3 AS parts, value ->> 4 AS part
     FROM json_each({days})
@@ -108,7 +111,7 @@ def scan(
     filter_sql = FilterSql(conn, site.id)
     columns = sorted(
         {visit_column(dimension) for dimension in dimensions if dimension not in SCANNED_EVENT_DIMENSIONS}
-    ) or ["origin"]
+    ) or ["traffic_source_id"]
     sql = _sql(
         filter_sql,
         site,
@@ -155,7 +158,7 @@ def _day_parts(conn: sqlite3.Connection, site: Site, date_range: DateRange) -> I
     for day in events_of.days(conn, site, date_range.since_ms, date_range.until_ms):
         first_id, end_id = ids_of_day(day, site.timezone)
         if day_counts is None:
-            query = "SELECT count(*) FROM (SELECT 1 FROM events WHERE site = ? AND visit >= ? AND visit < ?)"
+            query = "SELECT count(*) FROM (SELECT 1 FROM events WHERE site_id = ? AND visit_id >= ? AND visit_id < ?)"
             (event_count,) = conn.execute(query, (site.id, first_id, end_id)).fetchone()
         else:
             event_count = day_counts[day].events if day in day_counts else 0
@@ -184,20 +187,22 @@ def _sql(
     condition = filter_sql.all_of(filters)
     placeholders = {"view": IS_PAGEVIEW, "counted": IS_COUNTED, "condition": condition if by_events else "1"}
     tokens = _VISIT_TOKENS.format(**placeholders) if by_events or with_events else "NULL"
-    has_revenue = filter_sql.conn.execute("SELECT 1 FROM takings WHERE site = ? LIMIT 1", (site.id,)).fetchone()
+    has_revenue = filter_sql.conn.execute(
+        "SELECT 1 FROM daily_revenue WHERE site_id = ? LIMIT 1", (site.id,)
+    ).fetchone()
     revenue_condition = filter_sql.bloom_condition((), "currency <> ''")
     return _SCAN.format(
-        codes_alone=", ".join(f"group_concat(CASE WHEN alone THEN {column} END)" for column in columns),
+        codes_alone=", ".join(f"group_concat(CASE WHEN is_only_visit_of_day THEN {column} END)" for column in columns),
         codes_of_others=", ".join(
-            f"group_concat(CASE WHEN NOT alone THEN coalesce({column}, '') END)" for column in columns
+            f"group_concat(CASE WHEN NOT is_only_visit_of_day THEN coalesce({column}, '') END)" for column in columns
         ),
         codes=", ".join(columns),
         tokens=tokens if by_events or not with_events else _SHORT_VISIT_TOKENS.format(tokens=tokens),
-        purse=f"CASE WHEN {revenue_condition} THEN {_REVENUE_ITEMS.format(**placeholders)} END"
+        revenue_rows=f"CASE WHEN {revenue_condition} THEN {_REVENUE_ITEMS.format(**placeholders)} END"
         if has_revenue
         else "NULL",
         site=filter_sql.bind(site.id),
-        found=filter_sql.bloom_condition(filters) if by_events else condition,
-        passed="tokens IS NOT NULL" if by_events else "1",
+        candidates=filter_sql.bloom_condition(filters) if by_events else condition,
+        matches="tokens IS NOT NULL" if by_events else "1",
         days=filter_sql.bind(msgspec.json.encode(list(_day_parts(filter_sql.conn, site, date_range))).decode()),
     )

@@ -27,19 +27,22 @@ DAY_UNITS = {
 }
 """The first day of the day, week or month that a day (SQL) is in."""
 
-IS_COUNTED = f"e.kind NOT IN (SELECT id FROM kinds WHERE excluded <> '' OR {IS_ENGAGEMENT})"
-IS_COUNTED_ENGAGEMENT = f"e.kind IN (SELECT id FROM kinds WHERE excluded = '' AND {IS_ENGAGEMENT})"
-IS_PAGEVIEW = "e.kind IN (SELECT id FROM kinds WHERE type = 'pageview')"
+IS_COUNTED = f"e.event_type_id NOT IN (SELECT id FROM event_types WHERE excluded_reason <> '' OR {IS_ENGAGEMENT})"
+IS_COUNTED_ENGAGEMENT = (
+    f"e.event_type_id IN (SELECT id FROM event_types WHERE excluded_reason = '' AND {IS_ENGAGEMENT})"
+)
+IS_PAGEVIEW = "e.event_type_id IN (SELECT id FROM event_types WHERE type = 'pageview')"
 _DAYS_FROM_JSON = """
 (SELECT value ->> 0 AS day, value ->> 1 AS low, value ->> 2 AS high, value ->> 3 AS since, value ->> 4 AS until,
-    value ->> 5 AS ahead FROM json_each({})) AS span
+    value ->> 5 AS utc_offset_ms FROM json_each({})) AS date_range
 """
 
 
 def days_table(filter_sql: FilterSql, site: Site, date_range: DateRange, dimensions: Sequence[str] = ()) -> str:
     """The days of a period that have events, as a table: their visits' numbers, and those of the events that count.
 
-    Where one asks for hours or minutes, days on which the clocks change are cut there, and `ahead` is ms before UTC.
+    Where one asks for hours or minutes, days on which the clocks change are cut there, and `utc_offset_ms` is ms before
+    UTC.
     """
     stored_days = events_of.days(filter_sql.conn, site, date_range.since_ms, date_range.until_ms)
     rows = []
@@ -64,7 +67,7 @@ def days_table(filter_sql: FilterSql, site: Site, date_range: DateRange, dimensi
 def _column_and_join(filter_sql: FilterSql, dimension: str) -> tuple[str, str]:
     """What stands in a dimension, as SQL, and what is to be joined for it."""
     if dimension in CLOCK_UNITS_MS:
-        return f"((e.visit + e.later >> {COUNTER_BITS}) + ahead) / {CLOCK_UNITS_MS[dimension]}", ""
+        return f"((e.visit_id + e.id_offset >> {COUNTER_BITS}) + utc_offset_ms) / {CLOCK_UNITS_MS[dimension]}", ""
     if dimension in TIME_DIMENSIONS:
         return DAY_UNITS[dimension].format("day"), ""
     if dimension.startswith(PROPS_PREFIX):
@@ -127,14 +130,14 @@ def events_sql(
     bloom_condition = filter_sql.bloom_condition(filters, event_type_condition)
     # A plus keeps SQLite from looking through all that a day has in place of what belongs to the other table's row.
     if needs_visit(filters) or not has_sessionless_events(filter_sql.conn, site, date_range):
-        tables = f"visits AS v CROSS JOIN events AS e ON e.site = {site_param} AND e.visit = +v.id"
-        id_range = f"v.site = {site_param} AND v.id >= low AND v.id < high"
+        tables = f"visits AS v CROSS JOIN events AS e ON e.site_id = {site_param} AND e.visit_id = +v.id"
+        id_range = f"v.site_id = {site_param} AND v.id >= low AND v.id < high"
     else:
-        tables = f"events AS e LEFT JOIN visits AS v ON v.site = {site_param} AND v.id = +e.visit"
-        id_range = f"e.site = {site_param} AND e.visit >= low AND e.visit < high"
+        tables = f"events AS e LEFT JOIN visits AS v ON v.site_id = {site_param} AND v.id = +e.visit_id"
+        id_range = f"e.site_id = {site_param} AND e.visit_id >= low AND e.visit_id < high"
     return f"""
         {days_sql} CROSS JOIN {tables} {joins}
-        WHERE {id_range} AND e.visit + e.later >= since AND e.visit + e.later < until
+        WHERE {id_range} AND e.visit_id + e.id_offset >= since AND e.visit_id + e.id_offset < until
             AND {condition} AND {bloom_condition} AND {filter_sql.all_of(filters)}
     """
 
@@ -142,8 +145,9 @@ def events_sql(
 def has_sessionless_events(conn: sqlite3.Connection, site: Site, date_range: DateRange) -> bool:
     """Whether a period may have events that are in no visit."""
     params = (site.id, date_range.first_day, date_range.last_day)
-    query = "SELECT 1 FROM stale WHERE site = ? AND day >= ? AND day <= ?"
-    query += " UNION ALL SELECT 1 FROM days WHERE site = ? AND day >= ? AND day <= ? AND strays > 0 LIMIT 1"
+    query = "SELECT 1 FROM dirty_days WHERE site_id = ? AND day >= ? AND day <= ?"
+    query += " UNION ALL SELECT 1 FROM daily_totals WHERE site_id = ? AND day >= ? AND day <= ?"
+    query += " AND sessionless_events > 0 LIMIT 1"
     return conn.execute(query, (*params, *params)).fetchone() is not None
 
 

@@ -21,9 +21,10 @@ NO_PERSON = 0
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 # Where nobody else's tie is before that of somebody erased, it says nothing: the device is as it was at the beginning.
 _DELETE_LEADING_NO_PERSON = f"""
-DELETE FROM ties WHERE site = ? AND person = {NO_PERSON} AND NOT EXISTS (
-    SELECT 1 FROM ties AS earlier WHERE earlier.site = ties.site AND earlier.visitor = ties.visitor
-        AND earlier.since <= ties.since AND earlier.person <> {NO_PERSON}
+DELETE FROM identity_links WHERE site_id = ? AND person_id = {NO_PERSON} AND NOT EXISTS (
+    SELECT 1 FROM identity_links AS earlier
+    WHERE earlier.site_id = identity_links.site_id AND earlier.visitor_id = identity_links.visitor_id
+        AND earlier.linked_at <= identity_links.linked_at AND earlier.person_id <> {NO_PERSON}
 )
 """
 
@@ -49,7 +50,7 @@ class PersonActivity(msgspec.Struct, frozen=True):
 
 def of_site(conn: sqlite3.Connection, site_id: int) -> Iterator[PersonRecord]:
     """A site's persons, in the order in which they were first named."""
-    query = "SELECT number, id, traits, created FROM persons WHERE site = ? ORDER BY created, id"
+    query = "SELECT id, external_id, traits, created_at FROM persons WHERE site_id = ? ORDER BY created_at, external_id"
     return (
         PersonRecord(person_id, user_id, _decode(traits), created_at_ms)
         for person_id, user_id, traits, created_at_ms in conn.execute(query, (site_id,))
@@ -63,8 +64,7 @@ def page(conn: sqlite3.Connection, site_id: int, text: str, cursor: tuple[int, i
     """
     pattern = text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
     rows = conn.execute(
-        _SELECT_PAGE,
-        {"site": site_id, "created": cursor[0], "number": cursor[1], "like": f"%{pattern}%", "most": limit},
+        _SELECT_PAGE, {"site": site_id, "created_at": cursor[0], "id": cursor[1], "like": f"%{pattern}%", "most": limit}
     )
     return [
         PersonRecord(person_id, user_id, _decode(traits), created_at_ms)
@@ -73,18 +73,18 @@ def page(conn: sqlite3.Connection, site_id: int, text: str, cursor: tuple[int, i
 
 
 _SELECT_PAGE = """
-SELECT number, id, traits, created FROM persons
-WHERE site = :site AND (created, number) < (:created, :number) AND (
-    :like = '%%' OR id LIKE :like ESCAPE '!'
+SELECT id, external_id, traits, created_at FROM persons
+WHERE site_id = :site AND (created_at, id) < (:created_at, :id) AND (
+    :like = '%%' OR external_id LIKE :like ESCAPE '!'
     OR json_extract(traits, '$.name') LIKE :like ESCAPE '!' OR json_extract(traits, '$.email') LIKE :like ESCAPE '!'
 )
-ORDER BY created DESC, number DESC LIMIT :most
+ORDER BY created_at DESC, id DESC LIMIT :most
 """
 
 
 def find(conn: sqlite3.Connection, site_id: int, user_id: str) -> PersonRecord:
     """The person of that id; raises `Refused` (`not_found`) if there is none."""
-    query = "SELECT number, id, traits, created FROM persons WHERE site = ? AND id = ?"
+    query = "SELECT id, external_id, traits, created_at FROM persons WHERE site_id = ? AND external_id = ?"
     row = conn.execute(query, (site_id, user_id)).fetchone()
     if row is None:
         raise ApiError("not_found", f"There is no person {user_id}: see ovx-lite person list SITE for those there are.")
@@ -93,24 +93,28 @@ def find(conn: sqlite3.Connection, site_id: int, user_id: str) -> PersonRecord:
 
 def find_by_id(conn: sqlite3.Connection, site_id: int, person_id: int) -> PersonRecord | None:
     """The person of that number; None if there is none."""
-    query = "SELECT number, id, traits, created FROM persons WHERE site = ? AND number = ?"
+    query = "SELECT id, external_id, traits, created_at FROM persons WHERE site_id = ? AND id = ?"
     row = conn.execute(query, (site_id, person_id)).fetchone()
     return None if row is None else PersonRecord(row[0], row[1], _decode(row[2]), row[3])
 
 
 # A person's events are all in visits of theirs: those without a device, and those of devices that are tied to them.
 _EVENTS_OF_PERSON = f"""
-SELECT visit, later, visitor FROM visits JOIN events ON events.site = visits.site AND visit = visits.id
-WHERE visits.site = :site AND {PERSON_OF_EVENT} = :person
-    AND visitor IN (SELECT :person >> 15 UNION ALL SELECT visitor FROM ties WHERE site = :site AND person = :person)
+SELECT visit_id, id_offset, visitor_id
+FROM visits JOIN events ON events.site_id = visits.site_id AND visit_id = visits.id
+WHERE visits.site_id = :site AND {PERSON_OF_EVENT} = :person
+    AND visitor_id IN (
+        SELECT :person >> 15
+        UNION ALL SELECT visitor_id FROM identity_links WHERE site_id = :site AND person_id = :person
+    )
 """
 
 
 def activity(conn: sqlite3.Connection, site_id: int, person: PersonRecord) -> PersonActivity:
     """What there is of a person's."""
     query = f"""
-        SELECT count(DISTINCT visitor), count(DISTINCT visit), count(*),
-            min(visit + later) >> {COUNTER_BITS}, max(visit + later) >> {COUNTER_BITS}
+        SELECT count(DISTINCT visitor_id), count(DISTINCT visit_id), count(*),
+            min(visit_id + id_offset) >> {COUNTER_BITS}, max(visit_id + id_offset) >> {COUNTER_BITS}
         FROM ({_EVENTS_OF_PERSON})
     """
     return PersonActivity(*conn.execute(query, {"site": site_id, "person": person.id}).fetchone())
@@ -129,34 +133,35 @@ def erase(conn: sqlite3.Connection, site: Site, person: PersonRecord, new_visito
         offsets_by_visit: dict[tuple[int, int], list[int]] = {}
         for visit_id, id_offset, visitor_id in conn.execute(_EVENTS_OF_PERSON, params).fetchall():
             offsets_by_visit.setdefault((visit_id, visitor_id), []).append(id_offset)
-        conn.execute("UPDATE events SET person = NULL WHERE site = :site AND person = :person", params)
+        conn.execute("UPDATE events SET person_id = NULL WHERE site_id = :site AND person_id = :person", params)
         for (visit_id, visitor_id), id_offsets in offsets_by_visit.items():
             if visitor_id not in replacement_ids:
                 replacement_ids[visitor_id] = next(new_visitor_ids)
             _split_visit(conn, site.id, visit_id, replacement_ids[visitor_id], set(id_offsets))
             day = local_day(visit_id >> COUNTER_BITS, site.timezone)
-            conn.execute("INSERT INTO stale VALUES (?, ?) ON CONFLICT DO NOTHING", (site.id, day))
+            conn.execute("INSERT INTO dirty_days VALUES (?, ?) ON CONFLICT DO NOTHING", (site.id, day))
         weekly.delete_value(conn, site.id, Dimension.PERSON, person.id)
         conn.execute(
-            f"UPDATE OR REPLACE ties SET person = {NO_PERSON} WHERE site = ? AND person = ?", (site.id, person.id)
+            f"UPDATE OR REPLACE identity_links SET person_id = {NO_PERSON} WHERE site_id = ? AND person_id = ?",
+            (site.id, person.id),
         )
         conn.execute(_DELETE_LEADING_NO_PERSON, (site.id,))
-        conn.execute("DELETE FROM persons WHERE number = ?", (person.id,))
+        conn.execute("DELETE FROM persons WHERE id = ?", (person.id,))
     return sum(map(len, offsets_by_visit.values()))
 
 
 def _split_visit(
     conn: sqlite3.Connection, site_id: int, visit_id: int, new_visitor_id: int, id_offsets: set[int]
 ) -> None:
-    """Make two visits of one: of the events that are theirs (by `later`), nobody's, and of the others, if there are."""
-    query = "SELECT visitor, named FROM visits WHERE site = ? AND id = ?"
+    """Make two visits of one: of the events that are theirs (`id_offset`s), nobody's, and of the others, if any."""
+    query = "SELECT visitor_id, is_identified FROM visits WHERE site_id = ? AND id = ?"
     visitor_id, is_identified = conn.execute(query, (site_id, visit_id)).fetchone()
-    query = "SELECT later FROM events WHERE site = ? AND visit = ?"
+    query = "SELECT id_offset FROM events WHERE site_id = ? AND visit_id = ?"
     other_offsets = [
         id_offset for (id_offset,) in conn.execute(query, (site_id, visit_id)) if id_offset not in id_offsets
     ]
-    conn.execute("DELETE FROM visits WHERE site = ? AND id = ?", (site_id, visit_id))
-    conn.execute("DELETE FROM open_visits WHERE site = ? AND visit = ?", (site_id, visit_id))
+    conn.execute("DELETE FROM visits WHERE site_id = ? AND id = ?", (site_id, visit_id))
+    conn.execute("DELETE FROM open_visits WHERE site_id = ? AND visit_id = ?", (site_id, visit_id))
     halves = (
         (_move_events(conn, site_id, visit_id, other_offsets), visitor_id, is_identified),
         (_move_events(conn, site_id, visit_id, id_offsets), new_visitor_id, 0),
@@ -165,7 +170,7 @@ def _split_visit(
         if new_visit_id is not None:
             conn.execute(
                 _INSERT_VISIT,
-                {"site": site_id, "visit": new_visit_id, "visitor": owner_id, "named": is_owner_identified},
+                {"site": site_id, "visit": new_visit_id, "visitor_id": owner_id, "is_identified": is_owner_identified},
             )
 
 
@@ -174,9 +179,9 @@ def _move_events(conn: sqlite3.Connection, site_id: int, old_visit_id: int, id_o
     if not id_offsets:
         return None
     query = f"""
-        SELECT later FROM events JOIN kinds ON kinds.id = kind
-        WHERE site = ? AND visit = ? AND later IN ({", ".join(map(str, id_offsets))})
-            AND NOT {IS_ENGAGEMENT} ORDER BY later LIMIT 1
+        SELECT id_offset FROM events JOIN event_types ON event_types.id = event_type_id
+        WHERE site_id = ? AND visit_id = ? AND id_offset IN ({", ".join(map(str, id_offsets))})
+            AND NOT {IS_ENGAGEMENT} ORDER BY id_offset LIMIT 1
     """
     first_row = conn.execute(query, (site_id, old_visit_id)).fetchone()
     # What only tells how pages were looked at is no visit.
@@ -187,29 +192,33 @@ def _move_events(conn: sqlite3.Connection, site_id: int, old_visit_id: int, id_o
         (visit_id, old_visit_id + id_offset - visit_id, site_id, old_visit_id, id_offset)
         for id_offset, visit_id in visit_id_by_offset.items()
     ]
-    conn.executemany("UPDATE events SET visit = ?, later = ? WHERE site = ? AND visit = ? AND later = ?", moved)
+    query = "UPDATE events SET visit_id = ?, id_offset = ? WHERE site_id = ? AND visit_id = ? AND id_offset = ?"
+    conn.executemany(query, moved)
     return None if first_row is None else old_visit_id + int(first_row[0])
 
 
 _PAGES_OF_VISIT = """
-SELECT page FROM events JOIN kinds ON kinds.id = kind JOIN pages ON pages.id = page
-WHERE site = :site AND visit = :visit AND type = 'pageview' AND path <> '' ORDER BY later
+SELECT page_id FROM events
+JOIN event_types ON event_types.id = event_type_id JOIN pages ON pages.id = page_id
+WHERE site_id = :site AND visit_id = :visit AND type = 'pageview' AND path <> '' ORDER BY id_offset
 """
 _INSERT_VISIT = f"""
-INSERT INTO visits
-    (site, id, origin, client, entry, exit, seen, visitor, named, alone, before, after, pageviews, events)
+INSERT INTO visits (
+    site_id, id, traffic_source_id, client_id, entry_page_id, exit_page_id, page_type_bloom,
+    visitor_id, is_identified, is_only_visit_of_day, early_ms, elapsed_ms, pageviews, events
+)
 SELECT :site, :visit,
-    (SELECT origin FROM events WHERE site = :site AND visit = :visit AND later = 0),
-    (SELECT client FROM events WHERE site = :site AND visit = :visit AND later = 0),
-    ({_PAGES_OF_VISIT} LIMIT 1), ({_PAGES_OF_VISIT} DESC LIMIT 1), -1, :visitor, :named, 0,
-    max((:visit >> {COUNTER_BITS}) - (visit + min(later) >> {COUNTER_BITS}), 0),
-    (visit + max(later) >> {COUNTER_BITS}) - (:visit >> {COUNTER_BITS}),
+    (SELECT traffic_source_id FROM events WHERE site_id = :site AND visit_id = :visit AND id_offset = 0),
+    (SELECT client_id FROM events WHERE site_id = :site AND visit_id = :visit AND id_offset = 0),
+    ({_PAGES_OF_VISIT} LIMIT 1), ({_PAGES_OF_VISIT} DESC LIMIT 1), -1, :visitor_id, :is_identified, 0,
+    max((:visit >> {COUNTER_BITS}) - (visit_id + min(id_offset) >> {COUNTER_BITS}), 0),
+    (visit_id + max(id_offset) >> {COUNTER_BITS}) - (:visit >> {COUNTER_BITS}),
     sum(type = 'pageview'), sum(NOT {IS_ENGAGEMENT})
-FROM events JOIN kinds ON kinds.id = kind WHERE site = :site AND visit = :visit
+FROM events JOIN event_types ON event_types.id = event_type_id WHERE site_id = :site AND visit_id = :visit
 """
 
 
 def delete_all(conn: sqlite3.Connection, site_id: int) -> None:
     """Forget all persons of a site, and whose its visitors are. Inside a transaction."""
-    for table in ("persons", "ties"):
-        conn.execute(f"DELETE FROM {table} WHERE site = ?", (site_id,))
+    for table in ("persons", "identity_links"):
+        conn.execute(f"DELETE FROM {table} WHERE site_id = ?", (site_id,))

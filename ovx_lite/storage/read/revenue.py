@@ -40,12 +40,12 @@ def by_dimensions(
         return revenue
     filter_sql = FilterSql(conn, site.id)
     columns = dimension_columns(filter_sql, dimensions)
-    joins = f"JOIN kinds ON kinds.id = e.kind {columns.joins}"
+    joins = f"JOIN event_types ON event_types.id = e.event_type_id {columns.joins}"
     sql = f"""
-        SELECT {columns.group_list} kinds.currency, count(*), sum(e.revenue)
+        SELECT {columns.group_list} event_types.currency, count(*), sum(e.revenue_minor)
         FROM {events_sql(filter_sql, site, date_range, IS_COUNTED, filters, joins, dimensions, "currency <> ''")}
-            AND e.revenue IS NOT NULL AND {columns.condition}
-        GROUP BY {columns.group_list} kinds.currency
+            AND e.revenue_minor IS NOT NULL AND {columns.condition}
+        GROUP BY {columns.group_list} event_types.currency
     """
     for *values, currency, transactions, amount_minor in conn.execute(sql, filter_sql.values):
         revenue.setdefault(group_key(values, dimensions), {})[currency] = (transactions, amount_minor)
@@ -59,7 +59,7 @@ def by_currency(
     if not filters and rollup_queries.is_complete(conn, site, date_range):
         return rollup_queries.revenue_by_currency(conn, site, date_range)
     # Of a site that takes nothing, nothing is looked for.
-    if not conn.execute("SELECT 1 FROM takings WHERE site = ? LIMIT 1", (site.id,)).fetchone():
+    if not conn.execute("SELECT 1 FROM daily_revenue WHERE site_id = ? LIMIT 1", (site.id,)).fetchone():
         return {}
     revenue = by_dimensions(conn, site, date_range, (), filters).get((), {})
     return dict(sorted(revenue.items(), key=lambda purse: (-purse[1][0], purse[0])))

@@ -52,16 +52,19 @@ _ALL_IDS = (-1 << 63, (1 << 63) - 1)
 COUNTS = "visitors, visits, pageviews, events"
 _SUMS = ", ".join(f"sum({column}) AS {column}" for column in COUNTS.split(", "))
 _BLOCKS = """
-(SELECT value ->> 0 AS block_span, value ->> 1 AS block FROM json_each(:blocks)) CROSS JOIN rollups
-ON site = :site AND span = block_span AND begins = block AND dimension = :dimension
-    AND value BETWEEN :low AND :high
+(SELECT value ->> 0 AS block_days, value ->> 1 AS block_start FROM json_each(:blocks)) CROSS JOIN rollups
+ON site_id = :site AND period_days = block_days AND start_day = block_start AND dimension = :dimension
+    AND value_id BETWEEN :low AND :high
 """
-_VALUE_TEXT = f"CASE WHEN value = {OTHER} THEN '{OTHER_LABEL}' ELSE (SELECT word FROM words WHERE id = value) END"
+_VALUE_TEXT = f"""
+CASE WHEN value_id = {OTHER} THEN '{OTHER_LABEL}'
+    ELSE (SELECT value FROM dimension_values WHERE id = value_id) END
+"""
 
 
 def is_complete(conn: sqlite3.Connection, site: Site, date_range: DateRange) -> bool:
     """Whether all days of a period are counted."""
-    query = "SELECT 1 FROM stale WHERE site = ? AND day >= ? AND day <= ? LIMIT 1"
+    query = "SELECT 1 FROM dirty_days WHERE site_id = ? AND day >= ? AND day <= ? LIMIT 1"
     return (
         date_range.whole_days
         and conn.execute(query, (site.id, date_range.first_day, date_range.last_day)).fetchone() is None
@@ -70,7 +73,7 @@ def is_complete(conn: sqlite3.Connection, site: Site, date_range: DateRange) -> 
 
 def day_counts(conn: sqlite3.Connection, site: Site, date_range: DateRange) -> dict[int, Counts]:
     """What is counted of each day of a period; without those that have nothing."""
-    query = f"SELECT day, {COUNTS}, bounces, duration FROM days WHERE site = ? AND day >= ? AND day <= ?"
+    query = f"SELECT day, {COUNTS}, bounces, duration_ms FROM daily_totals WHERE site_id = ? AND day >= ? AND day <= ?"
     rows = conn.execute(query, (site.id, date_range.first_day, date_range.last_day))
     return {day: Counts(*counts) for day, *counts in rows}
 
@@ -85,7 +88,7 @@ def top(
 ) -> tuple[list[tuple[str, int]], int]:
     """The words of a dimension that have most of a count, with it; and how many words there are."""
     best, total = _top_values(conn, site, date_range, dimension, limit, count_name)
-    query = f"SELECT value, {_VALUE_TEXT} FROM json_each(?)"
+    query = f"SELECT value_id, {_VALUE_TEXT} FROM (SELECT value AS value_id FROM json_each(?))"
     rows = [(text, best[value]) for value, text in conn.execute(query, (_json(list(best)),))]
     return sorted(rows, key=lambda row: (-row[1], row[0])), total
 
@@ -110,10 +113,10 @@ def _value_counts(
     SQLite sorts to group, a dict does not: so each stretch of days is told in one row, and added up here.
     """
     query = f"""
-        SELECT (SELECT json_array(json_group_array(value), json_group_array({count_name})) FROM rollups
-            WHERE site = :site AND span = block_span AND begins = block AND dimension = :dimension
-                AND value BETWEEN :low AND :high)
-        FROM (SELECT value ->> 0 AS block_span, value ->> 1 AS block FROM json_each(:blocks))
+        SELECT (SELECT json_array(json_group_array(value_id), json_group_array({count_name})) FROM rollups
+            WHERE site_id = :site AND period_days = block_days AND start_day = block_start
+                AND dimension = :dimension AND value_id BETWEEN :low AND :high)
+        FROM (SELECT value ->> 0 AS block_days, value ->> 1 AS block_start FROM json_each(:blocks))
     """
     params = _params(conn, site, date_range, dimension)
     for low, high in _ranges(conn, dimension):
@@ -128,7 +131,7 @@ def _ranges(conn: sqlite3.Connection, dimension: Dimension) -> Iterator[tuple[in
     """The numbers that values of a dimension can have, in ranges of not too many values."""
     if dimension in ID_DIMENSIONS:  # goals are few, and persons are asked for of a few days
         return iter([_ALL_IDS])
-    last = int(conn.execute("SELECT coalesce(max(id), 0) FROM words").fetchone()[0])
+    last = int(conn.execute("SELECT coalesce(max(id), 0) FROM dimension_values").fetchone()[0])
     return ((low, low + _VALUES_PER_BATCH - 1) for low in range(0, last + 1, _VALUES_PER_BATCH))
 
 
@@ -189,10 +192,10 @@ def _by_value(
     conn: sqlite3.Connection, site: Site, date_range: DateRange, dimensions: Sequence[str], dimension: Dimension
 ) -> Rows:
     """Count a period by what stands in a dimension, and by time, too, if that is among the dimensions."""
-    columns = [DAY_UNITS[name].format("begins") if name in TIME_DIMENSIONS else "value" for name in dimensions]
+    columns = [DAY_UNITS[name].format("start_day") if name in TIME_DIMENSIONS else "value_id" for name in dimensions]
     query = f"""
-        SELECT {", ".join("first" if name in TIME_DIMENSIONS else _VALUE_TEXT for name in dimensions)}, {COUNTS} FROM (
-            SELECT {"".join(f"{column} AS first, " for column in columns if column != "value")} value, {_SUMS}
+        SELECT {", ".join("first_day" if name in TIME_DIMENSIONS else _VALUE_TEXT for name in dimensions)}, {COUNTS} FROM (
+            SELECT {"".join(f"{column} AS first_day, " for column in columns if column != "value_id")} value_id, {_SUMS}
             FROM {_BLOCKS} GROUP BY {", ".join(columns)}
         )
     """
@@ -213,7 +216,7 @@ def goals(conn: sqlite3.Connection, site: Site, date_range: DateRange, needs: Co
     is_counted = all(goal.counted_from_day <= date_range.first_day for goal in goals_by_id.values())
     if not is_counted or not _can_count("event:goal", needs) or not is_complete(conn, site, date_range):
         return None
-    query = f"SELECT value, {_SUMS} FROM {_BLOCKS} GROUP BY value"
+    query = f"SELECT value_id, {_SUMS} FROM {_BLOCKS} GROUP BY value_id"
     low, high = _ALL_IDS
     rows = conn.execute(query, {**_params(conn, site, date_range, Dimension.GOAL), "low": low, "high": high})
     return (((goals_by_id[value].name,), Counts(*counts)) for value, *counts in rows if value in goals_by_id)
@@ -222,8 +225,9 @@ def goals(conn: sqlite3.Connection, site: Site, date_range: DateRange, needs: Co
 def revenue_by_currency(conn: sqlite3.Connection, site: Site, date_range: DateRange) -> dict[str, tuple[int, int]]:
     """The revenue of a period by currency: how often, and how much in minor units."""
     query = """
-        SELECT currency, sum(times), sum(amount) FROM takings WHERE site = ? AND day >= ? AND day <= ?
-        GROUP BY currency ORDER BY sum(times) DESC, currency
+        SELECT currency, sum(transactions), sum(amount_minor) FROM daily_revenue
+        WHERE site_id = ? AND day >= ? AND day <= ?
+        GROUP BY currency ORDER BY sum(transactions) DESC, currency
     """
     rows = conn.execute(query, (site.id, date_range.first_day, date_range.last_day))
     return {currency: (transactions, amount_minor) for currency, transactions, amount_minor in rows}
@@ -237,7 +241,7 @@ def persons(
     `OTHER` stands for those who are not counted one by one.
     """
     best, total = _top_values(conn, site, date_range, Dimension.PERSON, limit, "events")
-    query = "SELECT number, id FROM persons WHERE number IN (SELECT value FROM json_each(?))"
+    query = "SELECT id, external_id FROM persons WHERE id IN (SELECT value FROM json_each(?))"
     rows = [(person_id, user_id, best[person_id]) for person_id, user_id in conn.execute(query, (_json(list(best)),))]
     if OTHER in best:
         rows.append((OTHER, OTHER_LABEL, best[OTHER]))

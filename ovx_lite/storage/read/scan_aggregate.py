@@ -94,7 +94,9 @@ class RevenueTotals:
     def add(self, items: Sequence[str]) -> None:
         """Add what events took: of each, the number of its kind and the amount, with a space between."""
         parts = [item.partition(" ") for item in items]
-        currencies = values_by_id(self._conn, "kinds", "currency", {event_type_id for event_type_id, _, _ in parts})
+        currencies = values_by_id(
+            self._conn, "event_types", "currency", {event_type_id for event_type_id, _, _ in parts}
+        )
         for event_type_id, _, amount_minor in parts:
             self._transactions[currencies[event_type_id]] += 1
             self._amounts_minor[currencies[event_type_id]] += int(amount_minor)
@@ -195,7 +197,7 @@ class TopLists:
         goal_matcher = GoalMatcher(goals_of(self._conn, self._site.id) if with_goals else [])
         paths = values_by_id(self._conn, "pages", "path", {token.rpartition(".")[2] for token in tokens})
         event_type_ids = {token.rpartition(".")[0] for token in tokens}
-        types, names = (values_by_id(self._conn, "kinds", column, event_type_ids) for column in ("type", "name"))
+        types, names = (values_by_id(self._conn, "event_types", column, event_type_ids) for column in ("type", "name"))
         event_values = _EventValues({("event:name", "pageview"): _PAGEVIEW_ID}, {}, {})
         value_id_of = event_values.value_ids.setdefault
         for token in tokens:

@@ -16,12 +16,12 @@ from ovx_lite.storage.rollups.value_limit import OTHER, max_values
 from ovx_lite.storage.sqlite import transaction
 
 _EXIT_PAGES = """
-SELECT path, count(DISTINCT visitor), count(*) FROM visits JOIN pages ON pages.id = exit
-WHERE site = ? AND visits.id >= ? AND visits.id < ? GROUP BY path ORDER BY count(*) DESC, path LIMIT ?
+SELECT path, count(DISTINCT visitor_id), count(*) FROM visits JOIN pages ON pages.id = exit_page_id
+WHERE site_id = ? AND visits.id >= ? AND visits.id < ? GROUP BY path ORDER BY count(*) DESC, path LIMIT ?
 """
 _OTHER_EXIT_PAGES = """
-SELECT count(DISTINCT visitor), count(*) FROM visits JOIN pages ON pages.id = exit
-WHERE site = ? AND visits.id >= ? AND visits.id < ? AND path NOT IN (SELECT value FROM json_each(?))
+SELECT count(DISTINCT visitor_id), count(*) FROM visits JOIN pages ON pages.id = exit_page_id
+WHERE site_id = ? AND visits.id >= ? AND visits.id < ? AND path NOT IN (SELECT value FROM json_each(?))
 """
 
 
@@ -42,7 +42,7 @@ def finalize_next_day(conn: sqlite3.Connection, site: Site, now_ms: int) -> bool
         day_params = (site.id, *ids_of_day(day, site.timezone))
         first_day = next(iter(events.days(conn, site)), today)
         finalized_before_day = min(max(day + 1, first_day), today)
-        conn.execute("INSERT OR REPLACE INTO settled VALUES (?, ?)", (site.id, finalized_before_day))
+        conn.execute("INSERT OR REPLACE INTO finalized VALUES (?, ?)", (site.id, finalized_before_day))
         insert_rollups(conn, site.id, day, _exit_page_counts(conn, day_params))
         weekly.sum_week(conn, site.id, monday(day))
     return True

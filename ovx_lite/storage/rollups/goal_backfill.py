@@ -23,7 +23,7 @@ BACKFILL_DAYS = 7
 
 def is_behind(conn: sqlite3.Connection) -> bool:
     """Whether there are days to count anew, or goals' days to count."""
-    query = "SELECT EXISTS (SELECT 1 FROM stale) OR EXISTS (SELECT 1 FROM goals WHERE since > 0)"
+    query = "SELECT EXISTS (SELECT 1 FROM dirty_days) OR EXISTS (SELECT 1 FROM goals WHERE counted_from_day > 0)"
     return bool(conn.execute(query).fetchone()[0])
 
 
@@ -37,7 +37,8 @@ def catch_up(conn: sqlite3.Connection, limit: int = 1) -> int:
 
 def _rebuild_dirty_day(conn: sqlite3.Connection) -> bool:
     with transaction(conn):
-        row = conn.execute("SELECT id, day FROM stale JOIN sites ON number = site ORDER BY day DESC LIMIT 1").fetchone()
+        query = "SELECT slug, day FROM dirty_days JOIN sites ON sites.id = site_id ORDER BY day DESC LIMIT 1"
+        row = conn.execute(query).fetchone()
         if row is not None:
             rebuild_day(conn, registry.find_site(conn, row[0]), row[1])
     return row is not None
@@ -46,14 +47,16 @@ def _rebuild_dirty_day(conn: sqlite3.Connection) -> bool:
 def _backfill_goal_day(conn: sqlite3.Connection) -> bool:
     """Count one more day of a goal that was added after it. Returns whether there was one."""
     with transaction(conn):
-        query = "SELECT goals.id, sites.id FROM goals JOIN sites ON sites.number = site WHERE since > 0 LIMIT 1"
+        query = """
+            SELECT goals.public_id, slug FROM goals JOIN sites ON sites.id = site_id WHERE counted_from_day > 0 LIMIT 1
+        """
         row = conn.execute(query).fetchone()
         if row is None:
             return False
         goal, site = goals.find_goal(conn, row[0]), registry.find_site(conn, row[1])
         first_day = next(iter(events.days(conn, site)), goal.counted_from_day)
         if first_day >= goal.counted_from_day:
-            conn.execute("UPDATE goals SET since = 0 WHERE id = ?", (goal.public_id,))
+            conn.execute("UPDATE goals SET counted_from_day = 0 WHERE public_id = ?", (goal.public_id,))
             announce(conn)
         else:
             _backfill_goal(conn, goal, site, goal.counted_from_day - 1)
@@ -67,7 +70,7 @@ def _backfill_goal(conn: sqlite3.Connection, goal: Goal, site: Site, first_day: 
         if counts is not None:
             insert_rollups(conn, site.id, day, {(Dimension.GOAL, goal.id): counts})
             weekly.sum_week(conn, site.id, monday(day))
-    conn.execute("UPDATE goals SET since = ? WHERE id = ?", (first_day, goal.public_id))
+    conn.execute("UPDATE goals SET counted_from_day = ? WHERE public_id = ?", (first_day, goal.public_id))
     announce(conn)
 
 
@@ -108,7 +111,7 @@ def remove_goal(conn: sqlite3.Connection, public_id: str) -> None:
     with transaction(conn):
         goal = goals.find_goal(conn, public_id)
         weekly.delete_value(conn, goal.site_id, Dimension.GOAL, goal.id)
-        conn.execute("DELETE FROM goals WHERE id = ?", (public_id,))
+        conn.execute("DELETE FROM goals WHERE public_id = ?", (public_id,))
         announce(conn)
 
 
@@ -116,7 +119,8 @@ def weekly_goal_events(conn: sqlite3.Connection, site: Site, now_ms: int) -> dic
     """How often each goal of a site was met in the 7 days up to today, by its id; without those that were not."""
     today = local_day(now_ms, site.timezone)
     query = """
-        SELECT id, sum(events) FROM rollups JOIN goals ON number = value
-        WHERE rollups.site = ? AND span = 1 AND begins > ? AND begins <= ? AND dimension = ? GROUP BY id
+        SELECT public_id, sum(events) FROM rollups JOIN goals ON goals.id = value_id
+        WHERE rollups.site_id = ? AND period_days = 1 AND start_day > ? AND start_day <= ? AND dimension = ?
+        GROUP BY public_id
     """
     return dict(conn.execute(query, (site.id, today - BACKFILL_DAYS, today, Dimension.GOAL)))

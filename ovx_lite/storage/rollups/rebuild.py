@@ -30,25 +30,27 @@ from ovx_lite.storage.webhooks import goals
 from ovx_lite.storage.write.rollup_writer import DayTotals
 
 _VISITS = """
-SELECT visitor, alone, before + after, events,
+SELECT visitor_id, is_only_visit_of_day, early_ms + elapsed_ms, events,
     first.path, last.path, referrer, source, channel, utm_source, utm_medium, utm_campaign, utm_content, utm_term,
     browser, os, device, country
-FROM (SELECT * FROM visits WHERE site = ? AND id >= ? AND id < ?) AS visits
-JOIN origins ON origins.id = origin JOIN clients ON clients.id = client
-LEFT JOIN pages AS first ON first.id = entry LEFT JOIN pages AS last ON last.id = exit
+FROM (SELECT * FROM visits WHERE site_id = ? AND id >= ? AND id < ?) AS visits
+JOIN traffic_sources ON traffic_sources.id = traffic_source_id JOIN clients ON clients.id = client_id
+LEFT JOIN pages AS first ON first.id = entry_page_id LEFT JOIN pages AS last ON last.id = exit_page_id
 """
 # The events of a visit come one after the other.
 EVENTS = f"""
-SELECT visits.id, visitor, alone, person, revenue, api, type, name, excluded, context, currency, scheme, host, path
+SELECT visits.id, visitor_id, is_only_visit_of_day, person_id, revenue_minor,
+    api, type, name, excluded_reason, context, currency, scheme, host, path
 FROM (SELECT * FROM events WHERE {OF_DAY}) AS events
-CROSS JOIN kinds ON kinds.id = kind CROSS JOIN pages ON pages.id = page
-LEFT JOIN visits ON visits.site = events.site AND visits.id = visit
-ORDER BY events.site, events.visit, later
+CROSS JOIN event_types ON event_types.id = event_type_id CROSS JOIN pages ON pages.id = page_id
+LEFT JOIN visits ON visits.site_id = events.site_id AND visits.id = visit_id
+ORDER BY events.site_id, events.visit_id, id_offset
 """
 # Visits that do not say rightly whether they are their visitor's only one of the day.
 _MISMARKED_VISITS = """
-site = :site AND id >= :since AND id < :until AND alone = (visitor IN (
-    SELECT visitor FROM visits WHERE site = :site AND id >= :since AND id < :until GROUP BY visitor HAVING count(*) > 1
+site_id = :site AND id >= :since AND id < :until AND is_only_visit_of_day = (visitor_id IN (
+    SELECT visitor_id FROM visits WHERE site_id = :site AND id >= :since AND id < :until
+    GROUP BY visitor_id HAVING count(*) > 1
 ))
 """
 
@@ -153,14 +155,16 @@ def _event_dimension_keys(
 def stored_day(conn: sqlite3.Connection, site: Site, day: int) -> DayCounts:
     """What was counted of a site's day, as the store has it."""
     site_and_day = (site.id, day)
-    columns = "visitors, visits, pageviews, events, bounces, duration, strays"
-    totals = conn.execute(f"SELECT {columns} FROM days WHERE site = ? AND day = ?", site_and_day).fetchone()
-    revenue = conn.execute("SELECT currency, times, amount FROM takings WHERE site = ? AND day = ?", site_and_day)
+    columns = "visitors, visits, pageviews, events, bounces, duration_ms, sessionless_events"
+    totals = conn.execute(f"SELECT {columns} FROM daily_totals WHERE site_id = ? AND day = ?", site_and_day).fetchone()
+    query = "SELECT currency, transactions, amount_minor FROM daily_revenue WHERE site_id = ? AND day = ?"
+    revenue = conn.execute(query, site_and_day)
     id_dimensions = ", ".join(str(int(dimension)) for dimension in ID_DIMENSIONS)
     rows = conn.execute(
-        f"SELECT dimension, CASE WHEN dimension IN ({id_dimensions}) OR value = {OTHER} THEN value ELSE word END, visitors,"
-        " visits, pageviews, events FROM rollups LEFT JOIN words ON words.id = value"
-        " WHERE site = ? AND span = 1 AND begins = ?",
+        f"SELECT dimension, CASE WHEN dimension IN ({id_dimensions}) OR value_id = {OTHER} THEN value_id ELSE value END,"
+        " visitors, visits, pageviews, events"
+        " FROM rollups LEFT JOIN dimension_values ON dimension_values.id = value_id"
+        " WHERE site_id = ? AND period_days = 1 AND start_day = ?",
         site_and_day,
     )
     return DayCounts(
@@ -192,16 +196,18 @@ def _day_params(site: Site, day: int) -> dict[str, int]:
 
 def rebuild_day(conn: sqlite3.Connection, site: Site, day: int) -> None:
     """Count a site's day anew, and have the store say so. Inside a transaction."""
-    conn.execute(f"UPDATE visits SET alone = 1 - alone WHERE {_MISMARKED_VISITS}", _day_params(site, day))
+    query = f"UPDATE visits SET is_only_visit_of_day = 1 - is_only_visit_of_day WHERE {_MISMARKED_VISITS}"
+    conn.execute(query, _day_params(site, day))
     counts = count_day(conn, site, day, ValueSelector(max_values(conn)))
     weekly.delete_day(conn, site.id, day)
     if counts.totals != DayTotals() or counts.rows:
-        conn.execute("INSERT INTO days VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (site.id, day, *_as_row(counts.totals)))
+        query = "INSERT INTO daily_totals VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        conn.execute(query, (site.id, day, *_as_row(counts.totals)))
     rows = [
         (site.id, day, currency, *transactions_and_amount)
         for currency, transactions_and_amount in counts.revenue.items()
     ]
-    insert(conn, "INSERT INTO takings (site, day, currency, times, amount)", rows)
+    insert(conn, "INSERT INTO daily_revenue (site_id, day, currency, transactions, amount_minor)", rows)
     insert_rollups(conn, site.id, day, counts.rows)
     weekly.sum_week(conn, site.id, monday(day))
 
@@ -215,8 +221,9 @@ def insert_rollups(
 ) -> None:
     """Write what was counted of a day, by value. Inside a transaction."""
     texts = sorted({value for _, value in rows if isinstance(value, str)})
-    insert(conn, "INSERT INTO words (word)", [(text,) for text in texts], "ON CONFLICT DO NOTHING")
-    value_ids = {text: conn.execute("SELECT id FROM words WHERE word = ?", (text,)).fetchone()[0] for text in texts}
+    insert(conn, "INSERT INTO dimension_values (value)", [(text,) for text in texts], "ON CONFLICT DO NOTHING")
+    query = "SELECT id FROM dimension_values WHERE value = ?"
+    value_ids = {text: conn.execute(query, (text,)).fetchone()[0] for text in texts}
     rollup_rows = sorted(
         (site_id, 1, day, dimension, value if isinstance(value, int) else value_ids[value], *counts)
         for (dimension, value), counts in rows.items()
@@ -227,7 +234,7 @@ def insert_rollups(
 def mark_all_dirty(conn: sqlite3.Connection, site: Site) -> int:
     """Have all days of a site counted anew. Returns how many."""
     with transaction(conn):
-        stored_days = {day for (day,) in conn.execute("SELECT day FROM days WHERE site = ?", (site.id,))}
+        stored_days = {day for (day,) in conn.execute("SELECT day FROM daily_totals WHERE site_id = ?", (site.id,))}
         rows = [(site.id, day) for day in {*stored_days, *events.days(conn, site)}]
-        insert(conn, "INSERT INTO stale (site, day)", rows, "ON CONFLICT DO NOTHING")
+        insert(conn, "INSERT INTO dirty_days (site_id, day)", rows, "ON CONFLICT DO NOTHING")
     return len(rows)

@@ -25,10 +25,10 @@ UNLIMITED = frozenset({Dimension.GOAL})
 """Dimensions of which all values are kept: only those who look after the site add any."""
 
 _SETTING = "rollup_values"
-_DAY_AND_DIMENSION = "site = ? AND span = 1 AND begins = ? AND dimension = ?"
+_DAY_AND_DIMENSION = "site_id = ? AND period_days = 1 AND start_day = ? AND dimension = ?"
 _COUNT_UNWRITTEN = f"""
-SELECT count(*) FROM json_each(?) AS known
-WHERE NOT EXISTS (SELECT 1 FROM rollups WHERE {_DAY_AND_DIMENSION} AND rollups.value = known.value)
+SELECT count(*) FROM json_each(?) AS kept
+WHERE NOT EXISTS (SELECT 1 FROM rollups WHERE {_DAY_AND_DIMENSION} AND value_id = kept.value)
 """
 
 
@@ -111,7 +111,7 @@ class DimensionValueLimits:
         return int(self._conn.execute(query, (*self._site_and_day, dimension)).fetchone()[0])
 
     def _has_row(self, dimension: Dimension, value: int) -> bool:
-        query = f"SELECT 1 FROM rollups WHERE {_DAY_AND_DIMENSION} AND value = ?"
+        query = f"SELECT 1 FROM rollups WHERE {_DAY_AND_DIMENSION} AND value_id = ?"
         return self._conn.execute(query, (*self._site_and_day, dimension, value)).fetchone() is not None
 
 

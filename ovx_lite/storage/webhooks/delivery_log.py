@@ -86,14 +86,14 @@ class Attempt(NamedTuple):
 
 
 _SELECT_DELIVERIES = """
-SELECT deliveries.number, webhooks.id, url, event, body, status, tries, due
-FROM deliveries JOIN webhooks ON webhooks.number = deliveries.webhook
+SELECT deliveries.id, public_id, url, event_name, body, status, attempts, next_attempt_at
+FROM deliveries JOIN webhooks ON webhooks.id = webhook_id
 """
 
 
 def of_site(conn: sqlite3.Connection, site_id: int, status: str = "") -> Iterator[DeliveryRecord]:
     """A site's deliveries, newest first; of one status, if that is given."""
-    query = _SELECT_DELIVERIES + "WHERE webhooks.site = ? AND ? IN ('', status) ORDER BY deliveries.number DESC"
+    query = _SELECT_DELIVERIES + "WHERE site_id = ? AND ? IN ('', status) ORDER BY deliveries.id DESC"
     return map(DeliveryRecord._make, conn.execute(query, (site_id, status)))
 
 
@@ -107,11 +107,12 @@ class DeliveryFilter(NamedTuple):
 
 # The rows of a site's few webhooks are found first, and sorted by their numbers alone; the rest is read of a page.
 _SELECT_PAGE = f"""
-{_SELECT_DELIVERIES} WHERE deliveries.number IN (
-    SELECT number FROM deliveries WHERE webhook IN (SELECT number FROM webhooks WHERE site = ? AND ? IN ('', id))
-        AND number < ? AND ? IN ('', status) AND ? IN ('', event)
-    ORDER BY number DESC LIMIT ?
-) ORDER BY deliveries.number DESC
+{_SELECT_DELIVERIES} WHERE deliveries.id IN (
+    SELECT id FROM deliveries
+    WHERE webhook_id IN (SELECT id FROM webhooks WHERE site_id = ? AND ? IN ('', public_id))
+        AND id < ? AND ? IN ('', status) AND ? IN ('', event_name)
+    ORDER BY id DESC LIMIT ?
+) ORDER BY deliveries.id DESC
 """
 
 
@@ -126,8 +127,8 @@ def page(
 def counts(conn: sqlite3.Connection, site_id: int) -> dict[str, dict[str, int]]:
     """How many deliveries each webhook of a site has in the log, by its id and their status."""
     query = """
-        SELECT webhooks.id, status, count(*) FROM deliveries JOIN webhooks ON webhooks.number = deliveries.webhook
-        WHERE webhooks.site = ? GROUP BY 1, 2
+        SELECT public_id, status, count(*) FROM deliveries JOIN webhooks ON webhooks.id = webhook_id
+        WHERE site_id = ? GROUP BY 1, 2
     """
     counts_by_webhook: dict[str, dict[str, int]] = {}
     for webhook, status, count in conn.execute(query, (site_id,)):
@@ -137,7 +138,7 @@ def counts(conn: sqlite3.Connection, site_id: int) -> dict[str, dict[str, int]]:
 
 def find(conn: sqlite3.Connection, public_id: str) -> DeliveryRecord:
     """The delivery of that id. Raises `Refused` (`not_found`) if there is none."""
-    row = conn.execute(_SELECT_DELIVERIES + "WHERE deliveries.number = ?", (parse_public_id(public_id),)).fetchone()
+    row = conn.execute(_SELECT_DELIVERIES + "WHERE deliveries.id = ?", (parse_public_id(public_id),)).fetchone()
     if row is None:
         raise _no_such_delivery(public_id)
     return DeliveryRecord._make(row)
@@ -146,7 +147,7 @@ def find(conn: sqlite3.Connection, public_id: str) -> DeliveryRecord:
 def find_of_site(conn: sqlite3.Connection, site_id: int, public_id: str) -> DeliveryRecord:
     """The delivery of that id, of this site. Raises `Refused` (`not_found`) if it has none."""
     row = conn.execute(
-        _SELECT_DELIVERIES + "WHERE deliveries.number = ? AND site = ?", (parse_public_id(public_id), site_id)
+        _SELECT_DELIVERIES + "WHERE deliveries.id = ? AND site_id = ?", (parse_public_id(public_id), site_id)
     ).fetchone()
     if row is None:
         raise _no_such_delivery(public_id)
@@ -155,10 +156,11 @@ def find_of_site(conn: sqlite3.Connection, site_id: int, public_id: str) -> Deli
 
 def attempts(conn: sqlite3.Connection, delivery_id: int) -> list[Attempt]:
     """The tries of a delivery, oldest first."""
-    rows = conn.execute(
-        "SELECT began, took, status, error, words, headers, answer FROM attempts WHERE delivery = ? ORDER BY number",
-        (delivery_id,),
-    )
+    query = """
+        SELECT started_at, duration_ms, http_status, error_code, hint, request_headers, response_body
+        FROM attempts WHERE delivery_id = ? ORDER BY id
+    """
+    rows = conn.execute(query, (delivery_id,))
     return [
         Attempt(started_at_ms, duration_ms, status, error, hint, msgspec.json.decode(headers), response_body)
         for started_at_ms, duration_ms, status, error, hint, headers, response_body in rows
@@ -173,12 +175,13 @@ def redeliver(conn: sqlite3.Connection, public_id: str, now_ms: int) -> None:
     """Put a delivery on its way once more, with all its tries. Raises `Refused` if its webhook is disabled."""
     with transaction(conn):
         delivery = find(conn, public_id)
-        row = conn.execute("SELECT enabled FROM webhooks WHERE id = ?", (delivery.webhook,)).fetchone()
+        row = conn.execute("SELECT is_enabled FROM webhooks WHERE public_id = ?", (delivery.webhook,)).fetchone()
         if not row[0]:
             message = f"The webhook {delivery.webhook} is disabled: ovx-lite webhook enable {delivery.webhook} first."
             raise ApiError("invalid_request", message)
         changed = conn.execute(
-            "UPDATE deliveries SET status = 'pending', tries = 0, due = ? WHERE number = ? AND token IS NULL",
+            "UPDATE deliveries SET status = 'pending', attempts = 0, next_attempt_at = ?"
+            " WHERE id = ? AND lease_token IS NULL",
             (now_ms, delivery.id),
         )
         if changed.rowcount == 0:
@@ -194,9 +197,10 @@ def redeliver_failed(conn: sqlite3.Connection, site_id: int, since_ms: int, now_
     with transaction(conn):
         announce(conn)
         return conn.execute(
-            "UPDATE deliveries SET status = 'pending', tries = 0, due = ? WHERE due >= ? AND token IS NULL"
+            "UPDATE deliveries SET status = 'pending', attempts = 0, next_attempt_at = ?"
+            " WHERE next_attempt_at >= ? AND lease_token IS NULL"
             " AND status IN ('failed', 'skipped')"
-            " AND webhook IN (SELECT number FROM webhooks WHERE site = ? AND enabled)",
+            " AND webhook_id IN (SELECT id FROM webhooks WHERE site_id = ? AND is_enabled)",
             (now_ms, since_ms, site_id),
         ).rowcount
 
@@ -207,20 +211,18 @@ def delete_expired(conn: sqlite3.Connection, now_ms: int, limit: int) -> int:
     Inside a transaction.
     """
     deleted = conn.execute(
-        "DELETE FROM deliveries WHERE number IN (SELECT number FROM deliveries WHERE number < ?"
-        " AND status <> 'pending' LIMIT ?)",
+        "DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE id < ? AND status <> 'pending' LIMIT ?)",
         (now_ms - RETENTION_MS << COUNTER_BITS, limit),
     ).rowcount
-    for (webhook_id,) in conn.execute("SELECT number FROM webhooks").fetchall():
+    for (webhook_id,) in conn.execute("SELECT id FROM webhooks").fetchall():
         query = (
-            "SELECT number FROM deliveries WHERE webhook = ? AND status <> 'pending'"
-            " ORDER BY number DESC LIMIT 1 OFFSET ?"
+            "SELECT id FROM deliveries WHERE webhook_id = ? AND status <> 'pending' ORDER BY id DESC LIMIT 1 OFFSET ?"
         )
         last_row = conn.execute(query, (webhook_id, MAX_LOGGED_PER_WEBHOOK)).fetchone()
         if last_row is not None:
             deleted += conn.execute(
-                "DELETE FROM deliveries WHERE number IN (SELECT number FROM deliveries WHERE webhook = ?"
-                " AND number <= ? AND status <> 'pending' LIMIT ?)",
+                "DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE webhook_id = ?"
+                " AND id <= ? AND status <> 'pending' LIMIT ?)",
                 (webhook_id, last_row[0], limit),
             ).rowcount
     return deleted
@@ -240,16 +242,16 @@ class AttemptRecord(NamedTuple):
 
 def last_attempt_id(conn: sqlite3.Connection) -> int:
     """The number of the latest try; 0 if there was none."""
-    return int(conn.execute("SELECT coalesce(max(number), 0) FROM attempts").fetchone()[0])
+    return int(conn.execute("SELECT coalesce(max(id), 0) FROM attempts").fetchone()[0])
 
 
 def attempts_after(conn: sqlite3.Connection, attempt_id: int) -> list[AttemptRecord]:
     """The tries after one, in their order."""
     query = """
-        SELECT delivery, began, attempts.status, error, iif(lead(1) OVER (PARTITION BY delivery
-            ORDER BY attempts.number), 'pending', deliveries.status), event, webhooks.id
-        FROM attempts JOIN deliveries ON deliveries.number = delivery JOIN webhooks ON webhooks.number = webhook
-        WHERE attempts.number > ? ORDER BY attempts.number
+        SELECT delivery_id, started_at, http_status, error_code,
+            iif(lead(1) OVER (PARTITION BY delivery_id ORDER BY attempts.id), 'pending', status), event_name, public_id
+        FROM attempts JOIN deliveries ON deliveries.id = delivery_id JOIN webhooks ON webhooks.id = webhook_id
+        WHERE attempts.id > ? ORDER BY attempts.id
     """
     return [
         AttemptRecord(message_id(delivery_id), *values) for delivery_id, *values in conn.execute(query, (attempt_id,))

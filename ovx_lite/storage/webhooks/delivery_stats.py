@@ -16,4 +16,5 @@ class DeliveryStats(NamedTuple):
 def load_delivery_stats(conn: sqlite3.Connection) -> DeliveryStats:
     """How it stands with all deliveries."""
     counts = dict.fromkeys(STATUSES, 0) | dict(conn.execute("SELECT status, count(*) FROM deliveries GROUP BY status"))
-    return DeliveryStats(counts, conn.execute("SELECT min(due) FROM deliveries WHERE status = 'pending'").fetchone()[0])
+    query = "SELECT min(next_attempt_at) FROM deliveries WHERE status = 'pending'"
+    return DeliveryStats(counts, conn.execute(query).fetchone()[0])

@@ -6,7 +6,7 @@ from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import Goal
 from ovx_lite.storage.registry_version import announce
 
-_GOAL_COLUMNS = "id, site, name, event, path, created, number, since"
+_GOAL_COLUMNS = "public_id, site_id, name, event_name, path_pattern, created_at, id, counted_from_day"
 
 
 def add_goal(conn: sqlite3.Connection, goal: Goal) -> Goal | None:
@@ -14,7 +14,7 @@ def add_goal(conn: sqlite3.Connection, goal: Goal) -> Goal | None:
 
     Raises `Refused` if the site has another of that name. Inside a transaction.
     """
-    if conn.execute("SELECT 1 FROM goals WHERE id = ?", (goal.public_id,)).fetchone():
+    if conn.execute("SELECT 1 FROM goals WHERE public_id = ?", (goal.public_id,)).fetchone():
         return None
     if any(other.name == goal.name for other in goals_of(conn, goal.site_id)):
         raise ApiError("invalid_request", f"There is a goal {goal.name} already: choose another name.", "name")
@@ -27,7 +27,10 @@ def add_goal(conn: sqlite3.Connection, goal: Goal) -> Goal | None:
         goal.created_at_ms,
         goal.counted_from_day,
     )
-    query = "INSERT INTO goals (id, site, name, event, path, created, since) VALUES (?, ?, ?, ?, ?, ?, ?)"
+    query = """
+        INSERT INTO goals (public_id, site_id, name, event_name, path_pattern, created_at, counted_from_day)
+        VALUES (?, ?, ?, ?, ?, ?, ?)
+    """
     conn.execute(query, row)
     announce(conn)
     return find_goal(conn, goal.public_id)
@@ -35,13 +38,15 @@ def add_goal(conn: sqlite3.Connection, goal: Goal) -> Goal | None:
 
 def goals_of(conn: sqlite3.Connection, site_id: int) -> list[Goal]:
     """A site's goals, oldest first."""
-    rows = conn.execute(f"SELECT {_GOAL_COLUMNS} FROM goals WHERE site = ? ORDER BY created, id", (site_id,))
+    rows = conn.execute(
+        f"SELECT {_GOAL_COLUMNS} FROM goals WHERE site_id = ? ORDER BY created_at, public_id", (site_id,)
+    )
     return [Goal(*row) for row in rows]
 
 
 def find_goal(conn: sqlite3.Connection, public_id: str) -> Goal:
     """The goal of that id; raises `Refused` (`not_found`) if there is none."""
-    row = conn.execute(f"SELECT {_GOAL_COLUMNS} FROM goals WHERE id = ?", (public_id,)).fetchone()
+    row = conn.execute(f"SELECT {_GOAL_COLUMNS} FROM goals WHERE public_id = ?", (public_id,)).fetchone()
     if row is None:
         raise ApiError("not_found", f"There is no goal {public_id}: see ovx-lite goal list SITE for the ids.")
     return Goal(*row)

@@ -66,22 +66,22 @@ def message_id(delivery_id: int) -> str:
 
 # The earliest of each webhook that has any: from one to the next, without going through those that wait behind it.
 _EARLIEST = """
-WITH RECURSIVE waiting (webhook) AS (
-    SELECT min(webhook) FROM deliveries WHERE status = 'pending' AND token IS NULL
+WITH RECURSIVE waiting (webhook_id) AS (
+    SELECT min(webhook_id) FROM deliveries WHERE status = 'pending' AND lease_token IS NULL
     UNION ALL
-    SELECT (SELECT min(webhook) FROM deliveries
-            WHERE status = 'pending' AND token IS NULL AND webhook > waiting.webhook)
-    FROM waiting WHERE webhook IS NOT NULL
+    SELECT (SELECT min(webhook_id) FROM deliveries
+            WHERE status = 'pending' AND lease_token IS NULL AND webhook_id > waiting.webhook_id)
+    FROM waiting WHERE webhook_id IS NOT NULL
 )
-SELECT webhook, (SELECT min(due) FROM deliveries
-                 WHERE status = 'pending' AND token IS NULL AND webhook = waiting.webhook) AS earliest
-FROM waiting WHERE webhook IS NOT NULL ORDER BY earliest
+SELECT webhook_id, (SELECT min(next_attempt_at) FROM deliveries
+                 WHERE status = 'pending' AND lease_token IS NULL AND webhook_id = waiting.webhook_id) AS earliest
+FROM waiting WHERE webhook_id IS NOT NULL ORDER BY earliest
 """
 _CLAIM = """
-UPDATE deliveries SET token = ?, lease = ? WHERE number = (
-    SELECT number FROM deliveries
-    WHERE status = 'pending' AND token IS NULL AND webhook = ? ORDER BY due, number LIMIT 1
-) RETURNING number, event, body, tries
+UPDATE deliveries SET lease_token = ?, lease_expires_at = ? WHERE id = (
+    SELECT id FROM deliveries
+    WHERE status = 'pending' AND lease_token IS NULL AND webhook_id = ? ORDER BY next_attempt_at, id LIMIT 1
+) RETURNING id, event_name, body, attempts
 """
 
 
@@ -102,7 +102,7 @@ def claim_batch(
         disabled_webhooks = [
             public_id for claim, outcome in outcomes if (public_id := _record_outcome(conn, claim, outcome, now_ms))
         ]
-        _release(conn, "lease <= ?", (now_ms,), now_ms)
+        _release(conn, "lease_expires_at <= ?", (now_ms,), now_ms)
         for webhook_id, earliest_ms in conn.execute(_EARLIEST).fetchall():
             if webhook_id in limits.busy_webhook_ids:
                 continue
@@ -121,7 +121,7 @@ def claim_batch(
 
 def _claim(conn: sqlite3.Connection, webhook_id: int, lease_token: int, now_ms: int) -> ClaimedDelivery:
     delivery_id, event, body, attempts = conn.execute(_CLAIM, (lease_token, now_ms + LEASE_MS, webhook_id)).fetchone()
-    query = "SELECT url, secret, old_secret, rotated FROM webhooks WHERE number = ?"
+    query = "SELECT url, secret, previous_secret, rotated_at FROM webhooks WHERE id = ?"
     url, *secret_columns = conn.execute(query, (webhook_id,)).fetchone()
     return ClaimedDelivery(
         delivery_id, lease_token, webhook_id, url, event, body, attempts, signing_secrets(now_ms, *secret_columns)
@@ -133,24 +133,27 @@ def _record_outcome(conn: sqlite3.Connection, claim: ClaimedDelivery, outcome: A
     attempts = claim.attempts + 1
     decision = next_step(outcome, attempts, now_ms)
     changed = conn.execute(
-        "UPDATE deliveries SET status = ?, tries = ?, due = ?, token = NULL, lease = NULL"
-        " WHERE number = ? AND token = ?",
+        "UPDATE deliveries"
+        " SET status = ?, attempts = ?, next_attempt_at = ?, lease_token = NULL, lease_expires_at = NULL"
+        " WHERE id = ? AND lease_token = ?",
         (decision.status, attempts, decision.next_attempt_at_ms, claim.id, claim.lease_token),
     )
     if changed.rowcount == 0:
         return ""  # the webhook was removed, or the lease ran out, and it is somebody else's
     log_attempt(conn, claim.id, outcome)
     if not outcome.error:
-        conn.execute("UPDATE webhooks SET failing_since = NULL, exhausted = 0 WHERE number = ?", (claim.webhook_id,))
+        query = "UPDATE webhooks SET first_failed_at = NULL, failed_deliveries = 0 WHERE id = ?"
+        conn.execute(query, (claim.webhook_id,))
         return ""
     row = conn.execute(
-        "UPDATE webhooks SET failing_since = coalesce(failing_since, ?), exhausted = exhausted + ? WHERE number = ?"
-        " RETURNING id, enabled, failing_since, exhausted",
+        "UPDATE webhooks"
+        " SET first_failed_at = coalesce(first_failed_at, ?), failed_deliveries = failed_deliveries + ? WHERE id = ?"
+        " RETURNING public_id, is_enabled, first_failed_at, failed_deliveries",
         (now_ms, decision.status == "failed", claim.webhook_id),
     ).fetchone()
     public_id, enabled, failing_since_ms, failed_deliveries = row
     if not enabled:
-        conn.execute("UPDATE deliveries SET status = 'skipped' WHERE number = ? AND status = 'pending'", (claim.id,))
+        conn.execute("UPDATE deliveries SET status = 'skipped' WHERE id = ? AND status = 'pending'", (claim.id,))
         return ""
     if decision.gone:
         mark_disabled(conn, claim.webhook_id, "its receiver answered 410: it wants no more")
@@ -164,19 +167,19 @@ def _record_outcome(conn: sqlite3.Connection, claim: ClaimedDelivery, outcome: A
 def release_interrupted(conn: sqlite3.Connection, now_ms: int) -> int:
     """Give back what somebody was sending when the server ended; it is sent again at once. Returns how many."""
     with transaction(conn):
-        return _release(conn, "token IS NOT NULL", (), now_ms)
+        return _release(conn, "lease_token IS NOT NULL", (), now_ms)
 
 
 _RELEASE = """
-UPDATE deliveries SET token = NULL, lease = NULL,
-    status = CASE WHEN webhook IN (SELECT number FROM webhooks WHERE enabled) THEN status ELSE 'skipped' END
-WHERE token IS NOT NULL
+UPDATE deliveries SET lease_token = NULL, lease_expires_at = NULL,
+    status = CASE WHEN webhook_id IN (SELECT id FROM webhooks WHERE is_enabled) THEN status ELSE 'skipped' END
+WHERE lease_token IS NOT NULL
 """
 
 
 def _release(conn: sqlite3.Connection, condition: str, values: tuple[int, ...], now_ms: int) -> int:
     released = conn.execute(
-        f"{_RELEASE} AND {condition} RETURNING number",
+        f"{_RELEASE} AND {condition} RETURNING id",
         values,
     ).fetchall()
     for (delivery_id,) in released:
@@ -188,7 +191,8 @@ def _release(conn: sqlite3.Connection, condition: str, values: tuple[int, ...], 
 def log_attempt(conn: sqlite3.Connection, delivery_id: int, outcome: AttemptResult) -> None:
     """Add a try to the log of a delivery. Inside a transaction."""
     conn.execute(
-        "INSERT INTO attempts (delivery, began, took, status, error, words, headers, answer)"
+        "INSERT INTO attempts"
+        " (delivery_id, started_at, duration_ms, http_status, error_code, hint, request_headers, response_body)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
             delivery_id,
@@ -210,13 +214,14 @@ def insert_sample(conn: sqlite3.Connection, public_id: str, lease_token: int, no
     """
     with transaction(conn):
         webhook = find_webhook(conn, public_id)
-        (site_slug,) = conn.execute("SELECT id FROM sites WHERE number = ?", (webhook.site_id,)).fetchone()
+        (site_slug,) = conn.execute("SELECT slug FROM sites WHERE id = ?", (webhook.site_id,)).fetchone()
         secrets = signing_secrets(now_ms, webhook.secret, webhook.previous_secret, webhook.rotated_at_ms)
         event = webhook.events[0]
         payload = build_body(sample_alert(event, site_slug, now_ms), site_slug, webhook.format)
         delivery_id = now_ms << COUNTER_BITS | lease_token & (1 << COUNTER_BITS) - 1
         conn.execute(
-            "INSERT INTO deliveries (number, webhook, event, body, status, tries, due) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO deliveries (id, webhook_id, event_name, body, status, attempts, next_attempt_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
             (delivery_id, webhook.id, event, payload, "failed", 0, now_ms),
         )
         return ClaimedDelivery(delivery_id, lease_token, webhook.id, webhook.url, event, payload, 0, secrets)
@@ -227,7 +232,8 @@ def finish_sample(conn: sqlite3.Connection, delivery: ClaimedDelivery, outcome: 
     with transaction(conn):
         status = "failed" if outcome.error else "delivered"
         changed = conn.execute(
-            "UPDATE deliveries SET status = ?, tries = 1, due = ? WHERE number = ?", (status, now_ms, delivery.id)
+            "UPDATE deliveries SET status = ?, attempts = 1, next_attempt_at = ? WHERE id = ?",
+            (status, now_ms, delivery.id),
         )
         if changed.rowcount:  # else the webhook was removed meanwhile, with its log
             log_attempt(conn, delivery.id, outcome)

@@ -13,8 +13,8 @@ from ovx_lite.storage.webhooks.goals import goals_of
 from ovx_lite.webhooks.message import MAX_WEBHOOKS_PER_SITE
 
 _WEBHOOK_COLUMNS = (
-    "number, id, site, url, events, spike_above, format, secret, old_secret, rotated, enabled, why, failing_since,"
-    " exhausted, created"
+    "id, public_id, site_id, url, event_names, spike_threshold, body_format, secret, previous_secret, rotated_at,"
+    " is_enabled, disabled_reason, first_failed_at, failed_deliveries, created_at"
 )
 
 
@@ -30,10 +30,10 @@ class SiteSubscriptions(NamedTuple):
 def subscriptions_by_site(conn: sqlite3.Connection) -> dict[int, SiteSubscriptions]:
     """Those sites, by number, that have a goal or an enabled webhook."""
     webhooks_by_site: dict[int, list[Webhook]] = {}
-    for row in conn.execute(f"SELECT {_WEBHOOK_COLUMNS} FROM webhooks WHERE enabled ORDER BY number"):
+    for row in conn.execute(f"SELECT {_WEBHOOK_COLUMNS} FROM webhooks WHERE is_enabled ORDER BY id"):
         webhook = _webhook(row)
         webhooks_by_site.setdefault(webhook.site_id, []).append(webhook)
-    site_ids = webhooks_by_site.keys() | {site_id for (site_id,) in conn.execute("SELECT DISTINCT site FROM goals")}
+    site_ids = webhooks_by_site.keys() | {site_id for (site_id,) in conn.execute("SELECT DISTINCT site_id FROM goals")}
     sites = {site.id: site for site in all_sites(conn)} if site_ids else {}
     return {
         site_id: SiteSubscriptions(
@@ -52,7 +52,7 @@ def add_webhook(conn: sqlite3.Connection, webhook: Webhook) -> Webhook:
     Raises `Refused` if the site has as many as it may have.
     """
     with transaction(conn):
-        if conn.execute("SELECT 1 FROM webhooks WHERE id = ?", (webhook.public_id,)).fetchone():
+        if conn.execute("SELECT 1 FROM webhooks WHERE public_id = ?", (webhook.public_id,)).fetchone():
             return find_webhook(conn, webhook.public_id)
         if len(webhooks_of(conn, webhook.site_id)) >= MAX_WEBHOOKS_PER_SITE:
             raise ApiError(
@@ -67,7 +67,7 @@ def add_webhook(conn: sqlite3.Connection, webhook: Webhook) -> Webhook:
 
 def find_webhook(conn: sqlite3.Connection, public_id: str) -> Webhook:
     """The webhook of that id. Raises `Refused` (`not_found`) if there is none."""
-    row = conn.execute(f"SELECT {_WEBHOOK_COLUMNS} FROM webhooks WHERE id = ?", (public_id,)).fetchone()
+    row = conn.execute(f"SELECT {_WEBHOOK_COLUMNS} FROM webhooks WHERE public_id = ?", (public_id,)).fetchone()
     if row is None:
         raise ApiError("not_found", f"There is no webhook {public_id}: see ovx-lite webhook list SITE for the ids.")
     return _webhook(row)
@@ -77,7 +77,7 @@ def webhooks_of(conn: sqlite3.Connection, site_id: int) -> list[Webhook]:
     """A site's webhooks, oldest first."""
     return [
         _webhook(row)
-        for row in conn.execute(f"SELECT {_WEBHOOK_COLUMNS} FROM webhooks WHERE site = ? ORDER BY number", (site_id,))
+        for row in conn.execute(f"SELECT {_WEBHOOK_COLUMNS} FROM webhooks WHERE site_id = ? ORDER BY id", (site_id,))
     ]
 
 
@@ -86,10 +86,11 @@ def change_webhook(conn: sqlite3.Connection, webhook: Webhook) -> None:
     with transaction(conn):
         find_webhook(conn, webhook.public_id)
         conn.execute(
-            "UPDATE webhooks SET events = ?, spike_above = ?, format = ? WHERE id = ?",
+            "UPDATE webhooks SET event_names = ?, spike_threshold = ?, body_format = ? WHERE public_id = ?",
             (" ".join(webhook.events), webhook.spike_threshold, webhook.format, webhook.public_id),
         )
-        conn.execute("DELETE FROM marks WHERE site = ? AND mark = ?", (webhook.site_id, f"spike {webhook.public_id}"))
+        query = "DELETE FROM fired_alerts WHERE site_id = ? AND dedupe_key = ?"
+        conn.execute(query, (webhook.site_id, f"spike {webhook.public_id}"))
         announce(conn)
 
 
@@ -97,9 +98,8 @@ def rotate(conn: sqlite3.Connection, public_id: str, secret: str, now_ms: int) -
     """Give a webhook a new secret at `now` (Unix ms); the one before signs for a day more."""
     with transaction(conn):
         find_webhook(conn, public_id)
-        conn.execute(
-            "UPDATE webhooks SET old_secret = secret, secret = ?, rotated = ? WHERE id = ?", (secret, now_ms, public_id)
-        )
+        query = "UPDATE webhooks SET previous_secret = secret, secret = ?, rotated_at = ? WHERE public_id = ?"
+        conn.execute(query, (secret, now_ms, public_id))
         announce(conn)
         return find_webhook(conn, public_id)
 
@@ -109,7 +109,9 @@ def enable(conn: sqlite3.Connection, public_id: str) -> Webhook:
     with transaction(conn):
         find_webhook(conn, public_id)
         conn.execute(
-            "UPDATE webhooks SET enabled = 1, why = '', failing_since = NULL, exhausted = 0 WHERE id = ?", (public_id,)
+            "UPDATE webhooks SET is_enabled = 1, disabled_reason = '', first_failed_at = NULL, failed_deliveries = 0"
+            " WHERE public_id = ?",
+            (public_id,),
         )
         announce(conn)
         return find_webhook(conn, public_id)
@@ -124,10 +126,10 @@ def disable(conn: sqlite3.Connection, public_id: str) -> Webhook:
 
 def mark_disabled(conn: sqlite3.Connection, webhook_id: int, reason: str) -> None:
     """Disable a webhook, with the reason if nobody did it by hand. Inside a transaction."""
-    conn.execute("UPDATE webhooks SET enabled = 0, why = ? WHERE number = ?", (reason, webhook_id))
+    conn.execute("UPDATE webhooks SET is_enabled = 0, disabled_reason = ? WHERE id = ?", (reason, webhook_id))
     announce(conn)
     conn.execute(
-        "UPDATE deliveries SET status = 'skipped' WHERE webhook = ? AND status = 'pending' AND token IS NULL",
+        "UPDATE deliveries SET status = 'skipped' WHERE webhook_id = ? AND status = 'pending' AND lease_token IS NULL",
         (webhook_id,),
     )
 
@@ -136,8 +138,9 @@ def remove_webhook(conn: sqlite3.Connection, public_id: str) -> None:
     """Remove a webhook with its log."""
     with transaction(conn):
         webhook = find_webhook(conn, public_id)
-        conn.execute("DELETE FROM webhooks WHERE number = ?", (webhook.id,))
-        conn.execute("DELETE FROM marks WHERE site = ? AND mark = ?", (webhook.site_id, f"spike {webhook.public_id}"))
+        conn.execute("DELETE FROM webhooks WHERE id = ?", (webhook.id,))
+        query = "DELETE FROM fired_alerts WHERE site_id = ? AND dedupe_key = ?"
+        conn.execute(query, (webhook.site_id, f"spike {webhook.public_id}"))
         announce(conn)
 
 
@@ -169,5 +172,5 @@ def _row(webhook: Webhook) -> tuple[object, ...]:
 
 def all_secrets(conn: sqlite3.Connection) -> list[str]:
     """The secrets of all webhooks, those that gave way lately, too."""
-    rows = conn.execute("SELECT secret, old_secret FROM webhooks").fetchall()
+    rows = conn.execute("SELECT secret, previous_secret FROM webhooks").fetchall()
     return [secret for row in rows for secret in row if secret]

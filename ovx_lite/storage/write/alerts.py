@@ -21,20 +21,20 @@ _MAX_VISIT_ID_SPAN = 25 * _HOUR_MS << COUNTER_BITS  # no visit is longer
 _COUNTER_MASK = (1 << COUNTER_BITS) - 1
 
 _RECENT_VISITORS = f"""
-SELECT visitor, max(visit + later >> {COUNTER_BITS})
-FROM visits JOIN events ON events.site = visits.site AND visit = visits.id
-WHERE visits.site = :site AND visits.id >= :since - {_MAX_VISIT_ID_SPAN} AND visits.id < :until
-    AND (visits.id >> {COUNTER_BITS}) + after >= :since >> {COUNTER_BITS}
-    AND visit + later >= :since AND visit + later < :until
-GROUP BY visitor
+SELECT visitor_id, max(visit_id + id_offset >> {COUNTER_BITS})
+FROM visits JOIN events ON events.site_id = visits.site_id AND visit_id = visits.id
+WHERE visits.site_id = :site AND visits.id >= :since - {_MAX_VISIT_ID_SPAN} AND visits.id < :until
+    AND (visits.id >> {COUNTER_BITS}) + elapsed_ms >= :since >> {COUNTER_BITS}
+    AND visit_id + id_offset >= :since AND visit_id + id_offset < :until
+GROUP BY visitor_id
 """
 _SENT_TIMES = f"""
-SELECT number >> {COUNTER_BITS} FROM deliveries
-WHERE webhook = ? AND number >= ? AND status <> 'throttled' ORDER BY number DESC LIMIT {MAX_SENDS_PER_HOUR}
+SELECT id >> {COUNTER_BITS} FROM deliveries
+WHERE webhook_id = ? AND id >= ? AND status <> 'throttled' ORDER BY id DESC LIMIT {MAX_SENDS_PER_HOUR}
 """
-_INSERT_DELIVERIES = "INSERT INTO deliveries (number, webhook, event, body, status, tries, due)"
-_INSERT_MONTHLY_USAGE = "INSERT INTO months (site, month, events)"
-_UPDATE_MONTHLY_USAGE = "ON CONFLICT (site, month) DO UPDATE SET events = excluded.events"
+_INSERT_DELIVERIES = "INSERT INTO deliveries (id, webhook_id, event_name, body, status, attempts, next_attempt_at)"
+_INSERT_MONTHLY_USAGE = "INSERT INTO monthly_usage (site_id, month, events)"
+_UPDATE_MONTHLY_USAGE = "ON CONFLICT (site_id, month) DO UPDATE SET events = excluded.events"
 
 
 class AlertEvaluator:
@@ -122,7 +122,7 @@ class AlertEvaluator:
         key = (site_id, month)
         previous_count = self._monthly_events.get(key)
         if previous_count is None:
-            row = self._conn.execute("SELECT events FROM months WHERE site = ? AND month = ?", key).fetchone()
+            row = self._conn.execute("SELECT events FROM monthly_usage WHERE site_id = ? AND month = ?", key).fetchone()
             previous_count = row[0] if row else 0
         self._monthly_events[key] = previous_count + events
         self._changed_months.add(key)
@@ -144,7 +144,7 @@ class AlertEvaluator:
     def _fired_keys_of(self, site_id: int) -> set[str]:
         fired_keys = self._fired_keys.get(site_id)
         if fired_keys is None:
-            rows = self._conn.execute("SELECT mark FROM marks WHERE site = ?", (site_id,))
+            rows = self._conn.execute("SELECT dedupe_key FROM fired_alerts WHERE site_id = ?", (site_id,))
             fired_keys = self._fired_keys[site_id] = {dedupe_key for (dedupe_key,) in rows}
         return fired_keys
 
@@ -154,14 +154,14 @@ class AlertEvaluator:
         if dedupe_key in fired_keys:
             return False
         fired_keys.add(dedupe_key)
-        self._conn.execute("INSERT INTO marks (site, mark) VALUES (?, ?)", (site_id, dedupe_key))
+        self._conn.execute("INSERT INTO fired_alerts (site_id, dedupe_key) VALUES (?, ?)", (site_id, dedupe_key))
         return True
 
     def _rearm(self, site_id: int, dedupe_key: str) -> None:
         fired_keys = self._fired_keys_of(site_id)
         if dedupe_key in fired_keys:
             fired_keys.remove(dedupe_key)
-            self._conn.execute("DELETE FROM marks WHERE site = ? AND mark = ?", (site_id, dedupe_key))
+            self._conn.execute("DELETE FROM fired_alerts WHERE site_id = ? AND dedupe_key = ?", (site_id, dedupe_key))
 
     def _enqueue(self, subscriptions: SiteSubscriptions, alert: Alert, now_ms: int) -> list[str]:
         """Put an alert on its way. Returns in words to whom."""

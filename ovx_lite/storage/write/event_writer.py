@@ -18,7 +18,7 @@ _MAX_CACHED, _MAX_CACHED_EVER = 20_000, 200_000
 
 _LOOKUP_COLUMNS = {
     "pages": ("scheme", "host", "path"),
-    "origins": (
+    "traffic_sources": (
         "referrer",
         "source",
         "channel",
@@ -29,10 +29,15 @@ _LOOKUP_COLUMNS = {
         "utm_term",
     ),
     "clients": ("browser", "os", "device", "country"),
-    "kinds": ("api", "type", "name", "excluded", "context", "currency"),
+    "event_types": ("api", "type", "name", "excluded_reason", "context", "currency"),
 }
 
-_INSERT_EVENTS = "INSERT INTO events (site, visit, later, kind, page, origin, client, props, line, person, revenue)"
+_INSERT_EVENTS = """
+INSERT INTO events (
+    site_id, visit_id, id_offset, event_type_id, page_id, traffic_source_id, client_id, props, import_line_hash,
+    person_id, revenue_minor
+)
+"""
 
 
 class LookupTable:
@@ -103,7 +108,7 @@ class EventWriter:
         Raises `Refused` (`invalid_site_id`), with nothing taken, if the site was removed in the meantime.
         """
         if site_id not in self._timezones:
-            row = self._conn.execute("SELECT timezone FROM sites WHERE number = ?", (site_id,)).fetchone()
+            row = self._conn.execute("SELECT timezone FROM sites WHERE id = ?", (site_id,)).fetchone()
             if row is None:
                 raise no_such_site()
             self._timezones[site_id] = row[0]

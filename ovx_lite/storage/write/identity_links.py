@@ -18,21 +18,25 @@ MAX_TRAITS_BYTES = 64 * 1024
 
 PERSON_OF_EVENT = f"""
 coalesce(
-    events.person,
-    (SELECT person FROM ties WHERE ties.site = events.site AND ties.visitor = visits.visitor
-        AND since <= visit + later >> {COUNTER_BITS} ORDER BY since DESC LIMIT 1),
-    (SELECT person FROM ties WHERE ties.site = events.site AND ties.visitor = visits.visitor ORDER BY since LIMIT 1)
+    events.person_id,
+    (SELECT links.person_id FROM identity_links AS links
+        WHERE links.site_id = events.site_id AND links.visitor_id = visits.visitor_id
+            AND linked_at <= visit_id + id_offset >> {COUNTER_BITS} ORDER BY linked_at DESC LIMIT 1),
+    (SELECT links.person_id FROM identity_links AS links
+        WHERE links.site_id = events.site_id AND links.visitor_id = visits.visitor_id ORDER BY linked_at LIMIT 1)
 )
 """
 """The number of an event's person, as SQL over `events` and the `visits` joined to them."""
 
 _MERGE_TRAITS = """
-ON CONFLICT (number) DO UPDATE SET traits = merged(traits, excluded.traits) WHERE excluded.traits <> '{}'
+ON CONFLICT (id) DO UPDATE SET traits = merged(traits, excluded.traits) WHERE excluded.traits <> '{}'
 """
 # Ties that were told late: only where they say what was not known.
 _INSERT_LATE_LINKS = """
-INSERT INTO ties (site, visitor, since, person) SELECT * FROM (VALUES {}) AS new WHERE column4 IS NOT (
-    SELECT person FROM ties WHERE site = column1 AND visitor = column2 AND since <= column3 ORDER BY since DESC LIMIT 1
+INSERT INTO identity_links (site_id, visitor_id, linked_at, person_id)
+SELECT * FROM (VALUES {}) AS new WHERE column4 IS NOT (
+    SELECT person_id FROM identity_links
+    WHERE site_id = column1 AND visitor_id = column2 AND linked_at <= column3 ORDER BY linked_at DESC LIMIT 1
 ) ON CONFLICT DO NOTHING
 """
 _BATCH_SIZES = (64, 8, 1)
@@ -76,14 +80,23 @@ class IdentityLinks:
 
     def _look_up(self, visitor_key: tuple[int, int]) -> tuple[int, int]:
         """Since when (Unix ms) a visitor is whose, as far as the file knows."""
-        query = "SELECT since, person FROM ties WHERE site = ? AND visitor = ? ORDER BY since DESC LIMIT 1"
+        query = """
+            SELECT linked_at, person_id FROM identity_links
+            WHERE site_id = ? AND visitor_id = ? ORDER BY linked_at DESC LIMIT 1
+        """
         link = self._latest_links[visitor_key] = self._conn.execute(query, visitor_key).fetchone() or (-1, -1)
         return link
 
     def flush(self) -> None:
         """Write what was told."""
-        insert(self._conn, "INSERT INTO persons (number, site, id, traits, created)", self._persons, _MERGE_TRAITS)
-        insert(self._conn, "INSERT INTO ties (site, visitor, since, person)", self._links, "ON CONFLICT DO NOTHING")
+        insert(
+            self._conn,
+            "INSERT INTO persons (id, site_id, external_id, traits, created_at)",
+            self._persons,
+            _MERGE_TRAITS,
+        )
+        links = "INSERT INTO identity_links (site_id, visitor_id, linked_at, person_id)"
+        insert(self._conn, links, self._links, "ON CONFLICT DO NOTHING")
         for row_count, batch in batches(self._late_links, _BATCH_SIZES):
             values = [value for link in batch for value in link]
             self._conn.execute(_INSERT_LATE_LINKS.format(", ".join(["(?, ?, ?, ?)"] * row_count)), values)

@@ -31,24 +31,29 @@ DIMENSION_BITS = 5
 
 _DIMENSION_MASK = (1 << DIMENSION_BITS) - 1
 
-_INSERT_ROLLUPS = "INSERT INTO rollups (site, span, begins, dimension, value, visitors, visits, pageviews, events)"
+_INSERT_ROLLUPS = (
+    "INSERT INTO rollups (site_id, period_days, start_day, dimension, value_id, visitors, visits, pageviews, events)"
+)
 _ADD_TO_ROLLUPS = """
-ON CONFLICT (site, span, begins, dimension, value) DO UPDATE SET
+ON CONFLICT (site_id, period_days, start_day, dimension, value_id) DO UPDATE SET
     visitors = visitors + excluded.visitors, visits = visits + excluded.visits,
     pageviews = pageviews + excluded.pageviews, events = events + excluded.events
 """
 _DELETE_EMPTY_ROLLUPS = """
-DELETE FROM rollups WHERE site = ? AND span = ? AND begins = ? AND dimension = ? AND value = ?
+DELETE FROM rollups WHERE site_id = ? AND period_days = ? AND start_day = ? AND dimension = ? AND value_id = ?
     AND visits = 0 AND events = 0
 """
-_INSERT_DAYS = "INSERT INTO days (site, day, visitors, visits, pageviews, events, bounces, duration, strays)"
-_ADD_TO_DAYS = "ON CONFLICT (site, day) DO UPDATE SET " + ", ".join(
+_INSERT_DAYS = """
+INSERT INTO daily_totals (site_id, day, visitors, visits, pageviews, events, bounces, duration_ms, sessionless_events)
+"""
+_ADD_TO_DAYS = "ON CONFLICT (site_id, day) DO UPDATE SET " + ", ".join(
     f"{column} = {column} + excluded.{column}"
-    for column in ("visitors", "visits", "pageviews", "events", "bounces", "duration", "strays")
+    for column in ("visitors", "visits", "pageviews", "events", "bounces", "duration_ms", "sessionless_events")
 )
-_INSERT_REVENUE = "INSERT INTO takings (site, day, currency, times, amount)"
+_INSERT_REVENUE = "INSERT INTO daily_revenue (site_id, day, currency, transactions, amount_minor)"
 _ADD_TO_REVENUE = """
-ON CONFLICT (site, day, currency) DO UPDATE SET times = times + excluded.times, amount = amount + excluded.amount
+ON CONFLICT (site_id, day, currency) DO UPDATE SET
+    transactions = transactions + excluded.transactions, amount_minor = amount_minor + excluded.amount_minor
 """
 
 
@@ -298,14 +303,14 @@ class RollupWriter:
                 delta.add(dimension_key, count, count)
 
     def _find_value_id(self, text: str) -> int | None:
-        row = self._conn.execute("SELECT id FROM words WHERE word = ?", (text,)).fetchone()
+        row = self._conn.execute("SELECT id FROM dimension_values WHERE value = ?", (text,)).fetchone()
         if row is None:
             return None
         value_id = self._value_ids[text] = int(row[0])
         return value_id
 
     def _insert_value(self, text: str) -> int:
-        row = self._conn.execute("INSERT INTO words (word) VALUES (?) RETURNING id", (text,)).fetchone()
+        row = self._conn.execute("INSERT INTO dimension_values (value) VALUES (?) RETURNING id", (text,)).fetchone()
         value_id = self._value_ids[text] = int(row[0])
         return value_id
 

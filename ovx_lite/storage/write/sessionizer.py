@@ -19,10 +19,15 @@ VISIT_TIMEOUT_MS = 30 * 60 * 1000
 MAX_EVENTS_PER_VISITOR = 5_000
 """Events that a visitor's visits of a day take: programs have more, and each would be compared with all of them."""
 
-_COLUMNS = "site, id, origin, client, entry, exit, seen, visitor, named, alone, before, after, pageviews, events"
+_COLUMNS = (
+    "site_id, id, traffic_source_id, client_id, entry_page_id, exit_page_id, page_type_bloom, visitor_id,"
+    " is_identified, is_only_visit_of_day, early_ms, elapsed_ms, pageviews, events"
+)
 _INSERT_VISITS = f"INSERT INTO visits ({_COLUMNS})"
-_UPDATE_VISITS = "ON CONFLICT (site, id) DO UPDATE SET " + ", ".join(
-    f"{column} = excluded.{column}" for column in _COLUMNS.split(", ")[2:] if column not in ("visitor", "named")
+_UPDATE_VISITS = "ON CONFLICT (site_id, id) DO UPDATE SET " + ", ".join(
+    f"{column} = excluded.{column}"
+    for column in _COLUMNS.split(", ")[2:]
+    if column not in ("visitor_id", "is_identified")
 )
 
 
@@ -242,7 +247,9 @@ class Sessionizer:
                 )
             )
         insert(self._conn, _INSERT_VISITS, rows, _UPDATE_VISITS)
-        insert(self._conn, "INSERT INTO open_visits (site, guest, visit, stay)", self._new_visits)
+        insert(
+            self._conn, "INSERT INTO open_visits (site_id, daily_visitor_id, visit_id, session_key)", self._new_visits
+        )
         self._changed.clear()
         self._new_visits.clear()
 
@@ -271,4 +278,4 @@ def _find_open_visit(visits: list[Visit], event: Event) -> Visit | None:
 
 def close_open_visits(conn: sqlite3.Connection, site_id: int) -> int:
     """Let none of a site's visits go on. Returns how many could have. Inside a transaction."""
-    return conn.execute("DELETE FROM open_visits WHERE site = ?", (site_id,)).rowcount
+    return conn.execute("DELETE FROM open_visits WHERE site_id = ?", (site_id,)).rowcount

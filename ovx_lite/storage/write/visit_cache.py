@@ -12,23 +12,26 @@ from ovx_lite.storage.sqlite import batches
 from ovx_lite.storage.write.rollup_writer import RollupWriter
 
 _VISIT_COLUMNS = """
-visits.id, visitor, named, before, after, pageviews, visits.events, seen, origins.id, clients.id,
+visits.id, visitor_id, is_identified, early_ms, elapsed_ms, pageviews, visits.events, page_type_bloom,
+traffic_sources.id, clients.id,
 referrer, source, channel, utm_source, utm_medium, utm_campaign, utm_content, utm_term, browser, os, device, country
 """
-_JOIN_SOURCE_AND_CLIENT = "JOIN origins ON origins.id = origin JOIN clients ON clients.id = client"
+_JOIN_SOURCE_AND_CLIENT = (
+    "JOIN traffic_sources ON traffic_sources.id = traffic_source_id JOIN clients ON clients.id = client_id"
+)
 _OPEN_VISITS = f"""
-SELECT visits.site, guest, stay, {_VISIT_COLUMNS}
-FROM open_visits CROSS JOIN visits ON visits.site = open_visits.site AND visits.id = visit {_JOIN_SOURCE_AND_CLIENT}
-WHERE guest IN ({{}}) ORDER BY visit
+SELECT visits.site_id, daily_visitor_id, session_key, {_VISIT_COLUMNS}
+FROM open_visits CROSS JOIN visits ON visits.site_id = open_visits.site_id AND visits.id = visit_id {_JOIN_SOURCE_AND_CLIENT}
+WHERE daily_visitor_id IN ({{}}) ORDER BY visit_id
 """
 _VISITS_OF_IDENTIFIED = f"""
-SELECT {_VISIT_COLUMNS} FROM visits INDEXED BY visits_of_named {_JOIN_SOURCE_AND_CLIENT}
-WHERE site = ? AND named = 1 AND visits.id >= ? AND visits.id < ? AND visitor IN ({{}}) ORDER BY visits.id
+SELECT {_VISIT_COLUMNS} FROM visits INDEXED BY visits_by_identified_visitor {_JOIN_SOURCE_AND_CLIENT}
+WHERE site_id = ? AND is_identified = 1 AND visits.id >= ? AND visits.id < ? AND visitor_id IN ({{}}) ORDER BY visits.id
 """
 _EVENTS_OF_VISITS = """
-SELECT visit, later, kind, page, api, type, name, excluded, scheme, host, path
-FROM events JOIN kinds ON kinds.id = kind JOIN pages ON pages.id = page
-WHERE site = ? AND visit IN ({}) ORDER BY visit, later
+SELECT visit_id, id_offset, event_type_id, page_id, api, type, name, excluded_reason, scheme, host, path
+FROM events JOIN event_types ON event_types.id = event_type_id JOIN pages ON pages.id = page_id
+WHERE site_id = ? AND visit_id IN ({}) ORDER BY visit_id, id_offset
 """
 _BATCH_SIZES = (64, 8, 1)  # looked up in one go
 
@@ -40,12 +43,12 @@ PAGE_BITS, EVENT_TYPE_BITS = 36, 11
 
 
 def page_bit(page_id: int) -> int:
-    """The bit of a visit's `seen` that a page has, by the page's number."""
+    """The bit of a visit's `page_type_bloom` that a page has, by the page's number."""
     return 1 << page_id % PAGE_BITS
 
 
 def event_type_bit(event_type_id: int) -> int:
-    """The bit of a visit's `seen` that a kind of events has, by the kind's number."""
+    """The bit of a visit's `page_type_bloom` that a kind of events has, by the kind's number."""
     return 1 << PAGE_BITS + event_type_id % EVENT_TYPE_BITS
 
 

@@ -7,12 +7,13 @@ the rest of the way (see `benchmarks/`).
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 
 from starlette.types import Receive, Scope, Send
 
 from ovx_lite.auth import api_keys
 from ovx_lite.auth.api_keys import Principal
+from ovx_lite.auth.authenticator import Authenticator
 from ovx_lite.auth.rate_limit import RateLimiter
 from ovx_lite.dialects.schema import Endpoint, ParsedRequest
 from ovx_lite.domain.clock import Clock
@@ -54,10 +55,9 @@ class Api:
         writer: GroupCommitWriter,
         country_of: CountryLookup,
         clock: Clock,
+        authenticator: Authenticator,
         observer: RequestObserver,
-        authenticator: Callable[[str, str], Awaitable[Principal | None]] | None = None,
     ) -> None:
-        """`stranger`, in the stand-in alone, knows callers that no site has: by the credentials and the site named."""
         self._routes: dict[str, RouteMatch] = {}
         self._patterns: list[tuple[re.Pattern[str], Endpoint]] = []
         for endpoint in endpoints:
@@ -72,8 +72,8 @@ class Api:
         self._writer = writer
         self._country_of = country_of
         self._clock = clock
-        self._observer = observer
         self._authenticator = authenticator
+        self._observer = observer
         self.body_reader = BodyReader()
         self.response_counts: Counter[tuple[str, int]] = Counter()  # by dialect and status, since the start
 
@@ -134,15 +134,9 @@ class Api:
         request.raw_request = request.to_raw_request(body, now_ms)
         parsed = endpoint.parse(request.raw_request)
         request.requested_site_ref, request.cost = parsed.site_ref, parsed.cost
-        principal = (
-            await self._authenticator(request.authorization, parsed.site_ref or request.path_site_ref)
-            if self._authenticator
-            else None
+        principal = self._authenticate(endpoint, parsed, request, now_ms) or await self._authenticate_after_refresh(
+            endpoint, parsed, request, now_ms
         )
-        if principal is None or endpoint.public:
-            principal = self._authenticate(endpoint, parsed, request, now_ms) or await self._authenticate_after_refresh(
-                endpoint, parsed, request, now_ms
-            )
         request.principal = principal
         header = request.idempotency_header
         idempotency_key = None if header is None else parse_idempotency_key(header, request.path, body, endpoint.public)
@@ -187,7 +181,9 @@ class Api:
             request.salt = salt
             return api_keys.public_principal(site, request.address, salt)
         try:
-            return self._sites.authenticate(request.authorization, now_ms)
+            return self._authenticator.authenticate(
+                request.authorization, parsed.site_ref or request.path_site_ref, now_ms
+            )
         except ApiError:
             return None
 
@@ -195,9 +191,11 @@ class Api:
         self, endpoint: Endpoint, parsed: ParsedRequest, request: RequestHead, now_ms: int
     ) -> Principal:
         """Who calls, as the store has it now: a key, or a site, may be newer than our last look. Raises `Refused`."""
-        await self._sites.refresh()
+        await self._authenticator.refresh(parsed.site_ref or request.path_site_ref)
         if not endpoint.public:
-            return self._sites.authenticate(request.authorization, now_ms)
+            return self._authenticator.authenticate(
+                request.authorization, parsed.site_ref or request.path_site_ref, now_ms
+            )
         site = self._sites.find_public(parsed.site_ref)
         if site is None:
             has_field_error = parsed.problem is not None and parsed.problem.code != "invalid_props"
@@ -247,7 +245,7 @@ class Api:
     def _record_outcome(
         self, endpoint: Endpoint, request: RequestHead, scope: Scope, reply: Reply | None, error: ApiError | None
     ) -> None:
-        """Tell whoever witnesses what came of a request. That it fails changes no answer."""
+        """Pass a request and its outcome to the observer. If that fails, the response stays the same."""
         site = (
             request.principal.site
             if request.principal
@@ -277,7 +275,8 @@ class Api:
                 return []
             if principal is None:
                 try:
-                    principal = self._sites.authenticate(request.authorization, now_ms)
+                    site_slug = request.requested_site_ref or request.path_site_ref
+                    principal = self._authenticator.authenticate(request.authorization, site_slug, now_ms)
                 except ApiError:
                     return []
             if principal.hourly_limit is None:

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from ovx_lite.auth import passwords
-from ovx_lite.auth.api_keys import Principal
+from ovx_lite.auth.authenticator import Authenticator
 from ovx_lite.auth.login_throttle import LoginThrottle
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.hosts import AllowedHosts
@@ -78,8 +78,7 @@ class UiContext(msgspec.Struct):
     `hosts` are those that pages answer to; `kept` are dashboards that were made a moment ago, by place and view: until
     when they are good (Unix ms), and the page. `live` streams how many visitors sites have now.
     `setup_token` opens `/setup` as long as there is no password, else it is `""`; `password_given` says that the
-    password comes from the environment; `allowed` is where webhooks may go, too; `missing` is what was refused lately;
-    `stranger`, in the stand-in alone, knows callers that no site has: by the credentials and the site named.
+    password comes from the environment; `allowed` is where webhooks may go, too; `missing` is what was refused lately.
     Passwords are hashed `one_at_a_time`: each takes 16 MiB and a good part of a core.
     """
 
@@ -91,7 +90,7 @@ class UiContext(msgspec.Struct):
     webhook_networks: Sequence[Network]
     setup_token: str
     rejected_events: RejectedEvents
-    authenticator: Callable[[str, str], Awaitable[Principal | None]] | None
+    authenticator: Authenticator
     live_visitors: LiveVisitors
     password_from_env: bool = False
     flash_messages: FlashMessages = msgspec.field(default_factory=FlashMessages)
@@ -126,17 +125,14 @@ class UiContext(msgspec.Struct):
     async def stats_site(self, authorization: str, site_slug: str) -> Site:
         """Return the site whose statistics this `Authorization` header may read. Raises `Refused`.
 
-        `site` is the id that the request names: in the stand-in, a key may be good for any site.
+        `site` is the id that the request names, `""` if it names none.
         """
-        sites, now_ms = self.services.sites, self.services.clock.now_ms()
-        dev_principal = None if self.authenticator is None else await self.authenticator(authorization, site_slug)
-        if dev_principal is not None:
-            return dev_principal.site
+        now_ms = self.services.clock.now_ms()
         try:
-            principal = sites.authenticate(authorization, now_ms)
+            principal = self.authenticator.authenticate(authorization, site_slug, now_ms)
         except ApiError:
-            await sites.refresh()  # it may be newer than our last look
-            principal = sites.authenticate(authorization, now_ms)
+            await self.authenticator.refresh(site_slug)  # the key may be newer than what is in memory
+            principal = self.authenticator.authenticate(authorization, site_slug, now_ms)
         if not principal.may_read_stats:
             message = 'This JWT may only send events: add the claim "stats": true, or use an API key.'
             raise ApiError("forbidden", message)

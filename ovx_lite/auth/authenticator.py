@@ -1,0 +1,21 @@
+"""The interface between endpoints and whatever decides who is calling. Pure."""
+
+from typing import Protocol
+
+from ovx_lite.auth.api_keys import Principal
+
+
+class Authenticator(Protocol):
+    """Decides who sends a request.
+
+    `authorization` is the request's `Authorization` header; `site_slug` is the site that the request names, `""` if it
+    names none.
+    """
+
+    def authenticate(self, authorization: str, site_slug: str, now_ms: int) -> Principal:
+        """Return the caller, using only what is in memory. Raises `Refused` (`unauthorized`)."""
+        ...
+
+    async def refresh(self, site_slug: str) -> None:
+        """Load keys and sites that may be newer than what is in memory, the named site among them."""
+        ...

@@ -1,0 +1,66 @@
+"""The schema: `storage/schema.sql`, a new store and an upgraded store are the same."""
+
+import sqlite3
+from contextlib import closing
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from ovx_lite.storage import schema_objects
+from ovx_lite.storage.sqlite import STORE_FILE, open_store, steps
+from tests.stores import FOLDER, build
+
+SNAPSHOT = files("ovx_lite.storage").joinpath("schema.sql").read_text("utf-8")
+
+
+def differences(conn: sqlite3.Connection) -> str:
+    """What a store has that the snapshot lacks, or the other way round, and how to bring the snapshot up to date."""
+    phrases = schema_objects.differences(conn, [SNAPSHOT])
+    if not phrases:
+        return ""
+    statements = [sql for (sql,) in conn.execute("SELECT sql FROM sqlite_schema WHERE sql NOT NULL ORDER BY name")]
+    unlike = [sql for sql in statements if schema_objects.normalized(sql) not in normalized_snapshot()]
+    return (
+        "ovx_lite/storage/schema.sql is not what ovx_lite/storage/migrations makes. Write these statements there, "
+        f"with a comment on what is new: {'; '.join(phrases)}\n\n" + "\n\n".join(unlike)
+    )
+
+
+def normalized_snapshot() -> set[str | None]:
+    with closing(sqlite3.connect(":memory:")) as conn:
+        conn.executescript(SNAPSHOT)
+        return {schema_objects.normalized(sql) for (sql,) in conn.execute("SELECT sql FROM sqlite_schema")}
+
+
+def test_a_new_store_has_the_schema_of_the_snapshot(tmp_path: Path) -> None:
+    with closing(open_store(tmp_path)) as conn:
+        assert differences(conn) == ""
+
+
+@pytest.mark.parametrize("number", sorted(int(file.stem) for file in FOLDER.glob("*.sql")))
+def test_an_upgraded_store_has_the_schema_of_the_snapshot(tmp_path: Path, number: int) -> None:
+    build(tmp_path / "data" / STORE_FILE, (FOLDER / f"{number:04}.sql").read_text("utf-8"))
+    with closing(open_store(tmp_path / "data")) as conn:
+        assert differences(conn) == ""
+
+
+def test_a_difference_is_named_with_the_statement_to_write(tmp_path: Path) -> None:
+    with closing(open_store(tmp_path)) as conn:
+        conn.execute("ALTER TABLE goals ADD COLUMN color TEXT")
+        message = differences(conn)
+    assert "the table 'goals' is not one of ovx-lite's" in message
+    assert "color TEXT" in message
+    assert "CREATE TABLE webhooks" not in message
+
+
+def test_each_table_is_explained() -> None:
+    lines = SNAPSHOT.splitlines()
+    tables = [number for number, line in enumerate(lines) if line.startswith("CREATE TABLE")]
+    assert len(tables) > 30
+    assert [lines[number] for number in tables if not lines[number - 1].startswith("-- ")] == []
+
+
+def test_migrations_are_numbered_without_gaps() -> None:
+    numbers = list(steps())
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
