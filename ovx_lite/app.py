@@ -107,7 +107,7 @@ class App:
     async def open(
         cls, data_dir: Path, settings: Mapping[str, str], clock: Clock, standin: Standin | None = None
     ) -> "App":
-        """Open the store and connect everything to it; as a stand-in, if that is given. Raises `Refused`."""
+        """Open the store and connect everything to it; as a stand-in, if that is given. Raises `ApiError`."""
         country_db = settings["country_db"]
         country_of = open_country_data(Path(country_db) if country_db else None)
         database = await Database.open(data_dir)
@@ -277,6 +277,6 @@ def _pages(ui: UiContext, status_handlers: Mapping[str, Handler], standin: Stand
         },
     )
     application.router.redirect_slashes = False  # it would lead to the host of the request, not of the base URL
-    application.state.desk = ui
+    application.state.ui = ui
     application.state.standin = standin
     return application

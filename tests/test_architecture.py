@@ -74,11 +74,11 @@ def test_the_example_of_a_dialect_is_one() -> None:
     exec(code, example)  # as a module of its own would be
     (endpoint,) = example["ENDPOINTS"]
     right, wrong = (
-        endpoint.read(RawRequest(body, 0)) for body in (b'{"site": "a", "what": "b", "who": "c"}', b'{"site": "a"}')
+        endpoint.parse(RawRequest(body, 0)) for body in (b'{"site": "a", "what": "b", "who": "c"}', b'{"site": "a"}')
     )
     assert (right.site, right.hits[0].name, right.hits[0].person.id, right.problem) == ("a", "b", "c", None)
     assert (wrong.site, wrong.problem.field) == ("a", "what")
-    assert msgspec.json.decode(endpoint.reply(["evt_1"]).body, type=endpoint.gives).ok
+    assert msgspec.json.decode(endpoint.build_response(["evt_1"]).body, type=endpoint.response_type).ok
 
 
 @pytest.mark.parametrize("package", PURE)

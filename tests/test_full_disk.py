@@ -22,7 +22,7 @@ from pathlib import Path
 from click.testing import CliRunner
 from ovx_lite.cli import main
 from ovx_lite.services.backups import back_up
-from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.errors import ApiError
 
 data_dir, folder, most, *words = sys.argv[1:]
 _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -32,7 +32,7 @@ for room in range(0, int(most), int(most) // 12):
     if words == ["back_up"]:
         try:
             back_up(Path(data_dir), Path(folder), 1_763_730_000_000)
-        except Refused as refused:
+        except ApiError as refused:
             said, status = refused.message, 1
     else:
         ran = CliRunner().invoke(main, [*words, "--data-dir", data_dir], catch_exceptions=False)

@@ -242,8 +242,8 @@ def test_a_visit_goes_on_from_one_import_to_the_next(conn: sqlite3.Connection) -
 def test_lines_that_are_alike_count_each_however_many_are_remembered(
     conn: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_importer, "_MOST_REMEMBERED", 2)
-    monkeypatch.setattr(log_importer, "_TOGETHER", 1)
+    monkeypatch.setattr(log_importer, "_MAX_REMEMBERED_SECONDS", 2)
+    monkeypatch.setattr(log_importer, "_BATCH_SIZE", 1)
     lines, site = [line(f"/{n}") for n in (0, 1, 2, 3, 0, 0, 1, 2, 3)], new_site(conn)
     for added in (9, 0):
         report = ImportReport()
@@ -252,7 +252,7 @@ def test_lines_that_are_alike_count_each_however_many_are_remembered(
 
 
 def test_a_site_without_a_domain_has_page_views_too(conn: sqlite3.Connection) -> None:
-    site = registry.add_site(conn, structs.replace(new_site(conn), id="bare", public_key="pk_bare", domain=""))
+    site = registry.add_site(conn, structs.replace(new_site(conn), slug="bare", public_key="pk_bare", domain=""))
     LogImporter(conn, site, lambda address: "", BEGIN * 1000).run([line("/a?utm_term=b")], ImportReport())
     (view,) = events.read(conn, site, 0, EVER, True)
     assert (view.host, view.path, view.utm_term) == ("", "/a", "b")

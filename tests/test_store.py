@@ -220,9 +220,9 @@ def test_an_event_takes_at_most_60_bytes_on_a_busy_site(tmp_path: Path) -> None:
             for begin in range(midnight, midnight + day_long - 5 * MINUTE, day_long // 1300):
                 visitor = chance.getrandbits(47)
                 visit = {
-                    "visitor": visitor,
-                    "guest": visitor,
-                    "origin": chance.choice(origins),
+                    "visitor_id": visitor,
+                    "daily_visitor_id": visitor,
+                    "traffic_source": chance.choice(origins),
                     "client": chance.choice(clients),
                 }
                 for ts in range(begin, begin + 4 * MINUTE, MINUTE):
@@ -231,7 +231,7 @@ def test_an_event_takes_at_most_60_bytes_on_a_busy_site(tmp_path: Path) -> None:
                         event("/signup", ts, props='{"plan":"pro"}', name="signup"),
                     )
                     sent.append(msgspec.structs.replace(custom if chance.random() < 0.05 else view, **visit))
-            sent.sort(key=attrgetter("ts"))
+            sent.sort(key=attrgetter("timestamp_ms"))
             for start in range(0, len(sent), 20):
                 write_group(conn, log, [request(site, *sent[start : start + 20])], {}, NOW)
         count = len(paths(conn, site))

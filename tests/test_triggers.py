@@ -54,7 +54,9 @@ USED: list[tuple[int | None, int, list[int]]] = [
 
 @pytest.mark.parametrize(("limit", "used", "thresholds"), USED)
 def test_usage_is_told_at_80_and_100_percent(limit: int | None, used: int, thresholds: list[int]) -> None:
-    found = [one for one in usage_threshold(moment(limit=limit, used=Change(0, used))) if isinstance(one, Alert)]
+    found = [
+        one for one in usage_threshold(moment(limit=limit, monthly_usage=Change(0, used))) if isinstance(one, Alert)
+    ]
     common: dict[str, Any] = {"usage": used, "limit": limit, "period": "2025-11"}
     assert [one.data for one in found] == [{"threshold": threshold} | common for threshold in thresholds]
     assert {(one.event, one.timestamp_ms, one.webhook_public_id) for one in found} <= {("usage.threshold", NOW, "")}
@@ -72,7 +74,7 @@ def test_a_spike_is_more_than_the_threshold_and_armed_again_under_80_percent(
     active: tuple[int, int] | None, found: list[str]
 ) -> None:
     hooks = [hook("wh_1", 10), hook("wh_2", None, "goal.completed"), hook("wh_3", 1000)]
-    came = list(realtime_spike(moment(active=active and Change(*active), webhooks=hooks)))
+    came = list(realtime_spike(moment(active_visitors=active and Change(*active), webhooks=hooks)))
     assert ["rearm" if isinstance(one, ResetAlert) else "alert" for one in came if "wh_1" in one.dedupe_key] == found
     for alert in (one for one in came if isinstance(one, Alert)):
         assert (alert.event, alert.webhook_public_id, alert.timestamp_ms) == ("realtime.spike", "wh_1", NOW)
@@ -94,7 +96,7 @@ def test_a_body_is_compact_json_under_10_kb(format: str, text: str) -> None:
     met = Event(
         NOW + 999, 20_000, EventType("ovyxa", "pageview", "pageview", ""), page, origin, ClientInfo("", "", "", "FR")
     )
-    (alert,) = goal_completed(moment(met=[(Goal("g", 1, text[:100], "", "/**", 0), met)]))
+    (alert,) = goal_completed(moment(matched_goals=[(Goal("g", 1, text[:100], "", "/**", 0), met)]))
     assert isinstance(alert, Alert)
     made = build_body(alert, "s" * 64, format)
     assert len(made) < MAX_BODY_BYTES
@@ -134,7 +136,7 @@ class Watched:
         self.came = 0
         self.again()
         for at in above:
-            made = structs.replace(hook(f"wh_{self.site.slug}_{at}", at), site=self.site.id)
+            made = structs.replace(hook(f"wh_{self.site.slug}_{at}", at), site_id=self.site.id)
             subscriptions.add_webhook(conn, made)
 
     def again(self) -> None:

@@ -37,7 +37,7 @@ def as_json(command: F) -> F:
 
 
 def store(data_dir: Path, create: bool = False) -> sqlite3.Connection:
-    """Open the store for a command; raises `Refused` if that cannot be."""
+    """Open the store for a command; raises `ApiError` if that cannot be."""
     return open_store(data_dir, create)
 
 

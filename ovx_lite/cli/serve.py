@@ -63,7 +63,7 @@ def run(
     clock: Clock | None = None,
     standin: Any = None,
 ) -> None:
-    """Serve until somebody ends it; as a stand-in, if that is given, by its clock. Raises `Refused`."""
+    """Serve until somebody ends it; as a stand-in, if that is given, by its clock. Raises `ApiError`."""
     _return_large_blocks()
     stop = _Stop()
     _handle_signals(stop.request)
@@ -172,7 +172,7 @@ async def _serve(
 
 
 def _admin_password() -> str:
-    """The password that the environment gives; `""` for none. Raises `Refused` if it is too short."""
+    """The password that the environment gives; `""` for none. Raises `ApiError` if it is too short."""
     password = os.environ.get("OVX_ADMIN_PASSWORD", "")
     try:
         return password and passwords.validate_password(password)

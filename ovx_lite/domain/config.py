@@ -84,7 +84,7 @@ def read(
     """All settings' values. `flags` holds what the command line gave, None where it gave nothing.
 
     `defaults` are a command's own, in place of the settings' defaults.
-    Raises `Refused` where the file cannot be read, names what is no setting, or a value makes no sense.
+    Raises `ApiError` where the file cannot be read, names what is no setting, or a value makes no sense.
     """
     file_values = _read_file(data_dir / FILE_NAME)
     values = {}

@@ -54,7 +54,7 @@ class TurnedClock:
 
 
 def length(told: object, field: str) -> int:
-    """A length of time as people write it, `90s`, `5m`, `1h30m`, or seconds → milliseconds. Raises `Refused`."""
+    """A length of time as people write it, `90s`, `5m`, `1h30m`, or seconds → milliseconds. Raises `ApiError`."""
     if isinstance(told, int | float) and not isinstance(told, bool) and 0 <= told < _FARTHEST:
         return int(told * 1000)
     if isinstance(told, str) and told and not _LENGTH.sub("", told):
@@ -63,7 +63,7 @@ def length(told: object, field: str) -> int:
 
 
 def time_of(told: object, now: int, field: str) -> int:
-    """A time, ISO 8601 or Unix milliseconds → Unix milliseconds. Raises `Refused` for one before `now`."""
+    """A time, ISO 8601 or Unix milliseconds → Unix milliseconds. Raises `ApiError` for one before `now`."""
     if not isinstance(told, str | int | float) or isinstance(told, bool):
         raise ApiError("invalid_request", f"{field} is a time like 2025-03-15T14:00:00Z.", field)
     found = timestamp(told, _ANY, field)

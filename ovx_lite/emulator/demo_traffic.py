@@ -158,7 +158,7 @@ def day_of_traffic(site: Site, seed: int, day: int, shape: Shape) -> list[Event]
             later = visit[-1].timestamp_ms + 31 * _MINUTE + int(draw() * 240 * _MINUTE)
             events += _visit(world, chance, day, whom, later, _arrival(world, chance))
     return sorted(
-        (event for event in events if event.timestamp_ms < ends), key=attrgetter("ts")
+        (event for event in events if event.timestamp_ms < ends), key=attrgetter("timestamp_ms")
     )  # none goes over midnight
 
 

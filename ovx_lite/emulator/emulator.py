@@ -52,7 +52,7 @@ class Options(NamedTuple):
 class Standin:
     """What `ovx-lite dev` has beside a server."""
 
-    everything = True
+    wants_all = True
     protocol = BreakableProtocol
 
     def __init__(self, clock: TurnedClock, options: Options) -> None:
@@ -97,7 +97,7 @@ class Standin:
             self._relaying.cancel()
             await asyncio.wait([self._relaying])
 
-    def take(self, verdict: RequestOutcome) -> None:
+    def record(self, verdict: RequestOutcome) -> None:
         """Take note of what came of a request."""
         if verdict.error is not None or any(event.event_type.excluded for event in verdict.events):
             self.missing.record(verdict)
@@ -118,7 +118,7 @@ class Standin:
         return credentials.caller(authorization, site or sites.find_public(credentials.SITES[0]), self._options.any_key)
 
     def site(self, name: str) -> Site:
-        """The site of that name, or that public key; the first, if none is named. Raises `Refused`."""
+        """The site of that name, or that public key; the first, if none is named. Raises `ApiError`."""
         found = self.house.sites.find_public(name or credentials.SITES[0])
         if found is None:
             raise no_such_site("site")
@@ -140,7 +140,7 @@ class Standin:
     async def turn(self, until: Callable[[int], int]) -> dict[str, Any]:
         """Put the clock forward, and do all that falls due until then, in its order.
 
-        `until` says of the time that it is (Unix ms) until when; it may raise `Refused`. Returns what the time is, what
+        `until` says of the time that it is (Unix ms) until when; it may raise `ApiError`. Returns what the time is, what
         was tried, and the jobs that had work.
         """
         async with self._turning:
@@ -151,7 +151,7 @@ class Standin:
             finally:
                 self.clock.release()
             tried = await self.house.database.read(delivery_log.attempts_after, last)
-            shown = [one._asdict() | {"at": format_utc(one.started_at_ms)} for one in tried]
+            shown = [one.to_json() for one in tried]
             return {"now": format_utc(self.clock.now_ms()), "tried": shown, "jobs": jobs}
 
     async def _live_until(self, to: int) -> list[str]:

@@ -28,7 +28,7 @@ async def perform(standin: Standin, api: Api, door: RouteMatch, scope: Scope, re
     try:
         rule = _rule(standin, scope)
     except ApiError as refused:
-        standin.take(await _stopped(standin, api, door, scope, receive, refused))
+        standin.record(await _stopped(standin, api, door, scope, receive, refused))
         await send_json(send, refused.status, error_body(refused), [])
         return
     if rule is not None and rule.delay_ms:
@@ -41,7 +41,7 @@ async def perform(standin: Standin, api: Api, door: RouteMatch, scope: Scope, re
     if rule.phase == "after":
         await api(door, scope, receive, _lost)
     else:
-        standin.take(await _stopped(standin, api, door, scope, receive, error))
+        standin.record(await _stopped(standin, api, door, scope, receive, error))
     if rule.kind is None:
         await send_json(send, rule.status or 500, error_body(error), error_headers(error))
         return

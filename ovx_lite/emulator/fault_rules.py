@@ -74,7 +74,7 @@ class Faults:
 
 
 def rules_of(document: object) -> list[Rule]:
-    """Rules as they are told, `{"rules": […]}`, a list or one alone. Raises `Refused` with the field to blame."""
+    """Rules as they are told, `{"rules": […]}`, a list or one alone. Raises `ApiError` with the field to blame."""
     told = document.get("rules") if isinstance(document, dict) and "rules" in document else document
     told = told if isinstance(told, list) else [told]
     if len(told) > MOST_RULES:
@@ -83,7 +83,7 @@ def rules_of(document: object) -> list[Rule]:
 
 
 def rule_of(told: object, field: str = "") -> Rule:
-    """A rule as it is told. Raises `Refused` with the field to blame."""
+    """A rule as it is told. Raises `ApiError` with the field to blame."""
     try:
         rule = msgspec.convert(told, Rule)
     except msgspec.ValidationError as invalid:
@@ -109,7 +109,7 @@ _LIKE = "A fault is like 429; retry-after=2, or reset, or 503; phase=after."
 
 
 def rule_of_words(told: str) -> Rule:
-    """`429; retry-after=2`, as in `X-Ovx-Fault` → a rule. Raises `Refused`."""
+    """`429; retry-after=2`, as in `X-Ovx-Fault` → a rule. Raises `ApiError`."""
     first, *rest = (part.strip() for part in told.split(";"))
     rule: dict[str, object] = {}
     if first.isdecimal():

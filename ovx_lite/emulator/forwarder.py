@@ -117,7 +117,7 @@ def _differences(verdict: RequestOutcome, forwarded: dict[str, Any]) -> list[dic
 
 
 def where_to(told: str) -> str:
-    """The URL that is forwarded to, without a slash at its end. Raises `Refused` for what is none."""
+    """The URL that is forwarded to, without a slash at its end. Raises `ApiError` for what is none."""
     if not is_web_address(told):
         raise ApiError("invalid_request", f"{told!r} is not the URL of an API: give one like https://api.ovyxa.com.")
     return told.rstrip("/")

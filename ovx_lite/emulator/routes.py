@@ -33,12 +33,12 @@ def as_json(value: object, status: int = 200) -> Response:
 
 
 async def body_of(request: Request) -> bytes:
-    """The body of a request. Raises `Refused`."""
+    """The body of a request. Raises `ApiError`."""
     return await context(request).read_body(request, _LARGEST)
 
 
 async def document_of(request: Request) -> dict[str, Any]:
-    """The JSON object that was sent, or an empty one for nothing. Raises `Refused`."""
+    """The JSON object that was sent, or an empty one for nothing. Raises `ApiError`."""
     body = await body_of(request)
     document = _parsed(body) if body.strip() else {}
     if not isinstance(document, dict):

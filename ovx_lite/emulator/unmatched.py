@@ -34,7 +34,7 @@ async def perform(standin: Standin, pages: ASGIApp, scope: Scope, receive: Recei
     path: str = scope["path"]
     if status == 404 and scope["method"] not in ("GET", "HEAD") and not path.startswith("/_dev/"):
         error = unknown_path(path)
-        standin.take(
+        standin.record(
             RequestOutcome(
                 standin.clock.now_ms(), _NOWHERE, scope["method"], request_target(scope), scope["headers"], error=error
             )

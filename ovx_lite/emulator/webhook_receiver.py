@@ -59,7 +59,7 @@ class Hooks:
 
 
 def replies_of(told: str) -> list[int]:
-    """`500,500,200` → statuses. Raises `Refused`."""
+    """`500,500,200` → statuses. Raises `ApiError`."""
     if not told:
         return []
     parts = told.split(",")

@@ -49,7 +49,7 @@ def open_store(
     """Open the store in `data_dir` for reading and writing; create it, if that is wished, or bring it up to date first.
 
     `lock_timeout_s` is how long its transactions wait for another process's, once it is open.
-    Raises `Refused` with a sentence on what to do: no store, a folder that cannot be written, a file that is no
+    Raises `ApiError` with a sentence on what to do: no store, a folder that cannot be written, a file that is no
     database or another program's, a file from a newer version.
     """
     path = data_dir / STORE_FILE
@@ -130,7 +130,7 @@ def _open_error(path: Path, exc: Exception) -> ApiError:
 
 
 def _check_schema(conn: sqlite3.Connection, path: Path, steps: Sequence[str]) -> None:
-    """Raise `Refused` unless the file is empty, or has the schema of its version and nothing else.
+    """Raise `ApiError` unless the file is empty, or has the schema of its version and nothing else.
 
     A trigger or a view that somebody has put into it would act in our name, even while the file is upgraded.
     """

@@ -83,7 +83,7 @@ ORDER BY created DESC, number DESC LIMIT :most
 
 
 def find(conn: sqlite3.Connection, site_id: int, user_id: str) -> PersonRecord:
-    """The person of that id; raises `Refused` (`not_found`) if there is none."""
+    """The person of that id; raises `ApiError` (`not_found`) if there is none."""
     query = "SELECT number, id, traits, created FROM persons WHERE site = ? AND id = ?"
     row = conn.execute(query, (site_id, user_id)).fetchone()
     if row is None:

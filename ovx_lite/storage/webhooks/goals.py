@@ -12,7 +12,7 @@ _GOAL_COLUMNS = "id, site, name, event, path, created, number, since"
 def add_goal(conn: sqlite3.Connection, goal: Goal) -> Goal | None:
     """Add a goal of a site; its `number` is given by the store. Returns None if it was added before.
 
-    Raises `Refused` if the site has another of that name. Inside a transaction.
+    Raises `ApiError` if the site has another of that name. Inside a transaction.
     """
     if conn.execute("SELECT 1 FROM goals WHERE id = ?", (goal.public_id,)).fetchone():
         return None
@@ -40,7 +40,7 @@ def goals_of(conn: sqlite3.Connection, site_id: int) -> list[Goal]:
 
 
 def find_goal(conn: sqlite3.Connection, public_id: str) -> Goal:
-    """The goal of that id; raises `Refused` (`not_found`) if there is none."""
+    """The goal of that id; raises `ApiError` (`not_found`) if there is none."""
     row = conn.execute(f"SELECT {_GOAL_COLUMNS} FROM goals WHERE id = ?", (public_id,)).fetchone()
     if row is None:
         raise ApiError("not_found", f"There is no goal {public_id}: see ovx-lite goal list SITE for the ids.")

@@ -194,7 +194,7 @@ class Api:
     async def _authenticate_after_refresh(
         self, endpoint: Endpoint, parsed: ParsedRequest, request: RequestHead, now_ms: int
     ) -> Principal:
-        """Who calls, as the store has it now: a key, or a site, may be newer than our last look. Raises `Refused`."""
+        """Who calls, as the store has it now: a key, or a site, may be newer than our last look. Raises `ApiError`."""
         await self._sites.refresh()
         if not endpoint.public:
             return self._sites.authenticate(request.authorization, now_ms)
