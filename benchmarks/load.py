@@ -214,7 +214,7 @@ async def send_paced(
         )
         _, connection = await loop.create_connection(make_protocol, "127.0.0.1", port)
         protocols.append(connection)
-    await asyncio.gather(*(connection.done for connection in protocols))
+    await asyncio.gather(*(connection.closed for connection in protocols))
 
 
 async def measure_rate(port: int, requests: Sequence[bytes], connections: int, duration_s: float) -> float:
@@ -227,9 +227,9 @@ async def measure_rate(port: int, requests: Sequence[bytes], connections: int, d
         make_protocol = functools.partial(_Connection, requests, offset, started_at_s + duration_s)
         _, connection = await loop.create_connection(make_protocol, "127.0.0.1", port)
         protocols.append(connection)
-    await asyncio.gather(*(connection.done for connection in protocols))
+    await asyncio.gather(*(connection.closed for connection in protocols))
     elapsed_s = time.monotonic() - started_at_s
-    failures = sum(connection.failures for connection in protocols)
+    failures = sum(connection.failure_count for connection in protocols)
     if failures:
         raise RuntimeError(f"{failures} requests were refused")
-    return sum(connection.answers for connection in protocols) / elapsed_s
+    return sum(connection.response_count for connection in protocols) / elapsed_s

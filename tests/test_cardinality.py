@@ -273,7 +273,7 @@ def test_what_is_counted_in_parts_is_the_same(
         traffic = Traffic(conn, *clock_change)
         traffic.apply("store", hits)
         traffic.add_remaining_goals()
-        for name in ("_EVENTS_OF_PART", "_EVENTS_TOGETHER", "_MANY_VALUES"):
+        for name in ("_EVENTS_PER_PART", "_EVENTS_PER_BATCH", "_MANY_VALUES"):
             patched.setattr(filtered_scan, name, 2)
         patched.setattr(visitor_totals, "_VALUES_IN_MEMORY", 2)
         day = traffic.midnight_ms // 86_400_000

@@ -22,7 +22,7 @@ from pathlib import Path
 from click.testing import CliRunner
 from ovx_lite.cli import main
 from ovx_lite.services.backups import back_up
-from ovx_lite.domain.errors import Refused
+from ovx_lite.domain.errors import ApiError
 
 data_dir, folder, max_bytes, *args = sys.argv[1:]
 _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

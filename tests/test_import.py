@@ -243,8 +243,8 @@ def test_a_visit_goes_on_from_one_import_to_the_next(conn: sqlite3.Connection) -
 def test_lines_that_are_alike_count_each_however_many_are_remembered(
     conn: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_importer, "_MOST_REMEMBERED", 2)
-    monkeypatch.setattr(log_importer, "_TOGETHER", 1)
+    monkeypatch.setattr(log_importer, "_MAX_REMEMBERED_SECONDS", 2)
+    monkeypatch.setattr(log_importer, "_BATCH_SIZE", 1)
     lines, site = [line(f"/{n}") for n in (0, 1, 2, 3, 0, 0, 1, 2, 3)], new_site(conn)
     for added in (9, 0):
         report = ImportReport()

@@ -49,7 +49,7 @@ class Traffic:
         day = date.fromisoformat(change_date)
         self.midnight_ms = int(datetime.combine(day, datetime.min.time(), self.recount.zone).timestamp()) * 1000
         self.now_ms, self.salt_number, self.remaining_goals = self.midnight_ms + 30 * HOUR_MS, 0, list(GOALS)
-        self.expected_visits: dict[object, list[ExpectedVisit]] = {}
+        self.expected_visits: dict[tuple[object, date], list[ExpectedVisit]] = {}
         self.visitor_ids: dict[object, int] = {}
         self.visit_ids: set[int | None] = set()
 
@@ -179,10 +179,9 @@ class Traffic:
             day_number = day.toordinal() - date(1970, 1, 1).toordinal()
             assert events.delete_day(self.conn, self.site, day_number) == len(deleted_ids)
         assert self.read_events() == {id: event for id, event in before.items() if id not in deleted_ids}
-        for _, visits in [
-            (visitor_key, visits) for visitor_key, visits in self.expected_visits.items() if visitor_key[1] == day
-        ]:  # type: ignore[index]
-            visits.clear()
+        for (_, visit_day), visits in self.expected_visits.items():
+            if visit_day == day:
+                visits.clear()
 
     def add_remaining_goals(self) -> None:
         """Add the goals that are left, and look at all that was stored."""

@@ -49,7 +49,7 @@ def hourly_limit(key: ApiKey) -> int | None:
 
 
 def authenticate(authorization: str, registry: Registry, now_ms: int) -> Principal:
-    """Who sent this `Authorization` header (`Bearer KEY_OR_JWT`)? Raises `Refused` (`unauthorized`).
+    """Who sent this `Authorization` header (`Bearer KEY_OR_JWT`)? Raises `ApiError` (`unauthorized`).
 
     `now` is Unix milliseconds. Why a credential fails is told only where that gives nothing away.
     """

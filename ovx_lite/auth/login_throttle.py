@@ -23,7 +23,7 @@ class LoginThrottle:
     def record_attempt(self, address: str, now_ms: int, trusted: bool = False) -> None:
         """Count a try from an address, or of a browser that was logged in before, at `now` (Unix ms).
 
-        Nobody else's tries hold up the latter, who is `trusted`. Raises `Refused` (`rate_limit_exceeded`).
+        Nobody else's tries hold up the latter, who is `trusted`. Raises `ApiError` (`rate_limit_exceeded`).
         """
         limits = {address: PER_ADDRESS_LIMIT} if trusted else {address: PER_ADDRESS_LIMIT, None: GLOBAL_LIMIT}
         for key, (max_attempts, refill_s) in limits.items():

@@ -18,7 +18,7 @@ _N, _R, _P = 1 << 14, 8, 5
 
 
 def validate_password(password: str) -> str:
-    """A new password, if it is long enough, and can be typed. Raises `Refused` (field `password`)."""
+    """A new password, if it is long enough, and can be typed. Raises `ApiError` (field `password`)."""
     try:
         password.encode()
     except UnicodeEncodeError:

@@ -32,7 +32,7 @@ class RateLimiter:
     def consume(self, principal: Principal, events: int, now_ms: int) -> RateLimitStatus:
         """Count a request with so many events of a limited caller at `now` (Unix ms). Returns where they stand then.
 
-        Raises `Refused` (`rate_limit_exceeded`), with nothing counted against any limit.
+        Raises `ApiError` (`rate_limit_exceeded`), with nothing counted against any limit.
         """
         key, limit, second = principal.rate_limit_key, principal.hourly_limit or 0, now_ms // 1000
         cost = 1 if principal.counts_requests else events
@@ -119,7 +119,7 @@ class RateLimiter:
 class SlidingWindow:
     """One limit's hour: counts by second, oldest first, and their sum."""
 
-    __slots__ = ("latest_second", "oldest_second", "seconds", "used")
+    __slots__ = ("counts_by_second", "latest_second", "oldest_second", "used")
 
     def __init__(self) -> None:
         self.used = self.oldest_second = self.latest_second = 0

@@ -82,7 +82,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def parse_request(request: RawRequest) -> ParsedRequest:
-    """The body of either format → an ask of its hits. Raises `Refused` if it is not JSON, or too long for one event.
+    """The body of either format → an ask of its hits. Raises `ApiError` if it is not JSON, or too long for one event.
 
     "A single batch request counts as one request against rate limits regardless of array size." How many events it has
     counts only where a site has a limit in events.

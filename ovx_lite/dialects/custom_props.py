@@ -21,7 +21,7 @@ _encode = msgspec.json.Encoder().encode
 def parse_props(raw: Raw, field: str) -> dict[str, Any]:
     """JSON as it came, or nothing → at most 50 properties of any JSON values.
 
-    Raises `Refused` with the field: `invalid_props`, or `invalid_request` for a string over 4 KiB.
+    Raises `ApiError` with the field: `invalid_props`, or `invalid_request` for a string over 4 KiB.
     """
     raw_bytes = bytes(raw)
     if not raw_bytes or raw_bytes == b"null":

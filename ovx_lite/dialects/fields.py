@@ -1,6 +1,6 @@
 """From one field's value, as a caller wrote it, to ours. Shared by all dialects (contract 2). Pure.
 
-Each function takes the field's name for the error, and raises `Refused` (`invalid_request`) with it.
+Each function takes the field's name for the error, and raises `ApiError` (`invalid_request`) with it.
 """
 
 from datetime import UTC, datetime, timedelta

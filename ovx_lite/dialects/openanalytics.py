@@ -66,7 +66,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def parse_event(request: RawRequest) -> ParsedRequest:
-    """The body of an event → an ask of one hit. Raises `Refused` if it is not JSON."""
+    """The body of an event → an ask of one hit. Raises `ApiError` if it is not JSON."""
     payload = decode_body(request.body, _event_decoder)
     if isinstance(payload, InvalidDocument):
         return ParsedRequest(request.site_ref, 1, problem=payload.problem)
@@ -79,7 +79,7 @@ def parse_event(request: RawRequest) -> ParsedRequest:
 def parse_batch(request: RawRequest) -> ParsedRequest:
     """The body of a batch, `{"events": […]}` or the array alone → an ask of up to 1,000 hits, each of which counts.
 
-    Raises `Refused` if it is not JSON.
+    Raises `ApiError` if it is not JSON.
     """
     if request.body.lstrip()[:1] == b"[":
         array = decode_body(request.body, _array_decoder)

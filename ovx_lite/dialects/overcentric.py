@@ -72,7 +72,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def parse_event(request: RawRequest) -> ParsedRequest:
-    """The body of an event → an ask of one hit. Raises `Refused` if it is not JSON."""
+    """The body of an event → an ask of one hit. Raises `ApiError` if it is not JSON."""
     payload = decode_body(request.body, _body_decoder)
     if isinstance(payload, InvalidDocument):
         return ParsedRequest(payload.text("event", "project_id"), 1, problem=payload.problem)

@@ -111,7 +111,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def parse_pageview(request: RawRequest) -> ParsedRequest:
-    """The body of a pageview → an ask of one hit. Raises `Refused` if it is not JSON."""
+    """The body of a pageview → an ask of one hit. Raises `ApiError` if it is not JSON."""
     payload = decode_body(request.body, _pageview_decoder)
     if isinstance(payload, InvalidDocument):
         return ParsedRequest(payload.text("site_id"), payload.event_count(), problem=payload.problem)
@@ -122,7 +122,7 @@ def parse_pageview(request: RawRequest) -> ParsedRequest:
 
 
 def parse_custom(request: RawRequest) -> ParsedRequest:
-    """The body of a custom event → an ask of one hit. Raises `Refused` if it is not JSON."""
+    """The body of a custom event → an ask of one hit. Raises `ApiError` if it is not JSON."""
     payload = decode_body(request.body, _custom_decoder)
     if isinstance(payload, InvalidDocument):
         return ParsedRequest(payload.text("site_id"), payload.event_count(), problem=payload.problem)
@@ -135,7 +135,7 @@ def parse_custom(request: RawRequest) -> ParsedRequest:
 
 
 def parse_batch(request: RawRequest) -> ParsedRequest:
-    """The body of a batch → an ask of up to 1,000 hits. Raises `Refused` if it is not JSON."""
+    """The body of a batch → an ask of up to 1,000 hits. Raises `ApiError` if it is not JSON."""
     payload = decode_body(request.body, _batch_decoder)
     if isinstance(payload, InvalidDocument):
         return ParsedRequest(payload.text("site_id"), payload.event_count(), problem=payload.problem)

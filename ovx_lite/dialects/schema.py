@@ -59,7 +59,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     """One door of a product's API: where it is, how its bodies are read, how it says that all is stored.
 
     `path` may have one part in braces, which is the site then; `site_field` is where the site is named otherwise.
-    `read(call)` returns an `Ask` or raises `Refused` if the body is not JSON; `reply(event_ids)` is the answer, of
+    `read(call)` returns an `Ask` or raises `ApiError` if the body is not JSON; `reply(event_ids)` is the answer, of
     `status` and of type `gives`. `takes` are the types that a body may be of. A `public` endpoint needs no key: there
     the site is named by its id or its public key.
     """
@@ -116,7 +116,7 @@ def collect_hits(
 
 
 def decode_body(body: bytes, decoder: msgspec.json.Decoder[T]) -> T | InvalidDocument:
-    """Decode a body; raise `Refused` (`invalid_request`) if it is no JSON or nested deeper than 16."""
+    """Decode a body; raise `ApiError` (`invalid_request`) if it is no JSON or nested deeper than 16."""
     try:
         if not body.isascii():
             body.decode()  # msgspec does not look into the strings of fields that it skips

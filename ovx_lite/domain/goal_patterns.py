@@ -21,7 +21,7 @@ class PathPattern:
     """
 
     def __init__(self, pattern: str) -> None:
-        """Raises `Refused` (field `path`) for what is no path."""
+        """Raises `ApiError` (field `path`) for what is no path."""
         if not pattern.startswith("/"):
             raise ApiError("invalid_request", f"{pattern} is not a path: begin it with a slash, like /blog/**.", "path")
         text = unquote(pattern)

@@ -29,7 +29,7 @@ class AllowedHosts(NamedTuple):
     allow_proxy_names: bool
 
     def check(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """Raise `Refused` if a request is to a host that is not allowed. One without `Host` is not a browser's."""
+        """Raise `ApiError` if a request is to a host that is not allowed. One without `Host` is not a browser's."""
         for name, value in headers:
             if name == b"host" and not self.allows(value.decode("latin-1")):
                 printable = "".join(

@@ -55,7 +55,7 @@ Amount = Annotated[
 
 
 def parse_currency(code: str, field: str) -> str:
-    """An ISO 4217 code in upper or lower case → in upper case. Raises `Refused` if it is no active currency's."""
+    """An ISO 4217 code in upper or lower case → in upper case. Raises `ApiError` if it is no active currency's."""
     if code in DECIMALS:
         return code
     # Only of ASCII: "ſ" and "ı" have S and I as their upper case.
@@ -69,7 +69,7 @@ def parse_currency(code: str, field: str) -> str:
 
 
 def parse_amount(raw: Raw, field: str) -> Decimal | None:
-    """A JSON number or decimal string as it came → the amount, exactly; nothing or null → None. Raises `Refused`."""
+    """A JSON number or decimal string as it came → the amount, exactly; nothing or null → None. Raises `ApiError`."""
     text = bytes(raw).decode()
     if not text or text == "null":
         return None
@@ -86,7 +86,7 @@ def parse_amount(raw: Raw, field: str) -> Decimal | None:
 def to_minor(amount: Decimal, code: str, field: str) -> int:
     """An amount of a currency → its whole minor units, exactly: 49.99 USD → 4999. Negative is a refund.
 
-    `code` is what `currency` returned, or `UNTOLD`; KeyError for any other. Raises `Refused` for what is no finite
+    `code` is what `currency` returned, or `UNTOLD`; KeyError for any other. Raises `ApiError` for what is no finite
     number, for more decimals than the currency has (zeros at the end do not count), and beyond 10¹⁵ minor units.
     """
     scale, max_amount = _SCALES[code]

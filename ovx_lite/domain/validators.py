@@ -1,6 +1,6 @@
 """What people may enter for a site, a goal, a key: one function a value, for commands and forms. Pure.
 
-Each takes what was typed, and returns it as it is kept; raises `Refused` with the name of the field.
+Each takes what was typed, and returns it as it is kept; raises `ApiError` with the name of the field.
 """
 
 import re

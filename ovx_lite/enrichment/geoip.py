@@ -11,7 +11,7 @@ CountryLookup = Callable[[str], str]
 def open_country_data(database: Path | None) -> CountryLookup:
     """A function from an address to ISO 3166-1 alpha-2, `""` where it is not known.
 
-    `database` is a MaxMind DB (GeoLite2-Country, DB-IP, …). Raises `Refused` if it cannot be read. Without one
+    `database` is a MaxMind DB (GeoLite2-Country, DB-IP, …). Raises `ApiError` if it cannot be read. Without one
     the data of the package `iptocc` serves, and where that has no wheel, no country is known.
     """
     if database is not None:

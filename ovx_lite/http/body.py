@@ -23,7 +23,7 @@ class BodyReader:
         self._started_at_s: dict[asyncio.Task[object], float] = {}
 
     async def read(self, receive: Receive, content_length: bytes | None, max_bytes: int) -> bytes:
-        """The body of a request with this `Content-Length`, of at most `limit` bytes. Raises `Refused`."""
+        """The body of a request with this `Content-Length`, of at most `limit` bytes. Raises `ApiError`."""
         if content_length is not None and _parse_content_length(content_length) > max_bytes:
             raise _too_large(max_bytes)
         task = asyncio.current_task()

@@ -33,7 +33,7 @@ PREFLIGHT_HEADERS: Headers = [
 def check_allowed_hosts(site: Site, origin: str, parsed: ParsedRequest) -> None:
     """See that a site's public key is not used in somebody else's pages, if the site says which are its own.
 
-    `origin` is the header, `""` where there is none: then no page has sent it. Raises `Refused` (`invalid_request`).
+    `origin` is the header, `""` where there is none: then no page has sent it. Raises `ApiError` (`invalid_request`).
     """
     if not site.allowed_hosts:
         return

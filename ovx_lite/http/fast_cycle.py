@@ -31,7 +31,7 @@ class FastCycle:
         "_body_received",
         "_chunked",
         "_default_headers",
-        "_gone",
+        "_disconnect_future",
         "_head",
         "_response_started",
         "body",

@@ -40,7 +40,7 @@ class FramingProtocol(HttpToolsProtocol):
         return self.scope is not None
 
     def parse(self, data: bytes) -> None:
-        """Parse what came. Raises `Refused` if it is not HTTP, or too large."""
+        """Parse what came. Raises `ApiError` if it is not HTTP, or too large."""
         self.read_bytes = len(data)
         self.stalled_bytes += len(data)
         try:
@@ -101,7 +101,7 @@ class FramingProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_chunk_complete(self) -> None:
-        """Count a chunk of the body. Raises `Refused` if there are too many small ones."""
+        """Count a chunk of the body. Raises `ApiError` if there are too many small ones."""
         self._chunk_count += 1
         if (
             self._chunk_count > MAX_CHUNKS

@@ -162,7 +162,7 @@ class HttpProtocol(FramingProtocol):
         self._start_asgi_task(self.cycle, self.app)
 
     def _fall_back_to_uvicorn(self) -> None:
-        """Have uvicorn take what comes in pieces. Raises `Refused` for a target without a path, as of `http://host`."""
+        """Have uvicorn take what comes in pieces. Raises `ApiError` for a target without a path, as of `http://host`."""
         parts, self._body_parts = self._body_parts, None
         try:
             target = httptools.parse_url(self.url)

@@ -43,7 +43,7 @@ def restore(data_dir: Path, file: Path) -> Path | None:
     """Put a copy in the place of the store, upgraded if it is older. Returns where what was there before is now.
 
     A log beside the copy (`FILE-wal`) belongs to it. What was there stays beside it, if there was anything. Raises
-    `Refused`, with nothing changed, if the copy is not whole, or a server has the store.
+    `ApiError`, with nothing changed, if the copy is not whole, or a server has the store.
     """
     file_modes.make_folder(data_dir)
     staging_dir = data_dir / RESTORING_DIR
@@ -73,7 +73,7 @@ def restore(data_dir: Path, file: Path) -> Path | None:
 
 
 def _check_file(data_dir: Path, file: Path) -> None:
-    """Raise `Refused`, before anything is copied, if a file is not a database, or too large for the disk."""
+    """Raise `ApiError`, before anything is copied, if a file is not a database, or too large for the disk."""
     if not file.is_file():
         raise ApiError("invalid_request", f"{file} is not a file: take another copy.")
     with file.open("rb") as stream:
@@ -91,7 +91,7 @@ def _check_file(data_dir: Path, file: Path) -> None:
 
 
 def _check_integrity(staging_dir: Path, file: Path) -> None:
-    """Upgrade a copy, and put its log into it. Raises `Refused`, in words about the `file` that it was made from."""
+    """Upgrade a copy, and put its log into it. Raises `ApiError`, in words about the `file` that it was made from."""
     try:
         with closing(open_store(staging_dir, create=False)) as conn:
             problems = integrity.problems(conn)

@@ -83,7 +83,7 @@ class GroupCommitWriter:
     async def submit(self, request: WriteRequest) -> Reply:
         """Store a request's events; returns its reply when they are on disk.
 
-        Raises `Refused`: `unavailable` if the store cannot take it now, `idempotency_conflict`.
+        Raises `ApiError`: `unavailable` if the store cannot take it now, `idempotency_conflict`.
         """
         if self._closed:
             raise unavailable("The server is shutting down")

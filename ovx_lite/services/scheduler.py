@@ -216,7 +216,7 @@ def delete_old_deliveries(conn: sqlite3.Connection, now_ms: int) -> int:
 def prune(conn: sqlite3.Connection, registry: Registry, now_ms: int) -> int:
     """Delete the events, and visits, of days before each site's retention. Returns how many events.
 
-    Raises `Refused`, with nothing deleted, if the clock is in doubt and was not confirmed.
+    Raises `ApiError`, with nothing deleted, if the clock is in doubt and was not confirmed.
     """
     deleted = 0
     if hold := retention.begin_run(conn, now_ms):

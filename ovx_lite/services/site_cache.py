@@ -34,7 +34,7 @@ class SiteCache:
         return True
 
     def authenticate(self, authorization: str, now_ms: int) -> Principal:
-        """Who sent this `Authorization` header at `now` (Unix ms)? Raises `Refused` (`unauthorized`)."""
+        """Who sent this `Authorization` header at `now` (Unix ms)? Raises `ApiError` (`unauthorized`)."""
         principal = self._principals.get(authorization)
         if principal is None:
             principal = api_keys.authenticate(authorization, self.registry, now_ms)

@@ -62,7 +62,7 @@ class WebhookSender:
         await self._client.close()
 
     async def send_test(self, public_id: str) -> str:
-        """Send a sample to a webhook, once. Returns the delivery's id; raises `Refused` if there is no such webhook."""
+        """Send a sample to a webhook, once. Returns the delivery's id; raises `ApiError` if there is no such webhook."""
         token, now_ms = secrets.randbits(62), self._clock.now_ms()
         delivery = await self._database.write(outbox.insert_sample, public_id, token, now_ms)
         outcome = await attempt(self._client, delivery, now_ms)
@@ -149,7 +149,7 @@ class WebhookSender:
 async def send_test(conn: sqlite3.Connection, public_id: str, client: WebhookClient, clock: Clock) -> str:
     """Send a sample to a webhook, once, over a connection of our own. Returns the delivery's id.
 
-    It is ours from the beginning, so that no server sends it, too. Raises `Refused` if there is no such webhook.
+    It is ours from the beginning, so that no server sends it, too. Raises `ApiError` if there is no such webhook.
     """
     delivery = outbox.insert_sample(conn, public_id, secrets.randbits(62), clock.now_ms())
     try:

@@ -64,7 +64,7 @@ def conditions(filters: tuple[Filter, ...]) -> Iterator[Condition]:
 
 
 def check_limits(filters: tuple[Filter, ...], field: str) -> None:
-    """See that there are not too many filters. Raises `Refused` with the field."""
+    """See that there are not too many filters. Raises `ApiError` with the field."""
     all_conditions = list(conditions(filters))
     if len(all_conditions) > MAX_CONDITIONS:
         raise invalid(f"There are too many filters: at most {MAX_CONDITIONS} are taken.", field)
@@ -73,7 +73,7 @@ def check_limits(filters: tuple[Filter, ...], field: str) -> None:
 
 
 def parse_filter(entry: Any, field: str, depth: int = 1) -> Filter:
-    """A filter as JSON → itself. Raises `Refused` with the field."""
+    """A filter as JSON → itself. Raises `ApiError` with the field."""
     if not isinstance(entry, list) or not entry or not isinstance(entry[0], str):
         raise invalid('A filter is a list like ["is", "visit:source", ["google"]].', field)
     if depth > MAX_DEPTH:
@@ -132,7 +132,7 @@ def _parse_condition(entry: list[Any], field: str) -> Condition:
 
 
 def one_of(value: Any, choices: tuple[str, ...], field: str, noun: str) -> str:
-    """A word that is one of those that are known. Raises `Refused`."""
+    """A word that is one of those that are known. Raises `ApiError`."""
     if not isinstance(value, str) or value not in choices:
         quoted = value[:60] if isinstance(value, str) else "This"
         raise invalid(f"{quoted} is no {noun}: there are {', '.join(choices)}.", field)
@@ -140,7 +140,7 @@ def one_of(value: Any, choices: tuple[str, ...], field: str, noun: str) -> str:
 
 
 def parse_dimension(value: Any, field: str, allow_time: bool = True) -> str:
-    """The name of a dimension; `time` alone is `time:day`. Raises `Refused`."""
+    """The name of a dimension; `time` alone is `time:day`. Raises `ApiError`."""
     if value == "time":
         return "time:day"
     if isinstance(value, str) and value.startswith(PROPS_PREFIX) and len(PROPS_PREFIX) < len(value) <= MAX_VALUE_LENGTH:
@@ -160,7 +160,7 @@ def invalid(message: str, field: str | None) -> ApiError:
 def value_matcher(condition: Condition) -> Callable[[str], bool]:
     """What says whether a word is, contains or matches one of a test's values, whether it is negated or not.
 
-    Raises `Refused` for what is no regular expression.
+    Raises `ApiError` for what is no regular expression.
     """
     fold = str.casefold if condition.ignore_case else str
     values = [fold(value) for value in condition.values]

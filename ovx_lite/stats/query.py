@@ -56,7 +56,7 @@ class Query(msgspec.Struct, frozen=True):
 def parse(document: Any, timezone: str, now_ms: int, oldest_day: int | None) -> Query:
     """The body of a query, as JSON → what it asks. `now` is Unix ms, `oldest` the day of the site's first event.
 
-    Raises `Refused` (`invalid_request`) with the field.
+    Raises `ApiError` (`invalid_request`) with the field.
     """
     if not isinstance(document, dict):
         raise invalid("The query is no JSON object: send one with site_id, metrics and date_range.", None)

@@ -20,7 +20,7 @@ class Annotation(NamedTuple):
 
 
 def add(conn: sqlite3.Connection, site_id: int, day: int, text: str) -> None:
-    """Write a note beside a day of a site, unless it is there. Raises `Refused` if the site has too many."""
+    """Write a note beside a day of a site, unless it is there. Raises `ApiError` if the site has too many."""
     # A form that is sent again makes no second note.
     annotation_id = "note_" + blake2b(f"{site_id}\n{day}\n{text}".encode(), digest_size=6).hexdigest()
     with transaction(conn):

@@ -55,7 +55,7 @@ class QueryConnection(sqlite3.Connection):
         return cancellation is not None and (cancellation.is_cancelled or time.monotonic() > self.deadline_s)
 
     def check(self) -> None:
-        """Raise `Cancelled` if the query was cancelled, and `Refused` (`unavailable`) if its time is over."""
+        """Raise `Cancelled` if the query was cancelled, and `ApiError` (`unavailable`) if its time is over."""
         if self.is_over():
             if self.cancellation is None or self.cancellation.is_cancelled:
                 raise Cancelled
@@ -74,7 +74,7 @@ class QueryConnection(sqlite3.Connection):
 def run_query(conn: sqlite3.Connection, cancellation: Cancellation, run: Callable[[sqlite3.Connection], T]) -> T:
     """Run `run(conn)` in one read transaction, so that all of it is as of one moment.
 
-    Raises `Cancelled` if the query is cancelled, and `Refused` (`unavailable`) if it takes too long.
+    Raises `Cancelled` if the query is cancelled, and `ApiError` (`unavailable`) if it takes too long.
     """
     assert isinstance(conn, QueryConnection), "opened by `open_reader`"
     conn.cancellation, conn.deadline_s = cancellation, time.monotonic() + cancellation.timeout_s

@@ -43,7 +43,7 @@ class Database:
 
     @classmethod
     async def open(cls, data_dir: Path) -> "Database":
-        """Open the store; raises `Refused` as `open_store` does, and if another server has it."""
+        """Open the store; raises `ApiError` as `open_store` does, and if another server has it."""
         open_store(data_dir).close()  # a refusal is best met while there are no threads yet
         lock_conn = acquire_lock(data_dir)
         writer = await aiosqlite.Connection(lambda: open_store(data_dir, lock_timeout_s=SERVER_LOCK_TIMEOUT_S), 64)
@@ -83,7 +83,7 @@ class Database:
         """Queue `run(conn)`, which may take long, and return a future of its result.
 
         Cancel the future if whoever asks hangs up. Queries with equal keys have equal results for the same data, and
-        are run once. Raises `Refused` (`unavailable`) if the queue is full; so does the future, if it takes too long.
+        are run once. Raises `ApiError` (`unavailable`) if the queue is full; so does the future, if it takes too long.
         """
         return self.queries.submit(requester, key, await self.read(_data_version), run)
 
@@ -109,7 +109,7 @@ def _file_identity(path: Path) -> tuple[int, int]:
 
 
 def acquire_lock(data_dir: Path) -> sqlite3.Connection:
-    """What only one server can have of a data dir, and loses when it ends, however it ends. Raises `Refused`."""
+    """What only one server can have of a data dir, and loses when it ends, however it ends. Raises `ApiError`."""
     file = data_dir / LOCK_FILE
     try:
         file_modes.make_file(file)

@@ -14,7 +14,7 @@ UNFINISHED_SUFFIX = ".unfinished"
 def copy(conn: sqlite3.Connection, target: Path) -> None:
     """Write a compact copy of the store, as it is now, to `target`, without keeping anybody waiting.
 
-    The copy appears under its name only once it is complete and on disk. Raises `Refused`, and leaves no file behind,
+    The copy appears under its name only once it is complete and on disk. Raises `ApiError`, and leaves no file behind,
     if it cannot be written: because the disk is full, for example.
     """
     unfinished = target.with_name(target.name + UNFINISHED_SUFFIX)

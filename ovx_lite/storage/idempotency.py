@@ -26,7 +26,7 @@ class IdempotencyKey(msgspec.Struct, frozen=True, gc=False):
 def find(conn: sqlite3.Connection, site_id: int, idempotency_key: IdempotencyKey, now_ms: int) -> Reply | None:
     """The answer to an earlier request of the same key and class of credentials, if there is one.
 
-    Raises `Refused` (`idempotency_conflict`) if that request was another one.
+    Raises `ApiError` (`idempotency_conflict`) if that request was another one.
     """
     row = conn.execute(
         "SELECT request_hash, http_status, body FROM idempotent_responses "

@@ -79,7 +79,7 @@ class QueryQueue:
         """Queue `run(conn)` and return a future of its result; cancel the future if the asker hangs up.
 
         Queries with equal keys have equal results as long as the data are the same. `data_version` tells: the result
-        of a query that runs already is good for all who saw the same version before. Raises `Refused`
+        of a query that runs already is good for all who saw the same version before. Raises `ApiError`
         (`unavailable`) if the queue is full; so does the future if the query takes too long.
         """
         query = self._waiting.get(key)

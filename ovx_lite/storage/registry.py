@@ -61,7 +61,7 @@ def find_site(conn: sqlite3.Connection, slug: str) -> Site:
 
 
 def add_site(conn: sqlite3.Connection, site: Site) -> Site:
-    """Add a site; its `number` is given by the store. Raises `Refused` if the id is taken."""
+    """Add a site; its `number` is given by the store. Raises `ApiError` if the id is taken."""
     with transaction(conn):
         try:
             conn.execute(
@@ -91,7 +91,7 @@ def add_site(conn: sqlite3.Connection, site: Site) -> Site:
 
 
 def change_site(conn: sqlite3.Connection, site: Site) -> Site:
-    """Take over what can be changed of a site. Raises `Refused` (`invalid_site_id`) if it was removed."""
+    """Take over what can be changed of a site. Raises `ApiError` (`invalid_site_id`) if it was removed."""
     settings = {
         "name": site.name,
         "domain": site.domain,
@@ -166,7 +166,7 @@ def api_keys_of(conn: sqlite3.Connection, site: Site) -> list[ApiKey]:
 
 
 def revoke_api_key(conn: sqlite3.Connection, public_id: str, now_ms: int) -> ApiKey:
-    """Revoke a key for good. Returns it; raises `Refused` (`not_found`) if there is none."""
+    """Revoke a key for good. Returns it; raises `ApiError` (`not_found`) if there is none."""
     with transaction(conn):
         find_api_key(conn, public_id)
         conn.execute(
@@ -177,7 +177,7 @@ def revoke_api_key(conn: sqlite3.Connection, public_id: str, now_ms: int) -> Api
 
 
 def replace_api_key(conn: sqlite3.Connection, public_id: str, key_hash: bytes) -> ApiKey:
-    """Give a key a new secret; the old one ends. Raises `Refused` if there is no such key or it is revoked."""
+    """Give a key a new secret; the old one ends. Raises `ApiError` if there is no such key or it is revoked."""
     with transaction(conn):
         if find_api_key(conn, public_id).revoked_at_ms is not None:
             raise ApiError("invalid_request", f"The key {public_id} is revoked: add a new one with ovx-lite key add.")

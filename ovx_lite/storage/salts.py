@@ -13,7 +13,7 @@ from ovx_lite.storage.write import sessionizer
 def of_day(conn: sqlite3.Connection, site_id: int, day: int, new_salt: bytes) -> bytes:
     """The site's salt of its local `day`: `fresh` from now on, if there is none yet.
 
-    Raises `Refused` (`invalid_site_id`) if the site was removed.
+    Raises `ApiError` (`invalid_site_id`) if the site was removed.
     """
     with transaction(conn):
         delete_expired(conn, site_id, day)

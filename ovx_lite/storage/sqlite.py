@@ -54,7 +54,7 @@ def open_store(
     """Open the store in `data_dir` for reading and writing; create it, if that is wished, or bring it up to date first.
 
     `lock_timeout_s` is how long its transactions wait for another process's, once it is open.
-    Raises `Refused` with a sentence on what to do: no store, a folder that cannot be written, a file that is no
+    Raises `ApiError` with a sentence on what to do: no store, a folder that cannot be written, a file that is no
     database or another program's, a file from a newer version.
     """
     path = data_dir / STORE_FILE

@@ -47,7 +47,7 @@ class WebhookClient:
         started_at_ms, started_monotonic_s = self._now_ms(), time.monotonic()
         outcome = await self._attempt(url, body, headers)
         duration_ms = round((time.monotonic() - started_monotonic_s) * 1000)
-        return outcome._replace(began=started_at_ms, took=duration_ms, headers=dict(headers))
+        return outcome._replace(started_at_ms=started_at_ms, duration_ms=duration_ms, headers=dict(headers))
 
     async def _attempt(self, url: str, body: bytes, headers: Mapping[str, str]) -> AttemptResult:
         if self._tls_context is None:
@@ -150,7 +150,7 @@ def load_tls() -> ssl.SSLContext:
 
 
 async def check_url(url: str, allowed_networks: Sequence[Network]) -> None:
-    """See that a webhook may have this URL, as it is seen again at every send. Raises `Refused` (field `url`)."""
+    """See that a webhook may have this URL, as it is seen again at every send. Raises `ApiError` (field `url`)."""
     destination = parse_target(url)
     check_scheme(destination, allowed_networks)
     try:

@@ -162,7 +162,7 @@ def next_step(outcome: AttemptResult, attempts: int, now_ms: int) -> RetryDecisi
 def parse_saved_request(request: bytes) -> tuple[dict[str, str], bytes]:
     """A saved request (a request line or none, headers, an empty line, the body) → its headers in lower case, and body.
 
-    Raises `Refused` if there is no empty line.
+    Raises `ApiError` if there is no empty line.
     """
     end = re.search(rb"\r?\n\r?\n", request)
     if end is None:

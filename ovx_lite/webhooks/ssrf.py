@@ -76,7 +76,7 @@ def parse_networks(text: str) -> list[Network]:
 
 
 def parse_target(url: str) -> Target:
-    """Where a webhook's URL points. Raises `Refused` (field `url`) for what no webhook can have."""
+    """Where a webhook's URL points. Raises `ApiError` (field `url`) for what no webhook can have."""
     if len(url.encode(errors="replace")) > MAX_URL_BYTES:
         raise _url_error(f"The URL is too long: at most {MAX_URL_BYTES} bytes are taken.")
     if any(character <= " " or character == "\x7f" for character in url):
@@ -105,7 +105,7 @@ _NETLOC = re.compile(r"(\[[0-9A-Fa-f:.]*\]|[^\[\]:]*)(:[0-9]*)?")
 
 
 def _ascii_host(host: str) -> str:
-    """A host as DNS is asked for it. Raises ValueError for what is none, `Refused` for odd ways to write an address."""
+    """A host as DNS is asked for it. Raises ValueError for what is none, `ApiError` for odd ways to write an address."""
     if ":" in host:
         return str(IPv6Address(host))
     if not host.isascii():
@@ -129,7 +129,7 @@ _HOST_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_")
 
 
 def check_scheme(target: Target, allowed_networks: Sequence[Network]) -> None:
-    """See that it is worth asking for a target's addresses. Raises `Refused` if none could be good."""
+    """See that it is worth asking for a target's addresses. Raises `ApiError` if none could be good."""
     if target.host in _METADATA_NAMES:
         raise _url_error(
             f"{target.host} is a cloud's metadata service, where no webhook may go: use the address of your receiver."
@@ -139,7 +139,7 @@ def check_scheme(target: Target, allowed_networks: Sequence[Network]) -> None:
 
 
 def check_address(target: Target, addresses: Iterable[str], allowed_networks: Sequence[Network]) -> str:
-    """The address to connect to, of those that a target's host has. Raises `Refused` if any is not for webhooks.
+    """The address to connect to, of those that a target's host has. Raises `ApiError` if any is not for webhooks.
 
     A host with both good and bad addresses is refused: which of them is taken would be up to whoever names it.
     """

@@ -22,7 +22,7 @@ def by_dimensions(
     dimensions: Sequence[str],
     filters: Sequence[Filter] = (),
 ) -> Engagement:
-    """How long and how far pages were looked at, by dimensions, where their visitors' browsers told. Raises `Refused`.
+    """How long and how far pages were looked at, by dimensions, where their visitors' browsers told. Raises `ApiError`.
 
     Of each visit, all the time that it was on a page, and the farthest that it scrolled there.
     """

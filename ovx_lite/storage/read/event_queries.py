@@ -35,7 +35,7 @@ def groups(
     filters: Sequence[Filter] = (),
     needs: Collection[str] = Counts._fields,
 ) -> Groups:
-    """Count a period, by dimensions, of what passes filters: where there cannot be many groups. Raises `Refused`.
+    """Count a period, by dimensions, of what passes filters: where there cannot be many groups. Raises `ApiError`.
 
     `needs` are the counts that are asked for: the others may be 0.
     """
@@ -51,7 +51,7 @@ def rows(
     needs: Collection[str] = Counts._fields,
     exact: bool = False,
 ) -> Rows:
-    """Count a period, by dimensions, of what passes filters, a group at a time, in no order. Raises `Refused`.
+    """Count a period, by dimensions, of what passes filters, a group at a time, in no order. Raises `ApiError`.
 
     `needs` are the counts that are asked for: the others may be 0. If it is to be `exact`, there is no group for all
     further values of a dimension (`kept_values.OTHER`).

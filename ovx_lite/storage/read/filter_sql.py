@@ -61,7 +61,7 @@ class FilterSql:
         return f"IN (SELECT value FROM json_each({self.bind(msgspec.json.encode(list(ids)).decode())}))"
 
     def all_of(self, filters: Iterable[Filter]) -> str:
-        """Whether all filters are so. Raises `Refused`."""
+        """Whether all filters are so. Raises `ApiError`."""
         return " AND ".join(self._node(node) for node in filters) or "1"
 
     def _node(self, node: Filter) -> str:

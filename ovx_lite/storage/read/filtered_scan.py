@@ -100,7 +100,7 @@ def scan(
     dimensions: Collection[str] = (),
     limit: int = 0,
 ) -> ScanResult | None:
-    """Count a period by days, by each of these dimensions, and what it took. Raises `Refused`.
+    """Count a period by days, by each of these dimensions, and what it took. Raises `ApiError`.
 
     Of each dimension, `most` values are told. None if that cannot be told by visits alone: of times within days, or if
     events that are in no visit may pass.

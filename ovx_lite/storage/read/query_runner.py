@@ -15,13 +15,13 @@ from ovx_lite.storage.read import engagement, event_queries, revenue
 _COUNTS_OF_METRIC = {
     "views_per_visit": ("pageviews", "visits"),
     "bounce_rate": ("bounces", "visits"),
-    "visit_duration": ("duration", "visits"),
+    "visit_duration": ("duration_ms", "visits"),
     "conversion_rate": ("visitors",),
 }
 
 
 def run(conn: sqlite3.Connection, site: Site, query: Query) -> dict[str, Any]:
-    """What is asked of a site, as JSON: `results`, and `meta`. Raises `Refused`."""
+    """What is asked of a site, as JSON: `results`, and `meta`. Raises `ApiError`."""
     has_mixed_currencies = False
 
     def groups() -> Iterator[tuple[GroupKey, MetricInputs]]:
@@ -78,7 +78,7 @@ def _add_comparison(conn: sqlite3.Connection, site: Site, query: Query, results:
 def metric_inputs(
     conn: sqlite3.Connection, site: Site, query: Query, date_range: DateRange
 ) -> Iterator[tuple[GroupKey, MetricInputs]]:
-    """What is known of each group that a query asks for, in a period, a group at a time. Raises `Refused`."""
+    """What is known of each group that a query asks for, in a period, a group at a time. Raises `ApiError`."""
     needs = {need for name in query.metrics for need in _COUNTS_OF_METRIC.get(name, (name,)) if need in Counts._fields}
     dimensions_and_filters = (query.dimensions, query.filters)
     revenue_by_key, engagement_by_key = revenue.RevenueByKey(), engagement.Engagement()

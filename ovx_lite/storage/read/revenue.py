@@ -22,7 +22,7 @@ def by_dimensions(
     dimensions: Sequence[str],
     filters: Sequence[Filter] = (),
 ) -> RevenueByKey:
-    """The revenue of a period, by dimensions and currency, of what passes filters. Raises `Refused`."""
+    """The revenue of a period, by dimensions and currency, of what passes filters. Raises `ApiError`."""
     revenue: RevenueByKey = {}
     if "event:goal" in dimensions:
         position, other_dimensions = (
@@ -55,7 +55,7 @@ def by_dimensions(
 def by_currency(
     conn: sqlite3.Connection, site: Site, date_range: DateRange, filters: Sequence[Filter]
 ) -> Mapping[str, tuple[int, int]]:
-    """The revenue of a period by currency: how often, and how much in minor units. Raises `Refused`."""
+    """The revenue of a period by currency: how often, and how much in minor units. Raises `ApiError`."""
     if not filters and rollup_queries.is_complete(conn, site, date_range):
         return rollup_queries.revenue_by_currency(conn, site, date_range)
     # Of a site that takes nothing, nothing is looked for.

@@ -76,7 +76,7 @@ def _backfill_goal(conn: sqlite3.Connection, goal: Goal, site: Site, first_day: 
 
 def _count_goal_day(conn: sqlite3.Connection, goal: Goal, site: Site, day: int) -> tuple[int, int, int, int] | None:
     """How a goal was met on a day: by so many visitors, in so many visits, pageviews and events; None if it was not."""
-    distinct_counts, goal_matcher = DistinctCounts(), GoalMatcher([msgspec.structs.replace(goal, since=0)])
+    distinct_counts, goal_matcher = DistinctCounts(), GoalMatcher([msgspec.structs.replace(goal, counted_from_day=0)])
     day_params = (site.id, *ids_of_day(day, site.timezone))
     for visit_id, visitor_id, is_only_visit, _, _, *values in conn.execute(EVENTS, day_params):
         event_type, page = EventType(*values[:6]), PageUrl(*values[6:])
@@ -95,19 +95,19 @@ def _count_goal_day(conn: sqlite3.Connection, goal: Goal, site: Site, day: int) 
 def add_goal(conn: sqlite3.Connection, goal: Goal, site: Site, now_ms: int) -> None:
     """Add a goal of a site at `now` (Unix ms), unless it was added before, and count what met it this week.
 
-    Raises `Refused` if the site has another of that name.
+    Raises `ApiError` if the site has another of that name.
     """
     tomorrow = local_day(now_ms, site.timezone) + 1
     with transaction(conn):
         # What is told of days ahead (up to a day) is counted as it comes, from here on; what was told before, now.
         last_day = next(reversed(events.days(conn, site)), tomorrow)
-        added = goals.add_goal(conn, msgspec.structs.replace(goal, since=max(tomorrow, last_day + 1)))
+        added = goals.add_goal(conn, msgspec.structs.replace(goal, counted_from_day=max(tomorrow, last_day + 1)))
         if added is not None:
             _backfill_goal(conn, added, site, tomorrow - BACKFILL_DAYS)
 
 
 def remove_goal(conn: sqlite3.Connection, public_id: str) -> None:
-    """Remove a goal, and what was counted of it. Raises `Refused` (`not_found`) if there is none."""
+    """Remove a goal, and what was counted of it. Raises `ApiError` (`not_found`) if there is none."""
     with transaction(conn):
         goal = goals.find_goal(conn, public_id)
         weekly.delete_value(conn, goal.site_id, Dimension.GOAL, goal.id)

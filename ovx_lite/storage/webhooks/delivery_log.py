@@ -23,7 +23,7 @@ STATUSES = ("pending", "delivered", "failed", "throttled", "skipped")
 
 
 def parse_public_id(public_id: str) -> int:
-    """The delivery of that name. Raises `Refused` (`not_found`) for what is no such name."""
+    """The delivery of that name. Raises `ApiError` (`not_found`) for what is no such name."""
     prefix, _, digits = public_id.partition("_")
     try:
         if prefix == "msg" and 0 < (delivery_id := int(digits, 16)) < 1 << 63:
@@ -82,7 +82,15 @@ class Attempt(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """It as JSON."""
-        return self._asdict() | {"began": format_utc(self.started_at_ms)}
+        return {
+            "began": format_utc(self.started_at_ms),
+            "took": self.duration_ms,
+            "status": self.status,
+            "error": self.error,
+            "words": self.hint,
+            "headers": self.headers,
+            "answer": self.response_body,
+        }
 
 
 _SELECT_DELIVERIES = """
@@ -145,7 +153,7 @@ def find(conn: sqlite3.Connection, public_id: str) -> DeliveryRecord:
 
 
 def find_of_site(conn: sqlite3.Connection, site_id: int, public_id: str) -> DeliveryRecord:
-    """The delivery of that id, of this site. Raises `Refused` (`not_found`) if it has none."""
+    """The delivery of that id, of this site. Raises `ApiError` (`not_found`) if it has none."""
     row = conn.execute(
         _SELECT_DELIVERIES + "WHERE deliveries.id = ? AND site_id = ?", (parse_public_id(public_id), site_id)
     ).fetchone()
@@ -172,7 +180,7 @@ def _no_such_delivery(public_id: str) -> ApiError:
 
 
 def redeliver(conn: sqlite3.Connection, public_id: str, now_ms: int) -> None:
-    """Put a delivery on its way once more, with all its tries. Raises `Refused` if its webhook is disabled."""
+    """Put a delivery on its way once more, with all its tries. Raises `ApiError` if its webhook is disabled."""
     with transaction(conn):
         delivery = find(conn, public_id)
         row = conn.execute("SELECT is_enabled FROM webhooks WHERE public_id = ?", (delivery.webhook,)).fetchone()
@@ -238,6 +246,18 @@ class AttemptRecord(NamedTuple):
     delivery_status: str
     event: str
     webhook: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The attempt as the emulator's API shows it."""
+        return {
+            "delivery": self.delivery,
+            "at": format_utc(self.started_at_ms),
+            "status": self.status,
+            "error": self.error,
+            "became": self.delivery_status,
+            "event": self.event,
+            "webhook": self.webhook,
+        }
 
 
 def last_attempt_id(conn: sqlite3.Connection) -> int:

@@ -12,7 +12,7 @@ _GOAL_COLUMNS = "public_id, site_id, name, event_name, path_pattern, created_at,
 def add_goal(conn: sqlite3.Connection, goal: Goal) -> Goal | None:
     """Add a goal of a site; its `number` is given by the store. Returns None if it was added before.
 
-    Raises `Refused` if the site has another of that name. Inside a transaction.
+    Raises `ApiError` if the site has another of that name. Inside a transaction.
     """
     if conn.execute("SELECT 1 FROM goals WHERE public_id = ?", (goal.public_id,)).fetchone():
         return None

@@ -208,7 +208,7 @@ def log_attempt(conn: sqlite3.Connection, delivery_id: int, outcome: AttemptResu
 
 
 def insert_sample(conn: sqlite3.Connection, public_id: str, lease_token: int, now_ms: int) -> ClaimedDelivery:
-    """Put a sample of what a webhook is told of into the log. Raises `Refused` if there is no such webhook.
+    """Put a sample of what a webhook is told of into the log. Raises `ApiError` if there is no such webhook.
 
     It counts as failed until it is delivered, so that nobody sends it, too, or again.
     """

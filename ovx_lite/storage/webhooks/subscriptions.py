@@ -49,7 +49,7 @@ def subscriptions_by_site(conn: sqlite3.Connection) -> dict[int, SiteSubscriptio
 def add_webhook(conn: sqlite3.Connection, webhook: Webhook) -> Webhook:
     """Add a webhook, unless it was added before; its `number` is given by the store.
 
-    Raises `Refused` if the site has as many as it may have.
+    Raises `ApiError` if the site has as many as it may have.
     """
     with transaction(conn):
         if conn.execute("SELECT 1 FROM webhooks WHERE public_id = ?", (webhook.public_id,)).fetchone():
@@ -82,7 +82,7 @@ def webhooks_of(conn: sqlite3.Connection, site_id: int) -> list[Webhook]:
 
 
 def change_webhook(conn: sqlite3.Connection, webhook: Webhook) -> None:
-    """Take over what a webhook is told of, and in which format. Raises `Refused` (`not_found`) if it was removed."""
+    """Take over what a webhook is told of, and in which format. Raises `ApiError` (`not_found`) if it was removed."""
     with transaction(conn):
         find_webhook(conn, webhook.public_id)
         conn.execute(

@@ -105,7 +105,7 @@ class EventWriter:
     def add(self, site_id: int, events: list[Event]) -> list[int]:
         """Take events of one site, to be appended. Returns their numbers; `model.event_id` makes their names of them.
 
-        Raises `Refused` (`invalid_site_id`), with nothing taken, if the site was removed in the meantime.
+        Raises `ApiError` (`invalid_site_id`), with nothing taken, if the site was removed in the meantime.
         """
         if site_id not in self._timezones:
             row = self._conn.execute("SELECT timezone FROM sites WHERE id = ?", (site_id,)).fetchone()

@@ -77,7 +77,7 @@ class DayTotals(msgspec.Struct, gc=False):
 class DayDelta:
     """What comes to a day of a site."""
 
-    __slots__ = ("begun", "rows", "takings", "totals")
+    __slots__ = ("new_visitor_counts", "revenue", "rows", "totals")
 
     def __init__(self) -> None:
         self.totals = DayTotals()
@@ -102,7 +102,7 @@ class DayDelta:
 class _DayState:
     """What is remembered of a site's day: the values that it keeps, and under which facts events and visits count."""
 
-    __slots__ = ("of_events", "of_visits", "value_limits")
+    __slots__ = ("event_keys", "value_limits", "visit_keys")
 
     def __init__(self, value_limits: DimensionValueLimits) -> None:
         self.value_limits = value_limits

@@ -75,7 +75,7 @@ def _run_encoded_query(conn: sqlite3.Connection, now_ms: int, site: Site, body: 
 
 
 def run_query_document(conn: sqlite3.Connection, site: Site, document: dict[str, Any], now_ms: int) -> dict[str, Any]:
-    """The whole answer to a query at `now` (Unix ms), as JSON. Raises `Refused`."""
+    """The whole answer to a query at `now` (Unix ms), as JSON. Raises `ApiError`."""
     oldest_ms = events.oldest_event_ms(conn, site.id)
     first_day = None if oldest_ms is None else local_day(oldest_ms, site.timezone)
     parsed = query.parse(document, site.timezone, now_ms, first_day)

@@ -123,7 +123,7 @@ class UiContext(msgspec.Struct):
         return result
 
     async def stats_site(self, authorization: str, site_slug: str) -> Site:
-        """Return the site whose statistics this `Authorization` header may read. Raises `Refused`.
+        """Return the site whose statistics this `Authorization` header may read. Raises `ApiError`.
 
         `site` is the id that the request names, `""` if it names none.
         """
@@ -139,7 +139,7 @@ class UiContext(msgspec.Struct):
         return principal.site
 
     async def read_body(self, request: Request, max_bytes: int) -> bytes:
-        """The body of a request, of at most so many bytes. Raises `Refused`."""
+        """The body of a request, of at most so many bytes. Raises `ApiError`."""
         content_length = request.headers.get("content-length")
         return await self.body_reader.read(
             request.receive, None if content_length is None else content_length.encode("latin-1"), max_bytes
@@ -158,7 +158,7 @@ async def run_query(
 ) -> T:
     """Return `do(conn, now_ms, *args)`, which may take long; end it if the caller hangs up meanwhile.
 
-    Equal arguments give equal results for the same data: then it is done once for all who ask. Raises `Refused`
+    Equal arguments give equal results for the same data: then it is done once for all who ask. Raises `ApiError`
     (`unavailable`) if too many wait already, or it takes too long.
     """
     database, clock = context(request).services.database, context(request).services.clock
@@ -190,12 +190,12 @@ def session_requester(request: Request) -> Requester:
 
 def context(request: Request) -> UiContext:
     """The pages' desk."""
-    ui: UiContext = request.app.state.desk
+    ui: UiContext = request.app.state.ui
     return ui
 
 
 async def site_from_path(request: Request) -> Site:
-    """The site that the path names. Raises `Refused` (`invalid_site_id`) if there is none."""
+    """The site that the path names. Raises `ApiError` (`invalid_site_id`) if there is none."""
     return await context(request).read(registry.find_site, request.path_params["site"])
 
 

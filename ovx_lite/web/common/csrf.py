@@ -100,7 +100,7 @@ class HostCheck:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request. Raises `Refused`."""
+        """Answer a request. Raises `ApiError`."""
         context(Request(scope)).hosts.check(scope["headers"])
         await self._app(scope, receive, send)
 
@@ -115,7 +115,7 @@ class FormOriginCheck:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request. Raises `Refused`."""
+        """Answer a request. Raises `ApiError`."""
         headers = Headers(scope=scope)
         has_origin = "sec-fetch-site" in headers or "origin" in headers  # `Guard` has seen that it is ours
         if scope["method"] not in _SAFE_METHODS and not has_origin:

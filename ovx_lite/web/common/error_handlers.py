@@ -31,7 +31,7 @@ def error_response(request: Request, error: ApiError, headers: dict[str, str] | 
 
 
 async def on_api_error(request: Request, exc: Exception) -> Response:
-    """Starlette's handler for `Refused`."""
+    """Starlette's handler for `ApiError`."""
     assert isinstance(exc, ApiError)
     return error_response(request, exc)
 

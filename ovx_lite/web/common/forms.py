@@ -67,7 +67,7 @@ class Form:
 
 
 async def read_form(request: Request) -> Form:
-    """The form that a browser has sent. Raises `Refused`."""
+    """The form that a browser has sent. Raises `ApiError`."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _CONTENT_TYPE:
         raise ApiError("invalid_request", f"This is no form: send its fields as {_CONTENT_TYPE}.")
     body = await context(request).read_body(request, _MAX_BODY_BYTES)

@@ -80,7 +80,7 @@ class LiveVisitors:
 
     @contextmanager
     def _subscribe(self, site_id: int, grant: ListenGrant) -> Iterator[_Listener]:
-        """Listen to a site. Raises `Refused` (`unavailable`) if too many listen already."""
+        """Listen to a site. Raises `ApiError` (`unavailable`) if too many listen already."""
         self._check_capacity(grant)
         feed = self._feeds.setdefault(site_id, _SiteFeed())
         listener = _Listener(grant)
@@ -172,7 +172,7 @@ class LiveStream(StreamingResponse):
         self._subscribe = subscribe
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Stream until it is over, or the caller hangs up. Raises `Refused` if too many listen."""
+        """Stream until it is over, or the caller hangs up. Raises `ApiError` if too many listen."""
         with self._subscribe() as listener:
             self.body_iterator = _messages(listener)
             await super().__call__(scope, receive, send)

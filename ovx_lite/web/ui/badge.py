@@ -52,7 +52,7 @@ async def badge_svg(request: Request) -> Response:
 
 
 async def _count_visitors(request: Request) -> tuple[int, str]:
-    """How many visitors there were, as a dashboard of that URL says, and of when. Raises `Refused`.
+    """How many visitors there were, as a dashboard of that URL says, and of when. Raises `ApiError`.
 
     Where there is a password, there is no badge: whoever shows one shows it to all.
     """

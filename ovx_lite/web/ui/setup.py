@@ -33,7 +33,7 @@ async def show_setup(request: Request) -> Response:
 
 
 async def _check_may_set_up(request: Request) -> None:
-    """Raises `Refused` (`forbidden`) for those who may not set up."""
+    """Raises `ApiError` (`forbidden`) for those who may not set up."""
     ui = context(request)
     if (await ui.read(accounts.load)).password_hash:
         raise ApiError("forbidden", "ovx-lite is set up already, so this link does nothing any more: log in.")

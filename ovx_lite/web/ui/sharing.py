@@ -132,7 +132,7 @@ async def stream_live(request: Request) -> Response:
 
 
 async def find_share(request: Request) -> tuple[SharedLink, Site]:
-    """The link that the path names, and its site. Raises `Refused` (`not_found`)."""
+    """The link that the path names, and its site. Raises `ApiError` (`not_found`)."""
     match = await context(request).read(shared_links.find, request.path_params["token"])
     if match is None:
         raise link_not_found()

@@ -47,7 +47,7 @@ class Point(NamedTuple):
 class Mark(NamedTuple):
     """What happened at a point, given by its place among the points."""
 
-    index: int
+    point: int
     text: str
     kind: Literal["goal", "note"]
 
@@ -243,7 +243,7 @@ def _hover_strip(
 def _group_marks(marks: Sequence[Mark], xs: Sequence[float]) -> list[tuple[float, str, str]]:
     marks_by_index: dict[int, list[Mark]] = {}
     for mark in marks:
-        marks_by_index.setdefault(mark.index, []).append(mark)
+        marks_by_index.setdefault(mark.point, []).append(mark)
     return [
         (xs[index], "\n".join(mark.text for mark in group), group[0].kind)
         for index, group in sorted(marks_by_index.items())

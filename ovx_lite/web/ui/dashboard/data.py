@@ -82,7 +82,7 @@ def time_unit_of(date_range: DateRange) -> str:
 
 
 def load_dashboard(conn: sqlite3.Connection, site_slug: str, state: DashboardState, now_ms: int) -> DashboardData:
-    """What a dashboard shows of a site at `now` (Unix ms). Raises `Refused`."""
+    """What a dashboard shows of a site at `now` (Unix ms). Raises `ApiError`."""
     site = registry.find_site(conn, site_slug)
     first_day = find_oldest_day(conn, site)
     date_range = state.date_range(now_ms, site.timezone, first_day)

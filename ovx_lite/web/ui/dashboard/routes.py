@@ -93,7 +93,7 @@ def _cached_page(ui: UiContext, location: DashboardLocation, state: DashboardSta
 
 
 async def load_view(request: Request, site: Site, location: DashboardLocation) -> DashboardView:
-    """What a dashboard shows of a site, as the URL asks. Raises `Refused`."""
+    """What a dashboard shows of a site, as the URL asks. Raises `ApiError`."""
     state = state_of(request)
     dashboard_data, now_ms, active_visitors = await run_query(
         request, requester_of(request, site, location), _query_dashboard, site, state
@@ -118,7 +118,7 @@ def requester_of(request: Request, site: Site, location: DashboardLocation) -> R
 
 
 def state_of(request: Request) -> DashboardState:
-    """The view that a URL asks for. Raises `Refused`."""
+    """The view that a URL asks for. Raises `ApiError`."""
     return parse_state(request.query_params.multi_items())
 
 
@@ -128,7 +128,7 @@ async def show_top_list(request: Request) -> Response:
 
 
 async def render_top_list(request: Request, site: Site, location: DashboardLocation) -> Response:
-    """A page of all that stands in a dimension, at a place. Raises `Refused`."""
+    """A page of all that stands in a dimension, at a place. Raises `ApiError`."""
     dimension = _find_dimension(request.path_params["dimension"])
     state = state_of(request)
     page_text = request.query_params.get("page", "1")
@@ -154,7 +154,7 @@ async def download_csv(request: Request) -> Response:
 
 
 async def render_csv(request: Request, site: Site, location: DashboardLocation) -> Response:
-    """A panel as CSV (RFC 4180), at a place. Raises `Refused`."""
+    """A panel as CSV (RFC 4180), at a place. Raises `ApiError`."""
     panel, state = request.path_params["panel"], state_of(request)
     if location.is_public and panel in ("people", "excluded"):
         raise ApiError("not_found", "There is no such panel: go back to the dashboard.")

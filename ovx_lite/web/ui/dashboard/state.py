@@ -133,7 +133,7 @@ class DashboardState(msgspec.Struct, frozen=True):
         return f"{path}?{urlencode(self.url_params())}" if self.url_params() else path
 
     def date_range(self, now_ms: int, timezone: str, oldest_day: int | None) -> DateRange:
-        """The period as of `now` (Unix ms); `oldest` is the day of the site's first event. Raises `Refused`."""
+        """The period as of `now` (Unix ms); `oldest` is the day of the site's first event. Raises `ApiError`."""
         if not self.first:
             return date_ranges.from_name(self.period, now_ms, timezone, oldest_day)
         try:
@@ -153,7 +153,7 @@ class DashboardState(msgspec.Struct, frozen=True):
 
 
 def parse_state(items: Sequence[tuple[str, str]]) -> DashboardState:
-    """The view of a URL's parameters. Raises `Refused` with the parameter to blame; unknown ones mean nothing."""
+    """The view of a URL's parameters. Raises `ApiError` with the parameter to blame; unknown ones mean nothing."""
     values = dict(items)
     first, last = values.get("from", "")[:40], values.get("to", "")[:40]
     if bool(first) != bool(last):
@@ -210,7 +210,7 @@ def operator_name(condition: Condition) -> str:
 
 
 def _parse_condition(text: str) -> Condition:
-    """`is,source,google` → the filter. Raises `Refused`."""
+    """`is,source,google` → the filter. Raises `ApiError`."""
     operator_text, _, rest = text.partition(",")
     escaped_name, comma, values = rest.partition(",")
     dimension_name = unquote(escaped_name)

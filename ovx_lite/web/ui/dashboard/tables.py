@@ -54,7 +54,7 @@ def _load_groups(
 def load_table(
     conn: sqlite3.Connection, now_ms: int, site: Site, state: DashboardState, dimension: str, page_number: int
 ) -> Table:
-    """A page, from 1 on, of what stands in a dimension at `now` (Unix ms). Raises `Refused`."""
+    """A page, from 1 on, of what stands in a dimension at `now` (Unix ms). Raises `ApiError`."""
     date_range = state.date_range(now_ms, site.timezone, data.find_oldest_day(conn, site))
     page_number = min(page_number, _MAX_ROWS // PAGE_SIZE)
     offset = (page_number - 1) * PAGE_SIZE
@@ -117,7 +117,7 @@ def _page_url(state: DashboardState, path: str, page_number: int) -> str:
 def load_csv(
     conn: sqlite3.Connection, now_ms: int, site: Site, state: DashboardState, panel: str
 ) -> tuple[list[str], list[list[object]]]:
-    """The head and the rows of a panel's CSV at `now` (Unix ms). Raises `Refused`."""
+    """The head and the rows of a panel's CSV at `now` (Unix ms). Raises `ApiError`."""
     date_range = state.date_range(now_ms, site.timezone, data.find_oldest_day(conn, site))
     if panel == "events" and (
         prop_keys := custom_props.selected_props(conn, site, date_range, state.filters, state.props)
