@@ -37,13 +37,13 @@ _.utm_medium
 _.utm_campaign
 _.utm_content
 _.utm_term
-_.strays  # the totals of a day: ovx_lite/storage/write/rollup_writer.py
+_.sessionless_events  # the totals of a day: ovx_lite/storage/write/rollup_writer.py
 
 # Fields that templates/dashboard_parts.html shows: ovx_lite/web/ui/dashboard/chart.py
 _.dashed
 _.dots
 _.ticks
-_.targets
+_.hover_strips
 
 # The interface for tests of users: ovx_lite/pytest_plugin.py
 _.advance

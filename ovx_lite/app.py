@@ -90,7 +90,7 @@ _SIGNED_IN_PAGES = (
 
 
 async def open_services(data_dir: Path, settings: Mapping[str, str], clock: Clock) -> Services:
-    """Open the store and everything that works on it. Raises `Refused`."""
+    """Open the store and everything that works on it. Raises `ApiError`."""
     country_db = settings["country_db"]
     country_of = open_country_data(Path(country_db) if country_db else None)
     database = await Database.open(data_dir)
@@ -175,7 +175,7 @@ class App:
 
     @classmethod
     async def open(cls, data_dir: Path, settings: Mapping[str, str], clock: Clock) -> "App":
-        """Open the store of a server and connect everything to it. Raises `Refused`."""
+        """Open the store of a server and connect everything to it. Raises `ApiError`."""
         services = await open_services(data_dir, settings, clock)
         async with AsyncExitStack() as on_error:
             on_error.push_async_callback(services.database.close)
@@ -305,5 +305,5 @@ def _pages(ui: UiContext, api: Api, routes: Sequence[context.RouteSpec]) -> Star
         },
     )
     application.router.redirect_slashes = False  # it would lead to the host of the request, not of the base URL
-    application.state.desk = ui
+    application.state.ui = ui
     return application

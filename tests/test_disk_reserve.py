@@ -182,7 +182,7 @@ def test_an_import_stops_and_reports_what_it_has_done(
     assert "The import stopped" in stopped.stderr
     assert "disk_reserve is 1,000,000,000 MiB" in stopped.stderr
     # And in the middle of a file:
-    monkeypatch.setattr(log_importer, "_TOGETHER", 20)
+    monkeypatch.setattr(log_importer, "_BATCH_SIZE", 20)
     free_bytes = iter([10**15, 10**15, 0])
     monkeypatch.setattr(log_importer, "measure", lambda data_dir: next(free_bytes))
     stopped = store.run(*args, "--json")

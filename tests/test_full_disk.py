@@ -32,7 +32,7 @@ for room in range(0, int(max_bytes), int(max_bytes) // 12):
     if args == ["back_up"]:
         try:
             back_up(Path(data_dir), Path(folder), 1_763_730_000_000)
-        except Refused as refused:
+        except ApiError as refused:
             message, status = refused.message, 1
     else:
         result = CliRunner().invoke(main, [*args, "--data-dir", data_dir], catch_exceptions=False)

@@ -253,7 +253,7 @@ def test_lines_that_are_alike_count_each_however_many_are_remembered(
 
 
 def test_a_site_without_a_domain_has_page_views_too(conn: sqlite3.Connection) -> None:
-    site = registry.add_site(conn, structs.replace(new_site(conn), id="bare", public_key="pk_bare", domain=""))
+    site = registry.add_site(conn, structs.replace(new_site(conn), slug="bare", public_key="pk_bare", domain=""))
     LogImporter(conn, site, lambda address: "", BEGIN_S * 1000).run([line("/a?utm_term=b")], ImportReport())
     (view,) = events.read(conn, site, 0, MAX_TIME_MS, True)
     assert (view.host, view.path, view.utm_term) == ("", "/a", "b")

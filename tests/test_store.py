@@ -259,9 +259,9 @@ def test_an_event_takes_at_most_60_bytes_on_a_busy_site(tmp_path: Path) -> None:
             for visit_start_ms in range(midnight_ms, midnight_ms + day_ms - 5 * MINUTE_MS, day_ms // 1300):
                 visitor = chance.getrandbits(47)
                 visit_fields = {
-                    "visitor": visitor,
-                    "guest": visitor,
-                    "origin": chance.choice(origins),
+                    "visitor_id": visitor,
+                    "daily_visitor_id": visitor,
+                    "traffic_source": chance.choice(origins),
                     "client": chance.choice(clients),
                 }
                 for timestamp_ms in range(visit_start_ms, visit_start_ms + 4 * MINUTE_MS, MINUTE_MS):

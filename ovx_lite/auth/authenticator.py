@@ -13,7 +13,7 @@ class Authenticator(Protocol):
     """
 
     def authenticate(self, authorization: str, site_slug: str, now_ms: int) -> Principal:
-        """Return the caller, using only what is in memory. Raises `Refused` (`unauthorized`)."""
+        """Return the caller, using only what is in memory. Raises `ApiError` (`unauthorized`)."""
         ...
 
     async def refresh(self, site_slug: str) -> None:

@@ -36,7 +36,7 @@ def json_option(command: F) -> F:
 
 
 def check_argument(param_hint: str, check: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Return `check(*args, **kwargs)`. If that raises `Refused`, raise `click.BadParameter` (exit status 2)."""
+    """Return `check(*args, **kwargs)`. If that raises `ApiError`, raise `click.BadParameter` (exit status 2)."""
     try:
         return check(*args, **kwargs)
     except ApiError as exc:

@@ -109,7 +109,7 @@ def run(
     as_json: bool,
     open_app: Callable[[], Awaitable[Application]],
 ) -> None:
-    """Serve an application until a signal stops it. Raises `Refused`."""
+    """Serve an application until a signal stops it. Raises `ApiError`."""
     _return_large_blocks()
     shutdown = _Shutdown()
     _handle_signals(shutdown.request)
@@ -214,7 +214,7 @@ async def _serve(
 
 
 def _admin_password() -> str:
-    """Return the password in `OVX_ADMIN_PASSWORD`, or `""`. Raises `Refused` if it is too short."""
+    """Return the password in `OVX_ADMIN_PASSWORD`, or `""`. Raises `ApiError` if it is too short."""
     password = os.environ.get("OVX_ADMIN_PASSWORD", "")
     try:
         return password and passwords.validate_password(password)
@@ -257,7 +257,7 @@ def _url(listener: socket.socket) -> str:
 
 
 def _write_ready_file(ready_file: Path, data_dir: Path, content: dict[str, object] | None) -> None:
-    """Write the ready file in one step, or remove it if `content` is `None`. Raises `Refused` if that fails."""
+    """Write the ready file in one step, or remove it if `content` is `None`. Raises `ApiError` if that fails."""
     unfinished = ready_file.with_name(ready_file.name + ".unfinished")
     try:
         if content is None:

@@ -104,7 +104,7 @@ def read(
     """Return the values of all settings by name.
 
     `flags` has the options of the command line; `None` stands for an option that is not given. `defaults` replace the
-    settings' own defaults. Raises `Refused` if the file cannot be read or has an unknown setting, or if a value is
+    settings' own defaults. Raises `ApiError` if the file cannot be read or has an unknown setting, or if a value is
     invalid.
     """
     file_values = _read_file(data_dir / FILE_NAME)
@@ -140,7 +140,7 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 
 def _expand_networks(setting_name: str, value: str) -> str:
-    """Return networks, with commas between them, with the names of `NETWORKS` replaced. Raises `Refused`."""
+    """Return networks, with commas between them, with the names of `NETWORKS` replaced. Raises `ApiError`."""
     networks = ",".join(NETWORK_ALIASES.get(network.strip(), network) for network in value.split(","))
     for network in filter(None, networks.split(",")):
         try:
@@ -159,7 +159,7 @@ def _invalid(setting_name: str, message: str) -> ApiError:
 
 
 def _validate(values: Mapping[str, str]) -> None:
-    """Raise `Refused` for the first value that is invalid. Networks are checked before."""
+    """Raise `ApiError` for the first value that is invalid. Networks are checked before."""
     port, reserve_mib, rollup_values = values["port"], values["disk_reserve"], values["rollup_values"]
     if not port.isdecimal() or int(port) > 65535:
         raise _invalid("port", f"port is {port}: it must be a number from 0 to 65535.")

@@ -41,7 +41,7 @@ class EmulatorApp:
     async def open(
         cls, data_dir: Path, settings: Mapping[str, str], clock: ManualClock, options: Options
     ) -> "EmulatorApp":
-        """Open the store and connect everything to it. Raises `Refused`."""
+        """Open the store and connect everything to it. Raises `ApiError`."""
         services = await open_services(data_dir, settings, clock)
         async with AsyncExitStack() as on_error:
             on_error.push_async_callback(services.database.close)

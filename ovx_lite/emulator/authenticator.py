@@ -22,7 +22,7 @@ class EmulatorAuthenticator:
         self._any_key = any_key
 
     def authenticate(self, authorization: str, site_slug: str, now_ms: int) -> Principal:
-        """Return the caller. Raises `Refused`, also for a site that `refresh` would create.
+        """Return the caller. Raises `ApiError`, also for a site that `refresh` would create.
 
         A request that names no site or an unknown one counts as one for the first site: its body may be invalid, and
         then its errors are of more use to the developer than a rejected key.

@@ -79,7 +79,7 @@ class FaultRules:
 
 
 def parse_rules(document: object) -> list[FaultRule]:
-    """Parse `{"rules": […]}`, a list of rules, or a single rule. Raises `Refused` with the invalid field."""
+    """Parse `{"rules": […]}`, a list of rules, or a single rule. Raises `ApiError` with the invalid field."""
     rules = document.get("rules") if isinstance(document, dict) and "rules" in document else document
     rules = rules if isinstance(rules, list) else [rules]
     if len(rules) > MAX_RULES:
@@ -88,7 +88,7 @@ def parse_rules(document: object) -> list[FaultRule]:
 
 
 def parse_rule(document: object, field: str = "") -> FaultRule:
-    """Parse a rule that is JSON. Raises `Refused` with the invalid field."""
+    """Parse a rule that is JSON. Raises `ApiError` with the invalid field."""
     try:
         rule = msgspec.convert(document, FaultRule)
     except msgspec.ValidationError as exc:
@@ -107,7 +107,7 @@ _SYNTAX = "Write a fault as 429; retry-after=2, or reset, or 503; phase=after."
 
 
 def parse_rule_text(text: str) -> FaultRule:
-    """Parse `429; retry-after=2`, as in `X-Ovx-Fault` and `--fault`. Raises `Refused`."""
+    """Parse `429; retry-after=2`, as in `X-Ovx-Fault` and `--fault`. Raises `ApiError`."""
     first, *parts = (part.strip() for part in text.split(";"))
     rule: dict[str, object] = {}
     if first.isdecimal():

@@ -125,7 +125,7 @@ def _differences(outcome: RequestOutcome, forwarded: dict[str, Any]) -> list[dic
 
 
 def parse_url(text: str) -> str:
-    """Return the URL of an API without a slash at its end. Raises `Refused`."""
+    """Return the URL of an API without a slash at its end. Raises `ApiError`."""
     if not is_web_address(text):
         message = f"{text!r} is not the URL of an API: use scheme, host and path only, such as https://api.ovyxa.com."
         raise ApiError("invalid_request", message)

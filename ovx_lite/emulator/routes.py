@@ -34,12 +34,12 @@ def as_json(value: object, status: int = 200) -> Response:
 
 
 async def read_body(request: Request) -> bytes:
-    """Return the body of a request. Raises `Refused`."""
+    """Return the body of a request. Raises `ApiError`."""
     return await context(request).read_body(request, _MAX_BODY_BYTES)
 
 
 async def read_object(request: Request) -> dict[str, Any]:
-    """Return the JSON object in the body, `{}` if the body is empty. Raises `Refused`."""
+    """Return the JSON object in the body, `{}` if the body is empty. Raises `ApiError`."""
     body = await read_body(request)
     document = _parse_json(body) if body.strip() else {}
     if not isinstance(document, dict):
@@ -141,7 +141,7 @@ async def delete_faults(request: Request) -> Response:
 
 async def show_clock(request: Request) -> Response:
     """`GET /_dev/clock`: the time that the clock shows."""
-    now_ms = emulator_of(request).clock.now()
+    now_ms = emulator_of(request).clock.now_ms()
     return as_json({"now": format_utc(now_ms), "ms": now_ms})
 
 

@@ -67,7 +67,7 @@ class WebhookReceiver:
 
 
 def parse_replies(text: str) -> list[int]:
-    """Return the statuses in `500,500,200`. Raises `Refused`."""
+    """Return the statuses in `500,500,200`. Raises `ApiError`."""
     if not text:
         return []
     parts = text.split(",")

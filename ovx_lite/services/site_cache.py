@@ -84,7 +84,7 @@ class SiteAuthenticator:
         self._sites = sites
 
     def authenticate(self, authorization: str, site_slug: str, now_ms: int) -> Principal:
-        """Return the owner of the key or JWT, whichever site the request names. Raises `Refused` (`unauthorized`)."""
+        """Return the owner of the key or JWT, whichever site the request names. Raises `ApiError` (`unauthorized`)."""
         return self._sites.authenticate(authorization, now_ms)
 
     async def refresh(self, site_slug: str) -> None:

@@ -51,7 +51,7 @@ def _site(row: tuple[Any, ...]) -> Site:
 
 
 def find_site(conn: sqlite3.Connection, slug: str) -> Site:
-    """The site of that id; raises `Refused` (`invalid_site_id`) if there is none."""
+    """The site of that id; raises `ApiError` (`invalid_site_id`) if there is none."""
     row = conn.execute(f"SELECT {_SITE_COLUMNS} FROM sites WHERE slug = ?", (slug,)).fetchone()
     if row is None:
         slugs = [other for (other,) in conn.execute("SELECT slug FROM sites ORDER BY slug LIMIT 10")]
@@ -150,7 +150,7 @@ def add_api_key(conn: sqlite3.Connection, api_key: ApiKey) -> bool:
 
 
 def find_api_key(conn: sqlite3.Connection, public_id: str) -> ApiKey:
-    """The key of that id; raises `Refused` (`not_found`) if there is none."""
+    """The key of that id; raises `ApiError` (`not_found`) if there is none."""
     row = conn.execute(f"SELECT {_KEY_COLUMNS} FROM api_keys WHERE public_id = ?", (public_id,)).fetchone()
     if row is None:
         raise ApiError("not_found", f"There is no key {public_id}: see ovx-lite key list SITE for the ids.")

@@ -135,7 +135,7 @@ def _open_error(path: Path, exc: Exception) -> ApiError:
 
 
 def _check_schema(conn: sqlite3.Connection, path: Path, steps: Mapping[int, str]) -> None:
-    """Raise `Refused` unless the file is empty, or has the schema of its version and nothing else.
+    """Raise `ApiError` unless the file is empty, or has the schema of its version and nothing else.
 
     A trigger or a view that somebody has put into it would act in our name, even while the file is upgraded.
     """

@@ -83,7 +83,7 @@ ORDER BY created_at DESC, id DESC LIMIT :most
 
 
 def find(conn: sqlite3.Connection, site_id: int, user_id: str) -> PersonRecord:
-    """The person of that id; raises `Refused` (`not_found`) if there is none."""
+    """The person of that id; raises `ApiError` (`not_found`) if there is none."""
     query = "SELECT id, external_id, traits, created_at FROM persons WHERE site_id = ? AND external_id = ?"
     row = conn.execute(query, (site_id, user_id)).fetchone()
     if row is None:

@@ -145,7 +145,7 @@ def counts(conn: sqlite3.Connection, site_id: int) -> dict[str, dict[str, int]]:
 
 
 def find(conn: sqlite3.Connection, public_id: str) -> DeliveryRecord:
-    """The delivery of that id. Raises `Refused` (`not_found`) if there is none."""
+    """The delivery of that id. Raises `ApiError` (`not_found`) if there is none."""
     row = conn.execute(_SELECT_DELIVERIES + "WHERE deliveries.id = ?", (parse_public_id(public_id),)).fetchone()
     if row is None:
         raise _no_such_delivery(public_id)

@@ -45,7 +45,7 @@ def goals_of(conn: sqlite3.Connection, site_id: int) -> list[Goal]:
 
 
 def find_goal(conn: sqlite3.Connection, public_id: str) -> Goal:
-    """The goal of that id; raises `Refused` (`not_found`) if there is none."""
+    """The goal of that id; raises `ApiError` (`not_found`) if there is none."""
     row = conn.execute(f"SELECT {_GOAL_COLUMNS} FROM goals WHERE public_id = ?", (public_id,)).fetchone()
     if row is None:
         raise ApiError("not_found", f"There is no goal {public_id}: see ovx-lite goal list SITE for the ids.")

@@ -66,7 +66,7 @@ def add_webhook(conn: sqlite3.Connection, webhook: Webhook) -> Webhook:
 
 
 def find_webhook(conn: sqlite3.Connection, public_id: str) -> Webhook:
-    """The webhook of that id. Raises `Refused` (`not_found`) if there is none."""
+    """The webhook of that id. Raises `ApiError` (`not_found`) if there is none."""
     row = conn.execute(f"SELECT {_WEBHOOK_COLUMNS} FROM webhooks WHERE public_id = ?", (public_id,)).fetchone()
     if row is None:
         raise ApiError("not_found", f"There is no webhook {public_id}: see ovx-lite webhook list SITE for the ids.")

@@ -190,7 +190,7 @@ class Api:
     async def _authenticate_after_refresh(
         self, endpoint: Endpoint, parsed: ParsedRequest, request: RequestHead, now_ms: int
     ) -> Principal:
-        """Who calls, as the store has it now: a key, or a site, may be newer than our last look. Raises `Refused`."""
+        """Who calls, as the store has it now: a key, or a site, may be newer than our last look. Raises `ApiError`."""
         await self._authenticator.refresh(parsed.site_ref or request.path_site_ref)
         if not endpoint.public:
             return self._authenticator.authenticate(
