@@ -75,11 +75,11 @@ def test_the_example_of_a_dialect_is_one() -> None:
     exec(code, example)  # as a module of its own would be
     (endpoint,) = example["ENDPOINTS"]
     valid, invalid = (
-        endpoint.read(RawRequest(body, 0)) for body in (b'{"site": "a", "what": "b", "who": "c"}', b'{"site": "a"}')
+        endpoint.parse(RawRequest(body, 0)) for body in (b'{"site": "a", "what": "b", "who": "c"}', b'{"site": "a"}')
     )
-    assert (valid.site, valid.hits[0].name, valid.hits[0].person.id, valid.problem) == ("a", "b", "c", None)
-    assert (invalid.site, invalid.problem.field) == ("a", "what")
-    assert msgspec.json.decode(endpoint.reply(["evt_1"]).body, type=endpoint.gives).ok
+    assert (valid.site_ref, valid.hits[0].name, valid.hits[0].identity.user_id, valid.problem) == ("a", "b", "c", None)
+    assert (invalid.site_ref, invalid.problem.field) == ("a", "what")
+    assert msgspec.json.decode(endpoint.build_response(["evt_1"]).body, type=endpoint.response_type).ok
 
 
 @pytest.mark.parametrize("package", PURE)
