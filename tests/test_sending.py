@@ -100,7 +100,7 @@ STATUSES = [
     (410, "gone", "no more"),
     (429, "status", "enough"),
     (500, "status", "500"),
-    (503, "status", "cannot take it now"),
+    (503, "status", "is not available now"),
 ]
 
 
