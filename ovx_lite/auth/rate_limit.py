@@ -125,11 +125,11 @@ class SlidingWindow:
         self.counts_by_second: dict[int, int] = {}
 
     def add(self, second: int, count: int) -> None:
+        """Count in a second. If the clock was set back, count in the latest second, so that the seconds stay in order."""
         if not self.counts_by_second:
             self.oldest_second = self.latest_second = second
         elif second > self.latest_second:
             self.latest_second = second
-        # If the clock was set back, counts go to the latest second, so that the seconds stay in order.
         self.counts_by_second[self.latest_second] = self.counts_by_second.get(self.latest_second, 0) + count
         self.used += count
 

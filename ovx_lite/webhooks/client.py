@@ -183,7 +183,7 @@ def interpret_response(
         hint = f"redirect to {location} not followed: change the URL"
         return AttemptResult(status, "redirect", hint, text)
     if status == 410:
-        return AttemptResult(status, "gone", "the receiver says that it is gone for good", text)
+        return AttemptResult(status, "gone", "the receiver accepts no more messages", text)
     retry_after_ms = _retry_after_ms(headers.get("retry-after", ""), now_ms) if status in (429, 503) else 0
     return AttemptResult(status, "status", _hint_for_status(status, text, host), text, retry_after_ms)
 

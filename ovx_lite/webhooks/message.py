@@ -138,7 +138,10 @@ def signing_secrets(now_ms: int, secret: str, previous_secret: str, rotated_at_m
 
 
 def ovyxa_signature(secret: str, body: bytes) -> str:
-    """Return `X-Ovyxa-Signature` (Ovyxa, Webhooks, Security): HMAC-SHA256 of the body in hex, under the secret as text."""
+    """Return `X-Ovyxa-Signature` (Ovyxa, Webhooks, Security): the HMAC-SHA256 of the body in hex.
+
+    The key is the secret as text, with its prefix.
+    """
     return hmac.new(secret.encode(), body, sha256).hexdigest()
 
 
