@@ -1,4 +1,4 @@
-"""`python -m ovx_lite` is `ovx-lite`."""
+"""Run the command `ovx-lite` as `python -m ovx_lite`."""
 
 from ovx_lite.cli import main
 

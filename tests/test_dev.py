@@ -75,7 +75,7 @@ def test_what_arrived(dev: EmulatorProcess) -> None:
     bad, good = dev.events()
     assert [bad["status"], good["status"], good["stored"]["path"], bad["stored"]] == ["bad", "good", "/", None]
     assert [problem["field"] for problem in bad["problems"]] == ["event_name", "url", "timestamp", "event_nme"]
-    assert bad["problems"][-1]["message"] == "`event_nme` is not read: did you mean `event_name`?"
+    assert bad["problems"][-1]["message"] == "`event_nme` is ignored: did you mean `event_name`?"
     assert bad["error"]["field"] == "event_name"
     assert "YOUR_API_KEY" not in json.dumps(dev.events())
     assert [event["status"] for event in dev.events(status="bad")] == ["bad"]

@@ -67,7 +67,7 @@ def test_any_other_code_is_refused(code: str) -> None:
         money.parse_currency(code, "revenue.currency")
     assert (exc_info.value.code, exc_info.value.field) == ("invalid_request", "revenue.currency")
     assert exc_info.value.message == (
-        "revenue.currency is not a currency in use: send its three-letter code of ISO 4217, such as EUR or USD."
+        "revenue.currency is not a currency in use: send a three-letter ISO 4217 code, for example EUR or USD."
     )
 
 
@@ -108,15 +108,15 @@ def test_what_is_no_finite_number_is_refused(amount: str) -> None:
 @pytest.mark.parametrize(
     ("amount", "code", "message"),
     [
-        ("49.999", "USD", "has too many decimals: round it to 2, as many as USD has."),
-        ("-0.001", "USD", "has too many decimals: round it to 2, as many as USD has."),
-        ("0.1" + "0" * 100 + "1", "USD", "has too many decimals: round it to 2, as many as USD has."),
-        ("9999999999999.989" + "9" * 100, "USD", "has too many decimals: round it to 2, as many as USD has."),
-        ("1.2345", "KWD", "has too many decimals: round it to 3, as many as KWD has."),
-        ("0.5", "JPY", "has decimals: round it to a whole number, as JPY has 0 decimals."),
-        ("0.001", "XXX", "has too many decimals: round it to 2, as many as an amount without a currency has."),
-        ("1E-999999", "USD", "has too many decimals: round it to 2, as many as USD has."),
-        ("-1E-999999999999", "JPY", "has decimals: round it to a whole number, as JPY has 0 decimals."),
+        ("49.999", "USD", "has too many decimals: round it to 2. USD has 2 decimals."),
+        ("-0.001", "USD", "has too many decimals: round it to 2. USD has 2 decimals."),
+        ("0.1" + "0" * 100 + "1", "USD", "has too many decimals: round it to 2. USD has 2 decimals."),
+        ("9999999999999.989" + "9" * 100, "USD", "has too many decimals: round it to 2. USD has 2 decimals."),
+        ("1.2345", "KWD", "has too many decimals: round it to 3. KWD has 3 decimals."),
+        ("0.5", "JPY", "has decimals: round it to a whole number. JPY has no decimals."),
+        ("0.001", "XXX", "has too many decimals: round it to 2. An amount without a currency has 2 decimals."),
+        ("1E-999999", "USD", "has too many decimals: round it to 2. USD has 2 decimals."),
+        ("-1E-999999999999", "JPY", "has decimals: round it to a whole number. JPY has no decimals."),
     ],
 )
 def test_more_decimals_than_the_currency_has_are_refused(amount: str, code: str, message: str) -> None:
@@ -135,7 +135,7 @@ def test_more_decimals_than_the_currency_has_are_refused(amount: str, code: str,
 @pytest.mark.parametrize("amount", ["1E+30", "-1E+30", "1E+999999", "-1E+999999999999", "1000000000000000.01"])
 def test_an_amount_beyond_the_bound_is_refused(amount: str, code: str, max_amount: str) -> None:
     assert error_message(amount, code) == (
-        f"revenue.amount is too large: send at most {max_amount} (10^15 minor units), or as much below zero."
+        f"revenue.amount is too large: send an amount from -{max_amount.split()[0]} to {max_amount} (10^15 minor units)."
     )
 
 

@@ -210,7 +210,7 @@ def test_what_is_no_event_is_refused(running: RunningSite, sent: bytes) -> None:
 
 MESSAGES: list[tuple[Fields, str]] = [
     ({"timestamp": 1_736_937_000}, "seconds"), ({"hostname": "app.example.com:port"}, "host name"),
-    ({"name": "$purchase", "properties": {"price": 0.123, "currency": "EUR"}}, "2, as many as EUR"),
+    ({"name": "$purchase", "properties": {"price": 0.123, "currency": "EUR"}}, "2. EUR has 2 decimals"),
 ]  # fmt: skip
 
 

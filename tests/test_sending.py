@@ -97,13 +97,13 @@ def test_a_redirect_is_reported_and_not_followed(code: int, other: Receiver) -> 
 STATUSES = [
     (400, "status", "400"),
     (401, "status", "credential"),
-    (403, "status", "let us in"),
+    (403, "status", "denies access"),
     (404, "status", "nothing at this URL"),
     (405, "status", "POST"),
     (410, "gone", "no more"),
-    (429, "status", "enough"),
+    (429, "status", "limits the rate"),
     (500, "status", "500"),
-    (503, "status", "cannot take it now"),
+    (503, "status", "is not available now"),
 ]
 
 

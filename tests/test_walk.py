@@ -52,7 +52,7 @@ def walk(page: Page, server: Server, failing_receiver: Receiver, press: Callable
     page.get_by_label("Name", exact=True).fill("Pricing")
     page.get_by_label("Path", exact=True).fill("pricing")
     press(page.get_by_role("button", name="Add the goal"))
-    expect(page.get_by_label("Path", exact=True)).to_have_accessible_description(re.compile("begin it with a slash"))
+    expect(page.get_by_label("Path", exact=True)).to_have_accessible_description(re.compile("start it with a slash"))
     expect(page.get_by_label("Name", exact=True)).to_have_value("Pricing")
     page.get_by_label("Path", exact=True).fill("/pricing/**")
     press(page.get_by_role("button", name="Add the goal"))

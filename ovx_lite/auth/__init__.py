@@ -1,1 +1,1 @@
-"""API keys and JWTs, passwords, rate limits and the login throttle."""
+"""API keys, JWTs, passwords, rate limits and the login throttle."""

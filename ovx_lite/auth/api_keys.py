@@ -1,4 +1,4 @@
-"""Who calls, and which site may they write to? Keys, JWTs, addresses. No I/O: what is known comes in."""
+"""Authentication of API calls by API key, JWT or IP address: who calls, and which site may they write to? Pure."""
 
 import secrets
 from hashlib import blake2b, sha256
@@ -6,52 +6,54 @@ from ipaddress import IPv6Address
 
 import msgspec
 
+from ovx_lite.domain.calendar import HOUR_MS, SECOND_MS
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import ApiKey, Registry, Site
 
-HOUR_S = 3600
+HOUR_S = HOUR_MS // SECOND_MS
 MAX_TOKEN_LIFETIME_S = 24 * HOUR_S
 TIERS: dict[str, int | None] = {"free": 1000, "pro": 10_000, "enterprise": None}
-"""Events an hour and key ("Rate Limits"); enterprise has its own number or none."""
+"""Events per hour and key (Ovyxa, Events API, Rate Limits). `enterprise` has a custom limit or none."""
 
 PUBLIC_HOURLY_LIMIT = 1000
-"""Requests an hour and address where no key is asked for, unless the site says otherwise (contract 2)."""
+"""Requests without a key per hour and address, unless the site has its own limit (docs/api/README.md, Rate limits)."""
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """Who calls: the site that they may write to, and, if they are limited, the name that limits count them under.
+    """The caller of a request: the site that they may write to, and their rate limits.
 
-    `limit` is in events an hour, or in requests if `counts_requests`. `event_limit` is a second limit then, in events.
+    `rate_limit_key` identifies the caller in the counts. `hourly_limit` (None: no limit) is in events, or in requests
+    if `counts_requests`. `hourly_event_limit` is a second limit in events, for callers whose requests are counted.
     """
 
     site: Site
     rate_limit_key: str = ""
     hourly_limit: int | None = None
-    may_read_stats: bool = True  # whether they may also call the Stats API
+    may_read_stats: bool = True
     counts_requests: bool = False
     hourly_event_limit: int | None = None
 
 
 def new_key() -> tuple[str, str, bytes]:
-    """A new API key: its id, the key itself (to be shown once), and the digest to store."""
+    """Create an API key. Returns its public ID, the key (show it once), and the hash to store."""
     key = "ovx_" + secrets.token_urlsafe(30)
     return "key_" + secrets.token_hex(6), key, hash_key(key)
 
 
 def hash_key(key: str) -> bytes:
-    """What is stored of a key. A key is 240 random bits, so a plain SHA-256 cannot be guessed back."""
+    """Return the hash of a key. A plain SHA-256 is safe, because a key has 240 random bits."""
     return sha256(key.encode()).digest()
 
 
 def hourly_limit(key: ApiKey) -> int | None:
-    """Events that a key may send in an hour; None for no limit."""
+    """Return how many events a key may send per hour; None for no limit."""
     return key.hourly_limit if key.hourly_limit is not None else TIERS[key.tier]
 
 
 def authenticate(authorization: str, registry: Registry, now_ms: int) -> Principal:
-    """Who sent this `Authorization` header (`Bearer KEY_OR_JWT`)? Raises `ApiError` (`unauthorized`).
+    """Return the caller who sent an `Authorization` header (`Bearer KEY_OR_JWT`).
 
-    `now` is Unix milliseconds. Why a credential fails is told only where that gives nothing away.
+    Raises `ApiError` (`unauthorized`). The message gives the reason only if that helps no attacker.
     """
     scheme, _, token = authorization.partition(" ")
     token = token.strip()
@@ -66,9 +68,9 @@ def authenticate(authorization: str, registry: Registry, now_ms: int) -> Princip
 
 
 def public_principal(site: Site, address: str, salt: bytes) -> Principal:
-    """Whoever calls from an address (`""` if it is not known) where no key is asked for.
+    """Return the caller at an endpoint without credentials, identified by their IP address (`""` if unknown).
 
-    The name is a hash under the site's salt of the day.
+    The key of their counts is a hash of the address under the site's salt of the day.
     """
     address_hash = blake2b(client_network(address).encode(), digest_size=8, key=salt).hexdigest()
     limit = PUBLIC_HOURLY_LIMIT if site.hourly_limit is None else site.hourly_limit
@@ -78,19 +80,19 @@ def public_principal(site: Site, address: str, salt: bytes) -> Principal:
 
 
 def client_network(address: str) -> str:
-    """What one client has whole: an IPv4 address, or an IPv6 network (/64)."""
+    """Return the network that belongs to one client: the IPv4 address itself, or the /64 of an IPv6 address."""
     return f"{int(IPv6Address(address)) >> 64:x}" if ":" in address else address
 
 
 def may_send_from(site: Site, host: str) -> bool:
-    """Whether pages of a host may send events to a site without a key. A host stands for its subdomains, too."""
+    """Return whether pages of a host may send events without a key. An allowed host includes its subdomains."""
     host = _to_ascii(host)
-    own_hosts = map(_to_ascii, site.allowed_hosts)
-    return not site.allowed_hosts or any(host == own or host.endswith(f".{own}") for own in own_hosts)
+    allowed_hosts = map(_to_ascii, site.allowed_hosts)
+    return not site.allowed_hosts or any(host == allowed or host.endswith(f".{allowed}") for allowed in allowed_hosts)
 
 
 def _to_ascii(host: str) -> str:
-    """A host as browsers send it: bücher.example is xn--bcher-kva.example."""
+    """Return a host as browsers send it: bücher.example becomes xn--bcher-kva.example."""
     try:
         return host.encode("idna").decode()
     except UnicodeError:
@@ -98,18 +100,18 @@ def _to_ascii(host: str) -> str:
 
 
 def _authenticate_jwt(token: str, registry: Registry, now_ms: int) -> Principal:
-    """A JWT is HS256, signed with the site's secret, with `site_id`, `exp` within 24 h, and `stats` if it may read."""
-    import jwt  # not at the start: it takes a while to load, and most servers never see one
+    """Return the caller of a JWT, which must have the claims `site_id` and `exp` (docs/api/README.md, Credentials)."""
+    import jwt  # loaded on first use: it is slow to import, and most servers never see a JWT
 
     try:
-        # Whose secret to check with is in the token, so it is read before it is believed.
+        # The unverified token names the site whose secret verifies it.
         claimed_slug = jwt.decode(token, options={"verify_signature": False}).get("site_id")
         site = registry.sites_by_slug.get(claimed_slug) if isinstance(claimed_slug, str) else None
         if site is None:
             raise _unauthorized(
-                "The JWT is not valid: it must carry site_id and be signed with that site's jwt_secret."
+                "The JWT is not valid: it must contain site_id and be signed with that site's jwt_secret."
             )
-        # The times are checked here, by the program's own clock.
+        # The times are checked below, because the library cannot use our clock.
         claims = jwt.decode(
             token,
             site.jwt_secret,
@@ -124,7 +126,7 @@ def _authenticate_jwt(token: str, registry: Registry, now_ms: int) -> Principal:
     if not now_s < expires_at_s <= now_s + MAX_TOKEN_LIFETIME_S:
         raise _unauthorized("The JWT has expired, or its exp is more than 24 hours ahead: issue a new one.")
     if isinstance(not_before_s, bool) or not isinstance(not_before_s, int | float) or not_before_s > now_s:
-        raise _unauthorized("The JWT is not valid yet: see its nbf.")
+        raise _unauthorized("The JWT is not valid yet: check its nbf.")
     return Principal(site, may_read_stats=claims.get("stats") is True)
 
 

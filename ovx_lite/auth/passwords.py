@@ -1,7 +1,7 @@
-"""The password of whoever looks after the sites. Pure, and slow on purpose: not for the event loop.
+"""The administrator's password: validation, hash and verification. Pure, and slow on purpose: not for the event loop.
 
-How it is hashed stands with the hash, so that it can be made slower one day. scrypt with these numbers takes 16 MiB
-and as much work as OWASP asks for.
+The stored hash includes its parameters, so that they can be made slower later. scrypt with the parameters below takes
+16 MiB and the work that OWASP recommends.
 """
 
 import hmac
@@ -12,37 +12,37 @@ from unicodedata import normalize
 from ovx_lite.domain.errors import ApiError
 
 MIN_LENGTH, MAX_LENGTH = 10, 1000
-"""Characters of a password."""
+"""The least and the most characters of a password."""
 
 _N, _R, _P = 1 << 14, 8, 5
 
 
 def validate_password(password: str) -> str:
-    """A new password, if it is long enough, and can be typed. Raises `ApiError` (field `password`)."""
+    """Return a new password if its length is allowed and it is valid text. Raises `ApiError` (field `password`)."""
     try:
         password.encode()
     except UnicodeEncodeError:
-        raise ApiError("invalid_request", "The password is not valid UTF-8: write it in UTF-8.", "password") from None
+        raise ApiError("invalid_request", "The password is not valid UTF-8: enter it in UTF-8.", "password") from None
     if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
         raise ApiError(
-            "invalid_request", f"Use {MIN_LENGTH} to {MAX_LENGTH:,} characters; a few words will do.", "password"
+            "invalid_request", f"Use {MIN_LENGTH} to {MAX_LENGTH:,} characters, for example a few words.", "password"
         )
     return password
 
 
 def hash_password(password: str, salt: bytes) -> str:
-    """What to keep of a password; `salt` is 16 random bytes."""
+    """Return the text to store for a password: algorithm, parameters, salt and hash. `salt` is 16 random bytes."""
     derived = _scrypt(password, salt, _N, _R, _P)
     return f"scrypt {_N} {_R} {_P} {b64encode(salt).decode()} {b64encode(derived).decode()}"
 
 
 def verify_password(password: str, stored_hash: str) -> bool:
-    """Whether it is the password that this was kept of."""
+    """Return whether the stored hash is that of this password."""
     _, n, r, p, salt, expected = stored_hash.split(" ")
     return hmac.compare_digest(_scrypt(password, b64decode(salt), int(n), int(r), int(p)), b64decode(expected))
 
 
 def _scrypt(password: str, salt: bytes, n: int, r: int, p: int) -> bytes:
-    # One keyboard writes é as one character, another as two.
+    # Keyboards send é as one character or as two; NFKC makes them equal.
     encoded = normalize("NFKC", password).encode("utf-8", "surrogatepass")
     return scrypt(encoded, salt=salt, n=n, r=r, p=p, dklen=32)

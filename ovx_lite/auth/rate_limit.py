@@ -1,4 +1,4 @@
-"""Rate limits: counts per caller in a sliding hour. No I/O: the store's counts come in, unsaved ones go out."""
+"""Rate limits: counts per caller in a sliding hour. No I/O: the caller loads and saves the counts."""
 
 import msgspec
 
@@ -7,7 +7,7 @@ from ovx_lite.domain.errors import ApiError
 
 
 class RateLimitStatus(msgspec.Struct, frozen=True):
-    """Where a caller stands: how many an hour, how many are left, and in how many seconds the next become free."""
+    """The values of the `RateLimit-…` headers: limit per hour, how many are left, and seconds until more are."""
 
     limit: int
     remaining: int
@@ -15,9 +15,9 @@ class RateLimitStatus(msgspec.Struct, frozen=True):
 
 
 class RateLimiter:
-    """Counts per caller in a sliding hour, by the second.
+    """Counts per caller and second in a sliding hour.
 
-    The counts live here; `unsaved` holds what the store has not seen yet, to be saved with the next group.
+    The counts are kept in memory. `unsaved` holds the changes that the next group commit saves, by caller and second.
     """
 
     def __init__(self) -> None:
@@ -25,14 +25,14 @@ class RateLimiter:
         self._windows: dict[str, SlidingWindow] = {}
 
     def restore(self, counts: list[tuple[str, int, int]]) -> None:
-        """Take over what the store knows: (caller, Unix second, count), oldest first."""
+        """Load saved counts: (caller, Unix second, count), oldest first."""
         for key, second, count in counts:
             self._windows.setdefault(key, SlidingWindow()).add(second, count)
 
     def consume(self, principal: Principal, events: int, now_ms: int) -> RateLimitStatus:
-        """Count a request with so many events of a limited caller at `now` (Unix ms). Returns where they stand then.
+        """Count a request with this many events. The caller must have a limit. Returns the status afterwards.
 
-        Raises `ApiError` (`rate_limit_exceeded`), with nothing counted against any limit.
+        Raises `ApiError` (`rate_limit_exceeded`) if any limit would be exceeded. Then nothing is counted.
         """
         key, limit, second = principal.rate_limit_key, principal.hourly_limit or 0, now_ms // 1000
         cost = 1 if principal.counts_requests else events
@@ -60,13 +60,13 @@ class RateLimiter:
         )
 
     def refund(self, principal: Principal, events: int, now_ms: int) -> None:
-        """Uncount a request that was taken at `now` and turned out to be a replay, or could not be stored."""
+        """Undo `consume` at `now_ms`, for a request that is a replay or could not be stored."""
         self._refund(principal.rate_limit_key, 1 if principal.counts_requests else events, now_ms // 1000)
         if principal.hourly_event_limit is not None:
             self._refund(_event_key(principal), events, now_ms // 1000)
 
     def status(self, principal: Principal, now_ms: int, events: int = 1) -> RateLimitStatus:
-        """Where a limited caller stands after a request with so many events that is not counted."""
+        """Return the status of a caller with a limit, without counting the request or its `events`."""
         request_status = self._status(principal.rate_limit_key, principal.hourly_limit or 0, now_ms // 1000)
         if principal.hourly_event_limit is None:
             return request_status
@@ -74,20 +74,20 @@ class RateLimiter:
         return _reached_first(request_status, event_status, events)
 
     def clear(self) -> None:
-        """Forget all counts."""
+        """Delete all counts."""
         self.unsaved.clear()
         self._windows.clear()
 
     def evict_idle(self, now_ms: int) -> int:
-        """Drop the windows that have counted nothing for an hour. Returns how many."""
+        """Drop the windows without counts in the last hour. Returns how many."""
         second = now_ms // 1000 - HOUR_S
-        old = [key for key, window in self._windows.items() if window.latest_second <= second]
-        for key in old:
+        idle_keys = [key for key, window in self._windows.items() if window.latest_second <= second]
+        for key in idle_keys:
             del self._windows[key]
-        return len(old)
+        return len(idle_keys)
 
     def restore_unsaved(self, counts: dict[tuple[str, int], int]) -> None:
-        """Take back counts that could not be saved."""
+        """Add counts that could not be saved to `unsaved` again."""
         for key, count in counts.items():
             self.unsaved[key] = self.unsaved.get(key, 0) + count
 
@@ -105,11 +105,10 @@ class RateLimiter:
         return RateLimitStatus(limit, max(limit - window.used, 0), window.seconds_until(window.used - 1, second))
 
     def _current_window(self, key: str, second: int) -> "SlidingWindow":
-        """The hour before a second, of the window of that name."""
+        """Return the window of a key, without the counts that are older than an hour."""
         window = self._windows.get(key)
-        if (
-            window is None or second < window.latest_second - HOUR_S
-        ):  # the clock was put back: those counts are of no hour now
+        # If the clock was set back by more than an hour, the old counts lie in the future and are dropped.
+        if window is None or second < window.latest_second - HOUR_S:
             window = self._windows[key] = SlidingWindow()
         elif window.oldest_second <= second - HOUR_S:
             window.evict_until(second - HOUR_S)
@@ -117,7 +116,7 @@ class RateLimiter:
 
 
 class SlidingWindow:
-    """One limit's hour: counts by second, oldest first, and their sum."""
+    """The counts of one limit in the last hour by second, oldest first, and their sum `used`."""
 
     __slots__ = ("counts_by_second", "latest_second", "oldest_second", "used")
 
@@ -126,16 +125,16 @@ class SlidingWindow:
         self.counts_by_second: dict[int, int] = {}
 
     def add(self, second: int, count: int) -> None:
+        """Count in a second. If the clock was set back, count in the latest second, so that the seconds stay in order."""
         if not self.counts_by_second:
             self.oldest_second = self.latest_second = second
         elif second > self.latest_second:
             self.latest_second = second
-        # A clock that was put back counts as standing still, so that the seconds stay in order.
         self.counts_by_second[self.latest_second] = self.counts_by_second.get(self.latest_second, 0) + count
         self.used += count
 
     def refund(self, second: int, count: int) -> bool:
-        """Uncount what was counted in a second. Returns False if that second is forgotten already."""
+        """Take back a count of a second. Returns False if that second is no longer in the window."""
         second = second if second in self.counts_by_second else max(second, self.latest_second)  # as in `add`
         if second not in self.counts_by_second:
             return False
@@ -144,13 +143,13 @@ class SlidingWindow:
         return True
 
     def evict_until(self, second: int) -> None:
-        """Drop the counts up to and including `second`."""
+        """Drop the counts up to and including a second."""
         while self.counts_by_second and (oldest_second := next(iter(self.counts_by_second))) <= second:
             self.used -= self.counts_by_second.pop(oldest_second)
         self.oldest_second = next(iter(self.counts_by_second), 0)
 
     def seconds_until(self, max_count: int, now_s: int) -> int:
-        """Seconds from `now` (Unix seconds) until no more than `most` are counted: at least 1, at most 3,600."""
+        """Return the seconds from `now_s` until the window counts at most `max_count`: from 1 to 3,600."""
         used = self.used
         for second, count in self.counts_by_second.items():
             used -= count
@@ -160,12 +159,12 @@ class SlidingWindow:
 
 
 def _event_key(principal: Principal) -> str:
-    """The name of the window that counts the events of a caller whose requests are counted, too."""
+    """Return the key of the second window, which counts the events of a caller whose requests are counted."""
     return f"{principal.rate_limit_key}:events"
 
 
 def _reached_first(requests: RateLimitStatus, events: RateLimitStatus, events_each: int) -> RateLimitStatus:
-    """The limit that more requests with so many events each reach first: the one in requests, or the one in events."""
+    """Return the status of the limit that further requests with `events_each` events reach first."""
     return requests if requests.remaining * events_each <= events.remaining else events
 
 

@@ -1,4 +1,4 @@
-"""The products whose ingestion APIs we speak: one file each, one line here."""
+"""The ingestion APIs of other products that the server accepts. To add one: a module, and a line in `ENDPOINTS`."""
 
 from ovx_lite.dialects import apex, openanalytics, overcentric, ovyxa
 from ovx_lite.dialects.schema import Endpoint

@@ -1,4 +1,4 @@
-"""Apex's Events API: `POST /api/events`, a single event from a browser or a batch from a server (contract 5). Pure."""
+"""Apex's Events API: `POST /api/events`, for a single event or a batch (docs/api/apex.md). Pure."""
 
 from typing import Annotated
 
@@ -24,13 +24,13 @@ from ovx_lite.domain.errors import ApiError, detached
 from ovx_lite.domain.models import Hit, Identity, Reply
 
 ANONYMOUS = "anonymous"
-"""The `visitorId` of those who are not to be told apart by a name; they are by a hash for the day, as elsewhere."""
+"""The `visitorId` that means: recognise this visitor by IP address and user agent, for one day."""
 
 _EVENT_TYPES = {"pageview", "click", "form_submit"}
 
 
 class Snippet(msgspec.Struct, frozen=True, gc=False, rename="camel"):
-    """A single event ("Snippet Format"); beyond the document, `sessionId` and `userId`."""
+    """A single event (Apex, Events API, Snippet Format). `sessionId` and `userId` are additions of ovx-lite."""
 
     type: Required
     visitor_id: Required
@@ -44,7 +44,7 @@ class Snippet(msgspec.Struct, frozen=True, gc=False, rename="camel"):
 
 
 class Item(msgspec.Struct, frozen=True, gc=False):
-    """One event of a batch; beyond the document, `referrer`."""
+    """One event of a batch. `referrer` is an addition of ovx-lite."""
 
     type: Required
     url: Required
@@ -54,7 +54,7 @@ class Item(msgspec.Struct, frozen=True, gc=False):
 
 
 class Batch(msgspec.Struct, frozen=True, gc=False, rename="camel"):
-    """Several events ("Batch Format"); beyond the document, `visitorId` and `sessionId`."""
+    """Up to 1,000 events (Apex, Events API, Batch Format). `visitorId` and `sessionId` are additions of ovx-lite."""
 
     project_key: Required
     events: Annotated[list[Item], Meta(min_length=1, max_length=MAX_BATCH_EVENTS)]
@@ -64,13 +64,13 @@ class Batch(msgspec.Struct, frozen=True, gc=False, rename="camel"):
 
 
 class Received(msgspec.Struct, frozen=True):
-    """The answer."""
+    """The number of events that were stored."""
 
     received: int
 
 
 class _FormatProbe(msgspec.Struct, gc=False):
-    """Enough of a body to see which of the two it is."""
+    """The field that distinguishes a batch from a single event."""
 
     events: msgspec.Raw = msgspec.Raw()
 
@@ -82,15 +82,15 @@ _encode = msgspec.json.Encoder().encode
 
 
 def parse_request(request: RawRequest) -> ParsedRequest:
-    """The body of either format → an ask of its hits. Raises `ApiError` if it is not JSON, or too long for one event.
+    """Parse a single event or a batch. Raises `ApiError` if it is not JSON, or too large for a single event.
 
-    "A single batch request counts as one request against rate limits regardless of array size." How many events it has
-    counts only where a site has a limit in events.
+    "A single batch request counts as one request against rate limits regardless of array size" (Apex, Events API, Tip).
+    The number of its events counts only if the site has a limit in events.
     """
     if _is_batch(request.body):
         return _parse_batch(request)
     if len(request.body) > SINGLE_BODY_LIMIT_BYTES:
-        raise ApiError("payload_too_large", "The body is too large: at most 64 KiB are taken of a single event.")
+        raise ApiError("payload_too_large", "The body is too large: a single event may have at most 64 KiB.")
     payload = decode_body(request.body, _snippet_decoder)
     if isinstance(payload, InvalidDocument):
         return ParsedRequest(payload.text("projectKey"), 1, problem=payload.problem)
@@ -106,7 +106,7 @@ def _is_batch(body: bytes) -> bool:
     try:
         return bytes(_probe_decoder.decode(body).events) not in (b"", b"null")
     except (msgspec.DecodeError, RecursionError):
-        return False  # whoever reads it next says what is wrong
+        return False  # the parser of single events reports the problem
 
 
 def _parse_batch(request: RawRequest) -> ParsedRequest:
@@ -114,24 +114,26 @@ def _parse_batch(request: RawRequest) -> ParsedRequest:
     if isinstance(payload, InvalidDocument):
         return ParsedRequest(payload.text("projectKey"), payload.event_count(), problem=payload.problem)
     hits, problem = collect_hits(payload.events, lambda item: _hit(item, payload, request))
-    return ParsedRequest(payload.project_key, len(payload.events), hits, problem, url_field="events[{}].url")
+    return ParsedRequest(
+        payload.project_key, cost=len(payload.events), hits=hits, problem=problem, url_field="events[{}].url"
+    )
 
 
 def _hit(event: Snippet | Item, sender: Snippet | Batch, request: RawRequest) -> Hit:
     page, campaign = fields.url_or_path(event.url, "url")
     return Hit(
-        event.type if event.type in _EVENT_TYPES else "event",
-        event.type,
-        fields.timestamp(event.timestamp, request.received_at_ms, "timestamp", "ISO 8601"),
-        page,
-        campaign,
-        fields.referrer(event.referrer, "referrer"),
-        request.address,
-        request.user_agent,
-        custom_props.encode_props(custom_props.parse_props(event.data, "data")),
-        "" if sender.visitor_id is None or sender.visitor_id == ANONYMOUS else sender.visitor_id,
-        sender.session_id or "",
-        Identity(sender.user_id) if sender.user_id else None,
+        type=event.type if event.type in _EVENT_TYPES else "event",
+        name=event.type,
+        timestamp_ms=fields.timestamp(event.timestamp, request.received_at_ms, "timestamp", "ISO 8601"),
+        page=page,
+        campaign=campaign,
+        referrer=fields.referrer(event.referrer, "referrer"),
+        address=request.address,
+        user_agent=request.user_agent,
+        props=custom_props.encode_props(custom_props.parse_props(event.data, "data")),
+        device_id="" if sender.visitor_id is None or sender.visitor_id == ANONYMOUS else sender.visitor_id,
+        session_id=sender.session_id or "",
+        identity=Identity(sender.user_id) if sender.user_id else None,
     )
 
 
@@ -141,15 +143,15 @@ def _build_response(event_ids: list[str]) -> Reply:
 
 ENDPOINTS = (
     Endpoint(
-        "apex",
-        "/api/events",
-        "Track an event from a browser, or up to 1,000 from a server, all or nothing",
-        BATCH_BODY_LIMIT_BYTES,
-        parse_request,
-        (Batch, Snippet),
-        _build_response,
-        200,
-        Received,
+        api="apex",
+        path="/api/events",
+        summary="Track an event, or a batch of up to 1,000 events, all or nothing",
+        body_limit_bytes=BATCH_BODY_LIMIT_BYTES,
+        parse=parse_request,
+        request_types=(Batch, Snippet),
+        build_response=_build_response,
+        status=200,
+        response_type=Received,
         site_field="projectKey",
         public=True,
     ),

@@ -1,6 +1,6 @@
-"""All that is wrong with a request, not the first thing alone, and what it may have meant. Pure.
+"""Find all problems of a rejected request, not only the first, and suggest names for misspelt fields. Pure.
 
-The readers stop at the first fault. So what is at fault is taken out, or made good, and the rest is read again.
+The parsers stop at the first problem. So `diagnose` removes or replaces the invalid value and parses the body again.
 """
 
 import re
@@ -16,19 +16,19 @@ from ovx_lite.domain.errors import ApiError, detached
 
 _MAX_PROBLEMS = 20
 _MAX_HINTS = 10
-_MAX_BODY_BYTES = 64 * 1024  # bytes of a body of which all is looked for, as it is read again for each fault
+_MAX_BODY_BYTES = 64 * 1024  # a body is parsed once per problem, so a larger one is parsed for its first problem only
 _MIN_SIMILARITY = 0.75
 _REMOVED = object()
-# What is put in the place of what is wrong, until something fits.
+# Substitutes for an invalid value, tried in this order until one is valid.
 _REPLACEMENTS: Sequence[object] = (
     *(_REMOVED, "https://example.com/", "pageview", "2025-01-15T10:30:00Z", "EUR", "203.0.113.42", 1, "1", {}, []),
 )
-_any_decoder = msgspec.json.Decoder(Any, float_hook=float)  # reads 1e999 as infinity, where the default gives up
+_any_decoder = msgspec.json.Decoder(Any, float_hook=float)  # decodes 1e999 as infinity, where the default raises
 _PATH_STEP = re.compile(r"[^.\[\]]+")
 
 
 class Problem(NamedTuple):
-    """What is wrong, with the field that is to blame (`""` for none), or `hint`, what may be."""
+    """A problem of a request, or with the code `hint` a suggestion. `field` is the field that causes it, or `""`."""
 
     code: str
     message: str
@@ -36,7 +36,7 @@ class Problem(NamedTuple):
 
 
 def diagnose(endpoint: Endpoint, request: RawRequest) -> list[Problem]:
-    """All that is wrong with a body, and hints at fields nearly right; of a large one the first fault alone."""
+    """Return the problems of a body, and hints about misspelt fields. Of a body over 64 KiB, only the first problem."""
     if len(request.body) > _MAX_BODY_BYTES:
         problem = _first_problem(endpoint, request)
         return [problem] if problem else []
@@ -53,7 +53,7 @@ def diagnose(endpoint: Endpoint, request: RawRequest) -> list[Problem]:
 
 
 def decode_json(body: bytes) -> Any:
-    """A body as JSON; None if it is none."""
+    """Decode a body as JSON; None if it is invalid."""
     try:
         return _any_decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -69,7 +69,7 @@ def _first_problem(endpoint: Endpoint, request: RawRequest) -> Problem | None:
 
 
 def _repair(endpoint: Endpoint, request: RawRequest, problem: Problem) -> RawRequest | None:
-    """The same call without the problem; None if that cannot be had."""
+    """Return the request with the problem removed, or None if no substitute removes it."""
     if not problem.field:
         return None
     document = decode_json(request.body)
@@ -85,7 +85,7 @@ def _repair(endpoint: Endpoint, request: RawRequest, problem: Problem) -> RawReq
 
 
 def _replace_at(document: Any, path: Sequence[str], value: object) -> Any:
-    """A copy of a document with another value at a path, or none; None if there is no such place."""
+    """Return a copy of a document with another value at a path, or without it; None if the path does not exist."""
     step, rest = path[0], path[1:]
     if isinstance(document, list):
         index = int(step) if step.isdigit() else len(document)
@@ -105,14 +105,14 @@ def _replace_at(document: Any, path: Sequence[str], value: object) -> Any:
 
 
 def hints(endpoint: Endpoint, body: bytes) -> list[Problem]:
-    """Fields that nobody reads, and are nearly called as others are: `event_nme`: did you mean `event_name`?"""
+    """Return a hint for each unknown field whose name is similar to a missing one: `event_nme` for `event_name`."""
     document = decode_json(body)
     hints_by_field: dict[str, Problem] = {}
     field_names: set[str] = set()
     for request_type in endpoint.request_types:
         for path, key, suggestion in _near_misses(document, request_type, ""):
             hints_by_field[path + key] = Problem(
-                "hint", f"`{path}{key}` is not read: did you mean `{path}{suggestion}`?", path + key
+                "hint", f"`{path}{key}` is ignored: did you mean `{path}{suggestion}`?", path + key
             )
         if struct_of(request_type):
             field_names |= {field.encode_name for field in struct_fields(struct_of(request_type))}
@@ -120,7 +120,7 @@ def hints(endpoint: Endpoint, body: bytes) -> list[Problem]:
 
 
 def _near_misses(value: Any, expected_type: Any, path: str) -> Iterator[tuple[str, str, str]]:
-    """Where a field stands that is none, what it is called, and what is called nearly so."""
+    """Yield the path, the name and the suggested name of each unknown field."""
     struct = struct_of(expected_type)
     if struct is None:
         return

@@ -1,23 +1,23 @@
-"""From one field's value, as a caller wrote it, to ours. Shared by all dialects (contract 2). Pure.
+"""Parsers of field values that all dialects share (docs/api/README.md). Pure.
 
-Each function takes the field's name for the error, and raises `ApiError` (`invalid_request`) with it.
+Each function raises `ApiError` (`invalid_request`) if the value is invalid. `field` is the field's name in that error.
 """
 
 from datetime import UTC, datetime, timedelta
-from socket import AF_INET, AF_INET6, inet_ntop, inet_pton  # no I/O: these only parse, much faster than ipaddress
+from socket import AF_INET, AF_INET6, inet_ntop, inet_pton  # these do no I/O: they parse, much faster than ipaddress
 
 from ovx_lite.domain import urls
+from ovx_lite.domain.calendar import DAY_MS
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import Campaign, PageUrl
 
-DAY_MS = 86_400_000
-_MAPPED = bytes(10) + b"\xff\xff"  # how an IPv4 address begins that is written as IPv6
+_IPV4_MAPPED_PREFIX = bytes(10) + b"\xff\xff"  # of ::ffff:203.0.113.42
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SECONDS_NOT_MILLISECONDS = 100_000_000_000  # as milliseconds this is 1973, as seconds the year 5138
+_MIN_UNIX_MS = 100_000_000_000  # smaller numbers are taken for seconds: this is 1973 in milliseconds, 5138 in seconds
 
 
 def url(value: str, field: str) -> tuple[PageUrl, Campaign]:
-    """An absolute URL of any scheme → its page and campaign."""
+    """Return the page and the campaign of an absolute URL of any scheme."""
     try:
         return urls.parse_url(value)
     except ValueError:
@@ -27,7 +27,7 @@ def url(value: str, field: str) -> tuple[PageUrl, Campaign]:
 
 
 def url_or_path(value: str, field: str) -> tuple[PageUrl, Campaign]:
-    """An absolute URL, or a path on the site itself (`/pricing`), whose page then has no host."""
+    """Like `url`, but also accepts a path on the site (`/pricing`). The page then has no host."""
     if not value.startswith("/") or value.startswith("//"):
         return url(value, field)
     page, campaign = url(f"https://localhost{value}", field)
@@ -35,17 +35,17 @@ def url_or_path(value: str, field: str) -> tuple[PageUrl, Campaign]:
 
 
 def hostname(value: str, field: str) -> str:
-    """A host name, maybe with a port → the host alone, in lower case."""
+    """Return a host name in lower case, without its port."""
     try:
         if not set(value) & set("/?#@ "):
             return urls.parse_url(f"https://{value}")[0].host
     except ValueError:
-        pass  # told below, as is what could hide in a URL beside its host
+        pass  # reported below, like the characters that separate the other parts of a URL
     raise ApiError("invalid_request", f"{field} is not a host name: send one like app.example.com.", field)
 
 
 def referrer(value: str | None, field: str) -> str:
-    """The referring URL → its host and path; none, empty and `about:` URLs → `""`."""
+    """Return the host and path of the referring URL; `""` for None, empty and `about:` URLs."""
     if not value:
         return ""
     try:
@@ -59,13 +59,14 @@ def referrer(value: str | None, field: str) -> str:
 
 
 def address(value: str | None, field: str) -> str:
-    """An IPv4 or IPv6 address → itself as it is usually written, IPv4-mapped IPv6 as IPv4; none or empty → `""`."""
+    """Return an IP address in its usual notation, IPv4-mapped IPv6 as IPv4; `""` for None and empty text."""
     if not value:
         return ""
     try:
         if ":" in value:
             packed = inet_pton(AF_INET6, value)
-            return inet_ntop(AF_INET, packed[12:]) if packed[:12] == _MAPPED else inet_ntop(AF_INET6, packed)
+            is_ipv4 = packed[:12] == _IPV4_MAPPED_PREFIX
+            return inet_ntop(AF_INET, packed[12:]) if is_ipv4 else inet_ntop(AF_INET6, packed)
         inet_pton(AF_INET, value)
     except (OSError, ValueError):
         raise ApiError(
@@ -77,9 +78,10 @@ def address(value: str | None, field: str) -> str:
 
 
 def timestamp(value: float | str | None, now_ms: int, field: str, forms: str = "ISO 8601 or Unix milliseconds") -> int:
-    """ISO 8601 or Unix milliseconds → Unix milliseconds; none → `now`. A time without an offset is UTC's.
+    """Return the Unix milliseconds of a time in ISO 8601 or Unix milliseconds; `now_ms` for None.
 
-    "Up to 24 h ahead, any time in the past" (contract 2), that is since 1970.
+    A time without an offset is UTC. It may be from 1970 to 24 hours ahead (docs/api/README.md, Timestamps). `forms`
+    names the accepted formats in the error.
     """
     if value is None:
         return now_ms
@@ -92,13 +94,13 @@ def timestamp(value: float | str | None, now_ms: int, field: str, forms: str = "
         except (ValueError, OverflowError):
             raise ApiError(
                 "invalid_request",
-                f"{field} is not a time: send {forms}, like 2025-01-15T10:30:00Z.",
+                f"{field} is not a time: send {forms}, for example 2025-01-15T10:30:00Z.",
                 field,
             ) from None
-    elif -_SECONDS_NOT_MILLISECONDS < value < _SECONDS_NOT_MILLISECONDS:
+    elif -_MIN_UNIX_MS < value < _MIN_UNIX_MS:
         raise ApiError(
             "invalid_request",
-            f"{field} looks like seconds, or is no time of ours: send Unix milliseconds, since 1973.",
+            f"{field} looks like seconds: send Unix milliseconds, of a time since 1973.",
             field,
         )
     else:

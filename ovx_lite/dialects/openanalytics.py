@@ -1,4 +1,7 @@
-"""OpenAnalytics' server-side API: `POST /v1/projects/{PROJECT_ID}/events` and `…/events/batch` (contract 6). Pure."""
+"""OpenAnalytics' server-side API: `POST /v1/projects/{PROJECT_ID}/events` and `…/events/batch`. Pure.
+
+See docs/api/openanalytics.md.
+"""
 
 from typing import Annotated, Literal
 
@@ -25,7 +28,10 @@ from ovx_lite.domain.models import Campaign, Hit, Identity, PageUrl, Reply
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """What happened ("Event payload")."""
+    """One event (OpenAnalytics, Server-side tracking, Event payload).
+
+    `event_name` is required for `event` and `conversion`, `user_id` for `identify`, and `currency` with `revenue`.
+    """
 
     event_type: Literal["pageview", "event", "identify", "conversion"]
     event_name: Text | None = None
@@ -41,19 +47,19 @@ Events = Annotated[list[Event], Meta(min_length=1, max_length=MAX_BATCH_EVENTS)]
 
 
 class Batch(msgspec.Struct, frozen=True, gc=False):
-    """Several events."""
+    """Up to 1,000 events."""
 
     events: Events
 
 
 class Queued(msgspec.Struct, frozen=True):
-    """The answer to a single event."""
+    """The response to a single event. `queued` is OpenAnalytics' word: the event is already stored on disk."""
 
     queued: bool
 
 
 class AllQueued(msgspec.Struct, frozen=True):
-    """The answer to a batch."""
+    """The response to a batch. `queued` is OpenAnalytics' word: the events are already stored on disk."""
 
     queued: bool
     count: int
@@ -66,7 +72,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def parse_event(request: RawRequest) -> ParsedRequest:
-    """The body of an event → an ask of one hit. Raises `ApiError` if it is not JSON."""
+    """Parse a single event. Raises `ApiError` if the body is not JSON."""
     payload = decode_body(request.body, _event_decoder)
     if isinstance(payload, InvalidDocument):
         return ParsedRequest(request.site_ref, 1, problem=payload.problem)
@@ -77,21 +83,21 @@ def parse_event(request: RawRequest) -> ParsedRequest:
 
 
 def parse_batch(request: RawRequest) -> ParsedRequest:
-    """The body of a batch, `{"events": […]}` or the array alone → an ask of up to 1,000 hits, each of which counts.
+    """Parse a batch, `{"events": […]}` or the array alone. Each event counts against the rate limit.
 
-    Raises `ApiError` if it is not JSON.
+    Raises `ApiError` if the body is not JSON.
     """
     if request.body.lstrip()[:1] == b"[":
         array = decode_body(request.body, _array_decoder)
         if isinstance(array, InvalidDocument):
             return ParsedRequest(request.site_ref, array.event_count(), problem=array.problem)
         hits, problem = collect_hits(array, lambda event: _hit(event, request.received_at_ms), path="")
-        return ParsedRequest(request.site_ref, len(array), hits, problem)
+        return ParsedRequest(request.site_ref, cost=len(array), hits=hits, problem=problem)
     payload = decode_body(request.body, _batch_decoder)
     if isinstance(payload, InvalidDocument):
         return ParsedRequest(request.site_ref, payload.event_count(), problem=payload.problem)
     hits, problem = collect_hits(payload.events, lambda event: _hit(event, request.received_at_ms))
-    return ParsedRequest(request.site_ref, len(payload.events), hits, problem)
+    return ParsedRequest(request.site_ref, cost=len(payload.events), hits=hits, problem=problem)
 
 
 def _hit(event: Event, received_at_ms: int) -> Hit:
@@ -102,11 +108,11 @@ def _hit(event: Event, received_at_ms: int) -> Hit:
     properties = custom_props.parse_props(event.properties, "properties")
     traits = properties if event.event_type == "identify" else {}
     return Hit(
-        event.event_type,
-        name,
-        timestamp_ms,
-        page,
-        campaign,
+        type=event.event_type,
+        name=name,
+        timestamp_ms=timestamp_ms,
+        page=page,
+        campaign=campaign,
         props=None if traits else custom_props.encode_props(properties),
         identity=Identity(event.user_id, traits) if event.user_id else None,
         revenue_minor=revenue_minor,
@@ -117,22 +123,23 @@ def _hit(event: Event, received_at_ms: int) -> Hit:
 def _name(event: Event) -> str:
     if event.event_type in ("event", "conversion"):
         if not event.event_name:
-            message = f"Missing required field: event_name, since event_type is {event.event_type}."
+            message = f"Missing required field: event_name (required with event_type {event.event_type})."
             raise ApiError("invalid_request", message, "event_name")
         return event.event_name
     if event.event_type == "identify" and not event.user_id:
-        raise ApiError("invalid_request", "Missing required field: user_id, since event_type is identify.", "user_id")
+        message = "Missing required field: user_id (required with event_type identify)."
+        raise ApiError("invalid_request", message, "user_id")
     return event.event_type
 
 
 def _revenue(event: Event) -> tuple[int | None, str]:
-    """Revenue in minor units, and its currency, which is "required with `revenue`" (contract 6)."""
+    """Return the revenue in minor units, and its currency, which is required with revenue."""
     currency = money.parse_currency(event.currency, "currency") if event.currency else ""
     amount = money.parse_amount(event.revenue, "revenue")
     if amount is None:
         return None, ""
     if not currency:
-        raise ApiError("invalid_request", "Missing required field: currency, since there is revenue.", "currency")
+        raise ApiError("invalid_request", "Missing required field: currency (required with revenue).", "currency")
     return money.to_minor(amount, currency, "revenue"), currency
 
 
@@ -146,27 +153,27 @@ def _build_batch_response(event_ids: list[str]) -> Reply:
 
 ENDPOINTS = (
     Endpoint(
-        "openanalytics",
-        "/v1/projects/{PROJECT_ID}/events",
-        "Track an event",
-        SINGLE_BODY_LIMIT_BYTES,
-        parse_event,
-        (Event,),
-        _build_response,
-        202,
-        Queued,
+        api="openanalytics",
+        path="/v1/projects/{PROJECT_ID}/events",
+        summary="Track an event",
+        body_limit_bytes=SINGLE_BODY_LIMIT_BYTES,
+        parse=parse_event,
+        request_types=(Event,),
+        build_response=_build_response,
+        status=202,
+        response_type=Queued,
         site_field=None,
     ),
     Endpoint(
-        "openanalytics",
-        "/v1/projects/{PROJECT_ID}/events/batch",
-        "Track up to 1,000 events, all or nothing",
-        BATCH_BODY_LIMIT_BYTES,
-        parse_batch,
-        (Batch, Events),
-        _build_batch_response,
-        202,
-        AllQueued,
+        api="openanalytics",
+        path="/v1/projects/{PROJECT_ID}/events/batch",
+        summary="Track up to 1,000 events, all or nothing",
+        body_limit_bytes=BATCH_BODY_LIMIT_BYTES,
+        parse=parse_batch,
+        request_types=(Batch, Events),
+        build_response=_build_batch_response,
+        status=202,
+        response_type=AllQueued,
         site_field=None,
     ),
 )

@@ -1,4 +1,4 @@
-"""Overcentric's Event API: `POST /api/v1/event` (contract 4). Pure."""
+"""Overcentric's Event API: `POST /api/v1/event` (docs/api/overcentric.md). Pure."""
 
 from typing import Any, Literal
 
@@ -25,7 +25,10 @@ _PAYMENT_PREFIXES = ("$subscription_", "$purchase")
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """What happened ("Event Object Fields"), and beyond the document, when."""
+    """The event (Overcentric, Event API, Event Object Fields). `timestamp` is an addition of ovx-lite.
+
+    `project_id` is the public ID or the public key of the site.
+    """
 
     name: Required
     project_id: Required
@@ -39,7 +42,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
 
 class Person(msgspec.Struct, frozen=True, gc=False):
-    """Whom it happened to ("Identity Object Fields")."""
+    """The person to whom it happened (Overcentric, Event API, Identity Object Fields)."""
 
     unique_identifier: Required
     project_id: Required
@@ -48,14 +51,14 @@ class Person(msgspec.Struct, frozen=True, gc=False):
 
 
 class Body(msgspec.Struct, frozen=True, gc=False):
-    """The body of `POST /api/v1/event`."""
+    """An event, and optionally the identity of a person."""
 
     event: Event
     identity: Person | None = None
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """The answer."""
+    """The response, with the ID of the stored event."""
 
     success: bool
     event_id: str
@@ -72,7 +75,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def parse_event(request: RawRequest) -> ParsedRequest:
-    """The body of an event → an ask of one hit. Raises `ApiError` if it is not JSON."""
+    """Parse an event. Raises `ApiError` if the body is not JSON."""
     payload = decode_body(request.body, _body_decoder)
     if isinstance(payload, InvalidDocument):
         return ParsedRequest(payload.text("event", "project_id"), 1, problem=payload.problem)
@@ -95,11 +98,11 @@ def _hit(event: Event, identity: Person | None, request: RawRequest) -> Hit:
     properties = custom_props.parse_props(event.properties, "event.properties")
     revenue_minor, currency = _revenue(event, properties)
     return Hit(
-        "event",
-        event.name,
-        timestamp_ms,
-        page,
-        campaign,
+        type="event",
+        name=event.name,
+        timestamp_ms=timestamp_ms,
+        page=page,
+        campaign=campaign,
         address=request.address,
         user_agent=request.user_agent,
         props=custom_props.encode_props(properties),
@@ -123,10 +126,10 @@ def _identity(person: Person) -> Identity:
 
 
 def _revenue(event: Event, properties: dict[str, Any]) -> tuple[int | None, str]:
-    """The `amount` or `price` of a reserved event, whose name begins with `$`; one that ends a payment has none.
+    """Return the revenue of an event whose name starts with `$`: `amount` or `price` in its properties, and a currency.
 
-    The document does not list the reserved names, so others with `$` have revenue, too, if it can be read; they are
-    stored in any case ("an unknown one is stored like any other", contract 4).
+    Overcentric's documentation does not list these reserved names. So an invalid amount is an error only for
+    `$subscription_…` and `$purchase…`; other `$` events are stored without revenue (docs/api/overcentric.md, Revenue).
     """
     if not event.name.startswith("$") or event.name == _NO_PAYMENT:
         return None, ""
@@ -144,8 +147,8 @@ def _revenue(event: Event, properties: dict[str, Any]) -> tuple[int | None, str]
 def _payment(properties: msgspec.Raw, name: str, currency: object) -> tuple[int | None, str]:
     if not isinstance(currency, str | None):
         field = "event.properties.currency"
-        raise ApiError("invalid_request", f"{field} must be a string like EUR.", field)
-    # Anew, and exactly: as a property, it was read as a binary float.
+        raise ApiError("invalid_request", f"{field} must be a string, for example EUR.", field)
+    # Decoded again, because the properties hold it as a binary float, which is not exact.
     field, payment = f"event.properties.{name}", _payment_decoder.decode(properties)
     amount = money.parse_amount(payment.amount if name == "amount" else payment.price, field)
     code = money.parse_currency(currency, "event.properties.currency") if currency else money.UNKNOWN_CURRENCY
@@ -158,15 +161,15 @@ def _build_response(event_ids: list[str]) -> Reply:
 
 ENDPOINTS = (
     Endpoint(
-        "overcentric",
-        "/api/v1/event",
-        "Track an event, and whose it is",
-        SINGLE_BODY_LIMIT_BYTES,
-        parse_event,
-        (Body,),
-        _build_response,
-        200,
-        Accepted,
+        api="overcentric",
+        path="/api/v1/event",
+        summary="Track an event, optionally with the identity of a person",
+        body_limit_bytes=SINGLE_BODY_LIMIT_BYTES,
+        parse=parse_event,
+        request_types=(Body,),
+        build_response=_build_response,
+        status=200,
+        response_type=Accepted,
         site_field="event.project_id",
         public=True,
     ),

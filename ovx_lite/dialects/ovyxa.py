@@ -1,4 +1,7 @@
-"""Ovyxa's Events API: `POST /api/v1/events/pageview`, `…/custom`, and our own `…/batch` (contract 3). Pure."""
+"""Ovyxa's Events API: `POST /api/v1/events/pageview`, `…/custom`, and the addition `…/batch`. Pure.
+
+See docs/api/ovyxa.md.
+"""
 
 from typing import Annotated, Literal
 
@@ -38,7 +41,7 @@ _RawProps = Annotated[
 
 
 class Pageview(msgspec.Struct, frozen=True, gc=False):
-    """The body of `POST /api/v1/events/pageview`."""
+    """A page view (Ovyxa, Events API, POST /events/pageview). `timestamp` is an addition of ovx-lite."""
 
     site_id: Required
     url: Url
@@ -49,7 +52,7 @@ class Pageview(msgspec.Struct, frozen=True, gc=False):
 
 
 class Custom(msgspec.Struct, frozen=True, gc=False):
-    """The body of `POST /api/v1/events/custom`."""
+    """A custom event (Ovyxa, Events API, POST /events/custom). `timestamp` is an addition of ovx-lite."""
 
     site_id: Required
     event_name: Required
@@ -62,7 +65,10 @@ class Custom(msgspec.Struct, frozen=True, gc=False):
 
 
 class Item(msgspec.Struct, frozen=True, gc=False):
-    """One event of a batch: a pageview or a custom event, with the same fields as alone."""
+    """One event of a batch: a page view or a custom event, with the fields of a single one.
+
+    `event_name` is required for custom events. `site_id` may be omitted; otherwise it must be the batch's.
+    """
 
     type: Literal["pageview", "custom"]
     url: Url
@@ -76,21 +82,21 @@ class Item(msgspec.Struct, frozen=True, gc=False):
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """The answer to a single event."""
+    """The response to a single event, with its ID. IDs sort by time."""
 
     success: bool
     event_id: str
 
 
 class AllAccepted(msgspec.Struct, frozen=True):
-    """The answer to a batch."""
+    """The response to a batch, with the IDs of its events in their order."""
 
     success: bool
     event_ids: list[str]
 
 
 class Batch(msgspec.Struct, frozen=True, gc=False):
-    """The body of `POST /api/v1/events/batch`."""
+    """Up to 1,000 events. Batches are an addition of ovx-lite."""
 
     site_id: Required
     events: Annotated[list[Item], Meta(min_length=1, max_length=MAX_BATCH_EVENTS)]
@@ -111,7 +117,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def parse_pageview(request: RawRequest) -> ParsedRequest:
-    """The body of a pageview → an ask of one hit. Raises `ApiError` if it is not JSON."""
+    """Parse a page view. Raises `ApiError` if the body is not JSON."""
     payload = decode_body(request.body, _pageview_decoder)
     if isinstance(payload, InvalidDocument):
         return ParsedRequest(payload.text("site_id"), payload.event_count(), problem=payload.problem)
@@ -122,35 +128,36 @@ def parse_pageview(request: RawRequest) -> ParsedRequest:
 
 
 def parse_custom(request: RawRequest) -> ParsedRequest:
-    """The body of a custom event → an ask of one hit. Raises `ApiError` if it is not JSON."""
+    """Parse a custom event. Raises `ApiError` if the body is not JSON."""
     payload = decode_body(request.body, _custom_decoder)
     if isinstance(payload, InvalidDocument):
         return ParsedRequest(payload.text("site_id"), payload.event_count(), problem=payload.problem)
     try:
-        return ParsedRequest(
-            payload.site_id, 1, [_hit(payload, "event", payload.event_name, request.received_at_ms, payload.props)]
-        )
+        hit = _hit(payload, "event", payload.event_name, request.received_at_ms, props=payload.props)
+        return ParsedRequest(payload.site_id, 1, [hit])
     except ApiError as exc:
         return ParsedRequest(payload.site_id, 1, problem=detached(exc))
 
 
 def parse_batch(request: RawRequest) -> ParsedRequest:
-    """The body of a batch → an ask of up to 1,000 hits. Raises `ApiError` if it is not JSON."""
+    """Parse a batch of up to 1,000 events. Raises `ApiError` if the body is not JSON."""
     payload = decode_body(request.body, _batch_decoder)
     if isinstance(payload, InvalidDocument):
         return ParsedRequest(payload.text("site_id"), payload.event_count(), problem=payload.problem)
     hits, problem = collect_hits(payload.events, lambda item: _item_hit(item, payload.site_id, request.received_at_ms))
-    return ParsedRequest(payload.site_id, len(payload.events), hits, problem, url_field="events[{}].url")
+    return ParsedRequest(
+        payload.site_id, cost=len(payload.events), hits=hits, problem=problem, url_field="events[{}].url"
+    )
 
 
 def _item_hit(item: Item, site_id: str, received_at_ms: int) -> Hit:
     if item.site_id and item.site_id != site_id:
-        raise ApiError("invalid_request", "site_id is not the batch's: send one batch per site.", "site_id")
+        raise ApiError("invalid_request", "site_id differs from the batch's: send one batch per site.", "site_id")
     if item.type == "pageview":
         return _hit(item, "pageview", "pageview", received_at_ms)
     if item.event_name is None:
         raise ApiError("invalid_request", "Missing required field: event_name", "event_name")
-    return _hit(item, "event", item.event_name, received_at_ms, item.props)
+    return _hit(item, "event", item.event_name, received_at_ms, props=item.props)
 
 
 def _hit(
@@ -158,20 +165,20 @@ def _hit(
 ) -> Hit:
     page, campaign = fields.url(payload.url, "url")
     return Hit(
-        type,
-        name,
-        fields.timestamp(payload.timestamp, received_at_ms, "timestamp"),
-        page,
-        campaign,
-        fields.referrer(payload.referrer, "referrer"),
-        fields.address(payload.ip_address, "ip_address"),
-        payload.user_agent or "",
-        _checked_props(props),
+        type=type,
+        name=name,
+        timestamp_ms=fields.timestamp(payload.timestamp, received_at_ms, "timestamp"),
+        page=page,
+        campaign=campaign,
+        referrer=fields.referrer(payload.referrer, "referrer"),
+        address=fields.address(payload.ip_address, "ip_address"),
+        user_agent=payload.user_agent or "",
+        props=_encode_props(props),
     )
 
 
-def _checked_props(raw: bytes | None) -> str | None:
-    """Custom properties ("Event Properties", and contract 3) as compact JSON; None where there are none."""
+def _encode_props(raw: bytes | None) -> str | None:
+    """Validate custom properties (Ovyxa, Events API, Event Properties). Returns compact JSON, or None without any."""
     if not raw or raw == _NULL:
         return None
     try:
@@ -182,23 +189,23 @@ def _checked_props(raw: bytes | None) -> str | None:
 
 
 def _props_error(raw: bytes) -> str:
-    """What is wrong with custom properties, and what would be right."""
+    """Return the message about the first problem of invalid custom properties."""
     try:
         props = msgspec.json.decode(raw)
     except (msgspec.DecodeError, RecursionError):
-        return "props has a number that is beyond all bounds: send numbers of at most 64 bits."
+        return "props contains a number that is out of range: send numbers of at most 64 bits."
     if not isinstance(props, dict):
         return "props must be an object."
     if len(props) > 10:
-        return f"props has {len(props)} properties: at most 10 are taken."
+        return f"props has {len(props)} properties: at most 10 are allowed."
     for key, value in props.items():
         if len(key) > 50:
-            return f"props has a key of {len(key)} characters: at most 50 are taken."
+            return f"props has a key of {len(key)} characters: at most 50 are allowed."
         if isinstance(value, str) and len(value) > 2000:
-            return f"props.{key} has {len(value):,} characters: at most 2,000 are taken."
+            return f"props.{key} has {len(value):,} characters: at most 2,000 are allowed."
         if isinstance(value, list | dict) or value is None:
             return f"props.{key} must be a string, a number or a boolean."
-    return "props has an integer of more than 64 bits: send it as a string."
+    return "props contains an integer of more than 64 bits: send it as a string."
 
 
 def _build_response(event_ids: list[str]) -> Reply:
@@ -211,36 +218,36 @@ def _build_batch_response(event_ids: list[str]) -> Reply:
 
 ENDPOINTS = (
     Endpoint(
-        "ovyxa",
-        "/api/v1/events/pageview",
-        "Track a pageview",
-        SINGLE_BODY_LIMIT_BYTES,
-        parse_pageview,
-        (Pageview,),
-        _build_response,
-        201,
-        Accepted,
+        api="ovyxa",
+        path="/api/v1/events/pageview",
+        summary="Track a pageview",
+        body_limit_bytes=SINGLE_BODY_LIMIT_BYTES,
+        parse=parse_pageview,
+        request_types=(Pageview,),
+        build_response=_build_response,
+        status=201,
+        response_type=Accepted,
     ),
     Endpoint(
-        "ovyxa",
-        "/api/v1/events/custom",
-        "Track a custom event",
-        SINGLE_BODY_LIMIT_BYTES,
-        parse_custom,
-        (Custom,),
-        _build_response,
-        201,
-        Accepted,
+        api="ovyxa",
+        path="/api/v1/events/custom",
+        summary="Track a custom event",
+        body_limit_bytes=SINGLE_BODY_LIMIT_BYTES,
+        parse=parse_custom,
+        request_types=(Custom,),
+        build_response=_build_response,
+        status=201,
+        response_type=Accepted,
     ),
     Endpoint(
-        "ovyxa",
-        "/api/v1/events/batch",
-        "Track up to 1,000 events, all or nothing",
-        BATCH_BODY_LIMIT_BYTES,
-        parse_batch,
-        (Batch,),
-        _build_batch_response,
-        201,
-        AllAccepted,
+        api="ovyxa",
+        path="/api/v1/events/batch",
+        summary="Track up to 1,000 events, all or nothing",
+        body_limit_bytes=BATCH_BODY_LIMIT_BYTES,
+        parse=parse_batch,
+        request_types=(Batch,),
+        build_response=_build_batch_response,
+        status=201,
+        response_type=AllAccepted,
     ),
 )

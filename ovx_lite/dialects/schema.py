@@ -1,7 +1,7 @@
-"""From bytes to checked JSON, the same for every dialect (contract 2). Pure.
+"""The types of endpoints and requests, and the decoding of bodies, for all dialects (docs/api/README.md). Pure.
 
-A body is decoded straight into a dialect's `msgspec` type, which checks every field on the way. Only when that
-fails is it looked at a second time, to say in a sentence what is wrong with which field.
+A body is decoded directly into a dialect's `msgspec` type, which validates every field. Only if that fails, the body is
+decoded again without types, to find the invalid field and describe its problem.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,15 +22,16 @@ Text = Annotated[str, Meta(max_length=MAX_STRING_BYTES)]
 Required = Annotated[str, Meta(min_length=1, max_length=MAX_STRING_BYTES)]
 Url = Annotated[str, Meta(min_length=1, max_length=MAX_STRING_BYTES, extra_json_schema={"format": "uri"})]
 Link = Annotated[str, Meta(max_length=MAX_STRING_BYTES, extra_json_schema={"format": "uri"})]
-"""A URL that may be left out, or empty, which says the same."""
+"""A URL in an optional field. An empty one means the same as none."""
 
 T = TypeVar("T")
 
 
 class RawRequest(NamedTuple):
-    """What a dialect sees of a request: its body, when it came (Unix ms), and the site that the path names, if it does.
+    """The parts of a request that a dialect needs. `site_ref` is the site in the path, or `""`.
 
-    `address` and `user_agent` are the browser's that sent it; `""` where a program did, for whomever.
+    `address` and `user_agent` are the sender's if it is a browser. Those of a program are not the visitor's: then both
+    are `""`.
     """
 
     body: bytes
@@ -41,11 +42,11 @@ class RawRequest(NamedTuple):
 
 
 class ParsedRequest(msgspec.Struct, frozen=True):
-    """What a call asks for: these hits, for this site.
+    """The hits of a request, and the site that it names.
 
-    `cost` is what it counts against a rate limit in events. `problem` is set where a field is wrong; then
-    `hits` is empty. It is not raised at once, because credentials and limits are checked before fields. `urls` is
-    where a hit's URL stands in the body, with `{}` for the hit's index.
+    `cost` is the number of events for the rate limit. If a field is invalid, `problem` is set and `hits` is empty. The
+    problem is not raised at once, because credentials and limits are checked before fields. `url_field` is the path of
+    a hit's URL in the body, with `{}` for the hit's index.
     """
 
     site_ref: str
@@ -56,12 +57,12 @@ class ParsedRequest(msgspec.Struct, frozen=True):
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """One door of a product's API: where it is, how its bodies are read, how it says that all is stored.
+    """An endpoint of a product's API.
 
-    `path` may have one part in braces, which is the site then; `site_field` is where the site is named otherwise.
-    `read(call)` returns an `Ask` or raises `ApiError` if the body is not JSON; `reply(event_ids)` is the answer, of
-    `status` and of type `gives`. `takes` are the types that a body may be of. A `public` endpoint needs no key: there
-    the site is named by its id or its public key.
+    - `path` may have one part in braces, which is the site. Otherwise, `site_field` is the field with the site.
+    - `parse` raises `ApiError` if the body is not JSON. `request_types` are the possible types of the body.
+    - `build_response` returns the response for the IDs of the stored events, with `status` and `response_type`.
+    - A `public` endpoint needs no credentials. It also accepts the public key in place of the site's public ID.
     """
 
     api: str
@@ -78,20 +79,20 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 
 class InvalidDocument(msgspec.Struct, frozen=True):
-    """A body that is JSON but not what was asked for: all of it, untyped, and what is wrong with it."""
+    """A body that is JSON but not of the expected type: the untyped document, and its first problem."""
 
     document: Any
     problem: ApiError
 
     def text(self, *path: str) -> str:
-        """The string that stands there, as far as one does: `text("event", "name")`."""
+        """Return the string at a path, for example `text("event", "name")`; `""` if there is none."""
         value = self.document
         for name in path:
             value = value.get(name) if isinstance(value, dict) else None
         return value if isinstance(value, str) else ""
 
     def event_count(self) -> int:
-        """How many events were sent, for the rate limit: those of a batch, as many as it may have, or one."""
+        """Return the number of events for the rate limit: those of a batch, at most its maximum, or one."""
         value = self.document.get("events") if isinstance(self.document, dict) else self.document
         return min(max(len(value), 1), MAX_BATCH_EVENTS) if isinstance(value, list) else 1
 
@@ -99,9 +100,9 @@ class InvalidDocument(msgspec.Struct, frozen=True):
 def collect_hits(
     items: Sequence[T], to_hit: Callable[[T], Hit], path: str = "events"
 ) -> tuple[list[Hit], ApiError | None]:
-    """The hits of a batch's items, and what is wrong with the first item that is not right.
+    """Return the hits of a batch's items, or the problem of its first invalid item.
 
-    Props are checked after fields: a wrong field further down is told before wrong props.
+    Properties are checked last: an invalid field comes before invalid properties, also if its item comes later.
     """
     hits: list[Hit] = []
     props_problem = None
@@ -116,12 +117,12 @@ def collect_hits(
 
 
 def decode_body(body: bytes, decoder: msgspec.json.Decoder[T]) -> T | InvalidDocument:
-    """Decode a body; raise `ApiError` (`invalid_request`) if it is no JSON or nested deeper than 16."""
+    """Decode a body. Raises `ApiError` (`invalid_request`) if it is not JSON, or nested deeper than 16 levels."""
     try:
         if not body.isascii():
-            body.decode()  # msgspec does not look into the strings of fields that it skips
+            body.decode()  # msgspec does not check the strings of unknown fields
         if _too_deep(body):
-            raise ApiError("invalid_request", f"The body is nested too deep: at most {MAX_DEPTH} levels are taken.")
+            raise _nested_too_deeply()
         payload = decoder.decode(body)
     except msgspec.ValidationError as exc:
         return _invalid_document(body, decoder.type, str(exc))
@@ -150,7 +151,7 @@ def _decode(body: bytes) -> Any:
         raise _not_json(body, exc) from None
 
 
-_any_decoder = msgspec.json.Decoder(float_hook=float)  # reads 1e999 as infinity, where the default gives up
+_any_decoder = msgspec.json.Decoder(float_hook=float)  # decodes 1e999 as infinity, where the default raises
 
 
 def _not_json(body: bytes, reason: Exception) -> ApiError:
@@ -159,11 +160,15 @@ def _not_json(body: bytes, reason: Exception) -> ApiError:
     if isinstance(reason, UnicodeDecodeError):
         return ApiError("invalid_request", f"The body is not valid UTF-8 (byte {reason.start}): send JSON in UTF-8.")
     if isinstance(reason, RecursionError):
-        return ApiError("invalid_request", f"The body is nested too deep: at most {MAX_DEPTH} levels are taken.")
+        return _nested_too_deeply()
     detail = str(reason).removeprefix("JSON is malformed: ")
     if rb"\ud" in body.lower():
         detail += r", or an unpaired surrogate such as \ud800"
     return ApiError("invalid_request", f"The body is not valid JSON: {detail}.")
+
+
+def _nested_too_deeply() -> ApiError:
+    return ApiError("invalid_request", f"The body is nested too deeply: at most {MAX_DEPTH} levels are allowed.")
 
 
 _BRACKETS = bytes.maketrans(b"[]", b"{}")
@@ -171,7 +176,7 @@ _NOT_STRUCTURE = bytes(set(range(256)) - set(b'{}[]"'))
 
 
 def _too_deep(body: bytes) -> bool:
-    """Whether a (valid) JSON text nests deeper than 16, in a few linear passes over its bytes."""
+    """Return whether a valid JSON text is nested deeper than 16 levels, in a few linear passes over its bytes."""
     if body.count(b"{") + body.count(b"[") <= MAX_DEPTH:
         return False
     if b"\\" in body:

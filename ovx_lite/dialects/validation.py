@@ -1,4 +1,4 @@
-"""What is wrong with a JSON document that is not what was asked for: one sentence, about one field. Pure."""
+"""Find the first problem of a JSON document that is not of the expected type, and describe it in a sentence. Pure."""
 
 import math
 import re
@@ -12,14 +12,14 @@ import msgspec
 from ovx_lite.domain.errors import ApiError
 
 MAX_STRING_BYTES = 4096
-"""Bytes that a string in a field may have (contract 2)."""
+"""The maximum length of a string in a field, in bytes (docs/api/README.md, Requests)."""
 
 MAX_BATCH_EVENTS = 1000
-"""Events that a batch may have."""
+"""The maximum number of events in a batch."""
 
 
 def first_error(value: Any, expected_type: Any, path: str = "") -> ApiError | None:
-    """The first thing in which `value`, at `path`, is not what `kind` asks for."""
+    """Return the first problem of a value that should be of a type, or None. `path` is its path in the body."""
     expected_type, struct = _unwrap_type(expected_type)
     if struct is None and expected_type is not msgspec.Raw:
         return _leaf_error(value, expected_type, path)
@@ -48,10 +48,10 @@ def _field_error(document: dict[str, Any], expected_type: Any, path: str) -> Api
 
 def _leaf_error(value: Any, expected_type: Any, name: str) -> ApiError | None:
     if isinstance(value, float) and not math.isfinite(value):
-        return ApiError("invalid_request", f"{name} is beyond all numbers.", name)
+        return ApiError("invalid_request", f"{name} is out of range: send a smaller number.", name)
     if has_too_long_string(value):
         return ApiError(
-            "invalid_request", f"{name} is too long: at most {MAX_STRING_BYTES // 1024} KiB are taken.", name
+            "invalid_request", f"{name} is too long: at most {MAX_STRING_BYTES // 1024} KiB are allowed.", name
         )
     try:
         msgspec.convert(value, expected_type)
@@ -63,7 +63,7 @@ def _leaf_error(value: Any, expected_type: Any, name: str) -> ApiError | None:
 
 
 def _unwrap_type(annotation: Any) -> tuple[Any, Any]:
-    """A type without the null that it may be, and the struct in it: itself, or what it is a list of; or None."""
+    """Return a type without `None`, and the struct that it is or is a list of; None without a struct."""
     arguments = typing.get_args(annotation)
     if typing.get_origin(annotation) in (types.UnionType, typing.Union):
         others = [argument for argument in arguments if argument is not types.NoneType]
@@ -90,7 +90,7 @@ _EXPECTED = re.compile(r"Expected `([a-z |]+)`(?: of length ([<>]=) (\d+))?")
 
 
 def _describe_error(message: str, value: Any, expected_type: Any) -> str:
-    """What msgspec found wrong with a value, as the end of a sentence that begins with the field's name."""
+    """Turn msgspec's message about a value into the end of a sentence that starts with the field's name."""
     if typing.get_origin(expected_type) is Literal:
         return f"must be one of {', '.join(typing.get_args(expected_type))}."
     if "decimal string" in message:
@@ -101,15 +101,13 @@ def _describe_error(message: str, value: Any, expected_type: Any) -> str:
     type_names, relation, length = match.groups()
     unit = "events" if type_names == "array" else "characters"
     if relation == "<=":
-        return f"is too long: at most {length} {unit} are taken."
+        return f"is too long: at most {length} {unit} are allowed."
     if relation == ">=":
         return "must not be empty."
     if bounds_match := _BOUND.search(message):
         return f"must be {_RELATIONS[bounds_match[1]]} {bounds_match[2]}."
     expected_names = dict.fromkeys(
-        _TYPE_NAMES.get(expected_type, expected_type)
-        for expected_type in type_names.split(" | ")
-        if expected_type != "null"
+        _TYPE_NAMES.get(type_name, type_name) for type_name in type_names.split(" | ") if type_name != "null"
     )
     return f"must be {' or '.join(expected_names)}, not {_type_name(value)}."
 
@@ -131,7 +129,7 @@ def _type_name(value: Any) -> str:
 
 
 def nul_error(payload: object, path: str = "") -> ApiError | None:
-    """The first field, at `path`, with the character NUL in it, at which SQLite's JSON would cut the text."""
+    """Return the error for the first field with the character NUL, or None. SQLite's JSON cuts text at a NUL."""
     if isinstance(payload, msgspec.Struct):
         fields = [(field.encode_name, getattr(payload, field.name)) for field in struct_fields(type(payload))]
         errors = (nul_error(value, f"{path}.{name}" if path else name) for name, value in fields)
@@ -140,7 +138,7 @@ def nul_error(payload: object, path: str = "") -> ApiError | None:
         return next(filter(None, (nul_error(item, f"{path}[{index}]") for index, item in enumerate(payload))), None)
     if not _has_nul(msgspec.json.decode(payload) if isinstance(payload, msgspec.Raw) and bytes(payload) else payload):
         return None
-    message = f"{path or 'The body'} has the character NUL (\\u0000): leave it out."
+    message = f"{path or 'The body'} contains the character NUL (\\u0000): remove it."
     return ApiError("invalid_request", message, path or None)
 
 
@@ -151,7 +149,7 @@ def _has_nul(value: object) -> bool:
 
 
 def has_too_long_string(value: object) -> bool:
-    """Whether a string in it is over 4 KiB as bytes. (The decoder has counted characters, and in fields alone.)"""
+    """Return whether any string is over 4 KiB in UTF-8. The decoder checks fields only, and counts characters."""
     if isinstance(value, str):
         return len(value) > MAX_STRING_BYTES // 4 and len(value.encode()) > MAX_STRING_BYTES
     if isinstance(value, msgspec.Struct):
@@ -163,10 +161,10 @@ def has_too_long_string(value: object) -> bool:
 
 @cache
 def struct_fields(struct: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
-    """Return a struct's fields. Looking them up takes long, and leaves reference cycles behind."""
+    """Return a struct's fields. Cached, because msgspec is slow here and leaves reference cycles behind."""
     return msgspec.structs.fields(struct)
 
 
 def struct_of(annotation: Any) -> Any:
-    """The struct that a type is, or is a list of, or null; None if there is none in it."""
+    """Return the struct that a type is, or is a list of, ignoring `None`; None without a struct."""
     return _unwrap_type(annotation)[1]

@@ -1,1 +1,1 @@
-"""The nouns and rules of web analytics, without I/O."""
+"""The data model and rules of web analytics. Nothing here does I/O."""

@@ -1,30 +1,30 @@
-"""What time it is. Everything that needs to know is given a `Clock`, so that tests can hold it still."""
+"""The current time. Code that needs it gets a `Clock`, so that tests can control it."""
 
 import time
 from typing import Protocol
 
 
 class Clock(Protocol):
-    """Tells the time."""
+    """A source of the current time, and a way to wait."""
 
     def now_ms(self) -> int:
-        """Unix time in milliseconds."""
+        """Return the Unix time in milliseconds."""
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Wait so long."""
+        """Wait for this many seconds."""
         ...
 
 
 class SystemClock:
-    """The machine's own clock."""
+    """The clock of the operating system."""
 
     def now_ms(self) -> int:
-        """Unix time in milliseconds."""
+        """Return the Unix time in milliseconds."""
         return time.time_ns() // 1_000_000
 
     async def sleep(self, seconds: float) -> None:
-        """Wait so long, whatever is done to the machine's clock meanwhile."""
+        """Wait for this many seconds. Setting the operating system's clock meanwhile changes nothing."""
         import asyncio  # not above: most commands read the clock and never wait
 
         await asyncio.sleep(seconds)

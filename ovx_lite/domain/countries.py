@@ -1,4 +1,4 @@
-"""What countries are called. Pure."""
+"""Country names and flags. Pure."""
 
 _NAMES = """
 AD Andorra; AE United Arab Emirates; AF Afghanistan; AG Antigua & Barbuda; AI Anguilla; AL Albania;
@@ -41,7 +41,7 @@ _BY_CODE = dict(name.strip().split(" ", 1) for name in _NAMES.replace("\n", " ")
 
 
 def name(code: str) -> str:
-    """A country's name, with its flag, by its code (ISO 3166-1 alpha-2); of a code that is none, the code."""
+    """Return the flag and name of a country by its ISO 3166-1 alpha-2 code, or an unknown code unchanged."""
     if code not in _BY_CODE:
         return code
     flag = "".join(chr(0x1F1E6 + ord(letter) - ord("A")) for letter in code)

@@ -1,4 +1,7 @@
-"""The one exception that means no, and the table from its codes to HTTP statuses (the contract's, section 2)."""
+"""The exception that rejects a request or an input, and the HTTP status of each error code.
+
+docs/api/README.md, Errors, lists the codes.
+"""
 
 from typing import TypeVar
 
@@ -21,10 +24,10 @@ STATUS_BY_CODE = {
 
 
 class ApiError(Exception):
-    """What the caller asked cannot be done as asked.
+    """A request or an input is rejected.
 
-    `code` is a key of `STATUS`; `message` says what was wrong and what would be right; `field` is the path of
-    the one field to blame (`events[3].url`), if there is one; `retry_after` is in seconds.
+    `code` is a key of `STATUS_BY_CODE`. `message` says what is wrong and what would be right. `field` is the path of
+    the invalid field (`events[3].url`), or None if no single field is the cause.
     """
 
     def __init__(self, code: str, message: str, field: str | None = None, retry_after_s: int | None = None) -> None:
@@ -36,43 +39,44 @@ class ApiError(Exception):
 
     @property
     def status(self) -> int:
-        """The HTTP status of the code."""
+        """The HTTP status that belongs to `code`."""
         return STATUS_BY_CODE[self.code]
 
     def within(self, path: str) -> "ApiError":
-        """The same refusal, with its field seen from the whole body: `url` within `events[3]` is `events[3].url`."""
+        """Return this error with `path` in front of its field: `url` within `events[3]` becomes `events[3].url`."""
         return ApiError(self.code, self.message, f"{path}.{self.field}" if self.field else path, self.retry_after_s)
 
     def copy(self) -> "ApiError":
-        """Return the same refusal for another caller: without a traceback, which holds what the first one sent."""
+        """Return this error for another caller, without the traceback, whose frames hold the first caller's data."""
         return ApiError(self.code, self.message, self.field, self.retry_after_s)
 
 
 def detached(exc: E) -> E:
-    """Return an exception without its traceback and context, which hold frames, and with them request bodies.
+    """Remove an exception's traceback and context, whose frames hold request bodies, and return the exception.
 
-    Call it wherever an exception is caught and kept or answered. A frame that holds an exception that holds the frame
-    is a reference cycle, and would stay in memory until the garbage collector looks for it.
+    Call it where an exception is caught and then stored or returned. An exception and a frame that refer to each other
+    form a reference cycle, which stays in memory until the garbage collector runs.
     """
     exc.__traceback__ = exc.__context__ = exc.__cause__ = None
     return exc
 
 
 def no_such_site(field: str | None = None, public: bool = False) -> ApiError:
-    """The refusal for a site that is not there, or not this caller's: nobody can tell which (contract 2).
+    """Return the error for a site that does not exist or belongs to another credential.
 
-    `field` is where the caller named it; at a `public` endpoint a site is all that they named.
+    Both cases get the same message, so that nobody can find out which sites exist. `field` is where the request names
+    the site. `public` selects the message of endpoints without credentials.
     """
     message = (
-        "There is no such site: see its id, or its public key."
+        "No site has this id or public key: check the value that you send."
         if public
-        else "There is no such site, or this credential is not for it: see the site's id, and whose key it is."
+        else "This site does not exist, or the credential is for another site: check the site's id and the key."
     )
     return ApiError("invalid_site_id", message, field)
 
 
 def unavailable(reason: str, retry_after_s: int = 1) -> ApiError:
-    """The refusal for when it is not the caller's fault. `what` begins its sentence."""
+    """Return the error for a problem of the server. `reason` starts the message and has no full stop at its end."""
     retry_hint = "in a moment" if retry_after_s == 1 else f"in {retry_after_s} seconds"
     return ApiError(
         "unavailable", f"{reason}; nothing was stored. Send it again {retry_hint}.", retry_after_s=retry_after_s

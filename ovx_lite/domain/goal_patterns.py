@@ -1,4 +1,4 @@
-"""Which events meet which goals. Pure."""
+"""Which events reach which goals. Pure."""
 
 import re
 from collections.abc import Iterable
@@ -11,19 +11,21 @@ _MAX_CACHED_PATHS = 4096
 
 
 class PathPattern:
-    """A path pattern: `*` stands for anything within one segment, `**` also across segments (contract 1).
+    """A path pattern: `*` matches anything within one segment, `**` also across segments (docs/dashboard.md, Goals).
 
-    Letters are the same whether they are escaped or not: `/größe` is `/gr%C3%B6%C3%9Fe`.
+    Percent-encoding makes no difference: `/größe` equals `/gr%C3%B6%C3%9Fe`.
 
-    Matching takes one step a character, whatever the pattern and the path are: patterns of stars cannot be made to
-    take long by paths that nearly fit. The steps go through all ways to match at once: bit n of `ways` says that what
-    came so far can be the first n characters of the pattern, stars left out.
+    Matching takes one step per character of the path, whatever the pattern, so no path can make it slow. It is a
+    nondeterministic automaton as a bit set: bit n of `states` is set if the characters read so far can match the first
+    n characters of the pattern, not counting wildcards.
     """
 
     def __init__(self, pattern: str) -> None:
-        """Raises `ApiError` (field `path`) for what is no path."""
+        """Compile a pattern. Raises `ApiError` (field `path`) if it does not start with a slash."""
         if not pattern.startswith("/"):
-            raise ApiError("invalid_request", f"{pattern} is not a path: begin it with a slash, like /blog/**.", "path")
+            raise ApiError(
+                "invalid_request", f"{pattern} is not a path: start it with a slash, for example /blog/**.", "path"
+            )
         text = unquote(pattern)
         self._prefix = text.partition("*")[0]
         self._positions: dict[str, int] = {}
@@ -39,7 +41,7 @@ class PathPattern:
                 self._double_star_mask |= bit
 
     def matches(self, path: str) -> bool:
-        """Whether a path is one of the pattern's."""
+        """Return whether the pattern matches a path."""
         text = unquote(path)
         if not text.startswith(self._prefix):
             return False
@@ -53,7 +55,7 @@ class PathPattern:
 
 
 class GoalMatcher:
-    """A site's goals, made ready: an event costs a look into a dict."""
+    """A site's goals, indexed: matching an event takes one dict lookup, except for a path that is not cached yet."""
 
     def __init__(self, goals: Iterable[Goal]) -> None:
         self._goals_by_event_name: dict[str, list[Goal]] = {}
@@ -66,12 +68,12 @@ class GoalMatcher:
         self._goals_by_path: dict[str, list[Goal]] = {}
 
     def match_event(self, event: Event) -> list[Goal]:
-        """The goals that an event meets: a pageview those with its path, any other event those with its name."""
+        """Return the goals that an event reaches: page views by their path, other events by their name."""
         event_type = event.event_type
         return [] if event_type.excluded else self.match(event_type.type, event_type.name, event.page.path)
 
     def match(self, type: str, name: str, path: str) -> list[Goal]:
-        """The goals that an event of this type and name on this path meets."""
+        """Return the goals that an event of this type, with this name, on this path reaches."""
         if type != "pageview":
             return self._goals_by_event_name.get(name, [])
         matched = self._goals_by_path.get(path)

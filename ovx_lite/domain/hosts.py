@@ -1,7 +1,7 @@
-"""Which hosts a request may be to: a defence against DNS rebinding. Pure.
+"""Which values of the `Host` header are accepted: a defence against DNS rebinding. Pure.
 
-A page of an attacker's host whose name suddenly leads to us is, to the browser, of one origin with us. The header
-`Host` still has the attacker's name. No name is needed to reach an IP address, so addresses are no risk.
+An attacker can point their own host name at this server. Their page and this server then have the same origin for the
+browser, but `Host` still has the attacker's name. IP addresses are not affected: reaching one involves no name.
 """
 
 import re
@@ -18,10 +18,10 @@ _MAX_QUOTED_LENGTH = 100
 
 
 class AllowedHosts(NamedTuple):
-    """Hosts that are allowed: loopback ones and `names`, and those of a kind.
+    """The hosts that are accepted. Loopback hosts and those in `names` always are.
 
-    `addresses` allows every IP address, `proxy_names` every name without a dot. Such a name is a proxy's own for us
-    (nginx sends its upstream's unless it is told otherwise), and nobody can own it in the DNS.
+    `allow_addresses` accepts every IP address. `allow_proxy_names` accepts every name without a dot. A proxy uses such
+    names for this server (nginx sends the upstream's name by default), and nobody can register one in the DNS.
     """
 
     names: frozenset[str]
@@ -29,7 +29,7 @@ class AllowedHosts(NamedTuple):
     allow_proxy_names: bool
 
     def check(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """Raise `ApiError` if a request is to a host that is not allowed. One without `Host` is not a browser's."""
+        """Raise `ApiError` (`forbidden`) if `Host` is not allowed. A request without it passes: no browser omits it."""
         for name, value in headers:
             if name == b"host" and not self.allows(value.decode("latin-1")):
                 printable = "".join(
@@ -38,13 +38,13 @@ class AllowedHosts(NamedTuple):
                 host = _normalize(printable)[:_MAX_QUOTED_LENGTH]
                 raise ApiError(
                     "forbidden",
-                    f"This server does not answer to the host name {host}. If the name is yours, start it with "
-                    f"--allow-host {host} (or OVX_ALLOW_HOST), or with the --base-url that it has. A proxy in front "
-                    "must pass on the host that it was asked for (nginx: proxy_set_header Host $host;).",
+                    f"This server does not answer to the host name {host}. If the name is yours, start the server with "
+                    f"--allow-host {host} (or OVX_ALLOW_HOST), or with a --base-url that has this host. A proxy must "
+                    "pass on the host of the original request (nginx: proxy_set_header Host $host;).",
                 )
 
     def allows(self, host: str) -> bool:
-        """Whether this value of a header `Host` is allowed."""
+        """Return whether a value of the `Host` header is allowed."""
         name = _normalize(host)
         if not host or name in self.names or name == "localhost" or name.endswith(".localhost"):
             return True
@@ -56,18 +56,18 @@ class AllowedHosts(NamedTuple):
 
 
 def serve_hosts(settings: Mapping[str, str]) -> AllowedHosts:
-    """The hosts that the pages of a server are for."""
+    """Return the hosts under which `ovx-lite serve` shows its web pages."""
     return AllowedHosts(configured_names(settings), allow_addresses=True, allow_proxy_names=bool(settings["base_url"]))
 
 
 def configured_names(settings: Mapping[str, str]) -> frozenset[str]:
     """Return the host names in the settings `host`, `base_url` and `allow_host`."""
-    base = urlsplit(settings["base_url"]).hostname or ""
-    names = (settings["host"], base, *settings["allow_host"].split(","))
+    base_host = urlsplit(settings["base_url"]).hostname or ""
+    names = (settings["host"], base_host, *settings["allow_host"].split(","))
     return frozenset(_normalize(name.strip()) for name in names) - {""}
 
 
 def _normalize(host: str) -> str:
-    """A host without its port, brackets and a dot at the end, in lower case."""
+    """Return a host in lower case, without port, brackets and trailing dot."""
     match = _HOST.fullmatch(host)
     return match[1].strip("[]").lower().removesuffix(".") if match else host

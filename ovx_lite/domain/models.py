@@ -1,6 +1,7 @@
-"""The nouns: what the program talks about, as frozen values.
+"""The data model, as immutable values.
 
-A tuple (`Page`, `Origin`, `Client`, `Kind`) groups strings that repeat; it is stored once and referred to by number.
+The tuples `PageUrl`, `TrafficSource`, `ClientInfo` and `EventType` group strings that many events share. The store
+keeps each distinct tuple once, in a lookup table, and events refer to its ID.
 """
 
 from collections.abc import Mapping
@@ -9,14 +10,14 @@ from typing import Any, NamedTuple
 import msgspec
 
 COUNTER_BITS = 21
-"""An event's number is its time (Unix ms) and, in so many bits, a counter that tells apart those of one millisecond."""
+"""An event's ID is its time (Unix ms) and, in these lowest bits, a counter for events in the same millisecond."""
 
 MAX_TIMESTAMP_MS = (1 << 42) - 1
-"""The last millisecond that an event can have, in the year 2109."""
+"""The latest time of an event that an ID can hold, in the year 2109."""
 
 
 class PageUrl(NamedTuple):
-    """Where an event happened: what is kept of its URL."""
+    """The parts of an event's URL that are stored."""
 
     scheme: str
     host: str
@@ -24,7 +25,7 @@ class PageUrl(NamedTuple):
 
 
 class Campaign(NamedTuple):
-    """What a URL's query says of where the visitor came from; `""` for what it does not say."""
+    """The campaign parameters of a URL's query; `""` for each that is missing."""
 
     source: str = ""
     medium: str = ""
@@ -34,7 +35,7 @@ class Campaign(NamedTuple):
 
 
 class TrafficSource(NamedTuple):
-    """Where the visitor came from: the referrer's host and path, what we call it, and the campaign."""
+    """Where the visitor came from: the referrer's host and path, its source and channel, and the campaign."""
 
     referrer: str
     source: str
@@ -47,7 +48,10 @@ class TrafficSource(NamedTuple):
 
 
 class UserAgent(NamedTuple):
-    """What a user agent tells: names as people say them, `""` for unknown; `device`: desktop, mobile, tablet or tv."""
+    """What a user agent says about the client: display names, `""` if unknown.
+
+    `device` is desktop, mobile, tablet or tv.
+    """
 
     browser: str
     os: str
@@ -56,7 +60,7 @@ class UserAgent(NamedTuple):
 
 
 class ClientInfo(NamedTuple):
-    """What we keep of the visitor's side; `country` is ISO 3166-1 alpha-2 or `""`."""
+    """The parts of the visitor's client that are stored; `country` is an ISO 3166-1 alpha-2 code or `""`."""
 
     browser: str
     os: str
@@ -65,9 +69,10 @@ class ClientInfo(NamedTuple):
 
 
 class EventType(NamedTuple):
-    """What sort of event: who spoke (`api`), what it is, its name, and why it is not counted (`""`: it is).
+    """The dialect (`api`), type and name of an event.
 
-    `context` is website, product or `""`; `currency` what its revenue is in (ISO 4217), `""` without revenue.
+    `excluded` is the reason why it is in no count, or `""` if it counts. `context` is website, product or `""`.
+    `currency` is the ISO 4217 code of its revenue, or `""` without revenue.
     """
 
     api: str
@@ -79,19 +84,19 @@ class EventType(NamedTuple):
 
     @property
     def is_engagement(self) -> bool:
-        """Whether it only tells how long and how far a page was looked at, as our script does."""
+        """Whether the browser script reports here how long and how far a page was read. Such events are not counted."""
         return self.name == "engagement" and self.api == "apex"
 
 
 class Identity(msgspec.Struct, frozen=True, gc=False):
-    """Whom a caller named: by the `id` that they have there, with what was told of them (JSON values)."""
+    """A person as the caller identifies them: their ID at the caller, and traits with JSON values."""
 
     user_id: str
     traits: Mapping[str, Any] = {}
 
 
 class Person(msgspec.Struct, frozen=True, gc=False):
-    """A person as the store knows them: by a number (63 bits) that is a hash of the `id`."""
+    """A person as stored: `id` is a 63-bit hash of `user_id`, the caller's ID."""
 
     id: int
     user_id: str
@@ -99,16 +104,16 @@ class Person(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def visitor_id(self) -> int:
-        """The visitor (48 bits) that the person is where no device was named."""
+        """The visitor ID (48 bits) of the person's events that have no device ID, IP address or user agent."""
         return self.id >> 15
 
 
 class Hit(msgspec.Struct, frozen=True, gc=False):
-    """What a caller said, in our words. Never stored.
+    """An event as a caller sends it, before enrichment. It is never stored.
 
-    `ts` is Unix ms; `referrer` the referring URL's host and path, or `""`; `props` a JSON object as text. `device` and
-    `session` are the caller's own names for who it was and which visit. A page of scheme http or https without a host
-    is the site's own. `revenue` is in minor units of `currency`, which is `""` without revenue.
+    `referrer` is the host and path of the referring URL, or `""`; `props` is a JSON object as text. `device_id` and
+    `session_id` are the caller's own IDs of the visitor and the visit. A page with scheme http or https but no host is
+    on the site's domain. `revenue_minor` is in minor units of `currency`, which is `""` without revenue.
     """
 
     type: str
@@ -129,12 +134,14 @@ class Hit(msgspec.Struct, frozen=True, gc=False):
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """What we keep. It has no field for an address or a user agent, so neither can be kept.
+    """An event as it is stored. It has no field for an IP address or a user agent, so neither can be stored.
 
-    `ts` is Unix milliseconds, `day` the site's day (days since 1970-01-01). `visitor` is a 48-bit number: nobody's on
-    any other day, or the same for ever where the caller named the visitor; None where nothing tells one from another.
-    `guest` is the visitor on that day, `stay` a session that the caller named, and so all one visit: such numbers, too.
-    `line` is set on imported events alone: a digest of the log line without its address.
+    - `day` is the day in the site's time zone (days since 1970-01-01).
+    - `visitor_id` (48 bits) is the same on all days if the caller identifies the visitor, else it is for one day. It is
+      None if nothing distinguishes the visitor from others.
+    - `daily_visitor_id` (48 bits) is the visitor on this day only.
+    - `session_key` (48 bits) stands for the caller's session ID, which defines a visit.
+    - `import_line_hash` is a hash of the log line without its address. Only imported events have one.
     """
 
     timestamp_ms: int
@@ -153,10 +160,11 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
 
 class Site(msgspec.Struct, frozen=True):
-    """A site (a project, in other products' words). `id` is its name to the world, `number` to the store.
+    """A site; some products call it a project. `slug` is its ID outside of the store, `id` inside.
 
-    Names that callers give are hashed with `secret`. Without an API key, pages of `allowed_hosts` may send events, none
-    for all; one address may send `hourly_limit` requests, None for the usual, and `hourly_events` events, None for any.
+    `secret` is the key for hashes of the callers' IDs of devices, sessions and persons. The last three fields restrict
+    requests without an API key: `allowed_hosts` are the hosts whose pages may send events (empty: all), `hourly_limit`
+    is the number of requests per address (None: the default), and `hourly_events` of events (None: no limit).
     """
 
     id: int
@@ -176,7 +184,7 @@ class Site(msgspec.Struct, frozen=True):
 
 
 class ApiKey(msgspec.Struct, frozen=True):
-    """An API key. The key itself is not here: the store has only its SHA-256, `digest`."""
+    """An API key. The key itself is not stored, only its SHA-256, `key_hash`."""
 
     public_id: str
     site_id: int
@@ -190,7 +198,10 @@ class ApiKey(msgspec.Struct, frozen=True):
 
 
 class Goal(msgspec.Struct, frozen=True):
-    """What a site wants of its visitors: an `event` of that name, or a pageview of a `path`. Counted `since` a day."""
+    """What a site wants visitors to do: an event called `event_name`, or a page view that `path_pattern` matches.
+
+    One of the two is `""`. The goal is counted from the day `counted_from_day` (days since 1970-01-01) on.
+    """
 
     public_id: str
     site_id: int
@@ -203,11 +214,14 @@ class Goal(msgspec.Struct, frozen=True):
 
 
 class Webhook(msgspec.Struct, frozen=True):
-    """Where to send what happens on a site. `id` is its name to the world, `number` to the store.
+    """A URL that receives messages about a site. `public_id` is its ID outside of the store, `id` inside.
 
-    `events` are those that it is told of; `spike_above` how many active visitors are a spike. `old_secret` gave way at
-    `rotated`. `why` says why it was disabled, if nobody did it by hand; `exhausted` how many deliveries were given up
-    since `failing_since`, when the first try failed that no success followed.
+    - `events` are the triggers it subscribes to. `spike_threshold` is the number of active visitors above which
+      `realtime.spike` fires.
+    - `previous_secret` was replaced by `secret` at `rotated_at_ms`.
+    - `disabled_reason` says why the server disabled it, or is `""`.
+    - `failing_since_ms` is when the first attempt failed since the last success. `failed_deliveries` counts the
+      deliveries that were given up since then.
     """
 
     id: int
@@ -228,7 +242,7 @@ class Webhook(msgspec.Struct, frozen=True):
 
 
 class Registry(msgspec.Struct, frozen=True):
-    """Sites and keys as one snapshot, replaced whole when any of it changes."""
+    """A snapshot of all sites and API keys. Any change replaces the whole snapshot."""
 
     version: int = 0
     sites_by_slug: Mapping[str, Site] = {}
@@ -238,7 +252,7 @@ class Registry(msgspec.Struct, frozen=True):
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """An answer: HTTP status and JSON bytes; `replayed` where it is an earlier request's answer given again."""
+    """A response: HTTP status and JSON body. `replayed` marks a repeat of the response to an earlier request."""
 
     status: int
     body: bytes
@@ -246,5 +260,5 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 def public_event_id(event_id: int) -> str:
-    """The public name of the event stored under `number`: sorts by time, as text too."""
+    """Return the public ID of an event. Public IDs sort by time, also as text."""
     return f"evt_{event_id:016x}"

@@ -1,4 +1,4 @@
-"""Amounts of money: from decimals as callers write them to whole minor units (cents) and back. Pure."""
+"""Amounts of money: convert the callers' decimals to whole minor units (cents) and back. Pure."""
 
 import re
 from decimal import Context, Decimal, Inexact, InvalidOperation
@@ -9,14 +9,12 @@ from msgspec import Meta, Raw
 
 from ovx_lite.domain.errors import ApiError
 
-UNKNOWN_CURRENCY = "XXX"  # ISO 4217's "no currency": of an amount whose currency nobody told; never taken from a caller
+UNKNOWN_CURRENCY = "XXX"  # ISO 4217's "no currency", for amounts without one; callers cannot send it
 _UNKNOWN_CURRENCY_DECIMALS = 2
-_MAX_AMOUNT_MINOR = (
-    10**15
-)  # minor units; nine thousand such amounts still add up within the 64 bits of a database's integer
+_MAX_AMOUNT_MINOR = 10**15  # the sum of nine thousand such amounts still fits into a 64-bit integer of the database
 
 # The active currencies and fund codes of ISO 4217 as of January 2026 (without ANG, BGN, CUC, HRK, SLL and ZWL, which
-# are withdrawn), by how many decimals they have. Gold, test codes and the like have no minor unit and are left out.
+# are withdrawn), by number of decimals. Gold, test codes and the like have no minor unit and are left out.
 _BY_DECIMALS = {
     0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF",
     2: """
@@ -33,13 +31,13 @@ _BY_DECIMALS = {
 DECIMALS = {code: decimals for decimals, codes in _BY_DECIMALS.items() for code in codes.split()}
 
 _DECIMALS_BY_CODE = DECIMALS | {UNKNOWN_CURRENCY: _UNKNOWN_CURRENCY_DECIMALS}
-# Per currency, how many minor units make one, and the most of it that is taken.
+# By currency: the number of minor units in one unit, and the largest amount that is accepted.
 _SCALES = {
     code: (Decimal(10**decimals), Decimal(f"{_MAX_AMOUNT_MINOR}E-{decimals}"))
     for code, decimals in _DECIMALS_BY_CODE.items()
 }
-# Our own context, as the thread's may be anything. Its precision holds _MOST with room to spare, and whatever it
-# would have to round away (zeros are not) raises Inexact.
+# A context of our own, because the thread's can have any settings. 28 digits are more than _MAX_AMOUNT_MINOR needs, and
+# rounding away anything but zeros raises Inexact.
 _EXACT_CONTEXT = Context(prec=28, traps=[Inexact])
 _DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
@@ -51,25 +49,25 @@ Amount = Annotated[
         }
     ),
 ]
-"""A field of an amount, left as it came, since a binary float would not be exact. Its default is an empty `Raw`."""
+"""The type of a field with an amount, left undecoded because a binary float is not exact. Default: an empty `Raw`."""
 
 
 def parse_currency(code: str, field: str) -> str:
-    """An ISO 4217 code in upper or lower case → in upper case. Raises `ApiError` if it is no active currency's."""
+    """Return an ISO 4217 code in upper case. Raises `ApiError` if no active currency has it."""
     if code in DECIMALS:
         return code
-    # Only of ASCII: "ſ" and "ı" have S and I as their upper case.
+    # ASCII only: the upper case of "ſ" and "ı" is S and I.
     if code.isascii() and (upper := code.upper()) in DECIMALS:
         return upper
     raise ApiError(
         "invalid_request",
-        f"{field} is not a currency in use: send its three-letter code of ISO 4217, such as EUR or USD.",
+        f"{field} is not a currency in use: send a three-letter ISO 4217 code, for example EUR or USD.",
         field,
     )
 
 
 def parse_amount(raw: Raw, field: str) -> Decimal | None:
-    """A JSON number or decimal string as it came → the amount, exactly; nothing or null → None. Raises `ApiError`."""
+    """Return the exact amount from an undecoded JSON number or decimal string; None if it is empty or null."""
     text = bytes(raw).decode()
     if not text or text == "null":
         return None
@@ -84,18 +82,19 @@ def parse_amount(raw: Raw, field: str) -> Decimal | None:
 
 
 def to_minor(amount: Decimal, code: str, field: str) -> int:
-    """An amount of a currency → its whole minor units, exactly: 49.99 USD → 4999. Negative is a refund.
+    """Convert an amount to whole minor units, exactly: 49.99 USD → 4999. A negative amount is a refund.
 
-    `code` is what `currency` returned, or `UNTOLD`; KeyError for any other. Raises `ApiError` for what is no finite
-    number, for more decimals than the currency has (zeros at the end do not count), and beyond 10¹⁵ minor units.
+    `code` comes from `parse_currency`, or is `UNKNOWN_CURRENCY`. Raises `ApiError` if the amount is not finite, has
+    more decimals than the currency (not counting zeros at the end), or exceeds 10¹⁵ minor units.
     """
     scale, max_amount = _SCALES[code]
     if not amount.is_finite():
         raise ApiError("invalid_request", f"{field} is not a finite number: send an amount such as 49.99.", field)
-    if amount.copy_abs() > max_amount:  # first of all, so that 1E+999999 never becomes an int
+    if amount.copy_abs() > max_amount:  # before the conversion, so that 1E+999999 never becomes an int
         raise ApiError(
             "invalid_request",
-            f"{field} is too large: send at most {max_amount:f}{_currency_suffix(code)} (10^15 minor units), or as much below zero.",
+            f"{field} is too large: send an amount from -{max_amount:f} to {max_amount:f}{_currency_suffix(code)} "
+            "(10^15 minor units).",
             field,
         )
     try:
@@ -104,18 +103,18 @@ def to_minor(amount: Decimal, code: str, field: str) -> int:
         decimals = _DECIMALS_BY_CODE[code]
         raise ApiError(
             "invalid_request",
-            f"{field} has too many decimals: round it to {decimals}, as many as "
-            f"{'an amount without a currency' if code == UNKNOWN_CURRENCY else code} has."
+            f"{field} has too many decimals: round it to {decimals}. "
+            f"{'An amount without a currency' if code == UNKNOWN_CURRENCY else code} has {decimals} decimals."
             if decimals
-            else f"{field} has decimals: round it to a whole number, as {code} has 0 decimals.",
+            else f"{field} has decimals: round it to a whole number. {code} has no decimals.",
             field,
         ) from None
 
 
 def format_amount(amount_minor: int, code: str) -> str:
-    """Whole minor units of a currency → the amount as a decimal string: 4999 USD → `49.99`, 500 JPY → `500`.
+    """Format whole minor units as a decimal string: 4999 USD → `49.99`, 500 JPY → `500`.
 
-    A code unknown here, from an older store, is written with 2 decimals.
+    A currency that is not in the list, from an older store, gets 2 decimals.
     """
     decimals = _DECIMALS_BY_CODE.get(code, _UNKNOWN_CURRENCY_DECIMALS)
     if not decimals:

@@ -1,4 +1,4 @@
-"""What is kept of a URL ("Of a URL, scheme, host and path are kept", contract 2). Pure."""
+"""The parts of a URL that are stored: scheme, host, path and campaign (docs/privacy.md, What is never stored). Pure."""
 
 import re
 from functools import lru_cache
@@ -10,14 +10,14 @@ _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\x00-\x1f\x7f]*")
 _HOST = re.compile(r"[^\x00-\x20\"<>\\^`{|}%,;]*")
 _CAMPAIGN = re.compile(r"(?:^|[&;])(?:utm_|ref=|source=)")
 _MAX_CAMPAIGN_VALUE_LENGTH = 256
-_MAX_CACHED_LENGTH = 512  # so that thousands of long URLs, of events that are refused perhaps, do not stay in memory
+_MAX_CACHED_LENGTH = 512  # thousands of longer URLs, perhaps of rejected events, would take up memory
 
 
 def parse_url(url: str) -> tuple[PageUrl, Campaign]:
-    """Split an absolute URL of any scheme into what is kept of it.
+    """Return the page and the campaign of an absolute URL of any scheme.
 
-    User names, ports, fragments and all of the query but the campaign's parameters are forgotten. Where
-    `utm_source` is missing, `source` and then `ref` stand in for it. Raises ValueError for anything else.
+    User names, ports, fragments and the rest of the query are dropped. If `utm_source` is missing, `source` and then
+    `ref` take its place. Raises ValueError if the URL is not absolute or has no valid host.
     """
     return _parse(url) if len(url) <= _MAX_CACHED_LENGTH else _parse.__wrapped__(url)
 
@@ -28,9 +28,9 @@ def _parse(url: str) -> tuple[PageUrl, Campaign]:
         raise ValueError("not an absolute URL")
     parts = urlsplit(url)
     if "\\" in parts.netloc:
-        raise ValueError("a browser takes it for a slash, so what follows it is no host")
+        raise ValueError("browsers treat a backslash as a slash, so the host is ambiguous")
     scheme, host = parts.scheme.lower(), (parts.hostname or "").rstrip(".")
-    _ = parts.port  # raises ValueError where it is not a number up to 65535
+    _ = parts.port  # raises ValueError unless it is a number up to 65535
     if not _HOST.fullmatch(host) or (not host and scheme in ("http", "https")):
         raise ValueError("no host")
     path = parts.path.replace(" ", "%20") or "/"
@@ -38,7 +38,7 @@ def _parse(url: str) -> tuple[PageUrl, Campaign]:
 
 
 def parse_referrer(url: str) -> str:
-    """Reduce a referring URL to `host/path`; `""` where there is none. Raises ValueError if it is not absolute."""
+    """Return `host/path` of a referring URL; `""` for an empty or `about:` URL. Raises ValueError if it is relative."""
     if not url or url.startswith("about:"):
         return ""
     page_url, _ = parse_url(url)
@@ -48,7 +48,7 @@ def parse_referrer(url: str) -> str:
 def _campaign(query: str) -> Campaign:
     if not _CAMPAIGN.search(query):
         return Campaign()
-    # Of a parameter that is there twice, the first counts, as in browsers' URLSearchParams.get.
+    # If a parameter occurs twice, the first one counts, as in the browser's URLSearchParams.get.
     params: dict[str, str] = {}
     for name, value in parse_qsl(query):
         params.setdefault(name, value[:_MAX_CAMPAIGN_VALUE_LENGTH])

@@ -1,6 +1,6 @@
-"""What people may enter for a site, a goal, a key: one function a value, for commands and forms. Pure.
+"""Validators for values that people enter in commands and forms, one function per value. Pure.
 
-Each takes what was typed, and returns it as it is kept; raises `ApiError` with the name of the field.
+Each takes the text and returns the value to store. It raises `ApiError` (`invalid_request`) with the name of the field.
 """
 
 import re
@@ -21,62 +21,62 @@ _MAX_PATTERN_LENGTH = 2000
 
 
 def site_slug(text: str) -> str:
-    """The id of a site, which callers send."""
+    """Validate the public ID of a site, which callers send."""
     if not _SLUG.fullmatch(text):
         raise _invalid(
-            "Use up to 64 letters, digits, dots, dashes and underscores, and begin with a letter or digit.", "id"
+            "Use up to 64 letters, digits, dots, dashes and underscores, and start with a letter or digit.", "id"
         )
     return text
 
 
 def host(text: str, field: str) -> str:
-    """A host name; in lower case."""
+    """Validate a host name; returns it in lower case."""
     if not _HOST.fullmatch(text) or len(text) > _MAX_HOST_LENGTH:
-        raise _invalid(f"{text} is not a host name: give one like example.com.", field)
+        raise _invalid(f"{text} is not a host name: enter one like example.com.", field)
     return text.lower()
 
 
 def hosts(text: str, field: str) -> tuple[str, ...]:
-    """Host names, separated by commas or white space."""
+    """Validate host names that are separated by commas or white space; drops duplicates."""
     return tuple(dict.fromkeys(host(part, field) for part in re.split(r"[\s,]+", text) if part))
 
 
 def timezone(text: str) -> str:
-    """The name of a time zone (IANA)."""
+    """Validate the name of an IANA time zone."""
     try:
         ZoneInfo(text)
     except (KeyError, ValueError, OSError):  # ZoneInfoNotFoundError is a KeyError
-        raise _invalid(f"{text} is no time zone: give one like Europe/Paris.", "timezone") from None
+        raise _invalid(f"{text} is not a time zone: enter one like Europe/Paris.", "timezone") from None
     return text
 
 
 def short_text(text: str, field: str, min_length: int = 1) -> str:
-    """A name or label: up to 100 characters that can be printed."""
+    """Validate a name or label of up to 100 printable characters; strips white space around it."""
     stripped = text.strip()
     if not min_length <= len(stripped) <= _MAX_SHORT_TEXT_LENGTH or any(map(_is_control, stripped)):
-        raise _invalid(f"Use {min_length} to {_MAX_SHORT_TEXT_LENGTH} characters that can be printed.", field)
+        raise _invalid(f"Use {min_length} to {_MAX_SHORT_TEXT_LENGTH} printable characters.", field)
     return stripped
 
 
 def _is_control(character: str) -> bool:
-    """Whether a character is none that is read: no control, line end, half of a pair, or change of direction.
+    """Return whether a character is invisible: a control, line end, surrogate, unassigned or direction control.
 
-    (`str.isprintable` would also refuse the joiners that Persian and emoji are written with.)
+    `str.isprintable` does not serve here: it also rejects the joiners in Persian text and emoji.
     """
     return category(character) in ("Cc", "Cn", "Co", "Cs", "Zl", "Zp") or character in _DIRECTION_CONTROLS
 
 
 def event_name(text: str) -> str:
-    """The name of an event, as callers send it."""
+    """Validate the name of an event, as callers send it."""
     if not 1 <= len(text) <= _MAX_EVENT_NAME_LENGTH:
         raise _invalid(f"Use 1 to {_MAX_EVENT_NAME_LENGTH} characters.", "event")
     return text
 
 
 def path_pattern(text: str) -> str:
-    """Which paths meet a goal, like `/blog/**`."""
+    """Validate the path pattern of a goal, for example `/blog/**`."""
     if not text:
-        raise _invalid("Give a path, like /blog/**.", "path")
+        raise _invalid("Enter a path, for example /blog/**.", "path")
     if len(text) > _MAX_PATTERN_LENGTH:
         raise _invalid(f"Use at most {_MAX_PATTERN_LENGTH:,} characters.", "path")
     PathPattern(text)
@@ -84,12 +84,12 @@ def path_pattern(text: str) -> str:
 
 
 def whole_number(text: str, field: str, maximum: int) -> int | None:
-    """A whole number from 1 on; None for nothing."""
+    """Parse a whole number from 1 to `maximum`, which may have separators (`10,000`). Returns None for empty text."""
     digits = re.sub(r"[\s,_'\N{NO-BREAK SPACE}]", "", text)
     if not digits:
         return None
     if not digits.isascii() or not digits.isdigit() or len(digits) > 20 or not 1 <= int(digits) <= maximum:
-        raise _invalid(f"Give a whole number from 1 to {maximum:,}, or leave it empty.", field)
+        raise _invalid(f"Enter a whole number from 1 to {maximum:,}, or leave it empty.", field)
     return int(digits)
 
 

@@ -1,1 +1,1 @@
-"""From a hit to an event: user agent, traffic source, country, access-log lines."""
+"""Enrichment of hits with browser, traffic source and country, and the parser of access logs."""

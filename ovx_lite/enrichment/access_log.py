@@ -1,7 +1,7 @@
-"""A web server's access log, line by line: which page view a line tells of, or why it tells of none.
+"""Parse a web server's access log, line by line, into page views. Pure.
 
-Understood are the Combined Log Format of Apache and nginx, with or without the virtual host in front and
-with anything behind, and Caddy's JSON. Nothing here reads a file or knows the time.
+Formats: the Combined Log Format of Apache and nginx, also with the virtual host in front and further fields at the end,
+and Caddy's JSON.
 """
 
 import re
@@ -16,14 +16,14 @@ import msgspec
 from ovx_lite.domain.models import MAX_TIMESTAMP_MS
 from ovx_lite.enrichment.user_agent import parse_user_agent
 
-# Why a line is no page view: the first that holds, in this order.
+# Why a line is not a page view. If several reasons apply, the first in this order counts.
 SkipReason = Literal["broken", "methods", "errors", "redirects", "assets", "bots"]
 
 
 class LoggedPageview(NamedTuple):
-    """A page view as logged, `""` for what is not said: `ts` is Unix milliseconds, `target` the path and the query.
+    """A page view from a log; `""` for missing values. `target` is the path with the query.
 
-    `digest`, 31 bits, tells lines apart and owes nothing to the client's address or name.
+    `digest` is a 31-bit hash of the line without the client's address and user name. It distinguishes lines.
     """
 
     timestamp_ms: int
@@ -43,12 +43,12 @@ class _CaddyRequest(msgspec.Struct, gc=False):
     method: str
     uri: str
     headers: _Headers
-    client_ip: str = ""  # Since Caddy 2.7: the visitor's, where a trusted proxy tells it.
+    client_ip: str = ""  # since Caddy 2.7: the visitor's address, if a trusted proxy passes it on
     remote_ip: str = ""
 
 
 class _CaddyLine(msgspec.Struct, gc=False):
-    msg: Literal["handled request"]  # Some of Caddy's other messages hold a request too, and would count it twice.
+    msg: Literal["handled request"]  # other messages repeat the request, which would count twice
     ts: float | str
     request: _CaddyRequest
     status: int
@@ -57,8 +57,8 @@ class _CaddyLine(msgspec.Struct, gc=False):
 
 _CADDY_DECODER = msgspec.json.Decoder(_CaddyLine)
 
-# Possessive (`++`, `*+`) where giving back gains nothing, so that no hostile line takes long to refuse.
-# A user's name may have spaces, and so may a target that an old server let pass.
+# Possessive quantifiers (`++`, `*+`) where backtracking cannot help, so that no hostile line is slow to reject.
+# A user name may contain spaces, and so may a target that an old server accepted.
 _QUOTED = r'"([^"\\]*+(?:\\.[^"\\]*+)*+)"'
 _REQUEST_LINE = r'"([A-Za-z_-]++) ([^\s"\\]*+(?:(?:\\.| (?!HTTP/))[^\s"\\]*+)*+) HTTP/\d(?:\.\d)?"'
 _LINE_START = r'(\S++) (\S++) [^"]*?\[(\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d):([0-5]\d) ([+-]\d{4})\]'
@@ -69,8 +69,8 @@ _ESCAPED = {b'"': b'"', b"\\": b"\\", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MONTHS = "JanFebMarAprMayJunJulAugSepOctNovDec"
 
-# What pages are made of, what programs fetch (feeds, data), and downloads. Documents (pdf, doc) are downloads: a
-# script in a page would not count them either. What is not here is a page's, as in /release-1.2.
+# Parts of pages, files that programs fetch (feeds, data), and downloads. Documents (pdf, doc) are downloads: a browser
+# script would not count them either. Any other extension belongs to a page, as in /release-1.2.
 _ASSETS = """
 css js mjs map json xml xsl txt wasm webmanifest rss atom rdf ics csv tsv yml yaml pdf ps doc docx xls xlsx ppt pptx
 png jpg jpeg gif svg svgz ico cur webp avif bmp tif tiff woff woff2 ttf eot otf epub mobi odt ods odp rtf
@@ -81,7 +81,7 @@ _ASSET_EXTENSIONS = frozenset(_ASSETS.split())
 
 
 def parse(line: str) -> LoggedPageview | SkipReason:
-    """The page view that a line (without its end of line) tells of, or why it tells of none."""
+    """Return the page view of a line (without its line end), or the reason why it is not one."""
     if line.startswith("{"):
         return _parse_caddy(line)
     match = _COMBINED.match(line)
@@ -93,7 +93,7 @@ def parse(line: str) -> LoggedPageview | SkipReason:
     target = _ORIGIN.sub("/", target)
     referrer, user_agent = "" if referrer == "-" else referrer, "" if user_agent == "-" else user_agent
     timestamp_ms, identity = minute_ms + int(seconds) * 1000, line[match.start(3) : match.end(10)]
-    # The address is second where the virtual host is first; where a list of proxies is (`a, b`), the client leads it.
+    # With the virtual host in front, the address is the second field. In a list (`client, proxy`), the client is first.
     return _skip_reason(method, target, int(status), user_agent) or LoggedPageview(
         timestamp_ms,
         _address(first_field.removesuffix(","), second_field),
@@ -107,7 +107,7 @@ def parse(line: str) -> LoggedPageview | SkipReason:
 def _parse_caddy(line: str) -> LoggedPageview | SkipReason:
     try:
         entry = _CADDY_DECODER.decode(line)
-    except (ValueError, RecursionError):  # msgspec's own are ValueErrors.
+    except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
         return "broken"
     request, timestamp_ms = entry.request, _parse_time_ms(entry.ts)
     if timestamp_ms is None:
@@ -121,7 +121,7 @@ def _parse_caddy(line: str) -> LoggedPageview | SkipReason:
 
 
 def _skip_reason(method: str, target: str, status: int, user_agent: str) -> SkipReason | None:
-    """Why a line that says this is no page view, or None."""
+    """Return why a request is not a page view, or None if it is one."""
     if not target.startswith("/") and method != "CONNECT":
         return "broken"
     if method != "GET":
@@ -135,7 +135,7 @@ def _skip_reason(method: str, target: str, status: int, user_agent: str) -> Skip
 
 
 def _address(*candidates: str) -> str:
-    """The first that is an IP address, or `""`. Not cached: an address must not outlive its line."""
+    """Return the first candidate that is an IP address, or `""`. Not cached: addresses must not stay in memory."""
     for text in candidates:
         try:
             socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
@@ -150,7 +150,7 @@ def _digest(identity: str) -> int:
 
 
 def _unescape(field: str) -> str:
-    """A field without the server's escapes, which stand for bytes of UTF-8."""
+    """Return a field with the server's escapes (bytes of UTF-8) decoded."""
     raw_bytes = field.encode(errors="replace")
     return _ESCAPE.sub(
         lambda escape: bytes.fromhex(escape[1].decode()) if escape[1] else _ESCAPED[escape[2]], raw_bytes
@@ -159,14 +159,14 @@ def _unescape(field: str) -> str:
 
 @lru_cache(maxsize=1024)
 def _minute_start_ms(text: str, zone: str) -> int | None:
-    """When (Unix milliseconds) 17/May/2015:10:05 began in the zone +0000; None if there is no such time."""
+    """Return the start of a minute like `17/May/2015:10:05` in a zone like `+0000` (Unix ms); None if it is invalid."""
     return _parse_time_ms(f"{text[7:11]}-{_MONTHS.find(text[3:6]) // 3 + 1:02}-{text[:2]}T{text[12:]}{zone}")
 
 
 def _parse_time_ms(value: float | str) -> int | None:
-    """Unix milliseconds of Unix seconds, or of ISO 8601 with a zone; None if that is no time that an event can have."""
+    """Convert Unix seconds, or ISO 8601 with a zone, to Unix milliseconds; None if no event can have this time."""
     try:
         seconds = (datetime.fromisoformat(value) - _EPOCH).total_seconds() if isinstance(value, str) else value
-    except (ValueError, TypeError):  # TypeError: no zone.
+    except (ValueError, TypeError):  # TypeError: without a zone
         return None
     return round(seconds * 1000) if 0 <= seconds < MAX_TIMESTAMP_MS / 1000 else None

@@ -1,4 +1,4 @@
-"""From a hit to an event: what we learn from it, and what we forget. Pure."""
+"""From a hit to an event: add what follows from its data, and drop what must not be stored. Pure."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -11,11 +11,11 @@ from ovx_lite.enrichment.user_agent import parse_user_agent
 
 
 def enrich(hit: Hit, api: str, site: Site, salt: bytes, country_of: Callable[[str], str]) -> Event:
-    """Make the event of a hit. Address and user agent end here: the event has only what they told.
+    """Build the event of a hit. IP address and user agent go no further: the event has only what follows from them.
 
-    `api` names the dialect; `salt` is the site's secret of today; `country_of(address)` gives ISO 3166-1 alpha-2
-    or `""`. A bot's event is kept, excluded from all counts, and is no visitor's. Apps (`app://…`) are taken at
-    their word: the libraries they send with are called bots elsewhere.
+    `api` is the name of the dialect, `salt` the site's random key of today. `country_of(address)` returns an ISO 3166-1
+    alpha-2 code or `""`. A bot's event is stored without a visitor and excluded from all counts. Events of apps
+    (`app://…`) are never a bot's: apps send with HTTP libraries, which are bots on web pages.
     """
     user_agent = parse_user_agent(hit.user_agent)
     page, is_web = hit.page, hit.page.scheme in ("http", "https")
@@ -33,18 +33,18 @@ def enrich(hit: Hit, api: str, site: Site, salt: bytes, country_of: Callable[[st
         (None, None, None) if excluded else identify_visitor(hit, day, person, site, salt)
     )
     return Event(
-        hit.timestamp_ms,
-        day,
-        _event_type(api, hit.type, hit.name, excluded, hit.context, hit.currency),
-        page,
-        classify_source(hit.referrer, hit.campaign, page.host, site.domain),
-        _client_info(user_agent, country_of(hit.address) if hit.address else ""),
-        visitor_id,
-        daily_visitor_id,
-        session_key,
-        hit.props,
-        person,
-        hit.revenue_minor,
+        timestamp_ms=hit.timestamp_ms,
+        day=day,
+        event_type=_event_type(api, hit.type, hit.name, excluded, hit.context, hit.currency),
+        page=page,
+        traffic_source=classify_source(hit.referrer, hit.campaign, page.host, site.domain),
+        client=_client_info(user_agent, country_of(hit.address) if hit.address else ""),
+        visitor_id=visitor_id,
+        daily_visitor_id=daily_visitor_id,
+        session_key=session_key,
+        props=hit.props,
+        person=person,
+        revenue_minor=hit.revenue_minor,
     )
 
 
@@ -61,12 +61,12 @@ def _client_info(user_agent: UserAgent, country: str) -> ClientInfo:
 def identify_visitor(
     hit: Hit, day: int, person: Person | None, site: Site, salt: bytes
 ) -> tuple[int | None, int | None, int | None]:
-    """Who it was, who on that day, and on which stay (see `Event`), as 48-bit numbers; None for what is not told.
+    """Return `visitor_id`, `daily_visitor_id` and `session_key` of the event (see `Event`), each a 48-bit hash or None.
 
-    Where the caller named the device, the visitor is a hash of that name under the site's own secret, every day the
-    same. Else it is one of address and user agent under the salt, and so nobody once the salt is deleted; it has the
-    day in it, so that an event of an earlier day, told late, makes a visitor of that day. Where none of these is
-    known, it is the person that the caller named. A stay never goes over the site's midnight.
+    With a device ID from the caller, the visitor is a hash of it under the site's permanent secret, the same every day.
+    Otherwise, the visitor is a hash of IP address and user agent under the salt, and cannot be recomputed once the salt
+    is deleted. This hash includes the day, so that an event that arrives late belongs to a visitor of its own day. With
+    none of these, the visitor is the person. Session keys depend on the day, so no visit crosses the site's midnight.
     """
     key = site.secret
     if hit.device_id:

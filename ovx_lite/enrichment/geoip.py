@@ -1,4 +1,4 @@
-"""The country of an address: from the user's own `.mmdb` if given, else from the built-in data."""
+"""The country of an IP address, from an `.mmdb` file of the user or from the data of the package `iptocc`."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,10 +9,10 @@ CountryLookup = Callable[[str], str]
 
 
 def open_country_data(database: Path | None) -> CountryLookup:
-    """A function from an address to ISO 3166-1 alpha-2, `""` where it is not known.
+    """Return a function from an IP address to its ISO 3166-1 alpha-2 code, or to `""` if the country is unknown.
 
-    `database` is a MaxMind DB (GeoLite2-Country, DB-IP, …). Raises `ApiError` if it cannot be read. Without one
-    the data of the package `iptocc` serves, and where that has no wheel, no country is known.
+    `database` is a MaxMind DB (GeoLite2-Country, DB-IP, …). Raises `ApiError` if it cannot be read. Without it, the
+    package `iptocc` provides the data; on platforms without its wheel, every country is unknown.
     """
     if database is not None:
         return _from_database(database)
@@ -33,7 +33,7 @@ def _from_database(database: Path) -> CountryLookup:
             "invalid_request", f"{database} cannot be read as a MaxMind DB: give the path of a country .mmdb file."
         ) from None
 
-    only_ipv4 = reader.metadata().ip_version == 4  # then asking for another is an error
+    only_ipv4 = reader.metadata().ip_version == 4  # such a database raises an error for IPv6 addresses
 
     def country_of(address: str) -> str:
         if only_ipv4 and ":" in address:

@@ -1,1 +1,1 @@
-"""The query language: queries, filters, date ranges and metrics. It knows no engine."""
+"""The query language: queries, filters, date ranges and metrics, independent of the storage."""

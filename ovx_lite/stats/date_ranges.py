@@ -1,26 +1,36 @@
-"""Stretches of time that one asks about, in a site's own days ("Stats API v2", date ranges). Pure."""
+"""Date ranges of queries, and their buckets, in a site's time zone (docs/stats-api.md, `date_range`). Pure."""
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from ovx_lite.domain.calendar import day_start_ms, format_day, local_day, monday, parse_day
+from ovx_lite.domain.calendar import (
+    DAY_MS,
+    HOUR_MS,
+    MINUTE_MS,
+    QUARTER_HOUR_MS,
+    day_start_ms,
+    format_day,
+    local_day,
+    monday,
+    parse_day,
+)
 from ovx_lite.domain.models import MAX_TIMESTAMP_MS
 
-LAST_DAY = MAX_TIMESTAMP_MS // 86_400_000
-"""The last day that an event can have, a year or two from it: no period ends later."""
+LAST_DAY = MAX_TIMESTAMP_MS // DAY_MS
+"""The last day of a range (days since 1970-01-01), in the year 2109: no event can be later."""
 
 DAYS_BY_NAME = {"day": 1, "7d": 7, "28d": 28, "30d": 30, "91d": 91}
 MONTHS_BY_NAME = {"month": 1, "6mo": 6, "12mo": 12}
 RANGE_NAMES = ("day", "yesterday", "24h", "7d", "28d", "30d", "91d", "month", "6mo", "12mo", "year", "all")
-"""What a period may be called. Those in days and months end today; `year` is the calendar's."""
+"""The names of ranges. All except `yesterday` end today. `year` is the calendar year."""
 
 
 class DateRange(NamedTuple):
-    """From `since` to before `until` (Unix ms), which is from the day `first` to `last` (days since 1970-01-01).
+    """The times from `since_ms` to before `until_ms`; `first_day` and `last_day` are days since 1970-01-01.
 
-    `whole` says that it begins and ends at midnights of the site.
+    `whole_days` says that the range starts and ends at a midnight of the site.
     """
 
     since_ms: int
@@ -31,30 +41,30 @@ class DateRange(NamedTuple):
 
     @property
     def day_count(self) -> int:
-        """How many days it has."""
+        """The number of days that the range touches."""
         return self.last_day - self.first_day + 1
 
 
 def from_days(first_day: int, last_day: int, timezone: str) -> DateRange:
-    """The period from one day to another."""
+    """Return the range from one day to another, both included."""
     return DateRange(day_start_ms(first_day, timezone), day_start_ms(last_day + 1, timezone), first_day, last_day)
 
 
 def from_times(since_ms: int, until_ms: int, timezone: str) -> DateRange:
-    """The period from one time to before another (Unix ms)."""
+    """Return the range from one time to before another."""
     first_day, last_day = local_day(since_ms, timezone), local_day(max(until_ms - 1, since_ms), timezone)
     whole_days = day_start_ms(first_day, timezone) == since_ms and day_start_ms(last_day + 1, timezone) == until_ms
     return DateRange(since_ms, until_ms, first_day, last_day, whole_days)
 
 
 def from_name(name: str, now_ms: int, timezone: str, oldest_day: int | None) -> DateRange:
-    """The period of one of `WORDS`, as of `now` (Unix ms); `oldest` is the day of the site's first event.
+    """Return the range with a name from `RANGE_NAMES` at `now_ms`. `oldest_day` is the day of the site's first event.
 
-    Raises KeyError for any other word.
+    Raises KeyError for any other name.
     """
     today = local_day(now_ms, timezone)
     if name == "24h":
-        return from_times(now_ms - 86_400_000 + 1, now_ms + 1, timezone)
+        return from_times(now_ms - DAY_MS + 1, now_ms + 1, timezone)
     if name == "yesterday":
         return from_days(today - 1, today - 1, timezone)
     if name == "year":
@@ -67,9 +77,10 @@ def from_name(name: str, now_ms: int, timezone: str, oldest_day: int | None) -> 
 
 
 def from_text(start: str, end: str, timezone: str) -> DateRange:
-    """The period from one date to another, both in it; or from one time (ISO 8601, UTC without an offset) to another.
+    """Return the range from one date to another, both included, or from one time (ISO 8601) to before another.
 
-    Raises ValueError with a sentence for what is neither, or backwards.
+    A time without an offset is UTC. Raises ValueError, with a message for the user, if the texts are not dates or
+    times, or in the wrong order.
     """
     if len(start) == len(end) == 10:
         first_day, last_day = _parse_day(start), _parse_day(end)
@@ -88,9 +99,9 @@ def _parse_day(text: str) -> int:
             raise ValueError(text)
         day = parse_day(text)
     except ValueError:
-        raise ValueError(f"{text} is no date: give one like 2025-03-15.") from None
+        raise ValueError(f"{text} is not a date: give one like 2025-03-15.") from None
     if not 0 <= day <= LAST_DAY:
-        raise ValueError(f"{text} is too far away: give a date from 1970 to 2109.")
+        raise ValueError(f"{text} is out of range: give a date from 1970 to 2109.")
     return day
 
 
@@ -99,14 +110,14 @@ def _parse_time(text: str) -> int:
         parsed = datetime.fromisoformat(text)
         timestamp_ms = int((parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp() * 1000)
     except (ValueError, OverflowError):
-        raise ValueError(f"{text} is no date or time: give 2025-03-15 or 2025-03-15T14:00:00Z.") from None
+        raise ValueError(f"{text} is not a date or time: give one like 2025-03-15 or 2025-03-15T14:00:00Z.") from None
     if not 0 <= timestamp_ms <= MAX_TIMESTAMP_MS:
-        raise ValueError(f"{text} is too far away: give a time from 1970 to 2109.")
+        raise ValueError(f"{text} is out of range: give a time from 1970 to 2109.")
     return timestamp_ms
 
 
 def previous_range(date_range: DateRange, timezone: str) -> DateRange:
-    """The period of the same length that ends where this one begins."""
+    """Return the range of the same length that ends where this one starts."""
     if not date_range.whole_days:
         return from_times(
             date_range.since_ms - (date_range.until_ms - date_range.since_ms), date_range.since_ms, timezone
@@ -115,15 +126,15 @@ def previous_range(date_range: DateRange, timezone: str) -> DateRange:
 
 
 def previous_year_range(date_range: DateRange, timezone: str) -> DateRange:
-    """The same days, a year before; of 29 February, the 28th."""
+    """Return the same dates a year earlier (28 February for the 29th), or the same times 364 days earlier."""
     if not date_range.whole_days:
-        return from_times(date_range.since_ms - 364 * 86_400_000, date_range.until_ms - 364 * 86_400_000, timezone)
+        return from_times(date_range.since_ms - 364 * DAY_MS, date_range.until_ms - 364 * DAY_MS, timezone)
     first_day, last_day = (_shift_months(day, -12, exact=True) for day in (date_range.first_day, date_range.last_day))
     return from_days(first_day, last_day, timezone)
 
 
 def _shift_months(day: int, months: int, exact: bool = False) -> int:
-    """The first day of the month that is so many months from that of a day; or, `exact`, the same day of it."""
+    """Return the first day of the month that is `months` months later; if `exact`, the same day of that month."""
     start = date.fromisoformat(format_day(day))
     month_index = start.year * 12 + start.month - 1 + months
     month_start = date(month_index // 12, month_index % 12 + 1, 1)
@@ -134,9 +145,9 @@ def _shift_months(day: int, months: int, exact: bool = False) -> int:
 
 
 def rollup_blocks(date_range: DateRange, finalized_before_day: int) -> Iterator[tuple[int, int]]:
-    """The days of a period as few stretches: of a week from Monday on (7 and its first day), and of a day (1, it).
+    """Split a range into weeks from Monday on and single days: pairs of the number of days (7 or 1) and the first day.
 
-    Weeks are those that end before the day `settled`.
+    Only weeks that end before `finalized_before_day` have weekly rollups, so other weeks are split into days.
     """
     day = date_range.first_day
     while day <= date_range.last_day:
@@ -148,28 +159,28 @@ def rollup_blocks(date_range: DateRange, finalized_before_day: int) -> Iterator[
 
 
 def format_day_bucket(day: int, unit: str) -> str:
-    """What a day's `day`, `week` or `month` is called in answers: its first day, as `2025-03-10`."""
+    """Return the label of the `day`, `week` or `month` that contains a day: its first day, as `2025-03-10`."""
     if unit == "month":
         return format_day(day)[:7] + "-01"
     return format_day(monday(day) if unit == "week" else day)
 
 
-CLOCK_UNITS_MS = {"time:minute": 60_000, "time:hour": 3_600_000}
-"""The units of time within days, in milliseconds."""
+CLOCK_UNITS_MS = {"time:minute": MINUTE_MS, "time:hour": HOUR_MS}
+"""The time dimensions that are shorter than a day, in milliseconds."""
 
 
 def format_time_bucket(unit: str, local_time: datetime) -> str:
-    """What a minute or an hour is called in answers: `2025-03-10 14:00:00`."""
+    """Return the label of the minute or hour that contains a time, as `2025-03-10 14:00:00`."""
     return f"{local_time:%Y-%m-%d %H:%M:00}" if unit == "time:minute" else f"{local_time:%Y-%m-%d %H:00:00}"
 
 
 def bucket_labels(date_range: DateRange, unit: str, timezone: str) -> list[str]:
-    """What the times of a period are called in answers, all of them, by the `time:` that is asked for."""
+    """Return the labels of all buckets of a range. `unit` is a time dimension such as `time:day`."""
     if unit in ("time:day", "time:week", "time:month"):
         days = range(date_range.first_day, date_range.last_day + 1)
         return list(dict.fromkeys(format_day_bucket(day, unit.removeprefix("time:")) for day in days))
     step_ms, zone = CLOCK_UNITS_MS[unit], ZoneInfo(timezone)
-    times_ms = range(date_range.since_ms // step_ms * step_ms, date_range.until_ms, min(step_ms, 900_000))
+    times_ms = range(date_range.since_ms // step_ms * step_ms, date_range.until_ms, min(step_ms, QUARTER_HOUR_MS))
     buckets = (
         format_time_bucket(unit, datetime.fromtimestamp(max(timestamp_ms, date_range.since_ms) / 1000, zone))
         for timestamp_ms in times_ms
@@ -178,7 +189,7 @@ def bucket_labels(date_range: DateRange, unit: str, timezone: str) -> list[str]:
 
 
 class DstSegment(NamedTuple):
-    """A part of a day (days since 1970-01-01) without a change of clocks: Unix ms, and ms ahead of UTC."""
+    """A part of a day (days since 1970-01-01) with one UTC offset. Almost every day is a single segment."""
 
     day: int
     since_ms: int
@@ -187,7 +198,7 @@ class DstSegment(NamedTuple):
 
 
 def dst_segments(date_range: DateRange, timezone: str) -> Iterator[DstSegment]:
-    """The days of a period, cut where the clocks change."""
+    """Yield the days of a range, split where the clocks change."""
     zone = ZoneInfo(timezone)
     for day in range(date_range.first_day, date_range.last_day + 1):
         since_ms = max(day_start_ms(day, timezone), date_range.since_ms)
@@ -205,14 +216,14 @@ def _utc_offset_ms(timestamp_ms: int, zone: ZoneInfo) -> int:
 
 
 def _next_offset_change_ms(since_ms: int, until_ms: int, zone: ZoneInfo) -> int:
-    """Until when (Unix ms) the clocks stay as they are at `since`; they change on a quarter of an hour."""
+    """Return when (Unix ms) the UTC offset of `since_ms` ends, or `until_ms` if it does not change until then."""
     if _utc_offset_ms(since_ms, zone) == _utc_offset_ms(until_ms - 1, zone):
         return until_ms
-    low, high = since_ms // 900_000, -(-until_ms // 900_000)
+    low, high = since_ms // QUARTER_HOUR_MS, -(-until_ms // QUARTER_HOUR_MS)
     while high - low > 1:
         middle = (low + high) // 2
-        if _utc_offset_ms(middle * 900_000, zone) == _utc_offset_ms(since_ms, zone):
+        if _utc_offset_ms(middle * QUARTER_HOUR_MS, zone) == _utc_offset_ms(since_ms, zone):
             low = middle
         else:
             high = middle
-    return high * 900_000
+    return high * QUARTER_HOUR_MS

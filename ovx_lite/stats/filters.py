@@ -1,4 +1,4 @@
-"""Filters of queries, checked, and what they make of words ("Stats API v2", filters). Pure."""
+"""Filters of queries: parsing, limits, and matching of values (docs/stats-api.md, `filters`). Pure."""
 
 from collections.abc import Callable, Iterator
 from functools import cache, lru_cache
@@ -17,14 +17,11 @@ TIME_DIMENSIONS = ("time:minute", "time:hour", "time:day", "time:week", "time:mo
 OPERATORS = ("is", "is_not", "contains", "contains_not", "matches", "matches_not")
 
 MAX_CONDITIONS, MAX_VALUES, MAX_VALUE_LENGTH, MAX_DEPTH = 50, 500, 2000, 10
-MAX_EXPRESSIONS, MAX_EXPRESSION_LENGTH = 10, 300  # of a query; to make one ready takes longer than to use it
+MAX_EXPRESSIONS, MAX_EXPRESSION_LENGTH = 10, 300  # per query: compiling an expression costs more than its use
 
 
 class Condition(NamedTuple):
-    """Whether what stands in a dimension is, contains or matches one of the values; or, `negated`, none of them.
-
-    `folded` says that upper and lower case are the same.
-    """
+    """True if the value of a dimension is, contains or matches one of `values`; if `negated`, none of them."""
 
     dimension: str
     operator: str
@@ -34,19 +31,19 @@ class Condition(NamedTuple):
 
 
 class AllOf(NamedTuple):
-    """All of these are so."""
+    """True if all inner filters are true."""
 
     inner: tuple["Filter", ...]
 
 
 class AnyOf(NamedTuple):
-    """At least one of these is so."""
+    """True if at least one inner filter is true."""
 
     inner: tuple["Filter", ...]
 
 
 class Not(NamedTuple):
-    """This is not so."""
+    """True if the inner filter is false."""
 
     inner: "Filter"
 
@@ -55,7 +52,7 @@ Filter: TypeAlias = Condition | AllOf | AnyOf | Not
 
 
 def conditions(filters: tuple[Filter, ...]) -> Iterator[Condition]:
-    """All tests in filters, however deep."""
+    """Yield all conditions in filters, at any depth."""
     for node in filters:
         if isinstance(node, Condition):
             yield node
@@ -64,20 +61,20 @@ def conditions(filters: tuple[Filter, ...]) -> Iterator[Condition]:
 
 
 def check_limits(filters: tuple[Filter, ...], field: str) -> None:
-    """See that there are not too many filters. Raises `ApiError` with the field."""
+    """Raise `ApiError`, with `field`, if there are too many filters or regular expressions."""
     all_conditions = list(conditions(filters))
     if len(all_conditions) > MAX_CONDITIONS:
-        raise invalid(f"There are too many filters: at most {MAX_CONDITIONS} are taken.", field)
+        raise invalid(f"There are too many filters: at most {MAX_CONDITIONS} are allowed.", field)
     if sum(len(condition.values) for condition in all_conditions if condition.operator == "matches") > MAX_EXPRESSIONS:
-        raise invalid(f"There are too many regular expressions: at most {MAX_EXPRESSIONS} are taken.", field)
+        raise invalid(f"There are too many regular expressions: at most {MAX_EXPRESSIONS} are allowed.", field)
 
 
 def parse_filter(entry: Any, field: str, depth: int = 1) -> Filter:
-    """A filter as JSON → itself. Raises `ApiError` with the field."""
+    """Parse a filter from its JSON value. Raises `ApiError` with the field."""
     if not isinstance(entry, list) or not entry or not isinstance(entry[0], str):
         raise invalid('A filter is a list like ["is", "visit:source", ["google"]].', field)
     if depth > MAX_DEPTH:
-        raise invalid(f"Filters are nested too deep: at most {MAX_DEPTH} levels are taken.", field)
+        raise invalid(f"The filters are nested too deeply: at most {MAX_DEPTH} levels are allowed.", field)
     operator = entry[0]
     if operator == "not":
         if len(entry) != 2:
@@ -100,47 +97,47 @@ def _parse_condition(entry: list[Any], field: str) -> Condition:
     dimension = parse_dimension(entry[1], f"{field}[1]", allow_time=False)
     values = entry[2] if isinstance(entry[2], list) else [entry[2]]
     if not values or len(values) > MAX_VALUES:
-        raise invalid(f"Give one value, or up to {MAX_VALUES}.", f"{field}[2]")
+        raise invalid(f"Send 1 to {MAX_VALUES} values.", f"{field}[2]")
     for index, value in enumerate(values):
         if isinstance(value, bool):
             values[index] = "true" if value else "false"
         elif isinstance(value, int | float):
             values[index] = str(value)
         elif not isinstance(value, str) or len(value) > MAX_VALUE_LENGTH:
-            message = f"A value is a string of at most {MAX_VALUE_LENGTH} characters, or a number."
+            message = f"A value must be a string of at most {MAX_VALUE_LENGTH} characters, or a number."
             raise invalid(message, f"{field}[2][{index}]")
     modifiers = entry[3] if len(entry) == 4 else {}
     if not isinstance(modifiers, dict) or any(
         name != "case_sensitive" or not isinstance(value, bool) for name, value in modifiers.items()
     ):
-        raise invalid('The only thing that may follow the values is {"case_sensitive": false}.', f"{field}[3]")
+        raise invalid('Only {"case_sensitive": false} may follow the values.', f"{field}[3]")
     operator = entry[0].removesuffix("_not")
     if dimension == "event:goal" and operator != "is":
-        raise invalid("Goals are asked for by their names: use is or is_not.", f"{field}[0]")
+        raise invalid("Goals can only be compared with is and is_not: send the name of a goal.", f"{field}[0]")
     ignore_case = modifiers.get("case_sensitive") is False
     if operator == "matches":
         if len(values) > MAX_EXPRESSIONS:
-            message = f"At most {MAX_EXPRESSIONS} regular expressions are taken: join some with |."
+            message = f"At most {MAX_EXPRESSIONS} regular expressions are allowed: join some with |."
             raise invalid(message, f"{field}[2]")
         for index, value in enumerate(values):
             try:
                 _compile_expression(value, ignore_case)
             except ValueError as exc:
-                message = f"This is no regular expression ({exc}): RE2's are taken."
+                message = f"This is not a regular expression ({exc}): use the syntax of RE2."
                 raise invalid(message, f"{field}[2][{index}]") from None
     return Condition(dimension, operator, tuple(values), operator != entry[0], ignore_case)
 
 
 def one_of(value: Any, choices: tuple[str, ...], field: str, noun: str) -> str:
-    """A word that is one of those that are known. Raises `ApiError`."""
+    """Return a value that must be one of `choices`. Raises `ApiError` if it is not; `noun` says what it should be."""
     if not isinstance(value, str) or value not in choices:
         quoted = value[:60] if isinstance(value, str) else "This"
-        raise invalid(f"{quoted} is no {noun}: there are {', '.join(choices)}.", field)
+        raise invalid(f"{quoted} is not a valid {noun}: use one of {', '.join(choices)}.", field)
     return value
 
 
 def parse_dimension(value: Any, field: str, allow_time: bool = True) -> str:
-    """The name of a dimension; `time` alone is `time:day`. Raises `ApiError`."""
+    """Return the name of a dimension; `time` becomes `time:day`. Raises `ApiError` if it is unknown."""
     if value == "time":
         return "time:day"
     if isinstance(value, str) and value.startswith(PROPS_PREFIX) and len(PROPS_PREFIX) < len(value) <= MAX_VALUE_LENGTH:
@@ -148,19 +145,21 @@ def parse_dimension(value: Any, field: str, allow_time: bool = True) -> str:
     choices = (*EVENT_DIMENSIONS, *VISIT_DIMENSIONS, *(TIME_DIMENSIONS if allow_time else ()))
     if not isinstance(value, str) or value not in choices:
         quoted = value[:60] if isinstance(value, str) else "This"
-        raise invalid(f"{quoted} is no dimension here: there are {', '.join(choices)} and {PROPS_PREFIX}NAME.", field)
+        raise invalid(
+            f"{quoted} is not a dimension here: use one of {', '.join(choices)} and {PROPS_PREFIX}NAME.", field
+        )
     return value
 
 
 def invalid(message: str, field: str | None) -> ApiError:
-    """The refusal of what was asked wrong."""
+    """Return the error (`invalid_request`) for an invalid part of a query."""
     return ApiError("invalid_request", message, field)
 
 
 def value_matcher(condition: Condition) -> Callable[[str], bool]:
-    """What says whether a word is, contains or matches one of a test's values, whether it is negated or not.
+    """Return a function that tells whether a text is, contains or matches one of the values. It ignores `negated`.
 
-    Raises `ApiError` for what is no regular expression.
+    Raises `ApiError` if a value should be a regular expression but is not.
     """
     fold = str.casefold if condition.ignore_case else str
     values = [fold(value) for value in condition.values]
@@ -170,7 +169,7 @@ def value_matcher(condition: Condition) -> Callable[[str], bool]:
                 _compile_expression(value, condition.ignore_case) for value in condition.values[:MAX_EXPRESSIONS]
             ]
         except ValueError as exc:
-            message = f"{condition.values[0][:60]} is no regular expression ({exc}): RE2's are taken."
+            message = f"{condition.values[0][:60]} is not a regular expression ({exc}): use the syntax of RE2."
             raise invalid(message, "filters") from None
         return lambda text: any(expression.search(text) is not None for expression in expressions)
     if condition.operator == "contains":
@@ -181,21 +180,22 @@ def value_matcher(condition: Condition) -> Callable[[str], bool]:
 
 @cache
 def _load_re2() -> Any:
-    import re2  # it takes time in proportion to the text, whatever the expression is; not at the start, as few ask
+    # RE2 takes time in proportion to the text, whatever the expression. Loaded on first use: few queries need it.
+    import re2
 
     return re2
 
 
 @lru_cache(maxsize=64)
 def _compile_expression(pattern: str, ignore_case: bool) -> Any:
-    """A regular expression, made ready. Raises ValueError."""
+    """Compile a regular expression. Raises ValueError if it is invalid or too long."""
     if len(pattern) > MAX_EXPRESSION_LENGTH:
         raise ValueError(f"longer than {MAX_EXPRESSION_LENGTH} characters")
     re2 = _load_re2()
     options = re2.Options()
     options.log_errors = False
     options.case_sensitive = not ignore_case
-    options.max_mem = 1 << 17  # of more, the making takes long
+    options.max_mem = 1 << 17  # bytes; with more, compiling is slow
     try:
         return re2.compile(pattern, options)
     except re2.error as exc:

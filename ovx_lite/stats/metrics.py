@@ -1,4 +1,4 @@
-"""From what was counted to what is answered: metrics, order, pages ("Stats API v2"). Pure."""
+"""Compute the metrics of counted groups, and sort and page the rows (docs/stats-api.md, `metrics`). Pure."""
 
 import heapq
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,7 +14,7 @@ MetricValue = float | int | None | dict[str, Any]
 
 
 class Counts(NamedTuple):
-    """What is counted of a group; `duration` in milliseconds. Bounces are of the visits."""
+    """The counts of a group. `bounces` are visits, and `duration_ms` is the total of all visits."""
 
     visitors: int = 0
     visits: int = 0
@@ -24,15 +24,15 @@ class Counts(NamedTuple):
     duration_ms: int = 0
 
     def plus(self, other: "Counts") -> "Counts":
-        """Those of both together, where nobody is in both."""
+        """Return the sums. They are correct only if no visitor and no visit is in both."""
         return Counts(*map(sum, zip(self, other, strict=True)))
 
 
 class MetricInputs(NamedTuple):
-    """What is known of a group of what was asked for.
+    """The values from which the metrics of a group are computed.
 
-    `everybody` is how many visitors a conversion rate is of; `money` is by currency: how often, and how much in minor
-    units; seconds on a page, and how far it was scrolled, in percent.
+    A conversion rate is the share of `total_visitors`. `revenue_by_currency` has pairs of the number of transactions
+    and their sum in minor units. `scroll_percent` is how far visitors scrolled.
     """
 
     counts: Counts = Counts()
@@ -43,7 +43,7 @@ class MetricInputs(NamedTuple):
 
 
 def compute_metric(name: str, inputs: MetricInputs) -> MetricValue:
-    """A metric of a group: a number, an amount of money, or None where there is nothing to tell."""
+    """Return a metric of a group: a number, an amount of money, or None if it is undefined, as with no visits."""
     counts = inputs.counts
     if name in ("visitors", "visits", "pageviews", "events"):
         return int(getattr(counts, name))
@@ -66,7 +66,7 @@ def _ratio(numerator: float, denominator: int) -> float | None:
 
 
 def _revenue_value(inputs: MetricInputs, average: bool) -> MetricValue:
-    """An amount of the only currency; None if there are several, as they do not add up."""
+    """Return the revenue if it is in one currency; None otherwise, because currencies do not add up."""
     if len(inputs.revenue_by_currency) != 1:
         return None
     ((currency, (transactions, amount_minor)),) = inputs.revenue_by_currency.items()
@@ -75,7 +75,7 @@ def _revenue_value(inputs: MetricInputs, average: bool) -> MetricValue:
 
 
 class _Descending(str):
-    """A string that sorts before those that are less."""
+    """A string that sorts in descending order."""
 
     __slots__ = ()
 
@@ -86,9 +86,9 @@ class _Descending(str):
 def rows(
     query: Query, groups: Iterable[tuple[GroupKey, MetricInputs]]
 ) -> tuple[list[tuple[GroupKey, list[MetricValue]]], int]:
-    """The rows that are asked for, in the order that is asked for, and how many there are in all.
+    """Return the rows of the requested page in the requested order, and the number of all rows.
 
-    Of the groups it holds no more than come before the last row that is asked for.
+    It holds at most `offset + limit` rows in memory, however many groups there are.
     """
     total = 0
 
@@ -103,12 +103,12 @@ def rows(
 
 
 def compute_metrics(query: Query, inputs: MetricInputs) -> list[MetricValue]:
-    """The metrics of a group that are asked for."""
+    """Return the requested metrics of a group, in their order."""
     return [compute_metric(name, inputs) for name in query.metrics]
 
 
 def _sort_key(query: Query, row: tuple[GroupKey, list[MetricValue]]) -> tuple[Any, ...]:
-    """What a row is sorted by: the order that is asked for, and then the dimensions."""
+    """Return the sort key of a row: the requested order, and then the dimensions."""
     key, values = row
     sort_key: list[Any] = []
     for name, greatest_first in query.order_by:
@@ -128,7 +128,7 @@ def _sort_number(value: MetricValue) -> float:
 
 
 def percent_change(value: MetricValue, previous_value: MetricValue) -> float | None:
-    """By how many percent a metric has changed; None where that says nothing."""
+    """Return the change of a metric in percent, 100 for a change from 0; None for revenue and missing values."""
     if isinstance(value, dict) or isinstance(previous_value, dict) or value is None or previous_value is None:
         return None
     if previous_value == 0:
@@ -137,7 +137,7 @@ def percent_change(value: MetricValue, previous_value: MetricValue) -> float | N
 
 
 def mixed_currency_warnings(query: Query) -> dict[str, Any]:
-    """Warnings, by metrics, that amounts of several currencies do not add up."""
+    """Return a warning for each requested revenue metric, that amounts of several currencies do not add up."""
     message = "There are several currencies: add the dimension event:currency, or a filter on it."
     revenue_metrics = [name for name in query.metrics if name.endswith("_revenue")]
     return {name: {"code": "mixed_currencies", "warning": message} for name in revenue_metrics}

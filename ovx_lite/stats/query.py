@@ -1,4 +1,4 @@
-"""What one asks of the numbers: the body of a query, checked ("Stats API v2", in its shape). Pure."""
+"""Parse the body of a query (docs/stats-api.md). Its form is that of Plausible's Stats API v2. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -36,9 +36,9 @@ _COMPARISON_MODES = ("previous_period", "year_over_year", "custom")
 
 
 class Query(msgspec.Struct, frozen=True):
-    """What is asked of a site. `order` names metrics and dimensions, each with whether the greatest come first.
+    """A parsed query about a site. All filters must match.
 
-    Filters are all to be so. `compared` is the period to compare with.
+    `order_by` has pairs of a metric or dimension and whether it is in descending order.
     """
 
     metrics: tuple[str, ...]
@@ -54,43 +54,44 @@ class Query(msgspec.Struct, frozen=True):
 
 
 def parse(document: Any, timezone: str, now_ms: int, oldest_day: int | None) -> Query:
-    """The body of a query, as JSON → what it asks. `now` is Unix ms, `oldest` the day of the site's first event.
+    """Parse the decoded JSON of a query. `oldest_day` is the day of the site's first event.
 
     Raises `ApiError` (`invalid_request`) with the field.
     """
     if not isinstance(document, dict):
-        raise invalid("The query is no JSON object: send one with site_id, metrics and date_range.", None)
+        raise invalid("The query must be a JSON object with site_id, metrics and date_range.", None)
     for key in document:
         if key not in _KEYS:
-            raise invalid(f"A query has no {key[:60]}: there are {', '.join(sorted(_KEYS))}.", key[:60])
+            raise invalid(f"A query has no key {key[:60]}: use {', '.join(sorted(_KEYS))}.", key[:60])
     dimensions = tuple(
         parse_dimension(entry, f"dimensions[{index}]")
         for index, entry in _parse_list(document, "dimensions", MAX_DIMENSIONS)
     )
     if len(set(dimensions)) < len(dimensions) or sum(entry in TIME_DIMENSIONS for entry in dimensions) > 1:
-        raise invalid("Ask for each dimension once, and for one of time at most.", "dimensions")
+        raise invalid("Send each dimension once, and at most one time dimension.", "dimensions")
     metrics = tuple(
         one_of(entry, METRICS, f"metrics[{index}]", "metric") for index, entry in _parse_list(document, "metrics", 20)
     )
     if not metrics or len(set(metrics)) < len(metrics):
-        raise invalid(f"Ask for at least one metric, and each once: {', '.join(METRICS)}.", "metrics")
-    entry = _parse_list(document, "filters", MAX_CONDITIONS)
-    filters = tuple(parse_filter(filter_entry, f"filters[{index}]") for index, filter_entry in entry)
+        raise invalid(f"Send at least one metric, and each once: {', '.join(METRICS)}.", "metrics")
+    filters = tuple(
+        parse_filter(entry, f"filters[{index}]") for index, entry in _parse_list(document, "filters", MAX_CONDITIONS)
+    )
     check_limits(filters, "filters")
     date_range = _parse_date_range(document.get("date_range"), "date_range", timezone, now_ms, oldest_day)
     include = _parse_include(document.get("include"))
     limit, offset = _parse_pagination(document)
     query = Query(
-        metrics,
-        date_range,
-        dimensions,
-        filters,
-        _parse_order_by(document, metrics, dimensions),
-        limit,
-        offset,
-        _parse_comparison(include, date_range, timezone, now_ms, oldest_day),
-        include.get("total_rows", False),
-        include.get("time_labels", False),
+        metrics=metrics,
+        date_range=date_range,
+        dimensions=dimensions,
+        filters=filters,
+        order_by=_parse_order_by(document, metrics, dimensions),
+        limit=limit,
+        offset=offset,
+        comparison_range=_parse_comparison(include, date_range, timezone, now_ms, oldest_day),
+        total_rows=include.get("total_rows", False),
+        time_labels=include.get("time_labels", False),
     )
     _check_combination(query)
     return query
@@ -99,16 +100,18 @@ def parse(document: Any, timezone: str, now_ms: int, oldest_day: int | None) -> 
 def _parse_include(value: Any) -> dict[str, Any]:
     included = {} if value is None else value
     if not isinstance(included, dict) or not set(included) <= {"total_rows", "time_labels", "comparisons"}:
-        message = 'include is an object with total_rows, time_labels, comparisons, like {"total_rows": true}.'
+        message = (
+            'include must be an object with total_rows, time_labels or comparisons, for example {"total_rows": true}.'
+        )
         raise invalid(message, "include")
     for name in ("total_rows", "time_labels"):
         if not isinstance(included.get(name, False), bool):
-            raise invalid(f"{name} is true or false.", f"include.{name}")
+            raise invalid(f"{name} must be true or false.", f"include.{name}")
     return included
 
 
 def _check_combination(query: Query) -> None:
-    """Whether all that is asked goes together."""
+    """Raise `ApiError` if metrics, dimensions, filters and date range do not fit together."""
     used_dimensions = [*query.dimensions, *(condition.dimension for condition in conditions(query.filters))]
     goal_conditions = [
         condition
@@ -119,25 +122,30 @@ def _check_combination(query: Query) -> None:
         field = f"metrics[{index}]"
         if metric in _PAGE_METRICS:
             if "event:page" not in used_dimensions:
-                raise invalid(f"{metric} is of pages: add the dimension event:page, or a filter on it.", field)
+                raise invalid(f"{metric} needs pages: add the dimension event:page, or a filter on it.", field)
             if any(
                 dimension in ("event:name", "event:goal", "event:currency") or dimension.startswith(PROPS_PREFIX)
                 for dimension in used_dimensions
             ):
-                raise invalid(f"{metric} knows pages and visits alone: leave out other dimensions of events.", field)
+                raise invalid(
+                    f"{metric} works only with event:page and visit dimensions: remove the other event dimensions.",
+                    field,
+                )
         if metric == "conversion_rate":
             if "event:goal" not in query.dimensions and not goal_conditions:
-                raise invalid("conversion_rate is of goals: add the dimension event:goal, or a filter on it.", field)
+                raise invalid("conversion_rate needs goals: add the dimension event:goal, or a filter on it.", field)
             if len(goal_conditions) < sum(
                 condition.dimension == "event:goal" for condition in conditions(query.filters)
             ):
-                raise invalid("conversion_rate takes filters on event:goal alone, not within and, or, not.", field)
+                raise invalid(
+                    "conversion_rate does not work with event:goal within and, or, not: use a filter of its own.", field
+                )
     by_clock = any(dimension in ("time:minute", "time:hour") for dimension in query.dimensions)
     longest_days = max(
         date_range.day_count for date_range in (query.date_range, query.comparison_range) if date_range is not None
     )
     if by_clock and longest_days > (2 if "time:minute" in query.dimensions else 93):
-        raise invalid("That are too many minutes or hours: ask for less time, or for time:day.", "dimensions")
+        raise invalid("Too many buckets: shorten the range, or use time:day.", "dimensions")
 
 
 def _parse_list(document: Mapping[str, Any], key: str, max_length: int) -> list[tuple[int, Any]]:
@@ -145,9 +153,9 @@ def _parse_list(document: Mapping[str, Any], key: str, max_length: int) -> list[
     if value is None:
         return []
     if not isinstance(value, list):
-        raise invalid(f"{key} is no list: send one in brackets.", key)
+        raise invalid(f"{key} must be a list: send it in brackets.", key)
     if len(value) > max_length:
-        raise invalid(f"{key} has {len(value)} entries: at most {max_length} are taken.", key)
+        raise invalid(f"{key} has {len(value)} entries: at most {max_length} are allowed.", key)
     return list(enumerate(value))
 
 
@@ -160,7 +168,7 @@ def _parse_date_range(value: Any, field: str, timezone: str, now_ms: int, oldest
         except ValueError as exc:
             raise invalid(str(exc), field) from None
     names = ", ".join(date_ranges.RANGE_NAMES)
-    raise invalid(f'{field} is one of {names}, or two dates: ["2025-03-01", "2025-03-31"].', field)
+    raise invalid(f'{field} must be one of {names}, or two dates such as ["2025-03-01", "2025-03-31"].', field)
 
 
 def _parse_comparison(
@@ -171,14 +179,14 @@ def _parse_comparison(
         return None
     field = "include.comparisons"
     if not isinstance(comparison, dict):
-        raise invalid('comparisons is an object like {"mode": "previous_period"}.', field)
+        raise invalid('comparisons must be an object like {"mode": "previous_period"}.', field)
     mode = one_of(comparison.get("mode"), _COMPARISON_MODES, f"{field}.mode", "comparison")
     if mode == "custom":
         return _parse_date_range(comparison.get("date_range"), f"{field}.date_range", timezone, now_ms, oldest_day)
     if comparison.get("date_range") is not None:
-        raise invalid('date_range goes with {"mode": "custom"}: leave it out.', f"{field}.date_range")
+        raise invalid('date_range is only for {"mode": "custom"}: leave it out.', f"{field}.date_range")
     if date_range.first_day < 366 and date_range.first_day - date_range.day_count < 0:
-        raise invalid("There is no time before this period to compare with.", field)
+        raise invalid("The comparison would start before 1970: choose a later date_range.", field)
     return (
         date_ranges.previous_range(date_range, timezone)
         if mode == "previous_period"
@@ -193,10 +201,10 @@ def _parse_order_by(
     for index, entry in _parse_list(document, "order_by", 20):
         field = f"order_by[{index}]"
         if not isinstance(entry, list) or len(entry) != 2 or entry[1] not in ("asc", "desc"):
-            raise invalid('An order is a pair like ["visitors", "desc"].', field)
+            raise invalid('An order must be a pair like ["visitors", "desc"].', field)
         name = "time:day" if entry[0] == "time" else entry[0]
         order_by.append(
-            (one_of(name, (*metrics, *dimensions), field, "metric or dimension that is asked for"), entry[1] == "desc")
+            (one_of(name, (*metrics, *dimensions), field, "requested metric or dimension"), entry[1] == "desc")
         )
     if order_by:
         return tuple(order_by)
@@ -207,7 +215,7 @@ def _parse_order_by(
 def _parse_pagination(document: Mapping[str, Any]) -> tuple[int, int]:
     pagination = document.get("pagination")
     if pagination is not None and not isinstance(pagination, dict):
-        raise invalid('pagination is an object like {"limit": 100, "offset": 0}.', "pagination")
+        raise invalid('pagination must be an object like {"limit": 100, "offset": 0}.', "pagination")
     limit, offset = MAX_ROWS, 0
     for section in (document, pagination or {}):
         limit = _parse_integer(section, "limit", limit, 1, MAX_ROWS)
@@ -219,8 +227,8 @@ def _parse_integer(section: Mapping[str, Any], key: str, default: int, minimum: 
     value = section.get(key)
     if value is None:
         return default
-    if isinstance(value, float) and value.is_integer():  # to JSON, 5.0 is a whole number
+    if isinstance(value, float) and value.is_integer():  # in JSON, 5.0 is a whole number
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
-        raise invalid(f"{key} is a whole number from {minimum} to {maximum}.", key)
+        raise invalid(f"{key} must be a whole number from {minimum} to {maximum}.", key)
     return value

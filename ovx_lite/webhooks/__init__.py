@@ -1,1 +1,1 @@
-"""Webhooks without a store: triggers, messages, address checks and the HTTP client."""
+"""Webhooks, independent of the storage: triggers, messages, address checks and the HTTP client."""

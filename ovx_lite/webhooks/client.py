@@ -1,4 +1,4 @@
-"""One POST to a vetted address: everything that a receiver can do ends here as an `Outcome`."""
+"""Send one POST to a checked address. Whatever a receiver does, the result is an `AttemptResult`."""
 
 import asyncio
 import socket
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
     import httpx2
 
 REQUEST_TIMEOUT_S = 10
-"""For everything: DNS, TLS, sending, and reading the answer ("Timeout: 10 seconds per request")."""
+"""For DNS, TLS, sending and reading the response together (Ovyxa, Webhooks, Limits)."""
 
 MAX_RESPONSE_BYTES = 4096
-"""Bytes of an answer that are read and kept."""
+"""Bytes of a response that are read and stored."""
 
-_MAX_QUOTED_LENGTH = 300  # characters of a receiver's that we repeat
-_CONNECTION_RESET = AttemptResult(None, "reset", "the connection broke off before the answer")
-_MAX_OPEN_TRANSPORTS = 64  # receivers to whom a connection is kept
+_MAX_QUOTED_LENGTH = 300  # characters of a receiver's text that a hint repeats
+_CONNECTION_RESET = AttemptResult(None, "reset", "the connection was closed before the response")
+_MAX_OPEN_TRANSPORTS = 64  # receivers with connections that are kept open
 
 
 class WebhookClient:
-    """Sends messages. Connections are kept for a while, to each receiver its own."""
+    """Sends messages. It keeps connections open for 2 seconds, in a separate pool for each receiver."""
 
     def __init__(
         self, allowed_networks: Sequence[Network], now_ms: Callable[[], int], timeout_s: float = REQUEST_TIMEOUT_S
     ) -> None:
-        """`allowed` are networks that are open to webhooks though they are not public; `now` gives Unix ms."""
+        """`allowed_networks` may be called although they are not public. `now_ms` returns the time in Unix ms."""
         self._allowed_networks = allowed_networks
         self._now_ms = now_ms
         self._timeout_s = timeout_s
@@ -43,7 +43,7 @@ class WebhookClient:
         self._tls_context: ssl.SSLContext | None = None
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> AttemptResult:
-        """Send a message once. Never raises for what a receiver, its name or the net does."""
+        """Send a message once. Problems of the receiver, its name or the network never raise an exception."""
         started_at_ms, started_monotonic_s = self._now_ms(), time.monotonic()
         outcome = await self._attempt(url, body, headers)
         duration_ms = round((time.monotonic() - started_monotonic_s) * 1000)
@@ -63,18 +63,18 @@ class WebhookClient:
         except ApiError as exc:
             return AttemptResult(None, "forbidden", exc.message)
         except (TimeoutError, httpx2.TimeoutException):
-            return AttemptResult(None, "timeout", f"there was no whole answer within {self._timeout_s:g} seconds")
-        except OSError as exc:  # DNS's; those of connections come as httpx2's
-            return AttemptResult(None, "dns", f"the name could not be looked up ({exc.strerror or exc})")
+            return AttemptResult(None, "timeout", f"no complete response within {self._timeout_s:g} seconds")
+        except OSError as exc:  # of DNS; connection errors are httpx2's
+            return AttemptResult(None, "dns", f"the host name could not be resolved ({exc.strerror or exc})")
         except httpx2.RemoteProtocolError as exc:
             if "without sending" in str(exc):
                 return _CONNECTION_RESET
-            return AttemptResult(None, "protocol", f"what was answered is not HTTP ({str(exc)[:_MAX_QUOTED_LENGTH]})")
+            return AttemptResult(None, "protocol", f"the response is not HTTP ({str(exc)[:_MAX_QUOTED_LENGTH]})")
         except httpx2.TransportError as exc:
             if (tls_error := _tls_error(exc)) is not None:
-                return AttemptResult(None, "tls", f"the receiver's certificate or TLS is not good: {tls_error}")
+                return AttemptResult(None, "tls", f"the receiver's certificate or TLS is invalid: {tls_error}")
             if isinstance(exc, httpx2.ConnectError):
-                return AttemptResult(None, "connect", "nobody listens there, or a firewall is in between")
+                return AttemptResult(None, "connect", "no server listens there, or a firewall blocks the connection")
             return _CONNECTION_RESET
 
     async def _send(self, destination: Target, address: str, body: bytes, headers: Mapping[str, str]) -> AttemptResult:
@@ -89,14 +89,14 @@ class WebhookClient:
             f"{destination.scheme}://{address_literal}:{destination.port}{destination.path}",
             content=body,
             headers={"Host": host_header, "Accept": "*/*", **headers},
-            # Cancelled while it connects, the library would leave the socket open; by its own time-out it does not.
+            # The library leaves the socket open if it is cancelled while it connects. Its own timeout closes it.
             extensions={"sni_hostname": destination.host, "timeout": {"connect": self._timeout_s * 0.9}},
         )
         async with self._transport_for(destination) as http_transport:
             response = await http_transport.handle_async_request(request)
             response_body = b""
             try:
-                async with aclosing(response.aiter_raw()) as chunks:  # as they came: nothing is unpacked
+                async with aclosing(response.aiter_raw()) as chunks:  # as received, without decompression
                     async for chunk in chunks:
                         response_body += chunk
                         if len(response_body) >= MAX_RESPONSE_BYTES:
@@ -109,10 +109,10 @@ class WebhookClient:
 
     @asynccontextmanager
     async def _transport_for(self, destination: Target) -> "AsyncIterator[httpx2.AsyncHTTPTransport]":
-        """The connections to a URL, each its own: none is used under another's name, and small pools are fast."""
+        """Yield the connection pool of a URL. Separate pools never mix up host names, and small pools are fast."""
         from ovx_lite.webhooks.response_limits import build_transport
 
-        assert self._tls_context is not None, "nothing is sent before it is loaded"
+        assert self._tls_context is not None, "it is loaded before anything is sent"
         http_transport = self._transports.get(destination)
         if http_transport is None:
             http_transport = self._transports[destination] = build_transport(self._tls_context, _pool_limits())
@@ -135,14 +135,14 @@ class WebhookClient:
 
 
 def _pool_limits() -> "httpx2.Limits":
-    """Room for all who send at once, lest webhooks of one host wait for each other."""
+    """Return limits that let all webhooks of a host send at once."""
     import httpx2
 
     return httpx2.Limits(max_connections=None, max_keepalive_connections=16, keepalive_expiry=2)
 
 
 def load_tls() -> ssl.SSLContext:
-    """Load the library, which takes a while and most servers never need, and the certificates that are trusted."""
+    """Load the trusted certificates and the HTTP library, which is slow to import and which most servers never need."""
     import httpx2  # noqa: F401
     import truststore
 
@@ -150,20 +150,20 @@ def load_tls() -> ssl.SSLContext:
 
 
 async def check_url(url: str, allowed_networks: Sequence[Network]) -> None:
-    """See that a webhook may have this URL, as it is seen again at every send. Raises `ApiError` (field `url`)."""
+    """Raise `ApiError` (field `url`) if a webhook may not have this URL. Every attempt repeats the check."""
     destination = parse_target(url)
     check_scheme(destination, allowed_networks)
     try:
         async with asyncio.timeout(REQUEST_TIMEOUT_S):
             host_addresses = await resolve_addresses(destination)
     except OSError as exc:
-        message = f"{destination.host} could not be looked up ({exc.strerror or exc}): see that its name is right."
+        message = f"{destination.host} could not be resolved ({exc.strerror or exc}): check the host name."
         raise ApiError("invalid_request", message, "url") from None
     check_address(destination, host_addresses, allowed_networks)
 
 
 async def resolve_addresses(destination: Target) -> list[str]:
-    """The addresses of a target's host. Raises OSError if its name cannot be looked up."""
+    """Return the addresses of a target's host. Raises OSError if its name cannot be resolved."""
     if ":" in destination.host or destination.host.rpartition(".")[2].isdecimal():
         return [destination.host]  # an address already
     loop = asyncio.get_running_loop()
@@ -174,7 +174,7 @@ async def resolve_addresses(destination: Target) -> list[str]:
 def interpret_response(
     status: int, headers: Mapping[str, str], response_body: bytes, host: str, now_ms: int
 ) -> AttemptResult:
-    """What an answer means, and what is to be done about it (contract 7). Pure."""
+    """Return the result of an attempt that got a response, with a hint what to do. Pure."""
     text = response_body.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
     if 200 <= status < 300:
         return AttemptResult(status, "", response_body=text)
@@ -183,28 +183,28 @@ def interpret_response(
         hint = f"redirect to {location} not followed: change the URL"
         return AttemptResult(status, "redirect", hint, text)
     if status == 410:
-        return AttemptResult(status, "gone", "the receiver wants no more of this", text)
+        return AttemptResult(status, "gone", "the receiver accepts no more messages", text)
     retry_after_ms = _retry_after_ms(headers.get("retry-after", ""), now_ms) if status in (429, 503) else 0
     return AttemptResult(status, "status", _hint_for_status(status, text, host), text, retry_after_ms)
 
 
 def _hint_for_status(status: int, text: str, host: str) -> str:
     if host == "hooks.slack.com" and status == 400:
-        return "Slack wants `text`: choose format slack"
+        return "Slack requires `text`: choose the format slack"
     if host in ("discord.com", "discordapp.com") and status == 400:
-        return "Discord wants `content`: choose format discord"
+        return "Discord requires `content`: choose the format discord"
     return {
-        401: "the receiver wants a credential: see what its URL should hold",
-        403: "the receiver does not let us in: see what its URL should hold",
-        404: "there is nothing at this URL: see that it is right",
-        405: "the receiver takes no POST there: see that the URL is right",
-        429: "the receiver has had enough for now",
-        503: "the receiver cannot take it now",
-    }.get(status, f"the receiver answered {status}: see its answer and its log")
+        401: "the receiver requires a credential: check what its URL must contain",
+        403: "the receiver denies access: check what its URL must contain",
+        404: "there is nothing at this URL: check the URL",
+        405: "the receiver does not accept POST there: check the URL",
+        429: "the receiver limits the rate of messages",
+        503: "the receiver is not available now",
+    }.get(status, f"the receiver answered {status}: check its response and its log")
 
 
 def _retry_after_ms(header: str, now_ms: int) -> int:
-    """A `Retry-After` (seconds, or a date) in milliseconds from `now` on; 0 for what is none."""
+    """Return the milliseconds from now until a `Retry-After` (seconds, or a date); 0 if it is invalid."""
     if header.strip().isdecimal():
         return int(header.strip()[:9]) * 1000
     try:

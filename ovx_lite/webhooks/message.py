@@ -1,4 +1,4 @@
-"""A webhook's message: its bytes, its signatures, its schedule (Ovyxa Webhooks; contract 7). Pure."""
+"""A webhook's message: its body, its signatures, and its retries (Ovyxa, Webhooks; docs/webhooks.md). Pure."""
 
 import hmac
 import re
@@ -11,27 +11,27 @@ from urllib.parse import urlsplit
 import msgspec
 
 from ovx_lite import __version__
-from ovx_lite.domain.calendar import format_utc
+from ovx_lite.domain.calendar import DAY_MS, HOUR_MS, MINUTE_MS, format_utc
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.webhooks.triggers import Alert
 
 MAX_WEBHOOKS_PER_SITE = 5
-"""Webhooks of one site ("Limits")."""
+"""Webhooks of one site (Ovyxa, Webhooks, Limits)."""
 
 MAX_SENDS_PER_HOUR = 100
-"""First sends to one webhook in an hour ("Limits"); what is above is `throttled`."""
+"""Deliveries to one webhook per hour, not counting retries (Ovyxa, Webhooks, Limits). More are `throttled`."""
 
 MAX_BODY_BYTES = 10_000
-"""Bytes of a body, "< 10KB" ("Limits")."""
+"""A body has fewer bytes: "Payload size: < 10KB" (Ovyxa, Webhooks, Limits)."""
 
-RETRY_DELAYS_MS = (60_000, 5 * 60_000, 30 * 60_000)
-"""Milliseconds from a failure to the next try ("Retry Logic")."""
+RETRY_DELAYS_MS = (1 * MINUTE_MS, 5 * MINUTE_MS, 30 * MINUTE_MS)
+"""Time from a failed attempt to the next one (Ovyxa, Webhooks, Retry Logic)."""
 
-MAX_RETRY_AFTER_MS = 60 * 60_000
-"""Milliseconds that a `Retry-After` can put off the next try."""
+MAX_RETRY_AFTER_MS = HOUR_MS
+"""The longest delay that a receiver can ask for with `Retry-After`."""
 
-PREVIOUS_SECRET_VALID_MS = 24 * 60 * 60_000
-"""Milliseconds that the secret before the current one signs, too."""
+PREVIOUS_SECRET_VALID_MS = DAY_MS
+"""How long after a rotation the previous secret signs too."""
 
 FORMATS = ("json", "slack", "discord")
 
@@ -39,10 +39,11 @@ _encode = msgspec.json.Encoder().encode
 
 
 class AttemptResult(NamedTuple):
-    """What came of a try: `status` is HTTP's, None without an answer; `error` a word for what went wrong, or `""`.
+    """The result of an attempt to deliver a message.
 
-    `words` say what to do about it. `answer` is the beginning of what was answered, `hint` the milliseconds of its
-    `Retry-After`; `began` is in Unix milliseconds, `took` in milliseconds; `headers` are those of the request.
+    `status` is the HTTP status, or None without a response. `error` is a short code such as `timeout`, or `""` after
+    success, and `hint` says what to do. `response_body` is the start of the response, `retry_after_ms` the delay that
+    its `Retry-After` asks for. `headers` are those of the request.
     """
 
     status: int | None
@@ -56,7 +57,7 @@ class AttemptResult(NamedTuple):
 
 
 class RetryDecision(NamedTuple):
-    """What follows a try: the delivery's status, when it is due again (Unix ms), whether the webhook is given up."""
+    """What follows an attempt: the delivery's status and next attempt. `gone` disables the webhook."""
 
     status: str
     next_attempt_at_ms: int
@@ -64,12 +65,12 @@ class RetryDecision(NamedTuple):
 
 
 def new_secret(random_bytes: bytes) -> str:
-    """A signing secret of 32 random bytes, as Standard Webhooks writes it."""
+    """Return a signing secret from 32 random bytes, in the notation of Standard Webhooks."""
     return "whsec_" + b64encode(random_bytes).decode()
 
 
 def format_for(url: str) -> str:
-    """The format that a receiver wants, by its host: Slack and Discord refuse a body without their own field."""
+    """Return the format for a URL, by its host: Slack and Discord reject a body without a field of their own."""
     host = (urlsplit(url).hostname or "").rstrip(".")
     if host == "hooks.slack.com":
         return "slack"
@@ -77,7 +78,7 @@ def format_for(url: str) -> str:
 
 
 def build_body(alert: Alert, site_slug: str, format: str) -> bytes:
-    """The message's bytes: compact JSON under 10 KB, with long strings cut ("Payload Format")."""
+    """Return the body: compact JSON under 10 KB, with long strings cut (Ovyxa, Webhooks, Payload Format)."""
     timestamp = format_utc(alert.timestamp_ms)
     for max_length in (2000, 400, 80):
         data = {name: _cut(value, max_length) for name, value in alert.data.items()}
@@ -93,23 +94,27 @@ def _cut(value: Any, max_length: int) -> Any:
 
 
 def _slack(text: str) -> dict[str, Any]:
-    # Slack makes links, mentions of people and of whole channels from <…> alone, once these three are written so.
+    # With these three characters escaped, no text can become a link or mention people or channels in Slack.
     escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return {"text": escaped, "mrkdwn": False, "link_names": False, "unfurl_links": False, "unfurl_media": False}
 
 
 def _discord(text: str) -> dict[str, Any]:
     escaped = re.sub(r"([\\`*_~|<>\[\]()#@:-])", r"\\\1", text)
-    return {"content": escaped[:1900], "allowed_mentions": {"parse": []}, "flags": 1 << 2}  # no previews of links
+    return {
+        "content": escaped[:1900],
+        "allowed_mentions": {"parse": []},
+        "flags": 1 << 2,
+    }  # the flag turns off link previews
 
 
 _FORMAT_FIELDS = {"json": lambda text: {}, "slack": _slack, "discord": _discord}
 
 
 def build_headers(message_id: str, event: str, body: bytes, secrets: Sequence[str], now_ms: int) -> dict[str, str]:
-    """The headers of a try at `now` (Unix ms), with both signatures: Ovyxa's, and those of Standard Webhooks.
+    """Return the headers of an attempt at `now_ms`, with Ovyxa's signature and those of Standard Webhooks.
 
-    `secrets` are the current one and, for a day after a rotation, the one before it.
+    `secrets` are the current secret and, for a day after a rotation, the previous one.
     """
     timestamp = str(now_ms // 1000)
     return {
@@ -124,7 +129,7 @@ def build_headers(message_id: str, event: str, body: bytes, secrets: Sequence[st
 
 
 def signing_secrets(now_ms: int, secret: str, previous_secret: str, rotated_at_ms: int) -> tuple[str, ...]:
-    """The secrets that sign at `now` (Unix ms): the one before the current one, too, for a day after it gave way."""
+    """Return the secrets that sign at `now_ms`: the current one and, for a day after a rotation, the previous one."""
     return (
         (secret, previous_secret)
         if previous_secret and now_ms < rotated_at_ms + PREVIOUS_SECRET_VALID_MS
@@ -133,21 +138,26 @@ def signing_secrets(now_ms: int, secret: str, previous_secret: str, rotated_at_m
 
 
 def ovyxa_signature(secret: str, body: bytes) -> str:
-    """`X-Ovyxa-Signature`: hexadecimal HMAC-SHA256 of the body under the secret's text ("Security")."""
+    """Return `X-Ovyxa-Signature` (Ovyxa, Webhooks, Security): the HMAC-SHA256 of the body in hex.
+
+    The key is the secret as text, with its prefix.
+    """
     return hmac.new(secret.encode(), body, sha256).hexdigest()
 
 
 def standard_signature(secret: str, message_id: str, timestamp: str, body: bytes) -> str:
-    """One signature of Standard Webhooks: `v1,` and the base64 of HMAC-SHA256 of id, timestamp and body."""
+    """Return a signature of Standard Webhooks: `v1,` and the HMAC-SHA256 of ID, timestamp and body in base64."""
     try:
         key = b64decode(secret.removeprefix("whsec_"), validate=True)
     except ValueError:
-        raise ApiError("invalid_request", "A secret is whsec_ and base64, as it was shown.") from None
+        raise ApiError(
+            "invalid_request", "The secret must be whsec_ followed by base64, exactly as it was shown."
+        ) from None
     return "v1," + b64encode(hmac.new(key, f"{message_id}.{timestamp}.".encode() + body, sha256).digest()).decode()
 
 
 def next_step(outcome: AttemptResult, attempts: int, now_ms: int) -> RetryDecision:
-    """What follows the try that made it so many `tries`, and ended at `now` ("Retry Logic", contract 7)."""
+    """Return what follows attempt number `attempts`, which ended at `now_ms` (Ovyxa, Webhooks, Retry Logic)."""
     if not outcome.error:
         return RetryDecision("delivered", now_ms)
     if outcome.status == 410:
@@ -160,27 +170,29 @@ def next_step(outcome: AttemptResult, attempts: int, now_ms: int) -> RetryDecisi
 
 
 def parse_saved_request(request: bytes) -> tuple[dict[str, str], bytes]:
-    """A saved request (a request line or none, headers, an empty line, the body) → its headers in lower case, and body.
+    """Split a saved request into its headers, with names in lower case, and its body.
 
-    Raises `ApiError` if there is no empty line.
+    It is an optional request line, headers, an empty line, and the body. Raises `ApiError` without the empty line.
     """
     end = re.search(rb"\r?\n\r?\n", request)
     if end is None:
-        raise ApiError("invalid_request", "There is no empty line after the headers: save the request as it came.")
+        raise ApiError(
+            "invalid_request", "There is no empty line after the headers: save the request exactly as it was received."
+        )
     head, body = request[: end.start()], request[end.end() :]
     lines = (line.partition(b":") for line in head.splitlines())
     return {name.decode("latin-1").lower(): value.decode("latin-1").strip() for name, _, value in lines}, body
 
 
 def verify_signatures(headers: Mapping[str, str], body: bytes, secrets: Sequence[str]) -> dict[str, bool | None]:
-    """Whether a request's two signatures are right, by their headers' names; None for one that is not there."""
+    """Return for each signature header of a request whether it is valid; None if the header is missing."""
     ovyxa, standard = headers.get("x-ovyxa-signature"), headers.get("webhook-signature")
     message_id, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
     expected = [standard_signature(secret, message_id, timestamp, body) for secret in secrets]
     return {
         "X-Ovyxa-Signature": None
         if ovyxa is None
-        else _any_equal([ovyxa], [ovyxa_signature(s, body) for s in secrets]),
+        else _any_equal([ovyxa], [ovyxa_signature(secret, body) for secret in secrets]),
         "webhook-signature": None if standard is None else _any_equal(standard.split(), expected),
     }
 

@@ -1,4 +1,7 @@
-"""Where a webhook may go: HTTPS to public addresses, and what `OVX_WEBHOOK_ALLOW_NET` opens (contract 7). Pure."""
+"""Protection against SSRF: webhooks may only call HTTPS at public addresses, and `OVX_WEBHOOK_ALLOW_NET`. Pure.
+
+See docs/webhooks.md, Allowed destinations.
+"""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -8,22 +11,22 @@ from urllib.parse import quote, urlsplit
 
 from ovx_lite.domain.errors import ApiError
 
-_UNQUOTED = "".join(map(chr, range(0x21, 0x7F)))  # in a path and a query; the rest is of other alphabets
+_UNQUOTED = "".join(map(chr, range(0x21, 0x7F)))  # in a path and a query; other characters are percent-encoded
 
 Network = IPv4Network | IPv6Network
 
 MAX_URL_BYTES = 2048
-"""Bytes of a webhook's URL."""
+"""The maximum length of a webhook's URL."""
 
-# Our own list, since `ipaddress.is_global` differs from one Python to the next. After IANA's registries of
-# special-purpose addresses; the first that fits names the address.
+# Our own list, because `ipaddress.is_global` differs between versions of Python. From IANA's registries of
+# special-purpose addresses. The first match describes the address in errors.
 _NOT_PUBLIC: tuple[tuple[str, Network], ...] = tuple(
     (description, ip_network(network))
-    for description, parse_networks in (
+    for description, networks in (
         ("an unspecified address", "0.0.0.0/8 ::/128"),
         ("a loopback address", "127.0.0.0/8 ::1/128"),
         ("a private address", "10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 fc00::/7"),
-        ("a provider's inner address (CGNAT)", "100.64.0.0/10"),
+        ("an internal address of a provider (CGNAT)", "100.64.0.0/10"),
         ("a link-local address", "169.254.0.0/16 fe80::/10"),
         ("a multicast address", "224.0.0.0/4 ff00::/8"),
         ("an address for documentation", "192.0.2.0/24 198.51.100.0/24 203.0.113.0/24 2001:db8::/32 3fff::/20"),
@@ -31,12 +34,12 @@ _NOT_PUBLIC: tuple[tuple[str, Network], ...] = tuple(
         ("an IPv4 address in IPv6", "::/96 ::ffff:0:0/96 64:ff9b::/96 64:ff9b:1::/48 2001::/32 2002::/16"),
         ("a reserved address", "192.0.0.0/24 192.88.99.0/24 240.0.0.0/4 2001::/23 3ffe::/16"),
     )
-    for network in parse_networks.split()
+    for network in networks.split()
 )
 _PUBLIC_IPV6 = IPv6Network("2000::/3")
 
-# Where clouds hand out credentials to whoever asks from inside of a machine: AWS and most others, AWS's containers,
-# Azure, Alibaba, Oracle, Google, Scaleway. An allowed network that merely contains one of these does not open it.
+# Metadata services, which give cloud credentials to any program on the machine: AWS and most others, AWS's containers,
+# Azure, Alibaba, Oracle, Google, Scaleway. An allowed network that contains one of them does not allow it.
 _METADATA_ADDRESSES = frozenset(
     map(
         ip_address,
@@ -56,13 +59,13 @@ _METADATA_NAMES = frozenset(
 
 
 HTTPS_REQUIRED = (
-    "A webhook's URL must be https, not http: plain http is possible to networks of OVX_WEBHOOK_ALLOW_NET"
-    " (--webhook-allow-net) alone"
+    "A webhook's URL must be https: plain http is only allowed to the networks in OVX_WEBHOOK_ALLOW_NET"
+    " (--webhook-allow-net)"
 )
 
 
 class Target(NamedTuple):
-    """Where a URL points: `host` in lower case and ASCII, without a dot at its end; `path` with the query."""
+    """The destination of a URL. `host` is lower-case ASCII without a trailing dot; `path` includes the query."""
 
     scheme: str
     host: str
@@ -71,32 +74,32 @@ class Target(NamedTuple):
 
 
 def parse_networks(text: str) -> list[Network]:
-    """Comma-separated networks (CIDR). Raises ValueError for what is none."""
+    """Parse comma-separated networks in CIDR notation. Raises ValueError if one is invalid."""
     return [ip_network(network.strip()) for network in text.split(",") if network.strip()]
 
 
 def parse_target(url: str) -> Target:
-    """Where a webhook's URL points. Raises `ApiError` (field `url`) for what no webhook can have."""
+    """Return the destination of a webhook's URL. Raises `ApiError` (field `url`) if the URL is invalid."""
     if len(url.encode(errors="replace")) > MAX_URL_BYTES:
-        raise _url_error(f"The URL is too long: at most {MAX_URL_BYTES} bytes are taken.")
+        raise _url_error(f"The URL is too long: at most {MAX_URL_BYTES} bytes are allowed.")
     if any(character <= " " or character == "\x7f" for character in url):
-        raise _url_error("The URL has spaces or control characters: write it without, with %20 for a space.")
+        raise _url_error("The URL contains spaces or control characters: remove them, and write %20 for a space.")
     try:
         parts = urlsplit(url)
         if "@" in parts.netloc:
             raise _url_error(
-                "The URL has a user name or a password in it: put a secret into the path, or check signatures."
+                "The URL contains a user name or password: put a secret into the path, or verify signatures instead."
             )
         scheme, port = parts.scheme, parts.port
         if not _NETLOC.fullmatch(parts.netloc):
             raise ValueError(url)
         host = _ascii_host(parts.hostname or "")
     except ValueError:
-        raise _url_error("This is not a URL: send one like https://example.com/hook.") from None
+        raise _url_error("This is not a URL: enter one like https://example.com/hook.") from None
     if scheme not in ("https", "http") or not host:
-        raise _url_error("This is not a URL that a webhook can have: give one like https://example.com/hook.")
+        raise _url_error("A webhook cannot have this URL: enter one like https://example.com/hook.")
     if port == 0:
-        raise _url_error("The URL has port 0: leave the port out, or give the one that the receiver listens on.")
+        raise _url_error("The URL has port 0: remove the port, or enter the one that the receiver listens on.")
     path = quote(parts.path or "/", _UNQUOTED) + (f"?{quote(parts.query, _UNQUOTED)}" if parts.query else "")
     return Target(scheme, host, port or (443 if scheme == "https" else 80), path)
 
@@ -105,21 +108,24 @@ _NETLOC = re.compile(r"(\[[0-9A-Fa-f:.]*\]|[^\[\]:]*)(:[0-9]*)?")
 
 
 def _ascii_host(host: str) -> str:
-    """A host as DNS is asked for it. Raises ValueError for what is none, `ApiError` for odd ways to write an address."""
+    """Return a host as it is sent to the DNS: in ASCII and lower case.
+
+    Raises ValueError if it is not a host, and `ApiError` for an unusual notation of an IPv4 address.
+    """
     if ":" in host:
         return str(IPv6Address(host))
     if not host.isascii():
-        import idna  # its tables are large, and few hosts need them
+        import idna  # loaded on first use: its tables are large, and few hosts need them
 
         host = idna.encode(host, uts46=True).decode()
     name = host.lower().removesuffix(".")
     labels = name.split(".")
-    # What ends in a number is an address to the resolver, octal, hexadecimal and shortened ones too.
+    # If the last label is a number, the resolver takes the host for an address: octal, hexadecimal and short forms too.
     if labels[-1].isdecimal() or labels[-1].startswith("0x"):
         try:
             return str(IPv4Address(name))
         except ValueError:
-            raise _url_error(f"{name} is an odd way to write an IPv4 address: write it like 203.0.113.42.") from None
+            raise _url_error(f"{name} is an unusual notation of an IPv4 address: write it like 203.0.113.42.") from None
     if not all(label and len(label) < 64 and set(label) <= _HOST_CHARACTERS for label in labels) or len(name) > 253:
         raise ValueError(host)
     return name
@@ -129,23 +135,24 @@ _HOST_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_")
 
 
 def check_scheme(target: Target, allowed_networks: Sequence[Network]) -> None:
-    """See that it is worth asking for a target's addresses. Raises `ApiError` if none could be good."""
+    """Raise `ApiError` if a target is forbidden whatever its addresses are, so that no DNS query is needed."""
     if target.host in _METADATA_NAMES:
         raise _url_error(
-            f"{target.host} is a cloud's metadata service, where no webhook may go: use the address of your receiver."
+            f"{target.host} is the metadata service of a cloud, which webhooks may not call: enter the address of your "
+            "receiver."
         )
     if target.scheme == "http" and not allowed_networks:
         raise _url_error(f"{HTTPS_REQUIRED}.")
 
 
 def check_address(target: Target, addresses: Iterable[str], allowed_networks: Sequence[Network]) -> str:
-    """The address to connect to, of those that a target's host has. Raises `ApiError` if any is not for webhooks.
+    """Return the address of a target's host to connect to. Raises `ApiError` if any of its addresses is forbidden.
 
-    A host with both good and bad addresses is refused: which of them is taken would be up to whoever names it.
+    A host with allowed and forbidden addresses is rejected, because its owner could choose which one is used.
     """
     ip_addresses = [ip_address(address.partition("%")[0]) for address in addresses]
     if not ip_addresses:
-        raise _url_error(f"{target.host} has no address: see that its name is right.")
+        raise _url_error(f"{target.host} has no address: check the host name.")
     for address in ip_addresses:
         is_metadata = any(candidate in _METADATA_ADDRESSES for candidate in (address, *_embedded_ipv4(address)))
         is_allowed = any(
@@ -154,20 +161,21 @@ def check_address(target: Target, addresses: Iterable[str], allowed_networks: Se
         location = f"{target.host} is {address}" if str(address) != target.host else str(address)
         if not is_allowed and is_metadata:
             raise _url_error(
-                f"{location}, a cloud metadata address, where no webhook may go, unless OVX_WEBHOOK_ALLOW_NET "
+                f"{location}, a metadata address of a cloud, which webhooks may not call unless OVX_WEBHOOK_ALLOW_NET "
                 f"(--webhook-allow-net) names this very address: {address}/{address.max_prefixlen}."
             )
         if not is_allowed and (reason := _non_public_reason(address)):
             raise _url_error(
-                f"{location}, {reason}, where no webhook may go, unless OVX_WEBHOOK_ALLOW_NET (--webhook-allow-net) has it."
+                f"{location}, {reason}, which webhooks may not call unless OVX_WEBHOOK_ALLOW_NET (--webhook-allow-net) "
+                "includes it."
             )
         if target.scheme == "http" and not is_allowed:
-            raise _url_error(f"{HTTPS_REQUIRED}, and {location} is in none of them.")
+            raise _url_error(f"{HTTPS_REQUIRED}, and {location}, which is in none of them.")
     return str(ip_addresses[0])
 
 
 def _embedded_ipv4(address: IPv4Address | IPv6Address) -> tuple[IPv4Address, ...]:
-    """The IPv4 addresses that an IPv6 address may stand for: mapped, translated (NAT64), tunnelled (6to4, Teredo)."""
+    """Return the IPv4 addresses in an IPv6 address: mapped, translated (NAT64) or tunnelled (6to4, Teredo)."""
     if address.version == 4:
         return ()
     low_bits = IPv4Address(int(address) & 0xFFFFFFFF)

@@ -1,6 +1,6 @@
-"""When a webhook is told: one function a trigger, from a moment to what there is to tell. Pure.
+"""The triggers of webhooks: one function per trigger, from the context of a request to alerts. Pure.
 
-A new trigger is a function here, a row in `TRIGGERS`, and its test.
+To add a trigger, write a function here, add it to `TRIGGERS`, and test it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -8,27 +8,27 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from ovx_lite.domain.calendar import HOUR_MS
 from ovx_lite.domain.models import Event, Goal, Site, Webhook
 
 THRESHOLDS = (80, 100)
-"""Percents of a site's monthly limit at which `usage.threshold` tells (Ovyxa Webhooks, Trigger Events)."""
+"""Percentages of a site's monthly limit at which `usage.threshold` fires (Ovyxa, Webhooks, Trigger Events)."""
 
-HOUR_MS = 60 * 60 * 1000
-_RESET_PERCENT = 80  # percent of a spike's threshold
+_RESET_PERCENT = 80  # of a spike's threshold
 
 
 class Change(NamedTuple):
-    """A counter, before and after."""
+    """A count before and after the request."""
 
     before: int
     after: int
 
 
 class TriggerContext(NamedTuple):
-    """All that a trigger may see of a request that is being stored.
+    """The data that triggers get about a request that is being stored.
 
-    `month` is the month (UTC) as `2026-11`, `used` the site's events in it; `active` are its visitors in the last 5
-    minutes, None if no webhook asks; `webhooks` are those that are enabled; `now` is Unix milliseconds.
+    `month` is the month (UTC) as `2026-11`, and `monthly_usage` the site's events in it. `active_visitors` are those of
+    the last 5 minutes, or None if no webhook needs them. `webhooks` are the enabled ones.
     """
 
     site: Site
@@ -42,9 +42,9 @@ class TriggerContext(NamedTuple):
 
 
 class Alert(NamedTuple):
-    """What there is to tell: to all webhooks of the site that want this `event`, or to one, by its id.
+    """A message to all webhooks of the site that subscribe to `event`, or to one, if `webhook_public_id` is set.
 
-    `ts` is Unix milliseconds, `text` the same in words. One with a `mark` is told once, until the mark is taken away.
+    `text` describes `data` for people. An alert with a `dedupe_key` is sent once, until a `ResetAlert` removes the key.
     """
 
     event: str
@@ -56,13 +56,13 @@ class Alert(NamedTuple):
 
 
 class ResetAlert(NamedTuple):
-    """A mark to take away."""
+    """Lets the alert with this `dedupe_key` be sent again."""
 
     dedupe_key: str
 
 
 def goal_completed(context: TriggerContext) -> Iterator[Alert | ResetAlert]:
-    """Every event that meets a goal."""
+    """Fire for every event that reaches a goal."""
     for goal, event in context.matched_goals:
         page, traffic_source, country = event.page, event.traffic_source, event.client.country
         data = {
@@ -81,7 +81,7 @@ def goal_completed(context: TriggerContext) -> Iterator[Alert | ResetAlert]:
 
 
 def usage_threshold(context: TriggerContext) -> Iterator[Alert | ResetAlert]:
-    """80 and 100 % of the site's monthly limit, once each a month; events over the limit are taken all the same."""
+    """Fire once a month each at 80 % and 100 % of the site's monthly limit. Events above it are still accepted."""
     limit, used = context.site.monthly_limit, context.monthly_usage.after
     if limit is None:
         return
@@ -93,7 +93,7 @@ def usage_threshold(context: TriggerContext) -> Iterator[Alert | ResetAlert]:
 
 
 def realtime_spike(context: TriggerContext) -> Iterator[Alert | ResetAlert]:
-    """More visitors active than a webhook's threshold; armed again once they are under 80 % of it."""
+    """Fire if more visitors are active than a webhook's threshold; again after they fell below 80 % of it."""
     if context.active_visitors is None:
         return
     before, after = context.active_visitors
@@ -112,7 +112,7 @@ def realtime_spike(context: TriggerContext) -> Iterator[Alert | ResetAlert]:
 
 
 class Trigger(NamedTuple):
-    """What finds the alerts of a moment, and data as these have it, to try a webhook out with."""
+    """The function that yields alerts, and sample data to test a webhook with."""
 
     check: Callable[[TriggerContext], Iterator[Alert | ResetAlert]]
     sample_data: dict[str, Any]
@@ -129,12 +129,12 @@ TRIGGERS = {
 
 
 def sample_alert(event: str, site_slug: str, now_ms: int) -> Alert:
-    """An alert of this trigger as it could be at `now` (Unix ms)."""
+    """Return a sample alert of a trigger, to test a webhook with."""
     return Alert(event, now_ms, TRIGGERS[event].sample_data, f"A sample of {event} from {site_slug}")
 
 
 def month_of(timestamp_ms: int) -> str:
-    """The month (UTC) of a time in Unix milliseconds, as `2026-11`."""
+    """Return the month (UTC) of a time in Unix milliseconds, as `2026-11`."""
     return _month_of_hour(timestamp_ms // HOUR_MS)
 
 
