@@ -246,7 +246,7 @@ def test_it_is_said_once_when_it_begins_and_once_when_it_ends(
         assert statuses == [201, 201, 503, 503, 503, 503, 201, 201]
         assert len(paths(conn, site)) == statuses.count(201)
     assert [record.message.split(":")[0] for record in caplog.records] == [
-        "events are refused",
+        "events are rejected",
         "events are accepted again",
     ]
 

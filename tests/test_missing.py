@@ -27,7 +27,7 @@ def test_what_was_refused_or_excluded_is_told_with_all_reasons(admin: AdminSessi
     assert "The API key is unknown" in wrong_key
     assert "The API key is unknown" in both_wrong
     assert "Missing required field: event_name" in both_wrong
-    assert "in no count: its user agent is a bot's" in bot
+    assert "not counted: its user agent belongs to a bot" in bot
     for words in ("Missing required field: event_name", "url is not an absolute URL", "did you mean `event_name`?"):
         assert words in faulty
     page = admin.client.get(f"{settings}/missing").body.decode()

@@ -20,9 +20,10 @@ from ovx_lite.domain.clock import SystemClock
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import MAX_TIMESTAMP_MS
 from ovx_lite.enrichment.geoip import open_country_data
-from ovx_lite.services import backups, exporter, log_reader, scheduler
+from ovx_lite.services import backups, exporter, log_reader
 from ovx_lite.services.disk_space import DiskSpace
 from ovx_lite.services.log_importer import ImportReport, LogImporter
+from ovx_lite.services.retention import prune as prune_events
 from ovx_lite.storage import integrity as checks
 from ovx_lite.storage import registry, retention
 from ovx_lite.storage.copies import copy
@@ -254,7 +255,7 @@ def prune(yes: bool, data_dir: Path, as_json: bool) -> None:
     conn, now_ms = store(data_dir), SystemClock().now_ms()
     if yes:
         retention.confirm(conn, now_ms)
-    deleted = scheduler.prune(conn, registry.load(conn), now_ms)
+    deleted = prune_events(conn, registry.load(conn), now_ms)
     if as_json:
         print_json({"events": deleted})
     else:

@@ -25,7 +25,8 @@ from ovx_lite.emulator.webhook_receiver import Hooks
 from ovx_lite.services import factories
 from ovx_lite.services.observer import RequestOutcome
 from ovx_lite.services.rejected import RejectedEvents
-from ovx_lite.services.scheduler import JOBS, Services, back_up
+from ovx_lite.services.scheduler import JOBS, back_up
+from ovx_lite.services.services import Services
 from ovx_lite.storage import registry, reset, retention, sqlite
 from ovx_lite.storage.read import events
 from ovx_lite.storage.reset import Baseline

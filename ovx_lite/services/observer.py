@@ -1,4 +1,4 @@
-"""What came of each request to an API, for those who want to see it: the stand-in, and "why is my event missing?"."""
+"""Observing requests to the ingestion endpoints: what was sent, and what came of it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -11,11 +11,11 @@ from ovx_lite.domain.models import Event, Reply, Site
 
 
 class RequestOutcome(msgspec.Struct):
-    """A request and what came of it, as far as it got: `call` is None if its body was not read to the end.
+    """A request to an ingestion endpoint, and how far it got.
 
-    `path` is with its query; `ids` are the names of the `events`, if these were stored; `site` the one that it was
-    for, if that is known; `followed` says in words what followed: goals that were met, webhooks that are told. `at` is
-    Unix milliseconds.
+    `path` includes the query. `raw_request` is `None` if the body was not read to its end, `site` if it is unknown.
+    `event_ids` are the public IDs of the `events`, if these were stored. `effects` describes what followed: goals that
+    were reached, messages to webhooks. Of `error` and `reply`, one is set.
     """
 
     received_at_ms: int
@@ -33,17 +33,17 @@ class RequestOutcome(msgspec.Struct):
 
 
 def request_target(scope: Mapping[str, Any]) -> str:
-    """What a request was sent to: its path, and its query if it has one."""
+    """Return the path of a request, with its query if it has one."""
     path: str = scope["path"]
     query: bytes = scope.get("query_string", b"")
     return f"{path}?{query.decode('latin-1')}" if query else path
 
 
 class RequestObserver(Protocol):
-    """Whoever is told of verdicts: of all, or of those alone that refuse or exclude something."""
+    """Observes requests: all of them, or only those that were rejected or whose events are excluded from reports."""
 
     wants_all: bool
 
     def record(self, outcome: RequestOutcome) -> None:
-        """Take note of a verdict, before its answer is sent."""
+        """Record a request and its outcome. Called before the response is sent; it must not block."""
         ...

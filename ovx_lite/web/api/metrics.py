@@ -10,7 +10,7 @@ from starlette.responses import Response
 from ovx_lite import __version__
 from ovx_lite.http.prometheus import render_family
 from ovx_lite.services.disk_space import MIB
-from ovx_lite.services.scheduler import Services
+from ovx_lite.services.services import Services
 from ovx_lite.storage.priority import LEVELS
 from ovx_lite.storage.sqlite import STORE_FILE
 from ovx_lite.storage.webhooks.delivery_stats import DeliveryStats, load_delivery_stats

@@ -22,7 +22,7 @@ from ovx_lite.http.body import BodyReader
 from ovx_lite.http.hang_up import wait_for_hang_up
 from ovx_lite.services.notifier import Notifier
 from ovx_lite.services.rejected import RejectedEvents
-from ovx_lite.services.scheduler import Services
+from ovx_lite.services.services import Services
 from ovx_lite.storage import accounts, registry
 from ovx_lite.storage.priority import PEOPLE, Requester
 from ovx_lite.web.common.live_visitors import LiveVisitors

@@ -12,7 +12,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.services.notifier import Notifier
-from ovx_lite.services.scheduler import Services
+from ovx_lite.services.services import Services
 from ovx_lite.storage.priority import PEOPLE, Requester
 from ovx_lite.storage.write import alerts
 
