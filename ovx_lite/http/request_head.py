@@ -63,7 +63,7 @@ class RequestHead:
         self.has_unread_body = False
         self.raw_request: RawRequest | None = None
         self.requested_site_ref = ""
-        self.events: Sequence[Event] = ()
+        self.events: list[Event] = []
         self.event_ids: Sequence[str] = ()
         self.effects: list[str] = []
         for name, value in scope["headers"]:
