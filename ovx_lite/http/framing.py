@@ -48,7 +48,7 @@ class FramingProtocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as stop:
             self._reparse_without_upgrade(data[stop.args[0] :])
         except httptools.HttpParserError as exc:
-            if isinstance(exc.__context__, ApiError):  # raised by a callback of ours
+            if isinstance(exc.__context__, ApiError):  # raised by one of our callbacks
                 raise exc.__context__ from None
             raise ApiError("invalid_request", "This is not a valid HTTP request.") from None
         if self.stalled_bytes > MAX_HEAD_BYTES:

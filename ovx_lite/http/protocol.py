@@ -219,7 +219,7 @@ class HttpProtocol(FramingProtocol):
         if self._active_cycle is not None:
             self._active_cycle.scope[HALF_CLOSED] = True  # see `hang_up`
             self._active_cycle.message_event.set()
-        return True  # the transport stays open for the answer
+        return True  # the transport stays open for the response
 
     def send_400_response(self, msg: str) -> None:
         """Reject a request that uvicorn finds invalid, and close the connection."""
