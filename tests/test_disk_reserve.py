@@ -119,7 +119,7 @@ def test_whoever_runs_the_server_is_told(full: Full) -> None:
     found = samples(full.server.send("/metrics", method="GET").body.decode())
     assert found["ovx_disk_reserve_bytes"] == 10**9 * MIB
     assert 0 < found["ovx_disk_free_bytes"] < found["ovx_disk_reserve_bytes"]
-    lines = [line for line in full.server.log_path.read_text().splitlines() if "refused" in line]
+    lines = [line for line in full.server.log_path.read_text().splitlines() if "events are rejected" in line]
     assert len(lines) == 1, "once, not once a second"
     assert "disk_reserve is 1,000,000,000 MiB" in lines[0]
 

@@ -6,7 +6,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from ovx_lite.domain.errors import ApiError
 
 MAX_HEAD_BYTES = 64 * 1024
-"""Limit of the request line and headers together, and of these with the trailers after a chunked body."""
+"""The largest size of the request line and headers. The trailers after a chunked body count too."""
 
 MAX_HEADERS = 128
 """How many headers a request may have."""

@@ -16,9 +16,9 @@ from ovx_lite.enrichment.user_agent import is_browser
 class RequestHead:
     """The headers of a request that matter, and what the steps of the ingestion find out about it.
 
-    `address` is the client's IP address (at public endpoints only), as a trusted proxy reports it if there is one; `""`
-    if it is not valid or not needed. `path_site_ref` is the site that the path names, `""` if it names none. `cost` is
-    the number of events in the body, for the rate limits. `salt` is the site's salt of the day, once it is looked up.
+    `address` is the client's IP address; `""` if it is not valid, and at endpoints that need a key. `path_site_ref` is
+    the site that the path names, `""` if it names none. `cost` is the number of events in the body, for the rate
+    limits. `salt` is the site's salt of the day, once it is looked up.
 
     For the observer: `raw_request` is what the dialect saw, `requested_site_ref` the site that the body names, `events`
     and `event_ids` what was stored, and `effects` describes what followed, such as goals that were reached.
@@ -90,7 +90,7 @@ class RequestHead:
 
 
 def client_address(scope: Scope) -> str:
-    """Return the client's IP address, as a trusted proxy reports it if there is one; `""` if it is not valid."""
+    """Return the client's IP address (behind a trusted proxy, the one that it reports); `""` if it is not valid."""
     client = scope.get("client")
     try:
         return fields.address(client[0] if client else "", "X-Forwarded-For")

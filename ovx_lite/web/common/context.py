@@ -108,7 +108,7 @@ class UiContext(msgspec.Struct):
 
     @property
     def root(self) -> str:
-        """Return the path of the base URL, which a proxy puts before all our paths, such as `/stats`; usually `""`."""
+        """Return the path of the base URL, which all our URLs start with, such as `/stats`; usually `""`."""
         return urlsplit(self.base_url).path
 
     def public_url(self, request: Request) -> str:

@@ -18,7 +18,7 @@ from ovx_lite.web.common.server_sent_events import HEARTBEAT_S, KEEP_ALIVE, Even
 MAX_LISTENERS = 1_000
 MAX_PUBLIC_LISTENERS = 900
 MAX_LISTENERS_OF_LINK = 500
-"""Listeners in total; on public links, so that people who are signed in always have room; and on one public link."""
+"""Limits on listeners: in total, on all public links (the rest is for people who are logged in), and on one of them."""
 
 _RECOUNT_PAUSE_S = 1
 _RETRY_AFTER_S = 30
