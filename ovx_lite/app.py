@@ -32,7 +32,8 @@ from ovx_lite.services.group_commit import GroupCommitWriter
 from ovx_lite.services.notifier import Notifier
 from ovx_lite.services.observer import RequestObserver
 from ovx_lite.services.rejected import RejectedEvents
-from ovx_lite.services.scheduler import JOBS, Services, measure_disk, run_periodically
+from ovx_lite.services.scheduler import JOBS, measure_disk, run_periodically
+from ovx_lite.services.services import Services
 from ovx_lite.services.site_cache import SiteAuthenticator, SiteCache
 from ovx_lite.services.webhook_sender import WebhookSender
 from ovx_lite.storage import accounts, rate_limits

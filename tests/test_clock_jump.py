@@ -13,6 +13,7 @@ from ovx_lite.app import App
 from ovx_lite.services import scheduler
 from ovx_lite.services.backups import back_up
 from ovx_lite.services.group_commit import write_group as store_group
+from ovx_lite.services.retention import apply_retention
 from ovx_lite.storage import integrity, registry
 from ovx_lite.storage.sqlite import open_store
 from ovx_lite.storage.write.unit_of_work import open_unit_of_work
@@ -132,7 +133,7 @@ def test_a_jump_within_a_pass_is_none(tmp_path: Path) -> None:
             return await change(*args)  # type: ignore[arg-type]
 
         app.services.writer.change = change_and_jump  # type: ignore[assignment, method-assign]
-        await scheduler.apply_retention(app.services)
+        await apply_retention(app.services)
         app.services.writer.change = change  # type: ignore[method-assign]
 
     run_app(tmp_path, clock, run)

@@ -122,7 +122,7 @@ def test_the_operator_is_informed(full_server: FullServer) -> None:
     metrics = samples(full_server.server.send("/metrics", method="GET").body.decode())
     assert metrics["ovx_disk_reserve_bytes"] == 10**9 * MIB
     assert 0 < metrics["ovx_disk_free_bytes"] < metrics["ovx_disk_reserve_bytes"]
-    lines = [line for line in full_server.server.log_path.read_text().splitlines() if "refused" in line]
+    lines = [line for line in full_server.server.log_path.read_text().splitlines() if "events are rejected" in line]
     assert len(lines) == 1, "once, not once a second"
     assert "disk_reserve is 1,000,000,000 MiB" in lines[0]
 
@@ -249,7 +249,7 @@ def test_it_is_logged_once_when_it_starts_and_once_when_it_ends(
         assert statuses == [201, 201, 503, 503, 503, 503, 201, 201]
         assert len(paths(conn, site)) == statuses.count(201)
     assert [record.message.split(":")[0] for record in caplog.records] == [
-        "events are refused",
+        "events are rejected",
         "events are accepted again",
     ]
 

@@ -13,7 +13,7 @@ import pytest
 from ovx_lite.app import App
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.storage.sqlite import open_store
-from ovx_lite.web.common import live_visitors
+from ovx_lite.web.common import live_visitors, server_sent_events
 from ovx_lite.web.common.live_visitors import ListenGrant, LiveVisitors
 from tests.conftest import CHROME
 from tests.pages import AdminSession
@@ -122,7 +122,7 @@ def test_so_many_may_listen_and_no_more(tmp_path: Path, site_id: int, monkeypatc
 
 
 def test_who_does_not_read_is_dropped(tmp_path: Path, site_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live_visitors, "_SLOW_READER_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(server_sent_events, "SEND_TIMEOUT_S", 0.05)
 
     async def run(app: App) -> None:
         live, messages = app.context.live_visitors, list[Any]()

@@ -27,7 +27,7 @@ def test_refused_and_excluded_events_are_listed_with_all_reasons(admin: AdminSes
     assert "The API key is unknown" in unknown_key
     assert "The API key is unknown" in two_errors
     assert "Missing required field: event_name" in two_errors
-    assert "in no count: its user agent is a bot's" in bot
+    assert "not counted: its user agent belongs to a bot" in bot
     for message in ("Missing required field: event_name", "url is not an absolute URL", "did you mean `event_name`?"):
         assert message in invalid_event
     page = admin.client.get(f"{settings}/missing").body.decode()

@@ -16,8 +16,9 @@ import pytest
 from ovx_lite.app import App
 from ovx_lite.domain import config
 from ovx_lite.domain.models import Site
-from ovx_lite.services import scheduler
+from ovx_lite.services import retention, scheduler
 from ovx_lite.services.group_commit import write_group
+from ovx_lite.services.services import Services
 from ovx_lite.storage import integrity, registry
 from ovx_lite.storage.read import events
 from ovx_lite.storage.sqlite import open_store
@@ -242,7 +243,7 @@ def test_the_store_is_consistent_between_two_batches_that_retention_deletes(
         conn.set_trace_callback(
             lambda sql: problems_by_batch.append(integrity.problems(other_conn)) if sql.startswith("BEGIN") else None
         )
-        scheduler.prune(conn, sites, NOW_MS)
+        retention.prune(conn, sites, NOW_MS)
         conn.set_trace_callback(None)
     assert len(problems_by_batch) > 1
     assert problems_by_batch == [[]] * len(problems_by_batch)
@@ -270,7 +271,7 @@ def test_events_are_taken_while_many_are_deleted(tmp_path: Path, conn: sqlite3.C
 
     async def run_both(app: App) -> None:
         async def job() -> None:
-            await scheduler.apply_retention(app.services)
+            await retention.apply_retention(app.services)
             finished.append("job")
 
         async def send() -> None:
@@ -298,7 +299,7 @@ def test_a_site_that_was_removed_a_moment_ago_is_no_internal_error(tmp_path: Pat
 def test_a_job_that_fails_is_logged_and_runs_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     runs: list[int] = []
 
-    async def fail_once(services: scheduler.Services) -> bool:
+    async def fail_once(services: Services) -> bool:
         runs.append(1)
         if len(runs) == 1:
             raise sqlite3.OperationalError("disk I/O error")

@@ -20,7 +20,8 @@ from ovx_lite.emulator.journal import Journal
 from ovx_lite.emulator.observer import JournalObserver
 from ovx_lite.emulator.options import Options
 from ovx_lite.emulator.webhook_receiver import WebhookReceiver
-from ovx_lite.services.scheduler import JOBS, Services, back_up
+from ovx_lite.services.scheduler import JOBS, back_up
+from ovx_lite.services.services import Services
 from ovx_lite.storage import registry, reset, retention, sqlite
 from ovx_lite.storage.read import events
 from ovx_lite.storage.reset import Baseline

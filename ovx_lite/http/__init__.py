@@ -1,1 +1,1 @@
-"""HTTP plumbing that knows no page and no product."""
+"""HTTP plumbing that depends on no page and no product."""

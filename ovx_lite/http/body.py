@@ -1,4 +1,4 @@
-"""Reading a request's body: not beyond its limit, and not for ever."""
+"""Reading request bodies, with a limit on their size and on the time they take."""
 
 import asyncio
 
@@ -13,9 +13,9 @@ _DRAIN_TIMEOUT_S = 1
 
 
 class BodyReader:
-    """Reads bodies, and gives up those that take too long.
+    """Reads request bodies, and rejects those that take too long to arrive.
 
-    One look a second at all that are being read costs a request far less than a timer of its own.
+    `enforce_timeouts` looks at all bodies once a second. That costs far less than a timer for each request.
     """
 
     def __init__(self, timeout_s: float = 30) -> None:
@@ -23,7 +23,10 @@ class BodyReader:
         self._started_at_s: dict[asyncio.Task[object], float] = {}
 
     async def read(self, receive: Receive, content_length: bytes | None, max_bytes: int) -> bytes:
-        """The body of a request with this `Content-Length`, of at most `limit` bytes. Raises `ApiError`."""
+        """Return the body of a request that has this `Content-Length` header (`None` if it has none).
+
+        Raises `ApiError`: `payload_too_large` above `max_bytes`, `invalid_request` if the body does not arrive.
+        """
         if content_length is not None and _parse_content_length(content_length) > max_bytes:
             raise _too_large(max_bytes)
         task = asyncio.current_task()
@@ -46,12 +49,12 @@ class BodyReader:
         return body
 
     def shorten_timeouts(self) -> None:
-        """Give all bodies a few seconds from now on, as the server stops."""
+        """Give all bodies, also those that are being read, a few seconds from now on. Called when the server stops."""
         self._timeout_s = min(self._timeout_s, _SHUTDOWN_TIMEOUT_S)
         self._started_at_s = dict.fromkeys(self._started_at_s, asyncio.get_running_loop().time())
 
     async def enforce_timeouts(self) -> None:
-        """Give up what takes too long, for ever."""
+        """Once a second, cancel the reading of bodies that take too long. Never returns."""
         while True:
             await asyncio.sleep(1)
             cutoff_s = asyncio.get_running_loop().time() - self._timeout_s
@@ -62,7 +65,10 @@ class BodyReader:
 
 
 async def drain(receive: Receive) -> None:
-    """Pour away some of what still comes, so that a caller who sends first and listens then hears the answer."""
+    """Read and discard what still arrives, up to a limit.
+
+    A client that sends its whole request before it reads would otherwise never see the response.
+    """
     drained_bytes = 0
     try:
         async with asyncio.timeout(_DRAIN_TIMEOUT_S):
@@ -79,8 +85,10 @@ async def _read_rest(receive: Receive, message_type: str, first_part: bytes, max
     parts, size_bytes = [first_part], len(first_part)
     while size_bytes <= max_bytes:
         if message_type == "http.disconnect":
-            parts.clear()  # whoever keeps the exception keeps this frame, too
-            raise ApiError("invalid_request", "The body broke off.")
+            parts.clear()  # the exception's traceback holds this frame
+            raise ApiError(
+                "invalid_request", "The connection was closed before the whole body arrived: send the request again."
+            )
         message = await receive()
         message_type = message["type"]
         parts.append(message.get("body", b""))
@@ -91,9 +99,9 @@ async def _read_rest(receive: Receive, message_type: str, first_part: bytes, max
 
 
 def _parse_content_length(content_length: bytes) -> int:
-    digits = content_length.lstrip(b"0")[:20]  # more of them are no number that anybody can send, and take long to read
+    digits = content_length.lstrip(b"0")[:20]  # longer numbers are slow to parse, and 20 digits exceed every limit
     return int(digits) if digits.isdigit() else 0
 
 
 def _too_large(max_bytes: int) -> ApiError:
-    return ApiError("payload_too_large", f"The body is too large: at most {max_bytes // 1024} KiB are taken here.")
+    return ApiError("payload_too_large", f"The body is too large: send at most {max_bytes // 1024} KiB.")

@@ -1,6 +1,6 @@
-"""Cross-origin requests: pages of any origin may call the public endpoints, as Apex's and Overcentric's documents need.
+"""CORS: pages of any origin may call the public endpoints, because Apex and Overcentric are called from browsers.
 
-The answers say so to browsers. A body that is sent as `text/plain`, as `sendBeacon` does, needs no preflight at all.
+`sendBeacon` sends bodies as `text/plain`, for which browsers send no preflight request.
 """
 
 from urllib.parse import urlsplit
@@ -12,7 +12,7 @@ from ovx_lite.domain.models import Site
 from ovx_lite.http.responses import Headers
 
 ALLOW_ORIGIN_HEADERS: Headers = [(b"access-control-allow-origin", b"*")]
-"""On every answer of a public endpoint, errors too."""
+"""Headers of every response of a public endpoint, also of errors."""
 
 EXPOSE_HEADERS: Headers = [
     (
@@ -20,36 +20,40 @@ EXPOSE_HEADERS: Headers = [
         b"Idempotency-Replayed, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, Retry-After, X-Request-Id",
     ),
 ]
-"""Where a page of another origin asks, what it may read of the answer besides."""
+"""Extra headers of a response to a page of another origin: which response headers its script may read."""
 
 PREFLIGHT_HEADERS: Headers = [
     (b"access-control-allow-methods", b"POST"),
     (b"access-control-allow-headers", b"Content-Type, Idempotency-Key, *"),
     (b"access-control-max-age", b"86400"),
 ]
-"""What a browser that asks first is told, and remembers for a day, besides."""
+"""Extra headers of the response to a preflight request, which browsers cache for a day."""
 
 
 def check_allowed_hosts(site: Site, origin: str, parsed: ParsedRequest) -> None:
-    """See that a site's public key is not used in somebody else's pages, if the site says which are its own.
+    """Check that a request without an API key comes from a page of one of the site's allowed hosts, if it has any.
 
-    `origin` is the header, `""` where there is none: then no page has sent it. Raises `ApiError` (`invalid_request`).
+    `origin` is the `Origin` header, `""` if there is none (then it was not sent by a page). The host of each hit's URL
+    is checked too. Raises `ApiError` (`invalid_request`).
     """
     if not site.allowed_hosts:
         return
     allowed_hosts = ", ".join(site.allowed_hosts)
     host = _host_of(origin)
-    if origin and not api_keys.may_send_from(site, host):  # a sandboxed frame's origin, say, is `null`
-        message = f"{host or origin} is not among the hosts whose pages may send events: {allowed_hosts}."
-        raise ApiError("invalid_request", message)
+    if origin and not api_keys.may_send_from(site, host):  # the origin of a sandboxed frame is `null`
+        raise ApiError("invalid_request", _not_allowed(host or origin, allowed_hosts))
     for index, hit in enumerate(parsed.hits):
         if hit.page.host and not api_keys.may_send_from(site, hit.page.host):
-            message = f"{hit.page.host} is not among the hosts whose pages may send events: {allowed_hosts}."
+            message = _not_allowed(hit.page.host, allowed_hosts)
             raise ApiError("invalid_request", message, parsed.url_field.format(index))
 
 
+def _not_allowed(host: str, allowed_hosts: str) -> str:
+    return f"{host} is not among the hosts whose pages may send events: {allowed_hosts}."
+
+
 def _host_of(origin: str) -> str:
-    """The host of an `Origin` header; `""` for what has none, like `null`."""
+    """Return the host of an `Origin` header; `""` if it has none, like `null`."""
     try:
         return (urlsplit(origin).hostname or "").rstrip(".")
     except ValueError:

@@ -1,8 +1,8 @@
-"""A request that came as a whole, and its answer, over ASGI.
+"""The ASGI cycle (request and response) of a request that has arrived completely.
 
-uvicorn's own cycle is made for bodies that come in pieces and answers that leave in pieces. Nearly all requests are
-small, and there at once, as are their answers: without what only pieces need, they take half the time (see
-`benchmarks/`). What does come in pieces is still uvicorn's.
+uvicorn's own cycle supports bodies and responses in several parts. Nearly all requests and responses are small and
+have one part. Without the support for parts, a cycle takes half the time (see `benchmarks/`). uvicorn's cycle still
+handles requests that arrive in parts.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ _STATUSES_WITHOUT_BODY = (204, 304)
 
 
 class FastCycle:
-    """What uvicorn's protocol asks of a cycle, and ASGI's `receive` and `send`."""
+    """Implements ASGI's `receive` and `send`, and the attributes that uvicorn's protocol expects of a cycle."""
 
     more_body = False
 
@@ -54,7 +54,7 @@ class FastCycle:
         keep_alive: bool,
         on_response: Callable[[], None],
     ) -> None:
-        """`defaults` are headers of each answer, like `date`; `on_response` is called when it has left."""
+        """`default_headers`, such as `date`, go on every response; `on_response` is called when it has been sent."""
         self.scope = scope
         self.transport = transport
         self.flow = flow
@@ -68,7 +68,7 @@ class FastCycle:
         self._disconnect_future: asyncio.Future[None] | None = None
 
     async def run_asgi(self, app: ASGIApp) -> None:
-        """Have it answered."""
+        """Have the application answer the request. An exception becomes a 500 response and a log entry."""
         try:
             await app(self.scope, self.receive, self.send)
         except Exception as exc:
@@ -77,7 +77,7 @@ class FastCycle:
             if not self._response_started:
                 await self._send_internal_error()
         if not self.response_complete and not self.disconnected:
-            # Whoever does not read what was sent would keep a connection that is to be closed.
+            # `close` would wait until the client has read everything: one that does not read keeps the connection open.
             (self.transport.abort if self.flow.write_paused else self.transport.close)()
 
     async def _send_internal_error(self) -> None:
@@ -87,10 +87,10 @@ class FastCycle:
         await self.send({"type": "http.response.body", "body": body})
 
     async def receive(self) -> Message:
-        """The whole request; after that, that the caller is gone, or says no more, once it is so."""
+        """Return the whole body; when called again, wait until the client disconnects or half-closes the connection."""
         if not self._body_received:
             self._body_received = True
-            body, self.body = self.body, b""  # a connection that stays open is not to keep it
+            body, self.body = self.body, b""  # a connection that stays open must not hold the body
             return {"type": "http.request", "body": body, "more_body": False}
         if not self.disconnected and not self.response_complete and HALF_CLOSED not in self.scope:
             self._disconnect_future = self._disconnect_future or asyncio.get_running_loop().create_future()
@@ -98,13 +98,13 @@ class FastCycle:
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
-        """Take the head, then the body in one piece or several."""
+        """Send the head with the first part of the body, then any further parts."""
         if self.disconnected or self.response_complete:
             return
         if not self._response_started:
             self._head = self._encode_head(message["status"], message["headers"])
             self._response_started = True
-            if self._chunked:  # a stream, of which nobody knows when it says something
+            if self._chunked:  # a stream: its first message may come much later
                 self.transport.write(self._head)
                 self._head = b""
             return
@@ -128,7 +128,7 @@ class FastCycle:
         parts, has_length = [STATUS_LINE[status]], status in _STATUSES_WITHOUT_BODY
         for name, value in (*self._default_headers, *headers):
             if b"\n" in value or b"\r" in value:
-                raise ValueError("a header's value has the end of a line in it")
+                raise ValueError("a header's value contains a line break")
             if name == b"content-length":
                 has_length = True
             elif name == b"connection" and value.lower() == b"close":
@@ -143,17 +143,17 @@ class FastCycle:
 
     @property
     def message_event(self) -> "FastCycle":
-        """What the protocol sets when the caller is gone."""
+        """Return the object whose `set` uvicorn's protocol calls when the client disconnects."""
         return self
 
     def set(self) -> None:
-        """Wake whoever waits for the caller to be gone."""
+        """Wake `receive`, if it waits for the client to disconnect."""
         if self._disconnect_future is not None and not self._disconnect_future.done():
             self._disconnect_future.set_result(None)
 
 
 def encode_error_response(error: ApiError) -> bytes:
-    """The bytes of an answer that ends a connection, to what never became a request that an app could answer."""
+    """Return the bytes of an error response that closes the connection, for input that never became an ASGI request."""
     status = STATUS_LINE[431 if error.code == "payload_too_large" else error.status]
     body = error_body(error)
     headers = [

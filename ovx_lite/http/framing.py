@@ -1,4 +1,4 @@
-"""Where a request begins and ends, with bounds on its head and trailers, and without offers to upgrade."""
+"""Where a request begins and ends: limits on its head, trailers and chunks; offers to upgrade are ignored."""
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -6,41 +6,41 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from ovx_lite.domain.errors import ApiError
 
 MAX_HEAD_BYTES = 64 * 1024
-"""Bytes of a request's line and headers, with the trailers after a chunked body."""
+"""The largest size of the request line and headers. The trailers after a chunked body count too."""
 
 MAX_HEADERS = 128
-"""Headers of a request."""
+"""How many headers a request may have."""
 
 MAX_CHUNKS = 16_384
-"""Chunks that a body may have, besides one for each `_CHUNK_BYTES` of it. Parsing a chunk takes about a microsecond."""
+"""How many chunks a body may have, plus one for every `_BODY_BYTES_PER_CHUNK`. Parsing a chunk takes about 1 µs."""
 
 _BODY_BYTES_PER_CHUNK = 64
 
 
 class FramingProtocol(HttpToolsProtocol):
-    """uvicorn's protocol as far as it parses.
+    """The parsing half of uvicorn's protocol.
 
-    No byte of a body may be read as a request. After a head with an offer to upgrade, as Java's client and
-    `curl --http2` send with each request, httptools stops, says that the request is complete, and takes what follows
-    for a new one. So such a head is parsed once more, by a new parser, without the offer.
+    No byte of a body may be read as a request. Java's client and `curl --http2` offer to upgrade the connection with
+    every request. After such a head, httptools stops, reports the request as complete, and takes what follows for a
+    new request. So a new parser parses the head again, without the offer.
 
-    Trailers are not headers: an app may trust some headers, as a proxy sets them. They are dropped.
+    Trailers are dropped. They are not headers: an app trusts some headers because a proxy sets them.
     """
 
-    in_head = True  # or between requests
-    stalled_bytes = 0  # that came since a head or a message was complete, or a part of a body was there
-    read_bytes = 0  # of the latest read
-    _trailer_bytes = 0  # with the head
-    _chunk_count = 0  # of the body
-    _body_bytes = 0
+    in_head = True  # also between requests
+    stalled_bytes = 0  # bytes that arrived since the last complete head or message, or the last part of a body
+    read_bytes = 0  # size of the latest read
+    _trailer_bytes = 0  # size of the trailers so far, with the head; 0 before the first trailer
+    _chunk_count = 0  # chunks of the current body
+    _body_bytes = 0  # bytes of the current body
 
     @property
     def unfinished(self) -> bool:
-        """Whether a request has begun and is not complete."""
+        """Return whether a request has begun and is not complete."""
         return self.scope is not None
 
     def parse(self, data: bytes) -> None:
-        """Parse what came. Raises `ApiError` if it is not HTTP, or too large."""
+        """Parse data that arrived. Raises `ApiError` if it is not HTTP, or too large."""
         self.read_bytes = len(data)
         self.stalled_bytes += len(data)
         try:
@@ -48,14 +48,14 @@ class FramingProtocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as stop:
             self._reparse_without_upgrade(data[stop.args[0] :])
         except httptools.HttpParserError as exc:
-            if isinstance(exc.__context__, ApiError):  # a callback's
+            if isinstance(exc.__context__, ApiError):  # raised by one of our callbacks
                 raise exc.__context__ from None
-            raise ApiError("invalid_request", "Invalid HTTP request received.") from None
+            raise ApiError("invalid_request", "This is not a valid HTTP request.") from None
         if self.stalled_bytes > MAX_HEAD_BYTES:
             raise _too_large()
 
     def _reparse_without_upgrade(self, remaining: bytes) -> None:
-        """Parse a head once more, and then what is behind it."""
+        """Parse the current head again without its offer to upgrade, then the data after it."""
         head = self._head_without_upgrade()
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
@@ -68,7 +68,7 @@ class FramingProtocol(HttpToolsProtocol):
         return b"\r\n".join([*lines, b"", b""])
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header as uvicorn does; or a trailer, of which only the size counts."""
+        """Store a header as uvicorn does. Of a trailer, only count the bytes."""
         if self.in_head:
             if len(self.headers) == MAX_HEADERS:
                 raise _too_large()
@@ -84,7 +84,7 @@ class FramingProtocol(HttpToolsProtocol):
             raise _too_large()
 
     def on_headers_complete(self) -> None:
-        """Check the head, and go on, unless it is to be parsed once more."""
+        """Check a complete head. If it offers an upgrade, do nothing more: it is parsed again."""
         if (
             self.read_bytes > MAX_HEAD_BYTES or self.stalled_bytes > MAX_HEAD_BYTES
         ) and self._head_bytes() > MAX_HEAD_BYTES:
@@ -94,14 +94,14 @@ class FramingProtocol(HttpToolsProtocol):
             self.in_head = False
             self.stalled_bytes = self._trailer_bytes = self._chunk_count = self._body_bytes = 0
         elif self.parser.get_method() == b"CONNECT":
-            raise ApiError("invalid_request", "CONNECT is not possible: this server is not a proxy.")
+            raise ApiError("invalid_request", "CONNECT is not supported: this server is not a proxy.")
 
     def on_head(self) -> None:
-        """Begin with a request of which the head is there."""
+        """Begin a request whose head is complete. Subclasses override this."""
         super().on_headers_complete()
 
     def on_chunk_complete(self) -> None:
-        """Count a chunk of the body. Raises `ApiError` if there are too many small ones."""
+        """Count a chunk of the body. Raises `ApiError` if there are too many small chunks."""
         self._chunk_count += 1
         if (
             self._chunk_count > MAX_CHUNKS
@@ -110,17 +110,17 @@ class FramingProtocol(HttpToolsProtocol):
             raise ApiError("invalid_request", "The body has too many small chunks: send larger ones.")
 
     def on_body(self, body: bytes) -> None:
-        """Take a piece of the body."""
+        """Count a part of the body, and pass it on."""
         self.stalled_bytes = 0
         self._body_bytes += len(body)
         self.on_body_part(body)
 
     def on_body_part(self, body: bytes) -> None:
-        """Go on with a piece of the body."""
+        """Handle a part of the body. Subclasses override this."""
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Take the end of a request; there is none after a head that is to be parsed once more."""
+        """End the current request. Ignored after a head that is parsed again, which has no end yet."""
         if not self.in_head:
             self.in_head = True
             self.stalled_bytes = 0
@@ -128,7 +128,7 @@ class FramingProtocol(HttpToolsProtocol):
             self.scope = None  # type: ignore[assignment]
 
     def on_request_complete(self) -> None:
-        """Go on with a request that is here as a whole."""
+        """Handle a complete request. Subclasses override this."""
         super().on_message_complete()
 
     def _head_bytes(self) -> int:
@@ -138,6 +138,6 @@ class FramingProtocol(HttpToolsProtocol):
 def _too_large() -> ApiError:
     return ApiError(
         "payload_too_large",
-        f"A request's head, with its trailers, may have {MAX_HEAD_BYTES // 1024} KiB and {MAX_HEADERS} headers: "
-        "send fewer or shorter headers, or a shorter path.",
+        f"The request line, headers and trailers are too large: send at most {MAX_HEAD_BYTES // 1024} KiB and "
+        f"{MAX_HEADERS} headers, and a shorter path if it is long.",
     )

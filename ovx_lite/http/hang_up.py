@@ -1,20 +1,20 @@
-"""Noticing that a caller has hung up while their answer is being prepared."""
+"""Noticing that a client has hung up while its response is being prepared."""
 
 import asyncio
 
 from starlette.types import Receive, Scope
 
 HALF_CLOSED = "ovx_lite.half_closed"
-"""The key of a request's scope that is set once the caller has closed their end of the connection."""
+"""Key of the ASGI scope that is set once the client has closed its sending side of the connection."""
 
 _HALF_CLOSED_GRACE_S = 1.0
 
 
 async def wait_for_hang_up(scope: Scope, receive: Receive) -> None:
-    """Return once the caller has closed the connection; or their end of it, and a second has passed since.
+    """Return once the client has closed the connection, or one second after it has closed its sending side.
 
-    Nobody can tell whether a caller who has closed their end is gone, or still reads at the other end. So they get an
-    answer that is there soon, and a long one is not prepared.
+    A client that has closed its sending side may be gone or may still read. So it gets a response that is ready within
+    a second, and the work on a longer one is cancelled.
     """
     while HALF_CLOSED not in scope and (await receive())["type"] != "http.disconnect":
         await asyncio.sleep(0)

@@ -8,22 +8,22 @@ from starlette.types import Receive, Scope, Send
 
 
 def has_control_character(path: str) -> bool:
-    """Return whether a path, without its percent-encoding, has a control character."""
-    # Most paths can be printed, and to ask for that is fast.
+    """Return whether a percent-decoded path contains a control character."""
+    # Most paths are printable, and `isprintable` is fast.
     return not path.isprintable() and any(category(character) == "Cc" for character in path)
 
 
 class ControlCharacterRoute(BaseRoute):
-    """Answers 404 to every path with a control character in it, before any other route is looked at.
+    """Answers 404 to every path with a control character. It must be the first route.
 
-    Starlette's patterns end with `$`, which also matches before a line feed at the end: `/metrics%0A` would be
-    `/metrics` here, but not for a proxy that keeps others from it.
+    Starlette's patterns end with `$`, which also matches before a final line feed: `/metrics%0A` would be `/metrics`
+    here, but not for a proxy that blocks `/metrics`.
     """
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Whether a path has one."""
+        """Return `Match.FULL` for a path with a control character."""
         return Match.FULL if has_control_character(scope["path"]) else Match.NONE, {}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer it."""
+        """Raise `HTTPException` (404)."""
         raise HTTPException(404)

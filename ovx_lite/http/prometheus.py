@@ -1,4 +1,4 @@
-"""What an operator's monitoring asks for, in Prometheus' text format. Pure."""
+"""Metrics in Prometheus' text format. Pure."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
@@ -6,23 +6,23 @@ from collections.abc import Iterable, Mapping
 _BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 Sample = tuple[Mapping[str, str], float]
-"""Labels, and a value."""
+"""The labels of a sample, and its value."""
 
 
 class Histogram:
-    """How often something took how long, in seconds."""
+    """A histogram of durations in seconds."""
 
     def __init__(self) -> None:
         self._counts = [0] * (len(_BUCKETS_S) + 1)
         self.total_s = 0.0
 
     def observe(self, duration_s: float) -> None:
-        """Count one that took so long."""
+        """Count one duration."""
         self._counts[bisect_left(_BUCKETS_S, duration_s)] += 1
         self.total_s += duration_s
 
     def render(self, name: str, help_text: str) -> str:
-        """It as a family of metrics."""
+        """Return the histogram as a metric family, ending in a line feed."""
         lines, cumulative = [f"# HELP {name} {help_text}", f"# TYPE {name} histogram"], 0
         for bound, count in zip((*map(str, _BUCKETS_S), "+Inf"), self._counts, strict=True):
             cumulative += count
@@ -31,7 +31,7 @@ class Histogram:
 
 
 def render_family(name: str, metric_type: str, help_text: str, samples: Iterable[Sample]) -> str:
-    """A family of metrics: its name, `counter` or `gauge`, what it is, and a value for each set of labels."""
+    """Return a metric family with its samples, ending in a line feed. `metric_type` is `counter` or `gauge`."""
     lines = [f"# HELP {name} {help_text}", f"# TYPE {name} {metric_type}"]
     for labels, value in samples:
         label_text = ",".join(f'{label}="{text}"' for label, text in labels.items())

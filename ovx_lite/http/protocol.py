@@ -1,4 +1,4 @@
-"""HTTP as uvicorn speaks it, with errors in our words, a bound on what waits, and a short way."""
+"""uvicorn's HTTP/1.1 protocol with JSON errors, limits on waiting requests, and a fast path for complete requests."""
 
 import asyncio
 import urllib.parse
@@ -13,56 +13,56 @@ from ovx_lite.http.hang_up import HALF_CLOSED
 from ovx_lite.http.request_buffer import MAX_BUFFERED_BYTES, BufferLimit, HoldableFlow
 
 MAX_PIPELINED = 16
-"""Requests that may wait on a connection while an earlier one is answered (pipelining)."""
+"""How many requests may wait on a connection while an earlier one is answered (pipelining)."""
 
 HEAD_TIMEOUT_S = 30.0
-"""Seconds that a connection may say nothing whole, at least; at most twice as many."""
+"""A connection on which no complete head arrives is closed after this time, or at most twice this time."""
 
-_END_OF_HEAD = b"\r\n\r\n"  # the parser takes no other, so a read has at most as many heads as it has of these
-_HEADER_OVERHEAD_BYTES = 160  # what a header takes beside its text: two bytes objects, a tuple, a place in a list
-_READ_OVERHEAD_BYTES = 64  # what a piece of a body takes beside its bytes
+_END_OF_HEAD = b"\r\n\r\n"  # the parser accepts no other, so a read has at most as many heads as occurrences of this
+_HEADER_OVERHEAD_BYTES = 160  # memory that a header takes besides its text: two bytes objects, a tuple, a list item
+_READ_OVERHEAD_BYTES = 64  # memory that a part of a body takes besides its bytes
 _buffer_limit = BufferLimit(MAX_BUFFERED_BYTES)
 
 
 class HttpProtocol(FramingProtocol):
-    """uvicorn's own, but for some things.
+    """uvicorn's protocol, with these differences.
 
-    What is not even HTTP is answered in the contract's JSON, too. A request that comes in one piece, as nearly all do,
-    is an `Exchange`. Heads have a limit of time.
+    Input that is not valid HTTP gets a JSON error too. A request that arrives in one read, as nearly all do, is handled
+    by `FastCycle`. Heads must arrive within a time limit.
 
-    While requests wait for an earlier one, nothing more is parsed: what came is kept in `_unread`, and reading pauses.
-    That, and what was parsed of requests that wait or are incomplete, counts towards `_buffer_limit`.
+    While requests wait for an earlier one, nothing more is parsed: further data is kept in `_unread`, and reading
+    pauses. That data, and what was parsed of waiting or incomplete requests, counts towards `_buffer_limit`.
     """
 
     flow: HoldableFlow
-    _body_parts: list[bytes] | None = None  # of the body, while all of a request may come in one piece
+    _body_parts: list[bytes] | None = None  # the body so far, while the whole request may still arrive in one read
     _unread = b""
     _parsed_bytes = 0  # of requests that wait or are incomplete
-    _held_bytes = 0  # as the limit knows them
+    _held_bytes = 0  # as reported to the limit
     _rejected = False
-    _final_response = b""  # the last answer, for when those before it are given
+    _final_response = b""  # an error response that is sent last, after the responses of earlier requests
     _head_count = _last_head_count = 0
     _timeout_handle: asyncio.TimerHandle | None = None
-    _active_cycle: Any = None  # the request that is answered, of several that were sent at once
+    _active_cycle: Any = None  # the cycle that is being answered, if requests were pipelined
 
     def connection_made(self, transport: Any) -> None:
-        """Begin to listen, though not for ever."""
+        """Begin a connection, and start its timeout."""
         super().connection_made(transport)
         self.flow = HoldableFlow(transport)
         self._timeout_handle = self.loop.call_later(HEAD_TIMEOUT_S, self._check_timeout)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
+        """Tell the active request that its client has disconnected, and release all that the connection holds."""
         if self._timeout_handle is not None:
             self._timeout_handle.cancel()
         if self._active_cycle is not None and not self._active_cycle.response_complete:
-            self._active_cycle.disconnected = True  # uvicorn tells the latest of several that were sent at once
+            self._active_cycle.disconnected = True  # of pipelined requests, uvicorn would notify only the latest
             self._active_cycle.message_event.set()
         self._rejected, self._unread = True, b""
         self.pipeline.clear()
         self._report_held_bytes()
         super().connection_lost(exc)
-        # Requests know their connection: if it knew them any longer, they would be reference cycles, with their bodies.
+        # Cycles refer to their connection. If it still referred to them, their bodies would stay in reference cycles.
         self.cycle = self._active_cycle = self.scope = None  # type: ignore[assignment]
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
@@ -70,7 +70,7 @@ class HttpProtocol(FramingProtocol):
         super()._start_asgi_task(cycle, app)
 
     def _check_timeout(self) -> None:
-        """Close the connection if no head came since the last look, and nobody waits for an answer."""
+        """Close the connection if no head has arrived since the last check, and no response is due."""
         is_idle = self.cycle is None or self.cycle.response_complete
         if is_idle and self._head_count == self._last_head_count:
             self.transport.close()
@@ -79,7 +79,7 @@ class HttpProtocol(FramingProtocol):
             self._timeout_handle = self.loop.call_later(HEAD_TIMEOUT_S, self._check_timeout)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came, if no request waits."""
+        """Parse data that arrived, or keep it while requests wait."""
         self._unset_keepalive_if_required()
         if self._rejected:
             return
@@ -92,7 +92,7 @@ class HttpProtocol(FramingProtocol):
             self._report_held_bytes()
 
     def _parse_unread(self) -> None:
-        """Parse until requests wait, 16 at most. The rest stays, and reading pauses, until none waits any longer."""
+        """Parse until requests wait, at most `MAX_PIPELINED` at a time. The rest stays, and reading pauses."""
         data, start = self._unread, 0
         while start < len(data) and not self.pipeline and not self._rejected:
             end = start
@@ -122,7 +122,7 @@ class HttpProtocol(FramingProtocol):
             self._reject(exc)
 
     def on_head(self) -> None:
-        """See whether the whole request is here; unless others are before it, or it waits for a word from us."""
+        """Begin a request. It may take the fast path unless it waits for an earlier one or for `100 Continue`."""
         self._head_count += 1
         if self.expect_100_continue or not (self.cycle is None or self.cycle.response_complete):
             super().on_head()
@@ -132,14 +132,14 @@ class HttpProtocol(FramingProtocol):
             self._body_parts = []
 
     def on_body_part(self, body: bytes) -> None:
-        """Take a piece of the body."""
+        """Keep a part of the body for the fast path, or pass it to uvicorn's cycle."""
         if self._body_parts is None:
             super().on_body_part(body)
         else:
             self._body_parts.append(body)
 
     def on_request_complete(self) -> None:
-        """Begin to answer, if the request is here as a whole."""
+        """Start the fast cycle of a request that arrived in one read; leave others to uvicorn's cycle."""
         if self._body_parts is None:
             super().on_request_complete()
             if not self.pipeline:
@@ -155,27 +155,30 @@ class HttpProtocol(FramingProtocol):
         scope["raw_path"] = url.path
         scope["query_string"] = url.query or b""
         keep_alive = version != "1.0" and self.parser.should_keep_alive()
-        defaults = self.server_state.default_headers
+        default_headers = self.server_state.default_headers
         self.cycle = FastCycle(  # type: ignore[assignment]
-            scope, body, self.transport, self.flow, defaults, keep_alive, self.on_response_complete
+            scope, body, self.transport, self.flow, default_headers, keep_alive, self.on_response_complete
         )
         self._start_asgi_task(self.cycle, self.app)
 
     def _fall_back_to_uvicorn(self) -> None:
-        """Have uvicorn take what comes in pieces. Raises `ApiError` for a target without a path, as of `http://host`."""
+        """Hand a request that arrives in several reads to uvicorn's cycle.
+
+        Raises `ApiError` for a request target without a path, such as `http://host`.
+        """
         parts, self._body_parts = self._body_parts, None
         try:
             target = httptools.parse_url(self.url)
         except httptools.HttpParserInvalidURLError:
             target = None
         if target is None or target.path is None:
-            raise ApiError("invalid_request", "Invalid HTTP request received.")
+            raise ApiError("invalid_request", "The request target is not valid: send a path, such as /healthz.")
         super().on_head()
         if parts:
             super().on_body_part(b"".join(parts))
 
     def on_response_complete(self) -> None:
-        """Drop what nobody has read of the body, and go on with what waits."""
+        """Drop what the application has not read of the body, and go on with waiting requests."""
         self._active_cycle.body = b""
         super().on_response_complete()
         if not (self._held_bytes or self._final_response) or self.transport.is_closing():
@@ -189,7 +192,7 @@ class HttpProtocol(FramingProtocol):
             self._report_held_bytes()
 
     def _report_held_bytes(self) -> None:
-        """Tell the limit what this connection holds for requests that wait or are incomplete."""
+        """Report to the limit how many bytes this connection holds for waiting and incomplete requests."""
         held_bytes = len(self._unread)
         if self._has_waiting_request():
             held_bytes += self._parsed_bytes + _HEADER_OVERHEAD_BYTES * len(self.headers)
@@ -200,29 +203,30 @@ class HttpProtocol(FramingProtocol):
     def _has_waiting_request(self) -> bool:
         if self._rejected or not (self.pipeline or self.unfinished):
             return False
-        return bool(self.pipeline) or self.in_head or not self.cycle.response_complete  # or else the body is dropped
+        # Once the response is complete, the rest of the body is dropped, so nothing is held for it.
+        return bool(self.pipeline) or self.in_head or not self.cycle.response_complete
 
     def evict(self) -> None:
-        """Refuse what waits or is incomplete: all connections together hold too much, and this one the longest."""
+        """Reject the waiting and incomplete requests, because all connections together hold too many bytes."""
         self._held_bytes = 0
         self._reject(unavailable("The server holds too many unfinished requests"))
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
-        """Answer a caller who says no more, and then end, too."""
+        """Let a half-closed connection live until the current response is sent, then close it."""
         if self.cycle is None or self.cycle.more_body or self.cycle.response_complete:
             return None
         self.cycle.keep_alive = False
         if self._active_cycle is not None:
             self._active_cycle.scope[HALF_CLOSED] = True  # see `hang_up`
             self._active_cycle.message_event.set()
-        return True  # the transport stays open for the answer
+        return True  # the transport stays open for the response
 
     def send_400_response(self, msg: str) -> None:
-        """Say that a request cannot be understood, and close the connection."""
+        """Reject a request that uvicorn finds invalid, and close the connection."""
         self._reject(ApiError("invalid_request", msg))
 
     def _reject(self, error: ApiError) -> None:
-        """Answer the request that is read with an error, once those before it are answered, and close."""
+        """Answer the request that is being read with an error, after those before it are answered, and close."""
         reading_body = not self.in_head and self._body_parts is None and self.cycle is not None and self.cycle.more_body
         unfinished_cycle = self.cycle if reading_body else None
         self._rejected, self._unread, self._body_parts, self.flow.held = True, b"", None, True
@@ -231,7 +235,7 @@ class HttpProtocol(FramingProtocol):
         if unfinished_cycle is not None:
             unfinished_cycle.disconnected = True
             unfinished_cycle.message_event.set()
-            if self.pipeline:  # it is the latest that waits
+            if self.pipeline:  # the unfinished request is the latest that waits
                 self.pipeline.popleft()
         if self.transport.is_closing():
             return

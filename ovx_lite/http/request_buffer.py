@@ -1,24 +1,24 @@
-"""A bound on the memory that unfinished and waiting requests hold, over all connections."""
+"""A limit on the memory that incomplete and waiting requests of all connections hold together."""
 
 from typing import Protocol
 
 from uvicorn.protocols.http.flow_control import FlowControl
 
 MAX_BUFFERED_BYTES = 64 * 1024 * 1024
-"""Bytes that all connections together may hold for requests that are incomplete, or that wait for their turn."""
+"""Bytes that all connections together may hold for requests that are incomplete or wait for an earlier one."""
 
 
 class Connection(Protocol):
-    """What the limit asks of a connection."""
+    """A connection that `BufferLimit` can evict."""
 
     def evict(self) -> None:
-        """Refuse the requests that are unfinished or wait, let go of their bytes, and close."""
+        """Reject the incomplete and waiting requests, release their bytes, and close the connection."""
 
 
 class BufferLimit:
-    """Counts what each connection holds. Above `max_bytes`, it evicts the connections that began to hold first.
+    """Counts the bytes that each connection holds. Above `max_bytes`, it evicts those that have held bytes longest.
 
-    The counts are in the order in which connections began to hold something. `update` adds, changes and removes them.
+    The counts are in the order in which connections began to hold bytes. `update` adds, changes and removes them.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -27,7 +27,7 @@ class BufferLimit:
         self._held_bytes: dict[Connection, int] = {}
 
     def update(self, connection: Connection, held_bytes: int) -> None:
-        """Record what a connection holds now; 0 forgets it."""
+        """Record how many bytes a connection holds now; 0 removes it."""
         self._total_bytes += held_bytes - self._held_bytes.get(connection, 0)
         if held_bytes:
             self._held_bytes[connection] = held_bytes
@@ -40,11 +40,11 @@ class BufferLimit:
 
 
 class HoldableFlow(FlowControl):
-    """uvicorn's own, but reading does not resume while it is `held`."""
+    """uvicorn's flow control, except that reading does not resume while `held` is set."""
 
     held = False
 
     def resume_reading(self) -> None:
-        """Resume, if nothing that was read waits for its turn."""
+        """Resume reading, unless data that was read already still waits to be parsed."""
         if not self.held:
             super().resume_reading()

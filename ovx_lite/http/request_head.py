@@ -1,4 +1,4 @@
-"""What the way of an event looks at of a request, beside its body."""
+"""The head of a request to an ingestion endpoint, and what the steps of the ingestion add to it."""
 
 from collections.abc import Sequence
 
@@ -14,11 +14,14 @@ from ovx_lite.enrichment.user_agent import is_browser
 
 
 class RequestHead:
-    """What matters of a request, beside its body; and what becomes known of it on the way.
+    """The headers of a request that matter, and what the steps of the ingestion find out about it.
 
-    `address` is the client's, or what a trusted proxy says it is, where it is looked at; `""` if that is none. `cost`
-    is how many events the body has, for the rate limits. For the observer: `told` is what the dialect saw, `asked`
-    the site that it names, `events` and `ids` what was made of it, and `followed` what followed.
+    `address` is the client's IP address; `""` if it is not valid, and at endpoints that need a key. `path_site_ref` is
+    the site that the path names, `""` if it names none. `cost` is the number of events in the body, for the rate
+    limits. `salt` is the site's salt of the day, once it is looked up.
+
+    For the observer: `raw_request` is what the dialect saw, `requested_site_ref` the site that the body names, `events`
+    and `event_ids` what was stored, and `effects` describes what followed, such as goals that were reached.
     """
 
     __slots__ = (
@@ -60,7 +63,7 @@ class RequestHead:
         self.has_unread_body = False
         self.raw_request: RawRequest | None = None
         self.requested_site_ref = ""
-        self.events: Sequence[Event] = ()
+        self.events: list[Event] = []
         self.event_ids: Sequence[str] = ()
         self.effects: list[str] = []
         for name, value in scope["headers"]:
@@ -76,14 +79,18 @@ class RequestHead:
                 self.origin = value.decode("latin-1")
 
     def to_raw_request(self, body: bytes, now_ms: int) -> RawRequest:
-        """What a dialect sees of it. It is the visitor's browser that calls, or else a program for whomever."""
+        """Return what a dialect sees of the request.
+
+        A browser at a public endpoint is the visitor's own, so its address and user agent are the visitor's. Any other
+        client is a program that sends events for others: its address and user agent say nothing about the visitor.
+        """
         if self.public and is_browser(self.user_agent):
             return RawRequest(body, now_ms, self.path_site_ref, self.address, self.user_agent)
         return RawRequest(body, now_ms, self.path_site_ref)
 
 
 def client_address(scope: Scope) -> str:
-    """The client's address, or what a trusted proxy says it is; `""` if that is none."""
+    """Return the client's IP address (behind a trusted proxy, the one that it reports); `""` if it is not valid."""
     client = scope.get("client")
     try:
         return fields.address(client[0] if client else "", "X-Forwarded-For")

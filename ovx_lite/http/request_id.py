@@ -1,4 +1,4 @@
-"""An id for each request: the answer has it as `X-Request-Id`, and what the log says on the way."""
+"""An ID for each request. The response has it as `X-Request-Id`, and log lines about the request contain it."""
 
 import re
 import secrets
@@ -9,15 +9,15 @@ from itertools import count
 HEADER = b"x-request-id"
 
 current: ContextVar[str] = ContextVar("request id", default="")
-"""The id of the request that is being answered; `""` outside of one."""
+"""The ID of the request that is being answered; `""` outside of a request."""
 
 _VALID = re.compile(rb"[\w.:@/+=-]{1,64}")
-_process_prefix = secrets.token_hex(4).encode()  # of this process, so that no two requests in a log have one id
+_process_prefix = secrets.token_hex(4).encode()  # random for each process, so that IDs in a log are unique
 _counter = count(1)
 
 
 def assign(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """The id of a request that begins: its caller's or a proxy's own, if it is fit for a log's line, or a new one."""
+    """Set and return the ID of a request that begins: the one in its header if it is safe to log, else a new one."""
     for name, value in headers:
         if name == HEADER and _VALID.fullmatch(value):
             break
@@ -28,5 +28,5 @@ def assign(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
 
 
 def new() -> bytes:
-    """An id that no other request has."""
+    """Return an ID that no other request has."""
     return b"%s-%x" % (_process_prefix, next(_counter))

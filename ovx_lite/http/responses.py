@@ -1,4 +1,4 @@
-"""Refusals and faults as HTTP answers: the one place where the contract's error JSON is made (contract 2)."""
+"""Errors as HTTP responses. This is the only place that builds the error JSON (docs/api/README.md, Errors)."""
 
 import logging
 
@@ -13,11 +13,11 @@ Headers = list[tuple[bytes, bytes]]
 _log = logging.getLogger("ovx_lite")
 _encode = msgspec.json.Encoder().encode
 
-INTERNAL_ERROR = ApiError("internal_error", "Something went wrong on our side; the server's log says what.")
+INTERNAL_ERROR = ApiError("internal_error", "The server failed to handle this request. Its log has the details.")
 
 
 def error_body(error: ApiError) -> bytes:
-    """`{"error": {"code", "message", "field"}}`, `field` only where one field is to blame."""
+    """Return `{"error": {"code", "message", "field"}}`, with `field` only if one field is to blame."""
     content = {"code": error.code, "message": error.message}
     if error.field:
         content["field"] = error.field
@@ -25,7 +25,7 @@ def error_body(error: ApiError) -> bytes:
 
 
 def error_headers(error: ApiError) -> Headers:
-    """The headers that a refusal brings along."""
+    """Return the headers that go with an error: `Retry-After` and `WWW-Authenticate`, where they apply."""
     headers: Headers = []
     if error.retry_after_s is not None:
         headers.append((b"retry-after", b"%d" % error.retry_after_s))
@@ -35,7 +35,7 @@ def error_headers(error: ApiError) -> Headers:
 
 
 def rate_limit_headers(rate_limit: RateLimitStatus) -> Headers:
-    """Where a limited caller stands (contract 2)."""
+    """Return the `RateLimit-*` headers (docs/api/README.md, Rate limits)."""
     return [
         (b"ratelimit-limit", b"%d" % rate_limit.limit),
         (b"ratelimit-remaining", b"%d" % rate_limit.remaining),
@@ -44,7 +44,7 @@ def rate_limit_headers(rate_limit: RateLimitStatus) -> Headers:
 
 
 async def send_json(send: Send, status: int, body: bytes, headers: Headers, is_last: bool = True) -> None:
-    """Send a JSON answer; if it is not the `last` thing to do, the connection waits for an empty message more."""
+    """Send a JSON response. Unless `is_last`, the caller must send a final empty message, which ends the response."""
     if body:
         headers += ((b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -52,5 +52,5 @@ async def send_json(send: Send, status: int, body: bytes, headers: Headers, is_l
 
 
 def log_internal_error(scope: Scope, exc: Exception) -> None:
-    """Write a fault of ours to the log: where, and its traceback, but nothing of what was sent."""
+    """Log an unexpected exception: the method, the path and the traceback, but nothing of the request's content."""
     _log.error("%s %s failed", scope["method"], scope["path"], exc_info=exc)

@@ -1,1 +1,1 @@
-"""What joins the pure packages and the store: the committer, the sender, jobs, imports, exports, backups."""
+"""What connects the pure packages with storage: group commit, webhook sender, jobs, imports, exports, backups."""

@@ -1,4 +1,4 @@
-"""Copies of the store: one each day, while the server runs, and back again."""
+"""Backups: a copy of the store each day while the server runs, and restoring one."""
 
 import os
 import shutil
@@ -13,15 +13,15 @@ from ovx_lite.storage.connections import acquire_lock
 from ovx_lite.storage.copies import UNFINISHED_SUFFIX, copy
 from ovx_lite.storage.sqlite import LOCK_FILE, RESTORING_DIR, STORE_FILE, open_store, truncate_wal
 
-_SQLITE_MAGIC = b"SQLite format 3\0"  # what a database begins with
+_SQLITE_MAGIC = b"SQLite format 3\0"  # the first bytes of every SQLite database
 MAX_BACKUPS = 7
-"""Copies that are kept; older ones give way."""
+"""How many copies to keep; older ones are deleted."""
 
 
 def back_up(data_dir: Path, folder: Path, now_ms: int) -> bool:
-    """Copy the store to `folder` unless it has a copy of today (UTC). Returns whether one was made.
+    """Copy the store to `folder`, unless a copy of today (UTC) is there. Returns whether it made one.
 
-    `now` is Unix milliseconds. It takes as long as reading and writing all of the file does.
+    It reads and writes the whole file, so it may take long: run it in a thread.
     """
     todays_backup = folder / f"ovx-lite-{datetime.fromtimestamp(now_ms / 1000, UTC):%Y-%m-%d}.sqlite3"
     if todays_backup.exists():
@@ -31,19 +31,18 @@ def back_up(data_dir: Path, folder: Path, now_ms: int) -> bool:
         unfinished.unlink()
     with closing(open_store(data_dir, create=False)) as conn:
         copy(conn, todays_backup)
+    # Today's copy stays, even if the clock is wrong and it looks like the oldest.
     other_backups = sorted(path for path in folder.glob("ovx-lite-????-??-??.sqlite3") if path != todays_backup)
-    for old_backup in other_backups[
-        : 1 - MAX_BACKUPS
-    ]:  # today's stays, also where a clock that is wrong has made it the oldest
+    for old_backup in other_backups[: 1 - MAX_BACKUPS]:
         old_backup.unlink()
     return True
 
 
 def restore(data_dir: Path, file: Path) -> Path | None:
-    """Put a copy in the place of the store, upgraded if it is older. Returns where what was there before is now.
+    """Replace the store with a copy, and upgrade it if it is older. Returns where the previous store is now, or `None`.
 
-    A log beside the copy (`FILE-wal`) belongs to it. What was there stays beside it, if there was anything. Raises
-    `ApiError`, with nothing changed, if the copy is not whole, or a server has the store.
+    A write-ahead log beside the copy (`FILE-wal`) belongs to it. The previous store is kept in the data directory.
+    Raises `ApiError`, with nothing changed, if the copy is damaged or a server has the store open.
     """
     file_modes.make_folder(data_dir)
     staging_dir = data_dir / RESTORING_DIR
@@ -67,13 +66,14 @@ def restore(data_dir: Path, file: Path) -> Path | None:
         except OSError as exc:
             raise ApiError("unavailable", f"{file} cannot be put into {data_dir} ({exc}).") from None
         finally:
-            if (data_dir / STORE_FILE).exists() or not had_store:  # or else it says that this was cut off
+            # If the store was moved away and not replaced, the folder stays: it shows that the restore was interrupted.
+            if (data_dir / STORE_FILE).exists() or not had_store:
                 shutil.rmtree(staging_dir, ignore_errors=True)
     return previous_store
 
 
 def _check_file(data_dir: Path, file: Path) -> None:
-    """Raise `ApiError`, before anything is copied, if a file is not a database, or too large for the disk."""
+    """Raise `ApiError` if a file is not a database or does not fit on the disk. Called before anything is copied."""
     if not file.is_file():
         raise ApiError("invalid_request", f"{file} is not a file: take another copy.")
     with file.open("rb") as stream:
@@ -86,12 +86,16 @@ def _check_file(data_dir: Path, file: Path) -> None:
     if size_bytes > free_bytes:
         raise ApiError(
             "unavailable",
-            f"{file} has {size_bytes:,} bytes, and the disk of {data_dir} only {free_bytes:,}: make room.",
+            f"{file} has {size_bytes:,} bytes, but the disk of {data_dir} has only {free_bytes:,} bytes free: "
+            "free up space.",
         )
 
 
 def _check_integrity(staging_dir: Path, file: Path) -> None:
-    """Upgrade a copy, and put its log into it. Raises `ApiError`, in words about the `file` that it was made from."""
+    """Upgrade the copied store, check it, and move its write-ahead log into it.
+
+    Raises `ApiError`. Its message names `file`, which the copy was made from, and its remedy is another copy.
+    """
     try:
         with closing(open_store(staging_dir, create=False)) as conn:
             problems = integrity.problems(conn)
@@ -106,13 +110,13 @@ def _check_integrity(staging_dir: Path, file: Path) -> None:
         is_empty = not (staging_dir / STORE_FILE).stat().st_size
         raise ApiError("invalid_request", f"{file} is empty: take another copy." if is_empty else message) from None
     if problems:
-        raise ApiError("invalid_request", f"{file} is not whole ({problems[0]}): take another copy.")
+        raise ApiError("invalid_request", f"{file} is damaged ({problems[0]}): take another copy.")
 
 
 def _set_aside(data_dir: Path) -> Path | None:
-    """Move the store that is there out of the way, whole or damaged, with the log that has its latest transactions.
+    """Rename the current store, whole or damaged, with the log that has its latest transactions. Returns its new path.
 
-    What was moved there before stays.
+    Returns `None` if there is no store. It never replaces a store that was set aside earlier.
     """
     names = chain(["before-restore"], (f"before-restore-{index}" for index in count(2)))
     candidates = (data_dir / f"ovx-lite-{name}.sqlite3" for name in names)
@@ -121,14 +125,14 @@ def _set_aside(data_dir: Path) -> Path | None:
     )
     had_store = (data_dir / STORE_FILE).exists()
     for suffix in ("", "-wal", "-journal"):
-        if (data_dir / f"{STORE_FILE}{suffix}").exists():  # a log without its store would be taken for the copy's
+        if (data_dir / f"{STORE_FILE}{suffix}").exists():  # SQLite would take a log that stays for the copy's
             (data_dir / f"{STORE_FILE}{suffix}").replace(previous_store.with_name(previous_store.name + suffix))
     (data_dir / f"{STORE_FILE}-shm").unlink(missing_ok=True)
     return previous_store if had_store else None
 
 
 def _fsync(path: Path) -> None:
-    """See that a file, or what files a folder has, is on disk."""
+    """Wait until the content of a file, or the entries of a folder, are on disk."""
     file_descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(file_descriptor)
@@ -137,7 +141,7 @@ def _fsync(path: Path) -> None:
 
 
 def _chown_to_owner(data_dir: Path) -> None:
-    """Give what root has put there to whom the folder belongs, who is to serve it."""
+    """If root has restored the store, give its files to the owner of the data directory, as whom the server runs."""
     if os.name == "posix" and os.geteuid() == 0:
         owner = data_dir.stat()
         for name in (STORE_FILE, LOCK_FILE):

@@ -1,4 +1,4 @@
-"""Events as CSV, JSON lines or one JSON array. The columns are documented in docs/reference.md, and stable."""
+"""Exports events as CSV, JSON lines or one JSON array. The columns are stable (docs/reference.md, Export columns)."""
 
 import csv
 import io
@@ -23,21 +23,21 @@ _encode = msgspec.json.Encoder().encode
 
 
 def row(event: StoredEvent) -> dict[str, Any]:
-    """An event under its columns' names, None for what it does not have; `props` is still JSON text."""
-    visitor = None if event.visitor_id is None else f"{event.visitor_id & 0xFFFF_FFFF_FFFF:012x}"
+    """Return an event as a dict of all `COLUMNS`. Empty values are `None`; `props` is JSON text."""
     record = event._asdict()
     record["id"] = public_event_id(event.id)
     record["ts"] = format_utc_ms(event.timestamp_ms)
-    record["visitor"] = visitor
-    record["visit"] = None if event.visit_id is None else public_event_id(event.visit_id).removeprefix("evt_")
-    record["revenue"] = (
-        None if event.revenue_minor is None else money.format_amount(event.revenue_minor, event.currency)
-    )
+    if event.visitor_id is not None:
+        record["visitor"] = f"{event.visitor_id & 0xFFFF_FFFF_FFFF:012x}"
+    if event.visit_id is not None:
+        record["visit"] = public_event_id(event.visit_id).removeprefix("evt_")
+    if event.revenue_minor is not None:
+        record["revenue"] = money.format_amount(event.revenue_minor, event.currency)
     return {column: record.get(column) or None for column in COLUMNS}
 
 
 def as_csv(events: Iterable[StoredEvent]) -> Iterator[str]:
-    """CSV (RFC 4180), with a header, a piece at a time; `props` is a JSON object."""
+    """Yield the events as CSV (RFC 4180) with a header, a row at a time. `props` is a JSON object."""
     buffer = io.StringIO()
     writer = csv.writer(buffer)
     writer.writerow(COLUMNS)
@@ -55,7 +55,7 @@ def _drain_buffer(buffer: io.StringIO) -> str:
 
 
 def as_jsonl(events: Iterable[StoredEvent]) -> Iterator[str]:
-    """One JSON object a line."""
+    """Yield the events as JSON lines: one object, with the columns as keys, per line."""
     for event in events:
         record = row(event)
         record["props"] = msgspec.Raw(record["props"].encode()) if record["props"] else None
@@ -63,7 +63,7 @@ def as_jsonl(events: Iterable[StoredEvent]) -> Iterator[str]:
 
 
 def as_json(events: Iterable[StoredEvent]) -> Iterator[str]:
-    """One JSON array of the same objects."""
+    """Yield one JSON array of the same objects, in parts."""
     separator = "["
     for line in as_jsonl(events):
         yield separator + line.rstrip("\n")

@@ -1,6 +1,6 @@
-"""What a site, a key, a goal and a webhook begin as. Pure but for the random numbers that nobody is to guess.
+"""Create sites, API keys, goals and webhooks with their initial values. No I/O, except for random numbers.
 
-`id` is given where whoever asks may ask twice (a form that is sent again), and is to get one thing.
+Pass a `public_id` if the same request may arrive twice (a form that is sent again), so that it creates one thing only.
 """
 
 import secrets
@@ -12,15 +12,15 @@ from ovx_lite.webhooks.message import format_for, new_secret
 
 
 def new_public_id(prefix: str) -> str:
-    """An id that nobody has had yet."""
+    """Return a new random public ID, such as `goal_1f0c…`. `prefix` includes the underscore."""
     return prefix + secrets.token_hex(6)
 
 
 def site(slug: str, timezone: str, now_ms: int) -> Site:
-    """A site as it is if nothing more is said of it, added at `now` (Unix ms)."""
+    """Return a site with default values. Its `id` is 0 until it is stored."""
     return Site(
-        0,
-        slug,
+        id=0,
+        slug=slug,
         name=slug,
         domain="",
         timezone=timezone,
@@ -34,21 +34,41 @@ def site(slug: str, timezone: str, now_ms: int) -> Site:
 
 
 def new_jwt_secret() -> str:
-    """What a site's JWTs are signed with."""
+    """Return a new secret for signing a site's JWTs."""
     return secrets.token_urlsafe(32)
 
 
 def key(
     site: Site, label: str, tier: str, hourly_limit: int | None, now_ms: int, public_id: str = ""
 ) -> tuple[ApiKey, str]:
-    """An API key as it is stored, and the key itself, to be shown once."""
-    generated_id, secret, digest = api_keys.new_key()
-    return ApiKey(public_id or generated_id, site.id, label, tier, hourly_limit, digest, now_ms, None), secret
+    """Return an API key as it is stored, and the secret key itself, to be shown once.
+
+    `hourly_limit` is in events; `None` means the tier's limit.
+    """
+    generated_id, secret, key_hash = api_keys.new_key()
+    api_key = ApiKey(
+        public_id=public_id or generated_id,
+        site_id=site.id,
+        label=label,
+        tier=tier,
+        hourly_limit=hourly_limit,
+        key_hash=key_hash,
+        created_at_ms=now_ms,
+        revoked_at_ms=None,
+    )
+    return api_key, secret
 
 
 def goal(site: Site, name: str, event_name: str, path_pattern: str, now_ms: int, public_id: str = "") -> Goal:
-    """A goal, met by the event of that name, or by pageviews of that path."""
-    return Goal(public_id or new_public_id("goal_"), site.id, name, event_name, path_pattern, now_ms)
+    """Return a goal that is reached by events of a name or by pageviews of a path; the other of the two is `""`."""
+    return Goal(
+        public_id=public_id or new_public_id("goal_"),
+        site_id=site.id,
+        name=name,
+        event_name=event_name,
+        path_pattern=path_pattern,
+        created_at_ms=now_ms,
+    )
 
 
 def webhook(
@@ -60,15 +80,18 @@ def webhook(
     now_ms: int,
     public_id: str = "",
 ) -> Webhook:
-    """A webhook that tells this URL of these events; in the format that its host wants, if none is given."""
+    """Return a webhook that sends these trigger events to a URL.
+
+    `format` is `json`, `slack` or `discord`, or `""` to detect it from the URL. Its `id` is 0 until it is stored.
+    """
     return Webhook(
-        0,
-        public_id or new_public_id("wh_"),
-        site.id,
-        url,
-        events,
-        spike_threshold,
-        format or format_for(url),
+        id=0,
+        public_id=public_id or new_public_id("wh_"),
+        site_id=site.id,
+        url=url,
+        events=events,
+        spike_threshold=spike_threshold,
+        format=format or format_for(url),
         secret=new_webhook_secret(),
         previous_secret="",
         rotated_at_ms=0,
@@ -81,11 +104,11 @@ def webhook(
 
 
 def random_visitor_ids() -> Iterator[int]:
-    """Numbers of visitors (48 bits) that lead nowhere."""
+    """Yield random visitor IDs (48 bits, signed) that lead to nobody, to replace those of erased persons."""
     while True:
         yield secrets.randbits(48) - (1 << 47)
 
 
 def new_webhook_secret() -> str:
-    """What a webhook's messages are signed with."""
+    """Return a new secret for signing a webhook's messages."""
     return new_secret(secrets.token_bytes(32))

@@ -1,7 +1,7 @@
-"""The one road into the store: those who arrive together are stored together.
+"""Group commit: the requests that arrived while the last group was being written are the next group.
 
-While a group is being written, the next one gathers: a slow disk makes groups larger, not the queue longer. A
-request that arrives alone is a group of one and waits for nobody. An answer leaves when its group is on disk.
+A slow disk makes groups larger, not the queue longer. A request that arrives alone is a group of one and waits for
+nobody. Each group is one transaction, and a response is sent once its group is on disk.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from ovx_lite.storage.write.unit_of_work import UnitOfWork
 from ovx_lite.webhooks.triggers import Alert
 
 MAX_QUEUED_EVENTS = 20_000
-"""Events that may wait for the disk; above it, requests are refused with 503."""
+"""How many events may wait for the disk; further requests get 503."""
 
 _log = logging.getLogger("ovx_lite")
 
@@ -36,16 +36,16 @@ P = ParamSpec("P")
 T = TypeVar("T")
 WakeSender = Callable[[], None]
 
-# What SQLite and its binding raise for values that they cannot take.
+# What SQLite and its Python binding raise for values that they cannot store.
 _VALUE_ERRORS = (sqlite3.Error, ValueError, OverflowError)
 
 WriteResult = Reply | Exception
 
 
 class WriteRequest(msgspec.Struct, frozen=True):
-    """Events of one site that are stored together or not at all, and the answer once they are.
+    """Events of one site that are stored together or not at all, and how to build the response from their IDs.
 
-    `followed`, if it is there, is told in words what followed: goals that were met, webhooks that are told.
+    `effects`, if it is not `None`, gets descriptions of what followed: goals that were reached, messages to webhooks.
     """
 
     site_id: int
@@ -56,7 +56,11 @@ class WriteRequest(msgspec.Struct, frozen=True):
 
 
 class GroupCommitWriter:
-    """Takes requests, stores them in groups, and says when they are on disk."""
+    """Stores requests in groups, and returns their responses when they are on disk.
+
+    `stored_events` and `commit_durations` count since the start. `failed_at_ms` is when (Unix ms) the last group could
+    not be stored, `None` if it could.
+    """
 
     def __init__(
         self,
@@ -68,29 +72,29 @@ class GroupCommitWriter:
         notifier: Notifier,
         disk: DiskSpace,
     ) -> None:
-        """`wake` is called when a commit has put something on its way to a webhook."""
+        """`wake_sender` is called when a commit has queued messages to webhooks."""
         self._database, self._unit_of_work = database, unit_of_work
         self._wake_sender, self._notifier = wake_sender, notifier
         self._rate_limiter, self._clock, self.disk = rate_limiter, clock, disk
         self._queue: list[tuple[WriteRequest, asyncio.Future[Reply]]] = []
-        self.queued_events = 0  # events, for the disk
+        self.queued_events = 0
         self._write_task: asyncio.Task[None] | None = None
         self._closed = False
-        self.stored_events = 0  # events, since the start
+        self.stored_events = 0
         self.commit_durations = Histogram()
-        self.failed_at_ms: int | None = None  # when (Unix ms) the last group could not be stored; None if it could
+        self.failed_at_ms: int | None = None
 
     async def submit(self, request: WriteRequest) -> Reply:
-        """Store a request's events; returns its reply when they are on disk.
+        """Store a request's events, and return its response when they are on disk.
 
-        Raises `ApiError`: `unavailable` if the store cannot take it now, `idempotency_conflict`.
+        Raises `ApiError`: `unavailable` if the events cannot be stored now, or `idempotency_conflict`.
         """
         if self._closed:
             raise unavailable("The server is shutting down")
         if self.disk.is_low and request.events:
             raise self.disk.low_space_error
         if self.queued_events and self.queued_events + len(request.events) > MAX_QUEUED_EVENTS:
-            raise unavailable("More events are waiting for the disk than are good")
+            raise unavailable("The write queue is full")
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._queue.append((request, future))
         self.queued_events += len(request.events)
@@ -99,10 +103,10 @@ class GroupCommitWriter:
         try:
             return await future
         finally:
-            del future  # it has the exception, whose traceback has this frame
+            del future  # it holds the exception, whose traceback holds this frame
 
     async def _write_groups(self) -> None:
-        """Write groups until nobody waits."""
+        """Write groups until the queue is empty."""
         try:
             while self._queue:
                 group, self._queue = self._queue, []
@@ -112,7 +116,7 @@ class GroupCommitWriter:
                     if isinstance(result, Reply) and not result.replayed:
                         self.stored_events += len(request.events)
                     if future.done():
-                        continue  # whoever asked is gone
+                        continue  # the client is gone
                     if isinstance(result, Reply):
                         future.set_result(result)
                         self._notifier.publish(request.site_id)
@@ -134,16 +138,16 @@ class GroupCommitWriter:
             return results
         except sqlite3.OperationalError as exc:
             self.failed_at_ms = self._clock.now_ms()
-            # The disk is full, the file is locked or cannot be written: the same for all, and no use to try each alone.
+            # The disk is full, or the file is locked or not writable. That would fail each request, also alone.
             _log.error("the store cannot be written: %s", exc)
             self._rate_limiter.restore_unsaved(counts)
             return [unavailable("The store cannot be written now") for _ in group]
         except Exception as exc:
             self._rate_limiter.restore_unsaved(counts)
-            return [exc] * len(group)  # a fault of ours: every request of the group is told, and logs it
+            return [exc] * len(group)  # an internal error: each request of the group logs it and answers 500
 
     async def flush(self) -> bool:
-        """Save the counts of limited callers that no group has taken along yet. Returns whether there were any."""
+        """Save the rate-limit counts that no group has saved yet. Returns whether there were any."""
         if not self._rate_limiter.unsaved or self._write_task is not None:
             return False
         await self._write_group([])
@@ -152,7 +156,10 @@ class GroupCommitWriter:
     async def change(
         self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Change what is stored already, in the writer's thread: `do(conn, …)`. The log looks at all of it anew."""
+        """Return `function(conn, …)`, which changes stored events, run in the writer's thread.
+
+        It drops what the unit of work has cached about the store, so that the next group reads it again.
+        """
 
         def run(conn: sqlite3.Connection) -> T:
             try:
@@ -163,7 +170,7 @@ class GroupCommitWriter:
         return await self._database.write(run)
 
     async def enqueue_alert(self, site_id: int, alert: Alert) -> list[str]:
-        """Tell a site's webhooks of an alert that no event has brought. Returns in words what was put on its way."""
+        """Queue an alert that no event has caused for a site's webhooks. Returns descriptions of what was queued."""
 
         def enqueue(conn: sqlite3.Connection, unit_of_work: UnitOfWork, now_ms: int) -> list[str]:
             with transaction(conn):
@@ -177,7 +184,7 @@ class GroupCommitWriter:
         return effects
 
     async def close(self) -> None:
-        """Take nothing more, and return when all that was taken is on disk."""
+        """Accept no more requests, and return when all accepted ones are on disk."""
         self._closed = True
         while self._write_task is not None:
             await asyncio.wait([self._write_task])
@@ -191,9 +198,10 @@ def write_group(
     counts: dict[tuple[str, int], int],
     now_ms: int,
 ) -> list[WriteResult]:
-    """Store a group in one transaction, and if that fails, each of its requests alone: a bad one fails no neighbour.
+    """Store a group in one transaction. If a value cannot be stored, store each request alone, so that only one fails.
 
-    Returns what came of each. Raises `sqlite3.OperationalError` if the store cannot be written, and nothing was stored.
+    `counts` are the rate-limit counts to save: by rate-limit key and second. Returns the result of each request. Raises
+    `sqlite3.OperationalError` if the store cannot be written; then nothing was stored.
     """
     try:
         return _write_in_transaction(conn, unit_of_work, group, counts, now_ms)
@@ -207,7 +215,7 @@ def write_group(
         try:
             results += _write_in_transaction(conn, unit_of_work, [request], {}, now_ms)
         except sqlite3.OperationalError as exc:
-            # What was stored before it is stored; this one and those to come are told to try again.
+            # The requests before this one are stored. This one and those after it are answered with 503.
             _log.error("the store cannot be written: %s", exc)
             return results + [unavailable("The store cannot be written now") for _ in group[len(results) :]]
         except _VALUE_ERRORS as exc:
@@ -215,7 +223,7 @@ def write_group(
     try:
         return results
     finally:
-        del results  # its exceptions' tracebacks have this frame
+        del results  # the tracebacks of its exceptions hold this frame
 
 
 def _write_in_transaction(

@@ -1,8 +1,8 @@
-"""From a web server's access log into the store, with the log's own times.
+"""Import page views from a web server's access log, with the times of the log.
 
-A second import of the same lines adds nothing. What is remembered of a line is a digest without its address, but with
-how often it was there before in its file: two lines of one second that are alike in all else count twice, and each of
-them is a repeat the next time.
+A second import of the same lines adds nothing: each event stores a digest of its line, without the IP address. Equal
+lines of one second in a file are different requests. So the digest includes how often the line occurred before in its
+file: both lines are imported, and both are recognized as repeats the next time.
 """
 
 import secrets
@@ -27,19 +27,19 @@ from ovx_lite.storage.read import events
 from ovx_lite.storage.sqlite import transaction
 from ovx_lite.storage.write import event_writer
 
-_BATCH_SIZE = 2000  # lines
-_MAX_REMEMBERED_SECONDS = 20_000  # seconds
+_BATCH_SIZE = 2000  # events per transaction
+_MAX_REMEMBERED_SECONDS = 20_000  # seconds of the log whose lines are counted for the digests
 _MAX_REMEMBERED_LINES = 1_000_000
 _MAX_CACHED_DAYS = 30
 _MAX_URL_LENGTH = 4096
 MAX_REPORTED_LINES = 20
-"""Numbers of broken lines that are reported for a file."""
+"""How many line numbers of broken lines to report for a file."""
 
 
 class ImportReport(msgspec.Struct):
-    """What came of an import. `read` is `imported` and all of `skipped` together.
+    """The result of an import. `lines_read` is the sum of `imported` and all counts in `skipped` (by reason).
 
-    `broken` has the numbers of the first broken lines of the last file, and `broken_lines` is how many there were.
+    `broken_line_numbers` are the first broken lines of the last file, and `broken_line_count` is how many it has.
     """
 
     lines_read: int = 0
@@ -50,7 +50,7 @@ class ImportReport(msgspec.Struct):
 
 
 class LogImporter:
-    """Imports logs into one site, as if their visitors came by now, but for the time."""
+    """Imports logs into one site. Apart from their times, page views are handled like those that arrive now."""
 
     def __init__(
         self,
@@ -60,24 +60,24 @@ class LogImporter:
         now_ms: int,
         disk: DiskSpace | None = None,
     ) -> None:
-        """Nothing is stored while `disk` is low."""
+        """Nothing is imported while `disk` is low; `None` turns that check off."""
         self._conn = conn
         self._site = site
         self._country_of = country_of
         self._disk = disk
-        self._imported_lines: FIFOCache[int, set[tuple[int, int]]] = FIFOCache(
-            _MAX_CACHED_DAYS
-        )  # lines that were imported, by day
+        # The time and digest of the imported lines, by day
+        self._imported_lines: FIFOCache[int, set[tuple[int, int]]] = FIFOCache(_MAX_CACHED_DAYS)
         self._event_writer = event_writer.open_event_writer(conn, secrets.randbits(20))
         self._salt = salts.of_day(conn, site.id, local_day(now_ms, site.timezone), secrets.token_bytes(32))
 
     def run(self, lines: Iterable[str | int], report: ImportReport) -> None:
-        """Import the lines of one file, adding to `report`; what was stored stays, whatever happens after.
+        """Import the lines of one file, and add to `report`. A number among the lines stands for that many blank lines.
 
-        A number among the lines stands for that many blank lines.
+        It stores a batch at a time, and the last one also if reading the lines fails. Raises `ApiError` if the disk is
+        low.
         """
         report.broken_line_numbers, report.broken_line_count = [], 0
-        occurrences: dict[int, Counter[int]] = {}  # how often each line was there, by second
+        occurrences: dict[int, Counter[int]] = {}  # how often each line occurred, by its time and digest
         batch: list[Event] = []
         lines_before = report.lines_read
         try:
@@ -91,10 +91,7 @@ class LogImporter:
                 else:
                     report.skipped[event] += count
                     if event == "broken":
-                        report.broken_line_count += count
-                        report.broken_line_numbers += range(
-                            first_line, first_line + min(count, MAX_REPORTED_LINES - len(report.broken_line_numbers))
-                        )
+                        _report_broken_lines(report, first_line, count)
                 if len(batch) >= _BATCH_SIZE:
                     self._store_batch(batch, report)
                     occurrences = _drop_older_half(occurrences)
@@ -102,7 +99,7 @@ class LogImporter:
             self._store_batch(batch, report)
 
     def _parse_line(self, line: str, occurrences: dict[int, Counter[int]]) -> Event | str:
-        """The event of a page view in the log, or why the line is none."""
+        """Return the event of a page view, or the reason why the line is skipped."""
         entry = access_log.parse(line)
         if isinstance(entry, str):
             return entry
@@ -116,20 +113,23 @@ class LogImporter:
         counts = occurrences.setdefault(entry.timestamp_ms, Counter())
         counts[entry.digest] += 1
         hit = Hit(
-            "pageview",
-            "pageview",
-            entry.timestamp_ms,
-            page if domain else page._replace(host=""),
-            campaign,
-            _referrer(entry.referrer),
-            entry.address,
-            entry.user_agent,
+            type="pageview",
+            name="pageview",
+            timestamp_ms=entry.timestamp_ms,
+            page=page if domain else page._replace(host=""),
+            campaign=campaign,
+            referrer=_referrer(entry.referrer),
+            address=entry.address,
+            user_agent=entry.user_agent,
         )
         event = enrich(hit, "import", self._site, self._salt, self._country_of)
         return msgspec.structs.replace(event, import_line_hash=_occurrence_digest(entry.digest, counts[entry.digest]))
 
     def _store_batch(self, batch: list[Event], report: ImportReport) -> None:
-        """Store those events that are not stored yet, whoever has stored them. Raises `ApiError` if the disk is low."""
+        """Store the events of a batch that were not imported before, and empty the batch.
+
+        Raises `ApiError` (`unavailable`) if the disk is low.
+        """
         if self._disk is not None and batch:
             self._disk.update(measure(self._disk.data_dir))
             if self._disk.is_low:
@@ -139,14 +139,14 @@ class LogImporter:
         for is_last_attempt in (False, True):
             try:
                 with transaction(self._conn):
-                    if self._event_writer.begin():  # somebody else has written
+                    if self._event_writer.begin():  # another process has written to the store
                         self._imported_lines.clear()
                     new_events = [event for event in batch if self._is_new(event)]
                     self._event_writer.add(self._site.id, new_events)
                     self._event_writer.flush()
                 break
             except sqlite3.IntegrityError:
-                # Another process gave one of the numbers to an event of the same millisecond. The next are free.
+                # Another process has used one of the IDs for an event of the same millisecond. The next IDs are free.
                 self._event_writer.reset()
                 self._imported_lines.clear()
                 if is_last_attempt:
@@ -157,7 +157,7 @@ class LogImporter:
         batch.clear()
 
     def _is_new(self, event: Event) -> bool:
-        """Whether a line was not imported yet, and remember that it is now."""
+        """Return whether an event's line was not imported yet, and remember it as imported."""
         lines = self._imported_lines.get(event.day)
         if lines is None:
             lines = self._imported_lines[event.day] = events.import_line_hashes(self._conn, self._site, event.day)
@@ -168,22 +168,28 @@ class LogImporter:
         return True
 
 
+def _report_broken_lines(report: ImportReport, first_line: int, count: int) -> None:
+    report.broken_line_count += count
+    reported_count = min(count, MAX_REPORTED_LINES - len(report.broken_line_numbers))
+    report.broken_line_numbers += range(first_line, first_line + reported_count)
+
+
 def _drop_older_half(occurrences: dict[int, Counter[int]]) -> dict[int, Counter[int]]:
-    """What is remembered of lines, without the older half if it is much."""
+    """Return the counts of lines, without the older half of the seconds if there are too many."""
     if len(occurrences) > _MAX_REMEMBERED_SECONDS or sum(map(len, occurrences.values())) > _MAX_REMEMBERED_LINES:
         return dict(list(occurrences.items())[len(occurrences) // 2 + 1 :])
     return occurrences
 
 
 def _occurrence_digest(digest: int, occurrence: int) -> int:
-    """The digest of a line that is there the first, second, … time in its file: still 31 bits."""
+    """Return the digest (31 bits) of a line that occurs for the first, second, … time in its file."""
     if occurrence == 1:
         return digest
     return int.from_bytes(blake2b(b"%d %d" % (digest, occurrence), digest_size=4).digest(), "big") >> 1
 
 
 def _referrer(url: str) -> str:
-    # What a visitor's browser sent is no fault of the log: what makes no sense counts as nothing.
+    # The visitor's browser sent it. If it is invalid, the line is still good, so the event just has no referrer.
     try:
         return urls.parse_referrer(url[:_MAX_URL_LENGTH])
     except ValueError:

@@ -1,4 +1,4 @@
-"""From a log file's bytes to its lines. Pure."""
+"""Split the bytes of a log file, gzipped or not, into lines. Pure."""
 
 import re
 import zlib
@@ -6,14 +6,14 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 
 _MAX_LINE_BYTES = 1 << 16
-_MAX_CHUNK_BYTES = 1 << 18  # of what is unpacked: a few KiB of gzip can stand for a thousand times as much
+_MAX_CHUNK_BYTES = 1 << 18  # of decompressed data: a few KiB of gzip can expand a thousandfold
 _LINE_AND_BLANKS = re.compile(rb"([^\n]*+)\n(\n*+)")
 
 
 def decompress_if_gzipped(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Pieces of a file, unpacked if it is gzipped (in one part or several).
+    """Yield the chunks of a file, decompressed if it is gzipped (in one part or several).
 
-    What can be unpacked of a file that is cut off or damaged comes first. Then raises EOFError or zlib.error.
+    Of a truncated or damaged file, it yields what can be decompressed, then raises EOFError or zlib.error.
     """
     first_chunk = next(chunks, b"")
     chunks = chain([first_chunk], chunks)
@@ -34,9 +34,9 @@ def _decompress(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def lines(chunks: Iterable[bytes]) -> Iterator[str | int]:
-    """The lines of a text in UTF-8, without their ends. A number stands for that many blank lines in a row.
+    """Yield the lines of a text in UTF-8, without line ends. A number stands for that many blank lines in a row.
 
-    Of a line over 64 KiB, which no server writes, only the beginning is kept.
+    Lines are cut at 64 KiB; no server writes longer ones.
     """
     remainder = b""
     for chunk in chunks:

@@ -1,4 +1,4 @@
-"""Who waits to hear that a site has stored something."""
+"""In-process notifications that a site has stored events."""
 
 import asyncio
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 class Notifier:
-    """Tells those who listen to a site. Costs those who store nothing while nobody does."""
+    """Notifies the subscribers of a site. While a site has none, publishing costs next to nothing."""
 
     def __init__(self) -> None:
         self._subscribers: dict[int, set[asyncio.Event]] = {}
@@ -14,7 +14,10 @@ class Notifier:
 
     @contextmanager
     def subscribe(self, site_id: int) -> Iterator[asyncio.Event]:
-        """An event that is set whenever that site has stored something, and when there will be no more news."""
+        """Yield an event that is set whenever the site has stored something, and when the notifier is closed.
+
+        The subscriber clears it.
+        """
         event = asyncio.Event()
         self._subscribers.setdefault(site_id, set()).add(event)
         try:
@@ -25,12 +28,12 @@ class Notifier:
                 del self._subscribers[site_id]
 
     def publish(self, site_id: int) -> None:
-        """A site has stored something."""
+        """Notify the subscribers of a site that it has stored something."""
         for event in self._subscribers.get(site_id, ()):
             event.set()
 
     def close(self) -> None:
-        """There will be no more news, so that nobody waits for it any longer."""
+        """Wake all subscribers for the last time, so that they end. `closed` tells them why."""
         self.closed = True
         for site_id in self._subscribers:
             self.publish(site_id)

@@ -11,11 +11,11 @@ from ovx_lite.domain.models import Event, Reply, Site
 
 
 class RequestOutcome(msgspec.Struct):
-    """A request and what came of it, as far as it got: `call` is None if its body was not read to the end.
+    """A request to an ingestion endpoint, and how far it got.
 
-    `path` is with its query; `ids` are the names of the `events`, if these were stored; `site` the one that it was
-    for, if that is known; `followed` says in words what followed: goals that were met, webhooks that are told. `at` is
-    Unix milliseconds.
+    `path` includes the query. `raw_request` is `None` if the body was not read to its end, `site` if it is unknown.
+    `event_ids` are the public IDs of the `events`, if these were stored. `effects` describes what followed: goals that
+    were reached, messages to webhooks. Of `error` and `reply`, one is set.
     """
 
     received_at_ms: int
@@ -33,7 +33,7 @@ class RequestOutcome(msgspec.Struct):
 
 
 def request_target(scope: Mapping[str, Any]) -> str:
-    """What a request was sent to: its path, and its query if it has one."""
+    """Return the path of a request, with its query if it has one."""
     path: str = scope["path"]
     query: bytes = scope.get("query_string", b"")
     return f"{path}?{query.decode('latin-1')}" if query else path

@@ -1,4 +1,7 @@
-"""Why is my event missing? The latest requests of each site that were refused or excluded, without address and key."""
+"""The latest rejected and excluded requests of each site, without IP addresses and keys. For the page Missing events.
+
+They are in memory only, so a restart forgets them.
+"""
 
 from collections import deque
 from collections.abc import Sequence
@@ -12,7 +15,7 @@ from ovx_lite.domain.models import Site
 from ovx_lite.services.observer import RequestOutcome
 
 MAX_REJECTED_PER_SITE = 500
-"""So many are kept of a site."""
+"""How many requests to keep of a site; older ones are dropped."""
 
 _MAX_SITES = 1000
 _MAX_BODY_BYTES = 4096
@@ -20,7 +23,7 @@ _ADDRESS_FIELDS = ("ip_address", "ip")
 
 
 class RejectedRequest(msgspec.Struct, frozen=True):
-    """A request that was refused, or whose events are in no count. `at` is Unix ms; `body` is JSON, `""` if large."""
+    """A request that was rejected, or whose events are excluded. `body` is JSON; `""` if it was large or not JSON."""
 
     received_at_ms: int
     endpoint: Endpoint
@@ -29,7 +32,7 @@ class RejectedRequest(msgspec.Struct, frozen=True):
 
 
 class RejectedEvents:
-    """Keeps what was refused or excluded, in memory alone."""
+    """Keeps the latest rejected and excluded requests of each site in memory. A `RequestObserver`."""
 
     wants_all = False
 
@@ -37,7 +40,7 @@ class RejectedEvents:
         self._by_site: dict[int, deque[RejectedRequest]] = {}
 
     def record(self, outcome: RequestOutcome) -> None:
-        """Take note of a verdict, if it is known which site it is of."""
+        """Keep a request and its problems, if its site is known."""
         site, raw_request = outcome.site, outcome.raw_request
         if site is None or (site.id not in self._by_site and len(self._by_site) >= _MAX_SITES):
             return
@@ -46,7 +49,10 @@ class RejectedEvents:
         self._by_site.setdefault(site.id, deque(maxlen=MAX_REJECTED_PER_SITE)).append(rejected)
 
     def for_site(self, site: Site) -> list[RejectedRequest]:
-        """Those of a site, the latest first, with all that was wrong: it is looked for now, not when they came."""
+        """Return the requests of a site, the latest first, with all their problems.
+
+        `record` notes the first problem only. The others are looked for here, where it costs no ingestion time.
+        """
         return [_with_all_problems(rejected) for rejected in reversed(list(self._by_site.get(site.id, ())))]
 
 
@@ -60,18 +66,18 @@ def _with_all_problems(rejected: RejectedRequest) -> RejectedRequest:
 
 
 def first_problems(outcome: RequestOutcome) -> list[Problem]:
-    """What a request was refused for, or why its events are in no count."""
+    """Return the error that rejected a request, or the reasons why its events are excluded."""
     error = outcome.error
     problems = [Problem(error.code, error.message, error.field or "")] if error else []
     reasons = dict.fromkeys(event.event_type.excluded for event in outcome.events if event.event_type.excluded)
     return problems + [
-        Problem("excluded", f"It is stored, but in no count: {_EXCLUSION_REASONS.get(reason, reason)}.", "")
+        Problem("excluded", f"The event is stored, but not counted: {_EXCLUSION_REASONS.get(reason, reason)}.", "")
         for reason in reasons
     ]
 
 
 def all_problems(outcome: RequestOutcome) -> list[Problem]:
-    """All that was wrong with a request, and why its events are in no count."""
+    """Return everything that is wrong with a request, and the reasons why its events are excluded."""
     problems = first_problems(outcome)
     return (
         problems
@@ -85,11 +91,11 @@ def _merge_problems(problems: Sequence[Problem], additional: Sequence[Problem]) 
     return [*problems, *(problem for problem in additional if (problem.field, problem.message) not in reported)]
 
 
-_EXCLUSION_REASONS = {"bot": "its user agent is a bot's"}
+_EXCLUSION_REASONS = {"bot": "its user agent belongs to a bot"}
 
 
 def redacted_body(body: bytes) -> str:
-    """A body as it may be shown, without addresses; `""` if it is no JSON."""
+    """Return a JSON body without its IP addresses, as it may be shown; `""` if it is not JSON."""
     document = decode_json(body)
     return "" if document is None else msgspec.json.encode(_without_addresses(document)).decode()
 

@@ -1,62 +1,33 @@
-"""What the program does by itself: `JOBS`, a sentence, a period and a function each.
+"""Recurring jobs: the table `JOBS`, the loop that runs them, and the short jobs themselves.
 
-A job is a plain function that makes one pass and says whether there was work. It is run at the start and then once
-a period; one that fails is logged and runs again. (What is due to webhooks is not looked for once a period: see
-`delivery`.)
+A job is a plain function that makes one pass and returns whether there was work. Each runs at the start and then once a
+period. A job that fails is logged and runs again. (Webhook deliveries are not polled: see `webhook_sender`.)
 """
 
 import asyncio
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable, Collection
-from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
-from ovx_lite.auth.rate_limit import RateLimiter
 from ovx_lite.domain.calendar import local_day
-from ovx_lite.domain.clock import Clock
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import Registry, Site
-from ovx_lite.enrichment.geoip import CountryLookup
 from ovx_lite.services import backups
 from ovx_lite.services.disk_space import MIB, DiskSpace, measure
-from ovx_lite.services.group_commit import GroupCommitWriter
-from ovx_lite.services.notifier import Notifier
-from ovx_lite.services.rejected import RejectedEvents
-from ovx_lite.services.site_cache import SiteCache
-from ovx_lite.services.webhook_sender import WebhookSender
+from ovx_lite.services.retention import apply_retention
+from ovx_lite.services.services import Services
 from ovx_lite.storage import idempotency, rate_limits, retention, salts, sqlite
-from ovx_lite.storage.connections import Database
-from ovx_lite.storage.read import events
 from ovx_lite.storage.rollups import finalize, goal_backfill
 from ovx_lite.storage.sqlite import transaction
 from ovx_lite.storage.webhooks import delivery_log
 
 _log = logging.getLogger("ovx_lite")
-_BATCH_SIZE = 5_000  # rows deleted in one go, so that no request waits long behind it
-
-
-class Services(msgspec.Struct, frozen=True):
-    """What the jobs look after, and what requests use. `backups` is the folder of the daily copies, None for none."""
-
-    data_dir: Path
-    backup_dir: Path | None
-    database: Database
-    sites: SiteCache
-    writer: GroupCommitWriter
-    rate_limiter: RateLimiter
-    sender: WebhookSender
-    clock: Clock
-    disk: DiskSpace
-    notifier: Notifier
-    rejected: RejectedEvents
-    country_of: CountryLookup
+_BATCH_SIZE = 5_000  # rows to delete in one transaction, so that no request waits long behind it
 
 
 class Job(NamedTuple):
-    """A job: what it does, every how many seconds, and the function that makes one pass."""
+    """A recurring job. `description` completes "could not …" in the log; `run` makes one pass."""
 
     description: str
     period_s: float
@@ -64,7 +35,7 @@ class Job(NamedTuple):
 
 
 async def refresh_sites(services: Services) -> bool:
-    """Take over sites and keys that a command has changed, and look at what it may have put on its way."""
+    """Reload sites and keys if a command has changed them, and look for deliveries that it has queued."""
     changed = await services.sites.refresh()
     if changed:
         services.sender.wake()
@@ -72,12 +43,12 @@ async def refresh_sites(services: Services) -> bool:
 
 
 async def save_rate_limit_counts(services: Services) -> bool:
-    """Save what refused requests counted against limits."""
+    """Save the rate-limit counts that no stored request has saved, such as those of rejected requests."""
     return await services.writer.flush()
 
 
 async def save_last_used(services: Services) -> bool:
-    """Save when keys were used last."""
+    """Save when API keys were last used."""
     return await services.sites.save_last_used()
 
 
@@ -87,27 +58,25 @@ async def check_disk_space(services: Services) -> bool:
 
 
 async def expire_salts(services: Services) -> bool:
-    """Delete the salts of days that are over, also where nobody visits any more."""
+    """Delete the salts of past days, also of sites that get no more visits."""
     return await services.database.write(delete_old_salts, services.sites.registry, services.clock.now_ms()) > 0
 
 
 async def expire_idempotent_responses(services: Services) -> bool:
-    """Delete answers to idempotent requests after a day, and counts after their hour."""
+    """Delete idempotent responses after a day, and rate-limit counts after an hour."""
     deleted = 0
-    while batch := await services.database.write(
-        delete_expired_counts, services.clock.now_ms()
-    ):  # others may write in between
-        deleted += batch
+    while batch := await services.database.write(delete_expired_counts, services.clock.now_ms()):
+        deleted += batch  # others may write between two batches
     return deleted + services.rate_limiter.evict_idle(services.clock.now_ms()) > 0
 
 
 async def empty_write_ahead_log(services: Services) -> bool:
-    """Empty the write-ahead log, so that what was erased is nowhere; not while somebody reads what was before."""
+    """Empty the write-ahead log, so that erased data is not left there. Does nothing while somebody reads from it."""
     return await services.database.write(sqlite.truncate_wal)
 
 
 async def expire_deliveries(services: Services) -> bool:
-    """Delete from the log of deliveries what is past what it keeps, unless the clock is in doubt."""
+    """Delete old deliveries from the delivery log, unless retention is on hold."""
     deleted = 0
     if await services.database.read(retention.find_hold, services.clock.now_ms()):
         return False
@@ -116,20 +85,8 @@ async def expire_deliveries(services: Services) -> bool:
     return deleted > 0
 
 
-async def apply_retention(services: Services) -> bool:
-    """Delete events that are older than their site wants to keep, unless the clock is in doubt."""
-    deleted, now_ms = 0, services.clock.now_ms()  # one time for all: the clock may jump meanwhile
-    if hold := await services.database.write(retention.begin_run, now_ms):
-        _log.warning(hold.message)
-        return False
-    for site in services.sites.registry.sites_by_id.values():
-        while deleted_in_day := await services.writer.change(_prune_day, site, now_ms):  # others may write in between
-            deleted += deleted_in_day
-    return deleted > 0
-
-
 async def rebuild_rollups(services: Services) -> bool:
-    """Count anew the days that are to be: after an upgrade, a new goal, or when a person was erased."""
+    """Count days again that need it: after an upgrade, for a new goal, or because a person was erased."""
     counted = 0
     while await services.database.read(goal_backfill.is_behind):
         counted += await services.writer.change(goal_backfill.catch_up)  # others may write in between
@@ -137,7 +94,7 @@ async def rebuild_rollups(services: Services) -> bool:
 
 
 async def finalize_days(services: Services) -> bool:
-    """Count what one knows of a day when it is over."""
+    """Count what is only certain once a day is over, such as exit pages."""
     finalized = 0
     sites: Collection[Site] = services.sites.registry.sites_by_id.values()
     while sites := await services.database.read(finalize.sites_to_finalize, sites, services.clock.now_ms()):
@@ -147,25 +104,25 @@ async def finalize_days(services: Services) -> bool:
 
 
 async def back_up(services: Services) -> bool:
-    """Copy the store, once a day."""
+    """Copy the store once a day, if there is a folder for copies."""
     if services.backup_dir is None:
         return False
     return await asyncio.to_thread(backups.back_up, services.data_dir, services.backup_dir, services.clock.now_ms())
 
 
 JOBS = (
-    Job("take over what commands have changed", 0.5, refresh_sites),
-    Job("save the counts of refused requests", 1, save_rate_limit_counts),
+    Job("reload sites and keys", 0.5, refresh_sites),
+    Job("save the rate-limit counts", 1, save_rate_limit_counts),
     Job("measure the free space on the disk", 1, check_disk_space),
-    Job("save when keys were used last", 5, save_last_used),
-    Job("count days anew", 1, rebuild_rollups),
-    Job("count what is known of days that are over", 60, finalize_days),
-    Job("delete yesterday's salts", 60, expire_salts),
-    Job("delete answers and counts that have expired", 60, expire_idempotent_responses),
+    Job("save when API keys were last used", 5, save_last_used),
+    Job("count days again", 1, rebuild_rollups),
+    Job("finalize the counts of past days", 60, finalize_days),
+    Job("delete the salts of past days", 60, expire_salts),
+    Job("delete expired idempotent responses and rate-limit counts", 60, expire_idempotent_responses),
     Job("empty the write-ahead log", 60, empty_write_ahead_log),
     Job("delete old deliveries from the log", 60, expire_deliveries),
     Job("delete events past their retention", 3600, apply_retention),
-    Job("copy the store", 3600, back_up),
+    Job("back up the store", 3600, back_up),
 )
 
 
@@ -174,7 +131,7 @@ async def run_periodically(job: Job, services: Services) -> None:
     while True:
         try:
             await job.run(services)
-        except (sqlite3.OperationalError, ApiError) as exc:  # of a full disk, say: the sentence says all
+        except (sqlite3.OperationalError, ApiError) as exc:  # a full disk, for example: needs no traceback
             _log.error("could not %s: %s", job.description, exc)
         except Exception:
             _log.exception("could not %s", job.description)
@@ -182,18 +139,21 @@ async def run_periodically(job: Job, services: Services) -> None:
 
 
 async def measure_disk(disk: DiskSpace) -> bool:
-    """Measure the free space, in a thread, as a network disk may hang. Returns whether that changes what happens."""
+    """Measure the free space, and log when events begin or cease to be rejected. Returns whether that changed.
+
+    It measures in a thread, because a network disk may hang.
+    """
     was_low = disk.is_low
     disk.update(await asyncio.to_thread(measure, disk.data_dir))
     if disk.is_low and not was_low:
-        _log.error("events are refused: %s", disk.reason)
+        _log.error("events are rejected: %s", disk.reason)
     elif was_low and not disk.is_low:
         _log.warning("events are accepted again: the disk has %s MiB free", (disk.free_bytes or 0) // MIB)
     return disk.is_low != was_low
 
 
 def delete_old_salts(conn: sqlite3.Connection, registry: Registry, now_ms: int) -> int:
-    """Delete each site's salt unless it is of its today. Returns how many."""
+    """Delete all salts except that of each site's current day. Returns how many."""
     with transaction(conn):
         return sum(
             salts.delete_expired(conn, site.id, local_day(now_ms, site.timezone))
@@ -202,38 +162,12 @@ def delete_old_salts(conn: sqlite3.Connection, registry: Registry, now_ms: int) 
 
 
 def delete_expired_counts(conn: sqlite3.Connection, now_ms: int) -> int:
-    """Delete what idempotency and limits need no more. Returns how many rows."""
+    """Delete a batch of expired idempotent responses, and expired rate-limit counts. Returns the number of rows."""
     with transaction(conn):
         return idempotency.delete_expired(conn, now_ms, _BATCH_SIZE) + rate_limits.delete_expired(conn, now_ms)
 
 
 def delete_old_deliveries(conn: sqlite3.Connection, now_ms: int) -> int:
-    """Delete what the log of deliveries keeps no longer. Returns how many rows."""
+    """Delete a batch of deliveries that are past the log's retention. Returns the number of rows."""
     with transaction(conn):
         return delivery_log.delete_expired(conn, now_ms, _BATCH_SIZE)
-
-
-def prune(conn: sqlite3.Connection, registry: Registry, now_ms: int) -> int:
-    """Delete the events, and visits, of days before each site's retention. Returns how many events.
-
-    Raises `ApiError`, with nothing deleted, if the clock is in doubt and was not confirmed.
-    """
-    deleted = 0
-    if hold := retention.begin_run(conn, now_ms):
-        due_count = retention.count_due(conn, now_ms)
-        raise ApiError(
-            "unavailable", f"{hold.message} (that deletes {due_count:,} {'event' if due_count == 1 else 'events'})."
-        )
-    for site in registry.sites_by_id.values():
-        while deleted_in_day := _prune_day(conn, site, now_ms):
-            deleted += deleted_in_day
-    return deleted
-
-
-def _prune_day(conn: sqlite3.Connection, site: Site, now_ms: int) -> int:
-    """Delete the oldest day of a site, if it is before the site's retention. Returns how many events it had."""
-    with transaction(conn):
-        oldest_ms = events.oldest_event_ms(conn, site.id)
-        if oldest_ms is None or not retention.is_due(conn, site, now_ms):
-            return 0
-        return events.delete_day(conn, site, local_day(oldest_ms, site.timezone))

@@ -1,4 +1,4 @@
-"""The sites as they are now: the latest snapshot of the registry, and each site's salt of the day."""
+"""A cache of the sites, their API keys, and each site's salt of the day."""
 
 import secrets
 
@@ -13,19 +13,23 @@ _NO_SALT = (-1, b"")
 
 
 class SiteCache:
-    """What the way of an event needs to know of sites, without asking the database each time."""
+    """What the ingestion needs to know about sites, without asking the database for each request.
+
+    `registry` is the latest snapshot of sites and keys. `refresh` replaces it, twice a second and when a key or site is
+    unknown. `_principals` (by `Authorization` header) lives as long as that snapshot. `_salts` (day and salt, by site)
+    keeps a salt until the site's midnight; `evict_salts` drops all of them.
+    """
 
     def __init__(self, database: Database) -> None:
         self.registry = Registry()
         self._database = database
         self._principals: dict[str, Principal] = {}
         self._salts: dict[int, tuple[int, bytes]] = {}
-        self.last_used_ms: dict[
-            str, int
-        ] = {}  # when (Unix ms) keys, by their ids, were used last, as far as it is not saved
+        # When API keys, by public ID, were last used (Unix ms), as far as that is not saved yet.
+        self.last_used_ms: dict[str, int] = {}
 
     async def refresh(self) -> bool:
-        """Take over what was changed, by whatever process. Returns whether there was anything."""
+        """Load sites and keys again if any process has changed them. Returns whether one has."""
         if await self._database.read(registry_version.version) == self.registry.version:
             return False
         self.registry = await self._database.read(registry.load)
@@ -34,11 +38,11 @@ class SiteCache:
         return True
 
     def authenticate(self, authorization: str, now_ms: int) -> Principal:
-        """Who sent this `Authorization` header at `now` (Unix ms)? Raises `ApiError` (`unauthorized`)."""
+        """Return who sent this `Authorization` header. Raises `ApiError` (`unauthorized`)."""
         principal = self._principals.get(authorization)
         if principal is None:
             principal = api_keys.authenticate(authorization, self.registry, now_ms)
-            # A key is good until the registry says otherwise; a JWT, which runs out, has no name.
+            # A key is valid until the registry changes. A JWT expires, and has no rate-limit key.
             if principal.rate_limit_key and len(self._principals) < len(self.registry.api_keys_by_hash):
                 self._principals[authorization] = principal
         if principal.rate_limit_key:
@@ -46,7 +50,7 @@ class SiteCache:
         return principal
 
     async def save_last_used(self) -> bool:
-        """Write down when keys were used last. Returns whether any were."""
+        """Save when keys were last used. Returns whether any were used since the last call."""
         last_used_ms, self.last_used_ms = self.last_used_ms, {}
         try:
             if last_used_ms:
@@ -57,20 +61,20 @@ class SiteCache:
         return bool(last_used_ms)
 
     def find_public(self, site_ref: str) -> Site | None:
-        """The site of that id or that public key, where no key is asked for."""
+        """Return the site with this slug or public key, as public endpoints name it; `None` if there is none."""
         return self.registry.sites_by_slug.get(site_ref) or self.registry.sites_by_public_key.get(site_ref)
 
     def cached_salt(self, site: Site, now_ms: int) -> bytes | None:
-        """The site's salt of its today, if it is known yet."""
+        """Return the salt of the site's current day, if it is in the cache."""
         day, salt = self._salts.get(site.id, _NO_SALT)
         return salt if day == local_day(now_ms, site.timezone) else None
 
     def evict_salts(self) -> None:
-        """Look for the salts anew: they were deleted."""
+        """Forget all salts, because they were deleted from the store."""
         self._salts.clear()
 
     async def load_salt(self, site: Site, now_ms: int) -> bytes:
-        """The site's salt of its today, from the store; a new one after its midnight."""
+        """Return the salt of the site's current day from the store, which creates one for each day."""
         day = local_day(now_ms, site.timezone)
         salt = await self._database.write(salts.of_day, site.id, day, secrets.token_bytes(32))
         self._salts[site.id] = (day, salt)

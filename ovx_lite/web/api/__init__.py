@@ -1,1 +1,1 @@
-"""JSON endpoints for programs."""
+"""JSON endpoints, for programs."""

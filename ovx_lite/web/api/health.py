@@ -1,4 +1,4 @@
-"""`GET /healthz`: true to the store's state."""
+"""`GET /healthz`: whether the server can store events."""
 
 import sqlite3
 
@@ -7,20 +7,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ovx_lite import __version__
+from ovx_lite.domain.calendar import SECOND_MS
 from ovx_lite.domain.clock import Clock
 from ovx_lite.domain.errors import unavailable
 from ovx_lite.services.group_commit import GroupCommitWriter
 from ovx_lite.storage import health, retention
 from ovx_lite.storage.connections import Database
 
-_HEALTHY_TTL_MS = 1000  # milliseconds for which a look is good, so that nobody can make the disk busy by asking
-_UNHEALTHY_TTL_MS = (
-    10_000  # milliseconds for which it is bad after events were refused: a small write may still go then
-)
+# A good result is cached, so that nobody can keep the disk busy with this endpoint.
+_HEALTHY_TTL_MS = SECOND_MS
+# After events could not be stored, the small write of this check may still succeed. So it stays unhealthy for a while.
+_UNHEALTHY_TTL_MS = 10 * SECOND_MS
 
 
 class Health:
-    """Answers whether events can be taken: 200, or the contract's 503."""
+    """Answers 200 if events can be stored, else 503 with the error JSON."""
 
     def __init__(self, database: Database, writer: GroupCommitWriter, clock: Clock) -> None:
         self._database = database
@@ -30,13 +31,16 @@ class Health:
         self._detail: str | None = None
 
     async def handle(self, request: Request) -> Response:
-        """Write a little to the store, unless that went well a moment ago. `detail` says if retention is on hold."""
+        """Write to the store, unless that succeeded within the last second. `detail` says if retention is on hold.
+
+        Raises `ApiError` (`unavailable`).
+        """
         now_ms = self._clock.now_ms()
         failed_at_ms = self._writer.failed_at_ms
         if self._writer.disk.is_low:
             raise self._writer.disk.low_space_error
         if failed_at_ms is not None and 0 <= now_ms - failed_at_ms < _UNHEALTHY_TTL_MS:
-            raise unavailable("The store could not be written a moment ago")
+            raise unavailable("Events could not be stored a moment ago")
         if not 0 <= now_ms - self._healthy_at_ms < _HEALTHY_TTL_MS:
             try:
                 await self._database.write(health.touch, now_ms)

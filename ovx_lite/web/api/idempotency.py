@@ -1,4 +1,4 @@
-"""Requests that may be sent again (contract 2, Idempotency)."""
+"""Idempotency keys of requests (docs/api/README.md, Idempotency)."""
 
 from collections.abc import Callable
 from hashlib import blake2b
@@ -9,7 +9,7 @@ from ovx_lite.storage.idempotency import IdempotencyKey
 
 
 def reject_with(error: ApiError) -> Callable[[list[str]], Reply]:
-    """The answer to a request that may only be a repeat, and is none."""
+    """Return a `build_response` that raises an error, for a request that is only accepted if it is a replay."""
 
     def reject(event_ids: list[str]) -> Reply:
         raise error
@@ -17,14 +17,18 @@ def reject_with(error: ApiError) -> Callable[[list[str]], Reply]:
     return reject
 
 
-def parse_idempotency_key(header: str, path: str, body: bytes, public: bool) -> IdempotencyKey | ApiError:
-    """What makes a request a repeat: its Idempotency-Key, and a digest of the rest; or what is wrong with the key.
+def parse_idempotency_key(
+    header: str | None, path: str, body: bytes, public: bool
+) -> tuple[IdempotencyKey | None, ApiError | None]:
+    """Return the idempotency key of a request, with a digest of its path and body; or the error in its header.
 
-    `public` says that the endpoint needs no credentials.
+    Both are `None` if there is no such header. The error is returned, because other checks come first. `public` means
+    that the endpoint needs no credentials.
     """
+    if header is None:
+        return None, None
     if not 1 <= len(header) <= 255 or not all("!" <= character <= "~" for character in header):
-        return ApiError(
-            "invalid_request", "Idempotency-Key must be 1 to 255 visible ASCII characters.", "Idempotency-Key"
-        )
+        message = "Idempotency-Key must be 1 to 255 visible ASCII characters."
+        return None, ApiError("invalid_request", message, "Idempotency-Key")
     fingerprint = blake2b(path.encode() + b"\n" + body, digest_size=16).digest()
-    return IdempotencyKey(header, fingerprint, "public" if public else "key")
+    return IdempotencyKey(header, fingerprint, "public" if public else "key"), None

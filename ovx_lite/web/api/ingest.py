@@ -1,7 +1,7 @@
-"""The way of an event: every dialect's endpoint is one function: bytes in, on disk, bytes out.
+"""The ingestion endpoints of all dialects. `Api._process` is the way of an event, as a list of steps.
 
-It is a plain ASGI callable, without Starlette's routing, request and middleware, which would cost as much as all
-the rest of the way (see `benchmarks/`).
+It is a plain ASGI callable. Starlette's routing, request and middleware would cost as much as everything else here
+(see `benchmarks/`).
 """
 
 import re
@@ -41,11 +41,11 @@ from ovx_lite.storage.idempotency import IdempotencyKey
 from ovx_lite.web.api.idempotency import parse_idempotency_key, reject_with
 
 RouteMatch = tuple[Endpoint, str]
-"""An endpoint, and the site that its path names, `""` if it names none."""
+"""An endpoint, and the site that the request's path names; `""` if it names none."""
 
 
 class Api:
-    """The endpoints of all dialects."""
+    """Answers requests to the ingestion endpoints. `response_counts`, by dialect and status, count since the start."""
 
     def __init__(
         self,
@@ -75,10 +75,10 @@ class Api:
         self._authenticator = authenticator
         self._observer = observer
         self.body_reader = BodyReader()
-        self.response_counts: Counter[tuple[str, int]] = Counter()  # by dialect and status, since the start
+        self.response_counts: Counter[tuple[str, int]] = Counter()
 
     def match(self, path: str) -> RouteMatch | None:
-        """What is at this path, if it is one of ours."""
+        """Return the endpoint at a path, or `None`."""
         if route := self._routes.get(path):
             return route
         for pattern, endpoint in self._patterns:
@@ -87,7 +87,7 @@ class Api:
         return None
 
     async def __call__(self, route_match: RouteMatch, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request to an endpoint."""
+        """Handle a request to an endpoint, send the response, and pass its outcome to the observer."""
         endpoint, path_site_ref = route_match
         request = RequestHead(scope, path_site_ref, endpoint.public)
         headers: Headers = [(request_id.HEADER, request_id.assign(scope["headers"]))]
@@ -117,19 +117,21 @@ class Api:
             await send({"type": "http.response.body"})
 
     async def _process(self, endpoint: Endpoint, request: RequestHead, receive: Receive, headers: Headers) -> Reply:
-        """The checks in the contract's order: size, JSON, credentials, rate limit, fields, site, props."""
-        if request.method == "OPTIONS" and endpoint.public:
-            headers += PREFLIGHT_HEADERS
-            return Reply(204, b"")
+        """Take the events of a request through all steps, and return the response. Adds to the response's `headers`.
+
+        1. Read the body, with limits on its size and time.
+        2. Parse it: JSON to hits. An invalid field is only noted, because steps 3 and 4 come first.
+        3. Authenticate: by API key, by JWT, or, at public endpoints, by site and IP address.
+        4. Count against the rate limit.
+        5. Validate: fields, `Idempotency-Key`, site or page, properties.
+        6. Enrich: hits become events. IP address and user agent end here.
+        7. Submit: wait until the events are on disk.
+
+        Each step may raise `ApiError`. This is the order of checks in docs/api/README.md, Errors.
+        """
         if request.method != "POST":
-            headers.append((b"allow", b"OPTIONS, POST" if endpoint.public else b"POST"))
-            raise ApiError("method_not_allowed", f"{request.method} is not possible at {request.path}: send a POST.")
-        try:
-            body = await self.body_reader.read(receive, request.content_length, endpoint.body_limit_bytes)
-        except ApiError:
-            headers.append((b"connection", b"close"))  # what there is yet to come of the body is not read
-            request.has_unread_body = True
-            raise
+            return _answer_other_method(endpoint, request, headers)
+        body = await self._read_body(endpoint, request, receive, headers)
         now_ms = self._clock.now_ms()
         request.raw_request = request.to_raw_request(body, now_ms)
         parsed = endpoint.parse(request.raw_request)
@@ -138,18 +140,23 @@ class Api:
             endpoint, parsed, request, now_ms
         )
         request.principal = principal
-        header = request.idempotency_header
-        idempotency_key = None if header is None else parse_idempotency_key(header, request.path, body, endpoint.public)
+        site = principal.site
+        idempotency_key, key_error = parse_idempotency_key(
+            request.idempotency_header, request.path, body, endpoint.public
+        )
         if principal.hourly_limit is not None:
             try:
                 request.rate_limit = self._rate_limiter.consume(principal, parsed.cost, now_ms)
             except ApiError as exc:
-                # A replay is not counted, so no limit stands in its way.
-                if not isinstance(idempotency_key, IdempotencyKey):
+                if idempotency_key is None:
                     raise
-                return await self._replay(principal.site, idempotency_key, exc)
+                # A replay does not count against the limit, so it is answered even if the limit is reached.
+                return await self._replay(site, idempotency_key, exc)
         try:
-            reply = await self._submit(endpoint, parsed, request, principal.site, idempotency_key, now_ms)
+            _validate(endpoint, parsed, request, site, key_error)
+            salt = request.salt or self._sites.cached_salt(site, now_ms) or await self._load_salt(site, now_ms)
+            request.events = [enrich(hit, endpoint.api, site, salt, self._country_of) for hit in parsed.hits]
+            reply = await self._submit(endpoint, request, site, idempotency_key)
         except ApiError as exc:
             if exc.code == "unavailable":
                 self._refund(request, principal, now_ms)
@@ -158,14 +165,23 @@ class Api:
             self._refund(request, principal, now_ms)
         return reply
 
+    async def _read_body(self, endpoint: Endpoint, request: RequestHead, receive: Receive, headers: Headers) -> bytes:
+        try:
+            return await self.body_reader.read(receive, request.content_length, endpoint.body_limit_bytes)
+        except ApiError:
+            headers.append((b"connection", b"close"))  # the rest of the body is not read
+            request.has_unread_body = True
+            raise
+
     async def _replay(self, site: Site, idempotency_key: IdempotencyKey, error: ApiError) -> Reply:
-        """The first answer again, or else the refusal."""
+        """Return the first response to a request again. If this is not a replay, raise `error`."""
         try:
             return await self._writer.submit(WriteRequest(site.id, [], reject_with(error), idempotency_key))
         except ApiError as exc:
             raise error if exc.code == "idempotency_conflict" else exc from None
 
     def _refund(self, request: RequestHead, principal: Principal, now_ms: int) -> None:
+        """Uncount a request that was counted and then replayed or not stored."""
         if principal.hourly_limit is not None:
             self._rate_limiter.refund(principal, request.cost, now_ms)
             request.rate_limit = None
@@ -173,7 +189,7 @@ class Api:
     def _authenticate(
         self, endpoint: Endpoint, parsed: ParsedRequest, request: RequestHead, now_ms: int
     ) -> Principal | None:
-        """Who calls, as far as we know without asking the store."""
+        """Return who sends the request, or `None` if the cache does not know them."""
         if endpoint.public:
             site = self._sites.find_public(parsed.site_ref)
             if site is None or (salt := self._sites.cached_salt(site, now_ms)) is None:
@@ -190,7 +206,10 @@ class Api:
     async def _authenticate_after_refresh(
         self, endpoint: Endpoint, parsed: ParsedRequest, request: RequestHead, now_ms: int
     ) -> Principal:
-        """Who calls, as the store has it now: a key, or a site, may be newer than our last look. Raises `ApiError`."""
+        """Return who sends the request, after reloading sites and keys, which may be newer than the cache.
+
+        Raises `ApiError`.
+        """
         await self._authenticator.refresh(parsed.site_ref or request.path_site_ref)
         if not endpoint.public:
             return self._authenticator.authenticate(
@@ -198,48 +217,29 @@ class Api:
             )
         site = self._sites.find_public(parsed.site_ref)
         if site is None:
-            has_field_error = parsed.problem is not None and parsed.problem.code != "invalid_props"
-            raise (
-                parsed.problem if has_field_error and parsed.problem else no_such_site(endpoint.site_field, public=True)
-            )
+            if parsed.problem is not None and parsed.problem.code != "invalid_props":
+                raise parsed.problem
+            raise no_such_site(endpoint.site_field, public=True)
         request.salt = await self._load_salt(site, now_ms)
         return api_keys.public_principal(site, request.address, request.salt)
 
     async def _submit(
-        self,
-        endpoint: Endpoint,
-        parsed: ParsedRequest,
-        request: RequestHead,
-        site: Site,
-        idempotency_key: IdempotencyKey | ApiError | None,
-        now_ms: int,
+        self, endpoint: Endpoint, request: RequestHead, site: Site, idempotency_key: IdempotencyKey | None
     ) -> Reply:
-        """The checks from the fields on, and the way into the store."""
-        problem = parsed.problem
-        if problem is not None and problem.code != "invalid_props":
-            raise problem
-        if isinstance(idempotency_key, ApiError):
-            raise idempotency_key
-        if endpoint.public:
-            check_allowed_hosts(site, request.origin, parsed)
-        elif parsed.site_ref != site.slug:
-            raise no_such_site(endpoint.site_field)
-        if problem is not None:
-            raise problem
-        salt = request.salt or self._sites.cached_salt(site, now_ms) or await self._load_salt(site, now_ms)
-        events = [enrich(hit, endpoint.api, site, salt, self._country_of) for hit in parsed.hits]
-        request.events = events
-        if self._writer.disk.is_low and isinstance(idempotency_key, IdempotencyKey):  # a replay needs no room
+        """Store the events of a request, and return the response once they are on disk. Raises `ApiError`."""
+        if self._writer.disk.is_low and idempotency_key is not None:  # a replay needs no space
             return await self._replay(site, idempotency_key, self._writer.disk.low_space_error)
         if not self._observer.wants_all:
-            return await self._writer.submit(WriteRequest(site.id, events, endpoint.build_response, idempotency_key))
+            return await self._writer.submit(
+                WriteRequest(site.id, request.events, endpoint.build_response, idempotency_key)
+            )
 
         def build_response(event_ids: list[str]) -> Reply:
             request.event_ids = event_ids
             return endpoint.build_response(event_ids)
 
         return await self._writer.submit(
-            WriteRequest(site.id, events, build_response, idempotency_key, request.effects)
+            WriteRequest(site.id, request.events, build_response, idempotency_key, request.effects)
         )
 
     def _record_outcome(
@@ -251,12 +251,22 @@ class Api:
             if request.principal
             else self._sites.find_public(request.requested_site_ref or request.path_site_ref)
         )
-        details = (request.raw_request, site, request.events, request.event_ids, error, reply, request.effects)
-        now_ms = request.raw_request.received_at_ms if request.raw_request else self._clock.now_ms()
+        outcome = RequestOutcome(
+            received_at_ms=request.raw_request.received_at_ms if request.raw_request else self._clock.now_ms(),
+            endpoint=endpoint,
+            method=request.method,
+            path=request_target(scope),
+            headers=scope["headers"],
+            raw_request=request.raw_request,
+            site=site,
+            events=request.events,
+            event_ids=request.event_ids,
+            error=error,
+            reply=reply,
+            effects=request.effects,
+        )
         try:
-            self._observer.record(
-                RequestOutcome(now_ms, endpoint, request.method, request_target(scope), scope["headers"], *details)
-            )
+            self._observer.record(outcome)
         except Exception as exc:
             log_internal_error(scope, exc)
 
@@ -267,7 +277,7 @@ class Api:
             raise unavailable("The store cannot be written now") from None
 
     def _rate_limit_headers(self, request: RequestHead) -> Headers:
-        """Where a limited caller stands: on every answer, whatever came of the request."""
+        """Return the `RateLimit-*` headers, which every response to a limited client has, also an error."""
         rate_limit, principal = request.rate_limit, request.principal
         if rate_limit is None:
             now_ms = self._clock.now_ms()
@@ -283,3 +293,29 @@ class Api:
                 return []
             rate_limit = self._rate_limiter.status(principal, now_ms, request.cost)
         return rate_limit_headers(rate_limit)
+
+
+def _answer_other_method(endpoint: Endpoint, request: RequestHead, headers: Headers) -> Reply:
+    """Answer a preflight request at a public endpoint. Raises `ApiError` (`method_not_allowed`) for all else."""
+    if request.method == "OPTIONS" and endpoint.public:
+        headers += PREFLIGHT_HEADERS
+        return Reply(204, b"")
+    headers.append((b"allow", b"OPTIONS, POST" if endpoint.public else b"POST"))
+    raise ApiError("method_not_allowed", f"{request.path} does not support {request.method}: send a POST.")
+
+
+def _validate(
+    endpoint: Endpoint, parsed: ParsedRequest, request: RequestHead, site: Site, key_error: ApiError | None
+) -> None:
+    """Raise the first error of a request: in its fields, `Idempotency-Key`, site or page, and properties."""
+    problem = parsed.problem
+    if problem is not None and problem.code != "invalid_props":
+        raise problem
+    if key_error is not None:
+        raise key_error
+    if endpoint.public:
+        check_allowed_hosts(site, request.origin, parsed)
+    elif parsed.site_ref != site.slug:
+        raise no_such_site(endpoint.site_field)
+    if problem is not None:
+        raise problem

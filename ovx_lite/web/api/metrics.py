@@ -1,4 +1,4 @@
-"""`GET /metrics`: how the server does, for Prometheus. Numbers alone: no site, address or name is in them."""
+"""`GET /metrics`, for Prometheus. It contains no site, IP address or name (docs/operations.md, Metrics)."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from starlette.responses import Response
 from ovx_lite import __version__
 from ovx_lite.http.prometheus import render_family
 from ovx_lite.services.disk_space import MIB
-from ovx_lite.services.scheduler import Services
+from ovx_lite.services.services import Services
 from ovx_lite.storage.priority import LEVELS
 from ovx_lite.storage.sqlite import STORE_FILE
 from ovx_lite.storage.webhooks.delivery_stats import DeliveryStats, load_delivery_stats
@@ -21,7 +21,7 @@ _CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Metrics:
-    """Answers with all of it."""
+    """Answers with the metrics of the server."""
 
     def __init__(self, api: Api, services: Services, live_visitors: LiveVisitors) -> None:
         self._api = api
@@ -30,68 +30,69 @@ class Metrics:
         self._started_at_s = services.clock.now_ms() / 1000
 
     async def handle(self, request: Request) -> Response:
-        """All families, as they are now."""
+        """Return all metric families with their current values."""
         deliveries = await self._services.database.read(load_delivery_stats)
         return Response("".join(self._families(deliveries)), media_type=_CONTENT_TYPE)
 
     def _families(self, deliveries: DeliveryStats) -> Iterator[str]:
         writer, now_ms = self._services.writer, self._services.clock.now_ms()
-        yield render_family("ovx_info", "gauge", "The version that runs.", [({"version": __version__}, 1)])
+        yield render_family("ovx_info", "gauge", "The version of ovx-lite.", [({"version": __version__}, 1)])
         responses = [
-            ({"api": api, "status": str(status)}, n) for (api, status), n in sorted(self._api.response_counts.items())
+            ({"api": api, "status": str(status)}, count)
+            for (api, status), count in sorted(self._api.response_counts.items())
         ]
         yield render_family(
-            "ovx_answers_total", "counter", "Requests to the ingestion endpoints, by their answers.", responses
+            "ovx_answers_total", "counter", "Responses of the ingestion endpoints, by API and status.", responses
         )
-        yield render_family("ovx_events_total", "counter", "Events that were stored.", [({}, writer.stored_events)])
+        yield render_family("ovx_events_total", "counter", "Stored events.", [({}, writer.stored_events)])
         yield render_family(
             "ovx_events_waiting", "gauge", "Events that wait for the disk.", [({}, writer.queued_events)]
         )
-        yield writer.commit_durations.render("ovx_commit_seconds", "How long a group of requests took to be on disk.")
-        yield from self._queries()
-        states = [({"status": status}, count) for status, count in deliveries.counts.items()]
-        yield render_family(
-            "ovx_deliveries", "gauge", "Deliveries to webhooks in the log, by what became of them.", states
+        yield writer.commit_durations.render(
+            "ovx_commit_seconds", "How long it took to write a group of requests to disk."
         )
+        yield from self._queries()
+        statuses = [({"status": status}, count) for status, count in deliveries.counts.items()]
+        yield render_family("ovx_deliveries", "gauge", "Webhook deliveries in the log, by status.", statuses)
         late_s = (
             max(now_ms - deliveries.next_attempt_at_ms, 0) / 1000 if deliveries.next_attempt_at_ms is not None else 0
         )
         yield render_family(
-            "ovx_deliveries_late_seconds", "gauge", "How long the oldest delivery is due.", [({}, late_s)]
+            "ovx_deliveries_late_seconds", "gauge", "How long the oldest waiting delivery has been due.", [({}, late_s)]
         )
         suffixes = {"file": "", "log": "-wal"}.items()
         parts = [
             ({"part": part}, _size_bytes(self._services.data_dir / f"{STORE_FILE}{suffix}"))
             for part, suffix in suffixes
         ]
-        yield render_family("ovx_store_bytes", "gauge", "The size of the store's file, and of its log.", parts)
+        yield render_family("ovx_store_bytes", "gauge", "Size of the store's file and of its write-ahead log.", parts)
         if (free_bytes := self._services.disk.free_bytes) is not None:
             yield render_family("ovx_disk_free_bytes", "gauge", "Free space on the store's disk.", [({}, free_bytes)])
         reserve_bytes = self._services.disk.reserve_mib * MIB
-        help_text = "Events are refused while less of the disk is free; 0 for never."
+        help_text = "Events are rejected while less than this is free; 0 turns that off."
         yield render_family("ovx_disk_reserve_bytes", "gauge", help_text, [({}, reserve_bytes)])
-        yield render_family("process_start_time_seconds", "gauge", "When the server began.", [({}, self._started_at_s)])
+        yield render_family(
+            "process_start_time_seconds", "gauge", "When the server started (Unix seconds).", [({}, self._started_at_s)]
+        )
         proc = Path("/proc/self")
         if proc.exists():
             resident_pages = int((proc / "statm").read_text().split()[1])
             memory_bytes = resident_pages * os.sysconf("SC_PAGE_SIZE")
-            yield render_family(
-                "process_resident_memory_bytes", "gauge", "Memory that is in use.", [({}, memory_bytes)]
-            )
+            yield render_family("process_resident_memory_bytes", "gauge", "Resident memory.", [({}, memory_bytes)])
             yield render_family("process_open_fds", "gauge", "Open files.", [({}, len(os.listdir(proc / "fd")))])
 
     def _queries(self) -> Iterator[str]:
         queue = self._services.database.queries
-        outcomes = [({"level": level, "outcome": outcome}, n) for (level, outcome), n in sorted(queue.outcomes.items())]
-        yield render_family(
-            "ovx_queries_total", "counter", "Read queries, by who asked and what came of them.", outcomes
-        )
+        outcomes = [
+            ({"level": level, "outcome": outcome}, count) for (level, outcome), count in sorted(queue.outcomes.items())
+        ]
+        yield render_family("ovx_queries_total", "counter", "Read queries, by level and outcome.", outcomes)
         for name, counts in (("running", queue.running), ("waiting", queue.waiting)):
             samples = [({"level": level.name}, counts[level.name]) for level in LEVELS]
-            yield render_family(f"ovx_queries_{name}", "gauge", f"Read queries that are {name}, by who asked.", samples)
-        help_text = "Callers who listen to a site's active visitors."
+            yield render_family(f"ovx_queries_{name}", "gauge", f"Read queries that are {name}, by level.", samples)
+        help_text = "Connections that watch the number of active visitors."
         yield render_family("ovx_live_listeners", "gauge", help_text, [({}, self._live_visitors.listeners)])
-        help_text = "Counts of active visitors, each for all who listen to a site."
+        help_text = "How often active visitors were counted, each time for all listeners of a site."
         yield render_family("ovx_live_counts_total", "counter", help_text, [({}, self._live_visitors.total_counts)])
 
 

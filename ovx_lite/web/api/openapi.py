@@ -1,4 +1,4 @@
-"""`GET /openapi.json`: what every JSON endpoint takes and gives, from the types that bodies are checked against."""
+"""`GET /openapi.json`: describes every JSON endpoint, from the types that request bodies are validated against."""
 
 from collections.abc import Iterable
 from functools import cache
@@ -18,43 +18,55 @@ _ERROR_STATUSES = (400, 401, 404, 409, 413, 429, 500, 503)
 _SCHEMA_PREFIX = "#/components/schemas/"
 
 _ERROR_DESCRIPTIONS = {
-    400: "What was sent is not right: `field` says where, `message` what would be.",
-    401: "No key or token, or one that is not good (any more).",
-    403: "The JWT may only send events: it lacks the claim `stats: true`.",
-    404: "No such site, or not this key's.",
-    405: "Another method is needed here: see `Allow`.",
-    409: "The Idempotency-Key was used for another request within 24 hours.",
+    400: "The request is not valid: `field` says where, `message` says what would be right.",
+    401: "The API key or JWT is missing, unknown, revoked, expired or badly signed.",
+    403: "The JWT may only send events, because it lacks the claim `stats: true`.",
+    404: "The site does not exist, or the key is for another site.",
+    405: "The path does not support this method: see `Allow`.",
+    409: "The same Idempotency-Key was used for a different request within 24 hours.",
     413: "The body is too large.",
-    429: "The caller's limit for a sliding hour is reached.",
-    500: "A fault of the server's.",
-    503: "The store cannot be written now, or its disk is nearly full; nothing was stored.",
+    429: "The rate limit of a sliding hour is reached.",
+    500: "A bug in ovx-lite. The server's log has the details.",
+    503: "The store cannot be written now, or its disk is nearly full. Nothing was stored.",
 }
 
 
 _HEADERS: dict[str, dict[str, Any]] = {
-    "Access-Control-Allow-Origin": {"description": "Pages of all origins may read this.", "schema": {"const": "*"}},
+    "Access-Control-Allow-Origin": {
+        "description": "Pages of all origins may read the response.",
+        "schema": {"const": "*"},
+    },
     "Access-Control-Expose-Headers": {
-        "description": "What else they may read, where one asks (`Origin`).",
+        "description": "Response headers that a page of another origin may read. Only if the request has `Origin`.",
         "schema": {"type": "string"},
     },
-    "Access-Control-Allow-Methods": {"description": "How they may call.", "schema": {"const": "POST"}},
-    "Access-Control-Allow-Headers": {"description": "What they may send.", "schema": {"type": "string"}},
-    "Access-Control-Max-Age": {"description": "For so many seconds.", "schema": {"type": "integer", "const": 86400}},
-    "Allow": {"description": "The methods that are possible.", "schema": {"type": "string"}},
-    "Idempotency-Replayed": {"description": "This is an earlier request's answer.", "schema": {"const": "true"}},
+    "Access-Control-Allow-Methods": {"description": "Methods that pages may use.", "schema": {"const": "POST"}},
+    "Access-Control-Allow-Headers": {"description": "Headers that pages may send.", "schema": {"type": "string"}},
+    "Access-Control-Max-Age": {
+        "description": "How many seconds a browser may cache this response.",
+        "schema": {"type": "integer", "const": 86400},
+    },
+    "Allow": {"description": "The methods that the path supports.", "schema": {"type": "string"}},
+    "Idempotency-Replayed": {
+        "description": "This is the response to an earlier request with the same key.",
+        "schema": {"const": "true"},
+    },
     "RateLimit-Limit": {
-        "description": "How many an hour, for callers with a limit; of two, the one that is reached first.",
+        "description": "The limit per hour, if there is one. Of two limits, the one that is reached first.",
         "schema": {"type": "integer", "minimum": 1},
     },
-    "RateLimit-Remaining": {"description": "How many are left.", "schema": {"type": "integer", "minimum": 0}},
+    "RateLimit-Remaining": {
+        "description": "How many requests or events are left.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
     "RateLimit-Reset": {
-        "description": "In how many seconds the next become free.",
+        "description": "Seconds until the oldest request no longer counts.",
         "schema": {"type": "integer", "minimum": 1},
     },
-    "Retry-After": {"description": "In how many seconds to try again.", "schema": {"type": "integer", "minimum": 1}},
-    "WWW-Authenticate": {"description": "How to sign in.", "schema": {"const": "Bearer"}},
+    "Retry-After": {"description": "Seconds to wait before a retry.", "schema": {"type": "integer", "minimum": 1}},
+    "WWW-Authenticate": {"description": "The authentication scheme.", "schema": {"const": "Bearer"}},
     "X-Request-Id": {
-        "description": "The request's id, also in the server's log: the caller's own, if it sent one, or a new one.",
+        "description": "The request's ID, also in the server's log: the one that the client sent, or a new one.",
         "schema": {"type": "string"},
     },
 }
@@ -65,14 +77,14 @@ _HEADERS_BY_STATUS = {401: ("WWW-Authenticate",), 405: ("Allow",), 429: ("Retry-
 
 
 async def openapi(request: Request) -> Response:
-    """The description, OpenAPI 3.1."""
+    """`GET /openapi.json`: the description of the JSON endpoints (OpenAPI 3.1)."""
     return Response(_encoded(), media_type="application/json", headers={"Access-Control-Allow-Origin": "*"})
 
 
 @cache
 def _encoded() -> bytes:
-    # msgspec names types that share a name by their modules, where the product alone tells ours apart; and its
-    # decoder takes decimals from numbers, too.
+    # If types share a name, msgspec prefixes it with their modules; the product is enough. And the schema of a decimal
+    # must also allow numbers, which msgspec's decoder accepts.
     return (
         msgspec.json.encode(describe(ENDPOINTS))
         .replace(b"ovx_lite.dialects.", b"")
@@ -81,7 +93,7 @@ def _encoded() -> bytes:
 
 
 def describe(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
-    """The description of these endpoints and of what all servers have besides, as JSON."""
+    """Return the OpenAPI description of these ingestion endpoints, and of the endpoints that every server has."""
     endpoints = list(endpoints)
     body_types = [
         body_type for endpoint in endpoints for body_type in (*endpoint.request_types, endpoint.response_type)
@@ -109,7 +121,7 @@ def describe(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
                 "key": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "An API key, or a JWT (HS256) of the site's, with `stats: true` to read statistics.",
+                    "description": "An API key, or a JWT (HS256) of the site, with `stats: true` to read statistics.",
                 }
             },
         },
@@ -143,7 +155,7 @@ def _path_item(
         },
         "responses": {
             str(endpoint.status): {
-                "description": "It is on disk.",
+                "description": "The events are on disk.",
                 "headers": _headers(*common_headers, "Idempotency-Replayed"),
                 "content": {"application/json": {"schema": response_schema}},
             },
@@ -155,11 +167,11 @@ def _path_item(
     preflight = {
         "operationId": f"{name}_preflight",
         "tags": [endpoint.api],
-        "summary": "Say to browsers that pages of all origins may call",
+        "summary": "Preflight request (CORS): pages of all origins may call",
         "security": [],
         "responses": {
             "204": {
-                "description": "They may; good for a day.",
+                "description": "Allowed. Browsers may cache this for a day.",
                 "headers": _headers(*_CORS_HEADERS, *_PREFLIGHT_HEADERS),
             }
         },
@@ -171,7 +183,7 @@ def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
     key = {
         "name": "Idempotency-Key",
         "in": "header",
-        "description": "A repeat with the same key within 24 hours is stored once and gets the first answer again.",
+        "description": "A repeat with the same key within 24 hours is stored once, and gets the first response again.",
         "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
     }
     if "{" not in endpoint.path:
@@ -200,8 +212,8 @@ def _error_schema(status: int) -> dict[str, Any]:
         "required": ["code", "message"],
         "properties": {
             "code": {"enum": [code for code, code_status in STATUS_BY_CODE.items() if code_status == status]},
-            "message": {"type": "string", "description": "What was wrong, and what would be right."},
-            "field": {"type": "string", "description": "The one field to blame, like events[3].url."},
+            "message": {"type": "string", "description": "What is wrong, and what would be right."},
+            "field": {"type": "string", "description": "The field that is wrong, for example events[3].url."},
         },
     }
     return {"type": "object", "required": ["error"], "properties": {"error": error}}
@@ -215,11 +227,11 @@ _HEALTHZ_PATH = {
     "get": {
         "operationId": "healthz",
         "tags": ["server"],
-        "summary": "Whether events can be taken",
+        "summary": "Whether the server can store events",
         "security": [],
         "responses": {
             "200": {
-                "description": "They can.",
+                "description": "It can.",
                 "headers": _headers(),
                 "content": {
                     "application/json": {
@@ -231,7 +243,7 @@ _HEALTHZ_PATH = {
                                 "version": {"type": "string"},
                                 "detail": {
                                     "type": "string",
-                                    "description": "Why retention is on hold, and what to do. Absent if it is not.",
+                                    "description": "Why retention is on hold, and what to do. Absent otherwise.",
                                 },
                             },
                         }

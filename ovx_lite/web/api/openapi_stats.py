@@ -1,4 +1,4 @@
-"""What `/openapi.json` says of the Stats API."""
+"""The OpenAPI description of the Stats API, a part of `/openapi.json`."""
 
 from typing import Any
 
@@ -12,12 +12,13 @@ _DATES = {
     "items": {"type": "string", "maxLength": 40},
     "minItems": 2,
     "maxItems": 2,
-    "description": 'Two dates, both in it, or two times (ISO 8601): ["2025-03-01", "2025-03-31"].',
+    "description": 'First and last date, or two times (ISO 8601), for example ["2025-03-01", "2025-03-31"].',
 }
 _DATE_RANGE = {"anyOf": [{"enum": list(date_ranges.RANGE_NAMES)}, _DATES]}
 _FILTER = {
     "type": "array",
-    "description": '["is", "visit:source", ["google"]], or ["and", […]], ["or", […]], ["not", …] of such.',
+    "description": 'A condition such as ["is", "visit:source", ["google"]], or conditions combined: ["and", […]], '
+    '["or", […]], ["not", …].',
     "minItems": 2,
     "maxItems": 4,
 }
@@ -115,22 +116,23 @@ RESPONSE: dict[str, Any] = {
             },
         },
         "meta": {"type": "object"},
-        "query": {"type": "object", "description": "The query as it was understood."},
+        "query": {"type": "object", "description": "The query with all defaults filled in."},
     },
 }
 
 
 def paths(errors: dict[str, Any], references: dict[str, Any], headers: dict[str, Any]) -> dict[str, Any]:
-    """The paths of the Stats API; `errors` are the answers to wrong calls, `found` a schema's reference by its name.
+    """Return the paths of the Stats API.
 
-    `headers` are those of each answer.
+    `errors` are the error responses by status, `references` those to the schemas `query` and `answer`, and `headers`
+    the headers of each response.
     """
     operation = {
         "tags": ["stats"],
         "security": [{"key": []}],
         "responses": {
             "200": {
-                "description": "The numbers.",
+                "description": "The results.",
                 "headers": headers,
                 "content": {"application/json": {"schema": references["answer"]}},
             },
@@ -141,12 +143,12 @@ def paths(errors: dict[str, Any], references: dict[str, Any], headers: dict[str,
     realtime = {
         "operationId": "realtime",
         "tags": ["stats"],
-        "summary": "How many visitors are active now",
+        "summary": "Number of active visitors",
         "security": [{"key": []}],
         "parameters": [{"name": "site_id", "in": "query", "required": True, "schema": _TEXT}],
         "responses": {
             "200": {
-                "description": "Those of the last 5 minutes.",
+                "description": "The visitors of the last 5 minutes.",
                 "headers": headers,
                 "content": {
                     "application/json": {
@@ -161,7 +163,7 @@ def paths(errors: dict[str, Any], references: dict[str, Any], headers: dict[str,
             **{status: errors[status] for status in ("400", "401", "403", "404", "503")},
         },
     }
-    summary = "Ask for numbers, in the shape of Plausible's Stats API v2"
+    summary = "Query statistics, as in Plausible's Stats API v2"
     return {
         "/api/v1/stats/query": {"post": {"operationId": "stats_query", "summary": summary, **operation}},
         "/api/v2/query": {"post": {"operationId": "stats_query_v2", "summary": summary, **operation}},

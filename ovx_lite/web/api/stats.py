@@ -1,4 +1,4 @@
-"""The Stats API: `POST /api/v1/stats/query`, as well at `/api/v2/query`, and `GET /api/v1/stats/realtime`."""
+"""The Stats API: `POST /api/v1/stats/query`, also at `/api/v2/query`, and `GET /api/v1/stats/realtime`."""
 
 import sqlite3
 from datetime import UTC, datetime
@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ovx_lite.dialects.schema import InvalidDocument, decode_body
-from ovx_lite.domain.calendar import local_day
+from ovx_lite.domain.calendar import SECOND_MS, local_day
 from ovx_lite.domain.errors import ApiError, no_such_site
 from ovx_lite.domain.models import Site
 from ovx_lite.stats import date_ranges, query
@@ -29,7 +29,7 @@ _object_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
 async def query_stats(request: Request) -> Response:
-    """`POST /api/v1/stats/query`: the numbers that a query asks for."""
+    """`POST /api/v1/stats/query`: the results of a query (docs/stats-api.md)."""
     ui = context(request)
     body = await ui.read_body(request, _MAX_BODY_BYTES)
     document = decode_body(body, _any_decoder)
@@ -38,18 +38,18 @@ async def query_stats(request: Request) -> Response:
     if isinstance(document, InvalidDocument):
         raise document.problem
     if not isinstance(document, dict) or not isinstance(site_slug, str):
-        raise ApiError("invalid_request", "A query is a JSON object, with the site's id in site_id.", "site_id")
+        raise ApiError("invalid_request", "The query must be a JSON object with the site's ID in site_id.", "site_id")
     if site_slug != site.slug:
         raise no_such_site("site_id")
     return _json_response(await run_query(request, Requester(API_KEYS, site.slug), _run_encoded_query, site, body))
 
 
 async def realtime(request: Request) -> Response:
-    """`GET /api/v1/stats/realtime?site_id=`: how many visitors are active now, that is in the last 5 minutes."""
+    """`GET /api/v1/stats/realtime?site_id=`: the number of visitors who were active in the last 5 minutes."""
     ui, site_slug = context(request), request.query_params.get("site_id", "")
     site = await ui.stats_site(_authorization(request), site_slug)
     if not site_slug:
-        raise ApiError("invalid_request", "Missing required field: site_id, in the query string.", "site_id")
+        raise ApiError("invalid_request", "Missing required parameter: add site_id to the query string.", "site_id")
     if site_slug != site.slug:
         raise no_such_site("site_id")
     return _json_response(
@@ -70,12 +70,12 @@ def _json_response(value: object) -> Response:
 
 
 def _run_encoded_query(conn: sqlite3.Connection, now_ms: int, site: Site, body: bytes) -> dict[str, Any]:
-    """The whole answer to a query that is the JSON object `body`: bytes, unlike objects, can be compared quickly."""
+    """Return the response to the query in `body`. It takes bytes, which `run_query` can compare and hash quickly."""
     return run_query_document(conn, site, _object_decoder.decode(body), now_ms)
 
 
 def run_query_document(conn: sqlite3.Connection, site: Site, document: dict[str, Any], now_ms: int) -> dict[str, Any]:
-    """The whole answer to a query at `now` (Unix ms), as JSON. Raises `ApiError`."""
+    """Return the response to a query, as JSON. Raises `ApiError` if the query is not valid."""
     oldest_ms = events.oldest_event_ms(conn, site.id)
     first_day = None if oldest_ms is None else local_day(oldest_ms, site.timezone)
     parsed = query.parse(document, site.timezone, now_ms, first_day)
@@ -83,7 +83,7 @@ def run_query_document(conn: sqlite3.Connection, site: Site, document: dict[str,
     if parsed.time_labels:
         time_dimensions = [dimension for dimension in parsed.dimensions if dimension in TIME_DIMENSIONS]
         if not time_dimensions:
-            message = "time_labels are of times: add a dimension such as time:day."
+            message = "time_labels needs a time dimension: add one, such as time:day."
             raise ApiError("invalid_request", message, "include.time_labels")
         response["meta"]["time_labels"] = date_ranges.bucket_labels(
             parsed.date_range, time_dimensions[0], site.timezone
@@ -92,7 +92,7 @@ def run_query_document(conn: sqlite3.Connection, site: Site, document: dict[str,
 
 
 def query_to_json(site: Site, query: Query) -> dict[str, Any]:
-    """A query as it was understood, as JSON."""
+    """Return a query as JSON, with all defaults filled in."""
     document: dict[str, Any] = {
         "site_id": site.slug,
         "metrics": query.metrics,
@@ -108,9 +108,12 @@ def query_to_json(site: Site, query: Query) -> dict[str, Any]:
 
 
 def _date_range_to_json(date_range: DateRange, timezone: str) -> list[str]:
-    """The first and the last second of a period, by the site's clocks."""
+    """Return the first and the last second of a date range, in ISO 8601 with the site's UTC offset."""
     zone = ZoneInfo(timezone)
-    bounds_s = (date_range.since_ms // 1000, max(date_range.until_ms - 1000, date_range.since_ms) // 1000)
+    bounds_s = (
+        date_range.since_ms // SECOND_MS,
+        max(date_range.until_ms - SECOND_MS, date_range.since_ms) // SECOND_MS,
+    )
     return [datetime.fromtimestamp(bound_s, UTC).astimezone(zone).isoformat() for bound_s in bounds_s]
 
 
@@ -119,7 +122,7 @@ def _filter_to_json(condition: Filter) -> list[Any]:
         return ["not", _filter_to_json(condition.inner)]
     if isinstance(condition, AllOf | AnyOf):
         return ["and" if isinstance(condition, AllOf) else "or", [_filter_to_json(inner) for inner in condition.inner]]
-    assert isinstance(condition, Condition), "there is no other filter"
+    assert isinstance(condition, Condition), "all other filter types are handled above"
     parts = [
         f"{condition.operator}_not" if condition.negated else condition.operator,
         condition.dimension,

@@ -1,4 +1,4 @@
-"""The browser script, as it is served: small, and kept by browsers."""
+"""`GET /js/ovx.js`: the browser script, minified, compressed and cacheable."""
 
 import gzip
 import hashlib
@@ -16,7 +16,7 @@ _CACHE_ONE_HOUR = "public, max-age=3600, stale-while-revalidate=31536000"
 
 
 async def script(request: Request) -> Response:
-    """`/js/ovx.js`: the script that sends events from a page."""
+    """`GET /js/ovx.js`: the script that sends events from a page. With the current `?v=`, it is cached forever."""
     gzipped = _accepts_gzip(",".join(request.headers.getlist("accept-encoding")))
     body, etag = _prepare_script(gzipped)
     headers = {
@@ -36,7 +36,7 @@ async def script(request: Request) -> Response:
 
 
 def minify(source: str) -> str:
-    """Take out what only people read: comment lines, indentation, and spaces beside anything but words and quotes."""
+    """Remove comment lines, indentation, and the spaces beside anything except words, `$` and quotes."""
     lines = [line.strip() for line in source.splitlines()]
     code = "".join(line + "\n" for line in lines if line and not line.startswith("//"))
     return re.sub(r" ?([^\w\s'$]+) ?", r"\1", code)
@@ -51,7 +51,7 @@ def _prepare_script(gzipped: bool) -> tuple[bytes, str]:
 
 
 def _accepts_gzip(accept_encoding: str) -> bool:
-    # What is said of gzip itself goes before what is said of `*`.
+    # An entry for gzip takes precedence over one for `*`.
     is_acceptable = {}
     for part in accept_encoding.lower().split(","):
         coding, _, weight = part.replace(" ", "").replace("\t", "").partition(";")

@@ -1,1 +1,1 @@
-"""What endpoints of the API and pages of the UI share."""
+"""Code that the JSON endpoints and the web pages share."""

@@ -1,4 +1,4 @@
-"""What the pages for people have at hand, and where they lead."""
+"""`UiContext`: what request handlers use, and helpers for handlers (current site, queries, redirects)."""
 
 import asyncio
 import secrets
@@ -15,6 +15,7 @@ from starlette.responses import RedirectResponse, Response
 from ovx_lite.auth import passwords
 from ovx_lite.auth.authenticator import Authenticator
 from ovx_lite.auth.login_throttle import LoginThrottle
+from ovx_lite.domain.calendar import MINUTE_MS
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.hosts import AllowedHosts
 from ovx_lite.domain.models import Site
@@ -22,7 +23,7 @@ from ovx_lite.http.body import BodyReader
 from ovx_lite.http.hang_up import wait_for_hang_up
 from ovx_lite.services.notifier import Notifier
 from ovx_lite.services.rejected import RejectedEvents
-from ovx_lite.services.scheduler import Services
+from ovx_lite.services.services import Services
 from ovx_lite.storage import accounts, registry
 from ovx_lite.storage.priority import PEOPLE, Requester
 from ovx_lite.web.common.live_visitors import LiveVisitors
@@ -30,7 +31,7 @@ from ovx_lite.webhooks.ssrf import Network
 
 Handler = Callable[[Request], Awaitable[Response]]
 RouteSpec = tuple[str, str, Handler]
-"""Method, path and function of a page."""
+"""HTTP method, path and handler."""
 
 RouteTable = list[RouteSpec]
 
@@ -39,11 +40,13 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 _MAX_FLASH_MESSAGES = 100
-_MINUTE_MS = 60_000
 
 
 class FlashMessage(NamedTuple):
-    """What the next page says first: what was done; and a secret that is shown this once, what it is, and whose."""
+    """What the next page shows first: what was done, and possibly a secret that is shown only this once.
+
+    `secret_label` says what the secret is, `subject_id` is the public ID of the thing that it belongs to.
+    """
 
     text: str
     secret: str = ""
@@ -52,34 +55,38 @@ class FlashMessage(NamedTuple):
 
 
 class FlashMessages:
-    """Words that wait for the page that a form leads to, in memory alone: no secret is in a URL, a cookie or a log."""
+    """Messages for the page that a form leads to. They are in memory only, so no secret is in a URL, cookie or log.
+
+    Above `_MAX_FLASH_MESSAGES` the oldest are dropped.
+    """
 
     def __init__(self) -> None:
         self._waiting: dict[tuple[bytes, str, str], FlashMessage] = {}
 
     def add(self, session: bytes, path: str, message: FlashMessage) -> None:
-        """Leave a notice for a page of whoever has this session. A later one on the same thing takes its place."""
+        """Add a message for a page of a session. It replaces an earlier message about the same subject."""
         while len(self._waiting) >= _MAX_FLASH_MESSAGES:
             del self._waiting[next(iter(self._waiting))]
         self._waiting[session, path, message.subject_id] = message
 
     def has(self, session: bytes | None, path: str) -> bool:
-        """Whether there are notices for a page."""
+        """Return whether there are messages for a page of a session."""
         return any(key[:2] == (session, path) for key in self._waiting)
 
     def pop(self, session: bytes | None, path: str) -> list[FlashMessage]:
-        """The notices that were left for a page, once."""
+        """Remove and return the messages for a page of a session."""
         return [self._waiting.pop(key) for key in list(self._waiting) if key[:2] == (session, path)]
 
 
 class UiContext(msgspec.Struct):
-    """What the pages have at hand.
+    """What request handlers use.
 
-    `hosts` are those that pages answer to; `kept` are dashboards that were made a moment ago, by place and view: until
-    when they are good (Unix ms), and the page. `live` streams how many visitors sites have now.
-    `setup_token` opens `/setup` as long as there is no password, else it is `""`; `password_given` says that the
-    password comes from the environment; `allowed` is where webhooks may go, too; `missing` is what was refused lately.
-    Passwords are hashed `one_at_a_time`: each takes 16 MiB and a good part of a core.
+    `base_url` is the public URL of the server, `""` if it is not set. `hosts` are the host names under which pages
+    answer. `webhook_networks` are the extra networks that webhooks may call. `setup_token` opens `/setup`; it is `""`
+    once there is a password. `rejected_events` are the latest rejected requests, for the page Missing events.
+    `live_visitors` streams the number of active visitors. `password_from_env` means that the environment sets the
+    password. `hashing_lock` makes password hashing serial, because each hash takes 16 MiB and much of a core.
+    `dashboard_cache` holds recent dashboards by location and state: when they expire (Unix ms), and the page.
     """
 
     services: Services
@@ -100,23 +107,26 @@ class UiContext(msgspec.Struct):
 
     @property
     def root(self) -> str:
-        """The path that all of ours begin with behind a proxy, like `/stats`; mostly `""`."""
+        """Return the path of the base URL, which all our URLs start with, such as `/stats`; usually `""`."""
         return urlsplit(self.base_url).path
 
     def public_url(self, request: Request) -> str:
-        """The URL that the world knows the server by, or else the one that this request knows it by."""
+        """Return the base URL of the server, or the one that this request uses if none is set."""
         return self.base_url or f"{request.url.scheme}://{request.url.netloc}"
 
     async def read(
         self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run a function of the store over a connection that reads."""
+        """Run a function of `storage` with a read connection, and return its result."""
         return await self.services.database.read(function, *args, **kwargs)
 
     async def change(
         self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run a function of the store that changes it, and have the server look at what it changed."""
+        """Run a function of `storage` with the write connection, and return its result.
+
+        It then reloads sites and keys and looks for due deliveries, because the function may have changed them.
+        """
         result = await self.services.database.write(function, *args, **kwargs)
         await self.services.sites.refresh()
         self.services.sender.wake()
@@ -139,14 +149,14 @@ class UiContext(msgspec.Struct):
         return principal.site
 
     async def read_body(self, request: Request, max_bytes: int) -> bytes:
-        """The body of a request, of at most so many bytes. Raises `ApiError`."""
+        """Return the body of a request. Raises `ApiError` if it has more than `max_bytes` or does not arrive."""
         content_length = request.headers.get("content-length")
         return await self.body_reader.read(
             request.receive, None if content_length is None else content_length.encode("latin-1"), max_bytes
         )
 
     async def set_password(self, password: str) -> str:
-        """Have another password; all sessions end, and nothing is left to set up. Returns its hash."""
+        """Set the password, end all sessions, and close `/setup`. Returns the hash of the password."""
         password_hash = await asyncio.to_thread(passwords.hash_password, password, secrets.token_bytes(16))
         await self.services.database.write(accounts.set_password, password_hash)
         self.setup_token = ""
@@ -156,14 +166,14 @@ class UiContext(msgspec.Struct):
 async def run_query(
     request: Request, requester: Requester, function: Callable[[sqlite3.Connection, int, *Ts], T], *args: *Ts
 ) -> T:
-    """Return `do(conn, now_ms, *args)`, which may take long; end it if the caller hangs up meanwhile.
+    """Return `function(conn, now_ms, *args)`, which may take long. It is cancelled if the client hangs up.
 
-    Equal arguments give equal results for the same data: then it is done once for all who ask. Raises `ApiError`
-    (`unavailable`) if too many wait already, or it takes too long.
+    Equal calls at the same time run once and share the result. Raises `ApiError` (`unavailable`) if too many queries
+    wait already, or if it takes too long.
     """
     database, clock = context(request).services.database, context(request).services.clock
-    # A result is shared within a minute, since it may be of a period that ends now.
-    key = (function, args, clock.now_ms() // _MINUTE_MS)
+    # A result is shared only within a minute, because its date range may end now.
+    key = (function, args, clock.now_ms() // MINUTE_MS)
     ticket = await database.query(requester, key, lambda conn: function(conn, clock.now_ms(), *args))
     hang_up_task = asyncio.create_task(wait_for_hang_up(request.scope, request.receive))
     hang_up_task.add_done_callback(partial(_cancel, ticket))
@@ -171,12 +181,12 @@ async def run_query(
         return await ticket
     except asyncio.CancelledError:
         if hang_up_task.done() and not hang_up_task.cancelled():
-            message = "The connection was closed at your end: keep it open until the answer is there."
+            message = "The client has closed its end of the connection: keep it open until the response has arrived."
             raise ApiError("unavailable", message, retry_after_s=1) from None
         raise
     finally:
         hang_up_task.cancel()
-        del ticket  # it would hold the exception, which holds this frame
+        del ticket  # it holds the exception, whose traceback holds this frame
 
 
 def _cancel(ticket: asyncio.Future[Any], _: object) -> None:
@@ -184,28 +194,28 @@ def _cancel(ticket: asyncio.Future[Any], _: object) -> None:
 
 
 def session_requester(request: Request) -> Requester:
-    """Return who asks, where people are signed in."""
+    """Return the requester of queries (see `run_query`) for a person who is logged in: their session."""
     return Requester(PEOPLE, request.state.session.hex())
 
 
 def context(request: Request) -> UiContext:
-    """The pages' desk."""
+    """Return the application's `UiContext`."""
     ui: UiContext = request.app.state.ui
     return ui
 
 
 async def site_from_path(request: Request) -> Site:
-    """The site that the path names. Raises `ApiError` (`invalid_site_id`) if there is none."""
+    """Return the site that the path names. Raises `ApiError` (`invalid_site_id`) if there is none."""
     return await context(request).read(registry.find_site, request.path_params["site"])
 
 
 def not_found(label: str) -> ApiError:
-    """The refusal for what the path names, and the site does not have."""
-    return ApiError("not_found", f"This site has no such {label}; it may have been removed meanwhile.")
+    """Return the error for a thing that the path names and the site does not have. `label` is for example "goal"."""
+    return ApiError("not_found", f"This site has no such {label}. It may have been removed.")
 
 
 def redirect_to(request: Request, path: str, message: FlashMessage | None = None) -> Response:
-    """Lead to another page, after a form was done, and have it say so."""
+    """Redirect to another page after a form was handled. That page shows `message`."""
     ui = context(request)
     if message is not None:
         ui.flash_messages.add(request.state.session, path.partition("?")[0].partition("#")[0], message)

@@ -1,4 +1,4 @@
-"""Who may do what in the pages: only pages of ours may send forms, and only those who logged in may see them."""
+"""Protection of the web pages: against forms and frames of other sites, foreign host names, and without a login."""
 
 from hashlib import sha256
 from urllib.parse import quote, urlsplit
@@ -20,7 +20,7 @@ _SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
-    # With `no-referrer`, browsers would not say in `Origin` where a form comes from.
+    # With `no-referrer`, browsers would send forms with `Origin: null`.
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -31,20 +31,23 @@ EMBEDDABLE_HEADERS = {
     ),
     "Cross-Origin-Resource-Policy": "cross-origin",
 }
-"""The headers of a page that may stand in pages of others."""
+"""Headers of a page that other sites may embed in a frame."""
 
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 class CrossOriginProtection:
-    """Refuses what other pages send, and has browsers keep others out of ours."""
+    """Rejects unsafe requests from pages of other origins, and adds security headers and the request ID to responses.
+
+    As in Go's `http.CrossOriginProtection`, browsers say in `Sec-Fetch-Site` or `Origin` which page sends a form.
+    """
 
     def __init__(self, app: Starlette, base_url: str) -> None:
         self._app = app
         self._origin = _origin(base_url)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Handle a request."""
         id = request_id.assign(scope["headers"]).decode()
 
         async def send_with_headers(message: Message) -> None:
@@ -56,18 +59,21 @@ class CrossOriginProtection:
                     if not (is_embeddable and name == "X-Frame-Options"):
                         headers.setdefault(name, value)
                 if headers.get("content-type", "").startswith("text/html") or 300 <= message["status"] < 304:
-                    headers["Cache-Control"] = "no-store"  # so that "back" shows what is, not what was
+                    headers["Cache-Control"] = "no-store"  # so that the browser's back button loads the page again
             await send(message)
 
         if scope["method"] in _SAFE_METHODS or self._is_same_origin(scope):
             await self._app(scope, receive, send_with_headers)
             return
         scope["app"] = self._app
-        error = ApiError("forbidden", "A page of another site has sent this: go to ovx-lite, and do it there.")
+        error = ApiError("forbidden", "A page of another site sent this request: repeat the action in ovx-lite itself.")
         await error_response(Request(scope, receive), error)(scope, receive, send_with_headers)
 
     def _is_same_origin(self, scope: Scope) -> bool:
-        """Whether a page of ours has sent this, as the browser says; other programs send no such headers."""
+        """Return whether the browser says that one of our own pages sent this, or whether it is no browser.
+
+        Programs other than browsers send neither `Sec-Fetch-Site` nor `Origin`.
+        """
         headers = Headers(scope=scope)
         fetch_site, origin = headers.get("sec-fetch-site"), headers.get("origin")
         if fetch_site is not None:
@@ -76,13 +82,13 @@ class CrossOriginProtection:
 
 
 def _own_origins(scope: Scope, base_origin: str) -> set[str]:
-    """The origins of our own pages: of the base URL, if there is one, and of the host that this request is to."""
+    """Return the origins of our own pages: that of the base URL, if it is set, and that of the request's host."""
     host = Headers(scope=scope).get("host", "")
     return {base_origin, f"{scope['scheme']}://{host}" if host else ""} - {""}
 
 
 def _origin(url: str) -> str:
-    """The origin of a URL, as browsers write it; `""` for what is no URL of a host."""
+    """Return the origin of a URL as browsers write it; `""` if the URL is not valid or has no host."""
     try:
         parts = urlsplit(url.lower())
     except ValueError:
@@ -94,30 +100,32 @@ def _origin(url: str) -> str:
 
 
 class HostCheck:
-    """Answers only requests to hosts that are ours."""
+    """Rejects requests to unknown host names, which protects against DNS rebinding."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request. Raises `ApiError`."""
+        """Handle a request. Raises `ApiError`."""
         context(Request(scope)).hosts.check(scope["headers"])
         await self._app(scope, receive, send)
 
 
 class FormOriginCheck:
-    """Refuses forms that do not say which page sent them: in `Sec-Fetch-Site` or `Origin`, or at least in `Referer`.
+    """Rejects forms that do not say which page sent them: in `Sec-Fetch-Site`, `Origin` or `Referer`.
 
-    It is for the routes of pages, whose cookie a browser adds by itself. Programs send a key, and need no such header.
+    It is for the routes of pages, which use a cookie that browsers send by themselves. The API uses keys, so its
+    clients need none of these headers.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request. Raises `ApiError`."""
+        """Handle a request. Raises `ApiError` (`forbidden`)."""
         headers = Headers(scope=scope)
-        has_origin = "sec-fetch-site" in headers or "origin" in headers  # `Guard` has seen that it is ours
+        # `CrossOriginProtection` has checked these two.
+        has_origin = "sec-fetch-site" in headers or "origin" in headers
         if scope["method"] not in _SAFE_METHODS and not has_origin:
             base_origin = _origin(context(Request(scope)).base_url)
             if _origin(headers.get("referer", "")) not in _own_origins(scope, base_origin):
@@ -130,20 +138,20 @@ class FormOriginCheck:
 
 
 class LoginRequired:
-    """Lets in those who have logged in."""
+    """Requires a session. Without one, a page redirects to the login page, and anything else is rejected."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or ask who it is."""
+        """Handle a request. Raises `ApiError` (`unauthorized`)."""
         request = Request(scope, receive)
         session = await find_session(request)
         if session is not None:
             request.state.session = session
             await self._app(scope, receive, send)
         elif request.method not in _SAFE_METHODS or not wants_html(request):
-            raise ApiError("unauthorized", "You are not logged in any more: log in, and do it again.")
+            raise ApiError("unauthorized", "You are no longer logged in: log in, and repeat the action.")
         else:
             await RedirectResponse(_login_url(request), 303)(scope, receive, send)
 
@@ -154,7 +162,7 @@ def _login_url(request: Request) -> str:
 
 
 async def find_session(request: Request) -> bytes | None:
-    """The session that a browser shows, as the store knows it; None if there is none, or it has ended."""
+    """Return the digest of the request's session, which identifies it in the store; `None` if none is active."""
     token = request.session.get("id")
     if not isinstance(token, str):
         return None

@@ -1,4 +1,4 @@
-"""Refusals and faults of all but the ingestion endpoints: a page for a browser's window, else the contract's JSON."""
+"""Error responses of all endpoints except ingestion: a page for browsers, else the error JSON."""
 
 import logging
 from difflib import get_close_matches
@@ -19,7 +19,7 @@ _CODE_BY_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "payload_to
 
 
 def error_response(request: Request, error: ApiError, headers: dict[str, str] | None = None) -> Response:
-    """What a refusal looks like to whoever asks."""
+    """Return an error as a page or as JSON, whichever the client accepts, with extra `headers`."""
     if wants_html(request):
         response = error_page(request, error)
     else:
@@ -37,19 +37,19 @@ async def on_api_error(request: Request, exc: Exception) -> Response:
 
 
 async def on_http_exception(request: Request, exc: Exception) -> Response:
-    """Starlette's handler for what its router refuses: unknown paths and methods."""
+    """Starlette's handler for errors of its router: unknown paths and methods."""
     assert isinstance(exc, HTTPException)
     code = _CODE_BY_STATUS.get(exc.status_code, "invalid_request")
     path, message = request.url.path, exc.detail
     if code == "not_found":
         return error_response(request, unknown_path(path))
     if code == "method_not_allowed":
-        message = f"{request.method} is not possible at {_printable(path)}: see the header Allow."
+        message = f"{_printable(path)} does not support {request.method}: use a method of the Allow header."
     return error_response(request, ApiError(code, message), dict(exc.headers or {}))
 
 
 def unknown_path(path: str) -> ApiError:
-    """The refusal for a path that is nobody's, with the endpoint that it may have meant."""
+    """Return the error for an unknown path. It suggests a similar ingestion endpoint, if there is one."""
     similar_paths = get_close_matches(
         path[:_MAX_PATH_LENGTH], [endpoint.path for endpoint in ENDPOINTS], 1, _MIN_SIMILARITY
     )
@@ -62,9 +62,12 @@ def _printable(path: str) -> str:
 
 
 async def on_store_error(request: Request, exc: Exception) -> Response:
-    """Starlette's handler for a store that cannot be written, or read, now."""
+    """Starlette's handler for `sqlite3.OperationalError`: the store cannot be written or read."""
     _log.error("the store cannot be used: %s", exc)
-    message = "The store cannot be used now: see that its disk has room. Nothing was changed; try it again in a moment."
+    message = (
+        "The store cannot be read or written now: check that its disk has free space. Nothing was changed. "
+        "Try again in a moment."
+    )
     return error_response(request, ApiError("unavailable", message, retry_after_s=1))
 
 

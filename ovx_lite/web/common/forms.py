@@ -1,4 +1,4 @@
-"""What was typed into a form, and what is wrong with it."""
+"""HTML forms: the submitted fields, and what is wrong with them."""
 
 import re
 from collections.abc import Callable
@@ -20,9 +20,10 @@ _CONTENT_TYPE = "application/x-www-form-urlencoded"
 
 
 class Form:
-    """The fields of a form, as they were typed, and a sentence on each that is wrong.
+    """The fields of a form as they were typed, and an error message for each invalid field in `errors`.
 
-    A page shows both again, so that nothing has to be typed twice. What is wrong, but with no field, is under `""`.
+    The page shows both again, so that nobody has to type anything twice. An error that belongs to no field is under
+    `""`. `sent` is `False` for an empty form that is shown for the first time.
     """
 
     def __init__(self, fields: list[tuple[str, str]] | None = None) -> None:
@@ -31,21 +32,21 @@ class Form:
         self.sent = fields is not None
 
     def __getitem__(self, field: str) -> str:
-        """What was typed into a field; `""` for nothing."""
+        """Return the value of a field, `""` if it was not sent."""
         return next((value for name, value in self._fields if name == field), "")
 
     def has(self, field: str) -> bool:
-        """Whether a field was sent at all."""
+        """Return whether a field was sent at all."""
         return any(name == field for name, _ in self._fields)
 
     def all(self, field: str) -> tuple[str, ...]:
-        """All that was chosen of a field of several."""
+        """Return all values of a field with multiple choices, each once."""
         return tuple(dict.fromkeys(value for name, value in self._fields if name == field))
 
     def validate(
         self, field: str, rule: Callable[Concatenate[str, P], T], default: T, *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """What a rule makes of a field; `otherwise` if it is wrong, and then that is noted."""
+        """Return `rule(value, …)` for a field. If it raises `ApiError`, record the message and return `default`."""
         try:
             return rule(self[field].strip(), *args, **kwargs)
         except ApiError as exc:
@@ -53,7 +54,10 @@ class Form:
             return default
 
     def public_id(self, prefix: str) -> str:
-        """The id that a form was given for what it makes, so that it makes one thing, however often it is sent."""
+        """Return the public ID in the hidden field `new`, or a new one if it is missing or malformed.
+
+        A page puts that ID into its form, so that a form that is sent twice creates one thing.
+        """
         submitted_id = self["new"]
         return (
             submitted_id
@@ -62,19 +66,19 @@ class Form:
         )
 
     def add_error(self, error: ApiError) -> None:
-        """Note what the store, or a receiver, refused."""
+        """Record an error that the store or a receiver has raised, under its field."""
         self.errors[error.field or ""] = error.message
 
 
 async def read_form(request: Request) -> Form:
-    """The form that a browser has sent. Raises `ApiError`."""
+    """Return the submitted form. Raises `ApiError` if the body is not a form or too large."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _CONTENT_TYPE:
-        raise ApiError("invalid_request", f"This is no form: send its fields as {_CONTENT_TYPE}.")
+        raise ApiError("invalid_request", f"The body is not a form: send its fields as {_CONTENT_TYPE}.")
     body = await context(request).read_body(request, _MAX_BODY_BYTES)
     try:
         fields = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MAX_FIELDS, errors="strict")
     except ValueError:
         raise ApiError(
-            "invalid_request", f"This is no form of ours: send at most {_MAX_FIELDS} fields, in UTF-8."
+            "invalid_request", f"The form is not valid: send at most {_MAX_FIELDS} fields, in UTF-8."
         ) from None
     return Form([(name, value.replace("\r\n", "\n").replace("\0", "")) for name, value in fields])

@@ -1,4 +1,4 @@
-"""Pages for people: templates, and what all of them show."""
+"""HTML pages: the template environment, and the values that every page gets."""
 
 import gc
 from datetime import UTC, datetime
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 
 def find_folder(name: str) -> Path:
-    """Where `static/` or `templates/` is: in the installed package, or at the top of the source tree."""
+    """Return the path of `static` or `templates`: in the installed package, or at the top of the source tree."""
     package = Path(__file__).parents[2]
     installed = package / name
     return installed if installed.is_dir() else package.parent / name
 
 
 def render(request: Request, template: str, /, status: int = 200, **values: Any) -> Response:
-    """A page made of a template. To what it is given come those values that every page may show."""
+    """Return a page from a template, with `values` and those that every page may show."""
     ui = context(request)
     session = getattr(request.state, "session", None)
     html = (
@@ -50,25 +50,25 @@ def render(request: Request, template: str, /, status: int = 200, **values: Any)
             }
         )
     )
-    # Jinja's macros and the contexts that they see are reference cycles, with all that was typed into a form.
+    # Jinja's macros and their contexts are reference cycles, which hold everything that was typed into a form.
     gc.collect(0)
     return HTMLResponse(html, status)
 
 
 def error_page(request: Request, error: ApiError) -> Response:
-    """What a person sees of a refusal that is no form's."""
+    """Return the page for an error that is not shown in a form."""
     return render(request, "error.html", error.status, error=error)
 
 
 def wants_html(request: Request) -> bool:
-    """Whether it is a browser's window that asks, and not a program."""
+    """Return whether the client accepts HTML, as a browser does when it opens a page."""
     return "text/html" in request.headers.get("accept", "")
 
 
 @cache
 def template_environment() -> "jinja2.Environment":
-    """What templates are made with."""
-    import jinja2  # not at the start: events come first
+    """Return the Jinja environment, which is created when the first page is rendered."""
+    import jinja2  # imported late, so that the server starts faster
 
     env = jinja2.Environment(
         loader=jinja2.FileSystemLoader(find_folder("templates")),
@@ -83,17 +83,17 @@ def template_environment() -> "jinja2.Environment":
 
 
 def _json(value: object) -> str:
-    """A value that is no string, as callers have sent it."""
+    """Return a value as JSON text."""
     return msgspec.json.encode(value).decode()
 
 
 def _sentence(text: str) -> str:
-    """Words as the sentence that they are."""
+    """Return a text with a capital first letter and a full stop, unless it ends with punctuation already."""
     return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) or not text else '.'}"
 
 
 def _time(time_ms: int, timezone: str, date_format: str = "%b %Y, %H:%M:%S") -> "Markup":
-    """A time (Unix ms) as a site's clocks show it; in UTC if one points at it."""
+    """Return a `<time>` element with a time (Unix ms) in a time zone; its tooltip shows the time in UTC."""
     from markupsafe import Markup
 
     local = datetime.fromtimestamp(time_ms / 1000, ZoneInfo(timezone))
@@ -103,5 +103,5 @@ def _time(time_ms: int, timezone: str, date_format: str = "%b %Y, %H:%M:%S") -> 
 
 
 def _day(time_ms: int, timezone: str) -> "Markup":
-    """The day of a time (Unix ms), as a site's calendar has it; the time in UTC if one points at it."""
+    """Return a `<time>` element with the day of a time (Unix ms) in a time zone; its tooltip shows the time in UTC."""
     return _time(time_ms, timezone, "%b %Y")

@@ -1,18 +1,13 @@
 """How a site's first event gets in: snippets to copy, and a line that tells when it has arrived."""
 
-import asyncio
-from collections.abc import AsyncIterator
-
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
-from ovx_lite.domain.models import Site
 from ovx_lite.storage import accounts, registry, site_activity
-from ovx_lite.web.common.context import RouteTable, UiContext, context, site_from_path
+from ovx_lite.web.common.context import RouteTable, context, site_from_path
+from ovx_lite.web.common.server_sent_events import EventStream, Update, messages_on_change
 from ovx_lite.web.common.templating import render
-
-_HEARTBEAT_S = 15  # seconds after which a word is sent into silence, so that nobody in between hangs up
 
 
 async def show_start(request: Request) -> Response:
@@ -31,33 +26,20 @@ async def show_start(request: Request) -> Response:
 
 
 async def stream_first_event(request: Request) -> Response:
-    """`GET …/first-event`: Server-Sent Events, that is one: the first event, once it is there."""
-    site = await site_from_path(request)
-    # nginx would keep what comes until there is more of it, but for this header.
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(
-        _first_event_messages(context(request), site, request.state.session),
-        headers=headers,
-        media_type="text/event-stream",
-    )
+    """`GET …/first-event`: Server-Sent Events with one message, the first event, as soon as it has arrived."""
+    ui, site = context(request), await site_from_path(request)
+    session: bytes = request.state.session
 
+    async def read() -> Update:
+        if ui.notifier.closed or site.id not in ui.services.sites.registry.sites_by_id:
+            return Update(b"", is_last=True)
+        if not await ui.read(accounts.has_session, session, ui.services.clock.now_ms()):
+            return Update(b"", is_last=True)
+        if (latest_event := await ui.read(site_activity.latest_event, site.id)) is None:
+            return Update(b"")
+        return Update(b"data: " + msgspec.json.encode(latest_event._asdict()) + b"\n\n", is_last=True)
 
-async def _first_event_messages(ui: UiContext, site: Site, session: bytes) -> AsyncIterator[bytes]:
-    with ui.notifier.subscribe(site.id) as notified:
-        while True:
-            notified.clear()  # before it is looked: what comes from here on is heard
-            if ui.notifier.closed or site.id not in ui.services.sites.registry.sites_by_id:
-                return
-            if not await ui.read(accounts.has_session, session, ui.services.clock.now_ms()):
-                return
-            if (latest_event := await ui.read(site_activity.latest_event, site.id)) is not None:
-                break
-            try:
-                async with asyncio.timeout(_HEARTBEAT_S):
-                    await notified.wait()
-            except TimeoutError:
-                yield b": nothing yet\n\n"
-    yield b"data: " + msgspec.json.encode(latest_event._asdict()) + b"\n\n"
+    return EventStream(lambda: ui.notifier.subscribe(site.id), lambda changed: messages_on_change(changed, read))
 
 
 _SETTINGS_PATH = "/sites/{site}/settings"
