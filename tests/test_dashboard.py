@@ -70,12 +70,12 @@ def look(admin: AdminSession, path: str, *asked: tuple[str, str], **more: str) -
 def panel(page: Node, key: str) -> dict[str, str]:
     listed = page.find_one("section", id=f"panel-{key}").find_all("ol", "bars")
     lines = [line for bars in listed for line in bars.find_all("li")]
-    return {line.find_one(css_class="cut").text: line.find_one("span", "much").attrs["title"] for line in lines}
+    return {line.find_one(css_class="truncate").text: line.find_one("span", "value").attrs["title"] for line in lines}
 
 
 def totals(page: Node) -> dict[str, str]:
     return {
-        one.find_one("span", "of").text: one.find_one("strong").attrs["title"]
+        one.find_one("span", "metric-name").text: one.find_one("strong").attrs["title"]
         for one in page.find_one("ul", "totals").find_all("li")
     }
 

@@ -113,7 +113,7 @@ def test_keys_choose_periods_and_comparisons(dash: Page) -> None:
     dash.wait_for_url("**?period=7d")
     dash.keyboard.press("x")
     dash.wait_for_url("**?period=7d&compare=previous")
-    expect(dash.locator(".than .from").first).to_contain_text("from")
+    expect(dash.locator(".comparison .from").first).to_contain_text("from")
     dash.keyboard.press("X")
     dash.wait_for_url("**?period=7d")
     dash.keyboard.press("Control+d")

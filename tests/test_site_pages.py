@@ -181,7 +181,7 @@ def test_the_time_zone_stays_once_there_are_events(admin: AdminSession) -> None:
     admin.pageview(settings, key)
     answer = admin.client.post(f"{settings}/general", form | {"timezone": "Asia/Tokyo"})
     assert (answer.status, "stay" in parse_page(answer).text) == (400, True)
-    assert any("days of a site with events" in node.text for node in parse_page(answer).find_all("p", "wrong"))
+    assert any("days of a site with events" in node.text for node in parse_page(answer).find_all("p", "error"))
     assert "timezone" not in saved(admin, settings)
     admin.submit(f"{settings}/general", saved(admin, settings) | {"name": "Roma"})
     assert "Europe/Rome" in parse_page(admin.client.get(f"{settings}/general")).text

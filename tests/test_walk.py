@@ -128,7 +128,7 @@ def set_up(page: Page, server: Server) -> str:
 
 def test_the_first_event_turns_the_line_green(page: Page, server: Server) -> None:
     key = set_up(page, server)
-    line = page.locator(".light")
+    line = page.locator(".arrival-status")
     expect(line).to_have_text("Waiting for it…")
     page.evaluate("kept = 1")
     visit(server, key, "/<script>alert(1)</script>")

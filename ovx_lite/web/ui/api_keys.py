@@ -34,7 +34,7 @@ async def _render_page(request: Request, site: Site, form: Form) -> Response:
     offset = (page_number - 1) * _PAGE_SIZE
     return render(
         request,
-        "keys.html",
+        "api_keys.html",
         400 if form.errors else 200,
         site=site,
         form=form,

@@ -22,7 +22,7 @@ async def show_start(request: Request) -> Response:
     keys = await context(request).read(registry.api_keys_of, site)
     return render(
         request,
-        "start.html",
+        "onboarding.html",
         site=site,
         latest_event=latest_event,
         has_key=any(key.revoked_at_ms is None for key in keys),

@@ -14,7 +14,7 @@ async def list_rejected(request: Request) -> Response:
     """`GET …/missing`: the requests, the latest first."""
     site = await site_from_path(request)
     requests = await asyncio.to_thread(context(request).rejected_events.for_site, site)
-    return render(request, "missed.html", site=site, requests=requests, max_requests=MAX_REJECTED_PER_SITE)
+    return render(request, "rejected_events.html", site=site, requests=requests, max_requests=MAX_REJECTED_PER_SITE)
 
 
 PROTECTED_ROUTES: RouteTable = [("GET", "/sites/{site}/settings/missing", list_rejected)]

@@ -136,7 +136,7 @@ async def render_top_list(request: Request, site: Site, location: DashboardLocat
     table = await run_query(
         request, requester_of(request, site, location), tables.load_table, site, state, dimension, max(page_number, 1)
     )
-    return render(request, "top.html", **tables.template_values(site, state, dimension, table, location))
+    return render(request, "top_list.html", **tables.template_values(site, state, dimension, table, location))
 
 
 def _find_dimension(dimension_name: str) -> str:
