@@ -115,7 +115,7 @@ def field_errors(response: Response) -> dict[str, str]:
         node.attrs["id"].removesuffix("-error"): node.text for node in page.find_all("p", "error") if "id" in node.attrs
     }
     described_by = [node.attrs["aria-describedby"].split() for node in page.walk() if "aria-invalid" in node.attrs]
-    assert sorted(f"{id}-wrong" for id in errors) == sorted(ids[0] for ids in described_by), "each is tied to its field"
+    assert sorted(f"{id}-error" for id in errors) == sorted(ids[0] for ids in described_by), "each is tied to its field"
     alerts = [("", alert.text) for alert in page.find_all(role="alert")]
     return errors | dict(alerts)
 

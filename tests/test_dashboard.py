@@ -145,7 +145,7 @@ def test_tabs_and_what_they_keep(admin: AdminSession, board: str) -> None:
     assert {
         "pages=entry_page" in one["href"] for one in [a.attrs for a in page.find_all("a")] if "compare=" in one["href"]
     }
-    assert panel(look(admin, board, sources="channel"), "sources").keys() == {"direct", "search"}
+    assert panel(look(admin, board, sources="channel"), "sources").keys() == {"Direct", "Search"}
 
 
 def test_all_pages_in_detail(admin: AdminSession, board: str) -> None:
@@ -278,7 +278,7 @@ def test_notes(admin: AdminSession, board: str) -> None:
     assert any("<b>Newsletter" in mark.text for mark in parse_page(page).find_one("figure").find_all("svg", "mark"))
     assert "Newsletter" not in look(admin, board, period="day").text
     gone = [admin.submit(note.find_one("form").attrs["action"]) for _ in range(2)]
-    assert [flash_text(one) for one in (page, *gone)][1:] == ["The note is removed.", "The note was removed before."]
+    assert [flash_text(one) for one in (page, *gone)][1:] == ["The note was removed.", "The note had already been removed."]
 
 
 def test_a_note_that_is_sent_again_is_one_note_and_another_is_another(admin: AdminSession, board: str) -> None:
@@ -305,6 +305,6 @@ def test_a_wrong_note_need_not_be_typed_again(admin: AdminSession, board: str) -
 def test_a_site_without_events_is_friendly(admin: AdminSession) -> None:
     admin.add_site(id="nobody")
     page = look(admin, "/sites/nobody")
-    assert "Nobody was here yet" in page.text
+    assert "No visitors yet" in page.text
     assert link(page, "Send the first event") == "/sites/nobody/settings/start"
     assert [admin.client.get(f"/sites/{path}").status for path in ("nobody/top/page", "nowhere")] == [200, 404]

@@ -54,7 +54,7 @@ def busy(tmp_path_factory: pytest.TempPathFactory, start: Start, browser: Browse
     with browser.new_context() as context:
         made.log_in(page := context.new_page())
         page.goto(f"{made.url}/settings/sharing")
-        page.get_by_role("button", name="Make the link").click()
+        page.get_by_role("button", name="Create link").click()
         made.share = page.locator("code", has_text="/share/").first.inner_text()
     return made
 
@@ -144,8 +144,8 @@ def test_the_list_of_keys(dash: Page, busy: Busy) -> None:
     dash.keyboard.press("Escape")
     expect(dash.get_by_role("dialog")).to_be_hidden()
     dash.get_by_text("Add a note").click()
-    dash.get_by_label("What happened").press_sequentially("wxl?")
-    expect(dash.get_by_label("What happened")).to_have_value("wxl?")
+    dash.get_by_label("Note").press_sequentially("wxl?")
+    expect(dash.get_by_label("Note")).to_have_value("wxl?")
     assert dash.url == busy.url, "letters that are typed are no keys"
 
 

@@ -108,8 +108,8 @@ def test_the_log_tells_what_came_of_each(log: Log, receiver: Receiver, broken: R
     assert (len(log.rows(event="goal.completed")), log.rows(event="usage.threshold")) == (3, [])
     page = log.open(log.statuses().index("pending"))
     told = {name.text: node for name, node in zip(page.find_all("dt"), page.find_all("dd"), strict=True)}
-    due = datetime.fromisoformat(told["Next try"].find_one("time").attrs["datetime"])
-    assert due > datetime.fromisoformat(told["Put on its way"].find_one("time").attrs["datetime"])
+    due = datetime.fromisoformat(told["Next attempt"].find_one("time").attrs["datetime"])
+    assert due > datetime.fromisoformat(told["Created"].find_one("time").attrs["datetime"])
 
 
 @pytest.mark.parametrize("odd", ["nonsense", "' OR 1=1 --", "%", "\0", "<b>", "x" * 5000, "wh_000000000000", "🦉"])
@@ -118,7 +118,7 @@ def test_an_odd_choice_is_an_empty_list(log: Log, receiver: Receiver, name: str,
     log.test(log.webhook(receiver.url))
     assert log.rows(**{name: odd}) == []
     assert (
-        "There is nothing of that kind" in parse_page(log.admin.client.get(f"{log.path}?{urlencode({name: odd})}")).text
+        "No matching deliveries" in parse_page(log.admin.client.get(f"{log.path}?{urlencode({name: odd})}")).text
     )
 
 
@@ -171,7 +171,7 @@ def test_a_request_that_is_shown_can_be_made_again(log: Log, receiver: Receiver)
 def test_an_answer_is_text(log: Log, receiver: Receiver) -> None:
     log.test(log.webhook(receiver.url))
     assert b"<script>alert" not in log.admin.client.get(log.links()[0]).body
-    assert log.open().find_one("pre", **{"aria-label": "The answer"}).raw_text == "<script>alert('thanks')</script>"
+    assert log.open().find_one("pre", **{"aria-label": "The response"}).raw_text == "<script>alert('thanks')</script>"
 
 
 def test_what_failed_is_sent_again(log: Log, receiver: Receiver) -> None:
@@ -179,9 +179,9 @@ def test_what_failed_is_sent_again(log: Log, receiver: Receiver) -> None:
     log.test(log.webhook(receiver.url))
     assert log.statuses() == ["failed"]
     receiver.reply = http_response(200)
-    assert "on its way again" in flash_text(log.admin.submit(f"{log.links()[0]}/redeliver"))
+    assert "queued again" in flash_text(log.admin.submit(f"{log.links()[0]}/redeliver"))
     assert eventually(lambda: log.statuses() == ["delivered"])
-    assert [node.text.split()[0] for node in log.open().find_all("summary") if "Try" in node.text] == ["500", "200"]
+    assert [node.text.split()[0] for node in log.open().find_all("summary") if "Attempt" in node.text] == ["500", "200"]
     assert len({(got.body, got.headers["webhook-id"]) for got in receiver.requests}) == 1
 
 
@@ -189,13 +189,13 @@ def test_all_that_failed_since_is_sent_again_by_the_sites_clocks(log: Log, recei
     receiver.reply = http_response(500)
     log.test(log.webhook(receiver.url), 3)
     receiver.reply = http_response(200)
-    assert "Nothing failed" in flash_text(log.admin.submit(log.path, {"since": log.now(hours=1)}))
+    assert "No deliveries to resend" in flash_text(log.admin.submit(log.path, {"since": log.now(hours=1)}))
     assert log.statuses() == ["failed"] * 3
-    assert flash_text(log.admin.submit(log.path, {"since": log.now(hours=-1)})) == "3 on their way again."
+    assert flash_text(log.admin.submit(log.path, {"since": log.now(hours=-1)})) == "3 deliveries were queued again."
     assert eventually(lambda: log.statuses() == ["delivered"] * 3)
     since = form_fields(log.admin.client.get(log.path), log.path)["since"][0]
     assert abs(datetime.fromisoformat(since) - datetime.fromisoformat(log.now(days=-1))) < timedelta(minutes=10)
-    assert "Nothing failed" in flash_text(log.admin.submit(log.path, {"since": since}))
+    assert "No deliveries to resend" in flash_text(log.admin.submit(log.path, {"since": since}))
 
 
 @pytest.mark.parametrize("since", ["", "yesterday", "2026-13-01T00:00", "99999-01-01", "1", "2026-01-01T25:00"])
@@ -209,7 +209,7 @@ def test_a_time_that_is_none_is_told_beside_it(log: Log, receiver: Receiver, sin
 
 @pytest.mark.parametrize("since", ["0001-01-01T00:00", "9999-12-31T23:59", "2026-01-01", "2026-01-01T00:00:00Z"])
 def test_a_time_long_ago_or_ahead_is_one(log: Log, since: str) -> None:
-    assert "Nothing failed" in flash_text(log.admin.submit(log.path, {"since": since}))
+    assert "No deliveries to resend" in flash_text(log.admin.submit(log.path, {"since": since}))
 
 
 def test_nothing_is_sent_again_to_a_disabled_webhook(log: Log, receiver: Receiver) -> None:
@@ -220,7 +220,7 @@ def test_nothing_is_sent_again_to_a_disabled_webhook(log: Log, receiver: Receive
     assert (page.find_all("form", action=deed), "The webhook is disabled" in page.text) == ([], True)
     answer = log.admin.client.post(deed)
     assert (answer.status, f"The webhook {id} is disabled" in parse_page(answer).text) == (400, True)
-    assert "Nothing failed" in flash_text(log.admin.submit(log.path, {"since": log.now(hours=-1)}))
+    assert "No deliveries to resend" in flash_text(log.admin.submit(log.path, {"since": log.now(hours=-1)}))
     assert len(receiver.requests) == 1
 
 
@@ -233,7 +233,7 @@ def test_another_sites_delivery_is_not_here(log: Log, receiver: Receiver) -> Non
             log.admin.client.get(f"{other}/deliveries/{(quoted := urlencode({'': id})[1:])}"),
             log.admin.client.post(f"{other}/deliveries/{quoted}/redeliver"),
         ):
-            assert (answer.status, "There is nothing here" in parse_page(answer).text) == (404, True), id
+            assert (answer.status, "Not found" in parse_page(answer).text) == (404, True), id
     assert len(receiver.requests) == 1
     assert table_rows(log.admin.client.get(f"{other}/deliveries")) == []
 

@@ -135,7 +135,7 @@ def test_pages_say_so_and_go_on(full: Full) -> None:
     saved = person.follow(person.post(settings, form | {"name": "Changed"}))
     assert flash_text(saved) == "Saved."
     deleted = person.follow(person.post("/sites/removed/settings/delete", {"confirm": "removed"}))
-    assert "The site removed is deleted" in flash_text(deleted)
+    assert "The site removed was deleted" in flash_text(deleted)
 
 
 def test_commands_go_on(full: Full, tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_each_event_of_a_batch_counts(limited: Limited) -> None:
     answers = [limited.send(batch(4), address) for _ in range(3)]
     assert [(answer.status, remaining(answer)) for answer in answers] == [(200, 6), (200, 2), (429, 2)]
     assert_limited(answers[2])
-    assert "10 events an hour" in message(answers[2])
+    assert "10 events per hour" in message(answers[2])
     assert {answer.headers["ratelimit-limit"] for answer in answers} == {"10"}
     assert limited.send(batch(2), address).status == 200, "the refused batch did not count"
     assert limited.send(batch(1), address).status == 429
@@ -82,7 +82,7 @@ def test_a_batch_larger_than_the_limit_is_told_so(limited: Limited) -> None:
     answer = limited.send(batch(11), fresh())
     assert_limited(answer)
     assert "has 11 events" in message(answer)
-    assert "the limit is 10 events an hour" in message(answer)
+    assert "the limit is 10 events per hour" in message(answer)
     assert "Send fewer at once" in message(answer)
     assert "Try again" not in message(answer), "it would be refused again"
 

@@ -50,7 +50,7 @@ def wrong_fields(answer: Response) -> list[str]:
     """The fields that have a message beside them, and say so."""
     shown = {at["id"]: at for _, at in find_tags(answer) if "id" in at}
     wrong = [id for id, at in shown.items() if at.get("aria-invalid") == "true"]
-    assert all(f"{id}-wrong" in shown and f"{id}-wrong" in shown[id]["aria-describedby"].split() for id in wrong)
+    assert all(f"{id}-error" in shown and f"{id}-error" in shown[id]["aria-describedby"].split() for id in wrong)
     return wrong
 
 

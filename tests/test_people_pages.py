@@ -45,7 +45,7 @@ def people(admin: AdminSession) -> str:
 
 def test_nobody_is_known_at_first(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
-    assert "Nobody was named yet" in parse_page(admin.client.get(f"{settings}/people")).text
+    assert "No identified people yet" in parse_page(admin.client.get(f"{settings}/people")).text
     assert found(admin, settings, q="ada") == []
 
 
@@ -81,7 +81,7 @@ def test_people_are_found_by_what_is_known_of_them(
     assert set(found(admin, people, q=q)) == expected
     page = parse_page(admin.client.get(f"{people}/people?{urlencode({'q': q})}"))
     assert page.find_one("input", id="q").attrs["value"] == q.strip()[:200]
-    assert ("Nobody like that" in page.text) == (not expected)
+    assert ("No matching people" in page.text) == (not expected)
 
 
 def test_many_people_are_on_several_pages(admin: AdminSession) -> None:
@@ -94,7 +94,7 @@ def test_many_people_are_on_several_pages(admin: AdminSession) -> None:
         assert len(shown) == most
         seen += shown
         more = parse_page(admin.client.get(path)).find_one("nav", "pages")
-        path = next((f"{settings}/people{a.attrs['href']}" for a in more.find_all("a") if a.text == "Earlier"), "")
+        path = next((f"{settings}/people{a.attrs['href']}" for a in more.find_all("a") if a.text == "Older"), "")
     assert (path, len(set(seen))) == ("", 105)
     (latest,) = more.find_all("a")
     assert (latest.text, len(links(admin, latest.attrs["href"]))) == ("Latest", 50)
@@ -112,7 +112,7 @@ def test_a_person_is_looked_at(admin: AdminSession, people: str) -> None:
     told = dict(
         zip((node.text for node in page.find_all("dt")), (node.text for node in page.find_all("dd")), strict=True)
     )
-    assert (told["name"], told["Events"]) == ("<script>alert(1)</script>", "1, in 1 visit, on 1 device")
+    assert (told["name"], told["Events"]) == ("<script>alert(1)</script>", "1 in 1 visit on 1 device")
     assert page.find_one("h1").text == "<b>bold</b>"
 
 
@@ -121,7 +121,7 @@ def test_a_person_is_erased(admin: AdminSession) -> None:
     for id in ("erased", "erased", "bob"):
         name(admin, settings, key, id, email=f"{id}@example.com")
     where = links(admin, f"{settings}/people")["erased"]
-    assert "2 events are nobody's now" in flash_text(admin.submit(f"{where}/erase"))
+    assert "2 events no longer belong to anyone" in flash_text(admin.submit(f"{where}/erase"))
     assert found(admin, settings) == ["bob"]
     assert (admin.client.get(where).status, admin.client.post(f"{where}/erase").status) == (404, 404)
     site = settings.split("/")[2]

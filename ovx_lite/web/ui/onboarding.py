@@ -1,4 +1,4 @@
-"""How a site's first event gets in: snippets to copy, and a line that tells when it has arrived."""
+"""Settings → Get started: code to copy, and a status line that waits for the site's first event."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,11 +12,11 @@ from ovx_lite.storage import accounts, registry, site_activity
 from ovx_lite.web.common.context import RouteTable, UiContext, context, site_from_path
 from ovx_lite.web.common.templating import render
 
-_HEARTBEAT_S = 15  # seconds after which a word is sent into silence, so that nobody in between hangs up
+_HEARTBEAT_S = 15  # a comment is sent this often, so that proxies do not close the idle connection
 
 
 async def show_start(request: Request) -> Response:
-    """`GET …/start`: the snippets, and whether an event has arrived."""
+    """`GET …/start`: the code to copy, and the latest event if there is one."""
     site = await site_from_path(request)
     latest_event = await context(request).read(site_activity.latest_event, site.id)
     keys = await context(request).read(registry.api_keys_of, site)
@@ -31,9 +31,9 @@ async def show_start(request: Request) -> Response:
 
 
 async def stream_first_event(request: Request) -> Response:
-    """`GET …/first-event`: Server-Sent Events, that is one: the first event, once it is there."""
+    """`GET …/first-event`: Server-Sent Events with one message, sent when the site has its first event."""
     site = await site_from_path(request)
-    # nginx would keep what comes until there is more of it, but for this header.
+    # Without X-Accel-Buffering, nginx buffers the messages.
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(
         _first_event_messages(context(request), site, request.state.session),
@@ -45,7 +45,7 @@ async def stream_first_event(request: Request) -> Response:
 async def _first_event_messages(ui: UiContext, site: Site, session: bytes) -> AsyncIterator[bytes]:
     with ui.notifier.subscribe(site.id) as notified:
         while True:
-            notified.clear()  # before it is looked: what comes from here on is heard
+            notified.clear()  # before the query, so that no event between query and wait() is missed
             if ui.notifier.closed or site.id not in ui.services.sites.registry.sites_by_id:
                 return
             if not await ui.read(accounts.has_session, session, ui.services.clock.now_ms()):

@@ -57,11 +57,11 @@ def _top_list_panel(dashboard: DashboardView, key: str) -> dict[str, Any]:
 
 def _goals_panel(dashboard: DashboardView) -> dict[str, Any]:
     dimension, data = "event:goal", dashboard.data
-    empty_text = (
-        "No goal was completed in this period."
-        if data.goals
-        else "Goals show how many visitors complete an action, such as a sign-up. Add one under Settings → Goals."
-    )
+    empty_text = "No goal was completed in this period."
+    if not data.goals:
+        empty_text = "Goals show how many visitors complete an action, such as a sign-up."
+        if not dashboard.location.is_public:
+            empty_text += " Add one under Settings → Goals."
     total_visitors = (
         0 if any(condition.dimension == dimension for condition in dashboard.state.filters) else data.totals.visitors
     )
