@@ -8,6 +8,7 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
+from ovx_lite.web.ui.dashboard.formatting import format_value
 from ovx_lite.web.ui.dashboard.tables import escape_formula
 from tests.browserless import WebClient
 from tests.conftest import CHROME
@@ -217,9 +218,10 @@ def test_the_command_gives_what_the_panel_shows(admin: AdminSession, board: str,
         assert command[:2] == ["curl", f"{admin.server.url}/api/v1/stats/query"]
         sent = json.loads(command[command.index("-d") + 1])
         first = admin.server.send("/api/v1/stats/query", sent, admin.store.key()).json["results"][0]
-        of_events = key == "revenue" or "Properties" in page.find_one("h2", id=f"of-{key}").text
+        of_events = key == "revenue" or "Properties" in page.find_one("h2", id=f"heading-{key}").text
         number = first["metrics"][sent["metrics"].index("events" if of_events else "visitors")]
-        assert ([word or "(unknown)" for word in first["dimensions"]], str(number)) == ([shown[0][0]], shown[0][1])
+        (dimension,), (value,) = sent["dimensions"], first["dimensions"]
+        assert (format_value(dimension, value), str(number)) == shown[0]
 
 
 def test_the_properties_of_an_event(admin: AdminSession, board: str) -> None:
@@ -278,7 +280,10 @@ def test_notes(admin: AdminSession, board: str) -> None:
     assert any("<b>Newsletter" in mark.text for mark in parse_page(page).find_one("figure").find_all("svg", "mark"))
     assert "Newsletter" not in look(admin, board, period="day").text
     gone = [admin.submit(note.find_one("form").attrs["action"]) for _ in range(2)]
-    assert [flash_text(one) for one in (page, *gone)][1:] == ["The note was removed.", "The note had already been removed."]
+    assert [flash_text(one) for one in (page, *gone)][1:] == [
+        "The note was removed.",
+        "The note had already been removed.",
+    ]
 
 
 def test_a_note_that_is_sent_again_is_one_note_and_another_is_another(admin: AdminSession, board: str) -> None:

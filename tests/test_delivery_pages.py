@@ -117,9 +117,7 @@ def test_the_log_tells_what_came_of_each(log: Log, receiver: Receiver, broken: R
 def test_an_odd_choice_is_an_empty_list(log: Log, receiver: Receiver, name: str, odd: str) -> None:
     log.test(log.webhook(receiver.url))
     assert log.rows(**{name: odd}) == []
-    assert (
-        "No matching deliveries" in parse_page(log.admin.client.get(f"{log.path}?{urlencode({name: odd})}")).text
-    )
+    assert "No matching deliveries" in parse_page(log.admin.client.get(f"{log.path}?{urlencode({name: odd})}")).text
 
 
 @pytest.mark.parametrize("odd", ["", "nonsense", "msg_0", "msg_" + "f" * 30, "-1", "%00"])

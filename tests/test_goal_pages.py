@@ -148,7 +148,7 @@ def test_what_a_path_a_url_or_an_event_meets_is_tried(
     assert [row.find_one("th").text.removesuffix(" matches") for row in page.find_all("tr", "met")] == expected
     assert page.find_one("input", id="try").attrs["value"] == tried.strip()[:2000]
     count = {0: "no goals", 1: "1 goal", 2: "2 goals"}[len(expected)]
-    assert page.find_one(role="status").text.endswith(f"meets {count}.")
+    assert page.find_one(role="status").text.endswith(f"matches {count}.")
 
 
 @pytest.mark.parametrize("query", ["", "?try=", "?try=%20%20"])

@@ -97,7 +97,7 @@ def test_many_people_are_on_several_pages(admin: AdminSession) -> None:
         path = next((f"{settings}/people{a.attrs['href']}" for a in more.find_all("a") if a.text == "Older"), "")
     assert (path, len(set(seen))) == ("", 105)
     (latest,) = more.find_all("a")
-    assert (latest.text, len(links(admin, latest.attrs["href"]))) == ("Latest", 50)
+    assert (latest.text, len(links(admin, latest.attrs["href"]))) == ("Newest", 50)
 
 
 @pytest.mark.parametrize("before", ["nonsense", "1", "1.", "-1.-1", "9" * 15 + "." + "9" * 19, "0.0", "%00", "'"])

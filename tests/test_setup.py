@@ -164,7 +164,7 @@ def test_what_is_wrong_is_told_beside_its_field(fresh: tuple[Store, Server], fie
     assert shown[field]["aria-invalid"] == "true"
     assert f"{field}-error" in shown[field]["aria-describedby"].split()
     assert f"{field}-error" in shown
-    assert [id for id in shown if id.endswith("-wrong")] == [f"{field}-error"]
+    assert [id for id in shown if id.endswith("-error")] == [f"{field}-error"]
     for name in ("domain", "id"):
         assert shown[name]["value"] == (typed if name == field else FORM[name])
     assert f"selected>{typed if field == 'timezone' else FORM['timezone']}</option>" in answer.body.decode()
