@@ -1,69 +1,70 @@
-// The dashboard with a script: links within it lead there in place, keys do what links do, the number of those who are
-// active follows, and the chart says what one points at. Loaded after ui.js, whose functions it uses.
+// Enhances the dashboard: its links load in place, keys follow links, the number of active visitors stays up to date,
+// and the chart shows the values of the point under the pointer. Loaded after ui.js, whose functions it uses.
 {
   const dashboard = () => document.querySelector('main[data-dashboard]')
   const isHere = (url) => url.origin === location.origin && url.pathname === location.pathname
 
-  // Shows another period, filter or tab. What has the focus keeps it, if it is still there.
+  // Shows another period, filter or tab. The focused element keeps the focus if it still exists.
   let latest
-  const go = async (url, returning = false) => {
+  const navigate = async (url, isTraversal = false) => {
     latest?.abort()
-    const mine = (latest = new AbortController())
+    const controller = (latest = new AbortController())
     dashboard().setAttribute('aria-busy', 'true')
     try {
-      const { answer, page } = await load(url, { signal: mine.signal })
-      const [old, fresh] = [dashboard(), page.querySelector('main[data-dashboard]')]
-      if (mine !== latest) return
-      if (!fresh) throw new Error('another kind of page')
-      const held = document.activeElement
-      const [inside, href, id] = [old.contains(held), held?.getAttribute('href'), held?.closest('[id]')?.id]
-      if (!returning) show(answer.url)
+      const { response, page } = await load(url, { signal: controller.signal })
+      const [current, replacement] = [dashboard(), page.querySelector('main[data-dashboard]')]
+      if (controller !== latest) return
+      if (!replacement) throw new Error('not a dashboard')
+      const focused = document.activeElement
+      const [hadFocus, href, id] = [current.contains(focused), focused?.getAttribute('href'), focused?.closest('[id]')?.id]
+      if (!isTraversal) setUrl(response.url)
       document.title = page.title
-      $$('details[id][open]', old).forEach((open) => fresh.querySelector(`#${open.id}`)?.setAttribute('open', ''))
-      swap(old, fresh)
-      if (inside) attendTo(fresh, href, id)
-    } catch (problem) {
-      if (problem.name === 'AbortError') return
-      if (returning) location.reload()
+      $$('details[id][open]', current).forEach(({ id }) => replacement.querySelector(`#${id}`)?.setAttribute('open', ''))
+      swap(current, replacement)
+      if (hadFocus) restoreFocus(replacement, href, id)
+    } catch (error) {
+      if (error.name === 'AbortError') return
+      if (isTraversal) location.reload()
       else location.assign(url)
     }
   }
-  const attendTo = (fresh, href, id) => {
-    const same = $$('a', fresh).filter((link) => href && link.getAttribute('href') === href)
-    const link = same.find((one) => one.closest('[id]').id === id) || same[0] || $$('[data-chip]', fresh).at(-1)
-    const at = link?.closest('details:not([open])')?.querySelector('summary') || link || fresh
-    at.focus({ preventScroll: true })
+  const restoreFocus = (replacement, href, id) => {
+    const matches = $$('a', replacement).filter((link) => href && link.getAttribute('href') === href)
+    const match = matches.find((link) => link.closest('[id]').id === id) || matches[0]
+    const link = match || $$('[data-chip]', replacement).at(-1)
+    const target = link?.closest('details:not([open])')?.querySelector('summary') || link || replacement
+    target.focus({ preventScroll: true })
   }
-  const follow = (link) => link && (isHere(link) ? go(link.href) : location.assign(link.href))
+  const follow = (link) => link && (isHere(link) ? navigate(link.href) : location.assign(link.href))
 
   addEventListener('click', (event) => {
     $$('details.menu[open]').forEach((menu) => (menu.open = menu.contains(event.target)))
     const link = event.target.closest?.('main[data-dashboard] a[href]')
-    const special = event.defaultPrevented || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey
-    if (!link || special || !isHere(link) || link.target || link.hasAttribute('download')) return
+    const hasModifier = event.ctrlKey || event.metaKey || event.shiftKey || event.altKey
+    if (!link || event.defaultPrevented || hasModifier || !isHere(link) || link.target || link.hasAttribute('download')) return
     if (link.getAttribute('href').startsWith('#')) return
     event.preventDefault()
-    go(link.href.replace(/#.*/, ''))
+    navigate(link.href.replace(/#.*/, ''))
   })
   addEventListener('submit', (event) => {
     const form = event.target
     if (form.method !== 'get' || !form.closest('main[data-dashboard]')) return
     event.preventDefault()
-    go(`${form.action}?${new URLSearchParams(new FormData(form))}`)
+    navigate(`${form.action}?${new URLSearchParams(new FormData(form))}`)
   })
-  // Back and forth, in place. At a popstate, ui.js loads all of the page again unless it is the one that is shown, so
-  // it is made that before. Where browsers do not announce it, all of the page it is.
-  let returns = false
+  // Back and forward load in place. ui.js reloads the page at a popstate unless `currentUrl` is already the new URL, so
+  // that is set first. Browsers without the Navigation API reload the whole page.
+  let isTraversal = false
   globalThis.navigation?.addEventListener('navigate', ({ navigationType, destination }) => {
-    const to = new URL(destination.url)
-    const query = to.pathname + to.search
-    if (navigationType !== 'traverse' || !destination.sameDocument || !isHere(to) || shown === query) return
-    returns = Boolean(dashboard())
-    if (returns) shown = query
+    const target = new URL(destination.url)
+    const targetUrl = target.pathname + target.search
+    if (navigationType !== 'traverse' || !destination.sameDocument || !isHere(target) || currentUrl === targetUrl) return
+    isTraversal = Boolean(dashboard())
+    if (isTraversal) currentUrl = targetUrl
   })
   addEventListener('popstate', () => {
-    if (returns) go(location.href, true)
-    returns = false
+    if (isTraversal) navigate(location.href, true)
+    isTraversal = false
   })
 
   addEventListener('keydown', (event) => {
@@ -82,7 +83,7 @@
     else if (!event.repeat) follow($$('[data-key]').find((link) => link.dataset.key === event.key?.toUpperCase()))
   })
 
-  // One stream, and none while nobody sees the page: a browser has few connections to spare.
+  // One stream per page, and none while the page is hidden: browsers allow few connections to one server.
   let stream
   const listen = () => {
     const live = document.hidden ? '' : dashboard()?.dataset.live
@@ -95,10 +96,10 @@
       const { active } = JSON.parse(data)
       $$('[data-active]').forEach((number) => {
         number.textContent = active.toLocaleString('en')
-        number.parentElement.classList.toggle('some', active > 0)
+        number.parentElement.classList.toggle('has-visitors', active > 0)
       })
     }
-    // It tries again by itself, but not after a proxy has said that the server is gone.
+    // An EventSource reconnects by itself, but not after a proxy has answered with an error.
     stream.onerror = () => stream?.readyState === EventSource.CLOSED && setTimeout(listen, 10000)
   }
   document.addEventListener('visibilitychange', listen)
@@ -108,27 +109,27 @@
     stream = undefined
   })
 
-  // What the chart says of the point under the pointer, or of the one that the arrow keys have come to.
-  const point = (figure) => {
+  // Shows the values of the point under the pointer, or of the point that the arrow keys have selected.
+  const addTooltip = (figure) => {
     const [plot, svg] = [figure.querySelector('.plot'), figure.querySelector('.plot > svg')]
     const [strips, rows] = [$$('.targets rect', svg), $$('tbody tr', figure)]
-    const words = strips.map((strip) => {
+    const tooltips = strips.map((strip) => {
       const title = strip.querySelector('title')
-      title.remove() // or the browser would show it, too
+      title.remove() // otherwise the browser shows its own tooltip as well
       return title.textContent
     })
     const make = (className) => plot.appendChild(Object.assign(document.createElement('div'), { className, hidden: true }))
     const [line, dot, tip] = ['cursor', 'spot', 'tip'].map(make)
-    const [day, told, marked] = ['strong', 'span', 'span'].map((tag) => tip.appendChild(document.createElement(tag)))
-    let at = -1
+    const [dateText, valueText, markText] = ['strong', 'span', 'span'].map((tag) => tip.appendChild(document.createElement(tag)))
+    let selected = -1
 
     const hide = () => [line, dot, tip].forEach((part) => (part.hidden = true))
-    const tell = (next) => {
-      at = next
-      const { x, y } = strips[at].dataset
-      day.textContent = rows[at].cells[0].textContent
-      told.textContent = words[at].slice(day.textContent.length + 2)
-      marked.textContent = (svg.querySelector(`.mark[x="${x}%"] title`)?.textContent ?? '').replace(/^(?=.)/gm, '◆ ')
+    const select = (index) => {
+      selected = index
+      const { x, y } = strips[index].dataset
+      dateText.textContent = rows[index].cells[0].textContent
+      valueText.textContent = tooltips[index].slice(dateText.textContent.length + 2)
+      markText.textContent = (svg.querySelector(`.mark[x="${x}%"] title`)?.textContent ?? '').replace(/^(?=.)/gm, '◆ ')
       line.hidden = tip.hidden = false
       dot.hidden = y === undefined
       line.style.left = dot.style.left = `${x}%`
@@ -138,13 +139,13 @@
       tip.style.top = `${top - tip.offsetHeight - 14 < -30 ? top + 14 : top - tip.offsetHeight - 14}px`
     }
 
-    const under = (event) => {
-      const found = strips.indexOf(event.target)
-      if (found >= 0) tell(found)
+    const selectUnderPointer = (event) => {
+      const index = strips.indexOf(event.target)
+      if (index >= 0) select(index)
     }
     svg.tabIndex = 0
-    svg.addEventListener('pointermove', under)
-    svg.addEventListener('pointerdown', under)
+    svg.addEventListener('pointermove', selectUnderPointer)
+    svg.addEventListener('pointerdown', selectUnderPointer)
     plot.addEventListener('pointerleave', hide)
     svg.addEventListener('blur', () => {
       tip.removeAttribute('aria-live')
@@ -152,38 +153,38 @@
     })
     svg.addEventListener('keydown', (event) => {
       const last = strips.length - 1
-      const known = strips.findLastIndex((strip) => strip.dataset.y !== undefined)
-      const start = at < 0 ? Math.max(known, 0) + 1 : at
-      const to = { ArrowLeft: start - 1, ArrowRight: at < 0 ? 0 : at + 1, Home: 0, End: last }[event.key]
+      const lastWithValue = strips.findLastIndex((strip) => strip.dataset.y !== undefined)
+      const start = selected < 0 ? Math.max(lastWithValue, 0) + 1 : selected
+      const next = { ArrowLeft: start - 1, ArrowRight: selected < 0 ? 0 : selected + 1, Home: 0, End: last }[event.key]
       if (event.key === 'Escape' && !tip.hidden) hide()
-      else if (to === undefined) return
+      else if (next === undefined) return
       else {
         tip.setAttribute('aria-live', 'polite')
-        tell(Math.max(0, Math.min(last, to)))
+        select(Math.max(0, Math.min(last, next)))
       }
       event.preventDefault()
     })
   }
 
-  const ready = (within) => {
-    $$('[data-chart]', within).forEach(point)
+  const enhanceDashboard = (within) => {
+    $$('[data-chart]', within).forEach(addTooltip)
     $$('[data-help]', within).forEach((button) => {
       const help = button.parentElement.querySelector('dialog')
       button.hidden = false
       button.addEventListener('click', () => help.showModal())
       help.addEventListener('click', (event) => {
-        // Beside it, it is the dialog itself that is clicked.
+        // A click on the backdrop has the dialog itself as its target.
         if (event.target === help || event.target.closest('[data-close]')) help.close()
       })
     })
     listen()
   }
 
-  // Whatever ui.js puts on the page gets its life from there, and this.
-  const plainly = enliven
-  enliven = (within) => {
-    plainly(within)
-    ready(within)
+  // ui.js enhances every element that it adds to the page; from here on, that includes the dashboard's parts.
+  const enhanceBasics = enhance
+  enhance = (within) => {
+    enhanceBasics(within)
+    enhanceDashboard(within)
   }
-  ready(document)
+  enhanceDashboard(document)
 }

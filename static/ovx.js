@@ -1,31 +1,31 @@
-// The browser script of ovx-lite: <script defer src="…/js/ovx.js" data-key="pk_live_…"></script>
-// As served, this has neither comment lines nor indentation. It must stay below 1,500 bytes gzipped.
+// The tracker of ovx-lite: <script defer src="…/js/ovx.js" data-key="pk_live_…"></script>
+// The server removes comment lines and indentation. The result must stay below 1,500 bytes gzipped.
 (() => {
   let { ovx = {} } = window
   let { src, dataset } = document.currentScript
   let queue = ovx.q || []
   let path = url => url.replace(/[?#].*/, '')
-  // The page that is shown, and the one before it. Before the first, that is where the visitor comes from.
+  // The current page and the previous one. For the first page, the previous one is the document's referrer.
   let url = path(document.referrer)
   let referrer
-  // Without data-ids, the server tells visitors apart by itself.
+  // Without data-ids, the server identifies visitors by IP address and user agent.
   let visitorId = 'anonymous'
   let sessionId
   let storage = {}
-  // Since when the page is visible, 0 while it is not, and how much of it has been seen, in percent.
+  // When the page became visible (0 while it is hidden), and the maximum scroll depth in percent.
   let since = 0
   let scroll = 0
 
-  // Loaded twice, it works once.
+  // If the page loads the script twice, only the first copy runs.
   if (ovx.on) return
 
-  // Storage throws in sandboxed frames.
+  // Access to the storage throws in sandboxed frames.
   try {
     if (navigator.webdriver || localStorage.ovx_ignore) return window.ovx = () => {}
     storage = localStorage
   } catch {}
 
-  // Whatever goes wrong in here is none of the page's business.
+  // An error in the tracker must not break the page.
   let safe = work => (...args) => {
     try {
       work(...args)
@@ -34,7 +34,7 @@
     }
   }
 
-  // crypto.randomUUID is missing where there is no https.
+  // crypto.randomUUID is missing without https.
   let random = () => Date.now() + '' + Math.random()
 
   // A session ends after 30 minutes without an event.
@@ -53,10 +53,10 @@
   }
 
   let send = safe((type, data) => {
-    // A page that is loaded in advance may never be seen.
+    // A prerendered page may never be shown.
     if (document.prerendering) return queue.push([type, data])
     if (type == 'pageview') {
-      tell()
+      flush()
       referrer = url || undefined
       url = address()
       scroll = 0
@@ -72,13 +72,14 @@
   let address = () => location.href.replace(/\/?(\?[^#]*)?#!?(\/[^?#]+)|#.*/, '$2$1').replace(/(\?.*)\?/, '$1&')
   let route = () => path(address()) != path(url) && send('pageview')
 
-  // A pixel more, as browsers round.
-  let look = () => {
+  // One extra pixel, because browsers round these numbers.
+  let onScroll = () => {
     scroll = Math.max(scroll, Math.min(100, (scrollY + innerHeight + 1) * 100 / document.documentElement.scrollHeight | 0))
   }
 
-  let tell = () => {
-    look()
+  // Sends the visible time and the scroll depth since the last call.
+  let flush = () => {
+    onScroll()
     if (since) send('engagement', { ms: Date.now() - since, scroll })
     since = document.hidden ? 0 : Date.now()
   }
@@ -86,7 +87,7 @@
   let click = ({ button, target }) => {
     let named = target.closest('[data-ovx-event]')
     let a = target.closest('a[href]')
-    // Button 1 is the middle one, which opens a tab; 2 opens a menu.
+    // Button 1, the middle one, opens a tab; button 2 opens a menu.
     if (button > 1) return
     if (named) {
       let data = {}
@@ -111,15 +112,15 @@
     click,
     auxclick: click,
     popstate: route,
-    scroll: look,
-    visibilitychange: tell,
+    scroll: onScroll,
+    visibilitychange: flush,
     pagehide() {
-      tell()
+      flush()
       since = 0
     },
-    // Back from the cache, it is another look, from wherever.
+    // A page restored from the back/forward cache is a new pageview without a referrer.
     pageshow: e => e.persisted && send('pageview', void (url = since = 0)),
-    // A form's own properties may be hidden by fields of the same name.
+    // A field named "id" or "name" would hide the form's own property, so read the attribute.
     submit: ({ target }) =>
       send('form_submit', {
         id: target.getAttribute('id') || undefined,

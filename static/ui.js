@@ -1,117 +1,118 @@
-// What the pages do better with a script. Without it, each form and link works as it is.
+// Progressive enhancement: every form and link also works without this script.
 
 const $$ = (selector, within = document) => [...within.querySelectorAll(selector)]
 
-let shown = location.pathname + location.search
+// Path and query of the page that is on screen; popstate compares the address bar with it.
+let currentUrl = location.pathname + location.search
 
-function show(url, how = url === location.href ? 'replaceState' : 'pushState') {
-  history[how](null, '', url)
-  shown = location.pathname + location.search
+function setUrl(url, method = url === location.href ? 'replaceState' : 'pushState') {
+  history[method](null, '', url)
+  currentUrl = location.pathname + location.search
 }
 
-// Takes over a part of another page of ours.
-function swap(part, from) {
-  part.replaceWith(from)
-  enliven(from)
+// Replaces an element of this page with one from a fetched page.
+function swap(current, replacement) {
+  current.replaceWith(replacement)
+  enhance(replacement)
 }
 
 async function load(url, options) {
-  const answer = await fetch(url, { headers: { Accept: 'text/html' }, ...options })
-  const page = new DOMParser().parseFromString(await answer.text(), 'text/html')
-  if (!page.querySelector('meta[name=application-name][content=ovx-lite]')) throw new Error('a proxy has answered')
-  return { answer, page }
+  const response = await fetch(url, { headers: { Accept: 'text/html' }, ...options })
+  const page = new DOMParser().parseFromString(await response.text(), 'text/html')
+  if (!page.querySelector('meta[name=application-name][content=ovx-lite]')) throw new Error('not a page of ovx-lite')
+  return { response, page }
 }
 
-// A form of a settings page: sent, and answered, in place.
+// Sends a form of a settings page and shows the response in place.
 async function send(form, button) {
   const body = new URLSearchParams(new FormData(form))
-  const words = button?.textContent
-  $$('button', form).forEach((one) => (one.disabled = true))
+  const label = button?.textContent
+  $$('button', form).forEach((other) => (other.disabled = true))
   if (button?.dataset.busy) button.textContent = button.dataset.busy
   try {
-    const { answer, page } = await load(form.action, { method: 'POST', body })
-    if (answer.status === 401) return stay('You are not logged in any more. Then send it again:', 'Log in')
-    if (answer.redirected) show(answer.url)
+    const { response, page } = await load(form.action, { method: 'POST', body })
+    if (response.status === 401) return showError('Your session has ended. Log in, then send this again:', 'Log in')
+    if (response.redirected) setUrl(response.url)
     document.title = page.title
-    // Where it leads to another kind of page (the site is gone), all of it is another.
-    const part = page.querySelector('main[data-in-place]') ? 'main' : 'body'
-    const [old, fresh] = [document.querySelector(part), page.querySelector(part)]
-    if (part === 'main') keep(old, fresh, form)
-    swap(old, fresh)
-    attend(document.querySelector('main'))
+    // If the response is not a settings page (for example, after a site is deleted), replace the whole body.
+    const selector = page.querySelector('main[data-in-place]') ? 'main' : 'body'
+    const [current, replacement] = [document.querySelector(selector), page.querySelector(selector)]
+    if (selector === 'main') carryOver(current, replacement, form)
+    swap(current, replacement)
+    focusResult(document.querySelector('main'))
   } catch {
-    stay('The server could not be reached: try again in a moment.')
+    showError('The server could not be reached. Try again in a moment.')
   }
 
-  // What was typed stays, with a word on why.
-  function stay(text, link) {
-    $$('button', form).forEach((one) => (one.disabled = false))
-    if (button) button.textContent = words
-    form.querySelector('.unsent')?.remove()
-    const told = Object.assign(document.createElement('p'), { className: 'wrong unsent', textContent: text + ' ' })
-    told.setAttribute('role', 'alert')
-    if (link) {
+  // Keeps what the user typed and shows why the form was not sent.
+  function showError(text, linkText) {
+    $$('button', form).forEach((other) => (other.disabled = false))
+    if (button) button.textContent = label
+    form.querySelector('.send-error')?.remove()
+    const message = Object.assign(document.createElement('p'), { className: 'error send-error', textContent: text + ' ' })
+    message.setAttribute('role', 'alert')
+    if (linkText) {
       const href = document.querySelector('.brand').href + 'login'
-      told.append(Object.assign(document.createElement('a'), { href, target: '_blank', textContent: link }))
+      message.append(Object.assign(document.createElement('a'), { href, target: '_blank', textContent: linkText }))
     }
-    form.append(told)
+    form.append(message)
   }
 }
 
-// Takes along what a page shows once, and what was typed into other forms than the one that was sent.
-function keep(old, fresh, sent) {
-  const heading = fresh.querySelector('h1')
-  for (const notice of $$('.notice:has(.secret)', old)) {
-    if (!fresh.querySelector(`.notice[data-whose="${notice.dataset.whose}"]`)) heading.after(notice)
+// Carries over secrets, which a page shows only once, and what the user typed into the forms that were not sent.
+function carryOver(current, replacement, sentForm) {
+  const heading = replacement.querySelector('h1')
+  for (const notice of $$('.notice:has(.secret)', current)) {
+    if (!replacement.querySelector(`.notice[data-subject="${notice.dataset.subject}"]`)) heading.after(notice)
   }
-  for (const form of $$('form', old)) {
-    const twin = $$('form', fresh).find((one) => one.getAttribute('action') === form.getAttribute('action'))
-    if (form === sent || !twin) continue
+  for (const form of $$('form', current)) {
+    const twin = $$('form', replacement).find((other) => other.getAttribute('action') === form.getAttribute('action'))
+    if (form === sentForm || !twin) continue
     for (const field of form.elements) {
-      const other = [...twin.elements].find((one) => one.name === field.name && one.type === field.type
-        && (field.type !== 'checkbox' && field.type !== 'radio' || one.value === field.value))
-      if (!other || !field.name || field.type === 'hidden') continue
-      if (field.checked !== field.defaultChecked) other.checked = field.checked
+      const twinField = [...twin.elements].find((other) => other.name === field.name && other.type === field.type
+        && (field.type !== 'checkbox' && field.type !== 'radio' || other.value === field.value))
+      if (!twinField || !field.name || field.type === 'hidden') continue
+      if (field.checked !== field.defaultChecked) twinField.checked = field.checked
       if (field.value !== (field.defaultValue ?? $$('[selected]', field)[0]?.value ?? field.options[0]?.value)) {
-        other.value = field.value
-        other.closest('details')?.setAttribute('open', '')
+        twinField.value = field.value
+        twinField.closest('details')?.setAttribute('open', '')
       }
     }
   }
 }
 
-// Where to look, and what a screen reader is to read: what is wrong first, then what was done.
-function attend(main) {
-  const at = main.querySelector('[aria-invalid]') || main.querySelector('.notice') || main
-  if (!at.matches('input, select, main')) at.tabIndex = -1
-  at.focus({ preventScroll: true })
-  at.scrollIntoView({ block: at === main ? 'start' : 'center' })
+// Moves the focus to the first invalid field, else to the message, so that screen readers read it.
+function focusResult(main) {
+  const target = main.querySelector('[aria-invalid]') || main.querySelector('.notice') || main
+  if (!target.matches('input, select, main')) target.tabIndex = -1
+  target.focus({ preventScroll: true })
+  target.scrollIntoView({ block: target === main ? 'start' : 'center' })
 }
 
-// A form that looks for something: while one types or chooses, what it finds changes.
-function live(form) {
-  let waiting, latest
-  const look = async () => {
+// Updates the results of a search form while the user types or chooses.
+function searchAsYouType(form) {
+  let timer, latest
+  const search = async () => {
     const url = `${form.action}?${new URLSearchParams(new FormData(form))}`
-    const mine = (latest = {})
+    const request = (latest = {})
     try {
       const { page } = await load(url)
-      const part = page.getElementById(form.dataset.live)
-      if (mine !== latest || !part) return
-      show(url, 'replaceState')
-      swap(document.getElementById(form.dataset.live), part)
+      const results = page.getElementById(form.dataset.live)
+      if (request !== latest || !results) return
+      setUrl(url, 'replaceState')
+      swap(document.getElementById(form.dataset.live), results)
     } catch {
-      // The server is not there: the button still works, and the browser says what is wrong.
+      // The server cannot be reached. The button still works, and then the browser shows the error.
     }
   }
   form.addEventListener('input', () => {
-    clearTimeout(waiting)
-    waiting = setTimeout(look, 150)
+    clearTimeout(timer)
+    timer = setTimeout(search, 150)
   })
   form.addEventListener('submit', (event) => {
     event.preventDefault()
-    clearTimeout(waiting)
-    look()
+    clearTimeout(timer)
+    search()
   })
 }
 
@@ -120,7 +121,7 @@ async function copy(button) {
   try {
     await navigator.clipboard.writeText(code.textContent)
   } catch {
-    // Over plain http there is no clipboard to write to.
+    // The clipboard API is missing over plain http.
     getSelection().selectAllChildren(code)
     document.execCommand('copy')
   }
@@ -128,23 +129,23 @@ async function copy(button) {
   setTimeout(() => (button.textContent = 'Copy'), 1500)
 }
 
-// The line that turns green when the first event arrives.
-function waitForEvent(line) {
+// Turns the status line green when the first event arrives.
+function waitForFirstEvent(line) {
   let stream
   const listen = () => {
     stream?.close()
-    // A browser has few connections to spare: a tab that nobody sees takes none.
+    // Browsers allow few connections to one server, so a hidden tab holds none.
     if (document.hidden || !line.isConnected || line.matches('.on')) return
     stream = new EventSource(line.dataset.firstEvent)
     stream.onmessage = ({ data }) => {
       stream.close()
       const event = JSON.parse(data)
-      const where = event.path ? ` on ${event.host}${event.path}` : ''
-      const but = event.excluded ? `, but is not counted (${event.excluded})` : ''
-      line.textContent = `It has arrived${but}: ${event.name}${where}`
+      const page = event.path ? ` on ${event.host}${event.path}` : ''
+      const exclusion = event.excluded ? ` (not counted: ${event.excluded})` : ''
+      line.textContent = `The first event has arrived: ${event.name}${page}${exclusion}`
       line.classList.add('on')
     }
-    // It tries again by itself, but not after a proxy has said that the server is gone.
+    // An EventSource reconnects by itself, but not after a proxy has answered with an error.
     stream.onerror = () => stream.readyState === EventSource.CLOSED && setTimeout(listen, 3000)
   }
   listen()
@@ -152,37 +153,38 @@ function waitForEvent(line) {
   addEventListener('pagehide', () => stream?.close())
 }
 
-// A delivery that is about to be sent: looked at again until it was.
-function lookAgain(part, times = 20) {
+// Reloads the page of a delivery that is due soon until it has been sent.
+function refreshUntilSent(section, retries = 20) {
   setTimeout(async () => {
-    if (!part.isConnected || !times) return
+    if (!section.isConnected || !retries) return
     const main = (await load(location.href).catch(() => ({}))).page?.querySelector('main')
-    if (main && !main.querySelector('[data-soon]') && part.isConnected) swap(document.querySelector('main'), main)
-    else lookAgain(part, times - 1)
+    if (main && !main.querySelector('[data-soon]') && section.isConnected) swap(document.querySelector('main'), main)
+    else refreshUntilSent(section, retries - 1)
   }, 700)
 }
 
-function enliven(within) {
+// Adds behaviour to new elements. dashboard.js extends this function.
+function enhance(within) {
   $$('[data-copy]', within).forEach((button) => {
     button.hidden = false
     button.addEventListener('click', () => copy(button))
   })
-  $$('form[data-live]', within).forEach(live)
-  $$('.side [aria-current]', within).forEach((here) => here.scrollIntoView({ block: 'nearest', inline: 'center' }))
-  $$('[data-first-event]', within).forEach(waitForEvent)
-  $$('[data-soon]', within).forEach((part) => lookAgain(part))
+  $$('form[data-live]', within).forEach(searchAsYouType)
+  $$('.side [aria-current]', within).forEach((link) => link.scrollIntoView({ block: 'nearest', inline: 'center' }))
+  $$('[data-first-event]', within).forEach(waitForFirstEvent)
+  $$('[data-soon]', within).forEach((section) => refreshUntilSent(section))
   $$('.choice input:not([type])', within).forEach((field) => {
     const choice = field.form.querySelector(`[type=radio][value=${field.name}]`)
     field.addEventListener('input', () => (choice.checked = true))
   })
   $$('select[data-here]', within).forEach((select) => {
-    const here = Intl.DateTimeFormat().resolvedOptions().timeZone
-    if ([...select.options].some((option) => option.value === here)) select.value = here
+    const timezone = Intl.DateTimeFormat().resolvedOptions().timeZone
+    if ([...select.options].some((option) => option.value === timezone)) select.value = timezone
   })
   $$('[data-follows]', within).forEach((field) => {
-    const followed = within.querySelector(`#${field.dataset.follows}`)
-    const host = () => followed.value.trim().replace(/^https?:\/\//i, '').replace(/[/?#:].*$/, '')
-    followed.addEventListener('input', () => (field.placeholder = host()))
+    const source = within.querySelector(`#${field.dataset.follows}`)
+    const host = () => source.value.trim().replace(/^https?:\/\//i, '').replace(/[/?#:].*$/, '')
+    source.addEventListener('input', () => (field.placeholder = host()))
     field.placeholder = host()
   })
 }
@@ -194,26 +196,26 @@ addEventListener('submit', (event) => {
     event.preventDefault()
     send(form, event.submitter)
   } else {
-    // Sent twice by a double click, it would be answered twice.
-    setTimeout(() => $$('button', form).forEach((one) => (one.disabled = true)))
-    addEventListener('pageshow', () => $$('button', form).forEach((one) => (one.disabled = false)), { once: true })
+    // A double click must not send the form twice.
+    setTimeout(() => $$('button', form).forEach((button) => (button.disabled = true)))
+    addEventListener('pageshow', () => $$('button', form).forEach((button) => (button.disabled = false)), { once: true })
   }
 })
-// One confirmation at a time, and Escape takes it back.
+// One confirmation is open at a time; Escape closes it.
 addEventListener('toggle', (event) => {
   if (!event.target.matches?.('details.confirm[open]')) return
   $$('details.confirm[open]').forEach((other) => (other.open = other === event.target))
   event.target.querySelector('form').scrollIntoView({ block: 'nearest' })
 }, true)
 addEventListener('keydown', (event) => {
-  const open = event.key === 'Escape' && event.target.closest?.('details.confirm[open]')
-  if (open) {
-    open.open = false
-    open.querySelector('summary').focus()
+  const confirmation = event.key === 'Escape' && event.target.closest?.('details.confirm[open]')
+  if (confirmation) {
+    confirmation.open = false
+    confirmation.querySelector('summary').focus()
   }
 })
 addEventListener('click', (event) => {
-  $$('details.asks[open]').forEach((asked) => (asked.open = asked.contains(event.target)))
+  $$('details.popover[open]').forEach((popover) => (popover.open = popover.contains(event.target)))
 })
-addEventListener('popstate', () => shown === location.pathname + location.search || location.reload())
-enliven(document)
+addEventListener('popstate', () => currentUrl === location.pathname + location.search || location.reload())
+enhance(document)

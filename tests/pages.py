@@ -112,10 +112,10 @@ def field_errors(response: Response) -> dict[str, str]:
     """What a page says is wrong, by the id of the field that it is tied to; under `""` what is wrong with no field."""
     page = parse_page(response)
     errors = {
-        node.attrs["id"].removesuffix("-wrong"): node.text for node in page.find_all("p", "wrong") if "id" in node.attrs
+        node.attrs["id"].removesuffix("-error"): node.text for node in page.find_all("p", "error") if "id" in node.attrs
     }
     described_by = [node.attrs["aria-describedby"].split() for node in page.walk() if "aria-invalid" in node.attrs]
-    assert sorted(f"{id}-wrong" for id in errors) == sorted(ids[0] for ids in described_by), "each is tied to its field"
+    assert sorted(f"{id}-error" for id in errors) == sorted(ids[0] for ids in described_by), "each is tied to its field"
     alerts = [("", alert.text) for alert in page.find_all(role="alert")]
     return errors | dict(alerts)
 

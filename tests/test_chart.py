@@ -6,17 +6,8 @@ from time import perf_counter
 
 import pytest
 
-from ovx_lite.web.ui.dashboard.chart import (
-    UNITS,
-    Chart,
-    Mark,
-    Point,
-    Unit,
-    UnitKind,
-    build_chart,
-    format_exact,
-    format_with_unit,
-)
+from ovx_lite.web.ui.dashboard.chart import Chart, Mark, Point, build_chart
+from ovx_lite.web.ui.dashboard.formatting import UNITS, Unit, UnitKind, format_exact, format_with_unit
 
 VISITORS = UNITS["visitors"]
 LETTER, NARROW, WIDE = 6, 200, 520
@@ -82,7 +73,7 @@ def test_what_still_goes_on_is_dashed() -> None:
     line_chart = build_chart(points, [], [], VISITORS)
     assert path_points(line_chart.line) == [(0, 500), (333.3, 0)]
     assert path_points(line_chart.dashed) == [(333.3, 0), (666.7, 750)]
-    assert [target.tooltip for target in line_chart.hover_strips[2:]] == ["c: 1 visitor so far", "d: nothing yet"]
+    assert [target.tooltip for target in line_chart.hover_strips[2:]] == ["c: 1 visitor so far", "d: no data"]
     assert make_chart(1, 2).dashed == ""
 
 

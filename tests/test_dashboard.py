@@ -8,6 +8,7 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
+from ovx_lite.web.ui.dashboard.formatting import format_value
 from ovx_lite.web.ui.dashboard.tables import escape_formula
 from tests.browserless import WebClient
 from tests.conftest import CHROME
@@ -70,12 +71,12 @@ def get_page(admin: AdminSession, path: str, *params: tuple[str, str], **more_pa
 def panel(page: Node, key: str) -> dict[str, str]:
     lists = page.find_one("section", id=f"panel-{key}").find_all("ol", "bars")
     lines = [line for bars in lists for line in bars.find_all("li")]
-    return {line.find_one(css_class="cut").text: line.find_one("span", "much").attrs["title"] for line in lines}
+    return {line.find_one(css_class="truncate").text: line.find_one("span", "value").attrs["title"] for line in lines}
 
 
 def totals(page: Node) -> dict[str, str]:
     return {
-        item.find_one("span", "of").text: item.find_one("strong").attrs["title"]
+        item.find_one("span", "metric-name").text: item.find_one("strong").attrs["title"]
         for item in page.find_one("ul", "totals").find_all("li")
     }
 
@@ -159,7 +160,7 @@ def test_tabs_and_what_they_keep(admin: AdminSession, dashboard_path: str) -> No
         for attrs in [anchor.attrs for anchor in page.find_all("a")]
         if "compare=" in attrs["href"]
     }
-    assert panel(get_page(admin, dashboard_path, sources="channel"), "sources").keys() == {"direct", "search"}
+    assert panel(get_page(admin, dashboard_path, sources="channel"), "sources").keys() == {"Direct", "Search"}
 
 
 def test_all_pages_in_detail(admin: AdminSession, dashboard_path: str) -> None:
@@ -240,12 +241,10 @@ def test_the_command_gives_what_the_panel_shows(admin: AdminSession, dashboard_p
         assert command[:2] == ["curl", f"{admin.server.url}/api/v1/stats/query"]
         body = json.loads(command[command.index("-d") + 1])
         first_row = admin.server.send("/api/v1/stats/query", body, admin.store.key()).json["results"][0]
-        of_events = key == "revenue" or "Properties" in page.find_one("h2", id=f"of-{key}").text
+        of_events = key == "revenue" or "Properties" in page.find_one("h2", id=f"heading-{key}").text
         number = first_row["metrics"][body["metrics"].index("events" if of_events else "visitors")]
-        assert ([value or "(unknown)" for value in first_row["dimensions"]], str(number)) == (
-            [entries[0][0]],
-            entries[0][1],
-        )
+        (dimension,), (value,) = body["dimensions"], first_row["dimensions"]
+        assert (format_value(dimension, value), str(number)) == entries[0]
 
 
 def test_the_properties_of_an_event(admin: AdminSession, dashboard_path: str) -> None:
@@ -317,8 +316,8 @@ def test_notes(admin: AdminSession, dashboard_path: str) -> None:
     assert "Newsletter" not in get_page(admin, dashboard_path, period="day").text
     removals = [admin.submit(note.find_one("form").attrs["action"]) for _ in range(2)]
     assert [flash_text(item) for item in (page, *removals)][1:] == [
-        "The note is removed.",
-        "The note was removed before.",
+        "The note was removed.",
+        "The note had already been removed.",
     ]
 
 
@@ -348,6 +347,6 @@ def test_a_wrong_note_need_not_be_typed_again(admin: AdminSession, dashboard_pat
 def test_a_site_without_events_is_friendly(admin: AdminSession) -> None:
     admin.add_site(id="nobody")
     page = get_page(admin, "/sites/nobody")
-    assert "Nobody was here yet" in page.text
+    assert "No visitors yet" in page.text
     assert link(page, "Send the first event") == "/sites/nobody/settings/start"
     assert [admin.client.get(f"/sites/{path}").status for path in ("nobody/top/page", "nowhere")] == [200, 404]

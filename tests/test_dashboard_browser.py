@@ -50,7 +50,7 @@ def busy(tmp_path_factory: pytest.TempPathFactory, start: Start, browser: Browse
     with browser.new_context() as context:
         page = log_in(context.new_page(), server)
         page.goto(f"{busy_server.url}/settings/sharing")
-        page.get_by_role("button", name="Make the link").click()
+        page.get_by_role("button", name="Create link").click()
         busy_server.share = page.locator("code", has_text="/share/").first.inner_text()
     return busy_server
 
@@ -109,7 +109,7 @@ def test_keys_choose_periods_and_comparisons(dash: Page) -> None:
     dash.wait_for_url("**?period=7d")
     dash.keyboard.press("x")
     dash.wait_for_url("**?period=7d&compare=previous")
-    expect(dash.locator(".than .from").first).to_contain_text("from")
+    expect(dash.locator(".comparison .from").first).to_contain_text("from")
     dash.keyboard.press("X")
     dash.wait_for_url("**?period=7d")
     dash.keyboard.press("Control+d")
@@ -140,8 +140,8 @@ def test_the_list_of_keys(dash: Page, busy: BusyServer) -> None:
     dash.keyboard.press("Escape")
     expect(dash.get_by_role("dialog")).to_be_hidden()
     dash.get_by_text("Add a note").click()
-    dash.get_by_label("What happened").press_sequentially("wxl?")
-    expect(dash.get_by_label("What happened")).to_have_value("wxl?")
+    dash.get_by_label("Note").press_sequentially("wxl?")
+    expect(dash.get_by_label("Note")).to_have_value("wxl?")
     assert dash.url == busy.url, "letters that are typed are no keys"
 
 

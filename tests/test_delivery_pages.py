@@ -110,8 +110,8 @@ def test_the_log_shows_what_came_of_each(log: LogPages, receiver: Receiver, brok
     assert (len(log.rows(event="goal.completed")), log.rows(event="usage.threshold")) == (3, [])
     page = log.open_delivery(log.statuses().index("pending"))
     details = {name.text: node for name, node in zip(page.find_all("dt"), page.find_all("dd"), strict=True)}
-    next_attempt_at = datetime.fromisoformat(details["Next try"].find_one("time").attrs["datetime"])
-    assert next_attempt_at > datetime.fromisoformat(details["Put on its way"].find_one("time").attrs["datetime"])
+    next_attempt_at = datetime.fromisoformat(details["Next attempt"].find_one("time").attrs["datetime"])
+    assert next_attempt_at > datetime.fromisoformat(details["Created"].find_one("time").attrs["datetime"])
 
 
 @pytest.mark.parametrize("odd", ["nonsense", "' OR 1=1 --", "%", "\0", "<b>", "x" * 5000, "wh_000000000000", "🦉"])
@@ -119,9 +119,7 @@ def test_the_log_shows_what_came_of_each(log: LogPages, receiver: Receiver, brok
 def test_an_odd_choice_is_an_empty_list(log: LogPages, receiver: Receiver, name: str, odd: str) -> None:
     log.send_tests(log.add_webhook(receiver.url))
     assert log.rows(**{name: odd}) == []
-    assert (
-        "There is nothing of that kind" in parse_page(log.admin.client.get(f"{log.path}?{urlencode({name: odd})}")).text
-    )
+    assert "No matching deliveries" in parse_page(log.admin.client.get(f"{log.path}?{urlencode({name: odd})}")).text
 
 
 @pytest.mark.parametrize("odd", ["", "nonsense", "msg_0", "msg_" + "f" * 30, "-1", "%00"])
@@ -176,7 +174,7 @@ def test_an_answer_is_text(log: LogPages, receiver: Receiver) -> None:
     log.send_tests(log.add_webhook(receiver.url))
     assert b"<script>alert" not in log.admin.client.get(log.links()[0]).body
     assert (
-        log.open_delivery().find_one("pre", **{"aria-label": "The answer"}).raw_text
+        log.open_delivery().find_one("pre", **{"aria-label": "The response"}).raw_text
         == "<script>alert('thanks')</script>"
     )
 
@@ -186,9 +184,9 @@ def test_what_failed_is_sent_again(log: LogPages, receiver: Receiver) -> None:
     log.send_tests(log.add_webhook(receiver.url))
     assert log.statuses() == ["failed"]
     receiver.reply = http_response(200)
-    assert "on its way again" in flash_text(log.admin.submit(f"{log.links()[0]}/redeliver"))
+    assert "queued again" in flash_text(log.admin.submit(f"{log.links()[0]}/redeliver"))
     assert eventually(lambda: log.statuses() == ["delivered"])
-    assert [node.text.split()[0] for node in log.open_delivery().find_all("summary") if "Try" in node.text] == [
+    assert [node.text.split()[0] for node in log.open_delivery().find_all("summary") if "Attempt" in node.text] == [
         "500",
         "200",
     ]
@@ -199,13 +197,15 @@ def test_all_that_failed_since_is_sent_again_by_the_sites_clocks(log: LogPages, 
     receiver.reply = http_response(500)
     log.send_tests(log.add_webhook(receiver.url), 3)
     receiver.reply = http_response(200)
-    assert "Nothing failed" in flash_text(log.admin.submit(log.path, {"since": log.local_time(hours=1)}))
+    assert "No deliveries to resend" in flash_text(log.admin.submit(log.path, {"since": log.local_time(hours=1)}))
     assert log.statuses() == ["failed"] * 3
-    assert flash_text(log.admin.submit(log.path, {"since": log.local_time(hours=-1)})) == "3 on their way again."
+    assert (
+        flash_text(log.admin.submit(log.path, {"since": log.local_time(hours=-1)})) == "3 deliveries were queued again."
+    )
     assert eventually(lambda: log.statuses() == ["delivered"] * 3)
     since = form_fields(log.admin.client.get(log.path), log.path)["since"][0]
     assert abs(datetime.fromisoformat(since) - datetime.fromisoformat(log.local_time(days=-1))) < timedelta(minutes=10)
-    assert "Nothing failed" in flash_text(log.admin.submit(log.path, {"since": since}))
+    assert "No deliveries to resend" in flash_text(log.admin.submit(log.path, {"since": since}))
 
 
 @pytest.mark.parametrize("since", ["", "yesterday", "2026-13-01T00:00", "99999-01-01", "1", "2026-01-01T25:00"])
@@ -219,7 +219,7 @@ def test_an_invalid_time_is_reported_beside_the_field(log: LogPages, receiver: R
 
 @pytest.mark.parametrize("since", ["0001-01-01T00:00", "9999-12-31T23:59", "2026-01-01", "2026-01-01T00:00:00Z"])
 def test_a_time_long_ago_or_ahead_is_one(log: LogPages, since: str) -> None:
-    assert "Nothing failed" in flash_text(log.admin.submit(log.path, {"since": since}))
+    assert "No deliveries to resend" in flash_text(log.admin.submit(log.path, {"since": since}))
 
 
 def test_nothing_is_sent_again_to_a_disabled_webhook(log: LogPages, receiver: Receiver) -> None:
@@ -230,7 +230,7 @@ def test_nothing_is_sent_again_to_a_disabled_webhook(log: LogPages, receiver: Re
     assert (page.find_all("form", action=action), "The webhook is disabled" in page.text) == ([], True)
     response = log.admin.client.post(action)
     assert (response.status, f"The webhook {id} is disabled" in parse_page(response).text) == (400, True)
-    assert "Nothing failed" in flash_text(log.admin.submit(log.path, {"since": log.local_time(hours=-1)}))
+    assert "No deliveries to resend" in flash_text(log.admin.submit(log.path, {"since": log.local_time(hours=-1)}))
     assert len(receiver.requests) == 1
 
 
@@ -243,7 +243,7 @@ def test_another_sites_delivery_is_not_here(log: LogPages, receiver: Receiver) -
             log.admin.client.get(f"{other}/deliveries/{(quoted := urlencode({'': id})[1:])}"),
             log.admin.client.post(f"{other}/deliveries/{quoted}/redeliver"),
         ):
-            assert (response.status, "There is nothing here" in parse_page(response).text) == (404, True), id
+            assert (response.status, "Not found" in parse_page(response).text) == (404, True), id
     assert len(receiver.requests) == 1
     assert table_rows(log.admin.client.get(f"{other}/deliveries")) == []
 

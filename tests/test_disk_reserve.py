@@ -138,7 +138,7 @@ def test_pages_warn_and_go_on(full_server: FullServer) -> None:
     saved = client.follow(client.post(settings, form | {"name": "Changed"}))
     assert flash_text(saved) == "Saved."
     deleted = client.follow(client.post("/sites/removed/settings/delete", {"confirm": "removed"}))
-    assert "The site removed is deleted" in flash_text(deleted)
+    assert "The site removed was deleted" in flash_text(deleted)
 
 
 def test_commands_go_on(full_server: FullServer, tmp_path: Path) -> None:

@@ -19,21 +19,21 @@ def page(browser: Browser, furnished_server: FurnishedServer) -> Iterator[Page]:
 
 GENERAL, KEYS, GOALS, WEBHOOKS = (f"{SETTINGS_PATH}/{name}" for name in ("general", "keys", "goals", "webhooks"))
 ERRORS: list[tuple[str, dict[str, str], str, str]] = [
-    ("/new-site", {"Domain": "a b"}, "Add the site", "Domain"),
-    ("/new-site", {"Site id": "a/b"}, "Add the site", "Site id"),
-    ("/new-site", {"Site id": "my-site"}, "Add the site", "Site id"),
-    ("/account", {"Current password": "not this one", "New password": "x" * 10}, "Change the password", "Current p"),
+    ("/new-site", {"Domain": "a b"}, "Add site", "Domain"),
+    ("/new-site", {"Site ID": "a/b"}, "Add site", "Site ID"),
+    ("/new-site", {"Site ID": "my-site"}, "Add site", "Site ID"),
+    ("/account", {"Current password": "not this one", "New password": "x" * 10}, "Change password", "Current p"),
     (GENERAL, {"Domain": "a!"}, "Save", "Domain"),
-    (GENERAL, {"Events a month": "many"}, "Save", "Events a month"),
-    (GENERAL, {"Days to keep": "0"}, "Save", "Days to keep"),
-    (GENERAL, {"Hosts whose": "a b!"}, "Save", "Hosts whose"),
-    (GENERAL, {"Requests an hour": "-1"}, "Save", "Requests an hour"),
-    (GENERAL, {"Type my-site": "my site"}, "Delete the site", "Type my-site"),
-    (KEYS, {"Events an hour": "1.5"}, "Add the key", "Events an hour"),
-    (GOALS, {"Name$": "New", "Path": "pricing"}, "Add the goal", "Path"),
-    (GOALS, {"Name$": "Sign-up", "Path": "/a"}, "Add the goal", "Name$"),
-    (WEBHOOKS, {"URL": "https://10.0.0.1/"}, "Add the webhook", "URL"),
-    (WEBHOOKS, {"URL": "ftp://example.com/"}, "Add the webhook", "URL"),
+    (GENERAL, {"Monthly event": "many"}, "Save", "Monthly event"),
+    (GENERAL, {"Data retention": "0"}, "Save", "Data retention"),
+    (GENERAL, {"Allowed hosts": "a b!"}, "Save", "Allowed hosts"),
+    (GENERAL, {"Requests per hour": "-1"}, "Save", "Requests per hour"),
+    (GENERAL, {"Type my-site": "my site"}, "Delete site", "Type my-site"),
+    (KEYS, {"Custom limit": "1.5"}, "Add key", "Custom limit"),
+    (GOALS, {"Name$": "New", "Path": "pricing"}, "Add goal", "Path"),
+    (GOALS, {"Name$": "Sign-up", "Path": "/a"}, "Add goal", "Name$"),
+    (WEBHOOKS, {"URL": "https://10.0.0.1/"}, "Add webhook", "URL"),
+    (WEBHOOKS, {"URL": "ftp://example.com/"}, "Add webhook", "URL"),
 ]
 
 
@@ -63,7 +63,7 @@ def test_a_webhook_without_events_is_refused(page: Page, furnished_server: Furni
     page.goto(furnished_server.url(WEBHOOKS))
     page.get_by_label("URL").fill("http://127.0.0.1:9/")
     page.get_by_label("goal.completed").last.uncheck()
-    page.get_by_role("button", name="Add the webhook").click()
-    group = page.get_by_role("group", name="Tell it of").last
-    expect(group).to_have_accessible_description("Choose at least one.")
+    page.get_by_role("button", name="Add webhook").click()
+    group = page.get_by_role("group", name="Events to send").last
+    expect(group).to_have_accessible_description("Select at least one event.")
     assert accessibility_violations(page) == []

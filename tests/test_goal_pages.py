@@ -22,7 +22,7 @@ def add_goal(admin: AdminSession, settings: str, name: str, **typed: str) -> str
     """Add a goal. Returns its id."""
     defaults = {"kind": "event" if "event" in typed else "path", "name": name} | typed
     form = blank_form(admin, settings) | defaults
-    assert flash_text(admin.submit(f"{settings}/goals", form)) == f"The goal {name} is there."
+    assert flash_text(admin.submit(f"{settings}/goals", form)) == f"The goal {name} was added."
     return form["new"][0]
 
 
@@ -37,7 +37,7 @@ def goal_counts(admin: AdminSession, settings: str) -> dict[str, str]:
 
 def test_goals_are_added_by_path_and_by_event(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
-    assert "There is no goal yet" in parse_page(admin.client.get(f"{settings}/goals")).text
+    assert "No goals yet" in parse_page(admin.client.get(f"{settings}/goals")).text
     add_goal(admin, settings, "Bought <b>it</b>", path="/checkout/**")
     add_goal(admin, settings, "Signed up", event="signup")
     assert goal_rows(admin, settings) == [
@@ -143,10 +143,10 @@ def test_what_a_path_a_url_or_an_event_meets_is_tried(
     form = parse_page(admin.client.get(action)).find_one("form", method="get", action=action)
     assert form.find_one("input").attrs["name"] == "try"
     page = parse_page(admin.client.get(f"{action}?{urlencode({'try': tried})}"))
-    assert [row.find_one("th").text.removesuffix(" meets it") for row in page.find_all("tr", "met")] == expected
+    assert [row.find_one("th").text.removesuffix(" matches") for row in page.find_all("tr", "met")] == expected
     assert page.find_one("input", id="try").attrs["value"] == tried.strip()[:2000]
-    count = {0: "none of the goals", 1: "1 goal", 2: "2 of the goals"}[len(expected)]
-    assert page.find_one(role="status").text.endswith(f"meets {count}.")
+    count = {0: "no goals", 1: "1 goal", 2: "2 goals"}[len(expected)]
+    assert page.find_one(role="status").text.endswith(f"matches {count}.")
 
 
 @pytest.mark.parametrize("query", ["", "?try=", "?try=%20%20"])
@@ -159,7 +159,7 @@ def test_a_goal_is_removed(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
     id = add_goal(admin, settings, "Old", path="/old")
     add_goal(admin, settings, "New", path="/new")
-    assert flash_text(admin.submit(f"{settings}/goals/{id}/remove")) == "The goal Old is removed."
+    assert flash_text(admin.submit(f"{settings}/goals/{id}/remove")) == "The goal Old was removed."
     assert [name for name, _, _ in goal_rows(admin, settings)] == ["New"]
     response = admin.client.post(f"{settings}/goals/{id}/remove")
     assert (response.status, "no such goal" in parse_page(response).text) == (404, True)

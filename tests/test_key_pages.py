@@ -38,7 +38,7 @@ def test_a_key_is_added_shown_once_and_works_at_once(admin: AdminSession) -> Non
     page = admin.client.get(f"{settings}/keys")
     assert (page_secrets(page), flash_text(page), secret in page.body.decode()) == ([], "", False)
     description = dict(keys(admin, settings))[id]
-    assert "For <b>the</b> shop pro, 10,000 events an hour" in description
+    assert "For <b>the</b> shop pro, 10,000 events per hour" in description
 
 
 def test_a_key_without_a_label_goes_by_its_id(admin: AdminSession) -> None:
@@ -50,7 +50,7 @@ def test_a_key_without_a_label_goes_by_its_id(admin: AdminSession) -> None:
 def test_a_keys_own_limit_is_in_place_of_the_tiers(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
     id, secret = add_key(admin, settings, tier="free", hourly_limit="2")
-    assert "free, 2 events an hour" in dict(keys(admin, settings))[id]
+    assert "free, 2 events per hour" in dict(keys(admin, settings))[id]
     assert [admin.pageview(settings, secret).status for _ in range(3)] == [201, 201, 429]
 
 
@@ -107,7 +107,7 @@ def test_a_revoked_key_is_refused_from_then_on(admin: AdminSession) -> None:
     settings, first = admin.add_site()
     id, secret = add_key(admin, settings, label="Old shop")
     assert admin.pageview(settings, secret).status == 201
-    assert "Old shop is revoked" in flash_text(admin.submit(f"{settings}/keys/{id}/revoke"))
+    assert "Old shop was revoked" in flash_text(admin.submit(f"{settings}/keys/{id}/revoke"))
     assert admin.pageview(settings, secret).status == 401
     assert admin.pageview(settings, first).status == 201
     assert "revoked" in dict(keys(admin, settings))[id]
@@ -123,7 +123,7 @@ def test_a_rotated_key_is_another_with_the_same_limit(admin: AdminSession) -> No
     page = admin.submit(f"{settings}/keys/{id}/rotate")
     (new,) = page_secrets(page)
     assert [admin.pageview(settings, key).status for key in (old, new)] == [401, 201]
-    assert "Shop free, 7 events an hour" in dict(keys(admin, settings))[id]
+    assert "Shop free, 7 events per hour" in dict(keys(admin, settings))[id]
     assert page_secrets(admin.client.get(f"{settings}/keys")) == []
 
 

@@ -51,7 +51,7 @@ def invalid_fields(response: Response) -> list[str]:
     attrs_by_id = {attrs["id"]: attrs for _, attrs in find_tags(response) if "id" in attrs}
     invalid_ids = [id for id, attrs in attrs_by_id.items() if attrs.get("aria-invalid") == "true"]
     assert all(
-        f"{id}-wrong" in attrs_by_id and f"{id}-wrong" in attrs_by_id[id]["aria-describedby"].split()
+        f"{id}-error" in attrs_by_id and f"{id}-error" in attrs_by_id[id]["aria-describedby"].split()
         for id in invalid_ids
     )
     return invalid_ids

@@ -166,9 +166,9 @@ def test_an_error_appears_beside_its_field(fresh: tuple[Store, Server], field: s
     assert response.status == 400
     attributes_by_id = {attributes["id"]: attributes for _, attributes in find_tags(response) if "id" in attributes}
     assert attributes_by_id[field]["aria-invalid"] == "true"
-    assert f"{field}-wrong" in attributes_by_id[field]["aria-describedby"].split()
-    assert f"{field}-wrong" in attributes_by_id
-    assert [id for id in attributes_by_id if id.endswith("-wrong")] == [f"{field}-wrong"]
+    assert f"{field}-error" in attributes_by_id[field]["aria-describedby"].split()
+    assert f"{field}-error" in attributes_by_id
+    assert [id for id in attributes_by_id if id.endswith("-error")] == [f"{field}-error"]
     for name in ("domain", "id"):
         assert attributes_by_id[name]["value"] == (typed if name == field else FORM[name])
     assert f"selected>{typed if field == 'timezone' else FORM['timezone']}</option>" in response.body.decode()

@@ -50,7 +50,7 @@ def test_nobody_may_look_at_first(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
     page = parse_page(admin.client.get(f"{settings}/sharing"))
     assert "/share/" not in page.text
-    assert [button.text for button in page.find_one("main").find_all("button")] == ["Make the link"]
+    assert [button.text for button in page.find_one("main").find_all("button")] == ["Create link"]
     assert anonymous_client(admin).get(f"{settings}/sharing").status == 303
     assert anonymous_client(admin).post(f"{settings}/sharing", {"password": ""}).status == 401
 
@@ -121,7 +121,7 @@ def test_a_password_is_asked_for(admin: AdminSession) -> None:
     for suffix in ("/top/page", "/csv/pages", "/live"):
         assert client.get(path + suffix).status == 401
     refused = client.post(path, {"password": SECRET.upper()})
-    assert (refused.status, field_errors(refused)) == (401, {"password": "This is not the password."})
+    assert (refused.status, field_errors(refused)) == (401, {"password": "Wrong password."})
     assert "/seen" not in parse_page(client.get(path)).text
     accepted = client.post(path, {"password": SECRET})
     assert (accepted.status, "/seen" in parse_page(client.follow(accepted)).text) == (303, True)
@@ -243,7 +243,7 @@ def test_a_badge_of_nobody(admin: AdminSession) -> None:
     path = shared_link_path(admin.submit(f"{settings}/sharing", {}))
     for period in ("30d", "all", "month", "day"):
         assert anonymous_client(admin).get(f"{path}/badge.json?period={period}").json["visitors"] == 0
-    assert "Nobody was here yet" in parse_page(anonymous_client(admin).get(path)).text
+    assert "No visitors yet" in parse_page(anonymous_client(admin).get(path)).text
 
 
 def test_no_badge_of_what_has_a_password(admin: AdminSession) -> None:

@@ -32,7 +32,7 @@ def site_slugs(store: Store) -> list[str]:
 def test_the_list_is_empty_at_first(store: Store, start: Start) -> None:
     admin = open_admin_session(store, start)
     page = admin.client.get("/")
-    assert "There is no site yet" in parse_page(page).text
+    assert "No sites yet" in parse_page(page).text
     admin.add_site(id="first")
     assert [node.text for node in parse_page(admin.client.get("/")).find_one("ul", "sites").find_all("h2")] == ["first"]
 
@@ -185,7 +185,7 @@ def test_the_time_zone_is_fixed_once_there_are_events(admin: AdminSession) -> No
     admin.pageview(settings, key)
     response = admin.client.post(f"{settings}/general", form | {"timezone": "Asia/Tokyo"})
     assert (response.status, "stay" in parse_page(response).text) == (400, True)
-    assert any("days of a site with events" in node.text for node in parse_page(response).find_all("p", "wrong"))
+    assert any("days of a site with events" in node.text for node in parse_page(response).find_all("p", "error"))
     assert "timezone" not in saved_settings(admin, settings)
     admin.submit(f"{settings}/general", saved_settings(admin, settings) | {"name": "Roma"})
     assert "Europe/Rome" in parse_page(admin.client.get(f"{settings}/general")).text
@@ -236,7 +236,7 @@ def test_a_deleted_site_is_gone_with_its_events(admin: AdminSession) -> None:
         admin.pageview(settings, key, f"https://example.com{path}")
     assert admin.client.get(f"{settings}/general").headers["cache-control"] == "no-store", "for the button back"
     page = admin.submit(f"{settings}/delete", {"confirm": " gone "})
-    assert "The site gone is deleted, with 2 events." in flash_text(page)
+    assert "The site gone was deleted with 2 events." in flash_text(page)
     assert "gone" not in site_slugs(admin.store)
     assert admin.pageview(settings, key).status == 401
     gone = [admin.client.get(f"{settings}/{path}") for path in PAGES] + [admin.client.get("/sites/gone")]

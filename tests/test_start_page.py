@@ -58,7 +58,7 @@ def test_a_snippet_of_the_page_sends_the_first_event(admin: AdminSession, label:
     assert (result.returncode, result.stderr) == (0, b"")
     (event,) = admin.store.events(id)
     assert (event["type"], event["path"]) == ("pageview", "/")
-    assert "Events arrive" in parse_page(admin.client.get(f"/sites/{id}/settings/start")).text
+    assert "Events are arriving" in parse_page(admin.client.get(f"/sites/{id}/settings/start")).text
 
 
 @contextmanager

@@ -29,6 +29,7 @@ class Form:
     def __init__(self, fields: list[tuple[str, str]] | None = None) -> None:
         self._fields = fields or []
         self.errors: dict[str, str] = {}
+        self.retry_after_s: int | None = None  # set if there were too many wrong passwords
         self.sent = fields is not None
 
     def __getitem__(self, field: str) -> str:

@@ -1,4 +1,4 @@
-"""Settings → API Keys: a site's keys, its public key and its JWT secret."""
+"""Settings → API keys: a site's API keys, its public key and its JWT secret."""
 
 import re
 
@@ -20,7 +20,7 @@ _PAGE_SIZE = 50
 
 
 async def list_keys(request: Request) -> Response:
-    """`GET …/keys`: the keys, newest first."""
+    """`GET …/keys`: the keys, newest first, revoked ones last."""
     return await _render_page(request, await site_from_path(request), Form())
 
 
@@ -34,7 +34,7 @@ async def _render_page(request: Request, site: Site, form: Form) -> Response:
     offset = (page_number - 1) * _PAGE_SIZE
     return render(
         request,
-        "keys.html",
+        "api_keys.html",
         400 if form.errors else 200,
         site=site,
         form=form,
@@ -43,14 +43,18 @@ async def _render_page(request: Request, site: Site, form: Form) -> Response:
         page_number=page_number,
         page_count=page_count,
         recent_use_ms=ui.services.sites.last_used_ms,
-        tiers=api_keys.TIERS,
+        tiers=[(tier, _tier_label(tier, limit)) for tier, limit in reversed(api_keys.TIERS.items())],
         hourly_limit=api_keys.hourly_limit,
         new_id=factories.new_public_id("key_"),
     )
 
 
+def _tier_label(tier: str, hourly_limit: int | None) -> str:
+    return f"{tier.capitalize()}: {'no limit' if hourly_limit is None else f'{hourly_limit:,} events per hour'}"
+
+
 async def add(request: Request) -> Response:
-    """`POST …/keys`: adds a key, and shows it once."""
+    """`POST …/keys`: adds a key and shows it once."""
     site, form, ui = await site_from_path(request), await read_form(request), context(request)
     label = form.validate("label", validators.short_text, "", "label", 0)
     tier = form.validate("tier", _parse_tier, "")
@@ -59,37 +63,34 @@ async def add(request: Request) -> Response:
         return await _render_page(request, site, form)
     key, secret = factories.key(site, label, tier, hourly_limit, ui.services.clock.now_ms(), form.public_id("key_"))
     is_new = await ui.change(registry.add_api_key, key)
-    # A form that was sent twice has made one key, which the first time has shown, or is about to.
-    message = (
-        FlashMessage("The key is there. Keep it now: it is not shown again.", secret, "key", key.public_id)
-        if is_new
-        else None
-    )
+    # If the form was sent twice, the first request has added the key and shows it.
+    text = "The API key was added. Copy it now: it will not be shown again."
+    message = FlashMessage(text, secret, "key", key.public_id) if is_new else None
     return redirect_to(request, f"/sites/{site.slug}/settings/keys", message)
 
 
 def _parse_tier(text: str) -> str:
     if text not in api_keys.TIERS:
-        raise ApiError("invalid_request", f"Choose one of {', '.join(api_keys.TIERS)}.", "tier")
+        raise ApiError("invalid_request", f"Choose a tier: {', '.join(api_keys.TIERS)}.", "tier")
     return text
 
 
 async def revoke(request: Request) -> Response:
-    """`POST …/keys/ID/revoke`: ends a key."""
+    """`POST …/keys/ID/revoke`: revokes a key."""
     site, ui = await site_from_path(request), context(request)
     key = await _find_key(request, site)
     await ui.change(registry.revoke_api_key, key.public_id, ui.services.clock.now_ms())
-    message = FlashMessage(f"The key {key.label or key.public_id} is revoked: whoever still sends it is refused.")
+    message = FlashMessage(f"The key {key.label or key.public_id} was revoked. Requests with it are now rejected.")
     return redirect_to(request, f"/sites/{site.slug}/settings/keys", message)
 
 
 async def rotate(request: Request) -> Response:
-    """`POST …/keys/ID/rotate`: puts a new key in its place."""
+    """`POST …/keys/ID/rotate`: replaces a key with a new one and shows it once."""
     site, ui = await site_from_path(request), context(request)
     key = await _find_key(request, site)
     _, secret, digest = api_keys.new_key()
     await ui.change(registry.replace_api_key, key.public_id, digest)
-    text = f"{key.label or key.public_id} has a new key; the old one has ended. Keep it now."
+    text = f"The key {key.label or key.public_id} was replaced. Copy the new one now: it will not be shown again."
     message = FlashMessage(text, secret, "key", key.public_id)
     return redirect_to(request, f"/sites/{site.slug}/settings/keys", message)
 
@@ -102,12 +103,11 @@ async def _find_key(request: Request, site: Site) -> ApiKey:
 
 
 async def rotate_jwt_secret(request: Request) -> Response:
-    """`POST …/keys/jwt-secret`: puts a new JWT secret in the place of the old one."""
+    """`POST …/keys/jwt-secret`: replaces the JWT secret and shows the new one once."""
     site, secret = await site_from_path(request), factories.new_jwt_secret()
     await context(request).change(registry.replace_jwt_secret, site.slug, secret)
-    message = FlashMessage(
-        "JWTs are signed with this from now on. Keep it now: it is not shown again.", secret, "JWT secret", "jwt"
-    )
+    text = "The JWT secret was replaced. Copy the new one now: it will not be shown again."
+    message = FlashMessage(text, secret, "JWT secret", "jwt")
     return redirect_to(request, f"/sites/{site.slug}/settings/keys", message)
 
 

@@ -1,4 +1,4 @@
-"""Logging in and out, and the password."""
+"""Login, logout and the password."""
 
 import asyncio
 import secrets
@@ -19,20 +19,20 @@ from ovx_lite.web.common.templating import render
 
 
 async def show_login(request: Request) -> Response:
-    """`GET /login`: the form; those who are logged in need none."""
+    """`GET /login`: the form; redirects browsers that are logged in already."""
     if await find_session(request) is not None:
         return RedirectResponse(context(request).root + _safe_next_path(request.query_params.get("next", "")), 303)
     return await _render_login(request, Form())
 
 
 async def log_in(request: Request) -> Response:
-    """`POST /login`: the password, and where to go then."""
+    """`POST /login`: begins a session and redirects to the path in the field `next`."""
     form = await read_form(request)
     account = await context(request).read(accounts.load)
     if account.password_hash and await try_password(request, form, "password", account.password_hash):
         if await begin_session(request, account.password_hash):
             return RedirectResponse(context(request).root + _safe_next_path(form["next"]), 303)
-        form.errors[""] = "The password was changed just now: log in with the new one."
+        form.errors[""] = "The password has just been changed. Log in with the new one."
     return await _render_login(request, form)
 
 
@@ -44,20 +44,21 @@ async def _render_login(request: Request, form: Form) -> Response:
 
 
 def _with_retry_after(response: Response, form: Form) -> Response:
-    """The answer to a form with a password, which says how long to wait if there were too many."""
-    if retry_after_s := form.errors.get("wait"):
+    """Make the response a 429 with `Retry-After` if the form had too many wrong passwords."""
+    if form.retry_after_s is not None:
         response.status_code = 429
-        response.headers["Retry-After"] = retry_after_s
+        response.headers["Retry-After"] = str(form.retry_after_s)
     return response
 
 
 async def try_password(request: Request, form: Form, field: str, password_hash: str, throttle_prefix: str = "") -> bool:
-    """Whether that field of a form has the password that this was kept of. If not, the form says what is wrong.
+    """Check a form's field against a password hash. If the password is wrong, add an error to the form.
 
-    Wrong ones are counted, and slowed down: those of what else has a password than we on their own.
+    Wrong passwords are counted and throttled. `throttle_prefix` separates the counters of other passwords, such as
+    those of shared links, from the counters of the login.
     """
     ui, now_ms = context(request), context(request).services.clock.now_ms()
-    # A browser that was logged in before is not held up by all who try to be: whoever looks after the sites gets in.
+    # A browser that was logged in before has its own counter, so that attackers cannot lock out the administrator.
     browser_id = request.session.get("browser")
     throttle_key = (
         f"{throttle_prefix}browser {browser_id}"
@@ -67,7 +68,8 @@ async def try_password(request: Request, form: Form, field: str, password_hash: 
     try:
         ui.login_throttle.record_attempt(throttle_key, now_ms, trusted=bool(browser_id))
     except ApiError as exc:
-        form.errors |= {field: exc.message, "wait": str(exc.retry_after_s)}
+        form.errors[field] = exc.message
+        form.retry_after_s = exc.retry_after_s
         return False
     password = form[field]
     async with ui.hashing_lock:
@@ -77,12 +79,12 @@ async def try_password(request: Request, form: Form, field: str, password_hash: 
     if is_correct:
         ui.login_throttle.record_success(throttle_key, now_ms, trusted=bool(browser_id))
     else:
-        form.errors[field] = "This is not the password."
+        form.errors[field] = "Wrong password."
     return is_correct
 
 
 async def begin_session(request: Request, password_hash: str) -> bool:
-    """Begin a session for whoever knows the password of this hash. Returns False if it was changed just now."""
+    """Begin a session. Return False if the password of this hash has been changed meanwhile."""
     ui, token = context(request), secrets.token_urlsafe(32)
     digest = sha256(token.encode()).digest()
     if not await ui.services.database.write(accounts.begin_session, digest, password_hash, ui.services.clock.now_ms()):
@@ -95,34 +97,36 @@ async def begin_session(request: Request, password_hash: str) -> bool:
 
 
 async def log_out(request: Request) -> Response:
-    """`POST /logout`: the session ends, also for those who have a copy of its cookie."""
+    """`POST /logout`: ends the session on the server, so that copies of its cookie are invalid, too."""
     await context(request).services.database.write(accounts.end_session, request.state.session)
     del request.session["id"]
     return RedirectResponse(f"{context(request).root}/login", 303)
 
 
 async def show_account(request: Request) -> Response:
-    """`GET /account`: to change the password."""
+    """`GET /account`: the form to change the password."""
     return render(request, "account.html", form=Form(), password_from_env=context(request).password_from_env)
 
 
 async def change_password(request: Request) -> Response:
-    """`POST /account`: the old and the new password. All other sessions end."""
+    """`POST /account`: changes the password and ends all other sessions."""
     form, ui = await read_form(request), context(request)
     account = await ui.read(accounts.load)
     if ui.password_from_env:
-        form.errors[""] = "The password comes from OVX_ADMIN_PASSWORD: change it there, and start the server again."
+        form.errors[""] = "The password is set by OVX_ADMIN_PASSWORD. Change the variable and restart the server."
     password = read_new_password(form)
     if not form.errors and await try_password(request, form, "current", account.password_hash):
         await begin_session(request, await ui.set_password(password))
-        return redirect_to(request, "/account", FlashMessage("The password is changed. Everybody else is logged out."))
+        return redirect_to(
+            request, "/account", FlashMessage("The password was changed. All other browsers are logged out.")
+        )
     return _with_retry_after(
         render(request, "account.html", 400, form=form, password_from_env=ui.password_from_env), form
     )
 
 
 def read_new_password(form: Form) -> str:
-    """The new password of a form, as it was typed; `""` if it is too short, which is then noted."""
+    """Return the new password of a form. If it is invalid, add an error to the form and return `""`."""
     try:
         return passwords.validate_password(form["password"])
     except ApiError as exc:
@@ -131,7 +135,7 @@ def read_new_password(form: Form) -> str:
 
 
 def _safe_next_path(path: str) -> str:
-    """Where to go after the log-in: a path of ours, and nowhere else."""
+    """Return a path to redirect to after login: the given one if it is on this server, else `/`."""
     is_local = path.startswith("/") and not path.startswith("//") and path.isprintable() and "\\" not in path
     return path if is_local else "/"
 

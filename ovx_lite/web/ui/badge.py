@@ -1,4 +1,4 @@
-"""How many visitors a site has, for its own pages: as a picture, and as JSON."""
+"""Badges with the number of a site's visitors, as SVG and as JSON, for use on other pages."""
 
 import sqlite3
 
@@ -11,7 +11,7 @@ from ovx_lite.storage.priority import PUBLIC, Requester
 from ovx_lite.storage.read import event_queries
 from ovx_lite.web.common.context import RouteTable, run_query
 from ovx_lite.web.ui.dashboard import data
-from ovx_lite.web.ui.dashboard.presenters import format_compact
+from ovx_lite.web.ui.dashboard.formatting import format_compact
 from ovx_lite.web.ui.dashboard.routes import state_of
 from ovx_lite.web.ui.dashboard.state import DashboardState
 from ovx_lite.web.ui.sharing import find_share, link_not_found
@@ -24,7 +24,7 @@ _PUBLIC_HEADERS = {
 
 
 async def badge_json(request: Request) -> Response:
-    """`GET /share/TOKEN/badge.json`: the visitors of 30 days, or of what the URL asks; also as shields.io takes it."""
+    """`GET /share/TOKEN/badge.json`: the visitors of 30 days or of the URL's period, in the format of shields.io."""
     visitors, period_text = await _count_visitors(request)
     body = {
         "schemaVersion": 1,
@@ -37,7 +37,7 @@ async def badge_json(request: Request) -> Response:
 
 
 async def badge_svg(request: Request) -> Response:
-    """`GET /share/TOKEN/badge.svg`: the same as a picture."""
+    """`GET /share/TOKEN/badge.svg`: the same number as an image."""
     visitors, _ = await _count_visitors(request)
     count_text = format_compact(visitors)
     count_width_px = 14 + 7 * len(count_text)
@@ -52,9 +52,9 @@ async def badge_svg(request: Request) -> Response:
 
 
 async def _count_visitors(request: Request) -> tuple[int, str]:
-    """How many visitors there were, as a dashboard of that URL says, and of when. Raises `ApiError`.
+    """Return the number of visitors for the URL's parameters, and their period. Raises `ApiError`.
 
-    Where there is a password, there is no badge: whoever shows one shows it to all.
+    A link with a password has no badge, because a badge is visible to everyone.
     """
     share, site = await find_share(request)
     if share.password_hash:

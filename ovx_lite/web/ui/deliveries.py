@@ -1,4 +1,4 @@
-"""Settings → Delivery log: what was sent to webhooks, and what came of it."""
+"""Settings → Delivery log: the messages to webhooks and their attempts."""
 
 import shlex
 from datetime import datetime, timedelta
@@ -9,6 +9,7 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ovx_lite.domain.calendar import SECOND_MS
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import Site
 from ovx_lite.storage.webhooks import delivery_log, subscriptions
@@ -20,11 +21,11 @@ from ovx_lite.webhooks.triggers import TRIGGERS
 
 _PAGE_SIZE = 50
 _NEWEST_ID = (1 << 63) - 1
-_SOON_MS = 5000  # milliseconds
+_SOON_MS = 5 * SECOND_MS  # a page of a delivery that is due within this time reloads until it has been sent
 
 
 async def list_deliveries(request: Request) -> Response:
-    """`GET …/deliveries`: the log, newest first; `?status=`, `webhook=`, `event=` choose, `before=` goes on."""
+    """`GET …/deliveries`: the log, newest first. `status`, `webhook` and `event` filter it; `before` is the cursor."""
     return await _render_page(request, await site_from_path(request), Form())
 
 
@@ -51,7 +52,7 @@ async def _render_page(request: Request, site: Site, form: Form) -> Response:
 
 
 def _parse_cursor(public_id: str) -> int:
-    """Where the page before ended."""
+    """Return the ID that the page begins below; the highest possible ID if the text is no delivery's ID."""
     try:
         return delivery_log.parse_public_id(public_id)
     except ApiError:
@@ -59,7 +60,7 @@ def _parse_cursor(public_id: str) -> int:
 
 
 def _older_query(params: QueryParams, last_public_id: str) -> str:
-    """The query of the page that follows."""
+    """Return the query string of the next page."""
     return str(
         QueryParams(
             [(name, value) for name, value in params.items() if name != "before"] + [("before", last_public_id)]
@@ -68,13 +69,13 @@ def _older_query(params: QueryParams, last_public_id: str) -> str:
 
 
 def _local_yesterday(now_ms: int, timezone: str) -> str:
-    """The time of yesterday, as the site's clocks had it and a form's field has it."""
+    """Return the local time 24 hours ago in the format of a `datetime-local` field."""
     yesterday = datetime.fromtimestamp(now_ms / 1000, ZoneInfo(timezone)) - timedelta(days=1)
     return f"{yesterday:%Y-%m-%dT%H:%M}"
 
 
 async def show_delivery(request: Request) -> Response:
-    """`GET …/deliveries/ID`: a delivery, and each of its tries."""
+    """`GET …/deliveries/ID`: a delivery with all its attempts."""
     site, ui = await site_from_path(request), context(request)
     delivery = await _find_delivery(request, site)
     attempts = await ui.read(delivery_log.attempts, delivery.id)
@@ -97,7 +98,7 @@ def _format_json(body: bytes) -> str:
 
 
 def _curl_command(delivery: DeliveryRecord, attempt: Attempt) -> str:
-    """The request of a try, for a terminal: the same bytes, the same signatures."""
+    """Return an attempt's request as a curl command with the same body and the same signatures."""
     headers = [f"-H {shlex.quote(f'{name}: {value}')}" for name, value in attempt.headers.items()]
     parts = [
         f"curl --globoff {shlex.quote(delivery.url)}",
@@ -108,23 +109,29 @@ def _curl_command(delivery: DeliveryRecord, attempt: Attempt) -> str:
 
 
 async def redeliver(request: Request) -> Response:
-    """`POST …/deliveries/ID/redeliver`: sends one again."""
+    """`POST …/deliveries/ID/redeliver`: sends a delivery again."""
     site, ui = await site_from_path(request), context(request)
     delivery = await _find_delivery(request, site)
     await ui.change(delivery_log.redeliver, delivery.public_id, ui.services.clock.now_ms())
     return redirect_to(
-        request, f"/sites/{site.slug}/settings/deliveries/{delivery.public_id}", FlashMessage("It is on its way again.")
+        request,
+        f"/sites/{site.slug}/settings/deliveries/{delivery.public_id}",
+        FlashMessage("The delivery was queued again."),
     )
 
 
 async def redeliver_failed(request: Request) -> Response:
-    """`POST …/deliveries`: sends all again that failed since a time, on the site's clocks."""
+    """`POST …/deliveries`: resends the deliveries that failed since a local time of the site."""
     site, form, ui = await site_from_path(request), await read_form(request), context(request)
     since_ms = form.validate("since", _parse_since, 0, site.timezone)
     if form.errors:
         return await _render_page(request, site, form)
     count = await ui.change(delivery_log.redeliver_failed, site.id, since_ms, ui.services.clock.now_ms())
-    text = f"{count:,} on their way again." if count else "Nothing failed since then that could be sent again."
+    text = (
+        f"{count:,} {'delivery was' if count == 1 else 'deliveries were'} queued again."
+        if count
+        else "No deliveries to resend: none failed since then, or their webhooks are disabled."
+    )
     query = f"?{request.url.query}" if request.url.query else ""
     return redirect_to(request, f"/sites/{site.slug}/settings/deliveries{query}", FlashMessage(text))
 
@@ -136,7 +143,7 @@ def _parse_since(text: str, timezone: str) -> int:
             (local_time if local_time.tzinfo else local_time.replace(tzinfo=ZoneInfo(timezone))).timestamp() * 1000
         )
     except (ValueError, OverflowError):
-        raise ApiError("invalid_request", "Give a day and a time, like 2026-11-21 08:00.", "since") from None
+        raise ApiError("invalid_request", "Enter a date and a time, for example 2026-11-21 08:00.", "since") from None
 
 
 async def _find_delivery(request: Request, site: Site) -> DeliveryRecord:

@@ -1,4 +1,4 @@
-"""Settings → Goals: what a site wants its visitors to do."""
+"""Settings → Goals: the goals of a site, and a field to test which of them a path or an event matches."""
 
 import re
 from urllib.parse import urlsplit
@@ -21,7 +21,7 @@ _MAX_TRIED_LENGTH = 2000
 
 
 async def list_goals(request: Request) -> Response:
-    """`GET …/goals`: the goals, how often each was met this week, and which of them `?try=` meets."""
+    """`GET …/goals`: the goals with their events of the last 7 days, and which of them `?try=` matches."""
     return await _render_page(request, await site_from_path(request), Form())
 
 
@@ -45,7 +45,7 @@ async def _render_page(request: Request, site: Site, form: Form) -> Response:
 
 
 def _matching_goals(matcher: GoalMatcher, tried: str) -> list[Goal]:
-    """The goals that a pageview of a path or URL, or an event of a name, would meet."""
+    """Return the goals that a pageview of this path or URL, or an event of this name, would complete."""
     path = re.split("[?#]", tried)[0] if tried.startswith("/") else _url_path(tried)
     return matcher.match("pageview", "pageview", path) if path else matcher.match("event", tried, "")
 
@@ -70,7 +70,7 @@ async def add(request: Request) -> Response:
         try:
             await ui.change(goal_backfill.add_goal, goal, site, goal.created_at_ms)
             return redirect_to(
-                request, f"/sites/{site.slug}/settings/goals", FlashMessage(f"The goal {name} is there.")
+                request, f"/sites/{site.slug}/settings/goals", FlashMessage(f"The goal {name} was added.")
             )
         except ApiError as exc:
             form.add_error(exc)
@@ -84,7 +84,7 @@ async def remove(request: Request) -> Response:
         if goal.public_id == request.path_params["goal"]:
             await ui.change(goal_backfill.remove_goal, goal.public_id)
             return redirect_to(
-                request, f"/sites/{site.slug}/settings/goals", FlashMessage(f"The goal {goal.name} is removed.")
+                request, f"/sites/{site.slug}/settings/goals", FlashMessage(f"The goal {goal.name} was removed.")
             )
     raise not_found("goal")
 

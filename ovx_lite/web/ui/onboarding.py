@@ -1,4 +1,4 @@
-"""How a site's first event gets in: snippets to copy, and a line that tells when it has arrived."""
+"""Settings → Get started: code to copy, and a status line that waits for the site's first event."""
 
 import msgspec
 from starlette.requests import Request
@@ -11,13 +11,13 @@ from ovx_lite.web.common.templating import render
 
 
 async def show_start(request: Request) -> Response:
-    """`GET …/start`: the snippets, and whether an event has arrived."""
+    """`GET …/start`: the code to copy, and the latest event if there is one."""
     site = await site_from_path(request)
     latest_event = await context(request).read(site_activity.latest_event, site.id)
     keys = await context(request).read(registry.api_keys_of, site)
     return render(
         request,
-        "start.html",
+        "onboarding.html",
         site=site,
         latest_event=latest_event,
         has_key=any(key.revoked_at_ms is None for key in keys),
@@ -26,7 +26,7 @@ async def show_start(request: Request) -> Response:
 
 
 async def stream_first_event(request: Request) -> Response:
-    """`GET …/first-event`: Server-Sent Events with one message, the first event, as soon as it has arrived."""
+    """`GET …/first-event`: Server-Sent Events with one message, sent when the site has its first event."""
     ui, site = context(request), await site_from_path(request)
     session: bytes = request.state.session
 

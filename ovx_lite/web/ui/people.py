@@ -1,4 +1,4 @@
-"""Settings → People: those whom events named."""
+"""Settings → People: the identified people of a site, and their erasure."""
 
 import re
 import sqlite3
@@ -28,7 +28,7 @@ _NEWEST_CURSOR = (1 << 62, 0)
 
 
 async def list_people(request: Request) -> Response:
-    """`GET …/people`: latest first; `?q=` looks for an id, a name or an email, `before=` goes on."""
+    """`GET …/people`: newest first. `q` searches for an ID, a name or an email; `before` is the cursor."""
     site, params = await site_from_path(request), request.query_params
     text, cursor = params.get("q", "").strip()[:200], _parse_cursor(params.get("before", ""))
     people = await run_query(request, session_requester(request), _query_page, site.id, text, cursor)
@@ -51,13 +51,13 @@ def _query_page(
 
 
 def _parse_cursor(text: str) -> tuple[int, int]:
-    """Where the page before ended: when its last person was first named, and their number."""
+    """Return the cursor: when the last person of the page before was first identified (Unix ms), and their ID."""
     match = re.fullmatch(r"(\d{1,15})\.(-?\d{1,19})", text)
     return (int(match[1]), int(match[2])) if match and abs(int(match[2])) < 1 << 63 else _NEWEST_CURSOR
 
 
 async def show_person(request: Request) -> Response:
-    """`GET …/people/NUMBER`: what is known of them."""
+    """`GET …/people/NUMBER`: a person's traits and activity."""
     site = await site_from_path(request)
     person = await _find_person(request, site)
     traces = await run_query(request, session_requester(request), _query_traces, site.id, person.id)
@@ -72,13 +72,14 @@ def _query_traces(conn: sqlite3.Connection, now_ms: int, site_id: int, person_id
 
 
 async def erase(request: Request) -> Response:
-    """`POST …/people/NUMBER/erase`: forgets them; their events stay, as nobody's."""
+    """`POST …/people/NUMBER/erase`: erases a person. Their events stay, but belong to no person."""
     site, ui = await site_from_path(request), context(request)
     person = await _find_person(request, site)
     freed_events = await ui.services.writer.change(persons.erase, site, person, factories.random_visitor_ids())
-    await ui.services.database.write(truncate_wal, 2)  # what was erased is still in there
+    await ui.services.database.write(truncate_wal, 2)  # the WAL still contains the erased data
+    events_text = f"{freed_events:,} {'event' if freed_events == 1 else 'events'}"
     message = FlashMessage(
-        f"The person is erased. {freed_events:,} {'event is' if freed_events == 1 else 'events are'} nobody's now."
+        f"The person was erased. {events_text} no longer {'belongs' if freed_events == 1 else 'belong'} to anyone."
     )
     return redirect_to(request, f"/sites/{site.slug}/settings/people", message)
 

@@ -1,4 +1,4 @@
-"""Settings → Missing events: the latest requests that were refused, or whose events are in no count, and why."""
+"""Settings → Missing events: the latest requests that were rejected or whose events are not counted, with reasons."""
 
 import asyncio
 
@@ -11,10 +11,10 @@ from ovx_lite.web.common.templating import render
 
 
 async def list_rejected(request: Request) -> Response:
-    """`GET …/missing`: the requests, the latest first."""
+    """`GET …/missing`: the requests, newest first."""
     site = await site_from_path(request)
     requests = await asyncio.to_thread(context(request).rejected_events.for_site, site)
-    return render(request, "missed.html", site=site, requests=requests, max_requests=MAX_REJECTED_PER_SITE)
+    return render(request, "rejected_events.html", site=site, requests=requests, max_requests=MAX_REJECTED_PER_SITE)
 
 
 PROTECTED_ROUTES: RouteTable = [("GET", "/sites/{site}/settings/missing", list_rejected)]

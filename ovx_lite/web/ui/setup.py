@@ -1,4 +1,4 @@
-"""The first start: the link that the server prints leads here, to a password and the first site."""
+"""The setup page: the link that the server prints at its first start leads here."""
 
 import hmac
 from hashlib import sha256
@@ -18,32 +18,32 @@ from ovx_lite.web.ui.sites import add_site, read_site, timezones
 
 
 async def show_setup(request: Request) -> Response:
-    """`GET /setup`: with the token of the printed link, or for a browser that came with it."""
+    """`GET /setup`: checks the token of the link, stores it in the session, and then shows the form."""
     ui, token = context(request), request.query_params.get("token")
     if token is None:
         await _check_may_set_up(request)
         return await _render_setup(request, Form())
     throttle_key, now_ms = client_network(client_address(request.scope)), ui.services.clock.now_ms()
-    if ui.setup_token:  # else there is nothing to guess
+    if ui.setup_token:  # otherwise there is no token to guess
         ui.login_throttle.record_attempt(throttle_key, now_ms)
     request.session["setup"] = _token_digest(token)
     await _check_may_set_up(request)
     ui.login_throttle.record_success(throttle_key, now_ms)
-    return RedirectResponse(f"{ui.root}/setup", 303)  # where the token is in no history
+    return RedirectResponse(f"{ui.root}/setup", 303)  # so that the token does not stay in the browser's history
 
 
 async def _check_may_set_up(request: Request) -> None:
-    """Raises `ApiError` (`forbidden`) for those who may not set up."""
+    """Raise `ApiError` (`forbidden`) if the server is set up already or the session has no valid token."""
     ui = context(request)
     if (await ui.read(accounts.load)).password_hash:
-        raise ApiError("forbidden", "ovx-lite is set up already, so this link does nothing any more: log in.")
+        raise ApiError("forbidden", "ovx-lite is set up already, so this link no longer works. Log in instead.")
     is_valid = bool(ui.setup_token) and hmac.compare_digest(
         str(request.session.get("setup", "")).encode(), _token_digest(ui.setup_token).encode()
     )
     if not is_valid:
         raise ApiError(
             "forbidden",
-            "This is not the link to set up ovx-lite: open the one that it printed when it was started last.",
+            "This setup link is not valid. Open the link that the server printed at its latest start.",
         )
 
 
@@ -52,7 +52,7 @@ def _token_digest(token: str) -> str:
 
 
 async def complete_setup(request: Request) -> Response:
-    """`POST /setup`: the password, and the first site if there is none."""
+    """`POST /setup`: sets the password and, if there are no sites, adds the first one."""
     form, ui = await read_form(request), context(request)
     async with ui.hashing_lock:
         await _check_may_set_up(request)
@@ -68,7 +68,7 @@ async def complete_setup(request: Request) -> Response:
                 form.add_error(exc)
                 return await _render_setup(request, form)
         if not await begin_session(request, await ui.set_password(password)):
-            return RedirectResponse(f"{ui.root}/login", 303)  # a command has set another password just now
+            return RedirectResponse(f"{ui.root}/login", 303)  # a command has changed the password meanwhile
         return redirect_to(request, next_path, message)
 
 

@@ -1,4 +1,4 @@
-"""A site's public link: the dashboard for all who have it, in pages of others, too."""
+"""Settings → Sharing, and the public dashboard that a shared link shows."""
 
 import asyncio
 import secrets
@@ -25,7 +25,7 @@ _MAX_UNLOCKED = 20
 
 
 async def show_sharing(request: Request) -> Response:
-    """`GET …/settings/sharing`: the link, if there is one, and what can be done with it."""
+    """`GET …/settings/sharing`: the form to create a link, or the link with its password, embedding and badge."""
     return await _render_settings(request, await site_from_path(request), Form())
 
 
@@ -37,7 +37,7 @@ async def _render_settings(request: Request, site: Site, form: Form) -> Response
 
 
 async def change(request: Request) -> Response:
-    """`POST …/settings/sharing`: makes the link, or another one (`new`), or gives it another password, or none."""
+    """`POST …/settings/sharing`: creates the link, replaces it (`do=new`), or changes or removes its password."""
     site, form, ui = await site_from_path(request), await read_form(request), context(request)
     current = await ui.read(shared_links.of_site, site.id)
     password, password_hash = form["password"], "" if current is None else current.password_hash
@@ -56,27 +56,26 @@ async def change(request: Request) -> Response:
     await ui.services.database.write(
         shared_links.save, SharedLink(site.id, token, password_hash, ui.services.clock.now_ms())
     )
-    text = (
-        "Whoever has the link may look now."
-        if current is None
-        else "The old link is no good any more."
-        if is_new_link
-        else "Saved."
-    )
+    if current is None:
+        text = "The link was created."
+    else:
+        text = "The link was replaced. The old link no longer works." if is_new_link else "The password was saved."
     return redirect_to(request, f"/sites/{site.slug}/settings/sharing", FlashMessage(text))
 
 
 async def stop_sharing(request: Request) -> Response:
-    """`POST …/settings/sharing/end`: takes the link away."""
+    """`POST …/settings/sharing/end`: removes the link."""
     site = await site_from_path(request)
     await context(request).services.database.write(shared_links.remove, site.id)
     return redirect_to(
-        request, f"/sites/{site.slug}/settings/sharing", FlashMessage("Nobody may look without logging in any more.")
+        request,
+        f"/sites/{site.slug}/settings/sharing",
+        FlashMessage("Sharing is off. The dashboard requires a login again."),
     )
 
 
 async def show_dashboard(request: Request) -> Response:
-    """`GET /share/TOKEN`: the dashboard, or the question for its password."""
+    """`GET /share/TOKEN`: the dashboard, or the form for its password."""
     share, site = await find_share(request)
     if not _is_unlocked(request, share):
         return render(request, "share.html", site=site, form=Form(), path=_path_with_query(request, share))
@@ -84,7 +83,7 @@ async def show_dashboard(request: Request) -> Response:
 
 
 def _with_share_headers(request: Request, share: SharedLink, response: Response) -> Response:
-    """A page that whoever has the link sees: where it leads is told nothing of it; it may stand in pages of others."""
+    """Add the headers of a public page: no referrer, which would contain the token, and embedding if it is allowed."""
     response.headers["Referrer-Policy"] = "no-referrer"
     if request.query_params.get("embed") == "1" and not share.password_hash:
         response.headers.update(EMBEDDABLE_HEADERS)
@@ -92,7 +91,7 @@ def _with_share_headers(request: Request, share: SharedLink, response: Response)
 
 
 async def unlock(request: Request) -> Response:
-    """`POST /share/TOKEN`: the password."""
+    """`POST /share/TOKEN`: checks the password and unlocks the link for this browser."""
     share, site = await find_share(request)
     form = await read_form(request)
     if share.password_hash and await try_password(
@@ -102,13 +101,13 @@ async def unlock(request: Request) -> Response:
         unlocked = [*(stored if isinstance(stored, list) else []), _unlock_digest(share)]
         request.session["shares"] = unlocked[-_MAX_UNLOCKED:]
     elif share.password_hash:
-        status = 429 if form.errors.get("wait") else 401
+        status = 401 if form.retry_after_s is None else 429
         return render(request, "share.html", status, site=site, form=form, path=_path_with_query(request, share))
     return RedirectResponse(_path_with_query(request, share), 303)
 
 
 async def show_top_list(request: Request) -> Response:
-    """`GET /share/TOKEN/top/DIMENSION`: all that stands in a dimension."""
+    """`GET /share/TOKEN/top/DIMENSION`: all values of a dimension."""
     share, site = await _find_unlocked(request)
     return _with_share_headers(request, share, await render_top_list(request, site, _location(request, share)))
 
@@ -120,7 +119,7 @@ async def download_csv(request: Request) -> Response:
 
 
 async def stream_live(request: Request) -> Response:
-    """`GET /share/TOKEN/live`: Server-Sent Events: how many visitors are active now."""
+    """`GET /share/TOKEN/live`: Server-Sent Events with the number of active visitors."""
     share, site = await _find_unlocked(request)
     ui = context(request)
 
@@ -132,7 +131,7 @@ async def stream_live(request: Request) -> Response:
 
 
 async def find_share(request: Request) -> tuple[SharedLink, Site]:
-    """The link that the path names, and its site. Raises `ApiError` (`not_found`)."""
+    """Return the link of the path's token, and its site. Raises `ApiError` (`not_found`)."""
     match = await context(request).read(shared_links.find, request.path_params["token"])
     if match is None:
         raise link_not_found()
@@ -143,13 +142,13 @@ async def find_share(request: Request) -> tuple[SharedLink, Site]:
 async def _find_unlocked(request: Request) -> tuple[SharedLink, Site]:
     share, site = await find_share(request)
     if not _is_unlocked(request, share):
-        raise ApiError("unauthorized", "This needs a password: open the link without what follows it.")
+        raise ApiError("unauthorized", "This page requires a password. Open the shared link itself to enter it.")
     return share, site
 
 
 def link_not_found() -> ApiError:
-    """The refusal for a link that is none, or none any more."""
-    return ApiError("not_found", "There is nothing here: ask whoever gave you the link for a new one.")
+    """Return the error for a link that does not exist or no longer exists."""
+    return ApiError("not_found", "This shared link does not exist or no longer works. Ask for a new one.")
 
 
 def _is_unlocked(request: Request, share: SharedLink) -> bool:
@@ -158,7 +157,7 @@ def _is_unlocked(request: Request, share: SharedLink) -> bool:
 
 
 def _unlock_digest(share: SharedLink) -> str:
-    """What the cookie of a browser has that knew the password: another once the password is."""
+    """Return what the session cookie stores for an unlocked link. It changes with the password."""
     return sha256(f"{share.token}\n{share.password_hash}".encode()).hexdigest()[:16]
 
 
@@ -167,7 +166,7 @@ def _share_path(request: Request, share: SharedLink) -> str:
 
 
 def _path_with_query(request: Request, share: SharedLink) -> str:
-    """The path of the dashboard with what was asked of it."""
+    """Return the path of the shared dashboard with the query of the request."""
     return f"{_share_path(request, share)}{'?' if request.url.query else ''}{request.url.query}"
 
 

@@ -1,8 +1,9 @@
-"""The sites: their list, adding one, and a site's general settings."""
+"""The list of sites, the form to add one, and Settings → General."""
 
 import asyncio
 import re
 from collections.abc import Callable
+from datetime import date
 from functools import cache
 from zoneinfo import available_timezones
 
@@ -26,7 +27,7 @@ _MAX_EVENTS, _MAX_RETENTION_DAYS, _MAX_PER_HOUR = 10**15, 36_500, 10**9
 
 
 async def show_home(request: Request) -> Response:
-    """`/`: the sites; before the set-up, how to begin."""
+    """`GET /`: the list of sites; before the setup, how to set up the server."""
     ui = context(request)
     request.state.session = await find_session(request)
     if request.state.session is None:
@@ -43,19 +44,19 @@ async def show_home(request: Request) -> Response:
 
 
 async def confirm_clock(request: Request) -> Response:
-    """`POST /retention`: the clock is right, so that retention, which is on hold, deletes again."""
+    """`POST /retention`: confirms that the clock is right, which ends the hold on retention."""
     ui = context(request)
     await ui.services.database.write(retention.confirm, ui.services.clock.now_ms())
-    return redirect_to(request, "/", FlashMessage("The clock is confirmed. Retention runs again within the hour."))
+    return redirect_to(request, "/", FlashMessage("The clock was confirmed. Retention will run within the next hour."))
 
 
 async def show_new_site(request: Request) -> Response:
-    """`GET /new-site`: the form."""
+    """`GET /new-site`: the form to add a site."""
     return await _render_new_site(request, Form())
 
 
 async def add(request: Request) -> Response:
-    """`POST /new-site`: adds a site with a key, and leads to what sends its first event."""
+    """`POST /new-site`: adds a site with a key and redirects to its page Get started."""
     form = await read_form(request)
     site = read_site(form, context(request).services.clock.now_ms())
     if site is not None:
@@ -71,9 +72,9 @@ async def _render_new_site(request: Request, form: Form) -> Response:
 
 
 def read_site(form: Form, now_ms: int) -> Site | None:
-    """The site that a form describes; None if anything in it is wrong, which it then says."""
+    """Return the site that a form describes. If a field is invalid, add errors to the form and return None."""
     domain = form.validate("domain", _parse_domain, "")
-    # Where the domain is wrong, an id that is to be the same is not blamed, too.
+    # The ID defaults to the domain. If the domain is invalid, one error is enough.
     slug = "" if "domain" in form.errors and not form["id"] else form.validate("id", _parse_slug, "", domain)
     timezone = form.validate("timezone", lambda text: validators.timezone(text or "UTC"), "UTC")
     if form.errors:
@@ -82,15 +83,15 @@ def read_site(form: Form, now_ms: int) -> Site | None:
 
 
 def _parse_slug(text: str, domain: str) -> str:
-    """A site's id: what was typed, or else the domain, as programs write it."""
+    """Return the ID from the form; if it is empty, the domain in its ASCII form (IDNA)."""
     try:
         return validators.site_slug(text or domain.encode("idna").decode())
     except UnicodeError:
-        raise ApiError("invalid_request", "This domain cannot be an id, too: give it one.", "id") from None
+        raise ApiError("invalid_request", "This domain cannot serve as the site ID. Enter an ID.", "id") from None
 
 
 def _parse_domain(text: str) -> str:
-    """The host of a site; also where somebody has pasted the URL of its home page."""
+    """Return the host, also from the URL of the home page."""
     match = re.fullmatch(r"(?:https?://)?([^/?#:]*)(?::\d+)?(?:[/?#].*)?", text, re.IGNORECASE)
     host = match[1] if match else text
     return validators.host(host, "domain") if host else ""
@@ -109,17 +110,22 @@ _EDITABLE_FIELDS: dict[str, Callable[[str], object]] = {
 
 
 async def add_site(request: Request, site: Site) -> tuple[str, FlashMessage]:
-    """Add a site with a key. Returns the page to go on to, and what it is to say, with the key."""
+    """Add a site with an API key. Return the path of its next page and the message with the key."""
     ui = context(request)
     stored_site = await ui.change(registry.add_site, site)
     key, secret = factories.key(stored_site, "First key", "enterprise", None, site.created_at_ms)
     await ui.change(registry.add_api_key, key)
-    message = FlashMessage(f"The site {site.slug} is there. This is its key:", secret, "key", key.public_id)
+    message = FlashMessage(
+        f"The site {site.slug} was added. This is its API key; copy it now, it will not be shown again:",
+        secret,
+        "key",
+        key.public_id,
+    )
     return f"/sites/{site.slug}/settings/start", message
 
 
 async def timezones() -> list[str]:
-    """All time zones that a place is named after, and UTC."""
+    """Return UTC and all time zones named after a place, sorted."""
     return await asyncio.to_thread(_timezones)
 
 
@@ -129,20 +135,20 @@ def _timezones() -> list[str]:
 
 
 async def redirect_to_settings(request: Request) -> Response:
-    """`/sites/ID/settings`: the way to a site's settings."""
+    """`GET /sites/ID/settings`: redirects to General."""
     site = await site_from_path(request)
     return RedirectResponse(f"{context(request).root}/sites/{site.slug}/settings/general", 302)
 
 
 async def show_general(request: Request) -> Response:
-    """`GET …/general`: what a site is, and how much it has used this month."""
+    """`GET …/general`: the settings of the site, and its events of this month."""
     return await _render_general(request, await site_from_path(request))
 
 
 async def change(request: Request) -> Response:
-    """`POST …/general`: changes what can be changed."""
+    """`POST …/general`: saves the fields that were changed in the form."""
     site, form = await site_from_path(request), await read_form(request)
-    # What was not changed here may have been changed elsewhere, since the form was shown.
+    # Another browser or a command may have changed the other fields since the form was loaded.
     changes = {
         name: form.validate(name, rule, None) for name, rule in _EDITABLE_FIELDS.items() if _is_changed(form, name)
     }
@@ -156,13 +162,13 @@ async def change(request: Request) -> Response:
 
 
 def _is_changed(form: Form, name: str) -> bool:
-    """Whether a field was sent, and has something else than when the form was shown."""
+    """Return whether a field was sent with another value than the form was loaded with."""
     previous_field = f"was_{name}"
     return form.has(name) and not (form.has(previous_field) and form[previous_field] == form[name])
 
 
 def _form_values(site: Site) -> dict[str, str]:
-    """What can be changed of a site, as a form shows it."""
+    """Return the values of the editable fields as a form shows them."""
     return {
         name: ", ".join(value) if isinstance(value, tuple) else str(value or "")
         for name, value in ((name, getattr(site, name)) for name in _EDITABLE_FIELDS)
@@ -185,7 +191,7 @@ async def _render_general(
         delete_form=delete_form,
         current_values=_form_values(site),
         events_used=events_used,
-        month=month,
+        month=f"{date.fromisoformat(f'{month}-01'):%B %Y}",
         has_events=latest_event is not None,
         timezones=await timezones(),
         public_limit=PUBLIC_HOURLY_LIMIT,
@@ -193,10 +199,10 @@ async def _render_general(
 
 
 async def delete(request: Request) -> Response:
-    """`POST …/delete`: removes a site for good, if its id was typed."""
+    """`POST …/delete`: permanently deletes a site if its ID was typed."""
     site, form = await site_from_path(request), await read_form(request)
     if form["confirm"].strip() != site.slug:
-        form.errors["confirm"] = f"Type {site.slug} to delete it."
+        form.errors["confirm"] = f"Type {site.slug} to confirm."
         return await _render_general(request, site, delete_form=form)
     ui = context(request)
     event_count = await ui.services.writer.change(registry.remove_site, site.slug)
@@ -205,7 +211,7 @@ async def delete(request: Request) -> Response:
         request,
         "/",
         FlashMessage(
-            f"The site {site.slug} is deleted, with {event_count:,} {'event' if event_count == 1 else 'events'}."
+            f"The site {site.slug} was deleted with {event_count:,} {'event' if event_count == 1 else 'events'}."
         ),
     )
 

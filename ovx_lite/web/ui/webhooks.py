@@ -1,4 +1,4 @@
-"""Settings → Webhooks: where to send what happens on a site."""
+"""Settings → Webhooks: the webhooks of a site, and the result of a test."""
 
 import msgspec
 from starlette.requests import Request
@@ -20,12 +20,12 @@ _MAX_SPIKE_THRESHOLD = 10**9
 
 
 async def list_webhooks(request: Request) -> Response:
-    """`GET …/webhooks`: the webhooks, what became of what they were sent, and of the test that `?tested=` names."""
+    """`GET …/webhooks`: the webhooks with the numbers of their deliveries. `?tested=` is the delivery of a test."""
     return await _render_page(request, await site_from_path(request), Form())
 
 
 async def _render_page(request: Request, site: Site, form: Form, edited_id: str = "") -> Response:
-    """The webhooks; the form that was sent is the one to add another, or to change that of the id `editing`."""
+    """Render the page. `form` belongs to the webhook `edited_id`, or to a new webhook if that is `""`."""
     ui = context(request)
     return render(
         request,
@@ -38,15 +38,13 @@ async def _render_page(request: Request, site: Site, form: Form, edited_id: str 
         webhooks=await ui.read(subscriptions.webhooks_of, site.id),
         delivery_counts=await ui.read(delivery_log.counts, site.id),
         test_result=await _test_result(request, site),
-        triggers=TRIGGERS,
-        formats=FORMATS,
         max_webhooks=MAX_WEBHOOKS_PER_SITE,
         new_id=factories.new_public_id("wh_"),
     )
 
 
 async def _test_result(request: Request, site: Site) -> object:
-    """The test that was just made, with its one try; None if there was none."""
+    """Return the delivery and the attempt of the test named in the URL; None if there is none."""
     ui = context(request)
     try:
         delivery = await ui.read(delivery_log.find_of_site, site.id, request.query_params.get("tested", ""))
@@ -57,7 +55,7 @@ async def _test_result(request: Request, site: Site) -> object:
 
 
 async def add(request: Request) -> Response:
-    """`POST …/webhooks`: adds a webhook, and shows its secret once."""
+    """`POST …/webhooks`: adds a webhook and shows its signing secret once."""
     site, form, ui = await site_from_path(request), await read_form(request), context(request)
     url = form.validate("url", _require_url, "")
     events, spike_threshold, format = _read_options(form)
@@ -70,8 +68,8 @@ async def add(request: Request) -> Response:
             )
             stored_webhook = await ui.change(subscriptions.add_webhook, webhook)
             message = None
-            if stored_webhook.secret == webhook.secret:  # else the form was sent twice, and the first time has shown it
-                text = "The webhook is there. Keep its signing secret now: it is not shown again."
+            if stored_webhook.secret == webhook.secret:  # otherwise an earlier request of this form shows the secret
+                text = "The webhook was added. Copy its signing secret now: it will not be shown again."
                 message = FlashMessage(text, webhook.secret, "signing secret", webhook.public_id)
             return redirect_to(request, f"/sites/{site.slug}/settings/webhooks", message)
     except ApiError as exc:
@@ -81,27 +79,27 @@ async def add(request: Request) -> Response:
 
 def _require_url(text: str) -> str:
     if not text:
-        raise ApiError("invalid_request", "Give the URL that is to be told, like https://example.com/hook.", "url")
+        raise ApiError("invalid_request", "Enter a URL, for example https://example.com/hook.", "url")
     return text
 
 
 def _read_options(form: Form) -> tuple[tuple[str, ...], int | None, str]:
-    """Which events a form chooses, how many visitors are a spike, and in which format; noting what is wrong."""
+    """Return the events, the spike threshold and the format of a form. Adds errors to the form."""
     events = tuple(event for event in TRIGGERS if event in form.all("events"))
     if not events:
-        form.errors["events"] = "Choose at least one."
+        form.errors["events"] = "Select at least one event."
     spike_threshold = None
     if "realtime.spike" in events:
         spike_threshold = form.validate(
             "spike_above", validators.whole_number, None, "spike_above", _MAX_SPIKE_THRESHOLD
         )
         if spike_threshold is None and "spike_above" not in form.errors:
-            form.errors["spike_above"] = "Say how many active visitors are a spike, like 100."
+            form.errors["spike_above"] = "Enter a number of visitors, for example 100."
     return events, spike_threshold, form["format"] if form["format"] in FORMATS else ""
 
 
 async def change(request: Request) -> Response:
-    """`POST …/webhooks/ID`: changes what it is told of, and in which format."""
+    """`POST …/webhooks/ID`: changes the events, the spike threshold and the format."""
     site, form = await site_from_path(request), await read_form(request)
     webhook = await _find_webhook(request, site)
     events, spike_threshold, format = _read_options(form)
@@ -115,7 +113,7 @@ async def change(request: Request) -> Response:
 
 
 async def send_test(request: Request) -> Response:
-    """`POST …/webhooks/ID/test`: sends a sample now, and shows what was answered."""
+    """`POST …/webhooks/ID/test`: sends a sample message and shows the response."""
     site = await site_from_path(request)
     webhook = await _find_webhook(request, site)
     delivery_id = await context(request).services.sender.send_test(webhook.public_id)
@@ -123,25 +121,28 @@ async def send_test(request: Request) -> Response:
 
 
 async def enable(request: Request) -> Response:
-    """`POST …/webhooks/ID/enable`: sends to it again."""
+    """`POST …/webhooks/ID/enable`: enables a webhook."""
     site = await site_from_path(request)
     await context(request).change(subscriptions.enable, (await _find_webhook(request, site)).public_id)
-    return _redirect_back(request, site, "The webhook is enabled: it is told of what happens from now on.")
+    return _redirect_back(request, site, "The webhook was enabled. It receives the events that happen from now on.")
 
 
 async def disable(request: Request) -> Response:
-    """`POST …/webhooks/ID/disable`: sends nothing more to it."""
+    """`POST …/webhooks/ID/disable`: disables a webhook."""
     site = await site_from_path(request)
     await context(request).change(subscriptions.disable, (await _find_webhook(request, site)).public_id)
-    return _redirect_back(request, site, "The webhook is disabled.")
+    return _redirect_back(request, site, "The webhook was disabled.")
 
 
 async def rotate(request: Request) -> Response:
-    """`POST …/webhooks/ID/rotate`: gives it a new secret, and shows it once."""
+    """`POST …/webhooks/ID/rotate`: replaces the signing secret and shows the new one once."""
     site, ui = await site_from_path(request), context(request)
     webhook, secret = await _find_webhook(request, site), factories.new_webhook_secret()
     await ui.change(subscriptions.rotate, webhook.public_id, secret, ui.services.clock.now_ms())
-    text = "The webhook has a new secret. The one before it signs along for 24 hours. Keep the new one now."
+    text = (
+        "The signing secret was replaced. For 24 hours, messages are signed with both secrets. "
+        "Copy the new one now: it will not be shown again."
+    )
     return redirect_to(
         request,
         f"/sites/{site.slug}/settings/webhooks",
@@ -150,10 +151,10 @@ async def rotate(request: Request) -> Response:
 
 
 async def remove(request: Request) -> Response:
-    """`POST …/webhooks/ID/remove`: removes it with its log."""
+    """`POST …/webhooks/ID/remove`: removes a webhook and its delivery log."""
     site = await site_from_path(request)
     await context(request).change(subscriptions.remove_webhook, (await _find_webhook(request, site)).public_id)
-    return _redirect_back(request, site, "The webhook is removed, and its log.")
+    return _redirect_back(request, site, "The webhook was removed with its delivery log.")
 
 
 async def _find_webhook(request: Request, site: Site) -> Webhook:

@@ -1,1 +1,1 @@
-"""The dashboard: its state, data, panels, tables and chart."""
+"""The dashboard: state (from the URL), data, panels, tables and chart."""

@@ -1,6 +1,6 @@
-"""A line chart: from values to what a page draws. Pure.
+"""Compute the shapes and labels of a line chart. Pure.
 
-Places are in percent of the plot, from its upper left corner, so that it can have any size; only the paths are in
+Coordinates are percentages of the plot from its upper left corner, so a chart fits any size. Only paths are in
 thousandths, for an SVG that is stretched to the plot.
 """
 
@@ -9,33 +9,14 @@ from itertools import groupby, zip_longest
 from math import ceil, floor, log10
 from typing import Literal, NamedTuple
 
-UnitKind = Literal["count", "ratio", "percent", "seconds"]
-
-
-class Unit(NamedTuple):
-    """What is counted: percents are from 0 to 100."""
-
-    kind: UnitKind
-    plural: str
-    singular: str = ""
-
-
-UNITS: Mapping[str, Unit] = {
-    "visitors": Unit("count", "visitors", "visitor"),
-    "visits": Unit("count", "visits", "visit"),
-    "pageviews": Unit("count", "pageviews", "pageview"),
-    "views_per_visit": Unit("ratio", "views per visit"),
-    "bounce_rate": Unit("percent", "bounce rate"),
-    "visit_duration": Unit("seconds", "visit duration"),
-}
-"""The units of the metrics that a dashboard has."""
+from ovx_lite.web.ui.dashboard.formatting import Unit, UnitKind, format_exact, format_with_unit
 
 
 class Point(NamedTuple):
-    """A value, or None where there can be none: an hour to come, the bounce rate of a day without visits.
+    """A value of the series, or None if there is none: an hour in the future, the bounce rate of a day without visits.
 
-    Its name as one reads it alone is like "Fri 21 Nov", and on the axis like "21 Nov". It is `unfinished` if its hour,
-    day or month still goes on; then it is the last one with a value.
+    `label` reads like "Fri 21 Nov", `short_label`, on the axis, like "21 Nov". The point `is_unfinished` if its hour,
+    day, week or month is still in progress; it is then the last point with a value.
     """
 
     label: str
@@ -45,7 +26,7 @@ class Point(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """What happened at a point, given by its place among the points."""
+    """Something that happened at a point, given by its index."""
 
     point: int
     text: str
@@ -53,7 +34,7 @@ class Mark(NamedTuple):
 
 
 class Label(NamedTuple):
-    """A word below the plot; `wide` if there is room for it only where the plot is wide."""
+    """A label below the plot. `wide_only` labels fit only if the plot is wide."""
 
     x: float
     text: str
@@ -61,7 +42,7 @@ class Label(NamedTuple):
 
 
 class HoverStrip(NamedTuple):
-    """What one points at: a strip of the plot, the dot in it (no `y`: none), and what there is to tell."""
+    """A vertical strip of the plot that shows its point's values on hover. Without a dot, `y` is None."""
 
     left: float
     width: float
@@ -74,7 +55,7 @@ class HoverStrip(NamedTuple):
 
 
 class Chart(NamedTuple):
-    """What there is to draw, and what it shows for those who do not see it. Paths are empty where there is nothing."""
+    """The shapes of a chart, and a description for screen readers. A path without points is `""`."""
 
     label: str
     unit: str
@@ -82,20 +63,20 @@ class Chart(NamedTuple):
     dashed: str
     area: str
     comparison: str
-    dots: Sequence[tuple[float, float]]  # values that no line leads to or from
-    ticks: Sequence[tuple[float, str]]  # how high the lines across the plot are, and their values
+    dots: Sequence[tuple[float, float]]  # x and y of values without neighbours, which no line connects
+    ticks: Sequence[tuple[float, str]]  # y and label of the horizontal grid lines
     labels: Sequence[Label]
     hover_strips: Sequence[HoverStrip]
-    marks: Sequence[tuple[float, str, str]]  # where points have marks, all their words, and the kind of the first
+    marks: Sequence[tuple[float, str, str]]  # x of a marked point, the texts of its marks, the kind of the first
 
 
 def build_chart(
     points: Sequence[Point], comparison: Sequence[float | None], marks: Sequence[Mark], unit: Unit
 ) -> Chart:
-    """The chart of at least one point.
+    """Build the chart of at least one point.
 
-    `before` are the values that the points are compared with, one by one; none if they are not. Where the time before
-    had more or fewer, the rest has no place, or the line ends.
+    `comparison` holds the value to compare each point with, and is empty without a comparison. If it is longer than
+    `points`, the rest is ignored; if it is shorter, its line ends early.
     """
     comparison = comparison[: len(points)]
     values = [point.value for point in points]
@@ -139,26 +120,8 @@ def build_chart(
     )
 
 
-def format_with_unit(value: float, unit: Unit) -> str:
-    """A value in full: "1,234 visitors"."""
-    return f"{format_exact(value, unit.kind)} {unit.singular if value == 1 and unit.singular else unit.plural}"
-
-
-def format_exact(value: float, kind: UnitKind) -> str:
-    """A value's number in full: "1,234", "2.31", "41.5%", "2m 14s"."""
-    match kind:
-        case "count":
-            return f"{value:,.0f}"
-        case "seconds":
-            return _format_duration(round(value))
-        case "percent":
-            return f"{_round(value, 1):g}%"
-        case "ratio":
-            return f"{_round(value):,}"
-
-
 def _format_tick(value: float, kind: UnitKind) -> str:
-    """A round value, as it stands on the axis."""
+    """Format a round value for the axis: `2.5k`."""
     if kind in ("seconds", "percent"):
         return format_exact(value, kind)
     for divisor, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
@@ -167,25 +130,19 @@ def _format_tick(value: float, kind: UnitKind) -> str:
     return f"{value:g}"
 
 
-def _format_duration(seconds: int) -> str:
-    parts = ((seconds // 3600, "h"), (seconds // 60 % 60, "m"), (seconds % 60, "s"))
-    texts = [f"{number}{suffix}" for number, suffix in parts if number]
-    return " ".join(texts[:2]) or "0s"
-
-
 def _round(value: float, digits: int = 2) -> float:
-    """A number without a fraction that says nothing."""
+    """Round a number; return an int if no fraction is left, so that it prints without `.0`."""
     rounded = round(value, digits)
     return int(rounded) if rounded == int(rounded) else rounded
 
 
 _EMPTY_AXIS_MAX: Mapping[UnitKind, float] = {"count": 1, "ratio": 1, "percent": 100, "seconds": 60}
-"""How high the axis is where every value is 0."""
+"""The top of the axis if every value is 0."""
 _DURATION_STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
 
 
 def _levels(max_value: float, kind: UnitKind) -> list[float]:
-    """Round values for the axis: from 0 to the first that is not below `most`, five of them at most."""
+    """Return at most five round values for the axis, from 0 to the first that is at least `max_value`."""
     if max_value <= 0:
         return [0, _EMPTY_AXIS_MAX[kind]]
     step = _step(max_value / 4, kind)
@@ -193,7 +150,7 @@ def _levels(max_value: float, kind: UnitKind) -> list[float]:
 
 
 def _step(min_step: float, kind: UnitKind) -> float:
-    """The smallest round step that is not below another: 1, 2 or 5 times a power of ten; times as clocks have them."""
+    """Return the smallest round step of at least `min_step`: 1, 2 or 5 times a power of 10, or a clock unit."""
     if kind == "seconds" and min_step > _DURATION_STEPS_S[-1]:
         return 3600 * _step(min_step / 3600, "count")
     if kind == "seconds":
@@ -205,21 +162,21 @@ def _step(min_step: float, kind: UnitKind) -> float:
 
 
 def _runs(values: Sequence[float | None]) -> Iterator[list[int]]:
-    """The places of values that follow one another without a gap."""
+    """Yield the indexes of values that follow one another without a gap."""
     for has_value, run in groupby(range(len(values)), lambda index: values[index] is not None):
         if has_value:
             yield list(run)
 
 
 _NARROW_PLOT_PX, _WIDE_PLOT_PX = 200, 520
-"""How wide (px) a plot is at least: on the smallest screen, and where it counts as wide (the style sheet says when)."""
+"""The width of a plot in px: at least on the smallest screen, and from which `dashboard.css` treats it as wide."""
 _LETTER_WIDTH_PX, _LABEL_GAP_PX = 6.5, 14
 _LABEL_INTERVALS = (1, 2, 3, 4, 6, 7, 12, 14, 24, 28, 60, 120, 180, 240, 360)
-"""Steps that are something in the calendar: hours of a day, weeks, months of a year, minutes."""
+"""Intervals that match the calendar: hours of a day, weeks, months of a year, minutes."""
 
 
 def _labels(texts: Sequence[str], xs: Sequence[float]) -> list[Label]:
-    """As many as fit: those for a narrow plot are some of those for a wide one."""
+    """Return as many labels as fit. A narrow plot shows a subset of the labels of a wide one."""
     label_width_px = max(map(len, texts)) * _LETTER_WIDTH_PX + _LABEL_GAP_PX
     min_interval = len(texts) / max(_WIDE_PLOT_PX // label_width_px, 1)
     interval = next((candidate for candidate in _LABEL_INTERVALS if candidate >= min_interval), ceil(min_interval))
@@ -230,9 +187,9 @@ def _labels(texts: Sequence[str], xs: Sequence[float]) -> list[Label]:
 def _hover_strip(
     point: Point, comparison: float | None, unit: Unit, x: float, y: float | None, half_step: float
 ) -> HoverStrip:
-    """The strip that reaches half the way to the next points."""
+    """Return the strip of a point, which reaches halfway to its neighbours."""
     value = "" if point.value is None else format_exact(point.value, unit.kind)
-    value_text = "nothing yet" if point.value is None else format_with_unit(point.value, unit)
+    value_text = "no data" if point.value is None else format_with_unit(point.value, unit)
     comparison_text = "" if comparison is None else format_exact(comparison, unit.kind)
     tooltip = f"{point.label}: {value_text}{' so far' if point.is_unfinished and value else ''}"
     left, right = max(x - half_step, 0), min(x + half_step, 100)
@@ -261,5 +218,6 @@ def _summary(points: Sequence[Point], unit: Unit) -> str:
     )
     if low == high:
         return f"Line chart of {unit.plural}, {dates}: {format_exact(low, unit.kind)} throughout."
-    extremes = f"highest {format_exact(high, unit.kind)} on {highest_label}, lowest {format_exact(low, unit.kind)} on {lowest_label}"
-    return f"Line chart of {unit.plural}, {dates}: {extremes}."
+    highest = f"highest {format_exact(high, unit.kind)} on {highest_label}"
+    lowest = f"lowest {format_exact(low, unit.kind)} on {lowest_label}"
+    return f"Line chart of {unit.plural}, {dates}: {highest}, {lowest}."

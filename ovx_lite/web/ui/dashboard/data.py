@@ -1,4 +1,4 @@
-"""All that a dashboard shows, in one look: from the rollups, or of what passes filters."""
+"""Load the data of a dashboard: from rollups if possible, else from events. Filters always need the events."""
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,30 +18,29 @@ from ovx_lite.storage.webhooks.goals import goals_of
 from ovx_lite.web.ui.dashboard.state import PANEL_TABS, DashboardState
 
 PANEL_ROWS = 9
-"""How many rows a panel has."""
+"""The number of rows of a panel."""
 
 PEOPLE_DAYS = 7
-"""Of so many days, those are shown whom events named."""
+"""The people panel covers at most the last 7 days of a period."""
 
-_MAX_DAYS_BY_HOUR, _MAX_DAYS_BY_DAY, _MAX_DAYS_BY_WEEK = (
-    2,
-    100,
-    800,
-)  # up to so many days are shown by hour, by day, by week
+# A longer period has fewer points: beyond these numbers of days, by day, by week and by month.
+_MAX_DAYS_BY_HOUR, _MAX_DAYS_BY_DAY, _MAX_DAYS_BY_WEEK = 2, 100, 800
 
 
 class TopList(msgspec.Struct, frozen=True):
-    """What a panel ranks: rows of what stands in a dimension and how many visitors, and how many there are in all."""
+    """The values of a dimension with their counts, mostly of visitors, and the number of all values."""
 
     rows: Sequence[tuple[str, int]] = ()
     total: int = 0
 
 
 class DashboardData(msgspec.Struct, frozen=True, kw_only=True):
-    """What a dashboard shows. `unit` is what a point of the series is; `was` and `before` are of the period compared.
+    """The data of a dashboard.
 
-    `takings` are by currency: how often, and how much in minor units; `persons` number, id and events. `named` is the
-    event whose properties are shown: `keys` are those it has.
+    `time_unit` is the step of the series. `revenue` maps a currency to the number of transactions and their sum in
+    minor units. `persons` holds the rows (ID, user ID, events) and the number of all persons. `selected_event` is the
+    event whose properties are shown, and `prop_keys` are the keys of these properties. `is_stale` says that rollups of
+    the period are being rebuilt.
     """
 
     date_range: DateRange
@@ -66,23 +65,23 @@ class DashboardData(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def empty_dashboard(date_range: DateRange) -> DashboardData:
-    """A dashboard that nothing was counted for."""
+    """Return a dashboard without any counts."""
     return DashboardData(date_range=date_range)
 
 
 def latest_days(date_range: DateRange) -> DateRange:
-    """The last days of a period, of which those who were named are shown: of more, there may be very many."""
+    """Return the last days of a period, which the people panel covers: a longer period may have too many people."""
     return date_range._replace(first_day=max(date_range.first_day, date_range.last_day - PEOPLE_DAYS + 1))
 
 
 def time_unit_of(date_range: DateRange) -> str:
-    """What a point of the series of a period is."""
+    """Return the time dimension of a period's series, for example `time:day`."""
     max_days = {"time:hour": _MAX_DAYS_BY_HOUR, "time:day": _MAX_DAYS_BY_DAY, "time:week": _MAX_DAYS_BY_WEEK}
     return next((time_unit for time_unit, days in max_days.items() if date_range.day_count <= days), "time:month")
 
 
 def load_dashboard(conn: sqlite3.Connection, site_slug: str, state: DashboardState, now_ms: int) -> DashboardData:
-    """What a dashboard shows of a site at `now` (Unix ms). Raises `ApiError`."""
+    """Load the data of a site's dashboard at `now_ms` (Unix ms). Raises `ApiError`."""
     site = registry.find_site(conn, site_slug)
     first_day = find_oldest_day(conn, site)
     date_range = state.date_range(now_ms, site.timezone, first_day)
@@ -133,7 +132,10 @@ def _load_counts(
     filters: Sequence[Filter],
     dimensions_by_panel: Mapping[str, str],
 ) -> tuple[dict[str, TopList], dict[int, Counts] | None, Mapping[str, tuple[int, int]] | None]:
-    """The rankings of panels, by their dimensions; the counts of days, and revenue; None where another has to look."""
+    """Return the top list of each panel, the counts of each day, and revenue.
+
+    The last two are None if they were not a by-product of the top lists and need a query of their own.
+    """
     if not filters and rollup_queries.is_complete(conn, site, date_range):
         top_lists = {
             panel: _load_top_list(conn, site, date_range, dimension) for panel, dimension in dimensions_by_panel.items()
@@ -155,7 +157,7 @@ def _load_counts(
 def top_list_of(
     groups: Iterable[tuple[tuple[str, ...], Counts]], dimension: str, max_rows: int = PANEL_ROWS
 ) -> TopList:
-    """The values that most visitors have. Views are no events of their own there."""
+    """Return the values with the most visitors. Pageviews are left out of the list of events."""
     top_rows, total = event_queries.top(
         (row for row in groups if (dimension, *row[0]) != event_queries.PAGEVIEW), "visitors", max_rows
     )
@@ -170,13 +172,13 @@ def _load_top_list(conn: sqlite3.Connection, site: Site, date_range: DateRange, 
 
 
 def excluded_reasons(conn: sqlite3.Connection, site: Site, date_range: DateRange, max_rows: int) -> TopList:
-    """Why events of a period are in no count, and how many."""
+    """Return why events of a period are not counted, with the number of events for each reason."""
     rows, total = rollup_queries.top(conn, site, date_range, Dimension.EXCLUDED, max_rows, "events")
     return TopList(rows, total)
 
 
 def find_oldest_day(conn: sqlite3.Connection, site: Site) -> int | None:
-    """The day of a site's first event; None if it has none."""
+    """Return the day of a site's first event; None if it has none."""
     oldest_ms = events.oldest_event_ms(conn, site.id)
     return None if oldest_ms is None else local_day(oldest_ms, site.timezone)
 

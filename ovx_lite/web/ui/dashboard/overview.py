@@ -1,6 +1,6 @@
-"""What a dashboard shows above its panels: totals, the chart, what happened; and all of it together."""
+"""The template values of a dashboard: menus, totals, chart, notes and panels."""
 
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -10,17 +10,18 @@ from ovx_lite.domain.calendar import format_day, local_day
 from ovx_lite.stats import date_ranges
 from ovx_lite.stats.date_ranges import CLOCK_UNITS_MS, DateRange, format_day_bucket, format_time_bucket
 from ovx_lite.stats.metrics import Counts, MetricInputs, compute_metric, percent_change
-from ovx_lite.web.ui.dashboard.chart import UNITS, Chart, Mark, Point, build_chart, format_exact
+from ovx_lite.web.ui.dashboard.chart import Chart, Mark, Point, build_chart
 from ovx_lite.web.ui.dashboard.data import DashboardData
+from ovx_lite.web.ui.dashboard.formatting import UNITS, format_date, format_date_range, format_metric
 from ovx_lite.web.ui.dashboard.panels import panels_of
-from ovx_lite.web.ui.dashboard.presenters import DashboardView, filter_chips, format_compact, format_date_range
+from ovx_lite.web.ui.dashboard.presenters import DashboardView, filter_chips
 from ovx_lite.web.ui.dashboard.state import COMPARISONS, METRICS, PERIODS, DashboardState
 
-_BAD_IF_MORE = ("bounce_rate",)
+_LOWER_IS_BETTER = ("bounce_rate",)
 
 
 def template_values(dashboard: DashboardView) -> dict[str, Any]:
-    """All that the template is given, but for what every page is."""
+    """Return the values of `dashboard.html`, except for those that every page gets."""
     site, state, data, location, *_ = dashboard
     path = location.path
     replace = msgspec.structs.replace
@@ -63,7 +64,7 @@ def template_values(dashboard: DashboardView) -> dict[str, Any]:
         "marks": _mark_rows(dashboard),
         "annotation_errors": {},
         "annotation": {"day": "", "text": ""},
-        "stale_notice": "The numbers of some of these days are being counted anew: this takes a while."
+        "stale_notice": "Some days are being counted again. Until that is done, this page may take longer to load."
         if data.is_stale
         else "",
         "has_no_events": data.oldest_day is None,
@@ -71,20 +72,12 @@ def template_values(dashboard: DashboardView) -> dict[str, Any]:
 
 
 def metric_value(name: str, counts: Counts | None) -> float | None:
-    """A metric of counts."""
+    """Compute a metric; None without counts, or if it is undefined, such as the bounce rate without visits."""
     if counts is None:
         return None
     value = compute_metric(name, MetricInputs(counts))
-    assert not isinstance(value, dict), "it is no amount of money"
+    assert not isinstance(value, dict), "no metric of the dashboard is an amount of money"
     return value
-
-
-def _format_metric(name: str, value: float | None) -> tuple[str, str]:
-    """A metric in few letters, and exactly."""
-    if value is None:
-        return "–", "–"
-    exact_text = format_exact(value, UNITS[name].kind)
-    return (format_compact(int(value)) if UNITS[name].kind == "count" else exact_text), exact_text
 
 
 def _totals(state: DashboardState, data: DashboardData, path: str) -> list[dict[str, Any]]:
@@ -93,8 +86,7 @@ def _totals(state: DashboardState, data: DashboardData, path: str) -> list[dict[
         value, comparison_value = metric_value(name, data.totals), metric_value(name, data.comparison_totals)
         change_percent = None if data.comparison_totals is None else percent_change(value, comparison_value)
         rounded_percent = None if change_percent is None else round(change_percent)
-        rounded_percent = None if rounded_percent is None else round(rounded_percent) or 0
-        compact_text, exact_text = _format_metric(name, value)
+        compact_text, exact_text = format_metric(name, value)
         totals.append(
             {
                 "key": name,
@@ -106,8 +98,8 @@ def _totals(state: DashboardState, data: DashboardData, path: str) -> list[dict[
                 else f"{rounded_percent:+}%".replace("-", "−")
                 if rounded_percent
                 else "0%",
-                "is_improvement": None if not rounded_percent else (rounded_percent > 0) != (name in _BAD_IF_MORE),
-                "comparison_value": "" if data.comparison_totals is None else _format_metric(name, comparison_value)[1],
+                "is_improvement": None if not rounded_percent else (rounded_percent > 0) != (name in _LOWER_IS_BETTER),
+                "comparison_value": "" if data.comparison_totals is None else format_metric(name, comparison_value)[1],
                 "href": msgspec.structs.replace(state, metric=name).url(path),
                 "current": state.metric == name,
             }
@@ -116,7 +108,7 @@ def _totals(state: DashboardState, data: DashboardData, path: str) -> list[dict[
 
 
 def chart_buckets(date_range: DateRange, time_unit: str, timezone: str) -> list[tuple[str, str, str]]:
-    """The points of a period's chart: the key of each, what it is called, and in short."""
+    """Return the key, the long label and the axis label of each point of a period's chart."""
     buckets = []
     for key in date_ranges.bucket_labels(date_range, time_unit, timezone):
         start = datetime.fromisoformat(key)
@@ -166,7 +158,7 @@ def _point_value(name: str, counts: Counts | None) -> float | None:
 
 
 class _ChartEvent(NamedTuple):
-    """What happened on a day, and which point of a chart by the hour shows it; `id` is a note's."""
+    """A note or a new goal. `hour_key` is its point on a chart by the hour; `note_id` is `""` for a goal."""
 
     day: int
     hour_key: str
@@ -176,7 +168,7 @@ class _ChartEvent(NamedTuple):
 
 
 def _chart_events(dashboard: DashboardView) -> list[_ChartEvent]:
-    """What happened in the period, by day: goals that were added, and notes."""
+    """Return the notes and new goals of the period by day. Public links do not show goals."""
     site, _, data, location, *_ = dashboard
     events = [
         _ChartEvent(note.day, f"{format_day(note.day)} 12:00:00", note.text, "note", note.id)
@@ -204,16 +196,11 @@ def _chart_marks(dashboard: DashboardView) -> list[Mark]:
     return marks
 
 
-def _format_day(day: int) -> str:
-    local_date = date.fromisoformat(format_day(day))
-    return f"{local_date.day} {local_date:%b %Y}"
-
-
 def _mark_rows(dashboard: DashboardView) -> list[dict[str, str]]:
     path = dashboard.location.path
     return [
         {
-            "day_label": _format_day(event.day),
+            "day_label": format_date(event.day),
             "text": event.text,
             "kind": event.kind,
             "remove_url": f"{path}/annotations/{event.note_id}/remove" if event.note_id else "",

@@ -1,4 +1,4 @@
-"""What a dashboard's numbers look like: totals, chart, panels, and the calls of the API behind them."""
+"""The template values of a dashboard's panels."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,24 +9,18 @@ from ovx_lite.domain import money
 from ovx_lite.stats.filters import PROPS_PREFIX, Condition
 from ovx_lite.storage.rollups.value_limit import OTHER
 from ovx_lite.web.ui.dashboard.data import PEOPLE_DAYS
-from ovx_lite.web.ui.dashboard.presenters import (
-    DashboardView,
-    build_panel,
-    build_row,
-    curl_command,
-    format_compact,
-    top_list_rows,
-)
+from ovx_lite.web.ui.dashboard.formatting import format_compact, group_thousands
+from ovx_lite.web.ui.dashboard.presenters import DashboardView, build_panel, build_row, curl_command, top_list_rows
 from ovx_lite.web.ui.dashboard.state import DIMENSION_NOUNS, PANEL_TABS, DashboardState
 
 EXCEPT_PAGEVIEWS = Condition("event:name", "is", ("pageview",), True)
-"""Views are no events of their own, where events are shown."""
+"""The events panel does not list pageviews."""
 
 PANEL_TITLES = {"pages": "Pages", "sources": "Sources", "places": "Countries", "devices": "Devices"}
 
 
 def panels_of(dashboard: DashboardView) -> list[dict[str, Any]]:
-    """The panels, in their order."""
+    """Return the panels in display order. Public links show neither people nor excluded events."""
     panels = [_top_list_panel(dashboard, panel_key) for panel_key in PANEL_TABS]
     panels += [_goals_panel(dashboard), _events_panel(dashboard), _revenue_panel(dashboard)]
     if not dashboard.location.is_public:
@@ -63,11 +57,11 @@ def _top_list_panel(dashboard: DashboardView, key: str) -> dict[str, Any]:
 
 def _goals_panel(dashboard: DashboardView) -> dict[str, Any]:
     dimension, data = "event:goal", dashboard.data
-    empty_text = (
-        "No goal was met in this period."
-        if data.goals
-        else "Goals tell how many of the visitors did what you want: add one in the settings."
-    )
+    empty_text = "No goal was completed in this period."
+    if not data.goals:
+        empty_text = "Goals show how many visitors complete an action, such as a sign-up."
+        if not dashboard.location.is_public:
+            empty_text += " Add one under Settings → Goals."
     total_visitors = (
         0 if any(condition.dimension == dimension for condition in dashboard.state.filters) else data.totals.visitors
     )
@@ -83,7 +77,7 @@ def _goals_panel(dashboard: DashboardView) -> dict[str, Any]:
 
 
 def _events_panel(dashboard: DashboardView) -> dict[str, Any]:
-    """The events; of one of them, its properties, one or two at once."""
+    """Return the events panel. If the filters select one event, it shows one or two properties of that event."""
     state, data, path = dashboard.state, dashboard.data, dashboard.location.path
     if not data.selected_event or not data.prop_keys:
         rows = top_list_rows(dashboard, "event:name", data.top_lists["events"])
@@ -96,8 +90,8 @@ def _events_panel(dashboard: DashboardView) -> dict[str, Any]:
             curl=curl_command(
                 dashboard, ["event:name"], ["visitors", "events"], [] if data.selected_event else [EXCEPT_PAGEVIEWS]
             ),
-            note="Choose one to see its properties." if rows and not data.selected_event else "",
-            empty="No events but pageviews in this period.",
+            note="Select an event to see its properties." if rows and not data.selected_event else "",
+            empty="No events other than pageviews in this period.",
         )
     chosen = [key for key in state.props or data.prop_keys[:1] if key in data.prop_keys]
     tabs = []
@@ -126,14 +120,14 @@ def _events_panel(dashboard: DashboardView) -> dict[str, Any]:
         unit="Events",
         rows=rows,
         curl=curl_command(dashboard, [PROPS_PREFIX + key for key in chosen], ["visitors", "events"], order_by="events"),
-        note="Choose two properties to see them together." if len(data.prop_keys) > 1 and len(chosen) < 2 else "",
+        note="Select a second property to combine them." if len(data.prop_keys) > 1 and len(chosen) < 2 else "",
         more=state.url(f"{path}/csv/events") if data.prop_rows_total > len(rows) else "",
         more_label=f"All {data.prop_rows_total:,} as CSV",
     )
 
 
 def _with_conditions(state: DashboardState, keys: Sequence[str], values: Sequence[str]) -> DashboardState:
-    """A view that asks for these values of these properties, too."""
+    """Return a state that also filters by these values of these properties."""
     for key, value in zip(keys, values, strict=True):
         state = state.with_condition(Condition(PROPS_PREFIX + key, "is", (value,)))
     return state
@@ -148,8 +142,8 @@ def _revenue_panel(dashboard: DashboardView) -> dict[str, Any]:
             transactions,
             max_transactions,
             dashboard.state.with_condition(Condition("event:currency", "is", (currency,))).url(dashboard.location.path),
-            f"{transactions:,} × {money.format_amount(round(amount_minor / transactions), currency)}",
-            _group_thousands(money.format_amount(amount_minor, currency)),
+            f"{transactions:,} × {group_thousands(money.format_amount(round(amount_minor / transactions), currency))}",
+            group_thousands(money.format_amount(amount_minor, currency)),
         )
         for currency, (transactions, amount_minor) in revenue.items()
     ]
@@ -167,12 +161,6 @@ def _revenue_panel(dashboard: DashboardView) -> dict[str, Any]:
     )
 
 
-def _group_thousands(decimal: str) -> str:
-    """A decimal with commas between its thousands."""
-    whole, dot, rest = decimal.partition(".")
-    return f"{int(whole):,}{dot}{rest}" if whole != "-0" else decimal
-
-
 def _people_panel(dashboard: DashboardView) -> dict[str, Any]:
     people, total = dashboard.data.persons
     settings = f"{dashboard.location.path}/settings/people"
@@ -182,7 +170,9 @@ def _people_panel(dashboard: DashboardView) -> dict[str, Any]:
         for person_id, id, events in people
     ]
     empty_text = (
-        "People are shown without filters." if dashboard.state.filters else "No event named anybody in this period."
+        "Remove the filters to see people."
+        if dashboard.state.filters
+        else "No identified people in this period. They appear when events have a user ID."
     )
     return build_panel(
         dashboard,
@@ -192,8 +182,8 @@ def _people_panel(dashboard: DashboardView) -> dict[str, Any]:
         unit="Events",
         rows=rows,
         more=settings if total > len(rows) else "",
-        more_label=f"All people ({total:,} of these days)",
-        note=f"Whom most events of the last {PEOPLE_DAYS} days named."
+        more_label=f"All people ({total:,} in this period)",
+        note=f"Most active people, last {PEOPLE_DAYS} days"
         if dashboard.data.date_range.day_count > PEOPLE_DAYS
         else "",
         csv=dashboard.state.url(f"{dashboard.location.path}/csv/people") if rows else "",
@@ -209,15 +199,15 @@ def _excluded_panel(dashboard: DashboardView) -> dict[str, Any]:
     max_events = top_list.rows[0][1] if top_list.rows else 0
     rows = [build_row(_EXCLUSION_LABELS.get(reason, reason), events, max_events) for reason, events in top_list.rows]
     empty_text = (
-        "What is not counted is shown without filters."
+        "Remove the filters to see excluded events."
         if dashboard.state.filters
-        else "Everything was counted in this period."
+        else "All events of this period were counted."
     )
     return build_panel(
         dashboard,
         "excluded",
         "Not counted",
-        column="Why",
+        column="Reason",
         unit="Events",
         rows=rows,
         csv=dashboard.state.url(f"{dashboard.location.path}/csv/excluded") if rows else "",

@@ -1,26 +1,25 @@
-"""What is shown of a site, and how numbers, words, filters and rows look."""
+"""The view of a dashboard, and the building blocks of its panels: filter chips, rows and curl commands."""
 
 import shlex
 from collections.abc import Iterable, Sequence
-from datetime import date
 from typing import Any, NamedTuple
 
 import msgspec
 
-from ovx_lite.domain import countries
 from ovx_lite.domain.calendar import format_day
 from ovx_lite.domain.models import Site
-from ovx_lite.stats.date_ranges import DateRange
 from ovx_lite.stats.filters import Condition
 from ovx_lite.storage.rollups.value_limit import OTHER_LABEL
 from ovx_lite.web.ui.dashboard.data import DashboardData, TopList
-from ovx_lite.web.ui.dashboard.state import DashboardState, describe_filter, operator_name
+from ovx_lite.web.ui.dashboard.formatting import describe_filter, format_compact, format_value
+from ovx_lite.web.ui.dashboard.state import DashboardState, operator_name
 
-_MAX_LABEL_LENGTH = 300  # characters of a label; the rest is not worth its bytes
+_MAX_LABEL_LENGTH, _MAX_TITLE_LENGTH = 300, 2000  # characters; anything longer only makes the page larger
+_VISIBLE_LABEL_LENGTH = 40  # a longer label may be truncated on screen, so it also gets a title
 
 
 class DashboardLocation(NamedTuple):
-    """Where a dashboard is: its path, with the root; whether for all who have its link; the server's URL."""
+    """The location of a dashboard: its path (including the root), whether it is a public link, and the server's URL."""
 
     path: str
     is_public: bool
@@ -28,7 +27,7 @@ class DashboardLocation(NamedTuple):
 
 
 class DashboardView(NamedTuple):
-    """A dashboard that is put together: what is shown of a site, where, as of when (Unix ms); and who is there now."""
+    """Everything that a dashboard is rendered from. `now_ms` (Unix ms) is when the data was read."""
 
     site: Site
     state: DashboardState
@@ -39,38 +38,11 @@ class DashboardView(NamedTuple):
 
 
 def filter_chips(state: DashboardState, path: str) -> list[dict[str, str]]:
-    """The filters, and where each is taken away."""
+    """Return the text of each filter and the URL without it."""
     return [
         {"text": describe_filter(condition)[:_MAX_LABEL_LENGTH], "href": state.without_condition(condition).url(path)}
         for condition in state.filters
     ]
-
-
-def format_date_range(date_range: DateRange) -> str:
-    """A period in words: `23 Oct – 21 Nov 2026`."""
-    first, last = (date.fromisoformat(format_day(day)) for day in (date_range.first_day, date_range.last_day))
-    last_text = f"{last.day} {last:%b %Y}"
-    if first == last:
-        return last_text
-    if (first.year, first.month) == (last.year, last.month):
-        return f"{first.day} – {last_text}"
-    return f"{first.day} {first:%b}{'' if first.year == last.year else f' {first.year}'} – {last_text}"
-
-
-def format_compact(number: int) -> str:
-    """A count in few letters: `12.3k`."""
-    for limit, suffix in ((10**9, "B"), (10**6, "M"), (10**3, "k")):
-        if number >= limit * 0.9995:
-            scaled = number / limit
-            return (f"{scaled:.1f}" if scaled < 99.95 else f"{scaled:.0f}").removesuffix(".0") + suffix
-    return f"{number}"
-
-
-def format_value(dimension: str, value: str) -> str:
-    """What stands in a dimension, as people read it."""
-    if not value:
-        return "(unknown)"
-    return countries.name(value) if dimension == "visit:country" else value
 
 
 def curl_command(
@@ -80,7 +52,7 @@ def curl_command(
     conditions: Iterable[Condition] = (),
     order_by: str = "",
 ) -> str:
-    """The call of the API behind a panel, as a shell takes it; none for those who may not call it."""
+    """Return the curl command of the Stats API query behind a panel; `""` on public links, which have no API key."""
     site, state, data, location, *_ = dashboard
     if location.is_public:
         return ""
@@ -101,7 +73,7 @@ def curl_command(
 
 
 def build_panel(dashboard: DashboardView, key: str, title: str, **overrides: Any) -> dict[str, Any]:
-    """A panel, as its template takes it: what is usual, and the rest."""
+    """Return the template values of a panel: the defaults, updated by `overrides`."""
     defaults = {
         "tabs": [],
         "column": title,
@@ -113,28 +85,28 @@ def build_panel(dashboard: DashboardView, key: str, title: str, **overrides: Any
         "note": "",
     }
     csv = dashboard.state.url(f"{dashboard.location.path}/csv/{key}")
-    return {"key": key, "title": title, **defaults, "csv": csv, "empty": "Nothing in this period.", **overrides}
+    return {"key": key, "title": title, **defaults, "csv": csv, "empty": "No data in this period.", **overrides}
 
 
 def build_row(
-    label: str, number: int, max_number: int, href: str = "", second: str = "", value: str = ""
+    label: str, number: int, max_number: int, href: str = "", secondary: str = "", value: str = ""
 ) -> dict[str, Any]:
-    """A row of a panel; `most` is the number of the first."""
+    """Return the template values of a row. `max_number` is the number of the longest bar."""
     return {
         "label": label[:_MAX_LABEL_LENGTH],
-        "title": label[:2000] if len(label) > 40 else "",
+        "title": label[:_MAX_TITLE_LENGTH] if len(label) > _VISIBLE_LABEL_LENGTH else "",
         "href": href,
         "bar_fraction": min(number / max_number, 1.0) if max_number > 0 else 0.0,
         "value": value or format_compact(number),
         "exact": f"{number:,}",
-        "secondary": second,
+        "secondary": secondary,
     }
 
 
 def top_list_rows(
     dashboard: DashboardView, dimension: str, top_list: TopList, total_visitors: int = 0
 ) -> list[dict[str, Any]]:
-    """The rows of a ranking; `of` is how many visitors a rate is of, 0 for none."""
+    """Return the rows of a top list. With `total_visitors`, each row also has its percentage of them."""
     state, path, max_visitors = dashboard.state, dashboard.location.path, top_list.rows[0][1] if top_list.rows else 0
     return [
         build_row(

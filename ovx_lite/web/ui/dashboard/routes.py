@@ -1,4 +1,4 @@
-"""The dashboard of a site, its details, its CSV files, and who is there now: for those who look after it."""
+"""The routes of a site's dashboard: the page itself, top lists, CSV files, live visitors and notes."""
 
 import asyncio
 import csv
@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from ovx_lite.domain import validators
-from ovx_lite.domain.calendar import parse_day
+from ovx_lite.domain.calendar import SECOND_MS, parse_day
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import Site
 from ovx_lite.storage import accounts, annotations
@@ -33,11 +33,8 @@ from ovx_lite.web.ui.dashboard.data import DashboardData
 from ovx_lite.web.ui.dashboard.presenters import DashboardLocation, DashboardView
 from ovx_lite.web.ui.dashboard.state import DIMENSION_NOUNS, DashboardState, parse_state
 
-_MIN_CACHED_DURATION_MS, _MAX_CACHE_AGE_MS, _MAX_CACHED_PAGES = (
-    20,
-    1000,
-    50,
-)  # milliseconds that it took, that it is kept; pages
+# A dashboard is cached if it took at least this long, and at most for a second.
+_MIN_CACHED_DURATION_MS, _MAX_CACHE_AGE_MS, _MAX_CACHED_PAGES = 20, SECOND_MS, 50
 
 
 async def show_dashboard(request: Request) -> Response:
@@ -53,10 +50,10 @@ async def _location(request: Request) -> DashboardLocation:
 async def render_dashboard(
     request: Request, site: Site, location: DashboardLocation, form: Form | None = None, status: int = 200
 ) -> Response:
-    """A dashboard of a site, at a place.
+    """Render the dashboard of a site. `form` is a note that could not be added.
 
-    One that took long is good for nine times as long, at most a second: so reading dashboards in a loop, as everybody
-    can where they are public, takes no more than a tenth of the time away from events.
+    A dashboard that took at least 20 ms is cached for nine times as long as it took, at most for a second. So anyone
+    who loads public dashboards in a loop uses at most a tenth of the time.
     """
     ui, state = context(request), state_of(request)
     session = getattr(request.state, "session", None)
@@ -66,9 +63,8 @@ async def render_dashboard(
     loop = asyncio.get_running_loop()
     started_at_s = loop.time()
     dashboard = await load_view(request, site, location)
-    if (
-        is_cacheable and (cached_page := _cached_page(ui, location, state)) is not None
-    ):  # as others have asked for the same at the same time
+    # Another request for the same dashboard may have filled the cache meanwhile.
+    if is_cacheable and (cached_page := _cached_page(ui, location, state)) is not None:
         return HTMLResponse(cached_page)
     values = overview.template_values(dashboard)
     if form is not None:
@@ -87,13 +83,13 @@ async def render_dashboard(
 
 
 def _cached_page(ui: UiContext, location: DashboardLocation, state: DashboardState) -> bytes | None:
-    """The page of a dashboard that was made a moment ago; None if there is none, or it is not good any more."""
+    """Return the cached page of a dashboard; None if there is none or it has expired."""
     expires_at_ms, body = ui.dashboard_cache.get((location, state), (0, b""))
     return body if expires_at_ms - _MAX_CACHE_AGE_MS <= ui.services.clock.now_ms() < expires_at_ms else None
 
 
 async def load_view(request: Request, site: Site, location: DashboardLocation) -> DashboardView:
-    """What a dashboard shows of a site, as the URL asks. Raises `ApiError`."""
+    """Load the dashboard that the URL describes. Raises `ApiError`."""
     state = state_of(request)
     dashboard_data, now_ms, active_visitors = await run_query(
         request, requester_of(request, site, location), _query_dashboard, site, state
@@ -104,7 +100,7 @@ async def load_view(request: Request, site: Site, location: DashboardLocation) -
 def _query_dashboard(
     conn: sqlite3.Connection, now_ms: int, site: Site, state: DashboardState
 ) -> tuple[DashboardData, int, int]:
-    """What a dashboard shows; as of when; and how many visitors are active."""
+    """Return the data of a dashboard, the time of the query (Unix ms), and the number of active visitors."""
     return (
         data.load_dashboard(conn, site.slug, state, now_ms),
         now_ms,
@@ -113,22 +109,22 @@ def _query_dashboard(
 
 
 def requester_of(request: Request, site: Site, location: DashboardLocation) -> Requester:
-    """Who asks for what a dashboard shows."""
+    """Return the requester of a dashboard's queries: the site for a public link, else the session."""
     return Requester(PUBLIC, site.slug) if location.is_public else session_requester(request)
 
 
 def state_of(request: Request) -> DashboardState:
-    """The view that a URL asks for. Raises `ApiError`."""
+    """Parse the state in the URL of a request. Raises `ApiError`."""
     return parse_state(request.query_params.multi_items())
 
 
 async def show_top_list(request: Request) -> Response:
-    """`GET …/top/DIMENSION`: all that stands in a dimension."""
+    """`GET …/top/DIMENSION`: all values of a dimension."""
     return await render_top_list(request, await site_from_path(request), await _location(request))
 
 
 async def render_top_list(request: Request, site: Site, location: DashboardLocation) -> Response:
-    """A page of all that stands in a dimension, at a place. Raises `ApiError`."""
+    """Render a page with the values of a dimension. Raises `ApiError`."""
     dimension = _find_dimension(request.path_params["dimension"])
     state = state_of(request)
     page_text = request.query_params.get("page", "1")
@@ -136,7 +132,7 @@ async def render_top_list(request: Request, site: Site, location: DashboardLocat
     table = await run_query(
         request, requester_of(request, site, location), tables.load_table, site, state, dimension, max(page_number, 1)
     )
-    return render(request, "top.html", **tables.template_values(site, state, dimension, table, location))
+    return render(request, "top_list.html", **tables.template_values(site, state, dimension, table, location))
 
 
 def _find_dimension(dimension_name: str) -> str:
@@ -144,7 +140,7 @@ def _find_dimension(dimension_name: str) -> str:
         (name for name in (f"event:{dimension_name}", f"visit:{dimension_name}") if name in DIMENSION_NOUNS), None
     )
     if dimension is None:
-        raise ApiError("not_found", "There is no such dimension: go back to the dashboard.")
+        raise ApiError("not_found", "The dashboard has no list of this name.")
     return dimension
 
 
@@ -154,10 +150,10 @@ async def download_csv(request: Request) -> Response:
 
 
 async def render_csv(request: Request, site: Site, location: DashboardLocation) -> Response:
-    """A panel as CSV (RFC 4180), at a place. Raises `ApiError`."""
+    """Return a panel as CSV (RFC 4180). Raises `ApiError`."""
     panel, state = request.path_params["panel"], state_of(request)
     if location.is_public and panel in ("people", "excluded"):
-        raise ApiError("not_found", "There is no such panel: go back to the dashboard.")
+        raise ApiError("not_found", "The dashboard has no panel of this name.")
     header, rows = await run_query(request, requester_of(request, site, location), tables.load_csv, site, state, panel)
     text = io.StringIO()
     table_rows: list[list[object]] = [[*header], *rows]
@@ -168,7 +164,7 @@ async def render_csv(request: Request, site: Site, location: DashboardLocation) 
 
 
 async def stream_live(request: Request) -> Response:
-    """`GET …/live`: Server-Sent Events: how many visitors are active now, whenever that changes."""
+    """`GET …/live`: Server-Sent Events with the number of active visitors, one for each change."""
     ui, session, site = context(request), request.state.session, await site_from_path(request)
 
     async def is_allowed() -> bool:
@@ -178,14 +174,14 @@ async def stream_live(request: Request) -> Response:
 
 
 async def add_annotation(request: Request) -> Response:
-    """`POST …/annotations`: a note beside a day."""
+    """`POST …/annotations`: adds a note to a day."""
     site, form = await site_from_path(request), await read_form(request)
     day = form.validate("day", _parse_day, 0)
     text = form.validate("text", lambda text: validators.short_text(text, "text"), "")
     if not form.errors:
         try:
             await context(request).services.database.write(annotations.add, site.id, day, text)
-            return _redirect_back(request, site, FlashMessage("The note is there."))
+            return _redirect_back(request, site, FlashMessage("The note was added."))
         except ApiError as exc:
             form.add_error(exc)
     return await render_dashboard(request, site, await _location(request), form, 400)
@@ -197,7 +193,7 @@ def _parse_day(text: str) -> int:
     except ValueError:
         day = -1
     if not 0 <= day <= parse_day("2109-01-01"):
-        raise ApiError("invalid_request", "Give a day, like 2026-03-15.", "day")
+        raise ApiError("invalid_request", "Enter a date, for example 2026-03-15.", "day")
     return day
 
 
@@ -208,12 +204,12 @@ async def remove_annotation(request: Request) -> Response:
         annotations.remove, site.id, request.path_params["note"]
     )
     return _redirect_back(
-        request, site, FlashMessage("The note is removed." if was_removed else "The note was removed before.")
+        request, site, FlashMessage("The note was removed." if was_removed else "The note had already been removed.")
     )
 
 
 def _redirect_back(request: Request, site: Site, message: FlashMessage) -> Response:
-    """To the dashboard, as it was looked at, and anew."""
+    """Redirect to the dashboard that the form was on, and clear the cache, so that the change shows."""
     context(request).dashboard_cache.clear()
     path, query = f"/sites/{site.slug}", request.headers.get("referer", "").partition("?")[2].partition("#")[0]
     return redirect_to(

@@ -1,6 +1,6 @@
-"""What a dashboard shows, as its URL says: period, comparison, filters, which tab of each panel. Pure."""
+"""The state of a dashboard, as its URL encodes it: period, comparison, filters and the tab of each panel. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from urllib.parse import quote, unquote, urlencode
 
 import msgspec
@@ -21,9 +21,9 @@ PERIODS = {
     "12mo": ("Last 12 months", "Y"),
     "all": ("All time", "A"),
 }
-"""The periods that one can choose, what they are called, and the keys that choose them."""
+"""The label and the keyboard shortcut of each period that the menu offers."""
 
-COMPARISONS = {"none": "Compare with…", "previous": "Previous period", "year": "Year before"}
+COMPARISONS = {"none": "No comparison", "previous": "Previous period", "year": "Previous year"}
 
 METRICS = {
     "visitors": "Visitors",
@@ -33,10 +33,10 @@ METRICS = {
     "bounce_rate": "Bounce rate",
     "visit_duration": "Visit duration",
 }
-"""What the totals are, and the chart can show."""
+"""The labels of the totals, each of which the chart can show."""
 
 PANEL_TABS = {
-    "pages": {"event:page": "Top", "visit:entry_page": "Entry", "visit:exit_page": "Exit", "event:hostname": "Hosts"},
+    "pages": {"event:page": "Pages", "visit:entry_page": "Entry", "visit:exit_page": "Exit", "event:hostname": "Hosts"},
     "sources": {
         "visit:source": "Sources",
         "visit:channel": "Channels",
@@ -48,9 +48,9 @@ PANEL_TABS = {
         "visit:utm_term": "Terms",
     },
     "places": {"visit:country": "Countries"},
-    "devices": {"visit:browser": "Browsers", "visit:os": "Systems", "visit:device": "Types"},
+    "devices": {"visit:browser": "Browsers", "visit:os": "OS", "visit:device": "Types"},
 }
-"""The panels that rank what stands in a dimension, and their tabs."""
+"""The tabs of each panel that ranks the values of a dimension; the first tab is the default."""
 
 DIMENSION_NOUNS = {
     "event:page": ("Page", "pages"),
@@ -69,21 +69,21 @@ DIMENSION_NOUNS = {
     "visit:utm_term": ("UTM term", "terms"),
     "visit:country": ("Country", "countries"),
     "visit:browser": ("Browser", "browsers"),
-    "visit:os": ("System", "systems"),
+    "visit:os": ("Operating system", "operating systems"),
     "visit:device": ("Device", "devices"),
     "event:currency": ("Currency", "currencies"),
 }
-"""What a dimension is called, of one and of many."""
+"""The singular (capitalised) and plural name of each dimension."""
 
 _MAX_FILTER_LENGTH = 20_000  # characters of a filter in a URL
 _URL_SAFE_CHARS = "/:-_.~ ()@!$'*+;="
-_OPERATOR_TEXTS = {"is": "is", "contains": "contains", "matches": "matches"}
 
 
 class DashboardState(msgspec.Struct, frozen=True):
-    """What a dashboard shows. `first` and `last` (dates) are set where the period is none of `PERIODS`.
+    """What the user has chosen. `first` and `last` (ISO dates) are set if the period is not one of `PERIODS`.
 
-    `tabs` are those that were chosen, by panel; `props` the properties of events that are looked at together.
+    `tabs` holds the panels whose tab is not the default, with that tab's dimension. `props` holds the one or two event
+    properties whose values are counted together.
     """
 
     period: str = "30d"
@@ -97,27 +97,27 @@ class DashboardState(msgspec.Struct, frozen=True):
     embed: bool = False
 
     def tab(self, panel: str) -> str:
-        """The dimension that a panel ranks by."""
+        """Return the dimension that a panel ranks."""
         return dict(self.tabs).get(panel) or next(iter(PANEL_TABS[panel]))
 
     def with_tab(self, panel: str, dimension: str) -> "DashboardState":
-        """The same with another tab of a panel."""
+        """Return this state with another tab of a panel."""
         tabs = tuple((name, tab_dimension) for name, tab_dimension in self.tabs if name != panel)
         is_default = dimension == next(iter(PANEL_TABS[panel]))
         return msgspec.structs.replace(self, tabs=tabs if is_default else (*tabs, (panel, dimension)))
 
     def with_condition(self, condition: Condition) -> "DashboardState":
-        """The same with one filter more; it takes the place of what filtered by the same dimension."""
+        """Return this state with a filter added, which replaces the filters of the same dimension."""
         others = tuple(other for other in self.filters if other.dimension != condition.dimension)
         return msgspec.structs.replace(self, filters=(*others, condition), props=())
 
     def without_condition(self, condition: Condition) -> "DashboardState":
-        """The same without a filter."""
+        """Return this state without a filter."""
         others = tuple(other for other in self.filters if other != condition)
         return msgspec.structs.replace(self, filters=others, props=())
 
     def url_params(self) -> list[tuple[str, str]]:
-        """What a URL has to say of it: what is not as usual."""
+        """Return the query parameters of this state, without those that have their default."""
         params = [(name, value) for name, value in (("from", self.first), ("to", self.last)) if value]
         if not params and self.period != "30d":
             params.append(("period", self.period))
@@ -129,11 +129,14 @@ class DashboardState(msgspec.Struct, frozen=True):
         return [*params, ("embed", "1")] if self.embed else params
 
     def url(self, path: str) -> str:
-        """Where it is shown."""
+        """Return the URL of this state at a path."""
         return f"{path}?{urlencode(self.url_params())}" if self.url_params() else path
 
     def date_range(self, now_ms: int, timezone: str, oldest_day: int | None) -> DateRange:
-        """The period as of `now` (Unix ms); `oldest` is the day of the site's first event. Raises `ApiError`."""
+        """Return the period at `now_ms` (Unix ms). `oldest_day` is the day of the site's first event.
+
+        Raises `ApiError` (`invalid_request`).
+        """
         if not self.first:
             return date_ranges.from_name(self.period, now_ms, timezone, oldest_day)
         try:
@@ -142,7 +145,7 @@ class DashboardState(msgspec.Struct, frozen=True):
             raise ApiError("invalid_request", str(exc), "from") from None
 
     def comparison_range(self, date_range: DateRange, timezone: str) -> DateRange | None:
-        """The period that it compares with; None if it does not, or there is none."""
+        """Return the period to compare with; None without a comparison or if it would begin before 1970."""
         if self.compare == "none" or date_range.first_day - max(date_range.day_count, 366) < 0:
             return None
         return (
@@ -153,7 +156,10 @@ class DashboardState(msgspec.Struct, frozen=True):
 
 
 def parse_state(items: Sequence[tuple[str, str]]) -> DashboardState:
-    """The view of a URL's parameters. Raises `ApiError` with the parameter to blame; unknown ones mean nothing."""
+    """Parse the parameters of a URL; unknown ones are ignored.
+
+    Raises `ApiError` (`invalid_request`) whose field is the invalid parameter.
+    """
     values = dict(items)
     first, last = values.get("from", "")[:40], values.get("to", "")[:40]
     if bool(first) != bool(last):
@@ -165,19 +171,22 @@ def parse_state(items: Sequence[tuple[str, str]]) -> DashboardState:
             raise _invalid(str(exc), "from") from None
     filter_texts = [value for name, value in items if name == "f"]
     if len(filter_texts) > MAX_CONDITIONS or any(len(value) > _MAX_FILTER_LENGTH for value in filter_texts):
-        raise _invalid(f"There are too many filters, or too long ones: at most {MAX_CONDITIONS} are taken.", "f")
+        raise _invalid(
+            f"Give at most {MAX_CONDITIONS} filters, each of at most {_MAX_FILTER_LENGTH:,} characters.",
+            "f",
+        )
     filters = tuple(map(_parse_condition, filter_texts))
     check_limits(filters, "f")
     return DashboardState(
-        _parse_choice(values, "period", PERIODS, "30d"),
-        first[:10],
-        last[:10],
-        _parse_choice(values, "compare", COMPARISONS, "none"),
-        _parse_choice(values, "metric", METRICS, "visitors"),
-        filters,
-        tuple(_parse_tabs(values)),
-        tuple(dict.fromkeys(value[:300] for name, value in items if name == "prop"))[:2],
-        values.get("embed") == "1",
+        period=_parse_choice(values, "period", PERIODS, "30d"),
+        first=first[:10],
+        last=last[:10],
+        compare=_parse_choice(values, "compare", COMPARISONS, "none"),
+        metric=_parse_choice(values, "metric", METRICS, "visitors"),
+        filters=filters,
+        tabs=tuple(_parse_tabs(values)),
+        props=tuple(dict.fromkeys(value[:300] for name, value in items if name == "prop"))[:2],
+        embed=values.get("embed") == "1",
     )
 
 
@@ -190,32 +199,31 @@ def _parse_tabs(values: dict[str, str]) -> list[tuple[str, str]]:
     return chosen
 
 
-def _parse_choice(values: dict[str, str], name: str, choices: dict[str, object] | object, default: str) -> str:
+def _parse_choice(values: dict[str, str], name: str, choices: Iterable[str], default: str) -> str:
     value = values.get(name, default)
-    assert isinstance(choices, dict), "there are choices"
     if value not in choices:
-        raise _invalid(f"{name} is one of {', '.join(choices)}.", name)
+        raise _invalid(f"`{name}` must be one of {', '.join(choices)}.", name)
     return value
 
 
 def encode_filter(condition: Condition) -> str:
-    """A filter as it stands in a URL: `is,source,google`; commas and percent signs in values are escaped."""
+    """Encode a filter for a URL: `is,source,google`. Commas and percent signs in values are escaped."""
     parts = (condition.dimension.partition(":")[2], *condition.values)
     return ",".join((operator_name(condition), *(quote(part, _URL_SAFE_CHARS) for part in parts)))
 
 
 def operator_name(condition: Condition) -> str:
-    """A filter's operator, as URLs and queries have it."""
+    """Return the name of a filter's operator in URLs and queries, for example `is_not`."""
     return f"{condition.operator}_not" if condition.negated else condition.operator
 
 
 def _parse_condition(text: str) -> Condition:
-    """`is,source,google` → the filter. Raises `ApiError`."""
+    """Parse a filter such as `is,source,google`. Raises `ApiError` (`invalid_request`)."""
     operator_text, _, rest = text.partition(",")
     escaped_name, comma, values = rest.partition(",")
     dimension_name = unquote(escaped_name)
     if operator_text not in OPERATORS or not comma or "\0" in unquote(text):
-        raise _invalid("A filter is like is,source,google or contains_not,page,/blog.", "f")
+        raise _invalid("`f` must be a filter such as is,source,google or contains_not,page,/blog.", "f")
     names = (f"event:{dimension_name}", f"visit:{dimension_name}")
     dimension = parse_dimension(
         next((name for name in names if name in DIMENSION_NOUNS), names[0]), "f", allow_time=False
@@ -227,24 +235,8 @@ def _parse_condition(text: str) -> Condition:
         operator_text.endswith("_not"),
     )
     if condition.dimension == "event:goal" and condition.operator != "is":
-        raise _invalid("Goals are asked for by their names: use is or is_not.", "f")
+        raise _invalid("A filter by goal must use is or is_not with the goal's name.", "f")
     return condition
-
-
-def describe_filter(condition: Condition) -> str:
-    """A filter in words: `Source is google`."""
-    noun = (
-        DIMENSION_NOUNS[condition.dimension][0]
-        if condition.dimension in DIMENSION_NOUNS
-        else f"Property {condition.dimension.split(':', 2)[2]}"
-    )
-    operator_text = _OPERATOR_TEXTS[condition.operator]
-    verb = (
-        {"is": "is not", "contains": "does not contain", "matches": "does not match"}[operator_text]
-        if condition.negated
-        else operator_text
-    )
-    return f"{noun} {verb} {' or '.join(value or '(unknown)' for value in condition.values)}"
 
 
 def _invalid(message: str, field: str) -> ApiError:

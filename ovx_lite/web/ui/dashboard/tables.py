@@ -1,4 +1,4 @@
-"""All rows of a panel: on pages of a hundred, and as CSV."""
+"""All rows of a panel: on pages of 100 rows, and as CSV."""
 
 import re
 import sqlite3
@@ -14,6 +14,7 @@ from ovx_lite.stats.date_ranges import DateRange
 from ovx_lite.stats.metrics import Counts
 from ovx_lite.storage.read import custom_props, event_queries, revenue, rollup_queries
 from ovx_lite.web.ui.dashboard import data, presenters
+from ovx_lite.web.ui.dashboard.formatting import format_date_range
 from ovx_lite.web.ui.dashboard.presenters import DashboardLocation, DashboardView
 from ovx_lite.web.ui.dashboard.state import DIMENSION_NOUNS, METRICS, PANEL_TABS, DashboardState
 
@@ -25,7 +26,7 @@ _EVENT_COLUMNS = ("visitors", "visits", "pageviews", "events")
 
 
 class Table(NamedTuple):
-    """Rows of what stands in a dimension, of a period, and how many there are in all."""
+    """A page of the values of a dimension in a period. `total` is the number of values on all pages."""
 
     date_range: DateRange
     rows: Sequence[tuple[str, Counts]]
@@ -40,7 +41,7 @@ def _columns_of(dimension: str) -> tuple[str, ...]:
 def _load_groups(
     conn: sqlite3.Connection, site: Site, state: DashboardState, dimension: str, date_range: DateRange, max_rows: int
 ) -> tuple[list[tuple[str, Counts]], int]:
-    """The values of a dimension that most visitors have, at most so many; and how many there are."""
+    """Return the values of a dimension with the most visitors, at most `max_rows`, and the number of all values."""
     groups = event_queries.rows(conn, site, date_range, (dimension,), state.filters, _columns_of(dimension))
     countable = (
         (key, counts)
@@ -54,7 +55,7 @@ def _load_groups(
 def load_table(
     conn: sqlite3.Connection, now_ms: int, site: Site, state: DashboardState, dimension: str, page_number: int
 ) -> Table:
-    """A page, from 1 on, of what stands in a dimension at `now` (Unix ms). Raises `ApiError`."""
+    """Load a page (the first is 1) of the values of a dimension. Raises `ApiError`."""
     date_range = state.date_range(now_ms, site.timezone, data.find_oldest_day(conn, site))
     page_number = min(page_number, _MAX_ROWS // PAGE_SIZE)
     offset = (page_number - 1) * PAGE_SIZE
@@ -65,12 +66,10 @@ def load_table(
 def template_values(
     site: Site, state: DashboardState, dimension: str, table: Table, location: DashboardLocation
 ) -> dict[str, Any]:
-    """All that the template of such a page is given, but for what every page is."""
+    """Return the values of `top_list.html`, except for those that every page gets."""
     path, dimension_name, columns = location.path, dimension.partition(":")[2], _columns_of(dimension)
-    table_path, max_visitors = (
-        f"{path}/top/{dimension_name}",
-        max((counts.visitors for _, counts in table.rows), default=0),
-    )
+    table_path = f"{path}/top/{dimension_name}"
+    max_visitors = max((counts.visitors for _, counts in table.rows), default=0)
     top_list = data.TopList([(value, counts.visitors) for value, counts in table.rows])
     dashboard = DashboardView(site, state, data.empty_dashboard(table.date_range), location, 0)
     rows = presenters.top_list_rows(dashboard, dimension, top_list)
@@ -96,7 +95,7 @@ def template_values(
             {"text": chip["text"], "href": state.without_condition(condition).url(table_path)}
             for chip, condition in zip(presenters.filter_chips(state, path), state.filters, strict=True)
         ],
-        "period_label": presenters.format_date_range(table.date_range),
+        "period_label": format_date_range(table.date_range),
         "back_url": state.url(path),
         "panel": panel,
         "column_names": [noun, *(METRICS.get(column, column.capitalize()) for column in columns)],
@@ -117,7 +116,7 @@ def _page_url(state: DashboardState, path: str, page_number: int) -> str:
 def load_csv(
     conn: sqlite3.Connection, now_ms: int, site: Site, state: DashboardState, panel: str
 ) -> tuple[list[str], list[list[object]]]:
-    """The head and the rows of a panel's CSV at `now` (Unix ms). Raises `ApiError`."""
+    """Return the header and the rows of a panel's CSV file. Raises `ApiError` (`not_found`)."""
     date_range = state.date_range(now_ms, site.timezone, data.find_oldest_day(conn, site))
     if panel == "events" and (
         prop_keys := custom_props.selected_props(conn, site, date_range, state.filters, state.props)
@@ -132,9 +131,8 @@ def load_csv(
         header = [dimension.partition(":")[2], *columns]
         csv_rows = [[value, *(getattr(counts, column) for column in columns)] for value, counts in rows]
         if dimension == "event:goal":
-            is_goal_filtered = any(
-                condition.dimension == dimension for condition in state.filters
-            )  # then nobody knows the others
+            # A filter by goal hides the other visitors, so there is no total to compute a rate from.
+            is_goal_filtered = any(condition.dimension == dimension for condition in state.filters)
             total_visitors = (
                 0
                 if is_goal_filtered
@@ -173,7 +171,7 @@ def load_csv(
     if panel == "excluded":
         reasons = data.excluded_reasons(conn, site, date_range, _MAX_ROWS) if not state.filters else data.TopList()
         return ["reason", "events"], [[reason, events] for reason, events in reasons.rows]
-    raise ApiError("not_found", "There is no such panel: go back to the dashboard.")
+    raise ApiError("not_found", "The dashboard has no panel of this name.")
 
 
 def _metric_values(counts: Counts) -> list[object]:
@@ -181,9 +179,9 @@ def _metric_values(counts: Counts) -> list[object]:
 
 
 def escape_formula(cell: object) -> object:
-    """A cell of a CSV file, marked as text (with an apostrophe) if a spreadsheet could take it for a formula.
+    """Return a cell of a CSV file; prefix it with an apostrophe if a spreadsheet could take it for a formula.
 
-    Spreadsheets pass over white space in front, and take the full-width and other forms of the signs for the signs.
+    Spreadsheets skip leading white space and treat the full-width and other forms of `=+-@` as these characters.
     """
     if not isinstance(cell, str):
         return "" if cell is None else cell
