@@ -1,6 +1,7 @@
 """Backups: a copy of the store each day while the server runs, and restoring one."""
 
 import os
+import re
 import shutil
 from contextlib import closing
 from datetime import UTC, datetime
@@ -13,6 +14,9 @@ from ovx_lite.storage.connections import acquire_lock
 from ovx_lite.storage.copies import UNFINISHED_SUFFIX, copy
 from ovx_lite.storage.sqlite import LOCK_FILE, RESTORING_DIR, STORE_FILE, open_store, truncate_wal
 
+_STORE_REMEDIES = re.compile(  # what errors of `storage` suggest, but what does not help with a copy
+    r"drop what was added, or (put back|restore) a backup|(move it away, or )?choose another --data-dir"
+)
 _SQLITE_MAGIC = b"SQLite format 3\0"  # the first bytes of every SQLite database
 MAX_BACKUPS = 7
 """How many copies to keep; older ones are deleted."""
@@ -101,12 +105,8 @@ def _check_integrity(staging_dir: Path, file: Path) -> None:
             problems = integrity.problems(conn)
             truncate_wal(conn, timeout_s=1)
     except ApiError as exc:
-        message = (
-            exc.message.replace(str(staging_dir / STORE_FILE), str(file))
-            .replace("move it away, or ", "")
-            .replace("drop what was added, or put back a backup", "take another copy")
-        )
-        message = message.replace("choose another --data-dir", "take another copy")
+        message = exc.message.replace(str(staging_dir / STORE_FILE), str(file))
+        message = _STORE_REMEDIES.sub("take another copy", message)
         is_empty = not (staging_dir / STORE_FILE).stat().st_size
         raise ApiError("invalid_request", f"{file} is empty: take another copy." if is_empty else message) from None
     if problems:
