@@ -1,4 +1,4 @@
-"""Upgrades: a store as an older ovx-lite left it, and what the next command makes of it. `test_stores` sees its rows."""
+"""Upgrades: what the next command makes of an older store. `test_stores` compares the rows."""
 
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
