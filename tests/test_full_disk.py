@@ -92,7 +92,7 @@ def test_a_copy_that_is_replaced_stays_if_there_is_no_space_for_another(
 
 
 def test_an_upgrade_without_space_for_its_copy_leaves_the_store_as_it_was(tmp_path: Path) -> None:
-    data_dir, sql = tmp_path / "data", (FOLDER / "0004.sql").read_text("utf-8")
+    data_dir, sql = tmp_path / "data", (FOLDER / "0006.sql").read_text("utf-8")
     build(data_dir / FILE, sql)
     size = (data_dir / FILE).stat().st_size
     tried = outcomes(data_dir, data_dir, size * 3 // 4, "site", "list")

@@ -1,4 +1,4 @@
-"""Upgrades: a store that an older ovx-lite left, and what the next command makes of it (rows: `test_stores`)."""
+"""Upgrades: what the next command makes of an older store. `test_stores` compares the rows."""
 
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor

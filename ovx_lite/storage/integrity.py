@@ -119,7 +119,7 @@ def _miscounted(conn: sqlite3.Connection, site: Site) -> Iterator[str]:
         named = ", ".join(iso(day) for day in wrong[:3]) + (", …" if len(wrong) > 3 else "")
         yield f"{len(wrong)} days of {site.id} that were not counted right ({named}): ovx-lite check --rebuild"
     over = weekly.settled(conn, site.number)
-    (weeks,) = conn.execute(_WEEKS, {"site": site.number, "over": monday(over)}).fetchone()
+    (weeks,) = conn.execute(_WEEKS, {"site": site.number, "before_day": monday(over)}).fetchone()
     if weeks and not stale:
         yield f"{weeks} counts of weeks of {site.id} that are not their days' sum: ovx-lite check --rebuild"
 
@@ -127,7 +127,7 @@ def _miscounted(conn: sqlite3.Connection, site: Site) -> Iterator[str]:
 _COLUMNS = "sum(visitors), sum(visits), sum(pageviews), sum(events)"
 _BY_DAYS = f"""
 SELECT start_day - (start_day + 3) % 7 AS week, dimension, value_id, {_COLUMNS} FROM rollups
-WHERE site_id = :site AND period_days = 1 AND start_day < :over AND dimension <> {int(Dimension.PERSON)}
+WHERE site_id = :site AND period_days = 1 AND start_day < :before_day AND dimension <> {int(Dimension.PERSON)}
 GROUP BY week, dimension, value_id
 """
 _BY_WEEKS = f"""

@@ -144,7 +144,7 @@ class Matching:
     def seen(self, filters: Iterable[Filter], kinds: str = "") -> str:
         """What visits with such events have seen, as a condition that is quick to look at and passes some others.
 
-        `kinds` says which of the kinds the events can only be of (SQL); `1` is all that can be said.
+        `kinds` is a condition on `event_types` (SQL) that these events meet. `1` is all that can be said.
         """
         masks = [self._mask(test) for test in filters if isinstance(test, Test) and not test.negated]
         if kinds:

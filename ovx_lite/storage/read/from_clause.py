@@ -113,7 +113,7 @@ def events(
 ) -> str:
     """The events of a period that are `which` and pass filters: what follows FROM, up to the last condition.
 
-    `kinds` says which of the kinds they can only be of (SQL), so that other visits need no look.
+    `kinds` is a condition on `event_types` (SQL) that all of them meet, so that other visits need no look.
     """
     number = matching.bind(site.number)
     span = days(matching, site, period, dimensions)
