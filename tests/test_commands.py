@@ -21,21 +21,10 @@ from ovx_lite.storage import integrity, registry, sqlite
 from ovx_lite.storage.sqlite import open_store
 from ovx_lite.storage.write.unit_of_work import open_books
 from tests.conftest import Ran, Running, Store
-from tests.test_store import MINUTE, NOW, event, new_key, new_site, paths, request
+from tests.support.commands import eventually, fails
+from tests.support.store import MINUTE, NOW, event, new_key, new_site, paths, request
 
 DAY = 24 * 60 * MINUTE
-
-
-def fails(ran: Ran) -> bool:
-    """Whether a command failed as it should: status 1, nothing on stdout, one sentence on stderr."""
-    return (ran.status, ran.out) == (1, "") and ran.err.startswith("Error: ") and ran.err.rstrip("\n").count("\n") == 0
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 20
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return condition()
 
 
 def all_commands(command: click.Command, *words: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
