@@ -174,8 +174,8 @@ def test_an_event_takes_at_most_60_bytes_on_a_busy_site(tmp_path: Path) -> None:
                     )
                     sent.append(msgspec.structs.replace(custom if chance.random() < 0.05 else view, **visit))
             sent.sort(key=attrgetter("ts"))
-            for start in range(0, len(sent), 20):
-                store(conn, log, [request(site, *sent[start : start + 20])], {}, NOW)
+            for start in range(0, len(sent), 100):
+                store(conn, log, [request(site, *sent[start : start + 100])], {}, NOW)
         count = len(paths(conn, site))
         assert integrity.problems(conn) == []
     assert count >= 50_000
