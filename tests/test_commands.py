@@ -8,8 +8,10 @@ import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 import pytest
@@ -305,12 +307,21 @@ def test_a_data_dir_that_is_read_only_is_told(store: Store, command: str, mode: 
 
 def fill(data_dir: Path) -> None:
     """A store with some thousand events, old and new, of a site that keeps 30 days."""
+    open_store(data_dir).close()
+    (data_dir / sqlite.FILE).write_bytes(filled())
+
+
+@cache
+def filled() -> bytes:
+    """The file of such a store."""
     now = time.time_ns() // 1_000_000
-    with closing(open_store(data_dir)) as conn:
-        site = new_site(conn, days=30)
-        for begin in (now - 40 * DAY, now - 1000 * MINUTE):
-            sent = [event(f"/page/{n}", begin + n, visitor=n // 3 + begin % 1000) for n in range(1500)]
-            store_group(conn, open_books(conn, 0), [request(site, *sent)], {}, NOW)
+    with TemporaryDirectory() as folder:
+        with closing(open_store(Path(folder))) as conn:
+            site = new_site(conn, days=30)
+            for begin in (now - 40 * DAY, now - 1000 * MINUTE):
+                sent = [event(f"/page/{n}", begin + n, visitor=n // 3 + begin % 1000) for n in range(1500)]
+                store_group(conn, open_books(conn, 0), [request(site, *sent)], {}, NOW)
+        return (Path(folder) / sqlite.FILE).read_bytes()
 
 
 def test_prune_deletes_what_is_past_its_retention(store: Store) -> None:
