@@ -1,32 +1,18 @@
 """Apex's Events API as its users meet it, one event or a batch (contract 5, `apis/apex-events.txt`)."""
 
 import json
-import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from tests.conftest import CHROME, Answer, Running
+from tests.support.apex import FIFTY, FREE, HOUR, NOW, REQUIRED, TOO_LONG, Fields, iso, since, told, verdict
 
 EVENTS = "/api/events"
-NOW = int(time.time() * 1000)
-HOUR = 3_600_000
-TOO_LONG = "x" * 4097
-FIFTY = {f"p{number}": number for number in range(50)}
 VIEW = {"type": "pageview", "url": "https://example.com/pricing"}
 WHOSE = {"projectKey": "my-site", "visitorId": "v_1"}
 REQUEST, PROPS = "invalid_request", "invalid_props"
-Fields = dict[str, Any]
-
-
-def iso(ts: int) -> str:
-    return datetime.fromtimestamp(ts / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def told(fields: Mapping[str, object]) -> Fields:
-    return {name: value for name, value in fields.items() if value is not ...}
 
 
 def send(running: Running, headers: Mapping[str, str] | None = None, **fields: object) -> Answer:
@@ -37,19 +23,6 @@ def send(running: Running, headers: Mapping[str, str] | None = None, **fields: o
 def batch(running: Running, *events: object, headers: Mapping[str, str] | None = None, **fields: object) -> Answer:
     return running.server.send(EVENTS, told({"projectKey": "my-site", "events": events} | fields), headers=headers)
 
-
-def verdict(answer: Answer) -> object:
-    """The error, or where there is none, the status."""
-    return answer.error if answer.status >= 400 else answer.status
-
-
-def since(running: Running, before: list[Fields]) -> list[Fields]:
-    """What was stored since there was only that of `before`, in the order of time."""
-    ids = {event["id"] for event in before}
-    return [event for event in running.store.events() if event["id"] not in ids]
-
-
-FREE = {"deep": {"list": [1, [2.5, None]], "ok": True}, "": "", "k" * 500: "s" * 4096, "big": 10**30, "é": "🎉"}
 
 # What is sent, and what of it comes out. Each is sent alone and in a batch.
 KEPT: dict[str, tuple[Fields, Fields]] = {
@@ -132,8 +105,6 @@ def test_a_batch_is_of_1_to_1000_events_and_costs_one_request(running: Running) 
     assert "1000 events" in batch(running, *[VIEW] * 1001).json["error"]["message"]
 
 
-# fmt: off
-REQUIRED: list[Any] = [..., None, "", 5, True, [], {}, TOO_LONG]
 # Fields of one event that are wrong, alone and as the second of a batch.
 WRONG: dict[str, list[Any]] = {
     "type": REQUIRED,
@@ -149,8 +120,13 @@ WRONG_AROUND: dict[str, list[Any]] = {
     **{field: [5, [], {}, TOO_LONG] for field in ("userId", "sessionId", "visitorId")},
 }
 WRONG_EVENTS: list[tuple[Any, str, str]] = [
-    ([], "events", REQUEST), ({}, "events", REQUEST), ("a", "events", REQUEST), (0, "events", REQUEST),
-    ([VIEW] * 1001, "events", REQUEST), ([VIEW, None], "events[1]", REQUEST), ([VIEW, []], "events[1]", REQUEST),
+    ([], "events", REQUEST),
+    ({}, "events", REQUEST),
+    ("a", "events", REQUEST),
+    (0, "events", REQUEST),
+    ([VIEW] * 1001, "events", REQUEST),
+    ([VIEW, None], "events[1]", REQUEST),
+    ([VIEW, []], "events[1]", REQUEST),
     ([VIEW] * 999 + [VIEW | {"url": "no"}], "events[999].url", REQUEST),
     ([VIEW | {"data": 5}, VIEW | {"url": "no"}], "events[1].url", REQUEST),
     ([VIEW, VIEW | {"data": 5}, VIEW | {"data": 5}], "events[1].data", PROPS),

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.browserless import Person, start_at, tags
 from tests.conftest import Start, Store
-from tests.test_guard import SETTINGS, all_pages, entered, fill, is_sound
+from tests.support.all_pages import SETTINGS, all_pages, entered, fill, is_sound
+from tests.support.browserless import Person, start_at, tags
 
 BASE, ROOT = "https://example.com/stats", "/stats"
 

@@ -26,12 +26,12 @@ from ovx_lite.web.api.stats import answer
 from ovx_lite.web.ui.dashboard import data
 from ovx_lite.web.ui.dashboard.state import View
 from tests.conftest import CHROME, Running, Start, Store
-from tests.drawn import CHANGES, DONE, HITS
-from tests.queries import ALL, ASKED, Asked, has_few_expressions
-from tests.recount import TIMES
-from tests.test_recount import in_order, same, told
-from tests.test_store import new_site
-from tests.traffic import Traffic
+from tests.support.answers import in_order, same, told
+from tests.support.drawn import CHANGES, DONE, HITS
+from tests.support.queries import ALL, ASKED, Asked, has_few_expressions
+from tests.support.recount import TIMES
+from tests.support.store import new_site
+from tests.support.traffic import Traffic
 
 RECOUNTS = os.environ.get("OVX_RECOUNTS")  # for a long run, with other cases each time
 ADDITIVE = {"visit:": ("visits",), "event:": ("pageviews", "events")}

@@ -16,10 +16,10 @@ from ovx_lite.services.group_commit import store as store_group
 from ovx_lite.storage import integrity, registry
 from ovx_lite.storage.sqlite import open_store
 from ovx_lite.storage.write.unit_of_work import open_books
-from tests.browserless import Person, set_password, tags
 from tests.conftest import CHROME, Start, Store
-from tests.test_store import NOW, Still, event, new_key, new_site, paths, request
-from tests.test_upkeep import during, every_job, post
+from tests.support.browserless import Person, set_password, tags
+from tests.support.in_process import during, every_job, post
+from tests.support.store import NOW, Still, event, new_key, new_site, paths, request
 
 DAY = 86_400_000
 AHEAD = 400 * DAY
@@ -215,7 +215,7 @@ def test_copies_survive_a_jump(tmp_path: Path) -> None:
 
 
 def test_the_stand_ins_clock_is_turned_on_purpose(tmp_path: Path) -> None:
-    from tests.standin import stage
+    from tests.support.emulator import stage
 
     with stage(tmp_path, "--data-dir", str(tmp_path / "data")) as dev:
         event = {"site_id": "site_abc123", "url": "https://example.com/"}

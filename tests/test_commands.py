@@ -8,8 +8,10 @@ import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 import pytest
@@ -21,21 +23,10 @@ from ovx_lite.storage import integrity, registry, sqlite
 from ovx_lite.storage.sqlite import open_store
 from ovx_lite.storage.write.unit_of_work import open_books
 from tests.conftest import Ran, Running, Store
-from tests.test_store import MINUTE, NOW, event, new_key, new_site, paths, request
+from tests.support.commands import eventually, fails
+from tests.support.store import MINUTE, NOW, event, new_key, new_site, paths, request
 
 DAY = 24 * 60 * MINUTE
-
-
-def fails(ran: Ran) -> bool:
-    """Whether a command failed as it should: status 1, nothing on stdout, one sentence on stderr."""
-    return (ran.status, ran.out) == (1, "") and ran.err.startswith("Error: ") and ran.err.rstrip("\n").count("\n") == 0
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 20
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return condition()
 
 
 def all_commands(command: click.Command, *words: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -316,12 +307,21 @@ def test_a_data_dir_that_is_read_only_is_told(store: Store, command: str, mode: 
 
 def fill(data_dir: Path) -> None:
     """A store with some thousand events, old and new, of a site that keeps 30 days."""
+    open_store(data_dir).close()
+    (data_dir / sqlite.FILE).write_bytes(filled())
+
+
+@cache
+def filled() -> bytes:
+    """The file of such a store."""
     now = time.time_ns() // 1_000_000
-    with closing(open_store(data_dir)) as conn:
-        site = new_site(conn, days=30)
-        for begin in (now - 40 * DAY, now - 1000 * MINUTE):
-            sent = [event(f"/page/{n}", begin + n, visitor=n // 3 + begin % 1000) for n in range(1500)]
-            store_group(conn, open_books(conn, 0), [request(site, *sent)], {}, NOW)
+    with TemporaryDirectory() as folder:
+        with closing(open_store(Path(folder))) as conn:
+            site = new_site(conn, days=30)
+            for begin in (now - 40 * DAY, now - 1000 * MINUTE):
+                sent = [event(f"/page/{n}", begin + n, visitor=n // 3 + begin % 1000) for n in range(1500)]
+                store_group(conn, open_books(conn, 0), [request(site, *sent)], {}, NOW)
+        return (Path(folder) / sqlite.FILE).read_bytes()
 
 
 def test_prune_deletes_what_is_past_its_retention(store: Store) -> None:

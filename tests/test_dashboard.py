@@ -9,10 +9,10 @@ from urllib.parse import quote, urlencode
 import pytest
 
 from ovx_lite.web.ui.dashboard.tables import neutralised
-from tests.browserless import Person
 from tests.conftest import CHROME
-from tests.pages import Node, Office, notice, read, rows, words, wrong
-from tests.pages import office as office
+from tests.support.browserless import Person
+from tests.support.pages import Node, Office, notice, read, rows, words, wrong
+from tests.support.pages import office as office
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:121.0) Gecko/20100101 Firefox/121.0"
 GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"

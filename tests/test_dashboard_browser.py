@@ -10,10 +10,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browserless import set_password
 from tests.conftest import CHROME, Server, Start, Store
-from tests.furnished import House, barriers, log_in, problems_of, type_password
-from tests.furnished import house as house
+from tests.support.browserless import set_password
+from tests.support.furnished import House, barriers, log_in, problems_of, type_password
+from tests.support.furnished import house as house
 
 LATELY = datetime.now(UTC) - timedelta(2)
 PATHS = ["/", "/", "/", "/pricing", "/pricing", *(f"/blog/{n}" for n in range(9))]

@@ -11,11 +11,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from tests.browserless import path_of
-from tests.pages import Node, Office, fields, notice, read, rows, words, wrong
-from tests.pages import office as office
-from tests.receiver import Receiver, status
-from tests.test_commands import eventually
+from tests.support.browserless import path_of
+from tests.support.commands import eventually
+from tests.support.pages import Node, Office, fields, notice, read, rows, words, wrong
+from tests.support.pages import office as office
+from tests.support.receiver import Receiver, status
 
 ZONE = "Asia/Kathmandu"  # 5:45 ahead
 

@@ -13,18 +13,18 @@ from ovx_lite.emulator.credentials import SITES
 from ovx_lite.services import log_importer, scheduler
 from ovx_lite.services.disk_space import MIB, DiskSpace, is_low, measure
 from ovx_lite.storage.sqlite import FILE, open_store
-from tests.browserless import Person, set_password
 from tests.conftest import Answer, Server, Start, Store
-from tests.pages import fields, notice, read
-from tests.standin import stage
-from tests.test_commands import eventually
-from tests.test_import import line
-from tests.test_metrics import samples
-from tests.test_public import APEX, OVERCENTRIC, apex, fresh, overcentric, pair
-from tests.test_store import NOW, Still, new_key, new_site, paths
-from tests.test_upkeep import DAY, during, post
-from tests.test_webhook_commands import ALLOW, Receiver
-from tests.test_webhook_commands import receiver as receiver
+from tests.support.access_logs import line
+from tests.support.browserless import Person, set_password
+from tests.support.commands import eventually
+from tests.support.emulator import stage
+from tests.support.in_process import DAY, during, post
+from tests.support.metrics import samples
+from tests.support.pages import fields, notice, read
+from tests.support.public import APEX, OVERCENTRIC, apex, fresh, overcentric, pair
+from tests.support.store import NOW, Still, new_key, new_site, paths
+from tests.support.webhook_commands import ALLOW, Receiver
+from tests.support.webhook_commands import receiver as receiver
 
 ALL_OF_IT = str(10**9)  # MiB: more than any disk has
 VIEW = {"site_id": "my-site", "url": "https://example.com/never"}

@@ -27,7 +27,7 @@ from ovx_lite.services.exporter import COLUMNS
 from ovx_lite.stats import date_ranges, filters, query
 from ovx_lite.webhooks.message import headers, new_secret
 from tests.conftest import Start, Store
-from tests.standin import Stage, stage
+from tests.support.emulator import Stage, stage
 
 TOP = Path(__file__).parents[1]
 PAGES = {

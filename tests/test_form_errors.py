@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.furnished import SITE, House, barriers, log_in
-from tests.furnished import house as house
+from tests.support.furnished import SITE, House, barriers, log_in
+from tests.support.furnished import house as house
 
 
 @pytest.fixture(scope="module")

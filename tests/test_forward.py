@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.standin import Stage, stage
+from tests.support.emulator import Stage, stage
 
 CUSTOM = "/api/v1/events/custom"
 EVENT = {"site_id": "site_abc123", "url": "https://example.com/pricing", "event_name": "signup"}

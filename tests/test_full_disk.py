@@ -13,7 +13,7 @@ from ovx_lite.services.backups import back_up
 from ovx_lite.storage.sqlite import FILE, open_store
 from tests.conftest import Store
 from tests.stores import FOLDER, build
-from tests.test_store import new_site
+from tests.support.store import new_site
 
 # Runs a command again and again, with more room (bytes that a file may have) each time. Prints what became of each.
 WITH_LITTLE_ROOM = """

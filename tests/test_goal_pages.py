@@ -7,8 +7,8 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.conftest import Answer
-from tests.pages import Fields, Office, fields, notice, read, rows, wrong
-from tests.pages import office as office
+from tests.support.pages import Fields, Office, fields, notice, read, rows, wrong
+from tests.support.pages import office as office
 
 GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
 

@@ -1,6 +1,5 @@
 """Goals: which paths fit a pattern, which events meet a goal, and how goals come and go by command."""
 
-import json
 import re
 import time
 from typing import Any
@@ -12,29 +11,9 @@ from hypothesis import strategies as st
 from ovx_lite.domain.errors import Refused
 from ovx_lite.domain.goal_patterns import Pattern
 from tests.conftest import CHROME, Ran, Running, Start, Store
-from tests.test_commands import fails
-from tests.test_visitors import GOOGLEBOT, Place, browser
-
-NOWHERE = "https://127.0.0.1:1/hook"  # what is sent there is refused, and stays in the log
-
-
-def add_webhook(store: Store, site: str, *options: str) -> str:
-    """Add a webhook to which nothing gets through; returns its id."""
-    allowed = {"OVX_WEBHOOK_ALLOW_NET": "127.0.0.0/8"}
-    ran = store.spawn("webhook", "add", site, NOWHERE, *options, "--json", env=allowed)
-    assert ran.status == 0, ran.err
-    return str(ran.json["id"])
-
-
-def told(store: Store, site: str, event: str = "") -> list[dict[str, Any]]:
-    """The messages to a site's webhooks (of one event), oldest first."""
-    ids = [one["id"] for one in store.call("delivery", "list", site) if event in ("", one["event"])]
-    return [json.loads(store.call("delivery", "show", id)["body"]) for id in reversed(ids)]
-
-
-def met(store: Store, site: str) -> list[str]:
-    """The names of the goals that were met on a site, in order."""
-    return [message["data"]["goal_name"] for message in told(store, site, "goal.completed")]
+from tests.support.commands import fails
+from tests.support.goals import add_webhook, met
+from tests.support.visitors import GOOGLEBOT, Place, browser
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ from ovx_lite.app import App
 from ovx_lite.storage import integrity
 from ovx_lite.storage.sqlite import FILE, open_store
 from tests.conftest import Server, Start, Store
-from tests.test_store import NOW, Still, new_key, new_site
-from tests.test_upkeep import HOUR, during, post
+from tests.support.in_process import HOUR, during, post
+from tests.support.store import NOW, Still, new_key, new_site
 
 PATH = "/api/v1/events/custom"
 

@@ -10,9 +10,9 @@ from ovx_lite.domain import config
 from ovx_lite.domain.errors import Refused
 from ovx_lite.domain.hosts import serve_hosts
 from ovx_lite.emulator.host_check import emulator_hosts
-from tests.browserless import Person, set_password, start_at
 from tests.conftest import Server, Start, Store
-from tests.standin import Stage, stage
+from tests.support.browserless import Person, set_password, start_at
+from tests.support.emulator import Stage, stage
 
 LOOPBACK = [
     "127.0.0.1:80",

@@ -15,9 +15,9 @@ from ovx_lite.auth.api_keys import HOUR, Caller
 from ovx_lite.auth.rate_limit import Limits
 from ovx_lite.domain.errors import Refused
 from tests.conftest import Answer, Server, Start, Store
-from tests.test_access import SITE, START
-from tests.test_limits import assert_limited, remaining, until
-from tests.test_public import APEX, OVERCENTRIC, apex, fresh, overcentric
+from tests.support.limits import assert_limited, remaining, until
+from tests.support.public import APEX, OVERCENTRIC, apex, fresh, overcentric
+from tests.support.tokens import SITE, START
 
 
 def batch(events: int, site: str = "ten", **first: object) -> dict[str, Any]:

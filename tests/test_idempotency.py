@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from tests.conftest import Answer, Running, Server, Start, Store
-from tests.test_access import token
+from tests.support.tokens import token
 
 EVENTS = "/api/v1/events/"
 PART = {"type": "custom", "url": "app://a"}

@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 import jwt
 import pytest
 
-from tests.browserless import Person
 from tests.conftest import Answer
-from tests.pages import Fields, Office, fields, notice, read, secrets, wrong
-from tests.pages import office as office
+from tests.support.browserless import Person
+from tests.support.pages import Fields, Office, fields, notice, read, secrets, wrong
+from tests.support.pages import office as office
 
 
 def keys(office: Office, settings: str, page: int = 1) -> list[tuple[str, str]]:

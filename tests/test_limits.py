@@ -9,12 +9,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from ovx_lite.auth import api_keys
-from ovx_lite.domain.models import Key
-from ovx_lite.storage import registry
 from ovx_lite.storage.sqlite import open_store, transaction
 from tests.conftest import Answer, Server, Start, Store
-from tests.test_access import token
+from tests.support.limits import add_keys, assert_limited, remaining, until
+from tests.support.tokens import token
 
 EVENTS = "/api/v1/events/"
 EVENT = {"type": "pageview", "url": "app://a"}
@@ -34,17 +32,6 @@ class Limited:
     jwt_secret: str
 
 
-def add_keys(store: Store, count: int) -> list[str]:
-    """Add keys of 5 events an hour to the first site, as the command line would, which takes seconds for so many."""
-    keys = []
-    with closing(open_store(store.path)) as conn:
-        for _ in range(count):
-            id, key, digest = api_keys.new_key()
-            registry.add_key(conn, Key(id, 1, "", "free", 5, digest, 0, None))
-            keys.append(key)
-    return keys
-
-
 @pytest.fixture(scope="module")
 def limited(tmp_path_factory: pytest.TempPathFactory, start: Start) -> Limited:
     store = Store(tmp_path_factory.mktemp("limited") / "data")
@@ -62,15 +49,6 @@ def server(limited: Limited) -> Server:
 @pytest.fixture
 def key(limited: Limited) -> str:
     return next(limited.keys)
-
-
-def remaining(answer: Answer) -> int:
-    return int(answer.headers["ratelimit-remaining"])
-
-
-def assert_limited(answer: Answer) -> None:
-    assert answer.error == (429, "rate_limit_exceeded", None)
-    assert 1 <= int(answer.headers["retry-after"]) <= 3600
 
 
 def once(server: Server, key: str, path: str = "app://a") -> Answer:
@@ -194,14 +172,6 @@ def test_a_tier_has_its_limit(limited: Limited, options: str) -> None:
 def known(server: Server, key: str) -> Answer:
     """The first answer to a new key once the server knows it."""
     return until(lambda: server.pageview(key), lambda answer: answer.status == 201)
-
-
-def until(send: Callable[[], Answer], good: Callable[[Answer], bool]) -> Answer:
-    deadline = time.monotonic() + 20  # a second on any machine that has the time
-    while not good(answer := send()):
-        assert time.monotonic() < deadline, answer
-        time.sleep(0.02)
-    return answer
 
 
 def test_a_jwt_has_no_limit(limited: Limited) -> None:

@@ -16,12 +16,12 @@ from ovx_lite.storage.sqlite import open_store
 from ovx_lite.web.common import live_visitors
 from ovx_lite.web.common.live_visitors import LiveVisitors, Right
 from tests.conftest import CHROME
-from tests.pages import Office
-from tests.pages import office as office
-from tests.test_metrics import samples
-from tests.test_sharing import link
-from tests.test_store import Still, new_site
-from tests.test_upkeep import during
+from tests.support.in_process import during
+from tests.support.metrics import samples
+from tests.support.pages import Office
+from tests.support.pages import office as office
+from tests.support.sharing import link
+from tests.support.store import Still, new_site
 
 
 def metric(office: Office, name: str) -> float:

@@ -10,8 +10,8 @@ import pytest
 from itsdangerous import TimestampSigner
 
 from ovx_lite.app import _SIGNED_IN_PAGES
-from tests.browserless import PASSWORD, Person, path_of, set_password, start_at, tags
 from tests.conftest import Answer, Running, Server, Start, Store
+from tests.support.browserless import PASSWORD, Person, path_of, set_password, start_at, tags
 
 OTHER = "something else altogether"
 DAY = 24 * 60 * 60

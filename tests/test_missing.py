@@ -3,8 +3,8 @@
 import pytest
 
 from tests.conftest import CHROME
-from tests.pages import Office, read
-from tests.pages import office as office
+from tests.support.pages import Office, read
+from tests.support.pages import office as office
 
 BOT = "Googlebot/2.1 (+http://www.google.com/bot.html)"
 

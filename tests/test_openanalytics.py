@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import CHROME, Answer, Running
-from tests.test_apex import FIFTY, FREE, HOUR, NOW, REQUIRED, TOO_LONG, Fields, iso, since, told, verdict
+from tests.support.apex import FIFTY, FREE, HOUR, NOW, REQUIRED, TOO_LONG, Fields, iso, since, told, verdict
 
 EVENTS, BATCH = "/v1/projects/my-site/events", "/v1/projects/my-site/events/batch"
 EVENT = {"event_type": "event", "event_name": "report"}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Answer, Running, Start, Store
-from tests.test_apex import FIFTY, FREE, HOUR, NOW, REQUIRED, TOO_LONG, Fields, iso, since, told, verdict
+from tests.support.apex import FIFTY, FREE, HOUR, NOW, REQUIRED, TOO_LONG, Fields, iso, since, told, verdict
 
 EVENT = "/api/v1/event"
 GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"

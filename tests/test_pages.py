@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.furnished import HOSTILE, PAGES, SITE, House, barriers, problems_of, type_password
-from tests.furnished import house as house
+from tests.support.furnished import HOSTILE, PAGES, SITE, House, barriers, problems_of, type_password
+from tests.support.furnished import house as house
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.browserless import PASSWORD, Person, path_of, set_password
 from tests.conftest import Start, Store
-from tests.test_setup import FORM, OTHER, hash_in, invited, refused, told_in_the_end
+from tests.support.browserless import PASSWORD, Person, path_of, set_password
+from tests.support.setup import FORM, OTHER, hash_in, invited, refused, told_in_the_end
 
 
 def test_a_password_may_come_from_the_environment(store: Store, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

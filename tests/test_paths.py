@@ -9,9 +9,9 @@ from ovx_lite.domain.errors import Refused
 from ovx_lite.domain.models import Campaign
 from ovx_lite.emulator.clock import parse_duration
 from ovx_lite.enrichment.traffic_source import origin
-from tests.browserless import start_at
 from tests.conftest import Answer, Start, Store
-from tests.standin import stage
+from tests.support.browserless import start_at
+from tests.support.emulator import stage
 
 Call = Callable[[str, str], Answer]
 """Sends a method and a path."""

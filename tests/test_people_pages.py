@@ -4,8 +4,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.pages import Office, notice, read, rows
-from tests.pages import office as office
+from tests.support.pages import Office, notice, read, rows
+from tests.support.pages import office as office
 
 
 def name(office: Office, settings: str, key: str, id: str, **traits: str) -> None:

@@ -20,11 +20,11 @@ from ovx_lite.storage import integrity, registry
 from ovx_lite.storage.read import events, persons
 from ovx_lite.storage.write.unit_of_work import open_books
 from tests.conftest import Start, Store
-from tests.test_store import EVER, MINUTE, NOW, request
-from tests.test_visitors import GOOGLEBOT, Place, browser, raw
-from tests.test_visitors import conn as conn
-from tests.test_visitors import place as place
-from tests.test_visitors import proxied as proxied
+from tests.support.store import EVER, MINUTE, NOW, request
+from tests.support.visitors import GOOGLEBOT, Place, browser, raw
+from tests.support.visitors import conn as conn
+from tests.support.visitors import place as place
+from tests.support.visitors import proxied as proxied
 
 DAY, HOUR = 24 * 60, 60 * MINUTE
 _numbers = count()

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.conftest import Start, Store
-from tests.test_exchange import request, statuses
+from tests.support.raw_http import request, statuses
 
 NGINX = """
 daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;

@@ -22,9 +22,9 @@ from ovx_lite.storage.priority import API_KEYS, LEVELS, MAX_RUNNING, PEOPLE, PUB
 from ovx_lite.storage.query_queue import WAIT_TIMEOUT_S, QueryQueue
 from ovx_lite.storage.sqlite import open_reader, open_store
 from tests.conftest import Server, Start, Store
-from tests.pages import Office, open_office
-from tests.test_metrics import samples
-from tests.test_sharing import link
+from tests.support.metrics import samples
+from tests.support.pages import Office, open_office
+from tests.support.sharing import link
 
 SITE = "/sites/my-site"
 ENDLESS = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"

@@ -1,14 +1,11 @@
-"""The Stats API: whatever came, in whatever order, its numbers are those of a plain recount (`tests/recount.py`)."""
+"""The Stats API: whatever came, in whatever order, its numbers are those of a recount (`tests/support/recount.py`)."""
 
-import json
 import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from decimal import Decimal
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,54 +13,13 @@ from hypothesis import strategies as st
 from ovx_lite.storage import integrity
 from ovx_lite.storage.rollups import goal_backfill, rebuild
 from ovx_lite.storage.sqlite import open_store
-from ovx_lite.web.api.stats import answer
-from tests.drawn import CHANGES, DONE
-from tests.queries import ALL, ASKED, Asked, has_few_expressions
-from tests.recount import DECIMALS, OF_MONEY, TIMES, Key, Value
-from tests.traffic import Traffic
+from tests.support.answers import in_order, same, told
+from tests.support.drawn import CHANGES, DONE
+from tests.support.queries import ALL, ASKED, Asked, has_few_expressions
+from tests.support.recount import OF_MONEY, TIMES
+from tests.support.traffic import Traffic
 
 RECOUNTS = os.environ.get("OVX_RECOUNTS")  # for a long run, with other cases each time
-
-
-def told(traffic: Traffic, query: dict[str, Any], now: int) -> dict[str, Any]:
-    encoded = msgspec.json.encode(answer(traffic.conn, traffic.site, json.loads(json.dumps(query)), now))
-    decoded: dict[str, Any] = json.loads(encoded, parse_float=Decimal)
-    return decoded
-
-
-def is_about(shown: Any, counted: Value) -> bool:
-    """Whether a number is shown as what was counted, rounded."""
-    if isinstance(counted, tuple):
-        amount, currency = counted
-        step = Decimal(1).scaleb(-DECIMALS[currency])
-        right = (shown["currency"], shown["long"]) == (currency, f"{currency} {Decimal(shown['value']).quantize(step)}")
-        return right and abs(float(shown["value"]) - float(amount)) <= float(step) / 2 + 1e-9
-    if counted is None or isinstance(counted, int):
-        return bool(shown == counted and isinstance(shown, type(counted)))
-    return shown is not None and not isinstance(shown, dict) and abs(float(shown) - float(counted)) <= 0.005 + 1e-9
-
-
-def in_order(rows: list[dict[str, Any]], query: dict[str, Any]) -> list[dict[str, Any]]:
-    names, dimensions = query["metrics"], query["dimensions"]
-    usual = [[word, "asc"] for word in dimensions if word in TIMES] or [[names[0], "desc"]]
-
-    def number(shown: Any) -> Decimal:
-        return Decimal("-inf") if shown is None else Decimal(shown["value"] if isinstance(shown, dict) else shown)
-
-    rows = sorted(rows, key=lambda row: row["dimensions"])
-    for name, way in reversed(query["order_by"] or usual):
-        if name in names:
-            rows.sort(key=lambda row: number(row["metrics"][names.index(name)]), reverse=way == "desc")
-        else:
-            rows.sort(key=lambda row: row["dimensions"][dimensions.index(name)], reverse=way == "desc")
-    return rows
-
-
-def same(shown: dict[Key, list[Any]], counted: dict[Key, list[Value]]) -> bool:
-    return shown.keys() == counted.keys() and all(
-        len(values) == len(counted[key]) and all(is_about(*pair) for pair in zip(values, counted[key], strict=True))
-        for key, values in shown.items()
-    )
 
 
 def ask(traffic: Traffic, asked: Asked) -> dict[str, Any]:

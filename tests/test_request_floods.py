@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.browserless import start_at
 from tests.conftest import Answer, Running, Server, Start, Store
-from tests.test_exchange import request, statuses, talk
+from tests.support.browserless import start_at
+from tests.support.raw_http import request, statuses, talk
 
 MIB = 1024 * 1024
 CHUNKED = b"POST /api/v1/events/custom HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"

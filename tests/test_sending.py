@@ -19,8 +19,8 @@ from ovx_lite.webhooks.client import KEPT, Outgoing, read
 from ovx_lite.webhooks.message import Outcome
 from ovx_lite.webhooks.response_limits import MAX_PROVISIONAL
 from ovx_lite.webhooks.ssrf import networks
-from tests.receiver import Receiver, status, tls
-from tests.test_store import NOW
+from tests.support.receiver import Receiver, status, tls
+from tests.support.store import NOW
 
 LOOPBACK = "127.0.0.0/8"
 BODY = '{"event":"goal.completed","data":{"goal_name":"Größe"}}'.encode()

@@ -7,10 +7,11 @@ from itertools import count
 
 import pytest
 
-from tests.browserless import PASSWORD, Person
 from tests.conftest import CHROME, Answer
-from tests.pages import Node, Office, read, rows, wrong
-from tests.pages import office as office
+from tests.support.browserless import PASSWORD, Person
+from tests.support.pages import Node, Office, read, rows, wrong
+from tests.support.pages import office as office
+from tests.support.sharing import link
 
 SECRET = "a shared secret"
 _ids = count(1)
@@ -25,12 +26,6 @@ def shared(office: Office, password: str = "") -> tuple[str, str]:
     named = {"event_type": "identify", "event_name": "x", "user_id": "ada", "properties": {}}
     assert office.server.send(f"/v1/projects/{id}/events", named, key).status == 202
     return f"/sites/{id}", link(office.done(f"/sites/{id}/settings/sharing", {"password": password}))
-
-
-def link(answer: Answer) -> str:
-    """The path of the link that the settings show."""
-    found = next(code.text for code in read(answer).all("code") if "/share/" in code.text)
-    return "/" + found.split("/", 3)[3]
 
 
 def visitor(office: Office) -> Person:
@@ -202,9 +197,9 @@ def test_links_in_pages_of_others_lead_to_what_may_stand_there(office: Office) -
     for number in range(10):
         office.pageview(f"{site}/settings", key, f"https://example.com/{number}", ip_address="::1", user_agent=CHROME)
     person = visitor(office)
-    for link in read(person.get(f"{path}?embed=1")).one("main").all("a"):
-        if "/csv/" not in link.attrs["href"] and link.attrs.get("target") not in ("_top", "_blank"):
-            assert csp(person.get(link.attrs["href"].partition("#")[0])) == "*", link.attrs["href"]
+    for anchor in read(person.get(f"{path}?embed=1")).one("main").all("a"):
+        if "/csv/" not in anchor.attrs["href"] and anchor.attrs.get("target") not in ("_top", "_blank"):
+            assert csp(person.get(anchor.attrs["href"].partition("#")[0])) == "*", anchor.attrs["href"]
 
 
 def test_a_badge(office: Office) -> None:

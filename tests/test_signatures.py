@@ -17,10 +17,10 @@ from ovx_lite.storage.sqlite import open_store
 from ovx_lite.storage.webhooks import delivery_log, subscriptions
 from ovx_lite.webhooks.message import new_secret
 from tests.conftest import Store
-from tests.receiver import Got, Moved, Receiver, status, until
-from tests.test_delivery import Place
-from tests.test_store import MINUTE
-from tests.test_upkeep import DAY
+from tests.support.deliveries import Place
+from tests.support.in_process import DAY
+from tests.support.receiver import Got, Moved, Receiver, status, until
+from tests.support.store import MINUTE
 
 OTHER = new_secret(bytes(32))
 

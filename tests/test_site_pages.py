@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.browserless import path_of
 from tests.conftest import Start, Store
-from tests.pages import Office, fields, notice, open_office, read, secrets, wrong
-from tests.pages import office as office
+from tests.support.browserless import path_of
+from tests.support.pages import Office, fields, notice, open_office, read, secrets, wrong
+from tests.support.pages import office as office
 
 GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
 LONG = "x" * 101

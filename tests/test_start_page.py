@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from tests.browserless import Person
 from tests.conftest import Answer, Start, Store
-from tests.pages import Office, open_office, read, secrets, words
-from tests.pages import office as office
-from tests.receiver import PATIENCE
+from tests.support.browserless import Person
+from tests.support.pages import Office, open_office, read, secrets, words
+from tests.support.pages import office as office
+from tests.support.receiver import PATIENCE
 
 LOCAL = {**os.environ, "no_proxy": "*", "NO_PROXY": "*"}
 

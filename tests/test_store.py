@@ -1,7 +1,6 @@
 """The store: groups, full disks, queues, visits, migrations, and what an event costs."""
 
 import asyncio
-import json
 import random
 import sqlite3
 import threading
@@ -14,11 +13,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from ovx_lite.auth import api_keys
-from ovx_lite.domain.calendar import local_day
 from ovx_lite.domain.errors import Refused
-from ovx_lite.domain.models import Client, Event, Key, Kind, Origin, Page, Reply, Site
-from ovx_lite.services.group_commit import Request, store
+from ovx_lite.domain.models import Event, Reply, Site
+from ovx_lite.services.group_commit import store
 from ovx_lite.storage import integrity, registry, salts, sqlite
 from ovx_lite.storage.connections import Database
 from ovx_lite.storage.copies import copy
@@ -27,59 +24,9 @@ from ovx_lite.storage.read import events
 from ovx_lite.storage.sqlite import migrate, open_store, steps
 from ovx_lite.storage.write.sessionizer import MOST_EVENTS
 from ovx_lite.storage.write.unit_of_work import open_books
+from tests.support.store import EVER, MINUTE, NOW, event, new_site, paths, request
 
-NOW = 1_763_719_200_000  # 2025-11-21 10:00 UTC
-MINUTE = 60_000
-EVER = 2**42 - 1
 NEXT = max(steps()) + 1
-
-
-class Still:
-    """A clock that stands still until it is set."""
-
-    def __init__(self, now: int = NOW) -> None:
-        self.ms = now
-
-    def now(self) -> int:
-        return self.ms
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-
-def new_site(conn: sqlite3.Connection, id: str = "my-site", timezone: str = "UTC", days: int | None = None) -> Site:
-    new = Site(0, id, id, "example.com", timezone, f"pk_{id}", "secret", None, days, 0, b"names")
-    return registry.add_site(conn, new)
-
-
-def new_key(conn: sqlite3.Connection, site: Site, hourly_limit: int | None = None) -> str:
-    id, secret, digest = api_keys.new_key()
-    registry.add_key(conn, Key(id, site.number, "", "enterprise", hourly_limit, digest, 0, None))
-    return secret
-
-
-def event(
-    path: str = "/",
-    ts: int = NOW,
-    visitor: int | None = 1,
-    props: str | None = None,
-    name: str = "",
-    timezone: str = "UTC",
-) -> Event:
-    kind = Kind("ovyxa", "event", name, "") if name else Kind("ovyxa", "pageview", "pageview", "")
-    origin = Origin("google.com/", "google", "search", "", "", "", "", "")
-    client = Client("Chrome", "Windows", "desktop", "FR")
-    day = local_day(ts, timezone)
-    guest = None if visitor is None else visitor << 20 | day
-    return Event(ts, day, kind, Page("https", "example.com", path), origin, client, visitor, guest, props=props)
-
-
-def request(site: Site, *sent: Event, repeat: Repeat | None = None) -> Request:
-    return Request(site.number, list(sent), lambda ids: Reply(201, json.dumps(ids).encode()), repeat)
-
-
-def paths(conn: sqlite3.Connection, site: Site) -> list[str]:
-    return [found.path for found in events.read(conn, site, 0, EVER, True)]
 
 
 @pytest.fixture
@@ -230,8 +177,8 @@ def test_an_event_takes_at_most_60_bytes_on_a_busy_site(tmp_path: Path) -> None:
                     )
                     sent.append(msgspec.structs.replace(custom if chance.random() < 0.05 else view, **visit))
             sent.sort(key=attrgetter("ts"))
-            for start in range(0, len(sent), 20):
-                store(conn, log, [request(site, *sent[start : start + 20])], {}, NOW)
+            for start in range(0, len(sent), 100):
+                store(conn, log, [request(site, *sent[start : start + 100])], {}, NOW)
         count = len(paths(conn, site))
         assert integrity.problems(conn) == []
     assert count >= 50_000

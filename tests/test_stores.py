@@ -15,10 +15,10 @@ import pytest
 
 from ovx_lite.domain.calendar import local_day
 from ovx_lite.storage.sqlite import FILE, steps
-from tests.browserless import Person
 from tests.conftest import CHROME, Server, Start, Store
 from tests.stores import FOLDER, build, dump
 from tests.stores.__main__ import ANN, apex, overcentric, stats, view
+from tests.support.browserless import Person
 
 NUMBERS = sorted(int(file.stem) for file in FOLDER.glob("*.sql"))
 NEWEST = max(steps())

@@ -27,10 +27,10 @@ from ovx_lite.webhooks.triggers import (
     usage_threshold,
 )
 from tests.conftest import Start, Store
-from tests.test_goals import add_webhook, met, told
-from tests.test_store import MINUTE, NOW, event, new_site, request
-from tests.test_visitors import Place
-from tests.test_visitors import conn as conn
+from tests.support.goals import add_webhook, met, told
+from tests.support.store import MINUTE, NOW, event, new_site, request
+from tests.support.visitors import Place
+from tests.support.visitors import conn as conn
 
 _numbers = count()
 

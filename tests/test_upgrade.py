@@ -12,10 +12,7 @@ from ovx_lite.storage import sqlite
 from ovx_lite.storage.sqlite import FILE, steps
 from tests.conftest import Ran, Store
 from tests.stores import FOLDER, build, dump
-
-NEWEST = max(steps())
-COPY = f"ovx-lite-before-schema-{NEWEST}.sqlite3"
-OLDEST = (FOLDER / f"{min(steps()):04}.sql").read_text("utf-8")
+from tests.support.old_stores import COPY, NEWEST, OLDEST, version
 
 
 @pytest.fixture(params=list(steps())[:-1])
@@ -23,11 +20,6 @@ def old(request: pytest.FixtureRequest, store: Store) -> Store:
     """A store of each older schema."""
     build(store.path / FILE, (FOLDER / f"{request.param:04}.sql").read_text("utf-8"))
     return store
-
-
-def version(file: Path) -> int:
-    with closing(sqlite3.connect(file)) as conn:
-        return int(conn.execute("PRAGMA user_version").fetchone()[0])
 
 
 def rows(file: Path, query: str) -> list[Any]:

@@ -1,20 +1,17 @@
 """What time does: midnights, retention, what expires, the visits that go on, and the jobs that see to it."""
 
 import asyncio
-import json
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from ovx_lite.app import App
-from ovx_lite.domain import config
 from ovx_lite.domain.models import Site
 from ovx_lite.services import scheduler
 from ovx_lite.services.group_commit import store
@@ -23,34 +20,15 @@ from ovx_lite.storage.read import events
 from ovx_lite.storage.sqlite import open_store
 from ovx_lite.storage.write.unit_of_work import open_books
 from tests.conftest import CHROME
-from tests.test_store import EVER, MINUTE, NOW, Still, event, new_key, new_site, paths, request
+from tests.support.in_process import DAY, HOUR, during, every_job, post
+from tests.support.store import EVER, MINUTE, NOW, Still, event, new_key, new_site, paths, request
 
-HOUR, DAY = 60 * MINUTE, 24 * 60 * MINUTE
 SOMEBODY = {"ip_address": "203.0.113.9", "user_agent": CHROME}
 
 
 def at(text: str, zone: str = "Europe/Paris") -> int:
     """A local time in Unix milliseconds."""
     return int(datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(zone)).timestamp() * 1000)
-
-
-async def post(app: App, key: str, repeat: str = "", **fields: object) -> tuple[int, Any, dict[str, str]]:
-    """Send a custom event of my-site to the application in this process: status, JSON and headers of the answer."""
-    body = {"site_id": "my-site", "event_name": "e", "url": "https://example.com/"} | fields
-    sent: list[Any] = []
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    headers = [(b"authorization", f"Bearer {key}".encode())]
-    if repeat:
-        headers.append((b"idempotency-key", repeat.encode()))
-    await app({"type": "http", "method": "POST", "path": "/api/v1/events/custom", "headers": headers}, receive, send)
-    named = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
-    return sent[0]["status"], json.loads(sent[1]["body"]), named
 
 
 @pytest.fixture
@@ -60,24 +38,6 @@ def conn(tmp_path: Path) -> Iterator[sqlite3.Connection]:
 
 
 PARIS = "Europe/Paris"
-
-
-def during(data_dir: Path, clock: Still, do: Callable[[App], Awaitable[None]]) -> None:
-    """Open the application on a store, do something with it, and close it."""
-
-    async def run() -> None:
-        app = await App.open(data_dir, config.read(data_dir, {}, {}), clock)
-        try:
-            await do(app)
-        finally:
-            await app.close()
-
-    asyncio.run(run())
-
-
-async def every_job(app: App) -> None:
-    for job in scheduler.JOBS:
-        await job.run(app.services)
 
 
 def count(conn: sqlite3.Connection, table: str) -> int:

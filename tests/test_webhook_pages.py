@@ -9,10 +9,10 @@ import pytest
 from standardwebhooks import Webhook
 
 from tests.conftest import Answer, Start, Store
-from tests.pages import Fields, Node, Office, fields, notice, open_office, read, secrets, wrong
-from tests.pages import office as office
-from tests.receiver import Receiver, status
-from tests.test_commands import eventually
+from tests.support.commands import eventually
+from tests.support.pages import Fields, Node, Office, fields, notice, open_office, read, secrets, wrong
+from tests.support.pages import office as office
+from tests.support.receiver import Receiver, status
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
-from tests.drawn import DAY, GOALS, KEYS, TIMES_TOLD
-from tests.recount import COUNTS, HOUR, OF_EVENTS, OF_MONEY, OF_PAGES, OF_VISITS, RATES, TIMES
-from tests.traffic import Traffic
+from tests.support.drawn import DAY, GOALS, KEYS, TIMES_TOLD
+from tests.support.recount import COUNTS, HOUR, OF_EVENTS, OF_MONEY, OF_PAGES, OF_VISITS, RATES, TIMES
+from tests.support.traffic import Traffic
 
 WORDS = [
     *(

@@ -8,8 +8,8 @@ from itertools import count
 
 import pytest
 
-from tests.browserless import Person, path_of, set_password
 from tests.conftest import Answer, Server, Start, Store
+from tests.support.browserless import Person, path_of, set_password
 
 _VOID = {"br", "hr", "img", "input", "link", "meta"}
 _numbers = count(1)

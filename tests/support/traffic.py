@@ -19,9 +19,9 @@ from ovx_lite.storage.sqlite import transaction
 from ovx_lite.storage.webhooks import goals
 from ovx_lite.storage.write import sessionizer
 from ovx_lite.storage.write.unit_of_work import open_books
-from tests.drawn import GOALS
-from tests.recount import HOUR, MINUTE, Recount, is_engagement
-from tests.test_store import EVER, new_site, request
+from tests.support.drawn import GOALS
+from tests.support.recount import HOUR, MINUTE, Recount, is_engagement
+from tests.support.store import EVER, new_site, request
 
 SILENCE = 30 * MINUTE
 

@@ -66,3 +66,7 @@ def stage(folder: Path, *options: str, wait: bool = True) -> Iterator[Stage]:
     finally:
         process.terminate()
         process.wait(20)
+
+
+def custom(name: str = "signup", **fields: object) -> dict[str, object]:
+    return {"site_id": "site_abc123", "url": "https://example.com/pricing", "event_name": name, **fields}

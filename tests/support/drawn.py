@@ -1,4 +1,4 @@
-"""What a site is told and what else happens to it, drawn at random: see `tests/traffic.py`."""
+"""What a site is told and what else happens to it, drawn at random: see `tests/support/traffic.py`."""
 
 import json
 from typing import Any, NamedTuple
@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from ovx_lite.domain.models import Campaign, Hit, Identity, Page
 from tests.conftest import CHROME
-from tests.recount import HOUR, MINUTE
-from tests.test_visitors import GOOGLEBOT
+from tests.support.recount import HOUR, MINUTE
+from tests.support.visitors import GOOGLEBOT
 
 DAY = 24 * HOUR
 # The time zones, and days on which their clocks change; in some at midnight.
