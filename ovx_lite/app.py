@@ -305,5 +305,5 @@ def _pages(ui: UiContext, api: Api, routes: Sequence[context.RouteSpec]) -> Star
         },
     )
     application.router.redirect_slashes = False  # it would lead to the host of the request, not of the base URL
-    application.state.desk = ui
+    application.state.ui = ui
     return application

@@ -137,7 +137,7 @@ def test_bots(user_agent: str) -> None:
 
 def test_no_user_agent_loads_nothing() -> None:
     program = (
-        "import sys; from ovx_lite.enrichment.user_agent import describe; print(*describe('')); "
+        "import sys; from ovx_lite.enrichment.user_agent import parse_user_agent; print(*parse_user_agent('')); "
         "print([name for name in sys.modules if name.startswith(('ua_parser', 'is_crawler'))])"
     )
     completed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -23,25 +23,9 @@ from ovx_lite.storage import integrity, registry
 from ovx_lite.storage.read import events
 from ovx_lite.storage.sqlite import open_store
 from tests.conftest import CommandResult, Start, Store
+from tests.support.access_logs import BEGIN_S, FIREFOX, line
 from tests.support.processes import Process, program
-from tests.test_store import MAX_TIME_MS, new_site, paths
-
-FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:120.0) Gecko/20100101 Firefox/120.0"
-BEGIN_S = 1_431_864_000  # 2015-05-17 12:00:00 UTC, in seconds
-
-
-def line(
-    path: str = "/",
-    second: float = 0,
-    address: str = "203.0.113.9",
-    status: int = 200,
-    user_agent: str = FIREFOX,
-    method: str = "GET",
-    referrer: str = "-",
-) -> str:
-    """A line of nginx's, Combined Log Format."""
-    time_text = datetime.fromtimestamp(BEGIN_S + second, UTC).strftime("%d/%b/%Y:%H:%M:%S +0000")
-    return f'{address} - - [{time_text}] "{method} {path} HTTP/1.1" {status} 123 "{referrer}" "{user_agent}"'
+from tests.support.store import MAX_TIME_MS, new_site, paths
 
 
 def apache(path: str, second: float) -> str:
@@ -243,8 +227,8 @@ def test_a_visit_goes_on_from_one_import_to_the_next(conn: sqlite3.Connection) -
 def test_lines_that_are_alike_count_each_however_many_are_remembered(
     conn: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_importer, "_MOST_REMEMBERED", 2)
-    monkeypatch.setattr(log_importer, "_TOGETHER", 1)
+    monkeypatch.setattr(log_importer, "_MAX_REMEMBERED_SECONDS", 2)
+    monkeypatch.setattr(log_importer, "_BATCH_SIZE", 1)
     lines, site = [line(f"/{n}") for n in (0, 1, 2, 3, 0, 0, 1, 2, 3)], new_site(conn)
     for added in (9, 0):
         report = ImportReport()
@@ -253,7 +237,7 @@ def test_lines_that_are_alike_count_each_however_many_are_remembered(
 
 
 def test_a_site_without_a_domain_has_page_views_too(conn: sqlite3.Connection) -> None:
-    site = registry.add_site(conn, structs.replace(new_site(conn), id="bare", public_key="pk_bare", domain=""))
+    site = registry.add_site(conn, structs.replace(new_site(conn), slug="bare", public_key="pk_bare", domain=""))
     LogImporter(conn, site, lambda address: "", BEGIN_S * 1000).run([line("/a?utm_term=b")], ImportReport())
     (view,) = events.read(conn, site, 0, MAX_TIME_MS, True)
     assert (view.host, view.path, view.utm_term) == ("", "/a", "b")

@@ -105,7 +105,13 @@ def test(webhook_id: str, data_dir: Path, as_json: bool) -> None:
     delivery = delivery_log.find(conn, delivery_id)
     (attempt,) = delivery_log.attempts(conn, delivery.id)
     if as_json:
-        print_json({"id": delivery_id, "status": delivery.status, "attempt": attempt._asdict()})
+        print_json(
+            {
+                "id": delivery_id,
+                "status": delivery.status,
+                "attempt": attempt.to_json() | {"began": attempt.started_at_ms},
+            }
+        )
     else:
         click.echo(f"{delivery.url}: {attempt.status or 'no response'} after {attempt.duration_ms} ms.")
         if attempt.error:

@@ -25,17 +25,17 @@ class ManualClock:
         self._offset_ms = self._initial_offset_ms = 0 if start_ms is None else start_ms - real.now_ms()
         self._stopped_at_ms: int | None = None
 
-    def now(self) -> int:
+    def now_ms(self) -> int:
         """Return the Unix time in milliseconds."""
         return self._real.now_ms() + self._offset_ms if self._stopped_at_ms is None else self._stopped_at_ms
 
     def stop(self) -> None:
         """Show the same time until `resume` or `reset` is called."""
-        self._stopped_at_ms = self.now()
+        self._stopped_at_ms = self.now_ms()
 
     def resume(self) -> None:
         """Run on from the time at which the clock was stopped."""
-        self._offset_ms, self._stopped_at_ms = self.now() - self._real.now_ms(), None
+        self._offset_ms, self._stopped_at_ms = self.now_ms() - self._real.now_ms(), None
 
     async def sleep(self, seconds: float) -> None:
         """Wait in real time."""
@@ -44,7 +44,7 @@ class ManualClock:
     def move_to(self, time_ms: int) -> None:
         """Move forward to a time (Unix ms). A time in the past changes nothing. A stopped clock stays stopped."""
         if self._stopped_at_ms is None:
-            self._offset_ms += max(time_ms - self.now(), 0)
+            self._offset_ms += max(time_ms - self.now_ms(), 0)
         else:
             self._stopped_at_ms = max(time_ms, self._stopped_at_ms)
 

@@ -168,7 +168,7 @@ def generate_day(site: Site, seed: int, day: int, shape: Shape) -> list[Event]:
             second_ms = visit[-1].timestamp_ms + 31 * _MINUTE_MS + int(draw() * 240 * _MINUTE_MS)
             events += _visit(catalog, random, day, visitor, second_ms, _arrival(catalog, random))
     return sorted(
-        (event for event in events if event.timestamp_ms < end_ms), key=attrgetter("ts")
+        (event for event in events if event.timestamp_ms < end_ms), key=attrgetter("timestamp_ms")
     )  # visits end at midnight
 
 

@@ -53,10 +53,10 @@ class Emulator:
         """Add the sites of the documentation and the generated traffic to the store. Raises `Refused`."""
         if options.temporary:
             await services.database.write(sqlite.do_not_sync)
-        await services.database.write(credentials.add_sites, credentials.SITES, clock.now())
+        await services.database.write(credentials.add_sites, credentials.SITES, clock.now_ms())
         initial = await services.database.read(reset.read_baseline)
-        await services.writer.change(_add_demo_traffic, options, clock.now())
-        await services.database.write(retention.confirm, clock.now())  # this clock jumps on purpose
+        await services.writer.change(_add_demo_traffic, options, clock.now_ms())
+        await services.database.write(retention.confirm, clock.now_ms())  # this clock jumps on purpose
         await services.sites.refresh()
         return cls(services, clock, options, initial)
 
@@ -84,7 +84,7 @@ class Emulator:
             self.clock.reset()
             self.faults.replace(self._options.fault_rules)
             self.webhook_receiver.clear()
-            await self.services.writer.change(_reset, self._initial, self._options, self.clock.now())
+            await self.services.writer.change(_reset, self._initial, self._options, self.clock.now_ms())
             self.services.rate_limiter.clear()
             self.services.sites.evict_salts()
             await self.services.sites.refresh()
@@ -101,12 +101,12 @@ class Emulator:
             last_attempt = await self.services.database.read(delivery_log.last_attempt_id)
             self.clock.stop()  # so that an attempt takes no time, and the next one falls due to the minute
             try:
-                jobs = await self._run_until(target_ms(self.clock.now()))
+                jobs = await self._run_until(target_ms(self.clock.now_ms()))
             finally:
                 self.clock.resume()
             attempts = await self.services.database.read(delivery_log.attempts_after, last_attempt)
             tried = [attempt._asdict() | {"at": format_utc(attempt.started_at_ms)} for attempt in attempts]
-            return {"now": format_utc(self.clock.now()), "tried": tried, "jobs": jobs}
+            return {"now": format_utc(self.clock.now_ms()), "tried": tried, "jobs": jobs}
 
     async def _run_until(self, target_ms: int) -> list[str]:
         sender = self.services.sender
@@ -128,7 +128,7 @@ class Emulator:
             raise ApiError("invalid_request", f"`event` must be one of {', '.join(TRIGGERS)}.", "event")
         if data is not None and not isinstance(data, dict):
             raise ApiError("invalid_request", "`data` must be an object. Leave it out to send a sample.", "data")
-        alert: Alert = sample_alert(event, site.slug, self.clock.now())
+        alert: Alert = sample_alert(event, site.slug, self.clock.now_ms())
         return await self.services.writer.enqueue_alert(site.id, alert if data is None else alert._replace(data=data))
 
     async def deliveries(self, site: Site) -> list[dict[str, Any]]:

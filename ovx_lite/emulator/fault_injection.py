@@ -29,7 +29,7 @@ async def respond(emulator: Emulator, api: Api, route: RouteMatch, scope: Scope,
     try:
         rule = _take_rule(emulator, scope)
     except ApiError as exc:
-        emulator.observer.take(await _describe_request(emulator, api, route, scope, receive, exc))
+        emulator.observer.record(await _describe_request(emulator, api, route, scope, receive, exc))
         await send_json(send, exc.status, error_body(exc), [])
         return
     if rule is not None and rule.delay_ms:
@@ -42,7 +42,7 @@ async def respond(emulator: Emulator, api: Api, route: RouteMatch, scope: Scope,
     if rule.phase == "after":
         await api(route, scope, receive, _discard)
     else:
-        emulator.observer.take(await _describe_request(emulator, api, route, scope, receive, error))
+        emulator.observer.record(await _describe_request(emulator, api, route, scope, receive, error))
     if rule.kind is None:
         await send_json(send, rule.status or 500, error_body(error), error_headers(error))
         return
@@ -81,7 +81,7 @@ async def _describe_request(
     """Return what is to be recorded of a request that fails before it reaches the API."""
     endpoint, site_slug = route
     request = RequestHead(scope, site_slug, endpoint.public)
-    now_ms, call = emulator.clock.now(), None
+    now_ms, call = emulator.clock.now_ms(), None
     try:
         call = request.to_raw_request(
             await api.body_reader.read(receive, request.content_length, endpoint.body_limit_bytes), now_ms

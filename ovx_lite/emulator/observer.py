@@ -11,14 +11,14 @@ from ovx_lite.services.rejected import RejectedEvents
 class JournalObserver:
     """The emulator's observer: writes requests to the journal, and hands accepted ones to the forwarder."""
 
-    everything = True
+    wants_all = True
 
     def __init__(self, journal: Journal, rejected: RejectedEvents, forwarder: Forwarder | None) -> None:
         self._journal = journal
         self._rejected = rejected
         self._forwarder = forwarder
 
-    def take(self, outcome: RequestOutcome) -> None:
+    def record(self, outcome: RequestOutcome) -> None:
         """Record a request and its outcome. Preflight requests are not recorded."""
         if outcome.error is not None or any(event.event_type.excluded for event in outcome.events):
             self._rejected.record(outcome)

@@ -141,7 +141,7 @@ async def delete_faults(request: Request) -> Response:
 
 async def show_clock(request: Request) -> Response:
     """`GET /_dev/clock`: the time that the clock shows."""
-    now_ms = emulator_of(request).clock.now()
+    now_ms = emulator_of(request).clock.now_ms()
     return as_json({"now": format_utc(now_ms), "ms": now_ms})
 
 

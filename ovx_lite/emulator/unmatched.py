@@ -36,7 +36,7 @@ async def respond(emulator: Emulator, pages: ASGIApp, scope: Scope, receive: Rec
     await pages(scope, receive, send_and_watch)
     method, path = scope["method"], scope["path"]
     if status == 404 and method not in ("GET", "HEAD") and not path.startswith("/_dev/"):
-        now_ms, error = emulator.clock.now(), unknown_path(path)
-        emulator.observer.take(
+        now_ms, error = emulator.clock.now_ms(), unknown_path(path)
+        emulator.observer.record(
             RequestOutcome(now_ms, _NO_ENDPOINT, method, request_target(scope), scope["headers"], error=error),
         )

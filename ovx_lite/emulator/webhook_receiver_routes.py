@@ -55,7 +55,7 @@ async def receive_webhook(request: Request) -> Response:
         headers=headers,
         body=body,
         signatures=verify_signatures(headers, body, secrets),
-        now_ms=emulator.clock.now(),
+        now_ms=emulator.clock.now_ms(),
     )
     if status in _STATUSES_WITHOUT_BODY:
         return Response(status_code=status)
@@ -83,7 +83,7 @@ async def add_webhook(request: Request) -> Response:
     await check_url(url, context(request).webhook_networks)
     if "/_dev/hook/" in url:
         parse_replies(dict(parse_qsl(urlsplit(url).query)).get("reply", ""))  # fail now, not at each delivery
-    webhook = factories.webhook(site, url, triggers, spike_threshold, "json", emulator.clock.now())
+    webhook = factories.webhook(site, url, triggers, spike_threshold, "json", emulator.clock.now_ms())
     webhook = await context(request).change(subscriptions.add_webhook, webhook)
     return as_json(
         {"id": webhook.public_id, "url": webhook.url, "events": webhook.events, "secret": webhook.secret}, 201
@@ -105,7 +105,7 @@ def _is_trigger(value: object) -> bool:
 async def add_goal(request: Request) -> Response:
     """`POST /_dev/goals`: add a goal to a site."""
     emulator, document = emulator_of(request), await read_object(request)
-    site, now_ms = emulator.site(_read_text(document, "site")), emulator.clock.now()
+    site, now_ms = emulator.site(_read_text(document, "site")), emulator.clock.now_ms()
     event, path = _read_text(document, "event"), _read_text(document, "path")
     if bool(event) == bool(path):
         raise ApiError("invalid_request", "A goal needs either an `event` or a `path`.", "event")

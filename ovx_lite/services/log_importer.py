@@ -126,7 +126,7 @@ class LogImporter:
             entry.user_agent,
         )
         event = enrich(hit, "import", self._site, self._salt, self._country_of)
-        return msgspec.structs.replace(event, line=_occurrence_digest(entry.digest, counts[entry.digest]))
+        return msgspec.structs.replace(event, import_line_hash=_occurrence_digest(entry.digest, counts[entry.digest]))
 
     def _store_batch(self, batch: list[Event], report: ImportReport) -> None:
         """Store those events that are not stored yet, whoever has stored them. Raises `Refused` if the disk is low."""

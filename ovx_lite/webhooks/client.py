@@ -47,7 +47,7 @@ class WebhookClient:
         started_at_ms, started_monotonic_s = self._now_ms(), time.monotonic()
         outcome = await self._attempt(url, body, headers)
         duration_ms = round((time.monotonic() - started_monotonic_s) * 1000)
-        return outcome._replace(began=started_at_ms, took=duration_ms, headers=dict(headers))
+        return outcome._replace(started_at_ms=started_at_ms, duration_ms=duration_ms, headers=dict(headers))
 
     async def _attempt(self, url: str, body: bytes, headers: Mapping[str, str]) -> AttemptResult:
         if self._tls_context is None:

@@ -15,7 +15,7 @@ from ovx_lite.storage.read import engagement, event_queries, revenue
 _COUNTS_OF_METRIC = {
     "views_per_visit": ("pageviews", "visits"),
     "bounce_rate": ("bounces", "visits"),
-    "visit_duration": ("duration", "visits"),
+    "visit_duration": ("duration_ms", "visits"),
     "conversion_rate": ("visitors",),
 }
 

@@ -76,7 +76,7 @@ def _backfill_goal(conn: sqlite3.Connection, goal: Goal, site: Site, first_day: 
 
 def _count_goal_day(conn: sqlite3.Connection, goal: Goal, site: Site, day: int) -> tuple[int, int, int, int] | None:
     """How a goal was met on a day: by so many visitors, in so many visits, pageviews and events; None if it was not."""
-    distinct_counts, goal_matcher = DistinctCounts(), GoalMatcher([msgspec.structs.replace(goal, since=0)])
+    distinct_counts, goal_matcher = DistinctCounts(), GoalMatcher([msgspec.structs.replace(goal, counted_from_day=0)])
     day_params = (site.id, *ids_of_day(day, site.timezone))
     for visit_id, visitor_id, is_only_visit, _, _, *values in conn.execute(EVENTS, day_params):
         event_type, page = EventType(*values[:6]), PageUrl(*values[6:])
@@ -101,7 +101,7 @@ def add_goal(conn: sqlite3.Connection, goal: Goal, site: Site, now_ms: int) -> N
     with transaction(conn):
         # What is told of days ahead (up to a day) is counted as it comes, from here on; what was told before, now.
         last_day = next(reversed(events.days(conn, site)), tomorrow)
-        added = goals.add_goal(conn, msgspec.structs.replace(goal, since=max(tomorrow, last_day + 1)))
+        added = goals.add_goal(conn, msgspec.structs.replace(goal, counted_from_day=max(tomorrow, last_day + 1)))
         if added is not None:
             _backfill_goal(conn, added, site, tomorrow - BACKFILL_DAYS)
 

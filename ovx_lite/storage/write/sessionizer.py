@@ -225,7 +225,7 @@ class Sessionizer:
     def flush(self) -> None:
         """Write the visits that changed."""
         # In the order of the table, each of its pages is looked for once.
-        self._changed.sort(key=attrgetter("site", "id"))
+        self._changed.sort(key=attrgetter("site_id", "id"))
         rows = []
         for visit in self._changed:
             visit.is_changed = False

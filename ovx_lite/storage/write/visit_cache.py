@@ -203,11 +203,11 @@ def _visit_from_row(
     ) = row
     traffic_source, client = TrafficSource(*values[:8]), ClientInfo(*values[8:])
     counters = {
-        "before": early_ms,
-        "after": duration_ms,
+        "early_ms": early_ms,
+        "duration_ms": duration_ms,
         "pageviews": pageviews,
         "events": events,
-        "seen": page_type_bloom,
+        "page_type_bloom": page_type_bloom,
     }
     visit = Visit(
         site_id,

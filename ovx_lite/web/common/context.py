@@ -190,7 +190,7 @@ def session_requester(request: Request) -> Requester:
 
 def context(request: Request) -> UiContext:
     """The pages' desk."""
-    ui: UiContext = request.app.state.desk
+    ui: UiContext = request.app.state.ui
     return ui
 
 
