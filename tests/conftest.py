@@ -243,7 +243,13 @@ def browser_type_launch_args() -> dict[str, Any]:
     return {"executable_path": CHROMIUM, "args": arguments}
 
 
+LONGEST = ("test_walk.py", "test_dashboard_browser.py", "test_pages.py")
+"""The files with a browser that come before the others, so that workers end at about the same time."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # Playwright keeps an event loop running until the end; tests that run one of their own must come before it.
     browser_paths = {item.path for item in items if {"page", "browser"} & set(getattr(item, "fixturenames", ()))}
-    items.sort(key=lambda item: item.path in browser_paths)
+    items.sort(
+        key=lambda item: (item.path in browser_paths, item.path in browser_paths and item.path.name not in LONGEST)
+    )

@@ -1,9 +1,7 @@
 """Who may write where, and how much: credentials over HTTP, then the sliding hour against a model (contract 2, 3)."""
 
-import hmac
 import json
 import time
-from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
@@ -15,23 +13,13 @@ from hypothesis import strategies as st
 from ovx_lite.auth.api_keys import Principal
 from ovx_lite.auth.rate_limit import RateLimiter
 from ovx_lite.domain.errors import ApiError
-from ovx_lite.domain.models import Site
 from tests.conftest import Response, RunningSite, Server
+from tests.support.tokens import SITE, START_S, segment, token
 
 HOUR_S = 3600
 DAY_S = 24 * HOUR_S
 NOW_S = int(time.time())
 PAGEVIEW = "/api/v1/events/pageview"
-
-
-def segment(content: bytes) -> str:
-    return urlsafe_b64encode(content).rstrip(b"=").decode()
-
-
-def token(secret: str, claims: object, header: object = None, digest: str = "sha256") -> str:
-    """A JWT, made by hand, so that it can be wrong in any way."""
-    signed = ".".join(segment(json.dumps(part).encode()) for part in (header or {"alg": "HS256", "typ": "JWT"}, claims))
-    return f"{signed}.{segment(hmac.digest(secret.encode(), signed.encode(), digest))}"
 
 
 def claims(**others: object) -> dict[str, object]:
@@ -172,10 +160,6 @@ def test_another_site_and_no_site_are_answered_alike(running: RunningSite, send:
     answers = [send(running.server, credential, site_id=site) for site in ("other-site", "wrong-site")]
     assert [response.error for response in answers] == [(404, "invalid_site_id", "site_id")] * 2
     assert answers[0].body.replace(b"other-site", b"wrong-site") == answers[1].body
-
-
-SITE = Site(1, "my-site", "", "", "UTC", "", "", None, None, 0, b"secret")
-START_S = 1_763_000_000
 
 
 @st.composite

@@ -1,59 +1,42 @@
 """Apex's Events API as its users meet it, one event or a batch (contract 5, `apis/apex-events.txt`)."""
 
 import json
-import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from tests.conftest import CHROME, Response, RunningSite
+from tests.support.apex import (
+    FIFTY,
+    FREE,
+    HOUR_MS,
+    NOW_MS,
+    REQUIRED,
+    TOO_LONG,
+    Fields,
+    iso_time,
+    new_events,
+    status_or_error,
+    told,
+)
 
 EVENTS = "/api/events"
-NOW_MS = int(time.time() * 1000)
-HOUR_MS = 3_600_000
-TOO_LONG = "x" * 4097
-FIFTY = {f"p{number}": number for number in range(50)}
 VIEW = {"type": "pageview", "url": "https://example.com/pricing"}
 SENDER = {"projectKey": "my-site", "visitorId": "v_1"}
 REQUEST, PROPS = "invalid_request", "invalid_props"
-Fields = dict[str, Any]
-
-
-def iso_time(time_ms: int) -> str:
-    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def omit_ellipsis(fields: Mapping[str, object]) -> Fields:
-    return {name: value for name, value in fields.items() if value is not ...}
 
 
 def send(running: RunningSite, headers: Mapping[str, str] | None = None, **fields: object) -> Response:
     """Send one event; `...` for a field that is left out."""
-    return running.server.send(EVENTS, omit_ellipsis(SENDER | VIEW | fields), headers=headers)
+    return running.server.send(EVENTS, told(SENDER | VIEW | fields), headers=headers)
 
 
 def batch(
     running: RunningSite, *events: object, headers: Mapping[str, str] | None = None, **fields: object
 ) -> Response:
-    return running.server.send(
-        EVENTS, omit_ellipsis({"projectKey": "my-site", "events": events} | fields), headers=headers
-    )
+    return running.server.send(EVENTS, told({"projectKey": "my-site", "events": events} | fields), headers=headers)
 
-
-def status_or_error(response: Response) -> object:
-    """The error, or where there is none, the status."""
-    return response.error if response.status >= 400 else response.status
-
-
-def new_events(running: RunningSite, before: list[Fields]) -> list[Fields]:
-    """What was stored since there was only that of `before`, in the order of time."""
-    ids = {event["id"] for event in before}
-    return [event for event in running.store.events() if event["id"] not in ids]
-
-
-FREE = {"deep": {"list": [1, [2.5, None]], "ok": True}, "": "", "k" * 500: "s" * 4096, "big": 10**30, "é": "🎉"}
 
 # What is sent, and what of it comes out. Each is sent alone and in a batch.
 STORED_CASES: dict[str, tuple[Fields, Fields]] = {
@@ -115,7 +98,7 @@ def test_what_is_sent_comes_out(stored_events: dict[str, Fields], how: str, what
 @pytest.mark.parametrize("data", [..., None, {}, FIFTY])
 def test_there_may_be_no_data_and_fifty(running: RunningSite, data: object) -> None:
     before = running.store.events()
-    answers = [send(running, data=data), batch(running, omit_ellipsis(VIEW | {"data": data}))]
+    answers = [send(running, data=data), batch(running, told(VIEW | {"data": data}))]
     assert [(response.status, response.json) for response in answers] == [(200, {"received": 1})] * 2
     assert [(event["name"], event["props"]) for event in new_events(running, before)] == [
         ("pageview", data if data == FIFTY else None)
@@ -142,15 +125,20 @@ def test_a_batch_is_of_1_to_1000_events_and_costs_one_request(running: RunningSi
     assert "1000 events" in batch(running, *[VIEW] * 1001).json["error"]["message"]
 
 
-# fmt: off
-REQUIRED: list[Any] = [..., None, "", 5, True, [], {}, TOO_LONG]
 # Fields of one event that are wrong, alone and as the second of a batch.
 INVALID_FIELDS: dict[str, list[Any]] = {
     "type": REQUIRED,
     "url": [*REQUIRED, "pricing", "//evil.example/", "?a=1", "https://", "/a\n", "https://e.com:x/"],
     "referrer": [5, [], {}, "google", "/a", "https://", "app://" + TOO_LONG],
     "timestamp": [
-        "", "1736937000", 1_736_937_000_123, True, [], "2025-13-01", "1969-12-31", iso_time(NOW_MS + 25 * HOUR_MS),
+        "",
+        "1736937000",
+        1_736_937_000_123,
+        True,
+        [],
+        "2025-13-01",
+        "1969-12-31",
+        iso_time(NOW_MS + 25 * HOUR_MS),
     ],
     "data": [{"a": TOO_LONG}, {"a": [{TOO_LONG: 1}]}, {"é" * 2049: 1}],
 }
@@ -161,8 +149,13 @@ INVALID_ENVELOPE: dict[str, list[Any]] = {
     **{field: [5, [], {}, TOO_LONG] for field in ("userId", "sessionId", "visitorId")},
 }
 INVALID_EVENTS: list[tuple[Any, str, str]] = [
-    ([], "events", REQUEST), ({}, "events", REQUEST), ("a", "events", REQUEST), (0, "events", REQUEST),
-    ([VIEW] * 1001, "events", REQUEST), ([VIEW, None], "events[1]", REQUEST), ([VIEW, []], "events[1]", REQUEST),
+    ([], "events", REQUEST),
+    ({}, "events", REQUEST),
+    ("a", "events", REQUEST),
+    (0, "events", REQUEST),
+    ([VIEW] * 1001, "events", REQUEST),
+    ([VIEW, None], "events[1]", REQUEST),
+    ([VIEW, []], "events[1]", REQUEST),
     ([VIEW] * 999 + [VIEW | {"url": "no"}], "events[999].url", REQUEST),
     ([VIEW | {"data": 5}, VIEW | {"url": "no"}], "events[1].url", REQUEST),
     ([VIEW, VIEW | {"data": 5}, VIEW | {"data": 5}], "events[1].data", PROPS),
@@ -176,7 +169,7 @@ def test_what_is_wrong_is_refused_by_its_name_and_not_stored(running: RunningSit
     invalid_values = [(field, value, REQUEST) for field, values in INVALID_FIELDS.items() for value in values]
     for field, value, code in invalid_values + [("data", value, PROPS) for value in INVALID_DATA]:
         results.append(((field, value), status_or_error(send(running, **{field: value})), (400, code, field)))
-        response = batch(running, VIEW, omit_ellipsis(VIEW | {field: value}), VIEW)
+        response = batch(running, VIEW, told(VIEW | {field: value}), VIEW)
         results.append(((field, value, "in a batch"), status_or_error(response), (400, code, f"events[1].{field}")))
     for field, value in [(field, value) for field, values in INVALID_ENVELOPE.items() for value in values]:
         results.append(((field, value), status_or_error(send(running, **{field: value})), (400, REQUEST, field)))

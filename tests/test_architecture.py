@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from ovx_lite.dialects.schema import RawRequest
-from ovx_lite.storage.sqlite import steps
+from ovx_lite.storage.sqlite import schema
 
 PACKAGE = Path(__file__).parents[1] / "ovx_lite"
 PURE = ("domain", "enrichment", "stats", "auth", "dialects", "webhooks")
@@ -127,7 +127,15 @@ def test_only_the_store_speaks_sql() -> None:
 
 def test_every_table_is_strict() -> None:
     conn = sqlite3.connect(":memory:")
-    conn.executescript("".join(steps().values()))
+    conn.executescript(schema())
     tables = conn.execute("SELECT name, strict FROM pragma_table_list WHERE schema = 'main'").fetchall()
     conn.close()
     assert {name for name, strict in tables if not strict and not name.startswith("sqlite_")} == set()
+
+
+def test_no_test_file_imports_from_another() -> None:
+    """What tests share is in `tests/support`."""
+    for path in (PACKAGE.parent / "tests").rglob("*.py"):
+        nodes = ast.walk(ast.parse(path.read_text("utf-8")))
+        names = {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+        assert not [name for name in names if name.startswith("tests.test_")], path

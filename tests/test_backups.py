@@ -16,7 +16,7 @@ from ovx_lite.services.backups import back_up
 from ovx_lite.storage import integrity
 from ovx_lite.storage.sqlite import LOCK_FILE, STORE_FILE, open_store
 from tests.conftest import Start, Store
-from tests.test_crash import Load
+from tests.support.load import Load
 
 DAY_MS = 86_400_000
 NOW_MS = 1_763_730_000_000  # 2025-11-21T13:00Z

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.browserless import WebClient, find_tags, start_behind
 from tests.conftest import Start, Store
-from tests.test_guard import SETTINGS, all_pages, assert_protected, fill_store, log_in_with_data
+from tests.support.all_pages import SETTINGS, all_pages, assert_protected, fill_store, log_in_with_data
+from tests.support.browserless import WebClient, find_tags, start_behind
 
 BASE, ROOT = "https://example.com/stats", "/stats"
 

@@ -17,23 +17,21 @@ from ovx_lite.services.retention import apply_retention
 from ovx_lite.storage import integrity, registry
 from ovx_lite.storage.sqlite import open_store
 from ovx_lite.storage.write.unit_of_work import open_unit_of_work
-from tests.browserless import WebClient, find_tags, set_password
 from tests.conftest import CHROME, Start, Store
-from tests.test_store import NOW_MS, FrozenClock, new_event, new_key, new_site, paths, write_request
-from tests.test_upkeep import post, run_app, run_every_job
+from tests.support.browserless import WebClient, find_tags, set_password
+from tests.support.in_process import post, run_app, run_every_job
+from tests.support.store import NOW, FrozenClock, new_event, new_key, new_site, paths, request
 
 DAY_MS = 86_400_000
 AHEAD_MS = 400 * DAY_MS
 
 
-def fill(path: Path, now_ms: int = NOW_MS, days: int | None = 30) -> str:
+def fill(path: Path, now_ms: int = NOW, days: int | None = 30) -> str:
     """A store with events of today and of 40 days ago, of a site that keeps 30 days. Returns a key."""
     with closing(open_store(path)) as conn:
         site = new_site(conn, retention_days=days)
         for at_ms in (now_ms - 40 * DAY_MS, now_ms - 20 * DAY_MS, now_ms):
-            store_group(
-                conn, open_unit_of_work(conn, 0), [write_request(site, new_event(f"/{at_ms}", at_ms))], {}, NOW_MS
-            )
+            store_group(conn, open_unit_of_work(conn, 0), [request(site, new_event(f"/{at_ms}", at_ms))], {}, NOW)
         return new_key(conn, site)
 
 
@@ -96,7 +94,7 @@ def test_events_that_come_under_a_wrong_clock_are_no_evidence_for_it(tmp_path: P
             clock.current_ms += 3_600_000
             await run_every_job(app)
 
-        clock.current_ms = NOW_MS + DAY_MS
+        clock.current_ms = NOW + DAY_MS
         assert (await post(app, key, user_agent=CHROME, ip_address="203.0.113.9"))[0] == 201
         await run_every_job(app)
 
@@ -209,18 +207,18 @@ def test_copies_survive_a_jump(tmp_path: Path) -> None:
     open_store(tmp_path / "data").close()
     backup_dir = tmp_path / "kept"
     for day in range(7):
-        assert back_up(tmp_path / "data", backup_dir, NOW_MS + day * DAY_MS)
+        assert back_up(tmp_path / "data", backup_dir, NOW + day * DAY_MS)
     before = {path.name for path in backup_dir.iterdir()}
-    assert back_up(tmp_path / "data", backup_dir, NOW_MS - 5000 * DAY_MS)
+    assert back_up(tmp_path / "data", backup_dir, NOW - 5000 * DAY_MS)
     after = {path.name for path in backup_dir.iterdir()}
     assert (len(after), len(after - before)) == (7, 1)
-    assert not back_up(tmp_path / "data", backup_dir, NOW_MS - 5000 * DAY_MS)
-    assert back_up(tmp_path / "data", backup_dir, NOW_MS + AHEAD_MS)
+    assert not back_up(tmp_path / "data", backup_dir, NOW - 5000 * DAY_MS)
+    assert back_up(tmp_path / "data", backup_dir, NOW + AHEAD_MS)
     assert len({path.name for path in backup_dir.iterdir()} & before) >= 5
 
 
 def test_the_emulators_clock_is_moved_on_purpose(tmp_path: Path) -> None:
-    from tests.standin import run_emulator
+    from tests.support.emulator import run_emulator
 
     with run_emulator(tmp_path, "--data-dir", str(tmp_path / "data")) as dev:
         event = {"site_id": "site_abc123", "url": "https://example.com/"}

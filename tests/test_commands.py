@@ -8,8 +8,10 @@ import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 import pytest
@@ -21,25 +23,10 @@ from ovx_lite.storage import integrity, registry, sqlite
 from ovx_lite.storage.sqlite import open_store
 from ovx_lite.storage.write.unit_of_work import open_unit_of_work
 from tests.conftest import CommandResult, RunningSite, Store
-from tests.test_store import MINUTE_MS, NOW_MS, new_event, new_key, new_site, paths, write_request
+from tests.support.commands import eventually, fails
+from tests.support.store import MINUTE, NOW, new_event, new_key, new_site, paths, request
 
-DAY_MS = 24 * 60 * MINUTE_MS
-
-
-def fails(result: CommandResult) -> bool:
-    """Whether a command failed as it should: status 1, nothing on stdout, one sentence on stderr."""
-    return (
-        (result.exit_status, result.stdout) == (1, "")
-        and result.stderr.startswith("Error: ")
-        and result.stderr.rstrip("\n").count("\n") == 0
-    )
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    deadline_s = time.monotonic() + 20
-    while not condition() and time.monotonic() < deadline_s:
-        time.sleep(0.02)
-    return condition()
+DAY_MS = 24 * 60 * MINUTE
 
 
 def all_commands(command: click.Command, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -328,12 +315,21 @@ def test_a_data_dir_that_is_read_only_is_reported(store: Store, command: str, mo
 
 def fill(data_dir: Path) -> None:
     """A store with some thousand events, old and new, of a site that keeps 30 days."""
-    now_ms = time.time_ns() // 1_000_000
-    with closing(open_store(data_dir)) as conn:
-        site = new_site(conn, retention_days=30)
-        for start_ms in (now_ms - 40 * DAY_MS, now_ms - 1000 * MINUTE_MS):
-            events = [new_event(f"/page/{n}", start_ms + n, visitor=n // 3 + start_ms % 1000) for n in range(1500)]
-            store_group(conn, open_unit_of_work(conn, 0), [write_request(site, *events)], {}, NOW_MS)
+    open_store(data_dir).close()
+    (data_dir / sqlite.STORE_FILE).write_bytes(filled())
+
+
+@cache
+def filled() -> bytes:
+    """The file of such a store."""
+    now = time.time_ns() // 1_000_000
+    with TemporaryDirectory() as folder:
+        with closing(open_store(Path(folder))) as conn:
+            site = new_site(conn, retention_days=30)
+            for begin in (now - 40 * DAY_MS, now - 1000 * MINUTE):
+                sent = [new_event(f"/page/{n}", begin + n, visitor=n // 3 + begin % 1000) for n in range(1500)]
+                store_group(conn, open_unit_of_work(conn, 0), [request(site, *sent)], {}, NOW)
+        return (Path(folder) / sqlite.STORE_FILE).read_bytes()
 
 
 def test_prune_deletes_what_is_past_its_retention(store: Store) -> None:

@@ -2,9 +2,6 @@
 
 import asyncio
 import http.client
-import json
-import os
-import random
 import signal
 import socket
 import sqlite3
@@ -31,69 +28,10 @@ from ovx_lite.storage import integrity
 from ovx_lite.storage.connections import Database
 from ovx_lite.storage.sqlite import open_store
 from ovx_lite.storage.write.unit_of_work import open_unit_of_work
-from tests.conftest import Server, Start, Store
-from tests.test_store import NOW_MS, FrozenClock, new_event, new_key, new_site, paths, write_request
-from tests.test_upkeep import post, run_app
-
-ROUNDS = int(os.environ.get("OVX_CRASH_ROUNDS", "3"))
-CLIENTS = 8
-
-
-class Load:
-    """Clients that send events, each request with a path and an Idempotency-Key of its own."""
-
-    def __init__(self, key: str) -> None:
-        self.key = key
-        self.paths_by_key: dict[str, list[str]] = {}  # by Idempotency-Key, the paths
-        self.acknowledged: dict[str, str] = {}  # by path, the event's id
-        self.errors: list[str] = []
-
-    def send(self, connection: http.client.HTTPConnection, idempotency_key: str) -> None:
-        """Send a request, single or a batch, as its Idempotency-Key says; again, if that was sent before."""
-        sent_paths = self.paths_by_key.setdefault(
-            idempotency_key, [f"/{idempotency_key}/{n}" for n in range(3 if idempotency_key.endswith("3") else 1)]
-        )
-        body: dict[str, object] = {"site_id": "my-site"}
-        client_fields = {"ip_address": f"203.0.113.{len(sent_paths)}", "user_agent": "Mozilla/5.0 Firefox/120.0"}
-        views = [{"url": f"https://example.com{path}"} | client_fields for path in sent_paths]
-        if len(views) == 1:
-            kind, body = "pageview", body | views[0]
-        else:
-            kind, body = "batch", body | {"events": [{"type": "pageview"} | view for view in views]}
-        headers = {"Authorization": f"Bearer {self.key}", "Idempotency-Key": idempotency_key}
-        connection.request("POST", f"/api/v1/events/{kind}", json.dumps(body), headers)
-        response = connection.getresponse()
-        response_body = json.loads(response.read())
-        if response.status != 201:
-            self.errors.append(f"{response.status} {response_body}")
-            return
-        ids = response_body.get("event_ids") or [response_body["event_id"]]
-        self.acknowledged.update(zip(sent_paths, ids, strict=True))
-
-    def run(self, port: int, name: str) -> None:
-        """Send one request after the other until the server is gone."""
-        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
-            for number in range(1_000_000):
-                try:
-                    self.send(connection, f"{name}-{number}")
-                except (OSError, http.client.HTTPException):
-                    return
-
-    def run_until_stopped(self, server: Server, name: str, signal_number: int = signal.SIGKILL) -> int:
-        """Let all clients send, and end the server at any moment after the first answer. Returns its exit status."""
-        threads = [
-            threading.Thread(target=self.run, args=(server.port, f"{name}-{client}")) for client in range(CLIENTS)
-        ]
-        before = len(self.acknowledged)
-        for thread in threads:
-            thread.start()
-        while len(self.acknowledged) == before and not self.errors:
-            time.sleep(0.001)
-        time.sleep(random.uniform(0, 0.5))
-        status = server.stop(signal_number)
-        for thread in threads:
-            thread.join(60)
-        return status
+from tests.conftest import Start, Store
+from tests.support.in_process import post, run_app
+from tests.support.load import CLIENTS, ROUNDS, Load
+from tests.support.store import NOW, FrozenClock, new_event, new_key, new_site, paths, request
 
 
 def test_what_was_acknowledged_survives_kill_9_and_what_is_sent_again_counts_once(store: Store, start: Start) -> None:
@@ -173,14 +111,10 @@ def limit_store_size(conn: sqlite3.Connection, extra_pages: int = 0) -> None:
 def test_what_is_answered_with_503_was_not_stored(conn: sqlite3.Connection, site: Site) -> None:
     # The first request sends all others on their own way, the second fits, the third takes the last room and more.
     large = [new_event(f"/{number}", props='"' + "x" * 2000 + '"') for number in range(1000)]
-    group = [
-        write_request(site, new_event("/\ud800")),
-        write_request(site, new_event("/small")),
-        write_request(site, *large),
-    ]
+    group = [request(site, new_event("/\ud800")), request(site, new_event("/small")), request(site, *large)]
     limit_store_size(conn, 20)
     try:
-        outcomes = ingestion.write_group(conn, open_unit_of_work(conn, 0), group, {}, NOW_MS)
+        outcomes = ingestion.write_group(conn, open_unit_of_work(conn, 0), group, {}, NOW)
     except sqlite3.OperationalError:
         assert paths(conn, site) == []  # `Ingest` tells all of the group that nothing was stored
     else:
@@ -222,7 +156,7 @@ async def flood(database: Database, site: Site) -> None:
         database, unit_of_work, RateLimiter(), FrozenClock(), lambda: None, Notifier(), DiskSpace(Path(), 0)
     )
     blocking = asyncio.create_task(database.write(lambda conn: gate.wait(30)))
-    large_request = write_request(site, *[new_event()] * 500)
+    large_request = request(site, *[new_event()] * 500)
     waiting = [asyncio.create_task(writer.submit(large_request)) for _ in range(MAX_QUEUED_EVENTS // 500 + 10)]
     await asyncio.sleep(0)  # each of them runs up to where it waits
     exceptions = [task.exception() for task in waiting if task.done()]
@@ -234,7 +168,7 @@ async def flood(database: Database, site: Site) -> None:
     for refusal in exceptions:
         assert isinstance(refusal, ApiError)
         assert (refusal.code, refusal.retry_after_s) == ("unavailable", 1)
-    assert isinstance(await writer.submit(write_request(site, new_event())), Reply)
+    assert isinstance(await writer.submit(request(site, new_event())), Reply)
 
 
 def test_a_flood_is_refused_and_what_waits_already_is_stored(

@@ -22,10 +22,8 @@ RANDOM_COLUMNS = {
     ("admin", "cookie_key"),
     ("login_sessions", "token_hash"),
 }
-RANDOM_COLUMNS |= {
-    ("idempotent_responses", "request_hash"),
-    ("idempotent_responses", "body"),
-}  # other bytes there are as good as these
+# Other bytes there are as good as these.
+RANDOM_COLUMNS |= {("idempotent_responses", "request_hash"), ("idempotent_responses", "body")}
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +91,7 @@ def test_random_bytes_are_found_or_change_nothing(tmp_path: Path, dense: bytes, 
 
 @pytest.mark.parametrize(
     "place",
-    [b"SQLite format 3", b'CREATE TABLE "dimension_values"', b"CREATE INDEX deliveries_to_send", b"registry_version"],
+    [b"SQLite format 3", b"CREATE TABLE dimension_values", b"CREATE INDEX deliveries_to_send", b"registry_version"],
 )
 def test_a_server_on_a_damaged_store_says_so_in_a_sentence(tmp_path: Path, dense: bytes, place: bytes) -> None:
     store, start = Store(tmp_path / "data"), dense.index(place)

@@ -10,10 +10,10 @@ import pytest
 
 from ovx_lite.web.ui.dashboard.formatting import format_value
 from ovx_lite.web.ui.dashboard.tables import escape_formula
-from tests.browserless import WebClient
 from tests.conftest import CHROME
-from tests.pages import AdminSession, Node, field_errors, flash_text, parse_page, split_command, table_rows
-from tests.pages import admin as admin
+from tests.support.browserless import WebClient
+from tests.support.pages import AdminSession, Node, field_errors, flash_text, parse_page, split_command, table_rows
+from tests.support.pages import admin as admin
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:121.0) Gecko/20100101 Firefox/121.0"
 GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"

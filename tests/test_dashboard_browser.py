@@ -10,10 +10,16 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browserless import set_password
 from tests.conftest import CHROME, Server, Start, Store
-from tests.furnished import FurnishedServer, accessibility_violations, collect_browser_problems, log_in, type_password
-from tests.furnished import furnished_server as furnished_server
+from tests.support.browserless import set_password
+from tests.support.furnished import (
+    FurnishedServer,
+    accessibility_violations,
+    collect_browser_problems,
+    log_in,
+    type_password,
+)
+from tests.support.furnished import furnished_server as furnished_server
 
 TWO_DAYS_AGO = datetime.now(UTC) - timedelta(2)
 PATHS = ["/", "/", "/", "/pricing", "/pricing", *(f"/blog/{n}" for n in range(9))]

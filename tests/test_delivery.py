@@ -4,7 +4,7 @@ import asyncio
 import json
 import signal
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -19,80 +19,10 @@ from ovx_lite.storage.sqlite import open_store
 from ovx_lite.storage.webhooks import delivery_log, outbox, subscriptions
 from ovx_lite.webhooks.message import AttemptResult
 from tests.conftest import Start, Store
-from tests.receiver import TIMEOUT_S, Receiver, SettableClock, http_response, wait_until
-from tests.test_store import MINUTE_MS, NOW_MS
-from tests.test_upkeep import DAY_MS, HOUR_MS, post
-
-
-async def close(app: App) -> None:
-    """Close it; one that does not come to an end is a failure, not a test that hangs."""
-    try:
-        await asyncio.wait_for(app.close(), TIMEOUT_S)
-    except TimeoutError:
-        await app.services.database.close()
-        raise
-
-
-class WebhookHarness:
-    """A store with a site, its goal and its webhooks, and the application on it under a clock that is moved."""
-
-    def __init__(self, store: Store, conn: sqlite3.Connection) -> None:
-        self.store, self.conn, self.clock = store, conn, SettableClock(NOW_MS)
-        self.keys = {"my-site": self._add_site("my-site")}
-
-    def _add_site(self, id: str) -> str:
-        self.store.site(id)
-        self.store.call("goal", "add", id, "Signup", "--event", "signup")
-        return self.store.key(id)
-
-    def add_webhook(self, url: str, site: str = "my-site") -> str:
-        if site not in self.keys:
-            self.keys[site] = self._add_site(site)
-        return str(self.store.call("webhook", "add", site, url, "--on", "goal.completed")["id"])
-
-    def webhook_state(self, id: str) -> tuple[bool, str]:
-        """Whether a webhook is enabled, and why not."""
-        webhook = subscriptions.find_webhook(self.conn, id)
-        return webhook.enabled, webhook.disabled_reason
-
-    def deliveries(self, id: str = "") -> list[delivery_log.DeliveryRecord]:
-        """The deliveries (to a webhook), oldest first."""
-        return [delivery for delivery in delivery_log.of_site(self.conn, 1) if id in ("", delivery.webhook)][::-1]
-
-    def statuses(self, id: str = "") -> str:
-        return " ".join(delivery.status for delivery in self.deliveries(id))
-
-    def run_app(self, action: Callable[[App], Awaitable[None]]) -> None:
-        """Run the application on the store, do something with it, and close it."""
-
-        async def run() -> None:
-            app = await App.open(self.store.path, config.read(self.store.path, {}), self.clock)
-            app.start()
-            self.clock.on_set = app.services.sender.wake
-            try:
-                await action(app)
-            finally:
-                await close(app)
-
-        asyncio.run(run())
-
-    async def meet_goal(self, app: App, site: str = "my-site", path: str = "") -> int:
-        """Meet the goal; the status of the answer."""
-        url = f"https://example.com/{path}"
-        return (await post(app, self.keys[site], event_name="signup", site_id=site, url=url))[0]
-
-    async def wait_for_attempts(self, attempts: int) -> None:
-        """Wait until the tries of the newest delivery are so many, and written down."""
-        await wait_until(
-            lambda: self.deliveries()[-1].attempts == attempts or self.deliveries()[-1].status == "skipped"
-        )
-
-    async def exhaust_retries(self, app: App) -> None:
-        """Send a message with all its tries."""
-        await self.meet_goal(app)
-        for attempts in range(1, 5):
-            await self.wait_for_attempts(attempts)
-            self.clock.set(max(self.clock.current_ms, self.deliveries()[-1].next_attempt_at_ms))
+from tests.support.deliveries import WebhookHarness, close
+from tests.support.in_process import DAY, HOUR
+from tests.support.receiver import Receiver, http_response, wait_until
+from tests.support.store import MINUTE, NOW
 
 
 async def wait_briefly() -> None:
@@ -114,7 +44,7 @@ def receiver() -> Iterator[Receiver]:
 
 
 def test_the_schedule_is_kept_to_the_millisecond(harness: WebhookHarness, receiver: Receiver) -> None:
-    id, receiver.reply, times_ms = harness.add_webhook(receiver.url), http_response(500), [NOW_MS]
+    id, receiver.reply, times_ms = harness.add_webhook(receiver.url), http_response(500), [NOW]
 
     async def run(app: App) -> None:
         harness.clock.on_set = lambda: None  # nobody else wakes the sender
@@ -122,14 +52,14 @@ def test_the_schedule_is_kept_to_the_millisecond(harness: WebhookHarness, receiv
         for attempts, minutes in enumerate((1, 5, 30), 1):
             await harness.wait_for_attempts(attempts)
             await wait_briefly()
-            harness.clock.set(times_ms[-1] + minutes * MINUTE_MS - 1)
+            harness.clock.set(times_ms[-1] + minutes * MINUTE - 1)
             await wait_briefly()
             assert len(receiver.requests) == attempts
             times_ms.append(harness.clock.current_ms + 1)
             harness.clock.set(times_ms[-1])
         await harness.wait_for_attempts(4)
         assert harness.statuses() == "failed"
-        harness.clock.set(harness.clock.current_ms + DAY_MS)
+        harness.clock.set(harness.clock.current_ms + DAY)
         await wait_briefly()
 
     harness.run_app(run)
@@ -153,13 +83,13 @@ def test_a_longer_retry_after_counts(
     harness: WebhookHarness, receiver: Receiver, minutes: float, waits: float, as_date: bool
 ) -> None:
     harness.add_webhook(receiver.url)
-    http_date = format_datetime(datetime.fromtimestamp((NOW_MS + minutes * MINUTE_MS) / 1000, UTC), usegmt=True)
+    http_date = format_datetime(datetime.fromtimestamp((NOW + minutes * MINUTE) / 1000, UTC), usegmt=True)
     receiver.reply = http_response(503, retry_after=http_date if as_date else f"{minutes * 60:.0f}")
 
     async def run(app: App) -> None:
         await harness.meet_goal(app)
         await harness.wait_for_attempts(1)
-        assert harness.deliveries()[0].next_attempt_at_ms == NOW_MS + waits * MINUTE_MS
+        assert harness.deliveries()[0].next_attempt_at_ms == NOW + waits * MINUTE
         receiver.reply = http_response(200)
         harness.clock.set(harness.deliveries()[0].next_attempt_at_ms)
         await harness.wait_for_attempts(2)
@@ -178,7 +108,7 @@ def test_410_ends_it_and_what_waits_is_skipped(harness: WebhookHarness, receiver
         receiver.may_reply.set()
         await wait_until(lambda: harness.statuses() == "failed skipped skipped")
         assert harness.webhook_state(id) == (False, "its receiver answered 410: it wants no more")
-        harness.clock.set(NOW_MS + 500)  # by when the server has seen it
+        harness.clock.set(NOW + 500)  # by when the server has seen it
         await wait_briefly()
         await harness.meet_goal(app)
         await wait_briefly()
@@ -186,7 +116,7 @@ def test_410_ends_it_and_what_waits_is_skipped(harness: WebhookHarness, receiver
         subscriptions.enable(harness.conn, id)
         receiver.reply = http_response(200)
         delivery_log.redeliver(harness.conn, harness.deliveries()[1].public_id, harness.clock.current_ms)
-        harness.clock.set(NOW_MS + 1000)
+        harness.clock.set(NOW + 1000)
         await wait_until(lambda: harness.statuses() == "failed delivered skipped")
 
     harness.run_app(run)
@@ -209,7 +139,7 @@ def test_5_days_and_5_messages_without_a_success_are_enough(
 
     async def run(app: App) -> None:
         for day in days:
-            harness.clock.set(NOW_MS + day * DAY_MS)
+            harness.clock.set(NOW + day * DAY)
             assert harness.webhook_state(id)[0]
             receiver.reply = http_response(200 if day == success else 500)
             if day == success:
@@ -276,16 +206,16 @@ def test_what_is_due_survives_a_restart(harness: WebhookHarness, receiver: Recei
     async def wait(app: App) -> None:
         await wait_briefly()
         assert len(receiver.requests) == 1
-        harness.clock.set(NOW_MS + MINUTE_MS)
+        harness.clock.set(NOW + MINUTE)
         await harness.wait_for_attempts(2)
 
     async def late(app: App) -> None:
         await harness.wait_for_attempts(3)
 
     harness.run_app(fail)
-    harness.clock.set(NOW_MS + MINUTE_MS - 1)
+    harness.clock.set(NOW + MINUTE - 1)
     harness.run_app(wait)
-    harness.clock.set(NOW_MS + DAY_MS)  # long after
+    harness.clock.set(NOW + DAY)  # long after
     harness.run_app(late)
     assert len(set(receiver.webhook_ids())) == 1
 
@@ -346,7 +276,7 @@ def test_a_stop_waits_for_what_is_being_sent(harness: WebhookHarness, receiver: 
 
 def insert_deliveries(conn: sqlite3.Connection, webhook_id: int, ages_ms: Sequence[int], status: str) -> None:
     """Put deliveries so many milliseconds old into the log."""
-    rows = [((NOW_MS - age_ms << COUNTER_BITS) + webhook_id, webhook_id, status) for age_ms in ages_ms]
+    rows = [((NOW - age_ms << COUNTER_BITS) + webhook_id, webhook_id, status) for age_ms in ages_ms]
     query = "INSERT INTO deliveries VALUES (?, ?, 'goal.completed', '{}', ?, 1, 0, NULL, NULL)".replace(
         "'{}'", "x'7b7d'"
     )
@@ -359,18 +289,18 @@ def insert_deliveries(conn: sqlite3.Connection, webhook_id: int, ages_ms: Sequen
 def test_the_log_keeps_1000_of_a_webhook_and_30_days(harness: WebhookHarness, status: str, pending: int) -> None:
     ids = [harness.add_webhook(f"http://127.0.0.1/{name}") for name in "abc"]
     insert_deliveries(harness.conn, 1, range(10_000, 11_005), status)
-    insert_deliveries(harness.conn, 1, [*range(1, 1 + pending), 40 * DAY_MS], "pending")
-    insert_deliveries(harness.conn, 2, [30 * DAY_MS + 1, 30 * DAY_MS, 1], status)
-    while scheduler.delete_old_deliveries(harness.conn, NOW_MS):
+    insert_deliveries(harness.conn, 1, [*range(1, 1 + pending), 40 * DAY], "pending")
+    insert_deliveries(harness.conn, 2, [30 * DAY + 1, 30 * DAY, 1], status)
+    while scheduler.delete_old_deliveries(harness.conn, NOW):
         pass
     ages_by_webhook = {
-        id: [(NOW_MS - delivery.created_at_ms, delivery.status) for delivery in harness.deliveries(id)] for id in ids
+        id: [(NOW - delivery.created_at_ms, delivery.status) for delivery in harness.deliveries(id)] for id in ids
     }
     assert [age_ms for age_ms, row_status in ages_by_webhook[ids[0]] if row_status == status] == list(
         range(10_999, 9_999, -1)
     )
     assert sum(row_status == "pending" for _, row_status in ages_by_webhook[ids[0]]) == pending + 1
-    assert (ages_by_webhook[ids[1]], ages_by_webhook[ids[2]]) == ([(30 * DAY_MS, status), (1, status)], [])
+    assert (ages_by_webhook[ids[1]], ages_by_webhook[ids[2]]) == ([(30 * DAY, status), (1, status)], [])
     assert harness.conn.execute("SELECT count(*) FROM attempts").fetchone()[0] == 2
 
 
@@ -381,7 +311,7 @@ def test_whatever_became_of_it_it_can_be_sent_again(harness: WebhookHarness, rec
         receiver.reply = http_response(500)
         await harness.exhaust_retries(app)
         receiver.reply = http_response(200)
-        harness.clock.set(NOW_MS + 2 * HOUR_MS)
+        harness.clock.set(NOW + 2 * HOUR)
         for _ in range(101):
             await harness.meet_goal(app)
         await wait_until(lambda: harness.statuses() == " ".join(["failed", *["delivered"] * 100, "throttled"]))
@@ -403,7 +333,7 @@ def test_whatever_became_of_it_it_can_be_sent_again(harness: WebhookHarness, rec
                 and len(receiver.requests) == 4
             )
         )
-        await wait_until(lambda: harness.deliveries()[0].next_attempt_at_ms == harness.clock.current_ms + MINUTE_MS)
+        await wait_until(lambda: harness.deliveries()[0].next_attempt_at_ms == harness.clock.current_ms + MINUTE)
 
     harness.run_app(run)
 

@@ -11,11 +11,20 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from tests.browserless import redirect_path
-from tests.pages import AdminSession, Node, field_errors, flash_text, form_fields, parse_page, split_command, table_rows
-from tests.pages import admin as admin
-from tests.receiver import Receiver, http_response
-from tests.test_commands import eventually
+from tests.support.browserless import redirect_path
+from tests.support.commands import eventually
+from tests.support.pages import (
+    AdminSession,
+    Node,
+    field_errors,
+    flash_text,
+    form_fields,
+    parse_page,
+    split_command,
+    table_rows,
+)
+from tests.support.pages import admin as admin
+from tests.support.receiver import Receiver, http_response
 
 ZONE = "Asia/Kathmandu"  # 5:45 ahead
 

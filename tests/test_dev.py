@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Start, Store
-from tests.standin import EmulatorProcess, run_emulator
+from tests.support.emulator import EmulatorProcess, custom, run_emulator
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +33,6 @@ MANY = int(os.environ.get("OVX_MANY", "2000"))
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0"
 VIEW = {"site_id": "site_abc123", "url": "https://example.com/", "user_agent": "curl/8", "ip_address": "203.0.113.9"}
 CUSTOM = "/api/v1/events/custom"
-
-
-def custom(name: str = "signup", **fields: object) -> dict[str, object]:
-    return {"site_id": "site_abc123", "url": "https://example.com/pricing", "event_name": name, **fields}
 
 
 @pytest.mark.parametrize("site", ["site_abc123", "your-site-id", "your-project-id", "your-project-key"])

@@ -13,18 +13,18 @@ from ovx_lite.emulator.credentials import SITES
 from ovx_lite.services import log_importer, scheduler
 from ovx_lite.services.disk_space import MIB, DiskSpace, is_low, measure
 from ovx_lite.storage.sqlite import STORE_FILE, open_store
-from tests.browserless import WebClient, set_password
 from tests.conftest import Response, Server, Start, Store
-from tests.pages import flash_text, form_fields, parse_page
-from tests.standin import run_emulator
-from tests.test_commands import eventually
-from tests.test_import import line
-from tests.test_metrics import samples
-from tests.test_public import APEX, OVERCENTRIC, apex, new_address, overcentric, pair
-from tests.test_store import NOW_MS, FrozenClock, new_key, new_site, paths
-from tests.test_upkeep import DAY_MS, post, run_app
-from tests.test_webhook_commands import ALLOW_ENV, Receiver
-from tests.test_webhook_commands import receiver as receiver
+from tests.support.access_logs import line
+from tests.support.browserless import WebClient, set_password
+from tests.support.commands import eventually
+from tests.support.emulator import run_emulator
+from tests.support.in_process import DAY, post, run_app
+from tests.support.metrics import samples
+from tests.support.pages import flash_text, form_fields, parse_page
+from tests.support.public import APEX, OVERCENTRIC, apex, new_address, overcentric, pair
+from tests.support.store import NOW, FrozenClock, new_key, new_site, paths
+from tests.support.webhook_commands import ALLOW_ENV, Receiver
+from tests.support.webhook_commands import receiver as receiver
 
 HUGE_RESERVE_MIB = str(10**9)  # MiB: more than any disk has
 VIEW = {"site_id": "my-site", "url": "https://example.com/never"}
@@ -261,7 +261,7 @@ def test_old_events_and_salts_are_deleted_and_counts_are_saved(tmp_path: Path, m
         key = new_key(conn, site, hourly_limit=10)
         run_app(tmp_path, clock, lambda app: store_event(app, key))
         assert len(paths(conn, site)) == 1
-        clock.current_ms = NOW_MS + 5 * DAY_MS
+        clock.current_ms = NOW + 5 * DAY
         monkeypatch.setattr(scheduler, "measure", lambda data_dir: 0)
 
         async def run(app: App) -> None:
@@ -275,7 +275,7 @@ def test_old_events_and_salts_are_deleted_and_counts_are_saved(tmp_path: Path, m
         query = "SELECT sum(count) FROM rate_limit_counters WHERE count > 0"
         assert conn.execute(query).fetchone() == (1,), "the wrong one"
         days = [day for (day,) in conn.execute("SELECT day FROM salts")]
-        assert all(day >= (NOW_MS + 4 * DAY_MS) // DAY_MS for day in days)
+        assert all(day >= (NOW + 4 * DAY) // DAY for day in days)
 
 
 async def store_event(app: App, key: str) -> None:

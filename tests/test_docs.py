@@ -27,7 +27,7 @@ from ovx_lite.services.exporter import COLUMNS
 from ovx_lite.stats import date_ranges, filters, query
 from ovx_lite.webhooks.message import build_headers, new_secret
 from tests.conftest import Start, Store
-from tests.standin import EmulatorProcess, run_emulator
+from tests.support.emulator import EmulatorProcess, run_emulator
 
 TOP = Path(__file__).parents[1]
 PAGES = {

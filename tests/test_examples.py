@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.conftest import CHROME, RunningSite, Start, Store
-from tests.standin import EmulatorProcess, run_emulator
-from tests.test_limits import add_keys
+from tests.support.emulator import EmulatorProcess, run_emulator
+from tests.support.limits import add_keys
 
 JSON = dict[str, Any]
 PRICING = "https://shop.example/pricing"

@@ -1,6 +1,5 @@
 """HTTP as it comes: whole or in pieces, one after the other or at once, answers of all kinds in their order."""
 
-import json
 import re
 import socket
 import time
@@ -9,43 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.conftest import RunningSite
-
-PATH = "/api/v1/events/custom"
-
-
-def request(key: str, name: str, *headers: str, version: str = "1.1") -> bytes:
-    body = json.dumps({"site_id": "my-site", "url": "https://example.com/", "event_name": name}).encode()
-    lines = [f"POST {PATH}?x=%20 HTTP/{version}", "Host: x", f"Authorization: Bearer {key}", *headers]
-    return "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode() + body
-
-
-def talk(running: RunningSite, *chunks: bytes, end: bool = False, pause_s: float = 0.05) -> str:
-    """Send pieces, and read until the server closes, or is silent for a moment."""
-    with socket.create_connection(("127.0.0.1", running.server.port), timeout=10) as client:
-        for chunk in chunks:
-            client.sendall(chunk)
-            time.sleep(pause_s)
-        if end:
-            client.shutdown(socket.SHUT_WR)
-        client.settimeout(0.5)
-        received = b""
-        try:
-            while chunk := client.recv(65536):
-                received += chunk
-        except (TimeoutError, ConnectionResetError):
-            pass
-    return received.decode()
-
-
-def statuses(text: str) -> list[str]:
-    return re.findall(r"HTTP/1\.1 (\d{3})", text)
+from tests.support.raw_http import PATH, statuses, talk, write_request
 
 
 def test_many_at_once_are_answered_in_their_order(running: RunningSite) -> None:
     key = running.store.key()
     paths = [f"/{number}" for number in range(9)]
     data = b"".join(
-        f"GET /nowhere{path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() if number % 2 else request(key, path)
+        f"GET /nowhere{path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() if number % 2 else write_request(key, path)
         for number, path in enumerate(paths)
     )
     text = talk(running, data, pause_s=0)
@@ -56,7 +26,8 @@ def test_many_at_once_are_answered_in_their_order(running: RunningSite) -> None:
 def test_offers_to_upgrade_are_passed_over(running: RunningSite) -> None:
     key = running.store.key()
     requests = [
-        request(key, f"upgrade {n}", "Connection: Upgrade", f"{n}: h2c") for n in ("Upgrade", "upgrade", "UPGRADE")
+        write_request(key, f"upgrade {n}", "Connection: Upgrade", f"{n}: h2c")
+        for n in ("Upgrade", "upgrade", "UPGRADE")
     ]
     assert statuses(talk(running, b"".join(requests), pause_s=0)) == ["201"] * 3
     assert (
@@ -93,13 +64,13 @@ def test_a_body_behind_an_offer_is_no_request_wherever_its_head_is_cut(
 
 @pytest.mark.parametrize("cut", [1, 10, 40, 120, -20, -1])
 def test_a_request_in_pieces_is_as_good(running: RunningSite, cut: int) -> None:
-    whole = request(running.store.key(), f"cut {cut}")
+    whole = write_request(running.store.key(), f"cut {cut}")
     text = talk(running, whole[:cut], whole[cut:] + whole)
     assert statuses(text) == ["201", "201"]
 
 
 def test_a_client_that_expects_100_continue_gets_it(running: RunningSite) -> None:
-    whole = request(running.store.key(), "waits", "Expect: 100-continue")
+    whole = write_request(running.store.key(), "waits", "Expect: 100-continue")
     head, end, body = whole.partition(b"\r\n\r\n")
     assert statuses(talk(running, head + end, body)) == ["100", "201"]
     assert statuses(talk(running, whole)) == ["100", "201"]
@@ -108,7 +79,7 @@ def test_a_client_that_expects_100_continue_gets_it(running: RunningSite) -> Non
 @pytest.mark.parametrize(("version", "headers"), [("1.0", []), ("1.1", ["Connection: close"])])
 def test_the_connection_ends_where_it_should(running: RunningSite, version: str, headers: list[str]) -> None:
     started_s = time.monotonic()
-    text = talk(running, request(running.store.key(), "last", *headers, version=version))
+    text = talk(running, write_request(running.store.key(), "last", *headers, version=version))
     assert time.monotonic() - started_s < 0.5, "it was closed, not left alone"
     assert statuses(text) == ["201"]
     assert "connection: close" in text
@@ -131,7 +102,7 @@ def test_a_target_without_a_path_is_refused(running: RunningSite, target: str) -
 
 
 def test_half_closed_is_not_gone(running: RunningSite) -> None:
-    whole = request(running.store.key(), "half")
+    whole = write_request(running.store.key(), "half")
     assert statuses(talk(running, whole, end=True, pause_s=0)) == ["201"]
     assert statuses(talk(running, whole * 3, end=True, pause_s=0)) == ["201"] * 3
     assert statuses(talk(running, whole[:-1], end=True, pause_s=0)) == []
@@ -157,7 +128,9 @@ def test_a_head_may_have_64_kib_however_it_comes(running: RunningSite, chunk_siz
         chunks = [head[first : first + chunk_size_bytes] for first in range(0, len(head), chunk_size_bytes)]
         assert statuses(talk(running, *chunks, pause_s=0.01)) == [status], length
     key = running.store.key()
-    assert statuses(talk(running, b"".join(request(key, f"n{n}") for n in range(400)), pause_s=0)) == ["201"] * 400
+    assert (
+        statuses(talk(running, b"".join(write_request(key, f"n{n}") for n in range(400)), pause_s=0)) == ["201"] * 400
+    )
 
 
 def test_many_small_headers_are_too_many(running: RunningSite) -> None:

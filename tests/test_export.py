@@ -19,8 +19,8 @@ import pytest
 from ovx_lite.storage import sqlite
 from ovx_lite.storage.sqlite import open_store
 from tests.conftest import CHROME, RunningSite, Start, Store
-from tests.test_commands import eventually, fails
-from tests.test_store import new_key, new_site
+from tests.support.commands import eventually, fails
+from tests.support.store import new_key, new_site
 
 _COLUMNS = """
 id ts api type name host path referrer source channel utm_source utm_medium utm_campaign utm_content utm_term

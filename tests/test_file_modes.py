@@ -55,7 +55,7 @@ def test_every_file_is_for_its_owner_alone(store: Store, start: Start, tmp_path:
 
 @pytest.mark.parametrize("mask", [0o000, 0o077])
 def test_the_copy_before_an_upgrade_is_for_its_owner_alone(store: Store, mask: int) -> None:
-    build(store.path / STORE_FILE, (FOLDER / "0003.sql").read_text("utf-8"))
+    build(store.path / STORE_FILE, (FOLDER / "0006.sql").read_text("utf-8"))
     with umask(mask):
         assert store.run("site", "list").exit_status == 0
     assert "before-schema" in " ".join(modes(store.path))

@@ -44,14 +44,14 @@ CRAFTED = {
     "a generated column": "ALTER TABLE sites ADD COLUMN more TEXT GENERATED ALWAYS AS (jwt_secret) VIRTUAL;",
     "a column by another name": "ALTER TABLE sites RENAME COLUMN identity_secret TO more;",
     "a default that is an expression": rewrite_schema(
-        "sites", "created_at        INTEGER NOT NULL", "created_at INTEGER NOT NULL DEFAULT (random())"
+        "sites", "created_at      INTEGER NOT NULL", "created_at INTEGER NOT NULL DEFAULT (random())"
     ),
     "another constraint": rewrite_schema(
         "dimension_values", "TEXT NOT NULL UNIQUE", "TEXT NOT NULL UNIQUE CHECK (length(value) < 9)"
     ),
     "a constraint less": rewrite_schema("admin", " CHECK (id = 1)", ""),
     "a table that is not strict": rewrite_schema("dimension_values", "STRICT", ""),
-    "a column of another type": rewrite_schema("events", "page_id    INTEGER", "page_id ANY"),
+    "a column of another type": rewrite_schema("events", "page_id           INTEGER", "page_id ANY"),
     "a reference less": rewrite_schema("api_keys", "REFERENCES sites ON DELETE CASCADE", ""),
     "a space that is none": rewrite_schema("dimension_values", "TEXT NOT NULL", "TEXT\u00a0NOT NULL"),
     "a schema that cannot be read": rewrite_schema("dimension_values", "CREATE TABLE", "CREATE TABEL"),
@@ -157,7 +157,7 @@ HARMLESS = {
     "CREATE TABLE IF NOT EXISTS _litestream_lock (id INTEGER); INSERT INTO _litestream_seq VALUES (1, 5);",
     "ANALYZE": "ANALYZE;",
     "comments and white space": rewrite_schema(
-        "dimension_values", 'CREATE TABLE "dimension_values" (', "CREATE TABLE /* ours */ dimension_values( -- theirs\n"
+        "dimension_values", "CREATE TABLE dimension_values (", "CREATE TABLE /* ours */ dimension_values( -- theirs\n"
     ),
     "pages of 512 bytes": "PRAGMA page_size = 512; VACUUM;",
     "pages of 64 KiB": "PRAGMA page_size = 65536; VACUUM;",

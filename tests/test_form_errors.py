@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.furnished import SETTINGS_PATH, FurnishedServer, accessibility_violations, log_in
-from tests.furnished import furnished_server as furnished_server
+from tests.support.furnished import SETTINGS_PATH, FurnishedServer, accessibility_violations, log_in
+from tests.support.furnished import furnished_server as furnished_server
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.standin import EmulatorProcess, run_emulator
+from tests.support.emulator import EmulatorProcess, run_emulator
 
 CUSTOM = "/api/v1/events/custom"
 EVENT = {"site_id": "site_abc123", "url": "https://example.com/pricing", "event_name": "signup"}

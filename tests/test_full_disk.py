@@ -13,7 +13,7 @@ from ovx_lite.services.backups import back_up
 from ovx_lite.storage.sqlite import STORE_FILE, open_store
 from tests.conftest import Store
 from tests.stores import FOLDER, build
-from tests.test_store import new_site
+from tests.support.store import new_site
 
 # Runs a command again and again, with more room (bytes that a file may have) each time. Prints what became of each.
 WITH_LITTLE_ROOM = """
@@ -92,7 +92,7 @@ def test_a_copy_that_is_replaced_stays_if_there_is_no_space_for_another(
 
 
 def test_an_upgrade_without_space_for_its_copy_leaves_the_store_as_it_was(tmp_path: Path) -> None:
-    data_dir, sql = tmp_path / "data", (FOLDER / "0004.sql").read_text("utf-8")
+    data_dir, sql = tmp_path / "data", (FOLDER / "0006.sql").read_text("utf-8")
     build(data_dir / STORE_FILE, sql)
     size_bytes = (data_dir / STORE_FILE).stat().st_size
     results = run_with_little_room(data_dir, data_dir, size_bytes * 3 // 4, "site", "list")

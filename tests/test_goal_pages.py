@@ -7,8 +7,8 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.conftest import Response
-from tests.pages import AdminSession, Fields, field_errors, flash_text, form_fields, parse_page, table_rows
-from tests.pages import admin as admin
+from tests.support.pages import AdminSession, Fields, field_errors, flash_text, form_fields, parse_page, table_rows
+from tests.support.pages import admin as admin
 
 GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
 

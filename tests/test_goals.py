@@ -1,6 +1,5 @@
 """Goals: which paths fit a pattern, which events meet a goal, and how goals come and go by command."""
 
-import json
 import re
 import time
 from typing import Any
@@ -12,29 +11,9 @@ from hypothesis import strategies as st
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.goal_patterns import PathPattern
 from tests.conftest import CHROME, CommandResult, RunningSite, Start, Store
-from tests.test_commands import fails
-from tests.test_visitors import GOOGLEBOT, SiteClient, browser_headers
-
-UNREACHABLE_URL = "https://127.0.0.1:1/hook"  # what is sent there is refused, and stays in the log
-
-
-def add_webhook(store: Store, site: str, *options: str) -> str:
-    """Add a webhook to which nothing gets through; returns its id."""
-    allowed = {"OVX_WEBHOOK_ALLOW_NET": "127.0.0.0/8"}
-    result = store.spawn("webhook", "add", site, UNREACHABLE_URL, *options, "--json", env=allowed)
-    assert result.exit_status == 0, result.stderr
-    return str(result.json["id"])
-
-
-def sent_messages(store: Store, site: str, event: str = "") -> list[dict[str, Any]]:
-    """The messages to a site's webhooks (of one event), oldest first."""
-    ids = [delivery["id"] for delivery in store.call("delivery", "list", site) if event in ("", delivery["event"])]
-    return [json.loads(store.call("delivery", "show", id)["body"]) for id in reversed(ids)]
-
-
-def met_goals(store: Store, site: str) -> list[str]:
-    """The names of the goals that were met on a site, in order."""
-    return [message["data"]["goal_name"] for message in sent_messages(store, site, "goal.completed")]
+from tests.support.commands import fails
+from tests.support.goals import add_webhook, met_goals
+from tests.support.visitors import GOOGLEBOT, Place, browser_headers
 
 
 @pytest.fixture(scope="module")
@@ -44,24 +23,24 @@ def proxied(tmp_path_factory: pytest.TempPathFactory, start: Start) -> tuple[Sto
 
 
 @pytest.fixture
-def goal_site(proxied: tuple[Store, Any]) -> SiteClient:
+def goal_site(proxied: tuple[Store, Any]) -> Place:
     """A site with a webhook that is told of goals."""
-    new_place = SiteClient(*proxied)
+    new_place = Place(*proxied)
     add_webhook(new_place.store, new_place.slug, "--on", "goal.completed")
     return new_place
 
 
-def pageview(goal_site: SiteClient, path: str) -> None:
+def pageview(goal_site: Place, path: str) -> None:
     body = {"site_id": goal_site.slug, "url": f"https://example.com{path}"}
     assert goal_site.server.send("/api/v1/events/pageview", body, goal_site.key).status == 201
 
 
-def custom(goal_site: SiteClient, name: str, path: str = "/", **headers: str) -> None:
+def custom(goal_site: Place, name: str, path: str = "/", **headers: str) -> None:
     body = {"site_id": goal_site.slug, "event_name": name, "url": f"https://example.com{path}"}
     assert goal_site.server.send("/api/v1/events/custom", body, goal_site.key, headers).status == 201
 
 
-def test_pageviews_meet_paths_and_other_events_meet_names(goal_site: SiteClient) -> None:
+def test_pageviews_meet_paths_and_other_events_meet_names(goal_site: Place) -> None:
     goal_site.store.call("goal", "add", goal_site.slug, "Bought", "--path", "/checkout/*")
     goal_site.store.call("goal", "add", goal_site.slug, "Signed up", "--event", "signup")
     goal_site.store.call("goal", "add", goal_site.slug, "Viewed", "--event", "pageview")
@@ -76,7 +55,7 @@ def test_pageviews_meet_paths_and_other_events_meet_names(goal_site: SiteClient)
     assert met_goals(goal_site.store, goal_site.slug) == ["Bought", "Signed up", "Viewed"]
 
 
-def test_an_event_meets_all_goals_that_it_fits(goal_site: SiteClient) -> None:
+def test_an_event_meets_all_goals_that_it_fits(goal_site: Place) -> None:
     for name, option in {"a": "--path=/**", "b": "--path=/x/*", "c": "--event=x", "d": "--event=x"}.items():
         goal_site.store.call("goal", "add", goal_site.slug, name, option)
     pageview(goal_site, "/x/y")
@@ -85,7 +64,7 @@ def test_an_event_meets_all_goals_that_it_fits(goal_site: SiteClient) -> None:
     assert sorted(met_goals(goal_site.store, goal_site.slug)) == ["a", "b", "c", "d"]
 
 
-def test_goals_are_met_over_every_api(goal_site: SiteClient) -> None:
+def test_goals_are_met_over_every_api(goal_site: Place) -> None:
     goal_site.store.call("goal", "add", goal_site.slug, "Bought", "--path", "/done")
     goal_site.store.call("goal", "add", goal_site.slug, "Paid", "--event", "paid")
     send = goal_site.server.send
@@ -105,7 +84,7 @@ def test_goals_are_met_over_every_api(goal_site: SiteClient) -> None:
     assert met_goals(goal_site.store, goal_site.slug) == ["Paid", "Bought", "Paid", "Bought", "Paid", "Paid", "Paid"]
 
 
-def test_bots_meet_no_goal(goal_site: SiteClient) -> None:
+def test_bots_meet_no_goal(goal_site: Place) -> None:
     goal_site.store.call("goal", "add", goal_site.slug, "All", "--path", "/**")
     goal_site.store.call("goal", "add", goal_site.slug, "Done", "--event", "done")
     goal_site.headers = {"User-Agent": GOOGLEBOT}
@@ -115,7 +94,7 @@ def test_bots_meet_no_goal(goal_site: SiteClient) -> None:
     assert met_goals(goal_site.store, goal_site.slug) == []
 
 
-def test_what_is_not_stored_or_was_stored_already_meets_nothing(goal_site: SiteClient) -> None:
+def test_what_is_not_stored_or_was_stored_already_meets_nothing(goal_site: Place) -> None:
     goal_site.store.call("goal", "add", goal_site.slug, "All", "--path", "/**")
     good, bad = {"type": "pageview", "url": "https://example.com/"}, {"type": "pageview", "url": "nonsense"}
     batch = {"site_id": goal_site.slug, "events": [good, bad]}
@@ -127,7 +106,7 @@ def test_what_is_not_stored_or_was_stored_already_meets_nothing(goal_site: SiteC
     assert met_goals(goal_site.store, goal_site.slug) == ["All", "All"]
 
 
-def test_a_running_server_notices_goals_within_a_second(goal_site: SiteClient) -> None:
+def test_a_running_server_notices_goals_within_a_second(goal_site: Place) -> None:
     added = goal_site.store.run("goal", "add", goal_site.slug, "Seen", "--path", "/seen", "--json").json
     time.sleep(1)
     pageview(goal_site, "/seen")
@@ -138,8 +117,8 @@ def test_a_running_server_notices_goals_within_a_second(goal_site: SiteClient) -
     assert met_goals(goal_site.store, goal_site.slug) == ["Seen"]
 
 
-def test_goals_are_the_sites_own(goal_site: SiteClient, proxied: tuple[Store, Any]) -> None:
-    other = SiteClient(*proxied)
+def test_goals_are_the_sites_own(goal_site: Place, proxied: tuple[Store, Any]) -> None:
+    other = Place(*proxied)
     add_webhook(other.store, other.slug, "--on", "goal.completed")
     goal_site.store.call("goal", "add", goal_site.slug, "Seen", "--path", "/seen")
     goal_site.store.call("goal", "add", other.slug, "Seen", "--event", "x")

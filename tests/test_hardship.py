@@ -16,8 +16,8 @@ from ovx_lite.app import App
 from ovx_lite.storage import integrity
 from ovx_lite.storage.sqlite import STORE_FILE, open_store
 from tests.conftest import Server, Start, Store
-from tests.test_store import NOW_MS, FrozenClock, new_key, new_site
-from tests.test_upkeep import HOUR_MS, post, run_app
+from tests.support.in_process import HOUR, post, run_app
+from tests.support.store import NOW, FrozenClock, new_key, new_site
 
 PATH = "/api/v1/events/custom"
 
@@ -173,7 +173,7 @@ def test_one_who_replicates_the_store_takes_nothing_away(store: Store, start: St
     assert sorted(event_names(store.path)) == sorted(f"event {number}" for number in range(400))
 
 
-@pytest.mark.parametrize("jump_ms", [HOUR_MS, -HOUR_MS, 30 * HOUR_MS, -30 * HOUR_MS])
+@pytest.mark.parametrize("jump_ms", [HOUR, -HOUR, 30 * HOUR, -30 * HOUR])
 def test_a_clock_that_jumps(tmp_path: Path, jump_ms: int) -> None:
     clock = FrozenClock()
     with closing(open_store(tmp_path)) as conn:
@@ -182,14 +182,14 @@ def test_a_clock_that_jumps(tmp_path: Path, jump_ms: int) -> None:
 
     async def run(app: App) -> None:
         for number in range(12):
-            clock.current_ms = NOW_MS + number * 1000 + (jump_ms if number >= 6 else 0)
+            clock.current_ms = NOW + number * 1000 + (jump_ms if number >= 6 else 0)
             fields = {"ip_address": "203.0.113.9", "user_agent": "Mozilla/5.0 Firefox/120.0"}
             statuses.append((await post(app, key, f"key-{number}", **fields))[0])
             status, _, headers = await post(app, key, f"key-{number}", **fields)
             assert (status, "idempotency-replayed" in headers) == (statuses[-1], status == 201)
 
     run_app(tmp_path, clock, run)
-    assert statuses == [201] * 10 + ([429] * 2 if jump_ms == -HOUR_MS else [201] * 2)
+    assert statuses == [201] * 10 + ([429] * 2 if jump_ms == -HOUR else [201] * 2)
     assert len(event_names(tmp_path)) == statuses.count(201)
 
 

@@ -10,9 +10,9 @@ from ovx_lite.domain import config
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.hosts import serve_hosts
 from ovx_lite.emulator.host_check import emulator_hosts
-from tests.browserless import WebClient, set_password, start_behind
 from tests.conftest import Server, Start, Store
-from tests.standin import EmulatorProcess, run_emulator
+from tests.support.browserless import WebClient, set_password, start_behind
+from tests.support.emulator import EmulatorProcess, run_emulator
 
 LOOPBACK = [
     "127.0.0.1:80",

@@ -15,9 +15,9 @@ from ovx_lite.auth.api_keys import HOUR_S, Principal
 from ovx_lite.auth.rate_limit import RateLimiter
 from ovx_lite.domain.errors import ApiError
 from tests.conftest import Response, Server, Start, Store
-from tests.test_access import SITE, START_S
-from tests.test_limits import assert_limited, remaining, send_until
-from tests.test_public import APEX, OVERCENTRIC, apex, new_address, overcentric
+from tests.support.limits import assert_limited, remaining, send_until
+from tests.support.public import APEX, OVERCENTRIC, apex, new_address, overcentric
+from tests.support.tokens import SITE, START_S
 
 
 def batch(events: int, site: str = "ten", **first: object) -> dict[str, Any]:

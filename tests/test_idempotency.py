@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from tests.conftest import Response, RunningSite, Server, Start, Store
-from tests.test_access import token
+from tests.support.tokens import token
 
 EVENTS = "/api/v1/events/"
 CUSTOM_EVENT = {"type": "custom", "url": "app://a"}

@@ -23,25 +23,9 @@ from ovx_lite.storage import integrity, registry
 from ovx_lite.storage.read import events
 from ovx_lite.storage.sqlite import open_store
 from tests.conftest import CommandResult, Start, Store
+from tests.support.access_logs import BEGIN_S, FIREFOX, line
 from tests.support.processes import Process, program
-from tests.test_store import MAX_TIME_MS, new_site, paths
-
-FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:120.0) Gecko/20100101 Firefox/120.0"
-BEGIN_S = 1_431_864_000  # 2015-05-17 12:00:00 UTC, in seconds
-
-
-def line(
-    path: str = "/",
-    second: float = 0,
-    address: str = "203.0.113.9",
-    status: int = 200,
-    user_agent: str = FIREFOX,
-    method: str = "GET",
-    referrer: str = "-",
-) -> str:
-    """A line of nginx's, Combined Log Format."""
-    time_text = datetime.fromtimestamp(BEGIN_S + second, UTC).strftime("%d/%b/%Y:%H:%M:%S +0000")
-    return f'{address} - - [{time_text}] "{method} {path} HTTP/1.1" {status} 123 "{referrer}" "{user_agent}"'
+from tests.support.store import MAX_TIME_MS, new_site, paths
 
 
 def apache(path: str, second: float) -> str:

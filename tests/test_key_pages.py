@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 import jwt
 import pytest
 
-from tests.browserless import WebClient
 from tests.conftest import Response
-from tests.pages import AdminSession, Fields, field_errors, flash_text, form_fields, page_secrets, parse_page
-from tests.pages import admin as admin
+from tests.support.browserless import WebClient
+from tests.support.pages import AdminSession, Fields, field_errors, flash_text, form_fields, page_secrets, parse_page
+from tests.support.pages import admin as admin
 
 
 def keys(admin: AdminSession, settings: str, page: int = 1) -> list[tuple[str, str]]:

@@ -9,12 +9,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from ovx_lite.auth import api_keys
-from ovx_lite.domain.models import ApiKey
-from ovx_lite.storage import registry
 from ovx_lite.storage.sqlite import open_store, transaction
 from tests.conftest import Response, Server, Start, Store
-from tests.test_access import token
+from tests.support.limits import add_keys, assert_limited, remaining, send_until
+from tests.support.tokens import token
 
 EVENTS = "/api/v1/events/"
 EVENT = {"type": "pageview", "url": "app://a"}
@@ -34,17 +32,6 @@ class RateLimitedServer:
     jwt_secret: str
 
 
-def add_keys(store: Store, count: int) -> list[str]:
-    """Add keys of 5 events an hour to the first site, as the command line would, which takes seconds for so many."""
-    keys = []
-    with closing(open_store(store.path)) as conn:
-        for _ in range(count):
-            id, key, digest = api_keys.new_key()
-            registry.add_api_key(conn, ApiKey(id, 1, "", "free", 5, digest, 0, None))
-            keys.append(key)
-    return keys
-
-
 @pytest.fixture(scope="module")
 def limited(tmp_path_factory: pytest.TempPathFactory, start: Start) -> RateLimitedServer:
     store = Store(tmp_path_factory.mktemp("limited") / "data")
@@ -62,15 +49,6 @@ def server(limited: RateLimitedServer) -> Server:
 @pytest.fixture
 def key(limited: RateLimitedServer) -> str:
     return next(limited.keys)
-
-
-def remaining(response: Response) -> int:
-    return int(response.headers["ratelimit-remaining"])
-
-
-def assert_limited(response: Response) -> None:
-    assert response.error == (429, "rate_limit_exceeded", None)
-    assert 1 <= int(response.headers["retry-after"]) <= 3600
 
 
 def send_once(server: Server, key: str, path: str = "app://a") -> Response:
@@ -196,14 +174,6 @@ def test_a_tier_has_its_limit(limited: RateLimitedServer, options: str) -> None:
 def wait_for_key(server: Server, key: str) -> Response:
     """The first answer to a new key once the server knows it."""
     return send_until(lambda: server.pageview(key), lambda response: response.status == 201)
-
-
-def send_until(send: Callable[[], Response], is_expected: Callable[[Response], bool]) -> Response:
-    deadline_s = time.monotonic() + 20  # a second on any machine that has the time
-    while not is_expected(response := send()):
-        assert time.monotonic() < deadline_s, response
-        time.sleep(0.02)
-    return response
 
 
 def test_a_jwt_has_no_limit(limited: RateLimitedServer) -> None:

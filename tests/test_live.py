@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.standin import EmulatorProcess, run_emulator
+from tests.support.emulator import EmulatorProcess, run_emulator
 
 CUSTOM = "/api/v1/events/custom"
 EVENT = {"site_id": "site_abc123", "url": "https://example.com/<b>", "event_name": "signup"}

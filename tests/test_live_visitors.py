@@ -16,12 +16,12 @@ from ovx_lite.storage.sqlite import open_store
 from ovx_lite.web.common import live_visitors, server_sent_events
 from ovx_lite.web.common.live_visitors import ListenGrant, LiveVisitors
 from tests.conftest import CHROME
-from tests.pages import AdminSession
-from tests.pages import admin as admin
-from tests.test_metrics import samples
-from tests.test_sharing import shared_link_path
-from tests.test_store import FrozenClock, new_site
-from tests.test_upkeep import run_app
+from tests.support.in_process import run_app
+from tests.support.metrics import samples
+from tests.support.pages import AdminSession
+from tests.support.pages import admin as admin
+from tests.support.sharing import link
+from tests.support.store import FrozenClock, new_site
 
 
 def metric(admin: AdminSession, name: str) -> float:
@@ -30,7 +30,7 @@ def metric(admin: AdminSession, name: str) -> float:
 
 def test_an_event_is_counted_once_for_all_who_listen(admin: AdminSession) -> None:
     settings, key = admin.add_site(id="listened")
-    path = shared_link_path(admin.submit(f"{settings}/sharing", {"password": ""}))
+    path = link(admin.submit(f"{settings}/sharing", {"password": ""}))
     with ExitStack() as stack:
         streams = []
         for _ in range(25):

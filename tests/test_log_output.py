@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CHROME, Server, Store
-from tests.receiver import Receiver
+from tests.support.receiver import Receiver
 
 OutputFactory = Callable[[], int]
 """Makes the file descriptor that becomes stdout and stderr; -1 for one that is closed."""

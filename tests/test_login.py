@@ -10,8 +10,8 @@ import pytest
 from itsdangerous import TimestampSigner
 
 from ovx_lite.app import _SIGNED_IN_PAGES
-from tests.browserless import PASSWORD, WebClient, find_tags, redirect_path, set_password, start_behind
 from tests.conftest import Response, RunningSite, Server, Start, Store
+from tests.support.browserless import PASSWORD, WebClient, find_tags, redirect_path, set_password, start_behind
 
 OTHER_PASSWORD = "something else altogether"
 DAY_S = 24 * 60 * 60

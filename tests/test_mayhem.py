@@ -24,9 +24,9 @@ from ovx_lite.storage import integrity, registry, shared_links
 from ovx_lite.storage.shared_links import SharedLink
 from ovx_lite.storage.sqlite import STORE_FILE, open_store, steps
 from tests.conftest import Start, Store
+from tests.support.crash_receiver import Receiver, receiver
+from tests.support.old_stores import BACKUP_NAME, OLDEST, schema_version
 from tests.support.processes import Process, program
-from tests.test_upgrade import BACKUP_NAME, OLDEST, schema_version
-from tests.test_webhook_crash import Receiver, receiver
 
 __all__ = ["receiver"]
 

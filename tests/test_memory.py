@@ -31,7 +31,7 @@ from ovx_lite.emulator.options import Options
 from ovx_lite.http.request_head import RequestHead
 from ovx_lite.storage.sqlite import STORE_FILE
 from tests.conftest import Start, Store
-from tests.standin import run_emulator
+from tests.support.emulator import run_emulator
 
 BODIES_EACH = int(os.environ.get("OVX_REFUSED_BODIES", "1"))
 """How many bodies of 5 MiB are sent of each kind; 70 make more than a thousand in all."""

@@ -3,24 +3,8 @@
 import re
 
 from tests.conftest import Start, Store
-from tests.test_dev import custom
-
-SAMPLE = re.compile(r'([a-z_]+)(\{(?:[a-z]+="[^"\n]*",?)+\})? (\S+)')
-
-
-def samples(text: str) -> dict[str, float]:
-    """All samples of a page that is as Prometheus wants it."""
-    values, families = {}, set()
-    for line in text.splitlines():
-        if line.startswith("# TYPE "):
-            families.add(line.split()[2])
-        elif not line.startswith("# HELP "):
-            sample = SAMPLE.fullmatch(line)
-            assert sample, line
-            assert re.sub("_(bucket|sum|count)$", "", sample[1]) in families, line
-            values[sample[1] + (sample[2] or "")] = float(sample[3])
-    assert text.endswith("\n")
-    return values
+from tests.support.emulator import custom
+from tests.support.metrics import samples
 
 
 def test_what_happens_is_counted(store: Store, start: Start) -> None:

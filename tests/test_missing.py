@@ -3,8 +3,8 @@
 import pytest
 
 from tests.conftest import CHROME
-from tests.pages import AdminSession, parse_page
-from tests.pages import admin as admin
+from tests.support.pages import AdminSession, parse_page
+from tests.support.pages import admin as admin
 
 BOT = "Googlebot/2.1 (+http://www.google.com/bot.html)"
 

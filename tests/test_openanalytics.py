@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import CHROME, Response, RunningSite
-from tests.test_apex import (
+from tests.support.apex import (
     FIFTY,
     FREE,
     HOUR_MS,
@@ -18,8 +18,8 @@ from tests.test_apex import (
     Fields,
     iso_time,
     new_events,
-    omit_ellipsis,
     status_or_error,
+    told,
 )
 
 EVENTS, BATCH = "/v1/projects/my-site/events", "/v1/projects/my-site/events/batch"
@@ -31,7 +31,7 @@ REQUEST, PROPS = "invalid_request", "invalid_props"
 
 def send(running: RunningSite, headers: Mapping[str, str] | None = None, **fields: object) -> Response:
     """Send one event; `...` for a field that is left out."""
-    return running.server.send(EVENTS, omit_ellipsis(EVENT | fields), running.key, headers)
+    return running.server.send(EVENTS, told(EVENT | fields), running.key, headers)
 
 
 def batch(running: RunningSite, *events: object, headers: Mapping[str, str] | None = None) -> Response:
@@ -160,7 +160,7 @@ def test_what_is_wrong_is_refused_by_its_name_and_not_stored(running: RunningSit
         ({field: v}, field, REQUEST) for field in INVALID_VALUES for v in INVALID_VALUES[field]
     ]
     for fields, field, code in cases + INVALID_FIELDS:
-        event = omit_ellipsis(FULL | fields)
+        event = told(FULL | fields)
         requests = [
             (EVENTS, event, ""),
             (BATCH, {"events": [EVENT, event]}, "events[1]."),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Response, RunningSite, Start, Store
-from tests.test_apex import (
+from tests.support.apex import (
     FIFTY,
     FREE,
     HOUR_MS,
@@ -19,8 +19,8 @@ from tests.test_apex import (
     Fields,
     iso_time,
     new_events,
-    omit_ellipsis,
     status_or_error,
+    told,
 )
 
 EVENT = "/api/v1/event"
@@ -31,7 +31,7 @@ ANN = {"unique_identifier": "user_1", "email": "ann@example.com", "name": "Ann E
 
 def body(event: Mapping[str, object], identity: object = ...) -> Fields:
     """What to send: `...` for a field that is left out."""
-    return omit_ellipsis({"event": omit_ellipsis(GOOD | dict(event)), "identity": identity})
+    return told({"event": told(GOOD | dict(event)), "identity": identity})
 
 
 def send(

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.furnished import (
+from tests.support.furnished import (
     HOSTILE,
     PAGES,
     SETTINGS_PATH,
@@ -14,7 +14,7 @@ from tests.furnished import (
     collect_browser_problems,
     type_password,
 )
-from tests.furnished import furnished_server as furnished_server
+from tests.support.furnished import furnished_server as furnished_server
 
 
 @pytest.fixture(scope="module")

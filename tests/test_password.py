@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.browserless import PASSWORD, WebClient, redirect_path, set_password
 from tests.conftest import Start, Store
-from tests.test_setup import FORM, OTHER_PASSWORD, assert_refused, invited_client, password_hash, stop_and_read_log
+from tests.support.browserless import PASSWORD, WebClient, redirect_path, set_password
+from tests.support.setup import FORM, OTHER_PASSWORD, assert_refused, invited_client, password_hash, stop_and_read_log
 
 
 def test_a_password_may_come_from_the_environment(store: Store, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

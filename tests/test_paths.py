@@ -9,9 +9,9 @@ from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import Campaign
 from ovx_lite.emulator.clock import parse_duration
 from ovx_lite.enrichment.traffic_source import classify_source
-from tests.browserless import start_behind
 from tests.conftest import Response, Start, Store
-from tests.standin import run_emulator
+from tests.support.browserless import start_behind
+from tests.support.emulator import run_emulator
 
 SendFunction = Callable[[str, str], Response]
 """Sends a method and a path."""

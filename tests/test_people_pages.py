@@ -4,8 +4,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.pages import AdminSession, flash_text, parse_page, table_rows
-from tests.pages import admin as admin
+from tests.support.pages import AdminSession, flash_text, parse_page, table_rows
+from tests.support.pages import admin as admin
 
 
 def identify(admin: AdminSession, settings: str, key: str, id: str, **traits: str) -> None:

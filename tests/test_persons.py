@@ -20,22 +20,21 @@ from ovx_lite.storage import integrity, registry
 from ovx_lite.storage.read import events, persons
 from ovx_lite.storage.write.unit_of_work import open_unit_of_work
 from tests.conftest import Start, Store
-from tests.test_store import MAX_TIME_MS, MINUTE_MS, NOW_MS, write_request
-from tests.test_visitors import GOOGLEBOT, SiteClient, browser_headers, file_bytes
-from tests.test_visitors import conn as conn
-from tests.test_visitors import proxied as proxied
-from tests.test_visitors import site as site
+from tests.support.store import MAX_TIME_MS, MINUTE, NOW, request
+from tests.support.visitors import GOOGLEBOT, Place, browser_headers, file_bytes
+from tests.support.visitors import conn as conn
+from tests.support.visitors import proxied as proxied
 
-DAY_MINUTES, HOUR_MS = 24 * 60, 60 * MINUTE_MS
+DAY_MINUTES, HOUR_MS = 24 * 60, 60 * MINUTE
 _numbers = count()
 
 
-def test_all_apis_name_one_person(site: SiteClient) -> None:
+def test_all_apis_name_one_person(site: Place) -> None:
     site.overcentric(0, "phone", "ada", email="ada@example.com", name="Ada")
     site.openanalytics(1, "ada", "identify", plan="pro", name="Ada L.")
     site.openanalytics(2, "ada")
     site.apex(3, person="ada")
-    (other := SiteClient(site.store, site.server)).openanalytics(0, "ada")
+    (other := Place(site.store, site.server)).openanalytics(0, "ada")
     assert set(site.values_by_event("person").values()) == {"ada"}
     (listed,), person, other_person = (
         site.run_person_command("list"),
@@ -49,7 +48,7 @@ def test_all_apis_name_one_person(site: SiteClient) -> None:
 
 
 @pytest.mark.parametrize(("first_value", "second_value"), [(1, [2, {"a": None}]), (1, True), ({"x": 1}, {"y": 2})])
-def test_the_latest_traits_win(site: SiteClient, first_value: object, second_value: object) -> None:
+def test_the_latest_traits_win(site: Place, first_value: object, second_value: object) -> None:
     site.openanalytics(0, "ada", "identify", trait=first_value, other=first_value)
     site.openanalytics(0, "ada", "identify", trait=second_value)
     assert json.dumps(site.run_person_command("show", "ada")["properties"]) == json.dumps(
@@ -57,7 +56,7 @@ def test_the_latest_traits_win(site: SiteClient, first_value: object, second_val
     )
 
 
-def test_nobodys_row_grows_without_end(site: SiteClient) -> None:
+def test_nobodys_row_grows_without_end(site: Place) -> None:
     for first in range(0, 60, 15):
         site.overcentric(0, "phone", "ada", name="Ada", email="ada@example.com")
         site.openanalytics(1, "ada", "identify", **{f"trait {n}": "x" * 4000 for n in range(first, first + 15)})
@@ -67,7 +66,7 @@ def test_nobodys_row_grows_without_end(site: SiteClient) -> None:
     assert ("trait 59" in person["properties"], len(json.dumps(person)) < 150_000) == (True, True)
 
 
-def test_a_device_becomes_somebodys_with_all_that_it_did_before(site: SiteClient) -> None:
+def test_a_device_becomes_somebodys_with_all_that_it_did_before(site: Place) -> None:
     for minute, device in ((-2 * DAY_MINUTES, "phone"), (0, "phone"), (1, "laptop"), (2, "phone")):
         site.overcentric(minute, device)
     site.overcentric(3, "phone", "ada")
@@ -79,7 +78,7 @@ def test_a_device_becomes_somebodys_with_all_that_it_did_before(site: SiteClient
     assert site.is_consistent()
 
 
-def test_one_device_and_session_for_all_webhooks(site: SiteClient) -> None:
+def test_one_device_and_session_for_all_webhooks(site: Place) -> None:
     for minute in range(12):
         site.overcentric(minute, "webhook", f"customer {minute % 5}", "webhook")
     assert site.values_by_event("person") == {f"{minute}": f"customer {minute % 5}" for minute in range(12)}
@@ -90,13 +89,13 @@ def test_one_device_and_session_for_all_webhooks(site: SiteClient) -> None:
     assert site.is_consistent()
 
 
-def test_a_bot_is_no_person(site: SiteClient) -> None:
+def test_a_bot_is_no_person(site: Place) -> None:
     site.headers = {"User-Agent": GOOGLEBOT}
     site.apex(0, "phone", "ada")
     assert (site.values_by_event("person"), site.run_person_command("list")) == ({"0": None}, [])
 
 
-def test_the_commands_as_people_use_them(site: SiteClient) -> None:
+def test_the_commands_as_people_use_them(site: Place) -> None:
     run, id = site.store.run, site.slug
     assert run("person", "list", id).exit_status == run("person", "show", id).exit_status - 2 == 0
     for args in (["list", "no-site"], ["show", id, "ada"], ["erase", id, "ada", "--yes"]):
@@ -111,7 +110,7 @@ def test_the_commands_as_people_use_them(site: SiteClient) -> None:
     assert site.values_by_event("person") == {"0": None, "identify": None}
 
 
-def test_a_name_does_nothing_to_the_terminal(site: SiteClient) -> None:
+def test_a_name_does_nothing_to_the_terminal(site: Place) -> None:
     site.overcentric(0, "phone", "a\x1b[2Jda", name="x\x1b]0;owned\x07\ny")
     outputs = [
         site.store.run("person", *args).stdout for args in (["list", site.slug], ["show", site.slug, "a\x1b[2Jda"])
@@ -119,7 +118,7 @@ def test_a_name_does_nothing_to_the_terminal(site: SiteClient) -> None:
     assert not {"\x1b", "\x07"} & set("".join(outputs))
 
 
-def test_whoever_is_erased_does_not_come_back(site: SiteClient) -> None:
+def test_whoever_is_erased_does_not_come_back(site: Place) -> None:
     for minute, person in enumerate(["", "ada", "", "bob", "", "ada", ""]):
         site.overcentric(minute, "tablet", person)
     site.overcentric(-10_000, "tablet")
@@ -144,7 +143,7 @@ def test_whoever_is_erased_does_not_come_back(site: SiteClient) -> None:
     assert site.is_consistent()
 
 
-def test_after_somebody_is_erased_a_device_may_be_somebody_elses(site: SiteClient) -> None:
+def test_after_somebody_is_erased_a_device_may_be_somebody_elses(site: Place) -> None:
     for minute, person in enumerate(["ada", ""]):
         site.overcentric(minute, "tablet", person)
     site.run_person_command("erase", "ada")
@@ -153,7 +152,7 @@ def test_after_somebody_is_erased_a_device_may_be_somebody_elses(site: SiteClien
     assert list(site.values_by_event("person").values()) == [None, None, "bob", "bob"]
 
 
-def test_a_browser_is_one_visitor_also_when_its_person_is_named(site: SiteClient) -> None:
+def test_a_browser_is_one_visitor_also_when_its_person_is_named(site: Place) -> None:
     site.headers = browser_headers()
     for minute, person in enumerate(["", "ada", ""]):
         site.apex(minute, "anonymous", person)
@@ -161,7 +160,7 @@ def test_a_browser_is_one_visitor_also_when_its_person_is_named(site: SiteClient
     assert set(site.values_by_event("person").values()) == {"ada"}
 
 
-def test_the_next_on_a_device_is_not_taken_for_the_one_before(site: SiteClient) -> None:
+def test_the_next_on_a_device_is_not_taken_for_the_one_before(site: Place) -> None:
     for minute, person in enumerate(["ada", "", "bob", ""]):
         site.overcentric(minute, "tablet", person)
     site.run_person_command("erase", "bob")
@@ -170,7 +169,7 @@ def test_the_next_on_a_device_is_not_taken_for_the_one_before(site: SiteClient) 
 
 
 def test_erased_is_erased_from_the_bytes(tmp_path: Path, start: Start) -> None:
-    site = SiteClient(store := Store(tmp_path / "data"), server := start(store))
+    site = Place(store := Store(tmp_path / "data"), server := start(store))
     secrets, ada = [b"ada-the-person", b"ada@x", b"Ada A", b"her-plan", b"her-key"], {"email": "ada@x", "name": "Ada A"}
     for minute, person in enumerate(["", "ada-the-person", "bob", ""]):
         site.overcentric(minute, "tablet", person, **ada)
@@ -202,7 +201,7 @@ def erase(conn: sqlite3.Connection, site: Site, person: str) -> int:
 
 
 def test_erased_while_they_keep_coming(tmp_path: Path, start: Start) -> None:
-    site = SiteClient(store := Store(tmp_path / "data"), start(store))
+    site = Place(store := Store(tmp_path / "data"), start(store))
     done, minutes, results = Flag(), count(), list[bool]()
 
     def send_events() -> None:
@@ -248,7 +247,7 @@ def test_whose_events_are(conn: sqlite3.Connection, drawn_events: list[tuple[str
         conn.execute(f"DELETE FROM {table}")
     site, unit_of_work = add_new_site(conn), open_unit_of_work(conn, 0)
     sent_events = [
-        new_event(site, person, NOW_MS + index * 17 * MINUTE_MS, device)
+        new_event(site, person, NOW + index * 17 * MINUTE, device)
         for index, (device, person) in enumerate(drawn_events)
     ]
     cuts = sorted(data.draw(st.sets(st.integers(0, len(sent_events))), "transactions") | {0, len(sent_events)})
@@ -256,7 +255,7 @@ def test_whose_events_are(conn: sqlite3.Connection, drawn_events: list[tuple[str
     for begin, end in pairwise(cuts):
         if begin in restarts:
             unit_of_work.reset()
-        store_group(conn, unit_of_work, [write_request(site, *sent_events[begin:end])], {}, NOW_MS)
+        store_group(conn, unit_of_work, [request(site, *sent_events[begin:end])], {}, NOW)
 
     def owners() -> list[str | None]:
         return [event.person for event in events.read(conn, site, 0, MAX_TIME_MS, True)]
@@ -274,9 +273,9 @@ def test_whose_events_are(conn: sqlite3.Connection, drawn_events: list[tuple[str
     store_group(
         conn,
         unit_of_work,
-        [write_request(site, *[new_event(site, "ada", NOW_MS + 9 * HOUR_MS, device) for device in "de"])],
+        [request(site, *[new_event(site, "ada", NOW + 9 * HOUR_MS, device) for device in "de"])],
         {},
-        NOW_MS,
+        NOW,
     )
     untied = set("de") - {device for device, person in drawn_events if person}
     expected = [

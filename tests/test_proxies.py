@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.conftest import Start, Store
-from tests.test_exchange import request, statuses
+from tests.support.raw_http import statuses, write_request
 
 NGINX = """
 daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
@@ -143,7 +143,7 @@ def send_raw(port: int, request_bytes: bytes) -> str:
 
 
 def event(key: str, name: str, *headers: str) -> bytes:
-    return request(key, name, *headers).replace(b"POST /api", b"POST /stats/api")
+    return write_request(key, name, *headers).replace(b"POST /api", b"POST /stats/api")
 
 
 def upgrade_offer(key: str, padding: int, body: bytes, chunked: bool, spelling: str) -> bytes:

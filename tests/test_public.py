@@ -9,16 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import CHROME, Response, Server, Start, Store
-from tests.test_limits import assert_limited, remaining, send_until
+from tests.support.limits import assert_limited, remaining, send_until
+from tests.support.public import APEX, OVERCENTRIC, apex, new_address, overcentric, pair
 
-APEX, OVERCENTRIC = "/api/events", "/api/v1/event"
 KEYED_PATHS = [
     "/api/v1/events/pageview",
     "/api/v1/events/batch",
@@ -28,25 +27,6 @@ KEYED_PATHS = [
 OWN_HOSTS = ["example.com", "EXAMPLE.com:8443", "a.b.example.com", "example.com.", "xn--bcher-kva.example"]
 FOREIGN_HOSTS = ["evil-example.com", "example.com.evil.example", "evil.example:443", "example.co", "com", "127.0.0.1"]
 RATE_LIMIT_HEADERS = ["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"]
-_addresses = count()
-
-
-def new_address() -> str:
-    """An address that nobody has called from yet."""
-    return f"2001:db8:0:{next(_addresses):x}::1"
-
-
-def apex(site: str = "my-site", **fields: object) -> dict[str, Any]:
-    return {"type": "a", "visitorId": "anonymous", "projectKey": site, "url": "https://example.com/"} | fields
-
-
-def overcentric(site: str = "my-site", **fields: object) -> dict[str, Any]:
-    event = {"name": "a", "project_id": site, "device_id": "d", "session_id": "s", "context": "website", "url": None}
-    return {"event": event | fields}
-
-
-def pair(site: str = "my-site", url: str = "https://example.com/") -> dict[str, Any]:
-    return {"projectKey": site, "events": [{"type": "a", "url": "/"}, {"type": "b", "url": url}]}
 
 
 PUBLIC_ENDPOINTS = pytest.mark.parametrize(("path", "body"), [(APEX, apex), (APEX, pair), (OVERCENTRIC, overcentric)])

@@ -31,9 +31,9 @@ from ovx_lite.storage.priority import (
 from ovx_lite.storage.query_queue import WAIT_TIMEOUT_S, QueryQueue
 from ovx_lite.storage.sqlite import open_reader, open_store
 from tests.conftest import Server, Start, Store
-from tests.pages import AdminSession, open_admin_session
-from tests.test_metrics import samples
-from tests.test_sharing import shared_link_path
+from tests.support.metrics import samples
+from tests.support.pages import AdminSession, open_admin_session
+from tests.support.sharing import link
 
 SITE_PATH = "/sites/my-site"
 ENDLESS_SQL = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
@@ -347,7 +347,7 @@ def busy_admin(tmp_path_factory: pytest.TempPathFactory, start: Start) -> AdminS
 
 @pytest.fixture(scope="module")
 def share_path(busy_admin: AdminSession) -> str:
-    return shared_link_path(busy_admin.submit(f"{SITE_PATH}/settings/sharing", {"password": ""}))
+    return link(busy_admin.submit(f"{SITE_PATH}/settings/sharing", {"password": ""}))
 
 
 def slow_path(path: str, name: object, condition_count: int = 20) -> str:
@@ -511,7 +511,7 @@ def test_a_stop_does_not_wait_for_queries(tmp_path: Path, start: Start) -> None:
             "INSERT INTO pages (scheme, host, path) VALUES ('https', 'x', ?)", ((f"/{n}",) for n in range(20_000))
         )
     admin = open_admin_session(store, start)
-    path = shared_link_path(admin.submit(f"{SITE_PATH}/settings/sharing", {"password": ""}))
+    path = link(admin.submit(f"{SITE_PATH}/settings/sharing", {"password": ""}))
     with ExitStack() as stack:
         clients = [stack.enter_context(send_request(admin.server, slow_path(path, f"stop-{n}", 50))) for n in range(9)]
         metrics = "ovx_queries_running"

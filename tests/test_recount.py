@@ -1,14 +1,11 @@
-"""The Stats API: whatever came, in whatever order, its numbers are those of a plain recount (`tests/recount.py`)."""
+"""The Stats API: whatever came, in whatever order, its numbers are those of a recount (`tests/support/recount.py`)."""
 
-import json
 import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from decimal import Decimal
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,67 +13,20 @@ from hypothesis import strategies as st
 from ovx_lite.storage import integrity
 from ovx_lite.storage.rollups import goal_backfill, rebuild
 from ovx_lite.storage.sqlite import open_store
-from ovx_lite.web.api.stats import run_query_document
-from tests.drawn import CLOCK_CHANGES, OPERATIONS
-from tests.queries import FIXED_QUERIES, QUERIES, DrawnQuery, has_few_expressions
-from tests.recount import CURRENCY_DECIMALS, REVENUE_METRICS, TIME_DIMENSIONS, Key, Value
-from tests.traffic import Traffic
+from tests.support.answers import metrics_match, omit_ellipsis, sorted_rows
+from tests.support.drawn import CLOCK_CHANGES, OPERATIONS
+from tests.support.queries import FIXED_QUERIES, QUERIES, DrawnQuery, has_few_expressions
+from tests.support.recount import REVENUE_METRICS, TIME_DIMENSIONS
+from tests.support.traffic import Traffic
 
 RECOUNTS = os.environ.get("OVX_RECOUNTS")  # for a long run, with other cases each time
-
-
-def run_query(traffic: Traffic, query: dict[str, Any], now_ms: int) -> dict[str, Any]:
-    encoded = msgspec.json.encode(run_query_document(traffic.conn, traffic.site, json.loads(json.dumps(query)), now_ms))
-    decoded: dict[str, Any] = json.loads(encoded, parse_float=Decimal)
-    return decoded
-
-
-def is_rounded_value_of(actual: Any, expected: Value) -> bool:
-    """Whether a number is shown as what was counted, rounded."""
-    if isinstance(expected, tuple):
-        amount, currency = expected
-        step = Decimal(1).scaleb(-CURRENCY_DECIMALS[currency])
-        has_labels = (actual["currency"], actual["long"]) == (
-            currency,
-            f"{currency} {Decimal(actual['value']).quantize(step)}",
-        )
-        return has_labels and abs(float(actual["value"]) - float(amount)) <= float(step) / 2 + 1e-9
-    if expected is None or isinstance(expected, int):
-        return bool(actual == expected and isinstance(actual, type(expected)))
-    return actual is not None and not isinstance(actual, dict) and abs(float(actual) - float(expected)) <= 0.005 + 1e-9
-
-
-def sorted_rows(rows: list[dict[str, Any]], query: dict[str, Any]) -> list[dict[str, Any]]:
-    metrics, dimensions = query["metrics"], query["dimensions"]
-    default_order = [[dimension, "asc"] for dimension in dimensions if dimension in TIME_DIMENSIONS] or [
-        [metrics[0], "desc"]
-    ]
-
-    def sort_key(value: Any) -> Decimal:
-        return Decimal("-inf") if value is None else Decimal(value["value"] if isinstance(value, dict) else value)
-
-    rows = sorted(rows, key=lambda row: row["dimensions"])
-    for name, direction in reversed(query["order_by"] or default_order):
-        if name in metrics:
-            rows.sort(key=lambda row: sort_key(row["metrics"][metrics.index(name)]), reverse=direction == "desc")
-        else:
-            rows.sort(key=lambda row: row["dimensions"][dimensions.index(name)], reverse=direction == "desc")
-    return rows
-
-
-def metrics_match(actual: dict[Key, list[Any]], expected: dict[Key, list[Value]]) -> bool:
-    return actual.keys() == expected.keys() and all(
-        len(values) == len(expected[key])
-        and all(is_rounded_value_of(*pair) for pair in zip(values, expected[key], strict=True))
-        for key, values in actual.items()
-    )
 
 
 def run_drawn_query(traffic: Traffic, drawn_query: DrawnQuery) -> dict[str, Any]:
     """All of an answer, with what there was before (but of times, which are compared by their places)."""
     is_by_time = any(dimension in TIME_DIMENSIONS for dimension in drawn_query.dimensions)
     include = {"total_rows": True} | ({} if is_by_time else {"comparisons": {"mode": "previous_period"}})
-    return run_query(
+    return omit_ellipsis(
         traffic, drawn_query.as_json(traffic) | {"include": include}, traffic.midnight_ms + drawn_query.now_offset_ms
     )
 
@@ -107,7 +57,7 @@ def check_response(traffic: Traffic, drawn_query: DrawnQuery, response: dict[str
         )
     if drawn_query not in FIXED_QUERIES:
         limit, offset = drawn_query.page
-        page_rows = run_query(traffic, query | {"limit": limit, "offset": offset}, now_ms)["results"]
+        page_rows = omit_ellipsis(traffic, query | {"limit": limit, "offset": offset}, now_ms)["results"]
         all_rows = [{key: row[key] for key in ("metrics", "dimensions")} for row in response["results"]]
         assert page_rows == all_rows[offset : offset + limit]
 

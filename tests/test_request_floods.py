@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.browserless import start_behind
 from tests.conftest import Response, RunningSite, Server, Start, Store
-from tests.test_exchange import request, statuses, talk
+from tests.support.browserless import start_behind
+from tests.support.raw_http import statuses, talk, write_request
 
 MIB = 1024 * 1024
 CHUNKED = b"POST /api/v1/events/custom HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -66,7 +66,7 @@ def test_a_body_of_tiny_chunks_is_refused(running: RunningSite) -> None:
     text = talk(running, head + many + b"0\r\n\r\n")
     assert statuses(text) in (["400"], [])  # or the connection was reset while all of it was sent
     assert "small chunks" in text or not text
-    body = request(running.key, "chunks").partition(b"\r\n\r\n")[2]
+    body = write_request(running.key, "chunks").partition(b"\r\n\r\n")[2]
     text = talk(running, head + few + b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
     assert statuses(text) == ["201"], "white space before the JSON is as good in chunks as it is in one piece"
 
@@ -78,7 +78,7 @@ def test_there_is_one_path_to_metrics(store: Store, start: Start) -> None:
 
 
 def test_trailers_may_have_64_kib_with_the_head(running: RunningSite) -> None:
-    body = request(running.key, "trailers").partition(b"\r\n\r\n")[2]
+    body = write_request(running.key, "trailers").partition(b"\r\n\r\n")[2]
     head = CHUNKED.replace(b"Host", f"Authorization: Bearer {running.key}\r\nHost".encode())
     begin = head + b"%x\r\n%s\r\n0\r\n" % (len(body), body)
     for trailers, expected in (

@@ -2,16 +2,15 @@
 
 import sqlite3
 from contextlib import closing
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
 from ovx_lite.storage import schema_objects
-from ovx_lite.storage.sqlite import STORE_FILE, open_store, steps
+from ovx_lite.storage.sqlite import STORE_FILE, migrate, open_store, schema, steps
 from tests.stores import FOLDER, build
 
-SNAPSHOT = files("ovx_lite.storage").joinpath("schema.sql").read_text("utf-8")
+SNAPSHOT = schema()
 
 
 def differences(conn: sqlite3.Connection) -> str:
@@ -33,9 +32,19 @@ def normalized_snapshot() -> set[str | None]:
         return {schema_objects.normalized(sql) for (sql,) in conn.execute("SELECT sql FROM sqlite_schema")}
 
 
-def test_a_new_store_has_the_schema_of_the_snapshot(tmp_path: Path) -> None:
-    with closing(open_store(tmp_path)) as conn:
-        assert differences(conn) == ""
+def test_the_migrations_make_the_schema_and_the_rows_of_the_snapshot(tmp_path: Path) -> None:
+    with (
+        closing(sqlite3.connect(tmp_path / "migrated", isolation_level=None)) as migrated,
+        closing(open_store(tmp_path / "new")) as new,
+    ):
+        migrate(migrated, tmp_path / "migrated", steps())
+        assert differences(migrated) == ""
+        assert differences(new) == ""
+        for query in ("SELECT * FROM meta", "SELECT id, password_hash, cookie_name FROM admin", "PRAGMA user_version"):
+            assert migrated.execute(query).fetchall() == new.execute(query).fetchall()
+        assert migrated.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (
+            new.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        )
 
 
 @pytest.mark.parametrize("number", sorted(int(file.stem) for file in FOLDER.glob("*.sql")))

@@ -19,8 +19,8 @@ from ovx_lite.webhooks.client import MAX_RESPONSE_BYTES, WebhookClient, interpre
 from ovx_lite.webhooks.message import AttemptResult
 from ovx_lite.webhooks.response_limits import MAX_PROVISIONAL
 from ovx_lite.webhooks.ssrf import parse_networks
-from tests.receiver import Receiver, http_response, server_context
-from tests.test_store import NOW_MS
+from tests.support.receiver import Receiver, http_response, server_context
+from tests.support.store import NOW
 
 LOOPBACK = "127.0.0.0/8"
 BODY = '{"event":"goal.completed","data":{"goal_name":"Größe"}}'.encode()
@@ -30,7 +30,7 @@ def send(*urls: str, allowed_networks: str = LOOPBACK, timeout_s: float = 10) ->
     """Send a message to each in turn, as one server does."""
 
     async def run() -> list[AttemptResult]:
-        client = WebhookClient(parse_networks(allowed_networks), lambda: NOW_MS, timeout_s)
+        client = WebhookClient(parse_networks(allowed_networks), lambda: NOW, timeout_s)
         try:
             return [await client.post(url, BODY, {"X-Ovyxa-Event": "goal.completed"}) for url in urls]
         finally:
@@ -74,7 +74,7 @@ def other() -> Iterator[Receiver]:
 def test_2xx_is_delivered(code: int) -> None:
     with Receiver(http_response(code, b"" if code == 204 else b"thanks")) as receiver:
         (outcome,) = send(receiver.url + "?token=a%20b")
-    assert (outcome.status, outcome.error, outcome.hint, outcome.started_at_ms) == (code, "", "", NOW_MS)
+    assert (outcome.status, outcome.error, outcome.hint, outcome.started_at_ms) == (code, "", "", NOW)
     assert outcome.response_body == ("" if code == 204 else "thanks")
     (request,) = receiver.requests
     assert (request.path, request.body, request.headers["x-ovyxa-event"]) == (
@@ -116,7 +116,7 @@ def test_a_status_other_than_2xx_is_a_failure_with_a_hint(code: int, error: str,
 
 
 def http_date(offset_s: int) -> str:
-    return format_datetime(datetime.fromtimestamp(NOW_MS // 1000 + offset_s, UTC), usegmt=True)
+    return format_datetime(datetime.fromtimestamp(NOW // 1000 + offset_s, UTC), usegmt=True)
 
 
 RETRY_AFTER_VALUES = [
@@ -138,9 +138,7 @@ RETRY_AFTER_VALUES = [
 @pytest.mark.parametrize("code", [429, 503, 500])
 def test_a_retry_after_is_seconds_or_a_date_of_429_and_503(code: int, retry_after: str, delay_ms: int) -> None:
     expected_ms = delay_ms if code in (429, 503) else 0
-    assert (
-        interpret_response(code, {"retry-after": retry_after}, b"", "example.com", NOW_MS).retry_after_ms == expected_ms
-    )
+    assert interpret_response(code, {"retry-after": retry_after}, b"", "example.com", NOW).retry_after_ms == expected_ms
     if retry_after.isascii():
         with Receiver(http_response(code, retry_after=retry_after)) as receiver:
             assert send(receiver.url)[0].retry_after_ms == expected_ms

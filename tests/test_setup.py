@@ -1,60 +1,28 @@
 """The first start: the link that is printed, and the form that it opens."""
 
 import re
-import sqlite3
-import time
-from contextlib import closing
 
 import pytest
 
-from tests.browserless import PASSWORD, WebClient, find_tags, redirect_path
 from tests.conftest import Response, Server, Start, Store
+from tests.support.browserless import PASSWORD, WebClient, find_tags, redirect_path
+from tests.support.setup import (
+    FORM,
+    OTHER_PASSWORD,
+    assert_refused,
+    invited_client,
+    password_hash,
+    setup_path,
+    stop_and_read_log,
+)
 
-OTHER_PASSWORD = "something else altogether"
-FORM = {"password": PASSWORD, "domain": "example.com", "id": "my-site", "timezone": "Europe/Berlin"}
 START_PATH = "/sites/my-site/settings/start"
-LINK_PATTERN = re.compile(r"Set up the server with this link, which works once: (\S+)")
-
-
-def setup_path(server: Server) -> str:
-    """The path of the link that a server has printed."""
-    deadline_s = time.monotonic() + 20
-    while (match := LINK_PATTERN.search(server.log_path.read_text())) is None:
-        assert time.monotonic() < deadline_s, "no link was printed"
-        time.sleep(0.01)
-    assert match[1].startswith(server.url)
-    return match[1].removeprefix(server.url)
-
-
-def invited_client(server: Server) -> WebClient:
-    """Somebody who has opened the link."""
-    client = WebClient(server)
-    response = client.get(setup_path(server))
-    assert (response.status, response.headers["location"]) == (303, "/setup"), response.body
-    return client
-
-
-def stop_and_read_log(server: Server) -> str:
-    """All that a server has said, once it has ended."""
-    assert server.stop() == 0
-    return server.log_path.read_text()
 
 
 def key_of(response: Response) -> str:
     match = re.search(r"ovx_[\w-]{40}", response.body.decode())
     assert match is not None
     return match[0]
-
-
-def assert_refused(response: Response) -> None:
-    assert response.status == 403
-    assert (find_tags(response, "form"), len(find_tags(response, "h1"))) == ([], 1)
-    assert "link" in response.body.decode()
-
-
-def password_hash(store: Store) -> str:
-    with closing(sqlite3.connect(store.path / "ovx-lite.sqlite3")) as conn:
-        return str(conn.execute("SELECT password_hash FROM admin").fetchone()[0])
 
 
 @pytest.fixture(scope="module")

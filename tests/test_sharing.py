@@ -7,10 +7,11 @@ from itertools import count
 
 import pytest
 
-from tests.browserless import PASSWORD, WebClient
 from tests.conftest import CHROME, Response
-from tests.pages import AdminSession, Node, field_errors, parse_page, table_rows
-from tests.pages import admin as admin
+from tests.support.browserless import PASSWORD, WebClient
+from tests.support.pages import AdminSession, Node, field_errors, parse_page, table_rows
+from tests.support.pages import admin as admin
+from tests.support.sharing import link
 
 SECRET = "a shared secret"
 _ids = count(1)
@@ -24,13 +25,7 @@ def add_shared_site(admin: AdminSession, password: str = "") -> tuple[str, str]:
     assert admin.pageview(f"/sites/{id}/settings", key, "https://example.com/seen", **visitor_fields).status == 201
     identify_event = {"event_type": "identify", "event_name": "x", "user_id": "ada", "properties": {}}
     assert admin.server.send(f"/v1/projects/{id}/events", identify_event, key).status == 202
-    return f"/sites/{id}", shared_link_path(admin.submit(f"/sites/{id}/settings/sharing", {"password": password}))
-
-
-def shared_link_path(response: Response) -> str:
-    """The path of the link that the settings show."""
-    url = next(code.text for code in parse_page(response).find_all("code") if "/share/" in code.text)
-    return "/" + url.split("/", 3)[3]
+    return f"/sites/{id}", link(admin.submit(f"/sites/{id}/settings/sharing", {"password": password}))
 
 
 def anonymous_client(admin: AdminSession) -> WebClient:
@@ -95,7 +90,7 @@ def test_an_unknown_link(admin: AdminSession, suffix: str, token: str) -> None:
 
 def test_another_link_ends_the_old_one(admin: AdminSession) -> None:
     site, old_path = add_shared_site(admin)
-    new_path = shared_link_path(admin.submit(f"{site}/settings/sharing", {"keep": "1", "do": "new"}))
+    new_path = link(admin.submit(f"{site}/settings/sharing", {"keep": "1", "do": "new"}))
     assert (
         new_path == old_path,
         anonymous_client(admin).get(old_path).status,
@@ -211,9 +206,9 @@ def test_links_in_pages_of_others_lead_to_what_may_stand_there(admin: AdminSessi
     for number in range(10):
         admin.pageview(f"{site}/settings", key, f"https://example.com/{number}", ip_address="::1", user_agent=CHROME)
     client = anonymous_client(admin)
-    for link in parse_page(client.get(f"{path}?embed=1")).find_one("main").find_all("a"):
-        if "/csv/" not in link.attrs["href"] and link.attrs.get("target") not in ("_top", "_blank"):
-            assert frame_ancestors(client.get(link.attrs["href"].partition("#")[0])) == "*", link.attrs["href"]
+    for anchor in parse_page(client.get(f"{path}?embed=1")).find_one("main").find_all("a"):
+        if "/csv/" not in anchor.attrs["href"] and anchor.attrs.get("target") not in ("_top", "_blank"):
+            assert frame_ancestors(client.get(anchor.attrs["href"].partition("#")[0])) == "*", anchor.attrs["href"]
 
 
 def test_a_badge(admin: AdminSession) -> None:
@@ -240,7 +235,7 @@ def test_a_badge(admin: AdminSession) -> None:
 
 def test_a_badge_of_nobody(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
-    path = shared_link_path(admin.submit(f"{settings}/sharing", {}))
+    path = link(admin.submit(f"{settings}/sharing", {}))
     for period in ("30d", "all", "month", "day"):
         assert anonymous_client(admin).get(f"{path}/badge.json?period={period}").json["visitors"] == 0
     assert "No visitors yet" in parse_page(anonymous_client(admin).get(path)).text

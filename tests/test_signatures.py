@@ -17,10 +17,10 @@ from ovx_lite.storage.sqlite import open_store
 from ovx_lite.storage.webhooks import delivery_log, subscriptions
 from ovx_lite.webhooks.message import new_secret
 from tests.conftest import Store
-from tests.receiver import ReceivedRequest, Receiver, SettableClock, http_response, wait_until
-from tests.test_delivery import WebhookHarness
-from tests.test_store import MINUTE_MS
-from tests.test_upkeep import DAY_MS
+from tests.support.deliveries import WebhookHarness
+from tests.support.in_process import DAY
+from tests.support.receiver import ReceivedRequest, Receiver, SettableClock, http_response, wait_until
+from tests.support.store import MINUTE
 
 OTHER_SECRET = new_secret(bytes(32))
 
@@ -101,9 +101,7 @@ def test_what_was_changed_on_the_way_is_refused(harness: WebhookHarness, receive
     assert not verifies(request, secret, webhook_signature=request.headers["webhook-signature"].replace("v1,", "v1a,"))
 
 
-@pytest.mark.parametrize(
-    ("elapsed_ms", "old_verifies"), [(0, True), (DAY_MS - 1, True), (DAY_MS, False), (30 * DAY_MS, False)]
-)
+@pytest.mark.parametrize(("elapsed_ms", "old_verifies"), [(0, True), (DAY - 1, True), (DAY, False), (30 * DAY, False)])
 def test_for_a_day_after_a_rotation_both_secrets_verify(
     harness: WebhookHarness, receiver: Receiver, elapsed_ms: int, old_verifies: bool
 ) -> None:
@@ -135,8 +133,8 @@ def test_each_try_is_signed_anew_with_the_secret_of_its_time(harness: WebhookHar
     async def run(app: App) -> None:
         await harness.meet_goal(app)
         await harness.wait_for_attempts(1)
-        subscriptions.rotate(harness.conn, id, new, harness.clock.current_ms - DAY_MS)
-        harness.clock.set(harness.clock.current_ms + MINUTE_MS)
+        subscriptions.rotate(harness.conn, id, new, harness.clock.current_ms - DAY)
+        harness.clock.set(harness.clock.current_ms + MINUTE)
         await harness.wait_for_attempts(2)
 
     harness.run_app(run)

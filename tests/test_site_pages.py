@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.browserless import redirect_path
 from tests.conftest import Start, Store
-from tests.pages import (
+from tests.support.browserless import redirect_path
+from tests.support.pages import (
     AdminSession,
     field_errors,
     flash_text,
@@ -13,7 +13,7 @@ from tests.pages import (
     page_secrets,
     parse_page,
 )
-from tests.pages import admin as admin
+from tests.support.pages import admin as admin
 
 GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
 LONG_NAME = "x" * 101

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from tests.browserless import WebClient
 from tests.conftest import Response, Start, Store
-from tests.pages import AdminSession, open_admin_session, page_secrets, parse_page, split_command
-from tests.pages import admin as admin
-from tests.receiver import TIMEOUT_S
+from tests.support.browserless import WebClient
+from tests.support.pages import AdminSession, open_admin_session, page_secrets, parse_page, split_command
+from tests.support.pages import admin as admin
+from tests.support.receiver import TIMEOUT_S
 
 NO_PROXY_ENV = {**os.environ, "no_proxy": "*", "NO_PROXY": "*"}
 

@@ -1,7 +1,6 @@
 """The store: groups, full disks, queues, visits, migrations, and what an event costs."""
 
 import asyncio
-import json
 import random
 import sqlite3
 import threading
@@ -14,11 +13,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from ovx_lite.auth import api_keys
-from ovx_lite.domain.calendar import local_day
 from ovx_lite.domain.errors import ApiError
-from ovx_lite.domain.models import ApiKey, ClientInfo, Event, EventType, PageUrl, Reply, Site, TrafficSource
-from ovx_lite.services.group_commit import WriteRequest, write_group
+from ovx_lite.domain.models import Event, Reply, Site
+from ovx_lite.services.group_commit import write_group
 from ovx_lite.storage import integrity, registry, salts, sqlite
 from ovx_lite.storage.connections import Database
 from ovx_lite.storage.copies import copy
@@ -27,71 +24,9 @@ from ovx_lite.storage.read import events
 from ovx_lite.storage.sqlite import migrate, open_store, steps
 from ovx_lite.storage.write.sessionizer import MAX_EVENTS_PER_VISITOR
 from ovx_lite.storage.write.unit_of_work import open_unit_of_work
+from tests.support.store import MAX_TIME_MS, MINUTE, NOW, new_event, new_site, paths, request
 
-NOW_MS = 1_763_719_200_000  # 2025-11-21 10:00 UTC
-MINUTE_MS = 60_000
-MAX_TIME_MS = 2**42 - 1
 NEXT = max(steps()) + 1
-
-
-class FrozenClock:
-    """A clock that stands still until it is set."""
-
-    def __init__(self, now_ms: int = NOW_MS) -> None:
-        self.current_ms = now_ms
-
-    def now_ms(self) -> int:
-        return self.current_ms
-
-    async def sleep(self, duration_s: float) -> None:
-        await asyncio.sleep(duration_s)
-
-
-def new_site(
-    conn: sqlite3.Connection, slug: str = "my-site", timezone: str = "UTC", retention_days: int | None = None
-) -> Site:
-    site = Site(0, slug, slug, "example.com", timezone, f"pk_{slug}", "secret", None, retention_days, 0, b"names")
-    return registry.add_site(conn, site)
-
-
-def new_key(conn: sqlite3.Connection, site: Site, hourly_limit: int | None = None) -> str:
-    public_id, secret, digest = api_keys.new_key()
-    registry.add_api_key(conn, ApiKey(public_id, site.id, "", "enterprise", hourly_limit, digest, 0, None))
-    return secret
-
-
-def new_event(
-    path: str = "/",
-    timestamp_ms: int = NOW_MS,
-    visitor: int | None = 1,
-    props: str | None = None,
-    name: str = "",
-    timezone: str = "UTC",
-) -> Event:
-    event_type = EventType("ovyxa", "event", name, "") if name else EventType("ovyxa", "pageview", "pageview", "")
-    traffic_source = TrafficSource("google.com/", "google", "search", "", "", "", "", "")
-    client_info = ClientInfo("Chrome", "Windows", "desktop", "FR")
-    day = local_day(timestamp_ms, timezone)
-    daily_visitor_id = None if visitor is None else visitor << 20 | day
-    return Event(
-        timestamp_ms,
-        day,
-        event_type,
-        PageUrl("https", "example.com", path),
-        traffic_source,
-        client_info,
-        visitor,
-        daily_visitor_id,
-        props=props,
-    )
-
-
-def write_request(site: Site, *new_events: Event, idempotency_key: IdempotencyKey | None = None) -> WriteRequest:
-    return WriteRequest(site.id, list(new_events), lambda ids: Reply(201, json.dumps(ids).encode()), idempotency_key)
-
-
-def paths(conn: sqlite3.Connection, site: Site) -> list[str]:
-    return [stored.path for stored in events.read(conn, site, 0, MAX_TIME_MS, True)]
 
 
 @pytest.fixture
@@ -116,12 +51,8 @@ UNFIT = [
 @pytest.mark.parametrize("unfit", UNFIT)
 def test_a_bad_request_fails_no_neighbour(conn: sqlite3.Connection, site: Site, unfit: Event) -> None:
     unit_of_work = open_unit_of_work(conn, 0)
-    group = [
-        write_request(site, new_event("/1")),
-        write_request(site, new_event("/2"), unfit),
-        write_request(site, new_event("/3")),
-    ]
-    first, bad, last = write_group(conn, unit_of_work, group, {}, NOW_MS)
+    group = [request(site, new_event("/1")), request(site, new_event("/2"), unfit), request(site, new_event("/3"))]
+    first, bad, last = write_group(conn, unit_of_work, group, {}, NOW)
     assert isinstance(first, Reply)
     assert isinstance(bad, Exception)
     assert isinstance(last, Reply)
@@ -133,27 +64,17 @@ def test_a_group_that_was_rolled_back_leaves_no_dangling_codes(
     conn: sqlite3.Connection, site: Site, unfit: Event
 ) -> None:
     unit_of_work = open_unit_of_work(conn, 0)
-    write_group(
-        conn, unit_of_work, [write_request(site, new_event("/new", name="new")), write_request(site, unfit)], {}, NOW_MS
-    )
-    write_group(
-        conn,
-        unit_of_work,
-        [write_request(site, new_event("/other")), write_request(site, new_event("/new"))],
-        {},
-        NOW_MS,
-    )
+    write_group(conn, unit_of_work, [request(site, new_event("/new", name="new")), request(site, unfit)], {}, NOW)
+    write_group(conn, unit_of_work, [request(site, new_event("/other")), request(site, new_event("/new"))], {}, NOW)
     assert paths(conn, site) == ["/new", "/other", "/new"]
     assert integrity.problems(conn) == []
 
 
 def test_a_request_that_failed_does_not_use_up_its_idempotency_key(conn: sqlite3.Connection, site: Site) -> None:
     unit_of_work, idempotency_key = open_unit_of_work(conn, 0), IdempotencyKey("key", b"fingerprint")
-    write_group(
-        conn, unit_of_work, [write_request(site, new_event("/\ud800"), idempotency_key=idempotency_key)], {}, NOW_MS
-    )
+    write_group(conn, unit_of_work, [request(site, new_event("/\ud800"), idempotency_key=idempotency_key)], {}, NOW)
     (result,) = write_group(
-        conn, unit_of_work, [write_request(site, new_event("/good"), idempotency_key=idempotency_key)], {}, NOW_MS
+        conn, unit_of_work, [request(site, new_event("/good"), idempotency_key=idempotency_key)], {}, NOW
     )
     assert isinstance(result, Reply)
     assert not result.replayed
@@ -162,12 +83,12 @@ def test_a_request_that_failed_does_not_use_up_its_idempotency_key(conn: sqlite3
 
 def test_events_of_a_site_that_is_gone_fail_no_neighbour(conn: sqlite3.Connection, site: Site) -> None:
     unit_of_work, gone_site = open_unit_of_work(conn, 0), new_site(conn, "gone")
-    write_group(conn, unit_of_work, [write_request(gone_site, new_event())], {}, NOW_MS)
+    write_group(conn, unit_of_work, [request(gone_site, new_event())], {}, NOW)
     with closing(sqlite._connect(Path(conn.execute("PRAGMA database_list").fetchone()[2]))) as another_process:
         another_process.execute("PRAGMA foreign_keys = ON")
         registry.remove_site(another_process, "gone")
     refused, stored = write_group(
-        conn, unit_of_work, [write_request(gone_site, new_event()), write_request(site, new_event("/1"))], {}, NOW_MS
+        conn, unit_of_work, [request(gone_site, new_event()), request(site, new_event("/1"))], {}, NOW
     )
     assert isinstance(refused, ApiError)
     assert refused.code == "invalid_site_id"
@@ -179,9 +100,7 @@ def test_two_processes_that_give_one_number_both_store(tmp_path: Path, conn: sql
         for number, (connection, unit_of_work) in enumerate(
             [(conn, open_unit_of_work(conn, 7)), (other, open_unit_of_work(other, 7))]
         ):
-            (result,) = write_group(
-                connection, unit_of_work, [write_request(site, new_event(f"/{number}"))], {}, NOW_MS
-            )
+            (result,) = write_group(connection, unit_of_work, [request(site, new_event(f"/{number}"))], {}, NOW)
             assert isinstance(result, Reply)
     assert paths(conn, site) == ["/0", "/1"]
 
@@ -218,7 +137,7 @@ def test_a_visitor_who_never_ends_is_counted_and_holds_nobody_up(conn: sqlite3.C
             new_event(f"/{number}", visitor=7)
             for number in range(first, min(first + 1000, MAX_EVENTS_PER_VISITOR + extra_count))
         ]
-        write_group(conn, unit_of_work, [write_request(site, *group_events)], {}, NOW_MS)
+        write_group(conn, unit_of_work, [request(site, *group_events)], {}, NOW)
     visit_ids = [stored.visit_id for stored in events.read(conn, site, 0, MAX_TIME_MS, True)]
     assert (len(visit_ids), visit_ids.count(None), len(set(visit_ids))) == (
         MAX_EVENTS_PER_VISITOR + extra_count,
@@ -235,12 +154,12 @@ def test_visitors_with_many_pages_are_not_reloaded_for_every_group(conn: sqlite3
     unit_of_work, pages = open_unit_of_work(conn, 0), iter(range(100_000))
     for visitor in range(25):
         group_events = [new_event(f"/{next(pages)}", visitor=visitor + 1) for _ in range(1000)]
-        write_group(conn, unit_of_work, [write_request(site, *group_events)], {}, NOW_MS)
+        write_group(conn, unit_of_work, [request(site, *group_events)], {}, NOW)
     statements: list[str] = []
     conn.set_trace_callback(statements.append)
     for _ in range(20):
         group_events = [new_event(f"/{next(pages)}", visitor=visitor + 1) for visitor in range(25)]
-        write_group(conn, unit_of_work, [write_request(site, *group_events)], {}, NOW_MS)
+        write_group(conn, unit_of_work, [request(site, *group_events)], {}, NOW)
     reload_count = sum("FROM events JOIN event_types" in statement for statement in statements)
     assert reload_count < 20, "each group learnt anew who is there"
 
@@ -256,7 +175,7 @@ def test_an_event_takes_at_most_60_bytes_on_a_busy_site(tmp_path: Path) -> None:
         for midnight_ms in range(0, 10 * day_ms, day_ms):
             salts.of_day(conn, site.id, midnight_ms // day_ms, b"salt")  # as the day's first event does
             day_events = []
-            for visit_start_ms in range(midnight_ms, midnight_ms + day_ms - 5 * MINUTE_MS, day_ms // 1300):
+            for visit_start_ms in range(midnight_ms, midnight_ms + day_ms - 5 * MINUTE, day_ms // 1300):
                 visitor = chance.getrandbits(47)
                 visit_fields = {
                     "visitor_id": visitor,
@@ -264,7 +183,7 @@ def test_an_event_takes_at_most_60_bytes_on_a_busy_site(tmp_path: Path) -> None:
                     "traffic_source": chance.choice(origins),
                     "client": chance.choice(clients),
                 }
-                for timestamp_ms in range(visit_start_ms, visit_start_ms + 4 * MINUTE_MS, MINUTE_MS):
+                for timestamp_ms in range(visit_start_ms, visit_start_ms + 4 * MINUTE, MINUTE):
                     view, custom = (
                         new_event(chance.choice(pages), timestamp_ms),
                         new_event("/signup", timestamp_ms, props='{"plan":"pro"}', name="signup"),
@@ -273,8 +192,8 @@ def test_an_event_takes_at_most_60_bytes_on_a_busy_site(tmp_path: Path) -> None:
                         msgspec.structs.replace(custom if chance.random() < 0.05 else view, **visit_fields)
                     )
             day_events.sort(key=attrgetter("timestamp_ms"))
-            for start in range(0, len(day_events), 20):
-                write_group(conn, unit_of_work, [write_request(site, *day_events[start : start + 20])], {}, NOW_MS)
+            for start in range(0, len(day_events), 100):
+                write_group(conn, unit_of_work, [request(site, *day_events[start : start + 100])], {}, NOW)
         count = len(paths(conn, site))
         assert integrity.problems(conn) == []
     assert count >= 50_000

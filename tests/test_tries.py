@@ -12,8 +12,8 @@ import pytest
 from itsdangerous import TimestampSigner
 
 from ovx_lite.storage import accounts
-from tests.browserless import PASSWORD, WebClient, set_password
 from tests.conftest import Server, Start, Store
+from tests.support.browserless import PASSWORD, WebClient, set_password
 
 OTHER_PASSWORD = "something else altogether"
 GUESS_COUNT = int(os.environ.get("OVX_TRIES", "1000"))

@@ -27,10 +27,10 @@ from ovx_lite.webhooks.triggers import (
     usage_threshold,
 )
 from tests.conftest import Start, Store
-from tests.test_goals import add_webhook, met_goals, sent_messages
-from tests.test_store import MINUTE_MS, NOW_MS, new_event, new_site, write_request
-from tests.test_visitors import SiteClient
-from tests.test_visitors import conn as conn
+from tests.support.goals import add_webhook, met_goals, told
+from tests.support.store import MINUTE, NOW, new_event, new_site, request
+from tests.support.visitors import Place
+from tests.support.visitors import conn as conn
 
 _numbers = count()
 
@@ -44,7 +44,7 @@ def new_webhook(public_id: str = "wh_1", spike_threshold: int | None = None, eve
 
 def trigger_context(limit: int | None = None, **changes: Any) -> TriggerContext:
     site = Site(1, "my-site", "", "", "UTC", "pk", "jwt", limit, None, 0, b"")
-    default = TriggerContext(site, [], [], "2025-11", Change(0, 1), None, [], NOW_MS)
+    default = TriggerContext(site, [], [], "2025-11", Change(0, 1), None, [], NOW)
     return default._replace(**changes)
 
 
@@ -64,7 +64,7 @@ def test_usage_alerts_at_80_and_100_percent(limit: int | None, used: int, thresh
     common: dict[str, Any] = {"usage": used, "limit": limit, "period": "2025-11"}
     assert [alert.data for alert in alerts] == [{"threshold": threshold} | common for threshold in thresholds]
     assert {(alert.event, alert.timestamp_ms, alert.webhook_public_id) for alert in alerts} <= {
-        ("usage.threshold", NOW_MS, "")
+        ("usage.threshold", NOW, "")
     }
     assert len({alert.dedupe_key for alert in alerts} - {""}) == len(alerts)
 
@@ -85,7 +85,7 @@ def test_a_spike_is_more_than_the_threshold_and_armed_again_under_80_percent(
         "rearm" if isinstance(result, ResetAlert) else "alert" for result in results if "wh_1" in result.dedupe_key
     ] == expected
     for alert in (result for result in results if isinstance(result, Alert)):
-        assert (alert.event, alert.webhook_public_id, alert.timestamp_ms) == ("realtime.spike", "wh_1", NOW_MS)
+        assert (alert.event, alert.webhook_public_id, alert.timestamp_ms) == ("realtime.spike", "wh_1", NOW)
         assert alert.data == {"active_visitors": 11, "threshold": 10}
     assert not any("wh_2" in result.dedupe_key for result in results)
 
@@ -113,7 +113,7 @@ def test_a_body_is_compact_json_under_10_kb(format: str, text: str) -> None:
         TrafficSource(text, text, "x", text, "", "", "", ""),
     )
     event = Event(
-        NOW_MS + 999,
+        NOW + 999,
         20_000,
         EventType("ovyxa", "pageview", "pageview", ""),
         page,
@@ -139,7 +139,7 @@ PINGS = ["<!channel>", "@everyone", "<@U123>", "[x](y)", "<https://e.com|x>", "`
     "ping", [*PINGS, "<#C1>", "@here", "https://e.com", "&lt;!channel&gt;", "\\@everyone", "<@&1>"]
 )
 def test_nobody_is_pinged_by_text_from_visitors(ping: str) -> None:
-    alert = Alert("goal.completed", NOW_MS, {"url": ping}, f"Goal on {ping}\n{ping}")
+    alert = Alert("goal.completed", NOW, {"url": ping}, f"Goal on {ping}\n{ping}")
     slack, discord = (json.loads(build_body(alert, "my-site", format)) for format in ("slack", "discord"))
     assert not set("<>") & set(slack["text"])
     assert re.sub("&(amp|lt|gt);", "", slack["text"]).count("&") == 0
@@ -168,11 +168,11 @@ class WatchedSite:
 
     def send_visitors(self, minute: float, *visitors: int, age_minutes: float = 0) -> list[tuple[int, int]]:
         """Which spikes (visitors, threshold) are told when visitors come at a minute, with events of `ago` before."""
-        now_ms = round(NOW_MS + minute * MINUTE_MS)
+        now_ms = round(NOW + minute * MINUTE)
         new_events = [
-            new_event(timestamp_ms=round(now_ms - age_minutes * MINUTE_MS), visitor=visitor) for visitor in visitors
+            new_event(timestamp_ms=round(now_ms - age_minutes * MINUTE), visitor=visitor) for visitor in visitors
         ]
-        store_group(self.conn, self.unit_of_work, [write_request(self.site, *new_events)], {}, now_ms)
+        store_group(self.conn, self.unit_of_work, [request(self.site, *new_events)], {}, now_ms)
         alerts = [json.loads(delivery.body)["data"] for delivery in delivery_log.of_site(self.conn, self.site.id)]
         new_count, self.alert_count = len(alerts) - self.alert_count, len(alerts)
         return [(delivery["active_visitors"], delivery["threshold"]) for delivery in alerts[:new_count]]
@@ -225,25 +225,25 @@ def test_event_timestamps_neither_cause_nor_hide_a_spike(
 
 
 @pytest.fixture
-def site(tmp_path: Path, start: Start) -> SiteClient:
+def site(tmp_path: Path, start: Start) -> Place:
     store = Store(tmp_path / "data")
     store.site("first")
-    return SiteClient(store, start(store), "--monthly-limit", "10")
+    return Place(store, start(store), "--monthly-limit", "10")
 
 
-def send_custom_events(site: SiteClient, *names: str, **fields: object) -> None:
+def send_custom_events(site: Place, *names: str, **fields: object) -> None:
     events = [{"type": "custom", "event_name": name, "url": "https://example.com/a"} | fields for name in names]
     batch = {"site_id": site.slug, "events": events}
     assert site.server.send("/api/v1/events/batch", batch, site.key).status == 201
 
 
-def test_usage_alerts_once_a_month_and_threshold(site: SiteClient, start: Start) -> None:
+def test_usage_alerts_once_a_month_and_threshold(site: Place, start: Start) -> None:
     add_webhook(site.store, site.slug, "--on", "usage.threshold")
     months = {datetime.now(UTC).strftime("%Y-%m")}
     send_custom_events(site, *"1234567")
-    assert sent_messages(site.store, site.slug) == []
+    assert told(site.store, site.slug) == []
     send_custom_events(site, *"89abcdefgh")
-    messages = sent_messages(site.store, site.slug)
+    messages = told(site.store, site.slug)
     months.add(datetime.now(UTC).strftime("%Y-%m"))
     assert {message["data"].pop("period") for message in messages} <= months
     assert [message["data"] for message in messages] == [{"threshold": n, "usage": 17, "limit": 10} for n in (80, 100)]
@@ -254,11 +254,11 @@ def test_usage_alerts_once_a_month_and_threshold(site: SiteClient, start: Start)
     send_custom_events(site, "after a restart")
     site.store.run("site", "change", site.slug, "--monthly-limit", "30")
     send_custom_events(site, *"0123456789abcdef")
-    assert len(sent_messages(site.store, site.slug)) == 2
+    assert len(told(site.store, site.slug)) == 2
     assert len(site.store.events(site.slug)) == 35
 
 
-def test_a_flood_of_goals_holds_back_no_usage_alert(site: SiteClient) -> None:
+def test_a_flood_of_goals_holds_back_no_usage_alert(site: Place) -> None:
     add_webhook(site.store, site.slug, "--on", "goal.completed", "--on", "usage.threshold")
     site.store.call("goal", "add", site.slug, "Purchase", "--event", "buy")
     send_custom_events(site, *["buy"] * 150)
@@ -269,18 +269,18 @@ def test_a_flood_of_goals_holds_back_no_usage_alert(site: SiteClient) -> None:
     assert [status == "throttled" for event, status in deliveries if event == "usage.threshold"] == [False, False]
 
 
-def test_a_goal_message_has_the_documented_fields(site: SiteClient) -> None:
+def test_a_goal_message_has_the_documented_fields(site: Place) -> None:
     add_webhook(site.store, site.slug, "--on", "goal.completed", "--on", "usage.threshold")
     site.store.call("goal", "add", site.slug, "Purchase", "--event", "buy")
     send_custom_events(site, "buy", timestamp="2025-03-15T15:32:18.987+01:00", referrer="https://www.google.com/")
-    (message,) = sent_messages(site.store, site.slug)
+    (message,) = told(site.store, site.slug)
     data = {"goal_name": "Purchase", "visitor_count": 1, "url": "/a", "source": "google", "country": ""}
     common = {"event": "goal.completed", "timestamp": "2025-03-15T14:32:18Z", "site_id": site.slug}
     assert message == common | {"data": data | {"country": message["data"]["country"]}}
     assert list(message) == ["event", "timestamp", "site_id", "data"]
 
 
-def test_above_100_in_an_hour_deliveries_are_logged_and_not_sent(site: SiteClient) -> None:
+def test_above_100_in_an_hour_deliveries_are_logged_and_not_sent(site: Place) -> None:
     add_webhook(site.store, site.slug, "--on", "goal.completed")
     site.store.call("goal", "add", site.slug, "Buy", "--event", "buy")
     for number in (60, 60, 3):

@@ -1,4 +1,4 @@
-"""Upgrades: a store that an older ovx-lite left, and what the next command makes of it (rows: `test_stores`)."""
+"""Upgrades: what the next command makes of an older store. `test_stores` compares the rows."""
 
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
@@ -12,10 +12,7 @@ from ovx_lite.storage import sqlite
 from ovx_lite.storage.sqlite import STORE_FILE, steps
 from tests.conftest import CommandResult, Store
 from tests.stores import FOLDER, build, dump
-
-NEWEST = max(steps())
-BACKUP_NAME = f"ovx-lite-before-schema-{NEWEST}.sqlite3"
-OLDEST = (FOLDER / f"{min(steps()):04}.sql").read_text("utf-8")
+from tests.support.old_stores import BACKUP_NAME, NEWEST, OLDEST, schema_version
 
 
 @pytest.fixture(params=list(steps())[:-1])
@@ -23,11 +20,6 @@ def old(request: pytest.FixtureRequest, store: Store) -> Store:
     """A store of each older schema."""
     build(store.path / STORE_FILE, (FOLDER / f"{request.param:04}.sql").read_text("utf-8"))
     return store
-
-
-def schema_version(file: Path) -> int:
-    with closing(sqlite3.connect(file)) as conn:
-        return int(conn.execute("PRAGMA user_version").fetchone()[0])
 
 
 def query_rows(file: Path, query: str) -> list[Any]:

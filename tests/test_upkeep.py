@@ -1,20 +1,17 @@
 """What time does: midnights, retention, what expires, the visits that go on, and the jobs that see to it."""
 
 import asyncio
-import json
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from ovx_lite.app import App
-from ovx_lite.domain import config
 from ovx_lite.domain.models import Site
 from ovx_lite.services import retention, scheduler
 from ovx_lite.services.group_commit import write_group
@@ -24,46 +21,15 @@ from ovx_lite.storage.read import events
 from ovx_lite.storage.sqlite import open_store
 from ovx_lite.storage.write.unit_of_work import open_unit_of_work
 from tests.conftest import CHROME
-from tests.test_store import (
-    MAX_TIME_MS,
-    MINUTE_MS,
-    NOW_MS,
-    FrozenClock,
-    new_event,
-    new_key,
-    new_site,
-    paths,
-    write_request,
-)
+from tests.support.in_process import DAY, HOUR, post, run_app, run_every_job
+from tests.support.store import MAX_TIME_MS, MINUTE, NOW, FrozenClock, new_event, new_key, new_site, paths, request
 
-HOUR_MS, DAY_MS = 60 * MINUTE_MS, 24 * 60 * MINUTE_MS
 VISITOR_FIELDS = {"ip_address": "203.0.113.9", "user_agent": CHROME}
 
 
 def local_time_ms(text: str, timezone: str = "Europe/Paris") -> int:
     """A local time in Unix milliseconds."""
     return int(datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(timezone)).timestamp() * 1000)
-
-
-async def post(app: App, key: str, idempotency_key: str = "", **fields: object) -> tuple[int, Any, dict[str, str]]:
-    """Send a custom event of my-site to the application in this process: status, JSON and headers of the answer."""
-    body = {"site_id": "my-site", "event_name": "e", "url": "https://example.com/"} | fields
-    messages: list[Any] = []
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}
-
-    async def send(message: Any) -> None:
-        messages.append(message)
-
-    request_headers = [(b"authorization", f"Bearer {key}".encode())]
-    if idempotency_key:
-        request_headers.append((b"idempotency-key", idempotency_key.encode()))
-    await app(
-        {"type": "http", "method": "POST", "path": "/api/v1/events/custom", "headers": request_headers}, receive, send
-    )
-    response_headers = {name.decode(): value.decode() for name, value in messages[0]["headers"]}
-    return messages[0]["status"], json.loads(messages[1]["body"]), response_headers
 
 
 @pytest.fixture
@@ -73,24 +39,6 @@ def conn(tmp_path: Path) -> Iterator[sqlite3.Connection]:
 
 
 PARIS = "Europe/Paris"
-
-
-def run_app(data_dir: Path, clock: FrozenClock, action: Callable[[App], Awaitable[None]]) -> None:
-    """Open the application on a store, do something with it, and close it."""
-
-    async def run() -> None:
-        app = await App.open(data_dir, config.read(data_dir, {}, {}), clock)
-        try:
-            await action(app)
-        finally:
-            await app.close()
-
-    asyncio.run(run())
-
-
-async def run_every_job(app: App) -> None:
-    for job in scheduler.JOBS:
-        await job.run(app.services)
 
 
 def count_rows(conn: sqlite3.Connection, table: str) -> int:
@@ -169,7 +117,7 @@ def test_an_idempotency_key_is_good_for_a_day(tmp_path: Path, conn: sqlite3.Conn
 
     async def send_again(app: App) -> None:
         _, first, _ = await post(app, key, "one")
-        clock.current_ms += DAY_MS - 1
+        clock.current_ms += DAY - 1
         await run_every_job(app)
         _, second, headers = await post(app, key, "one")
         assert (second, headers["idempotency-replayed"]) == (first, "true")
@@ -177,7 +125,7 @@ def test_an_idempotency_key_is_good_for_a_day(tmp_path: Path, conn: sqlite3.Conn
         status, third, headers = await post(app, key, "one", event_name="another")
         assert (status, "idempotency-replayed" in headers) == (201, False)
         assert third != first
-        clock.current_ms += DAY_MS
+        clock.current_ms += DAY
         await run_every_job(app)
 
     run_app(tmp_path, clock, send_again)
@@ -190,7 +138,7 @@ def test_counts_against_limits_are_kept_for_their_hour(tmp_path: Path, conn: sql
 
     async def send(app: App) -> None:
         await post(app, key)
-        clock.current_ms += HOUR_MS - 1000
+        clock.current_ms += HOUR - 1000
         await run_every_job(app)
         assert count_rows(conn, "usage") == 1
         clock.current_ms += 1000
@@ -209,16 +157,16 @@ def test_events_are_kept_for_as_many_local_days_as_the_site_says(tmp_path: Path,
         new_event("/first", midnight_ms, visitor=99, timezone=PARIS),
     )
     old_events = [
-        new_event("/old", midnight_ms - 5 * MINUTE_MS + n // 20, visitor=n % 50, timezone=PARIS) for n in range(6000)
+        new_event("/old", midnight_ms - 5 * MINUTE + n // 20, visitor=n % 50, timezone=PARIS) for n in range(6000)
     ]
     write_group(
         conn,
         unit_of_work,
-        [write_request(site, *old_events, new_event("/last", early_ms, timezone=PARIS), first_event)],
+        [request(site, *old_events, new_event("/last", early_ms, timezone=PARIS), first_event)],
         {},
-        NOW_MS,
+        NOW,
     )
-    write_group(conn, unit_of_work, [write_request(forever_site, new_event("/old", early_ms))], {}, NOW_MS)
+    write_group(conn, unit_of_work, [request(forever_site, new_event("/old", early_ms))], {}, NOW)
     run_app(tmp_path, FrozenClock(local_time_ms("2025-10-27T23:59:59")), run_every_job)
     assert len(paths(conn, site)) == 6002
     run_app(tmp_path, FrozenClock(local_time_ms("2025-10-28T00:00:00")), run_every_job)
@@ -230,8 +178,8 @@ def test_events_are_kept_for_as_many_local_days_as_the_site_says(tmp_path: Path,
 def many_old_events(conn: sqlite3.Connection, site: Site) -> None:
     """Three days of them, more than are deleted in one go."""
     for day in (7, 8, 9):
-        old_events = [new_event("/old", NOW_MS - day * DAY_MS + n, visitor=n // 3 + day * 10_000) for n in range(6000)]
-        write_group(conn, open_unit_of_work(conn, 0), [write_request(site, *old_events)], {}, NOW_MS)
+        old_events = [new_event("/old", NOW - day * DAY + n, visitor=n // 3 + day * 10_000) for n in range(6000)]
+        write_group(conn, open_unit_of_work(conn, 0), [request(site, *old_events)], {}, NOW)
 
 
 def test_the_store_is_consistent_between_two_batches_that_retention_deletes(
@@ -243,7 +191,7 @@ def test_the_store_is_consistent_between_two_batches_that_retention_deletes(
         conn.set_trace_callback(
             lambda sql: problems_by_batch.append(integrity.problems(other_conn)) if sql.startswith("BEGIN") else None
         )
-        retention.prune(conn, sites, NOW_MS)
+        retention.prune(conn, sites, NOW)
         conn.set_trace_callback(None)
     assert len(problems_by_batch) > 1
     assert problems_by_batch == [[]] * len(problems_by_batch)
@@ -255,9 +203,9 @@ def test_a_late_event_does_not_bring_a_deleted_visit_back(tmp_path: Path, conn: 
     key, clock = new_key(conn, site), FrozenClock()
 
     async def send_late(app: App) -> None:
-        await post(app, key, timestamp=NOW_MS - 3 * DAY_MS, **VISITOR_FIELDS)
+        await post(app, key, timestamp=NOW - 3 * DAY, **VISITOR_FIELDS)
         await run_every_job(app)
-        await post(app, key, timestamp=NOW_MS - 3 * DAY_MS + MINUTE_MS, **VISITOR_FIELDS)
+        await post(app, key, timestamp=NOW - 3 * DAY + MINUTE, **VISITOR_FIELDS)
 
     run_app(tmp_path, clock, send_late)
     assert len(paths(conn, site)) == 1
@@ -322,11 +270,7 @@ def test_a_visit_survives_a_restart(tmp_path: Path, conn: sqlite3.Connection) ->
         with closing(open_store(tmp_path)) as connection:
             unit_of_work = open_unit_of_work(connection, minute)
             write_group(
-                connection,
-                unit_of_work,
-                [write_request(site, new_event(timestamp_ms=NOW_MS + minute * MINUTE_MS))],
-                {},
-                NOW_MS,
+                connection, unit_of_work, [request(site, new_event(timestamp_ms=NOW + minute * MINUTE))], {}, NOW
             )
     visits = {stored.visit_id for stored in events.read(conn, site, 0, MAX_TIME_MS, True)}
     assert len(visits) == 1
@@ -340,11 +284,7 @@ def test_a_visit_is_counted_right_where_two_processes_add_to_it(tmp_path: Path, 
         for minute in range(6):
             connection, unit_of_work = writers[minute % 2]
             write_group(
-                connection,
-                unit_of_work,
-                [write_request(site, new_event(timestamp_ms=NOW_MS + minute * MINUTE_MS))],
-                {},
-                NOW_MS,
+                connection, unit_of_work, [request(site, new_event(timestamp_ms=NOW + minute * MINUTE))], {}, NOW
             )
-    assert conn.execute("SELECT pageviews, events, elapsed_ms FROM visits").fetchall() == [(6, 6, 5 * MINUTE_MS)]
+    assert conn.execute("SELECT pageviews, events, elapsed_ms FROM visits").fetchall() == [(6, 6, 5 * MINUTE)]
     assert integrity.problems(conn) == []

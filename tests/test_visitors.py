@@ -2,12 +2,8 @@
 
 import signal
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing
-from datetime import UTC, datetime
-from itertools import count, pairwise
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -19,92 +15,20 @@ from ovx_lite.enrichment.enrich import enrich
 from ovx_lite.services.group_commit import write_group as store_group
 from ovx_lite.storage import integrity
 from ovx_lite.storage.read import events
-from ovx_lite.storage.sqlite import open_store
 from ovx_lite.storage.write.unit_of_work import open_unit_of_work
 from tests.conftest import CHROME, Server, Start, Store
-from tests.test_store import MAX_TIME_MS, MINUTE_MS, NOW_MS, new_site, write_request
+from tests.support.store import MAX_TIME_MS, MINUTE, NOW, new_site, request
+from tests.support.visitors import GOOGLEBOT, Place, _numbers, browser_headers, file_bytes
+from tests.support.visitors import conn as conn
+from tests.support.visitors import proxied as proxied
 
 DAY_MINUTES = 24 * 60
 MINUTES_TO_MIDNIGHT = 13 * 60  # in Paris, from NOW
-GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
-_numbers = count()
 
 
-class SiteClient:
-    """A site of a running server, told of events; each is named for the minute (after `NOW`) at which it was."""
-
-    def __init__(self, store: Store, server: Server, *options: str) -> None:
-        self.store, self.server, self.slug = store, server, f"site-{next(_numbers)}"
-        self.headers: dict[str, str] = {}
-        store.site(self.slug, "--domain", "example.com", "--hourly-limit", "100000", *options)
-        self.key = store.key(self.slug)
-
-    def overcentric(
-        self, minute: int, device: str, person: str = "", session: str = "s", **identity_fields: str
-    ) -> None:
-        common_fields = {"project_id": self.slug, "device_id": device, "session_id": session, "context": "product"}
-        body: dict[str, Any] = {
-            "event": common_fields | {"name": f"{minute}", "timestamp": NOW_MS + minute * MINUTE_MS}
-        }
-        if person:
-            body["identity"] = {"unique_identifier": person, "project_id": self.slug} | identity_fields
-        assert self.server.send("/api/v1/event", body, headers=self.headers).status == 200
-
-    def openanalytics(self, minute: int, person: str, type: str = "event", **properties: Any) -> None:
-        body: dict[str, Any] = {
-            "event_type": type,
-            "event_name": f"{minute}",
-            "user_id": person,
-            "properties": properties,
-        }
-        body["timestamp"] = NOW_MS + minute * MINUTE_MS
-        assert self.server.send(f"/v1/projects/{self.slug}/events", body, self.key).status == 202
-
-    def apex(self, minute: int, device: str = "", person: str = "", session: str = "") -> None:
-        timestamp = datetime.fromtimestamp((NOW_MS + minute * MINUTE_MS) / 1000, UTC).isoformat()
-        event = {"type": f"{minute}", "url": "/", "timestamp": timestamp}
-        identifiers = {"projectKey": self.slug, "visitorId": device, "userId": person, "sessionId": session}
-        given_identifiers = {name: value for name, value in identifiers.items() if value}
-        body = given_identifiers | (event if device else {"events": [event]})
-        assert self.server.send("/api/events", body, headers=self.headers).json == {"received": 1}
-
-    def values_by_event(self, column: str) -> dict[str, str | None]:
-        return {event["name"]: event[column] for event in self.store.events(self.slug)}
-
-    def run_person_command(self, command: str, *args: str) -> Any:
-        result = self.store.run("person", command, self.slug, *args, "--json")
-        assert result.exit_status == 0, result.stderr
-        return result.json
-
-    def is_consistent(self) -> bool:
-        return bool(self.store.run("check", "--json").json["ok"])
-
-
-def file_bytes(directory: Path) -> bytes:
-    return b"".join(file.read_bytes() for file in directory.iterdir() if file.is_file())
-
-
-def browser_headers(address: str = "203.0.113.9", agent: str = CHROME) -> dict[str, str]:
-    return {"X-Forwarded-For": address, "User-Agent": agent}
-
-
-@pytest.fixture(scope="module")
-def proxied(tmp_path_factory: pytest.TempPathFactory, start: Start) -> tuple[Store, Server]:
-    """A server that believes everybody's X-Forwarded-For."""
-    store = Store(tmp_path_factory.mktemp("proxied") / "data")
-    return store, start(store, "--trusted-proxies", "127.0.0.0/8")
-
-
-@pytest.fixture
-def site(proxied: tuple[Store, Server]) -> SiteClient:
-    return SiteClient(*proxied, "--timezone", "Europe/Paris")
-
-
-def test_whom_the_caller_names_is_the_same_everywhere_and_always(
-    site: SiteClient, proxied: tuple[Store, Server]
-) -> None:
+def test_whom_the_caller_names_is_the_same_everywhere_and_always(site: Place, proxied: tuple[Store, Server]) -> None:
     agents = [CHROME, CHROME.replace("Windows NT 10.0", "X11; Linux"), "curl/8.5.0", ""]
-    other_site = SiteClient(*proxied)
+    other_site = Place(*proxied)
     for number, agent in enumerate(agents):
         site.headers = other_site.headers = browser_headers(f"203.0.113.{number}", agent)
         site.apex(number * DAY_MINUTES, "v_abc123")
@@ -118,7 +42,7 @@ def test_whom_the_caller_names_is_the_same_everywhere_and_always(
     assert site.is_consistent()
 
 
-def test_a_person_without_a_device_is_a_visitor(site: SiteClient) -> None:
+def test_a_person_without_a_device_is_a_visitor(site: Place) -> None:
     site.openanalytics(0, "ada")
     site.apex(2 * DAY_MINUTES, person="ada")
     site.apex(1, "ada")  # a device that is called as she is
@@ -129,7 +53,7 @@ def test_a_person_without_a_device_is_a_visitor(site: SiteClient) -> None:
     assert None not in visitors.values()
 
 
-def test_the_anonymous_are_their_address_and_browser_for_a_day(site: SiteClient) -> None:
+def test_the_anonymous_are_their_address_and_browser_for_a_day(site: Place) -> None:
     firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:120.0) Gecko/20100101 Firefox/120.0"
     headers_list = [
         browser_headers(),
@@ -146,7 +70,7 @@ def test_the_anonymous_are_their_address_and_browser_for_a_day(site: SiteClient)
 
 
 @pytest.mark.parametrize("agent", ["", "curl/8.5.0", "python-requests/2.31.0", "okhttp/4.12.0", "node", "mozilla/5.0"])
-def test_libraries_are_no_visitors(site: SiteClient, agent: str) -> None:
+def test_libraries_are_no_visitors(site: Place, agent: str) -> None:
     site.headers = browser_headers("8.8.8.8", agent)
     site.apex(0, "anonymous")
     site.apex(1)
@@ -155,7 +79,7 @@ def test_libraries_are_no_visitors(site: SiteClient, agent: str) -> None:
 
 
 @pytest.mark.parametrize("agent", [GOOGLEBOT, "Googlebot/2.1 (+http://www.google.com/bot.html)", "Baiduspider+(x)"])
-def test_a_bot_is_nobody_whatever_it_is_called(site: SiteClient, agent: str) -> None:
+def test_a_bot_is_nobody_whatever_it_is_called(site: Place, agent: str) -> None:
     site.headers = browser_headers(agent=agent)
     site.apex(0, "v_abc123", session="s")
     (event,) = site.store.events(site.slug)
@@ -165,7 +89,7 @@ def test_a_bot_is_nobody_whatever_it_is_called(site: SiteClient, agent: str) -> 
 def test_no_name_can_be_read_anywhere(tmp_path: Path, start: Start) -> None:
     store = Store(tmp_path / "data")
     store.site()
-    site = SiteClient(store, server := start(store, "--trusted-proxies", "127.0.0.0/8"))
+    site = Place(store, server := start(store, "--trusted-proxies", "127.0.0.0/8"))
     site.headers = browser_headers("203.0.113.77", CHROME + " Distinct/7")
     site.apex(0, "apex-device", session="apex-stay")
     site.apex(1, "anonymous", session="other-stay")
@@ -201,7 +125,7 @@ VISITS = [
 
 
 @pytest.mark.parametrize(("hits", "visits"), VISITS)
-def test_sessions_and_silence_make_visits(site: SiteClient, hits: list[tuple[int, str]], visits: str) -> None:
+def test_sessions_and_silence_make_visits(site: Place, hits: list[tuple[int, str]], visits: str) -> None:
     """Of a device, of a person without one, and of an anonymous browser; `visits`: one letter each, by time."""
     for device, person in (("d", ""), ("", "ada"), ("anonymous", "")):
         site.headers = {} if person else browser_headers()  # a browser would be somebody without the name, too
@@ -219,7 +143,7 @@ def test_sessions_and_silence_make_visits(site: SiteClient, hits: list[tuple[int
     assert site.is_consistent()
 
 
-def test_a_session_is_one_visit_across_apis_and_only_its_devices(site: SiteClient) -> None:
+def test_a_session_is_one_visit_across_apis_and_only_its_devices(site: Place) -> None:
     site.apex(0, "d", session="s")
     site.overcentric(180, "d", session="s")
     site.overcentric(1, "e", session="s")
@@ -229,7 +153,7 @@ def test_a_session_is_one_visit_across_apis_and_only_its_devices(site: SiteClien
 def test_a_session_goes_on_after_a_crash(tmp_path: Path, start: Start) -> None:
     store = Store(tmp_path / "data")
     store.site()
-    site = SiteClient(store, start(store))
+    site = Place(store, start(store))
     site.apex(0, "d", session="s")
     site.server.stop(signal.SIGKILL)
     site.server = start(store)
@@ -237,12 +161,6 @@ def test_a_session_goes_on_after_a_crash(tmp_path: Path, start: Start) -> None:
     site.apex(-180, "d", session="s")
     assert len(set(site.values_by_event("visit").values())) == 1
     assert site.is_consistent()
-
-
-@pytest.fixture(scope="module")
-def conn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
-    with closing(open_store(tmp_path_factory.mktemp("store"))) as connection:
-        yield connection
 
 
 DRAWN_HITS = st.lists(
@@ -255,15 +173,17 @@ DRAWN_HITS = st.lists(
 def test_in_whatever_order_and_company(
     conn: sqlite3.Connection, drawn_hits: list[tuple[int, str, str]], cuts: set[int]
 ) -> None:
+    for table in ("events", "visits", "open_visits", "days", "rollups", "stale"):  # so that the check looks at one site
+        conn.execute(f"DELETE FROM {table}")
     site, unit_of_work = new_site(conn, f"site-{next(_numbers)}", "Europe/Paris"), open_unit_of_work(conn, 0)
-    times_ms = [NOW_MS + minute * 53 * MINUTE_MS for minute, _, _ in drawn_hits]
+    times_ms = [NOW + minute * 53 * MINUTE for minute, _, _ in drawn_hits]
     hits = [
         Hit("event", "e", timestamp_ms, PageUrl("", "", ""), device_id=device, session_id=session)
         for timestamp_ms, (_, device, session) in zip(times_ms, drawn_hits, strict=True)
     ]
     enriched = [enrich(hit, "apex", site, b"salt", str) for hit in hits]
     for start, end in pairwise(sorted({0, *cuts, 20})):
-        store_group(conn, unit_of_work, [write_request(site, *enriched[start:end])], {}, NOW_MS)
+        store_group(conn, unit_of_work, [request(site, *enriched[start:end])], {}, NOW)
     days = dict[int | None, set[int]]()
     for stored in events.read(conn, site, 0, MAX_TIME_MS, True):
         days.setdefault(stored.visit_id, set()).add(local_day(stored.timestamp_ms, "Europe/Paris"))

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browserless import PASSWORD
 from tests.conftest import CHROME, Server, Start, Store
-from tests.furnished import collect_browser_problems
-from tests.receiver import Receiver, http_response
+from tests.support.browserless import PASSWORD
+from tests.support.furnished import collect_browser_problems
+from tests.support.receiver import Receiver, http_response
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ import pytest
 from standardwebhooks import Webhook
 
 from tests.conftest import Response, Start, Store
-from tests.pages import (
+from tests.support.commands import eventually
+from tests.support.pages import (
     AdminSession,
     Fields,
     Node,
@@ -20,9 +21,8 @@ from tests.pages import (
     page_secrets,
     parse_page,
 )
-from tests.pages import admin as admin
-from tests.receiver import Receiver, http_response
-from tests.test_commands import eventually
+from tests.support.pages import admin as admin
+from tests.support.receiver import Receiver, http_response
 
 
 @pytest.fixture

@@ -125,7 +125,9 @@ def _rollup_problems(conn: sqlite3.Connection, site: Site) -> Iterator[str]:
         )
         yield f"{len(inconsistent_days)} days of {site.slug} that were not counted right ({examples}): ovx-lite check --rebuild"
     finalized_before_day = weekly.finalized_before_day(conn, site.id)
-    (mismatches,) = conn.execute(_MISMATCHED_WEEKS, {"site": site.id, "over": monday(finalized_before_day)}).fetchone()
+    (mismatches,) = conn.execute(
+        _MISMATCHED_WEEKS, {"site": site.id, "before_day": monday(finalized_before_day)}
+    ).fetchone()
     if mismatches and not dirty_days:
         yield f"{mismatches} counts of weeks of {site.slug} that are not their days' sum: ovx-lite check --rebuild"
 
@@ -133,7 +135,7 @@ def _rollup_problems(conn: sqlite3.Connection, site: Site) -> Iterator[str]:
 _SUMS = "sum(visitors), sum(visits), sum(pageviews), sum(events)"
 _WEEKS_FROM_DAYS = f"""
 SELECT start_day - (start_day + 3) % 7 AS week, dimension, value_id, {_SUMS} FROM rollups
-WHERE site_id = :site AND period_days = 1 AND start_day < :over AND dimension <> {int(Dimension.PERSON)}
+WHERE site_id = :site AND period_days = 1 AND start_day < :before_day AND dimension <> {int(Dimension.PERSON)}
 GROUP BY week, dimension, value_id
 """
 _WEEKS_AS_STORED = f"""

@@ -2,8 +2,7 @@
 
 A clock that jumps ahead makes every event old. So retention holds when the clock is more than a day away from the time
 of its last run, in either direction, and deletes nothing until somebody confirms the clock or the clock comes back.
-Later events are no evidence: under a wrong
-clock they get wrong times. A site without new events is no reason to hold.
+Later events are no evidence: under a wrong clock they get wrong times. A site without new events is no reason to hold.
 """
 
 import sqlite3

@@ -1,4 +1,5 @@
--- The schema of the store, for reading. The files in `migrations/` create it; `tests/test_schema.py` compares the two.
+-- The schema of the store, as a new store gets it. The files in `migrations/` bring older stores to the same;
+-- `tests/test_schema.py` compares the two.
 --
 -- Names and units:
 -- * `id` is an integer key inside the store; `slug`, `public_id` and `external_id` are the texts that the outside knows.
@@ -18,6 +19,8 @@ CREATE TABLE meta (
     value INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+INSERT INTO meta VALUES ('registry_version', 1), ('write_checked_at', 0), ('retention_ran_at', 0);
+
 -- Accounts and access ------------------------------------------------------------------------------------------------
 
 -- The one administrator, in one row.
@@ -27,6 +30,8 @@ CREATE TABLE admin (
     cookie_key    BLOB NOT NULL,            -- signs cookies; replaced with every new password
     cookie_name   TEXT NOT NULL DEFAULT ''  -- '' until the first new password: then it is derived from the key
 ) STRICT;
+
+INSERT INTO admin VALUES (1, '', randomblob(32), '');
 
 -- A browser that is logged in.
 CREATE TABLE login_sessions (

@@ -48,6 +48,11 @@ def steps() -> dict[int, str]:
     }
 
 
+def schema() -> str:
+    """Return the SQL that makes a new store, of the version of the last step."""
+    return files("ovx_lite.storage").joinpath("schema.sql").read_text("utf-8")
+
+
 def open_store(
     data_dir: Path, create: bool = True, lock_timeout_s: float = COMMAND_LOCK_TIMEOUT_S
 ) -> sqlite3.Connection:
@@ -78,6 +83,7 @@ def open_store(
         conn.execute("PRAGMA foreign_keys = ON")
         conn.execute("PRAGMA secure_delete = ON")
         conn.execute("PRAGMA cache_size = -16000")
+        _create(conn)
         migrate(conn, path, steps())
         (has_required_rows,) = conn.execute(_HAS_REQUIRED_ROWS).fetchone()
         if not has_required_rows:
@@ -157,6 +163,8 @@ def _check_schema(conn: sqlite3.Connection, path: Path, steps: Mapping[int, str]
             )
         # Of a newer version's schema nothing is known here; `migrate` refuses it.
         scripts = [script for number, script in steps.items() if number <= version]
+        if version == max(steps):
+            scripts = [schema()]  # many times faster than all steps
         differences = [] if version > max(steps) else schema_objects.differences(conn, scripts)
     finally:
         conn.execute("ROLLBACK")
@@ -164,6 +172,24 @@ def _check_schema(conn: sqlite3.Connection, path: Path, steps: Mapping[int, str]
         examples = "; ".join(differences[:3]) + ("; …" if len(differences) > 3 else "")
         message = f"{path} is not as ovx-lite made it ({examples}): drop what was added, or put back a backup."
         raise ApiError("unavailable", message)
+
+
+def _create(conn: sqlite3.Connection) -> None:
+    """Make the tables of a new store, if the file is empty."""
+    if _version(conn):
+        return
+    with transaction(conn):
+        if _version(conn) == 0:  # or else another process was faster
+            _run_script(conn, schema(), max(steps()))
+
+
+def _run_script(conn: sqlite3.Connection, script: str, version: int) -> None:
+    """Bring the file to a version of the schema. Inside a transaction."""
+    # `executescript` would commit before it begins, so statements are run one by one.
+    for statement in schema_objects.statements(script):
+        conn.execute(statement)
+    conn.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+    conn.execute(f"PRAGMA user_version = {version}")
 
 
 def migrate(conn: sqlite3.Connection, path: Path, steps: Mapping[int, str]) -> None:
@@ -178,13 +204,8 @@ def migrate(conn: sqlite3.Connection, path: Path, steps: Mapping[int, str]) -> N
         _back_up_before_upgrade(conn, path, version, newest)
     for step_number in [step_number for step_number in steps if step_number > version]:
         with transaction(conn):
-            if _version(conn) >= step_number:
-                continue  # another process was faster
-            # `executescript` would commit before it begins, so statements are run one by one.
-            for statement in schema_objects.statements(steps[step_number]):
-                conn.execute(statement)
-            conn.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-            conn.execute(f"PRAGMA user_version = {step_number}")
+            if _version(conn) < step_number:  # or else another process was faster
+                _run_script(conn, steps[step_number], step_number)
 
 
 def _back_up_before_upgrade(conn: sqlite3.Connection, path: Path, version: int, target_version: int) -> None:

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from ovx_lite.storage.sqlite import STORE_FILE
-from tests.browserless import PASSWORD, WebClient
 from tests.conftest import CHROME, Server
-from tests.receiver import Receiver, http_response
 from tests.stores import FOLDER, dump
-from tests.test_geo import write_database
+from tests.support.browserless import PASSWORD, WebClient
+from tests.support.geo import write_database
+from tests.support.receiver import Receiver, http_response
 
 PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_4 like Mac OS X) AppleWebKit/605.1.15 Version/17.4 Mobile/15E148 Safari"
 ANN, PHIL, BOT = (

@@ -1,4 +1,5 @@
--- The store as of schema 6. Schemas 1 to 5 were never released. `schema.sql` describes the tables as they are today.
+-- The store as of schema 6. Schemas 1 to 5 were never released. `schema.sql` beside this folder describes the tables of
+-- today, and makes new stores.
 
 CREATE TABLE meta (
     name  TEXT PRIMARY KEY,

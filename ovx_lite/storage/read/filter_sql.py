@@ -147,7 +147,7 @@ class FilterSql:
     def bloom_condition(self, filters: Iterable[Filter], event_type_condition: str = "") -> str:
         """What visits with such events have seen, as a condition that is quick to look at and passes some others.
 
-        `kinds` says which of the kinds the events can only be of (SQL); `1` is all that can be said.
+        `kinds` is a condition on `event_types` (SQL) that these events meet. `1` is all that can be said.
         """
         masks = [
             self._bloom_mask(condition)

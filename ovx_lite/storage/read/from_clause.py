@@ -123,7 +123,7 @@ def events_sql(
 ) -> str:
     """The events of a period that are `which` and pass filters: what follows FROM, up to the last condition.
 
-    `kinds` says which of the kinds they can only be of (SQL), so that other visits need no look.
+    `kinds` is a condition on `event_types` (SQL) that all of them meet, so that other visits need no look.
     """
     site_param = filter_sql.bind(site.id)
     days_sql = days_table(filter_sql, site, date_range, dimensions)

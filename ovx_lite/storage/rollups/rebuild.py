@@ -31,11 +31,13 @@ from ovx_lite.storage.write.rollup_writer import DayTotals
 
 _VISITS = """
 SELECT visitor_id, is_only_visit_of_day, early_ms + elapsed_ms, events,
-    first.path, last.path, referrer, source, channel, utm_source, utm_medium, utm_campaign, utm_content, utm_term,
+    entry_page.path, exit_page.path,
+    referrer, source, channel, utm_source, utm_medium, utm_campaign, utm_content, utm_term,
     browser, os, device, country
 FROM (SELECT * FROM visits WHERE site_id = ? AND id >= ? AND id < ?) AS visits
 JOIN traffic_sources ON traffic_sources.id = traffic_source_id JOIN clients ON clients.id = client_id
-LEFT JOIN pages AS first ON first.id = entry_page_id LEFT JOIN pages AS last ON last.id = exit_page_id
+LEFT JOIN pages AS entry_page ON entry_page.id = entry_page_id
+LEFT JOIN pages AS exit_page ON exit_page.id = exit_page_id
 """
 # The events of a visit come one after the other.
 EVENTS = f"""

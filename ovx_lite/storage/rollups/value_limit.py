@@ -27,8 +27,8 @@ UNLIMITED = frozenset({Dimension.GOAL})
 _SETTING = "rollup_values"
 _DAY_AND_DIMENSION = "site_id = ? AND period_days = 1 AND start_day = ? AND dimension = ?"
 _COUNT_UNWRITTEN = f"""
-SELECT count(*) FROM json_each(?) AS kept
-WHERE NOT EXISTS (SELECT 1 FROM rollups WHERE {_DAY_AND_DIMENSION} AND value_id = kept.value)
+SELECT count(*) FROM json_each(?) AS candidates
+WHERE NOT EXISTS (SELECT 1 FROM rollups WHERE {_DAY_AND_DIMENSION} AND value_id = candidates.value)
 """
 
 

@@ -1,4 +1,4 @@
-"""What a site is told and what else happens to it, drawn at random: see `tests/traffic.py`."""
+"""What a site is told and what else happens to it, drawn at random: see `tests/support/traffic.py`."""
 
 import json
 from typing import Any, NamedTuple
@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from ovx_lite.domain.models import Campaign, Hit, Identity, PageUrl
 from tests.conftest import CHROME
-from tests.recount import HOUR_MS, MINUTE_MS
-from tests.test_visitors import GOOGLEBOT
+from tests.support.recount import HOUR_MS, MINUTE_MS
+from tests.support.visitors import GOOGLEBOT
 
 DAY_MS = 24 * HOUR_MS
 # The time zones, and days on which their clocks change; in some at midnight.

@@ -9,9 +9,9 @@ import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Page
 
-from tests.browserless import PASSWORD, WebClient, set_password
 from tests.conftest import CHROME, Server, Start, Store
-from tests.receiver import Receiver, http_response
+from tests.support.browserless import PASSWORD, WebClient, set_password
+from tests.support.receiver import Receiver, http_response
 
 HOSTILE = """"><script>hacked=1</script><img src=x onerror="hacked=1">'{{7*7}}"""
 """What would be a script, a tag, an attribute, a template's expression, wherever it is not escaped."""

@@ -19,9 +19,9 @@ from ovx_lite.storage.sqlite import transaction
 from ovx_lite.storage.webhooks import goals
 from ovx_lite.storage.write import sessionizer
 from ovx_lite.storage.write.unit_of_work import open_unit_of_work
-from tests.drawn import GOALS
-from tests.recount import HOUR_MS, MINUTE_MS, Recount, is_engagement
-from tests.test_store import MAX_TIME_MS, new_site, write_request
+from tests.support.drawn import GOALS
+from tests.support.recount import HOUR_MS, MINUTE_MS, Recount, is_engagement
+from tests.support.store import MAX_TIME_MS, new_site, request
 
 VISIT_TIMEOUT_MS = 30 * MINUTE_MS
 
@@ -87,7 +87,7 @@ class Traffic:
         salt = b"salt %d" % self.salt_number
         apis = ["apex" if action == "look" else "ovyxa" for action in actions]
         enriched = [enrich(hit, api, self.site, salt, country_of) for hit, api in zip(hits, apis, strict=True)]
-        (reply,) = write_group(self.conn, self.unit_of_work, [write_request(self.site, *enriched)], {}, self.now_ms)
+        (reply,) = write_group(self.conn, self.unit_of_work, [request(self.site, *enriched)], {}, self.now_ms)
         assert isinstance(reply, Reply)
         stored = self.read_events()
         for hit, id in zip(hits, json.loads(reply.body), strict=True):

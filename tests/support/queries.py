@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
-from tests.drawn import DAY_MS, EVENT_OFFSETS_MS, GOALS, PROP_KEYS
-from tests.recount import (
+from tests.support.drawn import DAY_MS, EVENT_OFFSETS_MS, GOALS, PROP_KEYS
+from tests.support.recount import (
     COUNT_METRICS,
     EVENT_DIMENSIONS,
     HOUR_MS,
@@ -17,7 +17,7 @@ from tests.recount import (
     TIME_DIMENSIONS,
     VISIT_DIMENSIONS,
 )
-from tests.traffic import Traffic
+from tests.support.traffic import Traffic
 
 FILTER_VALUES = [
     *(

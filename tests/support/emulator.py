@@ -66,3 +66,7 @@ def run_emulator(folder: Path, *options: str, wait: bool = True) -> Iterator[Emu
     finally:
         process.terminate()
         process.wait(20)
+
+
+def custom(name: str = "signup", **fields: object) -> dict[str, object]:
+    return {"site_id": "site_abc123", "url": "https://example.com/pricing", "event_name": name, **fields}

@@ -8,8 +8,8 @@ from itertools import count
 
 import pytest
 
-from tests.browserless import WebClient, redirect_path, set_password
 from tests.conftest import Response, Server, Start, Store
+from tests.support.browserless import WebClient, redirect_path, set_password
 
 _VOID = {"br", "hr", "img", "input", "link", "meta"}
 _site_numbers = count(1)
