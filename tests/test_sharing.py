@@ -7,9 +7,9 @@ from itertools import count
 
 import pytest
 
-from tests.conftest import CHROME, Response
+from tests.conftest import CHROME, Response, Start, Store
 from tests.support.browserless import PASSWORD, WebClient
-from tests.support.pages import AdminSession, Node, field_errors, parse_page, table_rows
+from tests.support.pages import AdminSession, Node, field_errors, open_admin_session, parse_page, table_rows
 from tests.support.pages import admin as admin
 from tests.support.sharing import link
 
@@ -248,7 +248,8 @@ def test_no_badge_of_what_has_a_password(admin: AdminSession) -> None:
     assert [admitted_client.get(f"{path}/badge.{extension}").status for extension in ("json", "svg")] == [404, 404]
 
 
-def test_who_is_there_now(admin: AdminSession) -> None:
+def test_who_is_there_now(store: Store, start: Start) -> None:
+    admin = open_admin_session(store, start, constants={"ovx_lite.web.common.live_visitors.HEARTBEAT_S": 1})
     site, path = add_shared_site(admin)
     with closing(http.client.HTTPConnection("127.0.0.1", admin.server.port, timeout=30)) as connection:
         connection.request("GET", f"{path}/live")

@@ -174,10 +174,12 @@ class AdminSession:
         return page
 
 
-def open_admin_session(store: Store, start: Start, *options: str) -> AdminSession:
+def open_admin_session(
+    store: Store, start: Start, *options: str, constants: Mapping[str, object] | None = None
+) -> AdminSession:
     """A server on a store, with a password, and somebody who has logged in."""
     set_password(store)
-    session = AdminSession(store, server := start(store, *options), WebClient(server))
+    session = AdminSession(store, server := start(store, *options, constants=constants), WebClient(server))
     session.client.log_in()
     return session
 
