@@ -1,9 +1,13 @@
 """The ways to a password beside the first form: the environment, and the command line."""
 
+import os
+import subprocess
+
 import pytest
 
 from tests.conftest import Start, Store
 from tests.support.browserless import PASSWORD, WebClient, redirect_path, set_password
+from tests.support.processes import program
 from tests.support.setup import FORM, OTHER_PASSWORD, assert_refused, invited_client, password_hash, stop_and_read_log
 
 
@@ -72,3 +76,13 @@ def test_bytes_that_no_browser_can_send_are_no_password(store: Store) -> None:
     assert (result.exit_status in (1, 2), result.stdout) == (True, "")
     assert "Traceback" not in result.stderr
     assert "UTF-8" in result.stderr
+
+
+def test_a_password_is_hashed_at_full_strength(store: Store, start: Start) -> None:
+    """What OWASP asks for. All other tests hash weakly, but no process that was started as users start it does."""
+    environment = os.environ | {"OVX_DATA_DIR": str(store.path)}
+    subprocess.run(program("password", "set"), input=f"{PASSWORD}
+".encode(), env=environment, check=True)
+    assert password_hash(store).split(" ")[:4] == ["scrypt", "16384", "8", "5"]
+    WebClient(start(store)).log_in()
+
