@@ -125,7 +125,7 @@ class SlidingWindow:
         self.counts_by_second: dict[int, int] = {}
 
     def add(self, second: int, count: int) -> None:
-        """Count in a second. If the clock was set back, count in the latest second, so that the seconds stay in order."""
+        """Add a count to a second, or to the latest one if the clock was set back, so that seconds stay in order."""
         if not self.counts_by_second:
             self.oldest_second = self.latest_second = second
         elif second > self.latest_second:

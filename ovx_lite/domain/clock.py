@@ -24,7 +24,7 @@ class SystemClock:
         return time.time_ns() // 1_000_000
 
     async def sleep(self, seconds: float) -> None:
-        """Wait for this many seconds. Setting the operating system's clock meanwhile changes nothing."""
+        """Wait for this many seconds. Changes of the operating system's clock do not affect it."""
         import asyncio  # not above: most commands read the clock and never wait
 
         await asyncio.sleep(seconds)

@@ -84,7 +84,7 @@ class EventType(NamedTuple):
 
     @property
     def is_engagement(self) -> bool:
-        """Whether the browser script reports here how long and how far a page was read. Such events are not counted."""
+        """Whether this is the browser script's report of how long and how far a page was read. It is in no count."""
         return self.name == "engagement" and self.api == "apex"
 
 

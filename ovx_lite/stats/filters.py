@@ -72,7 +72,7 @@ def check_limits(filters: tuple[Filter, ...], field: str) -> None:
 def parse_filter(entry: Any, field: str, depth: int = 1) -> Filter:
     """Parse a filter from its JSON value. Raises `ApiError` with the field."""
     if not isinstance(entry, list) or not entry or not isinstance(entry[0], str):
-        raise invalid('A filter is a list like ["is", "visit:source", ["google"]].', field)
+        raise invalid('A filter must be a list like ["is", "visit:source", ["google"]].', field)
     if depth > MAX_DEPTH:
         raise invalid(f"The filters are nested too deeply: at most {MAX_DEPTH} levels are allowed.", field)
     operator = entry[0]

@@ -137,7 +137,7 @@ def percent_change(value: MetricValue, previous_value: MetricValue) -> float | N
 
 
 def mixed_currency_warnings(query: Query) -> dict[str, Any]:
-    """Return a warning for each requested revenue metric, that amounts of several currencies do not add up."""
+    """Return, for each requested revenue metric, a warning that amounts of several currencies do not add up."""
     message = "There are several currencies: add the dimension event:currency, or a filter on it."
     revenue_metrics = [name for name in query.metrics if name.endswith("_revenue")]
     return {name: {"code": "mixed_currencies", "warning": message} for name in revenue_metrics}

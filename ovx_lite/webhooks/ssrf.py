@@ -158,19 +158,19 @@ def check_address(target: Target, addresses: Iterable[str], allowed_networks: Se
         is_allowed = any(
             address in network and (network.num_addresses == 1 or not is_metadata) for network in allowed_networks
         )
-        location = f"{target.host} is {address}" if str(address) != target.host else str(address)
+        subject = f"{target.host} is {address}," if str(address) != target.host else f"{address} is"
         if not is_allowed and is_metadata:
             raise _url_error(
-                f"{location}, a metadata address of a cloud, which webhooks may not call unless OVX_WEBHOOK_ALLOW_NET "
+                f"{subject} a metadata address of a cloud, which webhooks may not call unless OVX_WEBHOOK_ALLOW_NET "
                 f"(--webhook-allow-net) names this very address: {address}/{address.max_prefixlen}."
             )
         if not is_allowed and (reason := _non_public_reason(address)):
             raise _url_error(
-                f"{location}, {reason}, which webhooks may not call unless OVX_WEBHOOK_ALLOW_NET (--webhook-allow-net) "
+                f"{subject} {reason}, which webhooks may not call unless OVX_WEBHOOK_ALLOW_NET (--webhook-allow-net) "
                 "includes it."
             )
         if target.scheme == "http" and not is_allowed:
-            raise _url_error(f"{HTTPS_REQUIRED}, and {location}, which is in none of them.")
+            raise _url_error(f"{HTTPS_REQUIRED}, which do not include {address}.")
     return str(ip_addresses[0])
 
 
