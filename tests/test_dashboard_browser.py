@@ -146,8 +146,8 @@ def test_the_list_of_keys(dash: Page, busy: BusyServer) -> None:
     dash.keyboard.press("Escape")
     expect(dash.get_by_role("dialog")).to_be_hidden()
     dash.get_by_text("Add a note").click()
-    dash.get_by_label("Note").press_sequentially("wxl?")
-    expect(dash.get_by_label("Note")).to_have_value("wxl?")
+    dash.get_by_label("Note", exact=True).press_sequentially("wxl?")
+    expect(dash.get_by_label("Note", exact=True)).to_have_value("wxl?")
     assert dash.url == busy.url, "letters that are typed are no keys"
 
 

@@ -32,8 +32,8 @@ ERRORS: list[tuple[str, dict[str, str], str, str]] = [
     (KEYS, {"Custom limit": "1.5"}, "Add key", "Custom limit"),
     (GOALS, {"Name$": "New", "Path": "pricing"}, "Add goal", "Path"),
     (GOALS, {"Name$": "Sign-up", "Path": "/a"}, "Add goal", "Name$"),
-    (WEBHOOKS, {"URL": "https://10.0.0.1/"}, "Add webhook", "URL"),
-    (WEBHOOKS, {"URL": "ftp://example.com/"}, "Add webhook", "URL"),
+    (WEBHOOKS, {"Destination URL": "https://10.0.0.1/"}, "Add webhook", "Destination URL"),
+    (WEBHOOKS, {"Destination URL": "ftp://example.com/"}, "Add webhook", "Destination URL"),
 ]
 
 

@@ -77,7 +77,7 @@ def walk(page: Page, server: Server, failing_receiver: Receiver, press: Callable
     expect(page.get_by_role("heading", level=1)).to_have_text("Delivery log")
     assert page.get_by_label("The signing secret").count() == 0
     page.get_by_label("Status").select_option("pending")
-    press(page.get_by_role("button", name="Show"))
+    press(page.get_by_role("button", name="Filter"))
     expect(page.get_by_role("row")).to_have_count(2)
     press(page.get_by_role("link", name="goal.completed"))
     expect(page.get_by_text("Next attempt")).to_be_visible()
@@ -199,7 +199,7 @@ def test_an_answer_of_a_proxy_takes_nothing_that_was_typed(page: Page, server: S
     set_up(page, server)
     page.get_by_role("link", name="Goals").click()
     page.get_by_label("Name", exact=True).fill("Pricing")
-    page.get_by_label("Event with a name").check()
+    page.get_by_label("Event with this name").check()
     page.get_by_label("Event name").fill("signup")
     page.route("**/goals", lambda route: route.fulfill(status=502, content_type="text/html", body="<h1>Bad Gateway"))
     page.get_by_role("button", name="Add goal").click()

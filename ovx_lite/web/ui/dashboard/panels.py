@@ -182,9 +182,9 @@ def _people_panel(dashboard: DashboardView) -> dict[str, Any]:
         unit="Events",
         rows=rows,
         more=settings if total > len(rows) else "",
-        more_label=f"All people ({total:,} in this period)",
+        more_label=f"All people ({total:,} active)",
         note=f"Most active people, last {PEOPLE_DAYS} days"
-        if dashboard.data.date_range.day_count > PEOPLE_DAYS
+        if rows and dashboard.data.date_range.day_count > PEOPLE_DAYS
         else "",
         csv=dashboard.state.url(f"{dashboard.location.path}/csv/people") if rows else "",
         empty=empty_text,
