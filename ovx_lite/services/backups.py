@@ -100,7 +100,7 @@ def _check_integrity(staging_dir: Path, file: Path) -> None:
         message = (
             exc.message.replace(str(staging_dir / STORE_FILE), str(file))
             .replace("move it away, or ", "")
-            .replace("drop what was added, or put back a backup", "take another copy")
+            .replace("drop what was added, or restore a backup", "take another copy")
         )
         message = message.replace("choose another --data-dir", "take another copy")
         is_empty = not (staging_dir / STORE_FILE).stat().st_size
