@@ -53,9 +53,10 @@ class Database:
     async def write(
         self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run `function(conn, …)` in the writer's thread and return its result. The function begins its transactions.
+        """Run `function(conn, …)` in the writer's thread and return its result.
 
-        Raises `sqlite3.OperationalError` if the file was removed or replaced, because all writes would be lost.
+        The function must open its own transactions. Raises `sqlite3.OperationalError` if the file was removed or
+        replaced, because all writes would be lost.
         """
         return await _run(self._writer, self._run_if_same_file, function, *args, **kwargs)
 
@@ -163,7 +164,7 @@ def _run_boxed(box: list[Any]) -> None:
     """Take the function out of `box`, run it, and put a pair in its place: (result, None) or (None, exception).
 
     aiosqlite's thread keeps its latest call and result in memory until the next call, so neither may hold data. And if
-    the function raised through aiosqlite, the exception's traceback would refer to its own future: a reference cycle.
+    aiosqlite saw the exception, the traceback would refer to a future that refers to the exception: a reference cycle.
     """
     try:
         box.append((box.pop()(), None))

@@ -106,7 +106,7 @@ class QueryQueue:
             self.outcomes[level.name, "refused"] += 1
             raise _shutdown_error() if self._is_stopping else _queue_full_error()
         self._last_sequence += 1
-        query = _Query(requester, key, data_version, self._last_sequence, run)
+        query = _Query(requester=requester, key=key, data_version=data_version, sequence=self._last_sequence, run=run)
         query.timer = asyncio.get_running_loop().call_later(WAIT_TIMEOUT_S, self._reject, query, _queue_full_error)
         self._waiting[key] = query
         return query

@@ -90,7 +90,7 @@ def add_site(conn: sqlite3.Connection, site: Site) -> Site:
 
 
 def change_site(conn: sqlite3.Connection, site: Site) -> Site:
-    """Save those fields of a site that can change, and return the site.
+    """Save the fields of a site that can change, and return the site.
 
     Raises `ApiError` (`invalid_site_id`) if the site was removed, and (`invalid_request`) if it has events and another
     time zone: its events are already assigned to days.

@@ -166,7 +166,7 @@ CREATE TABLE event_types (
     api             TEXT NOT NULL, -- the dialect in which it was sent, or 'import'
     type            TEXT NOT NULL, -- 'pageview', 'event', …
     name            TEXT NOT NULL,
-    excluded_reason TEXT NOT NULL, -- why such events are in no count ('bot'); '' if they are counted
+    excluded_reason TEXT NOT NULL, -- why these events are not counted ('bot'); '' if they are
     context         TEXT NOT NULL, -- 'website', 'product' or ''
     currency        TEXT NOT NULL, -- of the revenue; '' without revenue
     UNIQUE (name, type, api, excluded_reason, context, currency)
@@ -305,8 +305,8 @@ CREATE TABLE goals (
     public_id        TEXT NOT NULL UNIQUE,
     site_id          INTEGER NOT NULL REFERENCES sites ON DELETE CASCADE,
     name             TEXT NOT NULL,
-    event_name       TEXT NOT NULL, -- '' if path_pattern decides
-    path_pattern     TEXT NOT NULL, -- '' if event_name decides
+    event_name       TEXT NOT NULL, -- '' if path_pattern is set
+    path_pattern     TEXT NOT NULL, -- '' if event_name is set
     created_at       INTEGER NOT NULL,
     counted_from_day INTEGER NOT NULL -- rollups count it from this day on; 0 if they cover all days
 ) STRICT;

@@ -45,7 +45,7 @@ _ALLOWED: frozenset[SchemaObject] = frozenset(
 
 
 def differences(conn: sqlite3.Connection, scripts: Sequence[str]) -> list[str]:
-    """Return what the schema of a file has too much, and what it lacks, a phrase each.
+    """Return the unexpected and the missing objects in the schema of a file, a phrase each.
 
     `scripts` create the expected schema. This compares the SQL itself, without comments and white space. So it finds
     not only added triggers, views and indexes, but also changed constraints, defaults and generated columns.

@@ -182,8 +182,8 @@ def migrate(conn: sqlite3.Connection, path: Path, steps: Mapping[int, str]) -> N
     for step_number in [step_number for step_number in steps if step_number > version]:
         with transaction(conn):
             if _version(conn) >= step_number:
-                continue  # another process was faster
-            # `executescript` would commit before it begins, so statements are run one by one.
+                continue  # another process has done this step
+            # Not `executescript`: it would commit this transaction first.
             for statement in schema_objects.statements(steps[step_number]):
                 conn.execute(statement)
             conn.execute(f"PRAGMA application_id = {_APPLICATION_ID}")

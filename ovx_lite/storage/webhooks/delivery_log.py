@@ -70,7 +70,7 @@ class DeliveryRecord(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """An attempt in the log. The fields have the meaning of those of `webhooks.message.AttemptResult`."""
+    """An attempt in the log. See `webhooks.message.AttemptResult` for its fields."""
 
     started_at_ms: int
     duration_ms: int
@@ -190,8 +190,8 @@ def _no_such_delivery(public_id: str) -> ApiError:
 def redeliver(conn: sqlite3.Connection, public_id: str, now_ms: int) -> None:
     """Queue a delivery again, with a new series of attempts.
 
-    Raises `ApiError` (`invalid_request`) if its webhook is disabled or if it is being sent, and (`not_found`) if there
-    is none.
+    Raises `ApiError`: `not_found` if there is no such delivery, `invalid_request` if its webhook is disabled or an
+    attempt is running.
     """
     with transaction(conn):
         delivery = find(conn, public_id)
