@@ -107,7 +107,7 @@ def test_410_ends_it_and_what_waits_is_skipped(harness: WebhookHarness, receiver
             await harness.meet_goal(app)
         receiver.may_reply.set()
         await wait_until(lambda: harness.statuses() == "failed skipped skipped")
-        assert harness.webhook_state(id) == (False, "its receiver answered 410: it wants no more")
+        assert harness.webhook_state(id) == (False, "its receiver answered 410 Gone")
         harness.clock.set(NOW + 500)  # by when the server has seen it
         await wait_briefly()
         await harness.meet_goal(app)
@@ -149,7 +149,7 @@ def test_5_days_and_5_messages_without_a_success_are_enough(
                 await harness.exhaust_retries(app)
 
     harness.run_app(run)
-    assert harness.webhook_state(id) == (enabled, "" if enabled else "nothing was delivered for 5 days")
+    assert harness.webhook_state(id) == (enabled, "" if enabled else "no delivery succeeded for 5 days")
 
 
 def test_a_slow_receiver_delays_itself_alone(harness: WebhookHarness, receiver: Receiver) -> None:

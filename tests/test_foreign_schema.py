@@ -95,7 +95,7 @@ def test_a_copy_with_another_schema_is_not_restored(crafted: Callable[[str], Pat
     file, other = crafted(CRAFTED[which]), Store(tmp_path / "other")
     result = other.run("restore", str(file))
     assert is_refused(result), result
-    assert result.stderr.endswith(("take another copy.\n", "put back a backup.\n"))
+    assert result.stderr.endswith(("take another copy.\n", "restore a backup.\n"))
     assert str(file) in result.stderr
     assert not (other.path / STORE_FILE).exists()
 
@@ -123,7 +123,7 @@ def test_a_server_does_not_start_with_a_trigger(crafted: Callable[[str], Path], 
     crafted(TRIGGER).rename(other.path / STORE_FILE)
     result = other.spawn("serve", "--port", "0")
     assert is_refused(result), result
-    assert "the trigger 'spy' is not one of ovx-lite's" in result.stderr
+    assert "the trigger 'spy' is not part of ovx-lite's schema" in result.stderr
 
 
 def test_a_name_cannot_reach_the_terminal(crafted: Callable[[str], Path], tmp_path: Path) -> None:

@@ -81,8 +81,6 @@ def test_bytes_that_no_browser_can_send_are_no_password(store: Store) -> None:
 def test_a_password_is_hashed_at_full_strength(store: Store, start: Start) -> None:
     """What OWASP asks for. All other tests hash weakly, but no process that was started as users start it does."""
     environment = os.environ | {"OVX_DATA_DIR": str(store.path)}
-    subprocess.run(program("password", "set"), input=f"{PASSWORD}
-".encode(), env=environment, check=True)
+    subprocess.run(program("password", "set"), input=f"{PASSWORD}\n".encode(), env=environment, check=True)
     assert password_hash(store).split(" ")[:4] == ["scrypt", "16384", "8", "5"]
     WebClient(start(store)).log_in()
-

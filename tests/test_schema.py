@@ -58,7 +58,7 @@ def test_a_difference_is_named_with_the_statement_to_write(tmp_path: Path) -> No
     with closing(open_store(tmp_path)) as conn:
         conn.execute("ALTER TABLE goals ADD COLUMN color TEXT")
         message = differences(conn)
-    assert "the table 'goals' is not one of ovx-lite's" in message
+    assert "the table 'goals' is not part of ovx-lite's schema" in message
     assert "color TEXT" in message
     assert "CREATE TABLE webhooks" not in message
 

@@ -56,7 +56,7 @@ def test_a_stop_does_not_wait_long_for_a_body(start: Start, store: Store) -> Non
 def test_a_second_server_on_a_data_dir_is_refused(running: RunningSite) -> None:
     result = running.store.run("serve", "--port", "0")
     assert (result.exit_status, result.stdout) == (1, "")
-    assert "Another server has the store" in result.stderr
+    assert "Another server is using the store" in result.stderr
     assert running.server.pageview(running.key).status == 201
 
 

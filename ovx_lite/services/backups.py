@@ -106,6 +106,7 @@ def _check_integrity(staging_dir: Path, file: Path) -> None:
             truncate_wal(conn, timeout_s=1)
     except ApiError as exc:
         message = exc.message.replace(str(staging_dir / STORE_FILE), str(file))
+
         message = _STORE_REMEDIES.sub("take another copy", message)
         is_empty = not (staging_dir / STORE_FILE).stat().st_size
         raise ApiError("invalid_request", f"{file} is empty: take another copy." if is_empty else message) from None

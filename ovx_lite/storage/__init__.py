@@ -1,1 +1,1 @@
-"""The SQLite store: the only package with SQL."""
+"""The SQLite store. No other package contains SQL."""

@@ -1,4 +1,4 @@
-"""The store for the event loop: one writer, one reader, and the queue of read queries."""
+"""The store for the event loop: one writer thread, one reader thread, and the queue of read queries."""
 
 import asyncio
 import os
@@ -20,15 +20,15 @@ from ovx_lite.storage.sqlite import LOCK_FILE, STORE_FILE, open_reader, open_sto
 P = ParamSpec("P")
 T = TypeVar("T")
 
-
-_QUERY_CACHE_MIB = 42  # of each of the connections that run read queries
+_QUERY_CACHE_MIB = 42  # page cache of each connection of the query queue
 
 
 class Database:
-    """The store for the server's event loop: one connection that writes and one that reads, each in its own thread.
+    """The store for the server's event loop: a connection that writes and one that reads, each in its own thread.
 
-    Functions are sent to them, take the `sqlite3.Connection` first, and run whole in one go. A reader never waits
-    for the writer (WAL). Read queries that may take long go through a queue, and have connections of their own.
+    You send functions to these threads. A function gets the `sqlite3.Connection` as its first argument and runs to its
+    end before the thread starts the next one. The reader never waits for the writer, because the store uses a
+    write-ahead log. Read queries that may take long go through a queue and have their own connections.
     """
 
     def __init__(
@@ -43,8 +43,8 @@ class Database:
 
     @classmethod
     async def open(cls, data_dir: Path) -> "Database":
-        """Open the store; raises `ApiError` as `open_store` does, and if another server has it."""
-        open_store(data_dir).close()  # a refusal is best met while there are no threads yet
+        """Open the store. Raises `ApiError` as `open_store` does, and if another server is using the store."""
+        open_store(data_dir).close()  # first, so that errors are raised before there are threads to stop
         lock_conn = acquire_lock(data_dir)
         writer = await aiosqlite.Connection(lambda: open_store(data_dir, lock_timeout_s=SERVER_LOCK_TIMEOUT_S), 64)
         reader = await aiosqlite.Connection(lambda: open_reader(data_dir, lock_timeout_s=SERVER_LOCK_TIMEOUT_S), 64)
@@ -53,9 +53,10 @@ class Database:
     async def write(
         self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run `do(conn, …)` in the writer's thread. `do` makes its own transactions.
+        """Run `function(conn, …)` in the writer's thread and return its result.
 
-        Raises `sqlite3.OperationalError` if the file is no longer where it was: what is written to it would be lost.
+        The function must open its own transactions. Raises `sqlite3.OperationalError` if the file was removed or
+        replaced, because all writes would be lost.
         """
         return await _run(self._writer, self._run_if_same_file, function, *args, **kwargs)
 
@@ -68,13 +69,14 @@ class Database:
         **kwargs: P.kwargs,
     ) -> T:
         if _file_identity(self._path) != self._identity_at_open:
-            raise sqlite3.OperationalError(f"{self._path} was removed or replaced while the server runs: restart it")
+            message = f"{self._path} was removed or replaced while the server was running: restart the server"
+            raise sqlite3.OperationalError(message)
         return function(conn, *args, **kwargs)
 
     async def read(
         self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run `do(conn, …)` in the reader's thread."""
+        """Run `function(conn, …)` in the reader's thread and return its result."""
         return await _run(self._reader, function, *args, **kwargs)
 
     async def query(
@@ -82,13 +84,14 @@ class Database:
     ) -> asyncio.Future[T]:
         """Queue `run(conn)`, which may take long, and return a future of its result.
 
-        Cancel the future if whoever asks hangs up. Queries with equal keys have equal results for the same data, and
-        are run once. Raises `ApiError` (`unavailable`) if the queue is full; so does the future, if it takes too long.
+        Cancel the future if the client disconnects. Queries with equal keys must have equal results for the same data,
+        so they run once. Raises `ApiError` (`unavailable`) if the queue is full. The future raises it if the query
+        waits or runs too long.
         """
         return self.queries.submit(requester, key, await self.read(_data_version), run)
 
     async def close(self) -> None:
-        """Finish what was sent, and close. The last connection to close leaves one file, without a WAL beside it."""
+        """Finish all functions, then close. After the last connection closes, the store is one file without a WAL."""
         await self.queries.close()
         await self._reader.close()
         await self._writer.close()
@@ -96,7 +99,7 @@ class Database:
 
 
 def _data_version(conn: sqlite3.Connection) -> int:
-    """Return a number that is another one once any other connection, of whatever process, has written."""
+    """Return a number that changes when another connection, of any process, has written to the store."""
     return int(conn.execute("PRAGMA data_version").fetchone()[0])
 
 
@@ -109,7 +112,11 @@ def _file_identity(path: Path) -> tuple[int, int]:
 
 
 def acquire_lock(data_dir: Path) -> sqlite3.Connection:
-    """What only one server can have of a data dir, and loses when it ends, however it ends. Raises `ApiError`."""
+    """Lock the data directory, so that only one server uses it. Close the returned connection to release the lock.
+
+    The lock is also released when the process ends, even if it crashes. Raises `ApiError` (`unavailable`) if another
+    server has the lock, or if the lock file cannot be written.
+    """
     file = data_dir / LOCK_FILE
     try:
         file_modes.make_file(file)
@@ -118,20 +125,19 @@ def acquire_lock(data_dir: Path) -> sqlite3.Connection:
     conn = sqlite3.connect(file, timeout=0, isolation_level=None, check_same_thread=False)
     try:
         conn.execute("BEGIN EXCLUSIVE")
-        if not os.access(file, os.W_OK):  # then it would keep nobody out
-            raise sqlite3.OperationalError("the file may only be read")
-    except sqlite3.OperationalError as wrong:
+        if not os.access(file, os.W_OK):  # the lock would not exclude other servers
+            raise sqlite3.OperationalError("the file is read-only")
+    except sqlite3.OperationalError as exc:
         conn.close()
-        if wrong.args == ("database is locked",):
-            message = f"Another server has the store in {data_dir}: stop it, or choose another --data-dir."
-        else:
-            raise _lock_error(file, wrong) from None
+        if exc.args != ("database is locked",):
+            raise _lock_error(file, exc) from None
+        message = f"Another server is using the store in {data_dir}: stop it, or choose another --data-dir."
         raise ApiError("unavailable", message) from None
     return conn
 
 
 def _lock_error(file: Path, exc: Exception) -> ApiError:
-    message = f"{file} cannot be locked ({exc}): see that it is yours, and that its disk has room."
+    message = f"{file} cannot be locked ({exc}): check that you own it and that its disk has free space."
     return ApiError("unavailable", message)
 
 
@@ -141,7 +147,7 @@ async def _run(
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> T:
-    # aiosqlite has no public call for "run this function in your thread"; this line is why its version is pinned.
+    # aiosqlite has no public method that runs any function in its thread. Its version is pinned because of this line.
     execute: Callable[..., Awaitable[None]] = thread_conn._execute
     box: list[Any] = [partial(function, thread_conn._conn, *args, **kwargs)]
     await execute(_run_boxed, box)
@@ -151,14 +157,14 @@ async def _run(
     try:
         raise exc
     finally:
-        del exc  # its traceback has this frame
+        del exc  # its traceback refers to this frame: a reference cycle
 
 
 def _run_boxed(box: list[Any]) -> None:
-    """Make the call that is in a box, and put there its result, or else the exception that it raised.
+    """Take the function out of `box`, run it, and put a pair in its place: (result, None) or (None, exception).
 
-    The thread remembers its latest call and result until the next one, so these are to be empty. And the future of an
-    exception that aiosqlite would raise is in a frame of that exception's traceback: a reference cycle.
+    aiosqlite's thread keeps its latest call and result in memory until the next call, so neither may hold data. And if
+    aiosqlite saw the exception, the traceback would refer to a future that refers to the exception: a reference cycle.
     """
     try:
         box.append((box.pop()(), None))

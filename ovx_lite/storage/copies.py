@@ -1,4 +1,4 @@
-"""Copies of the store, made while others use it."""
+"""Copies the store while other connections use it."""
 
 import sqlite3
 from contextlib import suppress
@@ -8,14 +8,14 @@ from ovx_lite.domain.errors import ApiError
 from ovx_lite.storage import file_modes
 
 UNFINISHED_SUFFIX = ".unfinished"
-"""What the name of a copy ends with until it is complete."""
+"""The end of a copy's file name until the copy is complete."""
 
 
 def copy(conn: sqlite3.Connection, target: Path) -> None:
-    """Write a compact copy of the store, as it is now, to `target`, without keeping anybody waiting.
+    """Write a compact copy of the store's current state to `target`. Other readers and writers do not wait for it.
 
-    The copy appears under its name only once it is complete and on disk. Raises `ApiError`, and leaves no file behind,
-    if it cannot be written: because the disk is full, for example.
+    The file `target` appears only when the copy is complete and on disk. If the copy cannot be written, for example
+    because the disk is full, this raises `ApiError` (`unavailable`) and leaves no file behind.
     """
     unfinished = target.with_name(target.name + UNFINISHED_SUFFIX)
     try:
@@ -24,17 +24,17 @@ def copy(conn: sqlite3.Connection, target: Path) -> None:
         conn.execute("VACUUM INTO ?", (str(unfinished),))
         unfinished.replace(target)
     except (OSError, sqlite3.OperationalError) as exc:
-        message = f"The copy {target} cannot be written ({exc}): see that its disk has room, or choose another place."
+        message = f"The copy {target} cannot be written ({exc}): free up space on its disk, or choose another path."
         raise ApiError("unavailable", message) from None
     except sqlite3.DatabaseError as exc:
-        message = f"The store cannot be copied, because it is damaged ({exc}): restore a backup."
+        message = f"The store cannot be copied because it is damaged ({exc}): restore a backup."
         raise ApiError("unavailable", message) from None
     finally:
         _remove(unfinished)
 
 
 def _remove(unfinished: Path) -> None:
-    """Remove a copy that was not finished, and the journal that SQLite kept of it."""
+    """Remove an incomplete copy and SQLite's journals of it."""
     for suffix in ("", "-journal", "-wal", "-shm"):
-        with suppress(OSError):  # what stands in the way of a new copy is reported when that is made
+        with suppress(OSError):  # if a file stays, the next copy fails and reports it
             unfinished.with_name(unfinished.name + suffix).unlink()

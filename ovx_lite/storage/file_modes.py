@@ -1,13 +1,13 @@
-"""File permissions: the store, its lock and its copies are for their owner alone, whatever the umask is."""
+"""File permissions: only the owner can read the store, its lock and its copies, whatever the umask is."""
 
 import os
 from pathlib import Path
 
-_OTHERS = 0o077
+_OTHERS = 0o077  # all permissions of the group and of others
 
 
 def make_folder(folder: Path) -> None:
-    """Create a folder that only its owner can open; a folder that exists stays as it is. Raises `OSError`."""
+    """Create a folder that only its owner can open. An existing folder keeps its permissions. Raises `OSError`."""
     if folder.is_dir():
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -15,13 +15,13 @@ def make_folder(folder: Path) -> None:
 
 
 def make_file(path: Path, exist_ok: bool = True) -> None:
-    """Create an empty file that only its owner can read, or take an existing one from others. Raises `OSError`."""
+    """Create an empty file that only its owner can read, or restrict an existing one to its owner. Raises `OSError`."""
     path.touch(mode=0o600, exist_ok=exist_ok)
     restrict(path)
 
 
 def restrict(path: Path) -> None:
-    """Take a file from everybody but its owner, if it exists and we own it. Raises `OSError`."""
+    """Remove everybody else's permissions from a file, if it exists and this process owns it. Raises `OSError`."""
     if os.name != "posix":
         return
     try:

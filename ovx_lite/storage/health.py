@@ -1,4 +1,4 @@
-"""Whether the store can be written."""
+"""The check that the store can be written."""
 
 import sqlite3
 
@@ -6,6 +6,6 @@ from ovx_lite.storage.sqlite import transaction
 
 
 def touch(conn: sqlite3.Connection, now_ms: int) -> None:
-    """Write the time (Unix ms) to the store, to see that it goes. Raises `sqlite3.Error` if it does not."""
+    """Write the current time to the store. Raises `sqlite3.Error` if the store cannot be written."""
     with transaction(conn):
         conn.execute("UPDATE meta SET value = ? WHERE name = 'write_checked_at'", (now_ms,))

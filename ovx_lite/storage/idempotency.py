@@ -1,32 +1,33 @@
-"""What was answered to requests with an Idempotency-Key (contract 2), for 24 hours."""
+"""Responses to requests with an Idempotency-Key, kept for 24 hours (docs/api/README.md, Idempotency)."""
 
 import sqlite3
 
 import msgspec
 
+from ovx_lite.domain.calendar import DAY_MS
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import Reply
 
-RETENTION_MS = 24 * 3600 * 1000
-"""Milliseconds for which a repeat gets the first answer again."""
+RETENTION_MS = DAY_MS
+"""How long a repeated request gets the first response again."""
 
 
 class IdempotencyKey(msgspec.Struct, frozen=True, gc=False):
-    """What makes a request a repeat of another: its Idempotency-Key, and a digest of its path and body.
+    """The Idempotency-Key of a request, and a hash of its path and body.
 
-    Keys of callers with credentials and without are apart (`credential_class`: `key` or `public`), so that nobody
-    without credentials can use up another's key.
+    A request repeats another one if both are equal. Keys of requests with credentials (`credential_class` is `key`) and
+    without (`public`) are separate, so that nobody without credentials can occupy a key of someone who has them.
     """
 
     key: str
-    fingerprint: bytes
+    request_hash: bytes
     credential_class: str = "key"
 
 
 def find(conn: sqlite3.Connection, site_id: int, idempotency_key: IdempotencyKey, now_ms: int) -> Reply | None:
-    """The answer to an earlier request of the same key and class of credentials, if there is one.
+    """Return the response to an earlier request with the same key and credential class; `None` if there is none.
 
-    Raises `ApiError` (`idempotency_conflict`) if that request was another one.
+    Raises `ApiError` (`idempotency_conflict`) if that request had another path or body.
     """
     row = conn.execute(
         "SELECT request_hash, http_status, body FROM idempotent_responses "
@@ -35,17 +36,17 @@ def find(conn: sqlite3.Connection, site_id: int, idempotency_key: IdempotencyKey
     ).fetchone()
     if row is None:
         return None
-    if row[0] != idempotency_key.fingerprint:
+    if row[0] != idempotency_key.request_hash:
         raise ApiError(
             "idempotency_conflict",
-            "This Idempotency-Key was used for another request within 24 hours: use a new key for a new request.",
+            "This Idempotency-Key was used for another request in the last 24 hours: use a new key for a new request.",
             "Idempotency-Key",
         )
     return Reply(row[1], row[2], replayed=True)
 
 
 def save(conn: sqlite3.Connection, site_id: int, idempotency_key: IdempotencyKey, reply: Reply, now_ms: int) -> None:
-    """Remember an answer, in the transaction of what it answers to."""
+    """Save a response. Call this in the transaction that stores the request's events."""
     conn.execute(
         "INSERT OR REPLACE INTO idempotent_responses "
         "(site_id, credential_class, idempotency_key, request_hash, http_status, body, created_at) "
@@ -54,7 +55,7 @@ def save(conn: sqlite3.Connection, site_id: int, idempotency_key: IdempotencyKey
             site_id,
             idempotency_key.credential_class,
             idempotency_key.key,
-            idempotency_key.fingerprint,
+            idempotency_key.request_hash,
             reply.status,
             reply.body,
             now_ms,
@@ -63,7 +64,7 @@ def save(conn: sqlite3.Connection, site_id: int, idempotency_key: IdempotencyKey
 
 
 def delete_expired(conn: sqlite3.Connection, now_ms: int, limit: int) -> int:
-    """Delete up to `most` answers that are over 24 hours old. Returns how many. Inside a transaction."""
+    """Delete at most `limit` responses that are over 24 hours old. Return how many. Call this inside a transaction."""
     return conn.execute(
         "DELETE FROM idempotent_responses WHERE (site_id, credential_class, idempotency_key) IN ("
         "SELECT site_id, credential_class, idempotency_key FROM idempotent_responses WHERE created_at <= ? LIMIT ?)",

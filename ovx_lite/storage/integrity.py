@@ -1,4 +1,4 @@
-"""Whether the store is whole: the file itself, and what its tables say of each other."""
+"""Checks the integrity of the store: the file itself, and whether its tables agree with each other."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -22,12 +22,12 @@ SELECT events.site_id, visit_id, min(visit_id + id_offset >> 21), max(visit_id +
 FROM {_EVENTS_IN_VISITS} GROUP BY events.site_id, visit_id
 """
 _VISITS_AS_STORED = "SELECT site_id, id, (id >> 21) - early_ms, (id >> 21) + elapsed_ms, pageviews, events FROM visits"
-# SQLite takes the other columns of the row that has the least, or the greatest.
 _MISMATCHED_VISITS = """
 SELECT count(*) FROM visits
 JOIN ({}) AS from_events ON from_events.site_id = visits.site_id AND from_events.visit_id = visits.id
 WHERE {}
 """
+# In a query with `min` or `max`, SQLite takes the bare columns from the row with that minimum or maximum.
 _FIRST_EVENTS = f"""
 SELECT events.site_id, visit_id, min(id_offset), events.traffic_source_id AS traffic_source_id,
     events.client_id AS client_id
@@ -41,7 +41,9 @@ WHERE type = 'pageview' AND path <> '' GROUP BY events.site_id, visit_id
 
 _CHECKS = {
     **{
-        f"events whose {column} is unknown": f"SELECT count(*) FROM events WHERE {column} NOT IN (SELECT id FROM {table})"
+        f"events with an unknown {column}": (
+            f"SELECT count(*) FROM events WHERE {column} NOT IN (SELECT id FROM {table})"
+        )
         for column, table in (
             ("event_type_id", "event_types"),
             ("page_id", "pages"),
@@ -49,56 +51,65 @@ _CHECKS = {
             ("client_id", "clients"),
         )
     },
-    "events of no site": "SELECT count(*) FROM events WHERE site_id NOT IN (SELECT id FROM sites)",
-    "visits of no site": "SELECT count(*) FROM visits WHERE site_id NOT IN (SELECT id FROM sites)",
-    "events of persons that are not there": (
+    "events whose site does not exist": "SELECT count(*) FROM events WHERE site_id NOT IN (SELECT id FROM sites)",
+    "visits whose site does not exist": "SELECT count(*) FROM visits WHERE site_id NOT IN (SELECT id FROM sites)",
+    "events whose person does not exist": (
         "SELECT count(*) FROM events WHERE person_id IS NOT NULL AND person_id NOT IN (SELECT id FROM persons)"
     ),
-    "identity links to persons that are not there": (
-        f"SELECT count(*) FROM identity_links WHERE person_id <> {NO_PERSON} AND person_id NOT IN (SELECT id FROM persons)"
+    "identity links to a person who does not exist": (
+        f"SELECT count(*) FROM identity_links WHERE person_id <> {NO_PERSON}"
+        " AND person_id NOT IN (SELECT id FROM persons)"
     ),
-    "events excluded and in a visit all the same": (
-        f"SELECT count(*) FROM {_EVENTS_IN_VISITS} WHERE excluded_reason <> ''"
+    "excluded events that belong to a visit": f"SELECT count(*) FROM {_EVENTS_IN_VISITS} WHERE excluded_reason <> ''",
+    "visits whose times or counts differ from their events": (
+        f"SELECT count(*) FROM ({_VISITS_FROM_EVENTS} EXCEPT {_VISITS_AS_STORED})"
     ),
-    "visits that are not what their events say": f"SELECT count(*) FROM ({_VISITS_FROM_EVENTS} EXCEPT {_VISITS_AS_STORED})",
-    "visits without the events that they count": f"SELECT count(*) FROM ({_VISITS_AS_STORED} EXCEPT {_VISITS_FROM_EVENTS})",
-    "events of visits that are not there": (
+    "visits without the events that they count": (
+        f"SELECT count(*) FROM ({_VISITS_AS_STORED} EXCEPT {_VISITS_FROM_EVENTS})"
+    ),
+    "events whose visit does not exist": (
         "SELECT count(*) FROM events WHERE id_offset <> 0"
         " AND NOT EXISTS (SELECT 1 FROM visits WHERE visits.site_id = events.site_id AND visits.id = visit_id)"
     ),
-    "visits with another traffic source or client than their first event": _MISMATCHED_VISITS.format(
+    "visits whose traffic source or client differs from their first event": _MISMATCHED_VISITS.format(
         _FIRST_EVENTS,
         "from_events.traffic_source_id <> visits.traffic_source_id OR from_events.client_id <> visits.client_id",
     ),
-    "visits that began with another page": _MISMATCHED_VISITS.format(
+    "visits with a wrong entry page": _MISMATCHED_VISITS.format(
         _VIEWED_PAGES.format("min"), "from_events.page_id IS NOT entry_page_id"
     ),
-    "visits that ended with another page": _MISMATCHED_VISITS.format(
+    "visits with a wrong exit page": _MISMATCHED_VISITS.format(
         _VIEWED_PAGES.format("max"), "from_events.page_id IS NOT exit_page_id"
     ),
 }
 
 
 def problems(conn: sqlite3.Connection) -> list[str]:
-    """What is wrong with the store, a sentence each; none if all is well. Takes the store as of one moment."""
+    """Return the problems of the store, a line of text each; an empty list if it is intact.
+
+    All checks run in one read transaction, so they see the same data.
+    """
     conn.execute("PRAGMA cell_size_check = ON")
     conn.execute("BEGIN")
     try:
         messages = [_printable(text) for (text,) in conn.execute("PRAGMA integrity_check") if text != "ok"]
-        messages += [f"{table}: a row that refers to nothing" for table, *_ in conn.execute("PRAGMA foreign_key_check")]
+        messages += [
+            f"{table}: a row refers to another row that does not exist"
+            for table, *_ in conn.execute("PRAGMA foreign_key_check")
+        ]
         messages += row_checks.problems(conn)
         if messages:
-            return messages  # nothing can be counted of such rows
+            return messages  # the checks below would fail on such rows
         for label, query in _CHECKS.items():
             (count,) = conn.execute(query).fetchone()
             if count:
-                messages.append(f"{count} {label}")
+                messages.append(f"{label}: {count}")
         for site in registry.all_sites(conn):
             messages += _rollup_problems(conn, site)
     except sqlite3.DatabaseError as exc:
         messages = [f"the file is damaged: {_printable(str(exc))}"]
-    except UnicodeDecodeError:  # of a message of SQLite's that quotes the file
-        messages = ["the file is damaged: it has text that is not UTF-8"]
+    except UnicodeDecodeError:  # SQLite's message quotes the file
+        messages = ["the file is damaged: it contains text that is not UTF-8"]
     finally:
         if conn.in_transaction:
             conn.execute("ROLLBACK")
@@ -106,12 +117,12 @@ def problems(conn: sqlite3.Connection) -> list[str]:
 
 
 def _printable(text: str) -> str:
-    """A message of SQLite's, which may quote the file, for a terminal."""
+    """Return a message of SQLite, which may quote the file, without characters that could control a terminal."""
     return "".join(character if character.isprintable() else "?" for character in text[:300])
 
 
 def _rollup_problems(conn: sqlite3.Connection, site: Site) -> Iterator[str]:
-    """Where what was counted of a site is not what its events say."""
+    """Yield the differences between a site's rollups and its events. Days that wait for a rebuild are not compared."""
     dirty_days = {day for (day,) in conn.execute("SELECT day FROM dirty_days WHERE site_id = ?", (site.id,))}
     stored_days = {day for (day,) in conn.execute("SELECT day FROM daily_totals WHERE site_id = ?", (site.id,))}
     inconsistent_days = [
@@ -123,13 +134,19 @@ def _rollup_problems(conn: sqlite3.Connection, site: Site) -> Iterator[str]:
         examples = ", ".join(format_day(day) for day in inconsistent_days[:3]) + (
             ", …" if len(inconsistent_days) > 3 else ""
         )
-        yield f"{len(inconsistent_days)} days of {site.slug} that were not counted right ({examples}): ovx-lite check --rebuild"
+        yield (
+            f"days of {site.slug} with wrong counts: {len(inconsistent_days)} ({examples}). "
+            "To correct them, run: ovx-lite check --rebuild"
+        )
     finalized_before_day = weekly.finalized_before_day(conn, site.id)
     (mismatches,) = conn.execute(
         _MISMATCHED_WEEKS, {"site": site.id, "before_day": monday(finalized_before_day)}
     ).fetchone()
     if mismatches and not dirty_days:
-        yield f"{mismatches} counts of weeks of {site.slug} that are not their days' sum: ovx-lite check --rebuild"
+        yield (
+            f"weekly counts of {site.slug} that differ from the sum of their days: {mismatches}. "
+            "To correct them, run: ovx-lite check --rebuild"
+        )
 
 
 _SUMS = "sum(visitors), sum(visits), sum(pageviews), sum(events)"
@@ -143,12 +160,13 @@ SELECT start_day, dimension, value_id, {_SUMS} FROM rollups WHERE site_id = :sit
 GROUP BY start_day, dimension, value_id
 """
 _MISMATCHED_WEEKS = f"""
-SELECT (SELECT count(*) FROM ({_WEEKS_FROM_DAYS} EXCEPT {_WEEKS_AS_STORED})) + (SELECT count(*) FROM ({_WEEKS_AS_STORED} EXCEPT {_WEEKS_FROM_DAYS}))
+SELECT (SELECT count(*) FROM ({_WEEKS_FROM_DAYS} EXCEPT {_WEEKS_AS_STORED}))
+    + (SELECT count(*) FROM ({_WEEKS_AS_STORED} EXCEPT {_WEEKS_FROM_DAYS}))
 """
 
 
 def sizes(conn: sqlite3.Connection) -> dict[str, int]:
-    """How much there is: sites, events and visits, and the bytes they take."""
+    """Return the numbers of sites, events and visits, and the bytes that the store uses (without free pages)."""
     tables = {
         table: int(conn.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
         for table in ("sites", "events", "visits")

@@ -1,13 +1,13 @@
-"""How much limited callers sent, by the second, so that a restart forgets no limit."""
+"""Counts per second of what rate-limited principals sent, so that rate limits survive a restart."""
 
 import sqlite3
 from collections.abc import Mapping
 
-HOUR_S = 3600
+HOUR_S = 3600  # the window of all rate limits
 
 
 def save(conn: sqlite3.Connection, counts: Mapping[tuple[str, int], int]) -> None:
-    """Add counts, (caller, Unix second) → events; they may be negative. Inside a transaction."""
+    """Add counts, by (principal, Unix second). They may be negative. Call this inside a transaction."""
     conn.executemany(
         "INSERT INTO rate_limit_counters (principal, unix_second, count) VALUES (?, ?, ?) "
         "ON CONFLICT DO UPDATE SET count = count + excluded.count",
@@ -16,7 +16,7 @@ def save(conn: sqlite3.Connection, counts: Mapping[tuple[str, int], int]) -> Non
 
 
 def load(conn: sqlite3.Connection, now_ms: int) -> list[tuple[str, int, int]]:
-    """The counts of the hour before `now` (Unix ms): (caller, Unix second, events), oldest first."""
+    """Return the counts of the last hour as (principal, Unix second, count), oldest first."""
     return conn.execute(
         "SELECT principal, unix_second, count FROM rate_limit_counters WHERE unix_second > ? ORDER BY unix_second",
         (now_ms // 1000 - HOUR_S,),
@@ -24,5 +24,5 @@ def load(conn: sqlite3.Connection, now_ms: int) -> list[tuple[str, int, int]]:
 
 
 def delete_expired(conn: sqlite3.Connection, now_ms: int) -> int:
-    """Delete the counts that no limit looks at any more. Returns how many. Inside a transaction."""
+    """Delete counts that are over an hour old. Return how many. Call this inside a transaction."""
     return conn.execute("DELETE FROM rate_limit_counters WHERE unix_second <= ?", (now_ms // 1000 - HOUR_S,)).rowcount

@@ -1,4 +1,4 @@
-"""Sites and keys."""
+"""Sites and API keys."""
 
 import sqlite3
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ _KEY_COLUMNS = "public_id, site_id, label, tier, hourly_limit, key_hash, created
 
 
 def load(conn: sqlite3.Connection) -> Registry:
-    """All sites and keys, as of one moment."""
+    """Return all sites and API keys, read in one transaction."""
     conn.execute("BEGIN")
     try:
         current_version = version(conn)
@@ -32,16 +32,16 @@ def load(conn: sqlite3.Connection) -> Registry:
     finally:
         conn.execute("ROLLBACK")
     return Registry(
-        current_version,
-        MappingProxyType({site.slug: site for site in sites}),
-        MappingProxyType({site.id: site for site in sites}),
-        MappingProxyType({site.public_key: site for site in sites}),
-        MappingProxyType({api_key.key_hash: api_key for api_key in api_keys}),
+        version=current_version,
+        sites_by_slug=MappingProxyType({site.slug: site for site in sites}),
+        sites_by_id=MappingProxyType({site.id: site for site in sites}),
+        sites_by_public_key=MappingProxyType({site.public_key: site for site in sites}),
+        api_keys_by_hash=MappingProxyType({api_key.key_hash: api_key for api_key in api_keys}),
     )
 
 
 def all_sites(conn: sqlite3.Connection) -> list[Site]:
-    """All sites, by their ids."""
+    """Return all sites, sorted by slug."""
     return [_site(row) for row in conn.execute(f"SELECT {_SITE_COLUMNS} FROM sites ORDER BY slug")]
 
 
@@ -51,17 +51,17 @@ def _site(row: tuple[Any, ...]) -> Site:
 
 
 def find_site(conn: sqlite3.Connection, slug: str) -> Site:
-    """The site of that id; raises `ApiError` (`invalid_site_id`) if there is none."""
+    """Return the site with this slug. Raises `ApiError` (`invalid_site_id`) if there is none."""
     row = conn.execute(f"SELECT {_SITE_COLUMNS} FROM sites WHERE slug = ?", (slug,)).fetchone()
     if row is None:
         slugs = [other for (other,) in conn.execute("SELECT slug FROM sites ORDER BY slug LIMIT 10")]
-        hint = f"the sites are {', '.join(slugs)}" if slugs else f"there is none yet: ovx-lite site add {slug}"
+        hint = f"the sites are {', '.join(slugs)}" if slugs else f"add it with ovx-lite site add {slug}"
         raise ApiError("invalid_site_id", f"There is no site {slug}; {hint}.")
     return _site(row)
 
 
 def add_site(conn: sqlite3.Connection, site: Site) -> Site:
-    """Add a site; its `number` is given by the store. Raises `ApiError` if the id is taken."""
+    """Add a site and return it with the `id` that the store assigns. Raises `ApiError` if the slug is taken."""
     with transaction(conn):
         try:
             conn.execute(
@@ -83,15 +83,18 @@ def add_site(conn: sqlite3.Connection, site: Site) -> Site:
                 ),
             )
         except sqlite3.IntegrityError:
-            raise ApiError(
-                "invalid_request", f"There is a site {site.slug} already: choose another id.", "id"
-            ) from None
+            message = f"The site {site.slug} already exists: choose another ID."
+            raise ApiError("invalid_request", message, "id") from None
         announce(conn)
         return find_site(conn, site.slug)
 
 
 def change_site(conn: sqlite3.Connection, site: Site) -> Site:
-    """Take over what can be changed of a site. Raises `ApiError` (`invalid_site_id`) if it was removed."""
+    """Save the fields of a site that can change, and return the site.
+
+    Raises `ApiError` (`invalid_site_id`) if the site was removed, and (`invalid_request`) if it has events and another
+    time zone: its events are already assigned to days.
+    """
     settings = {
         "name": site.name,
         "domain": site.domain,
@@ -104,7 +107,7 @@ def change_site(conn: sqlite3.Connection, site: Site) -> Site:
     }
     with transaction(conn):
         if site.timezone != find_site(conn, site.slug).timezone and events.oldest_event_ms(conn, site.id) is not None:
-            message = "The days of a site with events stay as they are: delete it, or add another."
+            message = "A site that has events keeps its time zone: delete the site, or add another one."
             raise ApiError("invalid_request", message, "timezone")
         columns = ", ".join(f"{column} = ?" for column in settings)
         conn.execute(f"UPDATE sites SET {columns} WHERE id = ?", (*settings.values(), site.id))
@@ -113,7 +116,7 @@ def change_site(conn: sqlite3.Connection, site: Site) -> Site:
 
 
 def remove_site(conn: sqlite3.Connection, slug: str) -> int:
-    """Remove a site with its keys, events and all that is known of it. Returns how many events there were."""
+    """Remove a site with its API keys, events and all its other data. Return how many events it had."""
     with transaction(conn):
         site = find_site(conn, slug)
         deleted = events.delete_all(conn, site.id)
@@ -131,7 +134,7 @@ def remove_site(conn: sqlite3.Connection, slug: str) -> int:
 
 
 def replace_jwt_secret(conn: sqlite3.Connection, slug: str, jwt_secret: str) -> None:
-    """Give a site another JWT secret; JWTs that were signed with the old one end."""
+    """Replace a site's JWT secret. JWTs that were signed with the old one are no longer valid."""
     with transaction(conn):
         find_site(conn, slug)
         conn.execute("UPDATE sites SET jwt_secret = ? WHERE slug = ?", (jwt_secret, slug))
@@ -139,7 +142,7 @@ def replace_jwt_secret(conn: sqlite3.Connection, slug: str, jwt_secret: str) -> 
 
 
 def add_api_key(conn: sqlite3.Connection, api_key: ApiKey) -> bool:
-    """Add a key, unless it was added before. Returns whether it was not."""
+    """Add an API key. Return whether it was added; `False` if the store has it already."""
     with transaction(conn):
         row = msgspec.structs.astuple(api_key)
         placeholders = ", ".join("?" * len(row))
@@ -150,15 +153,15 @@ def add_api_key(conn: sqlite3.Connection, api_key: ApiKey) -> bool:
 
 
 def find_api_key(conn: sqlite3.Connection, public_id: str) -> ApiKey:
-    """The key of that id; raises `ApiError` (`not_found`) if there is none."""
+    """Return the API key with this public ID. Raises `ApiError` (`not_found`) if there is none."""
     row = conn.execute(f"SELECT {_KEY_COLUMNS} FROM api_keys WHERE public_id = ?", (public_id,)).fetchone()
     if row is None:
-        raise ApiError("not_found", f"There is no key {public_id}: see ovx-lite key list SITE for the ids.")
+        raise ApiError("not_found", f"There is no key {public_id}: ovx-lite key list SITE shows the IDs.")
     return ApiKey(*row)
 
 
 def api_keys_of(conn: sqlite3.Connection, site: Site) -> list[ApiKey]:
-    """A site's keys, oldest first, revoked ones too."""
+    """Return a site's API keys, including revoked ones, oldest first."""
     rows = conn.execute(
         f"SELECT {_KEY_COLUMNS} FROM api_keys WHERE site_id = ? ORDER BY created_at, public_id", (site.id,)
     )
@@ -166,7 +169,7 @@ def api_keys_of(conn: sqlite3.Connection, site: Site) -> list[ApiKey]:
 
 
 def revoke_api_key(conn: sqlite3.Connection, public_id: str, now_ms: int) -> ApiKey:
-    """Revoke a key for good. Returns it; raises `ApiError` (`not_found`) if there is none."""
+    """Revoke an API key for good, and return it. Raises `ApiError` (`not_found`) if there is none."""
     with transaction(conn):
         find_api_key(conn, public_id)
         conn.execute(
@@ -177,7 +180,10 @@ def revoke_api_key(conn: sqlite3.Connection, public_id: str, now_ms: int) -> Api
 
 
 def replace_api_key(conn: sqlite3.Connection, public_id: str, key_hash: bytes) -> ApiKey:
-    """Give a key a new secret; the old one ends. Raises `ApiError` if there is no such key or it is revoked."""
+    """Replace the secret of an API key, and return the key. The old secret is no longer valid.
+
+    Raises `ApiError` (`not_found`) if there is no such key, and (`invalid_request`) if it is revoked.
+    """
     with transaction(conn):
         if find_api_key(conn, public_id).revoked_at_ms is not None:
             raise ApiError("invalid_request", f"The key {public_id} is revoked: add a new one with ovx-lite key add.")
@@ -187,7 +193,7 @@ def replace_api_key(conn: sqlite3.Connection, public_id: str, key_hash: bytes) -
 
 
 def save_last_used(conn: sqlite3.Connection, last_used_at_ms: Mapping[str, int]) -> None:
-    """Write down when keys, by their ids, were used last (Unix ms)."""
+    """Save when API keys were last used (Unix ms), by their public IDs."""
     with transaction(conn):
         conn.executemany(
             "UPDATE api_keys SET last_used_at = ? WHERE public_id = ?",

@@ -1,4 +1,4 @@
-"""Resets a store to its initial state, for the emulator: data is deleted; sites and keys stay."""
+"""Resets a store to its initial state, for the emulator. It deletes the data and keeps sites and API keys."""
 
 import sqlite3
 from collections.abc import Collection
@@ -18,20 +18,20 @@ _TABLES_TO_CLEAR = (
 
 
 class Baseline(NamedTuple):
-    """The ids of the goals and webhooks that `reset` does not delete."""
+    """The public IDs of the goals and webhooks that `reset` keeps."""
 
     goals: frozenset[str]
     webhooks: frozenset[str]
 
 
 def read_baseline(conn: sqlite3.Connection) -> Baseline:
-    """Return the goals and webhooks of the store."""
+    """Return the goals and webhooks that the store has now."""
     goals, webhooks = (conn.execute(f"SELECT public_id FROM {table}") for table in ("goals", "webhooks"))
     return Baseline(frozenset(public_id for (public_id,) in goals), frozenset(public_id for (public_id,) in webhooks))
 
 
 def reset(conn: sqlite3.Connection, baseline: Baseline) -> None:
-    """Delete all data, and the goals and webhooks that are not in `start`."""
+    """Delete all data, and all goals and webhooks that are not in `baseline`."""
     with transaction(conn):
         for table in _TABLES_TO_CLEAR:
             if conn.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone():

@@ -1,41 +1,43 @@
-"""Whether the clock is plausible enough to delete events by their age.
+"""Decides whether the clock is plausible enough to delete events by their age.
 
-A clock that jumps ahead makes every event old. So retention holds when the clock is more than a day away from the time
-of its last run, in either direction, and deletes nothing until somebody confirms the clock or the clock comes back.
-Later events are no evidence: under a wrong clock they get wrong times. A site without new events is no reason to hold.
+If the clock jumps ahead, every event looks old. So retention goes on hold when the clock is more than a day before or
+after the last run. On hold it deletes nothing until somebody confirms the clock, or the clock is plausible again. Newer
+events do not prove that the clock is right, because a wrong clock gives them wrong times. A site without new events is
+no reason for a hold.
 """
 
 import sqlite3
 from typing import NamedTuple
 
-from ovx_lite.domain.calendar import format_utc, local_day
+from ovx_lite.domain.calendar import HOUR_MS, format_utc, local_day
 from ovx_lite.domain.models import Site
 from ovx_lite.storage import registry
 from ovx_lite.storage.read import events
 from ovx_lite.storage.sqlite import transaction
 
-MAX_DIFFERENCE_MS = 26 * 3600 * 1000
-"""How far the clock may be from the last run: a day, and what a daily cron job may be late, as in summer time."""
+MAX_DIFFERENCE_MS = 26 * HOUR_MS
+"""How far the clock may be from the last run: a day, and two hours in case a daily cron job runs late (summer time)."""
 
 
 class Hold(NamedTuple):
-    """Retention deletes nothing: what the clock says, and when retention last ran (Unix ms)."""
+    """A hold: the time of the clock, and the time of the last run of retention (Unix ms)."""
 
     now_ms: int
     last_run_ms: int
 
     @property
     def message(self) -> str:
-        """What is wrong and how to confirm the clock."""
+        """Explain the hold, and how to confirm the clock."""
         now_text, last_run_text = (f"{format_utc(ms)[:16].replace('T', ' ')} UTC" for ms in self)
         return (
-            f"Retention is on hold and deletes nothing: the clock says {now_text}, but the last run was {last_run_text}. "
+            f"Retention is on hold and deletes nothing: the clock says {now_text}, "
+            f"but the last run was on {last_run_text}. "
             "If the clock is right, run: ovx-lite prune --yes"
         )
 
 
 def find_hold(conn: sqlite3.Connection, now_ms: int) -> Hold | None:
-    """Return why events that are past their retention are kept; `None` if they are not, or if there are none."""
+    """Return the hold; `None` if the clock is plausible, or if no event is past its retention."""
     last_run_ms = _last_run_ms(conn) or now_ms
     if abs(now_ms - last_run_ms) <= MAX_DIFFERENCE_MS:
         return None
@@ -44,7 +46,7 @@ def find_hold(conn: sqlite3.Connection, now_ms: int) -> Hold | None:
 
 
 def begin_run(conn: sqlite3.Connection, now_ms: int) -> Hold | None:
-    """Record a run of retention, unless the clock disagrees. Return the hold if there is one."""
+    """Record a run of retention if the clock is plausible. Otherwise return the hold, as `find_hold` does."""
     with transaction(conn):
         if abs(now_ms - (_last_run_ms(conn) or now_ms)) <= MAX_DIFFERENCE_MS:
             _save_last_run(conn, now_ms)
@@ -52,13 +54,13 @@ def begin_run(conn: sqlite3.Connection, now_ms: int) -> Hold | None:
 
 
 def confirm(conn: sqlite3.Connection, now_ms: int) -> None:
-    """Record that the clock is right, so that retention goes on."""
+    """Confirm that the clock is right, so that retention deletes again."""
     with transaction(conn):
         _save_last_run(conn, now_ms)
 
 
 def is_due(conn: sqlite3.Connection, site: Site, now_ms: int) -> bool:
-    """Whether a site has a day of events that is past its retention."""
+    """Return whether a site has events on a day that is past its retention."""
     if site.retention_days is None:
         return False
     oldest_ms = events.oldest_event_ms(conn, site.id)

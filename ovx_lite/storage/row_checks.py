@@ -1,7 +1,7 @@
-"""Whether each row of a store can be what ovx-lite has written: UTF-8, JSON, numbers within their bounds.
+"""Checks that every row has values that ovx-lite could have written: valid UTF-8, JSON, numbers within their bounds.
 
-SQLite's own check sees to types, constraints and indexes. What a damaged or crafted file has beyond that is found here,
-before anything computes with it.
+SQLite's own check covers types, constraints and indexes. These checks find other invalid values of a damaged or crafted
+file before any code computes with them.
 """
 
 import sqlite3
@@ -10,18 +10,19 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from ovx_lite.domain.calendar import DAY_MS
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import MAX_TIMESTAMP_MS
 from ovx_lite.domain.validators import site_slug
 
 _LAST_ID = (MAX_TIMESTAMP_MS + 1 << 21) - 1
-_LAST_DAY = MAX_TIMESTAMP_MS // 86_400_000 + 2
+_LAST_DAY = MAX_TIMESTAMP_MS // DAY_MS + 2
 _IS_DAY = f"BETWEEN -2 AND {_LAST_DAY}"
 _IS_TIME = f"BETWEEN 0 AND {MAX_TIMESTAMP_MS}"
 _IS_FLAG = "IN (0, 1)"
 _HAS_COUNTS = "visitors >= 0 AND visits >= 0 AND pageviews >= 0 AND events >= 0"
 
-# What holds for each row of a table; `IS NULL` where a column may be.
+# A condition that every row of a table must meet. NULL counts as not met, so nullable columns need `coalesce`.
 _RULES = {
     "meta": "name IN ('registry_version', 'write_checked_at', 'retention_ran_at', 'rollup_values') AND value >= 0",
     "sites": f"id > 0 AND slug <> '' AND created_at {_IS_TIME} AND coalesce(monthly_limit, 0) >= 0"
@@ -49,7 +50,8 @@ _RULES = {
     "attempts": f"started_at {_IS_TIME} AND duration_ms {_IS_TIME} AND coalesce(http_status, 200) BETWEEN 100 AND 999",
     "monthly_usage": "month GLOB '[0-9][0-9][0-9][0-9]-[01][0-9]' AND events >= 0",
     "login_sessions": f"length(token_hash) = 32 AND started_at {_IS_TIME}",
-    "daily_totals": f"day {_IS_DAY} AND {_HAS_COUNTS} AND bounces >= 0 AND duration_ms >= 0 AND sessionless_events >= 0",
+    "daily_totals": f"day {_IS_DAY} AND {_HAS_COUNTS} AND bounces >= 0 AND duration_ms >= 0"
+    " AND sessionless_events >= 0",
     "daily_revenue": f"day {_IS_DAY} AND transactions >= 0",
     "rollups": f"period_days IN (1, 7) AND start_day BETWEEN -9 AND {_LAST_DAY} AND {_HAS_COUNTS}",
     "finalized": f"before_day BETWEEN -9 AND {_LAST_DAY}",
@@ -62,42 +64,42 @@ _JSON_COLUMNS = {
     ("persons", "traits"),
     ("attempts", "request_headers"),
     ("deliveries", "body"),
-}  # JSON
+}
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def problems(conn: sqlite3.Connection) -> Iterator[str]:
-    """What is wrong with the rows of a store, a sentence each. Raises `sqlite3.DatabaseError`."""
+    """Yield the problems of the rows, a line of text each. Raises `sqlite3.DatabaseError` if the file is damaged."""
     for table, rule in _RULES.items():
         (count,) = conn.execute(f"SELECT count(*) FROM {table} WHERE NOT coalesce({rule}, 0)").fetchone()
         if count:
-            yield f"{count} rows of {table} with numbers or words that cannot be"
+            yield f"rows of {table} with invalid values: {count}"
     columns = """
         SELECT tables.name, columns.name FROM sqlite_schema AS tables, pragma_table_info(tables.name) AS columns
         WHERE tables.type = 'table' AND columns.type = 'TEXT' ORDER BY 1, 2
     """
     for table, column in [*conn.execute(columns), ("deliveries", "body")]:
         if count := _count_unreadable(conn, table, column, (table, column) in _JSON_COLUMNS):
-            yield f"{count} rows of {table} whose {column} cannot be read"
+            yield f"rows of {table} with an unreadable {column}: {count}"
     slugs = [slug for (slug,) in conn.execute("SELECT CAST(slug AS BLOB) FROM sites")]
     if count := sum(not _is_slug(slug) for slug in slugs):
-        yield f"{count} sites with an id that no site can have"
+        yield f"sites with an invalid ID: {count}"
     zones = [zone for (zone,) in conn.execute("SELECT CAST(timezone AS BLOB) FROM sites")]
     if count := sum(not _is_zone(zone) for zone in zones):
-        yield f"{count} sites with a time zone that is not known here"
+        yield f"sites with an unknown time zone: {count}"
 
 
 def _count_unreadable(conn: sqlite3.Connection, table: str, column: str, is_object: bool) -> int:
-    """How many texts of a column are not valid UTF-8, or, if they should be, not JSON objects."""
+    """Count the texts of a column that are not valid UTF-8 or, if `is_object`, not JSON objects."""
     count = 0
     for (text,) in conn.execute(f"SELECT CAST({column} AS BLOB) FROM {table}"):
-        if text is None:  # where it must not be, SQLite's own check has found it
+        if text is None:  # SQLite's own check finds a NULL that is not allowed
             continue
         try:
             text.decode()
             if is_object:
                 _decode_object(text)
-        except ValueError:  # msgspec's own are, too
+        except ValueError:  # msgspec's exceptions are subclasses
             count += 1
     return count
 

@@ -1,6 +1,6 @@
-"""Each site's secret of the day, under which visitors are hashed. It lives until the site's midnight.
+"""Each site's salt of the day, with which visitors are hashed. It is deleted at the site's midnight.
 
-With it ends what finds a visitor's visits again: under another salt, nobody is that visitor.
+The site's open visits are deleted with it, because visitors have other hashes under the next salt.
 """
 
 import sqlite3
@@ -11,9 +11,9 @@ from ovx_lite.storage.write import sessionizer
 
 
 def of_day(conn: sqlite3.Connection, site_id: int, day: int, new_salt: bytes) -> bytes:
-    """The site's salt of its local `day`: `fresh` from now on, if there is none yet.
+    """Return the site's salt of its local `day`. If there is none yet, save `new_salt` and return that.
 
-    Raises `ApiError` (`invalid_site_id`) if the site was removed.
+    Deletes the salt of any other day. Raises `ApiError` (`invalid_site_id`) if the site was removed.
     """
     with transaction(conn):
         delete_expired(conn, site_id, day)
@@ -29,7 +29,10 @@ def of_day(conn: sqlite3.Connection, site_id: int, day: int, new_salt: bytes) ->
 
 
 def delete_expired(conn: sqlite3.Connection, site_id: int, today: int) -> int:
-    """Delete the site's salt if it is not of its local day `today`. Returns how many. Inside a transaction."""
+    """Delete the site's salt and its open visits, unless the salt is of `today`, a day in the site's time zone.
+
+    Return how many salts were deleted: 0 or 1. Call this inside a transaction.
+    """
     deleted = conn.execute("DELETE FROM salts WHERE site_id = ? AND day <> ?", (site_id, today)).rowcount
     if deleted:
         sessionizer.close_open_visits(conn, site_id)

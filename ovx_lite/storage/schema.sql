@@ -2,8 +2,8 @@
 -- `tests/test_schema.py` compares the two.
 --
 -- Names and units:
--- * `id` is an integer key inside the store; `slug`, `public_id` and `external_id` are the texts that the outside knows.
---   `x_id` refers to the `id` of an x.
+-- * `id` is an integer key inside the store; `slug`, `public_id` and `external_id` are the texts that the outside
+--   sees. `x_id` refers to the `id` of an x.
 -- * `…_at` is a time in Unix milliseconds, `…_ms` a duration, `…_minor` an amount in a currency's minor units.
 -- * `day` and `…_day` count days since 1970-01-01 in the site's time zone.
 -- * `is_…` is 1 or 0. `…_hash` is a digest, never the thing itself.
@@ -45,16 +45,16 @@ CREATE TABLE sites (
     slug            TEXT NOT NULL UNIQUE,
     name            TEXT NOT NULL,
     domain          TEXT NOT NULL,
-    timezone        TEXT NOT NULL,                     -- an IANA name; days are this zone's
-    public_key      TEXT NOT NULL UNIQUE,              -- may stand in web pages
+    timezone        TEXT NOT NULL,                     -- an IANA name; days begin at its midnight
+    public_key      TEXT NOT NULL UNIQUE,              -- not secret: web pages contain it
     jwt_secret      TEXT NOT NULL,
-    monthly_limit   INTEGER,                           -- events a month; alerts count against it
+    monthly_limit   INTEGER,                           -- events a month; triggers `usage.threshold`
     retention_days  INTEGER,                           -- older events are deleted
     created_at      INTEGER NOT NULL,
-    identity_secret BLOB NOT NULL DEFAULT x'',         -- hashes the names of visitors and persons that callers send
+    identity_secret BLOB NOT NULL DEFAULT x'',         -- hashes the IDs of visitors and persons that clients send
     allowed_hosts   TEXT NOT NULL DEFAULT '',          -- separated by spaces; '' for all
-    hourly_limit    INTEGER,                           -- requests without a key, an hour and address
-    hourly_events   INTEGER                            -- events without a key, an hour and address
+    hourly_limit    INTEGER,                           -- requests without a key, per hour and IP address
+    hourly_events   INTEGER                            -- events without a key, per hour and IP address
 ) STRICT;
 
 -- A secret with which servers send events and read statistics.
@@ -63,7 +63,7 @@ CREATE TABLE api_keys (
     site_id      INTEGER NOT NULL REFERENCES sites ON DELETE CASCADE,
     label        TEXT NOT NULL,
     tier         TEXT NOT NULL CHECK (tier IN ('free', 'pro', 'enterprise')), -- the plan whose rate limit applies
-    hourly_limit INTEGER,              -- in place of the tier's
+    hourly_limit INTEGER,              -- replaces the tier's rate limit
     key_hash     BLOB NOT NULL UNIQUE, -- SHA-256
     created_at   INTEGER NOT NULL,
     revoked_at   INTEGER,
@@ -80,7 +80,7 @@ CREATE TABLE shared_links (
     created_at    INTEGER NOT NULL
 ) STRICT;
 
--- A note beside a day in a site's dashboard.
+-- A note on a day in a site's dashboard.
 CREATE TABLE annotations (
     public_id TEXT PRIMARY KEY,
     site_id   INTEGER NOT NULL REFERENCES sites ON DELETE CASCADE,
@@ -106,15 +106,15 @@ CREATE TABLE idempotent_responses (
 
 CREATE INDEX idempotent_responses_by_age ON idempotent_responses (created_at);
 
--- How much one sender with a rate limit sent in a second, for an hour.
+-- What a principal with a rate limit sent in one second. Rows are kept for an hour.
 CREATE TABLE rate_limit_counters (
-    principal   TEXT NOT NULL,    -- the public_id of an API key, or a site and the hash of an address
+    principal   TEXT NOT NULL,    -- the public_id of an API key, or a site and the hash of an IP address
     unix_second INTEGER NOT NULL,
     count       INTEGER NOT NULL,
     PRIMARY KEY (principal, unix_second)
 ) STRICT, WITHOUT ROWID;
 
--- How many events a site received in a month.
+-- How many counted events a site received in a month.
 CREATE TABLE monthly_usage (
     site_id INTEGER NOT NULL,
     month   TEXT NOT NULL, -- 2026-11, in UTC
@@ -124,8 +124,8 @@ CREATE TABLE monthly_usage (
 
 -- Events and visits --------------------------------------------------------------------------------------------------
 
--- A site's secret of the day, with which visitors are hashed. Yesterday's is deleted, and with it the way back from a
--- visitor to an address.
+-- A site's secret for one day, with which visitors are hashed. It is deleted after that day, so that nobody can trace a
+-- visitor back to an IP address.
 CREATE TABLE salts (
     site_id INTEGER PRIMARY KEY REFERENCES sites ON DELETE CASCADE,
     day     INTEGER NOT NULL,
@@ -171,7 +171,7 @@ CREATE TABLE event_types (
     api             TEXT NOT NULL, -- the dialect in which it was sent, or 'import'
     type            TEXT NOT NULL, -- 'pageview', 'event', …
     name            TEXT NOT NULL,
-    excluded_reason TEXT NOT NULL, -- why such events are in no count ('bot'); '' if they are counted
+    excluded_reason TEXT NOT NULL, -- why these events are not counted ('bot'); '' if they are
     context         TEXT NOT NULL, -- 'website', 'product' or ''
     currency        TEXT NOT NULL, -- of the revenue; '' without revenue
     UNIQUE (name, type, api, excluded_reason, context, currency)
@@ -180,30 +180,30 @@ CREATE TABLE event_types (
 -- The ledger: one row for each event, next to the other events of its visit. Its own id is visit_id + id_offset.
 CREATE TABLE events (
     site_id           INTEGER NOT NULL,
-    visit_id          INTEGER NOT NULL, -- the id of the event that began the visit; its own if it is in no visit
-    id_offset         INTEGER NOT NULL, -- negative for an event that arrived late and happened before that one
+    visit_id          INTEGER NOT NULL, -- the id of the event that began the visit; its own id if it is in no visit
+    id_offset         INTEGER NOT NULL, -- negative if the event happened before that one and arrived later
     event_type_id     INTEGER NOT NULL,
     page_id           INTEGER NOT NULL,
     traffic_source_id INTEGER NOT NULL,
     client_id         INTEGER NOT NULL,
     props             TEXT,             -- custom properties: a JSON object
-    import_line_hash  INTEGER,          -- of imported events: the log line's, without its address
-    person_id         INTEGER,          -- whom the request named; for other events, see identity_links
+    import_line_hash  INTEGER,          -- for imported events: of the log line without its IP address
+    person_id         INTEGER,          -- the person that the request named; otherwise, see identity_links
     revenue_minor     INTEGER,          -- in the event type's currency
     PRIMARY KEY (site_id, visit_id, id_offset)
 ) STRICT, WITHOUT ROWID;
 
--- What a visitor did without 30 minutes of silence in between.
+-- The events of a visitor without a gap of 30 minutes between them.
 CREATE TABLE visits (
     site_id              INTEGER NOT NULL,
-    id                   INTEGER NOT NULL, -- that of the event that began it, as events arrived
+    id                   INTEGER NOT NULL, -- that of the event that began it: the first to arrive
     traffic_source_id    INTEGER NOT NULL, -- of its earliest event
     client_id            INTEGER NOT NULL, -- of its earliest event
     entry_page_id        INTEGER,          -- the first page viewed; NULL without a pageview
     exit_page_id         INTEGER,          -- the last page viewed
     page_type_bloom      INTEGER NOT NULL, -- a Bloom filter: a bit for each of its pages and event types
-    visitor_id           INTEGER NOT NULL, -- 48 bits; another one each day, unless the caller identified the visitor
-    is_identified        INTEGER NOT NULL, -- whether the caller did
+    visitor_id           INTEGER NOT NULL, -- 48 bits; changes every day unless the client identified the visitor
+    is_identified        INTEGER NOT NULL, -- whether the client identified the visitor
     is_only_visit_of_day INTEGER NOT NULL, -- whether the visitor has no other visit on its day
     early_ms             INTEGER NOT NULL, -- from its earliest event to the one that began it
     elapsed_ms           INTEGER NOT NULL, -- from the event that began it to its last one
@@ -214,22 +214,22 @@ CREATE TABLE visits (
 
 CREATE INDEX visits_by_identified_visitor ON visits (site_id, visitor_id, id) WHERE is_identified = 1;
 
--- The way from a visitor of today to a visit that may go on. Emptied with the salt.
+-- Finds the visits of today's visitors that may continue. Its rows are deleted with the salt.
 CREATE TABLE open_visits (
     site_id          INTEGER NOT NULL,
     daily_visitor_id INTEGER NOT NULL, -- 48 bits, for one day, for identified visitors too
     visit_id         INTEGER NOT NULL,
-    session_key      INTEGER,          -- a hash of the session that the caller named, if it did
+    session_key      INTEGER,          -- a hash of the client's session ID; NULL if it sent none
     PRIMARY KEY (daily_visitor_id, site_id, visit_id)
 ) STRICT, WITHOUT ROWID;
 
--- A user of a site whom callers identified.
+-- A user of a site whom clients have identified.
 CREATE TABLE persons (
     id          INTEGER PRIMARY KEY, -- a hash of the external_id with the site's identity_secret
     site_id     INTEGER NOT NULL REFERENCES sites ON DELETE CASCADE,
-    external_id TEXT NOT NULL,       -- the caller's own id for them
-    traits      TEXT NOT NULL,       -- what callers said about them: a JSON object
-    created_at  INTEGER NOT NULL     -- the time of the event that first named them
+    external_id TEXT NOT NULL,       -- the client's own ID for them
+    traits      TEXT NOT NULL,       -- what clients sent about them: a JSON object
+    created_at  INTEGER NOT NULL     -- the time of the first event that named them
 ) STRICT;
 
 CREATE INDEX persons_by_age ON persons (site_id, created_at);
@@ -275,16 +275,16 @@ CREATE TABLE dimension_values (
     value TEXT NOT NULL UNIQUE
 ) STRICT;
 
--- The counts of one value of a dimension on a day, and in a week from Monday on, once that is over.
+-- The counts of one value of a dimension, on a day or in a week (from Monday) that is over.
 CREATE TABLE rollups (
     site_id     INTEGER NOT NULL,
     period_days INTEGER NOT NULL, -- 1 or 7
     start_day   INTEGER NOT NULL,
-    dimension   INTEGER NOT NULL, -- a number of the class Dimension
+    dimension   INTEGER NOT NULL, -- a value of the enum Dimension
     value_id    INTEGER NOT NULL, -- of a dimension_value, a goal or a person; 0 for all other values together
     visitors    INTEGER NOT NULL, -- of a week: the sum of its days
     visits      INTEGER NOT NULL,
-    pageviews   INTEGER NOT NULL, -- 0 where the dimension belongs to visits, as in events
+    pageviews   INTEGER NOT NULL, -- 0 if the dimension describes visits; so is `events`
     events      INTEGER NOT NULL,
     PRIMARY KEY (site_id, period_days, start_day, dimension, value_id)
 ) STRICT, WITHOUT ROWID;
@@ -295,7 +295,7 @@ CREATE TABLE finalized (
     before_day INTEGER NOT NULL
 ) STRICT;
 
--- A day whose rollups are to be rebuilt.
+-- A day whose rollups must be rebuilt.
 CREATE TABLE dirty_days (
     site_id INTEGER NOT NULL,
     day     INTEGER NOT NULL,
@@ -310,13 +310,13 @@ CREATE TABLE goals (
     public_id        TEXT NOT NULL UNIQUE,
     site_id          INTEGER NOT NULL REFERENCES sites ON DELETE CASCADE,
     name             TEXT NOT NULL,
-    event_name       TEXT NOT NULL, -- '' if path_pattern decides
-    path_pattern     TEXT NOT NULL, -- '' if event_name decides
+    event_name       TEXT NOT NULL, -- '' if path_pattern is set
+    path_pattern     TEXT NOT NULL, -- '' if event_name is set
     created_at       INTEGER NOT NULL,
-    counted_from_day INTEGER NOT NULL -- the rollups have it from this day on; 0 once they have all days
+    counted_from_day INTEGER NOT NULL -- rollups count it from this day on; 0 if they cover all days
 ) STRICT;
 
--- A URL that gets messages about a site.
+-- A URL that receives messages about a site.
 CREATE TABLE webhooks (
     id                INTEGER PRIMARY KEY,
     public_id         TEXT NOT NULL UNIQUE,
@@ -325,13 +325,13 @@ CREATE TABLE webhooks (
     event_names       TEXT NOT NULL,    -- which messages it gets, separated by spaces
     spike_threshold   INTEGER,          -- active visitors, for realtime.spike
     body_format       TEXT NOT NULL,    -- json, slack or discord
-    secret            TEXT NOT NULL,    -- signs messages, so a hash would not do
-    previous_secret   TEXT NOT NULL,    -- signs, too, for a day after rotated_at; '' if there is none
+    secret            TEXT NOT NULL,    -- not hashed, because it signs messages
+    previous_secret   TEXT NOT NULL,    -- also signs for a day after rotated_at; '' if there is none
     rotated_at        INTEGER NOT NULL,
     is_enabled        INTEGER NOT NULL,
     disabled_reason   TEXT NOT NULL,    -- '' if a person disabled it
     first_failed_at   INTEGER,          -- the first failed attempt since the last success
-    failed_deliveries INTEGER NOT NULL, -- deliveries since then that are not attempted any more
+    failed_deliveries INTEGER NOT NULL, -- deliveries since then whose attempts all failed
     created_at        INTEGER NOT NULL
 ) STRICT;
 
@@ -340,9 +340,9 @@ CREATE TABLE deliveries (
     id               INTEGER PRIMARY KEY,
     webhook_id       INTEGER NOT NULL REFERENCES webhooks ON DELETE CASCADE,
     event_name       TEXT NOT NULL,
-    body             BLOB NOT NULL,    -- the very bytes, the same in all attempts
+    body             BLOB NOT NULL,    -- the exact bytes, the same in all attempts
     status           TEXT NOT NULL,    -- pending, delivered, failed, throttled or skipped
-    attempts         INTEGER NOT NULL, -- that ended, since it was queued last
+    attempts         INTEGER NOT NULL, -- finished attempts since it was last queued
     next_attempt_at  INTEGER NOT NULL,
     lease_token      INTEGER,          -- of the process that is sending it now
     lease_expires_at INTEGER

@@ -1,4 +1,4 @@
-"""What the schema of a store consists of, and whether a file has exactly that."""
+"""Compares the schema of a file with the schema that SQL scripts create."""
 
 import re
 import sqlite3
@@ -8,7 +8,7 @@ from functools import cache, lru_cache
 
 
 def statements(script: str) -> Iterator[str]:
-    """The statements of an SQL script, one by one."""
+    """Yield the statements of an SQL script one by one."""
     statement = ""
     for part in re.split(r"(?<=;)", script):
         statement += part
@@ -20,7 +20,7 @@ def statements(script: str) -> Iterator[str]:
 
 
 SchemaObject = tuple[str, str, str, str | None]
-"""A row of `sqlite_schema`: type, name, table, and the SQL as tokens; None for SQLite's own indexes."""
+"""A row of `sqlite_schema`: type, name, table, and the normalized SQL, which is `None` for SQLite's own indexes."""
 
 _TOKEN = re.compile(
     r"""
@@ -30,9 +30,9 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL | re.ASCII,
 )
-_QUOTED_NAME = re.compile(r'"([a-z_]+)"')  # SQLite quotes tables that it renames; keywords are in capitals in ours
+_QUOTED_NAME = re.compile(r'"([a-z_]+)"')  # SQLite quotes the names of renamed tables; our keywords are upper case
 
-# SQLite makes these when somebody runs ANALYZE, and Litestream when it replicates the store.
+# SQLite creates the first two when somebody runs ANALYZE, and Litestream the others when it replicates the store.
 _ALLOWED: frozenset[SchemaObject] = frozenset(
     ("table", name, name, f"CREATE TABLE {name} ( {columns} )")
     for name, columns in (
@@ -45,15 +45,15 @@ _ALLOWED: frozenset[SchemaObject] = frozenset(
 
 
 def differences(conn: sqlite3.Connection, scripts: Sequence[str]) -> list[str]:
-    """What the schema of a file has that it should not have, or lacks, a phrase each.
+    """Return the unexpected and the missing objects in the schema of a file, a phrase each.
 
-    `scripts` are those that made it. What is compared is the SQL, without comments and white space, so that neither
-    triggers, views and indexes nor constraints, defaults and generated columns of somebody else's remain unseen.
+    `scripts` create the expected schema. This compares the SQL itself, without comments and white space. So it finds
+    not only added triggers, views and indexes, but also changed constraints, defaults and generated columns.
     """
     expected, actual = _expected(tuple(scripts)), _objects(conn)
     unexpected = [item for item in actual if (item not in expected and item not in _ALLOWED) or actual.count(item) > 1]
     return [
-        *(f"the {object_type} {name!r:.80} is not one of ovx-lite's" for object_type, name, *_ in unexpected),
+        *(f"the {object_type} {name!r:.80} is not part of ovx-lite's schema" for object_type, name, *_ in unexpected),
         *(
             f"the {object_type} {name!r} is missing"
             for object_type, name, *_ in sorted(expected - set(actual), key=str)
@@ -77,8 +77,8 @@ def _objects(conn: sqlite3.Connection) -> list[SchemaObject]:
 
 @lru_cache(maxsize=256)
 def normalized(sql: object) -> str | None:
-    """The tokens of a statement, with a space between them. Names lose the quotes that they do not need."""
+    """Return the tokens of a statement, joined by spaces. Removes comments, and quotes that a name does not need."""
     if sql is None:
         return None
-    tokens = (found[0] for found in _TOKEN.finditer(str(sql)) if found["skipped"] is None)
+    tokens = (match[0] for match in _TOKEN.finditer(str(sql)) if match["skipped"] is None)
     return " ".join(name[1] if (name := _QUOTED_NAME.fullmatch(token)) else token for token in tokens)

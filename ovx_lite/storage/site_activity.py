@@ -1,4 +1,4 @@
-"""What the event log tells when it is asked."""
+"""The latest event and the monthly usage of sites."""
 
 import sqlite3
 from typing import NamedTuple
@@ -7,7 +7,10 @@ from ovx_lite.domain.models import COUNTER_BITS
 
 
 class LatestEvent(NamedTuple):
-    """An event, as one looks whether events arrive: `ts` in Unix ms, `excluded` why it is in no count, or `""`."""
+    """The latest event of a site, to show that events arrive.
+
+    `ts` is in Unix milliseconds. `excluded` is the reason why the event is not counted, or `""`.
+    """
 
     ts: int
     name: str
@@ -16,7 +19,7 @@ class LatestEvent(NamedTuple):
     excluded: str
 
 
-# The latest event is one of a visit that began lately.
+# The latest event belongs to one of the latest visits, so only the last 200 rows are sorted by event ID.
 _LATEST_EVENT = """
 SELECT visit_id + id_offset AS id, event_type_id, page_id
 FROM (SELECT * FROM events WHERE site_id = {} ORDER BY visit_id DESC, id_offset DESC LIMIT 200) ORDER BY id DESC LIMIT 1
@@ -24,9 +27,10 @@ FROM (SELECT * FROM events WHERE site_id = {} ORDER BY visit_id DESC, id_offset 
 
 
 def latest_event(conn: sqlite3.Connection, site_id: int) -> LatestEvent | None:
-    """The latest event of a site; None if it has none."""
+    """Return the latest event of a site; `None` if it has none."""
     row = conn.execute(
-        f"SELECT latest.id >> {COUNTER_BITS}, name, host, path, excluded_reason FROM ({_LATEST_EVENT.format('?')}) AS latest"
+        f"SELECT latest.id >> {COUNTER_BITS}, name, host, path, excluded_reason"
+        f" FROM ({_LATEST_EVENT.format('?')}) AS latest"
         " JOIN event_types ON event_types.id = event_type_id JOIN pages ON pages.id = page_id",
         (site_id,),
     ).fetchone()
@@ -34,7 +38,7 @@ def latest_event(conn: sqlite3.Connection, site_id: int) -> LatestEvent | None:
 
 
 def latest_event_ms_by_site(conn: sqlite3.Connection) -> dict[int, int]:
-    """When (Unix ms) each site had its latest event, by its number; without those that have none."""
+    """Return the time (Unix ms) of each site's latest event, by site ID. Sites without events are left out."""
     query = f"""
         SELECT sites.id, (SELECT id FROM ({_LATEST_EVENT.format("sites.id")})) AS latest_id FROM sites
         WHERE latest_id NOT NULL
@@ -43,5 +47,5 @@ def latest_event_ms_by_site(conn: sqlite3.Connection) -> dict[int, int]:
 
 
 def monthly_events(conn: sqlite3.Connection, month: str) -> dict[int, int]:
-    """How many events that count each site was sent in a month (`2026-11`), by its number."""
+    """Return how many counted events each site received in a month (`2026-11`), by site ID."""
     return dict(conn.execute("SELECT site_id, events FROM monthly_usage WHERE month = ?", (month,)))

@@ -1,4 +1,4 @@
-"""The file: opening it, its migrations, transactions."""
+"""The store's file: opening it, migrations, transactions and inserts."""
 
 import os
 import sqlite3
@@ -21,13 +21,13 @@ C = TypeVar("C", bound=sqlite3.Connection)
 
 STORE_FILE = "ovx-lite.sqlite3"
 LOCK_FILE = "serving.lock"
-"""What only one server can have."""
+"""A file in the data directory. A server locks it, so that only one server uses the store."""
 
 RESTORING_DIR = "restoring"
-"""A folder in the data dir, while a copy is put back."""
+"""A folder in the data directory while a backup is restored."""
 
-_APPLICATION_ID = 0x6F76786C  # "ovxl", so that another program's file is not taken for ours
-_UPGRADES_UNRELEASED = "1d8d18f"  # the last commit that upgrades schemas 1 to 5, to schema 6
+_APPLICATION_ID = 0x6F76786C  # "ovxl": tells our files from other programs' databases
+_UPGRADES_UNRELEASED = "1d8d18f"  # the last commit that upgrades schemas 1 to 5; it upgrades them to schema 6
 _HAS_REQUIRED_ROWS = """
 SELECT (SELECT count(*) FROM meta WHERE name IN ('registry_version', 'write_checked_at')) = 2
     AND (SELECT count(*) FROM admin) = 1
@@ -56,15 +56,15 @@ def schema() -> str:
 def open_store(
     data_dir: Path, create: bool = True, lock_timeout_s: float = COMMAND_LOCK_TIMEOUT_S
 ) -> sqlite3.Connection:
-    """Open the store in `data_dir` for reading and writing; create it, if that is wished, or bring it up to date first.
+    """Open the store in `data_dir` for reading and writing. Upgrade it if it is older; create it if `create` is true.
 
-    `lock_timeout_s` is how long its transactions wait for another process's, once it is open.
-    Raises `ApiError` with a sentence on what to do: no store, a folder that cannot be written, a file that is no
-    database or another program's, a file from a newer version.
+    `lock_timeout_s` is how long the connection's transactions wait for those of other processes.
+    Raises `ApiError` (`unavailable`) with a message that says what to do: if there is no store, if the folder cannot be
+    written, or if the file is damaged, another program's, or written by a newer version.
     """
     path = data_dir / STORE_FILE
     if not path.exists() and (data_dir / RESTORING_DIR).exists():
-        raise ApiError("unavailable", f"In {data_dir}, ovx-lite restore was cut off: run it again.")
+        raise ApiError("unavailable", f"ovx-lite restore into {data_dir} was interrupted: run it again.")
     if not create and not (path.exists() and path.stat().st_size):
         raise ApiError(
             "unavailable", f"There is no store in {data_dir}: add a site first, or give the right --data-dir."
@@ -72,10 +72,10 @@ def open_store(
     try:
         file_modes.make_folder(data_dir)
         file_modes.make_file(path)
-        for file in data_dir.glob("ovx-lite*.sqlite3*"):  # logs and copies
+        for file in data_dir.glob("ovx-lite*.sqlite3*"):  # write-ahead logs and backups
             file_modes.restrict(file)
         if not os.access(path, os.W_OK):
-            raise PermissionError("the file may only be read")  # SQLite would open it, and say so at the first event
+            raise PermissionError("the file is read-only")  # SQLite would open it, and fail at the first event
         conn = _connect(path)
         _check_schema(conn, path, steps())
         execute_when_unlocked(conn, "PRAGMA journal_mode = WAL")
@@ -87,12 +87,12 @@ def open_store(
         migrate(conn, path, steps())
         (has_required_rows,) = conn.execute(_HAS_REQUIRED_ROWS).fetchone()
         if not has_required_rows:
-            raise sqlite3.DatabaseError("rows that each store has are missing")
-        conn.execute("PRAGMA busy_timeout = 0")  # from here on, waiting for another process is ours: see `lock_wait`
+            raise sqlite3.DatabaseError("rows that every store has are missing")
+        conn.execute("PRAGMA busy_timeout = 0")  # from here on, `lock_wait` waits for other processes
         with transaction(conn):
-            pass  # that the file cannot be written is better told now than at the first event
+            pass  # if the file cannot be written, fail now and not at the first event
         conn.lock_timeout_s = lock_timeout_s
-    except (OSError, sqlite3.Error, UnicodeDecodeError) as exc:  # the last, of a message that quotes the file
+    except (OSError, sqlite3.Error, UnicodeDecodeError) as exc:  # UnicodeDecodeError: a message quotes the file
         raise _open_error(path, exc) from None
     return conn
 
@@ -100,7 +100,7 @@ def open_store(
 def open_reader(
     data_dir: Path, cache_mib: int = 2, lock_timeout_s: float = COMMAND_LOCK_TIMEOUT_S
 ) -> sqlite3.Connection:
-    """Open the store for reading alone, with at most so many MiB of it in memory."""
+    """Open the store for reading only, with a page cache of at most `cache_mib` MiB."""
     conn = _connect_as(QueryConnection, data_dir / STORE_FILE, lock_timeout_s)
     conn.execute("PRAGMA query_only = ON")
     conn.execute("PRAGMA temp_store = FILE")
@@ -115,11 +115,11 @@ def _connect(path: Path) -> StoreConnection:
 def _connect_as(factory: type[C], path: Path, timeout_s: float) -> C:
     if sqlite3.sqlite_version_info < (3, 37):
         raise ApiError("unavailable", f"SQLite {sqlite3.sqlite_version} is too old: ovx-lite needs 3.37 or newer.")
-    # Transactions are begun and ended in plain sight.
+    # `isolation_level=None`: only our own code begins and ends transactions.
     conn = sqlite3.connect(
         path, timeout=timeout_s, isolation_level=None, check_same_thread=False, cached_statements=256, factory=factory
     )
-    # Somebody else may have made the file: nothing in its schema may call functions that reach outside.
+    # Somebody else may have made the file, so its schema must not call functions that have side effects.
     conn.execute("PRAGMA trusted_schema = OFF")
     if sys.version_info >= (3, 12):
         conn.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)
@@ -130,22 +130,22 @@ def _open_error(path: Path, exc: Exception) -> ApiError:
     if isinstance(exc, sqlite3.DatabaseError) and "not a database" in str(exc):
         return ApiError("unavailable", f"{path} is not a database: move it away, or choose another --data-dir.")
     if isinstance(exc, UnicodeDecodeError):
-        return ApiError("unavailable", f"{path} is damaged (its schema cannot be read): put back a backup.")
+        return ApiError("unavailable", f"{path} is damaged (its schema cannot be read): restore a backup.")
     if isinstance(exc, sqlite3.DatabaseError) and not isinstance(exc, sqlite3.OperationalError):
-        return ApiError("unavailable", f"{path} is damaged ({exc}): put back a backup.")
+        return ApiError("unavailable", f"{path} is damaged ({exc}): restore a backup.")
     return ApiError(
         "unavailable",
-        f"The store {path} cannot be opened for writing ({exc}): see that the folder exists, is yours and has room, "
-        "or choose another --data-dir.",
+        f"The store {path} cannot be opened for writing ({exc}): check that the folder exists, that you own it "
+        "and that its disk has free space, or choose another --data-dir.",
     )
 
 
 def _check_schema(conn: sqlite3.Connection, path: Path, steps: Mapping[int, str]) -> None:
-    """Raise `ApiError` unless the file is empty, or has the schema of its version and nothing else.
+    """Raise `ApiError` unless the file is empty, or has exactly the schema of its version.
 
-    A trigger or a view that somebody has put into it would act in our name, even while the file is upgraded.
+    Otherwise a trigger or a view that somebody added could change data with our permissions, even during an upgrade.
     """
-    conn.execute("BEGIN")  # as of one moment: another process may be making or upgrading the store
+    conn.execute("BEGIN")  # one snapshot: another process may be creating or upgrading the store
     try:
         (tables,) = conn.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         (application_id,) = conn.execute("PRAGMA application_id").fetchone()
@@ -161,7 +161,7 @@ def _check_schema(conn: sqlite3.Connection, path: Path, steps: Mapping[int, str]
                 f"{path} has schema {version}, which was never released: open it once with ovx-lite of commit "
                 f"{_UPGRADES_UNRELEASED}, which upgrades it to schema {min(steps)}, and then with this one.",
             )
-        # Of a newer version's schema nothing is known here; `migrate` refuses it.
+        # The schema of a newer version is unknown here; `migrate` rejects it.
         scripts = [script for number, script in steps.items() if number <= version]
         if version == max(steps):
             scripts = [schema()]  # many times faster than all steps
@@ -170,7 +170,7 @@ def _check_schema(conn: sqlite3.Connection, path: Path, steps: Mapping[int, str]
         conn.execute("ROLLBACK")
     if differences:
         examples = "; ".join(differences[:3]) + ("; …" if len(differences) > 3 else "")
-        message = f"{path} is not as ovx-lite made it ({examples}): drop what was added, or put back a backup."
+        message = f"{path} has another schema than ovx-lite's ({examples}): drop what was added, or restore a backup."
         raise ApiError("unavailable", message)
 
 
@@ -193,23 +193,26 @@ def _run_script(conn: sqlite3.Connection, script: str, version: int) -> None:
 
 
 def migrate(conn: sqlite3.Connection, path: Path, steps: Mapping[int, str]) -> None:
-    """Bring the file up to the last of `steps`, each in a transaction of its own, after a backup beside the file."""
+    """Upgrade the file to the last of `steps`. Each step has its own transaction.
+
+    An existing store is first copied beside the file. Raises `ApiError` (`unavailable`) if the file has a newer schema.
+    """
     version, newest = _version(conn), max(steps)
     if version > newest:
         raise ApiError(
             "unavailable",
-            f"{path} is a newer ovx-lite's (schema {version}, this one knows {newest}): upgrade ovx-lite.",
+            f"{path} was written by a newer ovx-lite (schema {version}, this one supports {newest}): upgrade ovx-lite.",
         )
     if 0 < version < newest:
         _back_up_before_upgrade(conn, path, version, newest)
     for step_number in [step_number for step_number in steps if step_number > version]:
         with transaction(conn):
-            if _version(conn) < step_number:  # or else another process was faster
+            if _version(conn) < step_number:  # or else another process has done this step
                 _run_script(conn, steps[step_number], step_number)
 
 
 def _back_up_before_upgrade(conn: sqlite3.Connection, path: Path, version: int, target_version: int) -> None:
-    """Leave a copy of the file beside it, unless another process has upgraded it by now, and while none can."""
+    """Copy the file, unless another process has upgraded it. A write lock prevents upgrades during the copy."""
     lock_conn = _connect(path)
     try:
         with transaction(lock_conn):
@@ -224,13 +227,13 @@ def _version(conn: sqlite3.Connection) -> int:
 
 
 def do_not_sync(conn: sqlite3.Connection) -> None:
-    """Do not wait for the disk at the end of a transaction: for a store that is thrown away."""
+    """Do not wait for the disk at the end of a transaction. For stores that are deleted afterwards."""
     conn.execute("PRAGMA synchronous = OFF")
 
 
 @contextmanager
 def transaction(conn: sqlite3.Connection) -> Iterator[None]:
-    """All that is done inside happens at once and is on disk at the end, or does not happen at all."""
+    """Run the block in a write transaction. At its end all changes are on disk; after an exception, none is kept."""
     execute_when_unlocked(conn, "BEGIN IMMEDIATE")
     try:
         yield
@@ -242,9 +245,9 @@ def transaction(conn: sqlite3.Connection) -> Iterator[None]:
 
 
 def truncate_wal(conn: sqlite3.Connection, timeout_s: float = 0) -> bool:
-    """Move what is in the write-ahead log into the file, and empty the log.
+    """Move the content of the write-ahead log into the file, and empty the log.
 
-    Returns whether that could be done within so many seconds: not while somebody reads what was before it.
+    Return whether that succeeded within `timeout_s`. It fails as long as another connection reads an older state.
     """
     conn.execute(f"PRAGMA busy_timeout = {int(timeout_s * 1000)}")
     (busy, _, _) = conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -253,10 +256,10 @@ def truncate_wal(conn: sqlite3.Connection, timeout_s: float = 0) -> bool:
 
 
 def insert(conn: sqlite3.Connection, statement: str, rows: Sequence[tuple[object, ...]], on_conflict: str = "") -> None:
-    """Insert rows: `into` is the statement up to `VALUES`, `on_conflict` what comes after. Inside a transaction.
+    """Insert rows. `statement` is the SQL before `VALUES`, `on_conflict` the SQL after the rows.
 
-    Many rows go into one statement, because each call into SQLite gives the interpreter's lock away, and under load
-    it takes longer to get it back than to insert a row.
+    Call this inside a transaction. One statement inserts many rows, because each call into SQLite releases the GIL, and
+    under load it takes longer to get it back than to insert a row.
     """
     for row_count, batch in batches(rows, _INSERT_BATCH_SIZES):
         placeholders = f"({', '.join('?' * len(batch[0]))})"
@@ -267,7 +270,10 @@ def insert(conn: sqlite3.Connection, statement: str, rows: Sequence[tuple[object
 
 
 def batches(rows: Sequence[R], sizes: tuple[int, ...]) -> Iterator[tuple[int, Sequence[R]]]:
-    """Cut rows into pieces of a few fixed sizes, the last of them 1, so that few statements are made, and kept."""
+    """Split rows into batches of a few fixed sizes, so that the statement cache holds all statements.
+
+    `sizes` must be in descending order and end with 1. Yields the size and the rows of each batch.
+    """
     start = 0
     for size in sizes:
         while len(rows) - start >= size:

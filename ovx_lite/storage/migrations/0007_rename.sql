@@ -1,6 +1,6 @@
--- Tables and columns get the names that web analytics uses, with their units. No row changes, but the names in `meta`.
+-- Tables and columns get the names that web analytics uses, with their units. Only rows of `meta` change.
 
--- SQLite cannot rename an index.
+-- SQLite cannot rename an index, so these are created again at the end.
 DROP INDEX keys_of_site;
 DROP INDEX annotations_of_site;
 DROP INDEX answers_by_age;

@@ -1,1 +1,1 @@
-"""Goals, webhook subscriptions, the outbox and the delivery log."""
+"""Goals, webhooks, the outbox and the delivery log."""

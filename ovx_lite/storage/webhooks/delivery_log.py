@@ -1,4 +1,4 @@
-"""The log of deliveries: what was sent to webhooks, and what came of it."""
+"""The delivery log: every delivery to a webhook, with its attempts."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ovx_lite.domain.calendar import format_utc
+from ovx_lite.domain.calendar import DAY_MS, format_utc
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import COUNTER_BITS
 from ovx_lite.storage.registry_version import announce
@@ -14,16 +14,16 @@ from ovx_lite.storage.sqlite import transaction
 from ovx_lite.storage.webhooks.outbox import message_id
 
 MAX_LOGGED_PER_WEBHOOK = 1000
-"""Deliveries of a webhook that the log keeps (those on their way not counted)."""
+"""Deliveries that the log keeps for each webhook, besides the pending ones."""
 
-RETENTION_MS = 30 * 24 * 60 * 60 * 1000
-"""Milliseconds that the log keeps a delivery."""
+RETENTION_MS = 30 * DAY_MS
+"""How long the log keeps a delivery."""
 
 STATUSES = ("pending", "delivered", "failed", "throttled", "skipped")
 
 
 def parse_public_id(public_id: str) -> int:
-    """The delivery of that name. Raises `ApiError` (`not_found`) for what is no such name."""
+    """Return the ID of a delivery from its public ID. Raises `ApiError` (`not_found`) if that is malformed."""
     prefix, _, digits = public_id.partition("_")
     try:
         if prefix == "msg" and 0 < (delivery_id := int(digits, 16)) < 1 << 63:
@@ -34,7 +34,7 @@ def parse_public_id(public_id: str) -> int:
 
 
 class DeliveryRecord(NamedTuple):
-    """A delivery in the log; `due` in Unix milliseconds."""
+    """A delivery in the log. `webhook` is the webhook's public ID."""
 
     id: int
     webhook: str
@@ -47,16 +47,16 @@ class DeliveryRecord(NamedTuple):
 
     @property
     def public_id(self) -> str:
-        """Its public name."""
+        """Return the public ID, which receivers get as `webhook-id`."""
         return message_id(self.id)
 
     @property
     def created_at_ms(self) -> int:
-        """When it was put on its way (Unix ms)."""
+        """Return when the delivery was created (Unix ms)."""
         return self.id >> COUNTER_BITS
 
     def to_json(self) -> dict[str, Any]:
-        """It as JSON, without its body."""
+        """Return the delivery without its body, for JSON output."""
         return {
             "id": self.public_id,
             "created": format_utc(self.created_at_ms),
@@ -70,7 +70,7 @@ class DeliveryRecord(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """A try in the log: as `webhooks.Outcome` has it."""
+    """An attempt in the log. See `webhooks.message.AttemptResult` for its fields."""
 
     started_at_ms: int
     duration_ms: int
@@ -81,7 +81,7 @@ class Attempt(NamedTuple):
     response_body: str
 
     def to_json(self) -> dict[str, Any]:
-        """It as JSON."""
+        """Return the attempt for JSON output."""
         return {
             "began": format_utc(self.started_at_ms),
             "took": self.duration_ms,
@@ -100,20 +100,20 @@ FROM deliveries JOIN webhooks ON webhooks.id = webhook_id
 
 
 def of_site(conn: sqlite3.Connection, site_id: int, status: str = "") -> Iterator[DeliveryRecord]:
-    """A site's deliveries, newest first; of one status, if that is given."""
+    """Yield a site's deliveries, newest first; only those with `status` if it is not `""`."""
     query = _SELECT_DELIVERIES + "WHERE site_id = ? AND ? IN ('', status) ORDER BY deliveries.id DESC"
     return map(DeliveryRecord._make, conn.execute(query, (site_id, status)))
 
 
 class DeliveryFilter(NamedTuple):
-    """Which deliveries to show: of one status, one webhook, one event; `""` for all."""
+    """Which deliveries to show: those with this status, webhook and event; `""` means all."""
 
     status: str = ""
     webhook: str = ""
     event: str = ""
 
 
-# The rows of a site's few webhooks are found first, and sorted by their numbers alone; the rest is read of a page.
+# The inner query sorts only the IDs of the site's deliveries. The other columns are read for one page only.
 _SELECT_PAGE = f"""
 {_SELECT_DELIVERIES} WHERE deliveries.id IN (
     SELECT id FROM deliveries
@@ -127,13 +127,13 @@ _SELECT_PAGE = f"""
 def page(
     conn: sqlite3.Connection, site_id: int, filters: DeliveryFilter, before_id: int, limit: int
 ) -> list[DeliveryRecord]:
-    """The latest deliveries of a site with a number under `before`, newest first, at most so many."""
+    """Return at most `limit` of a site's deliveries with IDs less than `before_id`, newest first."""
     values = (site_id, filters.webhook, before_id, filters.status, filters.event, limit)
     return list(map(DeliveryRecord._make, conn.execute(_SELECT_PAGE, values)))
 
 
 def counts(conn: sqlite3.Connection, site_id: int) -> dict[str, dict[str, int]]:
-    """How many deliveries each webhook of a site has in the log, by its id and their status."""
+    """Count a site's deliveries in the log, by the webhook's public ID and by status."""
     query = """
         SELECT public_id, status, count(*) FROM deliveries JOIN webhooks ON webhooks.id = webhook_id
         WHERE site_id = ? GROUP BY 1, 2
@@ -145,7 +145,7 @@ def counts(conn: sqlite3.Connection, site_id: int) -> dict[str, dict[str, int]]:
 
 
 def find(conn: sqlite3.Connection, public_id: str) -> DeliveryRecord:
-    """The delivery of that id. Raises `ApiError` (`not_found`) if there is none."""
+    """Return the delivery with this public ID. Raises `ApiError` (`not_found`) if there is none."""
     row = conn.execute(_SELECT_DELIVERIES + "WHERE deliveries.id = ?", (parse_public_id(public_id),)).fetchone()
     if row is None:
         raise _no_such_delivery(public_id)
@@ -153,7 +153,7 @@ def find(conn: sqlite3.Connection, public_id: str) -> DeliveryRecord:
 
 
 def find_of_site(conn: sqlite3.Connection, site_id: int, public_id: str) -> DeliveryRecord:
-    """The delivery of that id, of this site. Raises `ApiError` (`not_found`) if it has none."""
+    """Return the site's delivery with this public ID. Raises `ApiError` (`not_found`) if the site has none."""
     row = conn.execute(
         _SELECT_DELIVERIES + "WHERE deliveries.id = ? AND site_id = ?", (parse_public_id(public_id), site_id)
     ).fetchone()
@@ -163,44 +163,59 @@ def find_of_site(conn: sqlite3.Connection, site_id: int, public_id: str) -> Deli
 
 
 def attempts(conn: sqlite3.Connection, delivery_id: int) -> list[Attempt]:
-    """The tries of a delivery, oldest first."""
+    """Return the attempts of a delivery, oldest first."""
     query = """
         SELECT started_at, duration_ms, http_status, error_code, hint, request_headers, response_body
         FROM attempts WHERE delivery_id = ? ORDER BY id
     """
     rows = conn.execute(query, (delivery_id,))
     return [
-        Attempt(started_at_ms, duration_ms, status, error, hint, msgspec.json.decode(headers), response_body)
+        Attempt(
+            started_at_ms=started_at_ms,
+            duration_ms=duration_ms,
+            status=status,
+            error=error,
+            hint=hint,
+            headers=msgspec.json.decode(headers),
+            response_body=response_body,
+        )
         for started_at_ms, duration_ms, status, error, hint, headers, response_body in rows
     ]
 
 
 def _no_such_delivery(public_id: str) -> ApiError:
-    return ApiError("not_found", f"There is no delivery {public_id}: see ovx-lite delivery list SITE for the ids.")
+    return ApiError("not_found", f"There is no delivery {public_id}: ovx-lite delivery list SITE shows the IDs.")
 
 
 def redeliver(conn: sqlite3.Connection, public_id: str, now_ms: int) -> None:
-    """Put a delivery on its way once more, with all its tries. Raises `ApiError` if its webhook is disabled."""
+    """Queue a delivery again, with a new series of attempts.
+
+    Raises `ApiError`: `not_found` if there is no such delivery, `invalid_request` if its webhook is disabled or an
+    attempt is running.
+    """
     with transaction(conn):
         delivery = find(conn, public_id)
         row = conn.execute("SELECT is_enabled FROM webhooks WHERE public_id = ?", (delivery.webhook,)).fetchone()
         if not row[0]:
-            message = f"The webhook {delivery.webhook} is disabled: ovx-lite webhook enable {delivery.webhook} first."
+            message = (
+                f"The webhook {delivery.webhook} is disabled: run ovx-lite webhook enable {delivery.webhook} first."
+            )
             raise ApiError("invalid_request", message)
-        changed = conn.execute(
+        cursor = conn.execute(
             "UPDATE deliveries SET status = 'pending', attempts = 0, next_attempt_at = ?"
             " WHERE id = ? AND lease_token IS NULL",
             (now_ms, delivery.id),
         )
-        if changed.rowcount == 0:
-            raise ApiError("invalid_request", f"The delivery {public_id} is being sent just now: see what comes of it.")
+        if cursor.rowcount == 0:
+            raise ApiError("invalid_request", f"The delivery {public_id} is being sent now: wait for the result.")
         announce(conn)
 
 
 def redeliver_failed(conn: sqlite3.Connection, site_id: int, since_ms: int, now_ms: int) -> int:
-    """Put all that failed or was skipped since a time (Unix ms) on its way again. Returns how many.
+    """Queue a site's deliveries that failed or were skipped since a time (Unix ms) again. Return how many.
 
-    Those of disabled webhooks stay, and what was throttled: all at once, it would be what the limit is to prevent.
+    Deliveries of disabled webhooks are left out. So are throttled ones, because sending all of them at once is what the
+    limit prevents.
     """
     with transaction(conn):
         announce(conn)
@@ -214,9 +229,9 @@ def redeliver_failed(conn: sqlite3.Connection, site_id: int, since_ms: int, now_
 
 
 def delete_expired(conn: sqlite3.Connection, now_ms: int, limit: int) -> int:
-    """Delete from the log what is older than it keeps, up to so many rows at once. Returns how many.
+    """Delete deliveries that are too old or too many, except pending ones. Return how many. Call inside a transaction.
 
-    Inside a transaction.
+    `limit` applies to each of its statements: one for old deliveries, and one for each webhook that has too many.
     """
     deleted = conn.execute(
         "DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE id < ? AND status <> 'pending' LIMIT ?)",
@@ -237,7 +252,7 @@ def delete_expired(conn: sqlite3.Connection, now_ms: int, limit: int) -> int:
 
 
 class AttemptRecord(NamedTuple):
-    """A try of a delivery, at a time (Unix ms), and what the delivery `became`."""
+    """An attempt for the emulator's API. `delivery_status` is the delivery's status after the attempt."""
 
     delivery: str
     started_at_ms: int
@@ -261,12 +276,12 @@ class AttemptRecord(NamedTuple):
 
 
 def last_attempt_id(conn: sqlite3.Connection) -> int:
-    """The number of the latest try; 0 if there was none."""
+    """Return the ID of the latest attempt; 0 if there is none."""
     return int(conn.execute("SELECT coalesce(max(id), 0) FROM attempts").fetchone()[0])
 
 
 def attempts_after(conn: sqlite3.Connection, attempt_id: int) -> list[AttemptRecord]:
-    """The tries after one, in their order."""
+    """Return the attempts with IDs greater than `attempt_id`, oldest first."""
     query = """
         SELECT delivery_id, started_at, http_status, error_code,
             iif(lead(1) OVER (PARTITION BY delivery_id ORDER BY attempts.id), 'pending', status), event_name, public_id

@@ -1,4 +1,4 @@
-"""Goals as they are set up."""
+"""The goals of sites."""
 
 import sqlite3
 
@@ -10,14 +10,14 @@ _GOAL_COLUMNS = "public_id, site_id, name, event_name, path_pattern, created_at,
 
 
 def add_goal(conn: sqlite3.Connection, goal: Goal) -> Goal | None:
-    """Add a goal of a site; its `number` is given by the store. Returns None if it was added before.
+    """Add a goal and return it with the `id` that the store assigns; `None` if the store has it already.
 
-    Raises `ApiError` if the site has another of that name. Inside a transaction.
+    Raises `ApiError` (`invalid_request`) if the site has another goal with this name. Call this inside a transaction.
     """
     if conn.execute("SELECT 1 FROM goals WHERE public_id = ?", (goal.public_id,)).fetchone():
         return None
     if any(other.name == goal.name for other in goals_of(conn, goal.site_id)):
-        raise ApiError("invalid_request", f"There is a goal {goal.name} already: choose another name.", "name")
+        raise ApiError("invalid_request", f"The goal {goal.name} already exists: choose another name.", "name")
     row = (
         goal.public_id,
         goal.site_id,
@@ -37,7 +37,7 @@ def add_goal(conn: sqlite3.Connection, goal: Goal) -> Goal | None:
 
 
 def goals_of(conn: sqlite3.Connection, site_id: int) -> list[Goal]:
-    """A site's goals, oldest first."""
+    """Return a site's goals, oldest first."""
     rows = conn.execute(
         f"SELECT {_GOAL_COLUMNS} FROM goals WHERE site_id = ? ORDER BY created_at, public_id", (site_id,)
     )
@@ -45,8 +45,8 @@ def goals_of(conn: sqlite3.Connection, site_id: int) -> list[Goal]:
 
 
 def find_goal(conn: sqlite3.Connection, public_id: str) -> Goal:
-    """The goal of that id; raises `ApiError` (`not_found`) if there is none."""
+    """Return the goal with this public ID. Raises `ApiError` (`not_found`) if there is none."""
     row = conn.execute(f"SELECT {_GOAL_COLUMNS} FROM goals WHERE public_id = ?", (public_id,)).fetchone()
     if row is None:
-        raise ApiError("not_found", f"There is no goal {public_id}: see ovx-lite goal list SITE for the ids.")
+        raise ApiError("not_found", f"There is no goal {public_id}: ovx-lite goal list SITE shows the IDs.")
     return Goal(*row)

@@ -1,4 +1,8 @@
-"""What is on its way to webhooks, who is sending it, and what comes of it."""
+"""The outbox: claims deliveries that are due, and records the results of attempts.
+
+A claimed delivery is leased to the process that sends it. If that process ends, the lease expires and another attempt
+follows.
+"""
 
 import sqlite3
 from collections.abc import Collection, Sequence
@@ -6,23 +10,25 @@ from typing import NamedTuple
 
 import msgspec
 
+from ovx_lite.domain.calendar import DAY_MS, MINUTE_MS
 from ovx_lite.domain.models import COUNTER_BITS
 from ovx_lite.storage.sqlite import transaction
 from ovx_lite.storage.webhooks.subscriptions import find_webhook, mark_disabled
 from ovx_lite.webhooks.message import AttemptResult, build_body, next_step, signing_secrets
 from ovx_lite.webhooks.triggers import sample_alert
 
-LEASE_MS = 60_000
-"""Milliseconds after which a delivery that somebody took and did not bring back is anybody's."""
+LEASE_MS = MINUTE_MS
+"""How long a claimed delivery belongs to the process that claimed it."""
 
-DISABLE_AFTER_MS = 5 * 24 * 60 * 60 * 1000
-"""Milliseconds without a success after which a webhook is given up, if `EXHAUSTED` deliveries failed in them."""
+DISABLE_AFTER_MS = 5 * DAY_MS
+"""After this time without a success, a webhook is disabled if `DISABLE_AFTER_FAILURES` deliveries failed in it."""
 
 DISABLE_AFTER_FAILURES = 5
+"""Failed deliveries (after all their attempts) that disable a webhook, if they are not followed by a success."""
 
 
 class ClaimedDelivery(NamedTuple):
-    """A delivery that is ours to send until the lease ends."""
+    """A delivery that this process may send until its lease expires. `attempts` counts the earlier ones."""
 
     id: int
     lease_token: int
@@ -35,12 +41,12 @@ class ClaimedDelivery(NamedTuple):
 
     @property
     def public_id(self) -> str:
-        """What the receiver knows it by, the same at every try."""
+        """Return the ID that the receiver gets as `webhook-id`, the same at every attempt."""
         return message_id(self.id)
 
 
 class ClaimLimits(NamedTuple):
-    """What may be claimed: none of webhooks that are `busy`, `most` in all, `most_slow` of those that are `slow`."""
+    """What a batch may claim: nothing from busy webhooks, `max_slow_claims` from slow ones, `max_claims` in all."""
 
     busy_webhook_ids: Collection[int]
     slow_webhook_ids: Collection[int]
@@ -49,9 +55,10 @@ class ClaimLimits(NamedTuple):
 
 
 class ClaimBatch(NamedTuple):
-    """What a turn brought: deliveries to send, when the next falls due (Unix ms), the webhooks that were given up.
+    """The result of a claim: deliveries to send, and the public IDs of webhooks that were disabled.
 
-    What is due already and finds no room is not told: there will be another turn when there is room.
+    `next_attempt_at_ms` is when the next delivery is due (Unix ms). It ignores deliveries that are due now but exceed
+    the limits, because the sender claims again when an attempt has ended.
     """
 
     claimed: list[ClaimedDelivery]
@@ -60,11 +67,12 @@ class ClaimBatch(NamedTuple):
 
 
 def message_id(delivery_id: int) -> str:
-    """The public name of the delivery stored under `number`."""
+    """Return the public ID of a delivery."""
     return f"msg_{delivery_id:016x}"
 
 
-# The earliest of each webhook that has any: from one to the next, without going through those that wait behind it.
+# The earliest pending delivery of each webhook. The recursion goes from webhook to webhook in the index, so it does not
+# read the other pending deliveries.
 _EARLIEST = """
 WITH RECURSIVE waiting (webhook_id) AS (
     SELECT min(webhook_id) FROM deliveries WHERE status = 'pending' AND lease_token IS NULL
@@ -92,9 +100,9 @@ def claim_batch(
     lease_token: int,
     now_ms: int,
 ) -> ClaimBatch:
-    """Write down what came of tries, and claim deliveries that are due, as far as there is room. In one transaction.
+    """Record the results of attempts, and claim deliveries that are due, within the limits. Uses one transaction.
 
-    No more than one at a time is claimed of a webhook: so a crash repeats no more than that.
+    Claims at most one delivery of each webhook, so a crash repeats at most one message per webhook.
     """
     claimed: list[ClaimedDelivery] = []
     next_attempt_at_ms, slow_claims_left = None, limits.max_slow_claims
@@ -110,7 +118,7 @@ def claim_batch(
                 next_attempt_at_ms = earliest_ms
                 break
             if len(claimed) >= limits.max_claims:
-                break  # whoever ends first makes room
+                break  # the sender claims again when an attempt has ended
             if webhook_id in limits.slow_webhook_ids:
                 if slow_claims_left <= 0:
                     continue
@@ -124,22 +132,32 @@ def _claim(conn: sqlite3.Connection, webhook_id: int, lease_token: int, now_ms: 
     query = "SELECT url, secret, previous_secret, rotated_at FROM webhooks WHERE id = ?"
     url, *secret_columns = conn.execute(query, (webhook_id,)).fetchone()
     return ClaimedDelivery(
-        delivery_id, lease_token, webhook_id, url, event, body, attempts, signing_secrets(now_ms, *secret_columns)
+        id=delivery_id,
+        lease_token=lease_token,
+        webhook_id=webhook_id,
+        url=url,
+        event=event,
+        body=body,
+        attempts=attempts,
+        secrets=signing_secrets(now_ms, *secret_columns),
     )
 
 
 def _record_outcome(conn: sqlite3.Connection, claim: ClaimedDelivery, outcome: AttemptResult, now_ms: int) -> str:
-    """Write down what came of a try, if it was still ours. Returns the webhook's id if that gave it up, else `""`."""
+    """Record the result of an attempt, unless its lease has expired.
+
+    Return the webhook's public ID if this attempt disabled it, otherwise `""`.
+    """
     attempts = claim.attempts + 1
     decision = next_step(outcome, attempts, now_ms)
-    changed = conn.execute(
+    cursor = conn.execute(
         "UPDATE deliveries"
         " SET status = ?, attempts = ?, next_attempt_at = ?, lease_token = NULL, lease_expires_at = NULL"
         " WHERE id = ? AND lease_token = ?",
         (decision.status, attempts, decision.next_attempt_at_ms, claim.id, claim.lease_token),
     )
-    if changed.rowcount == 0:
-        return ""  # the webhook was removed, or the lease ran out, and it is somebody else's
+    if cursor.rowcount == 0:
+        return ""  # the webhook was removed, or the lease has expired and another process may have the delivery
     log_attempt(conn, claim.id, outcome)
     if not outcome.error:
         query = "UPDATE webhooks SET first_failed_at = NULL, failed_deliveries = 0 WHERE id = ?"
@@ -156,16 +174,16 @@ def _record_outcome(conn: sqlite3.Connection, claim: ClaimedDelivery, outcome: A
         conn.execute("UPDATE deliveries SET status = 'skipped' WHERE id = ? AND status = 'pending'", (claim.id,))
         return ""
     if decision.gone:
-        mark_disabled(conn, claim.webhook_id, "its receiver answered 410: it wants no more")
+        mark_disabled(conn, claim.webhook_id, "its receiver answered 410 Gone")
         return str(public_id)
     if failed_deliveries >= DISABLE_AFTER_FAILURES and now_ms - failing_since_ms >= DISABLE_AFTER_MS:
-        mark_disabled(conn, claim.webhook_id, "nothing was delivered for 5 days")
+        mark_disabled(conn, claim.webhook_id, "no delivery succeeded for 5 days")
         return str(public_id)
     return ""
 
 
 def release_interrupted(conn: sqlite3.Connection, now_ms: int) -> int:
-    """Give back what somebody was sending when the server ended; it is sent again at once. Returns how many."""
+    """Release all leases after a crash, so that interrupted deliveries are sent again at once. Return how many."""
     with transaction(conn):
         return _release(conn, "lease_token IS NOT NULL", (), now_ms)
 
@@ -178,18 +196,15 @@ WHERE lease_token IS NOT NULL
 
 
 def _release(conn: sqlite3.Connection, condition: str, values: tuple[int, ...], now_ms: int) -> int:
-    released = conn.execute(
-        f"{_RELEASE} AND {condition} RETURNING id",
-        values,
-    ).fetchall()
-    for (delivery_id,) in released:
-        hint = "the server ended before the answer was written down: it is sent again"
+    rows = conn.execute(f"{_RELEASE} AND {condition} RETURNING id", values).fetchall()
+    for (delivery_id,) in rows:
+        hint = "the server stopped before it recorded the response: the message is sent again"
         log_attempt(conn, delivery_id, AttemptResult(None, "interrupted", hint, started_at_ms=now_ms))
-    return len(released)
+    return len(rows)
 
 
 def log_attempt(conn: sqlite3.Connection, delivery_id: int, outcome: AttemptResult) -> None:
-    """Add a try to the log of a delivery. Inside a transaction."""
+    """Add an attempt to the log of a delivery. Call this inside a transaction."""
     conn.execute(
         "INSERT INTO attempts"
         " (delivery_id, started_at, duration_ms, http_status, error_code, hint, request_headers, response_body)"
@@ -208,9 +223,9 @@ def log_attempt(conn: sqlite3.Connection, delivery_id: int, outcome: AttemptResu
 
 
 def insert_sample(conn: sqlite3.Connection, public_id: str, lease_token: int, now_ms: int) -> ClaimedDelivery:
-    """Put a sample of what a webhook is told of into the log. Raises `ApiError` if there is no such webhook.
+    """Insert and claim a sample of the webhook's first event. Raises `ApiError` (`not_found`) if there is no webhook.
 
-    It counts as failed until it is delivered, so that nobody sends it, too, or again.
+    Its status is `failed` until it is delivered, so that no other sender claims it and it is not sent again.
     """
     with transaction(conn):
         webhook = find_webhook(conn, public_id)
@@ -224,16 +239,25 @@ def insert_sample(conn: sqlite3.Connection, public_id: str, lease_token: int, no
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
             (delivery_id, webhook.id, event, payload, "failed", 0, now_ms),
         )
-        return ClaimedDelivery(delivery_id, lease_token, webhook.id, webhook.url, event, payload, 0, secrets)
+        return ClaimedDelivery(
+            id=delivery_id,
+            lease_token=lease_token,
+            webhook_id=webhook.id,
+            url=webhook.url,
+            event=event,
+            body=payload,
+            attempts=0,
+            secrets=secrets,
+        )
 
 
 def finish_sample(conn: sqlite3.Connection, delivery: ClaimedDelivery, outcome: AttemptResult, now_ms: int) -> None:
-    """Write down what came of a sample, which is not tried again, and says nothing against the webhook."""
+    """Record the result of a sample. A failed sample is not sent again, and does not count against the webhook."""
     with transaction(conn):
         status = "failed" if outcome.error else "delivered"
-        changed = conn.execute(
+        cursor = conn.execute(
             "UPDATE deliveries SET status = ?, attempts = 1, next_attempt_at = ? WHERE id = ?",
             (status, now_ms, delivery.id),
         )
-        if changed.rowcount:  # else the webhook was removed meanwhile, with its log
+        if cursor.rowcount:  # otherwise the webhook was removed with its log
             log_attempt(conn, delivery.id, outcome)

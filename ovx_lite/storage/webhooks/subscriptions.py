@@ -1,4 +1,4 @@
-"""Webhooks as they are set up, and who listens to what."""
+"""Webhooks: their settings, and the events that each site sends to them."""
 
 import sqlite3
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ _WEBHOOK_COLUMNS = (
 
 
 class SiteSubscriptions(NamedTuple):
-    """What is to be looked for on a site: its goals; its enabled webhooks, and all that they want to hear of."""
+    """The goals and enabled webhooks of a site. `events` are all events that at least one of these webhooks gets."""
 
     site: Site
     webhooks: tuple[Webhook, ...]
@@ -28,7 +28,7 @@ class SiteSubscriptions(NamedTuple):
 
 
 def subscriptions_by_site(conn: sqlite3.Connection) -> dict[int, SiteSubscriptions]:
-    """Those sites, by number, that have a goal or an enabled webhook."""
+    """Return the subscriptions of all sites that have a goal or an enabled webhook, by site ID."""
     webhooks_by_site: dict[int, list[Webhook]] = {}
     for row in conn.execute(f"SELECT {_WEBHOOK_COLUMNS} FROM webhooks WHERE is_enabled ORDER BY id"):
         webhook = _webhook(row)
@@ -47,9 +47,9 @@ def subscriptions_by_site(conn: sqlite3.Connection) -> dict[int, SiteSubscriptio
 
 
 def add_webhook(conn: sqlite3.Connection, webhook: Webhook) -> Webhook:
-    """Add a webhook, unless it was added before; its `number` is given by the store.
+    """Add a webhook, unless the store has it already. Return it with the `id` that the store assigns.
 
-    Raises `ApiError` if the site has as many as it may have.
+    Raises `ApiError` (`invalid_request`) if the site has the maximum number of webhooks (Ovyxa, Webhooks, Limits).
     """
     with transaction(conn):
         if conn.execute("SELECT 1 FROM webhooks WHERE public_id = ?", (webhook.public_id,)).fetchone():
@@ -57,7 +57,7 @@ def add_webhook(conn: sqlite3.Connection, webhook: Webhook) -> Webhook:
         if len(webhooks_of(conn, webhook.site_id)) >= MAX_WEBHOOKS_PER_SITE:
             raise ApiError(
                 "invalid_request",
-                f"The site has {MAX_WEBHOOKS_PER_SITE} webhooks, as many as it may: remove one first.",
+                f"This site has {MAX_WEBHOOKS_PER_SITE} webhooks, the maximum: remove one first.",
             )
         row = _row(webhook)[1:]
         conn.execute(f"INSERT INTO webhooks ({_WEBHOOK_COLUMNS}) VALUES (NULL, {', '.join('?' * len(row))})", row)
@@ -66,15 +66,15 @@ def add_webhook(conn: sqlite3.Connection, webhook: Webhook) -> Webhook:
 
 
 def find_webhook(conn: sqlite3.Connection, public_id: str) -> Webhook:
-    """The webhook of that id. Raises `ApiError` (`not_found`) if there is none."""
+    """Return the webhook with this public ID. Raises `ApiError` (`not_found`) if there is none."""
     row = conn.execute(f"SELECT {_WEBHOOK_COLUMNS} FROM webhooks WHERE public_id = ?", (public_id,)).fetchone()
     if row is None:
-        raise ApiError("not_found", f"There is no webhook {public_id}: see ovx-lite webhook list SITE for the ids.")
+        raise ApiError("not_found", f"There is no webhook {public_id}: ovx-lite webhook list SITE shows the IDs.")
     return _webhook(row)
 
 
 def webhooks_of(conn: sqlite3.Connection, site_id: int) -> list[Webhook]:
-    """A site's webhooks, oldest first."""
+    """Return a site's webhooks, oldest first."""
     return [
         _webhook(row)
         for row in conn.execute(f"SELECT {_WEBHOOK_COLUMNS} FROM webhooks WHERE site_id = ? ORDER BY id", (site_id,))
@@ -82,7 +82,10 @@ def webhooks_of(conn: sqlite3.Connection, site_id: int) -> list[Webhook]:
 
 
 def change_webhook(conn: sqlite3.Connection, webhook: Webhook) -> None:
-    """Take over what a webhook is told of, and in which format. Raises `ApiError` (`not_found`) if it was removed."""
+    """Save a webhook's events, spike threshold and format. Raises `ApiError` (`not_found`) if it was removed.
+
+    A spike that was reported before can be reported again, because the threshold may be another one.
+    """
     with transaction(conn):
         find_webhook(conn, webhook.public_id)
         conn.execute(
@@ -95,7 +98,7 @@ def change_webhook(conn: sqlite3.Connection, webhook: Webhook) -> None:
 
 
 def rotate(conn: sqlite3.Connection, public_id: str, secret: str, now_ms: int) -> Webhook:
-    """Give a webhook a new secret at `now` (Unix ms); the one before signs for a day more."""
+    """Replace a webhook's secret, and return the webhook. The previous secret also signs for one more day."""
     with transaction(conn):
         find_webhook(conn, public_id)
         query = "UPDATE webhooks SET previous_secret = secret, secret = ?, rotated_at = ? WHERE public_id = ?"
@@ -105,7 +108,7 @@ def rotate(conn: sqlite3.Connection, public_id: str, secret: str, now_ms: int) -
 
 
 def enable(conn: sqlite3.Connection, public_id: str) -> Webhook:
-    """Send to a webhook again, beginning with what happens from now on."""
+    """Enable a webhook, and return it. It gets events from now on; skipped deliveries are not sent."""
     with transaction(conn):
         find_webhook(conn, public_id)
         conn.execute(
@@ -118,14 +121,14 @@ def enable(conn: sqlite3.Connection, public_id: str) -> Webhook:
 
 
 def disable(conn: sqlite3.Connection, public_id: str) -> Webhook:
-    """Send nothing more to a webhook; what waits is skipped."""
+    """Disable a webhook, and return it. Its pending deliveries become `skipped`."""
     with transaction(conn):
         mark_disabled(conn, find_webhook(conn, public_id).id, "")
         return find_webhook(conn, public_id)
 
 
 def mark_disabled(conn: sqlite3.Connection, webhook_id: int, reason: str) -> None:
-    """Disable a webhook, with the reason if nobody did it by hand. Inside a transaction."""
+    """Disable a webhook. `reason` is `""` if a person disabled it. Call this inside a transaction."""
     conn.execute("UPDATE webhooks SET is_enabled = 0, disabled_reason = ? WHERE id = ?", (reason, webhook_id))
     announce(conn)
     conn.execute(
@@ -135,7 +138,7 @@ def mark_disabled(conn: sqlite3.Connection, webhook_id: int, reason: str) -> Non
 
 
 def remove_webhook(conn: sqlite3.Connection, public_id: str) -> None:
-    """Remove a webhook with its log."""
+    """Remove a webhook and its delivery log. Raises `ApiError` (`not_found`) if there is none."""
     with transaction(conn):
         webhook = find_webhook(conn, public_id)
         conn.execute("DELETE FROM webhooks WHERE id = ?", (webhook.id,))
@@ -171,6 +174,6 @@ def _row(webhook: Webhook) -> tuple[object, ...]:
 
 
 def all_secrets(conn: sqlite3.Connection) -> list[str]:
-    """The secrets of all webhooks, those that gave way lately, too."""
+    """Return the secrets of all webhooks, including the previous ones."""
     rows = conn.execute("SELECT secret, previous_secret FROM webhooks").fetchall()
     return [secret for row in rows for secret in row if secret]
