@@ -61,7 +61,14 @@ async def add(request: Request) -> Response:
     hourly_limit = form.validate("hourly_limit", validators.whole_number, None, "hourly_limit", _MAX_HOURLY_LIMIT)
     if form.errors:
         return await _render_page(request, site, form)
-    key, secret = factories.key(site, label, tier, hourly_limit, ui.services.clock.now_ms(), form.public_id("key_"))
+    key, secret = factories.key(
+        site,
+        label=label,
+        tier=tier,
+        hourly_limit=hourly_limit,
+        now_ms=ui.services.clock.now_ms(),
+        public_id=form.public_id("key_"),
+    )
     is_new = await ui.change(registry.add_api_key, key)
     # If the form was sent twice, the first request has added the key and shows it.
     text = "The API key was added. Copy it now: it will not be shown again."

@@ -52,7 +52,7 @@ async def _render_page(request: Request, site: Site, form: Form) -> Response:
 
 
 def _parse_cursor(public_id: str) -> int:
-    """Return the ID that the page begins below; the highest possible ID if the text is no delivery's ID."""
+    """Parse the cursor, the ID of the last delivery on the page before; the highest possible ID if it is invalid."""
     try:
         return delivery_log.parse_public_id(public_id)
     except ApiError:

@@ -66,7 +66,14 @@ async def add(request: Request) -> Response:
     path = form.validate("path", validators.path_pattern, "") if is_path_goal else ""
     event = "" if is_path_goal else form.validate("event", validators.event_name, "")
     if not form.errors:
-        goal = factories.goal(site, name, event, path, ui.services.clock.now_ms(), form.public_id("goal_"))
+        goal = factories.goal(
+            site,
+            name=name,
+            event_name=event,
+            path_pattern=path,
+            now_ms=ui.services.clock.now_ms(),
+            public_id=form.public_id("goal_"),
+        )
         try:
             await ui.change(goal_backfill.add_goal, goal, site, goal.created_at_ms)
             return redirect_to(

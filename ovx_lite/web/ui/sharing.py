@@ -95,7 +95,7 @@ async def unlock(request: Request) -> Response:
     share, site = await find_share(request)
     form = await read_form(request)
     if share.password_hash and await try_password(
-        request, form, "password", share.password_hash, f"share {share.token} "
+        request, form, "password", share.password_hash, throttle_prefix=f"share {share.token} "
     ):
         stored = request.session.get("shares")
         unlocked = [*(stored if isinstance(stored, list) else []), _unlock_digest(share)]

@@ -113,7 +113,9 @@ async def add_site(request: Request, site: Site) -> tuple[str, FlashMessage]:
     """Add a site with an API key. Return the path of its next page and the message with the key."""
     ui = context(request)
     stored_site = await ui.change(registry.add_site, site)
-    key, secret = factories.key(stored_site, "First key", "enterprise", None, site.created_at_ms)
+    key, secret = factories.key(
+        stored_site, label="First key", tier="enterprise", hourly_limit=None, now_ms=site.created_at_ms
+    )
     await ui.change(registry.add_api_key, key)
     message = FlashMessage(
         f"The site {site.slug} was added. This is its API key; copy it now, it will not be shown again:",
@@ -162,7 +164,7 @@ async def change(request: Request) -> Response:
 
 
 def _is_changed(form: Form, name: str) -> bool:
-    """Return whether a field was sent with another value than the form was loaded with."""
+    """Return whether a field was sent and differs from the value that the form was loaded with."""
     previous_field = f"was_{name}"
     return form.has(name) and not (form.has(previous_field) and form[previous_field] == form[name])
 

@@ -64,7 +64,13 @@ async def add(request: Request) -> Response:
             await check_url(url, ui.webhook_networks)
         if not form.errors:
             webhook = factories.webhook(
-                site, url, events, spike_threshold, format, ui.services.clock.now_ms(), form.public_id("wh_")
+                site,
+                url=url,
+                events=events,
+                spike_threshold=spike_threshold,
+                format=format,
+                now_ms=ui.services.clock.now_ms(),
+                public_id=form.public_id("wh_"),
             )
             stored_webhook = await ui.change(subscriptions.add_webhook, webhook)
             message = None

@@ -169,7 +169,7 @@ def _runs(values: Sequence[float | None]) -> Iterator[list[int]]:
 
 
 _NARROW_PLOT_PX, _WIDE_PLOT_PX = 200, 520
-"""The width of a plot in px: at least on the smallest screen, and from which `dashboard.css` treats it as wide."""
+"""Plot widths in px: the width on the smallest screens, and that from which `dashboard.css` shows all labels."""
 _LETTER_WIDTH_PX, _LABEL_GAP_PX = 6.5, 14
 _LABEL_INTERVALS = (1, 2, 3, 4, 6, 7, 12, 14, 24, 28, 60, 120, 180, 240, 360)
 """Intervals that match the calendar: hours of a day, weeks, months of a year, minutes."""
@@ -194,7 +194,16 @@ def _hover_strip(
     tooltip = f"{point.label}: {value_text}{' so far' if point.is_unfinished and value else ''}"
     left, right = max(x - half_step, 0), min(x + half_step, 100)
     tooltip += f"\nBefore: {comparison_text}" if comparison_text else ""
-    return HoverStrip(_round(left), _round(right - left), x, y, point.label, value, comparison_text, tooltip)
+    return HoverStrip(
+        left=_round(left),
+        width=_round(right - left),
+        x=x,
+        y=y,
+        label=point.label,
+        value=value,
+        comparison=comparison_text,
+        tooltip=tooltip,
+    )
 
 
 def _group_marks(marks: Sequence[Mark], xs: Sequence[float]) -> list[tuple[float, str, str]]:

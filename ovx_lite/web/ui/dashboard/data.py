@@ -23,7 +23,7 @@ PANEL_ROWS = 9
 PEOPLE_DAYS = 7
 """The people panel covers at most the last 7 days of a period."""
 
-# A longer period has fewer points: beyond these numbers of days, by day, by week and by month.
+# The longest periods with a point for each hour, day or week. Longer periods have a point for each month.
 _MAX_DAYS_BY_HOUR, _MAX_DAYS_BY_DAY, _MAX_DAYS_BY_WEEK = 2, 100, 800
 
 

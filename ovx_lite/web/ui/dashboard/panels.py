@@ -103,11 +103,11 @@ def _events_panel(dashboard: DashboardView) -> dict[str, Any]:
     max_events = data.prop_rows[0][2] if data.prop_rows else 0
     rows = [
         build_row(
-            " · ".join(value or "(blank)" for value in values),
-            events,
-            max_events,
-            _with_conditions(state, chosen, values).url(path) if all(chosen) else "",
-            f"{format_compact(visitors)} {'visitor' if visitors == 1 else 'visitors'}",
+            label=" · ".join(value or "(blank)" for value in values),
+            number=events,
+            max_number=max_events,
+            href=_with_conditions(state, chosen, values).url(path) if all(chosen) else "",
+            secondary=f"{format_compact(visitors)} {'visitor' if visitors == 1 else 'visitors'}",
         )
         for values, visitors, events in data.prop_rows
     ]
@@ -134,16 +134,16 @@ def _with_conditions(state: DashboardState, keys: Sequence[str], values: Sequenc
 
 
 def _revenue_panel(dashboard: DashboardView) -> dict[str, Any]:
-    revenue = dashboard.data.revenue
+    state, revenue = dashboard.state, dashboard.data.revenue
     max_transactions = max((transactions for transactions, _ in revenue.values()), default=0)
     rows = [
         build_row(
-            "(no currency)" if currency == money.UNKNOWN_CURRENCY else currency,
-            transactions,
-            max_transactions,
-            dashboard.state.with_condition(Condition("event:currency", "is", (currency,))).url(dashboard.location.path),
-            f"{transactions:,} × {group_thousands(money.format_amount(round(amount_minor / transactions), currency))}",
-            group_thousands(money.format_amount(amount_minor, currency)),
+            label="(no currency)" if currency == money.UNKNOWN_CURRENCY else currency,
+            number=transactions,
+            max_number=max_transactions,
+            href=state.with_condition(Condition("event:currency", "is", (currency,))).url(dashboard.location.path),
+            secondary=f"{transactions:,} × {_format_money(round(amount_minor / transactions), currency)}",
+            value=_format_money(amount_minor, currency),
         )
         for currency, (transactions, amount_minor) in revenue.items()
     ]
@@ -159,6 +159,10 @@ def _revenue_panel(dashboard: DashboardView) -> dict[str, Any]:
         curl=command,
         empty="No revenue in this period.",
     )
+
+
+def _format_money(amount_minor: int, currency: str) -> str:
+    return group_thousands(money.format_amount(amount_minor, currency))
 
 
 def _people_panel(dashboard: DashboardView) -> dict[str, Any]:

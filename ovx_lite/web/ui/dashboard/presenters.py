@@ -110,11 +110,11 @@ def top_list_rows(
     state, path, max_visitors = dashboard.state, dashboard.location.path, top_list.rows[0][1] if top_list.rows else 0
     return [
         build_row(
-            format_value(dimension, value),
-            visitors,
-            max_visitors,
-            "" if value == OTHER_LABEL else state.with_condition(Condition(dimension, "is", (value,))).url(path),
-            f"{100 * visitors / total_visitors:.1f}%" if total_visitors else "",
+            label=format_value(dimension, value),
+            number=visitors,
+            max_number=max_visitors,
+            href="" if value == OTHER_LABEL else state.with_condition(Condition(dimension, "is", (value,))).url(path),
+            secondary=f"{100 * visitors / total_visitors:.1f}%" if total_visitors else "",
         )
         for value, visitors in top_list.rows
     ]

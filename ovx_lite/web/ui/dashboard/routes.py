@@ -94,7 +94,14 @@ async def load_view(request: Request, site: Site, location: DashboardLocation) -
     dashboard_data, now_ms, active_visitors = await run_query(
         request, requester_of(request, site, location), _query_dashboard, site, state
     )
-    return DashboardView(site, state, dashboard_data, location, now_ms, active_visitors)
+    return DashboardView(
+        site=site,
+        state=state,
+        data=dashboard_data,
+        location=location,
+        now_ms=now_ms,
+        active_visitors=active_visitors,
+    )
 
 
 def _query_dashboard(

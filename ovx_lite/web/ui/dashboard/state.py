@@ -107,7 +107,7 @@ class DashboardState(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, tabs=tabs if is_default else (*tabs, (panel, dimension)))
 
     def with_condition(self, condition: Condition) -> "DashboardState":
-        """Return this state with a filter added, which replaces the filters of the same dimension."""
+        """Return this state with a filter added. It replaces existing filters of the same dimension."""
         others = tuple(other for other in self.filters if other.dimension != condition.dimension)
         return msgspec.structs.replace(self, filters=(*others, condition), props=())
 

@@ -71,7 +71,9 @@ def template_values(
     table_path = f"{path}/top/{dimension_name}"
     max_visitors = max((counts.visitors for _, counts in table.rows), default=0)
     top_list = data.TopList([(value, counts.visitors) for value, counts in table.rows])
-    dashboard = DashboardView(site, state, data.empty_dashboard(table.date_range), location, 0)
+    dashboard = DashboardView(
+        site=site, state=state, data=data.empty_dashboard(table.date_range), location=location, now_ms=0
+    )
     rows = presenters.top_list_rows(dashboard, dimension, top_list)
     for row, (_, counts) in zip(rows, table.rows, strict=True):
         row["cells"] = [f"{getattr(counts, column):,}" for column in columns]
@@ -126,56 +128,64 @@ def load_csv(
     dimension = state.tab(panel) if panel in PANEL_TABS else {"goals": "event:goal", "events": "event:name"}.get(panel)
     dimension = dimension or next((name for name in DIMENSION_NOUNS if name.partition(":")[2] == panel), None)
     if dimension is not None:
-        columns = _columns_of(dimension)
-        rows, _ = _load_groups(conn, site, state, dimension, date_range, _MAX_ROWS)
-        header = [dimension.partition(":")[2], *columns]
-        csv_rows = [[value, *(getattr(counts, column) for column in columns)] for value, counts in rows]
-        if dimension == "event:goal":
-            # A filter by goal hides the other visitors, so there is no total to compute a rate from.
-            is_goal_filtered = any(condition.dimension == dimension for condition in state.filters)
-            total_visitors = (
-                0
-                if is_goal_filtered
-                else event_queries.groups(conn, site, date_range, (), state.filters, {"visitors"})[()].visitors
-            )
-            metric_inputs = (metrics.MetricInputs(counts, total_visitors) for _, counts in rows)
-            rates = (metrics.compute_metric("conversion_rate", inputs) for inputs in metric_inputs)
-            return [*header, "conversion_rate"], [[*row, rate] for row, rate in zip(csv_rows, rates, strict=True)]
-        return header, csv_rows
+        return _dimension_csv(conn, site, state, dimension, date_range)
     if panel == "totals":
-        time_unit = data.time_unit_of(date_range)
-        groups = event_queries.groups(conn, site, date_range, (time_unit,), state.filters)
-        csv_rows = [[key, *_metric_values(counts)] for (key,), counts in sorted(groups.items())]
-        return [time_unit.partition(":")[2], *METRICS], csv_rows
+        return _totals_csv(conn, site, state, date_range)
     if panel == "revenue":
-        revenue_by_currency = revenue.by_currency(conn, site, date_range, state.filters)
-        csv_rows = [
-            [
-                currency,
-                transactions,
-                *(
-                    money.format_amount(value_minor, currency)
-                    for value_minor in (amount_minor, round(amount_minor / transactions))
-                ),
-            ]
-            for currency, (transactions, amount_minor) in revenue_by_currency.items()
-        ]
-        return ["currency", "events", "total", "average"], csv_rows
+        return _revenue_csv(conn, site, state, date_range)
     if panel == "people":
-        people, _ = (
-            rollup_queries.persons(conn, site, data.latest_days(date_range), _MAX_ROWS)
-            if not state.filters
-            else ([], 0)
-        )
-        return ["person", "events"], [[person, events] for _, person, events in people]
+        people_range = data.latest_days(date_range)
+        people = [] if state.filters else rollup_queries.persons(conn, site, people_range, _MAX_ROWS)[0]
+        return ["person", "events"], [[user_id, events] for _, user_id, events in people]
     if panel == "excluded":
-        reasons = data.excluded_reasons(conn, site, date_range, _MAX_ROWS) if not state.filters else data.TopList()
-        return ["reason", "events"], [[reason, events] for reason, events in reasons.rows]
+        reasons = [] if state.filters else data.excluded_reasons(conn, site, date_range, _MAX_ROWS).rows
+        return ["reason", "events"], [[reason, events] for reason, events in reasons]
     raise ApiError("not_found", "The dashboard has no panel of this name.")
 
 
-def _metric_values(counts: Counts) -> list[object]:
-    return [metrics.compute_metric(name, metrics.MetricInputs(counts)) for name in METRICS]
+def _dimension_csv(
+    conn: sqlite3.Connection, site: Site, state: DashboardState, dimension: str, date_range: DateRange
+) -> tuple[list[str], list[list[object]]]:
+    """Return the counts of a dimension's values; for goals, also their conversion rates."""
+    columns = _columns_of(dimension)
+    rows, _ = _load_groups(conn, site, state, dimension, date_range, _MAX_ROWS)
+    header = [dimension.partition(":")[2], *columns]
+    csv_rows: list[list[object]] = [[value, *(getattr(counts, column) for column in columns)] for value, counts in rows]
+    if dimension != "event:goal":
+        return header, csv_rows
+    # A filter by goal hides the other visitors, so there is no total to compute a rate from.
+    total_visitors = 0
+    if all(condition.dimension != dimension for condition in state.filters):
+        totals = event_queries.groups(conn, site, date_range, (), state.filters, {"visitors"})[()]
+        total_visitors = totals.visitors
+    metric_inputs = (metrics.MetricInputs(counts, total_visitors) for _, counts in rows)
+    rates = (metrics.compute_metric("conversion_rate", inputs) for inputs in metric_inputs)
+    return [*header, "conversion_rate"], [[*row, rate] for row, rate in zip(csv_rows, rates, strict=True)]
+
+
+def _totals_csv(
+    conn: sqlite3.Connection, site: Site, state: DashboardState, date_range: DateRange
+) -> tuple[list[str], list[list[object]]]:
+    """Return the metrics for each point of the chart."""
+    time_unit = data.time_unit_of(date_range)
+    groups = event_queries.groups(conn, site, date_range, (time_unit,), state.filters)
+    csv_rows: list[list[object]] = [
+        [key, *(metrics.compute_metric(name, metrics.MetricInputs(counts)) for name in METRICS)]
+        for (key,), counts in sorted(groups.items())
+    ]
+    return [time_unit.partition(":")[2], *METRICS], csv_rows
+
+
+def _revenue_csv(
+    conn: sqlite3.Connection, site: Site, state: DashboardState, date_range: DateRange
+) -> tuple[list[str], list[list[object]]]:
+    """Return the number, the sum and the average of the transactions in each currency."""
+    csv_rows: list[list[object]] = []
+    for currency, (transactions, amount_minor) in revenue.by_currency(conn, site, date_range, state.filters).items():
+        average_minor = round(amount_minor / transactions)
+        amounts = (money.format_amount(value_minor, currency) for value_minor in (amount_minor, average_minor))
+        csv_rows.append([currency, transactions, *amounts])
+    return ["currency", "events", "total", "average"], csv_rows
 
 
 def escape_formula(cell: object) -> object:
