@@ -76,8 +76,8 @@ def test_the_example_of_a_dialect_is_one() -> None:
     right, wrong = (
         endpoint.parse(RawRequest(body, 0)) for body in (b'{"site": "a", "what": "b", "who": "c"}', b'{"site": "a"}')
     )
-    assert (right.site, right.hits[0].name, right.hits[0].person.id, right.problem) == ("a", "b", "c", None)
-    assert (wrong.site, wrong.problem.field) == ("a", "what")
+    assert (right.site_ref, right.hits[0].name, right.hits[0].identity.user_id, right.problem) == ("a", "b", "c", None)
+    assert (wrong.site_ref, wrong.problem.field) == ("a", "what")
     assert msgspec.json.decode(endpoint.build_response(["evt_1"]).body, type=endpoint.response_type).ok
 
 
