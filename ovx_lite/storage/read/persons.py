@@ -19,13 +19,17 @@ NO_PERSON = 0
 """Whose a visitor is that was tied to somebody who is erased."""
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
-# Where nobody else's tie is before that of somebody erased, it says nothing: the device is as it was at the beginning.
-_DELETE_LEADING_NO_PERSON = f"""
-DELETE FROM identity_links WHERE site_id = ? AND person_id = {NO_PERSON} AND NOT EXISTS (
+# A link that no other link precedes says nothing once its person is gone: the device is as it was before it.
+# Where one does, events between the two and the next link belong to nobody, and must not become the next person's.
+_DELETE_FIRST_LINKS = """
+DELETE FROM identity_links WHERE site_id = :site AND person_id = :person AND NOT EXISTS (
     SELECT 1 FROM identity_links AS earlier
     WHERE earlier.site_id = identity_links.site_id AND earlier.visitor_id = identity_links.visitor_id
-        AND earlier.linked_at <= identity_links.linked_at AND earlier.person_id <> {NO_PERSON}
+        AND earlier.linked_at <= identity_links.linked_at AND earlier.person_id <> :person
 )
+"""
+_CLEAR_LINKS = f"""
+UPDATE OR REPLACE identity_links SET person_id = {NO_PERSON} WHERE site_id = :site AND person_id = :person
 """
 
 
@@ -141,11 +145,8 @@ def erase(conn: sqlite3.Connection, site: Site, person: PersonRecord, new_visito
             day = local_day(visit_id >> COUNTER_BITS, site.timezone)
             conn.execute("INSERT INTO dirty_days VALUES (?, ?) ON CONFLICT DO NOTHING", (site.id, day))
         weekly.delete_value(conn, site.id, Dimension.PERSON, person.id)
-        conn.execute(
-            f"UPDATE OR REPLACE identity_links SET person_id = {NO_PERSON} WHERE site_id = ? AND person_id = ?",
-            (site.id, person.id),
-        )
-        conn.execute(_DELETE_LEADING_NO_PERSON, (site.id,))
+        conn.execute(_DELETE_FIRST_LINKS, params)
+        conn.execute(_CLEAR_LINKS, params)
         conn.execute("DELETE FROM persons WHERE id = ?", (person.id,))
     return sum(map(len, offsets_by_visit.values()))
 
