@@ -42,7 +42,7 @@ def test_a_stop_ends_also_when_the_store_is_gone(store: Store, start: Start, cha
 
 def test_a_stop_does_not_wait_long_for_a_body(start: Start, store: Store) -> None:
     store.site()
-    key, server = store.key(), start(store, constants={"ovx_lite.http.body._HURRY": 0.3})
+    key, server = store.key(), start(store, constants={"ovx_lite.http.body._SHUTDOWN_TIMEOUT_S": 0.3})
     head = f"POST /api/v1/events/pageview HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as client:
         client.sendall(head.encode() + b"Content-Length: 99\r\n\r\n{")
