@@ -62,7 +62,7 @@ class Traffic:
     def apply(self, operation: str, argument: Any) -> None:
         if operation == "store":
             self.store_hits(
-                [drawn_hit.hit(self.midnight_ms) for drawn_hit in argument], [drawn_hit.what for drawn_hit in argument]
+                [drawn_hit.hit(self.midnight_ms) for drawn_hit in argument], [drawn_hit.action for drawn_hit in argument]
             )
             return
         if operation == "midnight":  # the salt is another, and no visit goes on

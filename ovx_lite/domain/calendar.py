@@ -1,18 +1,26 @@
-"""Days, as a site has them: in its own time zone; and times as people and programs read them. Pure."""
+"""Days in a site's time zone, dates and times as text, and units of time in milliseconds. Pure."""
 
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-_EPOCH_ORDINAL = 719_163  # 1970-01-01, as Python counts days
+SECOND_MS = 1_000
+MINUTE_MS = 60 * SECOND_MS
+HOUR_MS = 60 * MINUTE_MS
+DAY_MS = 24 * HOUR_MS
+
+_EPOCH_ORDINAL = 719_163  # `date.toordinal()` of 1970-01-01
+
+QUARTER_HOUR_MS = 15 * MINUTE_MS
+"""Since 1972, midnights and clock changes in every time zone fall on a multiple of this, in Unix milliseconds."""
 
 
 def local_day(timestamp_ms: int, timezone: str) -> int:
-    """The day (days since 1970-01-01) that it is at `ts` (Unix milliseconds) in an IANA time zone.
+    """Return the day (days since 1970-01-01) of a time (Unix milliseconds) in an IANA time zone.
 
-    Every zone's midnights since 1972 fall on a quarter of an hour of UTC, so a quarter has one day.
+    All times of a quarter hour (UTC) are on the same day, so one cache entry serves a quarter hour.
     """
-    return _day_of_quarter(timestamp_ms // 900_000, timezone)
+    return _day_of_quarter(timestamp_ms // QUARTER_HOUR_MS, timezone)
 
 
 @lru_cache(maxsize=4096)
@@ -21,31 +29,31 @@ def _day_of_quarter(quarter_hour: int, timezone: str) -> int:
 
 
 def monday(day: int) -> int:
-    """The Monday of a day's week; both in days since 1970-01-01, which was a Thursday."""
+    """Return the Monday of the week that contains a day. Both are days since 1970-01-01, which was a Thursday."""
     return day - (day + 3) % 7
 
 
 def day_start_ms(day: int, timezone: str) -> int:
-    """When a day (days since 1970-01-01) begins in an IANA time zone, in Unix milliseconds."""
-    midnight = datetime(1970, 1, 1, tzinfo=ZoneInfo(timezone)) + timedelta(days=day)  # of the wall clock
+    """Return the start of a day (days since 1970-01-01) in an IANA time zone, in Unix milliseconds."""
+    midnight = datetime(1970, 1, 1, tzinfo=ZoneInfo(timezone)) + timedelta(days=day)  # local (wall clock) time
     return int(midnight.timestamp() * 1000)
 
 
 def format_day(day: int) -> str:
-    """A day (days since 1970-01-01) as `2025-03-15`."""
+    """Format a day (days since 1970-01-01) as `2025-03-15`."""
     return date.fromordinal(day + _EPOCH_ORDINAL).isoformat()
 
 
 def parse_day(text: str) -> int:
-    """`2025-03-15` as a day (days since 1970-01-01). Raises ValueError for what is no date."""
+    """Parse `2025-03-15` into days since 1970-01-01. Raises ValueError if the text is not a date."""
     return date.fromisoformat(text).toordinal() - _EPOCH_ORDINAL
 
 
 def format_utc_ms(timestamp_ms: int) -> str:
-    """A time in Unix milliseconds as ISO 8601 in UTC, to the millisecond: `2025-03-15T14:32:18.005Z`."""
+    """Format Unix milliseconds as ISO 8601 in UTC, with milliseconds: `2025-03-15T14:32:18.005Z`."""
     return datetime.fromtimestamp(timestamp_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def format_utc(timestamp_ms: int) -> str:
-    """A time in Unix milliseconds as ISO 8601 in UTC, to the second: `2025-03-15T14:32:18Z`."""
+    """Format Unix milliseconds as ISO 8601 in UTC, without the milliseconds: `2025-03-15T14:32:18Z`."""
     return datetime.fromtimestamp(timestamp_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
