@@ -21,9 +21,11 @@ def prop_names(conn: sqlite3.Connection, site: Site, date_range: DateRange, filt
     """Return the names of the properties that events have, most frequent first, at most `_MAX_PROP_NAMES`."""
     filter_sql = FilterSql(conn, site.id)
     join = "JOIN json_each(e.props) AS prop"
+    events_from = from_clause.events_sql(
+        filter_sql, site, date_range, condition=from_clause.IS_COUNTED, filters=filters, joins=join
+    )
     query = f"""
-        SELECT prop.key
-        FROM {from_clause.events_sql(filter_sql, site, date_range, from_clause.IS_COUNTED, filters, joins=join)}
+        SELECT prop.key FROM {events_from}
         GROUP BY prop.key ORDER BY count(*) DESC, prop.key LIMIT {_MAX_PROP_NAMES}
     """
     return [name for (name,) in conn.execute(query, filter_sql.values)]
@@ -34,7 +36,7 @@ def selected_props(
 ) -> tuple[str, ...]:
     """Return the properties that the dashboard shows: `names`, or the most frequent one if there are no names.
 
-    Return none unless the filters select one event name: properties of different events have different meanings.
+    Return none unless the filters select exactly one event name.
     """
     if not event_name_of(filters):
         return ()
@@ -56,7 +58,8 @@ def prop_values(
     dimensions = [PROPS_PREFIX + name for name in names]
     if not dimensions:
         return [], 0
-    rows, total = event_queries.top(event_queries.rows(conn, site, date_range, dimensions, filters), "events", limit)
+    all_rows = event_queries.rows(conn, site, date_range, dimensions=dimensions, filters=filters)
+    rows, total = event_queries.top(all_rows, "events", limit)
     return [(key, counts.visitors, counts.events) for key, counts in rows], total
 
 

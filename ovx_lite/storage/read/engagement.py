@@ -30,12 +30,20 @@ def by_dimensions(
     columns = dimension_columns(filter_sql, dimensions)
     joins = f"JOIN pages AS p ON p.id = e.page_id {columns.joins}"
     column_names = "".join(f"d{index}, " for index in range(len(dimensions)))
+    events_from = events_sql(
+        filter_sql,
+        site,
+        date_range,
+        condition=IS_COUNTED_ENGAGEMENT,
+        filters=filters,
+        joins=joins,
+        dimensions=dimensions,
+    )
     sql = f"""
         SELECT {column_names} total(ms) / count(*) / 1000, avg(scroll) FROM (
             SELECT {columns.select_list}
                 sum({_bounded_number("ms", DAY_MS)}) AS ms, max({_bounded_number("scroll", 100)}) AS scroll
-            FROM {events_sql(filter_sql, site, date_range, IS_COUNTED_ENGAGEMENT, filters, joins, dimensions)}
-                AND v.id IS NOT NULL AND {columns.condition}
+            FROM {events_from} AND v.id IS NOT NULL AND {columns.condition}
             GROUP BY {columns.group_list} e.visit_id, p.path
         ) {f"GROUP BY {column_names.rstrip(', ')}" if column_names else "HAVING count(*) > 0"}
     """

@@ -45,7 +45,7 @@ def groups(
 
     `needs` are the names of the counts that the caller uses. Others may be 0.
     """
-    return dict(rows(conn, site, date_range, dimensions, filters, needs))
+    return dict(rows(conn, site, date_range, dimensions=dimensions, filters=filters, needs=needs))
 
 
 def rows(
@@ -63,7 +63,7 @@ def rows(
     its own, and none is counted as `OTHER` (see `rollups.value_limit`).
     """
     if "event:goal" in dimensions:
-        return _by_goal(conn, site, date_range, dimensions, filters, needs)
+        return _by_goal(conn, site, date_range, dimensions=dimensions, filters=filters, needs=needs)
     from_rollups = None
     if not filters and not (exact and rollup_queries.has_other(conn, site, date_range, dimensions)):
         from_rollups = rollup_queries.groups(conn, site, date_range, dimensions, needs)
@@ -86,7 +86,7 @@ def _from_events(
     for row in conn.execute(sql, filter_sql.values):
         without_rows = False
         yield group_key(row[: len(dimensions)], dimensions), Counts(*row[len(dimensions) :])
-    if without_rows:  # the total of no events is a group all the same
+    if without_rows:  # without dimensions, there is always one group
         yield (), Counts()
 
 
@@ -125,9 +125,8 @@ def _by_goal(
         yield from from_rollups
         return
     for goal in goals_of(conn, site.id):
-        groups_of_goal = rows(
-            conn, site, date_range, other_dimensions, [*filters, Condition("event:goal", "is", (goal.name,))]
-        )
+        filters_with_goal = [*filters, Condition("event:goal", "is", (goal.name,))]
+        groups_of_goal = rows(conn, site, date_range, dimensions=other_dimensions, filters=filters_with_goal)
         for key, counts in groups_of_goal:
             if counts.events:
                 yield (*key[:position], goal.name, *key[position:]), counts
@@ -153,10 +152,18 @@ def _events_sql(
 ) -> str:
     """Return SQL for the visits of the events that pass the filters: one row per visit and combination of values.
 
-    All events without a visit that have the same values are one row.
+    An event without a visit is a row of its own.
     """
     columns = dimension_columns(filter_sql, dimensions)
-    events_from = events_sql(filter_sql, site, date_range, IS_COUNTED, filters, columns.joins, dimensions)
+    events_from = events_sql(
+        filter_sql,
+        site,
+        date_range,
+        condition=IS_COUNTED,
+        filters=filters,
+        joins=columns.joins,
+        dimensions=dimensions,
+    )
     return f"""
         SELECT {columns.select_list} day, v.visitor_id AS visitor_id, v.is_only_visit_of_day AS is_only_visit_of_day,
             v.id AS visit_id, count(*) AS counted_events, sum({IS_PAGEVIEW}) AS pageviews, v.events AS visit_events,

@@ -111,7 +111,7 @@ WHERE visits.site_id = :site_id AND {PERSON_OF_EVENT} = :person_id
 
 
 def activity(conn: sqlite3.Connection, site_id: int, person: PersonRecord) -> PersonActivity:
-    """Return the activity of a person."""
+    """Return the activity of a person, including events of linked visitors from before they were identified."""
     query = f"""
         SELECT count(DISTINCT visitor_id), count(DISTINCT visit_id), count(*),
             min(visit_id + id_offset) >> {COUNTER_BITS}, max(visit_id + id_offset) >> {COUNTER_BITS}

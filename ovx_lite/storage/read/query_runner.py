@@ -83,17 +83,23 @@ def metric_inputs(
 ) -> Iterator[tuple[GroupKey, MetricInputs]]:
     """Yield the inputs for the metrics of each group of a query in a date range. Raises `ApiError`."""
     needs = {need for name in query.metrics for need in _COUNTS_OF_METRIC.get(name, (name,)) if need in Counts._fields}
-    dimensions_and_filters = (query.dimensions, query.filters)
     revenue_by_key, engagement_by_key = revenue.RevenueByKey(), engagement.Engagement()
     if "total_revenue" in query.metrics or "average_revenue" in query.metrics:
-        revenue_by_key = revenue.by_dimensions(conn, site, date_range, *dimensions_and_filters)
+        revenue_by_key = revenue.by_dimensions(conn, site, date_range, query.dimensions, query.filters)
     if "time_on_page" in query.metrics or "scroll_depth" in query.metrics:
-        engagement_by_key = engagement.by_dimensions(conn, site, date_range, *dimensions_and_filters)
+        engagement_by_key = engagement.by_dimensions(conn, site, date_range, query.dimensions, query.filters)
     total_visitors = _total_visitors(conn, site, query, date_range) if "conversion_rate" in query.metrics else None
     exact = bool(revenue_by_key or engagement_by_key)  # these have exact values, which need their own groups
-    for key, counts in event_queries.rows(
-        conn, site, date_range, *dimensions_and_filters, needs or {"visitors"}, exact
-    ):
+    rows = event_queries.rows(
+        conn,
+        site,
+        date_range,
+        dimensions=query.dimensions,
+        filters=query.filters,
+        needs=needs or {"visitors"},
+        exact=exact,
+    )
+    for key, counts in rows:
         time_on_page_s, scroll_percent = engagement_by_key.get(key, (None, None))
         yield (
             key,
@@ -120,7 +126,9 @@ def _total_visitors(
         node for node in query.filters if not (isinstance(node, Condition) and node.dimension == "event:goal")
     )
     time_dimensions = [dimension for dimension in query.dimensions if dimension in TIME_DIMENSIONS]
-    counts_by_time = event_queries.groups(conn, site, date_range, time_dimensions, filters, {"visitors"})
+    counts_by_time = event_queries.groups(
+        conn, site, date_range, dimensions=time_dimensions, filters=filters, needs={"visitors"}
+    )
     positions = [query.dimensions.index(dimension) for dimension in time_dimensions]
 
     def total_visitors(key: GroupKey) -> int:

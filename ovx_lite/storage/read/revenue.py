@@ -39,10 +39,19 @@ def by_dimensions(
     filter_sql = FilterSql(conn, site.id)
     columns = dimension_columns(filter_sql, dimensions)
     joins = f"JOIN event_types ON event_types.id = e.event_type_id {columns.joins}"
+    events_from = events_sql(
+        filter_sql,
+        site,
+        date_range,
+        condition=IS_COUNTED,
+        filters=filters,
+        joins=joins,
+        dimensions=dimensions,
+        event_type_condition="currency <> ''",
+    )
     sql = f"""
         SELECT {columns.group_list} event_types.currency, count(*), sum(e.revenue_minor)
-        FROM {events_sql(filter_sql, site, date_range, IS_COUNTED, filters, joins, dimensions, "currency <> ''")}
-            AND e.revenue_minor IS NOT NULL AND {columns.condition}
+        FROM {events_from} AND e.revenue_minor IS NOT NULL AND {columns.condition}
         GROUP BY {columns.group_list} event_types.currency
     """
     for *values, currency, transactions, amount_minor in conn.execute(sql, filter_sql.values):

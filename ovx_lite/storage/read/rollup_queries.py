@@ -87,7 +87,7 @@ def top(
     count_name: str = "visitors",
 ) -> tuple[list[tuple[str, int]], int]:
     """Return the values of a dimension with the highest count, each with the count, and the number of all values."""
-    best, total = _top_values(conn, site, date_range, dimension, limit, count_name)
+    best, total = _top_values(conn, site, date_range, dimension=dimension, limit=limit, count_name=count_name)
     query = f"SELECT value_id, {_VALUE_TEXT} FROM (SELECT value AS value_id FROM json_each(?))"
     rows = [(text, best[value]) for value, text in conn.execute(query, (_json(list(best)),))]
     return sorted(rows, key=lambda row: (-row[1], row[0])), total
@@ -244,7 +244,7 @@ def persons(
     Each is a tuple of the ID in the store, the caller's ID, and the events. Persons beyond the limit of values that a
     day keeps are counted together as `OTHER`.
     """
-    best, total = _top_values(conn, site, date_range, Dimension.PERSON, limit, "events")
+    best, total = _top_values(conn, site, date_range, dimension=Dimension.PERSON, limit=limit, count_name="events")
     query = "SELECT id, external_id FROM persons WHERE id IN (SELECT value FROM json_each(?))"
     rows = [(person_id, user_id, best[person_id]) for person_id, user_id in conn.execute(query, (_json(list(best)),))]
     if OTHER in best:

@@ -116,7 +116,7 @@ def values_by_id(conn: sqlite3.Connection, table: str, column: str, ids: Iterabl
 
 
 class _EventValues(NamedTuple):
-    """Values in the dimensions of events, numbered, and the numbers of the values that each token has."""
+    """The values in the dimensions of events. Each value has a number, and each token the numbers of its values."""
 
     value_ids: dict[DimensionValue, int]
     page_value_ids: dict[str, int]
@@ -214,7 +214,7 @@ _PAGEVIEW_ID = 0  # the number of the value `pageview` of `event:name`
 
 
 def _count_only_views(visitors: Collection[str], view_counts: Counter[str], event_values: _EventValues) -> Counter[int]:
-    """Count the visitors who viewed pages and did nothing else, by value. `view_counts` are the visitors of pages."""
+    """Count, by value, visitors who viewed pages and did nothing else. `view_counts` has the visitors of each page."""
     counter = Counter({event_values.page_value_ids[token]: count for token, count in view_counts.items()})
     counter[_PAGEVIEW_ID] = len(visitors)
     pages_by_goal: dict[int, set[str]] = {}  # tokens of pages, by the number of the goal that they reach
@@ -227,7 +227,7 @@ def _count_only_views(visitors: Collection[str], view_counts: Counter[str], even
 
 
 def _count_visitors(visitors: Iterable[str], event_values: _EventValues) -> Counter[int]:
-    """Count visitors by value of their events. A visitor counts once for each value."""
+    """Count visitors by value of their events. Each string has the tokens of one visitor's day."""
     empty: frozenset[int] = frozenset()
     ids_by_visitor = (
         empty.union(*map(event_values.ids_by_token.__getitem__, tokens.split(","))) for tokens in visitors

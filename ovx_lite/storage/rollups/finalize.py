@@ -29,7 +29,7 @@ WHERE site_id = ? AND visits.id >= ? AND visits.id < ? AND path NOT IN (SELECT v
 
 
 def sites_to_finalize(conn: sqlite3.Connection, sites: Iterable[Site], now_ms: int) -> list[Site]:
-    """Return the sites that have a day which is over at `now_ms` and is not finalized yet."""
+    """Return the sites with a day that is over at `now_ms` but not finalized yet."""
     return [site for site in sites if weekly.finalized_before_day(conn, site.id) < local_day(now_ms, site.timezone)]
 
 

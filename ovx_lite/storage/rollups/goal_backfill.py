@@ -1,6 +1,6 @@
 """Goals in the rollups: adding and removing them, and counting them on days before they were added.
 
-`catch_up` does the work that is left over: a day at a time, it also rebuilds the days that are marked as dirty.
+`catch_up` does the remaining work one day at a time. It also rebuilds the days that are marked as dirty.
 """
 
 import sqlite3

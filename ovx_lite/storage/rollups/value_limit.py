@@ -1,7 +1,7 @@
 """The limit on the number of values that the rollups of a day keep for a dimension, so that nobody can flood them.
 
-The values that arrive first are kept. A value that arrives when its dimension is full is counted as `OTHER` for the
-rest of the day. So each value is counted in one place, and a rebuild with the same kept values has the same counts.
+The values that arrive first are kept. A value that arrives when its dimension is full is counted as `OTHER` on that
+day. So each value is counted in one place, and a rebuild with the same kept values has the same counts.
 """
 
 import sqlite3

@@ -31,7 +31,7 @@ coalesce(
 _MERGE_TRAITS = """
 ON CONFLICT (id) DO UPDATE SET traits = merged(traits, excluded.traits) WHERE excluded.traits <> '{}'
 """
-# For events that arrive late: insert a link only if it says something new, that is another person than the link before.
+# For events that arrive late: insert a link only if the link before it is to another person.
 _INSERT_LATE_LINKS = """
 INSERT INTO identity_links (site_id, visitor_id, linked_at, person_id)
 SELECT * FROM (VALUES {}) AS new WHERE column4 IS NOT (

@@ -119,7 +119,7 @@ class _DayState:
 class RollupWriter:
     """Collects counts and writes them all at once, inside the transaction that appends the events.
 
-    `EventWriter` owns it. `begin` empties the cache of goals when the registry has changed; `reset` empties the others.
+    `EventWriter` owns it. `begin` empties the cache of goals when the registry has changed. `reset` empties all caches.
     """
 
     def __init__(self, conn: sqlite3.Connection) -> None:
@@ -327,7 +327,7 @@ class RollupWriter:
         return value_id
 
     def reset(self) -> None:
-        """Empty the caches except the goals, and drop what is not written yet."""
+        """Empty the caches (that of goals at the next `begin`), and drop what is not written yet."""
         self._version = -1
         self._finalized_before_day.clear()
         self._value_ids.clear()

@@ -222,7 +222,7 @@ class Sessionizer:
     def _move_visit(self, visit: Visit, old_key: int | None, new_key: int | None, other_keys: list[int]) -> None:
         """Move a visit to another value of a dimension.
 
-        The visitor moves too, but still counts under a value that another of their visits has (`other_keys`).
+        The visitor moves too, except from or to a value that another of their visits has (`other_keys`).
         """
         if old_key == new_key:
             return

@@ -1,4 +1,4 @@
-"""The event writer and the alerts, which take part in the same transaction."""
+"""Storing events and finding alerts in the same transaction."""
 
 import sqlite3
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from ovx_lite.storage.write.event_writer import EventWriter
 
 
 class UnitOfWork(NamedTuple):
-    """The objects that write what a transaction of events changes, over one connection."""
+    """The event writer and the alerts of one connection. They share its transactions."""
 
     event_writer: EventWriter
     alerts: AlertEvaluator
