@@ -22,14 +22,14 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 # A link that no other link precedes says nothing once its person is gone: the device is as it was before it.
 # Where one does, events between the two and the next link belong to nobody, and must not become the next person's.
 _DELETE_FIRST_LINKS = """
-DELETE FROM identity_links WHERE site_id = :site AND person_id = :person AND NOT EXISTS (
+DELETE FROM identity_links WHERE site_id = :site_id AND person_id = :person_id AND NOT EXISTS (
     SELECT 1 FROM identity_links AS earlier
     WHERE earlier.site_id = identity_links.site_id AND earlier.visitor_id = identity_links.visitor_id
-        AND earlier.linked_at <= identity_links.linked_at AND earlier.person_id <> :person
+        AND earlier.linked_at <= identity_links.linked_at AND earlier.person_id <> :person_id
 )
 """
 _CLEAR_LINKS = f"""
-UPDATE OR REPLACE identity_links SET person_id = {NO_PERSON} WHERE site_id = :site AND person_id = :person
+UPDATE OR REPLACE identity_links SET person_id = {NO_PERSON} WHERE site_id = :site_id AND person_id = :person_id
 """
 
 
