@@ -32,7 +32,7 @@ _.queued  # OpenAnalytics
 
 # Fields of tuples that are used as a whole: stored, exported, or compared
 _.term  # Campaign: ovx_lite/domain/models.py
-_.utm_source  # Origin and the columns of the export: ovx_lite/domain/models.py, ovx_lite/storage/read/events.py
+_.utm_source  # TrafficSource and the columns of the export: ovx_lite/domain/models.py, ovx_lite/storage/read/events.py
 _.utm_medium
 _.utm_campaign
 _.utm_content

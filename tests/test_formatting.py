@@ -5,6 +5,7 @@ from datetime import date
 import pytest
 
 from ovx_lite.domain.models import Campaign
+from ovx_lite.enrichment.tables import read_table
 from ovx_lite.enrichment.traffic_source import classify_source
 from ovx_lite.stats.date_ranges import from_text
 from ovx_lite.stats.filters import Condition
@@ -95,3 +96,10 @@ def test_a_label_belongs_to_a_known_source(source: str) -> None:
     classified = classify_source("", Campaign(source=source), "", "")
     assert (classified.source, classified.channel in value_labels.CHANNELS) == (source, True)
     assert classified.channel != "campaign", "an unknown source would be a campaign"
+
+
+def test_every_source_and_channel_has_a_label() -> None:
+    channels = read_table("traffic_sources.toml")["channels"]
+    sources = {source for sources in channels.values() for source in sources}
+    assert sources <= value_labels.SOURCES.keys()
+    assert channels.keys() <= value_labels.CHANNELS.keys()

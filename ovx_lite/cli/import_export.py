@@ -163,7 +163,7 @@ def _day_number(day: date) -> int:
 
 
 def _day_start_ms(day_number: int, timezone: str) -> int:
-    """Return when a day begins, in Unix milliseconds, from 0 to `LATEST`, between which all events are."""
+    """Return when a day begins, in Unix milliseconds, limited to the range of event times, 0 to `MAX_TIMESTAMP_MS`."""
     if day_number <= 0:
         return 0
     return MAX_TIMESTAMP_MS if day_number > local_day(MAX_TIMESTAMP_MS, "UTC") else day_start_ms(day_number, timezone)

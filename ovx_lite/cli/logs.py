@@ -98,7 +98,7 @@ def discard_unwritable() -> None:
 
 
 def notify(message: str) -> None:
-    """Print a message that is no problem: plain text without a level, or an entry of a JSON log."""
+    """Print an informational message: plain text without a level, or an entry of a JSON log."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler.formatter, JsonFormatter):
             handler.handle(logging.LogRecord("ovx_lite", logging.INFO, "", 0, message, None, None))

@@ -140,7 +140,7 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 
 def _expand_networks(setting_name: str, value: str) -> str:
-    """Return networks, with commas between them, with the names of `NETWORKS` replaced. Raises `ApiError`."""
+    """Return networks, with commas between them, with the names of `NETWORK_ALIASES` replaced. Raises `ApiError`."""
     networks = ",".join(NETWORK_ALIASES.get(network.strip(), network) for network in value.split(","))
     for network in filter(None, networks.split(",")):
         try:

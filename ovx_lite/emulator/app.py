@@ -92,7 +92,7 @@ class EmulatorApp:
 
     async def close(self) -> None:
         """Stop the forwarder and the jobs, and close the store."""
-        async with AsyncExitStack() as stack:  # runs from the last to the first, even if one of them fails
+        async with AsyncExitStack() as stack:  # callbacks run from last to first, even if one fails
             stack.push_async_callback(self._app.close)
             stack.push_async_callback(self._emulator.close)
             if self._setting_password is not None:

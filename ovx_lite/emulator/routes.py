@@ -112,7 +112,7 @@ async def wait_for_events(request: Request) -> Response:
                 await journal.wait_for_change()
                 entries = _matching_entries(request)
     except TimeoutError:
-        pass  # the response has the entries that there are
+        pass  # return what has arrived so far
     return _entries_as_json(entries, 200 if len(entries) >= count else 408)
 
 

@@ -59,7 +59,7 @@ def parse_user_agent(user_agent: str) -> UserAgent:
 
 
 def warm_up() -> None:
-    """Load the parsers, which takes about 0.2 s, so that the first `describe` does not have to."""
+    """Load the parsers, which takes about 0.2 s, so that the first call of `parse_user_agent` does not have to."""
     _parsers()
 
 

@@ -126,7 +126,7 @@ def _set_aside(data_dir: Path) -> Path | None:
     )
     had_store = (data_dir / STORE_FILE).exists()
     for suffix in ("", "-wal", "-journal"):
-        if (data_dir / f"{STORE_FILE}{suffix}").exists():  # SQLite would take a log that stays for the copy's
+        if (data_dir / f"{STORE_FILE}{suffix}").exists():  # a log left behind would be applied to the restored copy
             (data_dir / f"{STORE_FILE}{suffix}").replace(previous_store.with_name(previous_store.name + suffix))
     (data_dir / f"{STORE_FILE}-shm").unlink(missing_ok=True)
     return previous_store if had_store else None

@@ -57,7 +57,7 @@ def compute_metric(name: str, inputs: MetricInputs) -> MetricValue:
         return _ratio(100 * counts.visitors, inputs.total_visitors)
     if name in ("total_revenue", "average_revenue"):
         return _revenue_value(inputs, name == "average_revenue")
-    value = inputs.scroll_percent if name == "scroll_depth" else inputs.time_on_page_s
+    value = {"scroll_depth": inputs.scroll_percent, "time_on_page": inputs.time_on_page_s}[name]
     return None if value is None else round(value, 2)
 
 

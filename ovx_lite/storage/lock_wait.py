@@ -10,7 +10,7 @@ COMMAND_LOCK_TIMEOUT_S = 30.0
 SERVER_LOCK_TIMEOUT_S = 5.0
 """How long the server waits. Its clients wait with it, and then get status 503."""
 
-_MAX_GAP_S = 1.0  # after a longer time without an attempt, the lock counts as a new one
+_MAX_GAP_S = 1.0  # if no transaction met the lock for longer than this, the next one starts a new time-out
 _MIN_WAIT_S = 0.1  # how long each transaction waits, even if those before it have used up the time-out
 
 

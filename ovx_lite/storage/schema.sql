@@ -177,7 +177,7 @@ CREATE TABLE event_types (
     UNIQUE (name, type, api, excluded_reason, context, currency)
 ) STRICT;
 
--- The ledger: one row for each event, next to the other events of its visit. Its own id is visit_id + id_offset.
+-- Events, the main part of the ledger: one row for each event, next to the other events of its visit. Its own id is visit_id + id_offset.
 CREATE TABLE events (
     site_id           INTEGER NOT NULL,
     visit_id          INTEGER NOT NULL, -- the id of the event that began the visit; its own id if it is in no visit

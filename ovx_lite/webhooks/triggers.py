@@ -112,19 +112,27 @@ def realtime_spike(context: TriggerContext) -> Iterator[Alert | ResetAlert]:
 
 
 class Trigger(NamedTuple):
-    """The function that yields alerts, and sample data to test a webhook with."""
+    """The function that yields alerts, sample data to test a webhook with, and when it fires, for the settings page."""
 
     check: Callable[[TriggerContext], Iterator[Alert | ResetAlert]]
     sample_data: dict[str, Any]
+    description: str
 
 
 TRIGGERS = {
     "goal.completed": Trigger(
         goal_completed,
         {"goal_name": "Sample", "visitor_count": 1, "url": "/a/sample", "source": "direct", "country": "FR"},
+        "every time a goal is completed",
     ),
-    "usage.threshold": Trigger(usage_threshold, {"threshold": 80, "usage": 8000, "limit": 10_000, "period": "2026-11"}),
-    "realtime.spike": Trigger(realtime_spike, {"active_visitors": 101, "threshold": 100}),
+    "usage.threshold": Trigger(
+        usage_threshold,
+        {"threshold": 80, "usage": 8000, "limit": 10_000, "period": "2026-11"},
+        "at 80 % and 100 % of the monthly event limit",
+    ),
+    "realtime.spike": Trigger(
+        realtime_spike, {"active_visitors": 101, "threshold": 100}, "when many visitors are active"
+    ),
 }
 
 

@@ -231,7 +231,7 @@ def redeliver_failed(conn: sqlite3.Connection, site_id: int, since_ms: int, now_
 def delete_expired(conn: sqlite3.Connection, now_ms: int, limit: int) -> int:
     """Delete deliveries that are too old or too many, except pending ones. Return how many. Call inside a transaction.
 
-    `limit` applies to each of its statements: one for old deliveries, and one for each webhook that has too many.
+    At most `limit` old deliveries are deleted, and at most `limit` surplus ones of each webhook.
     """
     deleted = conn.execute(
         "DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE id < ? AND status <> 'pending' LIMIT ?)",

@@ -277,7 +277,7 @@ class Api:
             raise unavailable("The store cannot be written now") from None
 
     def _rate_limit_headers(self, request: RequestHead) -> Headers:
-        """Return the `RateLimit-*` headers, which every response to a limited client has, also an error."""
+        """Return the `RateLimit-*` headers, which every response to a rate-limited client has, errors included."""
         rate_limit, principal = request.rate_limit, request.principal
         if rate_limit is None:
             now_ms = self._clock.now_ms()

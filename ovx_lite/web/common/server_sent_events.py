@@ -33,7 +33,7 @@ class EventStream(StreamingResponse, Generic[T]):
     def __init__(
         self, subscribe: Callable[[], AbstractContextManager[T]], messages: Callable[[T], AsyncIterator[bytes]]
     ) -> None:
-        # nginx buffers a response unless this header says no.
+        # nginx buffers a response unless this header forbids it.
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         super().__init__((), headers=headers, media_type="text/event-stream")
         self._subscribe = subscribe

@@ -38,6 +38,7 @@ async def _render_page(request: Request, site: Site, form: Form, edited_id: str 
         webhooks=await ui.read(subscriptions.webhooks_of, site.id),
         delivery_counts=await ui.read(delivery_log.counts, site.id),
         test_result=await _test_result(request, site),
+        triggers=TRIGGERS,
         max_webhooks=MAX_WEBHOOKS_PER_SITE,
         new_id=factories.new_public_id("wh_"),
     )

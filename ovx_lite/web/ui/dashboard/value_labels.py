@@ -114,4 +114,4 @@ CHANNELS: Mapping[str, str] = {
     "own": "Own pages",
 }
 
-DEVICES: Mapping[str, str] = {"desktop": "Desktop", "mobile": "Mobile", "tablet": "Tablet"}
+DEVICES: Mapping[str, str] = {"desktop": "Desktop", "mobile": "Mobile", "tablet": "Tablet", "tv": "TV"}
