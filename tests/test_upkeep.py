@@ -130,7 +130,7 @@ def test_an_idempotency_key_is_good_for_a_day(tmp_path: Path, conn: sqlite3.Conn
 
     run_app(tmp_path, clock, send_again)
     assert len(paths(conn, site)) == 2
-    assert count_rows(conn, "answers") == 0
+    assert count_rows(conn, "idempotent_responses") == 0
 
 
 def test_counts_against_limits_are_kept_for_their_hour(tmp_path: Path, conn: sqlite3.Connection) -> None:
@@ -140,10 +140,10 @@ def test_counts_against_limits_are_kept_for_their_hour(tmp_path: Path, conn: sql
         await post(app, key)
         clock.current_ms += HOUR - 1000
         await run_every_job(app)
-        assert count_rows(conn, "usage") == 1
+        assert count_rows(conn, "rate_limit_counters") == 1
         clock.current_ms += 1000
         await run_every_job(app)
-        assert count_rows(conn, "usage") == 0
+        assert count_rows(conn, "rate_limit_counters") == 0
 
     run_app(tmp_path, clock, send)
 

@@ -19,8 +19,8 @@ NO_PERSON = 0
 """The person ID in the links of visitors whose person was erased."""
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
-# A link that no other link precedes says nothing once its person is gone: the device is as it was before it.
-# Where one does, events between the two and the next link belong to nobody, and must not become the next person's.
+# When a person is erased, their link is deleted if it is the first of its visitor, who is then as before the link. A
+# link with another one before it is kept with `NO_PERSON`. Otherwise, its events would become another person's.
 _DELETE_FIRST_LINKS = """
 DELETE FROM identity_links WHERE site_id = :site_id AND person_id = :person_id AND NOT EXISTS (
     SELECT 1 FROM identity_links AS earlier
