@@ -1,4 +1,4 @@
-"""The ingestion endpoints of all dialects. `Api._process` is the way of an event, as a list of steps.
+"""The ingestion endpoints of all dialects. `Api._process` is the path of an event, as a list of steps.
 
 It is a plain ASGI callable. Starlette's routing, request and middleware would cost as much as everything else here
 (see `benchmarks/`).
