@@ -9,6 +9,7 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar, TypeVarTupl
 from urllib.parse import urlsplit
 
 import msgspec
+from cachetools import FIFOCache
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -40,6 +41,7 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 _MAX_FLASH_MESSAGES = 100
+_MAX_CACHED_DASHBOARDS = 50
 
 
 class FlashMessage(NamedTuple):
@@ -61,12 +63,10 @@ class FlashMessages:
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[tuple[bytes, str, str], FlashMessage] = {}
+        self._waiting: FIFOCache[tuple[bytes, str, str], FlashMessage] = FIFOCache(_MAX_FLASH_MESSAGES)
 
     def add(self, session: bytes, path: str, message: FlashMessage) -> None:
         """Add a message for a page of a session. It replaces an earlier message about the same subject."""
-        while len(self._waiting) >= _MAX_FLASH_MESSAGES:
-            del self._waiting[next(iter(self._waiting))]
         self._waiting[session, path, message.subject_id] = message
 
     def has(self, session: bytes | None, path: str) -> bool:
@@ -103,7 +103,9 @@ class UiContext(msgspec.Struct):
     flash_messages: FlashMessages = msgspec.field(default_factory=FlashMessages)
     login_throttle: LoginThrottle = msgspec.field(default_factory=LoginThrottle)
     hashing_lock: asyncio.Lock = msgspec.field(default_factory=asyncio.Lock)
-    dashboard_cache: dict[Hashable, tuple[int, bytes]] = msgspec.field(default_factory=dict)
+    dashboard_cache: FIFOCache[Hashable, tuple[int, bytes]] = msgspec.field(
+        default_factory=lambda: FIFOCache(_MAX_CACHED_DASHBOARDS)
+    )
 
     @property
     def root(self) -> str:

@@ -34,7 +34,7 @@ from ovx_lite.web.ui.dashboard.presenters import DashboardLocation, DashboardVie
 from ovx_lite.web.ui.dashboard.state import DIMENSION_NOUNS, DashboardState, parse_state
 
 # A dashboard is cached if it took at least this long, and at most for a second.
-_MIN_CACHED_DURATION_MS, _MAX_CACHE_AGE_MS, _MAX_CACHED_PAGES = 20, SECOND_MS, 50
+_MIN_CACHED_DURATION_MS, _MAX_CACHE_AGE_MS = 20, SECOND_MS
 
 
 async def show_dashboard(request: Request) -> Response:
@@ -73,8 +73,6 @@ async def render_dashboard(
     response = render(request, "dashboard.html", status, **values)
     duration_ms = int(1000 * (loop.time() - started_at_s))
     if is_cacheable and duration_ms >= _MIN_CACHED_DURATION_MS:
-        while len(ui.dashboard_cache) >= _MAX_CACHED_PAGES:
-            del ui.dashboard_cache[next(iter(ui.dashboard_cache))]
         ui.dashboard_cache[location, state] = (
             ui.services.clock.now_ms() + min(9 * duration_ms, _MAX_CACHE_AGE_MS),
             bytes(response.body),
