@@ -39,7 +39,7 @@ def claims(**others: object) -> dict[str, object]:
         {"iat": NOW_S + HOUR_S},
     ],
 )
-def test_a_good_jwt_is_taken(running: RunningSite, others: dict[str, object]) -> None:
+def test_a_valid_jwt_is_accepted(running: RunningSite, others: dict[str, object]) -> None:
     assert running.server.pageview(token(running.jwt_secret, claims(**others))).status == 201
 
 
@@ -111,7 +111,7 @@ def with_other_claims(token: str, claims: object) -> str:
 
 
 @pytest.mark.parametrize("which", BAD_TOKENS)
-def test_a_bad_jwt_is_refused(running: RunningSite, which: str) -> None:
+def test_an_invalid_jwt_is_refused(running: RunningSite, which: str) -> None:
     assert_unauthorized(running.server.pageview(BAD_TOKENS[which](running.jwt_secret)))
 
 
@@ -140,7 +140,7 @@ def assert_unauthorized(response: Response) -> None:
     ],
 )
 @pytest.mark.parametrize("path", ["pageview", "custom", "batch"])
-def test_anything_but_a_key_or_a_token_is_refused(running: RunningSite, path: str, header: str | None) -> None:
+def test_other_credentials_are_refused(running: RunningSite, path: str, header: str | None) -> None:
     event = {"url": "app://a", "event_name": "signup"}
     body = {"site_id": "my-site", "events": [event | {"type": "custom"}]} | event
     authorization = (header or "").format(key=running.key, jwt_secret=running.jwt_secret).encode().decode("latin-1")
@@ -148,14 +148,14 @@ def test_anything_but_a_key_or_a_token_is_refused(running: RunningSite, path: st
     assert_unauthorized(running.server.send("/api/v1/events/" + path, body, headers=headers))
 
 
-def test_the_word_bearer_is_taken_in_any_case(running: RunningSite) -> None:
+def test_the_bearer_scheme_is_case_insensitive(running: RunningSite) -> None:
     body, header = {"site_id": "my-site", "url": "app://a"}, {"Authorization": f"bearer {running.key}"}
     assert running.server.send(PAGEVIEW, body, headers=header).status == 201
 
 
 @pytest.mark.parametrize("send", [Server.pageview, Server.custom])
 @pytest.mark.parametrize("with_token", [False, True])
-def test_another_site_and_no_site_are_answered_alike(running: RunningSite, send: Any, with_token: bool) -> None:
+def test_another_site_and_an_unknown_site_get_the_same_error(running: RunningSite, send: Any, with_token: bool) -> None:
     credential = token(running.jwt_secret, claims()) if with_token else running.key
     answers = [send(running.server, credential, site_id=site) for site in ("other-site", "wrong-site")]
     assert [response.error for response in answers] == [(404, "invalid_site_id", "site_id")] * 2
@@ -170,7 +170,7 @@ def calls(draw: st.DrawFn) -> list[tuple[int, int]]:
 
 
 @given(st.integers(1, 12), calls())
-def test_a_call_is_admitted_exactly_where_the_hour_has_room_for_it(limit: int, calls: list[tuple[int, int]]) -> None:
+def test_a_request_is_admitted_exactly_when_the_hour_has_room(limit: int, calls: list[tuple[int, int]]) -> None:
     limiter, principal, admitted = RateLimiter(), Principal(SITE, "key", limit), list[tuple[int, int]]()
     for second, cost in calls:
         used = sum(count for admitted_second, count in admitted if second - HOUR_S < admitted_second)
@@ -186,7 +186,7 @@ def test_a_call_is_admitted_exactly_where_the_hour_has_room_for_it(limit: int, c
 
 
 @given(st.integers(1, 12), calls())
-def test_a_refused_call_is_admitted_after_retry_after_and_no_second_earlier(
+def test_a_refused_request_is_admitted_after_retry_after_and_not_a_second_earlier(
     limit: int, calls: list[tuple[int, int]]
 ) -> None:
     limiter, principal = RateLimiter(), Principal(SITE, "key", limit)
@@ -205,9 +205,7 @@ def test_a_refused_call_is_admitted_after_retry_after_and_no_second_earlier(
 
 
 @given(st.integers(1, 12), calls(), st.integers(0, 4000))
-def test_what_a_store_has_seen_is_counted_after_a_restart(
-    limit: int, calls: list[tuple[int, int]], later_s: int
-) -> None:
+def test_stored_requests_still_count_after_a_restart(limit: int, calls: list[tuple[int, int]], later_s: int) -> None:
     limiter_before, limiter_after, principal = RateLimiter(), RateLimiter(), Principal(SITE, "key", limit)
     for second, cost in calls:
         try:
@@ -220,7 +218,7 @@ def test_what_a_store_has_seen_is_counted_after_a_restart(
 
 
 @pytest.mark.parametrize(("second", "remaining"), [(2, 3), (3599, 3), (3600, 3), (3601, 5)])
-def test_what_is_given_back_late_leaves_the_second_that_it_was_counted_in(second: int, remaining: int) -> None:
+def test_a_late_refund_is_taken_from_the_second_it_was_counted_in(second: int, remaining: int) -> None:
     limiter, principal = RateLimiter(), Principal(SITE, "key", 5)
     limiter.consume(principal, 3, START_S * 1000)
     limiter.consume(principal, 2, (START_S + 1) * 1000)

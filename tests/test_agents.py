@@ -113,7 +113,7 @@ def android(model: str, browser: str) -> str:
         ("Lynx/2.8.7rel.2 libwww-FM/2.14 SSL-MM/1.4.1 OpenSSL/1.0.1f", "Lynx", "", ""),
     ],
 )
-def test_people(user_agent: str, name: str, system: str, device: str) -> None:
+def test_browsers_are_parsed(user_agent: str, name: str, system: str, device: str) -> None:
     assert parse_user_agent(user_agent) == UserAgent(name, system, device, bot=False)
 
 
@@ -131,11 +131,11 @@ def test_people(user_agent: str, name: str, system: str, device: str) -> None:
         "-",
     ],
 )
-def test_bots(user_agent: str) -> None:
+def test_bots_are_detected(user_agent: str) -> None:
     assert parse_user_agent(user_agent).bot
 
 
-def test_no_user_agent_loads_nothing() -> None:
+def test_an_empty_user_agent_loads_no_parser() -> None:
     program = (
         "import sys; from ovx_lite.enrichment.user_agent import parse_user_agent; print(*parse_user_agent('')); "
         "print([name for name in sys.modules if name.startswith(('ua_parser', 'is_crawler'))])"
@@ -144,7 +144,7 @@ def test_no_user_agent_loads_nothing() -> None:
     assert completed.stdout == "   False\n[]\n"
 
 
-def test_only_the_beginning_counts() -> None:
+def test_only_the_first_512_characters_are_parsed() -> None:
     start = f"{WINDOWS} Chrome/126.0.0.0 Safari/537.36 ".ljust(512, "x")
     before = user_agent._parse.cache_info().currsize
     assert (
@@ -155,16 +155,16 @@ def test_only_the_beginning_counts() -> None:
     assert user_agent._parse.cache_info().currsize <= before + 1
 
 
-def test_a_name_that_is_no_name() -> None:
+def test_an_email_address_is_not_a_browser_name() -> None:
     agent = parse_user_agent(f"Mozilla/5.0 {'somebody@example.com ' * 5}/1.0 CFNetwork/1408.0.4 Darwin/22.5.0")
     assert agent.browser == ""
 
 
-def test_a_text_that_is_no_unicode() -> None:
+def test_a_user_agent_with_a_lone_surrogate_is_parsed() -> None:
     assert parse_user_agent("Mozilla/5.0 (Windows NT 10.0; \udcff) Gecko/20100101 Firefox/127.0").browser == "Firefox"
 
 
-def test_threads_that_come_before_the_parsers_are_there() -> None:
+def test_concurrent_threads_load_the_parsers_once() -> None:
     user_agent._load.cache_clear()
     user_agent._parse.cache_clear()
     thread_count = 8

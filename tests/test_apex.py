@@ -88,7 +88,7 @@ def stored_events(running: RunningSite) -> dict[str, Fields]:
 
 @pytest.mark.parametrize("what", STORED_CASES)
 @pytest.mark.parametrize("how", ["alone", "together"])
-def test_what_is_sent_comes_out(stored_events: dict[str, Fields], how: str, what: str) -> None:
+def test_sent_fields_are_exported(stored_events: dict[str, Fields], how: str, what: str) -> None:
     event, expected = stored_events[f"{how} {what}"], STORED_CASES[what][1]
     assert {column: event[column] for column in expected} == expected
     assert event["person"] == ("lead_1" if how == "together" else None)
@@ -96,7 +96,7 @@ def test_what_is_sent_comes_out(stored_events: dict[str, Fields], how: str, what
 
 
 @pytest.mark.parametrize("data", [..., None, {}, FIFTY])
-def test_there_may_be_no_data_and_fifty(running: RunningSite, data: object) -> None:
+def test_data_may_have_0_to_50_entries(running: RunningSite, data: object) -> None:
     before = running.store.events()
     answers = [send(running, data=data), batch(running, told(VIEW | {"data": data}))]
     assert [(response.status, response.json) for response in answers] == [(200, {"received": 1})] * 2
@@ -105,20 +105,20 @@ def test_there_may_be_no_data_and_fifty(running: RunningSite, data: object) -> N
     ] * 2
 
 
-def test_null_is_nothing_and_a_text_is_json(running: RunningSite) -> None:
+def test_null_counts_as_absent_and_a_text_body_is_parsed_as_json(running: RunningSite) -> None:
     text = {"Content-Type": "text/plain;charset=UTF-8"}
     assert send(running, text, events=None, userId=None, sessionId=None).json == {"received": 1}
     assert batch(running, VIEW, headers=text, userId=None, visitorId=None, sessionId="").json == {"received": 1}
 
 
-def test_the_public_key_names_the_site_and_a_site_without_a_domain_keeps_paths(running: RunningSite) -> None:
+def test_a_public_key_names_the_site_and_paths_are_stored_without_a_domain(running: RunningSite) -> None:
     site = running.store.site("keyed")
     assert site["public_key"].startswith("pk_live_")
     assert batch(running, VIEW | {"url": "/pricing"}, projectKey=site["public_key"]).status == 200
     assert [(event["host"], event["path"]) for event in running.store.events("keyed")] == [(None, "/pricing")]
 
 
-def test_a_batch_is_of_1_to_1000_events_and_costs_one_request(running: RunningSite) -> None:
+def test_a_batch_has_1_to_1000_events_and_counts_as_one_request(running: RunningSite) -> None:
     remaining = int(send(running).headers["ratelimit-remaining"])
     response = batch(running, *[VIEW] * 1000)
     assert (response.json, int(response.headers["ratelimit-remaining"])) == ({"received": 1000}, remaining - 1)
@@ -163,7 +163,7 @@ INVALID_EVENTS: list[tuple[Any, str, str]] = [
 # fmt: on
 
 
-def test_what_is_wrong_is_refused_by_its_name_and_not_stored(running: RunningSite) -> None:
+def test_an_invalid_field_is_named_in_the_error_and_nothing_is_stored(running: RunningSite) -> None:
     before = running.store.events()
     results: list[tuple[object, object, tuple[int, str, str]]] = []
     invalid_values = [(field, value, REQUEST) for field, values in INVALID_FIELDS.items() for value in values]
@@ -190,13 +190,13 @@ def test_the_error_for_an_invalid_time_names_the_right_format(running: RunningSi
 
 
 @pytest.mark.parametrize("key", ["no-site", "pk_live_no", "MY-SITE"])
-def test_an_unknown_project_key_is_no_site(running: RunningSite, key: str) -> None:
+def test_an_unknown_project_key_is_404(running: RunningSite, key: str) -> None:
     for response in (send(running, projectKey=key), batch(running, VIEW, projectKey=key)):
         assert response.error == (404, "invalid_site_id", "projectKey")
 
 
 @pytest.mark.parametrize("fields", [{"data": 5}, {"events": [VIEW | {"data": []}]}])
-def test_the_site_is_looked_at_before_the_data(running: RunningSite, fields: Fields) -> None:
+def test_the_site_is_checked_before_the_data(running: RunningSite, fields: Fields) -> None:
     assert send(running, projectKey="no-site", **fields).error == (404, "invalid_site_id", "projectKey")
 
 
@@ -205,11 +205,11 @@ NO_JSON = [b"", b"{", b"[]", b"5", b'"events"', b'{"events": [NaN]}', b'{"events
 
 
 @pytest.mark.parametrize("body", [*NO_JSON, b'{"events": %s}' % DEEP, b'{"data": %s}' % DEEP])
-def test_what_is_no_event_is_refused(running: RunningSite, body: bytes) -> None:
+def test_a_body_that_is_not_an_event_is_refused(running: RunningSite, body: bytes) -> None:
     assert running.server.send(EVENTS, body).error == (400, "invalid_request", None)
 
 
-def test_who_it_was_and_which_visit(running: RunningSite) -> None:
+def test_ids_determine_the_visitor_and_the_visit(running: RunningSite) -> None:
     before, headers = running.store.events(), {"User-Agent": CHROME}
     whose = [("v_8", None), ("v_8", None), ("v_8", "s"), ("v_8", "s"), ("v_9", "s"), ("anonymous", None)]
     for visitor, session in whose:
@@ -223,7 +223,7 @@ def test_who_it_was_and_which_visit(running: RunningSite) -> None:
     assert (visits[0] == visits[1], visits[2] == visits[3] == visits[6], len(set(visits[:6]))) == (True, True, 4)
 
 
-def test_a_user_id_is_a_person_whose_are_the_visitors_events_those_before_it_too(running: RunningSite) -> None:
+def test_a_user_id_attributes_the_visitors_events_to_a_person_including_earlier_ones(running: RunningSite) -> None:
     before = running.store.events()
     send(running, visitorId="v_eve")
     batch(running, VIEW, VIEW, visitorId="v_eve", userId="eve")
@@ -233,7 +233,7 @@ def test_a_user_id_is_a_person_whose_are_the_visitors_events_those_before_it_too
 
 
 @pytest.mark.parametrize("fields", [{}, {"events": [VIEW, VIEW], "visitorId": ...}])
-def test_a_repeat_gets_the_first_answer_and_another_body_a_conflict(running: RunningSite, fields: Fields) -> None:
+def test_a_repeat_gets_the_first_response_and_another_body_a_conflict(running: RunningSite, fields: Fields) -> None:
     before, once = running.store.events(), {"Idempotency-Key": f"once-apex-{len(fields)}"}
     first, again, other = (send(running, once, userId=user, **fields) for user in ("a", "a", "b"))
     assert (first.status, "idempotency-replayed" in first.headers) == (200, False)
@@ -242,7 +242,7 @@ def test_a_repeat_gets_the_first_answer_and_another_body_a_conflict(running: Run
     assert len(new_events(running, before)) == first.json["received"]
 
 
-def test_one_event_has_64_kib_and_a_batch_5_mib(running: RunningSite) -> None:
+def test_an_event_may_have_64_kib_and_a_batch_5_mib(running: RunningSite) -> None:
     event_body, batch_body = (
         json.dumps(SENDER | VIEW).encode(),
         json.dumps({"projectKey": "my-site", "events": [VIEW]}).encode(),

@@ -69,7 +69,7 @@ def imported_names(module: str) -> frozenset[str]:
     return frozenset(names)
 
 
-def test_the_example_of_a_dialect_is_one() -> None:
+def test_the_example_dialect_in_the_documentation_works() -> None:
     code = (PACKAGE.parent / "ARCHITECTURE.md").read_text("utf-8").split("```python\n")[1].split("```")[0]
     example: dict[str, Any] = {}
     exec(code, example)  # as a module of its own would be
@@ -83,7 +83,7 @@ def test_the_example_of_a_dialect_is_one() -> None:
 
 
 @pytest.mark.parametrize("package", PURE)
-def test_pure_packages_touch_nothing_of_the_world(package: str) -> None:
+def test_pure_packages_do_no_io(package: str) -> None:
     modules = [module for module in MODULES if module.startswith(f"{package}.") and module not in CLIENT]
     assert modules
     for module in modules:
@@ -102,7 +102,7 @@ def calls(module: str) -> Iterator[ast.Call]:
 
 
 @pytest.mark.parametrize("module", ["enrichment.access_log", "dialects.fields"])
-def test_of_sockets_only_what_parses_an_address_is_used(module: str) -> None:
+def test_only_address_parsing_is_used_from_socket(module: str) -> None:
     names = {name.removeprefix("socket.") for name in imported_names(module) if name.startswith("socket.")}
     names |= {
         node.attr
@@ -119,7 +119,7 @@ def texts(module: str) -> Iterator[str]:
     )
 
 
-def test_only_the_store_speaks_sql() -> None:
+def test_only_the_storage_package_contains_sql() -> None:
     sql_modules = {module for module in MODULES if any(keyword in text for text in texts(module) for keyword in SQL)}
     assert {module for module in sql_modules if not module.startswith("storage.")} == set()
     assert "storage.read.events" in sql_modules
@@ -133,7 +133,7 @@ def test_every_table_is_strict() -> None:
     assert {name for name, strict in tables if not strict and not name.startswith("sqlite_")} == set()
 
 
-def test_no_test_file_imports_from_another() -> None:
+def test_test_files_do_not_import_each_other() -> None:
     """What tests share is in `tests/support`."""
     for path in (PACKAGE.parent / "tests").rglob("*.py"):
         nodes = ast.walk(ast.parse(path.read_text("utf-8")))

@@ -66,7 +66,7 @@ def post(running: RunningSite, body: bytes, path: str = PAGEVIEW) -> Response:
 
 
 @pytest.mark.parametrize(("length", "expects"), [(MAX_BODY_BYTES + 1, False), (300_000_000, True), (2**63 - 1, False)])
-def test_a_body_announced_too_large_is_refused_unread(running: RunningSite, length: int, expects: bool) -> None:
+def test_a_body_declared_too_large_is_refused_unread(running: RunningSite, length: int, expects: bool) -> None:
     with connect(running) as connection:
         headers = [f"Content-Length: {length}", *(["Expect: 100-continue"] if expects else [])]
         connection.sendall(head(running, *headers))
@@ -79,7 +79,7 @@ def test_a_body_announced_too_large_is_refused_unread(running: RunningSite, leng
 @pytest.mark.parametrize(
     ("path", "limit"), [("pageview", MAX_BODY_BYTES), ("custom", MAX_BODY_BYTES), ("batch", 5 * 1024 * 1024)]
 )
-def test_a_body_without_end_is_refused_at_its_limit(running: RunningSite, path: str, limit: int) -> None:
+def test_an_endless_body_is_refused_at_the_limit(running: RunningSite, path: str, limit: int) -> None:
     sent_bytes = 0
     with connect(running) as connection:
         connection.sendall(head(running, "Transfer-Encoding: chunked", path=EVENTS + path))
@@ -93,7 +93,7 @@ def test_a_body_without_end_is_refused_at_its_limit(running: RunningSite, path: 
     assert limit < sent_bytes < 40_000_000, "it was not read to its end"
 
 
-def test_a_chunked_body_within_the_limit_is_taken(running: RunningSite) -> None:
+def test_a_chunked_body_within_the_limit_is_accepted(running: RunningSite) -> None:
     with connect(running) as connection:
         connection.sendall(head(running, "Transfer-Encoding: chunked"))
         for part in (GOOD[:7], GOOD[7:]):
@@ -104,7 +104,7 @@ def test_a_chunked_body_within_the_limit_is_taken(running: RunningSite) -> None:
     assert response.status == 201
 
 
-def test_a_body_may_come_byte_by_byte(running: RunningSite) -> None:
+def test_a_body_may_arrive_byte_by_byte(running: RunningSite) -> None:
     with connect(running) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for byte in head(running, f"Content-Length: {len(GOOD)}") + GOOD:
@@ -116,7 +116,7 @@ def test_a_body_may_come_byte_by_byte(running: RunningSite) -> None:
 
 @pytest.mark.parametrize("protocol", ["h2c", "websocket"])
 @pytest.mark.parametrize("chunked", [False, True])
-def test_an_offer_to_upgrade_is_declined_and_the_request_answered(
+def test_an_upgrade_offer_is_declined_and_the_request_answered(
     running: RunningSite, protocol: str, chunked: bool
 ) -> None:
     offer = ["Connection: Upgrade, HTTP2-Settings", f"Upgrade: {protocol}", "HTTP2-Settings: AAEAAEAAAAIAAAAB"]
@@ -132,7 +132,7 @@ def test_an_offer_to_upgrade_is_declined_and_the_request_answered(
 
 
 @pytest.mark.parametrize(("name", "cut"), [("UPGRADE", 9), ("upgrade", 9)])
-def test_an_offer_to_upgrade_is_declined_however_it_arrives(running: RunningSite, name: str, cut: int) -> None:
+def test_an_upgrade_offer_is_declined_wherever_it_is_split(running: RunningSite, name: str, cut: int) -> None:
     request = head(running, "Connection: Upgrade", f"{name}: h2c", f"Content-Length: {len(GOOD)}") + GOOD
     index = request.index(name.encode() + b":") + cut
     with connect(running) as connection:
@@ -145,7 +145,7 @@ def test_an_offer_to_upgrade_is_declined_however_it_arrives(running: RunningSite
     assert response.status == 201
 
 
-def test_a_connection_takes_one_request_after_another(running: RunningSite) -> None:
+def test_a_connection_serves_several_requests_in_sequence(running: RunningSite) -> None:
     good, bad = (head(running, f"Content-Length: {len(body)}") + body for body in (GOOD, b"[]"))
     with connect(running) as connection:
         for request, status in [(good, 201), (bad, 400), (good, 201)]:
@@ -155,7 +155,7 @@ def test_a_connection_takes_one_request_after_another(running: RunningSite) -> N
             assert response.status == status
 
 
-def test_a_body_that_breaks_off_is_not_stored(store: Store, start: Start) -> None:
+def test_an_incomplete_body_is_not_stored(store: Store, start: Start) -> None:
     site, key = store.site(), store.key()
     running = RunningSite(store, start(store), key, site["jwt_secret"])
     with_length = head(running, f"Content-Length: {len(GOOD) + 1}") + GOOD
@@ -171,7 +171,7 @@ def test_a_body_that_breaks_off_is_not_stored(store: Store, start: Start) -> Non
     assert store.events() == []
 
 
-def test_a_connection_closed_at_one_end_does_no_harm(running: RunningSite) -> None:
+def test_a_half_closed_connection_does_no_harm(running: RunningSite) -> None:
     with connect(running) as connection:
         connection.sendall(head(running, f"Content-Length: {len(GOOD)}") + GOOD)
         connection.shutdown(socket.SHUT_WR)
@@ -179,7 +179,7 @@ def test_a_connection_closed_at_one_end_does_no_harm(running: RunningSite) -> No
         assert response is None or response.status == 201
 
 
-def test_a_length_with_thousands_of_zeros_is_still_a_length(running: RunningSite) -> None:
+def test_a_content_length_may_have_thousands_of_leading_zeros(running: RunningSite) -> None:
     with connect(running) as connection:
         connection.sendall(head(running, f"Content-Length: {'0' * 5000}{len(GOOD)}") + GOOD)
         response = read_response(connection)
@@ -205,14 +205,14 @@ def test_a_length_with_thousands_of_zeros_is_still_a_length(running: RunningSite
     ],
     ids=lambda sent: repr(sent[-24:]),
 )
-def test_what_is_not_http_is_refused(running: RunningSite, sent: bytes) -> None:
+def test_data_that_is_not_http_is_refused(running: RunningSite, sent: bytes) -> None:
     with connect(running) as connection:
         connection.sendall(sent)
         response = read_response(connection)
         assert response is None or response.status in (400, 404, 414, 431, 505)
 
 
-def test_an_unknown_method_is_refused_in_the_one_shape(running: RunningSite) -> None:
+def test_an_unknown_method_gets_the_standard_error_body(running: RunningSite) -> None:
     with connect(running) as connection:
         connection.sendall(b"BREW /api/v1/events/pageview HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
         response = read_response(connection)
@@ -230,7 +230,7 @@ PATHS = [
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path[:20])
-def test_any_path_and_method_is_answered(running: RunningSite, path: str) -> None:
+def test_every_path_and_method_gets_a_response(running: RunningSite, path: str) -> None:
     for method in ("GET", "POST", "HEAD", "OPTIONS", "PUT", "TRACE", "PROPFIND"):
         with connect(running) as connection:
             connection.sendall(
@@ -245,7 +245,7 @@ def test_any_path_and_method_is_answered(running: RunningSite, path: str) -> Non
 
 
 @pytest.mark.parametrize("host", ["[", "a b", "x" * 9000, "é", "", "evil.example/?", "a:b:c"])
-def test_any_host_is_answered(running: RunningSite, host: str) -> None:
+def test_every_host_header_gets_a_response(running: RunningSite, host: str) -> None:
     for path in ("/nothing", "/healthz", "/"):
         assert running.server.send(path, method="GET", headers={"Host": host}).status in (200, 400, 403, 404)
 
@@ -288,7 +288,7 @@ PLACES = {
 
 @pytest.mark.parametrize("path", ["pageview", "custom", "batch"])
 @pytest.mark.parametrize("what", NOT_JSON)
-def test_what_is_not_json_is_refused(running: RunningSite, what: str, path: str) -> None:
+def test_a_body_that_is_not_json_is_refused(running: RunningSite, what: str, path: str) -> None:
     assert post(running, NOT_JSON[what], EVENTS + path).error == (400, "invalid_request", None)
 
 
@@ -301,13 +301,13 @@ def everywhere(value: bytes) -> Iterator[tuple[str, str, bytes]]:
 
 
 @pytest.mark.parametrize("what", UNFIT)
-def test_what_json_does_not_have_is_refused_wherever_it_is(running: RunningSite, what: str) -> None:
+def test_non_json_values_are_refused_in_every_position(running: RunningSite, what: str) -> None:
     for place, path, body in everywhere(UNFIT[what]):
         assert post(running, body, path).error == (400, "invalid_request", None), (place, path)
 
 
 @pytest.mark.parametrize("what", UNUSUAL)
-def test_what_is_strange_but_json_is_taken_or_refused(running: RunningSite, what: str) -> None:
+def test_unusual_json_is_accepted_or_refused(running: RunningSite, what: str) -> None:
     for place, path, body in everywhere(UNUSUAL[what]):
         if "key" not in place or UNUSUAL[what].startswith(b'"'):
             assert post(running, body, path).status in {201, 400, 404}, (place, path)
@@ -315,14 +315,14 @@ def test_what_is_strange_but_json_is_taken_or_refused(running: RunningSite, what
             assert post(running, invalid_body, path).status == 400, (place, path)
 
 
-def test_of_a_field_that_is_there_twice_the_last_counts(running: RunningSite) -> None:
+def test_the_last_of_duplicate_fields_counts(running: RunningSite) -> None:
     body = b'{"site_id": "no-site", "url": "no", "url": "app://twice", "site_id": "my-site"}'
     id = post(running, body).json["event_id"]
     assert {event["id"]: event["host"] for event in running.store.events()}[id] == "twice"
 
 
 @pytest.mark.parametrize("field", ["event_name", "url", "referrer", "user_agent", "props"])
-def test_what_would_be_cut_at_a_nul_is_refused(running: RunningSite, field: str) -> None:
+def test_text_with_a_nul_is_refused(running: RunningSite, field: str) -> None:
     event = {"site_id": "my-site", "url": "https://example.com/", "event_name": "a"}
     value = {"a\0b": "x"} if field == "props" else "https://example.com/a\0b"
     response = running.server.send(EVENTS + "custom", {**event, field: value}, running.key)

@@ -94,7 +94,7 @@ def check_query(traffic: Traffic, drawn_query: DrawnQuery) -> None:
     derandomize=RECOUNTS is None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-def test_with_few_values_kept_all_totals_stay_exact(
+def test_totals_stay_exact_when_few_values_are_stored(
     empty: sqlite3.Connection,
     limit: int,
     clock_change: tuple[str, str],
@@ -154,14 +154,14 @@ def page_rows(running: RunningSite, metrics: list[str], *filters: object) -> lis
     return [(*row["dimensions"], *row["metrics"]) for row in response.json["results"]]
 
 
-def test_further_values_are_counted_together_and_each_visitor_once(flooded: RunningSite) -> None:
+def test_values_over_the_limit_count_as_other_with_distinct_visitors(flooded: RunningSite) -> None:
     assert page_rows(flooded, ["pageviews", "visitors", "visits"]) == [
         ("(other)", 5, 2, 2),
         *((f"/{path}", 1, 1, 1) for path in (1, 2, 3)),
     ]
 
 
-def test_what_is_counted_from_events_is_exact(flooded: RunningSite) -> None:
+def test_numbers_computed_from_events_are_exact(flooded: RunningSite) -> None:
     expected = {(f"/{path}", 1 + (path > 4)) for path in range(1, 7)}
     assert {row[:2] for row in page_rows(flooded, ["visitors", "bounce_rate"])} == expected
     assert page_rows(flooded, ["visitors"], ["is", "event:page", ["/6"]]) == [("/6", 2)]
@@ -169,7 +169,7 @@ def test_what_is_counted_from_events_is_exact(flooded: RunningSite) -> None:
     assert sorted(exported) == [f"/{path}" for path in (1, 2, 3, 4, 5, 5, 6, 6)]
 
 
-def test_the_dashboard_and_its_files_name_the_rest_but_do_not_filter_by_it(flooded: RunningSite) -> None:
+def test_the_dashboard_and_its_csv_show_other_without_a_filter_link(flooded: RunningSite) -> None:
     page = flooded.server.send("/share/open", method="GET")
     assert (page.status, b"(other)" in page.body) == (200, True)
     assert b"is,page,/1" in page.body or b"is%2Cpage%2C%2F1" in page.body
@@ -189,7 +189,7 @@ def test_neither_rollups_nor_their_values_grow(flooded: RunningSite) -> None:
     assert flooded.store.spawn("check").exit_status == 0
 
 
-def test_the_limit_is_that_of_commands_too(flooded: RunningSite) -> None:
+def test_commands_use_the_same_limit(flooded: RunningSite) -> None:
     line = '203.0.113.9 - - [{}] "GET /{} HTTP/1.1" 200 1 "-" "' + CHROME + '"\n'
     lines = "".join(line.format("02/Jan/2026:10:00:00 +0000", path) for path in range(10))
     flooded.store.call("import", "access-log", "my-site", "-", stdin=lines)
@@ -221,7 +221,7 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[sqlite3.
         yield conn, site
 
 
-def test_a_query_holds_no_more_rows_than_it_returns(crowded: tuple[sqlite3.Connection, Site]) -> None:
+def test_a_query_holds_only_the_rows_it_returns_in_memory(crowded: tuple[sqlite3.Connection, Site]) -> None:
     conn, site = crowded
     first, last = "1970-04-11", "1970-04-12"
     base_query = {
@@ -265,7 +265,7 @@ FILTERS = [
     derandomize=RECOUNTS is None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-def test_what_is_counted_in_parts_is_the_same(
+def test_counting_in_parts_gives_the_same_result(
     empty: sqlite3.Connection, clock_change: tuple[str, str], hits: list[Any], filters: tuple[conditions.Condition, ...]
 ) -> None:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as conn, pytest.MonkeyPatch.context() as patched:
@@ -295,7 +295,7 @@ def test_what_is_counted_in_parts_is_the_same(
 
 
 @pytest.mark.parametrize("filters", [(), *FILTERS[:3]])
-def test_a_query_that_is_interrupted_ends(
+def test_an_interrupted_query_ends(
     crowded: tuple[sqlite3.Connection, Site], filters: tuple[conditions.Condition, ...]
 ) -> None:
     conn, site = crowded

@@ -60,7 +60,7 @@ def jump(clock: FrozenClock, *steps_ms: int) -> Callable[[App], Awaitable[None]]
 
 @pytest.mark.parametrize("restart", [False, True])
 @pytest.mark.parametrize("by_ms", [AHEAD_MS, 2 * DAY_MS + 10 * DAY_MS, 50 * 365 * DAY_MS])
-def test_a_jump_ahead_deletes_nothing_and_goes_on_when_the_clock_is_back(
+def test_a_jump_ahead_pauses_retention_until_the_clock_is_back(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, restart: bool, by_ms: int
 ) -> None:
     if by_ms > AHEAD_MS:  # each of 18,000 days would be settled, for seconds; AHEAD shows what that does
@@ -84,7 +84,7 @@ def test_a_jump_ahead_deletes_nothing_and_goes_on_when_the_clock_is_back(
     assert number_of_events(tmp_path) == 1
 
 
-def test_events_that_come_under_a_wrong_clock_are_no_evidence_for_it(tmp_path: Path) -> None:
+def test_events_received_under_a_wrong_clock_do_not_confirm_it(tmp_path: Path) -> None:
     key, clock = fill(tmp_path), FrozenClock()
 
     async def run(app: App) -> None:
@@ -104,14 +104,14 @@ def test_events_that_come_under_a_wrong_clock_are_no_evidence_for_it(tmp_path: P
         assert integrity.problems(conn) == []
 
 
-def test_a_clock_that_is_behind_deletes_nothing_and_is_not_taken_for_the_last_run(tmp_path: Path) -> None:
+def test_a_slow_clock_deletes_nothing_and_is_not_recorded_as_the_last_run(tmp_path: Path) -> None:
     fill(tmp_path)
     clock = FrozenClock()
     run_app(tmp_path, clock, jump(clock, -10 * 365 * DAY_MS, 10 * 365 * DAY_MS))
     assert number_of_events(tmp_path) == 2
 
 
-def test_a_quiet_site_does_not_wait(tmp_path: Path) -> None:
+def test_retention_runs_on_a_site_without_new_events(tmp_path: Path) -> None:
     """Nothing comes for two months; the server runs."""
     fill(tmp_path)
     clock = FrozenClock()
@@ -119,7 +119,7 @@ def test_a_quiet_site_does_not_wait(tmp_path: Path) -> None:
     assert number_of_events(tmp_path) == 0
 
 
-def test_a_jump_within_a_pass_is_none(tmp_path: Path) -> None:
+def test_a_jump_during_a_run_does_not_count(tmp_path: Path) -> None:
     fill(tmp_path)
     clock = FrozenClock()
 
@@ -159,7 +159,7 @@ def test_prune_once_a_day_needs_no_confirmation(store: Store, hours: int) -> Non
     assert store.run("prune", "--json").json == {"events": 1}
 
 
-def test_log_health_and_pages_warn_and_the_clock_is_confirmed_there(store: Store, start: Start) -> None:
+def test_the_log_health_check_and_pages_warn_and_a_page_confirms_the_clock(store: Store, start: Start) -> None:
     fill(store.path, time.time_ns() // 1_000_000)
     set_password(store)
     set_last_retention_run(store, time.time_ns() // 1_000_000 - AHEAD_MS)
@@ -193,7 +193,7 @@ def wait_until(condition: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
-def test_there_is_no_warning_where_nothing_would_be_deleted(store: Store, start: Start) -> None:
+def test_there_is_no_warning_if_nothing_would_be_deleted(store: Store, start: Start) -> None:
     fill(store.path, time.time_ns() // 1_000_000, days=None)
     set_last_retention_run(store, 1)
     server = start(store)
@@ -202,7 +202,7 @@ def test_there_is_no_warning_where_nothing_would_be_deleted(store: Store, start:
     assert "hold" not in server.log_path.read_text()
 
 
-def test_copies_survive_a_jump(tmp_path: Path) -> None:
+def test_backups_survive_a_clock_jump(tmp_path: Path) -> None:
     """One copy gives way to one that is made, and never the one that was just made."""
     open_store(tmp_path / "data").close()
     backup_dir = tmp_path / "kept"
@@ -217,7 +217,7 @@ def test_copies_survive_a_jump(tmp_path: Path) -> None:
     assert len({path.name for path in backup_dir.iterdir()} & before) >= 5
 
 
-def test_the_emulators_clock_is_moved_on_purpose(tmp_path: Path) -> None:
+def test_moving_the_emulators_clock_deletes_expired_events(tmp_path: Path) -> None:
     from tests.support.emulator import run_emulator
 
     with run_emulator(tmp_path, "--data-dir", str(tmp_path / "data")) as dev:

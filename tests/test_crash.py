@@ -34,7 +34,7 @@ from tests.support.load import CLIENTS, ROUNDS, Load
 from tests.support.store import NOW, FrozenClock, new_event, new_key, new_site, paths, request
 
 
-def test_what_was_acknowledged_survives_kill_9_and_what_is_sent_again_counts_once(store: Store, start: Start) -> None:
+def test_acknowledged_events_survive_kill_9_and_resent_events_count_once(store: Store, start: Start) -> None:
     store.site()
     load = Load(store.key())
     server = start(store)
@@ -58,7 +58,7 @@ def test_what_was_acknowledged_survives_kill_9_and_what_is_sent_again_counts_onc
 
 
 @pytest.mark.parametrize("number", range(3))
-def test_a_stop_under_load_is_in_order(store: Store, start: Start, number: int) -> None:
+def test_a_stop_under_load_loses_no_acknowledged_event(store: Store, start: Start, number: int) -> None:
     store.site()
     load, server = Load(store.key()), start(store)
     assert load.run_until_stopped(server, f"stop{number}", signal.SIGTERM) == 0
@@ -69,7 +69,7 @@ def test_a_stop_under_load_is_in_order(store: Store, start: Start, number: int) 
     assert store.run("check").exit_status == 0
 
 
-def test_on_sigterm_a_request_in_flight_is_answered_and_stored(store: Store, start: Start) -> None:
+def test_sigterm_lets_a_request_in_flight_finish(store: Store, start: Start) -> None:
     store.site()
     key, server = store.key(), start(store)
     body = b'{"site_id":"my-site","url":"https://example.com/last"}'
@@ -108,7 +108,7 @@ def limit_store_size(conn: sqlite3.Connection, extra_pages: int = 0) -> None:
     conn.execute(f"PRAGMA max_page_count = {page_count + extra_pages}")
 
 
-def test_what_is_answered_with_503_was_not_stored(conn: sqlite3.Connection, site: Site) -> None:
+def test_a_request_answered_with_503_is_not_stored(conn: sqlite3.Connection, site: Site) -> None:
     # The first request sends all others on their own way, the second fits, the third takes the last room and more.
     large = [new_event(f"/{number}", props='"' + "x" * 2000 + '"') for number in range(1000)]
     group = [request(site, new_event("/\ud800")), request(site, new_event("/small")), request(site, *large)]
@@ -138,7 +138,7 @@ async def fill_the_disk(app: App, key: str) -> int:
     return stored + 1
 
 
-def test_a_full_disk_is_503_until_there_is_room_again(tmp_path: Path, conn: sqlite3.Connection, site: Site) -> None:
+def test_a_full_disk_causes_503_until_there_is_room(tmp_path: Path, conn: sqlite3.Connection, site: Site) -> None:
     key, stored = new_key(conn, site, hourly_limit=5000), list[int]()
 
     async def run(app: App) -> None:
@@ -171,9 +171,7 @@ async def flood(database: Database, site: Site) -> None:
     assert isinstance(await writer.submit(request(site, new_event())), Reply)
 
 
-def test_a_flood_is_refused_and_what_waits_already_is_stored(
-    tmp_path: Path, conn: sqlite3.Connection, site: Site
-) -> None:
+def test_a_flood_is_refused_and_queued_events_are_stored(tmp_path: Path, conn: sqlite3.Connection, site: Site) -> None:
     async def run(app: App) -> None:
         await flood(app.services.database, site)
 
@@ -195,7 +193,7 @@ for number in range(int(sys.argv[2])):
 
 
 @pytest.mark.parametrize("folder", ["{}", "same"], ids=["new", "existing"])
-def test_two_processes_open_a_store_at_once(tmp_path: Path, folder: str) -> None:
+def test_two_processes_can_open_a_store_at_once(tmp_path: Path, folder: str) -> None:
     command = [sys.executable, "-c", OPEN_STORES, str(tmp_path / folder), "60"]
     pipe = subprocess.PIPE
     processes = [subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) for _ in range(2)]

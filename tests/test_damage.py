@@ -68,7 +68,7 @@ def is_clear(result: CommandResult) -> bool:
 
 
 @pytest.mark.parametrize("size_bytes", [1, 16, 64, 512, 4096])
-def test_random_bytes_are_found_or_change_nothing(tmp_path: Path, dense: bytes, size_bytes: int) -> None:
+def test_random_bytes_are_reported_or_change_nothing(tmp_path: Path, dense: bytes, size_bytes: int) -> None:
     (good := tmp_path / "good").write_bytes(dense)
     expected, missed = contents(good), []
     for seed in range(TRIES):
@@ -93,7 +93,7 @@ def test_random_bytes_are_found_or_change_nothing(tmp_path: Path, dense: bytes, 
     "place",
     [b"SQLite format 3", b"CREATE TABLE dimension_values", b"CREATE INDEX deliveries_to_send", b"registry_version"],
 )
-def test_a_server_on_a_damaged_store_says_so_in_a_sentence(tmp_path: Path, dense: bytes, place: bytes) -> None:
+def test_a_server_on_a_damaged_store_reports_it_in_one_sentence(tmp_path: Path, dense: bytes, place: bytes) -> None:
     store, start = Store(tmp_path / "data"), dense.index(place)
     store.path.mkdir()
     (store.path / STORE_FILE).write_bytes(dense[:start] + random.Random(1).randbytes(300) + dense[start + 300 :])
@@ -129,7 +129,7 @@ INVALID_ROWS = [
 
 
 @pytest.mark.parametrize("damage", INVALID_ROWS)
-def test_a_row_that_cannot_be_ours_is_found(tmp_path: Path, dense: bytes, damage: str) -> None:
+def test_check_reports_a_row_that_cannot_be_valid(tmp_path: Path, dense: bytes, damage: str) -> None:
     (tmp_path / STORE_FILE).write_bytes(dense)
     with closing(open_store(tmp_path)) as conn:
         assert integrity.problems(conn) == []
@@ -146,7 +146,9 @@ def test_a_row_that_cannot_be_ours_is_found(tmp_path: Path, dense: bytes, damage
     ("table", "column", "value"),
     [("sites", "name", "7"), ("attempts", "duration_ms", "'x'"), ("goals", "name", "NULL")],
 )
-def test_a_value_of_another_type_is_found(tmp_path: Path, dense: bytes, table: str, column: str, value: str) -> None:
+def test_check_reports_a_value_of_another_type(
+    tmp_path: Path, dense: bytes, table: str, column: str, value: str
+) -> None:
     """Strict tables take no value of another type, but a file that was made by hand may have one."""
     change = "UPDATE sqlite_schema SET sql = ? WHERE name = ?"
     (tmp_path / STORE_FILE).write_bytes(dense)

@@ -87,7 +87,7 @@ def choose(page: Page, path: str) -> None:
     expect(page.locator("[data-chip]").last).to_contain_text(f"Page is {path}")
 
 
-def test_a_row_filters_in_place_and_back_takes_it_away(dash: Page, busy: BusyServer) -> None:
+def test_a_row_filters_in_place_and_back_removes_the_filter(dash: Page, busy: BusyServer) -> None:
     everything = pages(dash)
     choose(dash, "/pricing")
     assert dash.url == f"{busy.url}?f=is%2Cpage%2C%2Fpricing"
@@ -102,7 +102,7 @@ def test_a_row_filters_in_place_and_back_takes_it_away(dash: Page, busy: BusySer
     assert (pages(dash), is_same_document(dash)) == (everything, True)
 
 
-def test_a_tab_is_chosen_in_place_and_keeps_the_focus(dash: Page) -> None:
+def test_a_tab_switches_in_place_and_keeps_the_focus(dash: Page) -> None:
     dash.locator("#panel-pages").get_by_role("link", name="Entry").focus()
     dash.keyboard.press("Enter")
     current = dash.locator("#panel-pages .choices [aria-current]")
@@ -110,7 +110,7 @@ def test_a_tab_is_chosen_in_place_and_keeps_the_focus(dash: Page) -> None:
     expect(current).to_be_focused()
 
 
-def test_keys_choose_periods_and_comparisons(dash: Page) -> None:
+def test_keyboard_shortcuts_choose_periods_and_comparisons(dash: Page) -> None:
     dash.keyboard.press("w")
     dash.wait_for_url("**?period=7d")
     dash.keyboard.press("x")
@@ -124,7 +124,7 @@ def test_keys_choose_periods_and_comparisons(dash: Page) -> None:
     assert is_same_document(dash)
 
 
-def test_keys_take_filters_away(dash: Page) -> None:
+def test_keyboard_shortcuts_remove_filters(dash: Page) -> None:
     choose(dash, "/pricing")
     dash.locator("#panel-devices").get_by_role("link", name="Chrome").click()
     expect(dash.locator("[data-chip]")).to_have_count(2)
@@ -138,7 +138,7 @@ def test_keys_take_filters_away(dash: Page) -> None:
     assert is_same_document(dash)
 
 
-def test_the_list_of_keys(dash: Page, busy: BusyServer) -> None:
+def test_a_shortcut_opens_the_list_of_shortcuts(dash: Page, busy: BusyServer) -> None:
     dash.keyboard.press("?")
     expect(dash.get_by_role("dialog")).to_be_visible()
     dash.keyboard.press("w")
@@ -151,7 +151,7 @@ def test_the_list_of_keys(dash: Page, busy: BusyServer) -> None:
     assert dash.url == busy.url, "letters that are typed are no keys"
 
 
-def test_the_arrow_keys_go_along_the_chart(dash: Page) -> None:
+def test_the_arrow_keys_move_along_the_chart(dash: Page) -> None:
     tip, chart = dash.locator(".tip"), dash.locator(".plot > svg")
     expect(tip).to_be_hidden()
     chart.focus()
@@ -177,7 +177,7 @@ def test_current_visitors_are_updated_as_they_arrive(dash: Page, page: Page, bus
     expect(active).to_have_text(str(before + 2))
 
 
-def test_without_a_script(browser: Browser, busy: BusyServer) -> None:
+def test_the_dashboard_works_without_javascript(browser: Browser, busy: BusyServer) -> None:
     with browser.new_context(java_script_enabled=False) as context:
         page = type_password(context.new_page(), busy.server)
         page.goto(busy.url)
@@ -194,7 +194,7 @@ def test_without_a_script(browser: Browser, busy: BusyServer) -> None:
         expect(page.get_by_role("heading", level=1)).to_have_text("All pages")
 
 
-def test_the_public_link_works_in_place_too(page: Page, busy: BusyServer) -> None:
+def test_a_public_link_also_filters_in_place(page: Page, busy: BusyServer) -> None:
     problems = collect_browser_problems(page)
     page.goto(f"{busy.share}?embed=1")
     page.evaluate("window.sameDocument = true")
@@ -222,7 +222,7 @@ def blog(busy: BusyServer) -> Iterator[str]:
         server.shutdown()
 
 
-def test_it_can_be_read_in_a_page_of_others(page: Page, blog: str) -> None:
+def test_a_public_link_can_be_embedded_in_another_website(page: Page, blog: str) -> None:
     page.goto(blog)
     frame = page.frame_locator("iframe")
     expect(frame.get_by_role("heading", level=1)).to_have_text("my-site")
@@ -245,11 +245,13 @@ def looked_at(browser: Browser, house: FurnishedServer) -> Iterator[Page]:
 
 @pytest.mark.parametrize("shown", SUFFIXES)
 @pytest.mark.parametrize("site", ["my-site", "empty"])
-def test_nobody_is_kept_out(looked_at: Page, furnished_server: FurnishedServer, site: str, suffix: str) -> None:
+def test_the_dashboard_is_accessible(
+    looked_at: Page, furnished_server: FurnishedServer, site: str, suffix: str
+) -> None:
     keeps_nobody_out(looked_at, furnished_server.url(f"/sites/{site}{suffix}"))
 
 
-def test_nobody_is_kept_out_of_a_public_link(looked_at: Page, busy: BusyServer) -> None:
+def test_a_public_link_is_accessible(looked_at: Page, busy: BusyServer) -> None:
     keeps_nobody_out(looked_at, busy.share)
 
 

@@ -43,7 +43,7 @@ def receiver() -> Iterator[Receiver]:
         yield receiver
 
 
-def test_the_schedule_is_kept_to_the_millisecond(harness: WebhookHarness, receiver: Receiver) -> None:
+def test_retries_follow_the_schedule_to_the_millisecond(harness: WebhookHarness, receiver: Receiver) -> None:
     id, receiver.reply, times_ms = harness.add_webhook(receiver.url), http_response(500), [NOW]
 
     async def run(app: App) -> None:
@@ -79,7 +79,7 @@ def test_the_schedule_is_kept_to_the_millisecond(harness: WebhookHarness, receiv
 
 @pytest.mark.parametrize(("minutes", "waits"), [(0, 1), (0.5, 1), (1.5, 1.5), (10, 10), (60, 60), (61, 60), (9999, 60)])
 @pytest.mark.parametrize("as_date", [False, True], ids=["seconds", "date"])
-def test_a_longer_retry_after_counts(
+def test_a_longer_retry_after_is_respected(
     harness: WebhookHarness, receiver: Receiver, minutes: float, waits: float, as_date: bool
 ) -> None:
     harness.add_webhook(receiver.url)
@@ -98,7 +98,7 @@ def test_a_longer_retry_after_counts(
     assert harness.statuses() == "delivered"
 
 
-def test_410_ends_it_and_what_waits_is_skipped(harness: WebhookHarness, receiver: Receiver) -> None:
+def test_a_410_disables_the_webhook_and_skips_waiting_deliveries(harness: WebhookHarness, receiver: Receiver) -> None:
     id, receiver.reply = harness.add_webhook(receiver.url), http_response(410)
     receiver.may_reply.clear()
 
@@ -132,7 +132,7 @@ def test_410_ends_it_and_what_waits_is_skipped(harness: WebhookHarness, receiver
         ((0, 1, 2, 3, 4, 5, 6, 9), 2, False),
     ],
 )
-def test_5_days_and_5_messages_without_a_success_are_enough(
+def test_a_webhook_is_disabled_after_5_days_and_5_messages_without_success(
     harness: WebhookHarness, receiver: Receiver, days: Sequence[int], success: int | None, enabled: bool
 ) -> None:
     id = harness.add_webhook(receiver.url)
@@ -152,7 +152,7 @@ def test_5_days_and_5_messages_without_a_success_are_enough(
     assert harness.webhook_state(id) == (enabled, "" if enabled else "no delivery succeeded for 5 days")
 
 
-def test_a_slow_receiver_delays_itself_alone(harness: WebhookHarness, receiver: Receiver) -> None:
+def test_a_slow_receiver_delays_only_itself(harness: WebhookHarness, receiver: Receiver) -> None:
     receiver.may_reply.clear()
     with Receiver() as quick:
         harness.add_webhook(receiver.url)
@@ -172,7 +172,7 @@ def test_a_slow_receiver_delays_itself_alone(harness: WebhookHarness, receiver: 
     assert (receiver.max_held_requests, quick.max_held_requests, len(receiver.requests)) == (1, 1, 5)
 
 
-def test_16_are_sent_at_once_in_all(harness: WebhookHarness, receiver: Receiver) -> None:
+def test_at_most_16_deliveries_are_sent_at_once(harness: WebhookHarness, receiver: Receiver) -> None:
     sites = ["my-site", "a", "b", "c"]
     for site in sites * 5:
         harness.add_webhook(receiver.url, site)
@@ -195,7 +195,7 @@ def test_16_are_sent_at_once_in_all(harness: WebhookHarness, receiver: Receiver)
     assert (receiver.max_held_requests, len(set(receiver.webhook_ids()))) == (16, 20)
 
 
-def test_what_is_due_survives_a_restart(harness: WebhookHarness, receiver: Receiver) -> None:
+def test_due_deliveries_survive_a_restart(harness: WebhookHarness, receiver: Receiver) -> None:
     harness.add_webhook(receiver.url)
     receiver.reply = http_response(500)
 
@@ -220,7 +220,7 @@ def test_what_is_due_survives_a_restart(harness: WebhookHarness, receiver: Recei
     assert len(set(receiver.webhook_ids())) == 1
 
 
-def test_a_try_that_a_crash_interrupted_is_made_again(
+def test_an_attempt_interrupted_by_a_crash_is_repeated(
     harness: WebhookHarness, receiver: Receiver, start: Start
 ) -> None:
     harness.add_webhook(receiver.url)
@@ -238,7 +238,7 @@ def test_a_try_that_a_crash_interrupted_is_made_again(
     assert [(attempt.error, attempt.status) for attempt in attempts] == [("interrupted", None), ("", 200)]
 
 
-def test_a_disabled_webhook_is_sent_nothing_after_a_crash(
+def test_a_disabled_webhook_receives_nothing_after_a_crash(
     harness: WebhookHarness, receiver: Receiver, start: Start
 ) -> None:
     id = harness.add_webhook(receiver.url)
@@ -254,7 +254,7 @@ def test_a_disabled_webhook_is_sent_nothing_after_a_crash(
     assert (harness.statuses(), len(receiver.requests)) == ("skipped", 1)
 
 
-def test_a_stop_waits_for_what_is_being_sent(harness: WebhookHarness, receiver: Receiver) -> None:
+def test_a_stop_waits_for_deliveries_in_flight(harness: WebhookHarness, receiver: Receiver) -> None:
     harness.add_webhook(receiver.url)
     receiver.may_reply.clear()
 
@@ -286,7 +286,9 @@ def insert_deliveries(conn: sqlite3.Connection, webhook_id: int, ages_ms: Sequen
 
 @pytest.mark.parametrize("status", ["delivered", "failed", "throttled", "skipped"])
 @pytest.mark.parametrize("pending", [0, 7])
-def test_the_log_keeps_1000_of_a_webhook_and_30_days(harness: WebhookHarness, status: str, pending: int) -> None:
+def test_the_log_retains_1000_deliveries_per_webhook_for_30_days(
+    harness: WebhookHarness, status: str, pending: int
+) -> None:
     ids = [harness.add_webhook(f"http://127.0.0.1/{name}") for name in "abc"]
     insert_deliveries(harness.conn, 1, range(10_000, 11_005), status)
     insert_deliveries(harness.conn, 1, [*range(1, 1 + pending), 40 * DAY], "pending")
@@ -304,7 +306,7 @@ def test_the_log_keeps_1000_of_a_webhook_and_30_days(harness: WebhookHarness, st
     assert harness.conn.execute("SELECT count(*) FROM attempts").fetchone()[0] == 2
 
 
-def test_whatever_became_of_it_it_can_be_sent_again(harness: WebhookHarness, receiver: Receiver) -> None:
+def test_any_delivery_can_be_sent_again(harness: WebhookHarness, receiver: Receiver) -> None:
     harness.add_webhook(receiver.url)
 
     async def run(app: App) -> None:
@@ -338,7 +340,7 @@ def test_whatever_became_of_it_it_can_be_sent_again(harness: WebhookHarness, rec
     harness.run_app(run)
 
 
-def test_nothing_is_sent_of_what_was_not_stored(harness: WebhookHarness, receiver: Receiver) -> None:
+def test_events_that_were_not_stored_trigger_no_delivery(harness: WebhookHarness, receiver: Receiver) -> None:
     harness.add_webhook(receiver.url)
 
     async def run(app: App) -> None:

@@ -33,7 +33,7 @@ def count_visits(events: list[Event]) -> int:
     return visit_count
 
 
-def test_the_same_seed_makes_the_same_events() -> None:
+def test_the_same_seed_generates_the_same_events() -> None:
     events = generate_day(site(), 1, PLAIN_DAY, SMALL)
     assert events == generate_day(site(), 1, PLAIN_DAY, SMALL)
     assert events != generate_day(site(), 2, PLAIN_DAY, SMALL)
@@ -45,7 +45,7 @@ def test_the_same_seed_makes_the_same_events() -> None:
 
 @pytest.mark.parametrize(("day", "hours"), [(PLAIN_DAY, 24), (SPRING_CHANGE_DAY, 23), (AUTUMN_CHANGE_DAY, 25)])
 @pytest.mark.parametrize("shape", [SMALL, LARGE])
-def test_events_are_within_their_day_and_in_order(day: int, hours: int, shape: Shape) -> None:
+def test_events_are_within_their_day_and_ordered(day: int, hours: int, shape: Shape) -> None:
     start_ms, end_ms = (day_start_ms(day_number, "Europe/Paris") for day_number in (day, day + 1))
     assert end_ms - start_ms == hours * 3_600_000
     events = generate_day(site("Europe/Paris"), 1, day, shape)
@@ -57,7 +57,7 @@ def test_events_are_within_their_day_and_in_order(day: int, hours: int, shape: S
     )
 
 
-def test_those_with_a_name_come_again_and_the_others_do_not() -> None:
+def test_identified_visitors_return_and_anonymous_ones_do_not() -> None:
     first, *others = (generate_day(site(), 1, day, SMALL) for day in range(PLAIN_DAY, PLAIN_DAY + 7))
     later = [event for day in others for event in day]
     returning = {event.visitor_id for event in first} & {event.visitor_id for event in later} - {None}
@@ -72,7 +72,7 @@ def test_those_with_a_name_come_again_and_the_others_do_not() -> None:
     assert all(-(1 << 47) <= number < 1 << 47 for event in first if (number := event.visitor_id) is not None)
 
 
-def test_there_is_as_much_as_promised() -> None:
+def test_the_demo_has_the_promised_amount_of_data() -> None:
     week = [generate_day(site(), 1, day, SMALL) for day in range(PLAIN_DAY, PLAIN_DAY + 7)]
     assert sum(map(count_visits, week)) / 7 == pytest.approx(SMALL.visits_per_day, rel=0.4)
     events = [event for day in week for event in day]
@@ -84,19 +84,19 @@ def test_there_is_as_much_as_promised() -> None:
     assert any(event.event_type.is_engagement for event in events)
 
 
-def test_the_large_one_has_four_events_a_visit() -> None:
+def test_the_large_demo_has_four_events_per_visit() -> None:
     week = [generate_day(site(), 1, day, LARGE) for day in range(PLAIN_DAY, PLAIN_DAY + 7)]
     assert sum(map(len, week)) / sum(map(count_visits, week)) == pytest.approx(4, rel=0.02)
     assert not any(event.event_type.is_engagement or event.event_type.excluded for day in week for event in day)
 
 
-def test_a_site_without_a_domain_has_pages_too() -> None:
+def test_a_demo_site_without_a_domain_also_has_pages() -> None:
     events = generate_day(site(domain=""), 1, PLAIN_DAY, SMALL)
     assert {event.page.host for event in events} == {"example.com"}
     assert {"direct", "own", "search"} <= {event.traffic_source.channel for event in events}
 
 
-def test_a_check_of_a_busy_day_takes_its_share_and_no_more(tmp_path: Path) -> None:
+def test_checking_a_busy_day_takes_time_proportional_to_its_visits(tmp_path: Path) -> None:
     step_counts = []
     for visits_per_day in (500, 4000):
         with closing(open_store(tmp_path / str(visits_per_day))) as conn:

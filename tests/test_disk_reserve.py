@@ -102,7 +102,7 @@ def test_events_without_a_key_are_refused_and_do_not_count(full_server: FullServ
     assert [event["path"] for event in full_server.store.events()] == ["/before"]
 
 
-def test_a_replay_gets_its_first_answer(full_server: FullServer) -> None:
+def test_a_replay_gets_the_first_response(full_server: FullServer) -> None:
     again = send_first_event(full_server.server, full_server.key)
     assert (again.status, again.body) == (201, full_server.first.body)
     assert again.headers["idempotency-replayed"] == "true"
@@ -117,7 +117,7 @@ def test_errors_in_an_event_are_reported_first(full_server: FullServer) -> None:
     assert full_server.send_with_key("/api/v1/events/pageview", VIEW, "no key").status == 401
 
 
-def test_the_operator_is_informed(full_server: FullServer) -> None:
+def test_the_log_health_check_and_metrics_inform_the_operator(full_server: FullServer) -> None:
     assert_refused(full_server.server.send("/healthz", method="GET"))
     metrics = samples(full_server.server.send("/metrics", method="GET").body.decode())
     assert metrics["ovx_disk_reserve_bytes"] == 10**9 * MIB
@@ -127,7 +127,7 @@ def test_the_operator_is_informed(full_server: FullServer) -> None:
     assert "disk_reserve is 1,000,000,000 MiB" in lines[0]
 
 
-def test_pages_warn_and_go_on(full_server: FullServer) -> None:
+def test_pages_show_a_warning_and_keep_working(full_server: FullServer) -> None:
     client = WebClient(full_server.server)
     assert "Events are refused" not in client.get("/login").body.decode(), "to strangers, it is not said"
     client.log_in()
@@ -141,7 +141,7 @@ def test_pages_warn_and_go_on(full_server: FullServer) -> None:
     assert "The site removed was deleted" in flash_text(deleted)
 
 
-def test_commands_go_on(full_server: FullServer, tmp_path: Path) -> None:
+def test_commands_keep_working(full_server: FullServer, tmp_path: Path) -> None:
     assert full_server.store.call("site", "change", "my-site", "--retention-days", "36500")["retention_days"] == 36500
     assert full_server.store.call("prune") == {"events": 0}
     assert full_server.store.call("check")["ok"]
@@ -170,7 +170,7 @@ def test_webhooks_are_sent_and_their_results_are_stored(store: Store, start: Sta
     assert server.stop() == 0
 
 
-def test_an_import_stops_and_reports_what_it_has_done(
+def test_an_import_stops_and_reports_its_progress(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.site("my-site", "--domain", "example.com")
@@ -205,7 +205,7 @@ def test_an_import_stops_and_reports_what_it_has_done(
         (-5, 0, False, False),
     ],
 )
-def test_when_events_are_refused(free_mib: int, reserve_mib: int, was_low: bool, low: bool) -> None:
+def test_events_are_refused_below_the_reserve(free_mib: int, reserve_mib: int, was_low: bool, low: bool) -> None:
     assert is_low(free_mib * MIB, reserve_mib * MIB, was_low) == low
 
 
@@ -221,7 +221,7 @@ def test_the_write_ahead_log_counts_as_used_because_it_needs_its_room_twice(tmp_
     assert measure(tmp_path / "nowhere") is None
 
 
-def test_what_cannot_be_measured_changes_nothing(tmp_path: Path) -> None:
+def test_a_failed_measurement_changes_nothing(tmp_path: Path) -> None:
     disk = DiskSpace(tmp_path, 64)
     disk.update(None)
     assert (disk.free_bytes, disk.is_low) == (None, False)
@@ -230,7 +230,7 @@ def test_what_cannot_be_measured_changes_nothing(tmp_path: Path) -> None:
     assert (disk.free_bytes, disk.is_low) == (0, True)
 
 
-def test_it_is_logged_once_when_it_starts_and_once_when_it_ends(
+def test_a_low_disk_is_logged_once_at_its_start_and_once_at_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with closing(open_store(tmp_path)) as conn:
@@ -254,7 +254,7 @@ def test_it_is_logged_once_when_it_starts_and_once_when_it_ends(
     ]
 
 
-def test_old_events_and_salts_are_deleted_and_counts_are_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retention_and_saving_of_counts_continue_on_a_low_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = FrozenClock()
     with closing(open_store(tmp_path)) as conn:
         site = new_site(conn, retention_days=2)

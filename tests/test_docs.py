@@ -126,14 +126,14 @@ def test_every_image_is_small_and_shown() -> None:
 
 
 @pytest.mark.parametrize("document", WRITTEN)
-def test_paths_that_are_named_exist(document: str) -> None:
+def test_paths_in_the_documentation_exist(document: str) -> None:
     folders = "ovx_lite|tests|docs|templates|static|benchmarks|.ci"
     paths = re.findall(rf"`((?:{folders})/[\w./-]*)(?:::\w+)?`", PAGES[document])
     assert [path for path in paths if not (TOP / path).exists()] == []
 
 
 @pytest.mark.parametrize("document", ["docs/proofs.md", "SECURITY.md"])
-def test_every_proof_that_is_named_exists(document: str) -> None:
+def test_every_test_named_as_a_proof_exists(document: str) -> None:
     file, missing = "", []
     proofs = re.findall(r"(?:`|pytest )(tests/\w+\.py)?::(\w+)", PAGES[document])
     assert proofs
@@ -150,11 +150,11 @@ def test_the_changelog_has_versions_and_dates() -> None:
     assert titles[0].split(" ")[0] == __version__
 
 
-def test_json_examples_are_json() -> None:
+def test_json_examples_are_valid_json() -> None:
     assert all(json.loads(block.text) for block in blocks("json"))
 
 
-def test_the_compose_example_is_yaml() -> None:
+def test_the_compose_example_is_valid_yaml() -> None:
     yaml = pytest.importorskip("yaml")
     services = yaml.safe_load(snippet("docs/testing.md", "yaml", "services"))["services"]
     assert services["app"]["depends_on"] == {"ovx": {"condition": "service_healthy"}}
@@ -229,12 +229,12 @@ def test_documented_commands_exist(document: str, call: str) -> None:
             raise  # else the example's file is not here
 
 
-def test_the_command_that_runs_it_is_the_same_everywhere() -> None:
+def test_the_run_command_is_the_same_everywhere() -> None:
     command = "python3 -m venv .venv && .venv/bin/pip install -q . && .venv/bin/ovx-lite serve\n"
     assert [command in text for text in (README, PAGES["docs/install.md"])] == [True, True]
 
 
-def test_the_command_that_runs_all_tests_is_the_same_everywhere() -> None:
+def test_the_test_command_is_the_same_everywhere() -> None:
     command = snippet("CONTRIBUTING.md", "sh", "pytest -n auto").strip()
     assert command == snippet("README.md", "sh", "pytest -n auto").strip()
     assert command in (TOP / ".ci" / "run").read_text("utf-8").splitlines()
@@ -272,7 +272,7 @@ def test_every_error_is_documented_with_its_status() -> None:
     assert {code: int(status) for status, code in rows} == STATUS_BY_CODE
 
 
-def test_everything_that_the_stats_api_takes_is_documented() -> None:
+def test_every_value_the_stats_api_accepts_is_documented() -> None:
     page = PAGES["docs/stats-api.md"]
     names = (
         *query.METRICS,
@@ -437,7 +437,7 @@ def test_ci_recipe_ends_with_the_status_of_the_tests(tmp_path: Path, tests: str,
 
 
 @pytest.mark.skipif(not shutil.which("nginx"), reason="nginx is not installed")
-def test_nginx_takes_the_example(tmp_path: Path) -> None:
+def test_nginx_accepts_the_example(tmp_path: Path) -> None:
     example = snippet("docs/install.md", "nginx", "upstream")
     example = example.replace("listen 80;", f"listen unix:{tmp_path}/socket;")
     config = tmp_path / "nginx.conf"
@@ -448,7 +448,7 @@ def test_nginx_takes_the_example(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("caddy"), reason="caddy is not installed")
-def test_caddy_takes_the_example(tmp_path: Path) -> None:
+def test_caddy_accepts_the_example(tmp_path: Path) -> None:
     config = tmp_path / "Caddyfile"
     config.write_text(snippet("docs/install.md", "caddy", "reverse_proxy"))
     command = ["caddy", "adapt", "--adapter", "caddyfile", "--config", str(config)]

@@ -176,7 +176,7 @@ def compare(stored: list[JSON]) -> None:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_the_examples_of_the_documents(store: Store, start: Start, language: str) -> None:
+def test_the_examples_in_the_products_documents_work(store: Store, start: Start, language: str) -> None:
     site = store.site("my-site", "--domain", "shop.example")
     run_examples(language, start(store).url, store.key(), "my-site", site["public_key"])
     compare(store.events())
@@ -189,7 +189,7 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorProcess]:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_the_same_with_the_documents_own_keys(dev: EmulatorProcess, language: str) -> None:
+def test_the_examples_work_with_the_documents_own_keys(dev: EmulatorProcess, language: str) -> None:
     dev.call("POST", "/_dev/reset")
     run_examples(language, dev.url, "YOUR_API_KEY", "site_abc123", "pk_live_xyz")
     stored = [event["stored"] for event in dev.events(status="good")]
@@ -206,7 +206,7 @@ SEEN = {"project_id": "my-site", "name": "a", "context": "website", "device_id":
 ITEM = {"type": "pageview", "projectKey": "my-site", "visitorId": "anonymous"}
 
 
-def test_who_calls_is_the_visitor_only_if_it_is_a_browser(store: Store, start: Start) -> None:
+def test_the_caller_is_the_visitor_only_if_it_is_a_browser(store: Store, start: Start) -> None:
     store.site()
     server, agents = start(store, "--trusted-proxies", "127.0.0.1"), [*BROWSERS, GOOGLEBOT, *PROGRAMS]
     for number, agent in enumerate(agents):
@@ -235,7 +235,7 @@ console.log(parseInt(response.headers.get('Retry-After') || '0'), (await respons
 
 
 @pytest.mark.skipif(not shutil.which("node"), reason="node is not installed")
-def test_a_program_over_its_limit_learns_how_long_to_wait(running: RunningSite) -> None:
+def test_a_client_over_its_limit_gets_a_retry_after(running: RunningSite) -> None:
     key, url = running.store.key("my-site", "--hourly-limit", "2"), f"{running.server.url}/api/v1/events/custom"
     command, env = LANGUAGES["node"][1], {**os.environ, "KEY": key, "CALL": url}
     completed = subprocess.run(command, input=RETRY, capture_output=True, text=True, timeout=60, env=env)
@@ -256,7 +256,7 @@ CONCURRENT_REQUESTS: list[tuple[str, object]] = [
 ]
 
 
-def test_all_endpoints_at_once(store: Store, start: Start) -> None:
+def test_all_endpoints_accept_concurrent_requests(store: Store, start: Start) -> None:
     store.site()
     key, server, threads, each = store.key(), start(store), 8, 50
 
@@ -275,7 +275,7 @@ def test_all_endpoints_at_once(store: Store, start: Start) -> None:
     assert Counter(row["path"] for row in store.events()) == counts
 
 
-def test_a_new_key_may_be_used_by_many_at_once(store: Store, start: Start) -> None:
+def test_many_clients_can_use_a_new_key_at_once(store: Store, start: Start) -> None:
     store.site()
     server = start(store)
     with ThreadPoolExecutor(4) as pool:

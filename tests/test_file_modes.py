@@ -37,7 +37,7 @@ def exposed(folder: Path) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
-def test_every_file_is_for_its_owner_alone(store: Store, start: Start, tmp_path: Path, mask: int) -> None:
+def test_every_file_is_accessible_to_its_owner_only(store: Store, start: Start, tmp_path: Path, mask: int) -> None:
     copies, other = tmp_path / "copies", Store(tmp_path / "a" / "b")
     with umask(mask):
         store.site()
@@ -54,7 +54,7 @@ def test_every_file_is_for_its_owner_alone(store: Store, start: Start, tmp_path:
 
 
 @pytest.mark.parametrize("mask", [0o000, 0o077])
-def test_the_copy_before_an_upgrade_is_for_its_owner_alone(store: Store, mask: int) -> None:
+def test_the_backup_before_an_upgrade_is_accessible_to_its_owner_only(store: Store, mask: int) -> None:
     build(store.path / STORE_FILE, (FOLDER / "0006.sql").read_text("utf-8"))
     with umask(mask):
         assert store.run("site", "list").exit_status == 0
@@ -62,7 +62,7 @@ def test_the_copy_before_an_upgrade_is_for_its_owner_alone(store: Store, mask: i
     assert exposed(store.path) == {}
 
 
-def test_files_that_others_could_read_are_taken_from_them_at_the_start(store: Store, start: Start) -> None:
+def test_a_start_removes_permissions_of_other_users(store: Store, start: Start) -> None:
     store.site()
     (store.path / LOCK_FILE).touch()
     old = store.path / "ovx-lite-before-schema-3.sqlite3"
@@ -73,7 +73,7 @@ def test_files_that_others_could_read_are_taken_from_them_at_the_start(store: St
     assert exposed(store.path) == {}
 
 
-def test_a_folder_that_was_there_keeps_its_mode(store: Store, start: Start) -> None:
+def test_an_existing_folder_keeps_its_mode(store: Store, start: Start) -> None:
     store.path.mkdir()
     store.path.chmod(0o750)
     store.site()
@@ -81,7 +81,7 @@ def test_a_folder_that_was_there_keeps_its_mode(store: Store, start: Start) -> N
     assert exposed(store.path) == {".": 0o750}
 
 
-def test_a_ready_file_in_the_data_dir_is_for_its_owner_alone(store: Store) -> None:
+def test_a_ready_file_in_the_data_dir_is_accessible_to_its_owner_only(store: Store) -> None:
     store.site()
     ready = store.path / "ready.json"
     command = [sys.executable, "-m", "ovx_lite", "serve", "--port", "0", "--ready-file", str(ready)]

@@ -91,7 +91,9 @@ def is_refused(result: CommandResult) -> bool:
 
 
 @pytest.mark.parametrize("which", CRAFTED)
-def test_a_copy_with_another_schema_is_not_restored(crafted: Callable[[str], Path], tmp_path: Path, which: str) -> None:
+def test_a_backup_with_a_foreign_schema_is_not_restored(
+    crafted: Callable[[str], Path], tmp_path: Path, which: str
+) -> None:
     file, other = crafted(CRAFTED[which]), Store(tmp_path / "other")
     result = other.run("restore", str(file))
     assert is_refused(result), result
@@ -101,7 +103,7 @@ def test_a_copy_with_another_schema_is_not_restored(crafted: Callable[[str], Pat
 
 
 @pytest.mark.parametrize("which", CRAFTED)
-def test_check_and_every_other_command_refuse_such_a_store(
+def test_every_command_refuses_a_store_with_a_foreign_schema(
     crafted: Callable[[str], Path], tmp_path: Path, which: str
 ) -> None:
     other = Store(tmp_path / "other")
@@ -117,7 +119,7 @@ def test_check_and_every_other_command_refuse_such_a_store(
     assert (other.path / STORE_FILE).read_bytes() == before
 
 
-def test_a_server_does_not_start_with_a_trigger(crafted: Callable[[str], Path], tmp_path: Path) -> None:
+def test_a_server_does_not_start_on_a_store_with_a_trigger(crafted: Callable[[str], Path], tmp_path: Path) -> None:
     other = Store(tmp_path / "other")
     other.path.mkdir()
     crafted(TRIGGER).rename(other.path / STORE_FILE)
@@ -126,14 +128,14 @@ def test_a_server_does_not_start_with_a_trigger(crafted: Callable[[str], Path], 
     assert "the trigger 'spy' is not part of ovx-lite's schema" in result.stderr
 
 
-def test_a_name_cannot_reach_the_terminal(crafted: Callable[[str], Path], tmp_path: Path) -> None:
+def test_schema_names_are_escaped_in_the_terminal(crafted: Callable[[str], Path], tmp_path: Path) -> None:
     result = Store(tmp_path / "other").run("restore", str(crafted('CREATE VIEW "a\x1b[31m\x07" AS SELECT 1;')))
     assert is_refused(result)
     assert result.stderr.rstrip("\n").isprintable()
 
 
 @pytest.mark.parametrize("number", list(steps())[:-1])
-def test_a_trigger_does_not_fire_while_an_older_copy_is_upgraded(tmp_path: Path, number: int) -> None:
+def test_a_trigger_does_not_fire_during_the_upgrade_of_an_older_backup(tmp_path: Path, number: int) -> None:
     build(tmp_path / "old" / STORE_FILE, (FOLDER / f"{number:04}.sql").read_text("utf-8"))
     with closing(sqlite3.connect(tmp_path / "old" / STORE_FILE, isolation_level=None)) as conn:
         conn.execute("CREATE TRIGGER spy AFTER UPDATE ON sites BEGIN UPDATE meta SET value = 77; END")
@@ -144,7 +146,7 @@ def test_a_trigger_does_not_fire_while_an_older_copy_is_upgraded(tmp_path: Path,
     assert dump(tmp_path / "old" / STORE_FILE) == before
 
 
-def test_a_copy_in_another_encoding_is_not_restored(crafted: Callable[[str], Path], tmp_path: Path) -> None:
+def test_a_backup_in_another_encoding_is_not_restored(crafted: Callable[[str], Path], tmp_path: Path) -> None:
     wide = tmp_path / "wide.sqlite3"
     with closing(sqlite3.connect(wide, isolation_level=None)) as conn:
         conn.execute("PRAGMA encoding = 'UTF-16le'")
@@ -166,7 +168,9 @@ HARMLESS = {
 
 
 @pytest.mark.parametrize("which", HARMLESS)
-def test_what_does_no_harm_is_restored(crafted: Callable[[str], Path], tmp_path: Path, which: str) -> None:
+def test_a_backup_with_harmless_differences_is_restored(
+    crafted: Callable[[str], Path], tmp_path: Path, which: str
+) -> None:
     file, other = crafted(HARMLESS[which]), Store(tmp_path / "other")
     assert other.run("restore", str(file)).stderr == ""
     assert other.run("check").exit_status == 0
@@ -174,7 +178,7 @@ def test_what_does_no_harm_is_restored(crafted: Callable[[str], Path], tmp_path:
 
 
 @pytest.mark.parametrize("kind", ["text", "folder", "pipe", "larger than the disk"])
-def test_what_is_no_copy_at_all_is_refused_before_it_is_read(store: Store, tmp_path: Path, kind: str) -> None:
+def test_a_file_that_is_not_a_backup_is_refused_before_it_is_read(store: Store, tmp_path: Path, kind: str) -> None:
     file = tmp_path / "copy"
     if kind == "folder":
         file.mkdir()

@@ -38,7 +38,7 @@ ERRORS: list[tuple[str, dict[str, str], str, str]] = [
 
 
 @pytest.mark.parametrize(("path", "typed", "button", "blamed"), ERRORS)
-def test_an_error_stands_beside_its_field(
+def test_an_error_is_shown_beside_its_field(
     page: Page, furnished_server: FurnishedServer, path: str, typed: dict[str, str], button: str, blamed: str
 ) -> None:
     page.goto(furnished_server.url(path))

@@ -150,7 +150,7 @@ def upgrade_request(
 
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize("spelling", SPELLINGS)
-def test_a_body_behind_an_offer_to_upgrade_is_a_body_wherever_it_is_cut(spelling: str, chunked: bool) -> None:
+def test_a_body_after_an_upgrade_offer_is_a_body_wherever_it_is_split(spelling: str, chunked: bool) -> None:
     data = upgrade_request(spelling, chunked=chunked)
     expected = ([("POST", "/first", SMUGGLED)], ["200"])
     sequences = [cut(data, place) for place in range(len(data))]
@@ -158,14 +158,14 @@ def test_a_body_behind_an_offer_to_upgrade_is_a_body_wherever_it_is_cut(spelling
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_byte_by_byte_it_is_the_same(chunked: bool) -> None:
+def test_requests_split_into_single_bytes_are_parsed_the_same(chunked: bool) -> None:
     data = upgrade_request("UPgrade", chunked=chunked)
     expected = [("POST", "/first", SMUGGLED)] * 2
     assert serve(bytes([byte]) for byte in data * 2) == (expected, ["200"] * 2)
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_requests_around_an_offer_are_served_in_their_order(chunked: bool) -> None:
+def test_requests_around_an_upgrade_offer_are_served_in_order(chunked: bool) -> None:
     plain = b"POST /plain HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi"
     data = plain + upgrade_request(chunked=chunked) * 3 + plain
     first, other = ("POST", "/first", SMUGGLED), ("POST", "/plain", b"hi")
@@ -175,19 +175,19 @@ def test_requests_around_an_offer_are_served_in_their_order(chunked: bool) -> No
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "OPTIONS", "PROPFIND"])
-def test_an_offer_without_a_body_is_a_request(method: str) -> None:
+def test_an_upgrade_offer_without_a_body_is_a_request(method: str) -> None:
     data = upgrade_request(body=b"", method=method)
     assert serve([data + data]) == ([(method, "/first", b"")] * 2, ["200"] * 2)
 
 
-def test_nothing_behind_connect_is_a_request() -> None:
+def test_nothing_after_connect_is_a_request() -> None:
     for target in (b"x:443", b"/", b"*"):
         data = b"CONNECT %s HTTP/1.1\r\nHost: x\r\n\r\n" % target + SMUGGLED
         for served, statuses in serve_all([cut(data, place) for place in range(len(data))]):
             assert (served, statuses) == ([], ["400"])
 
 
-def test_the_preface_of_http_2_is_no_request() -> None:
+def test_the_http_2_preface_is_not_a_request() -> None:
     data = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SMUGGLED
     for served, statuses in serve_all([cut(data, place) for place in range(len(data))]):
         assert (served, statuses) == ([], ["400"])
@@ -236,7 +236,7 @@ CHUNKED = b"%x\r\n%s\r\n0\r\n\r\n" % (len(SMUGGLED), SMUGGLED)
         b'Transfer-Encoding: "chunked"',
     ],
 )
-def test_unclear_framing_is_refused_and_nothing_behind_it_is_read(framing: bytes) -> None:
+def test_ambiguous_framing_is_refused_and_nothing_after_it_is_read(framing: bytes) -> None:
     for upgrade in (b"", b"Upgrade: h2c\r\nConnection: Upgrade\r\n"):
         for body in (SMUGGLED, CHUNKED, b"0\r\n\r\n" + SMUGGLED):
             data = b"POST /first HTTP/1.1\r\nHost: x\r\n" + upgrade + framing + b"\r\n\r\n" + body
@@ -261,20 +261,20 @@ def test_unclear_framing_is_refused_and_nothing_behind_it_is_read(framing: bytes
         b"\r\n0\r\n\r\n",
     ],
 )
-def test_wrong_chunks_are_refused_and_nothing_behind_them_is_read(body: bytes) -> None:
+def test_invalid_chunks_are_refused_and_nothing_after_them_is_read(body: bytes) -> None:
     data = b"POST /first HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + body + SMUGGLED
     for served, statuses in serve_all([cut(data, place) for place in range(0, len(data), 2)]):
         assert (served, statuses) == ([], ["400"])
 
 
-def test_chunks_may_have_extensions_and_values_spaces_around_them() -> None:
+def test_chunk_extensions_and_spaces_around_header_values_are_accepted() -> None:
     head = b"POST /first HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: \t identity, chunked \r\n\r\n"
     data = head + b'3;a=b;c="d"\r\nabc\r\n0;e\r\n\r\n'
     for served, statuses in serve_all([cut(data * 2, place) for place in range(len(data))]):
         assert (served, statuses) == ([("POST", "/first", b"abc")] * 2, ["200"] * 2)
 
 
-def test_nothing_behind_the_last_request_is_a_request() -> None:
+def test_nothing_after_the_last_request_is_a_request() -> None:
     for last in (
         b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n",
         b"GET / HTTP/1.0\r\n\r\n",
@@ -284,7 +284,7 @@ def test_nothing_behind_the_last_request_is_a_request() -> None:
             assert serve(chunks) == ([("GET", "/", b"")], ["200"])
 
 
-def test_trailers_are_no_headers() -> None:
+def test_trailers_are_not_headers() -> None:
     """An app believes some headers, which a proxy sets or takes away."""
 
     async def headers_of(place: int) -> list[tuple[bytes, bytes]]:
@@ -314,7 +314,7 @@ REQUESTS = st.lists(
 
 @settings(max_examples=150, deadline=None)
 @given(REQUESTS, st.lists(st.integers(0, 2**20), max_size=6))
-def test_any_requests_are_the_same_however_they_are_cut(requests: list[bytes], places: list[int]) -> None:
+def test_requests_are_parsed_the_same_however_they_are_split(requests: list[bytes], places: list[int]) -> None:
     data = b"".join(requests)
     served, statuses = serve(cut(data, *places))
     bodies = [SMUGGLED * 20, SMUGGLED, b"x" * 70_000, b"\r\n\r\n" * 9, b""]
@@ -366,7 +366,7 @@ WAITING = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 2
 @pytest.mark.parametrize(
     ("begin", "before"), [(HEAD, 0), (POST, 0), (CHUNKS + b"X: ", 0), (WAITING + HEAD, 2), (WAITING + POST, 2)]
 )
-def test_the_oldest_unfinished_requests_are_refused_when_all_hold_too_much(
+def test_the_oldest_unfinished_requests_are_refused_when_together_they_hold_too_much(
     begin: bytes, before: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def scenario() -> None:
@@ -387,7 +387,7 @@ def test_the_oldest_unfinished_requests_are_refused_when_all_hold_too_much(
     asyncio.run(scenario())
 
 
-def test_what_is_no_longer_unfinished_is_no_longer_held(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finished_requests_do_not_count_as_held(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
         monkeypatch.setattr(protocol, "_buffer_limit", BufferLimit(100_000))
         waiting = Connection()

@@ -61,7 +61,7 @@ def copy_size_bytes(store: Store) -> int:
 
 
 @pytest.mark.parametrize("args", [["backup"], ["back_up"]])
-def test_a_copy_that_runs_out_of_space_leaves_no_file(
+def test_a_backup_that_runs_out_of_space_leaves_no_file(
     store: Store, tmp_path: Path, copy_size_bytes: int, args: list[str]
 ) -> None:
     folder = tmp_path / "copies"
@@ -78,7 +78,7 @@ def test_a_copy_that_runs_out_of_space_leaves_no_file(
     assert store.run("check").exit_status == 0
 
 
-def test_a_copy_that_is_replaced_stays_if_there_is_no_space_for_another(
+def test_an_existing_backup_stays_if_there_is_no_space_to_replace_it(
     store: Store, tmp_path: Path, copy_size_bytes: int
 ) -> None:
     folder = tmp_path / "copies"
@@ -91,7 +91,7 @@ def test_a_copy_that_is_replaced_stays_if_there_is_no_space_for_another(
     assert copy.read_bytes() == before
 
 
-def test_an_upgrade_without_space_for_its_copy_leaves_the_store_as_it_was(tmp_path: Path) -> None:
+def test_an_upgrade_without_space_for_its_backup_leaves_the_store_unchanged(tmp_path: Path) -> None:
     data_dir, sql = tmp_path / "data", (FOLDER / "0006.sql").read_text("utf-8")
     build(data_dir / STORE_FILE, sql)
     size_bytes = (data_dir / STORE_FILE).stat().st_size
@@ -103,7 +103,7 @@ def test_an_upgrade_without_space_for_its_copy_leaves_the_store_as_it_was(tmp_pa
     assert Store(data_dir).run("check").exit_status == 0
 
 
-def test_what_a_copy_that_was_cut_off_has_left_goes_with_the_next(store: Store, tmp_path: Path) -> None:
+def test_the_next_backup_removes_the_remains_of_an_interrupted_one(store: Store, tmp_path: Path) -> None:
     store.site()
     folder = tmp_path / "copies"
     folder.mkdir()

@@ -380,7 +380,7 @@ def open_file_count(pid: int) -> int:
     return len(list(fd.iterdir())) if fd.exists() else 0
 
 
-def test_noise_is_answered_and_harms_nobody(tmp_path: Path, start: Start) -> None:
+def test_random_requests_are_answered_and_do_not_harm_other_clients(tmp_path: Path, start: Start) -> None:
     store = Store(tmp_path / "data")
     site, key = store.site("my-site", "--hourly-limit", "1000000000"), store.key()
     store.site("quiet")

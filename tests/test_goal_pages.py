@@ -46,7 +46,7 @@ def test_goals_are_added_by_path_and_by_event(admin: AdminSession) -> None:
     ]
 
 
-def test_what_a_goal_by_path_leaves_unsaid_is_no_event_and_the_other_way_round(admin: AdminSession) -> None:
+def test_a_goal_has_either_a_path_or_an_event(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
     add_goal(admin, settings, "By path", kind="path", path="/a", event="typed before")
     add_goal(admin, settings, "By event", kind="event", path="typed before", event="b")
@@ -85,12 +85,12 @@ def test_all_errors_are_shown_at_once(admin: AdminSession) -> None:
     assert set(field_errors(response)) == {"name", "path"}
 
 
-def test_two_sites_have_goals_of_the_same_name(admin: AdminSession) -> None:
+def test_two_sites_can_have_goals_with_the_same_name(admin: AdminSession) -> None:
     for settings in (admin.add_site()[0], admin.add_site()[0]):
         add_goal(admin, settings, "Same", path="/same")
 
 
-def test_how_often_a_goal_was_met_counts_what_came_before_it_too(admin: AdminSession) -> None:
+def test_goal_counts_include_events_from_before_the_goal_was_added(admin: AdminSession) -> None:
     settings, key = admin.add_site()
     other, others_key = admin.add_site()
     for path in ("/checkout/done", "/checkout/a/b?x=1#y", "/elsewhere"):
@@ -136,7 +136,7 @@ def with_goals(admin: AdminSession) -> str:
 
 
 @pytest.mark.parametrize(("tried", "expected"), TRIED)
-def test_what_a_path_a_url_or_an_event_meets_is_tried(
+def test_trying_a_path_url_or_event_shows_the_goals_it_meets(
     admin: AdminSession, with_goals: str, tried: str, expected: list[str]
 ) -> None:
     action = f"{with_goals}/goals"
@@ -150,7 +150,7 @@ def test_what_a_path_a_url_or_an_event_meets_is_tried(
 
 
 @pytest.mark.parametrize("query", ["", "?try=", "?try=%20%20"])
-def test_nothing_is_tried(admin: AdminSession, with_goals: str, query: str) -> None:
+def test_an_empty_try_shows_no_result(admin: AdminSession, with_goals: str, query: str) -> None:
     page = parse_page(admin.client.get(f"{with_goals}/goals{query}"))
     assert (page.find_all("tr", "met"), page.find_one(role="status").text) == ([], "")
 
@@ -166,7 +166,7 @@ def test_a_goal_is_removed(admin: AdminSession) -> None:
     add_goal(admin, settings, "Old", event="old")
 
 
-def test_another_sites_goal_is_not_here(admin: AdminSession) -> None:
+def test_the_goal_of_another_site_is_not_found(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
     other, _ = admin.add_site()
     id = add_goal(admin, other, "Theirs", path="/")
@@ -175,7 +175,7 @@ def test_another_sites_goal_is_not_here(admin: AdminSession) -> None:
     assert [name for name, _, _ in goal_rows(admin, other)] == ["Theirs"]
 
 
-def test_a_form_that_is_sent_twice_makes_one_goal(admin: AdminSession) -> None:
+def test_a_form_submitted_twice_adds_one_goal(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
     for number in range(1, 4):
         form: dict[str, str | list[str]] = {**blank_form(admin, settings), "name": f"Goal {number}", "path": "/"}

@@ -35,7 +35,7 @@ def event_names(data_dir: Path) -> list[str]:
         return [name for (name,) in conn.execute(query)]
 
 
-def test_power_that_fails_takes_nothing_that_was_acknowledged(store: Store, start: Start, tmp_path: Path) -> None:
+def test_a_power_failure_loses_no_acknowledged_event(store: Store, start: Start, tmp_path: Path) -> None:
     store.site()
     key, server, wal_path = store.key(), start(store), store.path / f"{STORE_FILE}-wal"
     wal_sizes_bytes = []  # after each answer, how much of the log was on disk at least
@@ -65,7 +65,7 @@ def test_the_log_is_synced_with_each_transaction(store: Store) -> None:
         assert conn.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
-def test_a_quota_that_is_used_up(store: Store, start: Start) -> None:
+def test_a_used_up_disk_quota_causes_503_until_there_is_room(store: Store, start: Start) -> None:
     store.site()
     key, server = store.key(), start(store)
     assert send(server, key, "before") == 201
@@ -80,7 +80,7 @@ def test_a_quota_that_is_used_up(store: Store, start: Start) -> None:
     assert event_names(store.path) == ["before", "after"]
 
 
-def test_somebody_else_who_writes_for_a_while(store: Store, start: Start) -> None:
+def test_a_short_lock_by_another_process_only_delays_responses(store: Store, start: Start) -> None:
     store.site()
     key, server = store.key(), start(store)
     with closing(sqlite3.connect(store.path / STORE_FILE, isolation_level=None)) as other, ThreadPoolExecutor() as pool:
@@ -94,7 +94,7 @@ def test_somebody_else_who_writes_for_a_while(store: Store, start: Start) -> Non
     assert sorted(event_names(store.path)) == [f"waits {number}" for number in range(4)]
 
 
-def test_a_store_that_stays_locked_is_503_after_a_few_seconds(store: Store, start: Start) -> None:
+def test_a_store_that_stays_locked_causes_503_after_a_few_seconds(store: Store, start: Start) -> None:
     store.site()
     key, server = store.key(), start(store, constants={"ovx_lite.storage.connections.SERVER_LOCK_TIMEOUT_S": 2})
     assert send(server, key, "before") == 201
@@ -124,7 +124,7 @@ def test_a_store_that_stays_locked_is_503_after_a_few_seconds(store: Store, star
     assert event_names(store.path) == ["before"]
 
 
-def test_a_server_goes_on_during_a_long_copy_by_another_process(store: Store, start: Start) -> None:
+def test_a_server_keeps_working_during_a_long_copy_by_another_process(store: Store, start: Start) -> None:
     store.site()
     key, server = store.key(), start(store)
     assert send(server, key, "before") == 201
@@ -159,7 +159,7 @@ def replicate(data_dir: Path, stop_event: threading.Event) -> int:
     return checkpoint_count
 
 
-def test_one_who_replicates_the_store_takes_nothing_away(store: Store, start: Start) -> None:
+def test_replicating_the_store_loses_no_event(store: Store, start: Start) -> None:
     store.site()
     key, server, stop_event = store.key(), start(store), threading.Event()
     with ThreadPoolExecutor() as threads:
@@ -174,7 +174,7 @@ def test_one_who_replicates_the_store_takes_nothing_away(store: Store, start: St
 
 
 @pytest.mark.parametrize("jump_ms", [HOUR, -HOUR, 30 * HOUR, -30 * HOUR])
-def test_a_clock_that_jumps(tmp_path: Path, jump_ms: int) -> None:
+def test_a_clock_jump_does_not_stop_the_server(tmp_path: Path, jump_ms: int) -> None:
     clock = FrozenClock()
     with closing(open_store(tmp_path)) as conn:
         key = new_key(conn, new_site(conn), hourly_limit=10)
@@ -193,7 +193,7 @@ def test_a_clock_that_jumps(tmp_path: Path, jump_ms: int) -> None:
     assert len(event_names(tmp_path)) == statuses.count(201)
 
 
-def test_file_descriptors_that_are_used_up(store: Store, start: Start) -> None:
+def test_a_server_recovers_from_running_out_of_file_descriptors(store: Store, start: Start) -> None:
     store.site()
     key, server = store.key(), start(store)
     pid = server.process.pid

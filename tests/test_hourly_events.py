@@ -87,7 +87,7 @@ def test_a_batch_larger_than_the_limit_is_refused_with_advice(limited: RateLimit
     assert "Try again" not in message(response), "it would be refused again"
 
 
-def test_off_by_default_a_batch_is_one_request(limited: RateLimitedServer) -> None:
+def test_by_default_a_batch_counts_as_one_request(limited: RateLimitedServer) -> None:
     response = limited.send(batch(1000, "unlimited"), new_address())
     assert (response.status, response.headers["ratelimit-limit"], remaining(response)) == (200, "1000", 999)
 
@@ -105,7 +105,7 @@ def test_off_by_default_a_batch_is_one_request(limited: RateLimitedServer) -> No
         (4, batch(3) | {"events": [*batch(3)["events"], 5]}),
     ],
 )
-def test_the_events_of_a_bad_batch_count(limited: RateLimitedServer, counted: int, body: object) -> None:
+def test_the_events_of_an_invalid_batch_count(limited: RateLimitedServer, counted: int, body: object) -> None:
     address = new_address()
     assert limited.send(body, address).status == 400
     assert remaining(limited.send(batch(1), address)) == 10 - counted - 1
@@ -139,7 +139,7 @@ def test_the_headers_describe_the_limit_that_is_reached_first(limited: RateLimit
     assert "3 requests an hour" in message(response)
 
 
-def test_a_request_that_one_limit_refuses_counts_against_neither(limited: RateLimitedServer) -> None:
+def test_a_request_refused_by_one_limit_counts_against_neither(limited: RateLimitedServer) -> None:
     address = new_address()
     assert limited.send(batch(9, "both"), address).status == 200
     assert [limited.send(batch(2, "both"), address).status for _ in range(5)] == [429] * 5
@@ -147,7 +147,7 @@ def test_a_request_that_one_limit_refuses_counts_against_neither(limited: RateLi
     assert (response.status, remaining(response)) == (200, 0)
 
 
-def test_keys_are_not_limited_by_it(limited: RateLimitedServer) -> None:
+def test_requests_with_a_key_are_not_limited(limited: RateLimitedServer) -> None:
     key = limited.store.key("ten")
     event = {"type": "pageview", "url": "https://example.com/"}
     response = limited.server.send("/api/v1/events/batch", {"site_id": "ten", "events": [event] * 20}, key)
@@ -155,7 +155,7 @@ def test_keys_are_not_limited_by_it(limited: RateLimitedServer) -> None:
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_restart_forgets_no_event(store: Store, start: Start, signal_number: int) -> None:
+def test_counted_events_survive_a_restart(store: Store, start: Start, signal_number: int) -> None:
     store.site("ten", "--domain", "example.com", "--hourly-events", "10")
     server = start(store)
     assert remaining(server.send(APEX, batch(4))) == 6
@@ -167,7 +167,7 @@ def test_a_restart_forgets_no_event(store: Store, start: Start, signal_number: i
     assert_limited(server.send(APEX, batch(2)))
 
 
-def test_it_is_set_changed_and_unset(limited: RateLimitedServer) -> None:
+def test_the_limit_can_be_set_changed_and_removed(limited: RateLimitedServer) -> None:
     assert limited.store.site("new")["hourly_events"] is None
     assert limited.store.site("newer", "--hourly-events", "7")["hourly_events"] == 7
     changed = limited.store.call("site", "change", "new", "--domain", "example.com", "--hourly-events", "2")
@@ -182,7 +182,7 @@ def test_it_is_set_changed_and_unset(limited: RateLimitedServer) -> None:
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "1.5", "many", "1000000001"])
-def test_a_wrong_value_is_refused(limited: RateLimitedServer, value: str) -> None:
+def test_an_invalid_limit_is_refused(limited: RateLimitedServer, value: str) -> None:
     result = limited.store.run("site", "change", "ten", "--hourly-events", value, "--json")
     assert (result.exit_status, result.stdout, "--hourly-events" in result.stderr) == (2, "", True)
 
@@ -191,7 +191,7 @@ CALLS = st.lists(st.tuples(st.sampled_from([0, 1, 59, 1800, 3599, 3600]), st.int
 
 
 @given(st.integers(1, 6), st.integers(1, 12), CALLS)
-def test_a_request_is_admitted_exactly_where_both_limits_have_room(
+def test_a_request_is_admitted_exactly_when_both_limits_have_room(
     max_requests: int, max_events: int, calls: Any
 ) -> None:
     limiter, admitted, now_s = RateLimiter(), list[tuple[int, int]](), START_S

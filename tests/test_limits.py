@@ -119,7 +119,9 @@ def test_a_batch_larger_than_what_is_left_is_refused_whole_and_does_not_count(
         (3, lambda server, key: server.batch(key, EVENT, {}, EVENT)),
     ],
 )
-def test_a_bad_request_counts(server: Server, key: str, cost: int, send: Callable[[Server, str], Response]) -> None:
+def test_an_invalid_request_counts(
+    server: Server, key: str, cost: int, send: Callable[[Server, str], Response]
+) -> None:
     response = send(server, key)
     assert 400 <= response.status < 500
     assert remaining(response) == 5 - cost
@@ -141,7 +143,7 @@ def test_a_replay_does_not_count(server: Server, key: str) -> None:
     assert remaining(server.pageview(key)) == 3
 
 
-def test_a_replay_is_answered_at_the_limit_too(server: Server, key: str) -> None:
+def test_a_replay_is_answered_even_at_the_limit(server: Server, key: str) -> None:
     first = send_once(server, key)
     server.batch(key, *[EVENT] * 4)
     again = send_once(server, key)
@@ -150,7 +152,7 @@ def test_a_replay_is_answered_at_the_limit_too(server: Server, key: str) -> None
     assert_limited(send_once(server, key, "app://b"))  # a conflict is no replay
 
 
-def test_repeats_at_the_same_moment_are_no_reason_to_refuse_each_other(limited: RateLimitedServer, key: str) -> None:
+def test_simultaneous_repeats_do_not_count_against_the_limit(limited: RateLimitedServer, key: str) -> None:
     limited.server.batch(key, *[EVENT] * 4)
     with ThreadPoolExecutor(3) as pool, closing(open_store(limited.store.path)) as conn:
         with transaction(conn):  # for as long, nothing can be stored
@@ -160,7 +162,7 @@ def test_repeats_at_the_same_moment_are_no_reason_to_refuse_each_other(limited: 
     assert_limited(limited.server.pageview(key))
 
 
-def test_each_key_has_a_limit_of_its_own(limited: RateLimitedServer, server: Server) -> None:
+def test_each_key_has_its_own_limit(limited: RateLimitedServer, server: Server) -> None:
     one, other = next(limited.keys), next(limited.keys)
     server.batch(one, *[EVENT] * 5)
     assert remaining(server.pageview(other)) == 4
@@ -183,7 +185,7 @@ def test_a_jwt_has_no_limit(limited: RateLimitedServer) -> None:
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_restart_forgets_no_count(store: Store, start: Start, signal_number: int) -> None:
+def test_counts_survive_a_restart(store: Store, start: Start, signal_number: int) -> None:
     store.site()
     (key,) = add_keys(store, 1)
     server = start(store)
@@ -196,7 +198,7 @@ def test_a_restart_forgets_no_count(store: Store, start: Start, signal_number: i
     assert_limited(server.pageview(key))
 
 
-def test_a_restart_forgets_no_bad_request(store: Store, start: Start) -> None:
+def test_counts_of_invalid_requests_survive_a_restart(store: Store, start: Start) -> None:
     store.site()
     (key,) = add_keys(store, 1)
     server = start(store)
@@ -205,14 +207,14 @@ def test_a_restart_forgets_no_bad_request(store: Store, start: Start) -> None:
     assert remaining(start(store).pageview(key)) == 3
 
 
-def test_a_revoked_key_opens_nothing(limited: RateLimitedServer) -> None:
+def test_a_revoked_key_is_refused(limited: RateLimitedServer) -> None:
     added = limited.store.run("key", "add", "my-site", "--json").json
     wait_for_key(limited.server, added["key"])
     assert limited.store.run("key", "revoke", added["id"]).exit_status == 0
     send_until(lambda: limited.server.pageview(added["key"]), lambda response: response.status == 401)
 
 
-def test_a_rotated_key_makes_way_for_the_new_one_which_goes_on_with_its_count(limited: RateLimitedServer) -> None:
+def test_a_new_key_continues_the_count_of_the_rotated_one(limited: RateLimitedServer) -> None:
     added = limited.store.run("key", "add", "my-site", "--hourly-limit", "900", "--json").json
     before = remaining(wait_for_key(limited.server, added["key"]))
     rotated = limited.store.run("key", "rotate", added["id"], "--json").json

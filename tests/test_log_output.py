@@ -80,7 +80,7 @@ def wait_until(condition: Callable[[], object]) -> None:
 
 @pytest.mark.parametrize("log_format", ["plain", "json"])
 @pytest.mark.parametrize("prepare", OUTPUTS)
-def test_output_that_cannot_be_written_stops_no_job(
+def test_unwritable_output_stops_no_job(
     store: Store, prepare: OutputFactory, tmp_path: Path, log_format: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OVX_WEBHOOK_ALLOW_NET", "loopback")
@@ -110,7 +110,9 @@ def old_salts(store: Store) -> list[object]:
 
 
 @pytest.mark.parametrize("prepare", OUTPUTS)
-def test_the_log_of_failures_stops_nothing(store: Store, prepare: OutputFactory, tmp_path: Path) -> None:
+def test_logging_failures_to_unwritable_output_stops_nothing(
+    store: Store, prepare: OutputFactory, tmp_path: Path
+) -> None:
     """Each second, a job fails and says so; requests that fail say so, too."""
     store.site()
     key, backups = store.key(), tmp_path / "no-folder"
@@ -128,7 +130,7 @@ def test_the_log_of_failures_stops_nothing(store: Store, prepare: OutputFactory,
 
 
 @pytest.mark.parametrize("prepare", OUTPUTS)
-def test_the_emulator_needs_no_output_either(store: Store, prepare: OutputFactory, tmp_path: Path) -> None:
+def test_the_emulator_works_with_unwritable_output(store: Store, prepare: OutputFactory, tmp_path: Path) -> None:
     with run_command(store, prepare, tmp_path / "ready.json", "dev", "--json") as server:
         event = {"site_id": "site_abc123", "url": "https://example.com/"}
         assert server.send("/api/v1/events/pageview", event, "YOUR_API_KEY").status == 201
@@ -142,7 +144,7 @@ def logs_in(server: Server) -> bool:
     return server.send("/login", b"password=stand-in", headers=headers).status == 303
 
 
-def test_a_log_that_can_be_written_again_goes_on(store: Store, tmp_path: Path) -> None:
+def test_logging_resumes_when_the_output_is_writable_again(store: Store, tmp_path: Path) -> None:
     """As when a disk is full for a while: here, a pipe that somebody reads again."""
     store.site()
     reading, writing = full_pipe()
@@ -160,7 +162,7 @@ def test_a_log_that_can_be_written_again_goes_on(store: Store, tmp_path: Path) -
         assert server.stop() == 0
 
 
-def test_signals_without_end_end_a_server_in_order(store: Store, tmp_path: Path) -> None:
+def test_repeated_signals_stop_a_server_cleanly(store: Store, tmp_path: Path) -> None:
     store.site()
     for signals in ([signal.SIGTERM], [signal.SIGINT], [signal.SIGTERM, signal.SIGINT]):
         ready_path = tmp_path / f"{len(signals)}{signals[0]}.json"
