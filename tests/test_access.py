@@ -1,4 +1,4 @@
-"""Who may write where, and how much: credentials over HTTP, then the sliding hour against a model (contract 2, 3)."""
+"""Credentials and rate limits: over HTTP, then the sliding hour against a simple model."""
 
 import json
 import time
@@ -23,7 +23,7 @@ PAGEVIEW = "/api/v1/events/pageview"
 
 
 def claims(**others: object) -> dict[str, object]:
-    """Good claims, with others added or in their place; `...` leaves one out."""
+    """Return valid claims, changed or extended by `others`; `...` omits a claim."""
     all_ = {"site_id": "my-site", "exp": NOW_S + HOUR_S} | others
     return {name: value for name, value in all_.items() if value is not ...}
 
@@ -67,22 +67,22 @@ def test_a_jwt_reads_statistics_only_with_its_claim(running: RunningSite, method
 BAD_TOKENS: dict[str, Callable[[str], str]] = {
     "expired": lambda secret: token(secret, claims(exp=NOW_S - 1)),
     "expired long ago": lambda secret: token(secret, claims(exp=0)),
-    "for more than 24 hours": lambda secret: token(secret, claims(exp=NOW_S + DAY_S + 600)),
-    "for ever": lambda secret: token(secret, claims(exp=1e400)),
-    "until no number": lambda secret: token(secret, claims(exp=float("nan"))),
+    "valid for more than 24 hours": lambda secret: token(secret, claims(exp=NOW_S + DAY_S + 600)),
+    "never expires": lambda secret: token(secret, claims(exp=1e400)),
+    "exp is NaN": lambda secret: token(secret, claims(exp=float("nan"))),
     "without exp": lambda secret: token(secret, claims(exp=...)),
     "exp is null": lambda secret: token(secret, claims(exp=None)),
     "exp is a string": lambda secret: token(secret, claims(exp=str(NOW_S + HOUR_S))),
     "exp is true": lambda secret: token(secret, claims(exp=True)),
     "not valid yet": lambda secret: token(secret, claims(nbf=NOW_S + HOUR_S // 2)),
     "nbf is a string": lambda secret: token(secret, claims(nbf="0")),
-    "of another site": lambda secret: token(secret, claims(site_id="other-site")),
-    "of no site": lambda secret: token(secret, claims(site_id="no-site")),
+    "another site": lambda secret: token(secret, claims(site_id="other-site")),
+    "unknown site": lambda secret: token(secret, claims(site_id="no-site")),
     "without site_id": lambda secret: token(secret, claims(site_id=...)),
     "site_id is a list": lambda secret: token(secret, claims(site_id=["my-site"])),
     "site_id is an object": lambda secret: token(secret, claims(site_id={})),
     "claims are a list": lambda secret: token(secret, ["my-site"]),
-    "claims are nested deep": lambda secret: token(secret, json.loads("[" * 900 + "]" * 900)),
+    "deeply nested claims": lambda secret: token(secret, json.loads("[" * 900 + "]" * 900)),
     "alg none, signed": lambda secret: token(secret, claims(), {"alg": "none"}),
     "alg none, not signed": lambda secret: token(secret, claims(), {"alg": "none"}).rpartition(".")[0] + ".",
     "alg None": lambda secret: token(secret, claims(), {"alg": "None"}).rpartition(".")[0] + ".",
@@ -95,12 +95,12 @@ BAD_TOKENS: dict[str, Callable[[str], str]] = {
     "signed with another secret": lambda secret: token(secret[::-1], claims()),
     "signed with nothing": lambda secret: token("", claims()),
     "not signed": lambda secret: token(secret, claims()).rpartition(".")[0] + ".",
-    "signature cut short": lambda secret: token(secret, claims())[:-2],
+    "truncated signature": lambda secret: token(secret, claims())[:-2],
     "other claims under the signature": lambda secret: with_other_claims(token(secret, claims(exp=0)), claims()),
     "dots": lambda secret: "..",
     "letters": lambda secret: "a.b.c",
-    "no JSON": lambda secret: f"{segment(b'{')}.{segment(b'}')}.{segment(b'x')}",
-    "no UTF-8": lambda secret: ".".join([segment(bytes([255, 254]))] * 3),
+    "not JSON": lambda secret: f"{segment(b'{')}.{segment(b'}')}.{segment(b'x')}",
+    "not UTF-8": lambda secret: ".".join([segment(bytes([255, 254]))] * 3),
     "long": lambda secret: ".".join(["x" * 9000] * 3),
 }
 
@@ -164,7 +164,7 @@ def test_another_site_and_an_unknown_site_get_the_same_error(running: RunningSit
 
 @st.composite
 def calls(draw: st.DrawFn) -> list[tuple[int, int]]:
-    """When somebody calls (in seconds after START, ascending), and for how many events."""
+    """Draw requests: (seconds after START_S, ascending; number of events)."""
     gaps_s = draw(st.lists(st.sampled_from([0, 0, 1, 59, 1200, 1799, 1800, 3599, 3600, 3601]), min_size=1, max_size=25))
     return [(sum(gaps_s[: number + 1]), draw(st.integers(1, 6))) for number in range(len(gaps_s))]
 

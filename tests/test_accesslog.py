@@ -1,4 +1,4 @@
-"""What each line of an access log comes to."""
+"""How each line of an access log is parsed or skipped."""
 
 import calendar
 import json

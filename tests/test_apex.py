@@ -1,4 +1,4 @@
-"""Apex's Events API as its users meet it, one event or a batch (contract 5, `apis/apex-events.txt`)."""
+"""Apex's Events API over HTTP, with single events and batches."""
 
 import json
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from tests.support.apex import (
     iso_time,
     new_events,
     status_or_error,
-    told,
+    without_omitted,
 )
 
 EVENTS = "/api/events"
@@ -28,17 +28,19 @@ REQUEST, PROPS = "invalid_request", "invalid_props"
 
 
 def send(running: RunningSite, headers: Mapping[str, str] | None = None, **fields: object) -> Response:
-    """Send one event; `...` for a field that is left out."""
-    return running.server.send(EVENTS, told(SENDER | VIEW | fields), headers=headers)
+    """Send one event; a field with the value `...` is omitted."""
+    return running.server.send(EVENTS, without_omitted(SENDER | VIEW | fields), headers=headers)
 
 
 def batch(
     running: RunningSite, *events: object, headers: Mapping[str, str] | None = None, **fields: object
 ) -> Response:
-    return running.server.send(EVENTS, told({"projectKey": "my-site", "events": events} | fields), headers=headers)
+    return running.server.send(
+        EVENTS, without_omitted({"projectKey": "my-site", "events": events} | fields), headers=headers
+    )
 
 
-# What is sent, and what of it comes out. Each is sent alone and in a batch.
+# The fields sent, and the fields expected in the export. Each case is sent alone and in a batch.
 STORED_CASES: dict[str, tuple[Fields, Fields]] = {
     "a pageview": (
         VIEW | {"referrer": "https://google.com"},
@@ -48,19 +50,19 @@ STORED_CASES: dict[str, tuple[Fields, Fields]] = {
     ),
     "a click": ({"type": "click", "url": "/pricing", "data": {"elementId": "plan-max"}}, {"type": "click"}),
     "a form": ({"type": "form_submit", "url": "/a"}, {"type": "form_submit", "name": "form_submit", "path": "/a"}),
-    "an event of their own": (VIEW | {"type": "Über 🎉"}, {"type": "event", "name": "Über 🎉"}),
-    "a conversion, which Apex has not": (VIEW | {"type": "conversion"}, {"type": "event", "name": "conversion"}),
+    "a custom event": (VIEW | {"type": "Über 🎉"}, {"type": "event", "name": "Über 🎉"}),
+    "a conversion, which Apex does not have": (VIEW | {"type": "conversion"}, {"type": "event", "name": "conversion"}),
     "a type of 4,096 bytes": (VIEW | {"type": "é" * 2048}, {"type": "event", "name": "é" * 2048}),
     "a path": (VIEW | {"url": "/a/b"}, {"host": "example.com", "path": "/a/b", "source": "direct"}),
     "a path with a campaign": (VIEW | {"url": "/a?utm_source=Mail&q=1#x"}, {"path": "/a", "utm_source": "Mail"}),
     "the root": (VIEW | {"url": "/"}, {"host": "example.com", "path": "/"}),
     "another host's URL": (VIEW | {"url": "https://b.example:8443/?t=secret"}, {"host": "b.example", "path": "/"}),
     "an app's URL": (VIEW | {"url": "app://a/b"}, {"host": "a", "path": "/b"}),
-    "a referrer of the site's own": (VIEW | {"referrer": "https://example.com/"}, {"source": "own"}),
+    "the site's own referrer": (VIEW | {"referrer": "https://example.com/"}, {"source": "own"}),
     "empty and null": (VIEW | {"referrer": "", "timestamp": None}, {"referrer": None, "source": "direct"}),
     "unknown fields": (VIEW | {"colour": [{"a": 1}], "props": 5}, {"path": "/pricing"}),
     "data of every kind": (VIEW | {"data": FREE}, {"props": FREE}),
-    "a field that is called events": (VIEW | {"data": {"events": [1]}}, {"props": {"events": [1]}}),
+    "a field named events": (VIEW | {"data": {"events": [1]}}, {"props": {"events": [1]}}),
     "a time": (VIEW | {"timestamp": "2025-01-15T10:30:00Z"}, {"ts": "2025-01-15T10:30:00.000Z"}),
     "a time with an offset": (VIEW | {"timestamp": "2025-01-15T10:30:00.5+02:00"}, {"ts": "2025-01-15T08:30:00.500Z"}),
     "a time 23 hours ahead": (
@@ -72,7 +74,7 @@ STORED_CASES: dict[str, tuple[Fields, Fields]] = {
 
 @pytest.fixture(scope="module")
 def stored_events(running: RunningSite) -> dict[str, Fields]:
-    """All of `STORED_CASES` sent, alone and together: how and what → the event as exported."""
+    """Send all `STORED_CASES`, alone and in a batch. Return the exported events by "how what"."""
     marked = {
         how: [
             event | {"data": {**event.get("data", {}), "case": f"{how} {what}"}}
@@ -98,7 +100,7 @@ def test_sent_fields_are_exported(stored_events: dict[str, Fields], how: str, wh
 @pytest.mark.parametrize("data", [..., None, {}, FIFTY])
 def test_data_may_have_0_to_50_entries(running: RunningSite, data: object) -> None:
     before = running.store.events()
-    answers = [send(running, data=data), batch(running, told(VIEW | {"data": data}))]
+    answers = [send(running, data=data), batch(running, without_omitted(VIEW | {"data": data}))]
     assert [(response.status, response.json) for response in answers] == [(200, {"received": 1})] * 2
     assert [(event["name"], event["props"]) for event in new_events(running, before)] == [
         ("pageview", data if data == FIFTY else None)
@@ -125,7 +127,7 @@ def test_a_batch_has_1_to_1000_events_and_counts_as_one_request(running: Running
     assert "1000 events" in batch(running, *[VIEW] * 1001).json["error"]["message"]
 
 
-# Fields of one event that are wrong, alone and as the second of a batch.
+# Invalid fields of one event, sent alone and as the second event of a batch.
 INVALID_FIELDS: dict[str, list[Any]] = {
     "type": REQUIRED,
     "url": [*REQUIRED, "pricing", "//evil.example/", "?a=1", "https://", "/a\n", "https://e.com:x/"],
@@ -143,7 +145,7 @@ INVALID_FIELDS: dict[str, list[Any]] = {
     "data": [{"a": TOO_LONG}, {"a": [{TOO_LONG: 1}]}, {"é" * 2049: 1}],
 }
 INVALID_DATA: list[Any] = [5, "a", True, [], [{}], FIFTY | {"one": "more"}]
-# Fields of what is around the events, in both formats.
+# Invalid fields outside the events, in both formats.
 INVALID_ENVELOPE: dict[str, list[Any]] = {
     "projectKey": REQUIRED,
     **{field: [5, [], {}, TOO_LONG] for field in ("userId", "sessionId", "visitorId")},
@@ -169,7 +171,7 @@ def test_an_invalid_field_is_named_in_the_error_and_nothing_is_stored(running: R
     invalid_values = [(field, value, REQUEST) for field, values in INVALID_FIELDS.items() for value in values]
     for field, value, code in invalid_values + [("data", value, PROPS) for value in INVALID_DATA]:
         results.append(((field, value), status_or_error(send(running, **{field: value})), (400, code, field)))
-        response = batch(running, VIEW, told(VIEW | {field: value}), VIEW)
+        response = batch(running, VIEW, without_omitted(VIEW | {field: value}), VIEW)
         results.append(((field, value, "in a batch"), status_or_error(response), (400, code, f"events[1].{field}")))
     for field, value in [(field, value) for field, values in INVALID_ENVELOPE.items() for value in values]:
         results.append(((field, value), status_or_error(send(running, **{field: value})), (400, REQUEST, field)))
@@ -186,7 +188,9 @@ def test_an_invalid_field_is_named_in_the_error_and_nothing_is_stored(running: R
 
 @pytest.mark.parametrize("timestamp", ["1736937000", "soon", 1_736_937_000_123])
 def test_the_error_for_an_invalid_time_names_the_right_format(running: RunningSite, timestamp: object) -> None:
-    assert "milliseconds" not in send(running, timestamp=timestamp).json["error"]["message"], "ISO 8601 alone is taken"
+    assert "milliseconds" not in send(running, timestamp=timestamp).json["error"]["message"], (
+        "only ISO 8601 is accepted"
+    )
 
 
 @pytest.mark.parametrize("key", ["no-site", "pk_live_no", "MY-SITE"])

@@ -1,4 +1,4 @@
-"""Copies of the store: one each day, one under full load, and back again."""
+"""Backups: one a day, under full load, and restored."""
 
 import json
 import os
@@ -12,22 +12,22 @@ from pathlib import Path
 
 import pytest
 
+from ovx_lite.domain.calendar import DAY_MS, HOUR_MS
 from ovx_lite.services.backups import back_up
 from ovx_lite.storage import integrity
 from ovx_lite.storage.sqlite import LOCK_FILE, STORE_FILE, open_store
 from tests.conftest import Start, Store
 from tests.support.load import Load
 
-DAY_MS = 86_400_000
 NOW_MS = 1_763_730_000_000  # 2025-11-21T13:00Z
 
 
 def test_one_backup_a_day_is_made_and_seven_are_retained(tmp_path: Path) -> None:
     open_store(tmp_path / "data").close()
-    backup_dir = tmp_path / "kept"
+    backup_dir = tmp_path / "backups"
     backup_dir.mkdir()
     (backup_dir / "of-somebody-else.sqlite3").touch()
-    assert [back_up(tmp_path / "data", backup_dir, NOW_MS + hours * 3_600_000) for hours in (0, 10, 11)] == [
+    assert [back_up(tmp_path / "data", backup_dir, NOW_MS + hours * HOUR_MS) for hours in (0, 10, 11)] == [
         True,
         False,
         True,
@@ -41,10 +41,10 @@ def test_one_backup_a_day_is_made_and_seven_are_retained(tmp_path: Path) -> None
 def test_a_server_makes_a_complete_backup_by_itself(store: Store, start: Start, tmp_path: Path) -> None:
     store.site()
     key = store.key()
-    server = start(store, "--backup-dir", str(tmp_path / "kept"))
+    server = start(store, "--backup-dir", str(tmp_path / "backups"))
     assert server.pageview(key).status == 201
     deadline_s = time.monotonic() + 20
-    while not (copies := list((tmp_path / "kept").glob("ovx-lite-*.sqlite3"))):
+    while not (copies := list((tmp_path / "backups").glob("ovx-lite-*.sqlite3"))):
         assert time.monotonic() < deadline_s, server.log_path.read_text()
         time.sleep(0.02)
     (copy,) = copies
@@ -102,14 +102,16 @@ def test_an_incomplete_or_foreign_file_is_not_restored(store: Store, tmp_path: P
     other_store = Store(tmp_path / "elsewhere")
     for file in (torn, other, empty, foreign):
         assert other_store.run("restore", str(file)).stderr.endswith(("take another copy.\n", "restore a backup.\n"))
-        assert other_store.run("site", "list").stderr.startswith("Error: There is no store in"), "nothing is left of it"
+        assert other_store.run("site", "list").stderr.startswith("Error: There is no store in"), (
+            "the failed restore left a store behind"
+        )
     assert other_store.call("restore", str(good))["before"] is None
     assert [site["id"] for site in other_store.call("site", "list")] == ["my-site"]
 
 
 def test_a_restore_sets_a_damaged_store_aside_unchanged(store: Store, tmp_path: Path) -> None:
     good = tmp_path / "good.sqlite3"
-    # In processes of their own: a connection that is closed later would write what it knows into the damaged file.
+    # In separate processes, because closing a connection later would write its pages into the damaged file.
     assert store.spawn("site", "add", "my-site").exit_status == 0
     assert store.spawn("backup", str(good)).exit_status == 0
     (store.path / STORE_FILE).write_bytes(b"damaged")
@@ -132,7 +134,7 @@ def test_the_store_that_a_restore_sets_aside_has_its_latest_transactions(
     before = store.spawn("restore", str(good), "--overwrite", "--json").json["before"]
     assert Path(before + "-wal").stat().st_size > 0
     assert json.loads(store.spawn("export", "my-site", "--json").stdout) == []
-    # To change one's mind is to restore that; what was restored first is kept, too, and nothing twice.
+    # Restoring that file undoes the restore; the store restored first is set aside under another name.
     again = store.spawn("restore", before, "--overwrite", "--json").json["before"]
     assert [event["path"] for event in json.loads(store.spawn("export", "my-site", "--json").stdout)] == ["/x"]
     assert len({before, again}) == 2
@@ -147,7 +149,7 @@ def test_a_restored_store_is_readable_by_its_owner_only(store: Store, tmp_path: 
     other_store = Store(tmp_path / "elsewhere")
     other_store.path.mkdir()
     if os.geteuid() == 0:
-        os.chown(other_store.path, 65534, 65534)  # as systemd's folder is of the service's user
+        os.chown(other_store.path, 65534, 65534)  # like the folder that systemd creates for the service's user
     old_umask = os.umask(0)
     try:
         other_store.call("restore", str(good))

@@ -1,4 +1,4 @@
-"""Behind a proxy, below a path of its host: where all links lead."""
+"""Links and redirects behind a proxy that serves ovx-lite under a path."""
 
 import pytest
 
@@ -11,7 +11,7 @@ BASE, ROOT = "https://example.com/stats", "/stats"
 
 @pytest.fixture(scope="module", params=["left on", "stripped"])
 def proxied_client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, start: Start) -> WebClient:
-    """Somebody behind a proxy that leaves the path of the base URL on, or strips it."""
+    """A client behind a proxy that forwards the path of the base URL, or strips it."""
     store = Store(tmp_path_factory.mktemp("behind") / "data")
     key = fill_store(store)
     server = start_behind(start, store, BASE, "--webhook-allow-net", "127.0.0.0/8")

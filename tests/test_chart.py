@@ -1,4 +1,4 @@
-"""What a chart is made of: round lines across it, words that have room, and every value in its place."""
+"""Charts: grid lines with round values, labels that fit, and every value at its position."""
 
 import re
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""The command line: what it prints where, how it fails, and that a running server notices."""
+"""The command line: its output, its errors, and its effect on a running server."""
 
 import os
 import sqlite3
@@ -18,15 +18,14 @@ import pytest
 from click.testing import CliRunner
 
 from ovx_lite.cli import main
+from ovx_lite.domain.calendar import DAY_MS, MINUTE_MS
 from ovx_lite.services.group_commit import write_group as store_group
 from ovx_lite.storage import integrity, registry, sqlite
 from ovx_lite.storage.sqlite import open_store
 from ovx_lite.storage.write.unit_of_work import open_unit_of_work
 from tests.conftest import CommandResult, RunningSite, Store
 from tests.support.commands import eventually, fails
-from tests.support.store import MINUTE, NOW, new_event, new_key, new_site, paths, request
-
-DAY_MS = 24 * 60 * MINUTE
+from tests.support.store import NOW, new_event, new_key, new_site, paths, request
 
 
 def all_commands(command: click.Command, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -113,7 +112,7 @@ JSON_COMMANDS = [
 
 @pytest.fixture(scope="module")
 def spare_key(running: RunningSite) -> str:
-    """The id of a key that may be rotated and revoked."""
+    """Return the id of a key that tests may rotate and revoke."""
     with closing(open_store(running.store.path)) as conn:
         secret = new_key(conn, registry.find_site(conn, "my-site"))
         return registry.load(conn).api_keys_by_hash[sha256(secret.encode()).digest()].public_id
@@ -165,7 +164,7 @@ def test_a_running_server_notices_changes_to_keys(running: RunningSite) -> None:
 
 
 def test_removing_a_site_removes_all_its_data(running: RunningSite) -> None:
-    for _ in range(2):  # the second time, nothing of the first is there
+    for _ in range(2):  # the second time, nothing of the first site is left
         with closing(open_store(running.store.path)) as conn:
             site = new_site(conn, "gone")
             key = new_key(conn, site)
@@ -219,7 +218,7 @@ def test_a_failure_prints_one_sentence_and_exits_with_status_1(
 )
 def test_values_that_cannot_be_stored_are_refused_with_a_message(running: RunningSite, args: tuple[str, ...]) -> None:
     result = running.store.run(*args)
-    assert result.exit_status in (1, 2)  # a failure, or a wrong call: either is clear
+    assert result.exit_status in (1, 2)  # a failure or invalid usage: both have a clear message
     assert result.stdout == ""
     assert "Error: " in result.stderr
     assert "Traceback" not in result.stderr
@@ -248,9 +247,9 @@ def write_truncated_store(file: Path) -> None:
 
 UNUSABLE_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "text": (lambda file: file.write_text("Dear diary, " * 100), "is not a database"),
-    "another program's": (write_foreign_database, "another program's"),
+    "of another program": (write_foreign_database, "another program's"),
     "newer": (write_newer_store, "newer"),
-    "cut off": (write_truncated_store, "malformed"),
+    "truncated": (write_truncated_store, "malformed"),
     "a folder": (lambda file: file.mkdir(), "cannot be opened"),
 }
 
@@ -292,7 +291,7 @@ def test_a_data_dir_that_cannot_be_created_is_reported(store: Store, command: st
     assert data_dir in result.stderr
 
 
-# Takes root's right to write where nobody may; other users never had it.
+# Drops root's right to write to read-only files, which other users do not have.
 READ_ONLY = """
 import ctypes, os, sys
 ctypes.CDLL(None).prctl(24, 1)  # PR_CAPBSET_DROP, CAP_DAC_OVERRIDE
@@ -304,7 +303,7 @@ os.execv(sys.executable, [sys.executable, "-m", "ovx_lite", *sys.argv[1:]])
 @pytest.mark.parametrize("command", ["site add a", "site add b", "serve --port 0"])
 def test_a_read_only_data_dir_is_reported(store: Store, command: str, mode: int) -> None:
     store.path.mkdir()
-    if command != "site add a" or mode == 0o700:  # that one, in an empty folder
+    if command != "site add a" or mode == 0o700:  # `site add a` also runs in an empty folder
         open_store(store.path).close()
         (store.path / sqlite.STORE_FILE).chmod(0o400)
     store.path.chmod(mode)
@@ -316,19 +315,19 @@ def test_a_read_only_data_dir_is_reported(store: Store, command: str, mode: int)
 
 
 def fill(data_dir: Path) -> None:
-    """A store with some thousand events, old and new, of a site that keeps 30 days."""
+    """Fill a store with 3,000 old and new events of a site with 30 days of retention."""
     open_store(data_dir).close()
     (data_dir / sqlite.STORE_FILE).write_bytes(filled())
 
 
 @cache
 def filled() -> bytes:
-    """The file of such a store."""
+    """Return the content of such a store's file."""
     now = time.time_ns() // 1_000_000
     with TemporaryDirectory() as folder:
         with closing(open_store(Path(folder))) as conn:
             site = new_site(conn, retention_days=30)
-            for begin in (now - 40 * DAY_MS, now - 1000 * MINUTE):
+            for begin in (now - 40 * DAY_MS, now - 1000 * MINUTE_MS):
                 sent = [new_event(f"/page/{n}", begin + n, visitor=n // 3 + begin % 1000) for n in range(1500)]
                 store_group(conn, open_unit_of_work(conn, 0), [request(site, *sent)], {}, NOW)
         return (Path(folder) / sqlite.STORE_FILE).read_bytes()
@@ -380,7 +379,7 @@ def test_wrong_counts_are_reported_and_rebuilt(store: Store, damage: str) -> Non
     result = store.run("check")
     assert result.exit_status == 1
     assert "check --rebuild" in result.stdout
-    assert "backup" not in result.stderr, "that would not help"
+    assert "backup" not in result.stderr, "a backup would not help"
     assert store.run("check", "--rebuild", "--json").json["ok"]
     assert store.run("check", "--json").json["ok"]
 

@@ -1,4 +1,4 @@
-"""What was acknowledged is on disk, once: through `kill -9`, SIGTERM, a full disk and a flood."""
+"""Acknowledged events are stored exactly once: after `kill -9`, SIGTERM, a full disk and a flood of requests."""
 
 import asyncio
 import http.client
@@ -64,8 +64,8 @@ def test_a_stop_under_load_loses_no_acknowledged_event(store: Store, start: Star
     assert load.run_until_stopped(server, f"stop{number}", signal.SIGTERM) == 0
     assert load.errors == []
     stored = {event["path"]: event["id"] for event in store.events()}
-    assert stored == load.acknowledged, "what is stored was answered, too"
-    assert server.log_path.read_text().count("\n") <= 2, "nothing but where it is, and how to set it up"
+    assert stored == load.acknowledged, "every stored event was acknowledged"
+    assert server.log_path.read_text().count("\n") <= 2, "the log has only the address and the setup link"
     assert store.run("check").exit_status == 0
 
 
@@ -76,7 +76,7 @@ def test_sigterm_lets_a_request_in_flight_finish(store: Store, start: Start) -> 
     head = f"POST /api/v1/events/pageview HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as client:
         client.sendall(head.encode() + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body))
-        assert client.recv(1000).startswith(b"HTTP/1.1 100")  # from here on it is in flight
+        assert client.recv(1000).startswith(b"HTTP/1.1 100")  # from here on, the request is in flight
         server.process.terminate()
         while listens(server.port):
             time.sleep(0.01)
@@ -103,20 +103,20 @@ def site(conn: sqlite3.Connection) -> Site:
 
 
 def limit_store_size(conn: sqlite3.Connection, extra_pages: int = 0) -> None:
-    """Let the file grow by no more than `more` pages, as on a full disk."""
+    """Limit the growth of the file to `extra_pages` pages, as on a full disk."""
     (page_count,) = conn.execute("PRAGMA page_count").fetchone()
     conn.execute(f"PRAGMA max_page_count = {page_count + extra_pages}")
 
 
 def test_a_request_answered_with_503_is_not_stored(conn: sqlite3.Connection, site: Site) -> None:
-    # The first request sends all others on their own way, the second fits, the third takes the last room and more.
+    # The first request makes the group fall back to single writes, the second fits, the third exceeds the space.
     large = [new_event(f"/{number}", props='"' + "x" * 2000 + '"') for number in range(1000)]
     group = [request(site, new_event("/\ud800")), request(site, new_event("/small")), request(site, *large)]
     limit_store_size(conn, 20)
     try:
         outcomes = ingestion.write_group(conn, open_unit_of_work(conn, 0), group, {}, NOW)
     except sqlite3.OperationalError:
-        assert paths(conn, site) == []  # `Ingest` tells all of the group that nothing was stored
+        assert paths(conn, site) == []  # the writer reports to the whole group that nothing was stored
     else:
         assert isinstance(outcomes[1], Reply)
         assert not isinstance(outcomes[2], Reply)
@@ -132,7 +132,7 @@ async def fill_the_disk(app: App, key: str) -> int:
     assert (status, body["error"]["code"]) == (503, "unavailable")
     assert int(headers["retry-after"]) >= 1
     remaining = headers["ratelimit-remaining"]
-    assert (await post(app, key, props=text))[2]["ratelimit-remaining"] == remaining  # what is refused does not count
+    assert (await post(app, key, props=text))[2]["ratelimit-remaining"] == remaining  # a refused request does not count
     await app.services.database.write(lambda conn: conn.execute("PRAGMA max_page_count = 4294967294"))
     assert (await post(app, key, props=text))[0] == 201
     return stored + 1
@@ -158,7 +158,7 @@ async def flood(database: Database, site: Site) -> None:
     blocking = asyncio.create_task(database.write(lambda conn: gate.wait(30)))
     large_request = request(site, *[new_event()] * 500)
     waiting = [asyncio.create_task(writer.submit(large_request)) for _ in range(MAX_QUEUED_EVENTS // 500 + 10)]
-    await asyncio.sleep(0)  # each of them runs up to where it waits
+    await asyncio.sleep(0)  # each task runs until it waits
     exceptions = [task.exception() for task in waiting if task.done()]
     gate.set()
     await blocking

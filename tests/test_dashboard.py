@@ -1,4 +1,4 @@
-"""The dashboard of a site: its numbers, panels, details, CSV files, notes."""
+"""A site's dashboard: numbers, panels, detail pages, CSV files and notes."""
 
 import csv
 import io
@@ -38,7 +38,7 @@ def event(name: str, host: int, **props: object) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def dashboard_path(admin: AdminSession) -> str:
-    """Where the dashboard of my-site is, which was visited on several days."""
+    """Return the path of my-site's dashboard; the site has visits on several days."""
     _, key = admin.add_site(id="my-site")
     admin.store.call("site", "change", "my-site", "--name", HOSTILE)
     admin.store.call("goal", "add", "my-site", "Home", "--path", "/")
@@ -95,11 +95,11 @@ def table(admin: AdminSession, path: str) -> list[list[str]]:
     return list(csv.reader(io.StringIO(response.body.decode(), newline="")))
 
 
-@pytest.mark.parametrize("place", ["", "/top/page", "/csv/pages", "/live"])
-def test_the_dashboard_requires_a_login(admin: AdminSession, dashboard_path: str, place: str) -> None:
+@pytest.mark.parametrize("suffix", ["", "/top/page", "/csv/pages", "/live"])
+def test_the_dashboard_requires_a_login(admin: AdminSession, dashboard_path: str, suffix: str) -> None:
     anonymous = WebClient(admin.server)
-    assert anonymous.get(dashboard_path + place).headers["location"] == f"/login?next={quote(dashboard_path + place)}"
-    assert anonymous.get(dashboard_path + place, accept="*/*").error[:2] == (401, "unauthorized")
+    assert anonymous.get(dashboard_path + suffix).headers["location"] == f"/login?next={quote(dashboard_path + suffix)}"
+    assert anonymous.get(dashboard_path + suffix, accept="*/*").error[:2] == (401, "unauthorized")
     assert anonymous.post(f"{dashboard_path}/annotations", {"day": time_ago(1), "text": "no"}).status == 401
 
 
@@ -295,11 +295,11 @@ INVALID_FILTERS = (
 
 
 @pytest.mark.parametrize("query", [*f"{INVALID_PARAMETERS} {INVALID_FILTERS}".split(), "&".join(["f=is,page,/"] * 51)])
-@pytest.mark.parametrize("place", ["", "/top/page"])
-def test_an_invalid_url_gets_an_explanation(admin: AdminSession, dashboard_path: str, place: str, query: str) -> None:
-    response = admin.client.get(f"{dashboard_path}{place}?{query}")
+@pytest.mark.parametrize("suffix", ["", "/top/page"])
+def test_an_invalid_url_gets_an_explanation(admin: AdminSession, dashboard_path: str, suffix: str, query: str) -> None:
+    response = admin.client.get(f"{dashboard_path}{suffix}?{query}")
     assert (response.status, "." in parse_page(response).find_one("main").text) == (400, True)
-    assert admin.client.get(f"{dashboard_path}{place}?{query}", accept="application/json").error[:2] == (
+    assert admin.client.get(f"{dashboard_path}{suffix}?{query}", accept="application/json").error[:2] == (
         400,
         "invalid_request",
     )
@@ -345,8 +345,8 @@ def test_an_invalid_note_keeps_the_typed_text(admin: AdminSession, dashboard_pat
 
 
 def test_a_site_without_events_links_to_its_setup(admin: AdminSession) -> None:
-    admin.add_site(id="nobody")
-    page = get_page(admin, "/sites/nobody")
+    admin.add_site(id="unvisited")
+    page = get_page(admin, "/sites/unvisited")
     assert "No visitors yet" in page.text
-    assert link(page, "Send the first event") == "/sites/nobody/settings/start"
-    assert [admin.client.get(f"/sites/{path}").status for path in ("nobody/top/page", "nowhere")] == [200, 404]
+    assert link(page, "Send the first event") == "/sites/unvisited/settings/start"
+    assert [admin.client.get(f"/sites/{path}").status for path in ("unvisited/top/page", "nowhere")] == [200, 404]

@@ -1,4 +1,4 @@
-"""Settings → Delivery log: what was sent, chosen, opened, and sent again."""
+"""Settings → Delivery log: listing, filtering, opening and redelivering."""
 
 import shutil
 import subprocess
@@ -31,7 +31,7 @@ ZONE = "Asia/Kathmandu"  # 5:45 ahead
 
 @dataclass
 class LogPages:
-    """The log of a site with a goal that every pageview meets."""
+    """The delivery log of a site with a goal that every pageview meets."""
 
     admin: AdminSession
     settings: str
@@ -42,7 +42,7 @@ class LogPages:
         return f"{self.settings}/deliveries"
 
     def add_webhook(self, url: str) -> str:
-        """Add a webhook. Returns its id."""
+        """Add a webhook and return its id."""
         form = form_fields(self.admin.client.get(f"{self.settings}/webhooks"), f"{self.settings}/webhooks")
         self.admin.submit(f"{self.settings}/webhooks", {**form, "url": url})
         return form["new"][0]
@@ -52,7 +52,7 @@ class LogPages:
             assert self.admin.client.post(f"{self.settings}/webhooks/{webhook}/test").status == 303
 
     def rows(self, query: str = "", **params: str) -> list[list[str]]:
-        """What the log lists: status, event, when, tries, where to."""
+        """Return the rows of the log: status, event, time, attempts, destination."""
         response = self.admin.client.get(f"{self.path}{query or '?' + urlencode(params)}")
         assert response.status == 200, response.body
         return table_rows(response)
@@ -61,23 +61,23 @@ class LogPages:
         return [row[0] for row in self.rows(**params)]
 
     def links(self, query: str = "") -> list[str]:
-        """Where the deliveries that are listed are to be seen, newest first."""
+        """Return the links to the listed deliveries, newest first."""
         page = parse_page(self.admin.client.get(f"{self.path}{query}"))
         return [link.attrs["href"] for head in page.find_all("th", scope="row") for link in head.find_all("a")]
 
     def open_delivery(self, number: int = 0) -> Node:
-        """The page of one of them."""
+        """Return the page of a delivery; 0 is the newest."""
         return parse_page(self.admin.client.get(self.links()[number]))
 
     def curl_args(self) -> list[str]:
-        """The words of the request of the newest delivery, as it is shown for a terminal."""
+        """Return the arguments of the curl command shown for the newest delivery."""
         (pre,) = [
             node for node in self.open_delivery().find_all("pre") if node.attrs["aria-label"].startswith("The request")
         ]
         return split_command(pre.raw_text)
 
     def local_time(self, **offset: int) -> str:
-        """What the site's clocks show, as a browser sends it."""
+        """Return the site's local time in the format that a browser sends."""
         return f"{datetime.now(ZoneInfo(ZONE)) + timedelta(**offset):%Y-%m-%dT%H:%M}"
 
 
@@ -123,17 +123,17 @@ def test_the_log_shows_the_result_of_each_delivery(log: LogPages, receiver: Rece
     assert next_attempt_at > datetime.fromisoformat(details["Created"].find_one("time").attrs["datetime"])
 
 
-@pytest.mark.parametrize("odd", ["nonsense", "' OR 1=1 --", "%", "\0", "<b>", "x" * 5000, "wh_000000000000", "🦉"])
+@pytest.mark.parametrize("value", ["nonsense", "' OR 1=1 --", "%", "\0", "<b>", "x" * 5000, "wh_000000000000", "🦉"])
 @pytest.mark.parametrize("name", ["status", "webhook", "event"])
-def test_an_unknown_filter_value_gives_an_empty_list(log: LogPages, receiver: Receiver, name: str, odd: str) -> None:
+def test_an_unknown_filter_value_gives_an_empty_list(log: LogPages, receiver: Receiver, name: str, value: str) -> None:
     log.send_tests(log.add_webhook(receiver.url))
-    assert log.rows(**{name: odd}) == []
-    assert "No matching deliveries" in parse_page(log.admin.client.get(f"{log.path}?{urlencode({name: odd})}")).text
+    assert log.rows(**{name: value}) == []
+    assert "No matching deliveries" in parse_page(log.admin.client.get(f"{log.path}?{urlencode({name: value})}")).text
 
 
-@pytest.mark.parametrize("odd", ["", "nonsense", "msg_0", "msg_" + "f" * 30, "-1", "%00"])
-def test_an_invalid_page_cursor_is_not_an_error(log: LogPages, odd: str) -> None:
-    assert log.admin.client.get(f"{log.path}?before={odd}").status in (200, 404)
+@pytest.mark.parametrize("value", ["", "nonsense", "msg_0", "msg_" + "f" * 30, "-1", "%00"])
+def test_an_invalid_page_cursor_is_not_an_error(log: LogPages, value: str) -> None:
+    assert log.admin.client.get(f"{log.path}?before={value}").status in (200, 404)
 
 
 def test_a_long_log_is_paginated(log: LogPages, receiver: Receiver, broken: Receiver) -> None:

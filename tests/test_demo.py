@@ -1,4 +1,4 @@
-"""The made-up traffic: that it can be made again, stays within its day, and is as much as promised."""
+"""Demo traffic: it is reproducible, stays within its day, and has the promised amount."""
 
 from contextlib import closing
 from functools import partial
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ovx_lite.domain.calendar import day_start_ms, local_day
+from ovx_lite.domain.calendar import DAY_MS, HOUR_MS, day_start_ms, local_day
 from ovx_lite.domain.models import Event, Site
 from ovx_lite.emulator.demo_loader import load_traffic
 from ovx_lite.emulator.demo_traffic import LARGE, SMALL, Shape, generate_day
@@ -15,7 +15,7 @@ from ovx_lite.storage import integrity, registry
 from ovx_lite.storage.sqlite import open_store
 
 PLAIN_DAY = 20_548  # 2026-04-05
-SPRING_CHANGE_DAY, AUTUMN_CHANGE_DAY = 20_541, 20_751  # 2026-03-29 and 2026-10-25, when the clocks of Paris change
+SPRING_CHANGE_DAY, AUTUMN_CHANGE_DAY = 20_541, 20_751  # 2026-03-29 and 2026-10-25, the clock changes in Paris
 VISIT_TIMEOUT_MS = 30 * 60_000
 
 
@@ -37,9 +37,9 @@ def test_the_same_seed_generates_the_same_events() -> None:
     events = generate_day(site(), 1, PLAIN_DAY, SMALL)
     assert events == generate_day(site(), 1, PLAIN_DAY, SMALL)
     assert events != generate_day(site(), 2, PLAIN_DAY, SMALL)
-    offsets_ms = [event.timestamp_ms - PLAIN_DAY * 86_400_000 for event in events]
+    offsets_ms = [event.timestamp_ms - PLAIN_DAY * DAY_MS for event in events]
     assert offsets_ms != [
-        event.timestamp_ms - (PLAIN_DAY + 1) * 86_400_000 for event in generate_day(site(), 1, PLAIN_DAY + 1, SMALL)
+        event.timestamp_ms - (PLAIN_DAY + 1) * DAY_MS for event in generate_day(site(), 1, PLAIN_DAY + 1, SMALL)
     ]
 
 
@@ -47,7 +47,7 @@ def test_the_same_seed_generates_the_same_events() -> None:
 @pytest.mark.parametrize("shape", [SMALL, LARGE])
 def test_events_are_within_their_day_and_ordered(day: int, hours: int, shape: Shape) -> None:
     start_ms, end_ms = (day_start_ms(day_number, "Europe/Paris") for day_number in (day, day + 1))
-    assert end_ms - start_ms == hours * 3_600_000
+    assert end_ms - start_ms == hours * HOUR_MS
     events = generate_day(site("Europe/Paris"), 1, day, shape)
     assert all(earlier.timestamp_ms <= later.timestamp_ms for earlier, later in pairwise(events))
     assert start_ms <= events[0].timestamp_ms
@@ -102,10 +102,10 @@ def test_checking_a_busy_day_takes_time_proportional_to_its_visits(tmp_path: Pat
         with closing(open_store(tmp_path / str(visits_per_day))) as conn:
             added_site = registry.add_site(conn, site())
             load_traffic(
-                conn, added_site, 1, 1, SMALL._replace(visits_per_day=visits_per_day), (PLAIN_DAY + 1) * 86_400_000 - 1
+                conn, added_site, 1, 1, SMALL._replace(visits_per_day=visits_per_day), (PLAIN_DAY + 1) * DAY_MS - 1
             )
             steps: list[None] = []
             conn.set_progress_handler(partial(steps.append, None), 1000)
             assert integrity.problems(conn) == []
             step_counts.append(len(steps))
-    assert step_counts[1] < 16 * step_counts[0], "eight times the visits"
+    assert step_counts[1] < 16 * step_counts[0], "eight times the visits must take less than 16 times the steps"

@@ -1,4 +1,4 @@
-"""`ovx-lite dev`, the stand-in: its own credentials, what it tells of what arrived, faults, clock, hooks."""
+"""`ovx-lite dev`, the emulator: credentials, journal, faults, clock and hooks."""
 
 import http.client
 import json
@@ -237,11 +237,11 @@ def test_invalid_webhooks_are_refused(dev: EmulatorProcess, fields: dict[str, ob
 
 
 def test_a_trigger_sends_a_webhook(dev: EmulatorProcess) -> None:
-    dev.call("POST", "/_dev/webhooks", {"url": dev.url + "/_dev/hook/told", "events": ["goal.completed"]})
+    dev.call("POST", "/_dev/webhooks", {"url": dev.url + "/_dev/hook/goals", "events": ["goal.completed"]})
     response = dev.call("POST", "/_dev/trigger", {"event": "goal.completed", "data": {"goal_name": "Mine"}})
     assert (response.status, len(response.json["followed"])) == (202, 1)
     dev.call("POST", "/_dev/clock", {"advance": 0})
-    (request,) = dev.call("GET", "/_dev/hook/told/requests").json["requests"]
+    (request,) = dev.call("GET", "/_dev/hook/goals/requests").json["requests"]
     assert json.loads(request["body"])["data"] == {"goal_name": "Mine"}
     for body in (
         {"event": "goal.met"},
@@ -283,7 +283,7 @@ def test_a_connection_that_breaks_under_two_requests_blocks_nothing(tmp_path: Pa
             client.sendall(first + second)
             with suppress(ConnectionResetError):
                 assert client.recv(100) == b""
-        with socket.create_connection(address) as client:  # one that does not wait for it
+        with socket.create_connection(address) as client:  # a client that does not wait for the response
             client.sendall(first.replace(b"X-Ovx-Fault: ", b"X-Ovx-Fault: delay_ms=100;"))
         time.sleep(0.3)
         dev.process.terminate()
@@ -316,7 +316,9 @@ def test_a_hook_answers_as_configured(dev: EmulatorProcess) -> None:
     for method, reply, wanted in (("POST", "204", 204), ("OPTIONS", "201", 201), ("POST", "500,304", 500)):
         assert dev.call(method, f"/_dev/hook/h?reply={reply}", b"x").status == wanted
     assert dev.call("POST", "/_dev/hook/h?reply=500,304").status == 304
-    assert dev.call("POST", "/_dev/hook/h?reply=503,200").status == 503  # another script begins anew
+    assert (
+        dev.call("POST", "/_dev/hook/h?reply=503,200").status == 503
+    )  # another reply script starts from its beginning
     assert dev.call("POST", "/_dev/hook/h?reply=x").error[2] == "reply"
     assert dev.call("POST", "/_dev/webhooks", {"url": dev.url + "/_dev/hook/h?reply=x"}).error[2] == "reply"
     assert "Traceback" not in dev.read_log()

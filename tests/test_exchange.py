@@ -1,4 +1,4 @@
-"""HTTP as it comes: whole or in pieces, one after the other or at once, answers of all kinds in their order."""
+"""HTTP over real connections: whole or split requests, pipelining, and the order of responses."""
 
 import re
 import socket
@@ -80,7 +80,7 @@ def test_a_client_that_expects_100_continue_gets_it(running: RunningSite) -> Non
 def test_the_connection_closes_when_it_should(running: RunningSite, version: str, headers: list[str]) -> None:
     started_s = time.monotonic()
     text = talk(running, write_request(running.store.key(), "last", *headers, version=version))
-    assert time.monotonic() - started_s < 0.5, "it was closed, not left alone"
+    assert time.monotonic() - started_s < 0.5, "the server must close the connection at once"
     assert statuses(text) == ["201"]
     assert "connection: close" in text
 
@@ -118,7 +118,7 @@ def test_an_endless_head_is_refused(running: RunningSite, head: bytes) -> None:
                 time.sleep(0.001)
         except ConnectionError:
             pass
-        assert sent_bytes < 1_500_000, "it was stopped long before its end"
+        assert sent_bytes < 1_500_000, "the server must stop reading early"
 
 
 @pytest.mark.parametrize("chunk_size_bytes", [8_000, 64_000, 10**6])

@@ -1,4 +1,4 @@
-"""`export`: what went in comes out again, in columns that are documented and stable. And `backup`: all of it."""
+"""`export` returns the stored events in documented, stable columns; `backup` copies the whole store."""
 
 import csv
 import io
@@ -48,7 +48,7 @@ VIEW = {
     "ip_address": "203.0.113.9",
     "timestamp": "2025-11-20T10:00:00.123Z",
 }
-# Events of a site in Paris, named by their local time; on 2025-10-26 it has 25 hours, on 2025-03-30 23.
+# Events of a site in Paris, named by local time. There, 2025-10-26 has 25 hours and 2025-03-30 has 23.
 PARIS = {
     "29 last": "2025-03-29T22:59:59.999Z",
     "30 first": "2025-03-29T23:00:00Z",
@@ -66,7 +66,7 @@ Export = Callable[..., str]
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory, start: Start) -> Store:
-    """A running server with events that came by its API: in my-site, paris, and many; none in empty."""
+    """A running server with events in the sites my-site, paris and many; the site empty has none."""
     store = Store(tmp_path_factory.mktemp("export") / "data")
     with closing(open_store(store.path)) as conn:
         keys = {id: new_key(conn, new_site(conn, id)) for id in ("my-site", "many", "empty")}
@@ -98,7 +98,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory, start: Start) -> Store:
 
 @pytest.fixture(scope="module")
 def export(filled: Store) -> Export:
-    """What `export WORDS…` prints; run once for the same words."""
+    """Return a function that gives the output of `export ARGS…`, cached by arguments."""
     outputs: dict[tuple[str, ...], str] = {}
 
     def export(*args: str) -> str:
@@ -213,7 +213,7 @@ def test_a_reader_may_close_the_pipe_early(filled: Store) -> None:
 
 
 def test_the_export_is_utf_8_in_every_locale(filled: Store) -> None:
-    # As where Windows writes to a file; the last letters of a Latin-1 locale are no different.
+    # As on Windows when output goes to a file; a Latin-1 locale behaves alike.
     command = [sys.executable, "-m", "ovx_lite", "export", "my-site", "--format", "jsonl"]
     environment = os.environ | {"OVX_DATA_DIR": str(filled.path), "PYTHONIOENCODING": "cp1252"}
     completed = subprocess.run(command, capture_output=True, env=environment, timeout=60)

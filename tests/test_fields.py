@@ -1,4 +1,4 @@
-"""What a field may hold: over HTTP on every endpoint, then the functions that say so (contract 2 and 3)."""
+"""Valid and invalid field values: over HTTP on every endpoint, then in the parsing functions."""
 
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ovx_lite.dialects import fields
+from ovx_lite.domain.calendar import HOUR_MS
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import Campaign, PageUrl
 from tests.conftest import Response, RunningSite
@@ -18,13 +19,12 @@ from tests.conftest import Response, RunningSite
 EVENTS = "/api/v1/events/"
 GOOD: dict[str, Any] = {"url": "https://example.com/", "event_name": "signup"}
 TOO_LONG = "x" * 4097
-HOUR_MS = 3_600_000
 YEAR_3000_MS = 32_503_680_000_000
 Fields = dict[str, Any]
 
 
 def send(running: RunningSite, how: str, changes: Fields) -> tuple[Response, str]:
-    """Send an event alone, or as the fourth of a batch. Returns the answer, and what comes before its fields' names."""
+    """Send an event alone or as the fourth of a batch. Return the response and the prefix of its field names."""
     event = {name: value for name, value in (GOOD | changes).items() if value is not ...}
     if not how.startswith("batch of "):
         return running.server.send(EVENTS + how, {"site_id": "my-site"} | event, running.key), ""
@@ -144,12 +144,12 @@ INVALID_PROPS: dict[str, Any] = {
     "2,001 characters": {"a": "x" * 2001},
     "65 bits": {"a": 2**64},
     "64 bits and no sign": {"a": 2**63},
-    "too far below zero": {"a": -(2**63) - 1},
+    "below the minimum": {"a": -(2**63) - 1},
     "70 digits": {"a": 10**70},
-    "not an object but a list": [1],
-    "not an object but a string": "plan",
-    "not an object but a number": 5,
-    "not an object but true": True,
+    "a list instead of an object": [1],
+    "a string instead of an object": "plan",
+    "a number instead of an object": 5,
+    "true instead of an object": True,
 }
 
 
@@ -196,9 +196,9 @@ def test_unix_milliseconds_are_accepted_unchanged(timestamp_ms: int) -> None:
     assert fields.timestamp(float(timestamp_ms), NOW_MS, "t") == timestamp_ms
 
 
-@pytest.mark.parametrize(("ahead_ms", "taken"), [(24 * HOUR_MS, True), (24 * HOUR_MS + 1, False)])
-def test_a_time_may_be_up_to_24_hours_ahead(ahead_ms: int, taken: bool) -> None:
-    if taken:
+@pytest.mark.parametrize(("ahead_ms", "accepted"), [(24 * HOUR_MS, True), (24 * HOUR_MS + 1, False)])
+def test_a_time_may_be_up_to_24_hours_ahead(ahead_ms: int, accepted: bool) -> None:
+    if accepted:
         assert fields.timestamp(NOW_MS + ahead_ms, NOW_MS, "t") == NOW_MS + ahead_ms
     else:
         with pytest.raises(ApiError, match="24 hours"):

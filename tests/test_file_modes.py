@@ -1,4 +1,4 @@
-"""Who can read what the data dir holds: its owner alone, whatever the umask is."""
+"""Files in the data dir are readable by their owner only, whatever the umask."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ from tests.stores import FOLDER, build
 
 @contextmanager
 def umask(mask: int) -> Iterator[None]:
-    """Set the umask, also for the processes that are started meanwhile."""
+    """Set the umask for this process and the processes it starts meanwhile."""
     old_mask = os.umask(mask)
     try:
         yield
@@ -27,12 +27,12 @@ def umask(mask: int) -> Iterator[None]:
 
 
 def modes(folder: Path) -> dict[str, int]:
-    """The permissions of a folder (under `.`) and of all files in it."""
+    """Return the permissions of a folder (as `.`) and of all files in it."""
     return {str(path.relative_to(folder)): path.stat().st_mode & 0o777 for path in (folder, *folder.rglob("*"))}
 
 
 def exposed(folder: Path) -> dict[str, int]:
-    """What of a folder others than its owner may use: nothing, as it should be."""
+    """Return the files that users other than the owner can access; it should be empty."""
     return {name: mode for name, mode in modes(folder).items() if mode != (0o700 if name == "." else 0o600)}
 
 
@@ -45,7 +45,7 @@ def test_every_file_is_accessible_to_its_owner_only(store: Store, start: Start, 
         assert server.pageview(store.key()).status == 201
         assert exposed(store.path) == {}
         assert {STORE_FILE, f"{STORE_FILE}-wal", f"{STORE_FILE}-shm", LOCK_FILE} <= modes(store.path).keys()
-        assert server.stop(signal.SIGKILL) == -signal.SIGKILL  # its log stays
+        assert server.stop(signal.SIGKILL) == -signal.SIGKILL  # the write-ahead log remains
         assert store.spawn("backup", str(store.path / "copy.sqlite3")).exit_status == 0
         assert other.spawn("restore", str(store.path / "copy.sqlite3")).exit_status == 0
         assert store.spawn("restore", str(store.path / "copy.sqlite3"), "--overwrite").exit_status == 0

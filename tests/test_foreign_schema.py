@@ -1,4 +1,4 @@
-"""Copies whose schema is not ours: triggers, views and the like of somebody else's never come into use."""
+"""Backups with a foreign schema: triggers, views and other added objects are never used."""
 
 import os
 import sqlite3
@@ -16,7 +16,7 @@ TRIGGER = "CREATE TRIGGER spy AFTER INSERT ON events BEGIN UPDATE admin SET pass
 
 
 def rewrite_schema(table: str, old: str, new: str) -> str:
-    """SQL that changes the text of a table's schema."""
+    """Return SQL that changes the text of a table's schema."""
     change = f"UPDATE sqlite_schema SET sql = replace(sql, '{old}', '{new}') WHERE name = '{table}'"
     return f"PRAGMA writable_schema = ON; {change}; PRAGMA writable_schema = RESET;"
 
@@ -27,7 +27,7 @@ CRAFTED = {
     "a view": "CREATE VIEW numbers AS SELECT * FROM events;",
     "a view with a trigger": "CREATE VIEW v AS SELECT 1 AS a;"
     "CREATE TRIGGER t INSTEAD OF INSERT ON v BEGIN DELETE FROM events; END;",
-    "a view in place of a table": "DROP TABLE annotations; CREATE VIEW annotations AS SELECT '' AS id;",
+    "a view instead of a table": "DROP TABLE annotations; CREATE VIEW annotations AS SELECT '' AS id;",
     "another table": "CREATE TABLE theirs (a);",
     "a table with a name like Litestream's": "CREATE TABLE _litestream_other (id INTEGER);",
     "Litestream's table with other columns": "CREATE TABLE _litestream_seq (id INTEGER, seq INTEGER CHECK (seq > 0));",
@@ -38,27 +38,27 @@ CRAFTED = {
     "another index": "CREATE INDEX more ON events (page_id);",
     "an index on an expression": "CREATE INDEX more ON pages (upper(path));",
     "a unique index": "CREATE UNIQUE INDEX more ON sites (name);",
-    "an index less": "DROP INDEX deliveries_by_status;",
-    "a table less": "DROP TABLE annotations;",
+    "a missing index": "DROP INDEX deliveries_by_status;",
+    "a missing table": "DROP TABLE annotations;",
     "another column": "ALTER TABLE sites ADD COLUMN more TEXT;",
     "a generated column": "ALTER TABLE sites ADD COLUMN more TEXT GENERATED ALWAYS AS (jwt_secret) VIRTUAL;",
-    "a column by another name": "ALTER TABLE sites RENAME COLUMN identity_secret TO more;",
+    "a renamed column": "ALTER TABLE sites RENAME COLUMN identity_secret TO more;",
     "a default that is an expression": rewrite_schema(
         "sites", "created_at      INTEGER NOT NULL", "created_at INTEGER NOT NULL DEFAULT (random())"
     ),
     "another constraint": rewrite_schema(
         "dimension_values", "TEXT NOT NULL UNIQUE", "TEXT NOT NULL UNIQUE CHECK (length(value) < 9)"
     ),
-    "a constraint less": rewrite_schema("admin", " CHECK (id = 1)", ""),
+    "a missing constraint": rewrite_schema("admin", " CHECK (id = 1)", ""),
     "a table that is not strict": rewrite_schema("dimension_values", "STRICT", ""),
     "a column of another type": rewrite_schema("events", "page_id           INTEGER", "page_id ANY"),
-    "a reference less": rewrite_schema("api_keys", "REFERENCES sites ON DELETE CASCADE", ""),
-    "a space that is none": rewrite_schema("dimension_values", "TEXT NOT NULL", "TEXT\u00a0NOT NULL"),
+    "a missing reference": rewrite_schema("api_keys", "REFERENCES sites ON DELETE CASCADE", ""),
+    "a no-break space": rewrite_schema("dimension_values", "TEXT NOT NULL", "TEXT\u00a0NOT NULL"),
     "a schema that cannot be read": rewrite_schema("dimension_values", "CREATE TABLE", "CREATE TABEL"),
     "two rows for a table": "PRAGMA writable_schema = ON;"
     "INSERT INTO sqlite_schema SELECT type, name, tbl_name, rootpage, sql FROM sqlite_schema"
     " WHERE name = 'dimension_values';",
-    "a version that is not its own": "PRAGMA user_version = 6;",
+    "a wrong version": "PRAGMA user_version = 6;",
     "a version before the first": "PRAGMA user_version = -1;",
     "no version": "PRAGMA user_version = 0;",
     "another program's id": "PRAGMA application_id = 7;",
@@ -67,7 +67,7 @@ CRAFTED = {
 
 @pytest.fixture
 def crafted(store: Store, tmp_path: Path) -> Callable[[str], Path]:
-    """Makes a copy of a store, with something done to it."""
+    """Return a function that makes a copy of a store and changes it with SQL."""
     store.site()
     good = tmp_path / "good.sqlite3"
     store.call("backup", str(good))

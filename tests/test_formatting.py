@@ -94,4 +94,4 @@ def test_filters_have_readable_descriptions(condition: Condition, text: str) -> 
 def test_every_source_label_belongs_to_a_recognised_source(source: str) -> None:
     classified = classify_source("", Campaign(source=source), "", "")
     assert (classified.source, classified.channel in value_labels.CHANNELS) == (source, True)
-    assert classified.channel != "campaign", "an unknown source would be a campaign"
+    assert classified.channel != "campaign", "an unrecognised source would be classified as a campaign"

@@ -1,4 +1,4 @@
-"""Forward mode: what the stand-in accepts goes on to another API, here a second stand-in on loopback."""
+"""Forward mode: the emulator forwards accepted requests to another API, here a second emulator."""
 
 import socket
 import time
@@ -34,7 +34,7 @@ def dev(forwarding: EmulatorProcess, real: EmulatorProcess) -> EmulatorProcess:
 
 
 def wait_for_journal(dev: EmulatorProcess, condition: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
-    """The journal once it is so."""
+    """Return the journal as soon as it meets the condition."""
     deadline_s = time.monotonic() + 15
     while not condition(entries := dev.events()):
         assert time.monotonic() < deadline_s, entries
@@ -82,7 +82,7 @@ def test_each_event_of_a_batch_has_the_forwarded_response(dev: EmulatorProcess) 
 
 def test_an_unreachable_target_is_reported(tmp_path: Path) -> None:
     with socket.socket() as closed_socket:
-        closed_socket.bind(("127.0.0.1", 0))  # and nobody listens
+        closed_socket.bind(("127.0.0.1", 0))  # nothing listens on this port
         with run_emulator(tmp_path, "--forward", f"http://127.0.0.1:{closed_socket.getsockname()[1]}/") as dev:
             assert dev.send(CUSTOM, EVENT).status == 201
             (entry,) = wait_for_journal(dev, lambda entries: entries[0]["forwarded"] is not None)

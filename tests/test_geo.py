@@ -1,4 +1,4 @@
-"""The country of an address: from the built-in data, or from the user's own `.mmdb`."""
+"""The country of an address: from the built-in data or a custom `.mmdb` file."""
 
 from ipaddress import IPv4Network
 from pathlib import Path

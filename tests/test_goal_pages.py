@@ -1,4 +1,4 @@
-"""Settings → Goals: added, met, tried, removed."""
+"""Settings → Goals: adding, counting, trying and removing goals."""
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,12 +14,12 @@ GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.
 
 
 def blank_form(admin: AdminSession, settings: str) -> Fields:
-    """The form to add a goal, as it is shown."""
+    """Return the blank form to add a goal."""
     return form_fields(admin.client.get(f"{settings}/goals"), f"{settings}/goals")
 
 
 def add_goal(admin: AdminSession, settings: str, name: str, **typed: str) -> str:
-    """Add a goal. Returns its id."""
+    """Add a goal and return its id."""
     defaults = {"kind": "event" if "event" in typed else "path", "name": name} | typed
     form = blank_form(admin, settings) | defaults
     assert flash_text(admin.submit(f"{settings}/goals", form)) == f"The goal {name} was added."
@@ -27,7 +27,7 @@ def add_goal(admin: AdminSession, settings: str, name: str, **typed: str) -> str
 
 
 def goal_rows(admin: AdminSession, settings: str, query: str = "") -> list[list[str]]:
-    """The table of goals: name, what meets it, how often it was met."""
+    """Return the table of goals: name, condition, number of times met."""
     return [row[:3] for row in table_rows(admin.client.get(f"{settings}/goals{query}"))]
 
 
@@ -50,7 +50,7 @@ def test_a_goal_has_either_a_path_or_an_event(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
     add_goal(admin, settings, "By path", kind="path", path="/a", event="typed before")
     add_goal(admin, settings, "By event", kind="event", path="typed before", event="b")
-    assert [what for _, what, _ in goal_rows(admin, settings)] == ["path /a", "event b"]
+    assert [condition for _, condition, _ in goal_rows(admin, settings)] == ["path /a", "event b"]
 
 
 INVALID_FORMS = [
@@ -67,13 +67,13 @@ INVALID_FORMS = [
 ]
 
 
-@pytest.mark.parametrize(("typed", "blamed"), INVALID_FORMS)
-def test_an_invalid_goal_is_reported_beside_its_field(admin: AdminSession, typed: dict[str, str], blamed: str) -> None:
+@pytest.mark.parametrize(("typed", "field"), INVALID_FORMS)
+def test_an_invalid_goal_is_reported_beside_its_field(admin: AdminSession, typed: dict[str, str], field: str) -> None:
     settings, _ = admin.add_site()
     add_goal(admin, settings, "Taken", path="/taken")
     form = {"name": "Fine", "kind": "path", "path": "/fine", "event": "fine"} | typed
     response = admin.client.post(f"{settings}/goals", {**blank_form(admin, settings), **form})
-    assert (response.status, list(field_errors(response))) == (400, [blamed])
+    assert (response.status, list(field_errors(response))) == (400, [field])
     form_values = form_fields(response, f"{settings}/goals")
     assert {name: form_values[name] for name in form} == {name: [value] for name, value in form.items()}
     assert [name for name, _, _ in goal_rows(admin, settings)] == ["Taken"]

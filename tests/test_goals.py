@@ -1,4 +1,4 @@
-"""Goals: which paths fit a pattern, which events meet a goal, and how goals come and go by command."""
+"""Goals: which paths match a pattern, which events meet a goal, and the commands that add and remove goals."""
 
 import re
 import time
@@ -24,7 +24,7 @@ def proxied(tmp_path_factory: pytest.TempPathFactory, start: Start) -> tuple[Sto
 
 @pytest.fixture
 def goal_site(proxied: tuple[Store, Any]) -> Place:
-    """A site with a webhook that is told of goals."""
+    """A site with a webhook that receives met goals."""
     new_place = Place(*proxied)
     add_webhook(new_place.store, new_place.slug, "--on", "goal.completed")
     return new_place

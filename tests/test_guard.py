@@ -1,4 +1,4 @@
-"""What keeps other pages out of ours: whose forms are taken, and what browsers are told."""
+"""Protection against other websites: which forms are accepted, and the security headers."""
 
 import shutil
 
@@ -98,7 +98,7 @@ def test_a_form_from_another_website_is_refused_and_changes_nothing(filled: tupl
 
 
 def stored_state(store: Store) -> list[object]:
-    keys = [key | {"last_used": None} for key in store.call("key", "list", "my-site")]  # which is written down later
+    keys = [key | {"last_used": None} for key in store.call("key", "list", "my-site")]  # it is saved later
     return [store.call("site", "list"), keys, store.call("goal", "list", "my-site")]
 
 

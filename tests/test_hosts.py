@@ -1,4 +1,4 @@
-"""DNS rebinding: to which hosts pages and the stand-in answer, and that events come in by any name."""
+"""DNS rebinding: the host names that pages and the emulator accept; events are accepted for any host."""
 
 import socket
 from collections.abc import Iterator
@@ -67,7 +67,7 @@ def test_configured_names_are_allowed(command: str) -> None:
 
 
 def test_a_proxys_single_label_name_is_allowed() -> None:
-    """nginx sends the name of its upstream; nobody can own a name without a dot."""
+    """nginx sends the name of its upstream; a name without a dot cannot be registered."""
     assert check_hosts(DOTLESS, "serve", base_url="https://stats.example.com") == {True}
     assert check_hosts(DOTLESS, "dev", base_url="https://stats.example.com") == {False}
 
@@ -107,7 +107,7 @@ def test_forms_are_refused_for_other_hosts(server: tuple[Server, str]) -> None:
 
 
 def test_events_and_api_requests_are_accepted_for_any_host(server: tuple[Server, str]) -> None:
-    """They show a key, which no browser adds by itself."""
+    """They need a key, which browsers do not send by themselves."""
     any_name = {"Host": "stats.example"}
     event = {"site_id": "my-site", "url": "https://example.com/"}
     key = server[1]

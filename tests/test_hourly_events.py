@@ -1,4 +1,4 @@
-"""A public endpoint's limit in events: `site change --hourly-events N`, off by default."""
+"""The limit of events per address on public endpoints: `site change --hourly-events N`, off by default."""
 
 import json
 import signal
@@ -21,14 +21,14 @@ from tests.support.tokens import SITE, START_S
 
 
 def batch(events: int, site: str = "ten", **first: object) -> dict[str, Any]:
-    """A batch of so many events, the first of them with these fields."""
+    """Return a batch of events; `first` sets fields of the first one."""
     event = {"type": "a", "url": "/"}
     return {"projectKey": site, "events": [event | first, *[event] * (events - 1)]}
 
 
 @dataclass
 class RateLimitedServer:
-    """A server behind a proxy; its site `ten` takes 10 events an hour from one address, `both` also 3 requests."""
+    """A server behind a proxy. Site `ten` accepts 10 events per hour and address; `both` also limits requests to 3."""
 
     store: Store
     server: Server
@@ -58,9 +58,9 @@ def test_each_event_of_a_batch_counts(limited: RateLimitedServer) -> None:
     assert_limited(responses[2])
     assert "10 events per hour" in message(responses[2])
     assert {response.headers["ratelimit-limit"] for response in responses} == {"10"}
-    assert limited.send(batch(2), address).status == 200, "the refused batch did not count"
+    assert limited.send(batch(2), address).status == 200, "the refused batch must not count"
     assert limited.send(batch(1), address).status == 429
-    assert limited.send(batch(4), new_address()).status == 200, "each address has a limit of its own"
+    assert limited.send(batch(4), new_address()).status == 200, "each address must have its own limit"
 
 
 @pytest.mark.parametrize(("path", "body"), [(APEX, apex("ten")), (OVERCENTRIC, overcentric("ten"))])
@@ -84,7 +84,7 @@ def test_a_batch_larger_than_the_limit_is_refused_with_advice(limited: RateLimit
     assert "has 11 events" in message(response)
     assert "the limit is 10 events per hour" in message(response)
     assert "Send fewer at once" in message(response)
-    assert "Try again" not in message(response), "it would be refused again"
+    assert "Try again" not in message(response), "repeating the request would not help"
 
 
 def test_by_default_a_batch_counts_as_one_request(limited: RateLimitedServer) -> None:
@@ -134,7 +134,7 @@ def test_the_headers_describe_the_limit_that_is_reached_first(limited: RateLimit
     for events in (1, 8, 1, 1):
         response = limited.send(batch(events, "both"), address)
         results.append((response.status, response.headers["ratelimit-limit"], remaining(response)))
-    # 2 more requests, 9 more events; 1 event is not enough for 8 more; 0 of each; and refused for the requests.
+    # Remaining: 2 requests and 9 events; 1 event, too few for a batch of 8; 0 of each; then the request limit refuses.
     assert results == [(200, "3", 2), (200, "10", 1), (200, "3", 0), (429, "3", 0)]
     assert "3 requests an hour" in message(response)
 

@@ -1,4 +1,4 @@
-"""An Idempotency-Key: a request is done once, however often it is sent (contract 2)."""
+"""Idempotency-Key: a request is executed once, however often it is sent."""
 
 import signal
 import time
@@ -25,7 +25,7 @@ BODIES: dict[str, dict[str, object]] = {
 
 @pytest.fixture
 def idempotency_key() -> str:
-    """An Idempotency-Key that no other test uses."""
+    """Return an Idempotency-Key that no other test uses."""
     return str(uuid4())
 
 
@@ -45,7 +45,7 @@ def event_ids(response: Response) -> set[str]:
 
 
 def new_event_ids(running: RunningSite, before: set[str]) -> set[str]:
-    """The ids of the events that were stored since there were only those of `before`."""
+    """Return the ids of the events stored in addition to `before`."""
     return {event["id"] for event in running.store.events()} - before
 
 

@@ -1,4 +1,4 @@
-"""`import access-log`: what becomes of the lines of a log."""
+"""`import access-log`: how the lines of a log are imported, skipped and resumed."""
 
 import gzip
 import json
@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
+from ovx_lite.domain.calendar import DAY_MS
 from ovx_lite.services import log_importer, log_reader
 from ovx_lite.services.log_importer import ImportReport, LogImporter
 from ovx_lite.storage import integrity, registry
@@ -29,13 +30,13 @@ from tests.support.store import MAX_TIME_MS, new_site, paths
 
 
 def apache(path: str, second: float) -> str:
-    """A line of Apache's `vhost_combined`, in another zone."""
+    """Return a line in Apache's `vhost_combined` format, in another time zone."""
     time_text = datetime.fromtimestamp(BEGIN_S + second + 7200, UTC).strftime("%d/%b/%Y:%H:%M:%S +0200")
     return f'example.com:443 203.0.113.9 - frank [{time_text}] "GET {path} HTTP/1.1" 200 - "-" "{FIREFOX}"'
 
 
 def caddy(path: str, second: float) -> str:
-    """A line of Caddy's JSON."""
+    """Return a line in Caddy's JSON format."""
     request = {"client_ip": "203.0.113.9", "method": "GET", "uri": path, "headers": {"User-Agent": [FIREFOX]}}
     return json.dumps({"msg": "handled request", "ts": BEGIN_S + second, "request": request, "status": 200, "size": 1})
 
@@ -47,14 +48,14 @@ def write_log(path: Path, lines: Sequence[str]) -> str:
 
 @pytest.fixture
 def store(store: Store) -> Store:
-    """A store with my-site, of example.com."""
+    """A store with the site my-site and the domain example.com."""
     with closing(open_store(store.path)) as conn:
         new_site(conn)
     return store
 
 
 def import_files(store: Store, *files: str, stdin: bytes = b"") -> tuple[int, dict[str, int]]:
-    """Import files into my-site: how many page views were added, and what was skipped."""
+    """Import files into my-site. Return the number of page views added, and the skipped lines by reason."""
     result = store.run("import", "access-log", "my-site", *files, "--json", stdin=stdin)
     assert result.exit_status == 0, result.stderr
     assert result.json["read"] == result.json["imported"] + sum(result.json["skipped"].values())
@@ -62,7 +63,7 @@ def import_files(store: Store, *files: str, stdin: bytes = b"") -> tuple[int, di
 
 
 def stored_paths(store: Store) -> list[str]:
-    """The paths of all that is stored of my-site, oldest first."""
+    """Return the paths of all stored events of my-site, oldest first."""
     with closing(open_store(store.path)) as conn:
         assert integrity.problems(conn) == []
         return paths(conn, registry.find_site(conn, "my-site"))
@@ -83,11 +84,13 @@ def test_each_log_format_is_imported_with_its_own_times(
     assert first["visit"] == second["visit"] is not None
 
 
-@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+@pytest.mark.parametrize("compressed", [False, True], ids=["plain", "gzip"])
 @pytest.mark.parametrize("source", ["file", "stdin"])
-def test_a_log_may_be_gzipped_and_may_come_from_a_pipe(store: Store, tmp_path: Path, packed: bool, source: str) -> None:
-    text = f"{line('/a')}\n{line('/b', 1)}".encode()  # without an end of line at the end
-    content = gzip.compress(text) if packed else text
+def test_a_log_may_be_gzipped_and_may_come_from_a_pipe(
+    store: Store, tmp_path: Path, compressed: bool, source: str
+) -> None:
+    text = f"{line('/a')}\n{line('/b', 1)}".encode()  # without a final newline
+    content = gzip.compress(text) if compressed else text
     (tmp_path / "log").write_bytes(content)
     added = import_files(store, str(tmp_path / "log")) if source == "file" else import_files(store, "-", stdin=content)
     assert added == (2, {})
@@ -130,17 +133,17 @@ def test_a_second_import_adds_nothing_and_identical_lines_each_count(store: Stor
 def test_lines_shared_by_files_count_once_and_an_empty_file_is_accepted(store: Store, tmp_path: Path) -> None:
     lines = [line(f"/{n}", n) for n in range(4)]
     older, empty = write_log(tmp_path / "older", lines[:3]), write_log(tmp_path / "empty", [])
-    newer = write_log(tmp_path / "newer", [lines[1], *lines[1:]])  # one of them more often
+    newer = write_log(tmp_path / "newer", [lines[1], *lines[1:]])  # one of them twice
     assert import_files(store, older, empty, newer) == (5, {"repeats": 2})
     assert stored_paths(store) == ["/0", "/1", "/1", "/2", "/3"]
 
 
 HOSTILE = {
     "crlf": (line("/x") + "\r").encode(),
-    "no UTF-8": line("/x").encode().replace(b"/x", b"/\xff\xfe"),
+    "not UTF-8": line("/x").encode().replace(b"/x", b"/\xff\xfe"),
     "NUL": line("/x").encode().replace(b"/x", b"/\0"),
     "an escaped tab": line(r"/a\x09b").encode(),
-    "an escaped line end": line(r"/a\nb").encode(),
+    "an escaped newline": line(r"/a\nb").encode(),
     "a bracket": line("//[/x").encode(),
     "year 2200": line("/x", second=185 * 366 * 86400).encode(),
     "year 9999": line("/x").replace("2015", "9999").encode(),
@@ -160,7 +163,7 @@ def test_a_hostile_line_does_not_stop_the_import(tmp_path: Path, hostile: bytes)
         imported_paths = paths(conn, site)
     assert {"/before", "/after"} <= set(imported_paths)
     assert len(imported_paths) == report.imported
-    assert max(map(len, imported_paths)) <= 4096  # as long as a field may be elsewhere
+    assert max(map(len, imported_paths)) <= 4096  # the maximum length of a field
     assert report.lines_read == report.imported + report.skipped.total()
 
 
@@ -218,7 +221,7 @@ def test_thirty_minutes_without_a_request_in_the_log_end_a_visit(
 def test_a_visit_continues_from_one_import_to_the_next(conn: sqlite3.Connection) -> None:
     site = new_site(conn)
     for second in range(3):
-        LogImporter(conn, site, lambda address: "", BEGIN_S * 1000 + 5 * 86_400_000).run(
+        LogImporter(conn, site, lambda address: "", BEGIN_S * 1000 + 5 * DAY_MS).run(
             [line("/", second)], ImportReport()
         )
     assert conn.execute("SELECT pageviews FROM visits").fetchall() == [(3,)]
@@ -332,7 +335,7 @@ finally:
 
 
 def import_and_measure(store: Store, file: Path) -> tuple[CommandResult, int]:
-    """Import a file in a process of its own. Returns also the most memory that it had, in KiB."""
+    """Import a file in a process of its own. Return the result and the peak memory in KiB."""
     command = [sys.executable, "-c", MEASURING_PROGRAM, "import", "access-log", "my-site", str(file), "--json"]
     completed = subprocess.run(
         command, capture_output=True, text=True, timeout=600, env={**os.environ, "OVX_DATA_DIR": str(store.path)}

@@ -1,4 +1,4 @@
-"""Settings → API Keys: added, shown once, limited, replaced, revoked."""
+"""Settings → API keys: adding, showing once, limiting, rotating and revoking keys."""
 
 import base64
 import time
@@ -14,18 +14,18 @@ from tests.support.pages import admin as admin
 
 
 def keys(admin: AdminSession, settings: str, page: int = 1) -> list[tuple[str, str]]:
-    """Each key of a page of keys: its id and what is said of it."""
+    """Return the id and description of each key on a page of keys."""
     document = parse_page(admin.client.get(f"{settings}/keys?page={page}"))
     return [(row.attrs["id"], row.text) for row in document.find_all("li", "row")]
 
 
 def blank_form(admin: AdminSession, settings: str) -> Fields:
-    """The form to add a key, as it is shown."""
+    """Return the blank form to add a key."""
     return form_fields(admin.client.get(f"{settings}/keys"), f"{settings}/keys")
 
 
 def add_key(admin: AdminSession, settings: str, **typed: str) -> tuple[str, str]:
-    """Add a key. Returns its id and the key."""
+    """Add a key and return its id and the key."""
     form = blank_form(admin, settings) | typed
     (secret,) = page_secrets(admin.submit(f"{settings}/keys", form))
     return form["new"][0], secret
@@ -85,7 +85,7 @@ def test_a_form_submitted_twice_adds_one_key(admin: AdminSession) -> None:
         assert admin.client.post(f"{settings}/keys", form).status == 303
     (secret,) = page_secrets(admin.client.get(f"{settings}/keys"))
     assert admin.pageview(settings, secret).status == 201
-    assert len(keys(admin, settings)) == 2, "the first key of the site, and this one"
+    assert len(keys(admin, settings)) == 2, "the site's first key and this one"
 
 
 def test_a_form_submitted_twice_simultaneously_adds_one_key(admin: AdminSession) -> None:
@@ -112,8 +112,8 @@ def test_a_revoked_key_is_refused(admin: AdminSession) -> None:
     assert admin.pageview(settings, first).status == 201
     assert "revoked" in dict(keys(admin, settings))[id]
     assert f"{settings}/keys/{id}/revoke" not in admin.client.get(f"{settings}/keys").body.decode()
-    assert admin.client.post(f"{settings}/keys/{id}/revoke").status == 303, "once more changes nothing"
-    assert admin.client.post(f"{settings}/keys/{id}/rotate").status == 400, "it has ended for good"
+    assert admin.client.post(f"{settings}/keys/{id}/revoke").status == 303, "revoking again must change nothing"
+    assert admin.client.post(f"{settings}/keys/{id}/rotate").status == 400, "a revoked key cannot be rotated"
     assert admin.pageview(settings, secret).status == 401
 
 
@@ -133,7 +133,7 @@ def test_the_last_use_of_a_key_is_shown(admin: AdminSession) -> None:
     assert "never used" in dict(keys(admin, settings))[id]
     admin.pageview(settings, secret)
     assert "last used" in dict(keys(admin, settings))[id]
-    assert [text for _, text in keys(admin, settings) if "never used" in text], "the other was not"
+    assert [text for _, text in keys(admin, settings) if "never used" in text], "the other key is unused"
 
 
 def test_a_new_jwt_secret_invalidates_earlier_jwts(admin: AdminSession) -> None:

@@ -1,4 +1,4 @@
-"""Rate limits as a caller meets them: what counts, what is told, and what a restart does not change (contract 2)."""
+"""Rate limits over HTTP: what counts, the response headers, and restarts."""
 
 import signal
 import time
@@ -23,7 +23,7 @@ TIERS = {"": None, "--tier free": "1000", "--tier pro": "10000", "--tier free --
 
 @dataclass
 class RateLimitedServer:
-    """A server, a supply of keys of its site that may each send 5 events an hour, and a key of each of `TIERS`."""
+    """A server, keys that may each send 5 events per hour, and one key for each of `TIERS`."""
 
     store: Store
     server: Server
@@ -52,7 +52,7 @@ def key(limited: RateLimitedServer) -> str:
 
 
 def send_once(server: Server, key: str, path: str = "app://a") -> Response:
-    """A request with an Idempotency-Key of the API key's own."""
+    """Send a request whose Idempotency-Key is the API key."""
     body, headers = {"site_id": "my-site", "url": path}, {"Idempotency-Key": key}
     return server.send(EVENTS + "pageview", body, key, headers)
 
@@ -149,13 +149,13 @@ def test_a_replay_is_answered_even_at_the_limit(server: Server, key: str) -> Non
     again = send_once(server, key)
     assert (again.status, again.body, again.headers["idempotency-replayed"]) == (201, first.body, "true")
     assert_limited(server.pageview(key))
-    assert_limited(send_once(server, key, "app://b"))  # a conflict is no replay
+    assert_limited(send_once(server, key, "app://b"))  # a conflict is not a replay
 
 
-def test_simultaneous_repeats_do_not_count_against_the_limit(limited: RateLimitedServer, key: str) -> None:
+def test_simultaneous_repeats_count_once_against_the_limit(limited: RateLimitedServer, key: str) -> None:
     limited.server.batch(key, *[EVENT] * 4)
     with ThreadPoolExecutor(3) as pool, closing(open_store(limited.store.path)) as conn:
-        with transaction(conn):  # for as long, nothing can be stored
+        with transaction(conn):  # while this is open, nothing can be stored
             responses = [pool.submit(send_once, limited.server, key) for _ in range(3)]
             wait(responses, 0.5, FIRST_COMPLETED)
         assert [response.result().status for response in responses] == [201] * 3
@@ -174,7 +174,7 @@ def test_a_tier_has_its_limit(limited: RateLimitedServer, options: str) -> None:
 
 
 def wait_for_key(server: Server, key: str) -> Response:
-    """The first answer to a new key once the server knows it."""
+    """Return the first response to a new key after the server has loaded it."""
     return send_until(lambda: server.pageview(key), lambda response: response.status == 201)
 
 

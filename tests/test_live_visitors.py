@@ -1,4 +1,4 @@
-"""Streams of active visitors: one count for all who listen, a bound on how many may, and none who do not read."""
+"""Streams of active visitors: one count for all listeners, a limit on listeners, and dropping slow ones."""
 
 import asyncio
 import http.client
@@ -49,19 +49,19 @@ def test_an_event_triggers_one_count_for_all_listeners(admin: AdminSession) -> N
             line = b""
             while line != b'data: {"active": 30}\n':
                 line = stream.readline()
-                assert line, "the stream has ended"
+                assert line, "the stream ended early"
         counts = metric(admin, "ovx_live_counts_total") - counts_before
         assert 1 <= counts <= 2 + time.monotonic() - started_at_s, (
-            "once a second at most, whatever comes and whoever listens"
+            "at most one count per second, however many events and listeners"
         )
     deadline_s = time.monotonic() + 20
     while metric(admin, "ovx_live_listeners"):
-        assert time.monotonic() < deadline_s, "who has hung up does not listen any more"
+        assert time.monotonic() < deadline_s, "a disconnected client still counts as a listener"
         time.sleep(0.05)
 
 
 async def listen(live: LiveVisitors, site_id: int, link: str, messages: list[Any], block: bool = False) -> None:
-    """Listen until the task is cancelled; what is sent is told."""
+    """Listen until the task is cancelled; append the sent messages to `messages`."""
     never = asyncio.Event()
 
     async def receive() -> dict[str, Any]:

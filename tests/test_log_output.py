@@ -1,4 +1,4 @@
-"""A server whose output cannot be written does everything else: it answers, runs its jobs, and ends with 0."""
+"""A server with unwritable output still works: it responds, runs its jobs, and exits with status 0."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from tests.conftest import CHROME, Server, Store
 from tests.support.receiver import Receiver
 
 OutputFactory = Callable[[], int]
-"""Makes the file descriptor that becomes stdout and stderr; -1 for one that is closed."""
+"""Opens the file descriptor for stdout and stderr; -1 means closed."""
 
 
 def full_disk() -> int:
@@ -30,7 +30,7 @@ def pipe_without_reader() -> int:
 
 
 def full_pipe() -> tuple[int, int]:
-    """The two ends of a pipe that takes nothing until somebody reads."""
+    """Return both ends of a pipe that is full until something reads from it."""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     with suppress(BlockingIOError):
@@ -40,7 +40,7 @@ def full_pipe() -> tuple[int, int]:
     return reading, writing
 
 
-def pipe_that_nobody_reads() -> int:
+def unread_pipe() -> int:
     return full_pipe()[1]  # the other end stays open
 
 
@@ -48,12 +48,12 @@ def closed_output() -> int:
     return -1
 
 
-OUTPUTS = [full_disk, pipe_without_reader, pipe_that_nobody_reads, closed_output]
+OUTPUTS = [full_disk, pipe_without_reader, unread_pipe, closed_output]
 
 
 @contextmanager
 def run_command(store: Store, prepare: OutputFactory, ready_path: Path, *args: str) -> Iterator[Server]:
-    """Run a command whose stdout and stderr are that descriptor."""
+    """Run a command with that descriptor as stdout and stderr."""
     descriptor = prepare()
     command = [sys.executable, "-m", "ovx_lite", *args, "--port", "0", "--ready-file", str(ready_path)]
     env = os.environ | {"OVX_DATA_DIR": str(store.path), "TMPDIR": str(ready_path.parent)}
@@ -74,7 +74,7 @@ def run_command(store: Store, prepare: OutputFactory, ready_path: Path, *args: s
 def wait_until(condition: Callable[[], object]) -> None:
     deadline_s = time.monotonic() + 20
     while not condition():
-        assert time.monotonic() < deadline_s, "what was waited for did not come"
+        assert time.monotonic() < deadline_s, "timed out waiting for the condition"
         time.sleep(0.01)
 
 
@@ -87,7 +87,7 @@ def test_unwritable_output_stops_no_job(
     site, backups = store.site(), tmp_path / "backups"
     store.call("goal", "add", "my-site", "Goal", "--event", "signup")
     with store.connect() as conn, conn:
-        conn.execute("INSERT INTO salts SELECT id, 1, zeroblob(16) FROM sites")  # of a day that is long over
+        conn.execute("INSERT INTO salts SELECT id, 1, zeroblob(16) FROM sites")  # the salt of a long past day
     with Receiver() as receiver:
         webhook_args = ("webhook", "add", "my-site", receiver.url, "--on", "goal.completed", "--format", "json")
         assert store.run(*webhook_args).exit_status == 0
@@ -113,7 +113,7 @@ def old_salts(store: Store) -> list[object]:
 def test_logging_failures_to_unwritable_output_stops_nothing(
     store: Store, prepare: OutputFactory, tmp_path: Path
 ) -> None:
-    """Each second, a job fails and says so; requests that fail say so, too."""
+    """Every second, a failing job logs an error; failing requests log errors, too."""
     store.site()
     key, backups = store.key(), tmp_path / "no-folder"
     backups.write_text("")
@@ -145,7 +145,7 @@ def logs_in(server: Server) -> bool:
 
 
 def test_logging_resumes_when_the_output_is_writable_again(store: Store, tmp_path: Path) -> None:
-    """As when a disk is full for a while: here, a pipe that somebody reads again."""
+    """Like a disk that is full for a while: here, a full pipe that is read later."""
     store.site()
     reading, writing = full_pipe()
     with (

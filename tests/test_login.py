@@ -1,4 +1,4 @@
-"""Logging in and out: who gets in, for how long, and who does not."""
+"""Logging in and out: passwords, redirects, cookies and sessions."""
 
 import json
 import sqlite3
@@ -29,7 +29,7 @@ def server(running: RunningSite) -> Server:
 
 @pytest.fixture
 def client(server: Server) -> WebClient:
-    """Somebody who has logged in."""
+    """A client that is logged in."""
     new_client = WebClient(server)
     new_client.log_in()
     return new_client
@@ -47,7 +47,7 @@ def cookie_key(store: Store) -> bytes:
 
 
 def invalid_fields(response: Response) -> list[str]:
-    """The fields that have a message beside them, and say so."""
+    """Return the fields marked as invalid, after checking that each has an error message."""
     attrs_by_id = {attrs["id"]: attrs for _, attrs in find_tags(response) if "id" in attrs}
     invalid_ids = [id for id, attrs in attrs_by_id.items() if attrs.get("aria-invalid") == "true"]
     assert all(
@@ -62,7 +62,7 @@ def test_the_password_logs_in(server: Server) -> None:
     assert not is_logged_in(client)
     assert client.follow(client.log_in()).status == 200
     assert is_logged_in(client)
-    assert redirect_path(client.get("/login")) == "/"  # no need to, again
+    assert redirect_path(client.get("/login")) == "/"  # already logged in
 
 
 @pytest.mark.parametrize("password", ["", "wrong, and long enough", PASSWORD[:-1], PASSWORD.upper(), "x" * 50_000])
@@ -71,7 +71,7 @@ def test_a_wrong_password_does_not_log_in(server: Server, password: str) -> None
     response = client.post("/login", {"password": password})
     assert (response.status, invalid_fields(response), client.cookies) == (401, ["password"], {})
     assert "value" not in dict(find_tags(response, "input"))
-    WebClient(server).log_in()  # so that the wrong ones of these tests do not add up
+    WebClient(server).log_in()  # resets the count of wrong passwords
 
 
 def test_a_password_may_be_typed_in_any_unicode_normal_form(store: Store, start: Start) -> None:
@@ -158,7 +158,7 @@ def test_the_cookie_is_hidden_from_scripts_and_other_sites(store: Store, start: 
 
 
 class BackdatedSigner(TimestampSigner):
-    """Signs as it would have been done some seconds ago."""
+    """Signs with a timestamp of `age_s` seconds ago."""
 
     def __init__(self, store: Store, age_s: int) -> None:
         super().__init__(cookie_key(store).hex())
@@ -219,7 +219,7 @@ def test_a_cookie_of_another_server_is_refused(server: Server, client: WebClient
     other.log_in()
     ((name, value),) = client.cookies.items()
     ((others_name, others_value),) = other.cookies.items()
-    assert name != others_name  # so that both can be used on one host
+    assert name != others_name  # both servers can be used on one host
     for cookies in ({name: others_value}, {others_name: others_value}, {others_name: value}):
         new_client = WebClient(server)
         new_client.cookies = cookies
