@@ -188,7 +188,7 @@ def test_a_content_length_may_have_thousands_of_leading_zeros(running: RunningSi
 
 
 @pytest.mark.parametrize(
-    "sent",
+    "data",
     [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"\0" * 100,

@@ -1,7 +1,7 @@
 """Random and damaged requests, and a well-behaved client that must be served meanwhile.
 
-`OVX_FUZZ` sets the number of requests (default 10,000; try 1,000,000), `OVX_FUZZ_SEED` the seed. What a connection sends
-depends only on the seed and the connection's number. A failure reports both, and the bytes sent.
+`OVX_FUZZ` sets the number of requests (default 10,000; try 1,000,000), `OVX_FUZZ_SEED` the seed. What a connection
+sends depends only on the seed and the connection's number. A failure reports both, and the bytes sent.
 """
 
 import http.client
