@@ -1,4 +1,4 @@
-"""Real parts to test with: the server as its own process, the command line, and a client that hides nothing."""
+"""Fixtures with real parts: the server as its own process, the command line, and a plain HTTP client."""
 
 import asyncio
 import http.client
@@ -30,19 +30,19 @@ CHROME = (
 
 
 if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
-    # Servers that tests start, and there are many, are to find what the first of them has compiled.
+    # Tests start many servers: they share the bytecode that the first one compiles.
     os.environ["PYTHONPYCACHEPREFIX"] = str(Path(__file__).parents[1] / ".pytest_cache" / "compiled")
 
 passwords._N, passwords._P = WEAK_SCRYPT
 
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
-"""Chromium's names; the first needs half of the others' CPU."""
+"""Names of Chromium's executable; the first one needs half as much CPU as the others."""
 CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
 @dataclass(frozen=True)
 class Response:
-    """What came back: status, headers (names in lower case) and the body, as JSON if it is."""
+    """An HTTP response: status, headers (names in lower case) and body."""
 
     status: int
     headers: Mapping[str, str]
@@ -54,13 +54,13 @@ class Response:
 
     @property
     def error(self) -> tuple[int, str, str | None]:
-        """Status, code and field of an error."""
+        """Return status, code and field of an error response."""
         return self.status, self.json["error"]["code"], self.json["error"].get("field")
 
 
 @dataclass(frozen=True)
 class CommandResult:
-    """What a command did: its exit status and what it printed."""
+    """Exit status and output of a command."""
 
     exit_status: int
     stdout: str
@@ -73,23 +73,23 @@ class CommandResult:
 
 @dataclass
 class Store:
-    """A data dir, and the command line on it."""
+    """A data dir, and methods to run commands on it."""
 
     path: Path
 
     def run(self, *args: str, stdin: bytes = b"") -> CommandResult:
-        """Run `ovx-lite WORDS…`: in this process, which is faster, where that makes no difference."""
+        """Run `ovx-lite ARGS…`, in this process if that makes no difference (it is faster)."""
         needs_process = args[:1] == ("serve",) or threading.current_thread() is not threading.main_thread()
         if needs_process or not all(arg.isprintable() for arg in args):
             return self.spawn(*args, stdin=stdin)
-        with suppress(RuntimeError):  # as there is none
+        with suppress(RuntimeError):  # no event loop is running
             asyncio.get_running_loop()
-            return self.spawn(*args, stdin=stdin)  # some commands have a loop of their own
+            return self.spawn(*args, stdin=stdin)  # some commands start an event loop of their own
         result = CliRunner().invoke(main, args, stdin, env={"OVX_DATA_DIR": str(self.path)}, catch_exceptions=False)
         return CommandResult(result.exit_code, result.stdout_bytes.decode(), result.stderr_bytes.decode())
 
     def spawn(self, *args: str, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> CommandResult:
-        """Run `ovx-lite WORDS…` as its user would."""
+        """Run `ovx-lite ARGS…` in a process of its own, as a user would."""
         pipe, environment = subprocess.PIPE, {**os.environ, "OVX_DATA_DIR": str(self.path), **(env or {})}
         with Process(program(*args), stdin=pipe, stdout=pipe, stderr=pipe, env=environment) as process:
             try:
@@ -100,7 +100,7 @@ class Store:
         return CommandResult(process.returncode, out.decode(), err.decode())
 
     def call(self, *args: str, stdin: str = "") -> Any:
-        """Run a command in this process, which is faster, and return the JSON that it printed."""
+        """Run a command with `--json` in this process (it is faster) and return the parsed output."""
         env = {"OVX_DATA_DIR": str(self.path)}
         result = CliRunner().invoke(main, [*args, "--json"], stdin, env=env, catch_exceptions=False)
         assert result.exit_code == 0, result.stderr
@@ -108,12 +108,12 @@ class Store:
 
     @contextmanager
     def connect(self) -> Iterator[sqlite3.Connection]:
-        """The store's file, to look into."""
+        """Open the store's database file."""
         with closing(sqlite3.connect(self.path / STORE_FILE)) as conn:
             yield conn
 
     def site(self, slug: str = "my-site", *options: str) -> dict[str, Any]:
-        """Add a site and return what was printed."""
+        """Add a site and return the command's JSON output."""
         added_site: dict[str, Any] = self.call("site", "add", slug, *options)
         return added_site
 
@@ -122,7 +122,7 @@ class Store:
         return str(self.call("key", "add", site_slug, *options)["key"])
 
     def events(self, site_slug: str = "my-site", *options: str) -> list[dict[str, Any]]:
-        """All events of a site, as exported, excluded ones too."""
+        """Export all events of a site, including excluded ones."""
         exported_events: list[dict[str, Any]] = self.call("export", site_slug, "--include-excluded", *options)
         return exported_events
 
@@ -147,7 +147,7 @@ class Server:
         headers: Mapping[str, str] | None = None,
         method: str = "POST",
     ) -> Response:
-        """Send one request; `body` is bytes, or anything else to be sent as JSON, or None for none."""
+        """Send one request. Bytes are sent unchanged, None sends no body, anything else is sent as JSON."""
         body_bytes = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         authorization = {"Authorization": f"Bearer {key}"} if key else {}
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
@@ -158,20 +158,20 @@ class Server:
             )
 
     def pageview(self, key: str, **fields: object) -> Response:
-        """Send a pageview of my-site."""
+        """Send a pageview to my-site."""
         return self.send("/api/v1/events/pageview", {"site_id": "my-site", "url": "https://example.com/"} | fields, key)
 
     def custom(self, key: str, **fields: object) -> Response:
-        """Send a custom event of my-site."""
+        """Send a custom event to my-site."""
         body = {"site_id": "my-site", "event_name": "signup", "url": "https://example.com/"} | fields
         return self.send("/api/v1/events/custom", body, key)
 
     def batch(self, key: str, *events: Mapping[str, object]) -> Response:
-        """Send a batch of my-site."""
+        """Send a batch to my-site."""
         return self.send("/api/v1/events/batch", {"site_id": "my-site", "events": events}, key)
 
     def stop(self, signal_number: int = signal.SIGTERM) -> int:
-        """End the server and return its exit status."""
+        """Stop the server and return its exit status."""
         self.process.send_signal(signal_number)
         return self.process.wait(timeout=30)
 
@@ -187,7 +187,7 @@ Start = Callable[..., Server]
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
-    """Starts servers, and ends them when a file of tests is done."""
+    """Return a function that starts servers; they are stopped at the end of the test file."""
     with ExitStack() as stack:
 
         def start(store: Store, *options: str, constants: Mapping[str, object] | None = None) -> Server:
@@ -214,7 +214,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
 
 @dataclass
 class RunningSite:
-    """A server with one site, `my-site`, and a key without a limit."""
+    """A server with one site, `my-site`, and an API key without a rate limit."""
 
     store: Store
     server: Server
@@ -224,7 +224,7 @@ class RunningSite:
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory, start: Start) -> RunningSite:
-    """A server that the tests of a file share."""
+    """A server shared by the tests of a file."""
     store = Store(tmp_path_factory.mktemp("shared") / "data")
     site = store.site("my-site", "--domain", "example.com")
     key = store.key()
@@ -234,7 +234,7 @@ def running(tmp_path_factory: pytest.TempPathFactory, start: Start) -> RunningSi
 
 @pytest.fixture(scope="session")
 def browser_type_launch_args() -> dict[str, Any]:
-    """How Chromium is started; without it, tests in a browser are skipped, but in CI they fail."""
+    """Return the launch arguments of Chromium. Without Chromium, browser tests are skipped (in CI, they fail)."""
     if CHROMIUM is None:
         if os.environ.get("OVX_BROWSER_TESTS") == "required":
             pytest.fail("Chromium is not installed")
@@ -243,13 +243,16 @@ def browser_type_launch_args() -> dict[str, Any]:
     return {"executable_path": CHROMIUM, "args": arguments}
 
 
-LONGEST = ("test_walk.py", "test_dashboard_browser.py", "test_pages.py")
-"""The files with a browser that come before the others, so that workers end at about the same time."""
+SLOW_BROWSER_FILES = ("test_walk.py", "test_dashboard_browser.py", "test_pages.py")
+"""These browser tests run before the others, so that all workers finish at about the same time."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # Playwright keeps an event loop running until the end; tests that run one of their own must come before it.
+    # Playwright keeps an event loop running until the end, so tests that start their own loop must run before it.
     browser_paths = {item.path for item in items if {"page", "browser"} & set(getattr(item, "fixturenames", ()))}
     items.sort(
-        key=lambda item: (item.path in browser_paths, item.path in browser_paths and item.path.name not in LONGEST)
+        key=lambda item: (
+            item.path in browser_paths,
+            item.path in browser_paths and item.path.name not in SLOW_BROWSER_FILES,
+        )
     )

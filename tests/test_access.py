@@ -1,4 +1,4 @@
-"""Who may write where, and how much: credentials over HTTP, then the sliding hour against a model (contract 2, 3)."""
+"""Credentials and rate limits: over HTTP, then the sliding hour against a simple model."""
 
 import json
 import time
@@ -23,7 +23,7 @@ PAGEVIEW = "/api/v1/events/pageview"
 
 
 def claims(**others: object) -> dict[str, object]:
-    """Good claims, with others added or in their place; `...` leaves one out."""
+    """Return valid claims, changed or extended by `others`; `...` omits a claim."""
     all_ = {"site_id": "my-site", "exp": NOW_S + HOUR_S} | others
     return {name: value for name, value in all_.items() if value is not ...}
 
@@ -39,7 +39,7 @@ def claims(**others: object) -> dict[str, object]:
         {"iat": NOW_S + HOUR_S},
     ],
 )
-def test_a_good_jwt_is_taken(running: RunningSite, others: dict[str, object]) -> None:
+def test_a_valid_jwt_is_accepted(running: RunningSite, others: dict[str, object]) -> None:
     assert running.server.pageview(token(running.jwt_secret, claims(**others))).status == 201
 
 
@@ -67,22 +67,22 @@ def test_a_jwt_reads_statistics_only_with_its_claim(running: RunningSite, method
 BAD_TOKENS: dict[str, Callable[[str], str]] = {
     "expired": lambda secret: token(secret, claims(exp=NOW_S - 1)),
     "expired long ago": lambda secret: token(secret, claims(exp=0)),
-    "for more than 24 hours": lambda secret: token(secret, claims(exp=NOW_S + DAY_S + 600)),
-    "for ever": lambda secret: token(secret, claims(exp=1e400)),
-    "until no number": lambda secret: token(secret, claims(exp=float("nan"))),
+    "valid for more than 24 hours": lambda secret: token(secret, claims(exp=NOW_S + DAY_S + 600)),
+    "never expires": lambda secret: token(secret, claims(exp=1e400)),
+    "exp is NaN": lambda secret: token(secret, claims(exp=float("nan"))),
     "without exp": lambda secret: token(secret, claims(exp=...)),
     "exp is null": lambda secret: token(secret, claims(exp=None)),
     "exp is a string": lambda secret: token(secret, claims(exp=str(NOW_S + HOUR_S))),
     "exp is true": lambda secret: token(secret, claims(exp=True)),
     "not valid yet": lambda secret: token(secret, claims(nbf=NOW_S + HOUR_S // 2)),
     "nbf is a string": lambda secret: token(secret, claims(nbf="0")),
-    "of another site": lambda secret: token(secret, claims(site_id="other-site")),
-    "of no site": lambda secret: token(secret, claims(site_id="no-site")),
+    "another site": lambda secret: token(secret, claims(site_id="other-site")),
+    "unknown site": lambda secret: token(secret, claims(site_id="no-site")),
     "without site_id": lambda secret: token(secret, claims(site_id=...)),
     "site_id is a list": lambda secret: token(secret, claims(site_id=["my-site"])),
     "site_id is an object": lambda secret: token(secret, claims(site_id={})),
     "claims are a list": lambda secret: token(secret, ["my-site"]),
-    "claims are nested deep": lambda secret: token(secret, json.loads("[" * 900 + "]" * 900)),
+    "deeply nested claims": lambda secret: token(secret, json.loads("[" * 900 + "]" * 900)),
     "alg none, signed": lambda secret: token(secret, claims(), {"alg": "none"}),
     "alg none, not signed": lambda secret: token(secret, claims(), {"alg": "none"}).rpartition(".")[0] + ".",
     "alg None": lambda secret: token(secret, claims(), {"alg": "None"}).rpartition(".")[0] + ".",
@@ -95,12 +95,12 @@ BAD_TOKENS: dict[str, Callable[[str], str]] = {
     "signed with another secret": lambda secret: token(secret[::-1], claims()),
     "signed with nothing": lambda secret: token("", claims()),
     "not signed": lambda secret: token(secret, claims()).rpartition(".")[0] + ".",
-    "signature cut short": lambda secret: token(secret, claims())[:-2],
+    "truncated signature": lambda secret: token(secret, claims())[:-2],
     "other claims under the signature": lambda secret: with_other_claims(token(secret, claims(exp=0)), claims()),
     "dots": lambda secret: "..",
     "letters": lambda secret: "a.b.c",
-    "no JSON": lambda secret: f"{segment(b'{')}.{segment(b'}')}.{segment(b'x')}",
-    "no UTF-8": lambda secret: ".".join([segment(bytes([255, 254]))] * 3),
+    "not JSON": lambda secret: f"{segment(b'{')}.{segment(b'}')}.{segment(b'x')}",
+    "not UTF-8": lambda secret: ".".join([segment(bytes([255, 254]))] * 3),
     "long": lambda secret: ".".join(["x" * 9000] * 3),
 }
 
@@ -111,7 +111,7 @@ def with_other_claims(token: str, claims: object) -> str:
 
 
 @pytest.mark.parametrize("which", BAD_TOKENS)
-def test_a_bad_jwt_is_refused(running: RunningSite, which: str) -> None:
+def test_an_invalid_jwt_is_refused(running: RunningSite, which: str) -> None:
     assert_unauthorized(running.server.pageview(BAD_TOKENS[which](running.jwt_secret)))
 
 
@@ -140,7 +140,7 @@ def assert_unauthorized(response: Response) -> None:
     ],
 )
 @pytest.mark.parametrize("path", ["pageview", "custom", "batch"])
-def test_anything_but_a_key_or_a_token_is_refused(running: RunningSite, path: str, header: str | None) -> None:
+def test_other_credentials_are_refused(running: RunningSite, path: str, header: str | None) -> None:
     event = {"url": "app://a", "event_name": "signup"}
     body = {"site_id": "my-site", "events": [event | {"type": "custom"}]} | event
     authorization = (header or "").format(key=running.key, jwt_secret=running.jwt_secret).encode().decode("latin-1")
@@ -148,14 +148,14 @@ def test_anything_but_a_key_or_a_token_is_refused(running: RunningSite, path: st
     assert_unauthorized(running.server.send("/api/v1/events/" + path, body, headers=headers))
 
 
-def test_the_word_bearer_is_taken_in_any_case(running: RunningSite) -> None:
+def test_the_bearer_scheme_is_case_insensitive(running: RunningSite) -> None:
     body, header = {"site_id": "my-site", "url": "app://a"}, {"Authorization": f"bearer {running.key}"}
     assert running.server.send(PAGEVIEW, body, headers=header).status == 201
 
 
 @pytest.mark.parametrize("send", [Server.pageview, Server.custom])
 @pytest.mark.parametrize("with_token", [False, True])
-def test_another_site_and_no_site_are_answered_alike(running: RunningSite, send: Any, with_token: bool) -> None:
+def test_another_site_and_an_unknown_site_get_the_same_error(running: RunningSite, send: Any, with_token: bool) -> None:
     credential = token(running.jwt_secret, claims()) if with_token else running.key
     answers = [send(running.server, credential, site_id=site) for site in ("other-site", "wrong-site")]
     assert [response.error for response in answers] == [(404, "invalid_site_id", "site_id")] * 2
@@ -164,13 +164,13 @@ def test_another_site_and_no_site_are_answered_alike(running: RunningSite, send:
 
 @st.composite
 def calls(draw: st.DrawFn) -> list[tuple[int, int]]:
-    """When somebody calls (in seconds after START, ascending), and for how many events."""
+    """Draw requests: (seconds after START_S, ascending; number of events)."""
     gaps_s = draw(st.lists(st.sampled_from([0, 0, 1, 59, 1200, 1799, 1800, 3599, 3600, 3601]), min_size=1, max_size=25))
     return [(sum(gaps_s[: number + 1]), draw(st.integers(1, 6))) for number in range(len(gaps_s))]
 
 
 @given(st.integers(1, 12), calls())
-def test_a_call_is_admitted_exactly_where_the_hour_has_room_for_it(limit: int, calls: list[tuple[int, int]]) -> None:
+def test_a_request_is_admitted_exactly_when_the_hour_has_room(limit: int, calls: list[tuple[int, int]]) -> None:
     limiter, principal, admitted = RateLimiter(), Principal(SITE, "key", limit), list[tuple[int, int]]()
     for second, cost in calls:
         used = sum(count for admitted_second, count in admitted if second - HOUR_S < admitted_second)
@@ -186,7 +186,7 @@ def test_a_call_is_admitted_exactly_where_the_hour_has_room_for_it(limit: int, c
 
 
 @given(st.integers(1, 12), calls())
-def test_a_refused_call_is_admitted_after_retry_after_and_no_second_earlier(
+def test_a_refused_request_is_admitted_after_retry_after_and_not_a_second_earlier(
     limit: int, calls: list[tuple[int, int]]
 ) -> None:
     limiter, principal = RateLimiter(), Principal(SITE, "key", limit)
@@ -205,9 +205,7 @@ def test_a_refused_call_is_admitted_after_retry_after_and_no_second_earlier(
 
 
 @given(st.integers(1, 12), calls(), st.integers(0, 4000))
-def test_what_a_store_has_seen_is_counted_after_a_restart(
-    limit: int, calls: list[tuple[int, int]], later_s: int
-) -> None:
+def test_stored_requests_still_count_after_a_restart(limit: int, calls: list[tuple[int, int]], later_s: int) -> None:
     limiter_before, limiter_after, principal = RateLimiter(), RateLimiter(), Principal(SITE, "key", limit)
     for second, cost in calls:
         try:
@@ -220,7 +218,7 @@ def test_what_a_store_has_seen_is_counted_after_a_restart(
 
 
 @pytest.mark.parametrize(("second", "remaining"), [(2, 3), (3599, 3), (3600, 3), (3601, 5)])
-def test_what_is_given_back_late_leaves_the_second_that_it_was_counted_in(second: int, remaining: int) -> None:
+def test_a_late_refund_is_taken_from_the_second_it_was_counted_in(second: int, remaining: int) -> None:
     limiter, principal = RateLimiter(), Principal(SITE, "key", 5)
     limiter.consume(principal, 3, START_S * 1000)
     limiter.consume(principal, 2, (START_S + 1) * 1000)

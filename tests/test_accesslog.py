@@ -1,4 +1,4 @@
-"""What each line of an access log comes to."""
+"""How each line of an access log is parsed or skipped."""
 
 import calendar
 import json
@@ -78,7 +78,7 @@ def test_a_page_view_is_parsed_completely(text: str) -> None:
         ("203.0.113.9\0 - -", ""),
     ],
 )
-def test_the_address_is_an_ip_address_or_nothing(front: str, address: str) -> None:
+def test_the_address_is_an_ip_address_or_empty(front: str, address: str) -> None:
     assert parse_view(line(front)).address == address
 
 
@@ -90,7 +90,7 @@ def test_the_address_is_an_ip_address_or_nothing(front: str, address: str) -> No
         ({"client_ip": "", "remote_ip": "@"}, ""),
     ],
 )
-def test_caddys_address_is_the_clients_before_the_proxys(request_: dict[str, str], address: str) -> None:
+def test_caddys_client_ip_takes_precedence_over_remote_ip(request_: dict[str, str], address: str) -> None:
     assert parse_view(caddy(**request_)).address == address
 
 
@@ -106,7 +106,7 @@ def test_caddys_address_is_the_clients_before_the_proxys(request_: dict[str, str
         ("01/Jan/1970:00:00:00 +0000", 0),
     ],
 )
-def test_times(time: str, timestamp_ms: int) -> None:
+def test_log_times_are_parsed(time: str, timestamp_ms: int) -> None:
     assert parse_view(line(time=time)).timestamp_ms == timestamp_ms
 
 
@@ -128,7 +128,7 @@ def test_every_month_name_is_parsed(month: int, name: str) -> None:
         ("2022-03-09T23:30:01.524+0200", 1_646_861_401_524),
     ],
 )
-def test_caddys_times(ts: object, expected: int) -> None:
+def test_caddys_timestamps_are_parsed(ts: object, expected: int) -> None:
     assert parse_view(caddy(ts)).timestamp_ms == expected
 
 
@@ -149,7 +149,7 @@ def test_caddys_times(ts: object, expected: int) -> None:
         ("/go?to=http://example.org/x", "/go?to=http://example.org/x"),
     ],
 )
-def test_targets(raw_target: str, target: str) -> None:
+def test_request_targets_are_normalised(raw_target: str, target: str) -> None:
     assert parse_view(line(request=f"GET {raw_target} HTTP/1.1")).target == target
 
 
@@ -159,19 +159,19 @@ def test_the_referrer_and_user_agent_are_unescaped() -> None:
     assert request.user_agent == FIREFOX + ' "x" "'
 
 
-def test_no_referrer() -> None:
+def test_a_missing_referrer_is_empty() -> None:
     assert parse_view(line(referrer="-")).referrer == parse_view(line(referrer="")).referrer == ""
     assert parse_view(caddy(headers={"User-Agent": [FIREFOX]})).referrer == ""
 
 
 @pytest.mark.parametrize("rest", ["", ' "192.0.2.1, 198.51.100.4"', " 0 1234", ' "-" rt=0.004', " ", "\r"])
-def test_what_follows_the_user_agent_is_ignored(rest: str) -> None:
+def test_fields_after_the_user_agent_are_ignored(rest: str) -> None:
     assert parse(line(rest=rest)) == parse(line())
 
 
 @pytest.mark.parametrize("target", ["/a.html", "/b.PHP", "/c.aspx?x=y.png", "/v1.2", "/x.js/", "/json", "/d.md#e.css"])
 @pytest.mark.parametrize("answer", ["200 1", "206 9", "204 -", "304 -"])
-def test_pages(target: str, answer: str) -> None:
+def test_page_requests_are_page_views(target: str, answer: str) -> None:
     assert parse_view(line(request=f"GET {target} HTTP/2.0", answer=answer)).target == target
 
 
@@ -258,11 +258,11 @@ def test_pages(target: str, answer: str) -> None:
         ("bots", caddy(headers={"User-Agent": []})),
     ],
 )
-def test_a_line_that_is_no_page_view(reason: str, text: str) -> None:
+def test_a_line_that_is_not_a_page_view_gives_the_reason(reason: str, text: str) -> None:
     assert parse(text) == reason
 
 
-def test_the_digest_tells_lines_apart() -> None:
+def test_the_digest_differs_between_lines() -> None:
     others = [
         line(time="17/May/2015:12:00:01 +0000"),
         line(request="GET /b HTTP/1.1"),
@@ -282,13 +282,13 @@ NAMES = st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1)
 
 
 @given(ADDRESSES, NAMES, NAMES, st.sampled_from(["", "example.org:80 "]))
-def test_the_digest_owes_nothing_to_the_client(address: str, ident: str, user: str, host: str) -> None:
+def test_the_digest_does_not_depend_on_the_client(address: str, ident: str, user: str, host: str) -> None:
     request = parse_view(line(f"{host}{address} {ident} {user}", rest=f' "{address}"'))
     assert request == parse_view(line())._replace(address=address)
 
 
 @given(ADDRESSES, ADDRESSES)
-def test_caddys_digest_owes_nothing_to_the_client(client: str, remote: str) -> None:
+def test_caddys_digest_does_not_depend_on_the_client(client: str, remote: str) -> None:
     assert parse_view(caddy(client_ip=client, remote_ip=remote)) == parse_view(caddy())._replace(address=client)
 
 
@@ -300,14 +300,14 @@ FRAGMENTS = ANYTHING | st.sampled_from(
 
 
 @given(ANYTHING)
-def test_no_text_is_too_strange(text: str) -> None:
+def test_any_text_is_parsed_or_counted_as_broken(text: str) -> None:
     assert parse(text) == "broken"
     assert parse("{" + text) == "broken"
 
 
 @settings(max_examples=300)
 @given(st.sampled_from([line(), caddy(), line("example.org:80 ::1 - -")]), st.data())
-def test_no_damage_to_a_line_is_too_strange(good: str, data: st.DataObject) -> None:
+def test_a_damaged_line_is_parsed_or_gives_a_reason(good: str, data: st.DataObject) -> None:
     start, end = sorted(data.draw(st.tuples(*[st.integers(0, len(good))] * 2)))
     result = parse(good[:start] + data.draw(FRAGMENTS) + good[end:])
     assert isinstance(result, LoggedPageview) or result in REASONS

@@ -1,4 +1,4 @@
-"""What `ovx_lite.enrichment.user_agent` makes of user agents."""
+"""How user agents are parsed into browser, operating system and device."""
 
 import subprocess
 import sys
@@ -36,7 +36,7 @@ def android(model: str, browser: str) -> str:
 @pytest.mark.parametrize(
     ("user_agent", "name", "system", "device"),
     [
-        # Desktop computers.
+        # Desktops
         (f"{WINDOWS} Chrome/126.0.0.0 Safari/537.36", "Chrome", "Windows", "desktop"),
         (f"{WINDOWS} Chrome/126.0.0.0 Safari/537.36 Edg/126.0.0.0", "Edge", "Windows", "desktop"),
         (f"{WINDOWS} Chrome/64.0.3282.140 Safari/537.36 Edge/17.17134", "Edge", "Windows", "desktop"),
@@ -65,7 +65,7 @@ def android(model: str, browser: str) -> str:
             "Linux",
             "desktop",
         ),
-        # Telephones.
+        # Phones
         (f"{IPHONE} Version/17.5 Mobile/15E148 Safari/604.1", "Safari", "iOS", "mobile"),
         (f"{IPHONE} Mobile/15E148", "Safari", "iOS", "mobile"),
         (f"{IPHONE} CriOS/126.0.6478.54 Mobile/15E148 Safari/604.1", "Chrome", "iOS", "mobile"),
@@ -94,26 +94,26 @@ def android(model: str, browser: str) -> str:
         (f"{LUMIA} Chrome/52.0.2743.116 Mobile Safari/537.36 Edge/15.15254", "Edge", "Windows Phone", "mobile"),
         (android("CUBOT X19", "Chrome/126.0.0.0 Mobile Safari/537.36"), "Chrome", "Android", "mobile"),
         (android("Aftermath 3", "Chrome/126.0.0.0 Mobile Safari/537.36"), "Chrome", "Android", "mobile"),
-        # Tablets.
+        # Tablets
         (f"{IPAD} Version/17.5 Mobile/15E148 Safari/604.1", "Safari", "iOS", "tablet"),
         (f"{IPAD} CriOS/126.0.6478.54 Mobile/15E148 Safari/604.1", "Chrome", "iOS", "tablet"),
         (android("SM-X910", "Chrome/126.0.0.0 Safari/537.36"), "Chrome", "Android", "tablet"),
         ("Mozilla/5.0 (Android 14; Tablet; rv:127.0) Gecko/127.0 Firefox/127.0", "Firefox", "Android", "tablet"),
         (android("KFMAWI", "Silk/126.1.1 like Chrome/126.0.6478.60 Safari/537.36"), "Amazon Silk", "Android", "tablet"),
         (f"{PLAYBOOK} Version/7.2.1.0 Safari/536.2+", "BlackBerry", "BlackBerry", "tablet"),
-        # Televisions.
+        # TVs
         (f"{SAMSUNG_TV} SamsungBrowser/2.2 TV Safari/537.36", "Samsung Internet", "Tizen", "tv"),
         (f"{LG_TV} Chrome/94.0.4606.128 Safari/537.36", "Chrome", "webOS", "tv"),
         (android("BRAVIA 4K VH2; wv", "Version/4.0 Chrome/126.0.6478.71 Safari/537.36"), "Chrome", "Android", "tv"),
         (android("AFTKA", "Silk/126.1.1 like Chrome/126.0.6478.60 Safari/537.36"), "Amazon Silk", "Android", "tv"),
         (android("SHIELD Android TV", "Chrome/126.0.0.0 Safari/537.36"), "Chrome", "Android", "tv"),
         (f"{PLAYSTATION} Version/15.4 Safari/605.1.15", "Safari", "", "tv"),
-        # Hardly anything.
+        # Incomplete user agents
         ("Mozilla/4.0", "", "", ""),
         ("Lynx/2.8.7rel.2 libwww-FM/2.14 SSL-MM/1.4.1 OpenSSL/1.0.1f", "Lynx", "", ""),
     ],
 )
-def test_people(user_agent: str, name: str, system: str, device: str) -> None:
+def test_browsers_are_parsed(user_agent: str, name: str, system: str, device: str) -> None:
     assert parse_user_agent(user_agent) == UserAgent(name, system, device, bot=False)
 
 
@@ -131,11 +131,11 @@ def test_people(user_agent: str, name: str, system: str, device: str) -> None:
         "-",
     ],
 )
-def test_bots(user_agent: str) -> None:
+def test_bots_are_detected(user_agent: str) -> None:
     assert parse_user_agent(user_agent).bot
 
 
-def test_no_user_agent_loads_nothing() -> None:
+def test_an_empty_user_agent_loads_no_parser() -> None:
     program = (
         "import sys; from ovx_lite.enrichment.user_agent import parse_user_agent; print(*parse_user_agent('')); "
         "print([name for name in sys.modules if name.startswith(('ua_parser', 'is_crawler'))])"
@@ -144,7 +144,7 @@ def test_no_user_agent_loads_nothing() -> None:
     assert completed.stdout == "   False\n[]\n"
 
 
-def test_only_the_beginning_counts() -> None:
+def test_only_the_first_512_characters_are_parsed() -> None:
     start = f"{WINDOWS} Chrome/126.0.0.0 Safari/537.36 ".ljust(512, "x")
     before = user_agent._parse.cache_info().currsize
     assert (
@@ -155,16 +155,16 @@ def test_only_the_beginning_counts() -> None:
     assert user_agent._parse.cache_info().currsize <= before + 1
 
 
-def test_a_name_that_is_no_name() -> None:
+def test_an_email_address_is_not_a_browser_name() -> None:
     agent = parse_user_agent(f"Mozilla/5.0 {'somebody@example.com ' * 5}/1.0 CFNetwork/1408.0.4 Darwin/22.5.0")
     assert agent.browser == ""
 
 
-def test_a_text_that_is_no_unicode() -> None:
+def test_a_user_agent_with_a_lone_surrogate_is_parsed() -> None:
     assert parse_user_agent("Mozilla/5.0 (Windows NT 10.0; \udcff) Gecko/20100101 Firefox/127.0").browser == "Firefox"
 
 
-def test_threads_that_come_before_the_parsers_are_there() -> None:
+def test_concurrent_threads_load_the_parsers_once() -> None:
     user_agent._load.cache_clear()
     user_agent._parse.cache_clear()
     thread_count = 8
@@ -180,7 +180,7 @@ def test_threads_that_come_before_the_parsers_are_there() -> None:
     with ThreadPoolExecutor(thread_count) as pool:
         agents = list(pool.map(run_thread, range(thread_count)))
     assert agents == [None] + [UserAgent("Chrome", "Windows", "desktop", bot=False)] * (thread_count - 1)
-    assert user_agent._load.cache_info().misses == 1, "the parsers were loaded once"
+    assert user_agent._load.cache_info().misses == 1, "the parsers were loaded more than once"
 
 
 def test_the_table_lists_each_name_once() -> None:

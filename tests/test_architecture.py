@@ -1,4 +1,4 @@
-"""How the code is organised: what touches the world, and where SQL is. The layers are a contract in pyproject.toml."""
+"""The code's structure: where I/O and SQL are allowed. Layers are checked by import-linter (see pyproject.toml)."""
 
 import ast
 import sqlite3
@@ -22,7 +22,7 @@ aiosqlite asyncio concurrent fcntl glob gzip http httpx io logging maxminddb mma
 select selectors shutil signal socket socketserver sqlite3 ssl starlette subprocess sys tempfile threading time
 urllib.request uvicorn uvloop
 """
-# Reasons why a module without I/O may import one of these all the same.
+# Why a module without I/O may still import one of these.
 EXCEPTIONS = {
     ("domain.clock", "asyncio"): "waiting is the clock's, too",
     ("domain.clock", "time"): "the real clock is here, so that it is nowhere else",
@@ -36,13 +36,13 @@ EXCEPTIONS = {
     ("dialects.fields", "socket"): "inet_pton and inet_ntop only parse",
 }
 CLIENT = ("webhooks.client", "webhooks.response_limits")
-"""Modules of webhooks that send."""
+"""Modules of webhooks that send requests."""
 
 SQL = ("SELECT ", "INSERT INTO", "DELETE FROM", "UPDATE ")
 
 
 def files() -> Iterator[tuple[str, Path]]:
-    """Every module's name within the package, and its file."""
+    """Yield every module's name within the package, and its file."""
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(PACKAGE).with_suffix("").parts
         yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
@@ -58,21 +58,21 @@ def tree(module: str) -> ast.Module:
 
 @cache
 def imported_names(module: str) -> frozenset[str]:
-    """All that a module imports, wherever in it; of `from a import b` both a and a.b, since b may be a module."""
+    """Return everything a module imports, at any depth. `from a import b` gives a and a.b, since b may be a module."""
     names = set()
     for node in ast.walk(tree(module)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{module}, line {node.lineno}: imports are absolute here"
+            assert node.level == 0, f"{module}, line {node.lineno}: imports must be absolute"
             names |= {f"{node.module}", *(f"{node.module}.{alias.name}" for alias in node.names)}
     return frozenset(names)
 
 
-def test_the_example_of_a_dialect_is_one() -> None:
+def test_the_example_dialect_in_the_documentation_works() -> None:
     code = (PACKAGE.parent / "ARCHITECTURE.md").read_text("utf-8").split("```python\n")[1].split("```")[0]
     example: dict[str, Any] = {}
-    exec(code, example)  # as a module of its own would be
+    exec(code, example)  # like a module of its own
     (endpoint,) = example["ENDPOINTS"]
     valid, invalid = (
         endpoint.parse(RawRequest(body, 0)) for body in (b'{"site": "a", "what": "b", "who": "c"}', b'{"site": "a"}')
@@ -83,14 +83,14 @@ def test_the_example_of_a_dialect_is_one() -> None:
 
 
 @pytest.mark.parametrize("package", PURE)
-def test_pure_packages_touch_nothing_of_the_world(package: str) -> None:
+def test_pure_packages_do_no_io(package: str) -> None:
     modules = [module for module in MODULES if module.startswith(f"{package}.") and module not in CLIENT]
     assert modules
     for module in modules:
-        touches_only_its_exceptions(module)
+        check_imports_and_calls(module)
 
 
-def touches_only_its_exceptions(module: str) -> None:
+def check_imports_and_calls(module: str) -> None:
     touched = {io for io in IO.split() for name in imported_names(module) if name == io or name.startswith(io + ".")}
     assert touched == {io for where, io in EXCEPTIONS if where == module}
     called = {node.func.id for node in calls(module) if isinstance(node.func, ast.Name)}
@@ -102,7 +102,7 @@ def calls(module: str) -> Iterator[ast.Call]:
 
 
 @pytest.mark.parametrize("module", ["enrichment.access_log", "dialects.fields"])
-def test_of_sockets_only_what_parses_an_address_is_used(module: str) -> None:
+def test_only_address_parsing_is_used_from_socket(module: str) -> None:
     names = {name.removeprefix("socket.") for name in imported_names(module) if name.startswith("socket.")}
     names |= {
         node.attr
@@ -113,13 +113,13 @@ def test_of_sockets_only_what_parses_an_address_is_used(module: str) -> None:
 
 
 def texts(module: str) -> Iterator[str]:
-    """The string literals of a module, the fixed parts of f-strings too."""
+    """Yield a module's string literals, including the constant parts of f-strings."""
     return (
         node.value for node in ast.walk(tree(module)) if isinstance(node, ast.Constant) and isinstance(node.value, str)
     )
 
 
-def test_only_the_store_speaks_sql() -> None:
+def test_only_the_storage_package_contains_sql() -> None:
     sql_modules = {module for module in MODULES if any(keyword in text for text in texts(module) for keyword in SQL)}
     assert {module for module in sql_modules if not module.startswith("storage.")} == set()
     assert "storage.read.events" in sql_modules
@@ -133,8 +133,8 @@ def test_every_table_is_strict() -> None:
     assert {name for name, strict in tables if not strict and not name.startswith("sqlite_")} == set()
 
 
-def test_no_test_file_imports_from_another() -> None:
-    """What tests share is in `tests/support`."""
+def test_test_files_do_not_import_each_other() -> None:
+    """Shared code belongs in `tests/support`."""
     for path in (PACKAGE.parent / "tests").rglob("*.py"):
         nodes = ast.walk(ast.parse(path.read_text("utf-8")))
         names = {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}

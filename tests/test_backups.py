@@ -1,4 +1,4 @@
-"""Copies of the store: one each day, one under full load, and back again."""
+"""Backups: one a day, under full load, and restored."""
 
 import json
 import os
@@ -12,22 +12,22 @@ from pathlib import Path
 
 import pytest
 
+from ovx_lite.domain.calendar import DAY_MS, HOUR_MS
 from ovx_lite.services.backups import back_up
 from ovx_lite.storage import integrity
 from ovx_lite.storage.sqlite import LOCK_FILE, STORE_FILE, open_store
 from tests.conftest import Start, Store
 from tests.support.load import Load
 
-DAY_MS = 86_400_000
 NOW_MS = 1_763_730_000_000  # 2025-11-21T13:00Z
 
 
-def test_there_is_one_a_day_and_seven_are_kept(tmp_path: Path) -> None:
+def test_one_backup_a_day_is_made_and_seven_are_retained(tmp_path: Path) -> None:
     open_store(tmp_path / "data").close()
-    backup_dir = tmp_path / "kept"
+    backup_dir = tmp_path / "backups"
     backup_dir.mkdir()
     (backup_dir / "of-somebody-else.sqlite3").touch()
-    assert [back_up(tmp_path / "data", backup_dir, NOW_MS + hours * 3_600_000) for hours in (0, 10, 11)] == [
+    assert [back_up(tmp_path / "data", backup_dir, NOW_MS + hours * HOUR_MS) for hours in (0, 10, 11)] == [
         True,
         False,
         True,
@@ -38,13 +38,13 @@ def test_there_is_one_a_day_and_seven_are_kept(tmp_path: Path) -> None:
     assert (backup_dir / "of-somebody-else.sqlite3").exists()
 
 
-def test_a_server_makes_it_by_itself_and_it_is_whole(store: Store, start: Start, tmp_path: Path) -> None:
+def test_a_server_makes_a_complete_backup_by_itself(store: Store, start: Start, tmp_path: Path) -> None:
     store.site()
     key = store.key()
-    server = start(store, "--backup-dir", str(tmp_path / "kept"))
+    server = start(store, "--backup-dir", str(tmp_path / "backups"))
     assert server.pageview(key).status == 201
     deadline_s = time.monotonic() + 20
-    while not (copies := list((tmp_path / "kept").glob("ovx-lite-*.sqlite3"))):
+    while not (copies := list((tmp_path / "backups").glob("ovx-lite-*.sqlite3"))):
         assert time.monotonic() < deadline_s, server.log_path.read_text()
         time.sleep(0.02)
     (copy,) = copies
@@ -56,7 +56,7 @@ def test_a_server_makes_it_by_itself_and_it_is_whole(store: Store, start: Start,
         assert conn.execute("SELECT slug FROM sites").fetchall() == [("my-site",)]
 
 
-def test_a_copy_under_full_load_is_whole_and_can_be_put_back(store: Store, start: Start, tmp_path: Path) -> None:
+def test_a_backup_under_full_load_is_complete_and_can_be_restored(store: Store, start: Start, tmp_path: Path) -> None:
     store.site()
     server, load = start(store), Load(store.key())
     clients = [threading.Thread(target=load.run, args=(server.port, f"client{number}")) for number in range(4)]
@@ -84,7 +84,7 @@ def test_a_copy_under_full_load_is_whole_and_can_be_put_back(store: Store, start
     assert {event["path"] for event in store.events()} == set(load.acknowledged)
 
 
-def test_what_is_no_whole_copy_is_not_put_back(store: Store, tmp_path: Path) -> None:
+def test_an_incomplete_or_foreign_file_is_not_restored(store: Store, tmp_path: Path) -> None:
     store.site()
     good = tmp_path / "good.sqlite3"
     store.call("backup", str(good))
@@ -102,14 +102,16 @@ def test_what_is_no_whole_copy_is_not_put_back(store: Store, tmp_path: Path) -> 
     other_store = Store(tmp_path / "elsewhere")
     for file in (torn, other, empty, foreign):
         assert other_store.run("restore", str(file)).stderr.endswith(("take another copy.\n", "restore a backup.\n"))
-        assert other_store.run("site", "list").stderr.startswith("Error: There is no store in"), "nothing is left of it"
+        assert other_store.run("site", "list").stderr.startswith("Error: There is no store in"), (
+            "the failed restore left a store behind"
+        )
     assert other_store.call("restore", str(good))["before"] is None
     assert [site["id"] for site in other_store.call("site", "list")] == ["my-site"]
 
 
-def test_a_store_that_is_damaged_is_put_aside_as_it_is(store: Store, tmp_path: Path) -> None:
+def test_a_restore_sets_a_damaged_store_aside_unchanged(store: Store, tmp_path: Path) -> None:
     good = tmp_path / "good.sqlite3"
-    # In processes of their own: a connection that is closed later would write what it knows into the damaged file.
+    # In separate processes, because closing a connection later would write its pages into the damaged file.
     assert store.spawn("site", "add", "my-site").exit_status == 0
     assert store.spawn("backup", str(good)).exit_status == 0
     (store.path / STORE_FILE).write_bytes(b"damaged")
@@ -118,7 +120,9 @@ def test_a_store_that_is_damaged_is_put_aside_as_it_is(store: Store, tmp_path: P
     assert [site["id"] for site in store.call("site", "list")] == ["my-site"]
 
 
-def test_what_is_put_aside_has_its_latest_transactions(store: Store, start: Start, tmp_path: Path) -> None:
+def test_the_store_that_a_restore_sets_aside_has_its_latest_transactions(
+    store: Store, start: Start, tmp_path: Path
+) -> None:
     store.site()
     key, good = store.key(), tmp_path / "good.sqlite3"
     assert store.spawn("backup", str(good)).exit_status == 0
@@ -130,7 +134,7 @@ def test_what_is_put_aside_has_its_latest_transactions(store: Store, start: Star
     before = store.spawn("restore", str(good), "--overwrite", "--json").json["before"]
     assert Path(before + "-wal").stat().st_size > 0
     assert json.loads(store.spawn("export", "my-site", "--json").stdout) == []
-    # To change one's mind is to restore that; what was restored first is kept, too, and nothing twice.
+    # Restoring that file undoes the restore; the store restored first is set aside under another name.
     again = store.spawn("restore", before, "--overwrite", "--json").json["before"]
     assert [event["path"] for event in json.loads(store.spawn("export", "my-site", "--json").stdout)] == ["/x"]
     assert len({before, again}) == 2
@@ -138,14 +142,14 @@ def test_what_is_put_aside_has_its_latest_transactions(store: Store, start: Star
     assert store.spawn("check").exit_status == 0
 
 
-def test_what_is_put_back_is_for_its_owner_alone(store: Store, tmp_path: Path) -> None:
+def test_a_restored_store_is_readable_by_its_owner_only(store: Store, tmp_path: Path) -> None:
     store.site()
     good = tmp_path / "good.sqlite3"
     store.call("backup", str(good))
     other_store = Store(tmp_path / "elsewhere")
     other_store.path.mkdir()
     if os.geteuid() == 0:
-        os.chown(other_store.path, 65534, 65534)  # as systemd's folder is of the service's user
+        os.chown(other_store.path, 65534, 65534)  # like the folder that systemd creates for the service's user
     old_umask = os.umask(0)
     try:
         other_store.call("restore", str(good))
@@ -173,7 +177,7 @@ def test_an_interrupted_restore_is_reported(store: Store, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["serving.lock", "ovx-lite.toml", STORE_FILE, f"{STORE_FILE}-wal", ".", "pipe"])
-def test_a_copy_takes_no_place_that_is_not_its_own(store: Store, name: str) -> None:
+def test_a_backup_does_not_overwrite_other_files_of_the_data_dir(store: Store, name: str) -> None:
     store.site()
     os.mkfifo(store.path / "pipe")
     result = store.spawn("backup", str(store.path / name), "--overwrite")

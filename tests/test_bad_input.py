@@ -1,4 +1,4 @@
-"""What nobody should send: each is answered in order, none with 5xx, and the server is as well as before."""
+"""Invalid input: every request gets a proper response, none is a 5xx, and the server keeps working."""
 
 import gzip
 import http.client
@@ -21,7 +21,7 @@ MAX_BODY_BYTES = 64 * 1024
 
 @pytest.fixture(scope="module", autouse=True)
 def _unharmed(running: RunningSite) -> Iterator[None]:
-    """After all of it, the server still takes events, and its log has no fault of ours."""
+    """Check that the server still accepts events after all tests, and has logged no internal error."""
     yield
     assert running.server.send("/healthz", method="GET").json["status"] == "ok"
     assert running.server.pageview(running.key).status == 201
@@ -36,7 +36,7 @@ def connect(running: RunningSite) -> socket.socket:
 
 
 def read_response(connection: socket.socket, method: str = "POST") -> Response | None:
-    """The next answer, or None if the connection was closed without one."""
+    """Return the next response, or None if the connection was closed without one."""
     response = http.client.HTTPResponse(connection, method=method)
     with closing(response):
         try:
@@ -49,7 +49,7 @@ def read_response(connection: socket.socket, method: str = "POST") -> Response |
 
 
 def is_closed(connection: socket.socket) -> bool:
-    """Whether the other side ends the connection (waits for it)."""
+    """Wait for data or the end of the connection. Return whether the server closed it."""
     try:
         return connection.recv(1) == b""
     except ConnectionResetError:
@@ -66,7 +66,7 @@ def post(running: RunningSite, body: bytes, path: str = PAGEVIEW) -> Response:
 
 
 @pytest.mark.parametrize(("length", "expects"), [(MAX_BODY_BYTES + 1, False), (300_000_000, True), (2**63 - 1, False)])
-def test_a_body_announced_too_large_is_refused_unread(running: RunningSite, length: int, expects: bool) -> None:
+def test_a_body_declared_too_large_is_refused_unread(running: RunningSite, length: int, expects: bool) -> None:
     with connect(running) as connection:
         headers = [f"Content-Length: {length}", *(["Expect: 100-continue"] if expects else [])]
         connection.sendall(head(running, *headers))
@@ -79,7 +79,7 @@ def test_a_body_announced_too_large_is_refused_unread(running: RunningSite, leng
 @pytest.mark.parametrize(
     ("path", "limit"), [("pageview", MAX_BODY_BYTES), ("custom", MAX_BODY_BYTES), ("batch", 5 * 1024 * 1024)]
 )
-def test_a_body_without_end_is_refused_at_its_limit(running: RunningSite, path: str, limit: int) -> None:
+def test_an_endless_body_is_refused_at_the_limit(running: RunningSite, path: str, limit: int) -> None:
     sent_bytes = 0
     with connect(running) as connection:
         connection.sendall(head(running, "Transfer-Encoding: chunked", path=EVENTS + path))
@@ -90,10 +90,10 @@ def test_a_body_without_end_is_refused_at_its_limit(running: RunningSite, path: 
         response = read_response(connection)
     assert response is not None
     assert response.error == (413, "payload_too_large", None)
-    assert limit < sent_bytes < 40_000_000, "it was not read to its end"
+    assert limit < sent_bytes < 40_000_000, "the server stopped reading at the limit"
 
 
-def test_a_chunked_body_within_the_limit_is_taken(running: RunningSite) -> None:
+def test_a_chunked_body_within_the_limit_is_accepted(running: RunningSite) -> None:
     with connect(running) as connection:
         connection.sendall(head(running, "Transfer-Encoding: chunked"))
         for part in (GOOD[:7], GOOD[7:]):
@@ -104,7 +104,7 @@ def test_a_chunked_body_within_the_limit_is_taken(running: RunningSite) -> None:
     assert response.status == 201
 
 
-def test_a_body_may_come_byte_by_byte(running: RunningSite) -> None:
+def test_a_body_may_arrive_byte_by_byte(running: RunningSite) -> None:
     with connect(running) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for byte in head(running, f"Content-Length: {len(GOOD)}") + GOOD:
@@ -116,13 +116,13 @@ def test_a_body_may_come_byte_by_byte(running: RunningSite) -> None:
 
 @pytest.mark.parametrize("protocol", ["h2c", "websocket"])
 @pytest.mark.parametrize("chunked", [False, True])
-def test_an_offer_to_upgrade_is_declined_and_the_request_answered(
+def test_an_upgrade_offer_is_declined_and_the_request_answered(
     running: RunningSite, protocol: str, chunked: bool
 ) -> None:
     offer = ["Connection: Upgrade, HTTP2-Settings", f"Upgrade: {protocol}", "HTTP2-Settings: AAEAAEAAAAIAAAAB"]
     length = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(GOOD)}"
     body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(GOOD), GOOD) if chunked else GOOD
-    with connect(running) as connection:  # Java's HttpClient makes this offer by default
+    with connect(running) as connection:  # Java's HttpClient sends this offer by default
         for _ in range(2):
             connection.sendall(head(running, *offer, length))
             connection.sendall(body)
@@ -132,7 +132,7 @@ def test_an_offer_to_upgrade_is_declined_and_the_request_answered(
 
 
 @pytest.mark.parametrize(("name", "cut"), [("UPGRADE", 9), ("upgrade", 9)])
-def test_an_offer_to_upgrade_is_declined_however_it_arrives(running: RunningSite, name: str, cut: int) -> None:
+def test_an_upgrade_offer_is_declined_wherever_it_is_split(running: RunningSite, name: str, cut: int) -> None:
     request = head(running, "Connection: Upgrade", f"{name}: h2c", f"Content-Length: {len(GOOD)}") + GOOD
     index = request.index(name.encode() + b":") + cut
     with connect(running) as connection:
@@ -145,7 +145,7 @@ def test_an_offer_to_upgrade_is_declined_however_it_arrives(running: RunningSite
     assert response.status == 201
 
 
-def test_a_connection_takes_one_request_after_another(running: RunningSite) -> None:
+def test_a_connection_serves_several_requests_in_sequence(running: RunningSite) -> None:
     good, bad = (head(running, f"Content-Length: {len(body)}") + body for body in (GOOD, b"[]"))
     with connect(running) as connection:
         for request, status in [(good, 201), (bad, 400), (good, 201)]:
@@ -155,7 +155,7 @@ def test_a_connection_takes_one_request_after_another(running: RunningSite) -> N
             assert response.status == status
 
 
-def test_a_body_that_breaks_off_is_not_stored(store: Store, start: Start) -> None:
+def test_an_incomplete_body_is_not_stored(store: Store, start: Start) -> None:
     site, key = store.site(), store.key()
     running = RunningSite(store, start(store), key, site["jwt_secret"])
     with_length = head(running, f"Content-Length: {len(GOOD) + 1}") + GOOD
@@ -171,7 +171,7 @@ def test_a_body_that_breaks_off_is_not_stored(store: Store, start: Start) -> Non
     assert store.events() == []
 
 
-def test_a_connection_closed_at_one_end_does_no_harm(running: RunningSite) -> None:
+def test_a_half_closed_connection_does_no_harm(running: RunningSite) -> None:
     with connect(running) as connection:
         connection.sendall(head(running, f"Content-Length: {len(GOOD)}") + GOOD)
         connection.shutdown(socket.SHUT_WR)
@@ -179,7 +179,7 @@ def test_a_connection_closed_at_one_end_does_no_harm(running: RunningSite) -> No
         assert response is None or response.status == 201
 
 
-def test_a_length_with_thousands_of_zeros_is_still_a_length(running: RunningSite) -> None:
+def test_a_content_length_may_have_thousands_of_leading_zeros(running: RunningSite) -> None:
     with connect(running) as connection:
         connection.sendall(head(running, f"Content-Length: {'0' * 5000}{len(GOOD)}") + GOOD)
         response = read_response(connection)
@@ -188,7 +188,7 @@ def test_a_length_with_thousands_of_zeros_is_still_a_length(running: RunningSite
 
 
 @pytest.mark.parametrize(
-    "sent",
+    "data",
     [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"\0" * 100,
@@ -203,16 +203,16 @@ def test_a_length_with_thousands_of_zeros_is_still_a_length(running: RunningSite
         b"GET /" + b"a" * 200_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET / HTTP/9.9\r\nHost: x\r\n\r\n",
     ],
-    ids=lambda sent: repr(sent[-24:]),
+    ids=lambda data: repr(data[-24:]),
 )
-def test_what_is_not_http_is_refused(running: RunningSite, sent: bytes) -> None:
+def test_data_that_is_not_http_is_refused(running: RunningSite, data: bytes) -> None:
     with connect(running) as connection:
-        connection.sendall(sent)
+        connection.sendall(data)
         response = read_response(connection)
         assert response is None or response.status in (400, 404, 414, 431, 505)
 
 
-def test_an_unknown_method_is_refused_in_the_one_shape(running: RunningSite) -> None:
+def test_an_unknown_method_gets_the_standard_error_body(running: RunningSite) -> None:
     with connect(running) as connection:
         connection.sendall(b"BREW /api/v1/events/pageview HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
         response = read_response(connection)
@@ -230,7 +230,7 @@ PATHS = [
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path[:20])
-def test_any_path_and_method_is_answered(running: RunningSite, path: str) -> None:
+def test_every_path_and_method_gets_a_response(running: RunningSite, path: str) -> None:
     for method in ("GET", "POST", "HEAD", "OPTIONS", "PUT", "TRACE", "PROPFIND"):
         with connect(running) as connection:
             connection.sendall(
@@ -245,7 +245,7 @@ def test_any_path_and_method_is_answered(running: RunningSite, path: str) -> Non
 
 
 @pytest.mark.parametrize("host", ["[", "a b", "x" * 9000, "é", "", "evil.example/?", "a:b:c"])
-def test_any_host_is_answered(running: RunningSite, host: str) -> None:
+def test_every_host_header_gets_a_response(running: RunningSite, host: str) -> None:
     for path in ("/nothing", "/healthz", "/"):
         assert running.server.send(path, method="GET", headers={"Host": host}).status in (200, 400, 403, 404)
 
@@ -254,25 +254,25 @@ def test_any_host_is_answered(running: RunningSite, host: str) -> None:
 NOT_JSON = {
     "nothing": b"", "space": b" \n\t ", "cut off": GOOD[:-1], "two": GOOD + GOOD, "a comment": GOOD + b" // mine",
     "a byte order mark": b"\xef\xbb\xbf" + GOOD, "UTF-16": GOOD.decode().encode("utf-16"), "gzip": gzip.compress(GOOD),
-    "a comma too many": GOOD[:-1] + b",}", "single quotes": GOOD.replace(b'"', b"'"), "bytes": bytes(range(256)),
+    "a trailing comma": GOOD[:-1] + b",}", "single quotes": GOOD.replace(b'"', b"'"), "bytes": bytes(range(256)),
     "a form": b"site_id=my-site&url=app%3A%2F%2Fa", "a control character": GOOD.replace(b"app://a", b"app://\x01"),
     "5,000 brackets": b"[" * 5000, "5,000 pairs of brackets": b"[" * 5000 + b"]" * 5000,
     "5,000 objects": b'{"a":' * 5000 + b"1" + b"}" * 5000,
 }
-UNFIT = {
-    "not UTF-8": b'"\xff\xfe"', "UTF-8 cut off": b'"\xe2\x82"', "an encoded surrogate": b'"\xed\xa0\x80"',
-    "a lone surrogate": rb'"\ud800"', "surrogates the wrong way round": rb'"\udc00\ud800"', "nothing": b"",
+NON_JSON_VALUES = {
+    "not UTF-8": b'"\xff\xfe"', "truncated UTF-8": b'"\xe2\x82"', "an encoded surrogate": b'"\xed\xa0\x80"',
+    "a lone surrogate": rb'"\ud800"', "surrogates in the wrong order": rb'"\udc00\ud800"', "nothing": b"",
     "NaN": b"NaN", "Infinity": b"Infinity", "-Infinity": b"-Infinity", "a leading zero": b"01", "hexadecimal": b"0x1f",
-    "a dot at the end": b"1.", "an unknown escape": rb'"\x41"',
+    "a trailing dot": b"1.", "an unknown escape": rb'"\x41"',
 }
-UNUSUAL = {
+UNUSUAL_VALUES = {
     "NUL": rb'"a\u0000b"', "control characters": json.dumps("".join(map(chr, range(32)))).encode(), "true": b"true",
     "a pair of surrogates": rb'"\ud83d\ude00"', "no character": rb'"\uffff"', "right to left": '"\u202eabc"'.encode(),
     "70 digits": b"9" * 70, "70 digits below zero": b"-" + b"9" * 70, "5,000 digits": b"9" * 5000, "null": b"null",
     "5,000 digits after the point": b"0." + b"9" * 5000, "1e999": b"1e999", "-1e999": b"-1e999", "1e-999": b"1e-999",
     "an empty object": b"{}", "4,001 empty lists": b"[" + b"[]," * 4000 + b"[]]",
 }
-PLACES = {
+POSITIONS = {
     "site_id": b'{"site_id": %s, "url": "app://a", "event_name": "a"}',
     "url": b'{"site_id": "my-site", "url": %s, "event_name": "a"}',
     "timestamp": b'{"site_id": "my-site", "url": "app://a", "event_name": "a", "timestamp": %s}',
@@ -288,41 +288,41 @@ PLACES = {
 
 @pytest.mark.parametrize("path", ["pageview", "custom", "batch"])
 @pytest.mark.parametrize("what", NOT_JSON)
-def test_what_is_not_json_is_refused(running: RunningSite, what: str, path: str) -> None:
+def test_a_body_that_is_not_json_is_refused(running: RunningSite, what: str, path: str) -> None:
     assert post(running, NOT_JSON[what], EVENTS + path).error == (400, "invalid_request", None)
 
 
-def everywhere(value: bytes) -> Iterator[tuple[str, str, bytes]]:
-    """A JSON value in all places, alone and in a batch: the place, the path, the body."""
-    for place, template in PLACES.items():
+def in_every_position(value: bytes) -> Iterator[tuple[str, str, bytes]]:
+    """Put a JSON value in every position, alone and in a batch. Yield the position, URL path and body."""
+    for position, template in POSITIONS.items():
         event = template.replace(b'"url"', b'"type": "custom", "url"') % value
-        yield place, EVENTS + "custom", event
-        yield place, EVENTS + "batch", b'{"site_id": "my-site", "events": [%s]}' % event
+        yield position, EVENTS + "custom", event
+        yield position, EVENTS + "batch", b'{"site_id": "my-site", "events": [%s]}' % event
 
 
-@pytest.mark.parametrize("what", UNFIT)
-def test_what_json_does_not_have_is_refused_wherever_it_is(running: RunningSite, what: str) -> None:
-    for place, path, body in everywhere(UNFIT[what]):
-        assert post(running, body, path).error == (400, "invalid_request", None), (place, path)
+@pytest.mark.parametrize("what", NON_JSON_VALUES)
+def test_non_json_values_are_refused_in_every_position(running: RunningSite, what: str) -> None:
+    for position, path, body in in_every_position(NON_JSON_VALUES[what]):
+        assert post(running, body, path).error == (400, "invalid_request", None), (position, path)
 
 
-@pytest.mark.parametrize("what", UNUSUAL)
-def test_what_is_strange_but_json_is_taken_or_refused(running: RunningSite, what: str) -> None:
-    for place, path, body in everywhere(UNUSUAL[what]):
-        if "key" not in place or UNUSUAL[what].startswith(b'"'):
-            assert post(running, body, path).status in {201, 400, 404}, (place, path)
+@pytest.mark.parametrize("what", UNUSUAL_VALUES)
+def test_unusual_json_is_accepted_or_refused(running: RunningSite, what: str) -> None:
+    for position, path, body in in_every_position(UNUSUAL_VALUES[what]):
+        if "key" not in position or UNUSUAL_VALUES[what].startswith(b'"'):
+            assert post(running, body, path).status in {201, 400, 404}, (position, path)
             invalid_body = body.replace(b'"url"', b'"referrer": 5, "url"')
-            assert post(running, invalid_body, path).status == 400, (place, path)
+            assert post(running, invalid_body, path).status == 400, (position, path)
 
 
-def test_of_a_field_that_is_there_twice_the_last_counts(running: RunningSite) -> None:
+def test_the_last_of_duplicate_fields_counts(running: RunningSite) -> None:
     body = b'{"site_id": "no-site", "url": "no", "url": "app://twice", "site_id": "my-site"}'
     id = post(running, body).json["event_id"]
     assert {event["id"]: event["host"] for event in running.store.events()}[id] == "twice"
 
 
 @pytest.mark.parametrize("field", ["event_name", "url", "referrer", "user_agent", "props"])
-def test_what_would_be_cut_at_a_nul_is_refused(running: RunningSite, field: str) -> None:
+def test_text_with_a_nul_is_refused(running: RunningSite, field: str) -> None:
     event = {"site_id": "my-site", "url": "https://example.com/", "event_name": "a"}
     value = {"a\0b": "x"} if field == "props" else "https://example.com/a\0b"
     response = running.server.send(EVENTS + "custom", {**event, field: value}, running.key)

@@ -1,4 +1,4 @@
-"""Behind a proxy, below a path of its host: where all links lead."""
+"""Links and redirects behind a proxy that serves ovx-lite under a path."""
 
 import pytest
 
@@ -11,14 +11,14 @@ BASE, ROOT = "https://example.com/stats", "/stats"
 
 @pytest.fixture(scope="module", params=["left on", "stripped"])
 def proxied_client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, start: Start) -> WebClient:
-    """Somebody behind a proxy that leaves the path of the base URL on, or strips it."""
+    """A client behind a proxy that forwards the path of the base URL, or strips it."""
     store = Store(tmp_path_factory.mktemp("behind") / "data")
     key = fill_store(store)
     server = start_behind(start, store, BASE, "--webhook-allow-net", "127.0.0.0/8")
     return log_in_with_data(server, key, ROOT if request.param == "left on" else "")
 
 
-def test_behind_a_proxy_all_links_begin_with_its_path(proxied_client: WebClient) -> None:
+def test_behind_a_proxy_all_links_start_with_its_path(proxied_client: WebClient) -> None:
     for path, response in all_pages(proxied_client, ROOT):
         targets = [
             attrs[name] for _, attrs in find_tags(response) for name in ("href", "src", "action") if name in attrs
@@ -32,17 +32,17 @@ def test_behind_a_proxy_all_links_begin_with_its_path(proxied_client: WebClient)
 
 
 @pytest.mark.parametrize("path", ["/login/", f"{SETTINGS}/general/", "/static/"])
-def test_behind_a_proxy_a_slash_too_many_leads_nowhere_else(proxied_client: WebClient, path: str) -> None:
+def test_behind_a_proxy_extra_slashes_do_not_redirect_elsewhere(proxied_client: WebClient, path: str) -> None:
     response = proxied_client.get(path)
     assert response.status == 404 or response.headers["location"].startswith(f"{ROOT}/"), response.headers
 
 
-def test_the_path_of_the_base_url_needs_no_slash(proxied_client: WebClient) -> None:
+def test_the_path_of_the_base_url_needs_no_trailing_slash(proxied_client: WebClient) -> None:
     response = proxied_client.get("" if proxied_client.root else "/")
     assert response.status == 200 or response.headers["location"].startswith(f"{ROOT}/")
 
 
-def test_snippets_have_the_base_url(proxied_client: WebClient) -> None:
+def test_snippets_contain_the_base_url(proxied_client: WebClient) -> None:
     page = proxied_client.get(f"{SETTINGS}/start").body.decode()
     assert f"src=&#34;{BASE}/js/ovx.js&#34;" in page
     assert page.count(f"{BASE}/api/v1/events/pageview") == 4

@@ -1,4 +1,4 @@
-"""Many values of a dimension: rollups keep a limited number of them a day, and the totals stay exact."""
+"""Dimensions with many values: rollups store a limited number per day, and totals stay exact."""
 
 import csv
 import io
@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
+from ovx_lite.domain.calendar import DAY_MS
 from ovx_lite.domain.models import Site
 from ovx_lite.stats import filters as conditions
 from ovx_lite.stats.date_ranges import from_days
@@ -33,7 +34,7 @@ from tests.support.recount import TIME_DIMENSIONS
 from tests.support.store import new_site
 from tests.support.traffic import Traffic
 
-RECOUNTS = os.environ.get("OVX_RECOUNTS")  # for a long run, with other cases each time
+RECOUNTS = os.environ.get("OVX_RECOUNTS")  # for a long run, with different cases each time
 ADDITIVE = {"visit:": ("visits",), "event:": ("pageviews", "events")}
 
 
@@ -44,7 +45,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connecti
 
 
 def max_values_per_day(conn: sqlite3.Connection) -> int:
-    """How many values of a dimension a day keeps, where it keeps most."""
+    """Return the largest number of values that rollups store for a dimension and day."""
     query = f"""
         SELECT max(n) FROM (
             SELECT count(*) AS n FROM rollups
@@ -56,7 +57,7 @@ def max_values_per_day(conn: sqlite3.Connection) -> int:
 
 
 def check_query(traffic: Traffic, drawn_query: DrawnQuery) -> None:
-    """See that an answer is what a recount says, or adds up to it if it has a row for other values."""
+    """Check that a result equals the recount, or adds up to it if it has a row for other values."""
     query, now_ms = drawn_query.as_json(traffic), traffic.midnight_ms + drawn_query.now_offset_ms
     response = omit_ellipsis(traffic, query | {"include": {"total_rows": True}}, now_ms)
     rows, _ = traffic.recount.rows(query, traffic.recount.time_range(query["date_range"], now_ms))
@@ -94,7 +95,7 @@ def check_query(traffic: Traffic, drawn_query: DrawnQuery) -> None:
     derandomize=RECOUNTS is None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-def test_with_few_values_kept_all_totals_stay_exact(
+def test_totals_stay_exact_when_few_values_are_stored(
     empty: sqlite3.Connection,
     limit: int,
     clock_change: tuple[str, str],
@@ -128,7 +129,7 @@ def test_with_few_values_kept_all_totals_stay_exact(
 
 @pytest.fixture(scope="module")
 def flooded(tmp_path_factory: pytest.TempPathFactory, start: Start) -> RunningSite:
-    """A server that keeps three values of a dimension: my-site has two visitors of six pages, and five persons."""
+    """A server that stores three values per dimension; my-site has two visitors, six pages and five persons."""
     store = Store(tmp_path_factory.mktemp("flooded") / "data")
     site = store.site("my-site", "--domain", "example.com")
     running = RunningSite(store, start(store, "--rollup-values", "3"), store.key(), site["jwt_secret"])
@@ -154,14 +155,14 @@ def page_rows(running: RunningSite, metrics: list[str], *filters: object) -> lis
     return [(*row["dimensions"], *row["metrics"]) for row in response.json["results"]]
 
 
-def test_further_values_are_counted_together_and_each_visitor_once(flooded: RunningSite) -> None:
+def test_values_over_the_limit_count_as_other_with_distinct_visitors(flooded: RunningSite) -> None:
     assert page_rows(flooded, ["pageviews", "visitors", "visits"]) == [
         ("(other)", 5, 2, 2),
         *((f"/{path}", 1, 1, 1) for path in (1, 2, 3)),
     ]
 
 
-def test_what_is_counted_from_events_is_exact(flooded: RunningSite) -> None:
+def test_numbers_computed_from_events_are_exact(flooded: RunningSite) -> None:
     expected = {(f"/{path}", 1 + (path > 4)) for path in range(1, 7)}
     assert {row[:2] for row in page_rows(flooded, ["visitors", "bounce_rate"])} == expected
     assert page_rows(flooded, ["visitors"], ["is", "event:page", ["/6"]]) == [("/6", 2)]
@@ -169,7 +170,7 @@ def test_what_is_counted_from_events_is_exact(flooded: RunningSite) -> None:
     assert sorted(exported) == [f"/{path}" for path in (1, 2, 3, 4, 5, 5, 6, 6)]
 
 
-def test_the_dashboard_and_its_files_name_the_rest_but_do_not_filter_by_it(flooded: RunningSite) -> None:
+def test_the_dashboard_and_its_csv_show_other_without_a_filter_link(flooded: RunningSite) -> None:
     page = flooded.server.send("/share/open", method="GET")
     assert (page.status, b"(other)" in page.body) == (200, True)
     assert b"is,page,/1" in page.body or b"is%2Cpage%2C%2F1" in page.body
@@ -185,11 +186,11 @@ def test_neither_rollups_nor_their_values_grow(flooded: RunningSite) -> None:
         query = "SELECT count(*), sum(events) FROM rollups WHERE dimension = ? AND period_days = 1"
         assert conn.execute(query, (Dimension.PERSON,)).fetchone() == (4, 5)
         values = {value for (value,) in conn.execute("SELECT value FROM dimension_values WHERE value LIKE '/%'")}
-        assert values == {"/1", "/2", "/3", "/5"}  # with /5, a visit began
+        assert values == {"/1", "/2", "/3", "/5"}  # /5 is an entry page
     assert flooded.store.spawn("check").exit_status == 0
 
 
-def test_the_limit_is_that_of_commands_too(flooded: RunningSite) -> None:
+def test_commands_use_the_same_limit(flooded: RunningSite) -> None:
     line = '203.0.113.9 - - [{}] "GET /{} HTTP/1.1" 200 1 "-" "' + CHROME + '"\n'
     lines = "".join(line.format("02/Jan/2026:10:00:00 +0000", path) for path in range(10))
     flooded.store.call("import", "access-log", "my-site", "-", stdin=lines)
@@ -206,7 +207,7 @@ VALUES_PER_DAY = 50_000
 
 @pytest.fixture(scope="module")
 def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[sqlite3.Connection, Site]]:
-    """A site with very many values on each of two days, as a setting without a bound would keep them."""
+    """A site with very many values on each of two days, as without a limit on values."""
     with closing(open_store(tmp_path_factory.mktemp("crowded"))) as conn:
         site = new_site(conn)
         numbers = f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {2 * VALUES_PER_DAY})"
@@ -221,7 +222,7 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[sqlite3.
         yield conn, site
 
 
-def test_a_query_holds_no_more_rows_than_it_returns(crowded: tuple[sqlite3.Connection, Site]) -> None:
+def test_a_query_holds_only_the_rows_it_returns_in_memory(crowded: tuple[sqlite3.Connection, Site]) -> None:
     conn, site = crowded
     first, last = "1970-04-11", "1970-04-12"
     base_query = {
@@ -235,7 +236,7 @@ def test_a_query_holds_no_more_rows_than_it_returns(crowded: tuple[sqlite3.Conne
         "include": {"total_rows": True, "comparisons": {"mode": "custom", "date_range": [first, first]}},
     }
     tracemalloc.start()
-    response = run_query_document(conn, site, query, 200 * 86_400_000)
+    response = run_query_document(conn, site, query, 200 * DAY_MS)
     _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert response["meta"]["total_rows"] == VALUES_PER_DAY + 1
@@ -265,7 +266,7 @@ FILTERS = [
     derandomize=RECOUNTS is None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-def test_what_is_counted_in_parts_is_the_same(
+def test_counting_in_parts_gives_the_same_result(
     empty: sqlite3.Connection, clock_change: tuple[str, str], hits: list[Any], filters: tuple[conditions.Condition, ...]
 ) -> None:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as conn, pytest.MonkeyPatch.context() as patched:
@@ -276,7 +277,7 @@ def test_what_is_counted_in_parts_is_the_same(
         for name in ("_EVENTS_PER_PART", "_EVENTS_PER_BATCH", "_MANY_VALUES"):
             patched.setattr(filtered_scan, name, 2)
         patched.setattr(visitor_totals, "_VALUES_IN_MEMORY", 2)
-        day = traffic.midnight_ms // 86_400_000
+        day = traffic.midnight_ms // DAY_MS
         period = from_days(day - 3, day + 3, traffic.site.timezone)
         scan_result = filtered_scan.scan(conn, traffic.site, period, filters, filtered_scan.DIMENSIONS, 5)
         assert scan_result is not None
@@ -295,7 +296,7 @@ def test_what_is_counted_in_parts_is_the_same(
 
 
 @pytest.mark.parametrize("filters", [(), *FILTERS[:3]])
-def test_a_query_that_is_interrupted_ends(
+def test_an_interrupted_query_ends(
     crowded: tuple[sqlite3.Connection, Site], filters: tuple[conditions.Condition, ...]
 ) -> None:
     conn, site = crowded

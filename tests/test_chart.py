@@ -1,4 +1,4 @@
-"""What a chart is made of: round lines across it, words that have room, and every value in its place."""
+"""Charts: grid lines with round values, labels that fit, and every value at its position."""
 
 import re
 from itertools import pairwise
@@ -39,7 +39,7 @@ def path_points(path: str) -> list[tuple[float, float]]:
         ("seconds", 9000, ["0s", "1h", "2h", "3h"]),
     ],
 )
-def test_lines_across_are_few_and_round(kind: UnitKind, max_value: float, lines: list[str]) -> None:
+def test_grid_lines_are_few_and_have_round_values(kind: UnitKind, max_value: float, lines: list[str]) -> None:
     ticks = make_chart(0, max_value, unit=Unit(kind, "x")).ticks
     assert [text for _, text in ticks] == lines
     assert [y for y, _ in ticks] == pytest.approx(
@@ -47,7 +47,7 @@ def test_lines_across_are_few_and_round(kind: UnitKind, max_value: float, lines:
     )
 
 
-def test_lines_across_reach_over_every_value() -> None:
+def test_grid_lines_cover_every_value() -> None:
     for digit in range(1, 100):
         for power in range(-2, 13):
             line_chart = make_chart(digit * 10.0**power, unit=UNITS["views_per_visit"])
@@ -55,11 +55,11 @@ def test_lines_across_reach_over_every_value() -> None:
             assert 0 <= line_chart.dots[0][1] <= 60
 
 
-def test_nothing_but_zeros_is_a_line_at_the_bottom() -> None:
+def test_zeros_are_drawn_as_a_line_at_the_bottom() -> None:
     assert path_points(make_chart(0, 0, 0).line) == [(0, 1000), (500, 1000), (1000, 1000)]
 
 
-def test_one_point_is_a_dot_on_a_bar() -> None:
+def test_a_single_point_is_drawn_as_a_dot_on_a_bar() -> None:
     line_chart = make_chart(4)
     assert line_chart.dots == [(50, 0)]
     assert line_chart.area == "M440 1000V0H560V1000Z"
@@ -68,7 +68,7 @@ def test_one_point_is_a_dot_on_a_bar() -> None:
     assert (target.left, target.width) == (0, 100)
 
 
-def test_what_still_goes_on_is_dashed() -> None:
+def test_the_current_interval_is_dashed() -> None:
     points = [Point("a", "a", 2), Point("b", "b", 4), Point("c", "c", 1, is_unfinished=True), Point("d", "d", None)]
     line_chart = build_chart(points, [], [], VISITORS)
     assert path_points(line_chart.line) == [(0, 500), (333.3, 0)]
@@ -77,20 +77,20 @@ def test_what_still_goes_on_is_dashed() -> None:
     assert make_chart(1, 2).dashed == ""
 
 
-def test_where_there_is_no_value_there_is_no_line() -> None:
+def test_gaps_in_the_values_are_gaps_in_the_line() -> None:
     line_chart = make_chart(1, 1, None, 1, None, 1, 1)
     assert line_chart.line.count("M") == line_chart.area.count("Z") == 2
     assert line_chart.dots == [(50, 0)]
     assert line_chart.hover_strips[2].y is None
 
 
-def test_no_values_make_an_empty_chart() -> None:
+def test_a_chart_without_values_is_empty() -> None:
     line_chart = make_chart(None, None)
     assert (line_chart.line, line_chart.area, line_chart.dots) == ("", "", [])
     assert line_chart.label == "Line chart of visitors, day 0 to day 1: no values."
 
 
-def test_a_longer_time_before_is_cut_and_a_shorter_one_ends() -> None:
+def test_a_longer_comparison_is_cut_off_and_a_shorter_one_ends_early() -> None:
     longer = make_chart(1, 2, before=(2, 2, 9000))
     assert path_points(longer.comparison) == [(0, 0), (1000, 0)]
     assert longer.ticks[0][1] == "0"
@@ -101,13 +101,13 @@ def test_a_longer_time_before_is_cut_and_a_shorter_one_ends() -> None:
     assert shorter.hover_strips[1].tooltip == "day 1: 2 visitors\nBefore: 1"
 
 
-def test_the_time_before_may_be_the_higher_one() -> None:
+def test_the_scale_includes_the_comparison() -> None:
     line_chart = make_chart(1, 1, before=(10, 10))
     assert path_points(line_chart.comparison) == [(0, 0), (1000, 0)]
     assert path_points(line_chart.line) == [(0, 900), (1000, 900)]
 
 
-def test_marks_of_a_day_stand_there_together() -> None:
+def test_marks_of_the_same_day_are_combined() -> None:
     points = [Point("a", "a", 1)] * 5
     marks = [Mark(4, "Sale", "note"), Mark(1, "Sign-up", "goal"), Mark(4, "Launch", "note")]
     assert build_chart(points, [], marks, VISITORS).marks == [(25, "Sign-up", "goal"), (100, "Sale\nLaunch", "note")]
@@ -126,13 +126,13 @@ def test_labels_below_the_chart_never_touch(count: int, text: str) -> None:
         assert all(pixels > len(text) * LETTER for pixels in gaps)
 
 
-def test_hours_are_named_by_the_clock() -> None:
+def test_hours_are_labelled_with_clock_times() -> None:
     hours = [f"{hour:02}:00" for hour in range(24)]
     labels = build_chart([Point(hour, hour, 1) for hour in hours], [], [], VISITORS).labels
     assert [label.text for label in labels] == hours[::3]
 
 
-def test_one_can_point_at_all_of_the_plot() -> None:
+def test_hover_strips_cover_the_whole_plot() -> None:
     targets = make_chart(*range(50)).hover_strips
     assert targets[0].left == 0
     assert targets[-1].left + targets[-1].width == pytest.approx(100, abs=0.02)
@@ -141,7 +141,7 @@ def test_one_can_point_at_all_of_the_plot() -> None:
         assert left.left <= left.x <= left.left + left.width
 
 
-def test_a_minute_of_a_day_each_is_fast() -> None:
+def test_a_chart_of_1440_minutes_is_fast() -> None:
     started_s = perf_counter()
     line_chart = make_chart(*range(1440), before=tuple(range(1440)))
     assert perf_counter() - started_s < 0.5
@@ -159,7 +159,7 @@ def test_the_label_describes_the_chart() -> None:
     assert make_chart(3).label == "Line chart of visitors, day 0: 3 throughout."
 
 
-def test_values_in_full() -> None:
+def test_exact_values_are_formatted() -> None:
     assert format_with_unit(1, VISITORS) == "1 visitor"
     assert format_with_unit(1234, VISITORS) == "1,234 visitors"
     assert format_with_unit(41.25, UNITS["bounce_rate"]) == "41.2% bounce rate"

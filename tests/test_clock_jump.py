@@ -1,4 +1,4 @@
-"""A clock that jumps deletes nothing: retention waits until somebody confirms the clock, or it comes back."""
+"""A clock jump deletes nothing: retention waits until the clock is confirmed or back to normal."""
 
 import json
 import logging
@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ovx_lite.app import App
+from ovx_lite.domain.calendar import DAY_MS, HOUR_MS
 from ovx_lite.services import scheduler
 from ovx_lite.services.backups import back_up
 from ovx_lite.services.group_commit import write_group as store_group
@@ -22,12 +23,11 @@ from tests.support.browserless import WebClient, find_tags, set_password
 from tests.support.in_process import post, run_app, run_every_job
 from tests.support.store import NOW, FrozenClock, new_event, new_key, new_site, paths, request
 
-DAY_MS = 86_400_000
 AHEAD_MS = 400 * DAY_MS
 
 
 def fill(path: Path, now_ms: int = NOW, days: int | None = 30) -> str:
-    """A store with events of today and of 40 days ago, of a site that keeps 30 days. Returns a key."""
+    """Fill a store with events of today and of 40 days ago, for a site with 30 days of retention. Return a key."""
     with closing(open_store(path)) as conn:
         site = new_site(conn, retention_days=days)
         for at_ms in (now_ms - 40 * DAY_MS, now_ms - 20 * DAY_MS, now_ms):
@@ -41,13 +41,13 @@ def number_of_events(path: Path) -> int:
 
 
 def set_last_retention_run(store: Store, ran_at_ms: int) -> None:
-    """Have retention have run at this time, as if the clock had jumped since."""
+    """Set the time of the last retention run, as if the clock had jumped since."""
     with store.connect() as conn, conn:
         conn.execute("UPDATE meta SET value = ? WHERE name = 'retention_ran_at'", (ran_at_ms,))
 
 
 def jump(clock: FrozenClock, *steps_ms: int) -> Callable[[App], Awaitable[None]]:
-    """Run all jobs, and again after each step of the clock."""
+    """Return a coroutine function that runs all jobs, and again after each step of the clock."""
 
     async def run(app: App) -> None:
         await run_every_job(app)
@@ -60,38 +60,38 @@ def jump(clock: FrozenClock, *steps_ms: int) -> Callable[[App], Awaitable[None]]
 
 @pytest.mark.parametrize("restart", [False, True])
 @pytest.mark.parametrize("by_ms", [AHEAD_MS, 2 * DAY_MS + 10 * DAY_MS, 50 * 365 * DAY_MS])
-def test_a_jump_ahead_deletes_nothing_and_goes_on_when_the_clock_is_back(
+def test_a_jump_ahead_pauses_retention_until_the_clock_is_back(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, restart: bool, by_ms: int
 ) -> None:
-    if by_ms > AHEAD_MS:  # each of 18,000 days would be settled, for seconds; AHEAD shows what that does
+    if by_ms > AHEAD_MS:  # finalizing 18,000 days takes seconds; AHEAD_MS covers this
         monkeypatch.setattr(
             scheduler, "JOBS", [job for job in scheduler.JOBS if job.run is not scheduler.finalize_days]
         )
     fill(tmp_path)
     clock = FrozenClock()
     run_app(tmp_path, clock, jump(clock))
-    assert number_of_events(tmp_path) == 2  # what is past its retention by a clock that is right
+    assert number_of_events(tmp_path) == 2  # events past their retention by the correct clock
     with caplog.at_level(logging.WARNING):
         if restart:
             clock.current_ms += by_ms
-            run_app(tmp_path, clock, jump(clock, 3_600_000, 2 * DAY_MS))
-            clock.current_ms -= by_ms + 3_600_000 + 2 * DAY_MS
+            run_app(tmp_path, clock, jump(clock, HOUR_MS, 2 * DAY_MS))
+            clock.current_ms -= by_ms + HOUR_MS + 2 * DAY_MS
         else:
-            run_app(tmp_path, clock, jump(clock, by_ms, 3_600_000, 2 * DAY_MS, -by_ms - 3_600_000 - 2 * DAY_MS))
+            run_app(tmp_path, clock, jump(clock, by_ms, HOUR_MS, 2 * DAY_MS, -by_ms - HOUR_MS - 2 * DAY_MS))
     assert number_of_events(tmp_path) == 2
     assert "prune --yes" in caplog.text
     run_app(tmp_path, clock, jump(clock, *([DAY_MS] * 11)))
     assert number_of_events(tmp_path) == 1
 
 
-def test_events_that_come_under_a_wrong_clock_are_no_evidence_for_it(tmp_path: Path) -> None:
+def test_events_received_under_a_wrong_clock_do_not_confirm_it(tmp_path: Path) -> None:
     key, clock = fill(tmp_path), FrozenClock()
 
     async def run(app: App) -> None:
         await jump(clock, AHEAD_MS)(app)
         for _ in range(3):
             assert (await post(app, key))[0] == 201
-            clock.current_ms += 3_600_000
+            clock.current_ms += HOUR_MS
             await run_every_job(app)
 
         clock.current_ms = NOW + DAY_MS
@@ -104,22 +104,22 @@ def test_events_that_come_under_a_wrong_clock_are_no_evidence_for_it(tmp_path: P
         assert integrity.problems(conn) == []
 
 
-def test_a_clock_that_is_behind_deletes_nothing_and_is_not_taken_for_the_last_run(tmp_path: Path) -> None:
+def test_a_slow_clock_deletes_nothing_and_is_not_recorded_as_the_last_run(tmp_path: Path) -> None:
     fill(tmp_path)
     clock = FrozenClock()
     run_app(tmp_path, clock, jump(clock, -10 * 365 * DAY_MS, 10 * 365 * DAY_MS))
     assert number_of_events(tmp_path) == 2
 
 
-def test_a_quiet_site_does_not_wait(tmp_path: Path) -> None:
-    """Nothing comes for two months; the server runs."""
+def test_retention_runs_on_a_site_without_new_events(tmp_path: Path) -> None:
+    """The server runs for two months without receiving an event."""
     fill(tmp_path)
     clock = FrozenClock()
     run_app(tmp_path, clock, jump(clock, *([DAY_MS] * 60)))
     assert number_of_events(tmp_path) == 0
 
 
-def test_a_jump_within_a_pass_is_none(tmp_path: Path) -> None:
+def test_a_jump_during_a_run_does_not_count(tmp_path: Path) -> None:
     fill(tmp_path)
     clock = FrozenClock()
 
@@ -155,11 +155,11 @@ def test_prune_deletes_only_if_the_clock_is_confirmed(store: Store, difference_m
 @pytest.mark.parametrize("hours", [0, 1, 24, 25, -25])
 def test_prune_once_a_day_needs_no_confirmation(store: Store, hours: int) -> None:
     fill(store.path, time.time_ns() // 1_000_000)
-    set_last_retention_run(store, time.time_ns() // 1_000_000 - hours * 3_600_000)
+    set_last_retention_run(store, time.time_ns() // 1_000_000 - hours * HOUR_MS)
     assert store.run("prune", "--json").json == {"events": 1}
 
 
-def test_log_health_and_pages_warn_and_the_clock_is_confirmed_there(store: Store, start: Start) -> None:
+def test_the_log_health_check_and_pages_warn_and_a_page_confirms_the_clock(store: Store, start: Start) -> None:
     fill(store.path, time.time_ns() // 1_000_000)
     set_password(store)
     set_last_retention_run(store, time.time_ns() // 1_000_000 - AHEAD_MS)
@@ -181,7 +181,7 @@ def test_log_health_and_pages_warn_and_the_clock_is_confirmed_there(store: Store
     assert b"Retention is on hold" not in confirmed.body
     wait_until(lambda: "detail" not in server.send("/healthz", method="GET").json)
     server.stop()
-    assert number_of_events(store.path) in (2, 3)  # it may run within the hour
+    assert number_of_events(store.path) in (2, 3)  # retention may or may not have run within the hour
     start(store)
     wait_until(lambda: number_of_events(store.path) == 2)
 
@@ -189,11 +189,11 @@ def test_log_health_and_pages_warn_and_the_clock_is_confirmed_there(store: Store
 def wait_until(condition: Callable[[], object]) -> None:
     deadline_s = time.monotonic() + 20
     while not condition():
-        assert time.monotonic() < deadline_s, "what was waited for did not come"
+        assert time.monotonic() < deadline_s, "timed out waiting for the condition"
         time.sleep(0.05)
 
 
-def test_there_is_no_warning_where_nothing_would_be_deleted(store: Store, start: Start) -> None:
+def test_there_is_no_warning_if_nothing_would_be_deleted(store: Store, start: Start) -> None:
     fill(store.path, time.time_ns() // 1_000_000, days=None)
     set_last_retention_run(store, 1)
     server = start(store)
@@ -202,10 +202,10 @@ def test_there_is_no_warning_where_nothing_would_be_deleted(store: Store, start:
     assert "hold" not in server.log_path.read_text()
 
 
-def test_copies_survive_a_jump(tmp_path: Path) -> None:
-    """One copy gives way to one that is made, and never the one that was just made."""
+def test_backups_survive_a_clock_jump(tmp_path: Path) -> None:
+    """A new backup replaces one old backup, never the one that was just made."""
     open_store(tmp_path / "data").close()
-    backup_dir = tmp_path / "kept"
+    backup_dir = tmp_path / "backups"
     for day in range(7):
         assert back_up(tmp_path / "data", backup_dir, NOW + day * DAY_MS)
     before = {path.name for path in backup_dir.iterdir()}
@@ -217,7 +217,7 @@ def test_copies_survive_a_jump(tmp_path: Path) -> None:
     assert len({path.name for path in backup_dir.iterdir()} & before) >= 5
 
 
-def test_the_emulators_clock_is_moved_on_purpose(tmp_path: Path) -> None:
+def test_moving_the_emulators_clock_deletes_expired_events(tmp_path: Path) -> None:
     from tests.support.emulator import run_emulator
 
     with run_emulator(tmp_path, "--data-dir", str(tmp_path / "data")) as dev:

@@ -1,4 +1,4 @@
-"""The command line: what it prints where, how it fails, and that a running server notices."""
+"""The command line: its output, its errors, and its effect on a running server."""
 
 import os
 import sqlite3
@@ -18,15 +18,14 @@ import pytest
 from click.testing import CliRunner
 
 from ovx_lite.cli import main
+from ovx_lite.domain.calendar import DAY_MS, MINUTE_MS
 from ovx_lite.services.group_commit import write_group as store_group
 from ovx_lite.storage import integrity, registry, sqlite
 from ovx_lite.storage.sqlite import open_store
 from ovx_lite.storage.write.unit_of_work import open_unit_of_work
 from tests.conftest import CommandResult, RunningSite, Store
 from tests.support.commands import eventually, fails
-from tests.support.store import MINUTE, NOW, new_event, new_key, new_site, paths, request
-
-DAY_MS = 24 * 60 * MINUTE
+from tests.support.store import NOW, new_event, new_key, new_site, paths, request
 
 
 def all_commands(command: click.Command, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -39,7 +38,7 @@ def all_commands(command: click.Command, *path: str) -> Iterator[tuple[tuple[str
 COMMANDS = dict(all_commands(main))
 
 
-def test_the_commands_of_the_contract_are_there() -> None:
+def test_all_documented_commands_exist() -> None:
     expected = "site add/site list/site remove/key add/key list/key revoke/key rotate/import access-log"
     assert {" ".join(path) for path in COMMANDS} >= {
         *expected.split("/"),
@@ -52,7 +51,7 @@ def test_the_commands_of_the_contract_are_there() -> None:
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
-def test_every_command_explains_itself_and_its_options(path: tuple[str, ...]) -> None:
+def test_every_command_and_option_has_help(path: tuple[str, ...]) -> None:
     result = CliRunner().invoke(main, [*path, "--help"])
     assert result.exit_code == 0
     assert COMMANDS[path].help
@@ -61,7 +60,7 @@ def test_every_command_explains_itself_and_its_options(path: tuple[str, ...]) ->
 
 
 @pytest.mark.parametrize("path", [path for path, command in COMMANDS.items() if not isinstance(command, click.Group)])
-def test_every_command_takes_the_data_dir_and_json(path: tuple[str, ...]) -> None:
+def test_every_command_accepts_data_dir_and_json(path: tuple[str, ...]) -> None:
     options = {name for option in COMMANDS[path].params for name in option.opts}
     assert {"--data-dir", "--json"} <= options
 
@@ -80,7 +79,7 @@ site add a --domain a,b.com | site add a --domain [ | site add a --domain . | si
 
 
 @pytest.mark.parametrize("call", [call.strip() for call in INVALID_CALLS.replace("\n", "|").split("|") if call.strip()])
-def test_an_invalid_call_has_status_2_and_an_explanation(tmp_path: Path, call: str) -> None:
+def test_invalid_usage_exits_with_status_2_and_an_explanation(tmp_path: Path, call: str) -> None:
     options = [] if "--data-dir" in call else ["--data-dir", str(tmp_path / "data")]
     args = call.split()
     index = args.index("--") if "--" in args else len(args)
@@ -90,7 +89,7 @@ def test_an_invalid_call_has_status_2_and_an_explanation(tmp_path: Path, call: s
     assert not (tmp_path / "data").exists()
 
 
-def test_both_names_of_the_program_are_the_same(running: RunningSite) -> None:
+def test_the_script_and_the_module_behave_the_same(running: RunningSite) -> None:
     args = ["site", "list", "--data-dir", str(running.store.path)]
     script = Path(sysconfig.get_path("scripts")) / "ovx-lite"
     assert subprocess.check_output([script, *args]) == running.store.run(*args).stdout.encode() != b""
@@ -113,14 +112,14 @@ JSON_COMMANDS = [
 
 @pytest.fixture(scope="module")
 def spare_key(running: RunningSite) -> str:
-    """The id of a key that may be rotated and revoked."""
+    """Return the id of a key that tests may rotate and revoke."""
     with closing(open_store(running.store.path)) as conn:
         secret = new_key(conn, registry.find_site(conn, "my-site"))
         return registry.load(conn).api_keys_by_hash[sha256(secret.encode()).digest()].public_id
 
 
 @pytest.mark.parametrize(("args", "names"), JSON_COMMANDS, ids=[" ".join(args) for args, _ in JSON_COMMANDS])
-def test_with_json_there_is_one_value_on_stdout_and_nothing_else(
+def test_json_output_is_one_value_on_stdout_and_nothing_else(
     running: RunningSite, spare_key: str, tmp_path: Path, args: tuple[str, ...], names: set[str]
 ) -> None:
     result = running.store.run(*(arg.format(key=spare_key, folder=tmp_path) for arg in args), "--json", stdin=b"x\n")
@@ -129,7 +128,7 @@ def test_with_json_there_is_one_value_on_stdout_and_nothing_else(
         assert set(value) >= names
 
 
-def test_a_site_is_listed_as_it_was_added_without_its_secret(store: Store) -> None:
+def test_a_site_is_listed_as_added_without_its_secret(store: Store) -> None:
     options = {"name": "My site", "domain": "example.com", "timezone": "Europe/Paris"}
     limits = {"monthly_limit": 1000, "retention_days": 30}
     given = {f"--{name.replace('_', '-')}": str(value) for name, value in (options | limits).items()}
@@ -140,7 +139,7 @@ def test_a_site_is_listed_as_it_was_added_without_its_secret(store: Store) -> No
     assert store.run("site", "list", "--json").json == [added]
 
 
-def test_tiers_have_the_limits_of_the_contract(running: RunningSite) -> None:
+def test_tiers_have_their_documented_limits(running: RunningSite) -> None:
     limits = {(): None, ("--tier", "pro"): 10_000, ("--tier", "free", "--hourly-limit", "7"): 7}
     for options, limit in limits.items():
         assert running.store.run("key", "add", "my-site", "--json", *options).json["hourly_limit"] == limit
@@ -152,7 +151,7 @@ def test_keys_are_not_in_the_store(running: RunningSite) -> None:
     assert running.key.encode() not in content
 
 
-def test_a_running_server_notices_what_becomes_of_keys(running: RunningSite) -> None:
+def test_a_running_server_notices_changes_to_keys(running: RunningSite) -> None:
     added = running.store.run("key", "add", "my-site", "--json").json
     assert eventually(lambda: running.server.pageview(added["key"]).status == 201)
     rotated = running.store.run("key", "rotate", added["id"], "--json").json
@@ -164,8 +163,8 @@ def test_a_running_server_notices_what_becomes_of_keys(running: RunningSite) -> 
     assert fails(running.store.run("key", "rotate", added["id"]))
 
 
-def test_a_removed_site_is_gone_with_all_it_had(running: RunningSite) -> None:
-    for _ in range(2):  # the second time, nothing of the first is there
+def test_removing_a_site_removes_all_its_data(running: RunningSite) -> None:
+    for _ in range(2):  # the second time, nothing of the first site is left
         with closing(open_store(running.store.path)) as conn:
             site = new_site(conn, "gone")
             key = new_key(conn, site)
@@ -181,7 +180,7 @@ def test_a_removed_site_is_gone_with_all_it_had(running: RunningSite) -> None:
         assert integrity.problems(conn) == []
 
 
-def test_a_site_is_not_removed_unless_its_owner_is_sure(running: RunningSite) -> None:
+def test_removing_a_site_asks_for_confirmation(running: RunningSite) -> None:
     assert running.store.run("site", "remove", "my-site", stdin=b"n\n").exit_status == 1
     assert running.server.pageview(running.key).status == 201
 
@@ -199,7 +198,9 @@ FAILURES = [
 
 
 @pytest.mark.parametrize(("args", "named"), FAILURES, ids=[" ".join(args) for args, _ in FAILURES])
-def test_a_failure_is_one_sentence_and_status_1(running: RunningSite, args: tuple[str, ...], named: str) -> None:
+def test_a_failure_prints_one_sentence_and_exits_with_status_1(
+    running: RunningSite, args: tuple[str, ...], named: str
+) -> None:
     result = running.store.run(*args, "--json")
     assert fails(result), result
     assert named in result.stderr
@@ -215,15 +216,15 @@ def test_a_failure_is_one_sentence_and_status_1(running: RunningSite, args: tupl
         ("key", "add", "my-site", "--hourly-limit", str(2**64)),
     ],
 )
-def test_what_cannot_be_stored_is_refused_with_a_message(running: RunningSite, args: tuple[str, ...]) -> None:
+def test_values_that_cannot_be_stored_are_refused_with_a_message(running: RunningSite, args: tuple[str, ...]) -> None:
     result = running.store.run(*args)
-    assert result.exit_status in (1, 2)  # a failure, or a wrong call: either is clear
+    assert result.exit_status in (1, 2)  # a failure or invalid usage: both have a clear message
     assert result.stdout == ""
     assert "Error: " in result.stderr
     assert "Traceback" not in result.stderr
 
 
-def test_a_long_retention_is_no_trouble(store: Store) -> None:
+def test_a_very_long_retention_is_accepted(store: Store) -> None:
     if store.run("site", "add", "my-site", "--retention-days", "1000000").exit_status == 0:
         assert store.run("prune", "--json").json == {"events": 0}
 
@@ -246,9 +247,9 @@ def write_truncated_store(file: Path) -> None:
 
 UNUSABLE_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "text": (lambda file: file.write_text("Dear diary, " * 100), "is not a database"),
-    "another program's": (write_foreign_database, "another program's"),
+    "of another program": (write_foreign_database, "another program's"),
     "newer": (write_newer_store, "newer"),
-    "cut off": (write_truncated_store, "malformed"),
+    "truncated": (write_truncated_store, "malformed"),
     "a folder": (lambda file: file.mkdir(), "cannot be opened"),
 }
 
@@ -257,7 +258,7 @@ UNUSABLE_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     ("kind", "command"),
     [*[(kind, "serve --port 0") for kind in UNUSABLE_FILES], ("text", "site list"), ("newer", "check")],
 )
-def test_a_file_that_is_no_store_of_ours_is_reported_and_left_alone(store: Store, kind: str, command: str) -> None:
+def test_a_file_that_is_not_a_valid_store_is_reported_and_left_unchanged(store: Store, kind: str, command: str) -> None:
     file, (make, message) = store.path / sqlite.STORE_FILE, UNUSABLE_FILES[kind]
     store.path.mkdir()
     make(file)
@@ -268,7 +269,7 @@ def test_a_file_that_is_no_store_of_ours_is_reported_and_left_alone(store: Store
     assert (file.read_bytes() if file.is_file() else b"") == before
 
 
-def test_where_there_is_no_store_commands_say_how_to_make_one(store: Store) -> None:
+def test_without_a_store_commands_explain_how_to_create_one(store: Store) -> None:
     result = store.run("site", "list", "--json")
     assert fails(result)
     assert "add a site" in result.stderr
@@ -290,7 +291,7 @@ def test_a_data_dir_that_cannot_be_created_is_reported(store: Store, command: st
     assert data_dir in result.stderr
 
 
-# Takes root's right to write where nobody may; other users never had it.
+# Drops root's right to write to read-only files, which other users do not have.
 READ_ONLY = """
 import ctypes, os, sys
 ctypes.CDLL(None).prctl(24, 1)  # PR_CAPBSET_DROP, CAP_DAC_OVERRIDE
@@ -300,9 +301,9 @@ os.execv(sys.executable, [sys.executable, "-m", "ovx_lite", *sys.argv[1:]])
 
 @pytest.mark.parametrize("mode", [0o500, 0o700], ids=["folder", "file"])
 @pytest.mark.parametrize("command", ["site add a", "site add b", "serve --port 0"])
-def test_a_data_dir_that_is_read_only_is_reported(store: Store, command: str, mode: int) -> None:
+def test_a_read_only_data_dir_is_reported(store: Store, command: str, mode: int) -> None:
     store.path.mkdir()
-    if command != "site add a" or mode == 0o700:  # that one, in an empty folder
+    if command != "site add a" or mode == 0o700:  # `site add a` also runs in an empty folder
         open_store(store.path).close()
         (store.path / sqlite.STORE_FILE).chmod(0o400)
     store.path.chmod(mode)
@@ -314,25 +315,25 @@ def test_a_data_dir_that_is_read_only_is_reported(store: Store, command: str, mo
 
 
 def fill(data_dir: Path) -> None:
-    """A store with some thousand events, old and new, of a site that keeps 30 days."""
+    """Fill a store with 3,000 old and new events of a site with 30 days of retention."""
     open_store(data_dir).close()
     (data_dir / sqlite.STORE_FILE).write_bytes(filled())
 
 
 @cache
 def filled() -> bytes:
-    """The file of such a store."""
+    """Return the content of such a store's file."""
     now = time.time_ns() // 1_000_000
     with TemporaryDirectory() as folder:
         with closing(open_store(Path(folder))) as conn:
             site = new_site(conn, retention_days=30)
-            for begin in (now - 40 * DAY_MS, now - 1000 * MINUTE):
+            for begin in (now - 40 * DAY_MS, now - 1000 * MINUTE_MS):
                 sent = [new_event(f"/page/{n}", begin + n, visitor=n // 3 + begin % 1000) for n in range(1500)]
                 store_group(conn, open_unit_of_work(conn, 0), [request(site, *sent)], {}, NOW)
         return (Path(folder) / sqlite.STORE_FILE).read_bytes()
 
 
-def test_prune_deletes_what_is_past_its_retention(store: Store) -> None:
+def test_prune_deletes_events_past_their_retention(store: Store) -> None:
     fill(store.path)
     assert store.run("prune", "--json").json == {"events": 1500}
     with closing(open_store(store.path)) as conn:
@@ -362,7 +363,7 @@ MISCOUNTS = [
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_check_finds_what_does_not_fit_together(tmp_path: Path, damage: str) -> None:
+def test_check_reports_inconsistent_rows(tmp_path: Path, damage: str) -> None:
     fill(tmp_path)
     with closing(open_store(tmp_path)) as conn:
         assert integrity.problems(conn) == []
@@ -371,19 +372,19 @@ def test_check_finds_what_does_not_fit_together(tmp_path: Path, damage: str) -> 
 
 
 @pytest.mark.parametrize("damage", MISCOUNTS)
-def test_miscounts_are_reported_and_recounted(store: Store, damage: str) -> None:
+def test_wrong_counts_are_reported_and_rebuilt(store: Store, damage: str) -> None:
     fill(store.path)
     with closing(sqlite3.connect(store.path / sqlite.STORE_FILE)) as conn:
         conn.executescript(damage)
     result = store.run("check")
     assert result.exit_status == 1
     assert "check --rebuild" in result.stdout
-    assert "backup" not in result.stderr, "that would not help"
+    assert "backup" not in result.stderr, "a backup would not help"
     assert store.run("check", "--rebuild", "--json").json["ok"]
     assert store.run("check", "--json").json["ok"]
 
 
-def test_check_reports_damage_on_stdout_and_what_to_do_on_stderr(store: Store) -> None:
+def test_check_reports_damage_on_stdout_and_advice_on_stderr(store: Store) -> None:
     fill(store.path)
     with closing(sqlite3.connect(store.path / sqlite.STORE_FILE)) as conn:
         conn.executescript(DAMAGE[0])
@@ -394,7 +395,7 @@ def test_check_reports_damage_on_stdout_and_what_to_do_on_stderr(store: Store) -
     assert "backup" in result.stderr
 
 
-def test_of_a_store_with_garbage_in_its_middle_every_command_says_so(store: Store, tmp_path: Path) -> None:
+def test_every_command_reports_a_store_with_garbage_in_its_middle(store: Store, tmp_path: Path) -> None:
     fill(store.path)
     with (store.path / sqlite.STORE_FILE).open("r+b") as file:
         size_bytes = file.seek(0, os.SEEK_END)

@@ -1,4 +1,4 @@
-"""What was acknowledged is on disk, once: through `kill -9`, SIGTERM, a full disk and a flood."""
+"""Acknowledged events are stored exactly once: after `kill -9`, SIGTERM, a full disk and a flood of requests."""
 
 import asyncio
 import http.client
@@ -34,7 +34,7 @@ from tests.support.load import CLIENTS, ROUNDS, Load
 from tests.support.store import NOW, FrozenClock, new_event, new_key, new_site, paths, request
 
 
-def test_what_was_acknowledged_survives_kill_9_and_what_is_sent_again_counts_once(store: Store, start: Start) -> None:
+def test_acknowledged_events_survive_kill_9_and_resent_events_count_once(store: Store, start: Start) -> None:
     store.site()
     load = Load(store.key())
     server = start(store)
@@ -58,25 +58,25 @@ def test_what_was_acknowledged_survives_kill_9_and_what_is_sent_again_counts_onc
 
 
 @pytest.mark.parametrize("number", range(3))
-def test_a_stop_under_load_is_in_order(store: Store, start: Start, number: int) -> None:
+def test_a_stop_under_load_loses_no_acknowledged_event(store: Store, start: Start, number: int) -> None:
     store.site()
     load, server = Load(store.key()), start(store)
     assert load.run_until_stopped(server, f"stop{number}", signal.SIGTERM) == 0
     assert load.errors == []
     stored = {event["path"]: event["id"] for event in store.events()}
-    assert stored == load.acknowledged, "what is stored was answered, too"
-    assert server.log_path.read_text().count("\n") <= 2, "nothing but where it is, and how to set it up"
+    assert stored == load.acknowledged, "every stored event was acknowledged"
+    assert server.log_path.read_text().count("\n") <= 2, "the log has only the address and the setup link"
     assert store.run("check").exit_status == 0
 
 
-def test_on_sigterm_a_request_in_flight_is_answered_and_stored(store: Store, start: Start) -> None:
+def test_sigterm_lets_a_request_in_flight_finish(store: Store, start: Start) -> None:
     store.site()
     key, server = store.key(), start(store)
     body = b'{"site_id":"my-site","url":"https://example.com/last"}'
     head = f"POST /api/v1/events/pageview HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as client:
         client.sendall(head.encode() + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body))
-        assert client.recv(1000).startswith(b"HTTP/1.1 100")  # from here on it is in flight
+        assert client.recv(1000).startswith(b"HTTP/1.1 100")  # from here on, the request is in flight
         server.process.terminate()
         while listens(server.port):
             time.sleep(0.01)
@@ -103,20 +103,20 @@ def site(conn: sqlite3.Connection) -> Site:
 
 
 def limit_store_size(conn: sqlite3.Connection, extra_pages: int = 0) -> None:
-    """Let the file grow by no more than `more` pages, as on a full disk."""
+    """Limit the growth of the file to `extra_pages` pages, as on a full disk."""
     (page_count,) = conn.execute("PRAGMA page_count").fetchone()
     conn.execute(f"PRAGMA max_page_count = {page_count + extra_pages}")
 
 
-def test_what_is_answered_with_503_was_not_stored(conn: sqlite3.Connection, site: Site) -> None:
-    # The first request sends all others on their own way, the second fits, the third takes the last room and more.
+def test_a_request_answered_with_503_is_not_stored(conn: sqlite3.Connection, site: Site) -> None:
+    # The first request makes the group fall back to single writes, the second fits, the third exceeds the space.
     large = [new_event(f"/{number}", props='"' + "x" * 2000 + '"') for number in range(1000)]
     group = [request(site, new_event("/\ud800")), request(site, new_event("/small")), request(site, *large)]
     limit_store_size(conn, 20)
     try:
         outcomes = ingestion.write_group(conn, open_unit_of_work(conn, 0), group, {}, NOW)
     except sqlite3.OperationalError:
-        assert paths(conn, site) == []  # `Ingest` tells all of the group that nothing was stored
+        assert paths(conn, site) == []  # the writer reports to the whole group that nothing was stored
     else:
         assert isinstance(outcomes[1], Reply)
         assert not isinstance(outcomes[2], Reply)
@@ -132,13 +132,13 @@ async def fill_the_disk(app: App, key: str) -> int:
     assert (status, body["error"]["code"]) == (503, "unavailable")
     assert int(headers["retry-after"]) >= 1
     remaining = headers["ratelimit-remaining"]
-    assert (await post(app, key, props=text))[2]["ratelimit-remaining"] == remaining  # what is refused does not count
+    assert (await post(app, key, props=text))[2]["ratelimit-remaining"] == remaining  # a refused request does not count
     await app.services.database.write(lambda conn: conn.execute("PRAGMA max_page_count = 4294967294"))
     assert (await post(app, key, props=text))[0] == 201
     return stored + 1
 
 
-def test_a_full_disk_is_503_until_there_is_room_again(tmp_path: Path, conn: sqlite3.Connection, site: Site) -> None:
+def test_a_full_disk_causes_503_until_there_is_room(tmp_path: Path, conn: sqlite3.Connection, site: Site) -> None:
     key, stored = new_key(conn, site, hourly_limit=5000), list[int]()
 
     async def run(app: App) -> None:
@@ -158,7 +158,7 @@ async def flood(database: Database, site: Site) -> None:
     blocking = asyncio.create_task(database.write(lambda conn: gate.wait(30)))
     large_request = request(site, *[new_event()] * 500)
     waiting = [asyncio.create_task(writer.submit(large_request)) for _ in range(MAX_QUEUED_EVENTS // 500 + 10)]
-    await asyncio.sleep(0)  # each of them runs up to where it waits
+    await asyncio.sleep(0)  # each task runs until it waits
     exceptions = [task.exception() for task in waiting if task.done()]
     gate.set()
     await blocking
@@ -171,9 +171,7 @@ async def flood(database: Database, site: Site) -> None:
     assert isinstance(await writer.submit(request(site, new_event())), Reply)
 
 
-def test_a_flood_is_refused_and_what_waits_already_is_stored(
-    tmp_path: Path, conn: sqlite3.Connection, site: Site
-) -> None:
+def test_a_flood_is_refused_and_queued_events_are_stored(tmp_path: Path, conn: sqlite3.Connection, site: Site) -> None:
     async def run(app: App) -> None:
         await flood(app.services.database, site)
 
@@ -195,7 +193,7 @@ for number in range(int(sys.argv[2])):
 
 
 @pytest.mark.parametrize("folder", ["{}", "same"], ids=["new", "existing"])
-def test_two_processes_open_a_store_at_once(tmp_path: Path, folder: str) -> None:
+def test_two_processes_can_open_a_store_at_once(tmp_path: Path, folder: str) -> None:
     command = [sys.executable, "-c", OPEN_STORES, str(tmp_path / folder), "60"]
     pipe = subprocess.PIPE
     processes = [subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) for _ in range(2)]

@@ -1,4 +1,4 @@
-"""Stores with random bytes in them: `check` and `restore` report them in a sentence, or nothing is lost."""
+"""Stores with random bytes: `check` and `restore` report the damage in one sentence, or no data has changed."""
 
 import os
 import random
@@ -22,13 +22,13 @@ RANDOM_COLUMNS = {
     ("admin", "cookie_key"),
     ("login_sessions", "token_hash"),
 }
-# Other bytes there are as good as these.
+# Any bytes are valid in these columns.
 RANDOM_COLUMNS |= {("idempotent_responses", "request_hash"), ("idempotent_responses", "body")}
 
 
 @pytest.fixture(scope="module")
 def dense(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A store with something of everything, in small pages that are full."""
+    """A store with rows in every table, in small, full pages."""
     file = tmp_path_factory.mktemp("dense") / "data" / STORE_FILE
     build(file, max(FOLDER.glob("*.sql")).read_text("utf-8"))
     open_store(file.parent).close()
@@ -42,7 +42,7 @@ def dense(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 def contents(file: Path) -> dict[str, list[str]]:
-    """All rows of all tables, without what is random bytes anyway."""
+    """Return all rows of all tables, without columns of random bytes."""
     with closing(sqlite3.connect(file)) as conn:
         tables = conn.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
         rows_by_table = {}
@@ -54,7 +54,7 @@ def contents(file: Path) -> dict[str, list[str]]:
 
 
 def with_noise(content: bytes, rng: random.Random, size_bytes: int) -> bytes:
-    """A file with so many other bytes somewhere; if it is one, with another bit."""
+    """Return the content with `size_bytes` random bytes at a random position (for one byte, one flipped bit)."""
     start = rng.randrange(len(content) - size_bytes + 1)
     noise = rng.randbytes(size_bytes) if size_bytes > 1 else bytes([content[start] ^ 1 << rng.randrange(8)])
     return content[:start] + noise + content[start + size_bytes :]
@@ -68,7 +68,7 @@ def is_clear(result: CommandResult) -> bool:
 
 
 @pytest.mark.parametrize("size_bytes", [1, 16, 64, 512, 4096])
-def test_random_bytes_are_found_or_change_nothing(tmp_path: Path, dense: bytes, size_bytes: int) -> None:
+def test_random_bytes_are_reported_or_change_nothing(tmp_path: Path, dense: bytes, size_bytes: int) -> None:
     (good := tmp_path / "good").write_bytes(dense)
     expected, missed = contents(good), []
     for seed in range(TRIES):
@@ -81,20 +81,20 @@ def test_random_bytes_are_found_or_change_nothing(tmp_path: Path, dense: bytes, 
         restored = Store(tmp_path / "other").run("restore", str(damaged), "--overwrite")
         assert is_clear(checked), (seed, checked)
         assert is_clear(restored), (seed, restored)
-        if "--rebuild" not in checked.stdout:  # wrong counts are counted anew, and no reason to refuse a copy
+        if "--rebuild" not in checked.stdout:  # wrong counts can be rebuilt, so `restore` accepts them
             assert checked.exit_status == restored.exit_status, (seed, checked, restored)
         if checked.exit_status == 0 and contents(data_dir / STORE_FILE) != expected:
             missed.append(seed)
-    # Another letter in a text, or another number, is as good as the one before: without checksums, nobody knows.
+    # A changed letter or number is valid, too: without checksums, one flipped bit may go unnoticed.
     assert size_bytes == 1 or missed == []
 
 
 @pytest.mark.parametrize(
-    "place",
+    "marker",
     [b"SQLite format 3", b"CREATE TABLE dimension_values", b"CREATE INDEX deliveries_to_send", b"registry_version"],
 )
-def test_a_server_on_a_damaged_store_says_so_in_a_sentence(tmp_path: Path, dense: bytes, place: bytes) -> None:
-    store, start = Store(tmp_path / "data"), dense.index(place)
+def test_a_server_on_a_damaged_store_reports_it_in_one_sentence(tmp_path: Path, dense: bytes, marker: bytes) -> None:
+    store, start = Store(tmp_path / "data"), dense.index(marker)
     store.path.mkdir()
     (store.path / STORE_FILE).write_bytes(dense[:start] + random.Random(1).randbytes(300) + dense[start + 300 :])
     for args in (["serve", "--port", "0"], ["check"], ["site", "list"]):
@@ -129,13 +129,13 @@ INVALID_ROWS = [
 
 
 @pytest.mark.parametrize("damage", INVALID_ROWS)
-def test_a_row_that_cannot_be_ours_is_found(tmp_path: Path, dense: bytes, damage: str) -> None:
+def test_check_reports_a_row_that_cannot_be_valid(tmp_path: Path, dense: bytes, damage: str) -> None:
     (tmp_path / STORE_FILE).write_bytes(dense)
     with closing(open_store(tmp_path)) as conn:
         assert integrity.problems(conn) == []
     with closing(sqlite3.connect(tmp_path / STORE_FILE, isolation_level=None)) as conn:
         conn.executescript(damage)
-        assert conn.total_changes > 0, "there is nothing of the kind in the store"
+        assert conn.total_changes > 0, "the store has no such row"
     with closing(open_store(tmp_path)) as conn:
         problems = integrity.problems(conn)
     assert problems != []
@@ -146,8 +146,10 @@ def test_a_row_that_cannot_be_ours_is_found(tmp_path: Path, dense: bytes, damage
     ("table", "column", "value"),
     [("sites", "name", "7"), ("attempts", "duration_ms", "'x'"), ("goals", "name", "NULL")],
 )
-def test_a_value_of_another_type_is_found(tmp_path: Path, dense: bytes, table: str, column: str, value: str) -> None:
-    """Strict tables take no value of another type, but a file that was made by hand may have one."""
+def test_check_reports_a_value_of_another_type(
+    tmp_path: Path, dense: bytes, table: str, column: str, value: str
+) -> None:
+    """Strict tables refuse values of another type, but a crafted file may contain one."""
     change = "UPDATE sqlite_schema SET sql = ? WHERE name = ?"
     (tmp_path / STORE_FILE).write_bytes(dense)
     with closing(sqlite3.connect(tmp_path / STORE_FILE, isolation_level=None)) as conn:

@@ -1,4 +1,4 @@
-"""The dashboard of a site: its numbers, panels, details, CSV files, notes."""
+"""A site's dashboard: numbers, panels, detail pages, CSV files and notes."""
 
 import csv
 import io
@@ -38,7 +38,7 @@ def event(name: str, host: int, **props: object) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def dashboard_path(admin: AdminSession) -> str:
-    """Where the dashboard of my-site is, which was visited on several days."""
+    """Return the path of my-site's dashboard; the site has visits on several days."""
     _, key = admin.add_site(id="my-site")
     admin.store.call("site", "change", "my-site", "--name", HOSTILE)
     admin.store.call("goal", "add", "my-site", "Home", "--path", "/")
@@ -95,15 +95,15 @@ def table(admin: AdminSession, path: str) -> list[list[str]]:
     return list(csv.reader(io.StringIO(response.body.decode(), newline="")))
 
 
-@pytest.mark.parametrize("place", ["", "/top/page", "/csv/pages", "/live"])
-def test_nobody_looks_without_logging_in(admin: AdminSession, dashboard_path: str, place: str) -> None:
+@pytest.mark.parametrize("suffix", ["", "/top/page", "/csv/pages", "/live"])
+def test_the_dashboard_requires_a_login(admin: AdminSession, dashboard_path: str, suffix: str) -> None:
     anonymous = WebClient(admin.server)
-    assert anonymous.get(dashboard_path + place).headers["location"] == f"/login?next={quote(dashboard_path + place)}"
-    assert anonymous.get(dashboard_path + place, accept="*/*").error[:2] == (401, "unauthorized")
+    assert anonymous.get(dashboard_path + suffix).headers["location"] == f"/login?next={quote(dashboard_path + suffix)}"
+    assert anonymous.get(dashboard_path + suffix, accept="*/*").error[:2] == (401, "unauthorized")
     assert anonymous.post(f"{dashboard_path}/annotations", {"day": time_ago(1), "text": "no"}).status == 401
 
 
-def test_the_numbers_of_thirty_days(admin: AdminSession, dashboard_path: str) -> None:
+def test_the_dashboard_shows_30_days_by_default(admin: AdminSession, dashboard_path: str) -> None:
     page = get_page(admin, dashboard_path)
     assert (totals(page)["Pageviews"], panel(page, "pages")["/"], panel(page, "goals")) == (
         RECENT_VIEW_COUNT,
@@ -132,11 +132,11 @@ FILTERS = [
 
 
 @pytest.mark.parametrize(("query", "views"), [*SPANS, *DATES, *((f"f={test}", views) for test, views in FILTERS)])
-def test_periods_and_filters_of_the_url(admin: AdminSession, dashboard_path: str, query: str, views: str) -> None:
+def test_the_url_selects_periods_and_filters(admin: AdminSession, dashboard_path: str, query: str, views: str) -> None:
     assert totals(parse_page(admin.client.get(f"{dashboard_path}?{query}")))["Pageviews"] == views
 
 
-def test_a_comparison(admin: AdminSession, dashboard_path: str) -> None:
+def test_a_comparison_shows_changes(admin: AdminSession, dashboard_path: str) -> None:
     page = get_page(admin, dashboard_path, ("from", time_ago(3)), ("to", time_ago(3)), compare="previous")
     assert [element.text for element in page.find_all("span", "from")][:3] == ["from 0"] * 3
     assert (
@@ -145,14 +145,14 @@ def test_a_comparison(admin: AdminSession, dashboard_path: str) -> None:
     )
 
 
-def test_a_row_leads_to_its_filter_and_the_chip_away(admin: AdminSession, dashboard_path: str) -> None:
+def test_a_row_links_to_its_filter_and_the_chip_removes_it(admin: AdminSession, dashboard_path: str) -> None:
     for name in ("/b,c", "/=1+1", "/"):
         page = parse_page(admin.client.get(link(get_page(admin, dashboard_path), name)))
         assert (chips(page), list(panel(page, "pages"))) == ([f"Page is {name}"], [name])
         assert page.find_one("a", "chip").attrs["href"] == dashboard_path
 
 
-def test_tabs_and_what_they_keep(admin: AdminSession, dashboard_path: str) -> None:
+def test_tabs_preserve_the_rest_of_the_url(admin: AdminSession, dashboard_path: str) -> None:
     page = get_page(admin, dashboard_path, pages="entry_page", f="is,browser,Firefox")
     assert panel(page, "pages") == {"/": "1"}
     assert {
@@ -163,7 +163,7 @@ def test_tabs_and_what_they_keep(admin: AdminSession, dashboard_path: str) -> No
     assert panel(get_page(admin, dashboard_path, sources="channel"), "sources").keys() == {"Direct", "Search"}
 
 
-def test_all_pages_in_detail(admin: AdminSession, dashboard_path: str) -> None:
+def test_the_detail_page_lists_all_pages(admin: AdminSession, dashboard_path: str) -> None:
     response = admin.client.get(link(get_page(admin, dashboard_path), "All 16 pages"))
     assert table_rows(response)[:2] == [["/odd", "5", "5", "0", "10"], ["/", "4", "4", "5", "5"]]
     assert len(table_rows(response)) == 16
@@ -171,7 +171,7 @@ def test_all_pages_in_detail(admin: AdminSession, dashboard_path: str) -> None:
     assert admin.client.get(f"{dashboard_path}/top/nothing").status == 404
 
 
-def test_panels_as_csv(admin: AdminSession, dashboard_path: str) -> None:
+def test_panels_are_available_as_csv(admin: AdminSession, dashboard_path: str) -> None:
     entries = table(admin, f"{dashboard_path}/csv/pages?period=7d&pages=entry_page&f=is,browser,Firefox")
     assert entries == [["entry_page", "visitors", "visits"], ["/", "1", "1"]]
     assert table(admin, f"{dashboard_path}/csv/page?f=is,page,/b%252Cc")[1:] == [["/b,c", "1", "1", "1", "1"]]
@@ -191,7 +191,7 @@ def test_panels_as_csv(admin: AdminSession, dashboard_path: str) -> None:
     assert admin.client.get(f"{dashboard_path}/csv/nothing").status == 404
 
 
-def test_a_csv_has_no_cell_that_begins_as_a_formula(admin: AdminSession) -> None:
+def test_no_csv_cell_starts_like_a_formula(admin: AdminSession) -> None:
     settings, key = admin.add_site(id="formulas")
     names = ["=1+1", "+1", "-1", "@sum", "\t=1", "\r=1", "=cmd|' /C calc'!A0", " =1", "a\n=1"]
     assert {admin.event(settings, key, name).status for name in names} == {201}
@@ -223,18 +223,20 @@ def test_a_header_cell_of_a_csv_is_neutralised_too(admin: AdminSession) -> None:
 
 
 @pytest.mark.parametrize("formula", FORMULAS)
-def test_what_a_spreadsheet_could_take_for_a_formula_is_marked_as_text(formula: str) -> None:
+def test_cells_that_look_like_formulas_are_marked_as_text(formula: str) -> None:
     assert escape_formula(formula) == f"'{formula}"
 
 
 @pytest.mark.parametrize("cell", ["", " ", "a=1", "a-b", "1", "1-2", "/=", "é", "'=1", 7, -7, 0.5, -0.5])
-def test_what_is_no_formula_stays_as_it_is(cell: object) -> None:
+def test_other_cells_are_unchanged(cell: object) -> None:
     assert escape_formula(cell) == cell
 
 
 @pytest.mark.parametrize("key", ["pages", "sources", "places", "devices", "goals", "events", "revenue"])
 @pytest.mark.parametrize("query", ["", "?f=is,name,bought&prop=size", "?period=7d&f=contains_not,page,zzz"])
-def test_the_command_gives_what_the_panel_shows(admin: AdminSession, dashboard_path: str, key: str, query: str) -> None:
+def test_the_curl_command_returns_what_the_panel_shows(
+    admin: AdminSession, dashboard_path: str, key: str, query: str
+) -> None:
     page = parse_page(admin.client.get(dashboard_path + query))
     if entries := list(panel(page, key).items()):
         command = split_command(page.find_one("section", id=f"panel-{key}").find_one("code").raw_text)
@@ -247,7 +249,7 @@ def test_the_command_gives_what_the_panel_shows(admin: AdminSession, dashboard_p
         assert (format_value(dimension, value), str(number)) == entries[0]
 
 
-def test_the_properties_of_an_event(admin: AdminSession, dashboard_path: str) -> None:
+def test_the_events_panel_breaks_an_event_down_by_property(admin: AdminSession, dashboard_path: str) -> None:
     bought = ("f", "is,name,bought")
     assert panel(get_page(admin, dashboard_path, bought, prop="size"), "events") == {"L": "3", "S": "2"}
     two = panel(get_page(admin, dashboard_path, bought, ("prop", "size"), ("prop", "color")), "events")
@@ -267,17 +269,17 @@ def test_the_properties_of_an_event(admin: AdminSession, dashboard_path: str) ->
     ]
 
 
-def test_a_property_with_a_comma_in_its_name(admin: AdminSession, dashboard_path: str) -> None:
+def test_a_property_name_may_contain_a_comma(admin: AdminSession, dashboard_path: str) -> None:
     page = parse_page(admin.client.get(link(get_page(admin, dashboard_path, f="is,name,comma"), "x,y")))
     assert chips(page) == ["Event is comma", "Property a,b is x,y"]
 
 
-def test_any_of_thirty_properties(admin: AdminSession, dashboard_path: str) -> None:
+def test_each_of_30_properties_can_be_selected(admin: AdminSession, dashboard_path: str) -> None:
     for number in range(30):
         assert panel(get_page(admin, dashboard_path, f="is,name,wide", prop=f"key-{number:02}"), "events") == {"1": "1"}
 
 
-def test_hostile_words_are_words(admin: AdminSession, dashboard_path: str) -> None:
+def test_hostile_text_is_shown_as_text(admin: AdminSession, dashboard_path: str) -> None:
     page = get_page(admin, dashboard_path, f=f"is,name,{quote(HOSTILE)}", prop="<i>key")
     assert (page.find_one("h1").text, chips(page)) == (HOSTILE, [f"Event is {HOSTILE}"])
     assert panel(page, "events") == {HOSTILE: "1"}
@@ -293,19 +295,17 @@ INVALID_FILTERS = (
 
 
 @pytest.mark.parametrize("query", [*f"{INVALID_PARAMETERS} {INVALID_FILTERS}".split(), "&".join(["f=is,page,/"] * 51)])
-@pytest.mark.parametrize("place", ["", "/top/page"])
-def test_an_invalid_url_is_answered_with_a_sentence(
-    admin: AdminSession, dashboard_path: str, place: str, query: str
-) -> None:
-    response = admin.client.get(f"{dashboard_path}{place}?{query}")
+@pytest.mark.parametrize("suffix", ["", "/top/page"])
+def test_an_invalid_url_gets_an_explanation(admin: AdminSession, dashboard_path: str, suffix: str, query: str) -> None:
+    response = admin.client.get(f"{dashboard_path}{suffix}?{query}")
     assert (response.status, "." in parse_page(response).find_one("main").text) == (400, True)
-    assert admin.client.get(f"{dashboard_path}{place}?{query}", accept="application/json").error[:2] == (
+    assert admin.client.get(f"{dashboard_path}{suffix}?{query}", accept="application/json").error[:2] == (
         400,
         "invalid_request",
     )
 
 
-def test_notes(admin: AdminSession, dashboard_path: str) -> None:
+def test_notes_are_added_shown_and_removed(admin: AdminSession, dashboard_path: str) -> None:
     page = admin.submit(f"{dashboard_path}/annotations", {"day": time_ago(2), "text": "<b>Newsletter"})
     (note,) = [
         item
@@ -321,7 +321,7 @@ def test_notes(admin: AdminSession, dashboard_path: str) -> None:
     ]
 
 
-def test_a_note_that_is_sent_again_is_one_note_and_another_is_another(admin: AdminSession, dashboard_path: str) -> None:
+def test_a_note_submitted_twice_is_stored_once(admin: AdminSession, dashboard_path: str) -> None:
     for text in ("Sale began", "Sale began", "Sale ended"):
         page = parse_page(admin.submit(f"{dashboard_path}/annotations", {"day": time_ago(1), "text": text}))
     notes = [item for item in page.find_one("ul", **{"aria-label": "Notes"}).find_all("li") if "Sale" in item.text]
@@ -331,12 +331,12 @@ def test_a_note_that_is_sent_again_is_one_note_and_another_is_another(admin: Adm
 
 
 @pytest.mark.parametrize(("day", "text", "field"), [("2026-02-30", "x", "day"), (time_ago(1), "x" * 1000, "text")])
-def test_a_wrong_note(admin: AdminSession, dashboard_path: str, day: str, text: str, field: str) -> None:
+def test_an_invalid_note_is_refused(admin: AdminSession, dashboard_path: str, day: str, text: str, field: str) -> None:
     response = admin.client.post(f"{dashboard_path}/annotations", {"day": day, "text": text})
     assert (response.status, list(field_errors(response))) == (400, [f"note-{field}"])
 
 
-def test_a_wrong_note_need_not_be_typed_again(admin: AdminSession, dashboard_path: str) -> None:
+def test_an_invalid_note_keeps_the_typed_text(admin: AdminSession, dashboard_path: str) -> None:
     max_length = int(get_page(admin, dashboard_path).find_one("input", id="note-text").attrs["maxlength"])
     page = parse_page(
         admin.client.post(f"{dashboard_path}/annotations", {"day": "2026-02-30", "text": "x" * max_length})
@@ -344,9 +344,9 @@ def test_a_wrong_note_need_not_be_typed_again(admin: AdminSession, dashboard_pat
     assert page.find_one("input", id="note-text").attrs.get("value") == "x" * max_length
 
 
-def test_a_site_without_events_is_friendly(admin: AdminSession) -> None:
-    admin.add_site(id="nobody")
-    page = get_page(admin, "/sites/nobody")
+def test_a_site_without_events_links_to_its_setup(admin: AdminSession) -> None:
+    admin.add_site(id="unvisited")
+    page = get_page(admin, "/sites/unvisited")
     assert "No visitors yet" in page.text
-    assert link(page, "Send the first event") == "/sites/nobody/settings/start"
-    assert [admin.client.get(f"/sites/{path}").status for path in ("nobody/top/page", "nowhere")] == [200, 404]
+    assert link(page, "Send the first event") == "/sites/unvisited/settings/start"
+    assert [admin.client.get(f"/sites/{path}").status for path in ("unvisited/top/page", "nowhere")] == [200, 404]

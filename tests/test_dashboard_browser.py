@@ -1,4 +1,4 @@
-"""The dashboard in a real Chromium: filters in place, keys, the chart's words, who is there; who is kept out."""
+"""The dashboard in Chromium: filters in place, keyboard, chart tooltips, current visitors, accessibility."""
 
 import re
 import threading
@@ -27,7 +27,7 @@ PATHS = ["/", "/", "/", "/pricing", "/pricing", *(f"/blog/{n}" for n in range(9)
 
 @dataclass
 class BusyServer:
-    """A server with a site that was visited two days ago."""
+    """A server with a site that has visits of two days ago."""
 
     server: Server
     key: str
@@ -35,7 +35,7 @@ class BusyServer:
     share: str
 
     def add_visitor(self, host: int) -> None:
-        """Have a visitor look at a page now."""
+        """Send a pageview of a new visitor."""
         client_fields = {"ip_address": f"198.51.100.{host}", "user_agent": CHROME}
         assert self.server.pageview(self.key, **client_fields).status == 201
 
@@ -63,7 +63,7 @@ def busy(tmp_path_factory: pytest.TempPathFactory, start: Start, browser: Browse
 
 @pytest.fixture
 def dash(page: Page, busy: BusyServer) -> Iterator[Page]:
-    """The dashboard, on which nothing goes wrong."""
+    """Open the dashboard; after the test, check that the browser reported no problem."""
     log_in(page, busy.server)
     problems = collect_browser_problems(page)
     page.goto(busy.url)
@@ -73,7 +73,7 @@ def dash(page: Page, busy: BusyServer) -> Iterator[Page]:
 
 
 def is_same_document(page: Page) -> bool:
-    """Whether no other document was loaded meanwhile."""
+    """Return whether no other document was loaded since the dashboard was opened."""
     return bool(page.evaluate("window.sameDocument === true"))
 
 
@@ -82,12 +82,12 @@ def pages(page: Page) -> list[str]:
 
 
 def choose(page: Page, path: str) -> None:
-    """Click the row of a page, and see its chip."""
+    """Click the row of a page and wait for its filter chip."""
     page.locator("#panel-pages").get_by_role("link", name=path, exact=True).click()
     expect(page.locator("[data-chip]").last).to_contain_text(f"Page is {path}")
 
 
-def test_a_row_filters_in_place_and_back_takes_it_away(dash: Page, busy: BusyServer) -> None:
+def test_a_row_filters_in_place_and_back_removes_the_filter(dash: Page, busy: BusyServer) -> None:
     everything = pages(dash)
     choose(dash, "/pricing")
     assert dash.url == f"{busy.url}?f=is%2Cpage%2C%2Fpricing"
@@ -102,7 +102,7 @@ def test_a_row_filters_in_place_and_back_takes_it_away(dash: Page, busy: BusySer
     assert (pages(dash), is_same_document(dash)) == (everything, True)
 
 
-def test_a_tab_is_chosen_in_place_and_keeps_the_focus(dash: Page) -> None:
+def test_a_tab_switches_in_place_and_keeps_the_focus(dash: Page) -> None:
     dash.locator("#panel-pages").get_by_role("link", name="Entry").focus()
     dash.keyboard.press("Enter")
     current = dash.locator("#panel-pages .choices [aria-current]")
@@ -110,7 +110,7 @@ def test_a_tab_is_chosen_in_place_and_keeps_the_focus(dash: Page) -> None:
     expect(current).to_be_focused()
 
 
-def test_keys_choose_periods_and_comparisons(dash: Page) -> None:
+def test_keyboard_shortcuts_choose_periods_and_comparisons(dash: Page) -> None:
     dash.keyboard.press("w")
     dash.wait_for_url("**?period=7d")
     dash.keyboard.press("x")
@@ -124,7 +124,7 @@ def test_keys_choose_periods_and_comparisons(dash: Page) -> None:
     assert is_same_document(dash)
 
 
-def test_keys_take_filters_away(dash: Page) -> None:
+def test_keyboard_shortcuts_remove_filters(dash: Page) -> None:
     choose(dash, "/pricing")
     dash.locator("#panel-devices").get_by_role("link", name="Chrome").click()
     expect(dash.locator("[data-chip]")).to_have_count(2)
@@ -138,7 +138,7 @@ def test_keys_take_filters_away(dash: Page) -> None:
     assert is_same_document(dash)
 
 
-def test_the_list_of_keys(dash: Page, busy: BusyServer) -> None:
+def test_a_shortcut_opens_the_list_of_shortcuts(dash: Page, busy: BusyServer) -> None:
     dash.keyboard.press("?")
     expect(dash.get_by_role("dialog")).to_be_visible()
     dash.keyboard.press("w")
@@ -148,10 +148,10 @@ def test_the_list_of_keys(dash: Page, busy: BusyServer) -> None:
     dash.get_by_text("Add a note").click()
     dash.get_by_label("Note", exact=True).press_sequentially("wxl?")
     expect(dash.get_by_label("Note", exact=True)).to_have_value("wxl?")
-    assert dash.url == busy.url, "letters that are typed are no keys"
+    assert dash.url == busy.url, "typed letters must not trigger shortcuts"
 
 
-def test_the_arrow_keys_go_along_the_chart(dash: Page) -> None:
+def test_the_arrow_keys_move_along_the_chart(dash: Page) -> None:
     tip, chart = dash.locator(".tip"), dash.locator(".plot > svg")
     expect(tip).to_be_hidden()
     chart.focus()
@@ -177,7 +177,7 @@ def test_current_visitors_are_updated_as_they_arrive(dash: Page, page: Page, bus
     expect(active).to_have_text(str(before + 2))
 
 
-def test_without_a_script(browser: Browser, busy: BusyServer) -> None:
+def test_the_dashboard_works_without_javascript(browser: Browser, busy: BusyServer) -> None:
     with browser.new_context(java_script_enabled=False) as context:
         page = type_password(context.new_page(), busy.server)
         page.goto(busy.url)
@@ -194,7 +194,7 @@ def test_without_a_script(browser: Browser, busy: BusyServer) -> None:
         expect(page.get_by_role("heading", level=1)).to_have_text("All pages")
 
 
-def test_the_public_link_works_in_place_too(page: Page, busy: BusyServer) -> None:
+def test_a_public_link_also_filters_in_place(page: Page, busy: BusyServer) -> None:
     problems = collect_browser_problems(page)
     page.goto(f"{busy.share}?embed=1")
     page.evaluate("window.sameDocument = true")
@@ -205,7 +205,7 @@ def test_the_public_link_works_in_place_too(page: Page, busy: BusyServer) -> Non
 
 @pytest.fixture
 def blog(busy: BusyServer) -> Iterator[str]:
-    """A page of others that shows the public link."""
+    """Serve a page of another website that embeds the public link. Yield its URL."""
 
     class Blog(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -214,7 +214,7 @@ def blog(busy: BusyServer) -> Iterator[str]:
             self.wfile.write(f'<iframe src="{busy.share}?embed=1" width="900" height="1600"></iframe>'.encode())
 
         def log_message(self, *_: object) -> None:
-            """Be quiet."""
+            """Log nothing."""
 
     with HTTPServer(("127.0.0.1", 0), Blog) as server:
         threading.Thread(target=server.serve_forever).start()
@@ -222,7 +222,7 @@ def blog(busy: BusyServer) -> Iterator[str]:
         server.shutdown()
 
 
-def test_it_can_be_read_in_a_page_of_others(page: Page, blog: str) -> None:
+def test_a_public_link_can_be_embedded_in_another_website(page: Page, blog: str) -> None:
     page.goto(blog)
     frame = page.frame_locator("iframe")
     expect(frame.get_by_role("heading", level=1)).to_have_text("my-site")
@@ -237,23 +237,25 @@ SUFFIXES = [
 
 
 @pytest.fixture(scope="module")
-def looked_at(browser: Browser, furnished_server: FurnishedServer) -> Iterator[Page]:
-    """A browser that is logged in to the furnished server."""
+def logged_in_page(browser: Browser, furnished_server: FurnishedServer) -> Iterator[Page]:
+    """A page in a browser that is logged in to the furnished server."""
     with browser.new_context() as context:
         yield log_in(context.new_page(), furnished_server.server)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("site", ["my-site", "empty"])
-def test_nobody_is_kept_out(looked_at: Page, furnished_server: FurnishedServer, site: str, suffix: str) -> None:
-    keeps_nobody_out(looked_at, furnished_server.url(f"/sites/{site}{suffix}"))
+def test_the_dashboard_is_accessible(
+    logged_in_page: Page, furnished_server: FurnishedServer, site: str, suffix: str
+) -> None:
+    check_accessibility(logged_in_page, furnished_server.url(f"/sites/{site}{suffix}"))
 
 
-def test_nobody_is_kept_out_of_a_public_link(looked_at: Page, busy: BusyServer) -> None:
-    keeps_nobody_out(looked_at, busy.share)
+def test_a_public_link_is_accessible(logged_in_page: Page, busy: BusyServer) -> None:
+    check_accessibility(logged_in_page, busy.share)
 
 
-def keeps_nobody_out(page: Page, url: str) -> None:
+def check_accessibility(page: Page, url: str) -> None:
     problems = collect_browser_problems(page)
     page.set_viewport_size({"width": 1280, "height": 900})
     page.emulate_media(color_scheme="light")

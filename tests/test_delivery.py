@@ -1,4 +1,4 @@
-"""Deliveries over time: the schedule, giving up, who waits for whom, restarts, and the log."""
+"""Deliveries over time: the retry schedule, disabling, concurrency, restarts, and the log."""
 
 import asyncio
 import json
@@ -13,6 +13,7 @@ import pytest
 
 from ovx_lite.app import App
 from ovx_lite.domain import config
+from ovx_lite.domain.calendar import DAY_MS, HOUR_MS, MINUTE_MS
 from ovx_lite.domain.models import COUNTER_BITS
 from ovx_lite.services import scheduler
 from ovx_lite.storage.sqlite import open_store
@@ -20,13 +21,12 @@ from ovx_lite.storage.webhooks import delivery_log, outbox, subscriptions
 from ovx_lite.webhooks.message import AttemptResult
 from tests.conftest import Start, Store
 from tests.support.deliveries import WebhookHarness, close
-from tests.support.in_process import DAY, HOUR
 from tests.support.receiver import Receiver, http_response, wait_until
-from tests.support.store import MINUTE, NOW
+from tests.support.store import NOW
 
 
 async def wait_briefly() -> None:
-    """Give whatever should not happen the time to happen."""
+    """Wait long enough for an unwanted effect to happen."""
     await asyncio.sleep(0.15)
 
 
@@ -43,23 +43,23 @@ def receiver() -> Iterator[Receiver]:
         yield receiver
 
 
-def test_the_schedule_is_kept_to_the_millisecond(harness: WebhookHarness, receiver: Receiver) -> None:
+def test_retries_follow_the_schedule_to_the_millisecond(harness: WebhookHarness, receiver: Receiver) -> None:
     id, receiver.reply, times_ms = harness.add_webhook(receiver.url), http_response(500), [NOW]
 
     async def run(app: App) -> None:
-        harness.clock.on_set = lambda: None  # nobody else wakes the sender
+        harness.clock.on_set = lambda: None  # nothing else wakes the sender
         assert await harness.meet_goal(app) == 201
         for attempts, minutes in enumerate((1, 5, 30), 1):
             await harness.wait_for_attempts(attempts)
             await wait_briefly()
-            harness.clock.set(times_ms[-1] + minutes * MINUTE - 1)
+            harness.clock.set(times_ms[-1] + minutes * MINUTE_MS - 1)
             await wait_briefly()
             assert len(receiver.requests) == attempts
             times_ms.append(harness.clock.current_ms + 1)
             harness.clock.set(times_ms[-1])
         await harness.wait_for_attempts(4)
         assert harness.statuses() == "failed"
-        harness.clock.set(harness.clock.current_ms + DAY)
+        harness.clock.set(harness.clock.current_ms + DAY_MS)
         await wait_briefly()
 
     harness.run_app(run)
@@ -79,17 +79,17 @@ def test_the_schedule_is_kept_to_the_millisecond(harness: WebhookHarness, receiv
 
 @pytest.mark.parametrize(("minutes", "waits"), [(0, 1), (0.5, 1), (1.5, 1.5), (10, 10), (60, 60), (61, 60), (9999, 60)])
 @pytest.mark.parametrize("as_date", [False, True], ids=["seconds", "date"])
-def test_a_longer_retry_after_counts(
+def test_a_longer_retry_after_is_respected(
     harness: WebhookHarness, receiver: Receiver, minutes: float, waits: float, as_date: bool
 ) -> None:
     harness.add_webhook(receiver.url)
-    http_date = format_datetime(datetime.fromtimestamp((NOW + minutes * MINUTE) / 1000, UTC), usegmt=True)
+    http_date = format_datetime(datetime.fromtimestamp((NOW + minutes * MINUTE_MS) / 1000, UTC), usegmt=True)
     receiver.reply = http_response(503, retry_after=http_date if as_date else f"{minutes * 60:.0f}")
 
     async def run(app: App) -> None:
         await harness.meet_goal(app)
         await harness.wait_for_attempts(1)
-        assert harness.deliveries()[0].next_attempt_at_ms == NOW + waits * MINUTE
+        assert harness.deliveries()[0].next_attempt_at_ms == NOW + waits * MINUTE_MS
         receiver.reply = http_response(200)
         harness.clock.set(harness.deliveries()[0].next_attempt_at_ms)
         await harness.wait_for_attempts(2)
@@ -98,7 +98,7 @@ def test_a_longer_retry_after_counts(
     assert harness.statuses() == "delivered"
 
 
-def test_410_ends_it_and_what_waits_is_skipped(harness: WebhookHarness, receiver: Receiver) -> None:
+def test_a_410_disables_the_webhook_and_skips_waiting_deliveries(harness: WebhookHarness, receiver: Receiver) -> None:
     id, receiver.reply = harness.add_webhook(receiver.url), http_response(410)
     receiver.may_reply.clear()
 
@@ -108,7 +108,7 @@ def test_410_ends_it_and_what_waits_is_skipped(harness: WebhookHarness, receiver
         receiver.may_reply.set()
         await wait_until(lambda: harness.statuses() == "failed skipped skipped")
         assert harness.webhook_state(id) == (False, "its receiver answered 410 Gone")
-        harness.clock.set(NOW + 500)  # by when the server has seen it
+        harness.clock.set(NOW + 500)  # by then, the server has noticed
         await wait_briefly()
         await harness.meet_goal(app)
         await wait_briefly()
@@ -132,14 +132,14 @@ def test_410_ends_it_and_what_waits_is_skipped(harness: WebhookHarness, receiver
         ((0, 1, 2, 3, 4, 5, 6, 9), 2, False),
     ],
 )
-def test_5_days_and_5_messages_without_a_success_are_enough(
+def test_a_webhook_is_disabled_after_5_days_and_5_messages_without_success(
     harness: WebhookHarness, receiver: Receiver, days: Sequence[int], success: int | None, enabled: bool
 ) -> None:
     id = harness.add_webhook(receiver.url)
 
     async def run(app: App) -> None:
         for day in days:
-            harness.clock.set(NOW + day * DAY)
+            harness.clock.set(NOW + day * DAY_MS)
             assert harness.webhook_state(id)[0]
             receiver.reply = http_response(200 if day == success else 500)
             if day == success:
@@ -152,7 +152,7 @@ def test_5_days_and_5_messages_without_a_success_are_enough(
     assert harness.webhook_state(id) == (enabled, "" if enabled else "no delivery succeeded for 5 days")
 
 
-def test_a_slow_receiver_delays_itself_alone(harness: WebhookHarness, receiver: Receiver) -> None:
+def test_a_slow_receiver_delays_only_itself(harness: WebhookHarness, receiver: Receiver) -> None:
     receiver.may_reply.clear()
     with Receiver() as quick:
         harness.add_webhook(receiver.url)
@@ -172,7 +172,7 @@ def test_a_slow_receiver_delays_itself_alone(harness: WebhookHarness, receiver: 
     assert (receiver.max_held_requests, quick.max_held_requests, len(receiver.requests)) == (1, 1, 5)
 
 
-def test_16_are_sent_at_once_in_all(harness: WebhookHarness, receiver: Receiver) -> None:
+def test_at_most_16_deliveries_are_sent_at_once(harness: WebhookHarness, receiver: Receiver) -> None:
     sites = ["my-site", "a", "b", "c"]
     for site in sites * 5:
         harness.add_webhook(receiver.url, site)
@@ -184,7 +184,7 @@ def test_16_are_sent_at_once_in_all(harness: WebhookHarness, receiver: Receiver)
         await wait_until(lambda: len(receiver.requests) >= 16)
         sleeps_before = harness.clock.zero_sleeps
         await wait_briefly()
-        assert harness.clock.zero_sleeps - sleeps_before < 5, "it looks again and again at what it cannot send yet"
+        assert harness.clock.zero_sleeps - sleeps_before < 5, "the sender polls for deliveries that it cannot send yet"
         receiver.may_reply.set()
         await wait_until(lambda: len(receiver.requests) == 20)
 
@@ -195,7 +195,7 @@ def test_16_are_sent_at_once_in_all(harness: WebhookHarness, receiver: Receiver)
     assert (receiver.max_held_requests, len(set(receiver.webhook_ids()))) == (16, 20)
 
 
-def test_what_is_due_survives_a_restart(harness: WebhookHarness, receiver: Receiver) -> None:
+def test_due_deliveries_survive_a_restart(harness: WebhookHarness, receiver: Receiver) -> None:
     harness.add_webhook(receiver.url)
     receiver.reply = http_response(500)
 
@@ -206,21 +206,21 @@ def test_what_is_due_survives_a_restart(harness: WebhookHarness, receiver: Recei
     async def wait(app: App) -> None:
         await wait_briefly()
         assert len(receiver.requests) == 1
-        harness.clock.set(NOW + MINUTE)
+        harness.clock.set(NOW + MINUTE_MS)
         await harness.wait_for_attempts(2)
 
     async def late(app: App) -> None:
         await harness.wait_for_attempts(3)
 
     harness.run_app(fail)
-    harness.clock.set(NOW + MINUTE - 1)
+    harness.clock.set(NOW + MINUTE_MS - 1)
     harness.run_app(wait)
-    harness.clock.set(NOW + DAY)  # long after
+    harness.clock.set(NOW + DAY_MS)  # long after the attempt was due
     harness.run_app(late)
     assert len(set(receiver.webhook_ids())) == 1
 
 
-def test_a_try_that_a_crash_interrupted_is_made_again(
+def test_an_attempt_interrupted_by_a_crash_is_repeated(
     harness: WebhookHarness, receiver: Receiver, start: Start
 ) -> None:
     harness.add_webhook(receiver.url)
@@ -238,7 +238,7 @@ def test_a_try_that_a_crash_interrupted_is_made_again(
     assert [(attempt.error, attempt.status) for attempt in attempts] == [("interrupted", None), ("", 200)]
 
 
-def test_a_disabled_webhook_is_sent_nothing_after_a_crash(
+def test_a_disabled_webhook_receives_nothing_after_a_crash(
     harness: WebhookHarness, receiver: Receiver, start: Start
 ) -> None:
     id = harness.add_webhook(receiver.url)
@@ -254,7 +254,7 @@ def test_a_disabled_webhook_is_sent_nothing_after_a_crash(
     assert (harness.statuses(), len(receiver.requests)) == ("skipped", 1)
 
 
-def test_a_stop_waits_for_what_is_being_sent(harness: WebhookHarness, receiver: Receiver) -> None:
+def test_a_stop_waits_for_deliveries_in_flight(harness: WebhookHarness, receiver: Receiver) -> None:
     harness.add_webhook(receiver.url)
     receiver.may_reply.clear()
 
@@ -275,7 +275,7 @@ def test_a_stop_waits_for_what_is_being_sent(harness: WebhookHarness, receiver: 
 
 
 def insert_deliveries(conn: sqlite3.Connection, webhook_id: int, ages_ms: Sequence[int], status: str) -> None:
-    """Put deliveries so many milliseconds old into the log."""
+    """Insert deliveries with these ages into the log."""
     rows = [((NOW - age_ms << COUNTER_BITS) + webhook_id, webhook_id, status) for age_ms in ages_ms]
     query = "INSERT INTO deliveries VALUES (?, ?, 'goal.completed', '{}', ?, 1, 0, NULL, NULL)".replace(
         "'{}'", "x'7b7d'"
@@ -286,11 +286,13 @@ def insert_deliveries(conn: sqlite3.Connection, webhook_id: int, ages_ms: Sequen
 
 @pytest.mark.parametrize("status", ["delivered", "failed", "throttled", "skipped"])
 @pytest.mark.parametrize("pending", [0, 7])
-def test_the_log_keeps_1000_of_a_webhook_and_30_days(harness: WebhookHarness, status: str, pending: int) -> None:
+def test_the_log_retains_1000_deliveries_per_webhook_for_30_days(
+    harness: WebhookHarness, status: str, pending: int
+) -> None:
     ids = [harness.add_webhook(f"http://127.0.0.1/{name}") for name in "abc"]
     insert_deliveries(harness.conn, 1, range(10_000, 11_005), status)
-    insert_deliveries(harness.conn, 1, [*range(1, 1 + pending), 40 * DAY], "pending")
-    insert_deliveries(harness.conn, 2, [30 * DAY + 1, 30 * DAY, 1], status)
+    insert_deliveries(harness.conn, 1, [*range(1, 1 + pending), 40 * DAY_MS], "pending")
+    insert_deliveries(harness.conn, 2, [30 * DAY_MS + 1, 30 * DAY_MS, 1], status)
     while scheduler.delete_old_deliveries(harness.conn, NOW):
         pass
     ages_by_webhook = {
@@ -300,18 +302,18 @@ def test_the_log_keeps_1000_of_a_webhook_and_30_days(harness: WebhookHarness, st
         range(10_999, 9_999, -1)
     )
     assert sum(row_status == "pending" for _, row_status in ages_by_webhook[ids[0]]) == pending + 1
-    assert (ages_by_webhook[ids[1]], ages_by_webhook[ids[2]]) == ([(30 * DAY, status), (1, status)], [])
+    assert (ages_by_webhook[ids[1]], ages_by_webhook[ids[2]]) == ([(30 * DAY_MS, status), (1, status)], [])
     assert harness.conn.execute("SELECT count(*) FROM attempts").fetchone()[0] == 2
 
 
-def test_whatever_became_of_it_it_can_be_sent_again(harness: WebhookHarness, receiver: Receiver) -> None:
+def test_any_delivery_can_be_sent_again(harness: WebhookHarness, receiver: Receiver) -> None:
     harness.add_webhook(receiver.url)
 
     async def run(app: App) -> None:
         receiver.reply = http_response(500)
         await harness.exhaust_retries(app)
         receiver.reply = http_response(200)
-        harness.clock.set(NOW + 2 * HOUR)
+        harness.clock.set(NOW + 2 * HOUR_MS)
         for _ in range(101):
             await harness.meet_goal(app)
         await wait_until(lambda: harness.statuses() == " ".join(["failed", *["delivered"] * 100, "throttled"]))
@@ -333,12 +335,12 @@ def test_whatever_became_of_it_it_can_be_sent_again(harness: WebhookHarness, rec
                 and len(receiver.requests) == 4
             )
         )
-        await wait_until(lambda: harness.deliveries()[0].next_attempt_at_ms == harness.clock.current_ms + MINUTE)
+        await wait_until(lambda: harness.deliveries()[0].next_attempt_at_ms == harness.clock.current_ms + MINUTE_MS)
 
     harness.run_app(run)
 
 
-def test_nothing_is_sent_of_what_was_not_stored(harness: WebhookHarness, receiver: Receiver) -> None:
+def test_events_that_were_not_stored_trigger_no_delivery(harness: WebhookHarness, receiver: Receiver) -> None:
     harness.add_webhook(receiver.url)
 
     async def run(app: App) -> None:

@@ -1,4 +1,4 @@
-"""Settings → Delivery log: what was sent, chosen, opened, and sent again."""
+"""Settings → Delivery log: listing, filtering, opening and redelivering."""
 
 import shutil
 import subprocess
@@ -31,7 +31,7 @@ ZONE = "Asia/Kathmandu"  # 5:45 ahead
 
 @dataclass
 class LogPages:
-    """The log of a site with a goal that every pageview meets."""
+    """The delivery log of a site with a goal that every pageview meets."""
 
     admin: AdminSession
     settings: str
@@ -42,7 +42,7 @@ class LogPages:
         return f"{self.settings}/deliveries"
 
     def add_webhook(self, url: str) -> str:
-        """Add a webhook. Returns its id."""
+        """Add a webhook and return its id."""
         form = form_fields(self.admin.client.get(f"{self.settings}/webhooks"), f"{self.settings}/webhooks")
         self.admin.submit(f"{self.settings}/webhooks", {**form, "url": url})
         return form["new"][0]
@@ -52,7 +52,7 @@ class LogPages:
             assert self.admin.client.post(f"{self.settings}/webhooks/{webhook}/test").status == 303
 
     def rows(self, query: str = "", **params: str) -> list[list[str]]:
-        """What the log lists: status, event, when, tries, where to."""
+        """Return the rows of the log: status, event, time, attempts, destination."""
         response = self.admin.client.get(f"{self.path}{query or '?' + urlencode(params)}")
         assert response.status == 200, response.body
         return table_rows(response)
@@ -61,23 +61,23 @@ class LogPages:
         return [row[0] for row in self.rows(**params)]
 
     def links(self, query: str = "") -> list[str]:
-        """Where the deliveries that are listed are to be seen, newest first."""
+        """Return the links to the listed deliveries, newest first."""
         page = parse_page(self.admin.client.get(f"{self.path}{query}"))
         return [link.attrs["href"] for head in page.find_all("th", scope="row") for link in head.find_all("a")]
 
     def open_delivery(self, number: int = 0) -> Node:
-        """The page of one of them."""
+        """Return the page of a delivery; 0 is the newest."""
         return parse_page(self.admin.client.get(self.links()[number]))
 
     def curl_args(self) -> list[str]:
-        """The words of the request of the newest delivery, as it is shown for a terminal."""
+        """Return the arguments of the curl command shown for the newest delivery."""
         (pre,) = [
             node for node in self.open_delivery().find_all("pre") if node.attrs["aria-label"].startswith("The request")
         ]
         return split_command(pre.raw_text)
 
     def local_time(self, **offset: int) -> str:
-        """What the site's clocks show, as a browser sends it."""
+        """Return the site's local time in the format that a browser sends."""
         return f"{datetime.now(ZoneInfo(ZONE)) + timedelta(**offset):%Y-%m-%dT%H:%M}"
 
 
@@ -106,7 +106,7 @@ def test_the_log_is_empty_at_first(log: LogPages, receiver: Receiver) -> None:
     assert "Send a test" in parse_page(log.admin.client.get(log.path)).text
 
 
-def test_the_log_shows_what_came_of_each(log: LogPages, receiver: Receiver, broken: Receiver) -> None:
+def test_the_log_shows_the_result_of_each_delivery(log: LogPages, receiver: Receiver, broken: Receiver) -> None:
     good, bad = log.add_webhook(receiver.url), log.add_webhook(broken.url)
     log.admin.pageview(log.settings, log.key)
     assert eventually(lambda: [row[3] for row in log.rows()] == ["1", "1"])
@@ -123,20 +123,20 @@ def test_the_log_shows_what_came_of_each(log: LogPages, receiver: Receiver, brok
     assert next_attempt_at > datetime.fromisoformat(details["Created"].find_one("time").attrs["datetime"])
 
 
-@pytest.mark.parametrize("odd", ["nonsense", "' OR 1=1 --", "%", "\0", "<b>", "x" * 5000, "wh_000000000000", "🦉"])
+@pytest.mark.parametrize("value", ["nonsense", "' OR 1=1 --", "%", "\0", "<b>", "x" * 5000, "wh_000000000000", "🦉"])
 @pytest.mark.parametrize("name", ["status", "webhook", "event"])
-def test_an_odd_choice_is_an_empty_list(log: LogPages, receiver: Receiver, name: str, odd: str) -> None:
+def test_an_unknown_filter_value_gives_an_empty_list(log: LogPages, receiver: Receiver, name: str, value: str) -> None:
     log.send_tests(log.add_webhook(receiver.url))
-    assert log.rows(**{name: odd}) == []
-    assert "No matching deliveries" in parse_page(log.admin.client.get(f"{log.path}?{urlencode({name: odd})}")).text
+    assert log.rows(**{name: value}) == []
+    assert "No matching deliveries" in parse_page(log.admin.client.get(f"{log.path}?{urlencode({name: value})}")).text
 
 
-@pytest.mark.parametrize("odd", ["", "nonsense", "msg_0", "msg_" + "f" * 30, "-1", "%00"])
-def test_an_odd_place_to_go_on_is_no_fault(log: LogPages, odd: str) -> None:
-    assert log.admin.client.get(f"{log.path}?before={odd}").status in (200, 404)
+@pytest.mark.parametrize("value", ["", "nonsense", "msg_0", "msg_" + "f" * 30, "-1", "%00"])
+def test_an_invalid_page_cursor_is_not_an_error(log: LogPages, value: str) -> None:
+    assert log.admin.client.get(f"{log.path}?before={value}").status in (200, 404)
 
 
-def test_a_long_log_is_on_several_pages(log: LogPages, receiver: Receiver, broken: Receiver) -> None:
+def test_a_long_log_is_paginated(log: LogPages, receiver: Receiver, broken: Receiver) -> None:
     log.send_tests(log.add_webhook(broken.url), 3)
     log.send_tests(log.add_webhook(receiver.url), 53)
     chosen, all_links = "?status=delivered", list[str]()
@@ -153,7 +153,7 @@ def test_a_long_log_is_on_several_pages(log: LogPages, receiver: Receiver, broke
     assert ids == sorted(receiver.webhook_ids(), reverse=True)
 
 
-def test_a_request_is_shown_as_curl_sends_it(log: LogPages, receiver: Receiver) -> None:
+def test_a_request_is_shown_as_a_curl_command(log: LogPages, receiver: Receiver) -> None:
     log.add_webhook(url := receiver.url + "?tags[]=it's&x={1,2}&$HOME=`id`")
     log.admin.pageview(log.settings, log.key, 'https://example.com/größe/it\'s?"$HOME"=`id`\\')
     assert eventually(lambda: log.statuses() == ["delivered"])
@@ -167,7 +167,7 @@ def test_a_request_is_shown_as_curl_sends_it(log: LogPages, receiver: Receiver) 
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl here")
-def test_a_request_that_is_shown_can_be_made_again(log: LogPages, receiver: Receiver) -> None:
+def test_the_curl_command_repeats_the_request(log: LogPages, receiver: Receiver) -> None:
     log.send_tests(log.add_webhook(receiver.url + "?tags[]=a&x={1,2}"))
     completed = subprocess.run([*log.curl_args(), "-sS", "--noproxy", "*"], capture_output=True, timeout=60)
     assert (completed.returncode, completed.stderr, len(receiver.requests)) == (0, b"", 2)
@@ -179,7 +179,7 @@ def test_a_request_that_is_shown_can_be_made_again(log: LogPages, receiver: Rece
     assert signed_headers.items() <= again.headers.items()
 
 
-def test_an_answer_is_text(log: LogPages, receiver: Receiver) -> None:
+def test_a_response_is_shown_as_text(log: LogPages, receiver: Receiver) -> None:
     log.send_tests(log.add_webhook(receiver.url))
     assert b"<script>alert" not in log.admin.client.get(log.links()[0]).body
     assert (
@@ -188,7 +188,7 @@ def test_an_answer_is_text(log: LogPages, receiver: Receiver) -> None:
     )
 
 
-def test_what_failed_is_sent_again(log: LogPages, receiver: Receiver) -> None:
+def test_a_failed_delivery_can_be_sent_again(log: LogPages, receiver: Receiver) -> None:
     receiver.reply = http_response(500)
     log.send_tests(log.add_webhook(receiver.url))
     assert log.statuses() == ["failed"]
@@ -202,7 +202,7 @@ def test_what_failed_is_sent_again(log: LogPages, receiver: Receiver) -> None:
     assert len({(request.body, request.headers["webhook-id"]) for request in receiver.requests}) == 1
 
 
-def test_all_that_failed_since_is_sent_again_by_the_sites_clocks(log: LogPages, receiver: Receiver) -> None:
+def test_failed_deliveries_since_a_site_local_time_are_sent_again(log: LogPages, receiver: Receiver) -> None:
     receiver.reply = http_response(500)
     log.send_tests(log.add_webhook(receiver.url), 3)
     receiver.reply = http_response(200)
@@ -227,7 +227,7 @@ def test_an_invalid_time_is_reported_beside_the_field(log: LogPages, receiver: R
 
 
 @pytest.mark.parametrize("since", ["0001-01-01T00:00", "9999-12-31T23:59", "2026-01-01", "2026-01-01T00:00:00Z"])
-def test_a_time_long_ago_or_ahead_is_one(log: LogPages, since: str) -> None:
+def test_a_time_far_in_the_past_or_future_is_accepted(log: LogPages, since: str) -> None:
     assert "No deliveries to resend" in flash_text(log.admin.submit(log.path, {"since": since}))
 
 
@@ -243,7 +243,7 @@ def test_nothing_is_sent_again_to_a_disabled_webhook(log: LogPages, receiver: Re
     assert len(receiver.requests) == 1
 
 
-def test_another_sites_delivery_is_not_here(log: LogPages, receiver: Receiver) -> None:
+def test_the_delivery_of_another_site_is_not_found(log: LogPages, receiver: Receiver) -> None:
     log.send_tests(log.add_webhook(receiver.url))
     their_id = log.links()[0].rsplit("/", 1)[1]
     other = redirect_path(log.admin.client.post("/new-site", {"id": f"other-{their_id}"})).removesuffix("/start")
@@ -258,7 +258,7 @@ def test_another_sites_delivery_is_not_here(log: LogPages, receiver: Receiver) -
 
 
 @pytest.mark.parametrize("where", [lambda log: log.path, lambda log: log.links()[0]])
-def test_times_are_the_sites_with_utc_in_the_title(
+def test_times_are_in_the_sites_zone_with_utc_in_the_title(
     log: LogPages, receiver: Receiver, where: Callable[[LogPages], str]
 ) -> None:
     log.send_tests(log.add_webhook(receiver.url))

@@ -1,4 +1,4 @@
-"""`ovx-lite dev`, the stand-in: its own credentials, what it tells of what arrived, faults, clock, hooks."""
+"""`ovx-lite dev`, the emulator: credentials, journal, faults, clock and hooks."""
 
 import http.client
 import json
@@ -37,7 +37,7 @@ CUSTOM = "/api/v1/events/custom"
 
 @pytest.mark.parametrize("site", ["site_abc123", "your-site-id", "your-project-id", "your-project-key"])
 @pytest.mark.parametrize("key", ["YOUR_API_KEY", "oa_live_xxxxxxxxxxxx"])
-def test_the_documents_own_credentials(dev: EmulatorProcess, site: str, key: str) -> None:
+def test_the_credentials_in_the_products_documents_work(dev: EmulatorProcess, site: str, key: str) -> None:
     response = dev.send("/api/v1/events/pageview", VIEW | {"site_id": site}, key)
     assert (response.status, response.headers["ratelimit-limit"]) == (201, "1000")
     assert (
@@ -46,13 +46,13 @@ def test_the_documents_own_credentials(dev: EmulatorProcess, site: str, key: str
     )
 
 
-def test_the_documents_public_key(dev: EmulatorProcess) -> None:
+def test_the_public_key_in_the_products_documents_works(dev: EmulatorProcess) -> None:
     event = {"type": "pageview", "visitorId": "v1", "projectKey": "pk_live_xyz", "url": "https://example.com/"}
     assert dev.send("/api/events", event, "").status in (200, 201, 202)
     assert dev.events()[0]["site"] == "site_abc123"
 
 
-def test_a_response_has_the_limits_even_if_the_body_cannot_be_read(dev: EmulatorProcess) -> None:
+def test_an_invalid_body_still_gets_the_rate_limit_headers(dev: EmulatorProcess) -> None:
     assert dev.send("/api/v1/events/pageview", VIEW).status == 201
     for body, status in ((b"{", 400), (b"[" * 200_000, 413)):
         rejected = dev.send("/api/v1/events/pageview", body)
@@ -64,7 +64,7 @@ def test_other_keys_and_sites_are_refused(dev: EmulatorProcess) -> None:
     assert dev.send(CUSTOM, custom(site_id="nowhere")).error == (404, "invalid_site_id", "site_id")
 
 
-def test_what_arrived(dev: EmulatorProcess) -> None:
+def test_the_journal_lists_accepted_and_refused_requests(dev: EmulatorProcess) -> None:
     assert dev.send("/api/v1/events/pageview", VIEW).status == 201
     assert dev.send(CUSTOM, {"site_id": "site_abc123", "event_nme": "a", "url": "nope", "timestamp": "x"}).status == 400
     assert dev.call("GET", "/_dev/summary").json == {"total": 2, "good": 1, "bad": 1}
@@ -78,13 +78,13 @@ def test_what_arrived(dev: EmulatorProcess) -> None:
     assert dev.events(name="signup") == []
 
 
-def test_what_is_not_json_is_shown_as_it_came(dev: EmulatorProcess) -> None:
+def test_a_body_that_is_not_json_is_shown_unchanged(dev: EmulatorProcess) -> None:
     assert dev.send(CUSTOM, b'{"site_id":').status == 400
     (bad,) = dev.events()
     assert (bad["request"]["body"], bad["error"]["code"]) == ('{"site_id":', "invalid_request")
 
 
-def test_each_event_of_a_large_batch_is_kept_with_its_own_part(dev: EmulatorProcess) -> None:
+def test_each_event_of_a_large_batch_is_recorded_with_its_own_fields(dev: EmulatorProcess) -> None:
     for number in range(2):
         events = [{"type": "pageview", "url": f"https://example.com/{number}/{n}/{'x' * 500}"} for n in range(500)]
         assert dev.send("/api/v1/events/batch", {"site_id": "site_abc123", "events": events}).status == 201
@@ -93,7 +93,7 @@ def test_each_event_of_a_large_batch_is_kept_with_its_own_part(dev: EmulatorProc
     assert arrived[-1]["request"]["body"]["url"].startswith("https://example.com/0/0/")
 
 
-def test_waiting_for_events(dev: EmulatorProcess) -> None:
+def test_a_client_can_wait_for_events(dev: EmulatorProcess) -> None:
     dev.send(CUSTOM, custom("a"))
     late = dev.call("GET", "/_dev/events/wait?count=2&name=a&timeout=0.1")
     assert (late.status, len(late.json["events"])) == (408, 1)
@@ -103,7 +103,7 @@ def test_waiting_for_events(dev: EmulatorProcess) -> None:
         assert dev.call("GET", f"/_dev/events/wait?{params}").error[0] == 400
 
 
-def test_a_failing_webhook_and_the_clock(dev: EmulatorProcess) -> None:
+def test_advancing_the_clock_retries_a_failing_webhook(dev: EmulatorProcess) -> None:
     dev.call("POST", "/_dev/goals", {"name": "Sign-up", "event": "signup"})
     hook_url = dev.url + "/_dev/hook/failing?reply=500,500,500,200"
     assert dev.call("POST", "/_dev/webhooks", {"url": hook_url}).status == 201
@@ -120,7 +120,7 @@ def test_a_failing_webhook_and_the_clock(dev: EmulatorProcess) -> None:
     assert (delivery["status"], len(delivery["attempts"])) == ("delivered", 4)
 
 
-def test_the_clock_goes_forward_only(dev: EmulatorProcess) -> None:
+def test_the_clock_only_moves_forward(dev: EmulatorProcess) -> None:
     before_ms = dev.call("GET", "/_dev/clock").json["ms"]
     assert dev.call("POST", "/_dev/clock", {"advance": "1h30m"}).status == 200
     assert dev.call("GET", "/_dev/clock").json["ms"] >= before_ms + 5_400_000
@@ -137,7 +137,7 @@ def test_the_clock_goes_forward_only(dev: EmulatorProcess) -> None:
     assert dev.call("GET", "/_dev/clock").json["ms"] < before_ms + 600_000
 
 
-def test_limits_are_met_and_expire_with_the_clock(dev: EmulatorProcess) -> None:
+def test_rate_limits_apply_and_expire_with_the_clock(dev: EmulatorProcess) -> None:
     batch = {"site_id": "site_abc123", "events": [{"type": "pageview", "url": "https://example.com/"}] * 1000}
     assert dev.send("/api/v1/events/batch", batch).status == 201
     limited = dev.send(CUSTOM, custom())
@@ -146,7 +146,7 @@ def test_limits_are_met_and_expire_with_the_clock(dev: EmulatorProcess) -> None:
     assert dev.send(CUSTOM, custom()).status == 201
 
 
-def test_faults(dev: EmulatorProcess) -> None:
+def test_configured_faults_are_injected(dev: EmulatorProcess) -> None:
     rules: list[dict[str, Any]] = [
         {"match": {"path": "/api/v1/events/custom"}, "status": 503, "retry_after": 1, "times": 1},
         {"status": 500, "phase": "after", "times": 1},
@@ -171,7 +171,7 @@ def test_faults(dev: EmulatorProcess) -> None:
     assert dev.call("GET", "/_dev/faults").json == {"rules": []}
 
 
-def test_a_request_that_a_fault_stops_is_recorded_too(dev: EmulatorProcess) -> None:
+def test_a_request_stopped_by_a_fault_is_recorded(dev: EmulatorProcess) -> None:
     dev.call("PUT", "/_dev/faults", [{"status": 418, "times": 1}, {"kind": "reset"}])
     assert dev.send(CUSTOM, custom()).status == 418
     with pytest.raises(ConnectionResetError):
@@ -186,7 +186,7 @@ def test_a_request_that_a_fault_stops_is_recorded_too(dev: EmulatorProcess) -> N
     assert dev.call("GET", "/_dev/summary").json == {"total": 3, "good": 0, "bad": 3}
 
 
-def test_a_fault_for_one_call(dev: EmulatorProcess) -> None:
+def test_a_header_requests_a_fault_for_one_request(dev: EmulatorProcess) -> None:
     limited = dev.send(CUSTOM, custom(), headers={"X-Ovx-Fault": "429; retry-after=2"})
     assert (limited.status, limited.headers["retry-after"]) == (429, "2")
     assert dev.send(CUSTOM, custom(), headers={"X-Ovx-Fault": "503"}).headers["retry-after"] == "1"
@@ -198,7 +198,7 @@ def test_a_fault_for_one_call(dev: EmulatorProcess) -> None:
         )
 
 
-def test_what_fails_by_chance_is_the_same_each_time(dev: EmulatorProcess) -> None:
+def test_random_faults_are_reproducible(dev: EmulatorProcess) -> None:
     seen = []
     for _ in range(2):
         dev.call("PUT", "/_dev/faults", [{"status": 500, "rate": 0.5}])
@@ -210,7 +210,7 @@ def test_what_fails_by_chance_is_the_same_each_time(dev: EmulatorProcess) -> Non
 @pytest.mark.parametrize(
     "rule", [{}, {"status": 200}, {"kind": "fire"}, {"delay_ms": -1}, {"times": 0, "status": 500}, 1]
 )
-def test_wrong_faults(dev: EmulatorProcess, rule: object) -> None:
+def test_invalid_faults_are_refused(dev: EmulatorProcess, rule: object) -> None:
     assert dev.call("PUT", "/_dev/faults", [rule]).error[:2] == (400, "invalid_request")
 
 
@@ -231,17 +231,17 @@ def test_the_error_for_a_number_out_of_range_names_the_range(dev: EmulatorProces
         *({"url": "nope"}, {"url": 1}, {"url": "http://10.0.0.1/"}, {"spike_above": "5"}),
     ],
 )
-def test_wrong_webhooks(dev: EmulatorProcess, fields: dict[str, object]) -> None:
+def test_invalid_webhooks_are_refused(dev: EmulatorProcess, fields: dict[str, object]) -> None:
     response = dev.call("POST", "/_dev/webhooks", {"url": "https://example.com/"} | fields)
     assert response.error[:2] == (400, "invalid_request")
 
 
-def test_a_trigger(dev: EmulatorProcess) -> None:
-    dev.call("POST", "/_dev/webhooks", {"url": dev.url + "/_dev/hook/told", "events": ["goal.completed"]})
+def test_a_trigger_sends_a_webhook(dev: EmulatorProcess) -> None:
+    dev.call("POST", "/_dev/webhooks", {"url": dev.url + "/_dev/hook/goals", "events": ["goal.completed"]})
     response = dev.call("POST", "/_dev/trigger", {"event": "goal.completed", "data": {"goal_name": "Mine"}})
     assert (response.status, len(response.json["followed"])) == (202, 1)
     dev.call("POST", "/_dev/clock", {"advance": 0})
-    (request,) = dev.call("GET", "/_dev/hook/told/requests").json["requests"]
+    (request,) = dev.call("GET", "/_dev/hook/goals/requests").json["requests"]
     assert json.loads(request["body"])["data"] == {"goal_name": "Mine"}
     for body in (
         {"event": "goal.met"},
@@ -251,7 +251,7 @@ def test_a_trigger(dev: EmulatorProcess) -> None:
         assert dev.call("POST", "/_dev/trigger", body).status in (400, 404)
 
 
-def test_a_reset_leaves_sites_and_keys(dev: EmulatorProcess) -> None:
+def test_a_reset_preserves_sites_and_keys(dev: EmulatorProcess) -> None:
     dev.send(CUSTOM, custom())
     dev.call("POST", "/_dev/webhooks", {"url": dev.url + "/_dev/hook/a"})
     dev.call("POST", "/_dev/reset")
@@ -260,7 +260,7 @@ def test_a_reset_leaves_sites_and_keys(dev: EmulatorProcess) -> None:
     assert dev.send(CUSTOM, custom()).status == 201
 
 
-def test_stats_take_the_documents_keys(dev: EmulatorProcess) -> None:
+def test_the_stats_api_accepts_the_documents_keys(dev: EmulatorProcess) -> None:
     for site in ("site_abc123", "your-site-id"):
         dev.send("/api/v1/events/pageview", VIEW | {"site_id": site, "user_agent": FIREFOX})
         query = {"site_id": site, "metrics": ["visitors"], "date_range": "day"}
@@ -272,7 +272,7 @@ def test_stats_take_the_documents_keys(dev: EmulatorProcess) -> None:
 
 
 @pytest.mark.parametrize("fault", ["reset", "empty", "reset; phase=after"])
-def test_a_connection_that_breaks_under_two_requests_holds_nothing_up(tmp_path: Path, fault: str) -> None:
+def test_a_connection_that_breaks_under_two_requests_blocks_nothing(tmp_path: Path, fault: str) -> None:
     body = json.dumps(custom()).encode()
     head = "POST {} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer YOUR_API_KEY\r\nContent-Length: {}\r\n"
     first = head.format(CUSTOM, len(body)).encode() + f"X-Ovx-Fault: {fault}\r\n\r\n".encode() + body
@@ -283,7 +283,7 @@ def test_a_connection_that_breaks_under_two_requests_holds_nothing_up(tmp_path: 
             client.sendall(first + second)
             with suppress(ConnectionResetError):
                 assert client.recv(100) == b""
-        with socket.create_connection(address) as client:  # one that does not wait for it
+        with socket.create_connection(address) as client:  # a client that does not wait for the response
             client.sendall(first.replace(b"X-Ovx-Fault: ", b"X-Ovx-Fault: delay_ms=100;"))
         time.sleep(0.3)
         dev.process.terminate()
@@ -291,7 +291,7 @@ def test_a_connection_that_breaks_under_two_requests_holds_nothing_up(tmp_path: 
         assert "Traceback" not in dev.read_log()
 
 
-def test_a_mistyped_path_has_a_verdict(dev: EmulatorProcess) -> None:
+def test_a_mistyped_path_is_reported_in_the_journal(dev: EmulatorProcess) -> None:
     response = dev.send("/api/v1/events/pagevew", VIEW)
     message = "There is nothing at /api/v1/events/pagevew: did you mean /api/v1/events/pageview?"
     assert (response.status, response.json["error"]["message"]) == (404, message)
@@ -301,7 +301,7 @@ def test_a_mistyped_path_has_a_verdict(dev: EmulatorProcess) -> None:
     assert "did you mean /v1/projects/{PROJECT_ID}/events?" in second["error"]["message"]
 
 
-def test_what_was_sent_is_there_byte_by_byte(dev: EmulatorProcess) -> None:
+def test_the_journal_has_the_exact_bytes_sent(dev: EmulatorProcess) -> None:
     batch = b'{ "site_id": "site_abc123",\n"events": [{"type": "pageview", "url": "https://a.example/"},'
     batch += b' {"type": "pageview", "url": "https://a.example/", "url": "https://b.example/"}]}'
     assert dev.send("/api/v1/events/batch?x=1", batch).status == 201
@@ -316,13 +316,15 @@ def test_a_hook_answers_as_configured(dev: EmulatorProcess) -> None:
     for method, reply, wanted in (("POST", "204", 204), ("OPTIONS", "201", 201), ("POST", "500,304", 500)):
         assert dev.call(method, f"/_dev/hook/h?reply={reply}", b"x").status == wanted
     assert dev.call("POST", "/_dev/hook/h?reply=500,304").status == 304
-    assert dev.call("POST", "/_dev/hook/h?reply=503,200").status == 503  # another script begins anew
+    assert (
+        dev.call("POST", "/_dev/hook/h?reply=503,200").status == 503
+    )  # another reply script starts from its beginning
     assert dev.call("POST", "/_dev/hook/h?reply=x").error[2] == "reply"
     assert dev.call("POST", "/_dev/webhooks", {"url": dev.url + "/_dev/hook/h?reply=x"}).error[2] == "reply"
     assert "Traceback" not in dev.read_log()
 
 
-def test_ten_thousand_calls_of_a_hook(dev: EmulatorProcess) -> None:
+def test_a_hook_retains_a_bounded_number_of_requests(dev: EmulatorProcess) -> None:
     with closing(http.client.HTTPConnection(dev.url.removeprefix("http://"), timeout=30)) as connection:
         for _ in range(MANY):
             connection.request("POST", "/_dev/hook/busy?reply=500,200", b"x" * 100)
@@ -342,7 +344,7 @@ def test_the_journal_is_bounded(dev: EmulatorProcess) -> None:
     assert 1000 <= len(dev.events(limit="10000")) < 24_000_000 / 1000
 
 
-def test_whoever_waits_does_not_hold_up_its_end(tmp_path: Path) -> None:
+def test_a_waiting_client_does_not_delay_the_shutdown(tmp_path: Path) -> None:
     with run_emulator(tmp_path) as dev, ThreadPoolExecutor() as pool:
         waiting = pool.submit(dev.call, "GET", "/_dev/events/wait?count=9&timeout=300")
         while dev.call("GET", "/_dev/summary").status != 200 or not waiting.running():
@@ -353,7 +355,7 @@ def test_whoever_waits_does_not_hold_up_its_end(tmp_path: Path) -> None:
         assert dev.process.wait(10) == 0
 
 
-def test_made_up_traffic_is_there_again_after_a_reset(tmp_path: Path) -> None:
+def test_demo_traffic_is_restored_by_a_reset(tmp_path: Path) -> None:
     query = {"site_id": "site_abc123", "metrics": ["pageviews", "visitors"], "date_range": "7d"}
     options = ("--demo", "8", "--clock", "2026-03-15T14:00:00Z", "--data-dir", str(tmp_path / "data"))
     results = []
@@ -367,7 +369,7 @@ def test_made_up_traffic_is_there_again_after_a_reset(tmp_path: Path) -> None:
     assert results == [results[0]] * 4
 
 
-def test_serve_has_none_of_it(tmp_path: Path, start: Start) -> None:
+def test_serve_has_no_emulator_endpoints(tmp_path: Path, start: Start) -> None:
     store = Store(tmp_path / "data")
     store.site("my-site")
     server = start(store)
@@ -375,7 +377,7 @@ def test_serve_has_none_of_it(tmp_path: Path, start: Start) -> None:
         assert server.send(path, None, method="GET").error[:2] == (404, "not_found")
 
 
-def test_it_is_not_shown_to_the_world_by_mistake(tmp_path: Path) -> None:
+def test_a_public_address_requires_an_explicit_option(tmp_path: Path) -> None:
     with run_emulator(tmp_path, "--host", "0.0.0.0", wait=False) as refused:
         assert refused.process.wait(20) == 2
         assert "--i-know" in refused.read_log()
@@ -384,13 +386,13 @@ def test_it_is_not_shown_to_the_world_by_mistake(tmp_path: Path) -> None:
         assert "WARNING" in dev.read_log()
 
 
-def test_the_helps_own_example_of_a_fault(tmp_path: Path) -> None:
+def test_the_fault_example_in_the_help_text_works(tmp_path: Path) -> None:
     with run_emulator(tmp_path, "--fault", "503; rate=0.1") as dev:
         (rule,) = dev.call("GET", "/_dev/faults").json["rules"]
         assert (rule["status"], rule["rate"], rule["times"]) == (503, 0.1, None)
 
 
-def test_any_key_and_any_site(tmp_path: Path) -> None:
+def test_accept_any_accepts_every_key_and_site(tmp_path: Path) -> None:
     with run_emulator(tmp_path, "--any-key", "--clock", "2025-03-15T14:00:00Z", "--fault", "503; times=1") as dev:
         assert dev.send(CUSTOM, custom(site_id="mine"), "whatever").status == 503
         assert dev.send(CUSTOM, custom(site_id="mine"), "whatever").status == 201

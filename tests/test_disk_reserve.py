@@ -1,4 +1,4 @@
-"""A disk that is nearly full: below `--disk-reserve` events are refused, and all else goes on."""
+"""A nearly full disk: below `--disk-reserve`, events are refused and everything else keeps working."""
 
 import logging
 import shutil
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ovx_lite.app import App
+from ovx_lite.domain.calendar import DAY_MS
 from ovx_lite.emulator.credentials import SITES
 from ovx_lite.services import log_importer, scheduler
 from ovx_lite.services.disk_space import MIB, DiskSpace, is_low, measure
@@ -18,7 +19,7 @@ from tests.support.access_logs import line
 from tests.support.browserless import WebClient, set_password
 from tests.support.commands import eventually
 from tests.support.emulator import run_emulator
-from tests.support.in_process import DAY, post, run_app
+from tests.support.in_process import post, run_app
 from tests.support.metrics import samples
 from tests.support.pages import flash_text, form_fields, parse_page
 from tests.support.public import APEX, OVERCENTRIC, apex, new_address, overcentric, pair
@@ -33,7 +34,7 @@ ONE = {"event_type": "pageview", "url": "https://example.com/never", "event_name
 
 @dataclass
 class FullServer:
-    """A server whose reserve is larger than the disk. It has stored an event before, with the key "before"."""
+    """A server whose reserve is larger than the disk. It has stored one event, with the Idempotency-Key "before"."""
 
     store: Store
     server: Server
@@ -47,7 +48,7 @@ class FullServer:
 
 
 def send_first_event(server: Server, key: str) -> Response:
-    """The event that was stored while there was room, or its replay."""
+    """Send the event that was stored while there was room; repeated, this returns the replay."""
     body = {"site_id": "my-site", "url": "https://example.com/before"}
     return server.send("/api/v1/events/pageview", body, key, {"Idempotency-Key": "before"})
 
@@ -102,7 +103,7 @@ def test_events_without_a_key_are_refused_and_do_not_count(full_server: FullServ
     assert [event["path"] for event in full_server.store.events()] == ["/before"]
 
 
-def test_a_replay_gets_its_first_answer(full_server: FullServer) -> None:
+def test_a_replay_gets_the_first_response(full_server: FullServer) -> None:
     again = send_first_event(full_server.server, full_server.key)
     assert (again.status, again.body) == (201, full_server.first.body)
     assert again.headers["idempotency-replayed"] == "true"
@@ -117,19 +118,21 @@ def test_errors_in_an_event_are_reported_first(full_server: FullServer) -> None:
     assert full_server.send_with_key("/api/v1/events/pageview", VIEW, "no key").status == 401
 
 
-def test_the_operator_is_informed(full_server: FullServer) -> None:
+def test_the_log_health_check_and_metrics_inform_the_operator(full_server: FullServer) -> None:
     assert_refused(full_server.server.send("/healthz", method="GET"))
     metrics = samples(full_server.server.send("/metrics", method="GET").body.decode())
     assert metrics["ovx_disk_reserve_bytes"] == 10**9 * MIB
     assert 0 < metrics["ovx_disk_free_bytes"] < metrics["ovx_disk_reserve_bytes"]
     lines = [line for line in full_server.server.log_path.read_text().splitlines() if "events are rejected" in line]
-    assert len(lines) == 1, "once, not once a second"
+    assert len(lines) == 1, "the warning must be logged once, not every second"
     assert "disk_reserve is 1,000,000,000 MiB" in lines[0]
 
 
-def test_pages_warn_and_go_on(full_server: FullServer) -> None:
+def test_pages_show_a_warning_and_keep_working(full_server: FullServer) -> None:
     client = WebClient(full_server.server)
-    assert "Events are refused" not in client.get("/login").body.decode(), "to strangers, it is not said"
+    assert "Events are refused" not in client.get("/login").body.decode(), (
+        "the warning must not be shown without a login"
+    )
     client.log_in()
     for path in ("/", "/sites/my-site", "/sites/my-site/settings/general"):
         assert "disk_reserve is 1,000,000,000 MiB" in parse_page(client.get(path)).find_one("div", id="disk-low").text
@@ -141,7 +144,7 @@ def test_pages_warn_and_go_on(full_server: FullServer) -> None:
     assert "The site removed was deleted" in flash_text(deleted)
 
 
-def test_commands_go_on(full_server: FullServer, tmp_path: Path) -> None:
+def test_commands_keep_working(full_server: FullServer, tmp_path: Path) -> None:
     assert full_server.store.call("site", "change", "my-site", "--retention-days", "36500")["retention_days"] == 36500
     assert full_server.store.call("prune") == {"events": 0}
     assert full_server.store.call("check")["ok"]
@@ -170,7 +173,7 @@ def test_webhooks_are_sent_and_their_results_are_stored(store: Store, start: Sta
     assert server.stop() == 0
 
 
-def test_an_import_stops_and_reports_what_it_has_done(
+def test_an_import_stops_and_reports_its_progress(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.site("my-site", "--domain", "example.com")
@@ -181,7 +184,7 @@ def test_an_import_stops_and_reports_what_it_has_done(
     assert stopped.stderr.count("\n") == 1
     assert "The import stopped" in stopped.stderr
     assert "disk_reserve is 1,000,000,000 MiB" in stopped.stderr
-    # And in the middle of a file:
+    # The same in the middle of a file:
     monkeypatch.setattr(log_importer, "_BATCH_SIZE", 20)
     free_bytes = iter([10**15, 10**15, 0])
     monkeypatch.setattr(log_importer, "measure", lambda data_dir: next(free_bytes))
@@ -205,14 +208,14 @@ def test_an_import_stops_and_reports_what_it_has_done(
         (-5, 0, False, False),
     ],
 )
-def test_when_events_are_refused(free_mib: int, reserve_mib: int, was_low: bool, low: bool) -> None:
+def test_events_are_refused_below_the_reserve(free_mib: int, reserve_mib: int, was_low: bool, low: bool) -> None:
     assert is_low(free_mib * MIB, reserve_mib * MIB, was_low) == low
 
 
 def test_the_write_ahead_log_counts_as_used_because_it_needs_its_room_twice(tmp_path: Path) -> None:
-    free_bytes_without_log, slack_bytes = measure(tmp_path), 2048 * MIB  # others write to this disk, too
+    free_bytes_without_log, slack_bytes = measure(tmp_path), 2048 * MIB  # other processes write to this disk, too
     with (tmp_path / f"{STORE_FILE}-wal").open("wb") as log:
-        log.truncate(10**12)  # a hole, which takes no room
+        log.truncate(10**12)  # a sparse file, which takes no space
     free_bytes_with_log = measure(tmp_path)
     assert free_bytes_without_log is not None
     assert free_bytes_with_log is not None
@@ -221,7 +224,7 @@ def test_the_write_ahead_log_counts_as_used_because_it_needs_its_room_twice(tmp_
     assert measure(tmp_path / "nowhere") is None
 
 
-def test_what_cannot_be_measured_changes_nothing(tmp_path: Path) -> None:
+def test_a_failed_measurement_changes_nothing(tmp_path: Path) -> None:
     disk = DiskSpace(tmp_path, 64)
     disk.update(None)
     assert (disk.free_bytes, disk.is_low) == (None, False)
@@ -230,7 +233,7 @@ def test_what_cannot_be_measured_changes_nothing(tmp_path: Path) -> None:
     assert (disk.free_bytes, disk.is_low) == (0, True)
 
 
-def test_it_is_logged_once_when_it_starts_and_once_when_it_ends(
+def test_a_low_disk_is_logged_once_at_its_start_and_once_at_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with closing(open_store(tmp_path)) as conn:
@@ -254,14 +257,14 @@ def test_it_is_logged_once_when_it_starts_and_once_when_it_ends(
     ]
 
 
-def test_old_events_and_salts_are_deleted_and_counts_are_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retention_and_saving_of_counts_continue_on_a_low_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = FrozenClock()
     with closing(open_store(tmp_path)) as conn:
         site = new_site(conn, retention_days=2)
         key = new_key(conn, site, hourly_limit=10)
         run_app(tmp_path, clock, lambda app: store_event(app, key))
         assert len(paths(conn, site)) == 1
-        clock.current_ms = NOW + 5 * DAY
+        clock.current_ms = NOW + 5 * DAY_MS
         monkeypatch.setattr(scheduler, "measure", lambda data_dir: 0)
 
         async def run(app: App) -> None:
@@ -273,9 +276,9 @@ def test_old_events_and_salts_are_deleted_and_counts_are_saved(tmp_path: Path, m
         run_app(tmp_path, clock, run)
         assert paths(conn, site) == []
         query = "SELECT sum(count) FROM rate_limit_counters WHERE count > 0"
-        assert conn.execute(query).fetchone() == (1,), "the wrong one"
+        assert conn.execute(query).fetchone() == (1,), "only the invalid request counts"
         days = [day for (day,) in conn.execute("SELECT day FROM salts")]
-        assert all(day >= (NOW + 4 * DAY) // DAY for day in days)
+        assert all(day >= (NOW + 4 * DAY_MS) // DAY_MS for day in days)
 
 
 async def store_event(app: App, key: str) -> None:

@@ -1,4 +1,4 @@
-"""The documentation is complete and true: commands, settings, fields, links, examples and the tests it names."""
+"""The documentation is complete and correct: commands, settings, fields, links, examples and test names."""
 
 import json
 import os
@@ -42,7 +42,7 @@ MAX_README_LINES, MAX_MAKEFILE_LINES, MAX_IMAGE_BYTES = 150, 40, 150 * 1024
 
 
 class Block(NamedTuple):
-    """A piece of code in a page: its language, and its text without the indentation of a list."""
+    """A code block of a page: its language and its text."""
 
     page: str
     language: str
@@ -50,7 +50,7 @@ class Block(NamedTuple):
 
 
 def blocks(language: str, *pages: str) -> list[Block]:
-    """The pieces of code in a language, of these pages or of all."""
+    """Return the code blocks in a language, from these pages or from all."""
     all_blocks = [
         Block(name, language, part)
         for name, text in PAGES.items()
@@ -60,7 +60,7 @@ def blocks(language: str, *pages: str) -> list[Block]:
 
 
 def snippet(page: str, language: str, substring: str) -> str:
-    """The one piece of code of a page that has this word."""
+    """Return the only code block of a page that contains a text."""
     (block,) = [block for block in blocks(language, page) if substring in block.text]
     return block.text
 
@@ -83,18 +83,18 @@ def test_the_makefile_is_short_and_has_the_documented_targets() -> None:
 
 
 def slug(heading: str) -> str:
-    """The anchor that GitHub gives a heading."""
+    """Return the anchor that GitHub gives a heading."""
     text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).replace("`", "")
     return re.sub(r"[^\w\- ]", "", text.strip().lower()).replace(" ", "-")
 
 
 def prose(text: str) -> str:
-    """A page without its pieces of code, in which `#` begins a comment."""
+    """Return a page without its code blocks, where `#` starts a comment."""
     return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
 
 
 def anchors(text: str) -> set[str]:
-    """The anchors of a page."""
+    """Return the anchors of a page."""
     return {slug(heading) for heading in re.findall(r"^#+ (.+)$", prose(text), re.MULTILINE)}
 
 
@@ -126,14 +126,14 @@ def test_every_image_is_small_and_shown() -> None:
 
 
 @pytest.mark.parametrize("document", WRITTEN)
-def test_paths_that_are_named_exist(document: str) -> None:
+def test_paths_in_the_documentation_exist(document: str) -> None:
     folders = "ovx_lite|tests|docs|templates|static|benchmarks|.ci"
     paths = re.findall(rf"`((?:{folders})/[\w./-]*)(?:::\w+)?`", PAGES[document])
     assert [path for path in paths if not (TOP / path).exists()] == []
 
 
 @pytest.mark.parametrize("document", ["docs/proofs.md", "SECURITY.md"])
-def test_every_proof_that_is_named_exists(document: str) -> None:
+def test_every_test_named_as_a_proof_exists(document: str) -> None:
     file, missing = "", []
     proofs = re.findall(r"(?:`|pytest )(tests/\w+\.py)?::(\w+)", PAGES[document])
     assert proofs
@@ -150,11 +150,11 @@ def test_the_changelog_has_versions_and_dates() -> None:
     assert titles[0].split(" ")[0] == __version__
 
 
-def test_json_examples_are_json() -> None:
+def test_json_examples_are_valid_json() -> None:
     assert all(json.loads(block.text) for block in blocks("json"))
 
 
-def test_the_compose_example_is_yaml() -> None:
+def test_the_compose_example_is_valid_yaml() -> None:
     yaml = pytest.importorskip("yaml")
     services = yaml.safe_load(snippet("docs/testing.md", "yaml", "services"))["services"]
     assert services["app"]["depends_on"] == {"ovx": {"condition": "service_healthy"}}
@@ -164,7 +164,7 @@ def test_the_compose_example_is_yaml() -> None:
 
 
 def leaves() -> Iterator[tuple[str, click.Command]]:
-    """All commands with their full names: `site add`."""
+    """Yield all commands with their full names, such as `site add`."""
     for name, command in main.commands.items():
         if isinstance(command, click.Group):
             yield from ((f"{name} {leaf}", command.commands[leaf]) for leaf in command.commands)
@@ -173,7 +173,7 @@ def leaves() -> Iterator[tuple[str, click.Command]]:
 
 
 def options(command: click.Command) -> list[str]:
-    """The long options of a command."""
+    """Return the long options of a command."""
     return [
         name
         for option in command.params
@@ -202,7 +202,7 @@ def test_every_command_and_option_is_in_the_reference_and_has_a_help_text(name: 
 
 
 def documented_commands() -> list[tuple[str, str]]:
-    """Each call of `ovx-lite` in a page: in a piece of shell code, or in a sentence."""
+    """Return each call of `ovx-lite` in a shell block or a sentence, with its page."""
     calls = []
     for block in blocks("sh"):
         text = re.sub(r" +#.*$", "", block.text.replace("\\\n", " "), flags=re.MULTILINE)
@@ -226,15 +226,15 @@ def test_documented_commands_exist(document: str, call: str) -> None:
         command.make_context(call, args)
     except click.BadParameter as exc:
         if exc.param is None or not isinstance(exc.param.type, click.Path):
-            raise  # else the example's file is not here
+            raise  # otherwise, only the example's file does not exist
 
 
-def test_the_command_that_runs_it_is_the_same_everywhere() -> None:
+def test_the_run_command_is_the_same_everywhere() -> None:
     command = "python3 -m venv .venv && .venv/bin/pip install -q . && .venv/bin/ovx-lite serve\n"
     assert [command in text for text in (README, PAGES["docs/install.md"])] == [True, True]
 
 
-def test_the_command_that_runs_all_tests_is_the_same_everywhere() -> None:
+def test_the_test_command_is_the_same_everywhere() -> None:
     command = snippet("CONTRIBUTING.md", "sh", "pytest -n auto").strip()
     assert command == snippet("README.md", "sh", "pytest -n auto").strip()
     assert command in (TOP / ".ci" / "run").read_text("utf-8").splitlines()
@@ -249,7 +249,7 @@ def test_every_column_of_the_export_is_in_the_reference() -> None:
 
 
 def fields_of(body_type: Any, within: str = "") -> Iterator[str]:
-    """The names of all fields that a body may have; those of objects within it, too."""
+    """Yield the names of all fields that a body may have, including those of nested objects."""
     struct = struct_of(body_type)
     for field in msgspec.structs.fields(struct) if struct else ():
         yield field.encode_name
@@ -272,7 +272,7 @@ def test_every_error_is_documented_with_its_status() -> None:
     assert {code: int(status) for status, code in rows} == STATUS_BY_CODE
 
 
-def test_everything_that_the_stats_api_takes_is_documented() -> None:
+def test_every_value_the_stats_api_accepts_is_documented() -> None:
     page = PAGES["docs/stats-api.md"]
     names = (
         *query.METRICS,
@@ -305,7 +305,7 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorProce
 
 
 def bash(script: str, **env: str) -> str:
-    """Run a script as a reader would, with `ovx-lite` on the path, and return what it printed."""
+    """Run a script as a reader would, with `ovx-lite` on the path, and return its output."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     completed = subprocess.run(
         ["bash", "-euc", script],
@@ -437,7 +437,7 @@ def test_ci_recipe_ends_with_the_status_of_the_tests(tmp_path: Path, tests: str,
 
 
 @pytest.mark.skipif(not shutil.which("nginx"), reason="nginx is not installed")
-def test_nginx_takes_the_example(tmp_path: Path) -> None:
+def test_nginx_accepts_the_example(tmp_path: Path) -> None:
     example = snippet("docs/install.md", "nginx", "upstream")
     example = example.replace("listen 80;", f"listen unix:{tmp_path}/socket;")
     config = tmp_path / "nginx.conf"
@@ -448,7 +448,7 @@ def test_nginx_takes_the_example(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("caddy"), reason="caddy is not installed")
-def test_caddy_takes_the_example(tmp_path: Path) -> None:
+def test_caddy_accepts_the_example(tmp_path: Path) -> None:
     config = tmp_path / "Caddyfile"
     config.write_text(snippet("docs/install.md", "caddy", "reverse_proxy"))
     command = ["caddy", "adapt", "--adapter", "caddyfile", "--config", str(config)]

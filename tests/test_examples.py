@@ -1,4 +1,4 @@
-"""The products' documents call them with curl, JavaScript under Node, Python and PHP: so do we, and all at once."""
+"""The examples of the products' documents, in curl, Node, Python and PHP, and under concurrency."""
 
 import json
 import os
@@ -29,7 +29,7 @@ MAC = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36"
 
 
 class Example(NamedTuple):
-    """A call as a document has it (`SITE` and `PUBLIC` are filled in), what is answered, and what the export has."""
+    """A request from a document (`SITE` and `PUBLIC` are placeholders), its response and its exported rows."""
 
     path: str
     body: JSON
@@ -39,7 +39,7 @@ class Example(NamedTuple):
 
 
 def ovyxa(row: JSON, name: str = "", **fields: object) -> Example:
-    """An event of Ovyxa's; without a name, a page view."""
+    """Return an Ovyxa event; without a name, a page view."""
     path = "/api/v1/events/" + ("custom" if name else "pageview")
     body = {"site_id": "SITE", "url": PRICING} | ({"event_name": name} if name else {}) | fields
     row = {"api": "ovyxa", "name": name or "pageview", "props": fields.get("props")} | row
@@ -47,7 +47,7 @@ def ovyxa(row: JSON, name: str = "", **fields: object) -> Example:
 
 
 def overcentric(row: JSON, person: JSON, properties: JSON, **fields: str) -> Example:
-    """A purchase of Overcentric's, whose prices have no currency."""
+    """Return an Overcentric purchase; its prices have no currency."""
     name = "$subscription_purchase"
     event: JSON = {"name": name, "project_id": "SITE", "context": "product", "properties": properties}
     body = {"event": event | fields, "identity": person | {"project_id": "SITE"}}
@@ -57,13 +57,13 @@ def overcentric(row: JSON, person: JSON, properties: JSON, **fields: str) -> Exa
 
 
 def apex(row: JSON, **event: object) -> tuple[JSON, JSON]:
-    """An event of a batch of Apex's, and its row."""
+    """Return an event of an Apex batch, and its exported row."""
     row = {"api": "apex", "type": event["type"], "person": "lead_456", "host": "shop.example", "browser": None} | row
     return event, row | {"props": event.get("data"), "path": event["url"]}
 
 
 def sale(name: str) -> tuple[JSON, JSON]:
-    """A conversion of OpenAnalytics', and its row."""
+    """Return an OpenAnalytics conversion, and its exported row."""
     event = {"revenue": 49.99, "currency": "USD", "properties": {"plan": "pro"}, "url": "https://shop.example/thanks"}
     event |= {"user_id": sha256(b"jane").hexdigest(), "timestamp": int(time.time() * 1000), "event_name": name}
     row = {"api": "openanalytics", "type": "conversion", "path": "/thanks", "props": event["properties"], "name": name}
@@ -124,7 +124,7 @@ function post(string $url, array $headers, array $body): void {
     echo curl_exec($ch), ' ', curl_getinfo($ch, CURLINFO_HTTP_CODE), "\\n";
 }
 """
-# Per language: what is needed, the command that reads a program, how it begins, and a call, which prints the answer.
+# Per language: the program needed, the command that reads a script, its header, and a call that prints the response.
 LANGUAGES = {
     "curl": ("curl", ["sh"], CURL, "post 'ADDRESS' 'BODY' FLAGS"),
     "node": ("node", ["node", "--input-type=module"], NODE, "await post('ADDRESS', HEADERS, BODY)"),
@@ -135,7 +135,7 @@ LANGUAGES = {
 
 
 def program(language: str, url: str, key: str, site: str, public_key: str) -> str:
-    """All examples in a language, one call after the other."""
+    """Return a script with all examples in a language."""
     _, _, text, call = LANGUAGES[language]
     for path, body, *_ in EXAMPLES:
         lines = ["Content-Type: application/json"]
@@ -155,7 +155,7 @@ def program(language: str, url: str, key: str, site: str, public_key: str) -> st
 
 
 def run_examples(language: str, url: str, key: str, site: str, public_key: str) -> None:
-    """Run them all, and see that each is answered as its document says."""
+    """Run all examples and check that each response is as documented."""
     needed, command, *_ = LANGUAGES[language]
     if not (find_spec if language == "requests" else shutil.which)(needed):
         pytest.skip(f"{needed} is not installed")
@@ -168,7 +168,7 @@ def run_examples(language: str, url: str, key: str, site: str, public_key: str) 
 
 
 def compare(stored: list[JSON]) -> None:
-    """See that the events are those of the examples."""
+    """Check that the stored events are those of the examples."""
     expected = [row for example in EXAMPLES for row in example.rows]
     assert len(stored) == len(expected)
     for row in expected:
@@ -176,7 +176,7 @@ def compare(stored: list[JSON]) -> None:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_the_examples_of_the_documents(store: Store, start: Start, language: str) -> None:
+def test_the_examples_in_the_products_documents_work(store: Store, start: Start, language: str) -> None:
     site = store.site("my-site", "--domain", "shop.example")
     run_examples(language, start(store).url, store.key(), "my-site", site["public_key"])
     compare(store.events())
@@ -189,7 +189,7 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorProcess]:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_the_same_with_the_documents_own_keys(dev: EmulatorProcess, language: str) -> None:
+def test_the_examples_work_with_the_documents_own_keys(dev: EmulatorProcess, language: str) -> None:
     dev.call("POST", "/_dev/reset")
     run_examples(language, dev.url, "YOUR_API_KEY", "site_abc123", "pk_live_xyz")
     stored = [event["stored"] for event in dev.events(status="good")]
@@ -206,7 +206,7 @@ SEEN = {"project_id": "my-site", "name": "a", "context": "website", "device_id":
 ITEM = {"type": "pageview", "projectKey": "my-site", "visitorId": "anonymous"}
 
 
-def test_who_calls_is_the_visitor_only_if_it_is_a_browser(store: Store, start: Start) -> None:
+def test_the_caller_is_the_visitor_only_if_it_is_a_browser(store: Store, start: Start) -> None:
     store.site()
     server, agents = start(store, "--trusted-proxies", "127.0.0.1"), [*BROWSERS, GOOGLEBOT, *PROGRAMS]
     for number, agent in enumerate(agents):
@@ -235,7 +235,7 @@ console.log(parseInt(response.headers.get('Retry-After') || '0'), (await respons
 
 
 @pytest.mark.skipif(not shutil.which("node"), reason="node is not installed")
-def test_a_program_over_its_limit_learns_how_long_to_wait(running: RunningSite) -> None:
+def test_a_client_over_its_limit_gets_a_retry_after(running: RunningSite) -> None:
     key, url = running.store.key("my-site", "--hourly-limit", "2"), f"{running.server.url}/api/v1/events/custom"
     command, env = LANGUAGES["node"][1], {**os.environ, "KEY": key, "CALL": url}
     completed = subprocess.run(command, input=RETRY, capture_output=True, text=True, timeout=60, env=env)
@@ -256,7 +256,7 @@ CONCURRENT_REQUESTS: list[tuple[str, object]] = [
 ]
 
 
-def test_all_endpoints_at_once(store: Store, start: Start) -> None:
+def test_all_endpoints_accept_concurrent_requests(store: Store, start: Start) -> None:
     store.site()
     key, server, threads, each = store.key(), start(store), 8, 50
 
@@ -275,7 +275,7 @@ def test_all_endpoints_at_once(store: Store, start: Start) -> None:
     assert Counter(row["path"] for row in store.events()) == counts
 
 
-def test_a_new_key_may_be_used_by_many_at_once(store: Store, start: Start) -> None:
+def test_many_clients_can_use_a_new_key_at_once(store: Store, start: Start) -> None:
     store.site()
     server = start(store)
     with ThreadPoolExecutor(4) as pool:

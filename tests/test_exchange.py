@@ -1,4 +1,4 @@
-"""HTTP as it comes: whole or in pieces, one after the other or at once, answers of all kinds in their order."""
+"""HTTP over real connections: whole or split requests, pipelining, and the order of responses."""
 
 import re
 import socket
@@ -11,7 +11,7 @@ from tests.conftest import RunningSite
 from tests.support.raw_http import PATH, statuses, talk, write_request
 
 
-def test_many_at_once_are_answered_in_their_order(running: RunningSite) -> None:
+def test_pipelined_requests_are_answered_in_order(running: RunningSite) -> None:
     key = running.store.key()
     paths = [f"/{number}" for number in range(9)]
     data = b"".join(
@@ -23,7 +23,7 @@ def test_many_at_once_are_answered_in_their_order(running: RunningSite) -> None:
     assert re.findall(r"/nowhere(/\d)", text) == ["/1", "/3", "/5", "/7"]
 
 
-def test_offers_to_upgrade_are_passed_over(running: RunningSite) -> None:
+def test_upgrade_offers_are_ignored(running: RunningSite) -> None:
     key = running.store.key()
     requests = [
         write_request(key, f"upgrade {n}", "Connection: Upgrade", f"{n}: h2c")
@@ -38,7 +38,7 @@ def test_offers_to_upgrade_are_passed_over(running: RunningSite) -> None:
 
 @pytest.mark.parametrize("spelling", ["Upgrade", "UPgrade"])
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_body_behind_an_offer_is_no_request_wherever_its_head_is_cut(
+def test_a_body_after_an_upgrade_offer_is_not_a_request_wherever_its_head_is_split(
     running: RunningSite, chunked: bool, spelling: str
 ) -> None:
     body = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -63,7 +63,7 @@ def test_a_body_behind_an_offer_is_no_request_wherever_its_head_is_cut(
 
 
 @pytest.mark.parametrize("cut", [1, 10, 40, 120, -20, -1])
-def test_a_request_in_pieces_is_as_good(running: RunningSite, cut: int) -> None:
+def test_a_request_may_arrive_in_pieces(running: RunningSite, cut: int) -> None:
     whole = write_request(running.store.key(), f"cut {cut}")
     text = talk(running, whole[:cut], whole[cut:] + whole)
     assert statuses(text) == ["201", "201"]
@@ -77,15 +77,15 @@ def test_a_client_that_expects_100_continue_gets_it(running: RunningSite) -> Non
 
 
 @pytest.mark.parametrize(("version", "headers"), [("1.0", []), ("1.1", ["Connection: close"])])
-def test_the_connection_ends_where_it_should(running: RunningSite, version: str, headers: list[str]) -> None:
+def test_the_connection_closes_when_it_should(running: RunningSite, version: str, headers: list[str]) -> None:
     started_s = time.monotonic()
     text = talk(running, write_request(running.store.key(), "last", *headers, version=version))
-    assert time.monotonic() - started_s < 0.5, "it was closed, not left alone"
+    assert time.monotonic() - started_s < 0.5, "the server must close the connection at once"
     assert statuses(text) == ["201"]
     assert "connection: close" in text
 
 
-def test_the_head_of_a_page_comes_without_its_body(running: RunningSite) -> None:
+def test_a_head_response_has_no_body(running: RunningSite) -> None:
     text = talk(running, b"HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
     assert statuses(text) == ["200", "200"]
     assert text.count('{"status"') == 1
@@ -101,7 +101,7 @@ def test_a_target_without_a_path_is_refused(running: RunningSite, target: str) -
     assert "Traceback" not in running.server.log_path.read_text()
 
 
-def test_half_closed_is_not_gone(running: RunningSite) -> None:
+def test_a_half_closed_connection_gets_its_response(running: RunningSite) -> None:
     whole = write_request(running.store.key(), "half")
     assert statuses(talk(running, whole, end=True, pause_s=0)) == ["201"]
     assert statuses(talk(running, whole * 3, end=True, pause_s=0)) == ["201"] * 3
@@ -109,7 +109,7 @@ def test_half_closed_is_not_gone(running: RunningSite) -> None:
 
 
 @pytest.mark.parametrize("head", [b"GET /" + b"a" * 2_000_000, b"GET / HTTP/1.1\r\nX: " + b"a" * 2_000_000])
-def test_a_head_without_end_is_refused(running: RunningSite, head: bytes) -> None:
+def test_an_endless_head_is_refused(running: RunningSite, head: bytes) -> None:
     with socket.create_connection(("127.0.0.1", running.server.port), timeout=10) as client:
         sent_bytes = 0
         try:
@@ -118,11 +118,11 @@ def test_a_head_without_end_is_refused(running: RunningSite, head: bytes) -> Non
                 time.sleep(0.001)
         except ConnectionError:
             pass
-        assert sent_bytes < 1_500_000, "it was stopped long before its end"
+        assert sent_bytes < 1_500_000, "the server must stop reading early"
 
 
 @pytest.mark.parametrize("chunk_size_bytes", [8_000, 64_000, 10**6])
-def test_a_head_may_have_64_kib_however_it_comes(running: RunningSite, chunk_size_bytes: int) -> None:
+def test_a_head_may_have_64_kib_however_it_is_split(running: RunningSite, chunk_size_bytes: int) -> None:
     for length, status in ((60_000, "404"), (65_600, "431"), (120_000, "431"))[: 2 + (chunk_size_bytes == 10**6)]:
         head = b"GET /nowhere HTTP/1.1\r\nHost: x\r\nX: " + b"y" * length + b"\r\n\r\n"
         chunks = [head[first : first + chunk_size_bytes] for first in range(0, len(head), chunk_size_bytes)]
@@ -133,7 +133,7 @@ def test_a_head_may_have_64_kib_however_it_comes(running: RunningSite, chunk_siz
     )
 
 
-def test_many_small_headers_are_too_many(running: RunningSite) -> None:
+def test_too_many_small_headers_are_refused(running: RunningSite) -> None:
     text = talk(running, b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: %d\r\n" % (n, n) for n in range(20_000)), pause_s=0.2)
     assert text == "" or statuses(text) == ["431"]
     assert statuses(talk(running, b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 50_000 + b"\r\n\r\n")) == ["200"]

@@ -1,4 +1,4 @@
-"""`export`: what went in comes out again, in columns that are documented and stable. And `backup`: all of it."""
+"""`export` returns the stored events in documented, stable columns; `backup` copies the whole store."""
 
 import csv
 import io
@@ -48,7 +48,7 @@ VIEW = {
     "ip_address": "203.0.113.9",
     "timestamp": "2025-11-20T10:00:00.123Z",
 }
-# Events of a site in Paris, named by their local time; on 2025-10-26 it has 25 hours, on 2025-03-30 23.
+# Events of a site in Paris, named by local time. There, 2025-10-26 has 25 hours and 2025-03-30 has 23.
 PARIS = {
     "29 last": "2025-03-29T22:59:59.999Z",
     "30 first": "2025-03-29T23:00:00Z",
@@ -66,7 +66,7 @@ Export = Callable[..., str]
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory, start: Start) -> Store:
-    """A running server with events that came by its API: in my-site, paris, and many; none in empty."""
+    """A running server with events in the sites my-site, paris and many; the site empty has none."""
     store = Store(tmp_path_factory.mktemp("export") / "data")
     with closing(open_store(store.path)) as conn:
         keys = {id: new_key(conn, new_site(conn, id)) for id in ("my-site", "many", "empty")}
@@ -98,7 +98,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory, start: Start) -> Store:
 
 @pytest.fixture(scope="module")
 def export(filled: Store) -> Export:
-    """What `export WORDS…` prints; run once for the same words."""
+    """Return a function that gives the output of `export ARGS…`, cached by arguments."""
     outputs: dict[tuple[str, ...], str] = {}
 
     def export(*args: str) -> str:
@@ -115,13 +115,13 @@ def lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.split("\n")[:-1]]
 
 
-def test_the_columns_are_those_of_the_contract(export: Export) -> None:
+def test_the_columns_are_as_documented(export: Export) -> None:
     assert next(csv.reader(io.StringIO(export("my-site", "--include-excluded"), newline=""))) == COLUMNS
     for row in lines(export("my-site", "--include-excluded", "--format", "jsonl")):
         assert list(row) == COLUMNS
 
 
-def test_an_event_comes_out_as_it_went_in(export: Export) -> None:
+def test_an_event_is_exported_as_it_was_sent(export: Export) -> None:
     view = lines(export("my-site", "--format", "jsonl"))[0]
     patterns = {"id": r"evt_[0-9a-f]{16}", "visitor": r"[0-9a-f]{12}", "visit": r"[0-9a-f]{16}"}
     for column, pattern in patterns.items():
@@ -139,13 +139,13 @@ def test_an_event_comes_out_as_it_went_in(export: Export) -> None:
     assert view == dict.fromkeys(view, None) | expected
 
 
-def test_props_come_out_as_they_went_in(export: Export) -> None:
+def test_props_are_exported_as_they_were_sent(export: Export) -> None:
     row = lines(export("my-site", "--format", "jsonl"))[1]
     assert row["props"] == PROPS
     assert (row["name"], row["host"], row["path"]) == ('sign "up"\n', "main", "/größe")
 
 
-def test_csv_says_the_same_as_json_lines(export: Export) -> None:
+def test_csv_has_the_same_content_as_json_lines(export: Export) -> None:
     rows = list(csv.DictReader(io.StringIO(export("my-site", "--include-excluded"), newline=""), strict=True))
     assert len(rows) == 3
     parsed = [
@@ -155,12 +155,12 @@ def test_csv_says_the_same_as_json_lines(export: Export) -> None:
     assert parsed == lines(export("my-site", "--include-excluded", "--format", "jsonl"))
 
 
-def test_json_says_the_same_as_json_lines(export: Export) -> None:
+def test_json_has_the_same_content_as_json_lines(export: Export) -> None:
     args = ("my-site", "--include-excluded")
     assert json.loads(export(*args, "--json")) == lines(export(*args, "--format", "jsonl"))
 
 
-def test_what_is_excluded_comes_out_when_asked_for_with_the_reason(export: Export) -> None:
+def test_excluded_events_are_exported_on_request_with_their_reason(export: Export) -> None:
     reasons = [(row["path"], row["excluded"]) for row in lines(export("my-site", "--format", "jsonl"))]
     assert reasons == [("/shop/", None), ("/größe", None)]
     excluded = json.loads(export("my-site", "--include-excluded", "--json"))[2]
@@ -179,7 +179,7 @@ def test_what_is_excluded_comes_out_when_asked_for_with_the_reason(export: Expor
         (("--from", "1970-01-01", "--to", "2200-01-01"), list(PARIS)),
     ],
 )
-def test_days_are_the_sites_own_and_both_ends_are_in(
+def test_date_ranges_use_the_sites_time_zone_and_include_both_ends(
     export: Export, args: tuple[str, ...], expected: list[str]
 ) -> None:
     assert [row["name"] for row in json.loads(export("paris", "--json", *args))] == expected
@@ -190,11 +190,11 @@ def test_days_are_the_sites_own_and_both_ends_are_in(
     [((), ",".join(COLUMNS)), (("--format", "jsonl"), ""), (("--json",), "[]")],
     ids=["csv", "jsonl", "json"],
 )
-def test_where_there_is_nothing_the_form_is_kept(export: Export, args: tuple[str, ...], expected: str) -> None:
+def test_an_empty_export_is_valid_in_each_format(export: Export, args: tuple[str, ...], expected: str) -> None:
     assert export("empty", *args).strip() == expected
 
 
-def test_many_come_oldest_first_each_once(export: Export) -> None:
+def test_many_events_are_exported_once_each_oldest_first(export: Export) -> None:
     events = lines(export("many", "--format", "jsonl"))
     times, ids = [event["ts"] for event in events], [event["id"] for event in events]
     assert len(set(times)) == len(set(ids)) == len(events) == EVENT_COUNT
@@ -202,7 +202,7 @@ def test_many_come_oldest_first_each_once(export: Export) -> None:
     assert ids == sorted(ids)
 
 
-def test_a_reader_that_has_enough_may_go(filled: Store) -> None:
+def test_a_reader_may_close_the_pipe_early(filled: Store) -> None:
     command = [sys.executable, "-m", "ovx_lite", "export", "many", "--data-dir", str(filled.path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -212,8 +212,8 @@ def test_a_reader_that_has_enough_may_go(filled: Store) -> None:
         assert process.stderr.read() == b""
 
 
-def test_the_export_is_utf_8_whatever_the_machine_prefers(filled: Store) -> None:
-    # As where Windows writes to a file; the last letters of a Latin-1 locale are no different.
+def test_the_export_is_utf_8_in_every_locale(filled: Store) -> None:
+    # As on Windows when output goes to a file; a Latin-1 locale behaves alike.
     command = [sys.executable, "-m", "ovx_lite", "export", "my-site", "--format", "jsonl"]
     environment = os.environ | {"OVX_DATA_DIR": str(filled.path), "PYTHONIOENCODING": "cp1252"}
     completed = subprocess.run(command, capture_output=True, env=environment, timeout=60)
@@ -221,7 +221,7 @@ def test_the_export_is_utf_8_whatever_the_machine_prefers(filled: Store) -> None
     assert lines(completed.stdout.decode())[1]["props"] == PROPS
 
 
-def test_a_backup_of_a_store_that_is_written_to_is_whole(running: RunningSite, tmp_path: Path) -> None:
+def test_a_backup_during_writes_is_complete(running: RunningSite, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     restored, event_ids, is_done = (
         Store(tmp_path / "data"),

@@ -1,4 +1,4 @@
-"""What a field may hold: over HTTP on every endpoint, then the functions that say so (contract 2 and 3)."""
+"""Valid and invalid field values: over HTTP on every endpoint, then in the parsing functions."""
 
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ovx_lite.dialects import fields
+from ovx_lite.domain.calendar import HOUR_MS
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import Campaign, PageUrl
 from tests.conftest import Response, RunningSite
@@ -18,13 +19,12 @@ from tests.conftest import Response, RunningSite
 EVENTS = "/api/v1/events/"
 GOOD: dict[str, Any] = {"url": "https://example.com/", "event_name": "signup"}
 TOO_LONG = "x" * 4097
-HOUR_MS = 3_600_000
 YEAR_3000_MS = 32_503_680_000_000
 Fields = dict[str, Any]
 
 
 def send(running: RunningSite, how: str, changes: Fields) -> tuple[Response, str]:
-    """Send an event alone, or as the fourth of a batch. Returns the answer, and what comes before its fields' names."""
+    """Send an event alone or as the fourth of a batch. Return the response and the prefix of its field names."""
     event = {name: value for name, value in (GOOD | changes).items() if value is not ...}
     if not how.startswith("batch of "):
         return running.server.send(EVENTS + how, {"site_id": "my-site"} | event, running.key), ""
@@ -63,19 +63,19 @@ INVALID_VALUES: dict[str, list[Any]] = {
 @pytest.mark.parametrize(
     ("field", "value"), [(field, value) for field in INVALID_VALUES for value in INVALID_VALUES[field]], ids=short
 )
-def test_a_wrong_field_is_refused_by_its_name(running: RunningSite, how: str, field: str, value: object) -> None:
+def test_an_invalid_field_is_named_in_the_error(running: RunningSite, how: str, field: str, value: object) -> None:
     response, prefix = send(running, how, {field: value})
     assert response.error == (400, "invalid_request", prefix + field)
 
 
 @pytest.mark.parametrize("how", WITH_NAME)
 @pytest.mark.parametrize("value", [..., None, "", 5, [], {}, TOO_LONG])
-def test_a_wrong_event_name_is_refused(running: RunningSite, how: str, value: object) -> None:
+def test_an_invalid_event_name_is_refused(running: RunningSite, how: str, value: object) -> None:
     response, prefix = send(running, how, {"event_name": value})
     assert response.error == (400, "invalid_request", f"{prefix}event_name")
 
 
-def test_the_longest_string_of_a_field_is_measured_in_bytes(running: RunningSite) -> None:
+def test_the_maximum_length_of_a_field_is_in_bytes(running: RunningSite) -> None:
     assert running.server.custom(running.key, event_name="é" * 2048).status == 201
     assert running.server.custom(running.key, event_name="é" * 2049).error == (400, "invalid_request", "event_name")
 
@@ -92,7 +92,7 @@ def test_the_longest_string_of_a_field_is_measured_in_bytes(running: RunningSite
     ],
     ids=["alone", "in a batch"],
 )
-def test_a_number_beyond_all_bounds_is_refused_by_its_fields_name(
+def test_an_out_of_range_number_is_refused_with_the_field_named(
     running: RunningSite, path: str, body: bytes, field: str
 ) -> None:
     assert running.server.send(EVENTS + path, body, running.key).error == (400, "invalid_request", field)
@@ -100,7 +100,7 @@ def test_a_number_beyond_all_bounds_is_refused_by_its_fields_name(
 
 @pytest.mark.parametrize("path", ["pageview", "custom", "batch"])
 @pytest.mark.parametrize("site", [..., None, "", 5, [], {}, TOO_LONG])
-def test_a_wrong_site_id_is_refused_by_its_name(running: RunningSite, path: str, site: object) -> None:
+def test_an_invalid_site_id_is_refused(running: RunningSite, path: str, site: object) -> None:
     body = GOOD | {"events": [{"type": "pageview"} | GOOD]} | ({} if site is ... else {"site_id": site})
     assert running.server.send(EVENTS + path, body, running.key).error == (400, "invalid_request", "site_id")
 
@@ -128,7 +128,7 @@ EVENT = {"type": "pageview"} | GOOD
         ([EVENT, EVENT | {"url": "no"}, EVENT | {"url": "no"}], "events[1].url"),
     ],
 )
-def test_a_wrong_batch_is_refused_by_the_path_of_what_is_wrong(
+def test_an_invalid_batch_is_refused_with_the_path_of_the_error(
     running: RunningSite, events: object, field: str
 ) -> None:
     body = {"site_id": "my-site"} | ({} if events is ... else {"events": events})
@@ -144,33 +144,33 @@ INVALID_PROPS: dict[str, Any] = {
     "2,001 characters": {"a": "x" * 2001},
     "65 bits": {"a": 2**64},
     "64 bits and no sign": {"a": 2**63},
-    "too far below zero": {"a": -(2**63) - 1},
+    "below the minimum": {"a": -(2**63) - 1},
     "70 digits": {"a": 10**70},
-    "not an object but a list": [1],
-    "not an object but a string": "plan",
-    "not an object but a number": 5,
-    "not an object but true": True,
+    "a list instead of an object": [1],
+    "a string instead of an object": "plan",
+    "a number instead of an object": 5,
+    "true instead of an object": True,
 }
 
 
 @pytest.mark.parametrize("how", WITH_NAME)
 @pytest.mark.parametrize("what", INVALID_PROPS)
-def test_wrong_props_are_refused(running: RunningSite, how: str, what: str) -> None:
+def test_invalid_props_are_refused(running: RunningSite, how: str, what: str) -> None:
     response, prefix = send(running, how, {"props": INVALID_PROPS[what]})
     assert response.error == (400, "invalid_props", f"{prefix}props")
 
 
 @pytest.mark.parametrize("how", ["pageview", "batch of pageview"])
-def test_a_pageviews_props_are_unknown_and_ignored(running: RunningSite, how: str) -> None:
+def test_props_of_a_pageview_are_ignored(running: RunningSite, how: str) -> None:
     assert send(running, how, {"props": [1]})[0].status == 201
 
 
-def test_seconds_are_refused_with_a_hint(running: RunningSite) -> None:
+def test_a_timestamp_in_seconds_is_refused_with_a_hint(running: RunningSite) -> None:
     assert "milliseconds" in running.server.pageview(running.key, timestamp=1_736_937_000).json["error"]["message"]
 
 
 @pytest.mark.parametrize("changes", [{"url": "no"}, {"props": [1]}, {"event_name": None}, {"timestamp": YEAR_3000_MS}])
-def test_a_batch_with_one_bad_event_stores_none(running: RunningSite, changes: Fields) -> None:
+def test_a_batch_with_one_invalid_event_stores_nothing(running: RunningSite, changes: Fields) -> None:
     good = {"type": "custom", "event_name": "never", "url": "app://a"}
     assert running.server.batch(running.key, good, good | changes, good).status == 400
     assert "never" not in {event["name"] for event in running.store.events()}
@@ -183,7 +183,7 @@ NOW_MS = 1_763_000_000_000
     st.datetimes(datetime(1970, 1, 2), datetime(2025, 11, 13)),
     st.integers(-14 * 60, 14 * 60),
 )
-def test_iso_8601_is_taken_to_the_millisecond(moment: datetime, offset_minutes: int) -> None:
+def test_iso_8601_times_are_parsed_to_the_millisecond(moment: datetime, offset_minutes: int) -> None:
     moment = moment.replace(
         microsecond=moment.microsecond // 1000 * 1000, tzinfo=timezone(timedelta(minutes=offset_minutes))
     )
@@ -192,13 +192,13 @@ def test_iso_8601_is_taken_to_the_millisecond(moment: datetime, offset_minutes: 
 
 
 @given(st.integers(100_000_000_000, NOW_MS + 24 * HOUR_MS))
-def test_unix_milliseconds_are_taken_as_they_are(timestamp_ms: int) -> None:
+def test_unix_milliseconds_are_accepted_unchanged(timestamp_ms: int) -> None:
     assert fields.timestamp(float(timestamp_ms), NOW_MS, "t") == timestamp_ms
 
 
-@pytest.mark.parametrize(("ahead_ms", "taken"), [(24 * HOUR_MS, True), (24 * HOUR_MS + 1, False)])
-def test_a_time_may_be_24_hours_ahead(ahead_ms: int, taken: bool) -> None:
-    if taken:
+@pytest.mark.parametrize(("ahead_ms", "accepted"), [(24 * HOUR_MS, True), (24 * HOUR_MS + 1, False)])
+def test_a_time_may_be_up_to_24_hours_ahead(ahead_ms: int, accepted: bool) -> None:
+    if accepted:
         assert fields.timestamp(NOW_MS + ahead_ms, NOW_MS, "t") == NOW_MS + ahead_ms
     else:
         with pytest.raises(ApiError, match="24 hours"):
@@ -206,7 +206,7 @@ def test_a_time_may_be_24_hours_ahead(ahead_ms: int, taken: bool) -> None:
 
 
 @given(st.one_of(st.ip_addresses(), st.text("0123456789abcdef:.%/[] ", max_size=20), st.text(max_size=20)))
-def test_an_address_is_taken_where_it_is_one(value: IPv4Address | IPv6Address | str) -> None:
+def test_an_address_is_accepted_if_it_is_valid(value: IPv4Address | IPv6Address | str) -> None:
     try:
         address = fields.address(str(value), "ip")
     except ApiError:
@@ -219,14 +219,14 @@ URL_TEXT = st.text("abcXYZ019-._~%/@:", max_size=8)
 
 
 @given(st.sampled_from(["https", "app", "x-y+z.1"]), URL_TEXT.map(lambda text: quote(text, "")), URL_TEXT, URL_TEXT)
-def test_of_a_url_nothing_but_scheme_host_and_path_is_kept(scheme: str, user: str, path: str, rest: str) -> None:
+def test_only_scheme_host_and_path_of_a_url_are_stored(scheme: str, user: str, path: str, rest: str) -> None:
     url = f"{scheme}://{user}:{user}@Shop.Example.com:8443/{path}?q={quote(rest, '')}#{rest}"
     assert fields.url(url, "url") == (PageUrl(scheme, "shop.example.com", "/" + path), Campaign())
     assert fields.referrer(url, "referrer") == "shop.example.com/" + path
 
 
 @given(st.one_of(st.text(), st.text().map("https://".__add__), st.text(":/[]?#@%.\0 \\a", max_size=12)))
-def test_any_text_is_a_url_or_refused(text: str) -> None:
+def test_any_text_is_parsed_as_a_url_or_refused(text: str) -> None:
     for parse in (fields.url, fields.referrer):
         with suppress(ApiError):
             parse(text, "url")

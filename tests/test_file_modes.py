@@ -1,4 +1,4 @@
-"""Who can read what the data dir holds: its owner alone, whatever the umask is."""
+"""Files in the data dir are readable by their owner only, whatever the umask."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ from tests.stores import FOLDER, build
 
 @contextmanager
 def umask(mask: int) -> Iterator[None]:
-    """Set the umask, also for the processes that are started meanwhile."""
+    """Set the umask for this process and the processes it starts meanwhile."""
     old_mask = os.umask(mask)
     try:
         yield
@@ -27,17 +27,17 @@ def umask(mask: int) -> Iterator[None]:
 
 
 def modes(folder: Path) -> dict[str, int]:
-    """The permissions of a folder (under `.`) and of all files in it."""
+    """Return the permissions of a folder (as `.`) and of all files in it."""
     return {str(path.relative_to(folder)): path.stat().st_mode & 0o777 for path in (folder, *folder.rglob("*"))}
 
 
 def exposed(folder: Path) -> dict[str, int]:
-    """What of a folder others than its owner may use: nothing, as it should be."""
+    """Return the files that users other than the owner can access; it should be empty."""
     return {name: mode for name, mode in modes(folder).items() if mode != (0o700 if name == "." else 0o600)}
 
 
 @pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
-def test_every_file_is_for_its_owner_alone(store: Store, start: Start, tmp_path: Path, mask: int) -> None:
+def test_every_file_is_accessible_to_its_owner_only(store: Store, start: Start, tmp_path: Path, mask: int) -> None:
     copies, other = tmp_path / "copies", Store(tmp_path / "a" / "b")
     with umask(mask):
         store.site()
@@ -45,7 +45,7 @@ def test_every_file_is_for_its_owner_alone(store: Store, start: Start, tmp_path:
         assert server.pageview(store.key()).status == 201
         assert exposed(store.path) == {}
         assert {STORE_FILE, f"{STORE_FILE}-wal", f"{STORE_FILE}-shm", LOCK_FILE} <= modes(store.path).keys()
-        assert server.stop(signal.SIGKILL) == -signal.SIGKILL  # its log stays
+        assert server.stop(signal.SIGKILL) == -signal.SIGKILL  # the write-ahead log remains
         assert store.spawn("backup", str(store.path / "copy.sqlite3")).exit_status == 0
         assert other.spawn("restore", str(store.path / "copy.sqlite3")).exit_status == 0
         assert store.spawn("restore", str(store.path / "copy.sqlite3"), "--overwrite").exit_status == 0
@@ -54,7 +54,7 @@ def test_every_file_is_for_its_owner_alone(store: Store, start: Start, tmp_path:
 
 
 @pytest.mark.parametrize("mask", [0o000, 0o077])
-def test_the_copy_before_an_upgrade_is_for_its_owner_alone(store: Store, mask: int) -> None:
+def test_the_backup_before_an_upgrade_is_accessible_to_its_owner_only(store: Store, mask: int) -> None:
     build(store.path / STORE_FILE, (FOLDER / "0006.sql").read_text("utf-8"))
     with umask(mask):
         assert store.run("site", "list").exit_status == 0
@@ -62,7 +62,7 @@ def test_the_copy_before_an_upgrade_is_for_its_owner_alone(store: Store, mask: i
     assert exposed(store.path) == {}
 
 
-def test_files_that_others_could_read_are_taken_from_them_at_the_start(store: Store, start: Start) -> None:
+def test_a_start_removes_permissions_of_other_users(store: Store, start: Start) -> None:
     store.site()
     (store.path / LOCK_FILE).touch()
     old = store.path / "ovx-lite-before-schema-3.sqlite3"
@@ -73,7 +73,7 @@ def test_files_that_others_could_read_are_taken_from_them_at_the_start(store: St
     assert exposed(store.path) == {}
 
 
-def test_a_folder_that_was_there_keeps_its_mode(store: Store, start: Start) -> None:
+def test_an_existing_folder_keeps_its_mode(store: Store, start: Start) -> None:
     store.path.mkdir()
     store.path.chmod(0o750)
     store.site()
@@ -81,7 +81,7 @@ def test_a_folder_that_was_there_keeps_its_mode(store: Store, start: Start) -> N
     assert exposed(store.path) == {".": 0o750}
 
 
-def test_a_ready_file_in_the_data_dir_is_for_its_owner_alone(store: Store) -> None:
+def test_a_ready_file_in_the_data_dir_is_accessible_to_its_owner_only(store: Store) -> None:
     store.site()
     ready = store.path / "ready.json"
     command = [sys.executable, "-m", "ovx_lite", "serve", "--port", "0", "--ready-file", str(ready)]

@@ -1,4 +1,4 @@
-"""Copies whose schema is not ours: triggers, views and the like of somebody else's never come into use."""
+"""Backups with a foreign schema: triggers, views and other added objects are never used."""
 
 import os
 import sqlite3
@@ -16,7 +16,7 @@ TRIGGER = "CREATE TRIGGER spy AFTER INSERT ON events BEGIN UPDATE admin SET pass
 
 
 def rewrite_schema(table: str, old: str, new: str) -> str:
-    """SQL that changes the text of a table's schema."""
+    """Return SQL that changes the text of a table's schema."""
     change = f"UPDATE sqlite_schema SET sql = replace(sql, '{old}', '{new}') WHERE name = '{table}'"
     return f"PRAGMA writable_schema = ON; {change}; PRAGMA writable_schema = RESET;"
 
@@ -27,7 +27,7 @@ CRAFTED = {
     "a view": "CREATE VIEW numbers AS SELECT * FROM events;",
     "a view with a trigger": "CREATE VIEW v AS SELECT 1 AS a;"
     "CREATE TRIGGER t INSTEAD OF INSERT ON v BEGIN DELETE FROM events; END;",
-    "a view in place of a table": "DROP TABLE annotations; CREATE VIEW annotations AS SELECT '' AS id;",
+    "a view instead of a table": "DROP TABLE annotations; CREATE VIEW annotations AS SELECT '' AS id;",
     "another table": "CREATE TABLE theirs (a);",
     "a table with a name like Litestream's": "CREATE TABLE _litestream_other (id INTEGER);",
     "Litestream's table with other columns": "CREATE TABLE _litestream_seq (id INTEGER, seq INTEGER CHECK (seq > 0));",
@@ -38,27 +38,27 @@ CRAFTED = {
     "another index": "CREATE INDEX more ON events (page_id);",
     "an index on an expression": "CREATE INDEX more ON pages (upper(path));",
     "a unique index": "CREATE UNIQUE INDEX more ON sites (name);",
-    "an index less": "DROP INDEX deliveries_by_status;",
-    "a table less": "DROP TABLE annotations;",
+    "a missing index": "DROP INDEX deliveries_by_status;",
+    "a missing table": "DROP TABLE annotations;",
     "another column": "ALTER TABLE sites ADD COLUMN more TEXT;",
     "a generated column": "ALTER TABLE sites ADD COLUMN more TEXT GENERATED ALWAYS AS (jwt_secret) VIRTUAL;",
-    "a column by another name": "ALTER TABLE sites RENAME COLUMN identity_secret TO more;",
+    "a renamed column": "ALTER TABLE sites RENAME COLUMN identity_secret TO more;",
     "a default that is an expression": rewrite_schema(
         "sites", "created_at      INTEGER NOT NULL", "created_at INTEGER NOT NULL DEFAULT (random())"
     ),
     "another constraint": rewrite_schema(
         "dimension_values", "TEXT NOT NULL UNIQUE", "TEXT NOT NULL UNIQUE CHECK (length(value) < 9)"
     ),
-    "a constraint less": rewrite_schema("admin", " CHECK (id = 1)", ""),
+    "a missing constraint": rewrite_schema("admin", " CHECK (id = 1)", ""),
     "a table that is not strict": rewrite_schema("dimension_values", "STRICT", ""),
     "a column of another type": rewrite_schema("events", "page_id           INTEGER", "page_id ANY"),
-    "a reference less": rewrite_schema("api_keys", "REFERENCES sites ON DELETE CASCADE", ""),
-    "a space that is none": rewrite_schema("dimension_values", "TEXT NOT NULL", "TEXT\u00a0NOT NULL"),
+    "a missing reference": rewrite_schema("api_keys", "REFERENCES sites ON DELETE CASCADE", ""),
+    "a no-break space": rewrite_schema("dimension_values", "TEXT NOT NULL", "TEXT\u00a0NOT NULL"),
     "a schema that cannot be read": rewrite_schema("dimension_values", "CREATE TABLE", "CREATE TABEL"),
     "two rows for a table": "PRAGMA writable_schema = ON;"
     "INSERT INTO sqlite_schema SELECT type, name, tbl_name, rootpage, sql FROM sqlite_schema"
     " WHERE name = 'dimension_values';",
-    "a version that is not its own": "PRAGMA user_version = 6;",
+    "a wrong version": "PRAGMA user_version = 6;",
     "a version before the first": "PRAGMA user_version = -1;",
     "no version": "PRAGMA user_version = 0;",
     "another program's id": "PRAGMA application_id = 7;",
@@ -67,7 +67,7 @@ CRAFTED = {
 
 @pytest.fixture
 def crafted(store: Store, tmp_path: Path) -> Callable[[str], Path]:
-    """Makes a copy of a store, with something done to it."""
+    """Return a function that makes a copy of a store and changes it with SQL."""
     store.site()
     good = tmp_path / "good.sqlite3"
     store.call("backup", str(good))
@@ -91,7 +91,9 @@ def is_refused(result: CommandResult) -> bool:
 
 
 @pytest.mark.parametrize("which", CRAFTED)
-def test_a_copy_with_another_schema_is_not_restored(crafted: Callable[[str], Path], tmp_path: Path, which: str) -> None:
+def test_a_backup_with_a_foreign_schema_is_not_restored(
+    crafted: Callable[[str], Path], tmp_path: Path, which: str
+) -> None:
     file, other = crafted(CRAFTED[which]), Store(tmp_path / "other")
     result = other.run("restore", str(file))
     assert is_refused(result), result
@@ -101,7 +103,7 @@ def test_a_copy_with_another_schema_is_not_restored(crafted: Callable[[str], Pat
 
 
 @pytest.mark.parametrize("which", CRAFTED)
-def test_check_and_every_other_command_refuse_such_a_store(
+def test_every_command_refuses_a_store_with_a_foreign_schema(
     crafted: Callable[[str], Path], tmp_path: Path, which: str
 ) -> None:
     other = Store(tmp_path / "other")
@@ -117,7 +119,7 @@ def test_check_and_every_other_command_refuse_such_a_store(
     assert (other.path / STORE_FILE).read_bytes() == before
 
 
-def test_a_server_does_not_start_with_a_trigger(crafted: Callable[[str], Path], tmp_path: Path) -> None:
+def test_a_server_does_not_start_on_a_store_with_a_trigger(crafted: Callable[[str], Path], tmp_path: Path) -> None:
     other = Store(tmp_path / "other")
     other.path.mkdir()
     crafted(TRIGGER).rename(other.path / STORE_FILE)
@@ -126,14 +128,14 @@ def test_a_server_does_not_start_with_a_trigger(crafted: Callable[[str], Path], 
     assert "the trigger 'spy' is not part of ovx-lite's schema" in result.stderr
 
 
-def test_a_name_cannot_reach_the_terminal(crafted: Callable[[str], Path], tmp_path: Path) -> None:
+def test_schema_names_are_escaped_in_the_terminal(crafted: Callable[[str], Path], tmp_path: Path) -> None:
     result = Store(tmp_path / "other").run("restore", str(crafted('CREATE VIEW "a\x1b[31m\x07" AS SELECT 1;')))
     assert is_refused(result)
     assert result.stderr.rstrip("\n").isprintable()
 
 
 @pytest.mark.parametrize("number", list(steps())[:-1])
-def test_a_trigger_does_not_fire_while_an_older_copy_is_upgraded(tmp_path: Path, number: int) -> None:
+def test_a_trigger_does_not_fire_during_the_upgrade_of_an_older_backup(tmp_path: Path, number: int) -> None:
     build(tmp_path / "old" / STORE_FILE, (FOLDER / f"{number:04}.sql").read_text("utf-8"))
     with closing(sqlite3.connect(tmp_path / "old" / STORE_FILE, isolation_level=None)) as conn:
         conn.execute("CREATE TRIGGER spy AFTER UPDATE ON sites BEGIN UPDATE meta SET value = 77; END")
@@ -144,7 +146,7 @@ def test_a_trigger_does_not_fire_while_an_older_copy_is_upgraded(tmp_path: Path,
     assert dump(tmp_path / "old" / STORE_FILE) == before
 
 
-def test_a_copy_in_another_encoding_is_not_restored(crafted: Callable[[str], Path], tmp_path: Path) -> None:
+def test_a_backup_in_another_encoding_is_not_restored(crafted: Callable[[str], Path], tmp_path: Path) -> None:
     wide = tmp_path / "wide.sqlite3"
     with closing(sqlite3.connect(wide, isolation_level=None)) as conn:
         conn.execute("PRAGMA encoding = 'UTF-16le'")
@@ -166,7 +168,9 @@ HARMLESS = {
 
 
 @pytest.mark.parametrize("which", HARMLESS)
-def test_what_does_no_harm_is_restored(crafted: Callable[[str], Path], tmp_path: Path, which: str) -> None:
+def test_a_backup_with_harmless_differences_is_restored(
+    crafted: Callable[[str], Path], tmp_path: Path, which: str
+) -> None:
     file, other = crafted(HARMLESS[which]), Store(tmp_path / "other")
     assert other.run("restore", str(file)).stderr == ""
     assert other.run("check").exit_status == 0
@@ -174,7 +178,7 @@ def test_what_does_no_harm_is_restored(crafted: Callable[[str], Path], tmp_path:
 
 
 @pytest.mark.parametrize("kind", ["text", "folder", "pipe", "larger than the disk"])
-def test_what_is_no_copy_at_all_is_refused_before_it_is_read(store: Store, tmp_path: Path, kind: str) -> None:
+def test_a_file_that_is_not_a_backup_is_refused_before_it_is_read(store: Store, tmp_path: Path, kind: str) -> None:
     file = tmp_path / "copy"
     if kind == "folder":
         file.mkdir()

@@ -1,4 +1,4 @@
-"""Every error of a form in a real Chromium: beside its field, which keeps what was typed, and has the focus."""
+"""Form errors in Chromium: each is shown beside its field, which keeps the typed text and has the focus."""
 
 import re
 from collections.abc import Iterator
@@ -37,15 +37,15 @@ ERRORS: list[tuple[str, dict[str, str], str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("path", "typed", "button", "blamed"), ERRORS)
-def test_an_error_stands_beside_its_field(
-    page: Page, furnished_server: FurnishedServer, path: str, typed: dict[str, str], button: str, blamed: str
+@pytest.mark.parametrize(("path", "typed", "button", "field_label"), ERRORS)
+def test_an_error_is_shown_beside_its_field(
+    page: Page, furnished_server: FurnishedServer, path: str, typed: dict[str, str], button: str, field_label: str
 ) -> None:
     page.goto(furnished_server.url(path))
     for label, text in typed.items():
         field(page, label).fill(text)
     page.get_by_role("button", name=button).click()
-    invalid_field = field(page, blamed)
+    invalid_field = field(page, field_label)
     expect(invalid_field).to_be_focused()
     expect(invalid_field).to_have_attribute("aria-invalid", "true")
     expect(invalid_field).to_have_accessible_description(re.compile(r"\w{3}.*\."))
@@ -55,7 +55,7 @@ def test_an_error_stands_beside_its_field(
 
 
 def field(page: Page, label: str) -> Locator:
-    """The field of a form that makes something, by the beginning of its label."""
+    """Return a field of the form that adds something, by the start of its label."""
     return page.get_by_label(re.compile(f"^{label}")).last
 
 

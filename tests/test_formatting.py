@@ -26,7 +26,7 @@ from ovx_lite.web.ui.dashboard.formatting import (
     ("count", "text"),
     [(0, "0"), (999, "999"), (1000, "1k"), (12_340, "12.3k"), (99_960, "100k"), (999_950, "1M"), (4_000_000_000, "4B")],
 )
-def test_compact_counts(count: int, text: str) -> None:
+def test_counts_are_formatted_compactly(count: int, text: str) -> None:
     assert format_compact(count) == text
 
 
@@ -39,15 +39,15 @@ def test_compact_counts(count: int, text: str) -> None:
         ("2025-12-31", "2026-01-01", "31 Dec 2025 – 1 Jan 2026"),
     ],
 )
-def test_date_ranges(first: str, last: str, text: str) -> None:
+def test_date_ranges_are_formatted(first: str, last: str, text: str) -> None:
     assert format_date_range(from_text(first, last, "UTC")) == text
 
 
-def test_a_date() -> None:
+def test_a_date_is_formatted() -> None:
     assert format_date((date(2026, 11, 2) - date(1970, 1, 1)).days) == "2 Nov 2026"
 
 
-def test_exact_values() -> None:
+def test_exact_values_are_formatted() -> None:
     assert [format_exact(value, "ratio") for value in (2.0, 2.5, 2.314, 1234.5)] == ["2", "2.5", "2.31", "1,234.5"]
     assert [format_exact(value, "percent") for value in (0.0, 41.25, 100.0)] == ["0%", "41.2%", "100%"]
     assert [format_metric("visitors", value) for value in (None, 6134)] == [("–", "–"), ("6.1k", "6,134")]
@@ -73,7 +73,7 @@ def test_exact_values() -> None:
         ("event:page", "", "(unknown)"),
     ],
 )
-def test_values(dimension: str, value: str, label: str) -> None:
+def test_values_have_readable_labels(dimension: str, value: str, label: str) -> None:
     assert format_value(dimension, value) == label
 
 
@@ -87,15 +87,15 @@ def test_values(dimension: str, value: str, label: str) -> None:
         (Condition("event:props:size", "is", ("",)), "Property size is (unknown)"),
     ],
 )
-def test_descriptions_of_filters(condition: Condition, text: str) -> None:
+def test_filters_have_readable_descriptions(condition: Condition, text: str) -> None:
     assert describe_filter(condition) == text
 
 
 @pytest.mark.parametrize("source", sorted(value_labels.SOURCES.keys() - {"direct", "own"}))
-def test_a_label_belongs_to_a_known_source(source: str) -> None:
+def test_every_source_label_belongs_to_a_recognised_source(source: str) -> None:
     classified = classify_source("", Campaign(source=source), "", "")
     assert (classified.source, classified.channel in value_labels.CHANNELS) == (source, True)
-    assert classified.channel != "campaign", "an unknown source would be a campaign"
+    assert classified.channel != "campaign", "an unrecognised source would be classified as a campaign"
 
 
 def test_every_source_and_channel_has_a_label() -> None:

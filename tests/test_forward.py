@@ -1,4 +1,4 @@
-"""Forward mode: what the stand-in accepts goes on to another API, here a second stand-in on loopback."""
+"""Forward mode: the emulator forwards accepted requests to another API, here a second emulator."""
 
 import socket
 import time
@@ -34,7 +34,7 @@ def dev(forwarding: EmulatorProcess, real: EmulatorProcess) -> EmulatorProcess:
 
 
 def wait_for_journal(dev: EmulatorProcess, condition: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
-    """The journal once it is so."""
+    """Return the journal as soon as it meets the condition."""
     deadline_s = time.monotonic() + 15
     while not condition(entries := dev.events()):
         assert time.monotonic() < deadline_s, entries
@@ -42,7 +42,7 @@ def wait_for_journal(dev: EmulatorProcess, condition: Callable[[list[dict[str, A
     return entries
 
 
-def test_both_answers_are_kept(dev: EmulatorProcess, real: EmulatorProcess) -> None:
+def test_both_responses_are_recorded(dev: EmulatorProcess, real: EmulatorProcess) -> None:
     headers = {"Idempotency-Key": "once", "User-Agent": "mine/1"}
     assert dev.send(CUSTOM, EVENT, headers=headers).status == 201
     (entry,) = wait_for_journal(dev, lambda entries: entries[0]["forwarded"] is not None)
@@ -73,16 +73,16 @@ def test_a_different_answer_is_reported(dev: EmulatorProcess, real: EmulatorProc
     assert entry["problems"] == [{"code": "forwarded", "message": message, "field": ""}]
 
 
-def test_each_event_of_a_batch_has_the_answer(dev: EmulatorProcess) -> None:
+def test_each_event_of_a_batch_has_the_forwarded_response(dev: EmulatorProcess) -> None:
     views = [{"type": "pageview", "url": f"https://example.com/{n}"} for n in range(3)]
     assert dev.call("POST", "/api/events", {"projectKey": "pk_live_xyz", "userId": "u", "events": views}).status == 200
     entries = wait_for_journal(dev, lambda entries: all(entry["forwarded"] for entry in entries))
     assert [entry["forwarded"]["body"] for entry in entries] == [{"received": 3}] * 3
 
 
-def test_a_product_that_is_not_there(tmp_path: Path) -> None:
+def test_an_unreachable_target_is_reported(tmp_path: Path) -> None:
     with socket.socket() as closed_socket:
-        closed_socket.bind(("127.0.0.1", 0))  # and nobody listens
+        closed_socket.bind(("127.0.0.1", 0))  # nothing listens on this port
         with run_emulator(tmp_path, "--forward", f"http://127.0.0.1:{closed_socket.getsockname()[1]}/") as dev:
             assert dev.send(CUSTOM, EVENT).status == 201
             (entry,) = wait_for_journal(dev, lambda entries: entries[0]["forwarded"] is not None)
@@ -91,13 +91,13 @@ def test_a_product_that_is_not_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("url", ["api.ovyxa.com", "ftp://example.com", "https://", "https://a@b", "https://a?b"])
-def test_wrong_urls(tmp_path: Path, url: str) -> None:
+def test_invalid_urls_are_refused(tmp_path: Path, url: str) -> None:
     with run_emulator(tmp_path, "--forward", url, wait=False) as refused:
         assert refused.process.wait(20) == 2
         assert "such as https://api.ovyxa.com" in refused.read_log()
 
 
-def test_two_that_forward_to_each_other(dev: EmulatorProcess, tmp_path: Path) -> None:
+def test_two_emulators_forwarding_to_each_other_do_not_loop(dev: EmulatorProcess, tmp_path: Path) -> None:
     with run_emulator(tmp_path, "--forward", dev.url) as other:
         other.send(CUSTOM, EVENT)
         wait_for_journal(other, lambda entries: entries[0]["forwarded"] is not None)

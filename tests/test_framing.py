@@ -1,4 +1,4 @@
-"""Where one request ends and the next begins, however the bytes come: no byte of a body is read as a request."""
+"""Request boundaries: however the bytes are split, no byte of a body is parsed as a request."""
 
 import asyncio
 import re
@@ -22,7 +22,7 @@ Served = tuple[str, str, bytes]
 
 
 class Transport(asyncio.Transport):
-    """A connection's end that keeps what is written."""
+    """A transport that records the bytes written to it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class Transport(asyncio.Transport):
         self.closed = self.paused = False
 
     def write(self, data: Any) -> None:
-        assert not self.closed, "nothing is written to a connection that was closed"
+        assert not self.closed, "the server wrote to a closed connection"
         self.written += data
 
     def close(self) -> None:
@@ -47,17 +47,17 @@ class Transport(asyncio.Transport):
 
 
 class CountingProtocol(HttpProtocol):
-    """Counts the requests that were begun to be parsed."""
+    """Counts the requests whose parsing has started."""
 
-    begun_requests = 0
+    started_requests = 0
 
     def on_message_begin(self) -> None:
-        self.begun_requests += 1
+        self.started_requests += 1
         super().on_message_begin()
 
 
 class Connection:
-    """A connection to a server that tells which requests it has served."""
+    """A connection to a server that records the requests it serves."""
 
     def __init__(self, hold: asyncio.Event | None = None) -> None:
         self.served: list[Served] = []
@@ -83,7 +83,7 @@ class Connection:
         await send({"type": "http.response.body"})
 
     async def send(self, chunks: Iterable[bytes]) -> None:
-        """Send pieces, of which each is a read of its own, as far as the server reads."""
+        """Send each chunk as a read of its own, until the server stops reading."""
         for chunk in chunks:
             for _ in range(200):
                 if not self.transport.paused:
@@ -97,7 +97,7 @@ class Connection:
             await asyncio.sleep(0)
 
     async def serve(self, count: int) -> None:
-        """Wait until so many requests were served, though not for ever."""
+        """Wait for a limited time until `count` requests are served."""
         for _ in range(100 * count):
             if len(self.served) >= count:
                 break
@@ -110,9 +110,9 @@ class Connection:
         self.protocol.connection_lost(ConnectionResetError())
 
 
-def cut(data: bytes, *places: int) -> list[bytes]:
-    """The bytes in pieces, cut at these places."""
-    bounds = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
+def cut(data: bytes, *positions: int) -> list[bytes]:
+    """Split the bytes at these positions (modulo the length)."""
+    bounds = [0, *sorted(position % (len(data) + 1) for position in positions), len(data)]
     return [data[a:b] for a, b in pairwise(bounds) if a < b]
 
 
@@ -124,12 +124,12 @@ async def _serve(chunks: Iterable[bytes]) -> tuple[list[Served], list[str]]:
 
 
 def serve(chunks: Iterable[bytes]) -> tuple[list[Served], list[str]]:
-    """What a connection that got these reads has served, and the statuses of its answers."""
+    """Send these reads over a connection. Return the requests served and the statuses of the responses."""
     return asyncio.run(_serve(chunks))
 
 
 def serve_all(sequences: Sequence[Iterable[bytes]]) -> list[tuple[list[Served], list[str]]]:
-    """The same of many connections."""
+    """Do the same for many connections."""
 
     async def all_of_them() -> list[tuple[list[Served], list[str]]]:
         return [await _serve(chunks) for chunks in sequences]
@@ -140,7 +140,7 @@ def serve_all(sequences: Sequence[Iterable[bytes]]) -> list[tuple[list[Served], 
 def upgrade_request(
     spelling: str = "Upgrade", body: bytes = SMUGGLED, chunked: bool = False, method: str = "POST"
 ) -> bytes:
-    """A request with an offer to upgrade, and a body that looks like a request."""
+    """Return a request with an upgrade offer, and a body that looks like a request."""
     framing = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(body)}"
     lines = [f"{method} /first HTTP/1.1", "Host: x", f"{spelling}: h2c", f"Connection: {spelling}, HTTP2-Settings"]
     head = "\r\n".join([*lines, "HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA", framing, "", ""]).encode()
@@ -150,46 +150,50 @@ def upgrade_request(
 
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize("spelling", SPELLINGS)
-def test_a_body_behind_an_offer_to_upgrade_is_a_body_wherever_it_is_cut(spelling: str, chunked: bool) -> None:
+def test_a_body_after_an_upgrade_offer_is_a_body_wherever_it_is_split(spelling: str, chunked: bool) -> None:
     data = upgrade_request(spelling, chunked=chunked)
     expected = ([("POST", "/first", SMUGGLED)], ["200"])
-    sequences = [cut(data, place) for place in range(len(data))]
+    sequences = [cut(data, position) for position in range(len(data))]
     assert all(result == expected for result in serve_all(sequences))
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_byte_by_byte_it_is_the_same(chunked: bool) -> None:
+def test_requests_split_into_single_bytes_are_parsed_the_same(chunked: bool) -> None:
     data = upgrade_request("UPgrade", chunked=chunked)
     expected = [("POST", "/first", SMUGGLED)] * 2
     assert serve(bytes([byte]) for byte in data * 2) == (expected, ["200"] * 2)
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_requests_around_an_offer_are_served_in_their_order(chunked: bool) -> None:
+def test_requests_around_an_upgrade_offer_are_served_in_order(chunked: bool) -> None:
     plain = b"POST /plain HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi"
     data = plain + upgrade_request(chunked=chunked) * 3 + plain
     first, other = ("POST", "/first", SMUGGLED), ("POST", "/plain", b"hi")
     expected = ([other, first, first, first, other], ["200"] * 5)
-    sequences = [[data], [bytes([byte]) for byte in data], *(cut(data, place) for place in range(0, len(data), 3))]
+    sequences = [
+        [data],
+        [bytes([byte]) for byte in data],
+        *(cut(data, position) for position in range(0, len(data), 3)),
+    ]
     assert all(result == expected for result in serve_all(sequences))
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "OPTIONS", "PROPFIND"])
-def test_an_offer_without_a_body_is_a_request(method: str) -> None:
+def test_an_upgrade_offer_without_a_body_is_a_request(method: str) -> None:
     data = upgrade_request(body=b"", method=method)
     assert serve([data + data]) == ([(method, "/first", b"")] * 2, ["200"] * 2)
 
 
-def test_nothing_behind_connect_is_a_request() -> None:
+def test_nothing_after_connect_is_a_request() -> None:
     for target in (b"x:443", b"/", b"*"):
         data = b"CONNECT %s HTTP/1.1\r\nHost: x\r\n\r\n" % target + SMUGGLED
-        for served, statuses in serve_all([cut(data, place) for place in range(len(data))]):
+        for served, statuses in serve_all([cut(data, position) for position in range(len(data))]):
             assert (served, statuses) == ([], ["400"])
 
 
-def test_the_preface_of_http_2_is_no_request() -> None:
+def test_the_http_2_preface_is_not_a_request() -> None:
     data = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SMUGGLED
-    for served, statuses in serve_all([cut(data, place) for place in range(len(data))]):
+    for served, statuses in serve_all([cut(data, position) for position in range(len(data))]):
         assert (served, statuses) == ([], ["400"])
 
 
@@ -236,12 +240,12 @@ CHUNKED = b"%x\r\n%s\r\n0\r\n\r\n" % (len(SMUGGLED), SMUGGLED)
         b'Transfer-Encoding: "chunked"',
     ],
 )
-def test_unclear_framing_is_refused_and_nothing_behind_it_is_read(framing: bytes) -> None:
+def test_ambiguous_framing_is_refused_and_nothing_after_it_is_read(framing: bytes) -> None:
     for upgrade in (b"", b"Upgrade: h2c\r\nConnection: Upgrade\r\n"):
         for body in (SMUGGLED, CHUNKED, b"0\r\n\r\n" + SMUGGLED):
             data = b"POST /first HTTP/1.1\r\nHost: x\r\n" + upgrade + framing + b"\r\n\r\n" + body
             places = (len(data), 40, data.index(b"\r\n\r\n") + 4, len(data) - 30)
-            for served, statuses in serve_all([cut(data, place) for place in places]):
+            for served, statuses in serve_all([cut(data, position) for position in places]):
                 assert (served, statuses) == ([], ["400"])
 
 
@@ -261,20 +265,20 @@ def test_unclear_framing_is_refused_and_nothing_behind_it_is_read(framing: bytes
         b"\r\n0\r\n\r\n",
     ],
 )
-def test_wrong_chunks_are_refused_and_nothing_behind_them_is_read(body: bytes) -> None:
+def test_invalid_chunks_are_refused_and_nothing_after_them_is_read(body: bytes) -> None:
     data = b"POST /first HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + body + SMUGGLED
-    for served, statuses in serve_all([cut(data, place) for place in range(0, len(data), 2)]):
+    for served, statuses in serve_all([cut(data, position) for position in range(0, len(data), 2)]):
         assert (served, statuses) == ([], ["400"])
 
 
-def test_chunks_may_have_extensions_and_values_spaces_around_them() -> None:
+def test_chunk_extensions_and_spaces_around_header_values_are_accepted() -> None:
     head = b"POST /first HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: \t identity, chunked \r\n\r\n"
     data = head + b'3;a=b;c="d"\r\nabc\r\n0;e\r\n\r\n'
-    for served, statuses in serve_all([cut(data * 2, place) for place in range(len(data))]):
+    for served, statuses in serve_all([cut(data * 2, position) for position in range(len(data))]):
         assert (served, statuses) == ([("POST", "/first", b"abc")] * 2, ["200"] * 2)
 
 
-def test_nothing_behind_the_last_request_is_a_request() -> None:
+def test_nothing_after_the_last_request_is_a_request() -> None:
     for last in (
         b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n",
         b"GET / HTTP/1.0\r\n\r\n",
@@ -284,20 +288,20 @@ def test_nothing_behind_the_last_request_is_a_request() -> None:
             assert serve(chunks) == ([("GET", "/", b"")], ["200"])
 
 
-def test_trailers_are_no_headers() -> None:
-    """An app believes some headers, which a proxy sets or takes away."""
+def test_trailers_are_not_headers() -> None:
+    """An app trusts some headers that a proxy sets or removes."""
 
-    async def headers_of(place: int) -> list[tuple[bytes, bytes]]:
+    async def headers_with_split_at(position: int) -> list[tuple[bytes, bytes]]:
         connection = Connection()
         head = b"POST / HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.1\r\nTransfer-Encoding: chunked\r\n\r\n"
         data = head + b"1\r\na\r\n0\r\nX-Forwarded-For: 192.0.2.9\r\nCookie: a=b\r\nUpgrade: h2c\r\n\r\n"
-        await connection.send(cut(data, place))
+        await connection.send(cut(data, position))
         assert connection.served == [("POST", "/", b"a")]
         connection.end()
         return connection.headers
 
-    for place in range(0, 170, 5):
-        names = [name for name, _ in asyncio.run(headers_of(place))]
+    for position in range(0, 170, 5):
+        names = [name for name, _ in asyncio.run(headers_with_split_at(position))]
         assert names == [b"host", b"x-forwarded-for", b"transfer-encoding"]
 
 
@@ -314,9 +318,9 @@ REQUESTS = st.lists(
 
 @settings(max_examples=150, deadline=None)
 @given(REQUESTS, st.lists(st.integers(0, 2**20), max_size=6))
-def test_any_requests_are_the_same_however_they_are_cut(requests: list[bytes], places: list[int]) -> None:
+def test_requests_are_parsed_the_same_however_they_are_split(requests: list[bytes], positions: list[int]) -> None:
     data = b"".join(requests)
-    served, statuses = serve(cut(data, *places))
+    served, statuses = serve(cut(data, *positions))
     bodies = [SMUGGLED * 20, SMUGGLED, b"x" * 70_000, b"\r\n\r\n" * 9, b""]
     expected = [next(body for body in bodies if body in request.partition(b"\r\n\r\n")[2]) for request in requests]
     assert [body for _, _, body in served] == expected
@@ -328,7 +332,7 @@ def test_at_most_16_requests_wait_and_then_reading_pauses() -> None:
         connection = Connection(hold := asyncio.Event())
         data = b"".join(b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % number for number in range(1000))
         await connection.send([data])
-        assert connection.protocol.begun_requests <= 1 + MAX_PIPELINED
+        assert connection.protocol.started_requests <= 1 + MAX_PIPELINED
         assert connection.transport.paused
         hold.set()
         await connection.serve(1000)
@@ -366,7 +370,7 @@ WAITING = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 2
 @pytest.mark.parametrize(
     ("begin", "before"), [(HEAD, 0), (POST, 0), (CHUNKS + b"X: ", 0), (WAITING + HEAD, 2), (WAITING + POST, 2)]
 )
-def test_the_oldest_unfinished_requests_are_refused_when_all_hold_too_much(
+def test_the_oldest_unfinished_requests_are_refused_when_together_they_hold_too_much(
     begin: bytes, before: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def scenario() -> None:
@@ -379,7 +383,7 @@ def test_the_oldest_unfinished_requests_are_refused_when_all_hold_too_much(
         for connection in connections:
             await connection.send([])
         refused = [connection.transport.closed for connection in connections]
-        assert refused == [True] * 4 + [False] * 6, "6 times 30,000 bytes are held"
+        assert refused == [True] * 4 + [False] * 6, "only 6 times 30,000 bytes may be held"
         for connection in connections:
             assert connection.statuses() == ["200"] * before + ["503"] * connection.transport.closed
             connection.end()
@@ -387,7 +391,7 @@ def test_the_oldest_unfinished_requests_are_refused_when_all_hold_too_much(
     asyncio.run(scenario())
 
 
-def test_what_is_no_longer_unfinished_is_no_longer_held(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finished_requests_do_not_count_as_held(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
         monkeypatch.setattr(protocol, "_buffer_limit", BufferLimit(100_000))
         waiting = Connection()
@@ -404,6 +408,6 @@ def test_what_is_no_longer_unfinished_is_no_longer_held(monkeypatch: pytest.Monk
         await connection.serve(150 + 78)
         assert connection.statuses() == ["200"] * (150 + 78)
         await waiting.send([b"\r\n\r\n"])
-        assert waiting.statuses() == ["200"], "it was never the oldest of too much"
+        assert waiting.statuses() == ["200"], "a finished request must not count as held"
 
     asyncio.run(scenario())

@@ -1,4 +1,4 @@
-"""Copies for which there is no room: they leave no file behind, and are reported in a sentence."""
+"""Backups without enough disk space: they leave no file behind, and are reported in one sentence."""
 
 import json
 import os
@@ -15,8 +15,8 @@ from tests.conftest import Store
 from tests.stores import FOLDER, build
 from tests.support.store import new_site
 
-# Runs a command again and again, with more room (bytes that a file may have) each time. Prints what became of each.
-WITH_LITTLE_ROOM = """
+# Runs a command repeatedly, each time with a higher limit on the file size, and prints each result.
+WITH_LITTLE_SPACE = """
 import json, os, resource, sys
 from pathlib import Path
 from click.testing import CliRunner
@@ -26,14 +26,14 @@ from ovx_lite.domain.errors import ApiError
 
 data_dir, folder, max_bytes, *args = sys.argv[1:]
 _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-for room in range(0, int(max_bytes), int(max_bytes) // 12):
-    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+for limit_bytes in range(0, int(max_bytes), int(max_bytes) // 12):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, hard))
     message, status = "", 0
     if args == ["back_up"]:
         try:
             back_up(Path(data_dir), Path(folder), 1_763_730_000_000)
-        except ApiError as refused:
-            message, status = refused.message, 1
+        except ApiError as exc:
+            message, status = exc.message, 1
     else:
         result = CliRunner().invoke(main, [*args, "--data-dir", data_dir], catch_exceptions=False)
         message, status = result.stderr, result.exit_code
@@ -42,9 +42,9 @@ for room in range(0, int(max_bytes), int(max_bytes) // 12):
 """
 
 
-def run_with_little_room(data_dir: Path, folder: Path, max_bytes: int, *args: str) -> list[tuple[int, str, list[str]]]:
-    """What became of a command with more and more room: exit status, message, and what is in the folder."""
-    command = [sys.executable, "-c", WITH_LITTLE_ROOM, str(data_dir), str(folder), str(max_bytes), *args]
+def run_with_little_space(data_dir: Path, folder: Path, max_bytes: int, *args: str) -> list[tuple[int, str, list[str]]]:
+    """Run a command with increasing space. Return the exit status, message and folder content of each run."""
+    command = [sys.executable, "-c", WITH_LITTLE_SPACE, str(data_dir), str(folder), str(max_bytes), *args]
     completed = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert completed.returncode == 0, completed.stderr
     return [tuple(json.loads(line)) for line in completed.stdout.splitlines()]
@@ -52,7 +52,7 @@ def run_with_little_room(data_dir: Path, folder: Path, max_bytes: int, *args: st
 
 @pytest.fixture
 def copy_size_bytes(store: Store) -> int:
-    """A store of half a megabyte. Returns the size of a copy."""
+    """Fill the store with half a megabyte and return the size of a backup."""
     with closing(open_store(store.path)) as conn:
         site = new_site(conn)
         rows = [(f"{number:08}", site.id, number, os.urandom(300).hex()) for number in range(800)]
@@ -61,14 +61,14 @@ def copy_size_bytes(store: Store) -> int:
 
 
 @pytest.mark.parametrize("args", [["backup"], ["back_up"]])
-def test_a_copy_that_runs_out_of_space_leaves_no_file(
+def test_a_backup_that_runs_out_of_space_leaves_no_file(
     store: Store, tmp_path: Path, copy_size_bytes: int, args: list[str]
 ) -> None:
     folder = tmp_path / "copies"
     folder.mkdir()
     if args == ["backup"]:
         args = ["backup", str(folder / "copy.sqlite3"), "--overwrite"]
-    results = run_with_little_room(store.path, folder, copy_size_bytes, *args)
+    results = run_with_little_space(store.path, folder, copy_size_bytes, *args)
     assert len(results) >= 12
     for status, message, files in results:
         assert (status, files) == (1, []), message
@@ -78,7 +78,7 @@ def test_a_copy_that_runs_out_of_space_leaves_no_file(
     assert store.run("check").exit_status == 0
 
 
-def test_a_copy_that_is_replaced_stays_if_there_is_no_space_for_another(
+def test_an_existing_backup_stays_if_there_is_no_space_to_replace_it(
     store: Store, tmp_path: Path, copy_size_bytes: int
 ) -> None:
     folder = tmp_path / "copies"
@@ -86,16 +86,16 @@ def test_a_copy_that_is_replaced_stays_if_there_is_no_space_for_another(
     copy = folder / "copy.sqlite3"
     assert store.run("backup", str(copy)).exit_status == 0
     before = copy.read_bytes()
-    results = run_with_little_room(store.path, folder, copy_size_bytes, "backup", str(copy), "--overwrite")
+    results = run_with_little_space(store.path, folder, copy_size_bytes, "backup", str(copy), "--overwrite")
     assert {(status, *files) for status, _, files in results} == {(1, "copy.sqlite3")}
     assert copy.read_bytes() == before
 
 
-def test_an_upgrade_without_space_for_its_copy_leaves_the_store_as_it_was(tmp_path: Path) -> None:
+def test_an_upgrade_without_space_for_its_backup_leaves_the_store_unchanged(tmp_path: Path) -> None:
     data_dir, sql = tmp_path / "data", (FOLDER / "0006.sql").read_text("utf-8")
     build(data_dir / STORE_FILE, sql)
     size_bytes = (data_dir / STORE_FILE).stat().st_size
-    results = run_with_little_room(data_dir, data_dir, size_bytes * 3 // 4, "site", "list")
+    results = run_with_little_space(data_dir, data_dir, size_bytes * 3 // 4, "site", "list")
     for status, message, files in results:
         assert status == 1, message
         assert "Traceback" not in message
@@ -103,7 +103,7 @@ def test_an_upgrade_without_space_for_its_copy_leaves_the_store_as_it_was(tmp_pa
     assert Store(data_dir).run("check").exit_status == 0
 
 
-def test_what_a_copy_that_was_cut_off_has_left_goes_with_the_next(store: Store, tmp_path: Path) -> None:
+def test_the_next_backup_removes_the_remains_of_an_interrupted_one(store: Store, tmp_path: Path) -> None:
     store.site()
     folder = tmp_path / "copies"
     folder.mkdir()

@@ -1,7 +1,7 @@
-"""Noise at the door: requests spoilt in every way, and a neighbour who is served all the while.
+"""Random and damaged requests, and a well-behaved client that must be served meanwhile.
 
-`OVX_FUZZ` says how many requests (10,000 if left out; try 1,000,000), `OVX_FUZZ_SEED` which ones. All that a connection
-sends follows from the seed and the connection's number, which are told, with the bytes, where an answer is no good.
+`OVX_FUZZ` sets the number of requests (default 10,000; try 1,000,000), `OVX_FUZZ_SEED` the seed. What a connection
+sends depends only on the seed and the connection's number. A failure reports both, and the bytes sent.
 """
 
 import http.client
@@ -37,7 +37,7 @@ THREADS = 3
 PROC = Path("/proc")
 LINGER_RESET = struct.pack("ii", 1, 0)
 SPARE_BYTES = 8 * 1024 * 1024
-PLACEHOLDER = "@placeholder@"  # where raw JSON goes
+PLACEHOLDER = "@placeholder@"  # replaced by raw JSON
 
 # fmt: off
 EVENT = {"url": "https://example.com/a?utm_source=b", "referrer": "https://c.example/", "user_agent": CHROME,
@@ -96,7 +96,7 @@ SIZES = [b"zz", b"-1", b"fffffffffffffffff", b"ffffffff", b"5;" + b"x" * 9000, b
 
 @dataclass(frozen=True)
 class Case:
-    """A request. If it is `whole`, no two can differ about where it ends, so there must be an answer."""
+    """A request. If it is complete, its end is unambiguous, so there must be a response."""
 
     method: str
     data: bytes
@@ -104,7 +104,7 @@ class Case:
 
 
 def body_of(rng: Random, path: str) -> bytes:
-    """A body as this path takes it, with something strange in it, perhaps."""
+    """Return a body for this path, sometimes with something unusual in it."""
     document = json.loads(json.dumps(BODIES.get(path) or rng.choice(list(BODIES.values()))))
     for _ in range(rng.choice((0, 0, 1, 1, 1, 3))):
         node, parent = document, document
@@ -125,7 +125,7 @@ def body_of(rng: Random, path: str) -> bytes:
 
 
 def chunks(rng: Random, body: bytes) -> Iterator[bytes]:
-    """A body in pieces, without the last one, which is empty."""
+    """Yield a body in HTTP chunks, without the last, empty one."""
     while body:
         size = rng.randint(1, max(len(body) // 2, 1) if rng.random() < 0.9 else 3 + len(body) // 20)
         yield b"%x%s\r\n%s\r\n" % (len(body[:size]), rng.choice((b"", b"", b";a=b")), body[:size])
@@ -133,7 +133,7 @@ def chunks(rng: Random, body: bytes) -> Iterator[bytes]:
 
 
 def framed(rng: Random, body: bytes) -> tuple[bytes, bytes, bool]:
-    """How long a body says that it is, as headers; its bytes; and whether that is so."""
+    """Return the headers that declare a body's length, its bytes, and whether the two agree."""
     length_header, chunked_header, chunked_body = (
         b"Content-Length: %d",
         b"Transfer-Encoding: chunked",
@@ -161,7 +161,7 @@ def framed(rng: Random, body: bytes) -> tuple[bytes, bytes, bool]:
 
 
 def spoil_head(rng: Random, head: bytes) -> bytes:
-    """A head with bytes of it gone, or changed, or others among them."""
+    """Remove, change or insert bytes of a head."""
     if rng.random() < 0.3:
         return head.replace(b"\r\n", rng.choice((b"\n", b"\r", b"\r\r\n", b"\n\r\n")))
     for _ in range(rng.choice((1, 1, 2, 9))):
@@ -172,7 +172,7 @@ def spoil_head(rng: Random, head: bytes) -> bytes:
 
 
 def make_case(rng: Random, credentials: list[bytes]) -> Case:
-    """One request."""
+    """Generate one request."""
     path = rng.choice(list(BODIES)) if rng.random() < 0.8 else rng.choice(PAGES)
     method = "POST" if path in BODIES and rng.random() < 0.9 else rng.choice(METHODS)
     version = "1.1" if rng.random() < 0.97 else rng.choice(("1.0", "0.9", "2.0", "9.9", "1.1 ", "x"))
@@ -180,7 +180,7 @@ def make_case(rng: Random, credentials: list[bytes]) -> Case:
     length, body, is_complete = framed(rng, body_of(rng, path))
     lines = [f"{method} {path} HTTP/{version}".encode("latin-1"), b"Host: x", rng.choice(credentials), *headers, length]
     head = b"\r\n".join([*lines, b"", b""])
-    if method == "HEAD":  # whose answers have no body, so that it must be known which ones these are
+    if method == "HEAD":  # its responses have no body, so its requests must be well-formed
         return Case(method, head.replace(length, b"Content-Length: 0"), True)
     if rng.random() < 0.06:
         return Case(method, spoil_head(rng, head) + body, False)
@@ -188,17 +188,17 @@ def make_case(rng: Random, credentials: list[bytes]) -> Case:
 
 
 def check_response(stream: BufferedReader, method: str = "") -> tuple[int, bool] | None:
-    """See that the next answer is a good one: its status, and whether it is the last; None if there is no other."""
+    """Check the next response. Return its status and whether it is the last, or None if there is none."""
     status = 100
     while status < 200:
         line = stream.readline()
         if not line:
             return None
         first = re.fullmatch(rb"HTTP/1\.1 (\d{3}) [ -~]*\r\n", line)
-        assert first, f"no answer begins with {line!r}"
+        assert first, f"not a status line: {line!r}"
         status, headers = int(first[1]), dict[bytes, bytes]()
         while (line := stream.readline()) != b"\r\n":
-            assert re.fullmatch(rb"[\w-]+: [^\r\n\0]*\r\n", line), f"no header is {line!r}"
+            assert re.fullmatch(rb"[\w-]+: [^\r\n\0]*\r\n", line), f"not a header: {line!r}"
             name, _, value = line.rstrip().lower().partition(b": ")
             headers[name] = value
     assert status < 500, f"the status is {status}"
@@ -210,7 +210,7 @@ def check_response(stream: BufferedReader, method: str = "") -> tuple[int, bool]
         assert stream.readline() == b"\r\n"
     elif method != "HEAD" and status not in (204, 304):
         body = stream.read(int(headers[b"content-length"]))
-        assert len(body) == int(headers[b"content-length"]), "the answer was cut off"
+        assert len(body) == int(headers[b"content-length"]), "the response was truncated"
     if status >= 400 and headers[b"content-type"] == b"application/json" and method != "HEAD":
         document = json.loads(body)
         assert set(document) == {"error"}, document
@@ -220,7 +220,7 @@ def check_response(stream: BufferedReader, method: str = "") -> tuple[int, bool]
 
 
 def format_bytes(chunks: list[bytes]) -> str:
-    """Bytes as Python has them, with what is long and all the same as a product."""
+    """Format bytes as Python literals, with long repetitions as products."""
     return re.sub(
         r"(\\x..\\x..|\\x..|[^\\])\1{99,}", lambda match: f"' + b'{match[1]}' * {len(match[0])} + b'", repr(chunks)
     )
@@ -228,7 +228,7 @@ def format_bytes(chunks: list[bytes]) -> str:
 
 @dataclass
 class NoiseMaker:
-    """Those who make the noise, and what they have found."""
+    """Sends random requests and records the first failure."""
 
     running: RunningSite
     credentials: list[bytes]
@@ -238,7 +238,7 @@ class NoiseMaker:
     failure: str = ""
 
     def run(self, case_limit: int) -> None:
-        """Open connections one after the other, until there were so many cases, or one went wrong."""
+        """Open connections one after the other until `case_limit` is reached or a case has failed."""
         silent_clients: deque[socket.socket] = deque()
         with self.running.server.log_path.open("rb") as log:
             log.seek(0, os.SEEK_END)
@@ -254,7 +254,7 @@ class NoiseMaker:
                             for connection_number, connection_data in list(self.latest_connections)
                         ]
                         self.failure = "\n".join(
-                            [f"With seed {SEED}, it is in the log:", new_log[-4000:].decode(), *report_lines]
+                            [f"With seed {SEED}, the log has:", new_log[-4000:].decode(), *report_lines]
                         )
                 except Exception as exc:
                     report_lines = [
@@ -265,7 +265,7 @@ class NoiseMaker:
             client.close()
 
     def run_connection(self, rng: Random, sent_data: list[bytes], silent_clients: deque[socket.socket]) -> None:
-        """One connection. What it sends is put into `sent`; those that are `left` silent are ended later."""
+        """Run one connection. Append the data it sends to `sent_data`; connections left silent are closed later."""
         cases = [make_case(rng, self.credentials) for _ in range(rng.randint(1, 8))]
         self.case_count += len(cases)
         client = socket.create_connection(("127.0.0.1", self.running.server.port), timeout=30)
@@ -283,13 +283,13 @@ class NoiseMaker:
 
 
 def half_close(client: socket.socket) -> None:
-    """Say no more, but listen on."""
-    with suppress(OSError):  # as the server was faster
+    """Stop sending, but keep receiving."""
+    with suppress(OSError):  # the server has already closed it
         client.shutdown(socket.SHUT_WR)
 
 
 def send_in_turn(rng: Random, client: socket.socket, cases: list[Case], sent_data: list[bytes]) -> None:
-    """Ask, and wait for the answer, until one is the last."""
+    """Send requests one by one and wait for each response, until the last."""
     with client.makefile("rb") as stream:
         for request in cases:
             sent_data.append(request.data)
@@ -297,7 +297,7 @@ def send_in_turn(rng: Random, client: socket.socket, cases: list[Case], sent_dat
                 client.sendall(request.data)
                 if request.is_complete:
                     response = check_response(stream, request.method)
-                    assert response, "there is no answer"
+                    assert response, "there is no response"
                     if response[1]:
                         return
                 else:
@@ -306,13 +306,13 @@ def send_in_turn(rng: Random, client: socket.socket, cases: list[Case], sent_dat
                     while check_response(stream):
                         pass
                     return
-            except ConnectionError:  # what is large need not be read to its end
-                assert not request.is_complete or len(request.data) > 10_000, "there is no answer"
+            except ConnectionError:  # the server may refuse a large request before reading all of it
+                assert not request.is_complete or len(request.data) > 10_000, "there is no response"
                 return
 
 
 def send_at_once(rng: Random, client: socket.socket, cases: list[Case], sent_data: list[bytes]) -> None:
-    """Ask for all at once, in pieces, and say no more; then wait for the answers."""
+    """Send all requests at once, in pieces, stop sending, and wait for the responses."""
     cases = [request for request in cases if request.method != "HEAD"]
     incomplete_numbers = [number for number, request in enumerate(cases, 1) if not request.is_complete]
     del cases[incomplete_numbers[0] if incomplete_numbers else len(cases) :]
@@ -328,11 +328,11 @@ def send_at_once(rng: Random, client: socket.socket, cases: list[Case], sent_dat
             answers += 1
             if response[1]:
                 return
-        assert incomplete_numbers or answers == len(cases), f"there were {answers} answers to {len(cases)}"
+        assert incomplete_numbers or answers == len(cases), f"{answers} responses to {len(cases)} requests"
 
 
 def send_and_reset(rng: Random, client: socket.socket, cases: list[Case], sent_data: list[bytes]) -> None:
-    """Say some of it, and reset the connection."""
+    """Send part of the data and reset the connection."""
     data = b"".join(request.data for request in cases)
     sent_data.append(data[: rng.randrange(len(data) + 1)])
     with suppress(ConnectionError):
@@ -342,7 +342,7 @@ def send_and_reset(rng: Random, client: socket.socket, cases: list[Case], sent_d
 
 
 class WellBehavedClient(threading.Thread):
-    """Somebody who sends one good event after another, on a connection of their own."""
+    """A client that sends valid events, one after another, on its own connection."""
 
     def __init__(self, running: RunningSite) -> None:
         super().__init__()
@@ -353,7 +353,7 @@ class WellBehavedClient(threading.Thread):
         headers, body = {"Authorization": f"Bearer {self.running.key}"}, b'{"site_id": "my-site", "url": "app://good"}'
         with closing(http.client.HTTPConnection("127.0.0.1", self.running.server.port, timeout=60)) as connection:
             connection.connect()
-            connection.auto_open = 0  # one is enough
+            connection.auto_open = 0  # never reconnect
             while not self.stop_requested.wait(0.005):
                 try:
                     connection.request("POST", "/api/v1/events/pageview", body, headers)
@@ -369,18 +369,18 @@ class WellBehavedClient(threading.Thread):
 
 
 def memory_bytes(pid: int) -> int:
-    """Bytes of a process that are in memory; 0 where nobody says."""
+    """Return the resident memory of a process in bytes; 0 if the system does not report it."""
     statm = PROC / str(pid) / "statm"
     return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.exists() else 0
 
 
 def open_file_count(pid: int) -> int:
-    """How many files a process has open; 0 where nobody says."""
+    """Return the number of open files of a process; 0 if the system does not report it."""
     fd = PROC / str(pid) / "fd"
     return len(list(fd.iterdir())) if fd.exists() else 0
 
 
-def test_noise_is_answered_and_harms_nobody(tmp_path: Path, start: Start) -> None:
+def test_random_requests_are_answered_and_do_not_harm_other_clients(tmp_path: Path, start: Start) -> None:
     store = Store(tmp_path / "data")
     site, key = store.site("my-site", "--hourly-limit", "1000000000"), store.key()
     store.site("quiet")

@@ -1,4 +1,4 @@
-"""Settings → Goals: added, met, tried, removed."""
+"""Settings → Goals: adding, counting, trying and removing goals."""
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,12 +14,12 @@ GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.
 
 
 def blank_form(admin: AdminSession, settings: str) -> Fields:
-    """The form to add a goal, as it is shown."""
+    """Return the blank form to add a goal."""
     return form_fields(admin.client.get(f"{settings}/goals"), f"{settings}/goals")
 
 
 def add_goal(admin: AdminSession, settings: str, name: str, **typed: str) -> str:
-    """Add a goal. Returns its id."""
+    """Add a goal and return its id."""
     defaults = {"kind": "event" if "event" in typed else "path", "name": name} | typed
     form = blank_form(admin, settings) | defaults
     assert flash_text(admin.submit(f"{settings}/goals", form)) == f"The goal {name} was added."
@@ -27,7 +27,7 @@ def add_goal(admin: AdminSession, settings: str, name: str, **typed: str) -> str
 
 
 def goal_rows(admin: AdminSession, settings: str, query: str = "") -> list[list[str]]:
-    """The table of goals: name, what meets it, how often it was met."""
+    """Return the table of goals: name, condition, number of times met."""
     return [row[:3] for row in table_rows(admin.client.get(f"{settings}/goals{query}"))]
 
 
@@ -46,11 +46,11 @@ def test_goals_are_added_by_path_and_by_event(admin: AdminSession) -> None:
     ]
 
 
-def test_what_a_goal_by_path_leaves_unsaid_is_no_event_and_the_other_way_round(admin: AdminSession) -> None:
+def test_a_goal_has_either_a_path_or_an_event(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
     add_goal(admin, settings, "By path", kind="path", path="/a", event="typed before")
     add_goal(admin, settings, "By event", kind="event", path="typed before", event="b")
-    assert [what for _, what, _ in goal_rows(admin, settings)] == ["path /a", "event b"]
+    assert [condition for _, condition, _ in goal_rows(admin, settings)] == ["path /a", "event b"]
 
 
 INVALID_FORMS = [
@@ -67,13 +67,13 @@ INVALID_FORMS = [
 ]
 
 
-@pytest.mark.parametrize(("typed", "blamed"), INVALID_FORMS)
-def test_an_invalid_goal_is_reported_beside_its_field(admin: AdminSession, typed: dict[str, str], blamed: str) -> None:
+@pytest.mark.parametrize(("typed", "field"), INVALID_FORMS)
+def test_an_invalid_goal_is_reported_beside_its_field(admin: AdminSession, typed: dict[str, str], field: str) -> None:
     settings, _ = admin.add_site()
     add_goal(admin, settings, "Taken", path="/taken")
     form = {"name": "Fine", "kind": "path", "path": "/fine", "event": "fine"} | typed
     response = admin.client.post(f"{settings}/goals", {**blank_form(admin, settings), **form})
-    assert (response.status, list(field_errors(response))) == (400, [blamed])
+    assert (response.status, list(field_errors(response))) == (400, [field])
     form_values = form_fields(response, f"{settings}/goals")
     assert {name: form_values[name] for name in form} == {name: [value] for name, value in form.items()}
     assert [name for name, _, _ in goal_rows(admin, settings)] == ["Taken"]
@@ -85,12 +85,12 @@ def test_all_errors_are_shown_at_once(admin: AdminSession) -> None:
     assert set(field_errors(response)) == {"name", "path"}
 
 
-def test_two_sites_have_goals_of_the_same_name(admin: AdminSession) -> None:
+def test_two_sites_can_have_goals_with_the_same_name(admin: AdminSession) -> None:
     for settings in (admin.add_site()[0], admin.add_site()[0]):
         add_goal(admin, settings, "Same", path="/same")
 
 
-def test_how_often_a_goal_was_met_counts_what_came_before_it_too(admin: AdminSession) -> None:
+def test_goal_counts_include_events_from_before_the_goal_was_added(admin: AdminSession) -> None:
     settings, key = admin.add_site()
     other, others_key = admin.add_site()
     for path in ("/checkout/done", "/checkout/a/b?x=1#y", "/elsewhere"):
@@ -136,7 +136,7 @@ def with_goals(admin: AdminSession) -> str:
 
 
 @pytest.mark.parametrize(("tried", "expected"), TRIED)
-def test_what_a_path_a_url_or_an_event_meets_is_tried(
+def test_trying_a_path_url_or_event_shows_the_goals_it_meets(
     admin: AdminSession, with_goals: str, tried: str, expected: list[str]
 ) -> None:
     action = f"{with_goals}/goals"
@@ -150,7 +150,7 @@ def test_what_a_path_a_url_or_an_event_meets_is_tried(
 
 
 @pytest.mark.parametrize("query", ["", "?try=", "?try=%20%20"])
-def test_nothing_is_tried(admin: AdminSession, with_goals: str, query: str) -> None:
+def test_an_empty_try_shows_no_result(admin: AdminSession, with_goals: str, query: str) -> None:
     page = parse_page(admin.client.get(f"{with_goals}/goals{query}"))
     assert (page.find_all("tr", "met"), page.find_one(role="status").text) == ([], "")
 
@@ -166,7 +166,7 @@ def test_a_goal_is_removed(admin: AdminSession) -> None:
     add_goal(admin, settings, "Old", event="old")
 
 
-def test_another_sites_goal_is_not_here(admin: AdminSession) -> None:
+def test_the_goal_of_another_site_is_not_found(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
     other, _ = admin.add_site()
     id = add_goal(admin, other, "Theirs", path="/")
@@ -175,7 +175,7 @@ def test_another_sites_goal_is_not_here(admin: AdminSession) -> None:
     assert [name for name, _, _ in goal_rows(admin, other)] == ["Theirs"]
 
 
-def test_a_form_that_is_sent_twice_makes_one_goal(admin: AdminSession) -> None:
+def test_a_form_submitted_twice_adds_one_goal(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
     for number in range(1, 4):
         form: dict[str, str | list[str]] = {**blank_form(admin, settings), "name": f"Goal {number}", "path": "/"}

@@ -1,4 +1,4 @@
-"""Goals: which paths fit a pattern, which events meet a goal, and how goals come and go by command."""
+"""Goals: which paths match a pattern, which events meet a goal, and the commands that add and remove goals."""
 
 import re
 import time
@@ -24,7 +24,7 @@ def proxied(tmp_path_factory: pytest.TempPathFactory, start: Start) -> tuple[Sto
 
 @pytest.fixture
 def goal_site(proxied: tuple[Store, Any]) -> Place:
-    """A site with a webhook that is told of goals."""
+    """A site with a webhook that receives met goals."""
     new_place = Place(*proxied)
     add_webhook(new_place.store, new_place.slug, "--on", "goal.completed")
     return new_place
@@ -55,7 +55,7 @@ def test_pageviews_meet_paths_and_other_events_meet_names(goal_site: Place) -> N
     assert met_goals(goal_site.store, goal_site.slug) == ["Bought", "Signed up", "Viewed"]
 
 
-def test_an_event_meets_all_goals_that_it_fits(goal_site: Place) -> None:
+def test_an_event_meets_all_matching_goals(goal_site: Place) -> None:
     for name, option in {"a": "--path=/**", "b": "--path=/x/*", "c": "--event=x", "d": "--event=x"}.items():
         goal_site.store.call("goal", "add", goal_site.slug, name, option)
     pageview(goal_site, "/x/y")
@@ -94,7 +94,7 @@ def test_bots_meet_no_goal(goal_site: Place) -> None:
     assert met_goals(goal_site.store, goal_site.slug) == []
 
 
-def test_what_is_not_stored_or_was_stored_already_meets_nothing(goal_site: Place) -> None:
+def test_events_that_are_refused_or_repeated_meet_no_goal(goal_site: Place) -> None:
     goal_site.store.call("goal", "add", goal_site.slug, "All", "--path", "/**")
     good, bad = {"type": "pageview", "url": "https://example.com/"}, {"type": "pageview", "url": "nonsense"}
     batch = {"site_id": goal_site.slug, "events": [good, bad]}
@@ -117,7 +117,7 @@ def test_a_running_server_notices_goals_within_a_second(goal_site: Place) -> Non
     assert met_goals(goal_site.store, goal_site.slug) == ["Seen"]
 
 
-def test_goals_are_the_sites_own(goal_site: Place, proxied: tuple[Store, Any]) -> None:
+def test_goals_apply_only_to_their_own_site(goal_site: Place, proxied: tuple[Store, Any]) -> None:
     other = Place(*proxied)
     add_webhook(other.store, other.slug, "--on", "goal.completed")
     goal_site.store.call("goal", "add", goal_site.slug, "Seen", "--path", "/seen")
@@ -155,7 +155,7 @@ INVALID_ARGS: list[list[str]] = [
 
 
 @pytest.mark.parametrize("args", INVALID_ARGS, ids=" ".join)
-def test_a_wrong_call_is_status_2_and_adds_nothing(running: RunningSite, args: list[str]) -> None:
+def test_invalid_usage_exits_with_status_2_and_adds_nothing(running: RunningSite, args: list[str]) -> None:
     before = running.store.call("goal", "list", "my-site")
     result = running.store.run("goal", "add", "my-site", *args, "--json")
     assert (result.exit_status, result.stdout) == (2, "")
@@ -163,7 +163,7 @@ def test_a_wrong_call_is_status_2_and_adds_nothing(running: RunningSite, args: l
     assert running.store.call("goal", "list", "my-site") == before
 
 
-def test_what_cannot_be_done_fails_with_a_sentence(running: RunningSite) -> None:
+def test_a_failed_command_prints_one_sentence(running: RunningSite) -> None:
     def add(site: str, name: str, path: str) -> CommandResult:
         return running.store.run("goal", "add", site, name, "--path", path, "--json")
 
@@ -194,12 +194,12 @@ def split_rows(text: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize(("pattern", "path"), split_rows(MATCHING), ids=str)
-def test_a_path_that_fits(pattern: str, path: str) -> None:
+def test_matching_paths_match(pattern: str, path: str) -> None:
     assert PathPattern(pattern).matches(path)
 
 
 @pytest.mark.parametrize(("pattern", "path"), split_rows(NOT_MATCHING), ids=str)
-def test_a_path_that_does_not_fit(pattern: str, path: str) -> None:
+def test_other_paths_do_not_match(pattern: str, path: str) -> None:
     assert not PathPattern(pattern).matches(path)
 
 
@@ -215,7 +215,7 @@ TEXT = st.text("a/.*\n", max_size=10)
 
 @given(pattern=TEXT.map("/".__add__), path=st.text("a/.\n", max_size=12))
 @settings(max_examples=500, deadline=None, derandomize=True)
-def test_patterns_are_the_regular_expressions_that_they_stand_for(pattern: str, path: str) -> None:
+def test_patterns_match_like_their_regular_expressions(pattern: str, path: str) -> None:
     tokens = re.findall(r"\*+|[^*]", pattern)
     regex_by_token = {
         token: "[^/]*" if token == "*" else ".*" if token[0] == "*" else re.escape(token) for token in tokens
@@ -228,7 +228,7 @@ def test_patterns_are_the_regular_expressions_that_they_stand_for(pattern: str, 
     "pattern", ["/" + "**a" * 30, "/" + "*a" * 30 + "b", "/**" * 30 + "/b", "/" + "a**" * 30 + "b"]
 )
 @pytest.mark.parametrize("path", ["/" + "a" * 4000, "/" + "a/" * 2000, "/" + "aab" * 1333 + "c"])
-def test_no_pattern_takes_long(pattern: str, path: str) -> None:
+def test_pattern_matching_is_fast(pattern: str, path: str) -> None:
     compiled, started_s = PathPattern(pattern), time.process_time()
     compiled.matches(path)
     assert time.process_time() - started_s < 0.1

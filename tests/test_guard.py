@@ -1,4 +1,4 @@
-"""What keeps other pages out of ours: whose forms are taken, and what browsers are told."""
+"""Protection against other websites: which forms are accepted, and the security headers."""
 
 import shutil
 
@@ -47,7 +47,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory, start: Start) -> tuple[Stor
     return store, log_in_with_data(start(store, "--webhook-allow-net", "127.0.0.0/8"), key)
 
 
-def test_every_page_keeps_others_out_and_has_nothing_inline(filled: tuple[Store, WebClient]) -> None:
+def test_every_page_forbids_frames_and_has_no_inline_code(filled: tuple[Store, WebClient]) -> None:
     statuses = set()
     for _, response in all_pages(filled[1]):
         assert_protected(response)
@@ -55,13 +55,13 @@ def test_every_page_keeps_others_out_and_has_nothing_inline(filled: tuple[Store,
     assert statuses == {200, 303, 400, 401, 403, 404, 405, 413}
 
 
-def test_so_do_the_pages_before_the_set_up(store: Store, start: Start) -> None:
+def test_the_setup_pages_have_the_same_protection(store: Store, start: Start) -> None:
     client = WebClient(start(store))
     for path in ("/", "/login", "/setup", "/account"):
         assert_protected(client.get(path))
 
 
-def test_so_does_a_page_about_an_internal_error(store: Store, start: Start) -> None:
+def test_an_internal_error_page_has_the_same_protection(store: Store, start: Start) -> None:
     set_password(store)
     client = WebClient(start(store))
     shutil.rmtree(store.path)
@@ -70,7 +70,7 @@ def test_so_does_a_page_about_an_internal_error(store: Store, start: Start) -> N
     assert_protected(response)
 
 
-def test_files_may_be_kept_by_browsers(filled: tuple[Store, WebClient]) -> None:
+def test_static_files_are_cacheable(filled: tuple[Store, WebClient]) -> None:
     client = filled[1]
     page = WebClient(client.server).get("/login")
     files = [attrs.get("src") or attrs["href"] for tag, attrs in find_tags(page) if tag in ("script", "link", "img")]
@@ -83,7 +83,7 @@ def test_files_may_be_kept_by_browsers(filled: tuple[Store, WebClient]) -> None:
 
 
 @pytest.mark.parametrize("path", FORMS)
-def test_what_another_page_sends_is_refused_and_does_nothing(filled: tuple[Store, WebClient], path: str) -> None:
+def test_a_form_from_another_website_is_refused_and_changes_nothing(filled: tuple[Store, WebClient], path: str) -> None:
     store, client = filled
     before = stored_state(store)
     for headers in [*FOREIGN, *(SILENT if path != "/nothing" else [])]:
@@ -98,11 +98,11 @@ def test_what_another_page_sends_is_refused_and_does_nothing(filled: tuple[Store
 
 
 def stored_state(store: Store) -> list[object]:
-    keys = [key | {"last_used": None} for key in store.call("key", "list", "my-site")]  # which is written down later
+    keys = [key | {"last_used": None} for key in store.call("key", "list", "my-site")]  # it is saved later
     return [store.call("site", "list"), keys, store.call("goal", "list", "my-site")]
 
 
-def test_the_set_up_is_not_done_by_another_page(store: Store, start: Start) -> None:
+def test_another_website_cannot_do_the_setup(store: Store, start: Start) -> None:
     server = start(store)
     client = WebClient(server)
     for headers in FOREIGN:
@@ -121,13 +121,13 @@ def test_the_set_up_is_not_done_by_another_page(store: Store, start: Start) -> N
         {"origin": "", "referer": "SERVER/login?next=/"},
     ],
 )
-def test_what_our_pages_send_is_taken(filled: tuple[Store, WebClient], headers: dict[str, str]) -> None:
+def test_forms_from_our_own_pages_are_accepted(filled: tuple[Store, WebClient], headers: dict[str, str]) -> None:
     headers = {name: value.replace("SERVER", filled[1].server.url) for name, value in headers.items()}
     assert WebClient(filled[1].server).post("/login", {"password": PASSWORD}, **headers).status == 303
 
 
 @pytest.mark.parametrize("base", ["https://Example.com", "https://example.com:443/stats", "http://example.com:80/"])
-def test_behind_a_proxy_the_base_url_is_ours(store: Store, start: Start, base: str) -> None:
+def test_behind_a_proxy_the_base_url_is_our_origin(store: Store, start: Start, base: str) -> None:
     set_password(store)
     client = WebClient(start_behind(start, store, base))
     base_origin = base.partition(":")[0] + "://example.com"
@@ -135,7 +135,7 @@ def test_behind_a_proxy_the_base_url_is_ours(store: Store, start: Start, base: s
         assert client.post("/login", {"password": PASSWORD}, origin=origin, host="inside:8321").status == status
 
 
-def test_behind_a_proxy_a_referer_of_the_base_url_is_ours(store: Store, start: Start) -> None:
+def test_behind_a_proxy_a_referer_with_the_base_url_is_accepted(store: Store, start: Start) -> None:
     set_password(store)
     client = WebClient(start_behind(start, store, "https://example.com/stats"))
     for referer, status in ("https://example.com/stats/login", 303), ("https://example.com.evil.example/", 403):
@@ -143,14 +143,14 @@ def test_behind_a_proxy_a_referer_of_the_base_url_is_ours(store: Store, start: S
         assert response.status == status, referer
 
 
-def test_programs_need_not_say_where_they_come_from(filled: tuple[Store, WebClient]) -> None:
+def test_programs_need_no_origin_header(filled: tuple[Store, WebClient]) -> None:
     server, key = filled[1].server, filled[0].key()
     query = {"site_id": "my-site", "metrics": ["visitors"], "date_range": "day"}
     assert server.send("/api/v1/stats/query", query, key).status == 200
     assert server.send("/nothing", {}).status == 404
 
 
-def test_a_trusted_proxy_says_whether_it_is_https(store: Store, start: Start) -> None:
+def test_a_trusted_proxy_determines_the_scheme(store: Store, start: Start) -> None:
     set_password(store)
     client = WebClient(start(store, "--trusted-proxies", "127.0.0.1", "--allow-host", "stats.example"))
     headers = {"origin": "https://stats.example", "host": "stats.example", "x_forwarded_proto": "https"}
@@ -158,7 +158,7 @@ def test_a_trusted_proxy_says_whether_it_is_https(store: Store, start: Start) ->
     assert client.post("/login", {"password": PASSWORD}, **headers | {"x_forwarded_proto": "http"}).status == 403
 
 
-def test_events_come_from_any_page(filled: tuple[Store, WebClient]) -> None:
+def test_events_are_accepted_from_any_website(filled: tuple[Store, WebClient]) -> None:
     server, url = filled[1].server, "https://example.com/from-afar"
     event = {"projectKey": "my-site", "visitorId": "v_1", "type": "pageview", "url": url}
     for headers in {"Origin": EVIL, "Sec-Fetch-Site": "cross-site"}, {"Origin": "null"}:
@@ -180,7 +180,7 @@ BROKEN = [b"\xff\xfe", b"password=%ff", b"domain=%C3%28", b"\x80=1", b"&".join(b
 
 
 @pytest.mark.parametrize("path", ["/login", "/account", "/new-site", f"{SETTINGS}/general", f"{SETTINGS}/keys"])
-def test_a_body_that_is_no_form_is_refused(filled: tuple[Store, WebClient], path: str) -> None:
+def test_a_body_that_is_not_a_form_is_refused(filled: tuple[Store, WebClient], path: str) -> None:
     store, client = filled
     before = stored_state(store)
     for body in BROKEN:

@@ -1,4 +1,4 @@
-"""DNS rebinding: to which hosts pages and the stand-in answer, and that events come in by any name."""
+"""DNS rebinding: the host names that pages and the emulator accept; events are accepted for any host."""
 
 import socket
 from collections.abc import Iterator
@@ -47,7 +47,7 @@ def test_loopback_is_allowed_and_foreign_names_are_not(command: str) -> None:
     assert check_hosts([""], command) == {True}
 
 
-def test_an_address_is_no_name_that_could_lead_elsewhere() -> None:
+def test_ip_addresses_are_allowed_because_they_cannot_be_rebound() -> None:
     assert (
         check_hosts(ADDRESSES, "serve")
         == check_hosts(ADDRESSES, "dev", host="0.0.0.0")
@@ -59,21 +59,21 @@ def test_an_address_is_no_name_that_could_lead_elsewhere() -> None:
 
 
 @pytest.mark.parametrize("command", ["serve", "dev"])
-def test_names_are_taken_that_somebody_has_given(command: str) -> None:
+def test_configured_names_are_allowed(command: str) -> None:
     assert check_hosts(["NAS.local:80", "ovx", "nas.local."], command, allow_host="nas.local., ovx") == {True}
     assert check_hosts(["stats.example.com"], command, base_url="https://Stats.example.com:8443/stats") == {True}
     assert check_hosts(["myhost.example:8321"], command, host="myhost.example") == {True}
     assert check_hosts(["x.nas.local", "local"], command, allow_host="nas.local") == {False}
 
 
-def test_behind_a_proxy_its_own_name_for_us_is_taken() -> None:
-    """nginx sends the name of its upstream; nobody can own a name without a dot."""
+def test_a_proxys_single_label_name_is_allowed() -> None:
+    """nginx sends the name of its upstream; a name without a dot cannot be registered."""
     assert check_hosts(DOTLESS, "serve", base_url="https://stats.example.com") == {True}
     assert check_hosts(DOTLESS, "dev", base_url="https://stats.example.com") == {False}
 
 
 @pytest.mark.parametrize("value", ["https://nas.local", "nas.local:8321", "*", "a b", "-.-..", "nas.local;ovx", "/"])
-def test_what_is_no_name_is_refused_at_the_start(value: str) -> None:
+def test_an_invalid_host_name_is_refused_at_the_start(value: str) -> None:
     with pytest.raises(ApiError, match="allow_host"):
         config.read(Path("/nowhere"), {"allow_host": value}, {})
 
@@ -87,7 +87,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, start: Start) -> tuple[Serv
 
 
 @pytest.mark.parametrize("path", ["/", "/login", "/setup", "/account", "/sites/my-site", "/share/x"])
-def test_pages_are_refused_to_other_hosts(server: tuple[Server, str], path: str) -> None:
+def test_pages_are_refused_for_other_hosts(server: tuple[Server, str], path: str) -> None:
     client = WebClient(server[0])
     for host in ("evil.example", f"evil.example:{server[0].port}", "ovx"):
         response = client.get(path, host=host)
@@ -101,13 +101,13 @@ def test_pages_are_refused_to_other_hosts(server: tuple[Server, str], path: str)
         assert client.get(path, host=host).status != 403 or path == "/setup"
 
 
-def test_forms_are_refused_to_other_hosts(server: tuple[Server, str]) -> None:
+def test_forms_are_refused_for_other_hosts(server: tuple[Server, str]) -> None:
     evil = {"host": "evil.example", "origin": "http://evil.example"}
     assert WebClient(server[0]).post("/login", {"password": "correct horse battery"}, **evil).status == 403
 
 
-def test_events_and_programs_come_by_any_name(server: tuple[Server, str]) -> None:
-    """They show a key, which no browser adds by itself."""
+def test_events_and_api_requests_are_accepted_for_any_host(server: tuple[Server, str]) -> None:
+    """They need a key, which browsers do not send by themselves."""
     any_name = {"Host": "stats.example"}
     event = {"site_id": "my-site", "url": "https://example.com/"}
     key = server[1]
@@ -118,7 +118,7 @@ def test_events_and_programs_come_by_any_name(server: tuple[Server, str]) -> Non
         assert server[0].send(path, None, None, any_name, "GET").status == 200, path
 
 
-def test_a_proxy_that_sends_its_own_name_for_us_is_not_locked_out(store: Store, start: Start) -> None:
+def test_a_proxy_that_sends_its_own_host_name_is_not_locked_out(store: Store, start: Start) -> None:
     set_password(store)
     client = WebClient(start_behind(start, store, "https://stats.example.com/stats"))
     for host, status in ("ovx", 200), ("stats.example.com", 200), ("127.0.0.1", 200), ("evil.example", 403):
@@ -146,7 +146,7 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorProcess]:
         *(("OPTIONS", "/api/events"), ("PUT", "/_dev/faults"), ("POST", "/api/v1/stats/query")),
     ],
 )
-def test_the_emulator_answers_nothing_to_other_hosts(dev: EmulatorProcess, method: str, path: str) -> None:
+def test_the_emulator_refuses_requests_for_other_hosts(dev: EmulatorProcess, method: str, path: str) -> None:
     for host in ("evil.example", "evil.example:8321", "192.168.1.5"):
         response = dev.call(method, path, b"{}" if method == "POST" else None, {"Host": host})
         assert response.error == (403, "forbidden", None), host
@@ -156,7 +156,7 @@ def test_the_emulator_answers_nothing_to_other_hosts(dev: EmulatorProcess, metho
         assert dev.call(method, path, b"{}" if method == "POST" else None, {"Host": host}).status != 403
 
 
-def test_a_request_without_a_host_is_no_browsers(dev: EmulatorProcess) -> None:
+def test_a_request_without_a_host_is_allowed(dev: EmulatorProcess) -> None:
     port = int(dev.url.rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
         client.sendall(b"GET /_dev/summary HTTP/1.0\r\n\r\n")

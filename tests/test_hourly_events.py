@@ -1,4 +1,4 @@
-"""A public endpoint's limit in events: `site change --hourly-events N`, off by default."""
+"""The limit of events per address on public endpoints: `site change --hourly-events N`, off by default."""
 
 import json
 import signal
@@ -21,14 +21,14 @@ from tests.support.tokens import SITE, START_S
 
 
 def batch(events: int, site: str = "ten", **first: object) -> dict[str, Any]:
-    """A batch of so many events, the first of them with these fields."""
+    """Return a batch of events; `first` sets fields of the first one."""
     event = {"type": "a", "url": "/"}
     return {"projectKey": site, "events": [event | first, *[event] * (events - 1)]}
 
 
 @dataclass
 class RateLimitedServer:
-    """A server behind a proxy; its site `ten` takes 10 events an hour from one address, `both` also 3 requests."""
+    """A server behind a proxy. Site `ten` accepts 10 events per hour and address; `both` also limits requests to 3."""
 
     store: Store
     server: Server
@@ -58,9 +58,9 @@ def test_each_event_of_a_batch_counts(limited: RateLimitedServer) -> None:
     assert_limited(responses[2])
     assert "10 events per hour" in message(responses[2])
     assert {response.headers["ratelimit-limit"] for response in responses} == {"10"}
-    assert limited.send(batch(2), address).status == 200, "the refused batch did not count"
+    assert limited.send(batch(2), address).status == 200, "the refused batch must not count"
     assert limited.send(batch(1), address).status == 429
-    assert limited.send(batch(4), new_address()).status == 200, "each address has a limit of its own"
+    assert limited.send(batch(4), new_address()).status == 200, "each address must have its own limit"
 
 
 @pytest.mark.parametrize(("path", "body"), [(APEX, apex("ten")), (OVERCENTRIC, overcentric("ten"))])
@@ -84,10 +84,10 @@ def test_a_batch_larger_than_the_limit_is_refused_with_advice(limited: RateLimit
     assert "has 11 events" in message(response)
     assert "the limit is 10 events per hour" in message(response)
     assert "Send fewer at once" in message(response)
-    assert "Try again" not in message(response), "it would be refused again"
+    assert "Try again" not in message(response), "repeating the request would not help"
 
 
-def test_off_by_default_a_batch_is_one_request(limited: RateLimitedServer) -> None:
+def test_by_default_a_batch_counts_as_one_request(limited: RateLimitedServer) -> None:
     response = limited.send(batch(1000, "unlimited"), new_address())
     assert (response.status, response.headers["ratelimit-limit"], remaining(response)) == (200, "1000", 999)
 
@@ -105,7 +105,7 @@ def test_off_by_default_a_batch_is_one_request(limited: RateLimitedServer) -> No
         (4, batch(3) | {"events": [*batch(3)["events"], 5]}),
     ],
 )
-def test_the_events_of_a_bad_batch_count(limited: RateLimitedServer, counted: int, body: object) -> None:
+def test_the_events_of_an_invalid_batch_count(limited: RateLimitedServer, counted: int, body: object) -> None:
     address = new_address()
     assert limited.send(body, address).status == 400
     assert remaining(limited.send(batch(1), address)) == 10 - counted - 1
@@ -134,12 +134,12 @@ def test_the_headers_describe_the_limit_that_is_reached_first(limited: RateLimit
     for events in (1, 8, 1, 1):
         response = limited.send(batch(events, "both"), address)
         results.append((response.status, response.headers["ratelimit-limit"], remaining(response)))
-    # 2 more requests, 9 more events; 1 event is not enough for 8 more; 0 of each; and refused for the requests.
+    # Remaining: 2 requests and 9 events; 1 event, too few for a batch of 8; 0 of each; then the request limit refuses.
     assert results == [(200, "3", 2), (200, "10", 1), (200, "3", 0), (429, "3", 0)]
     assert "3 requests an hour" in message(response)
 
 
-def test_a_request_that_one_limit_refuses_counts_against_neither(limited: RateLimitedServer) -> None:
+def test_a_request_refused_by_one_limit_counts_against_neither(limited: RateLimitedServer) -> None:
     address = new_address()
     assert limited.send(batch(9, "both"), address).status == 200
     assert [limited.send(batch(2, "both"), address).status for _ in range(5)] == [429] * 5
@@ -147,7 +147,7 @@ def test_a_request_that_one_limit_refuses_counts_against_neither(limited: RateLi
     assert (response.status, remaining(response)) == (200, 0)
 
 
-def test_keys_are_not_limited_by_it(limited: RateLimitedServer) -> None:
+def test_requests_with_a_key_are_not_limited(limited: RateLimitedServer) -> None:
     key = limited.store.key("ten")
     event = {"type": "pageview", "url": "https://example.com/"}
     response = limited.server.send("/api/v1/events/batch", {"site_id": "ten", "events": [event] * 20}, key)
@@ -155,7 +155,7 @@ def test_keys_are_not_limited_by_it(limited: RateLimitedServer) -> None:
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_restart_forgets_no_event(store: Store, start: Start, signal_number: int) -> None:
+def test_counted_events_survive_a_restart(store: Store, start: Start, signal_number: int) -> None:
     store.site("ten", "--domain", "example.com", "--hourly-events", "10")
     server = start(store)
     assert remaining(server.send(APEX, batch(4))) == 6
@@ -167,7 +167,7 @@ def test_a_restart_forgets_no_event(store: Store, start: Start, signal_number: i
     assert_limited(server.send(APEX, batch(2)))
 
 
-def test_it_is_set_changed_and_unset(limited: RateLimitedServer) -> None:
+def test_the_limit_can_be_set_changed_and_removed(limited: RateLimitedServer) -> None:
     assert limited.store.site("new")["hourly_events"] is None
     assert limited.store.site("newer", "--hourly-events", "7")["hourly_events"] == 7
     changed = limited.store.call("site", "change", "new", "--domain", "example.com", "--hourly-events", "2")
@@ -182,7 +182,7 @@ def test_it_is_set_changed_and_unset(limited: RateLimitedServer) -> None:
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "1.5", "many", "1000000001"])
-def test_a_wrong_value_is_refused(limited: RateLimitedServer, value: str) -> None:
+def test_an_invalid_limit_is_refused(limited: RateLimitedServer, value: str) -> None:
     result = limited.store.run("site", "change", "ten", "--hourly-events", value, "--json")
     assert (result.exit_status, result.stdout, "--hourly-events" in result.stderr) == (2, "", True)
 
@@ -191,7 +191,7 @@ CALLS = st.lists(st.tuples(st.sampled_from([0, 1, 59, 1800, 3599, 3600]), st.int
 
 
 @given(st.integers(1, 6), st.integers(1, 12), CALLS)
-def test_a_request_is_admitted_exactly_where_both_limits_have_room(
+def test_a_request_is_admitted_exactly_when_both_limits_have_room(
     max_requests: int, max_events: int, calls: Any
 ) -> None:
     limiter, admitted, now_s = RateLimiter(), list[tuple[int, int]](), START_S

@@ -1,4 +1,4 @@
-"""An Idempotency-Key: a request is done once, however often it is sent (contract 2)."""
+"""Idempotency-Key: a request is executed once, however often it is sent."""
 
 import signal
 import time
@@ -25,7 +25,7 @@ BODIES: dict[str, dict[str, object]] = {
 
 @pytest.fixture
 def idempotency_key() -> str:
-    """An Idempotency-Key that no other test uses."""
+    """Return an Idempotency-Key that no other test uses."""
     return str(uuid4())
 
 
@@ -45,18 +45,18 @@ def event_ids(response: Response) -> set[str]:
 
 
 def new_event_ids(running: RunningSite, before: set[str]) -> set[str]:
-    """The ids of the events that were stored since there were only those of `before`."""
+    """Return the ids of the events stored in addition to `before`."""
     return {event["id"] for event in running.store.events()} - before
 
 
 @pytest.mark.parametrize("path", BODIES)
-def test_a_repeat_gets_the_first_answer(running: RunningSite, idempotency_key: str, path: str) -> None:
+def test_a_repeated_request_gets_the_first_response(running: RunningSite, idempotency_key: str, path: str) -> None:
     first = send(running.server, running.key, idempotency_key, path)
     for _ in range(3):
         assert_replayed(send(running.server, running.key, idempotency_key, path), first)
 
 
-def test_a_repeat_stores_nothing(running: RunningSite) -> None:
+def test_a_repeated_request_stores_nothing(running: RunningSite) -> None:
     before = new_event_ids(running, set())
     responses = [
         send(running.server, running.key, f"stored once {path}".replace(" ", "-"), path) for path in list(BODIES) * 3
@@ -65,7 +65,7 @@ def test_a_repeat_stores_nothing(running: RunningSite) -> None:
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_repeat_after_a_restart_gets_the_first_answer(
+def test_a_repeat_after_a_restart_gets_the_first_response(
     store: Store, start: Start, signal_number: int, idempotency_key: str
 ) -> None:
     key = jwt("my-site", store.site()["jwt_secret"])
@@ -102,7 +102,7 @@ def test_the_same_body_to_another_path_is_a_conflict(running: RunningSite, idemp
     assert running.server.send(EVENTS + "custom", BODIES["custom"], running.key, headers).status == 409
 
 
-def test_a_key_is_each_sites_own(store: Store, start: Start, idempotency_key: str) -> None:
+def test_an_idempotency_key_belongs_to_one_site(store: Store, start: Start, idempotency_key: str) -> None:
     tokens = {site: jwt(site, store.site(site)["jwt_secret"]) for site in ("my-site", "other-site")}
     server = start(store)
     responses = {site: send(server, tokens[site], idempotency_key, site_id=site) for site in tokens}
@@ -111,7 +111,7 @@ def test_a_key_is_each_sites_own(store: Store, start: Start, idempotency_key: st
         assert [event["id"] for event in store.events(site)] == [responses[site].json["event_id"]]
 
 
-def test_another_credential_of_the_same_site_repeats_too(running: RunningSite, idempotency_key: str) -> None:
+def test_another_credential_of_the_same_site_gets_the_replay(running: RunningSite, idempotency_key: str) -> None:
     first = send(running.server, running.key, idempotency_key)
     assert_replayed(send(running.server, jwt("my-site", running.jwt_secret), idempotency_key), first)
 
@@ -126,13 +126,13 @@ def test_another_idempotency_key_is_another_request(running: RunningSite) -> Non
 
 
 @pytest.mark.parametrize("good", ["x", "!", "~", "a" * 255, "{'a':\"b\",c}"])
-def test_a_key_is_1_to_255_visible_characters(running: RunningSite, good: str) -> None:
+def test_an_idempotency_key_has_1_to_255_visible_characters(running: RunningSite, good: str) -> None:
     first = send(running.server, running.key, good)
     assert_replayed(send(running.server, running.key, good), first)
 
 
 @pytest.mark.parametrize("bad", ["", "a" * 256, "a b", "a\tb", "clé", "\xa0"])
-def test_any_other_key_is_refused(running: RunningSite, bad: str) -> None:
+def test_an_invalid_idempotency_key_is_refused(running: RunningSite, bad: str) -> None:
     response = send(running.server, running.key, bad)
     assert response.error == (400, "invalid_request", "Idempotency-Key")
 
@@ -156,7 +156,7 @@ def test_a_repeat_needs_credentials(running: RunningSite, idempotency_key: str) 
     assert send(running.server, "unknown", idempotency_key).status == 401
 
 
-def test_twenty_at_the_same_moment_count_once(running: RunningSite, idempotency_key: str) -> None:
+def test_twenty_simultaneous_repeats_count_once(running: RunningSite, idempotency_key: str) -> None:
     request_count = 20
     barrier = Barrier(request_count)
     before = new_event_ids(running, set())
@@ -172,9 +172,7 @@ def test_twenty_at_the_same_moment_count_once(running: RunningSite, idempotency_
     assert new_event_ids(running, before) == event_ids(responses[0])
 
 
-def test_different_requests_with_one_key_at_the_same_moment_conflict(
-    running: RunningSite, idempotency_key: str
-) -> None:
+def test_simultaneous_different_requests_with_one_key_conflict(running: RunningSite, idempotency_key: str) -> None:
     request_count = 8
     barrier = Barrier(request_count)
 
@@ -202,7 +200,7 @@ def assert_replayed_to_all(server: Server, key: str, idempotency_key: str, keyed
 
 
 @pytest.mark.parametrize("order", ["public first", "keyed first"])
-def test_who_has_no_credentials_uses_up_nobodys_key(
+def test_a_public_request_does_not_use_up_a_keyed_requests_idempotency_key(
     store: Store, start: Start, idempotency_key: str, order: str
 ) -> None:
     store.site()
@@ -226,14 +224,14 @@ def test_who_has_no_credentials_uses_up_nobodys_key(
     assert len(store.events()) == 2
 
 
-def test_the_public_endpoints_share_their_keys(running: RunningSite, idempotency_key: str) -> None:
+def test_public_endpoints_share_their_idempotency_keys(running: RunningSite, idempotency_key: str) -> None:
     event = {"name": "e", "project_id": "my-site", "device_id": "d", "session_id": "s", "context": "website"}
     assert send_public(running.server, idempotency_key).status == 200
     response = running.server.send("/api/v1/event", {"event": event}, headers={"Idempotency-Key": idempotency_key})
     assert response.error == (409, "idempotency_conflict", "Idempotency-Key")
 
 
-def test_a_key_without_credentials_is_public_whatever_is_sent_as_authorization(
+def test_an_authorization_header_does_not_make_a_public_request_keyed(
     running: RunningSite, idempotency_key: str
 ) -> None:
     headers = {"Idempotency-Key": idempotency_key}
@@ -242,7 +240,9 @@ def test_a_key_without_credentials_is_public_whatever_is_sent_as_authorization(
     assert send(running.server, running.key, idempotency_key).status == 201
 
 
-def test_both_classes_at_the_same_moment_are_done_once_each(running: RunningSite, idempotency_key: str) -> None:
+def test_simultaneous_keyed_and_public_requests_are_each_stored_once(
+    running: RunningSite, idempotency_key: str
+) -> None:
     request_count = 20
     barrier = Barrier(request_count)
     before = new_event_ids(running, set())

@@ -1,4 +1,4 @@
-"""`import access-log`: what becomes of the lines of a log."""
+"""`import access-log`: how the lines of a log are imported, skipped and resumed."""
 
 import gzip
 import json
@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
+from ovx_lite.domain.calendar import DAY_MS
 from ovx_lite.services import log_importer, log_reader
 from ovx_lite.services.log_importer import ImportReport, LogImporter
 from ovx_lite.storage import integrity, registry
@@ -29,13 +30,13 @@ from tests.support.store import MAX_TIME_MS, new_site, paths
 
 
 def apache(path: str, second: float) -> str:
-    """A line of Apache's `vhost_combined`, in another zone."""
+    """Return a line in Apache's `vhost_combined` format, in another time zone."""
     time_text = datetime.fromtimestamp(BEGIN_S + second + 7200, UTC).strftime("%d/%b/%Y:%H:%M:%S +0200")
     return f'example.com:443 203.0.113.9 - frank [{time_text}] "GET {path} HTTP/1.1" 200 - "-" "{FIREFOX}"'
 
 
 def caddy(path: str, second: float) -> str:
-    """A line of Caddy's JSON."""
+    """Return a line in Caddy's JSON format."""
     request = {"client_ip": "203.0.113.9", "method": "GET", "uri": path, "headers": {"User-Agent": [FIREFOX]}}
     return json.dumps({"msg": "handled request", "ts": BEGIN_S + second, "request": request, "status": 200, "size": 1})
 
@@ -47,14 +48,14 @@ def write_log(path: Path, lines: Sequence[str]) -> str:
 
 @pytest.fixture
 def store(store: Store) -> Store:
-    """A store with my-site, of example.com."""
+    """A store with the site my-site and the domain example.com."""
     with closing(open_store(store.path)) as conn:
         new_site(conn)
     return store
 
 
 def import_files(store: Store, *files: str, stdin: bytes = b"") -> tuple[int, dict[str, int]]:
-    """Import files into my-site: how many page views were added, and what was skipped."""
+    """Import files into my-site. Return the number of page views added, and the skipped lines by reason."""
     result = store.run("import", "access-log", "my-site", *files, "--json", stdin=stdin)
     assert result.exit_status == 0, result.stderr
     assert result.json["read"] == result.json["imported"] + sum(result.json["skipped"].values())
@@ -62,14 +63,14 @@ def import_files(store: Store, *files: str, stdin: bytes = b"") -> tuple[int, di
 
 
 def stored_paths(store: Store) -> list[str]:
-    """The paths of all that is stored of my-site, oldest first."""
+    """Return the paths of all stored events of my-site, oldest first."""
     with closing(open_store(store.path)) as conn:
         assert integrity.problems(conn) == []
         return paths(conn, registry.find_site(conn, "my-site"))
 
 
 @pytest.mark.parametrize("server", [line, apache, caddy])
-def test_the_logs_of_each_server_come_out_again_with_their_own_times(
+def test_each_log_format_is_imported_with_its_own_times(
     store: Store, tmp_path: Path, server: Callable[[str, float], str]
 ) -> None:
     path = write_log(tmp_path / "log", [server("/a", 0), server("/b?utm_source=news&utm_medium=email&q=x", 61)])
@@ -83,18 +84,20 @@ def test_the_logs_of_each_server_come_out_again_with_their_own_times(
     assert first["visit"] == second["visit"] is not None
 
 
-@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+@pytest.mark.parametrize("compressed", [False, True], ids=["plain", "gzip"])
 @pytest.mark.parametrize("source", ["file", "stdin"])
-def test_a_log_may_be_packed_and_may_come_by_a_pipe(store: Store, tmp_path: Path, packed: bool, source: str) -> None:
-    text = f"{line('/a')}\n{line('/b', 1)}".encode()  # without an end of line at the end
-    content = gzip.compress(text) if packed else text
+def test_a_log_may_be_gzipped_and_may_come_from_a_pipe(
+    store: Store, tmp_path: Path, compressed: bool, source: str
+) -> None:
+    text = f"{line('/a')}\n{line('/b', 1)}".encode()  # without a final newline
+    content = gzip.compress(text) if compressed else text
     (tmp_path / "log").write_bytes(content)
     added = import_files(store, str(tmp_path / "log")) if source == "file" else import_files(store, "-", stdin=content)
     assert added == (2, {})
     assert stored_paths(store) == ["/a", "/b"]
 
 
-def test_what_is_no_page_view_is_counted_by_its_reason(store: Store, tmp_path: Path) -> None:
+def test_skipped_lines_are_counted_by_reason(store: Store, tmp_path: Path) -> None:
     skipped = {
         "assets": [line("/style.css"), line("/logo.png?v=2")],
         "bots": [line(user_agent="Googlebot/2.1"), line(user_agent="-"), line(user_agent="curl/8.5.0")],
@@ -109,7 +112,7 @@ def test_what_is_no_page_view_is_counted_by_its_reason(store: Store, tmp_path: P
     assert stored_paths(store) == ["/a", "/cached"]
 
 
-def test_a_broken_line_is_named_by_its_number_and_the_rest_goes_on(store: Store, tmp_path: Path) -> None:
+def test_a_broken_line_is_reported_by_number_and_the_rest_is_imported(store: Store, tmp_path: Path) -> None:
     lines = [line("/1"), "nonsense", line("/3"), "", line("/5")[:60], line("/6")]
     result = store.run("import", "access-log", "my-site", write_log(tmp_path / "log", lines))
     assert result.exit_status == 0
@@ -119,7 +122,7 @@ def test_a_broken_line_is_named_by_its_number_and_the_rest_goes_on(store: Store,
     assert stored_paths(store) == ["/1", "/3", "/6"]
 
 
-def test_a_second_import_adds_nothing_and_lines_that_are_alike_count_each(store: Store, tmp_path: Path) -> None:
+def test_a_second_import_adds_nothing_and_identical_lines_each_count(store: Store, tmp_path: Path) -> None:
     lines = [line("/a"), line("/a"), line("/a", address="203.0.113.10"), line("/a", 1), line("/b")]
     path = write_log(tmp_path / "log", lines)
     assert import_files(store, path) == (5, {})
@@ -127,20 +130,20 @@ def test_a_second_import_adds_nothing_and_lines_that_are_alike_count_each(store:
     assert sorted(stored_paths(store)) == ["/a"] * 4 + ["/b"]
 
 
-def test_what_files_share_counts_once_and_an_empty_file_is_no_trouble(store: Store, tmp_path: Path) -> None:
+def test_lines_shared_by_files_count_once_and_an_empty_file_is_accepted(store: Store, tmp_path: Path) -> None:
     lines = [line(f"/{n}", n) for n in range(4)]
     older, empty = write_log(tmp_path / "older", lines[:3]), write_log(tmp_path / "empty", [])
-    newer = write_log(tmp_path / "newer", [lines[1], *lines[1:]])  # one of them more often
+    newer = write_log(tmp_path / "newer", [lines[1], *lines[1:]])  # one of them twice
     assert import_files(store, older, empty, newer) == (5, {"repeats": 2})
     assert stored_paths(store) == ["/0", "/1", "/1", "/2", "/3"]
 
 
 HOSTILE = {
     "crlf": (line("/x") + "\r").encode(),
-    "no UTF-8": line("/x").encode().replace(b"/x", b"/\xff\xfe"),
+    "not UTF-8": line("/x").encode().replace(b"/x", b"/\xff\xfe"),
     "NUL": line("/x").encode().replace(b"/x", b"/\0"),
     "an escaped tab": line(r"/a\x09b").encode(),
-    "an escaped line end": line(r"/a\nb").encode(),
+    "an escaped newline": line(r"/a\nb").encode(),
     "a bracket": line("//[/x").encode(),
     "year 2200": line("/x", second=185 * 366 * 86400).encode(),
     "year 9999": line("/x").replace("2015", "9999").encode(),
@@ -151,7 +154,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
-def test_no_line_is_so_strange_that_the_rest_is_not_imported(tmp_path: Path, hostile: bytes) -> None:
+def test_a_hostile_line_does_not_stop_the_import(tmp_path: Path, hostile: bytes) -> None:
     (tmp_path / "log").write_bytes(b"\n".join([line("/before").encode(), hostile, line("/after", 1).encode()]))
     report = ImportReport()
     with closing(open_store(tmp_path)) as conn, (tmp_path / "log").open(errors="replace", newline="\n") as lines:
@@ -160,7 +163,7 @@ def test_no_line_is_so_strange_that_the_rest_is_not_imported(tmp_path: Path, hos
         imported_paths = paths(conn, site)
     assert {"/before", "/after"} <= set(imported_paths)
     assert len(imported_paths) == report.imported
-    assert max(map(len, imported_paths)) <= 4096  # as long as a field may be elsewhere
+    assert max(map(len, imported_paths)) <= 4096  # the maximum length of a field
     assert report.lines_read == report.imported + report.skipped.total()
 
 
@@ -172,14 +175,14 @@ def is_error_naming(result: CommandResult, name: str) -> bool:
     )
 
 
-def test_a_file_that_cannot_be_read_is_an_error_of_one_line(store: Store, tmp_path: Path) -> None:
+def test_an_unreadable_file_gives_a_one_line_error(store: Store, tmp_path: Path) -> None:
     (tmp_path / "odd.gz").write_bytes(b"\x1f\x8b" + bytes(range(200)))
     for name in ("missing", ".", "odd.gz"):
         path = str(tmp_path / name)
         assert is_error_naming(store.run("import", "access-log", "my-site", path, "--json"), path), name
 
 
-def test_of_a_gzip_that_was_cut_off_what_can_be_read_is_imported(store: Store, tmp_path: Path) -> None:
+def test_the_readable_part_of_a_truncated_gzip_is_imported(store: Store, tmp_path: Path) -> None:
     text = "".join(line(f"/{n * 7919 % 10_007}/{n}", n) + "\n" for n in range(500)).encode()
     (tmp_path / "cut.gz").write_bytes(gzip.compress(text)[:-1000])
     assert is_error_naming(store.run("import", "access-log", "my-site", str(tmp_path / "cut.gz"), "--json"), "cut.gz")
@@ -205,7 +208,7 @@ def conn(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     ("minutes", "visits"),
     [((0, 30), 1), ((0, 31), 2), ((0, 20, 40, 60), 1), ((0, 31, 62), 3), ((0, -30), 1), ((40, 0, 20), 2)],
 )
-def test_thirty_minutes_of_silence_in_the_log_end_a_visit(
+def test_thirty_minutes_without_a_request_in_the_log_end_a_visit(
     conn: sqlite3.Connection, minutes: tuple[int, ...], visits: int
 ) -> None:
     lines = [line(f"/{minute}", minute * 60) for minute in minutes]
@@ -215,16 +218,16 @@ def test_thirty_minutes_of_silence_in_the_log_end_a_visit(
     assert integrity.problems(conn) == []
 
 
-def test_a_visit_goes_on_from_one_import_to_the_next(conn: sqlite3.Connection) -> None:
+def test_a_visit_continues_from_one_import_to_the_next(conn: sqlite3.Connection) -> None:
     site = new_site(conn)
     for second in range(3):
-        LogImporter(conn, site, lambda address: "", BEGIN_S * 1000 + 5 * 86_400_000).run(
+        LogImporter(conn, site, lambda address: "", BEGIN_S * 1000 + 5 * DAY_MS).run(
             [line("/", second)], ImportReport()
         )
     assert conn.execute("SELECT pageviews FROM visits").fetchall() == [(3,)]
 
 
-def test_lines_that_are_alike_count_each_however_many_are_remembered(
+def test_identical_lines_each_count_whatever_the_cache_size(
     conn: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log_importer, "_MAX_REMEMBERED_SECONDS", 2)
@@ -236,7 +239,7 @@ def test_lines_that_are_alike_count_each_however_many_are_remembered(
         assert report.imported == added
 
 
-def test_a_site_without_a_domain_has_page_views_too(conn: sqlite3.Connection) -> None:
+def test_page_views_are_imported_for_a_site_without_a_domain(conn: sqlite3.Connection) -> None:
     site = registry.add_site(conn, structs.replace(new_site(conn), slug="bare", public_key="pk_bare", domain=""))
     LogImporter(conn, site, lambda address: "", BEGIN_S * 1000).run([line("/a?utm_term=b")], ImportReport())
     (view,) = events.read(conn, site, 0, MAX_TIME_MS, True)
@@ -252,7 +255,7 @@ def test_addresses_are_not_in_the_store(tmp_path: Path, conn: sqlite3.Connection
         assert bytes([198, 51, 100, 77]) not in file.read_bytes()
 
 
-def test_an_import_that_was_killed_is_resumed_by_importing_again(store: Store, tmp_path: Path) -> None:
+def test_importing_again_resumes_a_killed_import(store: Store, tmp_path: Path) -> None:
     lines = [line(f"/{n}", n // 3) for n in range(5000)]
     command = program("import", "access-log", "my-site", "-")
     environment = os.environ | {"OVX_DATA_DIR": str(store.path)}
@@ -269,7 +272,7 @@ def test_an_import_that_was_killed_is_resumed_by_importing_again(store: Store, t
     assert len(set(stored_paths(store))) == 5000
 
 
-def test_an_import_goes_on_beside_a_server_that_takes_events(store: Store, start: Start, tmp_path: Path) -> None:
+def test_an_import_runs_beside_a_server_that_receives_events(store: Store, start: Start, tmp_path: Path) -> None:
     key, server = store.key(), start(store)
     lines = [line(f"/{n}", n // 50) for n in range(3000)]
     ids: list[str] = []
@@ -296,7 +299,7 @@ def test_an_import_goes_on_beside_a_server_that_takes_events(store: Store, start
     assert len(stored_paths(store)) == len(exported)
 
 
-def test_on_a_terminal_there_is_a_progress_bar(store: Store, tmp_path: Path) -> None:
+def test_a_terminal_shows_a_progress_bar(store: Store, tmp_path: Path) -> None:
     path = write_log(tmp_path / "access.log", [line(f"/{n}", n) for n in range(3000)])
     master, terminal = pty.openpty()
     environment = os.environ | {"OVX_DATA_DIR": str(store.path)}
@@ -332,7 +335,7 @@ finally:
 
 
 def import_and_measure(store: Store, file: Path) -> tuple[CommandResult, int]:
-    """Import a file in a process of its own. Returns also the most memory that it had, in KiB."""
+    """Import a file in a process of its own. Return the result and the peak memory in KiB."""
     command = [sys.executable, "-c", MEASURING_PROGRAM, "import", "access-log", "my-site", str(file), "--json"]
     completed = subprocess.run(
         command, capture_output=True, text=True, timeout=600, env={**os.environ, "OVX_DATA_DIR": str(store.path)}
@@ -342,7 +345,7 @@ def import_and_measure(store: Store, file: Path) -> tuple[CommandResult, int]:
 
 
 @pytest.mark.parametrize("bomb", BOMBS)
-def test_a_small_file_that_unpacks_to_much_takes_little_memory(store: Store, tmp_path: Path, bomb: str) -> None:
+def test_a_small_file_that_unpacks_to_a_large_one_takes_little_memory(store: Store, tmp_path: Path, bomb: str) -> None:
     small, packed = tmp_path / "small.gz", tmp_path / "bomb.gz"
     small.write_bytes(gzip.compress(line("/before").encode()))
     packed.write_bytes(
@@ -357,7 +360,7 @@ def test_a_small_file_that_unpacks_to_much_takes_little_memory(store: Store, tmp
     assert len(result.stderr.splitlines()) <= 21
 
 
-def test_blank_lines_are_named_by_their_numbers(store: Store, tmp_path: Path) -> None:
+def test_blank_lines_are_reported_by_number(store: Store, tmp_path: Path) -> None:
     text = f"\n\n{line('/1')}\n\n\n\n{line('/2')}\n\n".encode()
     (tmp_path / "log").write_bytes(text)
     result = store.run("import", "access-log", "my-site", str(tmp_path / "log"))
@@ -372,7 +375,7 @@ def test_blank_lines_are_named_by_their_numbers(store: Store, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("size_bytes", [1, 2, 3, 7, 64, 1 << 16])
-def test_lines_are_the_same_however_the_chunks_are_cut(size_bytes: int) -> None:
+def test_lines_do_not_depend_on_how_the_chunks_are_split(size_bytes: int) -> None:
     text = b"\n\na\r\nb\n\n\n\r\n\xff\n" + b"c" * 70_000 + b"\n\nd"
     items = list(log_reader.lines(text[start : start + size_bytes] for start in range(0, len(text), size_bytes)))
     blank_counts = [item for item in items if isinstance(item, int)]

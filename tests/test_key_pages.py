@@ -1,4 +1,4 @@
-"""Settings → API Keys: added, shown once, limited, replaced, revoked."""
+"""Settings → API keys: adding, showing once, limiting, rotating and revoking keys."""
 
 import base64
 import time
@@ -14,24 +14,24 @@ from tests.support.pages import admin as admin
 
 
 def keys(admin: AdminSession, settings: str, page: int = 1) -> list[tuple[str, str]]:
-    """Each key of a page of keys: its id and what is said of it."""
+    """Return the id and description of each key on a page of keys."""
     document = parse_page(admin.client.get(f"{settings}/keys?page={page}"))
     return [(row.attrs["id"], row.text) for row in document.find_all("li", "row")]
 
 
 def blank_form(admin: AdminSession, settings: str) -> Fields:
-    """The form to add a key, as it is shown."""
+    """Return the blank form to add a key."""
     return form_fields(admin.client.get(f"{settings}/keys"), f"{settings}/keys")
 
 
 def add_key(admin: AdminSession, settings: str, **typed: str) -> tuple[str, str]:
-    """Add a key. Returns its id and the key."""
+    """Add a key and return its id and the key."""
     form = blank_form(admin, settings) | typed
     (secret,) = page_secrets(admin.submit(f"{settings}/keys", form))
     return form["new"][0], secret
 
 
-def test_a_key_is_added_shown_once_and_works_at_once(admin: AdminSession) -> None:
+def test_a_new_key_is_shown_once_and_works_immediately(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
     id, secret = add_key(admin, settings, label="For <b>the</b> shop", tier="pro", hourly_limit="")
     assert admin.pageview(settings, secret).status == 201
@@ -41,13 +41,13 @@ def test_a_key_is_added_shown_once_and_works_at_once(admin: AdminSession) -> Non
     assert "For <b>the</b> shop pro, 10,000 events per hour" in description
 
 
-def test_a_key_without_a_label_goes_by_its_id(admin: AdminSession) -> None:
+def test_a_key_without_a_label_is_shown_by_its_id(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
     id, _ = add_key(admin, settings, label="  ")
     assert dict(keys(admin, settings))[id].startswith(id)
 
 
-def test_a_keys_own_limit_is_in_place_of_the_tiers(admin: AdminSession) -> None:
+def test_a_keys_own_limit_replaces_the_tiers_limit(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
     id, secret = add_key(admin, settings, tier="free", hourly_limit="2")
     assert "free, 2 events per hour" in dict(keys(admin, settings))[id]
@@ -78,17 +78,17 @@ def test_a_secret_is_not_shown_to_another_browser(admin: AdminSession) -> None:
     assert len(page_secrets(admin.client.follow(response))) == 1
 
 
-def test_a_form_that_is_sent_twice_makes_one_key(admin: AdminSession) -> None:
+def test_a_form_submitted_twice_adds_one_key(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
     form = blank_form(admin, settings)
     for _ in range(2):
         assert admin.client.post(f"{settings}/keys", form).status == 303
     (secret,) = page_secrets(admin.client.get(f"{settings}/keys"))
     assert admin.pageview(settings, secret).status == 201
-    assert len(keys(admin, settings)) == 2, "the first key of the site, and this one"
+    assert len(keys(admin, settings)) == 2, "the site's first key and this one"
 
 
-def test_a_form_that_is_sent_twice_at_the_same_moment_makes_one_key(admin: AdminSession) -> None:
+def test_a_form_submitted_twice_simultaneously_adds_one_key(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
     for added_keys in range(1, 6):
         form = blank_form(admin, settings)
@@ -103,7 +103,7 @@ def test_a_form_that_is_sent_twice_at_the_same_moment_makes_one_key(admin: Admin
         assert len(keys(admin, settings)) == 1 + added_keys
 
 
-def test_a_revoked_key_is_refused_from_then_on(admin: AdminSession) -> None:
+def test_a_revoked_key_is_refused(admin: AdminSession) -> None:
     settings, first = admin.add_site()
     id, secret = add_key(admin, settings, label="Old shop")
     assert admin.pageview(settings, secret).status == 201
@@ -112,12 +112,12 @@ def test_a_revoked_key_is_refused_from_then_on(admin: AdminSession) -> None:
     assert admin.pageview(settings, first).status == 201
     assert "revoked" in dict(keys(admin, settings))[id]
     assert f"{settings}/keys/{id}/revoke" not in admin.client.get(f"{settings}/keys").body.decode()
-    assert admin.client.post(f"{settings}/keys/{id}/revoke").status == 303, "once more changes nothing"
-    assert admin.client.post(f"{settings}/keys/{id}/rotate").status == 400, "it has ended for good"
+    assert admin.client.post(f"{settings}/keys/{id}/revoke").status == 303, "revoking again must change nothing"
+    assert admin.client.post(f"{settings}/keys/{id}/rotate").status == 400, "a revoked key cannot be rotated"
     assert admin.pageview(settings, secret).status == 401
 
 
-def test_a_rotated_key_is_another_with_the_same_limit(admin: AdminSession) -> None:
+def test_rotating_a_key_creates_another_with_the_same_limit(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
     id, old = add_key(admin, settings, label="Shop", tier="free", hourly_limit="7")
     page = admin.submit(f"{settings}/keys/{id}/rotate")
@@ -133,10 +133,10 @@ def test_the_last_use_of_a_key_is_shown(admin: AdminSession) -> None:
     assert "never used" in dict(keys(admin, settings))[id]
     admin.pageview(settings, secret)
     assert "last used" in dict(keys(admin, settings))[id]
-    assert [text for _, text in keys(admin, settings) if "never used" in text], "the other was not"
+    assert [text for _, text in keys(admin, settings) if "never used" in text], "the other key is unused"
 
 
-def test_a_new_jwt_secret_ends_the_old_ones_jwts(admin: AdminSession) -> None:
+def test_a_new_jwt_secret_invalidates_earlier_jwts(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
     claims = {"site_id": settings.split("/")[2], "exp": int(time.time()) + 3600}
     tokens = []
@@ -150,7 +150,7 @@ def test_a_new_jwt_secret_ends_the_old_ones_jwts(admin: AdminSession) -> None:
 
 
 @pytest.mark.parametrize("action", ["revoke", "rotate"])
-def test_another_sites_key_is_not_here(admin: AdminSession, action: str) -> None:
+def test_the_key_of_another_site_is_not_found(admin: AdminSession, action: str) -> None:
     settings, _ = admin.add_site()
     other, theirs = admin.add_site()
     ((id, before),) = keys(admin, other)
@@ -161,7 +161,7 @@ def test_another_sites_key_is_not_here(admin: AdminSession, action: str) -> None
     assert admin.pageview(other, theirs).status == 201
 
 
-def test_many_keys_are_on_several_pages(admin: AdminSession) -> None:
+def test_many_keys_are_paginated(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
     for number in range(119):
         admin.store.call("key", "add", settings.split("/")[2], "--label", f"Key {number}")
@@ -182,7 +182,7 @@ def test_many_keys_are_on_several_pages(admin: AdminSession) -> None:
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "x", "1.5", "9" * 30, "", "%00", "99"])
-def test_an_unknown_page_number_is_no_error(admin: AdminSession, number: str) -> None:
+def test_an_unknown_page_number_is_not_an_error(admin: AdminSession, number: str) -> None:
     settings, _ = admin.add_site()
     assert admin.client.get(f"{settings}/keys?page={number}").status == 200
 

@@ -1,4 +1,4 @@
-"""Rate limits as a caller meets them: what counts, what is told, and what a restart does not change (contract 2)."""
+"""Rate limits over HTTP: what counts, the response headers, and restarts."""
 
 import signal
 import time
@@ -23,7 +23,7 @@ TIERS = {"": None, "--tier free": "1000", "--tier pro": "10000", "--tier free --
 
 @dataclass
 class RateLimitedServer:
-    """A server, a supply of keys of its site that may each send 5 events an hour, and a key of each of `TIERS`."""
+    """A server, keys that may each send 5 events per hour, and one key for each of `TIERS`."""
 
     store: Store
     server: Server
@@ -52,7 +52,7 @@ def key(limited: RateLimitedServer) -> str:
 
 
 def send_once(server: Server, key: str, path: str = "app://a") -> Response:
-    """A request with an Idempotency-Key of the API key's own."""
+    """Send a request whose Idempotency-Key is the API key."""
     body, headers = {"site_id": "my-site", "url": path}, {"Idempotency-Key": key}
     return server.send(EVENTS + "pageview", body, key, headers)
 
@@ -119,7 +119,9 @@ def test_a_batch_larger_than_what_is_left_is_refused_whole_and_does_not_count(
         (3, lambda server, key: server.batch(key, EVENT, {}, EVENT)),
     ],
 )
-def test_a_bad_request_counts(server: Server, key: str, cost: int, send: Callable[[Server, str], Response]) -> None:
+def test_an_invalid_request_counts(
+    server: Server, key: str, cost: int, send: Callable[[Server, str], Response]
+) -> None:
     response = send(server, key)
     assert 400 <= response.status < 500
     assert remaining(response) == 5 - cost
@@ -141,26 +143,26 @@ def test_a_replay_does_not_count(server: Server, key: str) -> None:
     assert remaining(server.pageview(key)) == 3
 
 
-def test_a_replay_is_answered_at_the_limit_too(server: Server, key: str) -> None:
+def test_a_replay_is_answered_even_at_the_limit(server: Server, key: str) -> None:
     first = send_once(server, key)
     server.batch(key, *[EVENT] * 4)
     again = send_once(server, key)
     assert (again.status, again.body, again.headers["idempotency-replayed"]) == (201, first.body, "true")
     assert_limited(server.pageview(key))
-    assert_limited(send_once(server, key, "app://b"))  # a conflict is no replay
+    assert_limited(send_once(server, key, "app://b"))  # a conflict is not a replay
 
 
-def test_repeats_at_the_same_moment_are_no_reason_to_refuse_each_other(limited: RateLimitedServer, key: str) -> None:
+def test_simultaneous_repeats_count_once_against_the_limit(limited: RateLimitedServer, key: str) -> None:
     limited.server.batch(key, *[EVENT] * 4)
     with ThreadPoolExecutor(3) as pool, closing(open_store(limited.store.path)) as conn:
-        with transaction(conn):  # for as long, nothing can be stored
+        with transaction(conn):  # while this is open, nothing can be stored
             responses = [pool.submit(send_once, limited.server, key) for _ in range(3)]
             wait(responses, 0.5, FIRST_COMPLETED)
         assert [response.result().status for response in responses] == [201] * 3
     assert_limited(limited.server.pageview(key))
 
 
-def test_each_key_has_a_limit_of_its_own(limited: RateLimitedServer, server: Server) -> None:
+def test_each_key_has_its_own_limit(limited: RateLimitedServer, server: Server) -> None:
     one, other = next(limited.keys), next(limited.keys)
     server.batch(one, *[EVENT] * 5)
     assert remaining(server.pageview(other)) == 4
@@ -172,7 +174,7 @@ def test_a_tier_has_its_limit(limited: RateLimitedServer, options: str) -> None:
 
 
 def wait_for_key(server: Server, key: str) -> Response:
-    """The first answer to a new key once the server knows it."""
+    """Return the first response to a new key after the server has loaded it."""
     return send_until(lambda: server.pageview(key), lambda response: response.status == 201)
 
 
@@ -183,7 +185,7 @@ def test_a_jwt_has_no_limit(limited: RateLimitedServer) -> None:
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_restart_forgets_no_count(store: Store, start: Start, signal_number: int) -> None:
+def test_counts_survive_a_restart(store: Store, start: Start, signal_number: int) -> None:
     store.site()
     (key,) = add_keys(store, 1)
     server = start(store)
@@ -196,7 +198,7 @@ def test_a_restart_forgets_no_count(store: Store, start: Start, signal_number: i
     assert_limited(server.pageview(key))
 
 
-def test_a_restart_forgets_no_bad_request(store: Store, start: Start) -> None:
+def test_counts_of_invalid_requests_survive_a_restart(store: Store, start: Start) -> None:
     store.site()
     (key,) = add_keys(store, 1)
     server = start(store)
@@ -205,14 +207,14 @@ def test_a_restart_forgets_no_bad_request(store: Store, start: Start) -> None:
     assert remaining(start(store).pageview(key)) == 3
 
 
-def test_a_revoked_key_opens_nothing(limited: RateLimitedServer) -> None:
+def test_a_revoked_key_is_refused(limited: RateLimitedServer) -> None:
     added = limited.store.run("key", "add", "my-site", "--json").json
     wait_for_key(limited.server, added["key"])
     assert limited.store.run("key", "revoke", added["id"]).exit_status == 0
     send_until(lambda: limited.server.pageview(added["key"]), lambda response: response.status == 401)
 
 
-def test_a_rotated_key_makes_way_for_the_new_one_which_goes_on_with_its_count(limited: RateLimitedServer) -> None:
+def test_a_new_key_continues_the_count_of_the_rotated_one(limited: RateLimitedServer) -> None:
     added = limited.store.run("key", "add", "my-site", "--hourly-limit", "900", "--json").json
     before = remaining(wait_for_key(limited.server, added["key"]))
     rotated = limited.store.run("key", "rotate", added["id"], "--json").json

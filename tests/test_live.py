@@ -19,7 +19,7 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorProcess]:
         yield emulator
 
 
-def test_what_arrives_is_shown_at_once(dev: EmulatorProcess, page: Page) -> None:
+def test_requests_are_shown_as_they_arrive(dev: EmulatorProcess, page: Page) -> None:
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     dev.call("POST", "/_dev/reset")
@@ -52,9 +52,7 @@ def test_what_arrives_is_shown_at_once(dev: EmulatorProcess, page: Page) -> None
     assert errors == []
 
 
-def test_the_answer_of_the_real_product_is_shown_when_it_comes(
-    dev: EmulatorProcess, page: Page, tmp_path: Path
-) -> None:
+def test_the_forwarded_response_is_shown_when_it_arrives(dev: EmulatorProcess, page: Page, tmp_path: Path) -> None:
     dev.call("POST", "/_dev/reset")
     with run_emulator(tmp_path, "--forward", dev.url) as forwarding:
         page.goto(f"{forwarding.url}/live")

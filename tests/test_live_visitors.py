@@ -1,4 +1,4 @@
-"""Streams of active visitors: one count for all who listen, a bound on how many may, and none who do not read."""
+"""Streams of active visitors: one count for all listeners, a limit on listeners, and dropping slow ones."""
 
 import asyncio
 import http.client
@@ -28,7 +28,7 @@ def metric(admin: AdminSession, name: str) -> float:
     return samples(admin.server.send("/metrics", method="GET").body.decode())[name]
 
 
-def test_an_event_is_counted_once_for_all_who_listen(admin: AdminSession) -> None:
+def test_an_event_triggers_one_count_for_all_listeners(admin: AdminSession) -> None:
     settings, key = admin.add_site(id="listened")
     path = link(admin.submit(f"{settings}/sharing", {"password": ""}))
     with ExitStack() as stack:
@@ -49,19 +49,19 @@ def test_an_event_is_counted_once_for_all_who_listen(admin: AdminSession) -> Non
             line = b""
             while line != b'data: {"active": 30}\n':
                 line = stream.readline()
-                assert line, "the stream has ended"
+                assert line, "the stream ended early"
         counts = metric(admin, "ovx_live_counts_total") - counts_before
         assert 1 <= counts <= 2 + time.monotonic() - started_at_s, (
-            "once a second at most, whatever comes and whoever listens"
+            "at most one count per second, however many events and listeners"
         )
     deadline_s = time.monotonic() + 20
     while metric(admin, "ovx_live_listeners"):
-        assert time.monotonic() < deadline_s, "who has hung up does not listen any more"
+        assert time.monotonic() < deadline_s, "a disconnected client still counts as a listener"
         time.sleep(0.05)
 
 
 async def listen(live: LiveVisitors, site_id: int, link: str, messages: list[Any], block: bool = False) -> None:
-    """Listen until the task is cancelled; what is sent is told."""
+    """Listen until the task is cancelled; append the sent messages to `messages`."""
     never = asyncio.Event()
 
     async def receive() -> dict[str, Any]:
@@ -92,7 +92,7 @@ async def wait_until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.005)
 
 
-def test_so_many_may_listen_and_no_more(tmp_path: Path, site_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_listeners_is_limited(tmp_path: Path, site_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, limit in (("MAX_LISTENERS", 5), ("MAX_PUBLIC_LISTENERS", 4), ("MAX_LISTENERS_OF_LINK", 3)):
         monkeypatch.setattr(live_visitors, name, limit)
 
@@ -121,7 +121,9 @@ def test_so_many_may_listen_and_no_more(tmp_path: Path, site_id: int, monkeypatc
     run_app(tmp_path, FrozenClock(), run)
 
 
-def test_who_does_not_read_is_dropped(tmp_path: Path, site_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_listener_that_does_not_read_is_dropped(
+    tmp_path: Path, site_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(server_sent_events, "SEND_TIMEOUT_S", 0.05)
 
     async def run(app: App) -> None:

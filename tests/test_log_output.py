@@ -1,4 +1,4 @@
-"""A server whose output cannot be written does everything else: it answers, runs its jobs, and ends with 0."""
+"""A server with unwritable output still works: it responds, runs its jobs, and exits with status 0."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from tests.conftest import CHROME, Server, Store
 from tests.support.receiver import Receiver
 
 OutputFactory = Callable[[], int]
-"""Makes the file descriptor that becomes stdout and stderr; -1 for one that is closed."""
+"""Opens the file descriptor for stdout and stderr; -1 means closed."""
 
 
 def full_disk() -> int:
@@ -30,7 +30,7 @@ def pipe_without_reader() -> int:
 
 
 def full_pipe() -> tuple[int, int]:
-    """The two ends of a pipe that takes nothing until somebody reads."""
+    """Return both ends of a pipe that is full until something reads from it."""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     with suppress(BlockingIOError):
@@ -40,7 +40,7 @@ def full_pipe() -> tuple[int, int]:
     return reading, writing
 
 
-def pipe_that_nobody_reads() -> int:
+def unread_pipe() -> int:
     return full_pipe()[1]  # the other end stays open
 
 
@@ -48,12 +48,12 @@ def closed_output() -> int:
     return -1
 
 
-OUTPUTS = [full_disk, pipe_without_reader, pipe_that_nobody_reads, closed_output]
+OUTPUTS = [full_disk, pipe_without_reader, unread_pipe, closed_output]
 
 
 @contextmanager
 def run_command(store: Store, prepare: OutputFactory, ready_path: Path, *args: str) -> Iterator[Server]:
-    """Run a command whose stdout and stderr are that descriptor."""
+    """Run a command with that descriptor as stdout and stderr."""
     descriptor = prepare()
     command = [sys.executable, "-m", "ovx_lite", *args, "--port", "0", "--ready-file", str(ready_path)]
     env = os.environ | {"OVX_DATA_DIR": str(store.path), "TMPDIR": str(ready_path.parent)}
@@ -74,20 +74,20 @@ def run_command(store: Store, prepare: OutputFactory, ready_path: Path, *args: s
 def wait_until(condition: Callable[[], object]) -> None:
     deadline_s = time.monotonic() + 20
     while not condition():
-        assert time.monotonic() < deadline_s, "what was waited for did not come"
+        assert time.monotonic() < deadline_s, "timed out waiting for the condition"
         time.sleep(0.01)
 
 
 @pytest.mark.parametrize("log_format", ["plain", "json"])
 @pytest.mark.parametrize("prepare", OUTPUTS)
-def test_output_that_cannot_be_written_stops_no_job(
+def test_unwritable_output_stops_no_job(
     store: Store, prepare: OutputFactory, tmp_path: Path, log_format: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OVX_WEBHOOK_ALLOW_NET", "loopback")
     site, backups = store.site(), tmp_path / "backups"
     store.call("goal", "add", "my-site", "Goal", "--event", "signup")
     with store.connect() as conn, conn:
-        conn.execute("INSERT INTO salts SELECT id, 1, zeroblob(16) FROM sites")  # of a day that is long over
+        conn.execute("INSERT INTO salts SELECT id, 1, zeroblob(16) FROM sites")  # the salt of a long past day
     with Receiver() as receiver:
         webhook_args = ("webhook", "add", "my-site", receiver.url, "--on", "goal.completed", "--format", "json")
         assert store.run(*webhook_args).exit_status == 0
@@ -110,8 +110,10 @@ def old_salts(store: Store) -> list[object]:
 
 
 @pytest.mark.parametrize("prepare", OUTPUTS)
-def test_the_log_of_failures_stops_nothing(store: Store, prepare: OutputFactory, tmp_path: Path) -> None:
-    """Each second, a job fails and says so; requests that fail say so, too."""
+def test_logging_failures_to_unwritable_output_stops_nothing(
+    store: Store, prepare: OutputFactory, tmp_path: Path
+) -> None:
+    """Every second, a failing job logs an error; failing requests log errors, too."""
     store.site()
     key, backups = store.key(), tmp_path / "no-folder"
     backups.write_text("")
@@ -128,7 +130,7 @@ def test_the_log_of_failures_stops_nothing(store: Store, prepare: OutputFactory,
 
 
 @pytest.mark.parametrize("prepare", OUTPUTS)
-def test_the_emulator_needs_no_output_either(store: Store, prepare: OutputFactory, tmp_path: Path) -> None:
+def test_the_emulator_works_with_unwritable_output(store: Store, prepare: OutputFactory, tmp_path: Path) -> None:
     with run_command(store, prepare, tmp_path / "ready.json", "dev", "--json") as server:
         event = {"site_id": "site_abc123", "url": "https://example.com/"}
         assert server.send("/api/v1/events/pageview", event, "YOUR_API_KEY").status == 201
@@ -142,8 +144,8 @@ def logs_in(server: Server) -> bool:
     return server.send("/login", b"password=stand-in", headers=headers).status == 303
 
 
-def test_a_log_that_can_be_written_again_goes_on(store: Store, tmp_path: Path) -> None:
-    """As when a disk is full for a while: here, a pipe that somebody reads again."""
+def test_logging_resumes_when_the_output_is_writable_again(store: Store, tmp_path: Path) -> None:
+    """Like a disk that is full for a while: here, a full pipe that is read later."""
     store.site()
     reading, writing = full_pipe()
     with (
@@ -160,7 +162,7 @@ def test_a_log_that_can_be_written_again_goes_on(store: Store, tmp_path: Path) -
         assert server.stop() == 0
 
 
-def test_signals_without_end_end_a_server_in_order(store: Store, tmp_path: Path) -> None:
+def test_repeated_signals_stop_a_server_cleanly(store: Store, tmp_path: Path) -> None:
     store.site()
     for signals in ([signal.SIGTERM], [signal.SIGINT], [signal.SIGTERM, signal.SIGINT]):
         ready_path = tmp_path / f"{len(signals)}{signals[0]}.json"

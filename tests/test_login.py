@@ -1,4 +1,4 @@
-"""Logging in and out: who gets in, for how long, and who does not."""
+"""Logging in and out: passwords, redirects, cookies and sessions."""
 
 import json
 import sqlite3
@@ -29,7 +29,7 @@ def server(running: RunningSite) -> Server:
 
 @pytest.fixture
 def client(server: Server) -> WebClient:
-    """Somebody who has logged in."""
+    """A client that is logged in."""
     new_client = WebClient(server)
     new_client.log_in()
     return new_client
@@ -47,7 +47,7 @@ def cookie_key(store: Store) -> bytes:
 
 
 def invalid_fields(response: Response) -> list[str]:
-    """The fields that have a message beside them, and say so."""
+    """Return the fields marked as invalid, after checking that each has an error message."""
     attrs_by_id = {attrs["id"]: attrs for _, attrs in find_tags(response) if "id" in attrs}
     invalid_ids = [id for id, attrs in attrs_by_id.items() if attrs.get("aria-invalid") == "true"]
     assert all(
@@ -57,30 +57,30 @@ def invalid_fields(response: Response) -> list[str]:
     return invalid_ids
 
 
-def test_the_password_opens_the_pages(server: Server) -> None:
+def test_the_password_logs_in(server: Server) -> None:
     client = WebClient(server)
     assert not is_logged_in(client)
     assert client.follow(client.log_in()).status == 200
     assert is_logged_in(client)
-    assert redirect_path(client.get("/login")) == "/"  # no need to, again
+    assert redirect_path(client.get("/login")) == "/"  # already logged in
 
 
 @pytest.mark.parametrize("password", ["", "wrong, and long enough", PASSWORD[:-1], PASSWORD.upper(), "x" * 50_000])
-def test_no_other_password_does(server: Server, password: str) -> None:
+def test_a_wrong_password_does_not_log_in(server: Server, password: str) -> None:
     client = WebClient(server)
     response = client.post("/login", {"password": password})
     assert (response.status, invalid_fields(response), client.cookies) == (401, ["password"], {})
     assert "value" not in dict(find_tags(response, "input"))
-    WebClient(server).log_in()  # so that the wrong ones of these tests do not add up
+    WebClient(server).log_in()  # resets the count of wrong passwords
 
 
-def test_a_password_may_be_typed_in_any_form_of_unicode(store: Store, start: Start) -> None:
+def test_a_password_may_be_typed_in_any_unicode_normal_form(store: Store, start: Start) -> None:
     set_password(store, "caf\u00e9 au lait")
     WebClient(start(store)).log_in("cafe\u0301 au lait")
 
 
 @pytest.mark.parametrize("path", ["/account", "/sites/my-site/settings/people?q=a+b%26c", "/new-site"])
-def test_the_log_in_leads_to_where_one_was_going(server: Server, path: str) -> None:
+def test_login_redirects_to_the_requested_page(server: Server, path: str) -> None:
     client = WebClient(server)
     form = client.follow(client.get(path))
     next_value = next(attrs["value"] for _, attrs in find_tags(form, "input") if attrs.get("name") == "next")
@@ -99,7 +99,7 @@ def test_the_log_in_leads_to_where_one_was_going(server: Server, path: str) -> N
         *("/\r\n/evil.example", "/\r\nX: y", "/\u2028/evil.example"),
     ],
 )
-def test_the_log_in_never_leads_to_another_host(server: Server, to: str) -> None:
+def test_login_never_redirects_to_another_host(server: Server, to: str) -> None:
     client = WebClient(server)
     response = client.post("/login", {"password": PASSWORD, "next": to})
     assert (response.status, response.headers["location"]) == (303, "/")
@@ -107,7 +107,7 @@ def test_the_log_in_never_leads_to_another_host(server: Server, to: str) -> None
     assert (again.status, again.headers["location"]) == (303, "/")
 
 
-def test_to_log_out_ends_the_session_for_copies_of_the_cookie_too(server: Server, client: WebClient) -> None:
+def test_logging_out_also_invalidates_copies_of_the_cookie(server: Server, client: WebClient) -> None:
     thief, other = WebClient(server), WebClient(server)
     thief.cookies = dict(client.cookies)
     other.log_in()
@@ -146,7 +146,7 @@ def test_a_new_password_ends_all_other_sessions(store: Store, start: Start) -> N
 
 
 @pytest.mark.parametrize("base_url", ["", "HTTPS://example.com/", "https://example.com/stats/"])
-def test_the_cookie_is_kept_from_scripts_and_other_sites(store: Store, start: Start, base_url: str) -> None:
+def test_the_cookie_is_hidden_from_scripts_and_other_sites(store: Store, start: Start, base_url: str) -> None:
     path, secure = "/stats" if "stats" in base_url else "/", base_url.lower().startswith("https:")
     set_password(store)
     server = start_behind(start, store, base_url) if base_url else start(store)
@@ -158,7 +158,7 @@ def test_the_cookie_is_kept_from_scripts_and_other_sites(store: Store, start: St
 
 
 class BackdatedSigner(TimestampSigner):
-    """Signs as it would have been done some seconds ago."""
+    """Signs with a timestamp of `age_s` seconds ago."""
 
     def __init__(self, store: Store, age_s: int) -> None:
         super().__init__(cookie_key(store).hex())
@@ -168,7 +168,7 @@ class BackdatedSigner(TimestampSigner):
         return self._timestamp_s
 
 
-def test_a_cookie_that_was_forged_opens_nothing(server: Server, client: WebClient) -> None:
+def test_a_forged_cookie_is_refused(server: Server, client: WebClient) -> None:
     ((name, good),) = client.cookies.items()
     payload, stamp, signature = good.split(".")
     guessed = b64encode(json.dumps({"id": "guess"}).encode()).decode()
@@ -187,7 +187,7 @@ def test_a_cookie_that_was_forged_opens_nothing(server: Server, client: WebClien
     assert is_logged_in(client)
 
 
-def test_a_cookie_that_is_old_opens_nothing(running: RunningSite, client: WebClient) -> None:
+def test_an_old_cookie_is_refused(running: RunningSite, client: WebClient) -> None:
     ((name, good),) = client.cookies.items()
     payload = good.partition(".")[0]
     for days, opens in (0, True), (29, True), (31, False), (365, False), (-1, False):
@@ -195,7 +195,7 @@ def test_a_cookie_that_is_old_opens_nothing(running: RunningSite, client: WebCli
         assert is_logged_in(client) == opens, days
 
 
-def test_a_session_ends_by_itself_though_its_cookie_is_new(store: Store, start: Start) -> None:
+def test_a_session_expires_even_if_its_cookie_is_new(store: Store, start: Start) -> None:
     set_password(store)
     client = WebClient(start(store))
     client.log_in()
@@ -205,7 +205,7 @@ def test_a_session_ends_by_itself_though_its_cookie_is_new(store: Store, start: 
         assert is_logged_in(client) == opens, days
 
 
-def test_what_is_signed_but_no_session_opens_nothing(running: RunningSite, client: WebClient) -> None:
+def test_a_signed_value_without_a_session_is_refused(running: RunningSite, client: WebClient) -> None:
     ((name, _),) = client.cookies.items()
     for session in ({"id": "unknown"}, {"id": 1}, {"id": None}, {"id": ["x"]}, {}, {"id": ""}, {"setup": "x"}):
         payload = b64encode(json.dumps(session).encode())
@@ -213,15 +213,13 @@ def test_what_is_signed_but_no_session_opens_nothing(running: RunningSite, clien
         assert not is_logged_in(client), session
 
 
-def test_a_cookie_of_another_server_opens_nothing(
-    server: Server, client: WebClient, store: Store, start: Start
-) -> None:
+def test_a_cookie_of_another_server_is_refused(server: Server, client: WebClient, store: Store, start: Start) -> None:
     set_password(store)
     other = WebClient(start(store))
     other.log_in()
     ((name, value),) = client.cookies.items()
     ((others_name, others_value),) = other.cookies.items()
-    assert name != others_name  # so that both can be used on one host
+    assert name != others_name  # both servers can be used on one host
     for cookies in ({name: others_value}, {others_name: others_value}, {others_name: value}):
         new_client = WebClient(server)
         new_client.cookies = cookies
@@ -230,14 +228,14 @@ def test_a_cookie_of_another_server_opens_nothing(
     assert is_logged_in(client)
 
 
-def test_a_store_keeps_no_cookie_that_could_be_used(running: RunningSite, client: WebClient) -> None:
+def test_the_store_contains_no_usable_cookie(running: RunningSite, client: WebClient) -> None:
     ((_, value),) = client.cookies.items()
     token = json.loads(b64decode(value.partition(".")[0]))["id"].encode()
     assert all(token not in path.read_bytes() for path in running.store.path.rglob("*") if path.is_file())
 
 
 @pytest.mark.parametrize(("method", "path"), [(method, path) for method, path, _ in _SIGNED_IN_PAGES])
-def test_a_page_is_for_those_who_are_logged_in(server: Server, method: str, path: str) -> None:
+def test_pages_and_forms_require_a_login(server: Server, method: str, path: str) -> None:
     path = path.replace("{site}", "my-site").replace("{", "x-").replace("}", "")
     client = WebClient(server)
     if method == "GET":

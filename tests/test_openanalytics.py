@@ -19,7 +19,7 @@ from tests.support.apex import (
     iso_time,
     new_events,
     status_or_error,
-    told,
+    without_omitted,
 )
 
 EVENTS, BATCH = "/v1/projects/my-site/events", "/v1/projects/my-site/events/batch"
@@ -31,7 +31,7 @@ REQUEST, PROPS = "invalid_request", "invalid_props"
 
 def send(running: RunningSite, headers: Mapping[str, str] | None = None, **fields: object) -> Response:
     """Send one event; `...` for a field that is left out."""
-    return running.server.send(EVENTS, told(EVENT | fields), running.key, headers)
+    return running.server.send(EVENTS, without_omitted(EVENT | fields), running.key, headers)
 
 
 def batch(running: RunningSite, *events: object, headers: Mapping[str, str] | None = None) -> Response:
@@ -160,7 +160,7 @@ def test_what_is_wrong_is_refused_by_its_name_and_not_stored(running: RunningSit
         ({field: v}, field, REQUEST) for field in INVALID_VALUES for v in INVALID_VALUES[field]
     ]
     for fields, field, code in cases + INVALID_FIELDS:
-        event = told(FULL | fields)
+        event = without_omitted(FULL | fields)
         requests = [
             (EVENTS, event, ""),
             (BATCH, {"events": [EVENT, event]}, "events[1]."),

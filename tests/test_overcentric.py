@@ -20,7 +20,7 @@ from tests.support.apex import (
     iso_time,
     new_events,
     status_or_error,
-    told,
+    without_omitted,
 )
 
 EVENT = "/api/v1/event"
@@ -31,7 +31,7 @@ ANN = {"unique_identifier": "user_1", "email": "ann@example.com", "name": "Ann E
 
 def body(event: Mapping[str, object], identity: object = ...) -> Fields:
     """What to send: `...` for a field that is left out."""
-    return told({"event": told(GOOD | dict(event)), "identity": identity})
+    return without_omitted({"event": without_omitted(GOOD | dict(event)), "identity": identity})
 
 
 def send(

@@ -18,7 +18,7 @@ def iso_time(time_ms: int) -> str:
     return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def told(fields: Mapping[str, object]) -> Fields:
+def without_omitted(fields: Mapping[str, object]) -> Fields:
     return {name: value for name, value in fields.items() if value is not ...}
 
 
