@@ -128,7 +128,7 @@ def start_concurrent_command(
     return Process(program(*command), stdout=nothing, stderr=nothing, env=environment)
 
 
-def test_a_busy_life_with_many_deaths(
+def test_no_data_is_lost_or_doubled_when_a_busy_server_is_killed(
     store: Store, start: Start, receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OVX_WEBHOOK_ALLOW_NET", "127.0.0.0/8")
@@ -190,7 +190,7 @@ def integrity_problems(data_dir: Path) -> list[str]:
 EVENT_COUNT = 2_000 if KILLS <= 8 else 20_000
 
 
-def test_an_upgrade_with_many_deaths(store: Store, tmp_path: Path) -> None:
+def test_an_upgrade_that_is_killed_can_be_repeated_without_loss(store: Store, tmp_path: Path) -> None:
     rng = random.Random(SEED)
     template = tmp_path / "old.sqlite3"
     create_old_store(template)

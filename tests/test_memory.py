@@ -270,7 +270,7 @@ def run(store: Store, kind: str, action: Callable[[InProcessServer], Any]) -> No
 
 
 @pytest.mark.parametrize("kind", ["serve", "dev"])
-def test_what_is_refused_leaves_no_reference_cycle(store: Store, kind: str) -> None:
+def test_a_rejected_request_leaves_no_reference_cycle(store: Store, kind: str) -> None:
     if kind == "serve":
         store.site("my-site")
         key = store.key()
@@ -300,7 +300,7 @@ def test_what_is_refused_leaves_no_reference_cycle(store: Store, kind: str) -> N
     assert leaks == {}
 
 
-def test_a_body_that_takes_too_long_leaves_no_reference_cycle(store: Store) -> None:
+def test_a_body_that_times_out_leaves_no_reference_cycle(store: Store) -> None:
     store.site("my-site")
     body = document({"site_id": "my-site", "events": [EVENT]}, 300_000)
     slow = request(BATCH, body, store.key())[:-1]
@@ -317,7 +317,7 @@ def test_a_body_that_takes_too_long_leaves_no_reference_cycle(store: Store) -> N
     run(store, "serve", send_slowly)
 
 
-def test_a_store_that_cannot_be_written_leaves_no_reference_cycle(store: Store) -> None:
+def test_a_failed_write_leaves_no_reference_cycle(store: Store) -> None:
     store.site("my-site")
     key, file = store.key(), store.path / STORE_FILE
     body = document({"site_id": "my-site", "events": [EVENT]}, 300_000)
@@ -365,7 +365,7 @@ def run_server_or_emulator(
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="there is no /proc")
 @pytest.mark.parametrize("kind", ["serve", "dev"])
-def test_refused_bodies_are_freed(kind: str, store: Store, start: Start, tmp_path: Path) -> None:
+def test_rejected_bodies_are_freed(kind: str, store: Store, start: Start, tmp_path: Path) -> None:
     with (
         run_server_or_emulator(kind, store, start, tmp_path) as (process, port, key, limited_key, site_slug),
         ExitStack() as stack,
@@ -393,7 +393,7 @@ def test_refused_bodies_are_freed(kind: str, store: Store, start: Start, tmp_pat
         assert resident_kib(process) - idle_kib < MAX_GROWTH_KIB
 
 
-def test_the_journal_keeps_no_body_of_an_entry_that_was_pushed_out() -> None:
+def test_the_journal_drops_the_bodies_of_evicted_entries() -> None:
     journal = Journal()
     for number in range(50):
         body = b"%d" % number + b"x" * (1 << 20)

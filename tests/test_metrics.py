@@ -7,7 +7,7 @@ from tests.support.emulator import custom
 from tests.support.metrics import samples
 
 
-def test_what_happens_is_counted(store: Store, start: Start) -> None:
+def test_events_responses_and_commits_are_counted(store: Store, start: Start) -> None:
     store.site("site_abc123", "--domain", "secret.example")
     key, server = store.key("site_abc123"), start(store)
     before = samples(server.send("/metrics", method="GET").body.decode())
@@ -29,7 +29,7 @@ def test_what_happens_is_counted(store: Store, start: Start) -> None:
     assert not re.search(r"secret|site_abc123|ovx_[A-Za-z0-9]{20}|127\.0\.0\.1", response.body.decode())
 
 
-def test_a_delivery_that_waits_is_seen(store: Store, start: Start) -> None:
+def test_a_pending_delivery_is_counted(store: Store, start: Start) -> None:
     store.site("site_abc123")
     store.call("goal", "add", "site_abc123", "Sign-up", "--event", "signup")
     server = start(store, "--webhook-allow-net", "127.0.0.0/8")

@@ -109,7 +109,7 @@ def visited(running: RunningSite) -> None:
         assert running.server.send("/api/events", engagement | engagement_data).status == 200
 
 
-def test_it_is_valid_and_names_every_endpoint(described: dict[str, Any]) -> None:
+def test_the_document_is_valid_and_lists_every_endpoint(described: dict[str, Any]) -> None:
     validate(described)
     assert described["openapi"].startswith("3.1")
     assert {endpoint.path for endpoint in ENDPOINTS} < set(described["paths"])
@@ -164,7 +164,7 @@ def fit_case(case: Case[Any], path: str, valid_parts: dict[str, Any] | None) -> 
 @pytest.mark.parametrize(
     ("path", "method", "operation"), OPERATIONS, ids=[f"{method}-{path}" for path, method, _ in OPERATIONS]
 )
-def test_every_answer_is_as_described(
+def test_every_response_matches_the_document(
     api: BaseSchema, running: RunningSite, path: str, method: str, operation: dict[str, Any], mode: GenerationMode
 ) -> None:
     positive = mode is GenerationMode.POSITIVE
@@ -222,7 +222,7 @@ def test_every_answer_is_as_described(
     ],
     ids=str,
 )
-def test_what_is_seldom_generated_is_taken_if_it_is_described(
+def test_a_rare_query_part_is_accepted_exactly_if_it_is_described(
     running: RunningSite, described: dict[str, Any], part: dict[str, Any]
 ) -> None:
     query = {"site_id": "my-site", "metrics": ["visitors"], "date_range": "7d"} | part
@@ -232,7 +232,7 @@ def test_what_is_seldom_generated_is_taken_if_it_is_described(
 
 
 @pytest.mark.parametrize(("unit", "span"), [("time:minute", "7d"), ("time:hour", "6mo")])
-def test_a_comparison_has_no_more_minutes_or_hours_than_a_query(running: RunningSite, unit: str, span: str) -> None:
+def test_a_comparison_has_the_same_bucket_limit_as_a_query(running: RunningSite, unit: str, span: str) -> None:
     compared = {"include": {"comparisons": {"mode": "custom", "date_range": span}}}
     query = {"site_id": "my-site", "metrics": ["visitors"], "date_range": "day", "dimensions": [unit]} | compared
     assert running.server.send(QUERIES[0], query, running.key).status == 400

@@ -125,7 +125,9 @@ def responses_and_events(running: RunningSite) -> dict[str, tuple[Response, Fiel
 
 
 @pytest.mark.parametrize("what", ALL_ACCEPTED)
-def test_what_is_sent_comes_out(responses_and_events: dict[str, tuple[Response, Fields]], what: str) -> None:
+def test_an_accepted_event_is_exported_as_sent(
+    responses_and_events: dict[str, tuple[Response, Fields]], what: str
+) -> None:
     response, event = responses_and_events[what]
     assert (response.status, response.json) == (200, {"success": True, "event_id": event.get("id")})
     expected = ALL_ACCEPTED[what][2]
@@ -168,7 +170,7 @@ def with_value(path: str, value: object) -> Fields:
     return document
 
 
-def test_what_is_wrong_is_refused_by_its_name_and_not_stored(running: RunningSite) -> None:
+def test_an_invalid_field_is_named_and_nothing_is_stored(running: RunningSite) -> None:
     before = running.store.events()
     unexpected = {}
     for field, value in [(field, value) for field, values in INVALID_VALUES.items() for value in values]:
@@ -180,13 +182,13 @@ def test_what_is_wrong_is_refused_by_its_name_and_not_stored(running: RunningSit
 
 
 @pytest.mark.parametrize("properties", [5, "a", True, [], [{}], FIFTY | {"one": "more"}], ids=lambda it: f"{it!r:.20}")
-def test_properties_of_another_type_and_too_many_are_refused(running: RunningSite, properties: object) -> None:
+def test_too_many_properties_or_a_wrong_type_are_rejected(running: RunningSite, properties: object) -> None:
     assert send(running, properties=properties).error == (400, "invalid_props", PROPERTIES)
     assert send(running, properties=properties, url="no").error == (400, "invalid_request", "event.url")
 
 
 @pytest.mark.parametrize(("price", "code"), [(0.5, "JPY"), ("1.2345", "KWD"), (1.005, None), ("a", "EUR"), (True, "")])
-def test_a_price_is_refused_as_an_amount_is(running: RunningSite, price: object, code: object) -> None:
+def test_an_invalid_price_is_rejected_like_an_invalid_amount(running: RunningSite, price: object, code: object) -> None:
     response = send(running, name="$purchase", properties={"price": price, "currency": code})
     assert response.error == (400, "invalid_request", f"{PROPERTIES}.price")
 
@@ -204,7 +206,7 @@ INVALID_BODIES: dict[bytes, str | None] = {
 
 
 @pytest.mark.parametrize("sent", INVALID_BODIES)
-def test_what_is_no_event_is_refused(running: RunningSite, sent: bytes) -> None:
+def test_a_body_that_is_not_an_event_is_rejected(running: RunningSite, sent: bytes) -> None:
     assert running.server.send(EVENT, sent).error == (400, "invalid_request", INVALID_BODIES[sent])
 
 
@@ -215,17 +217,17 @@ MESSAGES: list[tuple[Fields, str]] = [
 
 
 @pytest.mark.parametrize(("event", "expected_text"), MESSAGES)
-def test_messages_say_what_would_be_right(running: RunningSite, event: Fields, expected_text: str) -> None:
+def test_an_error_message_says_how_to_fix_the_event(running: RunningSite, event: Fields, expected_text: str) -> None:
     assert expected_text in running.server.send(EVENT, body(event)).json["error"]["message"]
 
 
 @pytest.mark.parametrize("where", [{}, {"hostname": "example.com"}, {"url": "https://example.com/"}])
-def test_a_bot_is_in_no_count_wherever_it_was(running: RunningSite, where: Fields) -> None:
+def test_a_bot_is_excluded_with_or_without_a_url(running: RunningSite, where: Fields) -> None:
     (event,) = stored_events(running, send(running, headers={"User-Agent": GOOGLEBOT}, **where))
     assert (event["excluded"], event["visitor"]) == ("bot", None)
 
 
-def test_a_host_that_is_not_the_sites_own_is_refused_by_its_name(store: Store, start: Start) -> None:
+def test_a_foreign_host_is_rejected_and_its_field_is_named(store: Store, start: Start) -> None:
     store.site("my-site", "--allowed-hosts", "example.com")
     guarded = RunningSite(store, start(store), "", "")
     for field, elsewhere in (("url", "https://evil.example/"), ("hostname", "evil.example")):
@@ -234,7 +236,7 @@ def test_a_host_that_is_not_the_sites_own_is_refused_by_its_name(store: Store, s
     assert send(guarded, hostname="www.example.com").status == 200
 
 
-def test_devices_are_visitors_sessions_visits_and_identities_persons(running: RunningSite) -> None:
+def test_devices_become_visitors_sessions_visits_and_identities_persons(running: RunningSite) -> None:
     bob = {"unique_identifier": "bob", "project_id": "my-site", "email": "bob@example.com"}
     hits = [("d-9", "a", None), ("d-9", "a", bob), ("d-9", "b", None), ("d-8", "a", None)]
     responses = [send(running, identity, device_id=device, session_id=session) for device, session, identity in hits]
@@ -248,7 +250,7 @@ def test_devices_are_visitors_sessions_visits_and_identities_persons(running: Ru
     assert (person["email"], person["name"], person["events"]) == ("bob@example.com", "Bob B.", 4)
 
 
-def test_a_repeat_gets_the_first_answer_and_another_event_a_conflict(running: RunningSite) -> None:
+def test_a_repeated_key_returns_the_first_response_and_another_event_a_conflict(running: RunningSite) -> None:
     before, headers = running.store.events(), {"Idempotency-Key": "once-overcentric"}
     first, again, other = (send(running, headers=headers, name=name) for name in ("one", "one", "two"))
     assert (first.status, "idempotency-replayed" in first.headers) == (200, False)
@@ -257,13 +259,13 @@ def test_a_repeat_gets_the_first_answer_and_another_event_a_conflict(running: Ru
     assert [event["id"] for event in new_events(running, before)] == [first.json["event_id"]]
 
 
-def test_a_text_of_64_kib_is_taken_for_json_and_no_larger_one(running: RunningSite) -> None:
+def test_a_text_plain_body_of_up_to_64_kib_is_parsed_as_json(running: RunningSite) -> None:
     body_bytes, headers = json.dumps(body({})).encode(), {"Content-Type": "text/plain;charset=UTF-8"}
     assert running.server.send(EVENT, body_bytes.ljust(65_536), headers=headers).status == 200
     assert running.server.send(EVENT, body_bytes.ljust(65_537)).error == (413, "payload_too_large", None)
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])
-def test_other_methods_are_refused(running: RunningSite, method: str) -> None:
+def test_other_methods_are_rejected(running: RunningSite, method: str) -> None:
     response = running.server.send(EVENT, method=method)
     assert (response.error, response.headers["allow"]) == ((405, "method_not_allowed", None), "OPTIONS, POST")

@@ -128,19 +128,21 @@ def exported_events(running: RunningSite) -> dict[tuple[str, str], Fields]:
 
 @pytest.mark.parametrize("what", ACCEPTED)
 @pytest.mark.parametrize("how", ["alone", "in a batch"])
-def test_what_is_sent_comes_out(exported_events: dict[tuple[str, str], Fields], how: str, what: str) -> None:
+def test_an_accepted_event_is_exported_as_sent(
+    exported_events: dict[tuple[str, str], Fields], how: str, what: str
+) -> None:
     event, expected = exported_events[how, what], ACCEPTED[what][1]
     assert {column: event[column] for column in expected} == expected
 
 
-def test_a_single_event_is_answered_with_201_and_its_id(running: RunningSite) -> None:
+def test_a_single_event_returns_201_and_its_id(running: RunningSite) -> None:
     for response in (running.server.pageview(running.key), running.server.custom(running.key)):
         assert (response.status, response.headers["content-type"]) == (201, "application/json")
         assert response.json == {"success": True, "event_id": response.json["event_id"]}
         assert response.json["event_id"].startswith("evt_")
 
 
-def test_a_batch_is_answered_with_201_and_all_ids_in_its_order(running: RunningSite) -> None:
+def test_a_batch_returns_201_and_all_ids_in_order(running: RunningSite) -> None:
     response = running.server.batch(running.key, *[custom(event_name=f"order {number}") for number in range(20)])
     assert (response.status, response.json["success"], set(response.json)) == (201, True, {"success", "event_ids"})
     names = {event["id"]: event["name"] for event in running.store.events()}
@@ -157,22 +159,22 @@ def test_a_batch_is_answered_with_201_and_all_ids_in_its_order(running: RunningS
         {"event_name": "signup", "props": {}},
     ],
 )
-def test_the_documents_examples_work(running: RunningSite, fields: Fields) -> None:
+def test_the_documented_examples_work(running: RunningSite, fields: Fields) -> None:
     assert running.server.custom(running.key, **fields).status == 201
 
 
 @pytest.mark.parametrize("send", [Server.custom, lambda server, key, **fields: server.batch(key, custom(**fields))])
-def test_props_that_are_null_are_no_props(running: RunningSite, send: Callable[..., Response]) -> None:
+def test_null_props_are_accepted(running: RunningSite, send: Callable[..., Response]) -> None:
     assert send(running.server, running.key, props=None).status == 201
 
 
 @pytest.mark.parametrize("headers", [{}, {"Content-Type": "text/plain;charset=UTF-8"}, {"Content-Type": "?"}])
-def test_the_body_is_json_whatever_its_content_type_says(running: RunningSite, headers: dict[str, str]) -> None:
+def test_the_content_type_is_ignored(running: RunningSite, headers: dict[str, str]) -> None:
     body = {"site_id": "my-site", "url": URL}
     assert running.server.send(EVENTS + "pageview", body, running.key, headers).status == 201
 
 
-def test_a_batch_takes_1000_events(running: RunningSite) -> None:
+def test_a_batch_may_hold_1000_events(running: RunningSite) -> None:
     assert len(running.server.batch(running.key, *[pageview()] * 1000).json["event_ids"]) == 1000
 
 
@@ -218,20 +220,20 @@ def people(running: RunningSite) -> dict[str, list[Fields]]:
 
 
 @pytest.mark.parametrize("case", VISITS)
-def test_half_an_hour_of_silence_ends_a_visit(people: dict[str, list[Fields]], case: str) -> None:
+def test_half_an_hour_without_events_ends_a_visit(people: dict[str, list[Fields]], case: str) -> None:
     visits = [event["visit"] for event in people[case]]
     letters = {visit: "abc"[number] for number, visit in enumerate(dict.fromkeys(visits))}
     assert "".join(letters[visit] for visit in visits) == VISITS[case][1]
     assert len({event["visitor"] for event in people[case]}) == 1
 
 
-def test_a_visitor_is_an_address_and_a_user_agent(people: dict[str, list[Fields]]) -> None:
+def test_a_visitor_is_identified_by_address_and_user_agent(people: dict[str, list[Fields]]) -> None:
     first, again, elsewhere, otherwise = [event["visitor"] for event in people["who"]]
     assert first == again
     assert len({first, elsewhere, otherwise}) == 3
 
 
-def test_an_address_or_a_user_agent_alone_makes_a_visitor_and_neither_makes_none(
+def test_an_address_or_a_user_agent_alone_identifies_a_visitor(
     people: dict[str, list[Fields]],
 ) -> None:
     address, agent, neither = [event["visitor"] for event in people["only one of two"]]
@@ -240,14 +242,14 @@ def test_an_address_or_a_user_agent_alone_makes_a_visitor_and_neither_makes_none
     assert neither is None
 
 
-def test_the_senders_own_address_and_user_agent_are_not_the_visitors(running: RunningSite) -> None:
+def test_the_senders_address_and_user_agent_are_not_used_for_the_visitor(running: RunningSite) -> None:
     body, headers = {"site_id": "my-site", "url": URL}, {"User-Agent": GOOGLEBOT, "X-Forwarded-For": "8.8.8.8"}
     id = running.server.send(EVENTS + "pageview", body, running.key, headers).json["event_id"]
     (event,) = [event for event in running.store.events() if event["id"] == id]
     assert (event["excluded"], event["visitor"], event["country"], event["browser"]) == (None, None, None, None)
 
 
-def test_nothing_of_a_visitor_or_a_key_is_in_the_store_or_the_log(store: Store, start: Start) -> None:
+def test_no_visitor_data_and_no_key_is_in_the_store_or_the_log(store: Store, start: Start) -> None:
     store.site()
     key = store.key()
     server = start(store)

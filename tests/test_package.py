@@ -33,7 +33,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_wheel_has_all_that_the_server_shows(
+def test_a_server_from_the_wheel_serves_pages_and_static_files(
     installed: Path, store: Store, start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(installed))
@@ -43,7 +43,7 @@ def test_the_wheel_has_all_that_the_server_shows(
     assert server.send("/static/ui.css", method="GET").status == 200
 
 
-def test_the_wheel_has_nothing_beside_the_package(installed: Path) -> None:
+def test_the_wheel_contains_only_the_package(installed: Path) -> None:
     assert sorted(path.name for path in installed.iterdir()) == ["ovx_lite", f"ovx_lite-{__version__}.dist-info"]
     for name in ("static", "templates"):
         shipped = {path.name for path in (installed / "ovx_lite" / name).iterdir()}

@@ -38,7 +38,7 @@ def test_a_password_may_come_from_the_environment(store: Store, start: Start, mo
     assert client.get("/account").status == 200
 
 
-def test_a_wrong_password_in_the_environment_ends_the_start(store: Store) -> None:
+def test_an_invalid_password_in_the_environment_prevents_the_start(store: Store) -> None:
     password = "too short"
     result = store.spawn("serve", "--port", "0", env={"OVX_ADMIN_PASSWORD": password})
     assert result.exit_status in (1, 2)
@@ -48,7 +48,7 @@ def test_a_wrong_password_in_the_environment_ends_the_start(store: Store) -> Non
     assert password not in result.stderr + result.stdout
 
 
-def test_a_password_of_the_command_line_ends_the_sessions_of_a_running_server(store: Store, start: Start) -> None:
+def test_setting_a_password_by_command_ends_the_sessions_of_a_running_server(store: Store, start: Start) -> None:
     server = start(store)
     early_client = invited_client(server)
     result = store.run("password", "set", "--json", stdin=f"{PASSWORD}\n".encode())
@@ -61,7 +61,7 @@ def test_a_password_of_the_command_line_ends_the_sessions_of_a_running_server(st
 
 
 @pytest.mark.parametrize("typed", [b"too short\n", b"", b"x" * 1001])
-def test_a_wrong_password_at_the_command_line_changes_nothing(store: Store, typed: bytes) -> None:
+def test_an_invalid_password_by_command_changes_nothing(store: Store, typed: bytes) -> None:
     set_password(store)
     before = password_hash(store)
     result = store.run("password", "set", "--json", stdin=typed)
@@ -71,7 +71,7 @@ def test_a_wrong_password_at_the_command_line_changes_nothing(store: Store, type
     assert password_hash(store) == before
 
 
-def test_bytes_that_no_browser_can_send_are_no_password(store: Store) -> None:
+def test_a_password_that_is_not_utf_8_is_rejected(store: Store) -> None:
     result = store.run("password", "set", stdin="ein schöner grüner".encode("latin-1"))
     assert (result.exit_status in (1, 2), result.stdout) == (True, "")
     assert "Traceback" not in result.stderr

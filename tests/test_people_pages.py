@@ -75,14 +75,14 @@ SEARCHES = [
 
 
 @pytest.mark.parametrize(("q", "expected"), SEARCHES)
-def test_people_are_found_by_their_traits(admin: AdminSession, people: str, q: str, expected: set[str]) -> None:
+def test_people_can_be_searched_by_their_traits(admin: AdminSession, people: str, q: str, expected: set[str]) -> None:
     assert set(listed_ids(admin, people, q=q)) == expected
     page = parse_page(admin.client.get(f"{people}/people?{urlencode({'q': q})}"))
     assert page.find_one("input", id="q").attrs["value"] == q.strip()[:200]
     assert ("No matching people" in page.text) == (not expected)
 
 
-def test_many_people_are_on_several_pages(admin: AdminSession) -> None:
+def test_a_long_list_is_split_into_pages(admin: AdminSession) -> None:
     settings, key = admin.add_site()
     for number in range(105):
         identify(admin, settings, key, f"person-{number:03}", email=f"{number % 2}@example.com")
@@ -99,11 +99,11 @@ def test_many_people_are_on_several_pages(admin: AdminSession) -> None:
 
 
 @pytest.mark.parametrize("before", ["nonsense", "1", "1.", "-1.-1", "9" * 15 + "." + "9" * 19, "0.0", "%00", "'"])
-def test_an_invalid_cursor_is_no_error(admin: AdminSession, people: str, before: str) -> None:
+def test_an_invalid_cursor_is_ignored(admin: AdminSession, people: str, before: str) -> None:
     assert admin.client.get(f"{people}/people?before={before}").status == 200
 
 
-def test_a_person_is_looked_at(admin: AdminSession, people: str) -> None:
+def test_the_page_of_a_person_lists_traits_and_activity(admin: AdminSession, people: str) -> None:
     response = admin.client.get(links(admin, f"{people}/people")["<b>bold</b>"])
     assert (response.status, b"<script>alert" in response.body) == (200, False)
     page = parse_page(response)
@@ -128,7 +128,7 @@ def test_a_person_is_erased(admin: AdminSession) -> None:
     assert (b"bob@example.com" in stored, b"erased@example.com" in stored) == (True, False)
 
 
-def test_another_sites_person_is_not_here(admin: AdminSession, people: str) -> None:
+def test_a_person_of_another_site_is_404(admin: AdminSession, people: str) -> None:
     settings, _ = admin.add_site()
     number = links(admin, f"{people}/people")["ada"].rsplit("/", 1)[1]
     for wanted in (number, "0", "nonsense", "-", "9" * 19, "-" + "9" * 19, "1.5", "%20", "%27", "%C2%B2"):

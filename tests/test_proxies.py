@@ -154,14 +154,14 @@ def upgrade_offer(key: str, padding: int, body: bytes, chunked: bool, spelling: 
     return "\r\n".join(lines).encode() + (chunk if chunked else body)
 
 
-def test_an_event_comes_through(proxy: int, behind: ServerBehindProxy) -> None:
+def test_an_event_passes_through_the_proxy(proxy: int, behind: ServerBehindProxy) -> None:
     assert statuses(send_raw(proxy, event(behind.key, "plain"))) == ["201"]
     upgrading = send_raw(proxy, event(behind.key, "upgrading", "Upgrade: h2c", "Connection: Upgrade"))
     assert statuses(upgrading) == ["201"]
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_no_body_is_read_as_a_request_wherever_the_head_is_cut(
+def test_a_body_is_never_read_as_a_request_wherever_the_head_is_split(
     proxy: int, behind: ServerBehindProxy, chunked: bool
 ) -> None:
     """Go's transport, so Caddy, sends 4,096 bytes at a time: the padding has them end within `Upgrade`, or near it."""

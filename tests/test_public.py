@@ -107,7 +107,7 @@ RESPONSE_CASES: list[tuple[int, bool, Callable[[PublicServer, str, Any], Respons
 
 @pytest.mark.parametrize(("status", "has_site", "send"), RESPONSE_CASES)
 @PUBLIC_ENDPOINTS
-def test_every_answer_may_be_read_by_any_page(
+def test_every_response_may_be_read_by_any_page(
     public: PublicServer,
     path: str,
     body: Body,
@@ -132,7 +132,7 @@ def test_endpoints_that_need_a_key_send_no_cors_headers(public: PublicServer, pa
 
 
 @PUBLIC_ENDPOINTS
-def test_an_address_may_send_so_many_requests_and_a_batch_is_one(public: PublicServer, path: str, body: Body) -> None:
+def test_requests_are_limited_by_address_and_a_batch_counts_once(public: PublicServer, path: str, body: Body) -> None:
     address = new_address()
     responses = [public.send(path, body("five"), address) for _ in range(6)]
     results = [(response.status, remaining(response)) for response in responses]
@@ -144,12 +144,12 @@ def test_an_address_may_send_so_many_requests_and_a_batch_is_one(public: PublicS
 
 
 @pytest.mark.parametrize("sent", [{"type": 5}, {"url": "no"}, {"data": []}, {"visitorId": None}, {"events": [{}]}])
-def test_a_bad_request_counts(public: PublicServer, sent: dict[str, object]) -> None:
+def test_an_invalid_request_counts_against_the_limit(public: PublicServer, sent: dict[str, object]) -> None:
     response = send_from_new_address(public, APEX, apex("five", **sent))
     assert (response.status, remaining(response)) == (400, 4)
 
 
-def test_a_replay_does_not_count_and_has_no_limit(public: PublicServer) -> None:
+def test_a_replay_does_not_count_and_is_never_limited(public: PublicServer) -> None:
     address = new_address()
     responses = [public.send(APEX, apex("five"), address, Idempotency_Key=address) for _ in range(3)]
     assert [(one.status, one.body, remaining(one)) for one in responses] == [(200, b'{"received":1}', 4)] * 3
@@ -165,19 +165,21 @@ OTHER_CALLERS = ["203.0.113.1 203.0.113.2", "2001:db8:1:4::1 2001:db8:1:5::1", "
 
 
 @pytest.mark.parametrize("two", [*SAME_CALLER, *OTHER_CALLERS])
-def test_whose_requests_are_counted_together(public: PublicServer, two: str) -> None:
+def test_which_addresses_share_a_limit(public: PublicServer, two: str) -> None:
     left = [remaining(public.send(APEX, apex("five"), address)) for address in two.split()]
     assert left == ([4, 3] if two in SAME_CALLER else [4, 4])
 
 
 @pytest.mark.parametrize("garbage", ["", ",", " ", "x", "unknown", "1.2.3", "::1::", "é", "[", "[::1", "9" * 9000, "%"])
-def test_nonsense_from_a_proxy_is_no_crash(public: PublicServer, garbage: str) -> None:
+def test_an_invalid_forwarded_address_is_no_error(public: PublicServer, garbage: str) -> None:
     response = public.send(APEX, apex(), garbage, User_Agent=CHROME)
     assert (response.status, response.headers["ratelimit-limit"]) == (200, "1000")
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGKILL])
-def test_nobody_else_is_believed_and_a_restart_forgets_no_count(store: Store, start: Start, signal_number: int) -> None:
+def test_an_untrusted_proxy_is_ignored_and_a_restart_keeps_the_counts(
+    store: Store, start: Start, signal_number: int
+) -> None:
     store.site("my-site", "--hourly-limit", "4")
     server = start(store)
     assert [remaining(server.send(APEX, apex(), None, {"X-Forwarded-For": new_address()})) for _ in range(2)] == [3, 2]
@@ -189,7 +191,7 @@ def test_nobody_else_is_believed_and_a_restart_forgets_no_count(store: Store, st
     assert_limited(server.send(APEX, apex()))
 
 
-def test_no_address_is_kept(store: Store, start: Start) -> None:
+def test_no_address_is_stored(store: Store, start: Start) -> None:
     store.site("my-site", "--hourly-limit", "2")
     server = start(store, "--trusted-proxies", "127.0.0.1")
     addresses = ["203.0.113.77", "2001:db8:77:78:79:7a:7b:7c"]
@@ -212,7 +214,7 @@ def test_no_address_is_kept(store: Store, start: Start) -> None:
 
 @PUBLIC_ENDPOINTS
 @pytest.mark.parametrize("host", [*OWN_HOSTS, *FOREIGN_HOSTS])
-def test_only_pages_of_a_sites_own_hosts_may_send(public: PublicServer, path: str, body: Body, host: str) -> None:
+def test_only_pages_of_allowed_hosts_may_send(public: PublicServer, path: str, body: Body, host: str) -> None:
     stored, url, origin = len(public.store.events("guarded")), f"https://{host}/example.com", f"https://{host}"
     field = {"apex": "url", "pair": "events[1].url"}.get(body.__name__, "event.url")
     responses = [
@@ -227,7 +229,7 @@ def test_only_pages_of_a_sites_own_hosts_may_send(public: PublicServer, path: st
     assert send_from_new_address(public, path, body(url=url), Origin=origin).status == 200  # off by default
 
 
-def test_what_else_is_a_sites_own(public: PublicServer) -> None:
+def test_which_origins_and_urls_pass_the_allowed_hosts(public: PublicServer) -> None:
     own = apex("guarded", url="/pricing", referrer="https://evil.example/")
     assert send_from_new_address(public, APEX, own).status == 200
     assert {
@@ -255,7 +257,7 @@ def test_an_unknown_site_is_reported_before_invalid_props(public: PublicServer) 
     assert [response.error[:2] for response in responses] == [(404, "invalid_site_id")] * 2
 
 
-def test_sites_come_change_and_go_while_the_server_runs(public: PublicServer) -> None:
+def test_site_changes_apply_while_the_server_runs(public: PublicServer) -> None:
     for name in ("new", public.store.site("new")["public_key"]):
         assert public.send(APEX, apex(name), new_address()).status == 200  # at once
     send = partial(public.send, APEX, apex("new", url="https://evil.example/"), new_address())
@@ -280,7 +282,7 @@ def has_ipv6() -> bool:
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
-def test_a_proxy_is_recognized_by_its_ipv4_address_also_on_a_dual_stack_socket(tmp_path: Path, start: Start) -> None:
+def test_a_dual_stack_socket_recognizes_a_proxy_by_its_ipv4_address(tmp_path: Path, start: Start) -> None:
     store = Store(tmp_path / "data")
     store.site("my-site")
     server = start(store, "--host", "::", "--trusted-proxies", "127.0.0.0/8")
@@ -290,7 +292,7 @@ def test_a_proxy_is_recognized_by_its_ipv4_address_also_on_a_dual_stack_socket(t
     assert remaining_counts == [999, 999]
 
 
-def test_wrong_changes(public: PublicServer) -> None:
+def test_an_invalid_site_change_is_rejected(public: PublicServer) -> None:
     before = public.store.run("site", "list", "--json").stdout
     invalid_options = [
         ("allowed-hosts", "*.example.com"),

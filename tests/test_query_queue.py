@@ -56,7 +56,7 @@ def test_no_level_takes_all_threads(running: dict[PriorityLevel, int], allowed: 
     assert tuple(level for level in LEVELS if priority.may_start(level, running)) == allowed
 
 
-def test_a_level_and_a_flow_may_have_so_many_that_wait() -> None:
+def test_waiting_queries_are_limited_by_level_and_flow() -> None:
     for level in LEVELS:
         requester, other_requester = Requester(level, "one"), Requester(level, "other")
         assert not priority.is_full(requester, [requester] * (level.max_waiting_per_flow - 1))
@@ -156,7 +156,7 @@ PERSON_REQUESTER, KEY_REQUESTER, LINK_REQUESTER, OTHER_LINK_REQUESTER = (
 )
 
 
-def test_people_are_served_while_a_public_link_asks_again_and_again(tmp_path: Path) -> None:
+def test_a_busy_public_link_does_not_block_people(tmp_path: Path) -> None:
     async def scenario(harness: QueueHarness) -> None:
         public = [harness.submit(LINK_REQUESTER, f"public {number}") for number in range(9)]
         assert await harness.submit(PERSON_REQUESTER, "mine", waits_for_gate=False) == "mine"
@@ -169,7 +169,7 @@ def test_people_are_served_while_a_public_link_asks_again_and_again(tmp_path: Pa
     run_scenario(tmp_path, scenario)
 
 
-def test_others_are_served_while_people_ask_again_and_again(tmp_path: Path) -> None:
+def test_busy_people_do_not_block_other_levels(tmp_path: Path) -> None:
     async def scenario(harness: QueueHarness) -> None:
         mine = [harness.submit(PERSON_REQUESTER, f"mine {number}") for number in range(9)]
         assert await harness.submit(LINK_REQUESTER, "public", waits_for_gate=False) == "public"
@@ -180,7 +180,7 @@ def test_others_are_served_while_people_ask_again_and_again(tmp_path: Path) -> N
     run_scenario(tmp_path, scenario)
 
 
-def test_a_full_queue_refuses_and_has_room_again(tmp_path: Path) -> None:
+def test_a_full_queue_rejects_queries_until_one_is_cancelled(tmp_path: Path) -> None:
     async def scenario(harness: QueueHarness) -> None:
         waiting = [
             harness.submit(LINK_REQUESTER, f"public {number}") for number in range(1 + PUBLIC.max_waiting_per_flow)
@@ -200,7 +200,7 @@ def test_a_full_queue_refuses_and_has_room_again(tmp_path: Path) -> None:
     run_scenario(tmp_path, scenario)
 
 
-def test_equal_queries_run_once_unless_the_data_have_changed(tmp_path: Path) -> None:
+def test_equal_queries_run_once_unless_the_data_has_changed(tmp_path: Path) -> None:
     async def scenario(harness: QueueHarness) -> None:
         first = [
             harness.submit(requester, "equal", version=1)
@@ -218,7 +218,7 @@ def test_equal_queries_run_once_unless_the_data_have_changed(tmp_path: Path) -> 
     run_scenario(tmp_path, scenario)
 
 
-def test_a_public_query_that_a_person_asks_for_too_has_their_priority(tmp_path: Path) -> None:
+def test_a_public_query_that_a_person_sends_too_gets_their_priority(tmp_path: Path) -> None:
     async def scenario(harness: QueueHarness) -> None:
         public = [harness.submit(LINK_REQUESTER, f"public {number}", waits_for_gate=number == 0) for number in range(5)]
         await wait_until(lambda: harness.started)
@@ -230,7 +230,7 @@ def test_a_public_query_that_a_person_asks_for_too_has_their_priority(tmp_path: 
     run_scenario(tmp_path, scenario)
 
 
-def test_a_query_ends_once_all_its_callers_have_hung_up(tmp_path: Path) -> None:
+def test_a_query_is_cancelled_when_all_its_callers_disconnect(tmp_path: Path) -> None:
     async def scenario(harness: QueueHarness) -> None:
         for _ in range(20):
             tickets = [
@@ -252,7 +252,7 @@ def test_a_query_ends_once_all_its_callers_have_hung_up(tmp_path: Path) -> None:
     run_scenario(tmp_path, scenario)
 
 
-def test_a_query_goes_on_while_one_of_its_callers_is_there(tmp_path: Path) -> None:
+def test_a_query_continues_while_one_of_its_callers_is_connected(tmp_path: Path) -> None:
     async def scenario(harness: QueueHarness) -> None:
         tickets = [
             harness.submit(requester, "equal") for requester in (LINK_REQUESTER, LINK_REQUESTER, OTHER_LINK_REQUESTER)
@@ -267,7 +267,7 @@ def test_a_query_goes_on_while_one_of_its_callers_is_there(tmp_path: Path) -> No
     run_scenario(tmp_path, scenario)
 
 
-def test_a_query_that_takes_or_waits_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_query_that_runs_or_waits_too_long_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ovx_lite.storage.query_queue.WAIT_TIMEOUT_S", 0.1)
 
     async def scenario(harness: QueueHarness) -> None:
@@ -281,11 +281,11 @@ def test_a_query_that_takes_or_waits_too_long(tmp_path: Path, monkeypatch: pytes
     run_scenario(tmp_path, scenario)
 
 
-def test_a_slow_public_query_ends_long_before_others_give_up() -> None:
+def test_the_public_query_timeout_is_far_below_the_wait_timeout() -> None:
     assert PUBLIC.query_timeout_s * 3 < WAIT_TIMEOUT_S
 
 
-def test_a_stop_refuses_what_waits_and_ends_what_runs(tmp_path: Path) -> None:
+def test_a_stop_rejects_waiting_queries_and_interrupts_running_ones(tmp_path: Path) -> None:
     async def scenario(harness: QueueHarness) -> None:
         tickets = [
             harness.submit_endless(requester)
@@ -397,7 +397,7 @@ def idle(busy_admin: AdminSession) -> Iterator[None]:
 
 @pytest.mark.usefixtures("idle")
 @pytest.mark.parametrize("hang_up", ["at once", "in pieces", "in the middle", "with a reset"])
-def test_callers_who_hang_up_keep_nobody_waiting(busy_admin: AdminSession, share_path: str, hang_up: str) -> None:
+def test_disconnected_callers_do_not_delay_others(busy_admin: AdminSession, share_path: str, hang_up: str) -> None:
     answered_before = query_count(busy_admin.server, "answered")
     clients = []
     for number in range(100):
@@ -419,7 +419,7 @@ def test_callers_who_hang_up_keep_nobody_waiting(busy_admin: AdminSession, share
 
 
 @pytest.mark.usefixtures("idle")
-def test_people_are_answered_before_a_public_links_crowd(busy_admin: AdminSession, share_path: str) -> None:
+def test_people_are_answered_before_a_crowd_on_a_public_link(busy_admin: AdminSession, share_path: str) -> None:
     key = busy_admin.store.key()
     with ExitStack() as stack:
         crowd = [
@@ -466,7 +466,7 @@ def peek_status(client: socket.socket) -> bytes:
 
 
 @pytest.mark.usefixtures("idle")
-def test_equal_requests_are_counted_once(busy_admin: AdminSession, share_path: str) -> None:
+def test_equal_requests_share_one_query(busy_admin: AdminSession, share_path: str) -> None:
     before = query_count(busy_admin.server, "answered") + query_count(busy_admin.server, "answered", "people")
     with ExitStack() as stack:
         clients = [
@@ -480,7 +480,7 @@ def test_equal_requests_are_counted_once(busy_admin: AdminSession, share_path: s
 
 @pytest.mark.usefixtures("idle")
 @pytest.mark.parametrize("cut", [0, 30])
-def test_a_half_closed_connection_gets_an_error_that_says_keep_it_open(
+def test_a_slow_query_on_a_half_closed_connection_fails_with_a_hint(
     busy_admin: AdminSession, share_path: str, cut: int
 ) -> None:
     with ExitStack() as stack:
@@ -497,7 +497,9 @@ def test_a_half_closed_connection_gets_an_error_that_says_keep_it_open(
 
 @pytest.mark.usefixtures("idle")
 @pytest.mark.parametrize("cut", [0, 30])
-def test_who_has_closed_their_end_gets_what_is_there_soon(busy_admin: AdminSession, share_path: str, cut: int) -> None:
+def test_a_fast_query_on_a_half_closed_connection_is_answered(
+    busy_admin: AdminSession, share_path: str, cut: int
+) -> None:
     with send_request(busy_admin.server, f"{share_path}/badge.json", split_at=cut) as client:
         client.shutdown(socket.SHUT_WR)
         assert read_response(client)[0] == 200
@@ -526,6 +528,6 @@ def test_a_stop_does_not_wait_for_queries(tmp_path: Path, start: Start) -> None:
     assert "never retrieved" not in admin.server.log_path.read_text()
 
 
-def test_nothing_was_left_behind(busy_admin: AdminSession) -> None:
+def test_the_log_has_no_errors(busy_admin: AdminSession) -> None:
     log = busy_admin.server.log_path.read_text()
     assert [marker for marker in ("Traceback", "never retrieved", "ERROR") if marker in log] == []

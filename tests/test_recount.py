@@ -79,7 +79,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Co
     derandomize=RECOUNTS is None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-def test_its_numbers_are_those_of_a_recount(
+def test_query_results_match_a_recount(
     empty_store: sqlite3.Connection,
     clock_change: tuple[str, str],
     operations: list[tuple[str, Any]],

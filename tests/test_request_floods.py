@@ -71,13 +71,13 @@ def test_a_body_of_tiny_chunks_is_refused(running: RunningSite) -> None:
     assert statuses(text) == ["201"], "white space before the JSON is as good in chunks as it is in one piece"
 
 
-def test_there_is_one_path_to_metrics(store: Store, start: Start) -> None:
+def test_metrics_are_served_at_one_path_only(store: Store, start: Start) -> None:
     server = start_behind(start, store, "https://example.com/stats")
     paths = ("/metrics", "/stats/metrics", "/stats/stats/metrics", "/stats%2fmetrics", "/stats//metrics")
     assert [server.send(path, method="GET").status for path in paths] == [200, 404, 404, 404, 404]
 
 
-def test_trailers_may_have_64_kib_with_the_head(running: RunningSite) -> None:
+def test_head_and_trailers_may_have_64_kib_together(running: RunningSite) -> None:
     body = write_request(running.key, "trailers").partition(b"\r\n\r\n")[2]
     head = CHUNKED.replace(b"Host", f"Authorization: Bearer {running.key}\r\nHost".encode())
     begin = head + b"%x\r\n%s\r\n0\r\n" % (len(body), body)
@@ -106,7 +106,7 @@ def test_trailers_may_have_64_kib_with_the_head(running: RunningSite) -> None:
         (b"1;e=", b"y" * 6000),
     ],
 )
-def test_no_trailer_and_no_extension_is_read_without_end(
+def test_endless_trailers_and_chunk_extensions_are_cut_off(
     running: RunningSite, begin: bytes, repeated_chunk: bytes
 ) -> None:
     with closing(connect(running.server)) as connection:
@@ -114,7 +114,7 @@ def test_no_trailer_and_no_extension_is_read_without_end(
         assert send_until_closed(connection, repeated_chunk, 60 * MIB) < 12 * MIB  # the system's buffers, mostly
 
 
-def test_requests_that_are_sent_at_once_without_end_wait_outside(store: Store, start: Start) -> None:
+def test_endless_pipelined_requests_are_not_buffered(store: Store, start: Start) -> None:
     store.site()
     server = start(store)
     idle_mib = resident_mib(server)
@@ -124,7 +124,7 @@ def test_requests_that_are_sent_at_once_without_end_wait_outside(store: Store, s
         assert resident_mib(server) - idle_mib < 60
 
 
-def test_a_thousand_requests_at_once_are_all_answered(running: RunningSite) -> None:
+def test_a_thousand_pipelined_requests_are_all_answered(running: RunningSite) -> None:
     with closing(connect(running.server)) as connection:
         connection.sendall(b"GET /js/ovx.js HTTP/1.1\r\nHost: x\r\n\r\n" * 999 + b"GET /last HTTP/1.0\r\n\r\n")
         text = b"".join(iter(lambda: connection.recv(MIB), b"")).decode()
@@ -139,7 +139,7 @@ def test_a_request_has_at_most_128_headers(running: RunningSite) -> None:
     assert "128 headers" in text
 
 
-def test_heads_that_are_never_finished_take_little(store: Store, start: Start) -> None:
+def test_unfinished_heads_use_little_memory(store: Store, start: Start) -> None:
     store.site()
     server = start(store)
     idle_mib = resident_mib(server)
@@ -150,7 +150,7 @@ def test_heads_that_are_never_finished_take_little(store: Store, start: Start) -
         assert resident_mib(server) - idle_mib < 60
 
 
-def test_bodies_that_are_never_finished_are_given_up_oldest_first(store: Store, start: Start) -> None:
+def test_the_oldest_unfinished_bodies_are_dropped_first(store: Store, start: Start) -> None:
     store.site()
     key, server = store.key(), start(store)
     idle_mib = resident_mib(server)

@@ -32,7 +32,7 @@ def normalized_snapshot() -> set[str | None]:
         return {schema_objects.normalized(sql) for (sql,) in conn.execute("SELECT sql FROM sqlite_schema")}
 
 
-def test_the_migrations_make_the_schema_and_the_rows_of_the_snapshot(tmp_path: Path) -> None:
+def test_the_migrations_produce_the_schema_and_rows_of_the_snapshot(tmp_path: Path) -> None:
     with (
         closing(sqlite3.connect(tmp_path / "migrated", isolation_level=None)) as migrated,
         closing(open_store(tmp_path / "new")) as new,
@@ -54,7 +54,7 @@ def test_an_upgraded_store_has_the_schema_of_the_snapshot(tmp_path: Path, number
         assert differences(conn) == ""
 
 
-def test_a_difference_is_named_with_the_statement_to_write(tmp_path: Path) -> None:
+def test_a_difference_is_reported_with_the_statement_to_add(tmp_path: Path) -> None:
     with closing(open_store(tmp_path)) as conn:
         conn.execute("ALTER TABLE goals ADD COLUMN color TEXT")
         message = differences(conn)
@@ -63,7 +63,7 @@ def test_a_difference_is_named_with_the_statement_to_write(tmp_path: Path) -> No
     assert "CREATE TABLE webhooks" not in message
 
 
-def test_each_table_is_explained() -> None:
+def test_each_table_has_a_comment() -> None:
     lines = SNAPSHOT.splitlines()
     tables = [number for number, line in enumerate(lines) if line.startswith("CREATE TABLE")]
     assert len(tables) > 30

@@ -26,7 +26,7 @@ def test_no_event_is_acknowledged_once_the_store_is_gone(store: Store, start: St
 
 
 @pytest.mark.parametrize("change", ["removed", "moved", "replaced"])
-def test_a_stop_ends_also_when_the_store_is_gone(store: Store, start: Start, change: str, tmp_path: Path) -> None:
+def test_the_server_stops_even_if_the_store_is_gone(store: Store, start: Start, change: str, tmp_path: Path) -> None:
     store.site()
     key, server = store.key(), start(store)
     assert server.pageview(key).status == 201  # that the key was used is yet to be written
@@ -70,7 +70,7 @@ def test_a_new_key_works_at_once(running: RunningSite) -> None:
         assert running.server.pageview(running.store.key()).status == 201
 
 
-def test_two_imports_of_a_log_at_once_count_it_once(store: Store, tmp_path: Path) -> None:
+def test_two_concurrent_imports_of_a_log_count_it_once(store: Store, tmp_path: Path) -> None:
     store.site()
     log_path = tmp_path / "access.log"
     log_path.write_bytes(b"".join(LOG_LINE % number for number in range(5000)))

@@ -67,7 +67,7 @@ def deliver_one_message(harness: WebhookHarness, receiver: Receiver) -> Received
     return receiver.requests[0]
 
 
-def test_a_secret_is_32_bytes_of_its_own(harness: WebhookHarness, receiver: Receiver) -> None:
+def test_each_secret_is_32_unique_bytes(harness: WebhookHarness, receiver: Receiver) -> None:
     secrets = {secret_of(harness.conn, harness.add_webhook(receiver.url)) for _ in range(5)}
     assert {len(b64decode(secret.removeprefix("whsec_"), validate=True)) for secret in secrets} == {32}
     assert len(secrets) == 5
@@ -85,7 +85,7 @@ def test_a_receiver_verifies_both_signatures(harness: WebhookHarness, receiver: 
     assert request.headers["webhook-timestamp"] == str(harness.clock.current_ms // 1000)
 
 
-def test_what_was_changed_on_the_way_is_refused(harness: WebhookHarness, receiver: Receiver) -> None:
+def test_a_changed_message_fails_verification(harness: WebhookHarness, receiver: Receiver) -> None:
     secret = secret_of(harness.conn, harness.add_webhook(receiver.url))
     request = deliver_one_message(harness, receiver)
     changed_bodies = [
@@ -118,7 +118,7 @@ def test_for_a_day_after_a_rotation_both_secrets_verify(
     assert len(request.headers["webhook-signature"].split()) == 1 + old_verifies
 
 
-def test_after_two_rotations_the_first_secret_is_worth_nothing(harness: WebhookHarness, receiver: Receiver) -> None:
+def test_after_two_rotations_the_first_secret_no_longer_verifies(harness: WebhookHarness, receiver: Receiver) -> None:
     id = harness.add_webhook(receiver.url)
     first = secret_of(harness.conn, id)
     second, third = (str(harness.store.call("webhook", "rotate-secret", id)["secret"]) for _ in range(2))
@@ -126,7 +126,7 @@ def test_after_two_rotations_the_first_secret_is_worth_nothing(harness: WebhookH
     assert [verifies(request, secret) for secret in (first, second, third)] == [False, True, True]
 
 
-def test_each_try_is_signed_anew_with_the_secret_of_its_time(harness: WebhookHarness, receiver: Receiver) -> None:
+def test_each_attempt_is_signed_with_the_secrets_valid_at_its_time(harness: WebhookHarness, receiver: Receiver) -> None:
     id, receiver.reply = harness.add_webhook(receiver.url), http_response(500)
     old, new = secret_of(harness.conn, id), new_secret(b"new" * 10 + b"er")
 

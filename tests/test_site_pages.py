@@ -37,7 +37,7 @@ def test_the_list_is_empty_at_first(store: Store, start: Start) -> None:
     assert [node.text for node in parse_page(admin.client.get("/")).find_one("ul", "sites").find_all("h2")] == ["first"]
 
 
-def test_the_list_shows_this_months_use_against_the_limit(admin: AdminSession) -> None:
+def test_the_list_displays_this_months_usage_against_the_limit(admin: AdminSession) -> None:
     settings, key = admin.add_site()
     admin.submit(f"{settings}/general", saved_settings(admin, settings) | {"name": "<b>Used", "monthly_limit": "1 000"})
     for _ in range(3):
@@ -60,7 +60,7 @@ def test_the_list_shows_this_months_use_against_the_limit(admin: AdminSession) -
         "Https://a5.example.com/",
     ],
 )
-def test_a_site_gets_its_id_from_the_domain_also_from_a_pasted_url(admin: AdminSession, typed: str) -> None:
+def test_the_id_of_a_site_is_derived_from_a_domain_or_a_pasted_url(admin: AdminSession, typed: str) -> None:
     domain = typed.strip().lower().split("//")[-1].strip("/")
     response = admin.client.post("/new-site", {"domain": typed, "id": "", "timezone": "Europe/Paris"})
     assert (response.status, redirect_path(response)) == (303, f"/sites/{domain}/settings/start"), field_errors(
@@ -70,7 +70,7 @@ def test_a_site_gets_its_id_from_the_domain_also_from_a_pasted_url(admin: AdminS
     assert (values["domain"], values["name"], values["timezone"]) == (domain, domain, "Europe/Paris")
 
 
-def test_a_sites_first_key_is_shown_once_and_works(admin: AdminSession) -> None:
+def test_the_first_key_of_a_site_is_displayed_once_and_works(admin: AdminSession) -> None:
     settings, key = admin.add_site()
     response = admin.client.get(f"{settings}/start")
     assert (page_secrets(response), key in response.body.decode()) == ([], False)
@@ -128,7 +128,7 @@ CHANGES = [
 
 
 @pytest.mark.parametrize(("field", "typed", "stored", "emptied"), CHANGES)
-def test_a_setting_is_saved_and_emptied(
+def test_a_setting_can_be_saved_and_cleared(
     admin: AdminSession, field: str, typed: str, stored: str, emptied: str | None
 ) -> None:
     settings, _ = admin.add_site()
@@ -141,7 +141,7 @@ def test_a_setting_is_saved_and_emptied(
         assert saved_settings(admin, settings) == expected | {field: emptied, f"was_{field}": emptied}
 
 
-def test_a_form_that_was_shown_before_a_change_undoes_nothing(admin: AdminSession) -> None:
+def test_a_stale_form_does_not_undo_a_change(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
     form = saved_settings(admin, settings)
     admin.submit(f"{settings}/general", form | {"monthly_limit": "5"})
@@ -197,7 +197,7 @@ def send_from_page(admin: AdminSession, settings: str, origin: str) -> int:
     return admin.server.send("/api/events", event, headers={"Origin": origin}).status
 
 
-def test_changed_settings_hold_for_ingestion_at_once(admin: AdminSession) -> None:
+def test_changed_settings_apply_to_ingestion_at_once(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
     form = saved_settings(admin, settings)
     assert send_from_page(admin, settings, "https://evil.example") == 200
@@ -211,7 +211,7 @@ def test_changed_settings_hold_for_ingestion_at_once(admin: AdminSession) -> Non
     assert [send_from_page(admin, settings, "https://good.example") for _ in range(3)] == [200, 200, 429]
 
 
-def test_a_site_is_not_deleted_by_a_wrong_confirmation(admin: AdminSession) -> None:
+def test_a_wrong_confirmation_does_not_delete_a_site(admin: AdminSession) -> None:
     settings, key = admin.add_site()
     admin.submit(
         f"{settings}/general", saved_settings(admin, settings) | {"domain": "kept.example", "monthly_limit": "88"}

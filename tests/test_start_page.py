@@ -25,7 +25,7 @@ def snippet(page: Response, label: str) -> str:
     return parse_page(page).find_one("pre", **{"aria-label": label}).raw_text
 
 
-def test_get_started_shows_the_host_the_site_and_the_key(admin: AdminSession) -> None:
+def test_the_snippets_contain_the_host_the_site_and_the_key(admin: AdminSession) -> None:
     response = admin.client.post("/new-site", {"id": "snippets", "domain": "shop.example", "timezone": "UTC"})
     page = admin.client.follow(response)
     (key,) = page_secrets(page)
@@ -89,7 +89,7 @@ def test_the_stream_sends_the_first_event(admin: AdminSession) -> None:
         assert event["name"] == "pageview"
 
 
-def test_the_stream_is_for_those_who_are_logged_in(admin: AdminSession) -> None:
+def test_the_stream_requires_a_login(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
     assert WebClient(admin.server).get(f"{settings}/first-event").status == 303
 

@@ -49,7 +49,7 @@ UNFIT = [
 
 
 @pytest.mark.parametrize("unfit", UNFIT)
-def test_a_bad_request_fails_no_neighbour(conn: sqlite3.Connection, site: Site, unfit: Event) -> None:
+def test_an_invalid_request_does_not_fail_its_group(conn: sqlite3.Connection, site: Site, unfit: Event) -> None:
     unit_of_work = open_unit_of_work(conn, 0)
     group = [request(site, new_event("/1")), request(site, new_event("/2"), unfit), request(site, new_event("/3"))]
     first, bad, last = write_group(conn, unit_of_work, group, {}, NOW)
@@ -60,7 +60,7 @@ def test_a_bad_request_fails_no_neighbour(conn: sqlite3.Connection, site: Site, 
 
 
 @pytest.mark.parametrize("unfit", UNFIT)
-def test_a_group_that_was_rolled_back_leaves_no_dangling_codes(
+def test_a_rolled_back_request_leaves_no_dangling_lookup_ids(
     conn: sqlite3.Connection, site: Site, unfit: Event
 ) -> None:
     unit_of_work = open_unit_of_work(conn, 0)
@@ -70,7 +70,7 @@ def test_a_group_that_was_rolled_back_leaves_no_dangling_codes(
     assert integrity.problems(conn) == []
 
 
-def test_a_request_that_failed_does_not_use_up_its_idempotency_key(conn: sqlite3.Connection, site: Site) -> None:
+def test_a_failed_request_does_not_use_up_its_idempotency_key(conn: sqlite3.Connection, site: Site) -> None:
     unit_of_work, idempotency_key = open_unit_of_work(conn, 0), IdempotencyKey("key", b"fingerprint")
     write_group(conn, unit_of_work, [request(site, new_event("/\ud800"), idempotency_key=idempotency_key)], {}, NOW)
     (result,) = write_group(
@@ -81,7 +81,7 @@ def test_a_request_that_failed_does_not_use_up_its_idempotency_key(conn: sqlite3
     assert paths(conn, site) == ["/good"]
 
 
-def test_events_of_a_site_that_is_gone_fail_no_neighbour(conn: sqlite3.Connection, site: Site) -> None:
+def test_events_of_a_removed_site_do_not_fail_their_group(conn: sqlite3.Connection, site: Site) -> None:
     unit_of_work, gone_site = open_unit_of_work(conn, 0), new_site(conn, "gone")
     write_group(conn, unit_of_work, [request(gone_site, new_event())], {}, NOW)
     with closing(sqlite._connect(Path(conn.execute("PRAGMA database_list").fetchone()[2]))) as another_process:
@@ -95,7 +95,9 @@ def test_events_of_a_site_that_is_gone_fail_no_neighbour(conn: sqlite3.Connectio
     assert isinstance(stored, Reply)
 
 
-def test_two_processes_that_give_one_number_both_store(tmp_path: Path, conn: sqlite3.Connection, site: Site) -> None:
+def test_two_processes_that_assign_the_same_id_both_store_their_events(
+    tmp_path: Path, conn: sqlite3.Connection, site: Site
+) -> None:
     with closing(open_store(tmp_path)) as other:
         for number, (connection, unit_of_work) in enumerate(
             [(conn, open_unit_of_work(conn, 7)), (other, open_unit_of_work(other, 7))]
@@ -130,7 +132,7 @@ def test_a_reader_does_not_wait_for_the_writer(tmp_path: Path, site: Site) -> No
     assert asyncio.run(read_beside_a_writer(tmp_path)) == 1
 
 
-def test_a_visitor_who_never_ends_is_counted_and_holds_nobody_up(conn: sqlite3.Connection, site: Site) -> None:
+def test_events_beyond_the_limit_of_a_visitor_are_counted_without_a_visit(conn: sqlite3.Connection, site: Site) -> None:
     unit_of_work, extra_count = open_unit_of_work(conn, 0), 300
     for first in range(0, MAX_EVENTS_PER_VISITOR + extra_count, 1000):
         group_events = [
@@ -201,7 +203,7 @@ def test_an_event_takes_at_most_60_bytes_on_a_busy_site(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == [sqlite.STORE_FILE]
 
 
-def test_a_failed_step_leaves_no_trace(tmp_path: Path, conn: sqlite3.Connection, site: Site) -> None:
+def test_a_failed_migration_is_rolled_back(tmp_path: Path, conn: sqlite3.Connection, site: Site) -> None:
     before = list(conn.iterdump())
     failing = "CREATE TABLE extra (a INTEGER) STRICT; DROP TABLE goals; INSERT INTO extra VALUES ('no number');"
     with pytest.raises(sqlite3.Error):
@@ -211,7 +213,7 @@ def test_a_failed_step_leaves_no_trace(tmp_path: Path, conn: sqlite3.Connection,
     assert conn.execute("PRAGMA user_version").fetchone() == (NEXT - 1,)
 
 
-def test_a_step_is_done_whole(tmp_path: Path, conn: sqlite3.Connection, site: Site) -> None:
+def test_a_migration_runs_all_its_statements(tmp_path: Path, conn: sqlite3.Connection, site: Site) -> None:
     step = """
     CREATE TABLE extra (a TEXT) STRICT; -- a comment; with a semicolon
     CREATE TRIGGER more AFTER INSERT ON extra BEGIN UPDATE extra SET a = a || ';'; UPDATE sites SET name = 'x'; END;
@@ -220,14 +222,16 @@ def test_a_step_is_done_whole(tmp_path: Path, conn: sqlite3.Connection, site: Si
     assert conn.execute("SELECT a, name FROM extra, sites").fetchall() == [("one;two;", "x")]
 
 
-def test_of_a_step_nothing_is_skipped_in_silence(tmp_path: Path, conn: sqlite3.Connection) -> None:
+def test_a_migration_without_a_final_semicolon_runs_completely_or_fails(
+    tmp_path: Path, conn: sqlite3.Connection
+) -> None:
     with suppress(sqlite3.Error, ValueError):
         script = "CREATE TABLE one (a); CREATE TABLE two (a)"  # no semicolon
         migrate(conn, tmp_path / sqlite.STORE_FILE, steps() | {NEXT: script})
     assert conn.execute("SELECT count(*) FROM sqlite_schema WHERE name IN ('one', 'two')").fetchone() in [(0,), (2,)]
 
 
-def test_before_an_upgrade_the_store_is_copied(tmp_path: Path, conn: sqlite3.Connection, site: Site) -> None:
+def test_the_store_is_copied_before_an_upgrade(tmp_path: Path, conn: sqlite3.Connection, site: Site) -> None:
     migrate(conn, tmp_path / sqlite.STORE_FILE, steps() | {NEXT: "DELETE FROM sites;"})
     assert conn.execute("PRAGMA user_version").fetchone() == (NEXT,)
     copy_path = tmp_path / "restored" / sqlite.STORE_FILE
@@ -242,7 +246,7 @@ def test_a_store_that_is_up_to_date_is_not_copied(tmp_path: Path, conn: sqlite3.
     assert {file.name.removeprefix(sqlite.STORE_FILE) for file in tmp_path.iterdir()} <= {"", "-wal", "-shm"}
 
 
-def test_what_is_committed_is_on_disk(tmp_path: Path) -> None:
+def test_commits_are_synced_to_disk(tmp_path: Path) -> None:
     async def read_pragmas() -> list[tuple[Any]]:
         database = await Database.open(tmp_path)
         rows = [
@@ -255,7 +259,7 @@ def test_what_is_committed_is_on_disk(tmp_path: Path) -> None:
     assert asyncio.run(read_pragmas()) == [("wal",), (2,)]  # 2 is FULL
 
 
-def test_nobody_else_may_read_the_store(tmp_path: Path, conn: sqlite3.Connection, site: Site) -> None:
+def test_only_the_owner_may_read_the_store(tmp_path: Path, conn: sqlite3.Connection, site: Site) -> None:
     copy(conn, tmp_path / "backup")
     assert {file.name for file in tmp_path.iterdir()} >= {sqlite.STORE_FILE, sqlite.STORE_FILE + "-wal", "backup"}
     assert [file.name for file in tmp_path.iterdir() if file.stat().st_mode & 0o077] == []

@@ -148,7 +148,7 @@ def test_there_is_a_store_of_each_schema() -> None:
     }
 
 
-def test_they_are_what_they_are_called(old: OldStore) -> None:
+def test_each_store_has_the_schema_of_its_file_name(old: OldStore) -> None:
     assert query_rows(old.file, "PRAGMA user_version") == [(old.schema_version,)]
     assert query_rows(old.file, "PRAGMA journal_mode") == [("wal",)]
     assert query_rows(old.file, "PRAGMA integrity_check") == [("ok",)]
@@ -168,7 +168,7 @@ def test_commands_print_the_recorded_output(old: OldStore) -> None:
     assert old.store.run("check").exit_status == 0
 
 
-def test_a_copy_of_what_was_there_is_left(old: OldStore, tmp_path: Path) -> None:
+def test_an_upgrade_leaves_a_copy_of_the_old_store(old: OldStore, tmp_path: Path) -> None:
     build(tmp_path / "again" / STORE_FILE, old.sql)
     assert old.store.run("check").exit_status == 0
     copies = [file.name for file in old.store.path.iterdir() if "before-schema" in file.name]
@@ -178,7 +178,7 @@ def test_a_copy_of_what_was_there_is_left(old: OldStore, tmp_path: Path) -> None
         assert query_rows(old.store.path / BACKUP_NAME, "PRAGMA integrity_check") == [("ok",)]
 
 
-def test_all_other_rows_are_as_they_were(old: OldStore, tmp_path: Path) -> None:
+def test_an_upgrade_preserves_all_rows(old: OldStore, tmp_path: Path) -> None:
     build(old_file := tmp_path / "again" / STORE_FILE, old.sql)
     assert old.store.run("check").exit_status == 0
     old_columns, new_columns = table_columns(old_file), table_columns(old.file)
@@ -192,13 +192,13 @@ def test_all_other_rows_are_as_they_were(old: OldStore, tmp_path: Path) -> None:
         assert sorted(query_rows(old.file, f"SELECT * FROM {known_as}"), key=repr) == sorted(expected, key=repr), table
 
 
-def test_the_stats_api_gives_the_same_numbers(old: OldStore, start: Start) -> None:
+def test_the_stats_api_returns_the_recorded_numbers(old: OldStore, start: Start) -> None:
     server = start(old.store)
     for asked in old.recorded["stats"]:
         assert stats(server, old.recorded["key"], asked["query"]) == asked["answer"], asked["query"]
 
 
-def test_what_was_there_is_counted_as_its_events_say(old: OldStore, start: Start) -> None:
+def test_the_counts_match_the_stored_events(old: OldStore, start: Start) -> None:
     server, key = start(old.store), old.recorded["key"]
     deadline_s = time.monotonic() + 20
     while query_rows(old.file, "SELECT * FROM dirty_days"):
@@ -216,7 +216,7 @@ def test_what_was_there_is_counted_as_its_events_say(old: OldStore, start: Start
         assert dump(old.file) == before
 
 
-def test_whoever_sent_events_goes_on(old: OldStore, start: Start) -> None:
+def test_clients_visits_and_passwords_continue_to_work_after_an_upgrade(old: OldStore, start: Start) -> None:
     key, recorded_request, before = old.recorded["key"], old.recorded["repeat"], old.events
     assert old.store.run("check").exit_status == 0
     today = move_to_today(old)

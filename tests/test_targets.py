@@ -50,7 +50,7 @@ VALID_URLS = [
 
 
 @pytest.mark.parametrize(("url", "expected"), VALID_URLS, ids=[url for url, _ in VALID_URLS])
-def test_a_url_and_where_it_points(url: str, expected: Target) -> None:
+def test_a_url_is_parsed_into_its_target(url: str, expected: Target) -> None:
     assert parse_target(url) == expected
 
 
@@ -99,27 +99,27 @@ INVALID_URLS = [
 
 
 @pytest.mark.parametrize("url", INVALID_URLS, ids=lambda url: ascii(url)[:40])
-def test_a_url_that_no_webhook_can_have(url: str) -> None:
+def test_an_invalid_webhook_url_is_rejected(url: str) -> None:
     message = refusal_message(url, ["8.8.8.8"], "0.0.0.0/0,::/0")
     assert message.endswith(".")
     assert message.isprintable()
     assert len(message.encode()) < 2 * MAX_URL_BYTES
 
 
-def test_a_url_may_be_so_long_and_no_longer() -> None:
+def test_a_url_has_a_maximum_length() -> None:
     longest = "https://example.com/".ljust(MAX_URL_BYTES, "a")
     assert len(parse_target(longest).path) == MAX_URL_BYTES - len("https://example.com")
     assert str(MAX_URL_BYTES) in refusal_message(longest + "a", ["8.8.8.8"])
 
 
 @pytest.mark.parametrize("url", ["https://me:hunter2@example.com/", "https://me:hunter2@example.com:99999/"])
-def test_a_password_is_not_repeated(url: str) -> None:
+def test_an_error_does_not_repeat_the_password_of_a_url(url: str) -> None:
     assert "hunter2" not in refusal_message(url, ["8.8.8.8"])
 
 
 @given(url=st.text(st.characters(codec="utf-8"), max_size=30), prefix=st.sampled_from(["https://", "https://a/", ""]))
 @settings(max_examples=300, deadline=None, derandomize=True)
-def test_any_text_is_a_target_or_refused(url: str, prefix: str) -> None:
+def test_any_text_is_parsed_or_rejected(url: str, prefix: str) -> None:
     try:
         parsed = parse_target(prefix + url)
     except ApiError:
@@ -167,14 +167,14 @@ def test_no_webhook_goes_to_an_address_that_is_not_public(address: str) -> None:
 
 
 @pytest.mark.parametrize("address", OPEN_ADDRESSES.split())
-def test_webhooks_go_to_public_addresses_just_outside_of_what_is_closed(address: str) -> None:
+def test_webhooks_may_go_to_public_addresses_next_to_blocked_networks(address: str) -> None:
     assert check_address(HTTPS, [address], []) == address
     assert ALLOW_SETTING in refusal_message("http://example.com", [address])
 
 
 @given(number=st.integers(0, 2**32 - 1))
 @settings(max_examples=300, deadline=None, derandomize=True)
-def test_an_ipv4_address_is_open_if_no_range_has_it(number: int) -> None:
+def test_an_ipv4_address_is_allowed_if_no_blocked_network_contains_it(number: int) -> None:
     address = ip_address(number)
     closed = any(address in ip_network(network) for network in CLOSED_NETWORKS.split())
     assert bool(refusal_message("https://example.com/", [str(address)])) == closed
@@ -185,7 +185,7 @@ def test_an_ipv4_address_is_open_if_no_range_has_it(number: int) -> None:
 @pytest.mark.parametrize(
     "url", ["https://127.0.0.1:8443/", "https://[::1]/", "http://10.0.0.1", "https://[::ffff:8.8.8.8]"]
 )
-def test_an_address_in_the_url_is_checked_and_named_once(url: str) -> None:
+def test_a_url_with_an_ip_address_is_checked_and_named_once(url: str) -> None:
     message = refusal_message(url)
     assert message.count(parse_target(url).host) == 1
     assert ALLOW_SETTING in message
@@ -193,17 +193,17 @@ def test_an_address_in_the_url_is_checked_and_named_once(url: str) -> None:
 
 @pytest.mark.parametrize("good", ["8.8.8.8", "2606:4700:4700::1111"])
 @pytest.mark.parametrize("bad", ["10.0.0.1", "::1", "::ffff:8.8.8.8", "203.0.113.1"])
-def test_one_bad_address_spoils_a_name(good: str, bad: str) -> None:
+def test_one_blocked_address_blocks_its_host_name(good: str, bad: str) -> None:
     for addresses in ([good, bad], [bad, good], [good, good, bad]):
         assert f" {ip_address(bad)}, a" in refusal_message("https://example.com/", addresses)
     assert check_address(HTTPS, [good, bad], parse_networks(f"{bad}/{ip_address(bad).max_prefixlen}")) == good
 
 
-def test_a_name_without_an_address_is_refused() -> None:
+def test_a_host_name_without_an_address_is_refused() -> None:
     assert "example.com has no address" in refusal_message("https://example.com/", [])
 
 
-def test_the_first_address_is_taken() -> None:
+def test_the_first_address_is_used() -> None:
     assert check_address(HTTPS, ["8.8.4.4", "2606:4700:4700::1111", "8.8.8.8"], []) == "8.8.4.4"
 
 
@@ -218,7 +218,7 @@ ALLOWED_CASES = [
 
 
 @pytest.mark.parametrize(("allowed", "opened", "closed"), ALLOWED_CASES, ids=[allowed for allowed, *_ in ALLOWED_CASES])
-def test_what_is_opened_is_open_also_for_http_and_nothing_else_is(allowed: str, opened: str, closed: str) -> None:
+def test_only_allowed_networks_are_reachable_and_also_over_http(allowed: str, opened: str, closed: str) -> None:
     for address in opened.split():
         assert (
             check_address(HTTPS, [address], parse_networks(allowed))
@@ -232,7 +232,7 @@ def test_what_is_opened_is_open_also_for_http_and_nothing_else_is(allowed: str, 
 
 
 @pytest.mark.parametrize("text", ["10.0.0.1/8", "10.0.0.0/33", "localhost", "10.0.0.0/8;::1", "*"])
-def test_what_is_no_network_opens_nothing(text: str) -> None:
+def test_an_invalid_network_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match=r"[Nn]etwork|address|has host bits"):
         parse_networks(text)
 
@@ -249,7 +249,7 @@ def in_hex(address: str) -> str:
 
 @pytest.mark.parametrize("allowed", ["", NETWORK_ALIASES["private"], "0.0.0.0/0,::/0", "169.254.0.0/16,fd00:ec2::/32"])
 @pytest.mark.parametrize("address", [in_hex(address) for address in METADATA_ADDRESSES.split()])
-def test_no_webhook_goes_to_cloud_metadata_unless_its_very_address_is_allowed(address: str, allowed: str) -> None:
+def test_no_webhook_goes_to_cloud_metadata_unless_its_exact_address_is_allowed(address: str, allowed: str) -> None:
     for scheme in "https", "http":
         message = refusal_message(f"{scheme}://example.com/", [address], allowed)
         assert f"example.com is {ip_address(address)}, a" in message
@@ -268,7 +268,7 @@ def test_no_webhook_goes_to_cloud_metadata_unless_its_very_address_is_allowed(ad
         *("instance-data.ec2.internal", "metadata.azure.internal", "ｍetadata.goog"),
     ],
 )
-def test_no_webhook_goes_to_a_name_of_cloud_metadata(name: str, allowed: str) -> None:
+def test_no_webhook_goes_to_a_host_name_of_cloud_metadata(name: str, allowed: str) -> None:
     for scheme in "https", "http":
         with pytest.raises(ApiError, match="metadata service"):
             check_scheme(parse_target(f"{scheme}://{name}/latest/"), parse_networks(allowed))

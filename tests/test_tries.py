@@ -21,7 +21,7 @@ THREADS = 4
 FORM = {"Accept": "text/html", "Sec-Fetch-Site": "same-origin", "Content-Type": "application/x-www-form-urlencoded"}
 
 
-def test_guesses_of_the_current_password_are_slowed_down(store: Store, start: Start) -> None:
+def test_guesses_of_the_current_password_are_throttled(store: Store, start: Start) -> None:
     set_password(store)
     client = WebClient(start(store))
     client.log_in()
@@ -32,7 +32,7 @@ def test_guesses_of_the_current_password_are_slowed_down(store: Store, start: St
     assert client.get("/account").status == 200
 
 
-def test_thousands_of_tries_are_slowed_down_and_keep_nobody_out(store: Store, start: Start) -> None:
+def test_thousands_of_guesses_are_throttled_and_lock_nobody_out(store: Store, start: Start) -> None:
     store.site("my-site", "--domain", "example.com")
     set_password(store)
     key, server = store.key(), start(store)
@@ -73,7 +73,7 @@ def guess_statuses(server: Server, addresses: list[str]) -> list[int]:
     return [WebClient(server).post("/login", form, x_forwarded_for=address).status for address in addresses]
 
 
-def test_tries_are_counted_by_address(store: Store, start: Start) -> None:
+def test_attempts_are_counted_by_address(store: Store, start: Start) -> None:
     set_password(store)
     server = start(store, "--trusted-proxies", "127.0.0.1")
     assert guess_statuses(server, ["203.0.113.1"] * 12) == [401] * 10 + [429] * 2
@@ -84,12 +84,12 @@ def test_tries_are_counted_by_address(store: Store, start: Start) -> None:
     assert WebClient(server).post("/login", correct_form, x_forwarded_for="203.0.113.9").status == 303
 
 
-def test_one_who_is_not_behind_a_proxy_cannot_choose_an_address(store: Store, start: Start) -> None:
+def test_a_client_cannot_choose_its_address_without_a_trusted_proxy(store: Store, start: Start) -> None:
     set_password(store)
     assert guess_statuses(start(store), [f"203.0.113.{number}" for number in range(12)]) == [401] * 10 + [429] * 2
 
 
-def test_tries_are_counted_in_all(store: Store, start: Start) -> None:
+def test_attempts_are_counted_in_total(store: Store, start: Start) -> None:
     set_password(store)
     server = start(store, "--trusted-proxies", "127.0.0.1")
     statuses = guess_statuses(server, [f"203.0.113.{number}" for number in range(200)])
@@ -97,7 +97,7 @@ def test_tries_are_counted_in_all(store: Store, start: Start) -> None:
     assert statuses[-1] == 429
 
 
-def test_an_address_that_is_none_is_one_of_its_own(store: Store, start: Start) -> None:
+def test_invalid_addresses_share_a_limit(store: Store, start: Start) -> None:
     set_password(store)
     server = start(store, "--trusted-proxies", "127.0.0.1")
     assert guess_statuses(server, [f"203.0.113.{number}" for number in range(12)]) == [401] * 12
@@ -113,7 +113,7 @@ def signed_cookie(store: Store, session: dict[str, object]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("changed_by", ["command", "page", "environment"])
-def test_a_new_password_ends_cookies_that_were_signed_with_a_stolen_key(
+def test_a_new_password_invalidates_cookies_signed_with_a_stolen_key(
     store: Store, start: Start, changed_by: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_password(store)
@@ -139,7 +139,7 @@ def test_a_new_password_ends_cookies_that_were_signed_with_a_stolen_key(
     assert signed_cookie(store, {}).keys() == thief.cookies.keys()  # or old cookies would pile up in browsers
 
 
-def test_whoever_changes_the_password_is_still_a_known_browser(store: Store, start: Start) -> None:
+def test_a_browser_that_changes_the_password_remains_trusted(store: Store, start: Start) -> None:
     set_password(store)
     owner = WebClient(start(store))
     owner.log_in()

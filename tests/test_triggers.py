@@ -76,7 +76,7 @@ ACTIVE_VISITOR_CASES: list[tuple[tuple[int, int] | None, list[str]]] = [
 
 
 @pytest.mark.parametrize(("active", "expected"), ACTIVE_VISITOR_CASES)
-def test_a_spike_is_more_than_the_threshold_and_armed_again_under_80_percent(
+def test_a_spike_alerts_above_the_threshold_and_rearms_below_80_percent(
     active: tuple[int, int] | None, expected: list[str]
 ) -> None:
     webhooks = [new_webhook("wh_1", 10), new_webhook("wh_2", None, "goal.completed"), new_webhook("wh_3", 1000)]
@@ -90,7 +90,7 @@ def test_a_spike_is_more_than_the_threshold_and_armed_again_under_80_percent(
     assert not any("wh_2" in result.dedupe_key for result in results)
 
 
-def test_months_are_utcs() -> None:
+def test_months_are_in_utc() -> None:
     assert (month_of(1_764_547_199_999), month_of(1_764_547_200_000), month_of(0)) == ("2025-11", "2025-12", "1970-01")
 
 
@@ -138,7 +138,7 @@ PINGS = ["<!channel>", "@everyone", "<@U123>", "[x](y)", "<https://e.com|x>", "`
 @pytest.mark.parametrize(
     "ping", [*PINGS, "<#C1>", "@here", "https://e.com", "&lt;!channel&gt;", "\\@everyone", "<@&1>"]
 )
-def test_nobody_is_pinged_by_text_from_visitors(ping: str) -> None:
+def test_text_from_visitors_pings_nobody(ping: str) -> None:
     alert = Alert("goal.completed", NOW, {"url": ping}, f"Goal on {ping}\n{ping}")
     slack, discord = (json.loads(build_body(alert, "my-site", format)) for format in ("slack", "discord"))
     assert not set("<>") & set(slack["text"])
@@ -179,9 +179,7 @@ class WatchedSite:
 
 
 @pytest.mark.parametrize("restarts", [False, True])
-def test_a_spike_alerts_when_it_starts_and_is_armed_again_when_it_is_over(
-    conn: sqlite3.Connection, restarts: bool
-) -> None:
+def test_a_spike_alerts_when_it_starts_and_rearms_when_it_is_over(conn: sqlite3.Connection, restarts: bool) -> None:
     site = WatchedSite(conn, 5)
     rows: list[tuple[float, tuple[int, ...], list[tuple[int, int]]]] = [
         *[(0, (1, 2, 3, 4), []), (0.1, (5, 5, 5, 1), []), (1, (6,), [(6, 5)])],
@@ -237,7 +235,7 @@ def send_custom_events(site: Place, *names: str, **fields: object) -> None:
     assert site.server.send("/api/v1/events/batch", batch, site.key).status == 201
 
 
-def test_usage_alerts_once_a_month_and_threshold(site: Place, start: Start) -> None:
+def test_usage_alerts_once_per_month_and_threshold(site: Place, start: Start) -> None:
     add_webhook(site.store, site.slug, "--on", "usage.threshold")
     months = {datetime.now(UTC).strftime("%Y-%m")}
     send_custom_events(site, *"1234567")
@@ -258,7 +256,7 @@ def test_usage_alerts_once_a_month_and_threshold(site: Place, start: Start) -> N
     assert len(site.store.events(site.slug)) == 35
 
 
-def test_a_flood_of_goals_holds_back_no_usage_alert(site: Place) -> None:
+def test_a_flood_of_goals_does_not_throttle_usage_alerts(site: Place) -> None:
     add_webhook(site.store, site.slug, "--on", "goal.completed", "--on", "usage.threshold")
     site.store.call("goal", "add", site.slug, "Purchase", "--event", "buy")
     send_custom_events(site, *["buy"] * 150)
@@ -280,7 +278,7 @@ def test_a_goal_message_has_the_documented_fields(site: Place) -> None:
     assert list(message) == ["event", "timestamp", "site_id", "data"]
 
 
-def test_above_100_in_an_hour_deliveries_are_logged_and_not_sent(site: Place) -> None:
+def test_deliveries_above_100_an_hour_are_logged_but_not_sent(site: Place) -> None:
     add_webhook(site.store, site.slug, "--on", "goal.completed")
     site.store.call("goal", "add", site.slug, "Buy", "--event", "buy")
     for number in (60, 60, 3):

@@ -31,7 +31,7 @@ def is_consistent(store: Store) -> bool:
     return bool(store.run("check", "--json").json["ok"])
 
 
-def test_a_copy_is_left_as_it_was(old: Store) -> None:
+def test_an_upgrade_leaves_an_unchanged_copy_of_the_old_store(old: Store) -> None:
     old_version, content = schema_version(old.path / STORE_FILE), dump(old.path / STORE_FILE)
     assert old.run("check").exit_status == 0
     assert schema_version(old.path / STORE_FILE) == NEWEST
@@ -62,7 +62,7 @@ def test_each_site_keeps_its_secret(old: Store) -> None:
     assert {len(secret) for (secret,) in secrets} == {32}
 
 
-def test_commands_at_the_same_moment(old: Store) -> None:
+def test_concurrent_commands_upgrade_the_store_once(old: Store) -> None:
     """Whoever comes first upgrades; the others wait, and the copy is still that of the old store."""
     old_version = schema_version(old.path / STORE_FILE)
     with closing(sqlite3.connect(old.path / STORE_FILE)) as conn, conn:
@@ -82,7 +82,7 @@ def test_commands_at_the_same_moment(old: Store) -> None:
     assert is_consistent(old)
 
 
-def test_the_copy_is_of_the_old_store_even_if_another_process_was_faster(
+def test_the_copy_holds_the_old_store_even_if_another_process_upgrades_first(
     old: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, results, read_version = old.path / STORE_FILE, list[CommandResult](), sqlite._version
@@ -102,7 +102,9 @@ def test_the_copy_is_of_the_old_store_even_if_another_process_was_faster(
 
 
 @pytest.mark.parametrize("number", range(1, min(steps())))
-def test_a_schema_that_was_never_released_is_refused_with_what_to_do(store: Store, tmp_path: Path, number: int) -> None:
+def test_a_schema_that_was_never_released_is_refused_with_instructions(
+    store: Store, tmp_path: Path, number: int
+) -> None:
     file = store.path / STORE_FILE
     build(file, OLDEST)
     with closing(sqlite3.connect(file, isolation_level=None)) as conn:

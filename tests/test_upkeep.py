@@ -49,7 +49,7 @@ def visitor_ids(conn: sqlite3.Connection, site: Site) -> list[int | None]:
     return [stored.visitor_id for stored in events.read(conn, site, 0, MAX_TIME_MS, True)]
 
 
-def test_yesterdays_salt_is_deleted_though_nobody_comes(tmp_path: Path, conn: sqlite3.Connection) -> None:
+def test_yesterdays_salt_is_deleted_even_without_traffic(tmp_path: Path, conn: sqlite3.Connection) -> None:
     key, clock = new_key(conn, new_site(conn, timezone="Europe/Paris")), FrozenClock(local_time_ms("2025-11-21T12:00"))
     salts: list[bytes] = []
 
@@ -111,7 +111,7 @@ def test_a_visitor_is_the_same_until_the_sites_midnight(
     assert (before == after) is is_same
 
 
-def test_an_idempotency_key_is_good_for_a_day(tmp_path: Path, conn: sqlite3.Connection) -> None:
+def test_an_idempotency_key_is_valid_for_a_day(tmp_path: Path, conn: sqlite3.Connection) -> None:
     site, clock = new_site(conn), FrozenClock()
     key = new_key(conn, site)
 
@@ -133,7 +133,7 @@ def test_an_idempotency_key_is_good_for_a_day(tmp_path: Path, conn: sqlite3.Conn
     assert count_rows(conn, "answers") == 0
 
 
-def test_counts_against_limits_are_kept_for_their_hour(tmp_path: Path, conn: sqlite3.Connection) -> None:
+def test_rate_limit_counters_are_deleted_after_their_hour(tmp_path: Path, conn: sqlite3.Connection) -> None:
     key, clock = new_key(conn, new_site(conn), hourly_limit=10), FrozenClock()
 
     async def send(app: App) -> None:
@@ -148,7 +148,7 @@ def test_counts_against_limits_are_kept_for_their_hour(tmp_path: Path, conn: sql
     run_app(tmp_path, clock, send)
 
 
-def test_events_are_kept_for_as_many_local_days_as_the_site_says(tmp_path: Path, conn: sqlite3.Connection) -> None:
+def test_events_are_retained_for_the_sites_number_of_local_days(tmp_path: Path, conn: sqlite3.Connection) -> None:
     site, forever_site = new_site(conn, timezone=PARIS, retention_days=3), new_site(conn, "forever")
     midnight_ms = local_time_ms("2025-10-25T00:00")  # of summer time, which ends on the 26th
     unit_of_work, early_ms, first_event = (
@@ -182,9 +182,7 @@ def many_old_events(conn: sqlite3.Connection, site: Site) -> None:
         write_group(conn, open_unit_of_work(conn, 0), [request(site, *old_events)], {}, NOW)
 
 
-def test_the_store_is_consistent_between_two_batches_that_retention_deletes(
-    tmp_path: Path, conn: sqlite3.Connection
-) -> None:
+def test_the_store_is_consistent_between_retention_batches(tmp_path: Path, conn: sqlite3.Connection) -> None:
     many_old_events(conn, new_site(conn, retention_days=1))
     sites, problems_by_batch = registry.load(conn), []
     with closing(open_store(tmp_path)) as other_conn:
@@ -198,7 +196,7 @@ def test_the_store_is_consistent_between_two_batches_that_retention_deletes(
     assert count_rows(conn, "events") == 0
 
 
-def test_a_late_event_does_not_bring_a_deleted_visit_back(tmp_path: Path, conn: sqlite3.Connection) -> None:
+def test_a_late_event_does_not_restore_a_deleted_visit(tmp_path: Path, conn: sqlite3.Connection) -> None:
     site = new_site(conn, retention_days=1)
     key, clock = new_key(conn, site), FrozenClock()
 
@@ -212,7 +210,7 @@ def test_a_late_event_does_not_bring_a_deleted_visit_back(tmp_path: Path, conn: 
     assert integrity.problems(conn) == []
 
 
-def test_events_are_taken_while_many_are_deleted(tmp_path: Path, conn: sqlite3.Connection) -> None:
+def test_events_are_accepted_while_many_are_deleted(tmp_path: Path, conn: sqlite3.Connection) -> None:
     site = new_site(conn, retention_days=1)
     key, finished = new_key(conn, site), list[str]()
     many_old_events(conn, site)
@@ -233,7 +231,7 @@ def test_events_are_taken_while_many_are_deleted(tmp_path: Path, conn: sqlite3.C
     assert paths(conn, site) == ["/"]
 
 
-def test_a_site_that_was_removed_a_moment_ago_is_no_internal_error(tmp_path: Path, conn: sqlite3.Connection) -> None:
+def test_an_event_of_a_just_removed_site_is_no_internal_error(tmp_path: Path, conn: sqlite3.Connection) -> None:
     key = new_key(conn, new_site(conn))
 
     async def remove(app: App) -> None:
@@ -277,7 +275,7 @@ def test_a_visit_survives_a_restart(tmp_path: Path, conn: sqlite3.Connection) ->
     assert integrity.problems(conn) == []
 
 
-def test_a_visit_is_counted_right_where_two_processes_add_to_it(tmp_path: Path, conn: sqlite3.Connection) -> None:
+def test_a_visit_is_counted_correctly_when_two_processes_add_to_it(tmp_path: Path, conn: sqlite3.Connection) -> None:
     site = new_site(conn)
     with closing(open_store(tmp_path)) as other_conn:
         writers = [(conn, open_unit_of_work(conn, 0)), (other_conn, open_unit_of_work(other_conn, 1000))]

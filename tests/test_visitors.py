@@ -26,7 +26,9 @@ DAY_MINUTES = 24 * 60
 MINUTES_TO_MIDNIGHT = 13 * 60  # in Paris, from NOW
 
 
-def test_whom_the_caller_names_is_the_same_everywhere_and_always(site: Place, proxied: tuple[Store, Server]) -> None:
+def test_a_named_device_is_one_visitor_across_apis_addresses_and_days(
+    site: Place, proxied: tuple[Store, Server]
+) -> None:
     agents = [CHROME, CHROME.replace("Windows NT 10.0", "X11; Linux"), "curl/8.5.0", ""]
     other_site = Place(*proxied)
     for number, agent in enumerate(agents):
@@ -53,7 +55,7 @@ def test_a_person_without_a_device_is_a_visitor(site: Place) -> None:
     assert None not in visitors.values()
 
 
-def test_the_anonymous_are_their_address_and_browser_for_a_day(site: Place) -> None:
+def test_an_anonymous_visitor_is_an_address_and_a_browser_for_a_day(site: Place) -> None:
     firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:120.0) Gecko/20100101 Firefox/120.0"
     headers_list = [
         browser_headers(),
@@ -70,7 +72,7 @@ def test_the_anonymous_are_their_address_and_browser_for_a_day(site: Place) -> N
 
 
 @pytest.mark.parametrize("agent", ["", "curl/8.5.0", "python-requests/2.31.0", "okhttp/4.12.0", "node", "mozilla/5.0"])
-def test_libraries_are_no_visitors(site: Place, agent: str) -> None:
+def test_http_libraries_are_not_visitors(site: Place, agent: str) -> None:
     site.headers = browser_headers("8.8.8.8", agent)
     site.apex(0, "anonymous")
     site.apex(1)
@@ -79,14 +81,14 @@ def test_libraries_are_no_visitors(site: Place, agent: str) -> None:
 
 
 @pytest.mark.parametrize("agent", [GOOGLEBOT, "Googlebot/2.1 (+http://www.google.com/bot.html)", "Baiduspider+(x)"])
-def test_a_bot_is_nobody_whatever_it_is_called(site: Place, agent: str) -> None:
+def test_a_bot_is_excluded_even_with_a_visitor_id(site: Place, agent: str) -> None:
     site.headers = browser_headers(agent=agent)
     site.apex(0, "v_abc123", session="s")
     (event,) = site.store.events(site.slug)
     assert (event["excluded"], event["visitor"], event["visit"]) == ("bot", None, None)
 
 
-def test_no_name_can_be_read_anywhere(tmp_path: Path, start: Start) -> None:
+def test_no_visitor_identifier_is_stored_in_plain_text(tmp_path: Path, start: Start) -> None:
     store = Store(tmp_path / "data")
     store.site()
     site = Place(store, server := start(store, "--trusted-proxies", "127.0.0.0/8"))
@@ -125,7 +127,7 @@ VISITS = [
 
 
 @pytest.mark.parametrize(("hits", "visits"), VISITS)
-def test_sessions_and_silence_make_visits(site: Place, hits: list[tuple[int, str]], visits: str) -> None:
+def test_sessions_and_pauses_delimit_visits(site: Place, hits: list[tuple[int, str]], visits: str) -> None:
     """Of a device, of a person without one, and of an anonymous browser; `visits`: one letter each, by time."""
     for device, person in (("d", ""), ("", "ada"), ("anonymous", "")):
         site.headers = {} if person else browser_headers()  # a browser would be somebody without the name, too
@@ -143,14 +145,14 @@ def test_sessions_and_silence_make_visits(site: Place, hits: list[tuple[int, str
     assert site.is_consistent()
 
 
-def test_a_session_is_one_visit_across_apis_and_only_its_devices(site: Place) -> None:
+def test_a_session_is_one_visit_across_apis_but_not_across_devices(site: Place) -> None:
     site.apex(0, "d", session="s")
     site.overcentric(180, "d", session="s")
     site.overcentric(1, "e", session="s")
     assert (visits := site.values_by_event("visit"))["0"] == visits["180"] != visits["1"]
 
 
-def test_a_session_goes_on_after_a_crash(tmp_path: Path, start: Start) -> None:
+def test_a_session_continues_after_a_crash(tmp_path: Path, start: Start) -> None:
     store = Store(tmp_path / "data")
     store.site()
     site = Place(store, start(store))
@@ -170,7 +172,7 @@ DRAWN_HITS = st.lists(
 
 @given(drawn_hits=DRAWN_HITS, cuts=st.sets(st.integers(0, 20)))
 @settings(max_examples=100, deadline=None, derandomize=True)
-def test_in_whatever_order_and_company(
+def test_visits_do_not_depend_on_the_order_or_grouping_of_events(
     conn: sqlite3.Connection, drawn_hits: list[tuple[int, str, str]], cuts: set[int]
 ) -> None:
     for table in ("events", "visits", "open_visits", "days", "rollups", "stale"):  # so that the check looks at one site

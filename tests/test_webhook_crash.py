@@ -101,7 +101,7 @@ def list_deliveries(store: Store) -> list[dict[str, str]]:
     return [delivery for number in range(SITES) for delivery in store.call("delivery", "list", f"site{number}")]
 
 
-def test_deliveries_survive_kill_9_and_hardly_any_comes_twice(
+def test_deliveries_survive_kill_9_and_few_are_repeated(
     store: Store, start: Start, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OVX_WEBHOOK_ALLOW_NET", "127.0.0.0/8")
