@@ -1,4 +1,4 @@
-"""`GET /metrics`: numbers for Prometheus, and nothing else."""
+"""`GET /metrics`: numbers for Prometheus and nothing else."""
 
 import re
 
@@ -33,7 +33,7 @@ def test_a_pending_delivery_is_counted(store: Store, start: Start) -> None:
     store.site("site_abc123")
     store.call("goal", "add", "site_abc123", "Sign-up", "--event", "signup")
     server = start(store, "--webhook-allow-net", "127.0.0.0/8")
-    url = f"{server.url}/nowhere"  # which answers 404, so that it is tried again
+    url = f"{server.url}/nowhere"  # it returns 404, so the delivery is retried
     allowed = {"OVX_WEBHOOK_ALLOW_NET": "127.0.0.0/8"}
     command = ("webhook", "add", "site_abc123", url, "--on", "goal.completed")
     assert store.spawn(*command, env=allowed).exit_status == 0

@@ -1,4 +1,4 @@
-"""Why is my event missing? What was refused or excluded, and why, in the settings of the site that it was for."""
+"""Settings → Missing events: events that were rejected or excluded, with the reasons."""
 
 import pytest
 
@@ -15,13 +15,13 @@ def rows(admin: AdminSession, settings: str) -> list[str]:
 
 
 def test_rejected_and_excluded_events_are_listed_with_all_reasons(admin: AdminSession) -> None:
-    settings, key = admin.add_site(id="told")
-    event_fields = {"site_id": "told", "url": "https://example.com/", "ip_address": "203.0.113.77"}
+    settings, key = admin.add_site(id="reported")
+    event_fields = {"site_id": "reported", "url": "https://example.com/", "ip_address": "203.0.113.77"}
     custom = "/api/v1/events/custom"
     assert admin.server.send(custom, event_fields | {"event_nme": "x", "url": "nope"}, key).status == 400
     assert admin.server.pageview(key, **event_fields, user_agent=BOT).status == 201
     assert admin.server.send(custom, event_fields | {"event_name": "x"}, "ovx_wrong").status == 401
-    assert admin.server.send(custom, {"site_id": "told"}, "ovx_wrong").status == 401
+    assert admin.server.send(custom, {"site_id": "reported"}, "ovx_wrong").status == 401
     assert admin.server.pageview(key, **event_fields, user_agent=CHROME).status == 201
     two_errors, unknown_key, bot, invalid_event = rows(admin, settings)
     assert "The API key is unknown" in unknown_key

@@ -1,4 +1,4 @@
-"""Amounts of money: currencies, and decimals to minor units and back."""
+"""Amounts of money: currencies, and conversion between decimals and minor units."""
 
 from collections import Counter
 from decimal import Context, Decimal, Inexact, localcontext
@@ -135,7 +135,8 @@ def test_too_many_decimals_for_the_currency_are_rejected(amount: str, code: str,
 @pytest.mark.parametrize("amount", ["1E+30", "-1E+30", "1E+999999", "-1E+999999999999", "1000000000000000.01"])
 def test_an_amount_beyond_the_limit_is_rejected(amount: str, code: str, max_amount: str) -> None:
     assert error_message(amount, code) == (
-        f"revenue.amount is too large: send an amount from -{max_amount.split()[0]} to {max_amount} (10^15 minor units)."
+        f"revenue.amount is too large: send an amount from -{max_amount.split()[0]} to {max_amount} "
+        "(10^15 minor units)."
     )
 
 
@@ -171,7 +172,7 @@ def test_the_decimal_context_of_the_thread_does_not_matter() -> None:
         (1, "CLF", "0.0001"),
         (123, money.UNKNOWN_CURRENCY, "1.23"),
         (123, "HRK", "1.23"),
-        (10**20 + 1, "USD", "1000000000000000000.01"),  # a sum of many
+        (10**20 + 1, "USD", "1000000000000000000.01"),  # a sum of many amounts
     ],
 )
 def test_minor_units_are_formatted_as_an_amount(units: int, code: str, amount: str) -> None:

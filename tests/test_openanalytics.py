@@ -1,4 +1,4 @@
-"""OpenAnalytics' server-side API as its users meet it (contract 6, `apis/openanalytics-server-side.txt`)."""
+"""OpenAnalytics' server-side API, as its users call it."""
 
 import json
 from collections.abc import Mapping
@@ -7,19 +7,19 @@ from typing import Any
 
 import pytest
 
+from ovx_lite.domain.calendar import HOUR_MS
 from tests.conftest import CHROME, Response, RunningSite
 from tests.support.apex import (
     FIFTY,
     FREE,
-    HOUR_MS,
     NOW_MS,
     REQUIRED,
     TOO_LONG,
     Fields,
     iso_time,
     new_events,
+    omit_ellipsis,
     status_or_error,
-    told,
 )
 
 EVENTS, BATCH = "/v1/projects/my-site/events", "/v1/projects/my-site/events/batch"
@@ -30,8 +30,8 @@ REQUEST, PROPS = "invalid_request", "invalid_props"
 
 
 def send(running: RunningSite, headers: Mapping[str, str] | None = None, **fields: object) -> Response:
-    """Send one event; `...` for a field that is left out."""
-    return running.server.send(EVENTS, told(EVENT | fields), running.key, headers)
+    """Send one event; a field with the value `...` is omitted."""
+    return running.server.send(EVENTS, omit_ellipsis(EVENT | fields), running.key, headers)
 
 
 def batch(running: RunningSite, *events: object, headers: Mapping[str, str] | None = None) -> Response:
@@ -46,23 +46,25 @@ ACCEPTED: dict[str, tuple[Fields, Fields]] = {
         | {"revenue": "49.99", "currency": "USD", "person": "9f86d081", "props": {"plan": "max"}, "context": None}
         | {"ts": "2025-01-15T10:30:00.123Z", "excluded": None, "source": "direct"},
     ),
-    "the least": (EVENT, NO_REVENUE | {"type": "event", "name": "report", "host": None, "path": None, "person": None}),
+    "required fields": (
+        EVENT, NO_REVENUE | {"type": "event", "name": "report", "host": None, "path": None, "person": None},
+    ),
     "a pageview": ({"event_type": "pageview", "url": "https://e.com/a?t=1"}, {"type": "pageview", "path": "/a"}),
     "a pageview with a name": ({"event_type": "pageview", "event_name": "Home"}, {"name": "pageview", "host": None}),
     "revenue of any event": (EVENT | {"revenue": 5, "currency": "EUR"}, {"revenue": "5.00", "currency": "EUR"}),
     "a currency alone": (SALE | {"currency": "EUR"}, NO_REVENUE | {"type": "conversion"}),
     "an app's URL": (EVENT | {"url": "app://a/b?utm_source=Mail"}, {"host": "a", "path": "/b", "utm_source": "Mail"}),
     "a name of 4,096 bytes": (EVENT | {"event_name": "é" * 2048}, {"name": "é" * 2048}),
-    "null for whatever is optional": (
+    "null for optional fields": (
         EVENT | dict.fromkeys(("user_id", "url", "revenue", "currency", "timestamp")), NO_REVENUE | {"person": None},
     ),
-    "empty for what is optional": (EVENT | {"user_id": "", "url": ""}, {"person": None, "host": None}),
+    "empty strings for optional fields": (EVENT | {"user_id": "", "url": ""}, {"person": None, "host": None}),
     "unknown fields": (EVENT | {"colour": [{"a": 1}], "session_id": 5}, {"name": "report"}),
     "properties of every kind": (EVENT | {"properties": FREE}, {"props": FREE}),
     "a time 23 hours ahead": (EVENT | {"timestamp": NOW_MS + 23 * HOUR_MS}, {"ts": iso_time(NOW_MS + 23 * HOUR_MS)}),
     "a time with a fraction": (EVENT | {"timestamp": 1_736_937_000_123.9}, {"ts": "2025-01-15T10:30:00.123Z"}),
 }  # fmt: skip
-# Revenue as JSON says it, and its currency; and how it comes out.
+# The revenue as JSON, its currency, and the revenue as exported.
 REVENUE_CASES = [
     ("0.1", "EUR", "0.10"), ("19.99", "EUR", "19.99"), ('"19.99"', "usd", "19.99"), ("4.35", "EUR", "4.35"),
     ("9007199254740.99", "USD", "9007199254740.99"), ('"9999999999999.99"', "USD", "9999999999999.99"),
@@ -80,13 +82,13 @@ ALL_ACCEPTED = ACCEPTED | {
 
 
 def as_json(document: object) -> bytes:
-    """JSON with the numbers of `MONEY` to the letter."""
+    """Encode JSON with the exact digits of `REVENUE_CASES`."""
     return json.dumps(document).replace('"<', "").replace('>"', "").encode()
 
 
 @pytest.fixture(scope="module")
 def exported_events(running: RunningSite) -> dict[str, Fields]:
-    """All of `ALL` sent, alone and together: how and what → the event as exported."""
+    """Send all of `ALL_ACCEPTED`, alone and together. Returns the exported events by format and case."""
     events_by_format: dict[str, list[Fields]] = {"alone": [], "together": [], "in an array": []}
     for how, (what, (event, _)) in product(events_by_format, ALL_ACCEPTED.items()):
         events_by_format[how].append(event | {"properties": event.get("properties", {}) | {"case": f"{how} {what}"}})
@@ -108,7 +110,9 @@ def test_an_accepted_event_is_exported_as_sent(exported_events: dict[str, Fields
     event, expected = exported_events[f"{how} {what}"], ALL_ACCEPTED[what][1]
     assert {column: event[column] for column in expected} == expected
     assert bool(event["visitor"]) == bool(event["visit"]) == bool(event["person"])
-    assert (event["browser"], event["country"]) == (None, None), "of who sent it, not of the visitor"
+    assert (event["browser"], event["country"]) == (None, None), (
+        "the browser and country of the sender, not of the visitor"
+    )
 
 
 @pytest.mark.parametrize("properties", [..., None, {}, FIFTY])
@@ -121,9 +125,9 @@ def test_an_event_may_have_up_to_fifty_properties(running: RunningSite, properti
 
 
 # fmt: off
-# Fields of `FULL` that are wrong: alone, as the second of a batch, and of an array.
+# Invalid values of the fields of `FULL`: each is sent alone, as the second event of a batch, and of an array.
 FULL = SALE | {"user_id": "u", "url": "https://e.com/", "revenue": 9.99, "currency": "EUR", "properties": {"a": 1}}
-ODD = ["1_000", " 5", "5 ", "+5", "5.", "٥", "1e2"]  # what Python takes for a number
+ODD = ["1_000", " 5", "5 ", "+5", "5.", "٥", "1e2"]  # Python parses these as numbers
 INVALID_VALUES: dict[str, list[Any]] = {
     "event_type": [*REQUIRED, "Event", "click"],
     "event_name": REQUIRED,
@@ -160,7 +164,7 @@ def test_an_invalid_field_is_named_and_nothing_is_stored(running: RunningSite) -
         ({field: v}, field, REQUEST) for field in INVALID_VALUES for v in INVALID_VALUES[field]
     ]
     for fields, field, code in cases + INVALID_FIELDS:
-        event = told(FULL | fields)
+        event = omit_ellipsis(FULL | fields)
         requests = [
             (EVENTS, event, ""),
             (BATCH, {"events": [EVENT, event]}, "events[1]."),
@@ -211,7 +215,7 @@ INVALID_BATCH_BODIES = {b"": None, b"[": None, b"5": None, b"[NaN]": None, b"{}"
     b'{"events": %s}' % value: "events" for value in (b"null", b"{}", b"5", b'"a"')
 }
 INVALID_REQUESTS = [
-    (path, *bad) for path, some in ((EVENTS, INVALID_EVENTS), (BATCH, INVALID_BATCH_BODIES)) for bad in some.items()
+    (path, *bad) for path, cases in ((EVENTS, INVALID_EVENTS), (BATCH, INVALID_BATCH_BODIES)) for bad in cases.items()
 ]
 
 

@@ -1,4 +1,4 @@
-"""Overcentric's Event API as its users meet it (contract 4, `apis/overcentric-event.txt`)."""
+"""Overcentric's Event API, as its users call it."""
 
 import json
 from collections.abc import Mapping
@@ -8,30 +8,36 @@ from typing import Any
 
 import pytest
 
+from ovx_lite.domain.calendar import HOUR_MS
 from tests.conftest import Response, RunningSite, Start, Store
 from tests.support.apex import (
     FIFTY,
     FREE,
-    HOUR_MS,
     NOW_MS,
     REQUIRED,
     TOO_LONG,
     Fields,
     iso_time,
     new_events,
+    omit_ellipsis,
     status_or_error,
-    told,
 )
 
 EVENT = "/api/v1/event"
 GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
-GOOD: Fields = {"name": "signup", "project_id": "my-site", "device_id": "d", "session_id": "s", "context": "product"}
+REQUIRED_FIELDS: Fields = {
+    "name": "signup",
+    "project_id": "my-site",
+    "device_id": "d",
+    "session_id": "s",
+    "context": "product",
+}
 ANN = {"unique_identifier": "user_1", "email": "ann@example.com", "name": "Ann Example", "project_id": "my-site"}
 
 
 def body(event: Mapping[str, object], identity: object = ...) -> Fields:
-    """What to send: `...` for a field that is left out."""
-    return told({"event": told(GOOD | dict(event)), "identity": identity})
+    """Return a request body; a field with the value `...` is omitted."""
+    return omit_ellipsis({"event": omit_ellipsis(REQUIRED_FIELDS | dict(event)), "identity": identity})
 
 
 def send(
@@ -48,7 +54,7 @@ def stored_events(running: RunningSite, *answers: Response) -> list[Fields]:
 PLAN = {"plan": "gold", "price": 29.99, "interval": "monthly"}
 
 # fmt: off
-# What is sent (event, identity), and what of it comes out.
+# The event and identity that are sent, and fields of the exported event.
 ACCEPTED: dict[str, tuple[Fields, object, Fields]] = {
     "a purchase": (
         {"name": "$subscription_purchase", "properties": PLAN, "hostname": "app.example.com"}
@@ -63,24 +69,24 @@ ACCEPTED: dict[str, tuple[Fields, object, Fields]] = {
         {"unique_identifier": "cus_9", "project_id": "my-site"},
         {"host": None, "path": None, "person": "cus_9", "revenue": "12.50", "currency": "XXX"},
     ),
-    "the least, of a website": (
+    "only the required fields, of a website": (
         {"device_id": "d-0", "context": "website"}, ...,
         dict.fromkeys(("host", "path", "props", "person", "revenue", "currency")) | {"context": "website"},
     ),
     "a host": ({"hostname": "App.Example.com:8443"}, ..., {"host": "app.example.com", "path": None}),
     "a URL of another host": ({"url": "https://a.example/x", "hostname": "b.example"}, ..., {"host": "a.example"}),
     "an app's URL": ({"url": "app://a/b"}, ..., {"host": "a", "path": "/b"}),
-    "of a URL, no more than is kept": (
+    "a URL is stored without secrets": (
         {"url": "https://me:secret@example.com:8443/a?token=t&utm_source=Mail&utm_medium=email#x"}, ...,
         {"host": "example.com", "path": "/a", "utm_source": "Mail", "utm_medium": "email", "channel": "email"},
     ),
-    "null for whatever is optional": (
+    "null for optional fields": (
         dict.fromkeys(("url", "hostname", "properties", "timestamp")) | {"device_id": "d-00"}, None, {"person": None},
     ),
-    "null for what is optional of an identity": (
+    "null for optional fields of an identity": (
         {}, {"unique_identifier": "user_2", "project_id": "my-site", "email": None, "name": None}, {"person": "user_2"},
     ),
-    "empty for what is optional": ({"url": "", "hostname": "", "properties": {}}, ..., {"host": None, "props": None}),
+    "empty optional fields": ({"url": "", "hostname": "", "properties": {}}, ..., {"host": None, "props": None}),
     "unknown fields": ({"colour": {"a": [1]}}, ANN | {"colour": 5}, {"person": "user_1", "props": None}),
     "properties of every kind": ({"properties": FREE}, ..., {"props": FREE}),
     "fifty properties": ({"properties": FIFTY}, ..., {"props": FIFTY}),
@@ -89,7 +95,7 @@ ACCEPTED: dict[str, tuple[Fields, object, Fields]] = {
     "a time in Unix milliseconds": ({"timestamp": 1_736_937_000_123}, ..., {"ts": "2025-01-15T10:30:00.123Z"}),
     "a time 23 hours ahead": ({"timestamp": NOW_MS + 23 * HOUR_MS}, ..., {"ts": iso_time(NOW_MS + 23 * HOUR_MS)}),
 }
-# A name and its properties, and the revenue that comes of them.
+# A name and its properties, and the resulting revenue.
 REVENUE_CASES: list[tuple[str, Fields, str | None, str | None]] = [
     ("$purchase", {"amount": 0.1, "currency": "EUR"}, "0.10", "EUR"),
     ("$purchase", {"amount": 19.99, "currency": "usd"}, "19.99", "USD"),
@@ -100,7 +106,7 @@ REVENUE_CASES: list[tuple[str, Fields, str | None, str | None]] = [
     ("$refund", {"amount": -7.5, "currency": "EUR"}, "-7.50", "EUR"),
     ("$purchase", {"amount": 0, "price": 4}, "0.00", "XXX"),
     ("$purchase", {"amount": None, "price": 4}, "4.00", "XXX"),
-    ("$purchase", {"amount": 3, "price": "a word, not a number"}, "3.00", "XXX"),
+    ("$purchase", {"amount": 3, "price": "not a number"}, "3.00", "XXX"),
     ("$of_their_own", {"amount": 1}, "1.00", "XXX"),
     ("$of_their_own", {"plan": "gold", "currency": "EUR", "price": None}, None, None),
     *[("$of_their_own", {"price": price, "currency": "EUR"}, None, None) for price in ("call us", "1_0", " 5", "٥")],
@@ -116,7 +122,7 @@ ALL_ACCEPTED = ACCEPTED | {
 
 @pytest.fixture(scope="module")
 def responses_and_events(running: RunningSite) -> dict[str, tuple[Response, Fields]]:
-    """All of `ALL` sent: what → the answer, and the event as exported, if it was stored."""
+    """Send all of `ALL_ACCEPTED`. Returns by case the response and, if it was stored, the exported event."""
     responses = {
         what: running.server.send(EVENT, body(event, identity)) for what, (event, identity, _) in ALL_ACCEPTED.items()
     }
@@ -137,10 +143,10 @@ def test_an_accepted_event_is_exported_as_sent(
 
 # fmt: off
 PROPERTIES = "event.properties"
-# Where in `FULL` there is which value that is wrong.
+# By field of `FULL`, its invalid values.
 FULL = body({"name": "$purchase", "properties": {"amount": 9, "currency": "EUR"}}, ANN)
 INVALID_VALUES: dict[str, list[Any]] = {
-    **{f"event.{name}": REQUIRED for name in GOOD if name != "context"},
+    **{f"event.{name}": REQUIRED for name in REQUIRED_FIELDS if name != "context"},
     "event.context": [*REQUIRED, "Product", "app", "web site"],
     "event.url": [5, [], "https://", "a b", "/pricing", "example.com/", "https://e.com:x/", "app://" + TOO_LONG],
     "event.hostname": [5, [], "a b", "https://a.example", "a/b", "me@a", "?", ":", TOO_LONG],
@@ -160,7 +166,7 @@ INVALID_VALUES: dict[str, list[Any]] = {
 
 
 def with_value(path: str, value: object) -> Fields:
-    """`FULL` with a value in another's place; `...` for none there."""
+    """Return `FULL` with another value of a field; `...` removes the field."""
     document: Fields = json.loads(json.dumps(FULL))
     *parents, name = path.split(".")
     parent: Fields = reduce(getitem, parents, document)
@@ -205,9 +211,9 @@ INVALID_BODIES: dict[bytes, str | None] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("sent", INVALID_BODIES)
-def test_a_body_that_is_not_an_event_is_rejected(running: RunningSite, sent: bytes) -> None:
-    assert running.server.send(EVENT, sent).error == (400, "invalid_request", INVALID_BODIES[sent])
+@pytest.mark.parametrize("invalid_body", INVALID_BODIES)
+def test_a_body_that_is_not_an_event_is_rejected(running: RunningSite, invalid_body: bytes) -> None:
+    assert running.server.send(EVENT, invalid_body).error == (400, "invalid_request", INVALID_BODIES[invalid_body])
 
 
 MESSAGES: list[tuple[Fields, str]] = [

@@ -1,4 +1,4 @@
-"""The ways to a password beside the first form: the environment, and the command line."""
+"""Setting the password without the setup form: by the environment and by the command line."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ def test_a_password_may_come_from_the_environment(store: Store, start: Start, mo
     assert "OVX_ADMIN_PASSWORD" in changed.body.decode()
     assert "Set it up" not in stop_and_read_log(server)
 
-    client.server = start(store)  # with the same one
+    client.server = start(store)  # with the same password
     assert client.get("/account").status == 200
     client.server.stop()
 
@@ -34,7 +34,7 @@ def test_a_password_may_come_from_the_environment(store: Store, start: Start, mo
     client.server.stop()
 
     monkeypatch.delenv("OVX_ADMIN_PASSWORD")
-    client.server = start(store)  # what it said stays
+    client.server = start(store)  # the password of the environment remains in effect
     assert client.get("/account").status == 200
 
 
@@ -79,7 +79,7 @@ def test_a_password_that_is_not_utf_8_is_rejected(store: Store) -> None:
 
 
 def test_a_password_is_hashed_at_full_strength(store: Store, start: Start) -> None:
-    """What OWASP asks for. All other tests hash weakly, but no process that was started as users start it does."""
+    """The cost is as OWASP recommends. Other tests use a weak hash, but no process that users start does."""
     environment = os.environ | {"OVX_DATA_DIR": str(store.path)}
     subprocess.run(program("password", "set"), input=f"{PASSWORD}\n".encode(), env=environment, check=True)
     assert password_hash(store).split(" ")[:4] == ["scrypt", "16384", "8", "5"]

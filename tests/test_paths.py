@@ -1,4 +1,4 @@
-"""Paths: routes match whole ones, and there is nothing at one with a control character."""
+"""Paths: routes match whole paths, and a path with a control character is 404."""
 
 from collections.abc import Callable, Iterator
 
@@ -73,7 +73,7 @@ def test_other_special_characters_are_allowed(call: SendFunction) -> None:
     assert call("GET", "/healthz").status == 200
     assert call("GET", "/%68ealthz").status == 200
     assert call("POST", "/v1/projects/my-site/events").status == 400
-    for letter in ("%20", "%c2%a0", "%e2%80%8d", "%f0%9f%98%80", "%ff"):  # of which some cannot be printed
+    for letter in ("%20", "%c2%a0", "%e2%80%8d", "%f0%9f%98%80", "%ff"):  # some of these are not printable
         assert call("POST", f"/v1/projects/{letter}/events").error[1] != "not_found"
 
 
@@ -88,7 +88,7 @@ def running_page(store: Store, start: Start) -> Response:
     return start(store).send("/metrics%0a", headers={"Accept": "text/html"}, method="GET")
 
 
-# A line feed at the end is part of a value, too: `$` in a pattern would look over it.
+# A line feed at the end is part of a value: a pattern that ends with `$` would ignore it.
 
 
 @pytest.mark.parametrize("end", ["\n", "\r", "\r\n", "\0", "\x85", "\u2028"])

@@ -1,4 +1,4 @@
-"""Settings → People: found, looked at, erased."""
+"""Settings → People: list, search, details, erasure."""
 
 from urllib.parse import urlencode
 
@@ -9,27 +9,27 @@ from tests.support.pages import admin as admin
 
 
 def identify(admin: AdminSession, settings: str, key: str, id: str, **traits: str) -> None:
-    """Have an event name somebody, and tell of them."""
-    event = {"event_type": "identify", "event_name": "named", "user_id": id, "properties": traits}
+    """Send an `identify` event with a person's id and traits."""
+    event = {"event_type": "identify", "event_name": "identified", "user_id": id, "properties": traits}
     assert admin.server.send(f"/v1/projects/{settings.split('/')[2]}/events", event, key).status == 202
 
 
 def listed_ids(admin: AdminSession, settings: str, **params: str) -> list[str]:
-    """The ids of those who are listed."""
+    """Return the ids in the list of people."""
     response = admin.client.get(f"{settings}/people?{urlencode(params)}")
     assert response.status == 200, response.body
     return [row[0] for row in table_rows(response)]
 
 
 def links(admin: AdminSession, path: str) -> dict[str, str]:
-    """Where those who are listed are to be seen."""
+    """Return the links of a list of people, by text."""
     page = parse_page(admin.client.get(path))
     return {link.text: link.attrs["href"] for head in page.find_all("th", scope="row") for link in head.find_all("a")}
 
 
 @pytest.fixture(scope="module")
 def people(admin: AdminSession) -> str:
-    """The settings of a site that knows some."""
+    """Add a site with some people. Returns the path of its settings."""
     settings, key = admin.add_site()
     for id, traits in {
         "ada": {"name": "Ada Lovelace", "email": "ada@example.com"},

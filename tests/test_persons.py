@@ -1,4 +1,4 @@
-"""Persons: who a caller's names make, whose events are whose, and what is left of a person who was erased."""
+"""Persons: identification by the APIs, attribution of events, and erasure."""
 
 import json
 import random
@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ovx_lite.domain.calendar import HOUR_MS, MINUTE_MS
 from ovx_lite.domain.models import Event, Hit, Identity, PageUrl, Site
 from ovx_lite.enrichment.enrich import enrich
 from ovx_lite.services.group_commit import write_group as store_group
@@ -20,12 +21,12 @@ from ovx_lite.storage import integrity, registry
 from ovx_lite.storage.read import events, persons
 from ovx_lite.storage.write.unit_of_work import open_unit_of_work
 from tests.conftest import Start, Store
-from tests.support.store import MAX_TIME_MS, MINUTE, NOW, request
+from tests.support.store import MAX_TIME_MS, NOW, request
 from tests.support.visitors import GOOGLEBOT, Place, browser_headers, file_bytes
 from tests.support.visitors import conn as conn
 from tests.support.visitors import proxied as proxied
 
-DAY_MINUTES, HOUR_MS = 24 * 60, 60 * MINUTE
+DAY_MINUTES = 24 * 60
 _numbers = count()
 
 
@@ -105,7 +106,7 @@ def test_the_commands_list_show_and_erase_persons(site: Place) -> None:
     site.openanalytics(1, "ada", "identify", plan="pro")
     assert "ada@example.com" in run("person", "list", id).stdout
     assert {"ada@example.com", "pro"} <= set(run("person", "show", id, "ada").stdout.split())
-    assert run("person", "erase", id, "ada", stdin=b"n\n").exit_status == 1, "and nothing is erased yet"
+    assert run("person", "erase", id, "ada", stdin=b"n\n").exit_status == 1, "a refused confirmation erases nothing"
     assert "2 events" in run("person", "erase", id, "ada", stdin=b"y\n").stdout
     assert site.values_by_event("person") == {"0": None, "identify": None}
 
@@ -139,7 +140,7 @@ def test_an_erased_person_does_not_come_back(site: Place) -> None:
         "10": "bob",
         "11": "bob",
     }
-    assert site.values_by_event("visitor")["8"] == before["3"], "the device is the same again"
+    assert site.values_by_event("visitor")["8"] == before["3"], "the device has its earlier visitor id again"
     assert site.is_consistent()
 
 
@@ -225,7 +226,7 @@ DRAWN_EVENTS = st.lists(st.tuples(st.sampled_from("de"), st.sampled_from(["", ""
 
 
 def owner(drawn_events: list[tuple[str, str]], index: int) -> str | None:
-    """Whose an event is: its own person's, or that of the device's last one before it, or of the first one after."""
+    """Return the person of an event: the latest one that its device has identified by then, or else the next one."""
     before = [person for device, person in drawn_events[: index + 1] if person and device == drawn_events[index][0]]
     after = [person for device, person in drawn_events[index:] if person and device == drawn_events[index][0]]
     return before[-1] if before else after[0] if after else None
@@ -249,7 +250,7 @@ def test_events_are_attributed_to_the_expected_person(
         conn.execute(f"DELETE FROM {table}")
     site, unit_of_work = add_new_site(conn), open_unit_of_work(conn, 0)
     sent_events = [
-        new_event(site, person, NOW + index * 17 * MINUTE, device)
+        new_event(site, person, NOW + index * 17 * MINUTE_MS, device)
         for index, (device, person) in enumerate(drawn_events)
     ]
     cuts = sorted(data.draw(st.sets(st.integers(0, len(sent_events))), "transactions") | {0, len(sent_events)})
@@ -279,9 +280,9 @@ def test_events_are_attributed_to_the_expected_person(
         {},
         NOW,
     )
-    untied = set("de") - {device for device, person in drawn_events if person}
+    unlinked = set("de") - {device for device, person in drawn_events if person}
     expected = [
-        "ada" if drawn_event[0] in untied else person_id
+        "ada" if drawn_event[0] in unlinked else person_id
         for drawn_event, person_id in zip(drawn_events, expected, strict=True)
     ]
     assert owners() == [*expected, "ada", "ada"]

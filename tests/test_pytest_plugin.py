@@ -1,4 +1,4 @@
-"""The pytest plugin, as a project would use it that speaks to one of the APIs."""
+"""The pytest plugin, as used by a project that calls one of the APIs."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Read queries: who is served when many ask, what a full queue says, and how a query ends when nobody waits for it."""
+"""The queue of read queries: priorities, rejection when it is full, and cancellation when all callers disconnect."""
 
 import asyncio
 import gc
@@ -83,13 +83,13 @@ def test_flows_take_turns_and_people_come_first() -> None:
     assert order == ["me", "loud", "key", "quiet", "loud", "loud"]
 
 
-# The queue itself, in this process.
+# The queue itself, in this process:
 
 Scenario = Callable[["QueueHarness"], Awaitable[None]]
 
 
 class QueueHarness:
-    """A queue on a store, and queries that wait for a gate or never end by themselves."""
+    """A queue on a store, with queries that wait for a gate or never end."""
 
     def __init__(self, data_dir: Path) -> None:
         self.queue = QueryQueue(lambda: open_reader(data_dir))
@@ -330,12 +330,12 @@ def test_an_error_is_raised_for_every_waiting_caller(tmp_path: Path) -> None:
     run_scenario(tmp_path, scenario)
 
 
-# The server, from outside.
+# The server, over HTTP:
 
 
 @pytest.fixture(scope="module")
 def busy_admin(tmp_path_factory: pytest.TempPathFactory, start: Start) -> AdminSession:
-    """A server with a site where filters by page take long: each looks at 20,000 paths."""
+    """Start a server with a site where page filters are slow: each one scans 20,000 paths."""
     store = Store(tmp_path_factory.mktemp("busy") / "data")
     store.site()
     with store.connect() as conn, conn:
@@ -351,7 +351,7 @@ def share_path(busy_admin: AdminSession) -> str:
 
 
 def slow_path(path: str, name: object, condition_count: int = 20) -> str:
-    """A dashboard of a path that takes about a second or more, and another one for each name."""
+    """Return the path of a dashboard that takes a second or more; each name makes a different query."""
     return f"{path}?" + "&".join(f"f=contains_not,page,{name}-{number}" for number in range(condition_count))
 
 
@@ -384,7 +384,7 @@ def is_idle(server: Server) -> bool:
 def poll_until(condition: Callable[[], object]) -> None:
     deadline_s = time.monotonic() + 30
     while not condition():
-        assert time.monotonic() < deadline_s, "it did not come to that"
+        assert time.monotonic() < deadline_s, "the condition was not met in time"
         time.sleep(0.05)
 
 
@@ -415,7 +415,7 @@ def test_disconnected_callers_do_not_delay_others(busy_admin: AdminSession, shar
         client.close()
     assert busy_admin.client.get(SITE_PATH).status == 200
     poll_until(lambda: is_idle(busy_admin.server))
-    assert query_count(busy_admin.server, "answered") - answered_before < 10, "what nobody waits for is not counted"
+    assert query_count(busy_admin.server, "answered") - answered_before < 10, "most abandoned queries were cancelled"
 
 
 @pytest.mark.usefixtures("idle")
@@ -431,7 +431,7 @@ def test_people_are_answered_before_a_crowd_on_a_public_link(busy_admin: AdminSe
         assert busy_admin.server.send("/api/v1/stats/query", query, key).status == 200
         assert busy_admin.server.send("/api/v1/stats/realtime?site_id=my-site", None, key, method="GET").status == 200
         ready, _, _ = select.select(crowd, [], [], 0)
-        assert len(ready) < 9, "most of those who asked before are still waiting"
+        assert len(ready) < 9, "most of the earlier callers are still waiting"
 
 
 @pytest.mark.usefixtures("idle")
@@ -439,7 +439,7 @@ def test_excess_requests_get_a_503_with_retry_after(busy_admin: AdminSession, sh
     limit = PUBLIC.max_waiting_per_flow + PUBLIC.max_running
     with ExitStack() as stack:
         crowd = [
-            stack.enter_context(send_request(busy_admin.server, slow_path(share_path, f"many-{number}")))
+            stack.enter_context(send_request(busy_admin.server, slow_path(share_path, f"excess-{number}")))
             for number in range(limit + 9)
         ]
         refused = query_count(busy_admin.server, "refused")
@@ -475,7 +475,7 @@ def test_equal_requests_share_one_query(busy_admin: AdminSession, share_path: st
         assert busy_admin.client.get(slow_path(SITE_PATH, "equal", 10)).status == 200
         assert {read_response(client)[0] for client in clients} == {200}
     after = query_count(busy_admin.server, "answered") + query_count(busy_admin.server, "answered", "people")
-    assert after - before <= 3, "once, and once more for whoever came after the minute, or after something was written"
+    assert after - before <= 3, "one query, and one more if a minute ends or data is written meanwhile"
 
 
 @pytest.mark.usefixtures("idle")
@@ -522,7 +522,7 @@ def test_a_stop_does_not_wait_for_queries(tmp_path: Path, start: Start) -> None:
         )
         started_at_s = time.monotonic()
         assert admin.server.stop() == 0
-        assert time.monotonic() - started_at_s < 12, "no query is waited for to its end"
+        assert time.monotonic() - started_at_s < 12, "the stop does not wait for a query to end"
         assert {read_response(client)[0] for client in clients} == {503}
     assert "Traceback" not in admin.server.log_path.read_text()
     assert "never retrieved" not in admin.server.log_path.read_text()

@@ -1,4 +1,4 @@
-"""Callers who send without end, or begin and never finish: what they may hold is bounded, and others are served."""
+"""Endless and unfinished requests: the memory that they hold is bounded, and other callers are served."""
 
 import http.client
 import select
@@ -19,7 +19,7 @@ CHUNKED = b"POST /api/v1/events/custom HTTP/1.1\r\nHost: x\r\nTransfer-Encoding:
 
 
 def resident_mib(server: Server) -> float:
-    """The memory that a server has now."""
+    """Return the resident memory of a server."""
     lines = Path(f"/proc/{server.process.pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
 
@@ -29,7 +29,7 @@ def connect(server: Server) -> socket.socket:
 
 
 def send_until_closed(connection: socket.socket, chunk: bytes, max_bytes: int) -> int:
-    """Send a piece again and again, until the server closes, does not read for a second, or has `most` bytes."""
+    """Send a chunk repeatedly until the server closes, stops reading for a second, or has got `max_bytes`."""
     sent_bytes = 0
     connection.settimeout(1)
     try:
@@ -60,15 +60,15 @@ def connections(server: Server, count: int) -> Iterator[list[socket.socket]]:
 
 
 def test_a_body_of_tiny_chunks_is_refused(running: RunningSite) -> None:
-    few, many = b"1\r\n \r\n" * 10_000, b"1\r\n \r\n" * 60_000  # fewer bytes than a body may have
+    few, many = b"1\r\n \r\n" * 10_000, b"1\r\n \r\n" * 60_000  # fewer bytes than the size limit
     head = CHUNKED.replace(b"Host: x", b"Host: x\r\nAuthorization: Bearer " + running.key.encode())
     assert statuses(talk(running, head + few + b"0\r\n\r\n")) == ["400"]
     text = talk(running, head + many + b"0\r\n\r\n")
-    assert statuses(text) in (["400"], [])  # or the connection was reset while all of it was sent
+    assert statuses(text) in (["400"], [])  # or the connection was reset during sending
     assert "small chunks" in text or not text
     body = write_request(running.key, "chunks").partition(b"\r\n\r\n")[2]
     text = talk(running, head + few + b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
-    assert statuses(text) == ["201"], "white space before the JSON is as good in chunks as it is in one piece"
+    assert statuses(text) == ["201"], "leading white space is allowed in chunks too"
 
 
 def test_metrics_are_served_at_one_path_only(store: Store, start: Start) -> None:
@@ -111,7 +111,9 @@ def test_endless_trailers_and_chunk_extensions_are_cut_off(
 ) -> None:
     with closing(connect(running.server)) as connection:
         connection.sendall(CHUNKED + begin)
-        assert send_until_closed(connection, repeated_chunk, 60 * MIB) < 12 * MIB  # the system's buffers, mostly
+        assert (
+            send_until_closed(connection, repeated_chunk, 60 * MIB) < 12 * MIB
+        )  # mostly the buffers of the operating system
 
 
 def test_endless_pipelined_requests_are_not_buffered(store: Store, start: Start) -> None:

@@ -1,4 +1,4 @@
-"""Each answer has its request's id, and so has what the log says of it."""
+"""Each response and its log lines have the id of the request."""
 
 import json
 import socket
@@ -24,8 +24,8 @@ def test_a_caller_may_choose_a_valid_id(running: RunningSite, path: str) -> None
         return running.server.send(path, {}, headers={"X-Request-Id": id}).headers["x-request-id"]
 
     assert returned_id("trace:5f/a.b-C_7=+@") == "trace:5f/a.b-C_7=+@"
-    for unfit in ("", "two words", "x" * 65, "<b>", 'a"b', "\xe9", "a\tb"):
-        assert returned_id(unfit) != unfit
+    for invalid_id in ("", "two words", "x" * 65, "<b>", 'a"b', "\xe9", "a\tb"):
+        assert returned_id(invalid_id) != invalid_id
 
 
 def test_a_response_to_invalid_http_has_an_id(running: RunningSite) -> None:
@@ -38,10 +38,10 @@ def test_log_lines_of_a_request_contain_its_id(store: Store, start: Start, tmp_p
     plain, as_json = start(store), start(Store(tmp_path / "other"), "--log-format", "json")
     for server, path in ((plain, store.path), (as_json, tmp_path / "other")):
         with closing(sqlite3.connect(path / STORE_FILE)) as conn:
-            conn.execute("DROP TABLE shared_links")  # what nobody expects
+            conn.execute("DROP TABLE shared_links")  # to cause an internal error
         response = server.send("/share/any", method="GET", headers={"X-Request-Id": "mine"})
         assert (response.status, response.headers["x-request-id"]) == (503, "mine")
     assert "no such table: shared_links (request mine)\n" in plain.log_path.read_text()
     lines = [json.loads(line) for line in as_json.log_path.read_text().splitlines()]
-    assert [line["level"] for line in lines] == ["INFO", "INFO", "ERROR"], "where it is; how to set it up"
+    assert [line["level"] for line in lines] == ["INFO", "INFO", "ERROR"], "the URL, the setup link, and the error"
     assert lines[2]["request"] == "mine"

@@ -14,15 +14,15 @@ SNAPSHOT = schema()
 
 
 def differences(conn: sqlite3.Connection) -> str:
-    """What a store has that the snapshot lacks, or the other way round, and how to bring the snapshot up to date."""
+    """Describe how a store differs from the snapshot, and how to update the snapshot; `""` if they are equal."""
     phrases = schema_objects.differences(conn, [SNAPSHOT])
     if not phrases:
         return ""
     statements = [sql for (sql,) in conn.execute("SELECT sql FROM sqlite_schema WHERE sql NOT NULL ORDER BY name")]
-    unlike = [sql for sql in statements if schema_objects.normalized(sql) not in normalized_snapshot()]
+    different = [sql for sql in statements if schema_objects.normalized(sql) not in normalized_snapshot()]
     return (
-        "ovx_lite/storage/schema.sql is not what ovx_lite/storage/migrations makes. Write these statements there, "
-        f"with a comment on what is new: {'; '.join(phrases)}\n\n" + "\n\n".join(unlike)
+        "ovx_lite/storage/schema.sql differs from ovx_lite/storage/migrations. Write these statements there, "
+        f"with a comment on each new item: {'; '.join(phrases)}\n\n" + "\n\n".join(different)
     )
 
 

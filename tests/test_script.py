@@ -1,4 +1,4 @@
-"""The browser script: how it is served, and what it tells of real pages in a real Chromium."""
+"""The browser script: how it is served, and what it sends from real pages in a real Chromium."""
 
 import gzip
 import json
@@ -38,7 +38,9 @@ def test_the_script_is_small_and_complete(running: RunningSite) -> None:
     source = (find_folder("static") / "ovx.js").read_text("utf-8")
     texts = re.findall(r"'[^'\n]*'", re.sub(r"^ *//.*", "", source, flags=re.MULTILINE))
     assert len(texts) > 20
-    assert [text for text in texts if text.encode() not in plain.body] == [], "what is taken out is in no text"
+    assert [text for text in texts if text.encode() not in plain.body] == [], (
+        "minification must not change string literals"
+    )
 
 
 def test_any_page_may_load_the_script(running: RunningSite) -> None:
@@ -75,7 +77,7 @@ def test_an_unchanged_script_is_not_sent_again(running: RunningSite) -> None:
 
 @dataclass
 class Web:
-    """Somebody's web site, on another origin than the server's."""
+    """A web site on another origin than the server."""
 
     running: RunningSite
     tag: str
@@ -83,14 +85,14 @@ class Web:
     pages: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     def add_page(self, path: str, body: str = "", attributes: str = "", status: int = 200) -> str:
-        """Put a page with the script there, and return its URL."""
+        """Add a page with the script, and return its URL."""
         self.pages[path] = (status, f"<!doctype html>{body}{self.tag.replace('>', f' {attributes}>', 1)}")
         return self.url + path
 
     def leave_and_read_events(
         self, page: Page, path_prefix: str, view_count: int, *other_names: str
     ) -> list[dict[str, Any]]:
-        """Leave; what is stored of pages under a path must be so many views, an engagement of each, and the others."""
+        """Leave the page, and wait for the events below a path: the views, an engagement each, and the others."""
         page.goto(self.url + "/elsewhere")
         deadline_s, names = time.monotonic() + 20, sorted([*["pageview", "engagement"] * view_count, *other_names])
         events: list[dict[str, Any]] = []
@@ -125,7 +127,7 @@ def web(running: RunningSite) -> Iterator[Web]:
 
 @pytest.fixture(scope="module")
 def visitor_browser(browser_type: BrowserType, browser_type_launch_args: dict[str, Any]) -> Iterator[Browser]:
-    # pytest-playwright's own browser says that it is automated and, when a page ends, headless. This one does not.
+    # Unlike pytest-playwright's own browser, this one does not reveal that it is automated and headless.
     extra_args = ["--disable-blink-features=AutomationControlled", f"--user-agent={CHROME}"]
     args = [*browser_type_launch_args["args"], *extra_args]
     with browser_type.launch(**{**browser_type_launch_args, "args": args}) as browser:
@@ -162,7 +164,7 @@ def test_each_route_of_a_single_page_app_is_a_pageview(web: Web, page: Page) -> 
     page.go_back()
     rows = web.leave_and_read_events(page, "/app/", 5)
     pages = ["/app/", "/app/a", "/app/b", "/app/b", "/app/c"]
-    assert [row["path"] for row in rows] == pages * 2, "both views and engagements"
+    assert [row["path"] for row in rows] == pages * 2, "pageviews and engagements"
     referrers = [(row["referrer"] or "").partition("/")[2] for row in rows if row["name"] == "pageview"]
     assert referrers == ["", "app/", "app/a", "app/c", "app/b"]
 
@@ -206,13 +208,15 @@ def test_clicks_are_sent_as_events(web: Web, page: Page) -> None:
 def test_form_values_are_not_sent(web: Web, page: Page) -> None:
     fields = '<input name="id" value="secret"><input name="mail"><textarea name="x">secret</textarea>'
     page.goto(
-        web.add_page("/form", f'<form id="ask" name="asked" action="/elsewhere">{fields}<button>send</button></form>')
+        web.add_page(
+            "/form", f'<form id="ask" name="question" action="/elsewhere">{fields}<button>send</button></form>'
+        )
     )
     page.fill("[name=mail]", "secret@example.com")
     page.click("button")
     _, submitted, _ = rows = web.leave_and_read_events(page, "/form", 1, "form_submit")
     assert (submitted["type"], submitted["name"]) == ("form_submit", "form_submit")
-    assert submitted["props"] == {"id": "ask", "name": "asked", "fields": ["id", "mail", "x"]}
+    assert submitted["props"] == {"id": "ask", "name": "question", "fields": ["id", "mail", "x"]}
     assert "secret" not in json.dumps(rows)
 
 
@@ -221,7 +225,7 @@ def test_a_page_may_call_the_script_before_and_after_it_loads(web: Web, page: Pa
     page.on("console", lambda message: warnings.append(message.text))
     page.goto(
         web.add_page("/calls", f"<script>{STUB}ovx('early', {{n: 1}})</script>{web.tag}")
-    )  # the script is there twice
+    )  # the page includes the script twice
     page.evaluate("const round = {}; round.round = round; ovx('round', round); ovx('late'); ovx('pageview')")
     assert [text.startswith("TypeError") for text in warnings] == [True]
     assert web.leave_and_read_events(page, "/calls", 2, "early", "late")[0]["props"] == {"n": 1}

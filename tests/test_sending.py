@@ -1,4 +1,4 @@
-"""One try: what a receiver, its name and the net can do, and what is made of it."""
+"""One delivery attempt: what can go wrong with the receiver, its name or the network, and the result."""
 
 import asyncio
 import gzip
@@ -27,7 +27,7 @@ BODY = '{"event":"goal.completed","data":{"goal_name":"Größe"}}'.encode()
 
 
 def send(*urls: str, allowed_networks: str = LOOPBACK, timeout_s: float = 10) -> list[AttemptResult]:
-    """Send a message to each in turn, as one server does."""
+    """Send a message to each URL in turn with one client."""
 
     async def run() -> list[AttemptResult]:
         client = WebhookClient(parse_networks(allowed_networks), lambda: NOW, timeout_s)
@@ -41,7 +41,7 @@ def send(*urls: str, allowed_networks: str = LOOPBACK, timeout_s: float = 10) ->
 
 @pytest.fixture
 def dns(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
-    """What names are, in place of DNS; one with several answers gives them in turn. `lookups` are the names that were looked up."""
+    """Replace DNS by addresses by host: several entries are returned in turn. `lookups` lists the requested names."""
     addresses_by_host: dict[str, list[str]] = {"lookups": []}
 
     async def getaddrinfo(loop: object, host: str, port: int, **options: Any) -> list[Any]:
@@ -57,7 +57,7 @@ def dns(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
 
 @pytest.fixture
 def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> trustme.CA:
-    """One that is trusted, and no other."""
+    """Return a certificate authority that is the only trusted one."""
     ca = trustme.CA()
     ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
@@ -163,7 +163,7 @@ def reset(sock: socket.socket) -> None:
 
 BROKEN_REPLIES: list[tuple[bytes | Callable[[socket.socket], None], str]] = [
     (reset, "reset"),
-    (lambda sock: None, "reset"),  # it closes without a word
+    (lambda sock: None, "reset"),  # it closes without a response
     (lambda sock: sock.sendall(http_response(200, b"12345")[:-1]), "reset"),
     (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", "protocol"),
     (bytes(range(256)) * 10, "protocol"),
@@ -233,7 +233,7 @@ def test_endless_provisional_responses_end_an_attempt_before_its_timeout(
 
 @pytest.mark.parametrize("number", [0, 1, MAX_PROVISIONAL])
 def test_a_few_provisional_responses_are_skipped(number: int) -> None:
-    body = b"HTTP/1.1 100 Continue\r\n\r\n" * 50  # as a body, it means nothing
+    body = b"HTTP/1.1 100 Continue\r\n\r\n" * 50  # in a body, this has no meaning
     with Receiver(b"HTTP/1.1 102 Processing\r\n\r\n" * number + http_response(200, body)) as receiver:
         outcomes = send(*[receiver.url] * 3)
     assert [(outcome.status, outcome.error, outcome.response_body) for outcome in outcomes] == [
@@ -253,7 +253,7 @@ def test_only_4_kib_of_a_huge_response_are_read() -> None:
     with Receiver(flood) as receiver:
         (outcome,) = send(receiver.url)
     assert (outcome.status, outcome.response_body) == (500, "x" * MAX_RESPONSE_BYTES)
-    assert sent_bytes[0] < 30_000_000  # what fits between two sockets
+    assert sent_bytes[0] < 30_000_000  # the buffers of the two sockets
 
 
 def test_a_compressed_response_is_not_decompressed() -> None:
@@ -278,7 +278,7 @@ CERTIFICATES: list[tuple[str, Mapping[str, object], bool, str]] = [
     ("hook.test", {}, True, ""),
     ("hook.test", {}, False, "tls"),
     ("other.test", {}, True, "tls"),
-    ("127.0.0.1", {}, True, "tls"),  # it is the name that counts
+    ("127.0.0.1", {}, True, "tls"),  # the certificate must be for the host name
     ("hook.test", {"not_after": datetime(2020, 1, 1, tzinfo=UTC)}, True, "tls"),
 ]
 

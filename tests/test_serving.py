@@ -1,4 +1,4 @@
-"""One server, one store: what happens to the file and beside the server while it runs."""
+"""One server on one store: changes of the file and other processes while it runs."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ def test_no_event_is_acknowledged_once_the_store_is_gone(store: Store, start: St
     shutil.rmtree(store.path)
     assert server.pageview(key).error == (503, "unavailable", None)
     assert server.send("/healthz", method="GET").status == 503
-    store.site()  # another store, in the same place
+    store.site()  # another store at the same path
     assert server.pageview(key).error == (503, "unavailable", None)
 
 
@@ -29,14 +29,14 @@ def test_no_event_is_acknowledged_once_the_store_is_gone(store: Store, start: St
 def test_the_server_stops_even_if_the_store_is_gone(store: Store, start: Start, change: str, tmp_path: Path) -> None:
     store.site()
     key, server = store.key(), start(store)
-    assert server.pageview(key).status == 201  # that the key was used is yet to be written
+    assert server.pageview(key).status == 201  # the last use of the key is not written yet
     if change == "moved":
         store.path.rename(tmp_path / "elsewhere")
     else:
         (store.path / STORE_FILE).unlink()
     if change == "replaced":
         store.site("another")
-    server.stop()  # or it fails after 30 seconds
+    server.stop()  # fails after 30 seconds
     assert "Traceback" not in server.log_path.read_text()
 
 

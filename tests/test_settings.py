@@ -1,4 +1,4 @@
-"""`serve`: where a setting's value comes from, what is said to values that make no sense, how it begins and ends."""
+"""`serve`: sources of settings, errors for invalid values, start and stop."""
 
 import json
 import logging
@@ -25,7 +25,7 @@ from ovx_lite.webhooks.ssrf import parse_networks
 from tests.conftest import Start, Store
 
 NAMES = [setting.name for setting in config.SETTINGS]
-# Two values that each setting takes; the third is its default.
+# Two valid values of each setting that differ from its default.
 VALUES = {
     "host": ("127.0.0.2", "127.0.0.3"),
     "port": ("1234", "2345"),
@@ -42,7 +42,7 @@ VALUES = {
 
 
 def write_settings(data_dir: Path, **values: str) -> None:
-    """Write `ovx-lite.toml` with these values, given as TOML."""
+    """Write `ovx-lite.toml` with these values, which are TOML."""
     data_dir.mkdir(exist_ok=True)
     (data_dir / "ovx-lite.toml").write_text("".join(f"{name} = {value}\n" for name, value in values.items()))
 
@@ -218,19 +218,19 @@ StartingServer = tuple["subprocess.Popen[str]", sqlite3.Connection]
 
 @pytest.fixture
 def starting(store: Store, tmp_path: Path) -> Iterator[StartingServer]:
-    """A server that waits for a transaction of another process before it can get ready."""
+    """Start a server that waits for a transaction of another process before it is ready."""
     store.path.mkdir()
     with closing(sqlite3.connect(store.path / sqlite.STORE_FILE, isolation_level=None)) as other_process:
         other_process.execute("PRAGMA journal_mode = WAL")
         other_process.execute("BEGIN IMMEDIATE")
-        (tmp_path / "ready.json").write_text("of a server that crashed")
+        (tmp_path / "ready.json").write_text("left by a server that crashed")
         with start_serve(store, "--ready-file", str(tmp_path / "ready.json")) as process:
             yield process, other_process
             process.kill()
 
 
 def wait_until(condition: Callable[[], bool]) -> bool:
-    """Wait for what is to come, but not for ever."""
+    """Wait until a condition is met or 10 seconds have passed. Returns whether it is met."""
     deadline_s = time.monotonic() + 10
     while not condition() and time.monotonic() < deadline_s:
         time.sleep(0.01)
@@ -267,9 +267,9 @@ def test_the_log_may_be_json(store: Store) -> None:
     assert store.spawn("site", "list").exit_status == 1
     result = store.spawn("serve", "--log-format", "xml")
     assert "it must be plain or json" in result.stderr
-    record = logging.LogRecord("ovx_lite", logging.ERROR, "", 0, "a %s", ("word",), None)
+    record = logging.LogRecord("ovx_lite", logging.ERROR, "", 0, "a %s", ("message",), None)
     log_entry = json.loads(JsonFormatter().format(record))
-    assert (log_entry["level"], log_entry["message"], log_entry["time"][-1]) == ("ERROR", "a word", "Z")
+    assert (log_entry["level"], log_entry["message"], log_entry["time"][-1]) == ("ERROR", "a message", "Z")
     try:
         raise ValueError("why")
     except ValueError:

@@ -1,4 +1,4 @@
-"""The first start: the link that is printed, and the form that it opens."""
+"""The first start: the printed link and its setup form."""
 
 import re
 
@@ -27,7 +27,7 @@ def key_of(response: Response) -> str:
 
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory: pytest.TempPathFactory, start: Start) -> tuple[Store, Server]:
-    """A server that is not set up, for tests that leave it so."""
+    """Start a server that is not set up, for tests that do not set it up."""
     store = Store(tmp_path_factory.mktemp("fresh") / "data")
     return store, start(store)
 
@@ -174,7 +174,7 @@ def test_token_guesses_are_throttled(store: Store, start: Start) -> None:
     throttled = [response for response in responses if response.status == 429]
     assert len(throttled) > 80
     assert all(int(response.headers["retry-after"]) >= 1 for response in throttled)
-    assert owner.post("/setup", FORM).status == 303  # who was let in before them is not kept waiting
+    assert owner.post("/setup", FORM).status == 303  # a client with a valid session is not throttled
 
 
 def test_neither_password_nor_token_is_in_the_store_or_the_log(store: Store, start: Start) -> None:
@@ -183,7 +183,7 @@ def test_neither_password_nor_token_is_in_the_store_or_the_log(store: Store, sta
     assert invited_client(server).post("/setup", FORM).status == 303
     assert WebClient(server).post("/login", {"password": PASSWORD + "?"}).status == 401
     WebClient(server).log_in()
-    contents = {path: path.read_bytes() for path in store.path.rglob("*") if path.is_file()}  # while the WAL is there
+    contents = {path: path.read_bytes() for path in store.path.rglob("*") if path.is_file()}  # including the WAL
     assert any(b"scrypt " in content for content in contents.values())
     log = stop_and_read_log(server)
     assert (PASSWORD in log, log.count(token)) == (False, 1)

@@ -1,4 +1,4 @@
-"""A site's public link: who may look, what they see, in pages of others, and as a badge."""
+"""The public link of a site: access, visible content, embedding and badges."""
 
 import http.client
 import time
@@ -18,7 +18,7 @@ _ids = count(1)
 
 
 def add_shared_site(admin: AdminSession, password: str = "") -> tuple[str, str]:
-    """Add a site with an event and a public link. Returns the site's path and the link's."""
+    """Add a site with an event and a public link. Returns the paths of both."""
     id = f"shared-{next(_ids)}"
     _, key = admin.add_site(id=id)
     visitor_fields = {"user_agent": CHROME, "ip_address": "203.0.113.1"}
@@ -29,7 +29,7 @@ def add_shared_site(admin: AdminSession, password: str = "") -> tuple[str, str]:
 
 
 def anonymous_client(admin: AdminSession) -> WebClient:
-    """Somebody who has not logged in."""
+    """Return a client that is not logged in."""
     return WebClient(admin.server)
 
 
@@ -177,7 +177,7 @@ def test_a_link_password_does_not_reset_the_login_limit(admin: AdminSession) -> 
         statuses.append(client.post("/login", {"password": f"wrong password {number}"}).status)
         if number % 5 == 4:
             client.post(path, {"password": SECRET})
-    client.post("/login", {"password": PASSWORD})  # so that others are not held up
+    client.post("/login", {"password": PASSWORD})  # resets the limit for the other tests
     assert statuses[-1] == 429
 
 

@@ -1,4 +1,4 @@
-"""What `ovx_lite.enrichment.traffic_source` makes of referrers and campaigns."""
+"""`ovx_lite.enrichment.traffic_source`: sources and channels of referrers and campaigns."""
 
 import pytest
 
@@ -88,7 +88,7 @@ def test_an_unlisted_referrer_is_its_own_source(referrer: str, source: str) -> N
 @pytest.mark.parametrize(
     "hosts",
     [
-        # Other things on the hosts of search engines, then names that only look like known ones.
+        # Other services of search engines, then hosts that only resemble listed ones.
         [
             "docs.google.com",
             "tieba.baidu.com",
@@ -154,7 +154,7 @@ def test_referrers_from_the_own_site(referrer: str, host: str, domain: str, sour
         ("ai", {("chatgpt.com",): "chatgpt", ("openai",): "chatgpt", ("perplexity", "link"): "perplexity"}),
         ("referral", {("github", "readme"): "github", ("Partner", "referral"): "partner"}),
         ("campaign", {("Partner.example",): "partner.example", ("flyer", "qr", "spring"): "flyer"}),
-        # Names that only look like an advertisement, an e-mail or a known host.
+        # Names that only resemble an advertisement, an e-mail or a listed host.
         ("campaign", {("downloads",): "downloads", ("squads",): "squads", ("daily_mail", "article"): "daily_mail"}),
         ("campaign", {("flyer", "unpaid"): "flyer", ("flyer", "direct-mail"): "flyer", ("flyer", "loading"): "flyer"}),
         ("campaign", {("google.evil.com",): "google.evil.com"}),
@@ -164,7 +164,7 @@ def test_a_campaign_determines_source_and_channel(channel: str, campaigns: dict[
     for campaign, source in campaigns.items():
         assert source_and_channel("", *campaign) == (source, channel), campaign
         assert source_and_channel("news.ycombinator.com/", *campaign) == (source, channel), (
-            "the campaign goes before the referrer"
+            "the campaign takes precedence over the referrer"
         )
 
 

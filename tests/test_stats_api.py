@@ -1,4 +1,4 @@
-"""The door of the Stats API: who may ask what, how a question is refused, and what an answer looks like."""
+"""The Stats API over HTTP: keys, invalid queries, and the shape of responses."""
 
 import json
 import time
@@ -17,12 +17,12 @@ ODD_NAMES = ["__proto__", "');--", 'a"b', "a,b", "constructor", "a.b[0]", "кл�
 
 
 def time_at(minutes: int = 0) -> str:
-    """A time on the day on which my-site was visited."""
+    """Return a time in minutes from noon of the day of the visits."""
     return (NOON + timedelta(minutes=minutes)).isoformat()
 
 
 def pageview(path: str, host: int, **fields: object) -> dict[str, object]:
-    """A pageview on that day, of one visitor of 250."""
+    """Return a pageview on that day; `host` identifies the visitor."""
     visitor_fields = {"ip_address": f"203.0.113.{host}", "user_agent": CHROME}
     return {
         "type": "pageview",
@@ -35,7 +35,7 @@ def pageview(path: str, host: int, **fields: object) -> dict[str, object]:
 
 @pytest.fixture(scope="module", autouse=True)
 def visited(running: RunningSite) -> None:
-    """My-site has six visitors of three pages on a day, and one event of each strange property the day before."""
+    """Give my-site six visitors of three pages on one day, and an event with each odd property on the day before."""
     views = [pageview(path, number) for number, path in enumerate(PATHS)]
     odd_events = [
         pageview("/strange", 100, type="custom", event_name="odd", props={name: f"of {name}"}, timestamp=time_at(-1440))
@@ -45,13 +45,13 @@ def visited(running: RunningSite) -> None:
 
 
 def run_query(running: RunningSite, path: Any = QUERY_PATH, key: Any = None, **fields: Any) -> Response:
-    """Ask for the visitors of that day, or for what is told."""
+    """Query the visitors of that day; `fields` override the query."""
     body = {"site_id": "my-site", "metrics": ["visitors"], "date_range": DATE_RANGE} | fields
     return running.server.send(path, body, running.key if key is None else key)
 
 
 def rows(response: Response) -> list[tuple[Any, ...]]:
-    """What stands in the dimensions and the metrics of each row."""
+    """Return the dimensions and the metrics of each row."""
     assert response.status == 200, response.body
     return [(*row["dimensions"], *row["metrics"]) for row in response.json["results"]]
 
@@ -81,7 +81,7 @@ def test_the_response_repeats_the_parsed_query(running: RunningSite) -> None:
 
 
 @pytest.mark.parametrize("path", [QUERY_PATH, V2_QUERY_PATH])
-@pytest.mark.parametrize("key", ["", "nobody's", "ovx_" + "0" * 40])
+@pytest.mark.parametrize("key", ["", "unknown", "ovx_" + "0" * 40])
 def test_an_unknown_key_is_refused(running: RunningSite, path: str, key: str) -> None:
     assert run_query(running, path, key).error == (401, "unauthorized", None)
 
@@ -90,7 +90,7 @@ def test_a_revoked_key_is_refused(running: RunningSite) -> None:
     added = running.store.call("key", "add", "my-site")
     assert run_query(running, key=added["key"]).status == 200
     running.store.call("key", "revoke", added["id"])
-    time.sleep(2)  # the server looks each second
+    time.sleep(2)  # the server checks every second
     assert run_query(running, key=added["key"]).error[:2] == (401, "unauthorized")
 
 
@@ -216,7 +216,7 @@ def test_an_unused_property_name_has_no_rows_or_is_invalid(running: RunningSite,
 
 
 def test_empty_properties_count_and_events_without_a_visit_match_no_source_filter(running: RunningSite) -> None:
-    """What a property has may be nothing at all; of events in no visit, nobody knows the source, or what it is not."""
+    """A property may be an empty string. The source of an event without a visit is unknown, so `is_not` fails too."""
     running.store.site("odd-site")
     key, today = running.store.key("odd-site"), {"site_id": "odd-site", "date_range": "day"}
     url = {"type": "custom", "event_name": "odd", "url": "https://example.com/"}
@@ -281,7 +281,7 @@ def test_realtime_counts_visitors_of_the_last_five_minutes(running: RunningSite)
         assert running.server.pageview(key, site_id="busy-site", user_agent=CHROME, **event_fields).status == 201
     path = "/api/v1/stats/realtime?site_id=busy-site"
     assert running.server.send(path, None, key, method="GET").json == {"active_visitors": 2}
-    # Each answer is of now, not of a moment ago.
+    # Each response is up to date, not cached.
     for host in (4, 5, 6):
         visitor_event = {"site_id": "busy-site", "user_agent": CHROME, "ip_address": f"203.0.113.{host}"}
         assert running.server.pageview(key, **visitor_event).status == 201

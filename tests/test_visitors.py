@@ -1,4 +1,4 @@
-"""Visitors and visits: who callers say it was, and on which stay; and that their words are nowhere to be read."""
+"""Visitors and visits: identification by the caller's ids, and that those ids are not stored in plain text."""
 
 import signal
 import sqlite3
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ovx_lite.domain.calendar import local_day
+from ovx_lite.domain.calendar import MINUTE_MS, local_day
 from ovx_lite.domain.models import Hit, PageUrl
 from ovx_lite.enrichment.enrich import enrich
 from ovx_lite.services.group_commit import write_group as store_group
@@ -17,7 +17,7 @@ from ovx_lite.storage import integrity
 from ovx_lite.storage.read import events
 from ovx_lite.storage.write.unit_of_work import open_unit_of_work
 from tests.conftest import CHROME, Server, Start, Store
-from tests.support.store import MAX_TIME_MS, MINUTE, NOW, new_site, request
+from tests.support.store import MAX_TIME_MS, NOW, new_site, request
 from tests.support.visitors import GOOGLEBOT, Place, _numbers, browser_headers, file_bytes
 from tests.support.visitors import conn as conn
 from tests.support.visitors import proxied as proxied
@@ -47,7 +47,7 @@ def test_a_named_device_is_one_visitor_across_apis_addresses_and_days(
 def test_a_person_without_a_device_is_a_visitor(site: Place) -> None:
     site.openanalytics(0, "ada")
     site.apex(2 * DAY_MINUTES, person="ada")
-    site.apex(1, "ada")  # a device that is called as she is
+    site.apex(1, "ada")  # a device with the same id as the person
     site.openanalytics(2, "bob")
     visitors = site.values_by_event("visitor")
     assert visitors["0"] == visitors[f"{2 * DAY_MINUTES}"]
@@ -93,14 +93,14 @@ def test_no_visitor_identifier_is_stored_in_plain_text(tmp_path: Path, start: St
     store.site()
     site = Place(store, server := start(store, "--trusted-proxies", "127.0.0.0/8"))
     site.headers = browser_headers("203.0.113.77", CHROME + " Distinct/7")
-    site.apex(0, "apex-device", session="apex-stay")
-    site.apex(1, "anonymous", session="other-stay")
-    site.apex(2, person="ada", session="ada's-stay")
-    site.overcentric(3, "overcentric-device", "ada", "overcentric-stay")
+    site.apex(0, "apex-device", session="apex-sessionid")
+    site.apex(1, "anonymous", session="other-sessionid")
+    site.apex(2, person="ada", session="ada's-sessionid")
+    site.overcentric(3, "overcentric-device", "ada", "overcentric-sessionid")
     stored_bytes = file_bytes(store.path)
     assert server.stop() == 0
     for content in (stored_bytes, file_bytes(store.path), server.log_path.read_bytes()):
-        assert [name for name in (b"-device", b"-stay", b"203.0.113.77", b"Distinct") if name in content] == []
+        assert [name for name in (b"-device", b"-sessionid", b"203.0.113.77", b"Distinct") if name in content] == []
 
 
 VISITS = [
@@ -128,9 +128,11 @@ VISITS = [
 
 @pytest.mark.parametrize(("hits", "visits"), VISITS)
 def test_sessions_and_pauses_delimit_visits(site: Place, hits: list[tuple[int, str]], visits: str) -> None:
-    """Of a device, of a person without one, and of an anonymous browser; `visits`: one letter each, by time."""
+    """For a device, a person without one, and an anonymous browser; `visits` has a letter per hit."""
     for device, person in (("d", ""), ("", "ada"), ("anonymous", "")):
-        site.headers = {} if person else browser_headers()  # a browser would be somebody without the name, too
+        site.headers = (
+            {} if person else browser_headers()
+        )  # browser headers would identify a visitor without the person
         for minute, session in hits:
             site.apex(minute, device, person, session)
     visits_by_visitor = dict[str, list[str]]()
@@ -175,10 +177,10 @@ DRAWN_HITS = st.lists(
 def test_visits_do_not_depend_on_the_order_or_grouping_of_events(
     conn: sqlite3.Connection, drawn_hits: list[tuple[int, str, str]], cuts: set[int]
 ) -> None:
-    for table in ("events", "visits", "open_visits", "days", "rollups", "stale"):  # so that the check looks at one site
+    for table in ("events", "visits", "open_visits", "days", "rollups", "stale"):  # so that the check covers one site
         conn.execute(f"DELETE FROM {table}")
     site, unit_of_work = new_site(conn, f"site-{next(_numbers)}", "Europe/Paris"), open_unit_of_work(conn, 0)
-    times_ms = [NOW + minute * 53 * MINUTE for minute, _, _ in drawn_hits]
+    times_ms = [NOW + minute * 53 * MINUTE_MS for minute, _, _ in drawn_hits]
     hits = [
         Hit("event", "e", timestamp_ms, PageUrl("", "", ""), device_id=device, session_id=session)
         for timestamp_ms, (_, device, session) in zip(times_ms, drawn_hits, strict=True)
@@ -196,7 +198,7 @@ def test_visits_do_not_depend_on_the_order_or_grouping_of_events(
     query = "SELECT count(*), count(DISTINCT visitor_id) FROM visits WHERE site_id = ?"
     visits_without_session = {
         (hit.device_id, hit.timestamp_ms) for hit in hits if not hit.session_id
-    }  # 53 minutes apart, each is a visit
+    }  # hits are 53 minutes apart, so each one is a visit
     devices = {hit.device_id for hit in hits}
     assert conn.execute(query, (site.id,)).fetchone() == (
         len(session_visits) + len(visits_without_session),

@@ -1,4 +1,4 @@
-"""A person who never reads the manual, in a real Chromium: from the printed link to a delivery that failed and why."""
+"""The first steps in a real Chromium without the manual: from the printed link to the cause of a failed delivery."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -25,20 +25,20 @@ def server(store: Store, start: Start) -> Server:
 
 
 def setup_url(server: Server) -> str:
-    """The link that the server has printed."""
+    """Return the setup link that the server has printed."""
     match = re.search(r"http\S+/setup\?token=\S+", server.log_path.read_text())
     assert match
     return match[0]
 
 
 def send_pageview(server: Server, key: str, path: str) -> None:
-    """Have a visitor look at a page."""
+    """Send a pageview."""
     fields = {"site_id": "example.com", "url": f"https://example.com{path}", "user_agent": CHROME}
     assert server.send("/api/v1/events/pageview", fields, key).status == 201
 
 
 def walk(page: Page, server: Server, failing_receiver: Receiver, press: Callable[[Any], None]) -> None:
-    """Set up a site, a key, a goal and a webhook, and see why a delivery failed. `pressed` presses a button or link."""
+    """Set up a site, a key, a goal and a webhook, and look up why a delivery failed. `press` activates an element."""
     page.goto(setup_url(server))
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_label("Domain").fill("example.com")
@@ -103,17 +103,17 @@ def test_the_first_steps_work_without_javascript(browser: Browser, server: Serve
 
 def test_the_first_steps_work_by_keyboard_alone(page: Page, server: Server, failing_receiver: Receiver) -> None:
     def press_by_keyboard(element: Any) -> None:
-        for _ in range(60):  # no page has more that can be focused
-            # Both in one go: in between, the page may be another.
+        for _ in range(60):  # no page has more focusable elements
+            # Both in one call: the page may change between two calls.
             outline = element.first.evaluate(
-                "one => one === document.activeElement && getComputedStyle(one).outlineStyle"
+                "node => node === document.activeElement && getComputedStyle(node).outlineStyle"
             )
             if outline:
                 break
             page.keyboard.press("Tab")
         else:
-            pytest.fail(f"{element} is not reached")
-        assert outline == "solid", "one sees where one is"
+            pytest.fail(f"{element} cannot be reached by Tab")
+        assert outline == "solid", "the focus is visible"
         page.keyboard.press("Enter")
 
     walk(page, server, failing_receiver, press_by_keyboard)
@@ -136,7 +136,7 @@ def test_the_first_event_updates_the_status_line(page: Page, server: Server) -> 
     send_pageview(server, key, "/<script>alert(1)</script>")
     expect(line).to_have_text("The first event has arrived: pageview on example.com/<script>alert(1)</script>")
     assert line.evaluate("line => line.classList.contains('on')")
-    assert page.evaluate("marker") == 1, "the page was not loaded again"
+    assert page.evaluate("marker") == 1, "the page must not be reloaded"
 
 
 def test_a_double_click_adds_one_key(page: Page, server: Server, store: Store) -> None:

@@ -1,4 +1,4 @@
-"""`ovx-lite webhook`, `delivery` and `verify`, as they are called."""
+"""The commands `ovx-lite webhook`, `delivery` and `verify`."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from tests.support.webhook_commands import receiver as receiver
 
 
 class InProcessStore(Store):
-    """A data dir with a site, and commands in this process that may reach loopback."""
+    """A data directory with a site; commands run in this process and may send webhooks to loopback."""
 
     def invoke(self, *args: str, stdin: bytes = b"", **env: str) -> CommandResult:
         completed = CliRunner().invoke(main, args, input=stdin, env={"OVX_DATA_DIR": str(self.path)} | ALLOW_ENV | env)
@@ -68,7 +68,7 @@ def test_a_site_may_have_at_most_five_webhooks(store: InProcessStore) -> None:
     args = ["webhook", "add", "my-site", "https://127.0.0.1/", "--on", "goal.completed"]
     assert "5" in store.invoke(*args).stderr
     store.invoke_json("webhook", "disable", ids[0])
-    assert fails(store.invoke(*args)), "a disabled one is one, too"
+    assert fails(store.invoke(*args)), "a disabled webhook counts too"
     store.invoke_json("webhook", "remove", ids[0])
     assert store.invoke(*args).exit_status == 0
 
@@ -213,7 +213,7 @@ def test_a_failed_delivery_can_be_sent_again(store: InProcessStore, receiver: Re
     server.pageview(key)
     assert eventually(lambda: len(store.delivery_ids("--status", "failed")) == 1)
     (failed,) = store.delivery_ids()
-    assert fails(store.invoke("delivery", "redeliver", failed, "--json")), "its webhook is disabled"
+    assert fails(store.invoke("delivery", "redeliver", failed, "--json")), "a disabled webhook receives nothing"
     redeliver_failed = ["delivery", "redeliver", "--site", "my-site", "--failed-since"]
     assert store.invoke_json(*redeliver_failed, "2020-01-01") == {"redelivered": 0}
     receiver.response_status = 204

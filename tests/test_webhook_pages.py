@@ -1,4 +1,4 @@
-"""Settings → Webhooks: added, tried out, changed, disabled, given a new secret, removed."""
+"""Settings → Webhooks: add, test, change, disable, rotate the secret, remove."""
 
 import json
 import socket
@@ -32,20 +32,20 @@ def receiver() -> Iterator[Receiver]:
 
 
 def blank_form(admin: AdminSession, settings: str, **typed: str | list[str]) -> dict[str, str | list[str]]:
-    """The form to add a webhook, as it is shown, and with what is typed into it."""
+    """Return the form to add a webhook with its default values and `typed` values."""
     values = form_fields(admin.client.get(f"{settings}/webhooks"), f"{settings}/webhooks")
     return {**values, **typed}
 
 
 def add_webhook(admin: AdminSession, settings: str, url: str, **typed: str | list[str]) -> tuple[str, str]:
-    """Add a webhook. Returns where its forms go, and its secret."""
+    """Add a webhook. Returns its path and its secret."""
     form = blank_form(admin, settings, url=url, **typed)
     (secret,) = page_secrets(admin.submit(f"{settings}/webhooks", form))
     return f"{settings}/webhooks/{form['new'][0]}", secret
 
 
 def webhook_cards(admin: AdminSession, settings: str) -> list[Node]:
-    """What is shown of each webhook."""
+    """Return the card of each webhook."""
     sections = parse_page(admin.client.get(f"{settings}/webhooks")).find_all("section", "card")
     return [section for section in sections if section.attrs["id"].startswith("wh_")]
 
@@ -114,13 +114,13 @@ INVALID_CHOICES: list[tuple[dict[str, str | list[str]], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("typed", "blamed"), INVALID_CHOICES)
+@pytest.mark.parametrize(("typed", "invalid_field"), INVALID_CHOICES)
 def test_an_invalid_choice_shows_an_error_beside_it(
-    admin: AdminSession, receiver: Receiver, typed: dict[str, str | list[str]], blamed: str
+    admin: AdminSession, receiver: Receiver, typed: dict[str, str | list[str]], invalid_field: str
 ) -> None:
     settings, _ = admin.add_site()
     response = admin.client.post(f"{settings}/webhooks", blank_form(admin, settings, url=receiver.url, **typed))
-    assert (response.status, list(field_errors(response))) == (400, [f"new-{blamed}"])
+    assert (response.status, list(field_errors(response))) == (400, [f"new-{invalid_field}"])
     values = form_fields(response, f"{settings}/webhooks")
     assert (values["url"], values["spike_above"]) == ([receiver.url], [typed.get("spike_above", "")])
     assert values.get("events", []) == [event for event in typed["events"] if event != "nonsense"]
@@ -128,7 +128,7 @@ def test_an_invalid_choice_shows_an_error_beside_it(
     webhook_path, _ = add_webhook(admin, settings, receiver.url)
     id = webhook_path.rsplit("/", 1)[1]
     response = admin.client.post(webhook_path, {"spike_above": "", "format": "json", **typed})
-    assert (response.status, list(field_errors(response))) == (400, [f"{id}-{blamed}"])
+    assert (response.status, list(field_errors(response))) == (400, [f"{id}-{invalid_field}"])
     values = form_fields(response, webhook_path)
     assert values.get("events", []) == [event for event in typed["events"] if event != "nonsense"]
     assert (
@@ -139,7 +139,7 @@ def test_an_invalid_choice_shows_an_error_beside_it(
             if node.find_all("form", action=webhook_path)
         ).attrs
     )
-    assert form_fields(response, f"{settings}/webhooks")["url"] == [""], "nothing was typed there"
+    assert form_fields(response, f"{settings}/webhooks")["url"] == [""], "the form to add a webhook remains empty"
     assert "goal.completed · JSON" in webhook_cards(admin, settings)[0].text
 
 

@@ -1,4 +1,4 @@
-"""The way from bytes to checked JSON, and how it is refused: one shape of error, one order of checks (contract 2)."""
+"""Parsing and validation of request bodies: one shape of errors and one order of checks."""
 
 import json
 from collections.abc import Callable
@@ -21,13 +21,13 @@ ITEM = {"event_name": "signup", "url": "app://a", "props": {"plan": "pro"}}
 
 
 def document(path: str, site: str = "my-site", **fields: object) -> bytes:
-    """A good body of an endpoint; `fields` go into its event."""
+    """Return a valid body for an endpoint; `fields` override those of its event."""
     body = {"events": [{"type": "custom"} | ITEM | fields]} if path == "batch" else ITEM | fields
     return json.dumps({"site_id": site} | body).encode()
 
 
 def assert_error(response: Response, status: int, code: str) -> None:
-    """See that an answer is an error in the contract's shape."""
+    """Check that a response is an error of the documented shape."""
     error = response.json["error"]
     assert (response.status, error["code"]) == (status, code)
     assert response.headers["content-type"] == "application/json"
@@ -103,9 +103,9 @@ def test_a_client_that_sends_a_whole_body_one_byte_too_large_gets_413(running: R
     assert response.error == (413, "payload_too_large", None)
 
 
-# Each row is right in one thing more than the row above.
-LADDER: list[tuple[str, str, str, dict[str, Any]]] = [
-    ("invalid_request", "unknown", "no-site", {"url": 5, "props": []}),  # and cut off
+# Each row corrects one more error than the row above.
+CHECK_ORDER: list[tuple[str, str, str, dict[str, Any]]] = [
+    ("invalid_request", "unknown", "no-site", {"url": 5, "props": []}),  # and the JSON is truncated
     ("unauthorized", "unknown", "no-site", {"url": 5, "props": []}),
     ("invalid_request", "", "no-site", {"url": "no", "props": []}),
     ("invalid_site_id", "", "no-site", {"props": []}),
@@ -114,9 +114,9 @@ LADDER: list[tuple[str, str, str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize("path", ["custom", "batch"])
-@pytest.mark.parametrize("step", range(len(LADDER)))
+@pytest.mark.parametrize("step", range(len(CHECK_ORDER)))
 def test_the_order_of_checks_is_json_credentials_fields_site_props(running: RunningSite, path: str, step: int) -> None:
-    code, key, site, fields = LADDER[step]
+    code, key, site, fields = CHECK_ORDER[step]
     body = document(path, site, **fields)
     if step == 0:
         body = body[:-1]
@@ -150,7 +150,7 @@ def test_a_body_may_nest_up_to_16_levels(running: RunningSite, path: str, kind: 
         elif field == "unknown":
             assert response.status == 201
         else:
-            assert response.error[2], "a field is to blame"
+            assert response.error[2], "the error names a field"
 
 
 def test_brackets_in_strings_do_not_nest(running: RunningSite) -> None:
