@@ -44,6 +44,12 @@ _.dashed
 _.dots
 _.ticks
 _.hover_strips
+_.wide_only
+
+# A field that templates/parts.html shows: ovx_lite/web/common/context.py
+_.secret_label
 
 # The interface for tests of users: ovx_lite/pytest_plugin.py
 _.advance
+_.fault
+_.hook

@@ -237,13 +237,13 @@ SUFFIXES = [
 
 
 @pytest.fixture(scope="module")
-def looked_at(browser: Browser, house: FurnishedServer) -> Iterator[Page]:
-    """A browser that is logged in at the house."""
+def looked_at(browser: Browser, furnished_server: FurnishedServer) -> Iterator[Page]:
+    """A browser that is logged in to the furnished server."""
     with browser.new_context() as context:
-        yield log_in(context.new_page(), house.server)
+        yield log_in(context.new_page(), furnished_server.server)
 
 
-@pytest.mark.parametrize("shown", SUFFIXES)
+@pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("site", ["my-site", "empty"])
 def test_nobody_is_kept_out(looked_at: Page, furnished_server: FurnishedServer, site: str, suffix: str) -> None:
     keeps_nobody_out(looked_at, furnished_server.url(f"/sites/{site}{suffix}"))

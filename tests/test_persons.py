@@ -25,6 +25,7 @@ from tests.support.store import MAX_TIME_MS, NOW, request
 from tests.support.visitors import GOOGLEBOT, Place, browser_headers, file_bytes
 from tests.support.visitors import conn as conn
 from tests.support.visitors import proxied as proxied
+from tests.support.visitors import site as site
 
 DAY_MINUTES = 24 * 60
 _numbers = count()
@@ -151,6 +152,17 @@ def test_the_device_of_an_erased_person_may_be_linked_to_another_person(site: Pl
     for minute, person in enumerate(["", "bob"], 2):
         site.overcentric(minute, "tablet", person)
     assert list(site.values_by_event("person").values()) == [None, None, "bob", "bob"]
+
+
+def test_erasing_a_person_gives_their_events_to_nobody_else(site: Place) -> None:
+    for minute, person in ((0, "ada"), (1, "eve"), (3, "bob")):
+        site.overcentric(minute, "tablet", person)
+    site.run_person_command("erase", "eve")
+    site.overcentric(2, "tablet")
+    assert site.values_by_event("person")["2"] is None
+    site.run_person_command("erase", "ada")
+    assert site.values_by_event("person") == {"0": None, "1": None, "2": None, "3": "bob"}
+    assert site.is_consistent()
 
 
 def test_a_browser_remains_one_visitor_when_its_person_is_identified(site: Place) -> None:

@@ -21,6 +21,7 @@ from tests.support.store import MAX_TIME_MS, NOW, new_site, request
 from tests.support.visitors import GOOGLEBOT, Place, _numbers, browser_headers, file_bytes
 from tests.support.visitors import conn as conn
 from tests.support.visitors import proxied as proxied
+from tests.support.visitors import site as site
 
 DAY_MINUTES = 24 * 60
 MINUTES_TO_MIDNIGHT = 13 * 60  # in Paris, from NOW
@@ -177,7 +178,14 @@ DRAWN_HITS = st.lists(
 def test_visits_do_not_depend_on_the_order_or_grouping_of_events(
     conn: sqlite3.Connection, drawn_hits: list[tuple[int, str, str]], cuts: set[int]
 ) -> None:
-    for table in ("events", "visits", "open_visits", "days", "rollups", "stale"):  # so that the check covers one site
+    for table in (
+        "events",
+        "visits",
+        "open_visits",
+        "daily_totals",
+        "rollups",
+        "dirty_days",
+    ):  # so that the check covers one site
         conn.execute(f"DELETE FROM {table}")
     site, unit_of_work = new_site(conn, f"site-{next(_numbers)}", "Europe/Paris"), open_unit_of_work(conn, 0)
     times_ms = [NOW + minute * 53 * MINUTE_MS for minute, _, _ in drawn_hits]

@@ -47,7 +47,8 @@ _SITE_OPTIONS = (
     click.option(
         "--hourly-limit",
         type=_LimitType(1, 10**9),
-        help=f"Requests per hour and IP address without an API key; none for the default, {api_keys.PUBLIC_HOURLY_LIMIT:,}.",
+        help="Requests per hour and IP address without an API key; "
+        f"none for the default, {api_keys.PUBLIC_HOURLY_LIMIT:,}.",
     ),
     click.option(
         "--hourly-events",

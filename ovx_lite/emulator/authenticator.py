@@ -1,4 +1,4 @@
-"""Who calls the emulator: it also accepts the keys of the documentation or, if told so, every key."""
+"""Who calls the emulator: it also accepts the keys of the documentation or, with `--any-key`, every key."""
 
 from ovx_lite.auth.api_keys import TIERS, Principal
 from ovx_lite.domain import validators

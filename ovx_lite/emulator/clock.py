@@ -4,10 +4,11 @@ import asyncio
 import re
 
 from ovx_lite.dialects.fields import timestamp
+from ovx_lite.domain.calendar import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from ovx_lite.domain.clock import Clock
 from ovx_lite.domain.errors import ApiError
 
-_UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_UNITS_MS = {"ms": 1, "s": SECOND_MS, "m": MINUTE_MS, "h": HOUR_MS, "d": DAY_MS}
 _DURATION = re.compile(r"(\d{1,12})(ms|s|m|h|d)")
 _NO_LIMIT = 1 << 60
 _MAX_TIME_MS = 4_000_000_000_000  # in the year 2096

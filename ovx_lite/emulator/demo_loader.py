@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Callable
 
-from ovx_lite.domain.calendar import local_day
+from ovx_lite.domain.calendar import DAY_MS, local_day
 from ovx_lite.domain.models import Site
 from ovx_lite.emulator import demo_traffic
 from ovx_lite.emulator.demo_traffic import Shape
@@ -14,7 +14,6 @@ from ovx_lite.storage.webhooks import goals
 from ovx_lite.storage.write import event_writer, sessionizer
 
 _BATCH_SIZE = 2000
-_DAY_MS = 86_400_000
 _GOALS = {"Sign-up": ("signup", ""), "Purchase": ("purchase", ""), "Reads": ("", "/articles/**")}
 """Event name and path pattern of each goal."""
 
@@ -36,7 +35,7 @@ def load_traffic(
     for name, (event, path) in _GOALS.items():
         if name not in goal_names:
             goal = factories.goal(site, name, event, path, now_ms)
-            goal_backfill.add_goal(conn, goal, site, now_ms - days * _DAY_MS)
+            goal_backfill.add_goal(conn, goal, site, now_ms - days * DAY_MS)
     today = local_day(now_ms, site.timezone)
     for day in range(today - days + 1, today + 1):
         _load_day(conn, site, seed, day, shape, now_ms)

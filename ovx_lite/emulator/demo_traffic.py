@@ -7,7 +7,7 @@ from operator import attrgetter
 from random import Random
 from typing import NamedTuple, TypeVar
 
-from ovx_lite.domain.calendar import day_start_ms
+from ovx_lite.domain.calendar import MINUTE_MS, day_start_ms
 from ovx_lite.domain.models import Campaign, ClientInfo, Event, EventType, PageUrl, Person, Site, TrafficSource
 from ovx_lite.enrichment.traffic_source import classify_source
 
@@ -36,7 +36,6 @@ SMALL = Shape()
 LARGE = Shape(6849, 2000, 800, 120, 12, returning=0.3, engaged=0, bots=0)
 """2.5 million visits and 10 million events a year."""
 
-_MINUTE_MS = 60_000
 _PAGEVIEW = EventType("apex", "pageview", "pageview", "")
 _BOT = EventType("apex", "pageview", "pageview", "bot")
 _ENGAGEMENT = EventType("apex", "event", "engagement", "")
@@ -165,7 +164,7 @@ def generate_day(site: Site, seed: int, day: int, shape: Shape) -> list[Event]:
         visit = _visit(catalog, random, day, visitor, first_ms, arrival)
         events += visit
         if draw() < _SECOND_VISIT_SHARE:
-            second_ms = visit[-1].timestamp_ms + 31 * _MINUTE_MS + int(draw() * 240 * _MINUTE_MS)
+            second_ms = visit[-1].timestamp_ms + 31 * MINUTE_MS + int(draw() * 240 * MINUTE_MS)
             events += _visit(catalog, random, day, visitor, second_ms, _arrival(catalog, random))
     return sorted(
         (event for event in events if event.timestamp_ms < end_ms), key=attrgetter("timestamp_ms")
@@ -183,7 +182,7 @@ def _visit(
     for _ in range(_PAGEVIEWS_PER_VISIT[int(draw() * len(_PAGEVIEWS_PER_VISIT))]):
         page = catalog.pages[index]
         events.append(Event(ts, day, _PAGEVIEW, page, source, *identity, None, None, logged_in))
-        view_ms = 4_000 + int(draw() ** 4 * 8 * _MINUTE_MS)
+        view_ms = 4_000 + int(draw() ** 4 * 8 * MINUTE_MS)
         probability, actions = catalog.actions[index]
         if draw() < probability:
             kind, props, revenue = _pick(actions, draw())

@@ -83,7 +83,7 @@ def proxied(tmp_path_factory: pytest.TempPathFactory, start: Start) -> tuple[Sto
 
 
 @pytest.fixture
-def place(proxied: tuple[Store, Server]) -> Place:
+def site(proxied: tuple[Store, Server]) -> Place:
     return Place(*proxied, "--timezone", "Europe/Paris")
 
 

@@ -1,1 +1,1 @@
-"""What dashboards, queries and exports read."""
+"""Queries over events, visits and rollups, for the dashboard, the API and exports."""

@@ -1,4 +1,4 @@
-"""The properties of the events of one name, and what they have: one or two at once."""
+"""Custom properties of events: their names, and the values of one or of several combined."""
 
 import sqlite3
 from collections.abc import Iterable, Sequence
@@ -13,16 +13,19 @@ _MAX_PROP_NAMES = 20
 
 
 def event_name_of(filters: Iterable[Condition]) -> str:
-    """The name of the events that filters leave, if they leave those of one alone; else `""`."""
+    """Return the event name that filters select if they select exactly one, else `""`."""
     return next((condition.values[0] for condition in filters if _is_of_one_event(condition)), "")
 
 
 def prop_names(conn: sqlite3.Connection, site: Site, date_range: DateRange, filters: Sequence[Filter]) -> list[str]:
-    """The properties that events have, those that most have first."""
+    """Return the names of the properties that events have, most frequent first, at most `_MAX_PROP_NAMES`."""
     filter_sql = FilterSql(conn, site.id)
     join = "JOIN json_each(e.props) AS prop"
+    events_from = from_clause.events_sql(
+        filter_sql, site, date_range, condition=from_clause.IS_COUNTED, filters=filters, joins=join
+    )
     query = f"""
-        SELECT prop.key FROM {from_clause.events_sql(filter_sql, site, date_range, from_clause.IS_COUNTED, filters, join)}
+        SELECT prop.key FROM {events_from}
         GROUP BY prop.key ORDER BY count(*) DESC, prop.key LIMIT {_MAX_PROP_NAMES}
     """
     return [name for (name,) in conn.execute(query, filter_sql.values)]
@@ -31,7 +34,10 @@ def prop_names(conn: sqlite3.Connection, site: Site, date_range: DateRange, filt
 def selected_props(
     conn: sqlite3.Connection, site: Site, date_range: DateRange, filters: Sequence[Condition], names: tuple[str, ...]
 ) -> tuple[str, ...]:
-    """The properties that a dashboard shows: those named; none if it shows events, and not those of one of them."""
+    """Return the properties that the dashboard shows: `names`, or the most frequent one if there are no names.
+
+    Return none unless the filters select exactly one event name.
+    """
     if not event_name_of(filters):
         return ()
     return names or tuple(prop_names(conn, site, date_range, filters)[:1])
@@ -45,12 +51,16 @@ def prop_values(
     names: Iterable[str],
     limit: int,
 ) -> tuple[list[tuple[tuple[str, ...], int, int]], int]:
-    """What properties have together, with visitors and events: what most events have first; and how many there are."""
+    """Return combinations of the values of properties, and how many combinations there are in all.
+
+    Each is a tuple of the values, visitors and events. They are sorted by events, and there are at most `limit`.
+    """
     dimensions = [PROPS_PREFIX + name for name in names]
     if not dimensions:
         return [], 0
-    top, total = event_queries.top(event_queries.rows(conn, site, date_range, dimensions, filters), "events", limit)
-    return [(key, counts.visitors, counts.events) for key, counts in top], total
+    all_rows = event_queries.rows(conn, site, date_range, dimensions=dimensions, filters=filters)
+    rows, total = event_queries.top(all_rows, "events", limit)
+    return [(key, counts.visitors, counts.events) for key, counts in rows], total
 
 
 def _is_of_one_event(condition: Condition) -> bool:

@@ -1,4 +1,4 @@
-"""Events as they are read back, by day, and forgotten."""
+"""Reading stored events by day, and deleting them."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from ovx_lite.storage.write.identity_links import PERSON_OF_EVENT
 
 
 def import_line_hashes(conn: sqlite3.Connection, site: Site, day: int) -> set[tuple[int, int]]:
-    """The log lines that were imported to a site for one of its days: of each its time (Unix ms) and its digest."""
+    """Return the log lines that were imported for a site's day, as pairs of the time (Unix ms) and the line's hash."""
     query = f"""
         SELECT visit_id + id_offset >> {COUNTER_BITS}, import_line_hash FROM events
         WHERE {OF_DAY} AND import_line_hash IS NOT NULL
@@ -20,14 +20,14 @@ def import_line_hashes(conn: sqlite3.Connection, site: Site, day: int) -> set[tu
 
 
 IS_ENGAGEMENT = "(name = 'engagement' AND api = 'apex')"
-"""`Kind.is_engagement` as SQL, of a row of `event_types`."""
+"""`EventType.is_engagement` as SQL over `event_types`."""
 
 OF_DAY = "site_id = ? AND visit_id >= ? AND visit_id < ?"
-"""Events of a day, as SQL for a site's number and `ids_of_day`: no visit goes over midnight."""
+"""The condition for events of a day, with a site's ID and `ids_of_day` as parameters: no visit crosses midnight."""
 
 
 def ids_of_day(day: int, timezone: str) -> tuple[int, int]:
-    """The least number of an event, or visit, of a day in a time zone, and that of the next day."""
+    """Return the first ID that an event or visit of a day can have in a time zone, and the first of the next day."""
     begin_ms, end_ms = day_start_ms(day, timezone), day_start_ms(day + 1, timezone)
     return max(begin_ms, 0) << COUNTER_BITS, min(end_ms, MAX_TIMESTAMP_MS) << COUNTER_BITS
 
@@ -50,7 +50,10 @@ ORDER BY visit_id + id_offset
 
 
 class StoredEvent(NamedTuple):
-    """An event as it is read back; `ts` in Unix milliseconds, `revenue` in minor units."""
+    """An event as it is read from the store.
+
+    `person` is the caller's ID of the person. `excluded` is the reason why the event is in no count, or `""`.
+    """
 
     id: int
     timestamp_ms: int
@@ -84,9 +87,9 @@ class StoredEvent(NamedTuple):
 def read(
     conn: sqlite3.Connection, site: Site, since_ms: int, until_ms: int, with_excluded: bool
 ) -> Iterator[StoredEvent]:
-    """A site's events from `since` to before `until` (Unix milliseconds), oldest first, one at a time.
+    """Yield a site's events from `since_ms` to before `until_ms`, oldest first.
 
-    With `excluded`, also those that are in no count.
+    With `with_excluded`, the events that are in no count are included.
     """
     for day in days(conn, site, since_ms, until_ms):
         params = (site.id, *ids_of_day(day, site.timezone), since_ms << COUNTER_BITS, until_ms << COUNTER_BITS)
@@ -94,8 +97,8 @@ def read(
 
 
 def days(conn: sqlite3.Connection, site: Site, since_ms: int = 0, until_ms: int = MAX_TIMESTAMP_MS) -> range:
-    """A site's days from that of its first event to that of its last, as far as they are in this time (Unix ms)."""
-    # Each on its own is a look at one end of the table.
+    """Return the days from a site's first event to its last, within the time from `since_ms` to before `until_ms`."""
+    # Two queries, because SQLite finds one minimum or one maximum without reading the other rows.
     first_id, last_id = (
         conn.execute(f"SELECT {aggregate}(visit_id) FROM events WHERE site_id = ?", (site.id,)).fetchone()[0]
         for aggregate in ("min", "max")
@@ -110,7 +113,7 @@ def days(conn: sqlite3.Connection, site: Site, since_ms: int = 0, until_ms: int 
 
 
 def oldest_event_ms(conn: sqlite3.Connection, site_id: int) -> int | None:
-    """When the oldest visit of a site was told of first (Unix ms); None if it has no events."""
+    """Return the time (Unix ms) of the event that began a site's oldest visit; None if the site has no events."""
     (id,) = conn.execute("SELECT min(visit_id) FROM events WHERE site_id = ?", (site_id,)).fetchone()
     return None if id is None else id >> COUNTER_BITS
 
@@ -125,7 +128,10 @@ def count_before(conn: sqlite3.Connection, site: Site, day: int) -> int:
 
 
 def delete_day(conn: sqlite3.Connection, site: Site, day: int) -> int:
-    """Delete a day of a site, its events, visits and counts. Returns how many events. Inside a transaction."""
+    """Delete the events, visits and counts of a site's day. Return the number of events.
+
+    Call it inside a transaction.
+    """
     day_params = (site.id, *ids_of_day(day, site.timezone))
     conn.execute("DELETE FROM visits WHERE site_id = ? AND id >= ? AND id < ?", day_params)
     weekly.delete_day(conn, site.id, day)
@@ -133,9 +139,10 @@ def delete_day(conn: sqlite3.Connection, site: Site, day: int) -> int:
 
 
 def delete_all(conn: sqlite3.Connection, site_id: int) -> int:
-    """Delete a site's events and visits, and the strings that no other site's have. Returns how many events.
+    """Delete a site's events, visits and counts, and rows of lookup tables without events. Return the number of events.
 
-    Inside a transaction, of another process than the server's: it notices, and looks up its codes again.
+    Call it inside a transaction, in another process than the server: the server notices the write and empties its
+    caches.
     """
     deleted = conn.execute("DELETE FROM events WHERE site_id = ?", (site_id,)).rowcount
     for table in ("visits", "open_visits"):

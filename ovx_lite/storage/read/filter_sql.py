@@ -1,7 +1,7 @@
-"""Filters as SQL, over events `e` and the visits `v` that they are in.
+"""Filters as SQL conditions over events `e` and their visits `v`.
 
-Words are looked for where they stand once, and then their numbers in the events: so a regular expression reads each
-path once, however often it was viewed.
+A condition is evaluated on the lookup tables, and events are then filtered by the IDs of the matching rows. So a
+regular expression is matched against each path once, however often the page was viewed.
 """
 
 import sqlite3
@@ -32,17 +32,17 @@ LOOKUP_COLUMNS = {
     "visit:utm_term": ("traffic_sources", "utm_term", "v.traffic_source_id"),
     **{f"visit:{column}": ("clients", column, "v.client_id") for column in ("device", "browser", "os", "country")},
 }
-"""Where the words of a dimension stand, and what has their number."""
+"""The lookup table and column that hold the values of a dimension, and the column that refers to the table."""
 
 PROP_VALUE = "CASE {0}.type WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' ELSE CAST({0}.value AS TEXT) END"
-"""A property's value as text, of a `json_each(props)` of that name."""
+"""The value of a property as text. The placeholder is the alias of a `json_each(props)`."""
 
 _BLOOM_DIMENSIONS = ("event:page", "event:hostname", "event:name")
-_MAX_BLOOM_IDS = 20  # words for which it is worth to look at `page_type_bloom` first
+_MAX_BLOOM_IDS = 20  # with more, too many visits pass for `page_type_bloom` to help
 
 
 class FilterSql:
-    """Makes SQL of the filters of one query. What it binds is in `values`, under names."""
+    """Builds the SQL conditions of one query. `values` are the query's named parameters."""
 
     def __init__(self, conn: sqlite3.Connection, site_id: int) -> None:
         self.conn = conn
@@ -51,17 +51,17 @@ class FilterSql:
         self._ids_by_condition: dict[Condition, Sequence[int]] = {}
 
     def bind(self, value: object) -> str:
-        """A name for a value, to stand in the SQL."""
+        """Add a parameter for a value, and return its placeholder."""
         name = f"p{len(self.values)}"
         self.values[name] = value
         return f":{name}"
 
     def in_ids(self, ids: Iterable[int]) -> str:
-        """What follows a column that is one of these numbers."""
+        """Return the SQL `IN (…)` for these IDs, to be put after a column."""
         return f"IN (SELECT value FROM json_each({self.bind(msgspec.json.encode(list(ids)).decode())}))"
 
     def all_of(self, filters: Iterable[Filter]) -> str:
-        """Whether all filters are so. Raises `ApiError`."""
+        """Return the SQL condition that all filters are true. Raises `ApiError` if a filter names an unknown goal."""
         return " AND ".join(self._node(node) for node in filters) or "1"
 
     def _node(self, node: Filter) -> str:
@@ -80,11 +80,11 @@ class FilterSql:
             return f"({negation}{self._prop_condition(condition)})"
         _, _, column = LOOKUP_COLUMNS[condition.dimension]
         sql = f"{negation}coalesce({column}, 0) {self.in_ids(self._matching_ids(condition))}"
-        # Of what is in no visit nobody can tell: it passes neither a test of a visit nor the contrary.
+        # The visit of an event without one is unknown: it passes neither a condition on visits nor its negation.
         return f"iif(v.id IS NULL, NULL, {sql})" if column.startswith("v.") else f"({sql})"
 
     def _matching_ids(self, condition: Condition) -> Sequence[int]:
-        """The numbers of what passes a test, whether it is negated or not."""
+        """Return the IDs of the rows that match a condition, before negation."""
         if condition not in self._ids_by_condition:
             self._ids_by_condition[condition] = array("q", self._find_ids(condition))
         return self._ids_by_condition[condition]
@@ -97,20 +97,21 @@ class FilterSql:
             for (id,) in self.conn.execute(query, (msgspec.json.encode(list(condition.values)).decode(),)):
                 yield id
         else:
-            cached_matches = lru_cache(1024)(matches)  # many rows have the same word
+            cached_matches = lru_cache(1024)(matches)  # many rows have the same value
             for id, value in self.conn.execute(f"SELECT id, {column} FROM {table}"):
                 if cached_matches(value):
                     yield id
         if matches(""):
-            yield 0  # what has no page at all has this number
+            yield 0  # `_condition` uses this ID for visits without an entry or exit page
 
     def _any_goal(self, names: Iterable[str]) -> str:
-        """Whether an event meets one of these goals."""
+        """Return the SQL condition that an event reaches one of these goals."""
         goals_by_name = {goal.name: goal for goal in goals_of(self.conn, self._site_id)}
         unknown_name = next((name for name in names if name not in goals_by_name), None)
         if unknown_name is not None:
-            hint = f": it has {', '.join(goals_by_name)}" if goals_by_name else ", and no other"
-            raise ApiError("invalid_request", f"This site has no goal {unknown_name[:100]}{hint}.", "filters")
+            goal_names = ", ".join(goals_by_name)
+            hint = f"Its goals are {goal_names}." if goal_names else "It has no goals yet: add one first."
+            raise ApiError("invalid_request", f"The site has no goal {unknown_name[:100]}. {hint}", "filters")
         selected = [goals_by_name[name] for name in names]
         query = "SELECT id FROM event_types WHERE type <> 'pageview' AND name IN (SELECT value FROM json_each(?))"
         event_names = msgspec.json.encode([goal.event_name for goal in selected if goal.event_name]).decode()
@@ -121,7 +122,7 @@ class FilterSql:
         return " OR ".join(conditions)
 
     def _goal_page_ids(self, goal_matcher: GoalMatcher) -> list[int]:
-        """The pages whose views meet goals."""
+        """Return the IDs of the pages whose pageviews reach one of the goals."""
         rows = self.conn.execute("SELECT id, path FROM pages")
         return [id for id, path in rows if goal_matcher.match("pageview", "pageview", path)]
 
@@ -136,18 +137,17 @@ class FilterSql:
         else:
             text = PROP_VALUE.format("prop")
             query = f"SELECT DISTINCT {text} FROM events, json_each(props) AS prop WHERE site_id = ? AND prop.key = ?"
-            matches, rows = (
-                value_matcher(condition),
-                self.conn.execute(query, (self._site_id, condition.dimension.removeprefix(PROPS_PREFIX))),
-            )
+            rows = self.conn.execute(query, (self._site_id, condition.dimension.removeprefix(PROPS_PREFIX)))
+            matches = value_matcher(condition)
             values = [value for (value,) in rows if value is not None and matches(value)]
         values_param = self.bind(msgspec.json.encode(list(values)).decode())
         return f"EXISTS ({exists_sql} AND {PROP_VALUE.format('prop')} IN (SELECT value FROM json_each({values_param})))"
 
     def bloom_condition(self, filters: Iterable[Filter], event_type_condition: str = "") -> str:
-        """What visits with such events have seen, as a condition that is quick to look at and passes some others.
+        """Return a fast SQL condition that is true for every visit with matching events, and for some others.
 
-        `kinds` is a condition on `event_types` (SQL) that these events meet. `1` is all that can be said.
+        It uses the Bloom filters of visits (`page_type_bloom`), and is `1` if they cannot help. The SQL
+        `event_type_condition`, if there is one, restricts the event types that can match.
         """
         masks = [
             self._bloom_mask(condition)
@@ -163,7 +163,10 @@ class FilterSql:
         return " AND ".join(conditions) or "1"
 
     def _bloom_mask(self, condition: Condition) -> int | None:
-        """The bits of which `page_type_bloom` has one if events of the visit pass a test; None if it helps nothing."""
+        """Return bits of which `page_type_bloom` has at least one if an event of the visit matches.
+
+        None if the condition is not about pages or event types, or matches too many of them.
+        """
         if condition.dimension == "event:goal":
             selected = [goal for goal in goals_of(self.conn, self._site_id) if goal.name in condition.values]
             names = tuple(goal.event_name for goal in selected if goal.event_name)
@@ -185,10 +188,10 @@ def _combine(bits: Iterable[int]) -> int:
 
 
 def are_about_visits(filters: Iterable[Filter]) -> bool:
-    """Whether filters ask of visits alone."""
+    """Return whether all conditions are on dimensions of visits."""
     return all(condition.dimension.startswith("visit:") for condition in conditions(tuple(filters)))
 
 
 def needs_visit(filters: Iterable[Filter]) -> bool:
-    """Whether what passes filters is in a visit."""
+    """Return whether only events with a visit can pass: a top-level condition is on a dimension of visits."""
     return any(isinstance(node, Condition) and node.dimension.startswith("visit:") for node in filters)

@@ -1,7 +1,7 @@
-"""The whole dashboard of what passes filters, in one look at the visits.
+"""All panels of a filtered dashboard in one scan of the visits.
 
-SQLite sorts in order to group, which takes longer than to find the rows. So it writes what a day's visits have one
-after the other, and Python counts it, which is quick with dicts: a day is a row, whatever the number of its visits.
+SQLite sorts rows to group them, which takes longer than finding them. So SQLite only concatenates the values of a day's
+visits into one row, whatever their number, and Python counts the values, which is fast with dicts.
 """
 
 import sqlite3
@@ -15,8 +15,7 @@ from ovx_lite.domain.models import Site
 from ovx_lite.stats.date_ranges import DateRange
 from ovx_lite.stats.filters import Filter
 from ovx_lite.stats.metrics import Counts
-from ovx_lite.storage.read import event_queries, rollup_queries
-from ovx_lite.storage.read import events as events_of
+from ovx_lite.storage.read import event_queries, events, rollup_queries
 from ovx_lite.storage.read.events import ids_of_day
 from ovx_lite.storage.read.filter_sql import LOOKUP_COLUMNS, FilterSql, are_about_visits, needs_visit
 from ovx_lite.storage.read.from_clause import IS_COUNTED, IS_PAGEVIEW, has_sessionless_events
@@ -32,20 +31,20 @@ from ovx_lite.storage.read.scan_aggregate import (
 from ovx_lite.storage.read.visitor_totals import VisitorTotals
 
 DIMENSIONS = (*(dimension for dimension in LOOKUP_COLUMNS if dimension.startswith("visit:")), *SCANNED_EVENT_DIMENSIONS)
-"""What can be counted by here."""
+"""The dimensions that `scan` supports."""
 
 _EVENTS_PER_PART = 50_000
-"""Events that are read in one go. A day that has more is cut into parts, a part of its visitors each."""
+"""The number of events that one row covers, roughly. A day with more is split into parts, each with other visitors."""
 
 _EVENTS_PER_BATCH, _MANY_VALUES = 200_000, 20_000
-"""Events that are counted in one go, unless they have many different values, of which each takes more memory."""
+"""The number of events that are counted at once. If they have many values, which need more memory, it is one row."""
 
 
 class ScanResult(NamedTuple):
-    """What passes filters: the counts of each day, what most visitors have in each dimension, revenue by currency.
+    """The counts of each day, the top values by dimension, and the revenue by currency.
 
-    `top` has the values that most visitors have, and how many values there are. Revenue is how often, and how much in
-    minor units.
+    `top` has pairs of a value and its visitors, and the number of all values. `revenue` has transactions and the amount
+    in minor units.
     """
 
     days: dict[int, Counts]
@@ -53,41 +52,42 @@ class ScanResult(NamedTuple):
     revenue: dict[str, tuple[int, int]]
 
 
-# What each of a visit's events is: the page's number, and before it, with a dot, the kind's, unless it is a view of it.
+# The events of a visit as tokens: the page's ID for a pageview, else the IDs of event type and page with a dot between.
 _VISIT_TOKENS = """
-(SELECT group_concat(CASE WHEN {view} THEN page_id ELSE event_type_id || '.' || page_id END) FROM events AS e
-    WHERE e.site_id = v.site_id AND e.visit_id = v.id AND {counted} AND {condition})
+(SELECT group_concat(CASE WHEN {is_pageview} THEN page_id ELSE event_type_id || '.' || page_id END) FROM events AS e
+    WHERE e.site_id = v.site_id AND e.visit_id = v.id AND {is_counted} AND {condition})
 """
-# Of visits that viewed a page or two and did nothing else, that stands in the visit.
+# A visit with one or two pageviews and no other events has its pages in its own row: its events need not be read.
 _SHORT_VISIT_TOKENS = """
 CASE WHEN entry_page_id IS NULL OR pageviews <> events OR events > 2 THEN {tokens}
     WHEN events = 1 THEN entry_page_id ELSE entry_page_id || ',' || exit_page_id END
 """
 _REVENUE_ITEMS = """
 (SELECT group_concat(event_type_id || ' ' || revenue_minor) FROM events AS e
-    WHERE e.site_id = v.site_id AND e.visit_id = v.id AND revenue_minor IS NOT NULL AND {counted} AND {condition})
+    WHERE e.site_id = v.site_id AND e.visit_id = v.id AND revenue_minor IS NOT NULL AND {is_counted} AND {condition})
 """
-# The limit keeps SQLite from looking for the events twice.
+# LIMIT -1 keeps SQLite from flattening the subquery, which would read the events twice.
 _SCAN = """
 SELECT day, (
     SELECT json_array(count(*),
         sum(is_only_visit_of_day) + count(DISTINCT CASE WHEN is_only_visit_of_day THEN NULL ELSE visitor_id END),
         sum(pageviews), sum(events), sum(events = 1), sum(early_ms + elapsed_ms),
-        json_array({codes_alone}), group_concat(CASE WHEN is_only_visit_of_day THEN tokens END, ';'),
+        json_array({ids_of_single_visits}), group_concat(CASE WHEN is_only_visit_of_day THEN tokens END, ';'),
         group_concat(CASE WHEN NOT is_only_visit_of_day THEN day || ' ' || visitor_id END),
-        json_array({codes_of_others}),
+        json_array({ids_of_repeat_visits}),
         group_concat(CASE WHEN NOT is_only_visit_of_day THEN coalesce(tokens, '') END, ';'),
-        group_concat(revenue_rows))
+        group_concat(revenue_items))
     FROM (
-        SELECT is_only_visit_of_day, visitor_id, pageviews, events, early_ms, elapsed_ms, {codes}, {tokens} AS tokens,
-            {revenue_rows} AS revenue_rows
+        SELECT is_only_visit_of_day, visitor_id, pageviews, events, early_ms, elapsed_ms, {columns}, {tokens} AS tokens,
+            {revenue_items} AS revenue_items
         FROM visits AS v
-        WHERE v.site_id = {site} AND v.id >= low AND v.id < high AND abs(v.visitor_id % parts) = part
-            AND {candidates} LIMIT -1
-    ) WHERE {matches}
+        WHERE v.site_id = {site_id} AND v.id >= first_visit_id AND v.id < end_visit_id
+            AND abs(v.visitor_id % part_count) = part AND {is_candidate} LIMIT -1
+    ) WHERE {has_match}
 ) FROM (
-    SELECT value ->> 0 AS day, value ->> 1 AS low, value ->> 2 AS high, value ->> 3 AS parts, value ->> 4 AS part
-    FROM json_each({days})
+    SELECT value ->> 0 AS day, value ->> 1 AS first_visit_id, value ->> 2 AS end_visit_id,
+        value ->> 3 AS part_count, value ->> 4 AS part
+    FROM json_each({day_parts})
 )
 """
 
@@ -100,10 +100,10 @@ def scan(
     dimensions: Collection[str] = (),
     limit: int = 0,
 ) -> ScanResult | None:
-    """Count a period by days, by each of these dimensions, and what it took. Raises `ApiError`.
+    """Return the counts of a date range, up to `limit` top values per dimension, and the revenue. Raises `ApiError`.
 
-    Of each dimension, `most` values are told. None if that cannot be told by visits alone: of times within days, or if
-    events that are in no visit may pass.
+    None if a scan of visits is not enough: for a range with partial days, and if events without a visit may pass the
+    filters.
     """
     if not date_range.whole_days or (not needs_visit(filters) and has_sessionless_events(conn, site, date_range)):
         return None
@@ -112,15 +112,8 @@ def scan(
     columns = sorted(
         {visit_column(dimension) for dimension in dimensions if dimension not in SCANNED_EVENT_DIMENSIONS}
     ) or ["traffic_source_id"]
-    sql = _sql(
-        filter_sql,
-        site,
-        date_range,
-        filters,
-        columns,
-        by_events,
-        any(dimension in SCANNED_EVENT_DIMENSIONS for dimension in dimensions),
-    )
+    with_events = any(dimension in SCANNED_EVENT_DIMENSIONS for dimension in dimensions)
+    sql = _scan_sql(filter_sql, site, date_range, filters, columns, by_events=by_events, with_events=with_events)
     days, aggregate, revenue = dict[int, Counts](), ScanAggregate(columns), RevenueTotals(conn)
     batch_size = _EVENTS_PER_PART
     with closing(VisitorTotals(dimensions)) as totals:
@@ -149,60 +142,74 @@ def _top(totals: VisitorTotals, dimension: str, limit: int) -> tuple[list[tuple[
 
 
 def _day_parts(conn: sqlite3.Connection, site: Site, date_range: DateRange) -> Iterator[tuple[int, int, int, int, int]]:
-    """The days of a period that have events, in parts: day, first and last number, how many parts, which part."""
+    """Yield the parts of the days that have events: day, first visit ID, end of visit IDs, number of parts, part."""
     day_counts = (
         rollup_queries.day_counts(conn, site, date_range)
         if rollup_queries.is_complete(conn, site, date_range)
         else None
     )
-    for day in events_of.days(conn, site, date_range.since_ms, date_range.until_ms):
+    for day in events.days(conn, site, date_range.since_ms, date_range.until_ms):
         first_id, end_id = ids_of_day(day, site.timezone)
         if day_counts is None:
             query = "SELECT count(*) FROM (SELECT 1 FROM events WHERE site_id = ? AND visit_id >= ? AND visit_id < ?)"
             (event_count,) = conn.execute(query, (site.id, first_id, end_id)).fetchone()
         else:
             event_count = day_counts[day].events if day in day_counts else 0
-        parts = 1 + event_count // _EVENTS_PER_PART
-        yield from ((day, first_id, end_id, parts, part) for part in range(parts))
+        part_count = 1 + event_count // _EVENTS_PER_PART
+        yield from ((day, first_id, end_id, part_count, part) for part in range(part_count))
 
 
 def _counts(day: DayRow, by_events: bool) -> Counts:
-    pageviews, events = day.pageviews or 0, day.events or 0
+    pageview_count, event_count = day.pageviews or 0, day.events or 0
     if by_events:
         texts = [text for text in (day.tokens, day.repeat_tokens) if text]
-        events = sum(text.count(",") + text.count(";") + 1 for text in texts)
-        pageviews = events - sum(text.count(".") for text in texts)
-    return Counts(day.visitors or 0, day.visits, pageviews, events, day.bounces or 0, day.duration_ms or 0)
+        event_count = sum(text.count(",") + text.count(";") + 1 for text in texts)
+        pageview_count = event_count - sum(text.count(".") for text in texts)
+    return Counts(
+        visitors=day.visitors or 0,
+        visits=day.visits,
+        pageviews=pageview_count,
+        events=event_count,
+        bounces=day.bounces or 0,
+        duration_ms=day.duration_ms or 0,
+    )
 
 
-def _sql(
+def _scan_sql(
     filter_sql: FilterSql,
     site: Site,
     date_range: DateRange,
     filters: Sequence[Filter],
     columns: Sequence[str],
+    *,
     by_events: bool,
     with_events: bool,
 ) -> str:
+    """Return the SQL of a scan.
+
+    `by_events` says that the filters depend on events, `with_events` that the dimensions do.
+    """
     condition = filter_sql.all_of(filters)
-    placeholders = {"view": IS_PAGEVIEW, "counted": IS_COUNTED, "condition": condition if by_events else "1"}
+    placeholders = {"is_pageview": IS_PAGEVIEW, "is_counted": IS_COUNTED, "condition": condition if by_events else "1"}
     tokens = _VISIT_TOKENS.format(**placeholders) if by_events or with_events else "NULL"
     has_revenue = filter_sql.conn.execute(
         "SELECT 1 FROM daily_revenue WHERE site_id = ? LIMIT 1", (site.id,)
     ).fetchone()
     revenue_condition = filter_sql.bloom_condition((), "currency <> ''")
     return _SCAN.format(
-        codes_alone=", ".join(f"group_concat(CASE WHEN is_only_visit_of_day THEN {column} END)" for column in columns),
-        codes_of_others=", ".join(
+        ids_of_single_visits=", ".join(
+            f"group_concat(CASE WHEN is_only_visit_of_day THEN {column} END)" for column in columns
+        ),
+        ids_of_repeat_visits=", ".join(
             f"group_concat(CASE WHEN NOT is_only_visit_of_day THEN coalesce({column}, '') END)" for column in columns
         ),
-        codes=", ".join(columns),
+        columns=", ".join(columns),
         tokens=tokens if by_events or not with_events else _SHORT_VISIT_TOKENS.format(tokens=tokens),
-        revenue_rows=f"CASE WHEN {revenue_condition} THEN {_REVENUE_ITEMS.format(**placeholders)} END"
+        revenue_items=f"CASE WHEN {revenue_condition} THEN {_REVENUE_ITEMS.format(**placeholders)} END"
         if has_revenue
         else "NULL",
-        site=filter_sql.bind(site.id),
-        candidates=filter_sql.bloom_condition(filters) if by_events else condition,
-        matches="tokens IS NOT NULL" if by_events else "1",
-        days=filter_sql.bind(msgspec.json.encode(list(_day_parts(filter_sql.conn, site, date_range))).decode()),
+        site_id=filter_sql.bind(site.id),
+        is_candidate=filter_sql.bloom_condition(filters) if by_events else condition,
+        has_match="tokens IS NOT NULL" if by_events else "1",
+        day_parts=filter_sql.bind(msgspec.json.encode(list(_day_parts(filter_sql.conn, site, date_range))).decode()),
     )

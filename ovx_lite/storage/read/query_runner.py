@@ -1,4 +1,4 @@
-"""A query → its answer, in the shape of Plausible's ("Stats API v2")."""
+"""Running queries of the Stats API. Responses have the structure of Plausible's (docs/stats-api.md)."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ _COUNTS_OF_METRIC = {
 
 
 def run(conn: sqlite3.Connection, site: Site, query: Query) -> dict[str, Any]:
-    """What is asked of a site, as JSON: `results`, and `meta`. Raises `ApiError`."""
+    """Return the results of a query and their metadata, ready for JSON. Raises `ApiError`."""
     has_mixed_currencies = False
 
     def groups() -> Iterator[tuple[GroupKey, MetricInputs]]:
@@ -43,8 +43,11 @@ def run(conn: sqlite3.Connection, site: Site, query: Query) -> dict[str, Any]:
 
 
 def _add_comparison(conn: sqlite3.Connection, site: Site, query: Query, results: list[dict[str, Any]]) -> None:
-    """Put beside each row what it was in the period compared with; of times, the one at the same place in it."""
-    assert query.comparison_range is not None, "there is something to compare with"
+    """Add to each row the metrics of the comparison range and the change in percent.
+
+    A bucket of time is compared with the bucket at the same position in the comparison range.
+    """
+    assert query.comparison_range is not None, "only a query with a comparison range has a comparison"
     empty_metrics = metrics.compute_metrics(query, MetricInputs())
     time_dimension = next((dimension for dimension in query.dimensions if dimension in TIME_DIMENSIONS), "")
     earlier_by_current = dict[str, str]()
@@ -78,28 +81,34 @@ def _add_comparison(conn: sqlite3.Connection, site: Site, query: Query, results:
 def metric_inputs(
     conn: sqlite3.Connection, site: Site, query: Query, date_range: DateRange
 ) -> Iterator[tuple[GroupKey, MetricInputs]]:
-    """What is known of each group that a query asks for, in a period, a group at a time. Raises `ApiError`."""
+    """Yield the inputs for the metrics of each group of a query in a date range. Raises `ApiError`."""
     needs = {need for name in query.metrics for need in _COUNTS_OF_METRIC.get(name, (name,)) if need in Counts._fields}
-    dimensions_and_filters = (query.dimensions, query.filters)
     revenue_by_key, engagement_by_key = revenue.RevenueByKey(), engagement.Engagement()
     if "total_revenue" in query.metrics or "average_revenue" in query.metrics:
-        revenue_by_key = revenue.by_dimensions(conn, site, date_range, *dimensions_and_filters)
+        revenue_by_key = revenue.by_dimensions(conn, site, date_range, query.dimensions, query.filters)
     if "time_on_page" in query.metrics or "scroll_depth" in query.metrics:
-        engagement_by_key = engagement.by_dimensions(conn, site, date_range, *dimensions_and_filters)
+        engagement_by_key = engagement.by_dimensions(conn, site, date_range, query.dimensions, query.filters)
     total_visitors = _total_visitors(conn, site, query, date_range) if "conversion_rate" in query.metrics else None
-    exact = bool(revenue_by_key or engagement_by_key)  # what these are of is to have its own group
-    for key, counts in event_queries.rows(
-        conn, site, date_range, *dimensions_and_filters, needs or {"visitors"}, exact
-    ):
+    exact = bool(revenue_by_key or engagement_by_key)  # these have exact values, which need their own groups
+    rows = event_queries.rows(
+        conn,
+        site,
+        date_range,
+        dimensions=query.dimensions,
+        filters=query.filters,
+        needs=needs or {"visitors"},
+        exact=exact,
+    )
+    for key, counts in rows:
         time_on_page_s, scroll_percent = engagement_by_key.get(key, (None, None))
         yield (
             key,
             MetricInputs(
-                counts,
-                total_visitors(key) if total_visitors else 0,
-                revenue_by_key.pop(key, {}),
-                time_on_page_s,
-                scroll_percent,
+                counts=counts,
+                total_visitors=total_visitors(key) if total_visitors else 0,
+                revenue_by_currency=revenue_by_key.pop(key, {}),
+                time_on_page_s=time_on_page_s,
+                scroll_percent=scroll_percent,
             ),
         )
     for key, revenue_by_currency in revenue_by_key.items():
@@ -109,12 +118,17 @@ def metric_inputs(
 def _total_visitors(
     conn: sqlite3.Connection, site: Site, query: Query, date_range: DateRange
 ) -> Callable[[GroupKey], int]:
-    """How many visitors there were whether they met a goal or not; by time, where one asks by time."""
+    """Return a function from a group to the number of visitors without the query's filters on goals.
+
+    Conversion rates are relative to it. If the query has time dimensions, it is the number in the group's bucket.
+    """
     filters = tuple(
         node for node in query.filters if not (isinstance(node, Condition) and node.dimension == "event:goal")
     )
     time_dimensions = [dimension for dimension in query.dimensions if dimension in TIME_DIMENSIONS]
-    counts_by_time = event_queries.groups(conn, site, date_range, time_dimensions, filters, {"visitors"})
+    counts_by_time = event_queries.groups(
+        conn, site, date_range, dimensions=time_dimensions, filters=filters, needs={"visitors"}
+    )
     positions = [query.dimensions.index(dimension) for dimension in time_dimensions]
 
     def total_visitors(key: GroupKey) -> int:

@@ -1,4 +1,4 @@
-"""Revenue, by dimensions and currency."""
+"""Revenue by dimensions and currency."""
 
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from ovx_lite.storage.read.from_clause import IS_COUNTED, dimension_columns, eve
 from ovx_lite.storage.webhooks.goals import goals_of
 
 RevenueByKey = dict[tuple[str, ...], dict[str, tuple[int, int]]]
-"""By what stands in the dimensions and by currency: how often, and how much in minor units."""
+"""Transactions and the amount in minor units, by the values of the dimensions and by currency."""
 
 
 def by_dimensions(
@@ -22,29 +22,36 @@ def by_dimensions(
     dimensions: Sequence[str],
     filters: Sequence[Filter] = (),
 ) -> RevenueByKey:
-    """The revenue of a period, by dimensions and currency, of what passes filters. Raises `ApiError`."""
+    """Return the revenue of a date range by dimensions and currency. Raises `ApiError`."""
     revenue: RevenueByKey = {}
     if "event:goal" in dimensions:
-        position, other_dimensions = (
-            dimensions.index("event:goal"),
-            [dimension for dimension in dimensions if dimension != "event:goal"],
-        )
+        position = dimensions.index("event:goal")
+        other_dimensions = [dimension for dimension in dimensions if dimension != "event:goal"]
         for goal in goals_of(conn, site.id):
             revenue_of_goal = by_dimensions(
                 conn, site, date_range, other_dimensions, [*filters, Condition("event:goal", "is", (goal.name,))]
             )
             revenue |= {
-                (*key[:position], goal.name, *key[position:]): by_currency_of_key
-                for key, by_currency_of_key in revenue_of_goal.items()
+                (*key[:position], goal.name, *key[position:]): revenue_of_key
+                for key, revenue_of_key in revenue_of_goal.items()
             }
         return revenue
     filter_sql = FilterSql(conn, site.id)
     columns = dimension_columns(filter_sql, dimensions)
     joins = f"JOIN event_types ON event_types.id = e.event_type_id {columns.joins}"
+    events_from = events_sql(
+        filter_sql,
+        site,
+        date_range,
+        condition=IS_COUNTED,
+        filters=filters,
+        joins=joins,
+        dimensions=dimensions,
+        event_type_condition="currency <> ''",
+    )
     sql = f"""
         SELECT {columns.group_list} event_types.currency, count(*), sum(e.revenue_minor)
-        FROM {events_sql(filter_sql, site, date_range, IS_COUNTED, filters, joins, dimensions, "currency <> ''")}
-            AND e.revenue_minor IS NOT NULL AND {columns.condition}
+        FROM {events_from} AND e.revenue_minor IS NOT NULL AND {columns.condition}
         GROUP BY {columns.group_list} event_types.currency
     """
     for *values, currency, transactions, amount_minor in conn.execute(sql, filter_sql.values):
@@ -55,11 +62,14 @@ def by_dimensions(
 def by_currency(
     conn: sqlite3.Connection, site: Site, date_range: DateRange, filters: Sequence[Filter]
 ) -> Mapping[str, tuple[int, int]]:
-    """The revenue of a period by currency: how often, and how much in minor units. Raises `ApiError`."""
+    """Return transactions and the amount (minor units) of a date range by currency, most transactions first.
+
+    Raises `ApiError`.
+    """
     if not filters and rollup_queries.is_complete(conn, site, date_range):
         return rollup_queries.revenue_by_currency(conn, site, date_range)
-    # Of a site that takes nothing, nothing is looked for.
+    # A site without any revenue needs no query over its events.
     if not conn.execute("SELECT 1 FROM daily_revenue WHERE site_id = ? LIMIT 1", (site.id,)).fetchone():
         return {}
     revenue = by_dimensions(conn, site, date_range, (), filters).get((), {})
-    return dict(sorted(revenue.items(), key=lambda purse: (-purse[1][0], purse[0])))
+    return dict(sorted(revenue.items(), key=lambda item: (-item[1][0], item[0])))

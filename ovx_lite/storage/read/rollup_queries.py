@@ -1,4 +1,4 @@
-"""What the rollups know of a period, in a few milliseconds, whatever the number of events."""
+"""Counts from the rollups, which take a few milliseconds, whatever the number of events."""
 
 import heapq
 import sqlite3
@@ -37,15 +37,15 @@ DIMENSIONS = {
     "visit:os": Dimension.OS,
     "visit:country": Dimension.COUNTRY,
 }
-"""The dimensions of queries that rollups have."""
+"""The query dimensions that rollups have."""
 
 _decode_columns = msgspec.json.Decoder(tuple[list[int], list[int]])
 
 Rows = Iterator[tuple[tuple[str, ...], Counts]]
-"""What stands in the dimensions, each once, and what is counted there; 0 for what rollups do not count."""
+"""The values of the dimensions, each combination once, and its counts. Counts that rollups do not have are 0."""
 
 _VALUES_PER_BATCH = 1 << 18
-"""Values of a dimension that are added up at a time: a long period may have very many, and memory is small."""
+"""How many values of a dimension are added up at once. A long date range may have too many values for the memory."""
 
 _ALL_IDS = (-1 << 63, (1 << 63) - 1)
 
@@ -53,7 +53,7 @@ COUNTS = "visitors, visits, pageviews, events"
 _SUMS = ", ".join(f"sum({column}) AS {column}" for column in COUNTS.split(", "))
 _BLOCKS = """
 (SELECT value ->> 0 AS block_days, value ->> 1 AS block_start FROM json_each(:blocks)) CROSS JOIN rollups
-ON site_id = :site AND period_days = block_days AND start_day = block_start AND dimension = :dimension
+ON site_id = :site_id AND period_days = block_days AND start_day = block_start AND dimension = :dimension
     AND value_id BETWEEN :low AND :high
 """
 _VALUE_TEXT = f"""
@@ -63,7 +63,7 @@ CASE WHEN value_id = {OTHER} THEN '{OTHER_LABEL}'
 
 
 def is_complete(conn: sqlite3.Connection, site: Site, date_range: DateRange) -> bool:
-    """Whether all days of a period are counted."""
+    """Return whether the rollups can answer for a date range: it has whole days only, and none of them is dirty."""
     query = "SELECT 1 FROM dirty_days WHERE site_id = ? AND day >= ? AND day <= ? LIMIT 1"
     return (
         date_range.whole_days
@@ -72,7 +72,7 @@ def is_complete(conn: sqlite3.Connection, site: Site, date_range: DateRange) -> 
 
 
 def day_counts(conn: sqlite3.Connection, site: Site, date_range: DateRange) -> dict[int, Counts]:
-    """What is counted of each day of a period; without those that have nothing."""
+    """Return the counts of each day of a date range that has any."""
     query = f"SELECT day, {COUNTS}, bounces, duration_ms FROM daily_totals WHERE site_id = ? AND day >= ? AND day <= ?"
     rows = conn.execute(query, (site.id, date_range.first_day, date_range.last_day))
     return {day: Counts(*counts) for day, *counts in rows}
@@ -86,8 +86,8 @@ def top(
     limit: int,
     count_name: str = "visitors",
 ) -> tuple[list[tuple[str, int]], int]:
-    """The words of a dimension that have most of a count, with it; and how many words there are."""
-    best, total = _top_values(conn, site, date_range, dimension, limit, count_name)
+    """Return the values of a dimension with the highest count, each with the count, and the number of all values."""
+    best, total = _top_values(conn, site, date_range, dimension=dimension, limit=limit, count_name=count_name)
     query = f"SELECT value_id, {_VALUE_TEXT} FROM (SELECT value AS value_id FROM json_each(?))"
     rows = [(text, best[value]) for value, text in conn.execute(query, (_json(list(best)),))]
     return sorted(rows, key=lambda row: (-row[1], row[0])), total
@@ -96,7 +96,7 @@ def top(
 def _top_values(
     conn: sqlite3.Connection, site: Site, date_range: DateRange, dimension: Dimension, limit: int, count_name: str
 ) -> tuple[dict[int, int], int]:
-    """The values that have most of a count, with it; and how many values there are."""
+    """Return the same as `top`, unordered, with value IDs in place of values."""
     best: list[tuple[int, int]] = []
     total = 0
     for counts in _value_counts(conn, site, date_range, dimension, count_name):
@@ -108,13 +108,13 @@ def _top_values(
 def _value_counts(
     conn: sqlite3.Connection, site: Site, date_range: DateRange, dimension: Dimension, count_name: str
 ) -> Iterator[dict[int, int]]:
-    """A count of each value of a dimension, by the value's number, some values at a time.
+    """Yield one count of each value of a dimension, by value ID, in batches of values.
 
-    SQLite sorts to group, a dict does not: so each stretch of days is told in one row, and added up here.
+    SQLite would sort the rows to group them. So it only writes each block of days into one row, and a dict sums them.
     """
     query = f"""
         SELECT (SELECT json_array(json_group_array(value_id), json_group_array({count_name})) FROM rollups
-            WHERE site_id = :site AND period_days = block_days AND start_day = block_start
+            WHERE site_id = :site_id AND period_days = block_days AND start_day = block_start
                 AND dimension = :dimension AND value_id BETWEEN :low AND :high)
         FROM (SELECT value ->> 0 AS block_days, value ->> 1 AS block_start FROM json_each(:blocks))
     """
@@ -128,8 +128,8 @@ def _value_counts(
 
 
 def _ranges(conn: sqlite3.Connection, dimension: Dimension) -> Iterator[tuple[int, int]]:
-    """The numbers that values of a dimension can have, in ranges of not too many values."""
-    if dimension in ID_DIMENSIONS:  # goals are few, and persons are asked for of a few days
+    """Return ranges (first and last) of the value IDs of a dimension, with at most `_VALUES_PER_BATCH` values each."""
+    if dimension in ID_DIMENSIONS:  # there are few goals, and persons are only queried for a few days
         return iter([_ALL_IDS])
     last = int(conn.execute("SELECT coalesce(max(id), 0) FROM dimension_values").fetchone()[0])
     return ((low, low + _VALUES_PER_BATCH - 1) for low in range(0, last + 1, _VALUES_PER_BATCH))
@@ -140,7 +140,7 @@ def _json(values: list[int]) -> str:
 
 
 def has_other(conn: sqlite3.Connection, site: Site, date_range: DateRange, dimensions: Sequence[str]) -> bool:
-    """Whether some values of these dimensions were not counted one by one, in all of a period."""
+    """Return whether some values of these dimensions were counted as `OTHER` on any day of a date range."""
     return any(
         conn.execute(
             f"SELECT 1 FROM {_BLOCKS} LIMIT 1",
@@ -155,15 +155,17 @@ def _params(
     conn: sqlite3.Connection, site: Site, date_range: DateRange, dimension: Dimension, by_day: bool = False
 ) -> dict[str, object]:
     finalized_before_day = 0 if by_day or dimension is Dimension.PERSON else weekly.finalized_before_day(conn, site.id)
-    rollup_periods = list(rollup_blocks(date_range, finalized_before_day))
-    blocks_json = msgspec.json.encode(rollup_periods).decode()
-    return {"site": site.id, "blocks": blocks_json, "dimension": int(dimension)}
+    blocks = list(rollup_blocks(date_range, finalized_before_day))
+    return {"site_id": site.id, "blocks": msgspec.json.encode(blocks).decode(), "dimension": int(dimension)}
 
 
 def groups(
     conn: sqlite3.Connection, site: Site, date_range: DateRange, dimensions: Sequence[str], needs: Collection[str]
 ) -> Rows | None:
-    """Count a period by dimensions; None if the rollups do not know all that it `needs` (counts' names)."""
+    """Return the counts of a date range by dimensions; None if the rollups lack a dimension, a day or a needed count.
+
+    `needs` are the names of the needed counts.
+    """
     value_dimensions = [dimension for dimension in dimensions if dimension not in TIME_DIMENSIONS]
     if any(dimension in TIME_DIMENSIONS[:2] for dimension in dimensions) or not is_complete(conn, site, date_range):
         return None
@@ -182,7 +184,7 @@ def _by_time(
     counts_by_key: dict[tuple[str, ...], Counts] = {} if dimensions else {(): Counts()}
     for day, counts in day_counts(conn, site, date_range).items():
         if dimensions and not counts.events:
-            continue  # nothing but what is excluded
+            continue  # such a day has no counted events, for example only excluded ones
         key = tuple(format_day_bucket(day, dimension.removeprefix("time:")) for dimension in dimensions)
         counts_by_key[key] = counts_by_key[key].plus(counts) if key in counts_by_key else counts
     return counts_by_key
@@ -191,10 +193,11 @@ def _by_time(
 def _by_value(
     conn: sqlite3.Connection, site: Site, date_range: DateRange, dimensions: Sequence[str], dimension: Dimension
 ) -> Rows:
-    """Count a period by what stands in a dimension, and by time, too, if that is among the dimensions."""
+    """Yield the counts of a date range by a dimension of values, and by time too if `dimensions` has it."""
     columns = [DAY_UNITS[name].format("start_day") if name in TIME_DIMENSIONS else "value_id" for name in dimensions]
+    key_columns = ", ".join("first_day" if name in TIME_DIMENSIONS else _VALUE_TEXT for name in dimensions)
     query = f"""
-        SELECT {", ".join("first_day" if name in TIME_DIMENSIONS else _VALUE_TEXT for name in dimensions)}, {COUNTS} FROM (
+        SELECT {key_columns}, {COUNTS} FROM (
             SELECT {"".join(f"{column} AS first_day, " for column in columns if column != "value_id")} value_id, {_SUMS}
             FROM {_BLOCKS} GROUP BY {", ".join(columns)}
         )
@@ -206,12 +209,12 @@ def _by_value(
 
 
 def _can_count(dimension: str, needs: Collection[str]) -> bool:
-    """Whether rollups count all that is needed of a dimension."""
+    """Return whether rollups have all needed counts of a dimension."""
     return set(needs) <= ({"visitors", "visits"} if dimension.startswith("visit:") else set(COUNTS.split(", ")))
 
 
 def goals(conn: sqlite3.Connection, site: Site, date_range: DateRange, needs: Collection[str]) -> Rows | None:
-    """Count a period by goals, by their names; None if not all of it is counted yet, or rollups do not count it."""
+    """Return the counts of a date range by name of the goal; None if the rollups lack a day or a needed count."""
     goals_by_id = {goal.id: goal for goal in goals_of(conn, site.id)}
     is_counted = all(goal.counted_from_day <= date_range.first_day for goal in goals_by_id.values())
     if not is_counted or not _can_count("event:goal", needs) or not is_complete(conn, site, date_range):
@@ -223,7 +226,7 @@ def goals(conn: sqlite3.Connection, site: Site, date_range: DateRange, needs: Co
 
 
 def revenue_by_currency(conn: sqlite3.Connection, site: Site, date_range: DateRange) -> dict[str, tuple[int, int]]:
-    """The revenue of a period by currency: how often, and how much in minor units."""
+    """Return transactions and the amount (minor units) of a date range by currency, most transactions first."""
     query = """
         SELECT currency, sum(transactions), sum(amount_minor) FROM daily_revenue
         WHERE site_id = ? AND day >= ? AND day <= ?
@@ -236,11 +239,12 @@ def revenue_by_currency(conn: sqlite3.Connection, site: Site, date_range: DateRa
 def persons(
     conn: sqlite3.Connection, site: Site, date_range: DateRange, limit: int
 ) -> tuple[list[tuple[int, str, int]], int]:
-    """Those whom most events of a period named: number, id, events; and how many were named.
+    """Return the persons with most events in a date range, and the number of all persons with events.
 
-    `OTHER` stands for those who are not counted one by one.
+    Each is a tuple of the ID in the store, the caller's ID, and the events. Persons beyond the limit of values that a
+    day keeps are counted together as `OTHER`.
     """
-    best, total = _top_values(conn, site, date_range, Dimension.PERSON, limit, "events")
+    best, total = _top_values(conn, site, date_range, dimension=Dimension.PERSON, limit=limit, count_name="events")
     query = "SELECT id, external_id FROM persons WHERE id IN (SELECT value FROM json_each(?))"
     rows = [(person_id, user_id, best[person_id]) for person_id, user_id in conn.execute(query, (_json(list(best)),))]
     if OTHER in best:

@@ -1,4 +1,4 @@
-"""What SQLite writes of visits, one after the other, put together and counted."""
+"""Parsing and counting the rows of a scan, in which SQLite has concatenated the values of visits."""
 
 import sqlite3
 from collections import Counter
@@ -16,16 +16,17 @@ from ovx_lite.storage.read.from_clause import OPTIONAL_DIMENSIONS
 from ovx_lite.storage.webhooks.goals import goals_of
 
 SCANNED_EVENT_DIMENSIONS = ("event:page", "event:name", "event:goal")
-"""What is counted by looking at events; the rest stands in the visits."""
+"""The dimensions that need the events of visits. The others need only the rows of visits."""
 
 DimensionValue = tuple[str, str]
-"""A dimension, and what stands there."""
+"""A dimension and a value in it."""
 
 
 class DayRow(msgspec.Struct, array_like=True):
-    """What SQLite writes of a day: counts; of visits that are their visitors' only ones there, codes and events.
+    """A day or a part of it, as SQLite writes it: its counts, and the concatenated values of its visits.
 
-    Of the others, `whose` says visitor and day, and codes and events stand in the same order.
+    Visitors with one visit that day have row IDs in `ids_by_column` and the tokens of their events in `tokens`. Visits
+    of visitors with several are in the `repeat_` fields, all in the same order: day and visitor, row IDs, and tokens.
     """
 
     visits: int
@@ -43,18 +44,18 @@ class DayRow(msgspec.Struct, array_like=True):
 
 
 DAY_ROW_DECODER = msgspec.json.Decoder(DayRow)
-"""Reads such a day."""
+"""Decodes the JSON of a row of a scan."""
 
 
 def visit_column(dimension: str) -> str:
-    """The column of visits that has the number of what stands in a dimension."""
+    """Return the column of visits that refers to the lookup table of a dimension."""
     return LOOKUP_COLUMNS[dimension][2].removeprefix("v.")
 
 
 class ScanAggregate:
-    """What SQLite wrote of some days of a period, put together: `visits` are the tokens of each one's events.
+    """The rows of a scan, put together: those of some days, or parts of days.
 
-    `size` is how many events that is, about.
+    `tokens` and `repeat_tokens` have one string per visit. `event_count` is approximate.
     """
 
     def __init__(self, columns: Sequence[str]) -> None:
@@ -67,7 +68,7 @@ class ScanAggregate:
         self.event_count = 0
 
     def add(self, day_row: DayRow) -> None:
-        """Add a day's."""
+        """Add a row."""
         self.event_count += max(day_row.visits, day_row.events or 0)
         for counter, text in zip(self.id_counts.values(), day_row.ids_by_column, strict=True):
             if text:
@@ -84,7 +85,7 @@ class ScanAggregate:
 
 
 class RevenueTotals:
-    """Revenue by currency."""
+    """Adds up revenue by currency."""
 
     def __init__(self, conn: sqlite3.Connection) -> None:
         self._conn = conn
@@ -92,7 +93,7 @@ class RevenueTotals:
         self._amounts_minor = Counter[str]()
 
     def add(self, items: Sequence[str]) -> None:
-        """Add what events took: of each, the number of its kind and the amount, with a space between."""
+        """Add the revenue of events, each given as the ID of its event type and the amount, with a space between."""
         parts = [item.partition(" ") for item in items]
         currencies = values_by_id(
             self._conn, "event_types", "currency", {event_type_id for event_type_id, _, _ in parts}
@@ -102,20 +103,20 @@ class RevenueTotals:
             self._amounts_minor[currencies[event_type_id]] += int(amount_minor)
 
     def ranked(self) -> dict[str, tuple[int, int]]:
-        """How often and how much, by currency, the one that was taken most often first."""
+        """Return transactions and the amount (minor units) by currency, most transactions first."""
         ranked = sorted(self._transactions.items(), key=lambda item: (-item[1], item[0]))
         return {currency: (count, self._amounts_minor[currency]) for currency, count in ranked}
 
 
 def values_by_id(conn: sqlite3.Connection, table: str, column: str, ids: Iterable[str]) -> dict[str, str]:
-    """What stands in a column of a table, by the numbers of rows."""
+    """Return the values of a lookup table's column, by row ID as text. IDs that are `""` are skipped."""
     ids_json = msgspec.json.encode([int(row_id) for row_id in ids if row_id]).decode()
     query = f"SELECT id, {column} FROM {table} WHERE id IN (SELECT value FROM json_each(?))"
     return {str(id): value for id, value in conn.execute(query, (ids_json,))}
 
 
 class _EventValues(NamedTuple):
-    """What events have in the dimensions of events: the number of each fact, and those of each token."""
+    """The values in the dimensions of events. Each value has a number, and each token the numbers of its values."""
 
     value_ids: dict[DimensionValue, int]
     page_value_ids: dict[str, int]
@@ -123,7 +124,7 @@ class _EventValues(NamedTuple):
 
 
 class TopLists:
-    """Counts the visitors of a heap by dimensions."""
+    """Counts the visitors of a `ScanAggregate` by value of dimensions."""
 
     def __init__(self, conn: sqlite3.Connection, site: Site, aggregate: ScanAggregate) -> None:
         self._conn = conn
@@ -131,7 +132,7 @@ class TopLists:
         self._aggregate = aggregate
 
     def count_visitors(self, dimensions: Collection[str]) -> dict[str, Counter[str]]:
-        """Visitors by what stands in each dimension."""
+        """Return the visitors by value, for each dimension."""
         counters = {
             dimension: self._count_by_column(dimension)
             for dimension in dimensions
@@ -143,40 +144,35 @@ class TopLists:
 
     def _count_by_column(self, dimension: str) -> Counter[str]:
         table, column, _ = LOOKUP_COLUMNS[dimension]
-        single_ids, repeat_ids = (
-            self._aggregate.id_counts[visit_column(dimension)],
-            self._aggregate.repeat_ids[visit_column(dimension)],
-        )
+        single_ids = self._aggregate.id_counts[visit_column(dimension)]
+        repeat_ids = self._aggregate.repeat_ids[visit_column(dimension)]
         values = values_by_id(self._conn, table, column, {*single_ids, *repeat_ids})
         counter: Counter[str] = Counter()
         for row_id, count in single_ids.items():
             counter[values[row_id]] += count
-        values[""] = ""  # visits without any
-        counter.update(
-            value
-            for _, value in set(zip(self._aggregate.repeat_visitors, map(values.__getitem__, repeat_ids), strict=True))
-        )
+        values[""] = ""  # for visits without a value
+        repeat_values = map(values.__getitem__, repeat_ids)
+        counter.update(value for _, value in set(zip(self._aggregate.repeat_visitors, repeat_values, strict=True)))
         if dimension in OPTIONAL_DIMENSIONS:
             del counter[""]
         return counter
 
     def _count_by_events(self, with_goals: bool) -> dict[str, Counter[str]]:
-        """Visitors by page, name and goal of their events."""
+        """Return the visitors by page, name and goal of their events."""
         visitors = [*self._aggregate.tokens, *self._tokens_of_repeat_visitors()]
-        plain, mixed = (
-            [tokens for tokens in visitors if "." not in tokens],
-            [tokens for tokens in visitors if "." in tokens],
+        only_views = [tokens for tokens in visitors if "." not in tokens]  # visitors who viewed pages and nothing else
+        others = [tokens for tokens in visitors if "." in tokens]
+        view_counts = Counter(
+            chain.from_iterable(set(tokens.split(",")) for tokens in cancellable(self._conn, only_views))
         )
-        view_counts = Counter(chain.from_iterable(set(events.split(",")) for events in cancellable(self._conn, plain)))
-        mixed_tokens = chain.from_iterable(events.split(",") for events in mixed)
-        event_values = self._event_values({*view_counts, *mixed_tokens}, with_goals)
+        tokens_of_others = chain.from_iterable(tokens.split(",") for tokens in others)
+        event_values = self._event_values({*view_counts, *tokens_of_others}, with_goals)
         if len({event_values.page_value_ids[token] for token in view_counts}) < len(view_counts):
-            # A page of several hosts is one page: who viewed it on two of them would be counted twice.
-            plain, mixed, view_counts = [], visitors, Counter()
-        visitor_counts = _count_plain(plain, view_counts, event_values) + _count(
-            cancellable(self._conn, mixed), event_values
-        )
-        counters: dict[str, Counter[str]] = {word: Counter() for word in SCANNED_EVENT_DIMENSIONS}
+            # The same path on several hosts is one value: a visitor who viewed it on two hosts would count twice.
+            only_views, others, view_counts = [], visitors, Counter()
+        visitor_counts = _count_only_views(only_views, view_counts, event_values)
+        visitor_counts += _count_visitors(cancellable(self._conn, others), event_values)
+        counters: dict[str, Counter[str]] = {dimension: Counter() for dimension in SCANNED_EVENT_DIMENSIONS}
         for (dimension, value), value_id in event_values.value_ids.items():
             if value_id in visitor_counts:
                 counters[dimension][value] = visitor_counts[value_id]
@@ -184,12 +180,12 @@ class TopLists:
         return counters
 
     def _tokens_of_repeat_visitors(self) -> Iterable[str]:
-        """The events of each visitor who had other visits on that day."""
+        """Return the tokens of all visits together, for each visitor with several visits on a day."""
         tokens_by_visitor: dict[str, str] = {}
-        for visitor, events in zip(self._aggregate.repeat_visitors, self._aggregate.repeat_tokens, strict=True):
-            if events:
+        for visitor, tokens in zip(self._aggregate.repeat_visitors, self._aggregate.repeat_tokens, strict=True):
+            if tokens:
                 tokens_by_visitor[visitor] = (
-                    f"{tokens_by_visitor[visitor]},{events}" if visitor in tokens_by_visitor else events
+                    f"{tokens_by_visitor[visitor]},{tokens}" if visitor in tokens_by_visitor else tokens
                 )
         return tokens_by_visitor.values()
 
@@ -214,26 +210,26 @@ class TopLists:
         return event_values
 
 
-_PAGEVIEW_ID = 0  # the number of the fact that a page was viewed
+_PAGEVIEW_ID = 0  # the number of the value `pageview` of `event:name`
 
 
-def _count_plain(visitors: Collection[str], view_counts: Counter[str], event_values: _EventValues) -> Counter[int]:
-    """How many visitors have each fact, of those who viewed pages and did nothing else; so often each was `viewed`."""
+def _count_only_views(visitors: Collection[str], view_counts: Counter[str], event_values: _EventValues) -> Counter[int]:
+    """Count, by value, visitors who viewed pages and did nothing else. `view_counts` has the visitors of each page."""
     counter = Counter({event_values.page_value_ids[token]: count for token, count in view_counts.items()})
     counter[_PAGEVIEW_ID] = len(visitors)
-    pages_by_goal: dict[int, set[str]] = {}
+    pages_by_goal: dict[int, set[str]] = {}  # tokens of pages, by the number of the goal that they reach
     for token in view_counts:
-        for goal in event_values.ids_by_token[token] - {event_values.page_value_ids[token], _PAGEVIEW_ID}:
-            pages_by_goal.setdefault(goal, set()).add(token)
-    for goal, pages in pages_by_goal.items():
-        counter[goal] = sum(not pages.isdisjoint(events.split(",")) for events in visitors)
+        for goal_id in event_values.ids_by_token[token] - {event_values.page_value_ids[token], _PAGEVIEW_ID}:
+            pages_by_goal.setdefault(goal_id, set()).add(token)
+    for goal_id, pages in pages_by_goal.items():
+        counter[goal_id] = sum(not pages.isdisjoint(tokens.split(",")) for tokens in visitors)
     return counter
 
 
-def _count(visitors: Iterable[str], event_values: _EventValues) -> Counter[int]:
-    """How many visitors have each fact of their events."""
+def _count_visitors(visitors: Iterable[str], event_values: _EventValues) -> Counter[int]:
+    """Count visitors by value of their events. Each string has the tokens of one visitor's day."""
     empty: frozenset[int] = frozenset()
     ids_by_visitor = (
-        empty.union(*map(event_values.ids_by_token.__getitem__, events.split(","))) for events in visitors
+        empty.union(*map(event_values.ids_by_token.__getitem__, tokens.split(","))) for tokens in visitors
     )
     return Counter(chain.from_iterable(ids_by_visitor))

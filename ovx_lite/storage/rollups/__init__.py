@@ -1,1 +1,1 @@
-"""Daily and weekly counts by dimension: definitions, rebuilding and finalising."""
+"""Daily and weekly counts by dimension: their dimensions, and how they are rebuilt, limited and finalized."""

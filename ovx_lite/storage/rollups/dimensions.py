@@ -1,4 +1,4 @@
-"""What visits and events are counted by."""
+"""The dimensions of rollups, and the values that visits and events have in them. Pure."""
 
 from collections.abc import Iterator
 from enum import IntEnum
@@ -8,7 +8,7 @@ from ovx_lite.domain.models import ClientInfo, EventType, PageUrl, TrafficSource
 
 
 class Dimension(IntEnum):
-    """What is counted by, under the number that the store has for it."""
+    """A dimension of rollups. The numbers are stored, so they never change."""
 
     PAGE = 1
     HOST = 2
@@ -33,23 +33,23 @@ class Dimension(IntEnum):
 
 
 TRAFFIC_SOURCE_DIMENSIONS = tuple(Dimension(number) for number in range(7, 15))
-"""The dimensions of a visit's origin, in its order."""
+"""The dimensions of a visit's traffic source, in the order of the fields of `TrafficSource`."""
 
 CLIENT_DIMENSIONS = tuple(Dimension(number) for number in range(15, 19))
-"""The dimensions of a visit's client, in its order."""
+"""The dimensions of a visit's client, in the order of the fields of `ClientInfo`."""
 
 ID_DIMENSIONS = (Dimension.GOAL, Dimension.PERSON)
-"""The dimensions whose values have numbers of their own, and are no words."""
+"""The dimensions whose `value_id` is the ID of a goal or a person. In the others, it refers to `dimension_values`."""
 
 REQUIRED_DIMENSIONS = {Dimension.SOURCE, Dimension.CHANNEL, *CLIENT_DIMENSIONS}
-"""What each visit has; the others count those that have one."""
+"""The dimensions in which every visit counts, also with the value `""`. The others skip visits without a value."""
 
 DimensionKey = tuple[Dimension, str | int]
-"""A dimension, and what stands there: a word, but of goals and persons their number."""
+"""A dimension and a value in it: a text, or the ID of a goal or person."""
 
 
 def visit_dimension_keys(traffic_source: TrafficSource, client: ClientInfo) -> Iterator[tuple[Dimension, str]]:
-    """What a visit has in the dimensions of visits, without those that it does not have."""
+    """Yield the dimensions of a visit's traffic source and client, with their values."""
     for dimension, value in zip(
         (*TRAFFIC_SOURCE_DIMENSIONS, *CLIENT_DIMENSIONS), (*traffic_source, *client), strict=True
     ):
@@ -58,7 +58,7 @@ def visit_dimension_keys(traffic_source: TrafficSource, client: ClientInfo) -> I
 
 
 def dimension_keys(event_type: EventType, page: PageUrl, goals: GoalMatcher | None, day: int) -> list[DimensionKey]:
-    """What an event has in the dimensions of events."""
+    """Return the dimensions of an event with their values: its name, page and host, and the goals that it reaches."""
     keys: list[DimensionKey] = [(Dimension.NAME, event_type.name)]
     if page.path:
         keys.append((Dimension.PAGE, page.path))

@@ -1,4 +1,7 @@
-"""Days that are over: what one knows of them then, and their weeks."""
+"""Finalizing days that are over: counting their exit pages and adding up their weeks.
+
+The exit page of a visit is certain only when the day is over, because a visit never crosses midnight.
+"""
 
 import sqlite3
 from collections.abc import Iterable
@@ -26,14 +29,14 @@ WHERE site_id = ? AND visits.id >= ? AND visits.id < ? AND path NOT IN (SELECT v
 
 
 def sites_to_finalize(conn: sqlite3.Connection, sites: Iterable[Site], now_ms: int) -> list[Site]:
-    """Those of the sites of which a day is over at `now` (Unix ms), and not settled yet."""
+    """Return the sites with a day that is over at `now_ms` but not finalized yet."""
     return [site for site in sites if weekly.finalized_before_day(conn, site.id) < local_day(now_ms, site.timezone)]
 
 
 def finalize_next_day(conn: sqlite3.Connection, site: Site, now_ms: int) -> bool:
-    """Settle the first of a site's days that is over at `now` (Unix ms), and its week. Returns whether there was one.
+    """Finalize the next day of a site that is over at `now_ms`, and its week. Return whether there was one.
 
-    Of a site that none was settled of, all days before today are, which have nothing yet.
+    The days before the site's first event need no work: the first call skips them.
     """
     with transaction(conn):
         day, today = weekly.finalized_before_day(conn, site.id), local_day(now_ms, site.timezone)
@@ -51,7 +54,7 @@ def finalize_next_day(conn: sqlite3.Connection, site: Site, now_ms: int) -> bool
 def _exit_page_counts(
     conn: sqlite3.Connection, day_params: tuple[int, int, int]
 ) -> dict[DimensionKey, tuple[int, int, int, int]]:
-    """How often a day's visits ended with each page; of more pages than are kept, those with which most did."""
+    """Return the counts of a day's exit pages. The day keeps those with most visits; the rest is counted as `OTHER`."""
     limit = max_values(conn)
     ranked = conn.execute(_EXIT_PAGES, (*day_params, limit + 1)).fetchall()
     top = ranked[:limit]

@@ -1,4 +1,7 @@
-"""How often goals were met: on the days before they were added, and this week; and what else is to be counted."""
+"""Goals in the rollups: adding and removing them, and counting them on days before they were added.
+
+`catch_up` does the remaining work one day at a time. It also rebuilds the days that are marked as dirty.
+"""
 
 import sqlite3
 
@@ -18,17 +21,17 @@ from ovx_lite.storage.sqlite import transaction
 from ovx_lite.storage.webhooks import goals
 
 BACKFILL_DAYS = 7
-"""Days, today being one, that are counted at once when a goal is added; those before follow."""
+"""How many days, including today, are counted when a goal is added. `catch_up` counts the earlier ones."""
 
 
 def is_behind(conn: sqlite3.Connection) -> bool:
-    """Whether there are days to count anew, or goals' days to count."""
+    """Return whether `catch_up` has anything to do."""
     query = "SELECT EXISTS (SELECT 1 FROM dirty_days) OR EXISTS (SELECT 1 FROM goals WHERE counted_from_day > 0)"
     return bool(conn.execute(query).fetchone()[0])
 
 
 def catch_up(conn: sqlite3.Connection, limit: int = 1) -> int:
-    """Count anew some of the days that are to be, and of the goals' days, the latest first. Returns how many."""
+    """Rebuild up to `limit` dirty days or earlier days of goals, latest first. Return how many there were."""
     done = 0
     while done < limit and (_rebuild_dirty_day(conn) or _backfill_goal_day(conn)):
         done += 1
@@ -45,7 +48,7 @@ def _rebuild_dirty_day(conn: sqlite3.Connection) -> bool:
 
 
 def _backfill_goal_day(conn: sqlite3.Connection) -> bool:
-    """Count one more day of a goal that was added after it. Returns whether there was one."""
+    """Count a goal on one more day before it was added. Return whether any goal had such a day left."""
     with transaction(conn):
         query = """
             SELECT goals.public_id, slug FROM goals JOIN sites ON sites.id = site_id WHERE counted_from_day > 0 LIMIT 1
@@ -64,7 +67,7 @@ def _backfill_goal_day(conn: sqlite3.Connection) -> bool:
 
 
 def _backfill_goal(conn: sqlite3.Connection, goal: Goal, site: Site, first_day: int) -> None:
-    """Count a goal on the days from `since` to before it is counted. Inside a transaction."""
+    """Count a goal from `first_day` to the day before those that have it already. Call it inside a transaction."""
     for day in range(first_day, goal.counted_from_day):
         counts = _count_goal_day(conn, goal, site, day)
         if counts is not None:
@@ -75,7 +78,7 @@ def _backfill_goal(conn: sqlite3.Connection, goal: Goal, site: Site, first_day: 
 
 
 def _count_goal_day(conn: sqlite3.Connection, goal: Goal, site: Site, day: int) -> tuple[int, int, int, int] | None:
-    """How a goal was met on a day: by so many visitors, in so many visits, pageviews and events; None if it was not."""
+    """Return a goal's visitors, visits, pageviews and events of a day, or None if it was not reached."""
     distinct_counts, goal_matcher = DistinctCounts(), GoalMatcher([msgspec.structs.replace(goal, counted_from_day=0)])
     day_params = (site.id, *ids_of_day(day, site.timezone))
     for visit_id, visitor_id, is_only_visit, _, _, *values in conn.execute(EVENTS, day_params):
@@ -93,13 +96,14 @@ def _count_goal_day(conn: sqlite3.Connection, goal: Goal, site: Site, day: int) 
 
 
 def add_goal(conn: sqlite3.Connection, goal: Goal, site: Site, now_ms: int) -> None:
-    """Add a goal of a site at `now` (Unix ms), unless it was added before, and count what met it this week.
+    """Add a goal to a site at `now_ms`, unless it exists, and count it on the last `BACKFILL_DAYS` days.
 
-    Raises `ApiError` if the site has another of that name.
+    Raises `ApiError` if the site has another goal of that name.
     """
     tomorrow = local_day(now_ms, site.timezone) + 1
     with transaction(conn):
-        # What is told of days ahead (up to a day) is counted as it comes, from here on; what was told before, now.
+        # An event may be up to a day in the future. If one is stored already, the goal is counted on its day now. From
+        # the day after that on, events are counted as they arrive.
         last_day = next(reversed(events.days(conn, site)), tomorrow)
         added = goals.add_goal(conn, msgspec.structs.replace(goal, counted_from_day=max(tomorrow, last_day + 1)))
         if added is not None:
@@ -107,7 +111,7 @@ def add_goal(conn: sqlite3.Connection, goal: Goal, site: Site, now_ms: int) -> N
 
 
 def remove_goal(conn: sqlite3.Connection, public_id: str) -> None:
-    """Remove a goal, and what was counted of it. Raises `ApiError` (`not_found`) if there is none."""
+    """Remove a goal and its counts. Raises `ApiError` (`not_found`) if there is no such goal."""
     with transaction(conn):
         goal = goals.find_goal(conn, public_id)
         weekly.delete_value(conn, goal.site_id, Dimension.GOAL, goal.id)
@@ -116,7 +120,7 @@ def remove_goal(conn: sqlite3.Connection, public_id: str) -> None:
 
 
 def weekly_goal_events(conn: sqlite3.Connection, site: Site, now_ms: int) -> dict[str, int]:
-    """How often each goal of a site was met in the 7 days up to today, by its id; without those that were not."""
+    """Return how often each goal of a site was reached in the 7 days up to today, by public ID, without zeros."""
     today = local_day(now_ms, site.timezone)
     query = """
         SELECT public_id, sum(events) FROM rollups JOIN goals ON goals.id = value_id

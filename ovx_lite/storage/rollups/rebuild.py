@@ -1,7 +1,7 @@
-"""What is counted of a day, from its events themselves: where `rollups` could not count as they came.
+"""Rebuilding the rollups of a day from its events and visits.
 
-That is so for days before an upgrade or a new goal, and those of persons who were erased. And it is how one sees that
-`rollups` counted right.
+A day needs this when counting events as they arrived is not enough: after some upgrades, for new goals, and when a
+person was erased. It also checks whether `rollup_writer` counted right.
 """
 
 import sqlite3
@@ -39,7 +39,7 @@ JOIN traffic_sources ON traffic_sources.id = traffic_source_id JOIN clients ON c
 LEFT JOIN pages AS entry_page ON entry_page.id = entry_page_id
 LEFT JOIN pages AS exit_page ON exit_page.id = exit_page_id
 """
-# The events of a visit come one after the other.
+# The order keeps the events of a visit together: see `DistinctCounts.add_visit`.
 EVENTS = f"""
 SELECT visits.id, visitor_id, is_only_visit_of_day, person_id, revenue_minor,
     api, type, name, excluded_reason, context, currency, scheme, host, path
@@ -48,17 +48,21 @@ CROSS JOIN event_types ON event_types.id = event_type_id CROSS JOIN pages ON pag
 LEFT JOIN visits ON visits.site_id = events.site_id AND visits.id = visit_id
 ORDER BY events.site_id, events.visit_id, id_offset
 """
-# Visits that do not say rightly whether they are their visitor's only one of the day.
+# Visits whose `is_only_visit_of_day` is wrong.
 _MISMARKED_VISITS = """
-site_id = :site AND id >= :since AND id < :until AND is_only_visit_of_day = (visitor_id IN (
-    SELECT visitor_id FROM visits WHERE site_id = :site AND id >= :since AND id < :until
+site_id = :site_id AND id >= :first_id AND id < :end_id AND is_only_visit_of_day = (visitor_id IN (
+    SELECT visitor_id FROM visits WHERE site_id = :site_id AND id >= :first_id AND id < :end_id
     GROUP BY visitor_id HAVING count(*) > 1
 ))
 """
 
 
 class DayCounts(NamedTuple):
-    """What is counted of a day: of all, by currency (times, amount), and by value (visitors, visits, views, events)."""
+    """The counts of a site's day.
+
+    `revenue` has transactions and the amount in minor units, by currency. `rows` has visitors, visits, pageviews and
+    events, by value of a dimension.
+    """
 
     totals: DayTotals
     revenue: dict[str, tuple[int, int]]
@@ -66,7 +70,11 @@ class DayCounts(NamedTuple):
 
 
 class DistinctCounts(msgspec.Struct):
-    """What is counted of a value. Visitors with several visits on that day are remembered, so that each counts once."""
+    """The counts of one value on a day.
+
+    A visitor with one visit that day is only counted. The IDs of visitors with several visits are kept, so that each
+    counts once.
+    """
 
     single_visitors: int = 0
     repeat_visitors: set[int] = msgspec.field(default_factory=set)
@@ -76,7 +84,7 @@ class DistinctCounts(msgspec.Struct):
     last_visit_id: int | None = None
 
     def add_visit(self, visit_id: int, visitor_id: int, is_only_visit: bool) -> None:
-        """Count a visit and its visitor, unless it is the visit that was counted last."""
+        """Count a visit and its visitor, unless it is the same visit as in the call before."""
         if visit_id == self.last_visit_id:
             return
         self.last_visit_id = visit_id
@@ -88,14 +96,14 @@ class DistinctCounts(msgspec.Struct):
 
     @property
     def counts(self) -> tuple[int, int, int, int]:
-        """Visitors, visits, pageviews and events."""
+        """The numbers of visitors, visits, pageviews and events."""
         return (self.single_visitors + len(self.repeat_visitors), self.visits, self.pageviews, self.events)
 
 
 def count_day(conn: sqlite3.Connection, site: Site, day: int, selector: ValueSelector) -> DayCounts:
-    """Count a site's day, from its visits and events; the pages on which visits ended, if it is settled.
+    """Count a site's day from its visits and events. Exit pages are counted only if the day is finalized.
 
-    `choice` says which values are counted one by one.
+    `selector` decides which values have their own row and which are counted as `OTHER`.
     """
     is_finalized = day < weekly.finalized_before_day(conn, site.id)
     day_params = (site.id, *ids_of_day(day, site.timezone))
@@ -155,7 +163,7 @@ def _event_dimension_keys(
 
 
 def stored_day(conn: sqlite3.Connection, site: Site, day: int) -> DayCounts:
-    """What was counted of a site's day, as the store has it."""
+    """Return the counts of a site's day that are stored."""
     site_and_day = (site.id, day)
     columns = "visitors, visits, pageviews, events, bounces, duration_ms, sessionless_events"
     totals = conn.execute(f"SELECT {columns} FROM daily_totals WHERE site_id = ? AND day = ?", site_and_day).fetchone()
@@ -163,7 +171,8 @@ def stored_day(conn: sqlite3.Connection, site: Site, day: int) -> DayCounts:
     revenue = conn.execute(query, site_and_day)
     id_dimensions = ", ".join(str(int(dimension)) for dimension in ID_DIMENSIONS)
     rows = conn.execute(
-        f"SELECT dimension, CASE WHEN dimension IN ({id_dimensions}) OR value_id = {OTHER} THEN value_id ELSE value END,"
+        "SELECT dimension,"
+        f" CASE WHEN dimension IN ({id_dimensions}) OR value_id = {OTHER} THEN value_id ELSE value END,"
         " visitors, visits, pageviews, events"
         " FROM rollups LEFT JOIN dimension_values ON dimension_values.id = value_id"
         " WHERE site_id = ? AND period_days = 1 AND start_day = ?",
@@ -177,13 +186,13 @@ def stored_day(conn: sqlite3.Connection, site: Site, day: int) -> DayCounts:
 
 
 def is_consistent(conn: sqlite3.Connection, site: Site, day: int) -> bool:
-    """Whether what was counted of a site's day is what its visits and events say."""
+    """Return whether the stored counts of a site's day match its visits and events."""
     (mismarked,) = conn.execute(
         f"SELECT count(*) FROM visits WHERE {_MISMARKED_VISITS}", _day_params(site, day)
     ).fetchone()
     if mismarked:
         return False
-    # Which values came first nobody knows any more, but once it is known which were kept, all else follows.
+    # The order in which values arrived is lost. So count with the values that the day kept: all counts must then match.
     stored = stored_day(conn, site, day)
     stored_values: dict[Dimension, set[str | int]] = {}
     for dimension, value in stored.rows:
@@ -193,11 +202,11 @@ def is_consistent(conn: sqlite3.Connection, site: Site, day: int) -> bool:
 
 def _day_params(site: Site, day: int) -> dict[str, int]:
     first_id, end_id = ids_of_day(day, site.timezone)
-    return {"site": site.id, "since": first_id, "until": end_id}
+    return {"site_id": site.id, "first_id": first_id, "end_id": end_id}
 
 
 def rebuild_day(conn: sqlite3.Connection, site: Site, day: int) -> None:
-    """Count a site's day anew, and have the store say so. Inside a transaction."""
+    """Replace the stored counts of a site's day by those of its visits and events. Call it inside a transaction."""
     query = f"UPDATE visits SET is_only_visit_of_day = 1 - is_only_visit_of_day WHERE {_MISMARKED_VISITS}"
     conn.execute(query, _day_params(site, day))
     counts = count_day(conn, site, day, ValueSelector(max_values(conn)))
@@ -221,7 +230,7 @@ def _as_row(totals: DayTotals) -> tuple[int, ...]:
 def insert_rollups(
     conn: sqlite3.Connection, site_id: int, day: int, rows: dict[DimensionKey, tuple[int, int, int, int]]
 ) -> None:
-    """Write what was counted of a day, by value. Inside a transaction."""
+    """Insert the counts of a day's values. Call it inside a transaction."""
     texts = sorted({value for _, value in rows if isinstance(value, str)})
     insert(conn, "INSERT INTO dimension_values (value)", [(text,) for text in texts], "ON CONFLICT DO NOTHING")
     query = "SELECT id FROM dimension_values WHERE value = ?"
@@ -234,7 +243,7 @@ def insert_rollups(
 
 
 def mark_all_dirty(conn: sqlite3.Connection, site: Site) -> int:
-    """Have all days of a site counted anew. Returns how many."""
+    """Mark all days of a site as dirty, so that `catch_up` rebuilds them. Return how many days there are."""
     with transaction(conn):
         stored_days = {day for (day,) in conn.execute("SELECT day FROM daily_totals WHERE site_id = ?", (site.id,))}
         rows = [(site.id, day) for day in {*stored_days, *events.days(conn, site)}]

@@ -1,7 +1,7 @@
-"""Which values of a dimension the rollups of a day keep: a limited number, so that nobody can flood them.
+"""The limit on the number of values that the rollups of a day keep for a dimension, so that nobody can flood them.
 
-The values that come first are kept. A value that comes when its dimension is full is counted under `OTHER`, and stays
-there for that day: so each event is counted in one place, and a recount with the same kept values agrees with it.
+The values that arrive first are kept. A value that arrives when its dimension is full is counted as `OTHER` on that
+day. So each value is counted in one place, and a rebuild with the same kept values has the same counts.
 """
 
 import sqlite3
@@ -13,42 +13,42 @@ from ovx_lite.storage.rollups.dimensions import Dimension
 from ovx_lite.storage.sqlite import transaction
 
 MAX_VALUES = 20_000
-"""How many values of a dimension a site's day keeps, unless a setting says otherwise."""
+"""The default of the setting `--rollup-values`: values of a dimension that a site's day keeps."""
 
 OTHER = 0
-"""The value that stands for all values that are not kept. No word, goal or person has this number."""
+"""The value ID that stands for all values that are not kept. No text, goal or person has this ID."""
 
 OTHER_LABEL = "(other)"
-"""How `OTHER` is shown."""
+"""The text of `OTHER` in the dashboard and the API."""
 
 UNLIMITED = frozenset({Dimension.GOAL})
-"""Dimensions of which all values are kept: only those who look after the site add any."""
+"""The dimensions without a limit, because only the site's administrators add values."""
 
 _SETTING = "rollup_values"
 _DAY_AND_DIMENSION = "site_id = ? AND period_days = 1 AND start_day = ? AND dimension = ?"
 _COUNT_UNWRITTEN = f"""
-SELECT count(*) FROM json_each(?) AS candidates
-WHERE NOT EXISTS (SELECT 1 FROM rollups WHERE {_DAY_AND_DIMENSION} AND value_id = candidates.value)
+SELECT count(*) FROM json_each(?) AS cached
+WHERE NOT EXISTS (SELECT 1 FROM rollups WHERE {_DAY_AND_DIMENSION} AND value_id = cached.value)
 """
 
 
 def max_values(conn: sqlite3.Connection) -> int:
-    """Return how many values of a dimension a site's day keeps. It stands in the store, for the commands, too."""
+    """Return how many values of a dimension a site's day keeps. It is stored, so that commands use the same limit."""
     row = conn.execute("SELECT value FROM meta WHERE name = ?", (_SETTING,)).fetchone()
     return MAX_VALUES if row is None else int(row[0])
 
 
 def save_max_values(conn: sqlite3.Connection, limit: int) -> None:
-    """Have days keep so many values from now on. Days that are full stay as they are."""
+    """Store the number of values that a day keeps for a dimension. Days that are full already do not change."""
     if max_values(conn) != limit:
         with transaction(conn):
             conn.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (_SETTING, limit))
 
 
 class _ValueSet(msgspec.Struct, gc=False):
-    """What is known of a dimension of a day: values that it keeps, and for how many more it has room.
+    """The cached values of one dimension of a day, and how many more values the day can keep.
 
-    Unless `exact`, there may be more room: some of the known values may have been in the store before.
+    Unless `is_exact`, `remaining` may be too low: some of the cached values may have had a row before they were cached.
     """
 
     remaining: int
@@ -57,10 +57,11 @@ class _ValueSet(msgspec.Struct, gc=False):
 
 
 class DimensionValueLimits:
-    """The values that the rollups of one site's day keep, as the writer needs to know it.
+    """Decides, as events arrive, which values the rollups of one site's day keep.
 
-    `Rollups` owns it, fills it by asking, and drops it after a rollback and when somebody else has written. While a
-    dimension is at most half full, a value is taken without a look at the file. Beyond that, each new one is looked up.
+    `RollupWriter` owns it, fills it by calling `assign`, and drops it after a rollback or a write by another process.
+    Until a dimension is half full, a value is kept without reading the database. After that, each new value is looked
+    up there.
     """
 
     def __init__(self, conn: sqlite3.Connection, site_id: int, day: int, limit: int) -> None:
@@ -70,7 +71,7 @@ class DimensionValueLimits:
         self._value_sets: dict[Dimension, _ValueSet] = {}
 
     def assign(self, dimension: Dimension, value: int) -> int:
-        """Return the value under which a value is counted: itself if it is kept, or else `OTHER`."""
+        """Return the value itself if the day keeps it, else `OTHER`."""
         value_set = self._value_sets.get(dimension) or self._load(dimension)
         if value in value_set.values:
             return value
@@ -87,20 +88,20 @@ class DimensionValueLimits:
         return value
 
     def is_full(self, dimension: Dimension) -> bool:
-        """Whether a value that has never been seen anywhere would be counted under `OTHER`."""
+        """Return whether a value that the store does not have yet would be counted as `OTHER`."""
         value_set = self._value_sets.get(dimension) or self._load(dimension)
         if not value_set.is_exact and value_set.remaining <= self._limit // 2:
             self._count_exactly(dimension, value_set)
         return value_set.remaining <= 0
 
     def _load(self, dimension: Dimension) -> _ValueSet:
-        # What was counted under `OTHER` must not get a place of its own later that day.
+        # Once the day has a row for `OTHER`, it keeps no more values: a value counted there must not get its own row.
         remaining = 0 if self._has_row(dimension, OTHER) else self._limit - self._count_rows(dimension)
         value_set = self._value_sets[dimension] = _ValueSet(remaining, remaining <= self._limit // 2)
         return value_set
 
     def _count_exactly(self, dimension: Dimension, value_set: _ValueSet) -> None:
-        """Find out exactly how much room there is."""
+        """Set `remaining` to the exact number: the limit minus the day's rows and the cached values without a row."""
         values_json = msgspec.json.encode(list(value_set.values)).decode()
         (unwritten,) = self._conn.execute(_COUNT_UNWRITTEN, (values_json, *self._site_and_day, dimension)).fetchone()
         value_set.remaining = self._limit - self._count_rows(dimension) - unwritten
@@ -116,17 +117,17 @@ class DimensionValueLimits:
 
 
 class ValueSelector:
-    """Which values a recount keeps: those that come first, or those that the store has."""
+    """Decides which values a rebuild keeps: those that come first, or those that are stored."""
 
     def __init__(self, limit: int, stored_values: Mapping[Dimension, Collection[str | int]] | None = None) -> None:
-        """`limit` is how many it may choose for each dimension; it keeps those that are `known` besides."""
+        """`limit` is the number of values to keep for each dimension, in addition to `stored_values`."""
         self._remaining = dict.fromkeys(Dimension, limit)
         self._values = {
             dimension: set(stored_values.get(dimension, ()) if stored_values else ()) for dimension in Dimension
         }
 
     def assign(self, dimension: Dimension, value: str | int) -> str | int:
-        """Return the value under which a value is counted: itself if it is kept, or else `OTHER`."""
+        """Return the value itself if the day keeps it, else `OTHER`."""
         values = self._values[dimension]
         if value in values or dimension in UNLIMITED:
             return value

@@ -1,4 +1,4 @@
-"""What was counted, put together and forgotten."""
+"""The rollups of weeks, which are sums of days, and deleting rollups."""
 
 import sqlite3
 
@@ -7,13 +7,13 @@ from ovx_lite.storage.rollups.dimensions import Dimension
 
 
 def finalized_before_day(conn: sqlite3.Connection, site_id: int) -> int:
-    """The first of a site's days that are not over yet, as far as counting goes."""
+    """Return the first day of a site that is not finalized, or 0 if none is (see `rollups.finalize`)."""
     row = conn.execute("SELECT before_day FROM finalized WHERE site_id = ?", (site_id,)).fetchone()
     return 0 if row is None else int(row[0])
 
 
 def delete_day(conn: sqlite3.Connection, site_id: int, day: int) -> None:
-    """Forget what was counted of a site's day. Its week is the rest of its days then. Inside a transaction."""
+    """Delete the counts of a site's day, and subtract them from its week. Call it inside a transaction."""
     for table in ("daily_totals", "daily_revenue", "dirty_days"):
         conn.execute(f"DELETE FROM {table} WHERE site_id = ? AND day = ?", (site_id, day))
     conn.execute("DELETE FROM rollups WHERE site_id = ? AND period_days = 1 AND start_day = ?", (site_id, day))
@@ -21,7 +21,10 @@ def delete_day(conn: sqlite3.Connection, site_id: int, day: int) -> None:
 
 
 def sum_week(conn: sqlite3.Connection, site_id: int, week: int) -> None:
-    """Make a week, by its Monday, the sum of its days, if it is over. Inside a transaction."""
+    """Set the counts of a week, given by its Monday, to the sum of its days, if it is over.
+
+    Call it inside a transaction.
+    """
     if week + 7 > finalized_before_day(conn, site_id):
         return
     conn.execute("DELETE FROM rollups WHERE site_id = ? AND period_days = 7 AND start_day = ?", (site_id, week))
@@ -34,7 +37,7 @@ def sum_week(conn: sqlite3.Connection, site_id: int, week: int) -> None:
 
 
 def delete_value(conn: sqlite3.Connection, site_id: int, dimension: Dimension, value: int) -> None:
-    """Forget what was counted of a goal or person, on all days. Inside a transaction."""
+    """Delete the counts of a goal or person on all days. Call it inside a transaction."""
     for period_days, start_day in ((1, "day"), (7, "day - (day + 3) % 7")):
         conn.execute(
             "DELETE FROM rollups WHERE site_id = ? AND period_days = ?"
@@ -45,6 +48,6 @@ def delete_value(conn: sqlite3.Connection, site_id: int, dimension: Dimension, v
 
 
 def delete_all(conn: sqlite3.Connection, site_id: int) -> None:
-    """Forget all that was counted of a site. Inside a transaction."""
+    """Delete all counts of a site. Call it inside a transaction."""
     for table in ("daily_totals", "daily_revenue", "dirty_days", "rollups", "finalized"):
         conn.execute(f"DELETE FROM {table} WHERE site_id = ?", (site_id,))

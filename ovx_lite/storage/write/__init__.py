@@ -1,1 +1,1 @@
-"""What happens in the transaction that stores events."""
+"""Writing events, visits, rollups, identity links and webhook deliveries, in the transaction that stores the events."""

@@ -1,31 +1,31 @@
-"""What follows from a request, in the transaction that stores it: the month's usage, goals, triggers, deliveries.
+"""Monthly usage, goals, triggers and deliveries of a request, written in the transaction that stores its events.
 
-Sites without a goal or a webhook cost the count of the month, and nothing else.
+For a site without goals and webhooks, only the monthly usage is counted.
 """
 
 import sqlite3
 from collections import deque
 from collections.abc import Iterable, Sequence
 
+from ovx_lite.domain.calendar import HOUR_MS, MINUTE_MS
 from ovx_lite.domain.models import COUNTER_BITS, Event, Webhook
 from ovx_lite.storage.sqlite import insert
 from ovx_lite.storage.webhooks.subscriptions import SiteSubscriptions, subscriptions_by_site
 from ovx_lite.webhooks.message import MAX_SENDS_PER_HOUR, build_body
 from ovx_lite.webhooks.triggers import TRIGGERS, Alert, Change, ResetAlert, TriggerContext, month_of
 
-ACTIVE_WINDOW_MS = 5 * 60 * 1000
-"""Milliseconds for which a visitor is active after an event."""
+ACTIVE_WINDOW_MS = 5 * MINUTE_MS
+"""How long a visitor counts as active after an event."""
 
-_HOUR_MS = 60 * 60 * 1000
-_MAX_VISIT_ID_SPAN = 25 * _HOUR_MS << COUNTER_BITS  # no visit is longer
+_MAX_VISIT_ID_SPAN = 25 * HOUR_MS << COUNTER_BITS  # no visit is longer: none crosses midnight
 _COUNTER_MASK = (1 << COUNTER_BITS) - 1
 
 _RECENT_VISITORS = f"""
 SELECT visitor_id, max(visit_id + id_offset >> {COUNTER_BITS})
 FROM visits JOIN events ON events.site_id = visits.site_id AND visit_id = visits.id
-WHERE visits.site_id = :site AND visits.id >= :since - {_MAX_VISIT_ID_SPAN} AND visits.id < :until
-    AND (visits.id >> {COUNTER_BITS}) + elapsed_ms >= :since >> {COUNTER_BITS}
-    AND visit_id + id_offset >= :since AND visit_id + id_offset < :until
+WHERE visits.site_id = :site_id AND visits.id >= :first_id - {_MAX_VISIT_ID_SPAN} AND visits.id < :end_id
+    AND (visits.id >> {COUNTER_BITS}) + elapsed_ms >= :first_id >> {COUNTER_BITS}
+    AND visit_id + id_offset >= :first_id AND visit_id + id_offset < :end_id
 GROUP BY visitor_id
 """
 _SENT_TIMES = f"""
@@ -38,10 +38,13 @@ _UPDATE_MONTHLY_USAGE = "ON CONFLICT (site_id, month) DO UPDATE SET events = exc
 
 
 class AlertEvaluator:
-    """Looks at requests while they are stored, over the connection and inside the transaction that stores them."""
+    """Finds the alerts of requests and queues their deliveries, inside the transaction that stores the requests.
+
+    It caches rows of the database, and fills each cache when a site or webhook first needs it. `reset` empties them.
+    """
 
     def __init__(self, conn: sqlite3.Connection, counter: int) -> None:
-        """`counter` is where the numbers that tell apart deliveries of one millisecond begin."""
+        """`counter` is the first value of the counter that makes the IDs of deliveries in one millisecond distinct."""
         self._conn = conn
         self._counter = counter
         self._subscriptions: dict[int, SiteSubscriptions] | None = None
@@ -51,11 +54,14 @@ class AlertEvaluator:
         self._active_visitors: dict[int, ActiveVisitors] = {}
         self._sent_times_ms: dict[int, deque[int]] = {}
         self._deliveries: list[tuple[object, ...]] = []
-        self._has_pending = False  # whether any of that is to be sent
-        self.has_new_deliveries = False  # whether anything was put on its way since somebody last looked
+        self._has_pending = False  # whether a delivery in `_deliveries` is to be sent
+        self.has_new_deliveries = False  # whether one was written that is to be sent; the reader sets it back
 
     def evaluate(self, site_id: int, events: Sequence[Event], now_ms: int, effects: list[str] | None = None) -> None:
-        """Look at the events of one request, which came at `now` (Unix ms); and say what `followed`, if one asks."""
+        """Count the events of one request, and queue the deliveries of the alerts that they cause.
+
+        `effects`, if given, is replaced by one line of text for each goal reached and each delivery queued.
+        """
         month = month_of(now_ms)
         usage = self._count_events(site_id, month, sum(not event.event_type.excluded for event in events))
         subscriptions = self._subscriptions_of(site_id)
@@ -64,12 +70,20 @@ class AlertEvaluator:
         event_names = subscriptions.events
         matched = [(goal, event) for event in events for goal in subscriptions.goals.match_event(event)]
         if effects is not None:
-            effects[:] = [f"goal met: {goal.name}" for goal, _ in matched]  # anew, where a group is stored one by one
+            # Replaced, because the request may be evaluated again: a group that fails is stored one request at a time.
+            effects[:] = [f"goal reached: {goal.name}" for goal, _ in matched]
         active_change = (
             self._update_active_visitors(site_id, events, now_ms) if "realtime.spike" in event_names else None
         )
         context = TriggerContext(
-            subscriptions.site, events, matched, month, usage, active_change, subscriptions.webhooks, now_ms
+            site=subscriptions.site,
+            events=events,
+            matched_goals=matched,
+            month=month,
+            monthly_usage=usage,
+            active_visitors=active_change,
+            webhooks=subscriptions.webhooks,
+            now_ms=now_ms,
         )
         for name in event_names:
             for alert in TRIGGERS[name].check(context):
@@ -81,7 +95,7 @@ class AlertEvaluator:
                         effects += enqueued
 
     def enqueue(self, site_id: int, alert: Alert, now_ms: int) -> list[str]:
-        """Tell a site's webhooks of an alert, as if it had been found. Returns in words what was put on its way."""
+        """Queue the deliveries of an alert that no request caused. Return one line of text for each delivery."""
         subscriptions = self._subscriptions_of(site_id)
         return [] if subscriptions is None else self._enqueue(subscriptions, alert, now_ms)
 
@@ -91,7 +105,7 @@ class AlertEvaluator:
         return self._subscriptions.get(site_id)
 
     def flush(self) -> None:
-        """Write what was seen."""
+        """Write the monthly usage and the deliveries."""
         insert(
             self._conn,
             _INSERT_MONTHLY_USAGE,
@@ -105,7 +119,7 @@ class AlertEvaluator:
         self._deliveries.clear()
 
     def reset(self) -> None:
-        """Drop all that is remembered and not written."""
+        """Empty the caches, and drop what is not written yet."""
         self._subscriptions = None
         self._has_pending = False
         for cache in (
@@ -149,7 +163,7 @@ class AlertEvaluator:
         return fired_keys
 
     def _record_fired(self, site_id: int, dedupe_key: str) -> bool:
-        """Set a mark; returns whether it was not set before."""
+        """Record that an alert fired. Return False if it had fired before."""
         fired_keys = self._fired_keys_of(site_id)
         if dedupe_key in fired_keys:
             return False
@@ -164,55 +178,59 @@ class AlertEvaluator:
             self._conn.execute("DELETE FROM fired_alerts WHERE site_id = ? AND dedupe_key = ?", (site_id, dedupe_key))
 
     def _enqueue(self, subscriptions: SiteSubscriptions, alert: Alert, now_ms: int) -> list[str]:
-        """Put an alert on its way. Returns in words to whom."""
-        bodies: dict[str, bytes] = {}
+        bodies: dict[str, bytes] = {}  # by format
         effects = []
         for webhook in subscriptions.webhooks:
             if alert.event in webhook.events and alert.webhook_public_id in ("", webhook.public_id):
                 payload = bodies.get(webhook.format) or build_body(alert, subscriptions.site.slug, webhook.format)
                 bodies[webhook.format] = payload
                 self._counter = (self._counter + 1) & _COUNTER_MASK
-                # What is told once and never again is not held back by what is told often.
+                # An alert with a dedupe key fires once, so deliveries of frequent alerts must not get it throttled.
                 is_allowed = self._reserve_send(webhook, now_ms) or bool(alert.dedupe_key)
                 self._has_pending = self._has_pending or is_allowed
                 status = "pending" if is_allowed else "throttled"
                 delivery_id = now_ms << COUNTER_BITS | self._counter
                 self._deliveries.append((delivery_id, webhook.id, alert.event, payload, status, 0, now_ms))
-                effects.append(
-                    f"webhook {webhook.public_id} {'is told' if is_allowed else 'is not told, it has had too many'}: {alert.event}"
-                )
+                limit_text = "" if is_allowed else f" (more than {MAX_SENDS_PER_HOUR} deliveries in an hour)"
+                effects.append(f"webhook {webhook.public_id}: {alert.event} is {status}{limit_text}")
         return effects
 
     def _reserve_send(self, webhook: Webhook, now_ms: int) -> bool:
-        """Whether this is one of the first sends that a webhook may have in an hour. Then it counts as one."""
+        """Count a delivery to a webhook, unless it had `MAX_SENDS_PER_HOUR` in the last hour. Return whether it counts.
+
+        Only first attempts count: retries are not limited.
+        """
         sent_times_ms = self._sent_times_ms.get(webhook.id)
         if sent_times_ms is None:
-            rows = self._conn.execute(_SENT_TIMES, (webhook.id, now_ms - _HOUR_MS << COUNTER_BITS)).fetchall()
+            rows = self._conn.execute(_SENT_TIMES, (webhook.id, now_ms - HOUR_MS << COUNTER_BITS)).fetchall()
             sent_times_ms = self._sent_times_ms[webhook.id] = deque(
                 (timestamp_ms for (timestamp_ms,) in reversed(rows)), MAX_SENDS_PER_HOUR
             )
-        if len(sent_times_ms) == MAX_SENDS_PER_HOUR and sent_times_ms[0] > now_ms - _HOUR_MS:
+        if len(sent_times_ms) == MAX_SENDS_PER_HOUR and sent_times_ms[0] > now_ms - HOUR_MS:
             return False
         sent_times_ms.append(now_ms)
         return True
 
 
 def recent_visitors(conn: sqlite3.Connection, site_id: int, now_ms: int) -> list[tuple[int, int]]:
-    """A site's visitors of the last 5 minutes before `now`, and when each was seen last; in Unix ms."""
-    id_range = {"since": now_ms - ACTIVE_WINDOW_MS << COUNTER_BITS, "until": now_ms + 1 << COUNTER_BITS}
-    return conn.execute(_RECENT_VISITORS, {"site": site_id, **id_range}).fetchall()
+    """Return the active visitors of a site at `now_ms`, each with the time (Unix ms) of their last event until then."""
+    id_range = {"first_id": now_ms - ACTIVE_WINDOW_MS << COUNTER_BITS, "end_id": now_ms + 1 << COUNTER_BITS}
+    return conn.execute(_RECENT_VISITORS, {"site_id": site_id, **id_range}).fetchall()
 
 
 def count_active_visitors(conn: sqlite3.Connection, now_ms: int, site_id: int) -> int:
-    """Return how many visitors are active on a site at `now` (Unix ms)."""
+    """Return how many visitors are active on a site at `now_ms` (Unix milliseconds)."""
     return len(recent_visitors(conn, site_id, now_ms))
 
 
 class ActiveVisitors:
-    """A site's visitors of the last 5 minutes, by the second in which they were last seen."""
+    """The active visitors of a site, grouped by the second of their last event, so that they expire in order.
+
+    An `AlertEvaluator` owns it, records events as they are stored, and expires visitors before it reads their number.
+    """
 
     def __init__(self, recent: Iterable[tuple[int, int]], now_ms: int) -> None:
-        """`seen` are visitors and when (Unix ms) they were seen last."""
+        """`recent` are pairs of a visitor and the time (Unix ms) of their last event."""
         self._oldest_second = (now_ms - ACTIVE_WINDOW_MS) // 1000
         self._last_second: dict[int, int] = {}
         self._visitors_by_second: dict[int, set[int]] = {}
@@ -223,7 +241,7 @@ class ActiveVisitors:
         return len(self._last_second)
 
     def record(self, visitor_id: int, timestamp_ms: int) -> None:
-        """Count a visitor as seen at `ts` (Unix ms), unless that is too long ago or not the last time."""
+        """Record an event of a visitor, unless it is too old, or not later than the visitor's last one."""
         second, previous_second = timestamp_ms // 1000, self._last_second.get(visitor_id, -1)
         if second < self._oldest_second or second <= previous_second:
             return
@@ -233,8 +251,9 @@ class ActiveVisitors:
         self._visitors_by_second.setdefault(second, set()).add(visitor_id)
 
     def expire(self, now_ms: int) -> None:
-        """Forget who was last seen longer ago than 5 minutes."""
+        """Remove the visitors without an event in the 5 minutes before `now_ms`."""
         oldest_second = (now_ms - ACTIVE_WINDOW_MS) // 1000
+        # Go through whatever is shorter: the seconds that have visitors, or the seconds since the last call.
         if oldest_second - self._oldest_second > len(self._visitors_by_second):
             expired_seconds = [second for second in self._visitors_by_second if second < oldest_second]
         else:

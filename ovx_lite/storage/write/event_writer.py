@@ -1,6 +1,6 @@
-"""The event log: appending to it.
+"""Appending events to the event log.
 
-A later engine for more than one machine would replace this module, `events` and those that report from them.
+A storage engine for several machines would replace this module, `read.events`, and the modules that query the events.
 """
 
 import sqlite3
@@ -14,7 +14,7 @@ from ovx_lite.storage.write.rollup_writer import RollupWriter
 from ovx_lite.storage.write.sessionizer import Sessionizer
 
 _COUNTER_MASK = (1 << COUNTER_BITS) - 1
-_MAX_CACHED, _MAX_CACHED_EVER = 20_000, 200_000
+_CACHE_SOFT_LIMIT, _CACHE_HARD_LIMIT = 20_000, 200_000  # entries of the largest cache
 
 _LOOKUP_COLUMNS = {
     "pages": ("scheme", "host", "path"),
@@ -41,7 +41,10 @@ INSERT INTO events (
 
 
 class LookupTable:
-    """The numbers of strings that repeat, in one table: looked up once, then remembered."""
+    """The row IDs of one lookup table, by the rows' values. `EventWriter` owns it and empties it in `reset`.
+
+    Read `ids` first, and call `look_up` for values that it does not have.
+    """
 
     def __init__(self, conn: sqlite3.Connection, table: str) -> None:
         columns = _LOOKUP_COLUMNS[table]
@@ -53,24 +56,31 @@ class LookupTable:
         self.ids: dict[tuple[str, ...], int] = {}
 
     def look_up(self, values: tuple[str, ...]) -> int:
-        """The number of `words`, which is not among the `known`: a new one if they are new. Inside a transaction."""
+        """Return the ID of the row with these values, and cache it; insert the row if it is missing.
+
+        Call it inside a transaction.
+        """
         row = self._conn.execute(self._select, values).fetchone() or self._conn.execute(self._insert, values).fetchone()
         row_id = self.ids[values] = int(row[0])
         return row_id
 
 
 class EventWriter:
-    """Appends events over one connection. What it remembers of the file is only a shortcut, and checked.
+    """Appends events over one connection, with their visits, rollups and identity links.
 
-    Use within a transaction: `begin`, `add` as often as there are requests, `flush`. After a transaction that
-    failed: `forget`.
+    In a transaction, call `begin`, then `add` for each request, then `flush`. After a failed transaction, call `reset`.
+    It owns the caches of the write path. `begin` empties them when another connection has written, when sites, keys,
+    goals or webhooks have changed, or when they are too large.
     """
 
     def __init__(self, conn: sqlite3.Connection, counter: int) -> None:
-        """`counter` is where the numbers that tell apart events of one millisecond begin: any, best a random one."""
+        """`counter` is the first value of the counter that makes the IDs of events in one millisecond distinct.
+
+        Any value works, but a random one makes clashes with the IDs of another writer unlikely.
+        """
         self._conn = conn
         self._counter = counter
-        self._file_version = -1
+        self._data_version = -1
         self._lookup_tables = [LookupTable(conn, table) for table in _LOOKUP_COLUMNS]
         self._rollups = RollupWriter(conn)
         self._sessionizer = Sessionizer(conn, self._rollups)
@@ -80,32 +90,31 @@ class EventWriter:
         self._events_since_reset = 0
 
     def begin(self) -> bool:
-        """Forget what another process may have changed since, and do not remember more than a fair amount.
-
-        Returns whether all was forgotten.
-        """
-        (version,) = self._conn.execute("PRAGMA data_version").fetchone()
+        """Empty the caches if they may be outdated or are too large. Return whether they were emptied."""
+        (data_version,) = self._conn.execute("PRAGMA data_version").fetchone()
         caches: tuple[Sized, ...] = (
             self._sessionizer,
             self._identity_links,
             self._rollups,
             *(lookup_table.ids for lookup_table in self._lookup_tables),
         )
-        cached = max(map(len, caches))
-        # If those who are there now have seen much, it is much to learn again, and worth it only after as many events.
-        is_worn_out = cached > _MAX_CACHED and (cached < self._events_since_reset or cached > _MAX_CACHED_EVER)
-        # Of which goals a visit has met, nothing is known of those that are new.
-        if self._rollups.begin() or version != self._file_version or is_worn_out:
+        largest = max(map(len, caches))
+        # Filling the caches again costs time. Above the soft limit, do it only once per as many events as are cached.
+        is_too_large = largest > _CACHE_SOFT_LIMIT and (
+            largest < self._events_since_reset or largest > _CACHE_HARD_LIMIT
+        )
+        # Cached visits have the goals that they reached, but not those of new goals. So new goals empty the caches.
+        if self._rollups.begin() or data_version != self._data_version or is_too_large:
             self.reset()
             self._rollups.begin()
-            self._file_version = version
+            self._data_version = data_version
             return True
         return False
 
     def add(self, site_id: int, events: list[Event]) -> list[int]:
-        """Take events of one site, to be appended. Returns their numbers; `model.event_id` makes their names of them.
+        """Queue events of one site for `flush`. Return their IDs; `models.public_event_id` turns them into public IDs.
 
-        Raises `ApiError` (`invalid_site_id`), with nothing taken, if the site was removed in the meantime.
+        Raises `ApiError` (`invalid_site_id`), and queues none of them, if the site was removed in the meantime.
         """
         if site_id not in self._timezones:
             row = self._conn.execute("SELECT timezone FROM sites WHERE id = ?", (site_id,)).fetchone()
@@ -121,7 +130,7 @@ class EventWriter:
         return event_ids
 
     def flush(self) -> None:
-        """Append what was added."""
+        """Append the queued events, and write what follows from them: visits, identity links and rollups."""
         sessionizer, identity_links, rollups = self._sessionizer, self._identity_links, self._rollups
         sessionizer.look_up(self._added, self._timezones)
         pages, traffic_sources, clients, event_types = self._lookup_tables
@@ -164,7 +173,7 @@ class EventWriter:
         self._added.clear()
 
     def reset(self) -> None:
-        """Drop what is remembered and what was added but not written."""
+        """Empty the caches, and drop the queued events."""
         for lookup_table in self._lookup_tables:
             lookup_table.ids.clear()
         self._timezones.clear()
@@ -176,5 +185,5 @@ class EventWriter:
 
 
 def open_event_writer(conn: sqlite3.Connection, counter: int) -> EventWriter:
-    """The event log over a connection, to be made in the thread that will use it."""
+    """Return an `EventWriter` over a connection. Call it in the thread that will use the writer."""
     return EventWriter(conn, counter)

@@ -1,8 +1,8 @@
-"""Persons: whom callers named, and which visitors are theirs.
+"""Persons whom callers identify, and the links from visitors to persons.
 
-An event that came with a person is that person's. Others are the person's whose visitor it was: the one to whom the
-visitor was last tied by then, or, of what came before all ties, the first. So nothing is rewritten when a visitor says
-who they are, and a device that several persons use does not mix them up.
+An event that was sent with a person belongs to that person. Any other event belongs to the person to whom its visitor
+was last linked at the time of the event, or, if it is earlier than all links, to the person of the first link. So no
+event is rewritten when a visitor is identified, and the persons who share a device stay apart.
 """
 
 import sqlite3
@@ -14,7 +14,7 @@ from ovx_lite.domain.models import COUNTER_BITS, Event, Person
 from ovx_lite.storage.sqlite import batches, insert
 
 MAX_TRAITS_BYTES = 64 * 1024
-"""Bytes (of JSON) that are kept of a person's traits. Where it would be more, the older ones give way."""
+"""The maximum size of a person's traits as JSON. If they are larger, the oldest traits are deleted."""
 
 PERSON_OF_EVENT = f"""
 coalesce(
@@ -26,12 +26,12 @@ coalesce(
         WHERE links.site_id = events.site_id AND links.visitor_id = visits.visitor_id ORDER BY linked_at LIMIT 1)
 )
 """
-"""The number of an event's person, as SQL over `events` and the `visits` joined to them."""
+"""The ID of an event's person, as SQL over `events` and the `visits` joined to them."""
 
 _MERGE_TRAITS = """
 ON CONFLICT (id) DO UPDATE SET traits = merged(traits, excluded.traits) WHERE excluded.traits <> '{}'
 """
-# Ties that were told late: only where they say what was not known.
+# For events that arrive late: insert a link only if the link before it is to another person.
 _INSERT_LATE_LINKS = """
 INSERT INTO identity_links (site_id, visitor_id, linked_at, person_id)
 SELECT * FROM (VALUES {}) AS new WHERE column4 IS NOT (
@@ -45,9 +45,9 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class IdentityLinks:
-    """Adds the persons that events come with. Inside the transaction that appends the events.
+    """Stores the persons of events, and links visitors to them, inside the transaction that appends the events.
 
-    What it remembers of them spares repeating what was written before.
+    `EventWriter` owns it. It caches traits and latest links, so that it does not write again what is stored already.
     """
 
     def __init__(self, conn: sqlite3.Connection) -> None:
@@ -63,15 +63,15 @@ class IdentityLinks:
         return max(len(self._traits), len(self._latest_links))
 
     def assign(self, site_id: int, event: Event, person: Person) -> int:
-        """Take what an event says of its person, and tie its visitor to them. Returns the person's number."""
+        """Store an event's person and their traits, and link the event's visitor to them. Return the person's ID."""
         previous_traits, traits = self._traits.get(person.id), _encode(person.traits)
         if previous_traits is None or (traits != previous_traits and person.traits):
             self._traits[person.id] = traits
             self._persons.append((person.id, site_id, person.user_id, traits.decode(), event.timestamp_ms))
         if event.visitor_id is not None and event.visitor_id != person.visitor_id:
             visitor_key = (site_id, event.visitor_id)
-            valid_from_ms, person_id = self._latest_links.get(visitor_key) or self._look_up(visitor_key)
-            is_late = event.timestamp_ms < valid_from_ms
+            linked_at_ms, person_id = self._latest_links.get(visitor_key) or self._look_up(visitor_key)
+            is_late = event.timestamp_ms < linked_at_ms
             if is_late or person_id != person.id:
                 (self._late_links if is_late else self._links).append((*visitor_key, event.timestamp_ms, person.id))
                 if not is_late:
@@ -79,7 +79,7 @@ class IdentityLinks:
         return person.id
 
     def _look_up(self, visitor_key: tuple[int, int]) -> tuple[int, int]:
-        """Since when (Unix ms) a visitor is whose, as far as the file knows."""
+        """Read a visitor's latest link and cache it: its time (Unix ms) and the person's ID, or (-1, -1)."""
         query = """
             SELECT linked_at, person_id FROM identity_links
             WHERE site_id = ? AND visitor_id = ? ORDER BY linked_at DESC LIMIT 1
@@ -88,7 +88,7 @@ class IdentityLinks:
         return link
 
     def flush(self) -> None:
-        """Write what was told."""
+        """Write the persons and links."""
         insert(
             self._conn,
             "INSERT INTO persons (id, site_id, external_id, traits, created_at)",
@@ -105,7 +105,7 @@ class IdentityLinks:
         self._late_links.clear()
 
     def reset(self) -> None:
-        """Drop all that is remembered and not written."""
+        """Empty the caches, and drop what is not written yet."""
         self._traits.clear()
         self._latest_links.clear()
         self._persons.clear()
@@ -114,7 +114,7 @@ class IdentityLinks:
 
 
 def _merge_traits(old_json: str, new_json: str) -> str:
-    """Traits with those that were told later, for SQL."""
+    """Return the old traits with the new ones (JSON objects), within `MAX_TRAITS_BYTES`. SQL calls it as `merged`."""
     traits = {**_decode(old_json), **_decode(new_json)}
     while len(encoded := _encode(traits)) > MAX_TRAITS_BYTES:
         del traits[next(iter(traits))]

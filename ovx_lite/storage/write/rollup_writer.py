@@ -1,8 +1,8 @@
-"""What is counted of a site's days and weeks, in the transaction that stores the events.
+"""Counting events and visits into the rollups of days and weeks, in the transaction that stores the events.
 
-A day's visitors are its own (see `model.Event.guest`), so that those of several days are the sum of each day's. Where a
-dimension is the visit's, visitors and visits are counted when one begins; where it is the event's, pageviews and events
-are, too. `recounts` counts the same from the events themselves.
+A visitor counts once per day (see `models.Event`), so the visitors of several days are the sum of each day's. In a
+dimension of visits, visitors and visits are counted when a visit begins. In a dimension of events, pageviews and events
+are counted too. `rollups.rebuild` computes the same counts from the stored events.
 """
 
 import sqlite3
@@ -27,7 +27,7 @@ from ovx_lite.storage.sqlite import insert
 from ovx_lite.storage.webhooks import goals
 
 DIMENSION_BITS = 5
-"""A dimension and the number of what stands there, as one number: `number << BITS | dimension`."""
+"""A value in a dimension is one integer here, its dimension key: `value_id << DIMENSION_BITS | dimension`."""
 
 _DIMENSION_MASK = (1 << DIMENSION_BITS) - 1
 
@@ -58,12 +58,12 @@ ON CONFLICT (site_id, day, currency) DO UPDATE SET
 
 
 def dimension_of(dimension_key: int) -> int:
-    """Return the dimension of such a number."""
+    """Return the dimension of a dimension key."""
     return dimension_key & _DIMENSION_MASK
 
 
 class DayTotals(msgspec.Struct, gc=False):
-    """What comes to a day; `duration` in milliseconds; `strays` are events that are in no visit."""
+    """Counts to add to a row of `daily_totals`. Sessionless events are those that belong to no visit."""
 
     visitors: int = 0
     visits: int = 0
@@ -75,7 +75,12 @@ class DayTotals(msgspec.Struct, gc=False):
 
 
 class DayDelta:
-    """What comes to a day of a site."""
+    """Counts to add to a site's day.
+
+    `rows` has visitors, visits, pageviews and events by dimension key; `revenue` has transactions and the amount in
+    minor units by currency. `new_visitor_counts` has the first visits of visitors on this day, by traffic source and by
+    client. `flush` adds them to `rows`.
+    """
 
     __slots__ = ("new_visitor_counts", "revenue", "rows", "totals")
 
@@ -83,12 +88,10 @@ class DayDelta:
         self.totals = DayTotals()
         self.rows: dict[int, list[int]] = {}
         self.revenue: dict[str, list[int]] = {}
-        self.new_visitor_counts: dict[
-            TrafficSource | ClientInfo, int
-        ] = {}  # visits of visitors who had none before on that day
+        self.new_visitor_counts: dict[TrafficSource | ClientInfo, int] = {}
 
     def add(self, dimension_key: int, visitors: int, visits: int, pageviews: int = 0, events: int = 0) -> None:
-        """Count what stands in a dimension."""
+        """Add counts to the row of a dimension key."""
         row = self.rows.get(dimension_key)
         if row is None:
             self.rows[dimension_key] = [visitors, visits, pageviews, events]
@@ -100,7 +103,10 @@ class DayDelta:
 
 
 class _DayState:
-    """What is remembered of a site's day: the values that it keeps, and under which facts events and visits count."""
+    """The cache of a site's day: the values that it keeps, and the dimension keys of events and visits.
+
+    The keys of events are cached by the IDs of event type and page, those of visits by traffic source or client.
+    """
 
     __slots__ = ("event_keys", "value_limits", "visit_keys")
 
@@ -111,7 +117,10 @@ class _DayState:
 
 
 class RollupWriter:
-    """Takes what is to be counted, and writes it all at once. Inside the transaction that appends the events."""
+    """Collects counts and writes them all at once, inside the transaction that appends the events.
+
+    `EventWriter` owns it. `begin` empties the cache of goals when the registry has changed. `reset` empties all caches.
+    """
 
     def __init__(self, conn: sqlite3.Connection) -> None:
         self._conn = conn
@@ -120,15 +129,17 @@ class RollupWriter:
         self._finalized_before_day: dict[int, int] = {}
         self._value_ids: dict[str, int] = {}
         self._day_states: dict[tuple[int, int], _DayState] = {}
-        self._cached_keys = 0  # facts of events and visits, of all days
+        self._cached_keys = 0  # in all day states
         self._latest_day: tuple[int, int, _DayState] | None = None
         self._deltas: dict[tuple[int, int], DayDelta] = {}
 
     def __len__(self) -> int:
-        return max(len(self._value_ids), self._cached_keys // 4)  # of other things, each takes more memory than a fact
+        return max(
+            len(self._value_ids), self._cached_keys // 4
+        )  # a key takes less memory than an entry of other caches
 
     def begin(self) -> bool:
-        """Look anew at the goals, if they may have changed. Returns whether they may have."""
+        """Forget the goals if they may have changed. Return whether they may have."""
         version, previous = registry_version.version(self._conn), self._version
         if version != previous:
             self._version = version
@@ -136,13 +147,13 @@ class RollupWriter:
         return version != previous
 
     def finalized_before_day(self, site_id: int) -> int:
-        """The first of a site's days that are not over: of these, what one only knows at their end is not counted."""
+        """Return the first day of a site that is not finalized: exit pages and weeks are not counted from here on."""
         if site_id not in self._finalized_before_day:
             self._finalized_before_day[site_id] = weekly.finalized_before_day(self._conn, site_id)
         return self._finalized_before_day[site_id]
 
     def delta(self, site_id: int, day: int) -> DayDelta:
-        """What comes to a day of a site, to be added to."""
+        """Return the counts of a site's day that are not written yet. The caller may add to them."""
         delta = self._deltas.get((site_id, day))
         if delta is None:
             delta = self._deltas[site_id, day] = DayDelta()
@@ -160,7 +171,7 @@ class RollupWriter:
         return state
 
     def dimension_key(self, site_id: int, day: int, dimension: Dimension, text: str) -> int:
-        """A dimension and what stands there on a day of a site as one number; that of `OTHER` if it is not kept."""
+        """Return the dimension key of a value on a site's day; that of `OTHER` if the day does not keep the value."""
         value_limits = self._day_state(site_id, day).value_limits
         value_id = self._value_ids.get(text) or self._find_value_id(text)
         if value_id is None:
@@ -172,7 +183,7 @@ class RollupWriter:
     def dimension_keys(
         self, site_id: int, day: int, event_type: EventType, page: PageUrl, type_and_page_ids: tuple[int, int]
     ) -> tuple[int, ...]:
-        """What an event has in the dimensions of events; `codes` are the numbers of its kind and its page."""
+        """Return the dimension keys of an event in the dimensions of events: name, page, host and goals."""
         event_keys = self._day_state(site_id, day).event_keys
         keys = event_keys.get(type_and_page_ids)
         if keys is None:
@@ -188,7 +199,7 @@ class RollupWriter:
         return keys
 
     def visit_dimension_keys(self, site_id: int, day: int, attributes: TrafficSource | ClientInfo) -> tuple[int, ...]:
-        """What a visit has in the dimensions of its origin or its client, without those that it does not have."""
+        """Return the dimension keys of a visit's traffic source or client. Empty optional dimensions have none."""
         visit_keys = self._day_state(site_id, day).visit_keys
         keys = visit_keys.get(attributes)
         if keys is None:
@@ -212,15 +223,15 @@ class RollupWriter:
         day: int,
         traffic_source: TrafficSource,
         client: ClientInfo,
-        others: Iterable[tuple[TrafficSource, ClientInfo]],
+        other_visits: Iterable[tuple[TrafficSource, ClientInfo]],
     ) -> None:
-        """Count a visit that begins; `others` are what the visitor's other visits of that day came with."""
+        """Count a visit that begins. `other_visits` are the visitor's other visits of the day."""
         delta = self.delta(site_id, day)
         delta.totals.visits += 1
         delta.totals.bounces += 1
         other_keys = {
             dimension_key
-            for pair in others
+            for pair in other_visits
             for attributes in pair
             for dimension_key in self.visit_dimension_keys(site_id, day, attributes)
         }
@@ -236,9 +247,10 @@ class RollupWriter:
             delta.add(dimension_key, dimension_key not in other_keys, 1)
 
     def add_event(self, site_id: int, event: Event, type_and_page_ids: tuple[int, int], is_sessionless: bool) -> None:
-        """Count an event, but for what its visit counts of it; all of it, if it is a `stray`, that is in none.
+        """Count an event: in the totals, by person, and its revenue; or by the reason why it is excluded.
 
-        `codes` are the numbers of its kind and its page.
+        A sessionless event is also counted by name, page, host and goal. The `Sessionizer` does this for other events,
+        because it knows whether the visit and the visitor count too.
         """
         event_type = event.event_type
         if event_type.is_engagement:
@@ -264,7 +276,7 @@ class RollupWriter:
             revenue[1] += event.revenue_minor
 
     def flush(self) -> None:
-        """Write what was counted."""
+        """Write the collected counts."""
         days: dict[tuple[int, ...], list[int]] = {}
         weeks: dict[tuple[int, ...], list[int]] = {}
         for (site_id, day), delta in self._deltas.items():
@@ -274,13 +286,11 @@ class RollupWriter:
             for dimension_key, counts in delta.rows.items():
                 value = (dimension_key & _DIMENSION_MASK, dimension_key >> DIMENSION_BITS)
                 days[site_id, 1, day, *value] = counts
-                if (
-                    not is_finalized or dimension_key & _DIMENSION_MASK == Dimension.PERSON
-                ):  # of persons, weeks are never asked for
-                    continue
+                if not is_finalized or dimension_key & _DIMENSION_MASK == Dimension.PERSON:
+                    continue  # weeks are added up when they are over; no query needs weeks of persons
                 previous = weeks.get(key := (site_id, 7, week, *value))
                 weeks[key] = counts if previous is None else [*map(sum, zip(previous, counts, strict=True))]
-        # In the order of the table, each of its pages is looked for once. What went on in the same group is nothing.
+        # In the order of the primary key, SQLite visits each page of the table once. Rows of zeros are left out.
         rows = sorted(
             (*key, *counts) for counts_by_key in (days, weeks) for key, counts in counts_by_key.items() if any(counts)
         )
@@ -292,7 +302,9 @@ class RollupWriter:
         ]
         insert(self._conn, _INSERT_DAYS, total_rows, _ADD_TO_DAYS)
         revenue_rows = [
-            (*site_and_day, *purse) for site_and_day, delta in self._deltas.items() for purse in _revenue_rows(delta)
+            (*site_and_day, currency, *transactions_and_amount)
+            for site_and_day, delta in self._deltas.items()
+            for currency, transactions_and_amount in delta.revenue.items()
         ]
         insert(self._conn, _INSERT_REVENUE, revenue_rows, _ADD_TO_REVENUE)
         self._deltas.clear()
@@ -315,7 +327,7 @@ class RollupWriter:
         return value_id
 
     def reset(self) -> None:
-        """Drop all that is remembered and not written."""
+        """Empty the caches (that of goals at the next `begin`), and drop what is not written yet."""
         self._version = -1
         self._finalized_before_day.clear()
         self._value_ids.clear()
@@ -323,7 +335,3 @@ class RollupWriter:
         self._latest_day = None
         self._cached_keys = 0
         self._deltas.clear()
-
-
-def _revenue_rows(delta: DayDelta) -> Iterable[tuple[str, int, int]]:
-    return ((currency, transactions, amount_minor) for currency, (transactions, amount_minor) in delta.revenue.items())

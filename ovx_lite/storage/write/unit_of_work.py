@@ -1,4 +1,4 @@
-"""What the writer keeps, as one: the log of events, and what there is to tell of them."""
+"""Storing events and finding alerts in the same transaction."""
 
 import sqlite3
 from typing import NamedTuple
@@ -8,27 +8,27 @@ from ovx_lite.storage.write.event_writer import EventWriter
 
 
 class UnitOfWork(NamedTuple):
-    """What the writer keeps: the log of events, and what it has to tell of them. Over one connection."""
+    """The event writer and the alerts of one connection. They share its transactions."""
 
     event_writer: EventWriter
     alerts: AlertEvaluator
 
     def begin(self) -> None:
-        """Begin a transaction's work: forget what another process may have changed."""
+        """Start a transaction: empty the caches if another process may have changed what they hold."""
         if self.event_writer.begin():
             self.alerts.reset()
 
     def flush(self) -> None:
-        """Write what was added and seen."""
+        """Write everything that the transaction has added."""
         self.event_writer.flush()
         self.alerts.flush()
 
     def reset(self) -> None:
-        """Drop what is remembered and what is not written: after a transaction that failed."""
+        """Empty the caches and drop what is not written. Call it after a failed transaction."""
         self.event_writer.reset()
         self.alerts.reset()
 
 
 def open_unit_of_work(conn: sqlite3.Connection, counter: int) -> UnitOfWork:
-    """The books over a connection, to be made in the thread that will use it; `counter` as for `EventLog`."""
+    """Return a unit of work over a connection, for use in the calling thread. `counter` is that of `EventWriter`."""
     return UnitOfWork(EventWriter(conn, counter), AlertEvaluator(conn, counter))

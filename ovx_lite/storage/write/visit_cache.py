@@ -1,4 +1,4 @@
-"""Who is there on which day, and what their visits were so far."""
+"""Visits in memory: those of the current visitors, with what is needed to continue them."""
 
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -21,7 +21,8 @@ _JOIN_SOURCE_AND_CLIENT = (
 )
 _OPEN_VISITS = f"""
 SELECT visits.site_id, daily_visitor_id, session_key, {_VISIT_COLUMNS}
-FROM open_visits CROSS JOIN visits ON visits.site_id = open_visits.site_id AND visits.id = visit_id {_JOIN_SOURCE_AND_CLIENT}
+FROM open_visits CROSS JOIN visits ON visits.site_id = open_visits.site_id AND visits.id = visit_id
+{_JOIN_SOURCE_AND_CLIENT}
 WHERE daily_visitor_id IN ({{}}) ORDER BY visit_id
 """
 _VISITS_OF_IDENTIFIED = f"""
@@ -33,27 +34,26 @@ SELECT visit_id, id_offset, event_type_id, page_id, api, type, name, excluded_re
 FROM events JOIN event_types ON event_types.id = event_type_id JOIN pages ON pages.id = page_id
 WHERE site_id = ? AND visit_id IN ({}) ORDER BY visit_id, id_offset
 """
-_BATCH_SIZES = (64, 8, 1)  # looked up in one go
+_BATCH_SIZES = (64, 8, 1)
 
 VisitorKey = tuple[int, int]
-"""A site, and a guest of it (see `model.Event`)."""
+"""The ID of a site, and the ID of its visitor on one day (`Event.daily_visitor_id`)."""
 
-# Together they are as many as SQLite keeps in six bytes.
-PAGE_BITS, EVENT_TYPE_BITS = 36, 11
+PAGE_BITS, EVENT_TYPE_BITS = 36, 11  # 47 bits are the largest non-negative integer that SQLite stores in six bytes
 
 
 def page_bit(page_id: int) -> int:
-    """The bit of a visit's `page_type_bloom` that a page has, by the page's number."""
+    """Return the bit of a page in `page_type_bloom` of visits, by the page's ID."""
     return 1 << page_id % PAGE_BITS
 
 
 def event_type_bit(event_type_id: int) -> int:
-    """The bit of a visit's `page_type_bloom` that a kind of events has, by the kind's number."""
+    """Return the bit of an event type in `page_type_bloom` of visits, by the event type's ID."""
     return 1 << PAGE_BITS + event_type_id % EVENT_TYPE_BITS
 
 
 class PageviewRef(NamedTuple):
-    """A pageview: the event's number, the page's path, and the page's number."""
+    """A pageview, as the entry or exit page of a visit."""
 
     event_id: int
     path: str
@@ -61,7 +61,11 @@ class PageviewRef(NamedTuple):
 
 
 class Visit(msgspec.Struct, gc=False):
-    """A visit. `first` is an event's number; `codes` are those of origin and client; `open` says that it may go on."""
+    """A visit. Its ID is that of the event that began it; its earliest event may be another one, which arrived late.
+
+    `early_ms` is the time from the earliest event to the one that began the visit, `duration_ms` from there to the last
+    event. `source_and_client_ids` are row IDs of `traffic_sources` and `clients`. Only an open visit can continue.
+    """
 
     site_id: int
     day: int
@@ -88,7 +92,10 @@ class Visit(msgspec.Struct, gc=False):
 
 
 class VisitCache:
-    """Knows the visits of guests, and what there was in them. Inside the transaction that appends their events."""
+    """The visits of daily visitors, used inside the transaction that appends their events.
+
+    `look_up` fills the cache, the `Sessionizer` adds and changes visits, and `reset` empties it.
+    """
 
     def __init__(self, conn: sqlite3.Connection, rollups: RollupWriter) -> None:
         self._conn = conn
@@ -99,17 +106,17 @@ class VisitCache:
         return len(self._visits)
 
     def visits_of(self, site_id: int, daily_visitor_id: int) -> list[Visit]:
-        """The visits of a guest whom one has learnt of; more may be added."""
+        """Return the visits of a daily visitor who is in the cache, as a list to which the caller may add."""
         return self._visits[site_id, daily_visitor_id]
 
     def reset(self) -> None:
-        """Forget them all."""
+        """Empty the cache."""
         self._visits.clear()
 
     def look_up(self, events: Iterable[tuple[int, int, Event]], timezones: dict[int, str]) -> None:
-        """Learn of the visits of these events' guests, before the events are placed."""
-        identified: dict[tuple[int, int], dict[int, int]] = {}
-        missing = {}
+        """Load the visits of the daily visitors of these events, unless they are cached."""
+        identified: dict[tuple[int, int], dict[int, int]] = {}  # daily visitor IDs, by site and day, then by visitor ID
+        missing: dict[VisitorKey, Event] = {}
         for site_id, _, event in events:
             daily_visitor_id = event.daily_visitor_id
             if daily_visitor_id is not None and (site_id, daily_visitor_id) not in self._visits:
@@ -136,7 +143,10 @@ class VisitCache:
                     yield visit
 
     def _load_identified(self, site_id: int, day: int, daily_ids: dict[int, int], timezone: str) -> Iterator[Visit]:
-        """Visits of that day that were told on another, and so are not open: callers name visitors for longer."""
+        """Load the closed visits of identified visitors on a day, for events that arrive on another day.
+
+        Visits close at midnight. Only identified visitors are recognised later, because their ID is the same every day.
+        """
         id_range = [day_start_ms(date, timezone) << COUNTER_BITS for date in (day, day + 1)]
         for batch_size, batch in batches(list(daily_ids), _BATCH_SIZES):
             for row in self._conn.execute(
@@ -150,7 +160,7 @@ class VisitCache:
                     yield visit
 
     def _load_events(self, visits: list[Visit]) -> None:
-        """Learn what the events of these visits were."""
+        """Load what the events of these visits contribute: dimension keys, earliest event, entry and exit page."""
         visits_by_site: dict[int, dict[int, Visit]] = {}
         for visit in visits:
             visits_by_site.setdefault(visit.site_id, {})[visit.id] = visit
@@ -173,7 +183,7 @@ class VisitCache:
     def _add_event(
         self, visit: Visit, event_id: int, type_and_page_ids: tuple[int, int], event_type: EventType, page: PageUrl
     ) -> None:
-        """Take note of one of a visit's events; they come in the order of time."""
+        """Add one event to its visit. The events of a visit must come in the order of time."""
         if event_type.is_engagement:
             return
         visit.dimension_keys.update(
@@ -201,26 +211,21 @@ def _visit_from_row(
         client_id,
         *values,
     ) = row
-    traffic_source, client = TrafficSource(*values[:8]), ClientInfo(*values[8:])
-    counters = {
-        "early_ms": early_ms,
-        "duration_ms": duration_ms,
-        "pageviews": pageviews,
-        "events": events,
-        "page_type_bloom": page_type_bloom,
-    }
-    visit = Visit(
-        site_id,
-        day,
-        daily_visitor_id,
-        visit_id,
-        visitor_id,
-        bool(is_identified),
-        session_key,
-        traffic_source,
-        client,
-        visit_id,
-        **counters,
+    return Visit(
+        site_id=site_id,
+        day=day,
+        daily_visitor_id=daily_visitor_id,
+        id=visit_id,
+        visitor_id=visitor_id,
+        is_identified=bool(is_identified),
+        session_key=session_key,
+        traffic_source=TrafficSource(*values[:8]),
+        client=ClientInfo(*values[8:]),
+        first_event_id=visit_id,
+        early_ms=early_ms,
+        duration_ms=duration_ms,
+        pageviews=pageviews,
+        events=events,
+        page_type_bloom=page_type_bloom,
+        source_and_client_ids=(traffic_source_id, client_id),
     )
-    visit.source_and_client_ids = (traffic_source_id, client_id)
-    return visit
