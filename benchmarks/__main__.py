@@ -1,6 +1,6 @@
-"""`python -m benchmarks`: what one core carries, as the table in docs/proofs.md.
+"""`python -m benchmarks`: the performance of one core, as the table in docs/proofs.md.
 
-With `--short`, only the rates; it fails where they are far below what they were.
+With `--short`, it measures only the rates, and fails if they are far below the usual ones.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from benchmarks.table import Row
 
 
 def _machine() -> str:
-    """What it ran on, and when."""
+    """Return the date, versions and machine of the run."""
     cores, day = os.cpu_count(), datetime.datetime.now(datetime.UTC).date()
     model = [line.partition(": ")[2] for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
     processor = model[0] if model else platform.processor()
@@ -43,12 +43,12 @@ def _rows(args: argparse.Namespace, folder: Path) -> Iterator[Row]:
 
 def _main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--short", action="store_true", help="the rates alone")
+    parser.add_argument("--short", action="store_true", help="measure only the rates")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=2)
     parser.add_argument("--connections", type=int, default=128)
-    parser.add_argument("--minutes", type=int, default=60, help="of steady load")
-    parser.add_argument("--stores", type=Path, help="a folder for the stores of 1 and 10 million events, to keep them")
+    parser.add_argument("--minutes", type=int, default=60, help="minutes of steady load")
+    parser.add_argument("--stores", type=Path, help="a folder in which to keep the stores of 1 and 10 million events")
     args = parser.parse_args()
     print(f"{_machine()}\n")
     table.print_header()

@@ -1,8 +1,8 @@
-"""`python -m benchmarks.dashboard`: how long a dashboard takes to put together, with a year of ten million events.
+"""`python -m benchmarks.dashboard`: the time to load and render a dashboard of a year with ten million events.
 
-The store is made first (minutes, most of a gigabyte), unless `--store` is a folder that has it. The times are of SQL
-and of making the page, without HTTP, in milliseconds: medians of several. With filters, too, unlike `python -m
-benchmarks`, which has those of a tenth of the traffic beside them.
+The store is created first (this takes minutes and most of a gigabyte), unless `--store` is a folder that has it. The
+times are medians in milliseconds of SQL and rendering, without HTTP. This benchmark covers more filters than
+`python -m benchmarks`, which also measures a tenth of the traffic.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def _median_ms(function: Callable[[], object], repeats: int) -> float:
 
 
 class _Store:
-    """A store that is looked at."""
+    """A store whose dashboards are measured."""
 
     def __init__(self, conn: sqlite3.Connection, repeats: int) -> None:
         self._conn = conn
@@ -66,7 +66,7 @@ class _Store:
         self._template.render(page_values | overview.template_values(dashboard_view))
 
     def measure(self, filter_text: str) -> list[str]:
-        """How many milliseconds its dashboard takes, by period, with this filter or none."""
+        """Return the milliseconds that the dashboard takes, by period, with this filter or none."""
         filters = state.parse_state([("f", filter_text)]).filters if filter_text else ()
         states = [DashboardState(period=period, filters=filters) for period in PERIODS]
         return [
@@ -75,7 +75,7 @@ class _Store:
 
 
 def rows(stores: Path) -> Iterator[Row]:
-    """Of a year with 1 and with 10 million events; the stores are made in this folder, if they are not there."""
+    """Measure a year with 1 and with 10 million events; missing stores are created in this folder."""
     for folder, shape in (("1M", LARGE._replace(visits_per_day=LARGE.visits_per_day // 10)), ("10M", LARGE)):
         if not (stores / folder / STORE_FILE).exists():
             fill(stores / folder, NOW_MS, 365, shape, _show_progress)
@@ -92,7 +92,7 @@ def _show_progress(day: object) -> None:
 
 def _main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.dashboard", description=__doc__)
-    parser.add_argument("--store", type=Path, help="a folder that has the store, or is to have it")
+    parser.add_argument("--store", type=Path, help="a folder of the store, which is created if it is missing")
     parser.add_argument("--days", type=int, default=365)
     parser.add_argument("--times", type=int, default=5)
     args = parser.parse_args()
@@ -104,7 +104,7 @@ def _main() -> None:
             store = _Store(conn, args.times)
             bytes_per_event = (store_dir / STORE_FILE).stat().st_size / store.events
             print(
-                f"{store.events:,} events in {store.visits:,} visits: {bytes_per_event:.1f} bytes an event, all included\n"
+                f"{store.events:,} events in {store.visits:,} visits: {bytes_per_event:.1f} bytes per event in total\n"
             )
             print(f"| dashboard, ms | {' | '.join(PERIODS.values())} |\n| --- |{' ---: |' * len(PERIODS)}")
             for filter_text in ("", *FILTERS):

@@ -1,4 +1,4 @@
-"""How many bytes an event takes in the end, and how long the server takes to get ready."""
+"""The bytes per event on disk, and the start time of the server."""
 
 import http.client
 import json
@@ -16,7 +16,7 @@ from benchmarks.table import Row
 
 
 def rows(folder: Path, count: int) -> Iterator[Row]:
-    """Tell so many events, one a second, and look at the file."""
+    """Send `count` events with timestamps one second apart, and measure the file."""
     key = new_site(folder)
     batch_bodies = make_batches(make_pageviews(count, random.Random(2)))
     first_ms = int(time.time() * 1000) - count * 1000

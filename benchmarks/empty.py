@@ -1,4 +1,4 @@
-"""The measure of all things: a Starlette endpoint that does nothing, served as ovx-lite is."""
+"""The baseline: a Starlette endpoint that does nothing, served like ovx-lite."""
 
 import asyncio
 import socket

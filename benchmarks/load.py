@@ -1,4 +1,4 @@
-"""Sends requests over many connections at once, and counts the answers."""
+"""Sends requests over many connections at once, and counts the responses."""
 
 import asyncio
 import functools
@@ -21,7 +21,7 @@ BROWSERS = (
 
 
 class Pageview(NamedTuple):
-    """A look at a page, from which the dialects' bodies are made."""
+    """A pageview, from which the request bodies of the dialects are built."""
 
     url: str
     visitor: str
@@ -31,15 +31,15 @@ class Pageview(NamedTuple):
 
 
 def make_pageviews(count: int, rng: random.Random) -> list[Pageview]:
-    """Pageviews as a busy site has them: 200 visitors at a time, each of whom looks at four pages or so and leaves.
+    """Return pageviews like those of a busy site: 200 visitors at a time, each with about four pageviews.
 
-    Over 2,000 pages and 800 referrers, a few of which have most of the visits.
+    They are spread over 2,000 pages and 800 referrers, a few of which have most of the visits.
     """
     return list(itertools.islice(endless_pageviews(rng), count))
 
 
 def endless_pageviews(rng: random.Random) -> Iterator[Pageview]:
-    """The same without an end."""
+    """Yield such pageviews without end."""
     visitors = [_visitor(rng) for _ in range(200)]
     while True:
         index = rng.randrange(len(visitors))
@@ -60,13 +60,13 @@ def _visitor(rng: random.Random) -> Pageview:
 
 
 def ovyxa(pageview: Pageview, site: str) -> dict[str, Any]:
-    """The body of a pageview of Ovyxa's."""
+    """Return the body of a pageview for Ovyxa's API."""
     client = {"referrer": pageview.referrer, "user_agent": pageview.user_agent, "ip_address": pageview.address}
     return {"site_id": site, "url": pageview.url, **client}
 
 
 def overcentric(pageview: Pageview, site: str) -> dict[str, Any]:
-    """The body of an event of Overcentric's; one visitor in four has an identity."""
+    """Return the body of an event for Overcentric's API; one visitor in four has an identity."""
     event = {
         "name": "page_opened",
         "properties": {"plan": "premium"},
@@ -83,7 +83,7 @@ def overcentric(pageview: Pageview, site: str) -> dict[str, Any]:
 
 
 def apex(pageview: Pageview, site: str) -> dict[str, Any]:
-    """The body of a single pageview of Apex's."""
+    """Return the body of a single pageview for Apex's API."""
     return {
         "type": "pageview",
         "visitorId": pageview.visitor,
@@ -94,7 +94,7 @@ def apex(pageview: Pageview, site: str) -> dict[str, Any]:
 
 
 def openanalytics(pageview: Pageview, site: str) -> dict[str, Any]:
-    """The body of a pageview of OpenAnalytics', with a person."""
+    """Return the body of a pageview for OpenAnalytics' API, with a person."""
     return {
         "event_type": "pageview",
         "user_id": pageview.visitor,
@@ -104,7 +104,7 @@ def openanalytics(pageview: Pageview, site: str) -> dict[str, Any]:
 
 
 def post(path: str, body: object, key: str = "", user_agent: str = "") -> bytes:
-    """A whole HTTP request, as bytes."""
+    """Return a whole HTTP request as bytes."""
     encoded = msgspec.json.encode(body)
     lines = ("Host: localhost", f"Authorization: Bearer {key}", f"Content-Length: {len(encoded)}")
     agent_header = (f"User-Agent: {user_agent}",) if user_agent else ()
@@ -112,7 +112,7 @@ def post(path: str, body: object, key: str = "", user_agent: str = "") -> bytes:
 
 
 class _Connection(asyncio.Protocol):
-    """Sends one request after the other, each when the last one is answered."""
+    """Sends one request after the other, each when the previous one is answered."""
 
     def __init__(self, requests: Sequence[bytes], offset: int, deadline_s: float) -> None:
         self._requests = requests
@@ -124,7 +124,7 @@ class _Connection(asyncio.Protocol):
         self.closed = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's are none of asyncio's classes
+        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's transports do not inherit from asyncio's
         self._send()
 
     def _send(self) -> None:
@@ -137,7 +137,7 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if not data.startswith(b"HTTP/1.1 "):
-            return  # the rest of a long answer
+            return  # the rest of a long response
         if data.startswith(b"HTTP/1.1 2"):
             self.response_count += 1
         else:
@@ -150,7 +150,7 @@ class _Connection(asyncio.Protocol):
 
 
 class _PacedConnection(asyncio.Protocol):
-    """Sends a request every so often; or, if the one before it is not answered by then, at once after that."""
+    """Sends a request every `interval_s`; if the previous response is late, as soon as it arrives."""
 
     def __init__(
         self, requests: Iterator[bytes], due_at_s: float, interval_s: float, deadline_s: float, latencies_s: list[float]
@@ -200,9 +200,9 @@ async def send_paced(
     duration_s: float,
     latencies_s: list[float],
 ) -> None:
-    """Send so many requests a second; append to `late` how long each took from when it was due to its answer.
+    """Send `rate_per_s` requests a second; append to `latencies_s` the time from when each was due to its response.
 
-    Raises RuntimeError if one was refused.
+    Raises RuntimeError if a request fails.
     """
     loop = asyncio.get_running_loop()
     started_at_s, interval_s = time.monotonic(), connections / rate_per_s
@@ -218,7 +218,7 @@ async def send_paced(
 
 
 async def measure_rate(port: int, requests: Sequence[bytes], connections: int, duration_s: float) -> float:
-    """Answered requests a second. Raises RuntimeError if one was refused."""
+    """Return the answered requests per second. Raises RuntimeError if a request fails."""
     loop = asyncio.get_running_loop()
     started_at_s = time.monotonic()
     protocols = []
@@ -231,5 +231,5 @@ async def measure_rate(port: int, requests: Sequence[bytes], connections: int, d
     elapsed_s = time.monotonic() - started_at_s
     failures = sum(connection.failure_count for connection in protocols)
     if failures:
-        raise RuntimeError(f"{failures} requests were refused")
+        raise RuntimeError(f"{failures} requests failed")
     return sum(connection.response_count for connection in protocols) / elapsed_s

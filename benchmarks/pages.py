@@ -1,8 +1,8 @@
-"""`python -m benchmarks.pages`: how long the pages for people take, with much to show.
+"""`python -m benchmarks.pages`: the response times of the user interface with a large store.
 
-A store of 100 sites, 1,000 keys, 100,000 deliveries in the log and 100,000 persons; one of the sites has a tenth of
-the keys, 5,000 deliveries, all persons and 200,000 events of this week. The times are those that a client on the same
-machine sees, over one connection: a little more than the server's own.
+The store has 100 sites, 1,000 keys, 100,000 deliveries in the log and 100,000 persons. One of the sites has a tenth of
+the keys, 5,000 deliveries, all persons and 200,000 events of this week. The times are those of a client on the same
+machine over one connection, and so include a little more than the server's work.
 """
 
 import http.client
@@ -21,6 +21,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from ovx_lite.auth import passwords
+from ovx_lite.domain.calendar import DAY_MS
 from ovx_lite.domain.models import COUNTER_BITS, Site
 from ovx_lite.services import factories
 from ovx_lite.storage import accounts, registry
@@ -31,12 +32,12 @@ from ovx_lite.storage.webhooks import subscriptions
 PASSWORD = "correct horse battery"
 SITES, KEYS, DELIVERIES, PERSONS, EVENTS = 100, 1_000, 100_000, 100_000, 200_000
 REPEATS = 31
-_WEEK_MS = 7 * 24 * 3600 * 1000
+_WEEK_MS = 7 * DAY_MS
 STATUSES = ("delivered", "failed", "skipped", "throttled")
 
 
 def _fill_store(folder: Path, now_ms: int) -> str:
-    """Fill a store; returns the id of a delivery of the large site."""
+    """Fill a store, and return the id of a delivery of the large site."""
     with closing(open_store(folder)) as conn:
         accounts.set_password(conn, passwords.hash_password(PASSWORD, secrets.token_bytes(16)))
         sites = [
@@ -131,7 +132,7 @@ def _measure(port: int, delivery: str) -> None:
         response = connection.getresponse()
         response.read()
         cookie = {"Cookie": response.headers["Set-Cookie"].split(";")[0]}
-        print("| page | KiB | median ms | of 31, the slowest but one |")
+        print("| page | KiB | median ms | second slowest of 31 |")
         print("| --- | ---: | ---: | ---: |")
         for path in _paths(delivery):
             durations_ms = []
@@ -144,13 +145,12 @@ def _measure(port: int, delivery: str) -> None:
                 assert response.status == 200, f"{path}: {response.status}"
             durations_ms = sorted(durations_ms[1:])  # the first one loads the template
             label = path.replace(delivery, "ID")
-            print(
-                f"| `{label}` | {size_bytes / 1024:.0f} | {statistics.median(durations_ms):.1f} | {durations_ms[-2]:.1f} |"
-            )
+            median_ms = statistics.median(durations_ms)
+            print(f"| `{label}` | {size_bytes / 1024:.0f} | {median_ms:.1f} | {durations_ms[-2]:.1f} |")
 
 
 def main() -> None:
-    """Fill a store, start a server on it, and ask for each page."""
+    """Fill a store, start a server on it, and request each page."""
     with tempfile.TemporaryDirectory() as folder:
         data_dir, ready = Path(folder) / "data", Path(folder) / "ready.json"
         delivery = _fill_store(data_dir, time.time_ns() // 1_000_000)

@@ -1,4 +1,4 @@
-"""How many events a second each dialect stores: on disk, as a ratio of an empty endpoint on the same core."""
+"""The events per second that each dialect stores on disk, relative to an empty endpoint on the same core."""
 
 import asyncio
 import random
@@ -16,11 +16,11 @@ from benchmarks.table import Row
 
 BATCH_SIZE = 1000
 MIN_RATIOS = {"Ovyxa": 0.25, "Ovyxa, 1,000 at once": 1.2}
-"""What no change may go below, of the empty endpoint: about half of what is usual, as machines have their moods."""
+"""The minimum rates, relative to the empty endpoint: about half the usual ones, since machines vary."""
 
 
 class Workload(NamedTuple):
-    """What is sent, over how many connections, and how many events each request has."""
+    """The requests to send, the number of connections, and the number of events per request."""
 
     label: str
     requests: list[bytes]
@@ -29,7 +29,7 @@ class Workload(NamedTuple):
 
 
 def rows(folder: Path, rounds: int, duration_s: float, connections: int) -> Iterator[Row]:
-    """The rates, and what the server took for them. Raises SystemExit at the end for less than the `FLOORS`."""
+    """Measure the rates and the memory. Raises SystemExit at the end if a rate is below `MIN_RATIOS`."""
     workloads = _workloads(new_site(folder), connections)
     with (
         empty_server() as empty_port,
@@ -41,8 +41,8 @@ def rows(folder: Path, rounds: int, duration_s: float, connections: int) -> Iter
         on_core(1)()
         measured = []
         for round_number in range(rounds + 1):
-            # One after the other within seconds, so that the machine's mood is the same for all of them; and each time
-            # in another order, for what one leaves to be done for the disk slows down the next.
+            # One after the other within seconds, so that the machine's speed is the same for all of them; and in
+            # random order, because disk writes that one leaves behind slow down the next.
             round_duration_s = duration_s if round_number else 1  # the first round warms up
             rates = [0.0] * len(workloads)
             for index in random.Random(round_number).sample(range(len(workloads)), len(workloads)):
@@ -59,14 +59,14 @@ def rows(folder: Path, rounds: int, duration_s: float, connections: int) -> Iter
         rate_per_s = statistics.median(rates[index] for rates in measured[1:])
         yield Row(workload.label, f"{rate_per_s:,.0f} {'events' if index else 'requests'}/s", ratio)
         if ratio < MIN_RATIOS.get(workload.label, 0):
-            slow.append(f"{workload.label}: {ratio:.2f} of the empty endpoint, and not {MIN_RATIOS[workload.label]}")
-    yield Row("memory: idle, after all that", f"{idle_mib:.0f}, {loaded_mib:.0f} MiB")
+            slow.append(f"{workload.label}: {ratio:.2f} of the empty endpoint, below {MIN_RATIOS[workload.label]}")
+    yield Row("memory: idle, after this load", f"{idle_mib:.0f}, {loaded_mib:.0f} MiB")
     if slow:
         raise SystemExit("\n".join(slow))
 
 
 def _workloads(key: str, connections: int) -> list[Workload]:
-    """What is measured; the first is the measure of the others."""
+    """Return the workloads to measure; the first one is the baseline of the others."""
     pageviews = make_pageviews(20_000, random.Random(1))
     projects_path = f"/v1/projects/{SITE}/events"
     openanalytics_bodies = [openanalytics(pageview, SITE) for pageview in pageviews]
@@ -109,7 +109,7 @@ def _workloads(key: str, connections: int) -> list[Workload]:
 
 
 def make_batches(pageviews: list[Pageview]) -> list[dict[str, Any]]:
-    """Ovyxa's batches of such looks."""
+    """Return the bodies of Ovyxa's batches of pageviews."""
     items = [{"type": "pageview"} | ovyxa(pageview, SITE) for pageview in pageviews]
     return [
         {"site_id": SITE, "events": items[start : start + BATCH_SIZE]} for start in range(0, len(items), BATCH_SIZE)

@@ -1,4 +1,4 @@
-"""The servers that are measured: ours, and an empty one beside it."""
+"""The servers that are measured: ovx-lite, and an empty one for comparison."""
 
 import json
 import os
@@ -30,19 +30,19 @@ class ServerProcess(NamedTuple):
 
     @property
     def open_files(self) -> int:
-        """How many files and sockets are open; on Linux."""
+        """The number of open files and sockets; on Linux."""
         folder = Path(f"/proc/{self.pid}/fd")
         return len(list(folder.iterdir())) if folder.exists() else 0
 
     @property
     def cpu_time_s(self) -> float:
-        """How long it has had a core; on Linux."""
+        """The CPU time in seconds; on Linux."""
         user, system = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
         return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def on_core(core: int) -> Callable[[], None]:
-    """What makes this process, or one to begin, stay on a core."""
+    """Return a function that pins the calling process to a core."""
 
     def pin() -> None:
         if hasattr(os, "sched_setaffinity"):
@@ -52,24 +52,24 @@ def on_core(core: int) -> Callable[[], None]:
 
 
 def run_command(data_dir: Path, *args: str) -> dict[str, str]:
-    """Run one of ours; returns what it tells."""
+    """Run a command of ovx-lite, and return its output."""
     process = subprocess.run([*OVX, *args, "--data-dir", str(data_dir), "--json"], check=True, capture_output=True)
     output: dict[str, str] = json.loads(process.stdout)
     return output
 
 
 def new_site(data_dir: Path) -> str:
-    """A new store with a site; returns a key of it."""
+    """Create a store with a site, and return an API key."""
     run_command(data_dir, "site", "add", SITE, "--domain", "example.com", "--hourly-limit", "1000000000")
     return run_command(data_dir, "key", "add", SITE)["key"]
 
 
 @contextmanager
 def serving(data_dir: Path, *args: str) -> Iterator[ServerProcess]:
-    """`ovx-lite serve` on the first core."""
+    """Run `ovx-lite serve` on the first core."""
     ready_file = data_dir / "ready.json"
     ready_file.unlink(missing_ok=True)
-    # As on most machines, Python keeps what it compiled; some say in the environment that it is not to.
+    # Let Python cache its byte code, as on most machines, even if this environment disables it.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     started_at_s = time.monotonic()
     process = subprocess.Popen(
@@ -92,7 +92,7 @@ def serving(data_dir: Path, *args: str) -> Iterator[ServerProcess]:
 
 @contextmanager
 def empty_server() -> Iterator[int]:
-    """An endpoint that does nothing, on the first core, too; yields its port."""
+    """Run the empty endpoint on the first core as well, and yield its port."""
     args = [sys.executable, "-m", "benchmarks.empty"]
     with subprocess.Popen(args, stdout=subprocess.PIPE, text=True, preexec_fn=on_core(0)) as process:
         assert process.stdout is not None

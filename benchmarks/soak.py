@@ -1,6 +1,6 @@
-"""How it goes under a steady load: how long an answer takes, and whether memory and open files stay as they are.
+"""A steady load: response times, and whether memory and open files remain constant.
 
-Each connection has its times to send at; an answer's time counts from there, also where the one before it was late.
+Each connection sends at fixed times. A response time counts from there, even if the previous response was late.
 """
 
 import asyncio
@@ -22,23 +22,23 @@ from benchmarks.table import Row
 LOAD_FRACTION = 0.7
 CONNECTIONS = 64
 WARM_UP_MINUTES = 5
-"""After so many minutes, memory is to stay as it is."""
+"""The minutes after which memory should remain constant."""
 
 
 class Minute(NamedTuple):
-    """What a minute of it was like: seconds that answers took, MiB, open files."""
+    """The response times, memory and open files of one minute."""
 
     latencies_s: list[float]
     memory_mib: float
     open_files: int
 
     def percentile_ms(self, fraction: float) -> float:
-        """The time within which such a part of the answers came, in milliseconds."""
+        """Return the time in milliseconds within which this fraction of the responses arrived."""
         return sorted(self.latencies_s)[math.ceil(fraction * len(self.latencies_s)) - 1] * 1000
 
 
 def rows(folder: Path, minutes: int) -> Iterator[Row]:
-    """The table's rows: time of answers, memory, open files, over so many minutes."""
+    """Measure response times, memory and open files for this many minutes."""
     key = new_site(folder)
     with serving(folder) as server, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         on_core(1)()
@@ -56,7 +56,8 @@ def rows(folder: Path, minutes: int) -> Iterator[Row]:
         event_count = sum(len(sample.latencies_s) for sample in samples)
         yield Row(
             f"memory after {WARM_UP_MINUTES} and after {minutes} such minutes, {event_count:,} events; open files",
-            f"{after_warm_up.memory_mib:.0f}, {at_end.memory_mib:.0f} MiB; {after_warm_up.open_files}, {at_end.open_files}",
+            f"{after_warm_up.memory_mib:.0f}, {at_end.memory_mib:.0f} MiB; "
+            f"{after_warm_up.open_files}, {at_end.open_files}",
         )
 
 
@@ -80,7 +81,8 @@ async def _measure_minutes(server: ServerProcess, key: str, rate_per_s: float, m
         minute = Minute(latencies_s.copy(), server.memory_mib, server.open_files)
         latencies_s.clear()
         samples.append(minute)
-        line = f"minute {len(samples)}: {len(minute.latencies_s) / 60:,.0f}/s, 99 % within {minute.percentile_ms(0.99):.0f} ms, "
+        rate_per_s, p99_ms = len(minute.latencies_s) / 60, minute.percentile_ms(0.99)
+        line = f"minute {len(samples)}: {rate_per_s:,.0f}/s, 99 % within {p99_ms:.0f} ms, "
         print(f"{line}{minute.memory_mib:.1f} MiB, {minute.open_files} files", file=sys.stderr, flush=True)
     await load_task
     return samples

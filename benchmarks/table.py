@@ -1,20 +1,20 @@
-"""The table that is published: what was measured, how much it was, and of what."""
+"""The published table: measurements, their values, and their ratios to the empty endpoint."""
 
 from typing import NamedTuple
 
 
 class Row(NamedTuple):
-    """A row: what was measured, how much, and how much of what an empty endpoint does."""
+    """A row: what was measured, its value, and its ratio to an empty endpoint."""
 
     label: str
     value: str
     ratio: float | None = None
 
     def show(self) -> None:
-        """Print it."""
+        """Print the row."""
         print(f"| {self.label} | {self.value} | {'' if self.ratio is None else f'{self.ratio:.2f}'} |", flush=True)
 
 
 def print_header() -> None:
-    """Print the head."""
+    """Print the header of the table."""
     print("| | | of an empty endpoint |\n| --- | ---: | ---: |", flush=True)

@@ -1,4 +1,4 @@
-"""Makes a store with a year of made-up traffic."""
+"""Creates a store with a year of made-up traffic."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +14,10 @@ _SEED = 7
 
 
 def fill(folder: Path, now_ms: int, days: int, shape: Shape, on_day: Callable[[int], None] = lambda day: None) -> None:
-    """Fill a new store with so many days up to `now` (Unix ms); `told` is called after each day."""
+    """Fill a new store with `days` days of traffic up to `now_ms`; `on_day` is called after each day."""
     conn = open_store(folder)
     try:
-        conn.execute("PRAGMA synchronous = OFF")  # it is thrown away in the end
+        conn.execute("PRAGMA synchronous = OFF")  # the store is discarded in the end
         site = registry.add_site(conn, factories.site(SITE, "Europe/Paris", now_ms))
         load_traffic(conn, site, _SEED, days, shape, now_ms, on_day)
         conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")

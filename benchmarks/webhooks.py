@@ -1,4 +1,4 @@
-"""`python -m benchmarks.webhooks`: how fast deliveries leave, whom a hanging receiver delays, what goals cost."""
+"""`python -m benchmarks.webhooks`: the rate of deliveries, the delays by hanging receivers, and the cost of goals."""
 
 import argparse
 import asyncio
@@ -31,7 +31,7 @@ DELIVERIES_PER_HOUR = 100
 
 
 class Receiver(asyncio.Protocol):
-    """Answers 200 at once, or never under /hang; remembers when it read which event."""
+    """Answers 200 at once, or never below /hang; records when it received which event."""
 
     received: list[tuple[float, str, str]] = []  # noqa: RUF012 - of all connections
 
@@ -40,11 +40,11 @@ class Receiver(asyncio.Protocol):
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the other end."""
+        """Store the transport."""
         self._transport = cast(asyncio.WriteTransport, transport)
 
     def data_received(self, data: bytes) -> None:
-        """Answer each request that is whole."""
+        """Answer each complete request."""
         assert self._transport is not None
         self._buffer += data
         while (head_end := self._buffer.find(b"\r\n\r\n")) >= 0:
@@ -84,7 +84,7 @@ def _receiver(ports: int = 1) -> Iterator[list[int]]:
 
 
 def _fetch_received(port: int) -> list[tuple[float, str, str]]:
-    """What came since the last look: when (monotonic, the same in all processes), to which path, of which page."""
+    """Return the deliveries since the last call: time (monotonic, the same in all processes), path and page."""
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
         connection.request("GET", "/came", headers={"Content-Length": "0"})
         return [
@@ -101,7 +101,7 @@ def _run_cli(data_dir: Path, *args: str) -> dict[str, Any]:
 
 
 def _new_site(data_dir: Path, site: str, urls: list[str], goal_count: int = 1) -> str:
-    """A site with goals, which /goal/… meets, and webhooks. Returns a key of it."""
+    """Add a site with webhooks and with goals that /goal/… meets. Returns an API key."""
     _run_cli(data_dir, "site", "add", site)
     for index in range(goal_count):
         _run_cli(data_dir, "goal", "add", site, f"goal{index}", "--path", f"/goal/{index or '**'}")
@@ -111,7 +111,7 @@ def _new_site(data_dir: Path, site: str, urls: list[str], goal_count: int = 1) -
 
 
 def _send_pageviews(server: ServerProcess, key: str, site: str, pages: list[str]) -> None:
-    """Send looks at pages, all at once."""
+    """Send pageviews in one batch."""
     events = [{"type": "pageview", "url": f"https://example.com{page}"} for page in pages]
     with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:
         body = json.dumps({"site_id": site, "events": events})
@@ -124,11 +124,11 @@ def _send_pageviews(server: ServerProcess, key: str, site: str, pages: list[str]
 def _server(data_dir: Path) -> Iterator[ServerProcess]:
     with serving(data_dir, "--webhook-allow-net", ALLOWED_NETWORK) as server:
         yield server
-        os.kill(server.pid, signal.SIGKILL)  # nobody needs its store any more
+        os.kill(server.pid, signal.SIGKILL)  # its store is no longer needed
 
 
 def _collect(port: int, count: int, timeout_s: float) -> list[tuple[float, str, str]]:
-    """So many deliveries, or what came of them within so many seconds."""
+    """Return `count` deliveries, or those that arrived within `timeout_s`."""
     deliveries: list[tuple[float, str, str]] = []
     deadline_s = time.monotonic() + timeout_s
     while len(deliveries) < count and time.monotonic() < deadline_s:
@@ -138,7 +138,7 @@ def _collect(port: int, count: int, timeout_s: float) -> list[tuple[float, str, 
 
 
 def _throughput(folder: Path, ports: int) -> Row:
-    """How many deliveries leave in a second, when as many wait as webhooks may send in an hour."""
+    """Measure the deliveries per second, when as many are pending as webhooks may send in an hour."""
     sites = 6
     with _receiver(ports) as receiver_ports:
         urls = [
@@ -156,13 +156,13 @@ def _throughput(folder: Path, ports: int) -> Row:
             cpu_time_s = server.cpu_time_s - cpu_time_s
     times_s = sorted(received_at_s for received_at_s, *_ in deliveries)
     elapsed_s = times_s[-1] - times_s[0]
-    assert len(deliveries) == count, f"{len(deliveries)} of {count} came"
+    assert len(deliveries) == count, f"{len(deliveries)} of {count} arrived"
     label = f"webhooks: {count:,} deliveries to {len(urls)} on {ports} receiver{'s'[: ports > 1]}"
     return Row(label, f"{(count - 1) / elapsed_s:,.0f}/s, {1000 * cpu_time_s / count:.2f} ms of a core each")
 
 
 def _print_hanging(folder: Path, hanging_count: int, alone: bool, interval_s: float) -> None:
-    """Print how long deliveries to 200 webhooks take when some hang, on a receiver of their own or with others."""
+    """Print the delays of deliveries to 200 webhooks when some hang, on a separate receiver or on the same one."""
     sites = 40
     with _receiver(2) as (port, other_port):
         keys = []
@@ -173,7 +173,7 @@ def _print_hanging(folder: Path, hanging_count: int, alone: bool, interval_s: fl
             keys.append(_new_site(folder, f"s{site}", urls))
         sent_at_s: dict[str, float] = {}
         with _server(folder) as server:
-            _send_pageviews(server, keys[-1], f"s{sites - 1}", ["/goal/first"])  # loads what it sends with
+            _send_pageviews(server, keys[-1], f"s{sites - 1}", ["/goal/first"])  # warms up the sender
             time.sleep(2)
             _fetch_received(port)
             cpu_fraction, started_at_s = server.cpu_time_s, time.monotonic()
@@ -188,30 +188,33 @@ def _print_hanging(folder: Path, hanging_count: int, alone: bool, interval_s: fl
     delays_s = sorted(received_at_s - sent_at_s[page] for received_at_s, _, page in deliveries if page in sent_at_s)
     label = "none hangs" if not hanging_count else f"{hanging_count} hang, {'alone' if alone else 'among others'}"
     print(
-        f"(b) {label}: {len(delays_s):,} of {expected:,} came; after {1000 * statistics.median(delays_s):.1f} ms,",
+        f"(b) {label}: {len(delays_s):,} of {expected:,} arrived; after {1000 * statistics.median(delays_s):.1f} ms,",
         end="",
     )
     print(f" 99 % within {1000 * delays_s[len(delays_s) * 99 // 100]:,.0f} ms; {100 * cpu_fraction:.0f} % of a core")
 
 
 def rows(folder: Path) -> Iterator[Row]:
-    """How many leave in a second."""
+    """Measure the deliveries per second, to one and to 30 receivers."""
     for ports in (1, 30):
         yield _throughput(folder / str(ports), ports)
 
 
 def _print_cost(folder: Path, rounds: int, duration_s: float) -> None:
-    """Print the rate of single pageviews with webhooks and goals on the site, against that without."""
+    """Print the rate of single pageviews on a site with webhooks and goals, and on one without."""
     with _receiver() as (port,):
         urls = [f"http://127.0.0.1:{port}/{index}" for index in range(WEBHOOKS_PER_SITE)]
-        keys = {"plain": _new_site(folder, "plain", [], 0), "heard": _new_site(folder, "heard", urls, 20)}
+        keys = {
+            "plain": _new_site(folder, "plain", [], 0),
+            "with-webhooks": _new_site(folder, "with-webhooks", urls, 20),
+        }
         requests = {}
         for site, key in keys.items():
             bodies = [ovyxa(pageview, site) for pageview in make_pageviews(20_000, random.Random(1))]
             for body in bodies[::50]:
                 body["url"] = "https://example.com/goal/reached"
             requests[site] = [post("/api/v1/events/pageview", body, key) for body in bodies]
-        rates_by_site: dict[str, list[float]] = {"plain": [], "heard": []}
+        rates_by_site: dict[str, list[float]] = {"plain": [], "with-webhooks": []}
         with _server(folder) as server, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             for round_number in range(rounds + 1):
                 for site in random.Random(round_number).sample(sorted(rates_by_site), 2):
@@ -221,10 +224,13 @@ def _print_cost(folder: Path, rounds: int, duration_s: float) -> None:
                     rates_by_site[site] += [rate_per_s] if round_number else []  # the first round warms up
     ratios = [
         with_webhooks / plain
-        for plain, with_webhooks in zip(rates_by_site["plain"], rates_by_site["heard"], strict=True)
+        for plain, with_webhooks in zip(rates_by_site["plain"], rates_by_site["with-webhooks"], strict=True)
     ]
     rates = {site: statistics.median(site_rates) for site, site_rates in rates_by_site.items()}
-    print(f"(c) {rates['plain']:,.0f} pageviews/s without, {rates['heard']:,.0f} with 5 webhooks and 20 goals:", end="")
+    print(
+        f"(c) {rates['plain']:,.0f} pageviews/s without, {rates['with-webhooks']:,.0f} with 5 webhooks and 20 goals:",
+        end="",
+    )
     print(f" ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
 
 

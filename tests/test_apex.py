@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from ovx_lite.domain.calendar import HOUR_MS
 from tests.conftest import CHROME, Response, RunningSite
 from tests.support.apex import (
     FIFTY,
     FREE,
-    HOUR_MS,
     NOW_MS,
     REQUIRED,
     TOO_LONG,

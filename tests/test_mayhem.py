@@ -1,6 +1,6 @@
-"""Kills at any moment of a busy life: what was acknowledged is there once, and all that is counted is counted right.
+"""Kill a busy server at random moments: each acknowledged event is stored exactly once, and all counts are right.
 
-`OVX_KILLS=1000 python -m pytest tests/test_mayhem.py` for a long night; `OVX_SEED` for another one.
+`OVX_KILLS=1000 python -m pytest tests/test_mayhem.py` runs for a night; `OVX_SEED` selects other random cases.
 """
 
 import http.client
@@ -33,8 +33,8 @@ __all__ = ["receiver"]
 KILLS = int(os.environ.get("OVX_KILLS", "8"))
 SEED = int(os.environ.get("OVX_SEED", "1"))
 CLIENTS = 6
-MAX_GOAL_EVENTS = 600  # in all: the log of deliveries keeps 1,000 of a webhook
-# Commands that run beside the server, and are killed with it.
+MAX_GOAL_EVENTS = 600  # in total: the delivery log holds 1,000 deliveries of a webhook
+# Commands that run beside the server and are killed with it.
 CONCURRENT_COMMANDS = (
     ["check", "--rebuild"],
     ["check"],
@@ -48,7 +48,7 @@ CONCURRENT_COMMANDS = (
 
 
 class Workload:
-    """What clients sent, and what they were told of it, over all the servers' lives."""
+    """The requests that clients sent to all the servers, and the responses that they received."""
 
     def __init__(self, key: str, share_path: str) -> None:
         self.key = key
@@ -59,7 +59,7 @@ class Workload:
         self.problems: list[str] = []
 
     def send(self, connection: http.client.HTTPConnection, idempotency_key: str) -> None:
-        """Send what goes by this key; for the first time, or once more."""
+        """Send the request of this Idempotency-Key, for the first time or again."""
         path, body, _ = self.requests[idempotency_key]
         headers = {"Authorization": f"Bearer {self.key}", "Idempotency-Key": idempotency_key}
         connection.request("POST", path, json.dumps(body), headers)
@@ -69,16 +69,20 @@ class Workload:
         if response.status not in (201, 202):
             self.problems.append(f"{idempotency_key}: {response.status} {response_body!r}")
         elif response_body != first_body:
-            self.problems.append(f"{idempotency_key}: {response_body!r}, where the first answer was {first_body!r}")
+            self.problems.append(f"{idempotency_key}: {response_body!r}, but the first response was {first_body!r}")
 
     def add_request(self, idempotency_key: str, rng: random.Random) -> None:
-        """Think of a request."""
+        """Make up a request at random."""
         roll = rng.random()
         visitor = {"ip_address": f"203.0.113.{rng.randrange(250)}", "user_agent": "Mozilla/5.0 Firefox/120.0"}
         page = {"url": f"https://example.com/{idempotency_key}"}
         if roll < 0.1 and self.goal_event_count < MAX_GOAL_EVENTS:
             self.goal_event_count += 1
-            event = {"site_id": "my-site", "event_name": "met", **page}  # of no visit, so that each meets the goal
+            event = {
+                "site_id": "my-site",
+                "event_name": "met",
+                **page,
+            }  # without a visit, so that each one meets the goal
             self.requests[idempotency_key] = ("/api/v1/events/custom", event, [f"/{idempotency_key}"])
         elif roll < 0.3:
             urls = [f"https://example.com/{idempotency_key}/{number}" for number in range(rng.randrange(2, 60))]
@@ -97,7 +101,7 @@ class Workload:
             )
 
     def run(self, port: int, client_name: str) -> None:
-        """Send one thing after the other, new and old, and look at the numbers, until the server is gone."""
+        """Send new and repeated requests and load the dashboard, until the server is gone."""
         rng = random.Random(f"{SEED} {client_name}")
         with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
             for number in range(1_000_000):
@@ -106,7 +110,7 @@ class Workload:
                     if roll < 0.03:
                         connection.request("GET", self.share_path)
                         if connection.getresponse().read()[:9] != b"<!doctype":
-                            self.problems.append("the dashboard was none")
+                            self.problems.append("the dashboard is not an HTML page")
                     elif roll < 0.15 and self.responses:
                         self.send(connection, rng.choice(list(self.responses)))
                     else:
@@ -120,7 +124,7 @@ class Workload:
 def start_concurrent_command(
     store: Store, rng: random.Random, number: int, directory: Path
 ) -> "subprocess.Popen[bytes]":
-    """Run a command beside the server."""
+    """Start a random command beside the server."""
     placeholders = {"BACKUP": str(directory / "backup.sqlite3"), "NAME": f"goal {number}"}
     command = [placeholders.get(part, part) for part in rng.choice(CONCURRENT_COMMANDS)]
     environment = os.environ | {"OVX_DATA_DIR": str(store.path)}
@@ -128,7 +132,7 @@ def start_concurrent_command(
     return Process(program(*command), stdout=nothing, stderr=nothing, env=environment)
 
 
-def test_a_busy_life_with_many_deaths(
+def test_no_data_is_lost_or_doubled_when_a_busy_server_is_killed(
     store: Store, start: Start, receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OVX_WEBHOOK_ALLOW_NET", "127.0.0.0/8")
@@ -165,7 +169,9 @@ def test_a_busy_life_with_many_deaths(
     assert workload.problems == []
     assert integrity_problems(store.path) == []
     paths = Counter(event["path"] for event in store.events())
-    assert paths == Counter(name for _, _, names in workload.requests.values() for name in names), "lost, or doubled"
+    assert paths == Counter(name for _, _, names in workload.requests.values() for name in names), (
+        "events were lost or stored twice"
+    )
     expected_paths = Counter(
         f"/{idempotency_key}"
         for idempotency_key, (_, body, _) in workload.requests.items()
@@ -182,7 +188,7 @@ def test_a_busy_life_with_many_deaths(
 
 
 def integrity_problems(data_dir: Path) -> list[str]:
-    """What is wrong with a store."""
+    """Open a store and return its integrity problems."""
     with closing(open_store(data_dir)) as conn:
         return integrity.problems(conn)
 
@@ -190,7 +196,7 @@ def integrity_problems(data_dir: Path) -> list[str]:
 EVENT_COUNT = 2_000 if KILLS <= 8 else 20_000
 
 
-def test_an_upgrade_with_many_deaths(store: Store, tmp_path: Path) -> None:
+def test_an_upgrade_that_is_killed_can_be_repeated_without_loss(store: Store, tmp_path: Path) -> None:
     rng = random.Random(SEED)
     template = tmp_path / "old.sqlite3"
     create_old_store(template)
@@ -220,7 +226,7 @@ def test_an_upgrade_with_many_deaths(store: Store, tmp_path: Path) -> None:
 
 
 def create_old_store(file: Path) -> None:
-    """A store of the oldest schema, with so many visits of one event each."""
+    """Create a store of the oldest schema with `EVENT_COUNT` events, most of them in visits of one event."""
     with closing(sqlite3.connect(file, isolation_level=None)) as conn:
         conn.execute("PRAGMA journal_mode = WAL")
         conn.executescript(OLDEST)

@@ -1,4 +1,4 @@
-"""Memory: what was refused does not stay in it."""
+"""Rejected requests do not stay in memory."""
 
 import asyncio
 import gc
@@ -34,18 +34,18 @@ from tests.conftest import Start, Store
 from tests.support.emulator import run_emulator
 
 BODIES_EACH = int(os.environ.get("OVX_REFUSED_BODIES", "1"))
-"""How many bodies of 5 MiB are sent of each kind; 70 make more than a thousand in all."""
+"""How many bodies of 5 MiB are sent for each case; with 70, it is more than a thousand in total."""
 
 MAX_GROWTH_KIB = 60 * 1024
 BATCH = "/api/v1/events/batch"
 EVENT = {"type": "custom", "event_name": "e", "url": "app://a"}
 FORM_CONTENT_TYPE = "Content-Type: application/x-www-form-urlencoded"
-SAME_ORIGIN = "Sec-Fetch-Site: same-origin"  # else the form itself is refused
+SAME_ORIGIN = "Sec-Fetch-Site: same-origin"  # otherwise the form itself is rejected
 HANG_UP, NO_RESPONSE = 0, -1
 
 
 class RequestCase(NamedTuple):
-    """A request as bytes, how many of them are sent before the caller hangs up, and the status that is expected."""
+    """A request as bytes and its expected status; the client hangs up after `sent_bytes`, if that is set."""
 
     request: bytes
     status: int
@@ -58,13 +58,13 @@ def request(path: str, body: bytes, key: str = "", *headers: str, method: str = 
 
 
 def document(fields: Mapping[str, object], size_bytes: int) -> bytes:
-    """A JSON object with these fields, and one that nobody reads, of about so many bytes."""
+    """Return a JSON object of about this size, with these fields and an unknown one."""
     strings = ["y" * 4000] * (size_bytes // 4003)
     return json.dumps({**fields, "unknown": strings}, separators=(",", ":")).encode()
 
 
 def refusals(key: str, limited_key: str, site_slug: str, size_bytes: int) -> dict[str, RequestCase]:
-    """Requests that every server refuses, with bodies of about so many bytes."""
+    """Return requests that every server rejects, with bodies of about this size."""
     batch = document({"site_id": site_slug, "events": [EVENT]}, size_bytes)
     two_events = document({"site_id": site_slug, "events": [EVENT, EVENT]}, size_bytes)
     used_key = "Idempotency-Key: used"
@@ -112,7 +112,7 @@ def refusals(key: str, limited_key: str, site_slug: str, size_bytes: int) -> dic
 
 
 def small_refusals(key: str) -> dict[str, RequestCase]:
-    """Requests that every server refuses at endpoints that take no large bodies."""
+    """Return requests that every server rejects, for endpoints that accept only small bodies."""
     event = {"name": "$purchase", "project_id": "my-site", "device_id": "d", "session_id": "s", "context": "website"}
     overcentric = {"event": event | {"properties": {"amount": "x"}}}
     custom = {"site_id": "my-site", "event_name": "e", "url": "app://a", "props": []}
@@ -163,7 +163,7 @@ def small_refusals(key: str) -> dict[str, RequestCase]:
 
 
 def emulator_refusals() -> dict[str, RequestCase]:
-    """Requests that only a stand-in refuses."""
+    """Return requests that only the emulator rejects."""
     key, batch = "YOUR_API_KEY", document({"site_id": "your-site-id", "events": [EVENT]}, 300_000)
     trigger_body = document({"site": "nowhere"}, 9000)
     return {
@@ -181,7 +181,7 @@ def emulator_refusals() -> dict[str, RequestCase]:
 
 
 def status_of(port: int, case: RequestCase, client: socket.socket | None = None) -> int:
-    """Send a request, over a connection of its own or this one; the status of the answer."""
+    """Send a request over a new connection or `client`, and return the status of the response."""
     if client is not None:
         return _exchange(client, case)
     with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
@@ -204,11 +204,11 @@ def _exchange(client: socket.socket, case: RequestCase) -> int:
     return int(head.split()[1])
 
 
-# No reference cycles: in this process, whose garbage one can look at.
+# Reference cycles: the server runs in this process, so that its garbage can be inspected.
 
 
 class InProcessServer(NamedTuple):
-    """An application that answers in this process."""
+    """An application that serves requests in this process."""
 
     app: App | EmulatorApp
     port: int
@@ -216,7 +216,7 @@ class InProcessServer(NamedTuple):
 
 
 async def serve_while(store: Store, kind: str, action: Callable[[InProcessServer], Any]) -> None:
-    """Serve a store by the way that `serve` and `dev` serve it, while something is done."""
+    """Serve a store as `serve` and `dev` do, while `action` runs."""
     settings, clock = config.read(store.path, {}), SystemClock()
     app: App | EmulatorApp
     if kind == "serve":
@@ -235,19 +235,19 @@ async def serve_while(store: Store, kind: str, action: Callable[[InProcessServer
 
 
 async def send_and_settle(server: InProcessServer, case: RequestCase) -> int:
-    """Send a request from another thread, and wait until nothing of it is going on here."""
+    """Send a request from another thread, and wait until the server has finished with it."""
     status = await asyncio.to_thread(status_of, server.port, case)
     async with asyncio.timeout(30):
         while server.state.tasks or server.state.connections:
             await asyncio.sleep(0.001)
-    await asyncio.sleep(0.01)  # until the loop itself has let go of the transport
+    await asyncio.sleep(0.01)  # until the event loop has released the transport
     return status
 
 
 async def garbage_of(server: InProcessServer, case: RequestCase) -> tuple[int, list[object]]:
-    """The status of an answer, and what the request left behind: in reference cycles, or kept by somebody."""
+    """Send a request. Returns its status and the objects that it left behind, in cycles or still referenced."""
     gc.collect()
-    gc.freeze()  # what is there by now is looked at no more, so that it is quick
+    gc.freeze()  # objects that exist by now are ignored, so that the collection is fast
     gc.disable()
     gc.set_debug(gc.DEBUG_SAVEALL)
     try:
@@ -270,7 +270,7 @@ def run(store: Store, kind: str, action: Callable[[InProcessServer], Any]) -> No
 
 
 @pytest.mark.parametrize("kind", ["serve", "dev"])
-def test_what_is_refused_leaves_no_reference_cycle(store: Store, kind: str) -> None:
+def test_a_rejected_request_leaves_no_reference_cycle(store: Store, kind: str) -> None:
     if kind == "serve":
         store.site("my-site")
         key = store.key()
@@ -283,13 +283,13 @@ def test_what_is_refused_leaves_no_reference_cycle(store: Store, kind: str) -> N
 
     async def send_all(server: InProcessServer) -> None:
         if kind == "serve":
-            used = document({"site_id": "my-site", "events": [EVENT]}, 9000)
+            used_body = document({"site_id": "my-site", "events": [EVENT]}, 9000)
             assert (
-                await send_and_settle(server, RequestCase(request(BATCH, used, key, "Idempotency-Key: used"), 201))
+                await send_and_settle(server, RequestCase(request(BATCH, used_body, key, "Idempotency-Key: used"), 201))
                 == 201
             )
         for case in requests.values():
-            await send_and_settle(server, case)  # once before, as what is done for the first time may leave something
+            await send_and_settle(server, case)  # warm up: the first request may leave objects behind
         await asyncio.sleep(0.5)
         for name, case in requests.items():
             status, garbage = await garbage_of(server, case)
@@ -300,7 +300,7 @@ def test_what_is_refused_leaves_no_reference_cycle(store: Store, kind: str) -> N
     assert leaks == {}
 
 
-def test_a_body_that_takes_too_long_leaves_no_reference_cycle(store: Store) -> None:
+def test_a_body_that_times_out_leaves_no_reference_cycle(store: Store) -> None:
     store.site("my-site")
     body = document({"site_id": "my-site", "events": [EVENT]}, 300_000)
     slow = request(BATCH, body, store.key())[:-1]
@@ -317,27 +317,27 @@ def test_a_body_that_takes_too_long_leaves_no_reference_cycle(store: Store) -> N
     run(store, "serve", send_slowly)
 
 
-def test_a_store_that_cannot_be_written_leaves_no_reference_cycle(store: Store) -> None:
+def test_a_failed_write_leaves_no_reference_cycle(store: Store) -> None:
     store.site("my-site")
     key, file = store.key(), store.path / STORE_FILE
     body = document({"site_id": "my-site", "events": [EVENT]}, 300_000)
-    elsewhere = file.with_name("elsewhere")
+    moved_file = file.with_name("moved_file")
 
-    async def send_in_vain(server: InProcessServer) -> None:
+    async def send_to_missing_store(server: InProcessServer) -> None:
         await send_and_settle(server, RequestCase(request(BATCH, body, key), 201))
-        file.rename(elsewhere)
+        file.rename(moved_file)
         try:
             for _ in range(2):
                 status, garbage = await garbage_of(server, RequestCase(request(BATCH, body, key), 503))
                 assert status == 503
         finally:
-            elsewhere.rename(file)
+            moved_file.rename(file)
         assert garbage == []
 
-    run(store, "serve", send_in_vain)
+    run(store, "serve", send_to_missing_store)
 
 
-# What it comes to: the memory of a server of its own.
+# Resident memory: the server runs in its own process.
 
 
 def resident_kib(process: subprocess.Popen[bytes]) -> int:
@@ -351,7 +351,7 @@ def resident_kib(process: subprocess.Popen[bytes]) -> int:
 def run_server_or_emulator(
     kind: str, store: Store, start: Start, directory: Path
 ) -> Iterator[tuple[Any, int, str, str, str]]:
-    """A server or a stand-in: its process and port, a key, one for an event an hour, and the site of both."""
+    """Run a server or an emulator: its process, port, key, a key with one event an hour, and the slug of the site."""
     if kind == "dev":
         with run_emulator(directory) as dev:
             yield dev.process, int(dev.url.rsplit(":", 1)[1]), "YOUR_API_KEY", "", "your-site-id"
@@ -363,23 +363,23 @@ def run_server_or_emulator(
     assert server.stop() == 0
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="there is no /proc")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc")
 @pytest.mark.parametrize("kind", ["serve", "dev"])
-def test_refused_bodies_are_freed(kind: str, store: Store, start: Start, tmp_path: Path) -> None:
+def test_rejected_bodies_are_freed(kind: str, store: Store, start: Start, tmp_path: Path) -> None:
     with (
         run_server_or_emulator(kind, store, start, tmp_path) as (process, port, key, limited_key, site_slug),
         ExitStack() as stack,
     ):
         large = refusals(key, limited_key, site_slug, (5 << 20) - 100_000)
         if kind == "serve":
-            used = document({"site_id": site_slug, "events": [EVENT]}, 9000)
-            assert status_of(port, RequestCase(request(BATCH, used, key, "Idempotency-Key: used"), 201)) == 201
+            used_body = document({"site_id": site_slug, "events": [EVENT]}, 9000)
+            assert status_of(port, RequestCase(request(BATCH, used_body, key, "Idempotency-Key: used"), 201)) == 201
         else:
             large = {name: case for name, case in large.items() if case.status not in (409, 429)}
         small = small_refusals(key)
         for case in small.values():
             status_of(port, case)
-        time.sleep(1)  # what a server does at its start is done
+        time.sleep(1)  # until the start-up work is done
         idle_kib = resident_kib(process)
         for name, case in large.items():
             for _ in range(BODIES_EACH):
@@ -387,13 +387,13 @@ def test_refused_bodies_are_freed(kind: str, store: Store, start: Start, tmp_pat
         for case in (*small.values(), *(emulator_refusals().values() if kind == "dev" else ())):
             for _ in range(BODIES_EACH):
                 status_of(port, case)
-        for name in ("not JSON", "no such path") * BODIES_EACH:  # connections that stay open keep none either
+        for name in ("not JSON", "no such path") * BODIES_EACH:  # connections that remain open hold no bodies either
             client = stack.enter_context(closing(socket.create_connection(("127.0.0.1", port), timeout=60)))
             assert status_of(port, large[name], client) == large[name].status
         assert resident_kib(process) - idle_kib < MAX_GROWTH_KIB
 
 
-def test_the_journal_keeps_no_body_of_an_entry_that_was_pushed_out() -> None:
+def test_the_journal_drops_the_bodies_of_evicted_entries() -> None:
     journal = Journal()
     for number in range(50):
         body = b"%d" % number + b"x" * (1 << 20)

@@ -1,4 +1,4 @@
-"""`GET /metrics`: numbers for Prometheus, and nothing else."""
+"""`GET /metrics`: numbers for Prometheus and nothing else."""
 
 import re
 
@@ -7,7 +7,7 @@ from tests.support.emulator import custom
 from tests.support.metrics import samples
 
 
-def test_what_happens_is_counted(store: Store, start: Start) -> None:
+def test_events_responses_and_commits_are_counted(store: Store, start: Start) -> None:
     store.site("site_abc123", "--domain", "secret.example")
     key, server = store.key("site_abc123"), start(store)
     before = samples(server.send("/metrics", method="GET").body.decode())
@@ -29,11 +29,11 @@ def test_what_happens_is_counted(store: Store, start: Start) -> None:
     assert not re.search(r"secret|site_abc123|ovx_[A-Za-z0-9]{20}|127\.0\.0\.1", response.body.decode())
 
 
-def test_a_delivery_that_waits_is_seen(store: Store, start: Start) -> None:
+def test_a_pending_delivery_is_counted(store: Store, start: Start) -> None:
     store.site("site_abc123")
     store.call("goal", "add", "site_abc123", "Sign-up", "--event", "signup")
     server = start(store, "--webhook-allow-net", "127.0.0.0/8")
-    url = f"{server.url}/nowhere"  # which answers 404, so that it is tried again
+    url = f"{server.url}/nowhere"  # it returns 404, so the delivery is retried
     allowed = {"OVX_WEBHOOK_ALLOW_NET": "127.0.0.0/8"}
     command = ("webhook", "add", "site_abc123", url, "--on", "goal.completed")
     assert store.spawn(*command, env=allowed).exit_status == 0

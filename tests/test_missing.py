@@ -1,4 +1,4 @@
-"""Why is my event missing? What was refused or excluded, and why, in the settings of the site that it was for."""
+"""Settings → Missing events: events that were rejected or excluded, with the reasons."""
 
 import pytest
 
@@ -14,14 +14,14 @@ def rows(admin: AdminSession, settings: str) -> list[str]:
     return [row.text for row in table[0].find_all("tr")] if table else []
 
 
-def test_refused_and_excluded_events_are_listed_with_all_reasons(admin: AdminSession) -> None:
-    settings, key = admin.add_site(id="told")
-    event_fields = {"site_id": "told", "url": "https://example.com/", "ip_address": "203.0.113.77"}
+def test_rejected_and_excluded_events_are_listed_with_all_reasons(admin: AdminSession) -> None:
+    settings, key = admin.add_site(id="reported")
+    event_fields = {"site_id": "reported", "url": "https://example.com/", "ip_address": "203.0.113.77"}
     custom = "/api/v1/events/custom"
     assert admin.server.send(custom, event_fields | {"event_nme": "x", "url": "nope"}, key).status == 400
     assert admin.server.pageview(key, **event_fields, user_agent=BOT).status == 201
     assert admin.server.send(custom, event_fields | {"event_name": "x"}, "ovx_wrong").status == 401
-    assert admin.server.send(custom, {"site_id": "told"}, "ovx_wrong").status == 401
+    assert admin.server.send(custom, {"site_id": "reported"}, "ovx_wrong").status == 401
     assert admin.server.pageview(key, **event_fields, user_agent=CHROME).status == 201
     two_errors, unknown_key, bot, invalid_event = rows(admin, settings)
     assert "The API key is unknown" in unknown_key
@@ -34,7 +34,7 @@ def test_refused_and_excluded_events_are_listed_with_all_reasons(admin: AdminSes
     assert [secret for secret in ("203.0.113.77", key, "ovx_wrong") if secret in page] == []
 
 
-def test_of_a_site_alone_and_no_more_than_the_latest(admin: AdminSession) -> None:
+def test_the_list_holds_the_latest_500_events_of_one_site(admin: AdminSession) -> None:
     (settings, key), (other, _) = admin.add_site(id="busy"), admin.add_site(id="calm")
     for _ in range(510):
         admin.server.custom(key, site_id="busy", url="nope")
@@ -42,7 +42,7 @@ def test_of_a_site_alone_and_no_more_than_the_latest(admin: AdminSession) -> Non
 
 
 @pytest.mark.parametrize("body", [b"{", b"[" * 30, b'"\xff"', b"x" * 70_000])
-def test_an_unreadable_body_is_listed_for_no_site(admin: AdminSession, body: bytes) -> None:
+def test_an_unreadable_body_does_not_break_the_page(admin: AdminSession, body: bytes) -> None:
     settings, key = admin.add_site()
     assert admin.server.send("/api/v1/events/custom", body, key).status in (400, 413)
     assert admin.client.get(f"{settings}/missing").status == 200

@@ -1,4 +1,4 @@
-"""Amounts of money: currencies, and decimals to minor units and back."""
+"""Amounts of money: currencies, and conversion between decimals and minor units."""
 
 from collections import Counter
 from decimal import Context, Decimal, Inexact, localcontext
@@ -45,24 +45,24 @@ def error_message(amount: str, code: str) -> str:
         (4, "CLF UYW"),
     ],
 )
-def test_a_currency_has_its_decimals(decimals: int, codes: str) -> None:
+def test_each_currency_has_the_right_number_of_decimals(decimals: int, codes: str) -> None:
     assert {money.DECIMALS[code] for code in codes.split()} == {decimals}
 
 
-def test_the_table_is_well_formed() -> None:
+def test_the_currency_table_is_well_formed() -> None:
     assert all(len(code) == 3 and code.isascii() and code.isupper() for code in money.DECIMALS)
     assert Counter(money.DECIMALS.values()) == {0: 17, 2: 139, 3: 7, 4: 2}
 
 
 @pytest.mark.parametrize("code", ["USD", "usd", "Usd"])
-def test_a_code_is_taken_in_any_case(code: str) -> None:
+def test_a_currency_code_is_case_insensitive(code: str) -> None:
     assert money.parse_currency(code, "currency") == "USD"
 
 
 @pytest.mark.parametrize(
     "code", [*NO_MINOR_UNIT.split(), *WITHDRAWN.split(), *INVALID_CODES], ids=lambda code: repr(code)[:16]
 )
-def test_any_other_code_is_refused(code: str) -> None:
+def test_an_unknown_currency_code_is_rejected(code: str) -> None:
     with pytest.raises(ApiError) as exc_info:
         money.parse_currency(code, "revenue.currency")
     assert (exc_info.value.code, exc_info.value.field) == ("invalid_request", "revenue.currency")
@@ -96,12 +96,12 @@ def test_any_other_code_is_refused(code: str) -> None:
         ("-1E+11", "UYW", -MAX_MINOR_UNITS),
     ],
 )
-def test_an_amount_is_minor_units(amount: str, code: str, units: int) -> None:
+def test_an_amount_is_converted_to_minor_units(amount: str, code: str, units: int) -> None:
     assert money.to_minor(Decimal(amount), code, "amount") == units
 
 
 @pytest.mark.parametrize("amount", ["NaN", "-NaN", "sNaN", "Infinity", "-Infinity"])
-def test_what_is_no_finite_number_is_refused(amount: str) -> None:
+def test_an_amount_that_is_not_finite_is_rejected(amount: str) -> None:
     assert error_message(amount, "USD") == "revenue.amount is not a finite number: send an amount such as 49.99."
 
 
@@ -119,7 +119,7 @@ def test_what_is_no_finite_number_is_refused(amount: str) -> None:
         ("-1E-999999999999", "JPY", "has decimals: round it to a whole number. JPY has no decimals."),
     ],
 )
-def test_more_decimals_than_the_currency_has_are_refused(amount: str, code: str, message: str) -> None:
+def test_too_many_decimals_for_the_currency_are_rejected(amount: str, code: str, message: str) -> None:
     assert error_message(amount, code) == f"revenue.amount {message}"
 
 
@@ -133,23 +133,24 @@ def test_more_decimals_than_the_currency_has_are_refused(amount: str, code: str,
     ],
 )
 @pytest.mark.parametrize("amount", ["1E+30", "-1E+30", "1E+999999", "-1E+999999999999", "1000000000000000.01"])
-def test_an_amount_beyond_the_bound_is_refused(amount: str, code: str, max_amount: str) -> None:
+def test_an_amount_beyond_the_limit_is_rejected(amount: str, code: str, max_amount: str) -> None:
     assert error_message(amount, code) == (
-        f"revenue.amount is too large: send an amount from -{max_amount.split()[0]} to {max_amount} (10^15 minor units)."
+        f"revenue.amount is too large: send an amount from -{max_amount.split()[0]} to {max_amount} "
+        "(10^15 minor units)."
     )
 
 
 @pytest.mark.parametrize("amount", ["10000000000000.01", "-10000000000000.01"])
-def test_the_bound_is_exact(amount: str) -> None:
+def test_the_amount_limit_is_exact(amount: str) -> None:
     assert "too large" in error_message(amount, "USD")
 
 
-def test_a_code_nobody_checked_is_an_error_of_ours() -> None:
+def test_an_unvalidated_currency_code_raises_a_key_error() -> None:
     with pytest.raises(KeyError):
         money.to_minor(Decimal(1), "usd", "amount")
 
 
-def test_the_threads_decimal_context_does_not_matter() -> None:
+def test_the_decimal_context_of_the_thread_does_not_matter() -> None:
     with localcontext(Context(prec=2, Emax=2, Emin=-2, traps=[Inexact])):
         assert money.to_minor(Decimal("9999999999999.99"), "USD", "amount") == MAX_MINOR_UNITS - 1
         assert "too large" in error_message("10000000000000.01", "USD")
@@ -171,18 +172,18 @@ def test_the_threads_decimal_context_does_not_matter() -> None:
         (1, "CLF", "0.0001"),
         (123, money.UNKNOWN_CURRENCY, "1.23"),
         (123, "HRK", "1.23"),
-        (10**20 + 1, "USD", "1000000000000000000.01"),  # a sum of many
+        (10**20 + 1, "USD", "1000000000000000000.01"),  # a sum of many amounts
     ],
 )
-def test_minor_units_are_written_as_an_amount(units: int, code: str, amount: str) -> None:
+def test_minor_units_are_formatted_as_an_amount(units: int, code: str, amount: str) -> None:
     assert money.format_amount(units, code) == amount
 
 
 @given(st.integers(-MAX_MINOR_UNITS, MAX_MINOR_UNITS), st.sampled_from([*money.DECIMALS, money.UNKNOWN_CURRENCY]))
-def test_what_is_written_is_read_back(units: int, code: str) -> None:
+def test_a_formatted_amount_parses_to_the_same_minor_units(units: int, code: str) -> None:
     assert money.to_minor(Decimal(money.format_amount(units, code)), code, "amount") == units
 
 
 @given(st.decimals(-MAX_MINOR_UNITS // 100, MAX_MINOR_UNITS // 100, places=2))
-def test_what_is_read_is_written_back(amount: Decimal) -> None:
+def test_a_parsed_amount_formats_to_the_same_amount(amount: Decimal) -> None:
     assert Decimal(money.format_amount(money.to_minor(amount, "USD", "amount"), "USD")) == amount

@@ -1,4 +1,4 @@
-"""OpenAnalytics' server-side API as its users meet it (contract 6, `apis/openanalytics-server-side.txt`)."""
+"""OpenAnalytics' server-side API, as its users call it."""
 
 import json
 from collections.abc import Mapping
@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from ovx_lite.domain.calendar import HOUR_MS
 from tests.conftest import CHROME, Response, RunningSite
 from tests.support.apex import (
     FIFTY,
     FREE,
-    HOUR_MS,
     NOW_MS,
     REQUIRED,
     TOO_LONG,
@@ -30,7 +30,7 @@ REQUEST, PROPS = "invalid_request", "invalid_props"
 
 
 def send(running: RunningSite, headers: Mapping[str, str] | None = None, **fields: object) -> Response:
-    """Send one event; `...` for a field that is left out."""
+    """Send one event; a field with the value `...` is omitted."""
     return running.server.send(EVENTS, without_omitted(EVENT | fields), running.key, headers)
 
 
@@ -46,23 +46,25 @@ ACCEPTED: dict[str, tuple[Fields, Fields]] = {
         | {"revenue": "49.99", "currency": "USD", "person": "9f86d081", "props": {"plan": "max"}, "context": None}
         | {"ts": "2025-01-15T10:30:00.123Z", "excluded": None, "source": "direct"},
     ),
-    "the least": (EVENT, NO_REVENUE | {"type": "event", "name": "report", "host": None, "path": None, "person": None}),
+    "required fields": (
+        EVENT, NO_REVENUE | {"type": "event", "name": "report", "host": None, "path": None, "person": None},
+    ),
     "a pageview": ({"event_type": "pageview", "url": "https://e.com/a?t=1"}, {"type": "pageview", "path": "/a"}),
     "a pageview with a name": ({"event_type": "pageview", "event_name": "Home"}, {"name": "pageview", "host": None}),
     "revenue of any event": (EVENT | {"revenue": 5, "currency": "EUR"}, {"revenue": "5.00", "currency": "EUR"}),
     "a currency alone": (SALE | {"currency": "EUR"}, NO_REVENUE | {"type": "conversion"}),
     "an app's URL": (EVENT | {"url": "app://a/b?utm_source=Mail"}, {"host": "a", "path": "/b", "utm_source": "Mail"}),
     "a name of 4,096 bytes": (EVENT | {"event_name": "é" * 2048}, {"name": "é" * 2048}),
-    "null for whatever is optional": (
+    "null for optional fields": (
         EVENT | dict.fromkeys(("user_id", "url", "revenue", "currency", "timestamp")), NO_REVENUE | {"person": None},
     ),
-    "empty for what is optional": (EVENT | {"user_id": "", "url": ""}, {"person": None, "host": None}),
+    "empty strings for optional fields": (EVENT | {"user_id": "", "url": ""}, {"person": None, "host": None}),
     "unknown fields": (EVENT | {"colour": [{"a": 1}], "session_id": 5}, {"name": "report"}),
     "properties of every kind": (EVENT | {"properties": FREE}, {"props": FREE}),
     "a time 23 hours ahead": (EVENT | {"timestamp": NOW_MS + 23 * HOUR_MS}, {"ts": iso_time(NOW_MS + 23 * HOUR_MS)}),
     "a time with a fraction": (EVENT | {"timestamp": 1_736_937_000_123.9}, {"ts": "2025-01-15T10:30:00.123Z"}),
 }  # fmt: skip
-# Revenue as JSON says it, and its currency; and how it comes out.
+# The revenue as JSON, its currency, and the revenue as exported.
 REVENUE_CASES = [
     ("0.1", "EUR", "0.10"), ("19.99", "EUR", "19.99"), ('"19.99"', "usd", "19.99"), ("4.35", "EUR", "4.35"),
     ("9007199254740.99", "USD", "9007199254740.99"), ('"9999999999999.99"', "USD", "9999999999999.99"),
@@ -80,13 +82,13 @@ ALL_ACCEPTED = ACCEPTED | {
 
 
 def as_json(document: object) -> bytes:
-    """JSON with the numbers of `MONEY` to the letter."""
+    """Encode JSON with the exact digits of `REVENUE_CASES`."""
     return json.dumps(document).replace('"<', "").replace('>"', "").encode()
 
 
 @pytest.fixture(scope="module")
 def exported_events(running: RunningSite) -> dict[str, Fields]:
-    """All of `ALL` sent, alone and together: how and what → the event as exported."""
+    """Send all of `ALL_ACCEPTED`, alone and together. Returns the exported events by format and case."""
     events_by_format: dict[str, list[Fields]] = {"alone": [], "together": [], "in an array": []}
     for how, (what, (event, _)) in product(events_by_format, ALL_ACCEPTED.items()):
         events_by_format[how].append(event | {"properties": event.get("properties", {}) | {"case": f"{how} {what}"}})
@@ -104,15 +106,17 @@ def exported_events(running: RunningSite) -> dict[str, Fields]:
 
 @pytest.mark.parametrize("what", ALL_ACCEPTED)
 @pytest.mark.parametrize("how", ["alone", "together", "in an array"])
-def test_what_is_sent_comes_out(exported_events: dict[str, Fields], how: str, what: str) -> None:
+def test_an_accepted_event_is_exported_as_sent(exported_events: dict[str, Fields], how: str, what: str) -> None:
     event, expected = exported_events[f"{how} {what}"], ALL_ACCEPTED[what][1]
     assert {column: event[column] for column in expected} == expected
     assert bool(event["visitor"]) == bool(event["visit"]) == bool(event["person"])
-    assert (event["browser"], event["country"]) == (None, None), "of who sent it, not of the visitor"
+    assert (event["browser"], event["country"]) == (None, None), (
+        "the browser and country of the sender, not of the visitor"
+    )
 
 
 @pytest.mark.parametrize("properties", [..., None, {}, FIFTY])
-def test_there_may_be_no_properties_and_fifty(running: RunningSite, properties: object) -> None:
+def test_an_event_may_have_up_to_fifty_properties(running: RunningSite, properties: object) -> None:
     before = running.store.events()
     assert send(running, properties=properties, timestamp=None).status == 202
     (event,) = new_events(running, before)
@@ -121,9 +125,9 @@ def test_there_may_be_no_properties_and_fifty(running: RunningSite, properties: 
 
 
 # fmt: off
-# Fields of `FULL` that are wrong: alone, as the second of a batch, and of an array.
+# Invalid values of the fields of `FULL`: each is sent alone, as the second event of a batch, and of an array.
 FULL = SALE | {"user_id": "u", "url": "https://e.com/", "revenue": 9.99, "currency": "EUR", "properties": {"a": 1}}
-ODD = ["1_000", " 5", "5 ", "+5", "5.", "٥", "1e2"]  # what Python takes for a number
+ODD = ["1_000", " 5", "5 ", "+5", "5.", "٥", "1e2"]  # Python parses these as numbers
 INVALID_VALUES: dict[str, list[Any]] = {
     "event_type": [*REQUIRED, "Event", "click"],
     "event_name": REQUIRED,
@@ -153,7 +157,7 @@ INVALID_BATCHES: list[tuple[Any, str, str]] = [
 # fmt: on
 
 
-def test_what_is_wrong_is_refused_by_its_name_and_not_stored(running: RunningSite) -> None:
+def test_an_invalid_field_is_named_and_nothing_is_stored(running: RunningSite) -> None:
     before = running.store.events()
     results: list[tuple[object, object, tuple[int, str, str | None]]] = []
     cases: list[tuple[Fields, str, str]] = [
@@ -180,7 +184,7 @@ def test_what_is_wrong_is_refused_by_its_name_and_not_stored(running: RunningSit
 
 
 @pytest.mark.parametrize("amount", [b"1e99999999999999999999", b"1e999"])
-def test_an_amount_beyond_all_bounds_is_refused_by_its_name(running: RunningSite, amount: bytes) -> None:
+def test_an_amount_with_a_huge_exponent_is_rejected(running: RunningSite, amount: bytes) -> None:
     event = b'{"event_type": "conversion", "event_name": "sale", "currency": "EUR", "revenue": %s}' % amount
     assert running.server.send(EVENTS, event, running.key).error == (400, REQUEST, "revenue")
     assert running.server.send(BATCH, b"[%s]" % event, running.key).error == (400, REQUEST, "[0].revenue")
@@ -193,7 +197,7 @@ MESSAGES: list[tuple[Fields, str]] = [
 
 
 @pytest.mark.parametrize(("fields", "expected_text"), MESSAGES)
-def test_messages_say_what_would_be_right(running: RunningSite, fields: Fields, expected_text: str) -> None:
+def test_an_error_message_says_how_to_fix_the_event(running: RunningSite, fields: Fields, expected_text: str) -> None:
     assert expected_text in send(running, **fields).json["error"]["message"]
 
 
@@ -211,16 +215,18 @@ INVALID_BATCH_BODIES = {b"": None, b"[": None, b"5": None, b"[NaN]": None, b"{}"
     b'{"events": %s}' % value: "events" for value in (b"null", b"{}", b"5", b'"a"')
 }
 INVALID_REQUESTS = [
-    (path, *bad) for path, some in ((EVENTS, INVALID_EVENTS), (BATCH, INVALID_BATCH_BODIES)) for bad in some.items()
+    (path, *bad) for path, cases in ((EVENTS, INVALID_EVENTS), (BATCH, INVALID_BATCH_BODIES)) for bad in cases.items()
 ]
 
 
 @pytest.mark.parametrize(("path", "body", "field"), INVALID_REQUESTS)
-def test_what_is_no_event_is_refused(running: RunningSite, path: str, body: bytes, field: str | None) -> None:
+def test_a_body_that_is_not_an_event_is_rejected(
+    running: RunningSite, path: str, body: bytes, field: str | None
+) -> None:
     assert running.server.send(path, body, running.key).error == (400, "invalid_request", field)
 
 
-def test_identify_makes_and_updates_a_person(running: RunningSite) -> None:
+def test_identify_creates_and_updates_a_person(running: RunningSite) -> None:
     before = running.store.events()
     identify: Fields = {"event_type": "identify", "user_id": "u-1", "properties": {"plan": "free", "team": {"size": 3}}}
     send(running, **identify)
@@ -233,7 +239,7 @@ def test_identify_makes_and_updates_a_person(running: RunningSite) -> None:
 
 
 @pytest.mark.parametrize("path", [EVENTS, BATCH])
-def test_a_key_is_needed_and_the_projects_own(running: RunningSite, path: str) -> None:
+def test_a_request_needs_a_key_of_its_project(running: RunningSite, path: str) -> None:
     body = EVENT if path == EVENTS else [EVENT]
     for invalid_key in (None, "oa_live_xxx", running.key + "x", running.key[:-1]):
         response = running.server.send(path, body, invalid_key)
@@ -251,12 +257,12 @@ def test_a_key_is_needed_and_the_projects_own(running: RunningSite, path: str) -
 
 
 @pytest.mark.parametrize("path", ["a/b/events", "a%2Fb/events", "/events", "events", "my-site/events/", "my-site"])
-def test_other_paths_are_not_there(running: RunningSite, path: str) -> None:
+def test_unknown_paths_are_404(running: RunningSite, path: str) -> None:
     assert running.server.send(f"/v1/projects/{path}", EVENT, running.key).error == (404, "not_found", None)
 
 
 @pytest.mark.parametrize("path", [EVENTS, BATCH])
-def test_a_repeat_gets_the_first_answer_and_another_body_a_conflict(running: RunningSite, path: str) -> None:
+def test_a_repeated_key_returns_the_first_response_and_another_body_a_conflict(running: RunningSite, path: str) -> None:
     before, headers = running.store.events(), {"Idempotency-Key": f"once-{path}"}
     one, two = (event if path == EVENTS else [event, event] for event in (EVENT, SALE))
     first, again, other = (running.server.send(path, body, running.key, headers) for body in (one, one, two))
@@ -266,7 +272,7 @@ def test_a_repeat_gets_the_first_answer_and_another_body_a_conflict(running: Run
     assert len(new_events(running, before)) == (1 if path == EVENTS else 2)
 
 
-def test_all_events_of_a_batch_count_and_1000_may_be_in_it(running: RunningSite) -> None:
+def test_each_event_of_a_batch_of_up_to_1000_counts_against_the_limit(running: RunningSite) -> None:
     key = running.store.key("my-site", "--hourly-limit", "1002")
     for events, expected in (([EVENT] * 1000, (202, "2")), ([EVENT] * 3, (429, "2")), ([EVENT] * 2, (202, "0"))):
         response = running.server.send(BATCH, events, key)
@@ -274,7 +280,7 @@ def test_all_events_of_a_batch_count_and_1000_may_be_in_it(running: RunningSite)
 
 
 @pytest.mark.parametrize(("path", "body", "limit"), [(EVENTS, EVENT, 64 * 1024), (BATCH, [EVENT], 5 * 1024 * 1024)])
-def test_a_body_up_to_the_limit_is_taken(running: RunningSite, path: str, body: object, limit: int) -> None:
+def test_a_body_up_to_the_size_limit_is_accepted(running: RunningSite, path: str, body: object, limit: int) -> None:
     body_bytes = json.dumps(body).encode()
     assert running.server.send(path, body_bytes.ljust(limit), running.key).status == 202
     assert running.server.send(path, body_bytes.ljust(limit + 1), running.key).error == (413, "payload_too_large", None)
@@ -282,6 +288,6 @@ def test_a_body_up_to_the_limit_is_taken(running: RunningSite, path: str, body: 
 
 @pytest.mark.parametrize("path", [EVENTS, BATCH])
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS"])
-def test_other_methods_are_refused(running: RunningSite, path: str, method: str) -> None:
+def test_other_methods_are_rejected(running: RunningSite, path: str, method: str) -> None:
     response = running.server.send(path, method=method)
     assert (response.error, response.headers["allow"]) == ((405, "method_not_allowed", None), "POST")

@@ -1,4 +1,4 @@
-"""`/openapi.json`: valid, and true to what the server takes and answers."""
+"""`/openapi.json`: it is valid, and the server accepts and returns what it describes."""
 
 import os
 from datetime import UTC, datetime, timedelta
@@ -21,10 +21,10 @@ from tests.conftest import CHROME, RunningSite
 from tests.support.drawn import GOALS
 from tests.support.queries import DIMENSION_LISTS, FILTERS, allowed_metrics
 
-FUZZ = os.environ.get("OVX_FUZZ_CASES")  # for a long run, with other cases each time
+FUZZ = os.environ.get("OVX_FUZZ_CASES")  # for a long run with random cases
 CASES = int(FUZZ or 10)
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
-# From the document itself, so that nothing that is described can be forgotten here.
+# From the document itself, so that the tests cover everything that it describes.
 OPERATIONS = [
     (path, method, operation)
     for path, item in describe(ENDPOINTS)["paths"].items()
@@ -60,7 +60,7 @@ VALID_PARTS = st.fixed_dictionaries(
     {"date_range": RANGES, "filters": st.lists(FILTERS, max_size=2), "include": INCLUDES, "order": ORDER},
     optional={"dimensions": DIMENSION_LISTS, "limit": st.integers(1, 9), "offset": st.integers(0, 2)},
 )
-"""Parts of queries that make sense, as few do that are described."""
+"""Meaningful parts of queries: few of those that the schema allows make sense."""
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=9)
 UNUSED_INPUT = st.fixed_dictionaries(
@@ -69,7 +69,7 @@ UNUSED_INPUT = st.fixed_dictionaries(
 
 
 @pytest.fixture(scope="module")
-def described(running: RunningSite) -> dict[str, Any]:
+def openapi_document(running: RunningSite) -> dict[str, Any]:
     response = running.server.send("/openapi.json", method="GET")
     assert (response.status, response.headers["content-type"]) == (200, "application/json")
     document: dict[str, Any] = response.json
@@ -77,13 +77,13 @@ def described(running: RunningSite) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def api(described: dict[str, Any]) -> BaseSchema:
-    return schemathesis.openapi.from_dict(described)
+def api(openapi_document: dict[str, Any]) -> BaseSchema:
+    return schemathesis.openapi.from_dict(openapi_document)
 
 
 @pytest.fixture(scope="module")
 def visited(running: RunningSite) -> None:
-    """My-site has goals, and visits of the last weeks, some with revenue, some with how long a page was looked at."""
+    """Give my-site goals and visits of the last weeks, some with revenue, some with engagement times."""
     for name, event, path in GOALS:
         running.store.call("goal", "add", "my-site", name, *(("--event", event) if event else ("--path", path)))
     for days in range(0, 40, 3):
@@ -109,16 +109,16 @@ def visited(running: RunningSite) -> None:
         assert running.server.send("/api/events", engagement | engagement_data).status == 200
 
 
-def test_it_is_valid_and_names_every_endpoint(described: dict[str, Any]) -> None:
-    validate(described)
-    assert described["openapi"].startswith("3.1")
-    assert {endpoint.path for endpoint in ENDPOINTS} < set(described["paths"])
-    served = [(path, method) for path, item in described["paths"].items() for method in item]
+def test_the_document_is_valid_and_lists_every_endpoint(openapi_document: dict[str, Any]) -> None:
+    validate(openapi_document)
+    assert openapi_document["openapi"].startswith("3.1")
+    assert {endpoint.path for endpoint in ENDPOINTS} < set(openapi_document["paths"])
+    served = [(path, method) for path, item in openapi_document["paths"].items() for method in item]
     assert served == [(path, method) for path, method, _ in OPERATIONS]
 
 
 def fit_values(body: Any) -> Any:
-    """A generated body with our site in it and what no schema can say of URLs, so that more than this is met."""
+    """Return a generated body with an existing site and a valid URL, so that it passes the first checks."""
     if isinstance(body, dict):
         name_fields = NAME_FIELDS if body.keys() & {"type", "event_type"} else {}
         return {name: VALID_VALUES.get(name, fit_values(value)) for name, value in body.items()} | name_fields
@@ -126,7 +126,7 @@ def fit_values(body: Any) -> Any:
 
 
 def fit_query(body: Any, valid_parts: dict[str, Any]) -> Any:
-    """A generated query, of our site and with the parts that are `right`; what is wrong or missing in it stays so."""
+    """Return a generated query for my-site with `valid_parts`; its invalid and missing parts remain."""
     if not isinstance(body, dict):
         return body
     free = {
@@ -138,7 +138,7 @@ def fit_query(body: Any, valid_parts: dict[str, Any]) -> Any:
         name: part for name, part in ({"site_id": "my-site"} | valid_parts).items() if name in free
     }
     if valid_parts and free >= {"metrics", "dimensions", "filters", "order_by"}:
-        # No schema can say which metrics go with what else is asked for, nor that one orders by what is asked for.
+        # No schema can say which metrics go with which dimensions and filters, or limit `order_by` to selected columns.
         dimensions, filters = query.get("dimensions") or [], query.get("filters") or []
         query["metrics"] = allowed_metrics(dimensions, filters, query["metrics"])
         names = [*query["metrics"], *dimensions]
@@ -149,7 +149,7 @@ def fit_query(body: Any, valid_parts: dict[str, Any]) -> Any:
 
 
 def fit_case(case: Case[Any], path: str, valid_parts: dict[str, Any] | None) -> None:
-    """Put our site into a case; into queries, what is `right`, too."""
+    """Put my-site into a case, and `valid_parts` into queries."""
     if path in QUERIES:
         case.body = fit_query(case.body, valid_parts or {})
     elif valid_parts is not None:
@@ -160,48 +160,50 @@ def fit_case(case: Case[Any], path: str, valid_parts: dict[str, Any] | None) -> 
 
 
 @pytest.mark.usefixtures("visited")
-@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["right", "wrong"])
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["valid", "invalid"])
 @pytest.mark.parametrize(
     ("path", "method", "operation"), OPERATIONS, ids=[f"{method}-{path}" for path, method, _ in OPERATIONS]
 )
-def test_every_answer_is_as_described(
+def test_every_response_matches_the_document(
     api: BaseSchema, running: RunningSite, path: str, method: str, operation: dict[str, Any], mode: GenerationMode
 ) -> None:
     positive = mode is GenerationMode.POSITIVE
-    # What takes nothing cannot be given what is wrong, but what nobody asked for: that changes nothing.
-    takes = bool(operation.get("parameters") or operation.get("requestBody"))
-    strategy = api[path][method].as_strategy(generation_mode=mode if takes else GenerationMode.POSITIVE)
-    # Of what is wrong, only queries are made to fit: all else in them has to be right for it to be met.
-    rights: st.SearchStrategy[dict[str, Any] | None] = (
-        VALID_PARTS if path in QUERIES else st.just({}) if positive and takes else st.none()
+    # An endpoint without input cannot get invalid input, only unused input, which has no effect.
+    has_input = bool(operation.get("parameters") or operation.get("requestBody"))
+    strategy = api[path][method].as_strategy(generation_mode=mode if has_input else GenerationMode.POSITIVE)
+    # Only invalid queries get valid parts: an invalid part is only reached if all other parts are valid.
+    valid_parts_strategy: st.SearchStrategy[dict[str, Any] | None] = (
+        VALID_PARTS if path in QUERIES else st.just({}) if positive and has_input else st.none()
     )
-    needless = st.just({}) if positive or takes else UNUSED_INPUT
+    unused_input_strategy = st.just({}) if positive or has_input else UNUSED_INPUT
     statuses, result_rows = set(), []
 
     @settings(
-        max_examples=CASES if positive else 2 * CASES,  # of what is wrong, less is told apart
+        max_examples=CASES if positive else 2 * CASES,  # the generator produces fewer distinct invalid cases
         derandomize=FUZZ is None,
         deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),
     )
-    @given(case=strategy, right=rights | st.none(), more=needless)
-    def check(case: Case[Any], right: dict[str, Any] | None, more: dict[str, Any]) -> None:
-        fit_case(case, path, right)
-        response = case.call(base_url=running.server.url, headers={"Authorization": f"Bearer {running.key}"}, **more)
+    @given(case=strategy, valid_parts=valid_parts_strategy | st.none(), unused_input=unused_input_strategy)
+    def check(case: Case[Any], valid_parts: dict[str, Any] | None, unused_input: dict[str, Any]) -> None:
+        fit_case(case, path, valid_parts)
+        response = case.call(
+            base_url=running.server.url, headers={"Authorization": f"Bearer {running.key}"}, **unused_input
+        )
         statuses.add(response.status_code)
         if path in QUERIES and response.status_code == 200:
             result_rows.extend(response.json()["results"])
-        # What a schema cannot say (that a time is not far ahead, say) is refused all the same.
-        # And 413 is an answer to wrong data, too, which schemathesis does not know.
-        unfit = [negative_data_rejection] if response.status_code == 413 else []
-        case.validate_response(response, excluded_checks=[positive_data_acceptance, *unfit])
+        # The server also rejects what a schema cannot express, for example a time far in the future.
+        # And 413 is a valid response to invalid data, which schemathesis does not know.
+        excluded_checks = [negative_data_rejection] if response.status_code == 413 else []
+        case.validate_response(response, excluded_checks=[positive_data_acceptance, *excluded_checks])
 
     check()
     success_statuses = {int(status) for status in operation["responses"] if status.startswith("2")}
-    assert statuses & (success_statuses if positive or not takes else {400})
+    assert statuses & (success_statuses if positive or not has_input else {400})
     if path in QUERIES and positive:
-        assert any(any(row["metrics"]) for row in result_rows), "there were visits to tell of"
+        assert any(any(row["metrics"]) for row in result_rows), "some visits must be in the results"
 
 
 @pytest.mark.usefixtures("visited")
@@ -222,17 +224,17 @@ def test_every_answer_is_as_described(
     ],
     ids=str,
 )
-def test_what_is_seldom_generated_is_taken_if_it_is_described(
-    running: RunningSite, described: dict[str, Any], part: dict[str, Any]
+def test_a_rare_query_part_is_accepted_exactly_if_it_is_described(
+    running: RunningSite, openapi_document: dict[str, Any], part: dict[str, Any]
 ) -> None:
     query = {"site_id": "my-site", "metrics": ["visitors"], "date_range": "7d"} | part
     response = running.server.send(QUERIES[0], query, running.key)
-    is_described = OAS31Validator(described["components"]["schemas"]["StatsQuery"]).is_valid(query)
+    is_described = OAS31Validator(openapi_document["components"]["schemas"]["StatsQuery"]).is_valid(query)
     assert response.status == (200 if is_described else 400), response.body
 
 
 @pytest.mark.parametrize(("unit", "span"), [("time:minute", "7d"), ("time:hour", "6mo")])
-def test_a_comparison_has_no_more_minutes_or_hours_than_a_query(running: RunningSite, unit: str, span: str) -> None:
+def test_a_comparison_has_the_same_bucket_limit_as_a_query(running: RunningSite, unit: str, span: str) -> None:
     compared = {"include": {"comparisons": {"mode": "custom", "date_range": span}}}
     query = {"site_id": "my-site", "metrics": ["visitors"], "date_range": "day", "dimensions": [unit]} | compared
     assert running.server.send(QUERIES[0], query, running.key).status == 400

@@ -1,4 +1,4 @@
-"""Overcentric's Event API as its users meet it (contract 4, `apis/overcentric-event.txt`)."""
+"""Overcentric's Event API, as its users call it."""
 
 import json
 from collections.abc import Mapping
@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from ovx_lite.domain.calendar import HOUR_MS
 from tests.conftest import Response, RunningSite, Start, Store
 from tests.support.apex import (
     FIFTY,
     FREE,
-    HOUR_MS,
     NOW_MS,
     REQUIRED,
     TOO_LONG,
@@ -25,13 +25,19 @@ from tests.support.apex import (
 
 EVENT = "/api/v1/event"
 GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
-GOOD: Fields = {"name": "signup", "project_id": "my-site", "device_id": "d", "session_id": "s", "context": "product"}
+REQUIRED_FIELDS: Fields = {
+    "name": "signup",
+    "project_id": "my-site",
+    "device_id": "d",
+    "session_id": "s",
+    "context": "product",
+}
 ANN = {"unique_identifier": "user_1", "email": "ann@example.com", "name": "Ann Example", "project_id": "my-site"}
 
 
 def body(event: Mapping[str, object], identity: object = ...) -> Fields:
-    """What to send: `...` for a field that is left out."""
-    return without_omitted({"event": without_omitted(GOOD | dict(event)), "identity": identity})
+    """Return a request body; a field with the value `...` is omitted."""
+    return without_omitted({"event": without_omitted(REQUIRED_FIELDS | dict(event)), "identity": identity})
 
 
 def send(
@@ -48,7 +54,7 @@ def stored_events(running: RunningSite, *answers: Response) -> list[Fields]:
 PLAN = {"plan": "gold", "price": 29.99, "interval": "monthly"}
 
 # fmt: off
-# What is sent (event, identity), and what of it comes out.
+# The event and identity that are sent, and fields of the exported event.
 ACCEPTED: dict[str, tuple[Fields, object, Fields]] = {
     "a purchase": (
         {"name": "$subscription_purchase", "properties": PLAN, "hostname": "app.example.com"}
@@ -63,24 +69,24 @@ ACCEPTED: dict[str, tuple[Fields, object, Fields]] = {
         {"unique_identifier": "cus_9", "project_id": "my-site"},
         {"host": None, "path": None, "person": "cus_9", "revenue": "12.50", "currency": "XXX"},
     ),
-    "the least, of a website": (
+    "only the required fields, of a website": (
         {"device_id": "d-0", "context": "website"}, ...,
         dict.fromkeys(("host", "path", "props", "person", "revenue", "currency")) | {"context": "website"},
     ),
     "a host": ({"hostname": "App.Example.com:8443"}, ..., {"host": "app.example.com", "path": None}),
     "a URL of another host": ({"url": "https://a.example/x", "hostname": "b.example"}, ..., {"host": "a.example"}),
     "an app's URL": ({"url": "app://a/b"}, ..., {"host": "a", "path": "/b"}),
-    "of a URL, no more than is kept": (
+    "a URL is stored without secrets": (
         {"url": "https://me:secret@example.com:8443/a?token=t&utm_source=Mail&utm_medium=email#x"}, ...,
         {"host": "example.com", "path": "/a", "utm_source": "Mail", "utm_medium": "email", "channel": "email"},
     ),
-    "null for whatever is optional": (
+    "null for optional fields": (
         dict.fromkeys(("url", "hostname", "properties", "timestamp")) | {"device_id": "d-00"}, None, {"person": None},
     ),
-    "null for what is optional of an identity": (
+    "null for optional fields of an identity": (
         {}, {"unique_identifier": "user_2", "project_id": "my-site", "email": None, "name": None}, {"person": "user_2"},
     ),
-    "empty for what is optional": ({"url": "", "hostname": "", "properties": {}}, ..., {"host": None, "props": None}),
+    "empty optional fields": ({"url": "", "hostname": "", "properties": {}}, ..., {"host": None, "props": None}),
     "unknown fields": ({"colour": {"a": [1]}}, ANN | {"colour": 5}, {"person": "user_1", "props": None}),
     "properties of every kind": ({"properties": FREE}, ..., {"props": FREE}),
     "fifty properties": ({"properties": FIFTY}, ..., {"props": FIFTY}),
@@ -89,7 +95,7 @@ ACCEPTED: dict[str, tuple[Fields, object, Fields]] = {
     "a time in Unix milliseconds": ({"timestamp": 1_736_937_000_123}, ..., {"ts": "2025-01-15T10:30:00.123Z"}),
     "a time 23 hours ahead": ({"timestamp": NOW_MS + 23 * HOUR_MS}, ..., {"ts": iso_time(NOW_MS + 23 * HOUR_MS)}),
 }
-# A name and its properties, and the revenue that comes of them.
+# A name and its properties, and the resulting revenue.
 REVENUE_CASES: list[tuple[str, Fields, str | None, str | None]] = [
     ("$purchase", {"amount": 0.1, "currency": "EUR"}, "0.10", "EUR"),
     ("$purchase", {"amount": 19.99, "currency": "usd"}, "19.99", "USD"),
@@ -100,7 +106,7 @@ REVENUE_CASES: list[tuple[str, Fields, str | None, str | None]] = [
     ("$refund", {"amount": -7.5, "currency": "EUR"}, "-7.50", "EUR"),
     ("$purchase", {"amount": 0, "price": 4}, "0.00", "XXX"),
     ("$purchase", {"amount": None, "price": 4}, "4.00", "XXX"),
-    ("$purchase", {"amount": 3, "price": "a word, not a number"}, "3.00", "XXX"),
+    ("$purchase", {"amount": 3, "price": "not a number"}, "3.00", "XXX"),
     ("$of_their_own", {"amount": 1}, "1.00", "XXX"),
     ("$of_their_own", {"plan": "gold", "currency": "EUR", "price": None}, None, None),
     *[("$of_their_own", {"price": price, "currency": "EUR"}, None, None) for price in ("call us", "1_0", " 5", "٥")],
@@ -116,7 +122,7 @@ ALL_ACCEPTED = ACCEPTED | {
 
 @pytest.fixture(scope="module")
 def responses_and_events(running: RunningSite) -> dict[str, tuple[Response, Fields]]:
-    """All of `ALL` sent: what → the answer, and the event as exported, if it was stored."""
+    """Send all of `ALL_ACCEPTED`. Returns by case the response and, if it was stored, the exported event."""
     responses = {
         what: running.server.send(EVENT, body(event, identity)) for what, (event, identity, _) in ALL_ACCEPTED.items()
     }
@@ -125,7 +131,9 @@ def responses_and_events(running: RunningSite) -> dict[str, tuple[Response, Fiel
 
 
 @pytest.mark.parametrize("what", ALL_ACCEPTED)
-def test_what_is_sent_comes_out(responses_and_events: dict[str, tuple[Response, Fields]], what: str) -> None:
+def test_an_accepted_event_is_exported_as_sent(
+    responses_and_events: dict[str, tuple[Response, Fields]], what: str
+) -> None:
     response, event = responses_and_events[what]
     assert (response.status, response.json) == (200, {"success": True, "event_id": event.get("id")})
     expected = ALL_ACCEPTED[what][2]
@@ -135,10 +143,10 @@ def test_what_is_sent_comes_out(responses_and_events: dict[str, tuple[Response, 
 
 # fmt: off
 PROPERTIES = "event.properties"
-# Where in `FULL` there is which value that is wrong.
+# By field of `FULL`, its invalid values.
 FULL = body({"name": "$purchase", "properties": {"amount": 9, "currency": "EUR"}}, ANN)
 INVALID_VALUES: dict[str, list[Any]] = {
-    **{f"event.{name}": REQUIRED for name in GOOD if name != "context"},
+    **{f"event.{name}": REQUIRED for name in REQUIRED_FIELDS if name != "context"},
     "event.context": [*REQUIRED, "Product", "app", "web site"],
     "event.url": [5, [], "https://", "a b", "/pricing", "example.com/", "https://e.com:x/", "app://" + TOO_LONG],
     "event.hostname": [5, [], "a b", "https://a.example", "a/b", "me@a", "?", ":", TOO_LONG],
@@ -158,7 +166,7 @@ INVALID_VALUES: dict[str, list[Any]] = {
 
 
 def with_value(path: str, value: object) -> Fields:
-    """`FULL` with a value in another's place; `...` for none there."""
+    """Return `FULL` with another value of a field; `...` removes the field."""
     document: Fields = json.loads(json.dumps(FULL))
     *parents, name = path.split(".")
     parent: Fields = reduce(getitem, parents, document)
@@ -168,7 +176,7 @@ def with_value(path: str, value: object) -> Fields:
     return document
 
 
-def test_what_is_wrong_is_refused_by_its_name_and_not_stored(running: RunningSite) -> None:
+def test_an_invalid_field_is_named_and_nothing_is_stored(running: RunningSite) -> None:
     before = running.store.events()
     unexpected = {}
     for field, value in [(field, value) for field, values in INVALID_VALUES.items() for value in values]:
@@ -180,13 +188,13 @@ def test_what_is_wrong_is_refused_by_its_name_and_not_stored(running: RunningSit
 
 
 @pytest.mark.parametrize("properties", [5, "a", True, [], [{}], FIFTY | {"one": "more"}], ids=lambda it: f"{it!r:.20}")
-def test_properties_of_another_type_and_too_many_are_refused(running: RunningSite, properties: object) -> None:
+def test_too_many_properties_or_a_wrong_type_are_rejected(running: RunningSite, properties: object) -> None:
     assert send(running, properties=properties).error == (400, "invalid_props", PROPERTIES)
     assert send(running, properties=properties, url="no").error == (400, "invalid_request", "event.url")
 
 
 @pytest.mark.parametrize(("price", "code"), [(0.5, "JPY"), ("1.2345", "KWD"), (1.005, None), ("a", "EUR"), (True, "")])
-def test_a_price_is_refused_as_an_amount_is(running: RunningSite, price: object, code: object) -> None:
+def test_an_invalid_price_is_rejected_like_an_invalid_amount(running: RunningSite, price: object, code: object) -> None:
     response = send(running, name="$purchase", properties={"price": price, "currency": code})
     assert response.error == (400, "invalid_request", f"{PROPERTIES}.price")
 
@@ -203,9 +211,9 @@ INVALID_BODIES: dict[bytes, str | None] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("sent", INVALID_BODIES)
-def test_what_is_no_event_is_refused(running: RunningSite, sent: bytes) -> None:
-    assert running.server.send(EVENT, sent).error == (400, "invalid_request", INVALID_BODIES[sent])
+@pytest.mark.parametrize("invalid_body", INVALID_BODIES)
+def test_a_body_that_is_not_an_event_is_rejected(running: RunningSite, invalid_body: bytes) -> None:
+    assert running.server.send(EVENT, invalid_body).error == (400, "invalid_request", INVALID_BODIES[invalid_body])
 
 
 MESSAGES: list[tuple[Fields, str]] = [
@@ -215,17 +223,17 @@ MESSAGES: list[tuple[Fields, str]] = [
 
 
 @pytest.mark.parametrize(("event", "expected_text"), MESSAGES)
-def test_messages_say_what_would_be_right(running: RunningSite, event: Fields, expected_text: str) -> None:
+def test_an_error_message_says_how_to_fix_the_event(running: RunningSite, event: Fields, expected_text: str) -> None:
     assert expected_text in running.server.send(EVENT, body(event)).json["error"]["message"]
 
 
 @pytest.mark.parametrize("where", [{}, {"hostname": "example.com"}, {"url": "https://example.com/"}])
-def test_a_bot_is_in_no_count_wherever_it_was(running: RunningSite, where: Fields) -> None:
+def test_a_bot_is_excluded_with_or_without_a_url(running: RunningSite, where: Fields) -> None:
     (event,) = stored_events(running, send(running, headers={"User-Agent": GOOGLEBOT}, **where))
     assert (event["excluded"], event["visitor"]) == ("bot", None)
 
 
-def test_a_host_that_is_not_the_sites_own_is_refused_by_its_name(store: Store, start: Start) -> None:
+def test_a_foreign_host_is_rejected_and_its_field_is_named(store: Store, start: Start) -> None:
     store.site("my-site", "--allowed-hosts", "example.com")
     guarded = RunningSite(store, start(store), "", "")
     for field, elsewhere in (("url", "https://evil.example/"), ("hostname", "evil.example")):
@@ -234,7 +242,7 @@ def test_a_host_that_is_not_the_sites_own_is_refused_by_its_name(store: Store, s
     assert send(guarded, hostname="www.example.com").status == 200
 
 
-def test_devices_are_visitors_sessions_visits_and_identities_persons(running: RunningSite) -> None:
+def test_devices_become_visitors_sessions_visits_and_identities_persons(running: RunningSite) -> None:
     bob = {"unique_identifier": "bob", "project_id": "my-site", "email": "bob@example.com"}
     hits = [("d-9", "a", None), ("d-9", "a", bob), ("d-9", "b", None), ("d-8", "a", None)]
     responses = [send(running, identity, device_id=device, session_id=session) for device, session, identity in hits]
@@ -248,7 +256,7 @@ def test_devices_are_visitors_sessions_visits_and_identities_persons(running: Ru
     assert (person["email"], person["name"], person["events"]) == ("bob@example.com", "Bob B.", 4)
 
 
-def test_a_repeat_gets_the_first_answer_and_another_event_a_conflict(running: RunningSite) -> None:
+def test_a_repeated_key_returns_the_first_response_and_another_event_a_conflict(running: RunningSite) -> None:
     before, headers = running.store.events(), {"Idempotency-Key": "once-overcentric"}
     first, again, other = (send(running, headers=headers, name=name) for name in ("one", "one", "two"))
     assert (first.status, "idempotency-replayed" in first.headers) == (200, False)
@@ -257,13 +265,13 @@ def test_a_repeat_gets_the_first_answer_and_another_event_a_conflict(running: Ru
     assert [event["id"] for event in new_events(running, before)] == [first.json["event_id"]]
 
 
-def test_a_text_of_64_kib_is_taken_for_json_and_no_larger_one(running: RunningSite) -> None:
+def test_a_text_plain_body_of_up_to_64_kib_is_parsed_as_json(running: RunningSite) -> None:
     body_bytes, headers = json.dumps(body({})).encode(), {"Content-Type": "text/plain;charset=UTF-8"}
     assert running.server.send(EVENT, body_bytes.ljust(65_536), headers=headers).status == 200
     assert running.server.send(EVENT, body_bytes.ljust(65_537)).error == (413, "payload_too_large", None)
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])
-def test_other_methods_are_refused(running: RunningSite, method: str) -> None:
+def test_other_methods_are_rejected(running: RunningSite, method: str) -> None:
     response = running.server.send(EVENT, method=method)
     assert (response.error, response.headers["allow"]) == ((405, "method_not_allowed", None), "OPTIONS, POST")

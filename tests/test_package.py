@@ -1,4 +1,4 @@
-"""The wheel and the source distribution: they are what people install, and not the tree."""
+"""The wheel and the source distribution, which people install instead of the source tree."""
 
 import subprocess
 import sys
@@ -26,24 +26,24 @@ def build(target: str, folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built and unpacked."""
+    """Build the wheel and unpack it."""
     folder = tmp_path_factory.mktemp("unpacked")
     with zipfile.ZipFile(build("wheel", tmp_path_factory.mktemp("wheel"))) as archive:
         archive.extractall(folder)
     return folder
 
 
-def test_the_wheel_has_all_that_the_server_shows(
+def test_a_server_from_the_wheel_serves_pages_and_static_files(
     installed: Path, store: Store, start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(installed))
-    monkeypatch.chdir(tmp_path)  # so that the tree is not imported by chance
+    monkeypatch.chdir(tmp_path)  # so that the source tree is not imported by accident
     server = start(store)
     assert b"ovx-lite is running" in server.send("/", method="GET").body
     assert server.send("/static/ui.css", method="GET").status == 200
 
 
-def test_the_wheel_has_nothing_beside_the_package(installed: Path) -> None:
+def test_the_wheel_contains_only_the_package(installed: Path) -> None:
     assert sorted(path.name for path in installed.iterdir()) == ["ovx_lite", f"ovx_lite-{__version__}.dist-info"]
     for name in ("static", "templates"):
         shipped = {path.name for path in (installed / "ovx_lite" / name).iterdir()}

@@ -1,4 +1,4 @@
-"""Every page in a real Chromium: light and dark, wide and at 320 px, for everybody, and whatever visitors have sent."""
+"""Every page in a real Chromium: accessible in light and dark, at 1280 and 320 px, and safe with hostile input."""
 
 from collections.abc import Iterator
 
@@ -25,7 +25,7 @@ def page(browser: Browser, furnished_server: FurnishedServer) -> Iterator[Page]:
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_a_page_is_for_everybody(page: Page, furnished_server: FurnishedServer, path: str) -> None:
+def test_a_page_is_accessible(page: Page, furnished_server: FurnishedServer, path: str) -> None:
     problems = collect_browser_problems(page)
     page.set_viewport_size({"width": 1280, "height": 800})
     page.emulate_media(color_scheme="light")
@@ -36,25 +36,23 @@ def test_a_page_is_for_everybody(page: Page, furnished_server: FurnishedServer, 
     assert accessibility_violations(page, only_looks=True) == []
     page.set_viewport_size({"width": 320, "height": 600})
     page.emulate_media(color_scheme="dark")
-    questions = page.locator("main .confirm summary")
-    if questions.count():
-        questions.last.press("Enter")
+    confirmations = page.locator("main .confirm summary")
+    if confirmations.count():
+        confirmations.last.press("Enter")
     assert accessibility_violations(page) == []
     assert page.evaluate("typeof hacked") == "undefined"
     assert [problem for problem in problems if "404" not in problem] == []
 
 
 @pytest.mark.parametrize("path", ["/login", "/setup?token=guessed"])
-def test_a_page_before_the_log_in_is_for_everybody(
-    browser: Browser, furnished_server: FurnishedServer, path: str
-) -> None:
+def test_a_page_before_login_is_accessible(browser: Browser, furnished_server: FurnishedServer, path: str) -> None:
     with browser.new_context(viewport={"width": 320, "height": 600}) as context:
         page = context.new_page()
         page.goto(furnished_server.url(path))
         assert accessibility_violations(page) == []
 
 
-def test_hostile_texts_are_shown_as_text(page: Page, furnished_server: FurnishedServer) -> None:
+def test_hostile_input_is_displayed_as_text(page: Page, furnished_server: FurnishedServer) -> None:
     for path in ("keys", "goals", "people", "people/PERSON", "deliveries/FAILED", "webhooks?tested=TEST"):
         page.goto(furnished_server.url(f"{SETTINGS_PATH}/{path}"))
         assert HOSTILE in page.inner_text("main"), path

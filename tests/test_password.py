@@ -1,4 +1,4 @@
-"""The ways to a password beside the first form: the environment, and the command line."""
+"""Setting the password without the setup form: by the environment and by the command line."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ def test_a_password_may_come_from_the_environment(store: Store, start: Start, mo
     assert "OVX_ADMIN_PASSWORD" in changed.body.decode()
     assert "Set it up" not in stop_and_read_log(server)
 
-    client.server = start(store)  # with the same one
+    client.server = start(store)  # with the same password
     assert client.get("/account").status == 200
     client.server.stop()
 
@@ -34,11 +34,11 @@ def test_a_password_may_come_from_the_environment(store: Store, start: Start, mo
     client.server.stop()
 
     monkeypatch.delenv("OVX_ADMIN_PASSWORD")
-    client.server = start(store)  # what it said stays
+    client.server = start(store)  # the password of the environment remains in effect
     assert client.get("/account").status == 200
 
 
-def test_a_wrong_password_in_the_environment_ends_the_start(store: Store) -> None:
+def test_an_invalid_password_in_the_environment_prevents_the_start(store: Store) -> None:
     password = "too short"
     result = store.spawn("serve", "--port", "0", env={"OVX_ADMIN_PASSWORD": password})
     assert result.exit_status in (1, 2)
@@ -48,7 +48,7 @@ def test_a_wrong_password_in_the_environment_ends_the_start(store: Store) -> Non
     assert password not in result.stderr + result.stdout
 
 
-def test_a_password_of_the_command_line_ends_the_sessions_of_a_running_server(store: Store, start: Start) -> None:
+def test_setting_a_password_by_command_ends_the_sessions_of_a_running_server(store: Store, start: Start) -> None:
     server = start(store)
     early_client = invited_client(server)
     result = store.run("password", "set", "--json", stdin=f"{PASSWORD}\n".encode())
@@ -61,7 +61,7 @@ def test_a_password_of_the_command_line_ends_the_sessions_of_a_running_server(st
 
 
 @pytest.mark.parametrize("typed", [b"too short\n", b"", b"x" * 1001])
-def test_a_wrong_password_at_the_command_line_changes_nothing(store: Store, typed: bytes) -> None:
+def test_an_invalid_password_by_command_changes_nothing(store: Store, typed: bytes) -> None:
     set_password(store)
     before = password_hash(store)
     result = store.run("password", "set", "--json", stdin=typed)
@@ -71,7 +71,7 @@ def test_a_wrong_password_at_the_command_line_changes_nothing(store: Store, type
     assert password_hash(store) == before
 
 
-def test_bytes_that_no_browser_can_send_are_no_password(store: Store) -> None:
+def test_a_password_that_is_not_utf_8_is_rejected(store: Store) -> None:
     result = store.run("password", "set", stdin="ein schöner grüner".encode("latin-1"))
     assert (result.exit_status in (1, 2), result.stdout) == (True, "")
     assert "Traceback" not in result.stderr
@@ -79,7 +79,7 @@ def test_bytes_that_no_browser_can_send_are_no_password(store: Store) -> None:
 
 
 def test_a_password_is_hashed_at_full_strength(store: Store, start: Start) -> None:
-    """What OWASP asks for. All other tests hash weakly, but no process that was started as users start it does."""
+    """The cost is as OWASP recommends. Other tests use a weak hash, but no process that users start does."""
     environment = os.environ | {"OVX_DATA_DIR": str(store.path)}
     subprocess.run(program("password", "set"), input=f"{PASSWORD}\n".encode(), env=environment, check=True)
     assert password_hash(store).split(" ")[:4] == ["scrypt", "16384", "8", "5"]

@@ -1,4 +1,4 @@
-"""Paths: routes match whole ones, and there is nothing at one with a control character."""
+"""Paths: routes match whole paths, and a path with a control character is 404."""
 
 from collections.abc import Callable, Iterator
 
@@ -55,7 +55,7 @@ def call(
 
 
 @pytest.mark.parametrize("control", CONTROL)
-def test_there_is_nothing_at_a_path_with_a_control_character(call: SendFunction, control: str) -> None:
+def test_a_path_with_a_control_character_is_404(call: SendFunction, control: str) -> None:
     for method, path in PATHS:
         middle = path.rindex("/") + 1
         for odd in (path + control, path[:middle] + control + path[middle:], f"/{control}{path}", f"{path}/{control}"):
@@ -64,16 +64,16 @@ def test_there_is_nothing_at_a_path_with_a_control_character(call: SendFunction,
             assert b"ovx_" not in response.body
 
 
-def test_the_project_of_a_path_has_no_control_character(call: SendFunction) -> None:
+def test_a_project_with_a_control_character_is_404(call: SendFunction) -> None:
     for path in ("/v1/projects/my%0asite/events", "/v1/projects/my-site%0a/events", "/v1/projects/%00/events/batch"):
         assert call("POST", path).error == (404, "not_found", None)
 
 
-def test_other_characters_are_no_control_characters(call: SendFunction) -> None:
+def test_other_special_characters_are_allowed(call: SendFunction) -> None:
     assert call("GET", "/healthz").status == 200
     assert call("GET", "/%68ealthz").status == 200
     assert call("POST", "/v1/projects/my-site/events").status == 400
-    for letter in ("%20", "%c2%a0", "%e2%80%8d", "%f0%9f%98%80", "%ff"):  # of which some cannot be printed
+    for letter in ("%20", "%c2%a0", "%e2%80%8d", "%f0%9f%98%80", "%ff"):  # some of these are not printable
         assert call("POST", f"/v1/projects/{letter}/events").error[1] != "not_found"
 
 
@@ -88,11 +88,11 @@ def running_page(store: Store, start: Start) -> Response:
     return start(store).send("/metrics%0a", headers={"Accept": "text/html"}, method="GET")
 
 
-# A line feed at the end is part of a value, too: `$` in a pattern would look over it.
+# A line feed at the end is part of a value: a pattern that ends with `$` would ignore it.
 
 
 @pytest.mark.parametrize("end", ["\n", "\r", "\r\n", "\0", "\x85", "\u2028"])
-def test_what_people_enter_has_no_end_of_a_line_at_its_end(end: str) -> None:
+def test_a_line_break_at_the_end_of_a_value_is_rejected(end: str) -> None:
     for rule in (validators.site_slug, validators.timezone, lambda text: validators.host(text, "domain")):
         with pytest.raises(ApiError):
             rule(f"UTC{end}")
@@ -103,17 +103,17 @@ def test_what_people_enter_has_no_end_of_a_line_at_its_end(end: str) -> None:
 
 
 @pytest.mark.parametrize("medium", ["sm\n", "mailing\n"])
-def test_a_medium_is_looked_at_without_the_space_around_it(medium: str) -> None:
+def test_white_space_around_a_medium_is_ignored(medium: str) -> None:
     assert classify_source("", Campaign("x", medium), "", "").channel in ("social", "email")
 
 
 @pytest.mark.parametrize("args", [("site", "add", "my-site\n"), ("key", "list", "my-site\n"), ("key", "revoke", "k\n")])
-def test_a_command_takes_no_id_with_an_end_of_a_line(store: Store, args: tuple[str, ...]) -> None:
+def test_a_command_rejects_an_id_with_a_line_break(store: Store, args: tuple[str, ...]) -> None:
     store.site("my-site")
     assert store.run(*args).exit_status != 0
 
 
-def test_a_key_is_not_accepted_in_another_spelling(store: Store, start: Start) -> None:
+def test_a_key_must_match_exactly(store: Store, start: Start) -> None:
     store.site("my-site")
     server, key = start(store), store.key()
     for odd in (f"{key}%0a", f"{key}\\n", f"{key}\x85x", key[:-1]):

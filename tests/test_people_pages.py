@@ -1,4 +1,4 @@
-"""Settings → People: found, looked at, erased."""
+"""Settings → People: list, search, details, erasure."""
 
 from urllib.parse import urlencode
 
@@ -9,27 +9,27 @@ from tests.support.pages import admin as admin
 
 
 def identify(admin: AdminSession, settings: str, key: str, id: str, **traits: str) -> None:
-    """Have an event name somebody, and tell of them."""
-    event = {"event_type": "identify", "event_name": "named", "user_id": id, "properties": traits}
+    """Send an `identify` event with a person's id and traits."""
+    event = {"event_type": "identify", "event_name": "identified", "user_id": id, "properties": traits}
     assert admin.server.send(f"/v1/projects/{settings.split('/')[2]}/events", event, key).status == 202
 
 
 def listed_ids(admin: AdminSession, settings: str, **params: str) -> list[str]:
-    """The ids of those who are listed."""
+    """Return the ids in the list of people."""
     response = admin.client.get(f"{settings}/people?{urlencode(params)}")
     assert response.status == 200, response.body
     return [row[0] for row in table_rows(response)]
 
 
 def links(admin: AdminSession, path: str) -> dict[str, str]:
-    """Where those who are listed are to be seen."""
+    """Return the links of a list of people, by text."""
     page = parse_page(admin.client.get(path))
     return {link.text: link.attrs["href"] for head in page.find_all("th", scope="row") for link in head.find_all("a")}
 
 
 @pytest.fixture(scope="module")
 def people(admin: AdminSession) -> str:
-    """The settings of a site that knows some."""
+    """Add a site with some people. Returns the path of its settings."""
     settings, key = admin.add_site()
     for id, traits in {
         "ada": {"name": "Ada Lovelace", "email": "ada@example.com"},
@@ -75,14 +75,14 @@ SEARCHES = [
 
 
 @pytest.mark.parametrize(("q", "expected"), SEARCHES)
-def test_people_are_found_by_their_traits(admin: AdminSession, people: str, q: str, expected: set[str]) -> None:
+def test_people_can_be_searched_by_their_traits(admin: AdminSession, people: str, q: str, expected: set[str]) -> None:
     assert set(listed_ids(admin, people, q=q)) == expected
     page = parse_page(admin.client.get(f"{people}/people?{urlencode({'q': q})}"))
     assert page.find_one("input", id="q").attrs["value"] == q.strip()[:200]
     assert ("No matching people" in page.text) == (not expected)
 
 
-def test_many_people_are_on_several_pages(admin: AdminSession) -> None:
+def test_a_long_list_is_split_into_pages(admin: AdminSession) -> None:
     settings, key = admin.add_site()
     for number in range(105):
         identify(admin, settings, key, f"person-{number:03}", email=f"{number % 2}@example.com")
@@ -99,11 +99,11 @@ def test_many_people_are_on_several_pages(admin: AdminSession) -> None:
 
 
 @pytest.mark.parametrize("before", ["nonsense", "1", "1.", "-1.-1", "9" * 15 + "." + "9" * 19, "0.0", "%00", "'"])
-def test_an_invalid_cursor_is_no_error(admin: AdminSession, people: str, before: str) -> None:
+def test_an_invalid_cursor_is_ignored(admin: AdminSession, people: str, before: str) -> None:
     assert admin.client.get(f"{people}/people?before={before}").status == 200
 
 
-def test_a_person_is_looked_at(admin: AdminSession, people: str) -> None:
+def test_the_page_of_a_person_lists_traits_and_activity(admin: AdminSession, people: str) -> None:
     response = admin.client.get(links(admin, f"{people}/people")["<b>bold</b>"])
     assert (response.status, b"<script>alert" in response.body) == (200, False)
     page = parse_page(response)
@@ -128,7 +128,7 @@ def test_a_person_is_erased(admin: AdminSession) -> None:
     assert (b"bob@example.com" in stored, b"erased@example.com" in stored) == (True, False)
 
 
-def test_another_sites_person_is_not_here(admin: AdminSession, people: str) -> None:
+def test_a_person_of_another_site_is_404(admin: AdminSession, people: str) -> None:
     settings, _ = admin.add_site()
     number = links(admin, f"{people}/people")["ada"].rsplit("/", 1)[1]
     for wanted in (number, "0", "nonsense", "-", "9" * 19, "-" + "9" * 19, "1.5", "%20", "%27", "%C2%B2"):

@@ -1,4 +1,4 @@
-"""Persons: who a caller's names make, whose events are whose, and what is left of a person who was erased."""
+"""Persons: identification by the APIs, attribution of events, and erasure."""
 
 import json
 import random
@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ovx_lite.domain.calendar import HOUR_MS, MINUTE_MS
 from ovx_lite.domain.models import Event, Hit, Identity, PageUrl, Site
 from ovx_lite.enrichment.enrich import enrich
 from ovx_lite.services.group_commit import write_group as store_group
@@ -20,17 +21,17 @@ from ovx_lite.storage import integrity, registry
 from ovx_lite.storage.read import events, persons
 from ovx_lite.storage.write.unit_of_work import open_unit_of_work
 from tests.conftest import Start, Store
-from tests.support.store import MAX_TIME_MS, MINUTE, NOW, request
+from tests.support.store import MAX_TIME_MS, NOW, request
 from tests.support.visitors import GOOGLEBOT, Place, browser_headers, file_bytes
 from tests.support.visitors import conn as conn
 from tests.support.visitors import proxied as proxied
 from tests.support.visitors import site as site
 
-DAY_MINUTES, HOUR_MS = 24 * 60, 60 * MINUTE
+DAY_MINUTES = 24 * 60
 _numbers = count()
 
 
-def test_all_apis_name_one_person(site: Place) -> None:
+def test_all_apis_identify_the_same_person(site: Place) -> None:
     site.overcentric(0, "phone", "ada", email="ada@example.com", name="Ada")
     site.openanalytics(1, "ada", "identify", plan="pro", name="Ada L.")
     site.openanalytics(2, "ada")
@@ -57,7 +58,7 @@ def test_the_latest_traits_win(site: Place, first_value: object, second_value: o
     )
 
 
-def test_nobodys_row_grows_without_end(site: Place) -> None:
+def test_the_traits_of_a_person_have_a_size_limit(site: Place) -> None:
     for first in range(0, 60, 15):
         site.overcentric(0, "phone", "ada", name="Ada", email="ada@example.com")
         site.openanalytics(1, "ada", "identify", **{f"trait {n}": "x" * 4000 for n in range(first, first + 15)})
@@ -67,7 +68,7 @@ def test_nobodys_row_grows_without_end(site: Place) -> None:
     assert ("trait 59" in person["properties"], len(json.dumps(person)) < 150_000) == (True, True)
 
 
-def test_a_device_becomes_somebodys_with_all_that_it_did_before(site: Place) -> None:
+def test_a_device_is_linked_to_a_person_with_its_earlier_events(site: Place) -> None:
     for minute, device in ((-2 * DAY_MINUTES, "phone"), (0, "phone"), (1, "laptop"), (2, "phone")):
         site.overcentric(minute, device)
     site.overcentric(3, "phone", "ada")
@@ -79,7 +80,7 @@ def test_a_device_becomes_somebodys_with_all_that_it_did_before(site: Place) -> 
     assert site.is_consistent()
 
 
-def test_one_device_and_session_for_all_webhooks(site: Place) -> None:
+def test_one_device_may_send_events_of_many_persons(site: Place) -> None:
     for minute in range(12):
         site.overcentric(minute, "webhook", f"customer {minute % 5}", "webhook")
     assert site.values_by_event("person") == {f"{minute}": f"customer {minute % 5}" for minute in range(12)}
@@ -90,13 +91,13 @@ def test_one_device_and_session_for_all_webhooks(site: Place) -> None:
     assert site.is_consistent()
 
 
-def test_a_bot_is_no_person(site: Place) -> None:
+def test_a_bot_creates_no_person(site: Place) -> None:
     site.headers = {"User-Agent": GOOGLEBOT}
     site.apex(0, "phone", "ada")
     assert (site.values_by_event("person"), site.run_person_command("list")) == ({"0": None}, [])
 
 
-def test_the_commands_as_people_use_them(site: Place) -> None:
+def test_the_commands_list_show_and_erase_persons(site: Place) -> None:
     run, id = site.store.run, site.slug
     assert run("person", "list", id).exit_status == run("person", "show", id).exit_status - 2 == 0
     for args in (["list", "no-site"], ["show", id, "ada"], ["erase", id, "ada", "--yes"]):
@@ -106,12 +107,12 @@ def test_the_commands_as_people_use_them(site: Place) -> None:
     site.openanalytics(1, "ada", "identify", plan="pro")
     assert "ada@example.com" in run("person", "list", id).stdout
     assert {"ada@example.com", "pro"} <= set(run("person", "show", id, "ada").stdout.split())
-    assert run("person", "erase", id, "ada", stdin=b"n\n").exit_status == 1, "and nothing is erased yet"
+    assert run("person", "erase", id, "ada", stdin=b"n\n").exit_status == 1, "a refused confirmation erases nothing"
     assert "2 events" in run("person", "erase", id, "ada", stdin=b"y\n").stdout
     assert site.values_by_event("person") == {"0": None, "identify": None}
 
 
-def test_a_name_does_nothing_to_the_terminal(site: Place) -> None:
+def test_control_characters_in_a_name_are_not_printed(site: Place) -> None:
     site.overcentric(0, "phone", "a\x1b[2Jda", name="x\x1b]0;owned\x07\ny")
     outputs = [
         site.store.run("person", *args).stdout for args in (["list", site.slug], ["show", site.slug, "a\x1b[2Jda"])
@@ -119,7 +120,7 @@ def test_a_name_does_nothing_to_the_terminal(site: Place) -> None:
     assert not {"\x1b", "\x07"} & set("".join(outputs))
 
 
-def test_whoever_is_erased_does_not_come_back(site: Place) -> None:
+def test_an_erased_person_does_not_come_back(site: Place) -> None:
     for minute, person in enumerate(["", "ada", "", "bob", "", "ada", ""]):
         site.overcentric(minute, "tablet", person)
     site.overcentric(-10_000, "tablet")
@@ -140,11 +141,11 @@ def test_whoever_is_erased_does_not_come_back(site: Place) -> None:
         "10": "bob",
         "11": "bob",
     }
-    assert site.values_by_event("visitor")["8"] == before["3"], "the device is the same again"
+    assert site.values_by_event("visitor")["8"] == before["3"], "the device has its earlier visitor id again"
     assert site.is_consistent()
 
 
-def test_after_somebody_is_erased_a_device_may_be_somebody_elses(site: Place) -> None:
+def test_the_device_of_an_erased_person_may_be_linked_to_another_person(site: Place) -> None:
     for minute, person in enumerate(["ada", ""]):
         site.overcentric(minute, "tablet", person)
     site.run_person_command("erase", "ada")
@@ -164,7 +165,7 @@ def test_erasing_a_person_gives_their_events_to_nobody_else(site: Place) -> None
     assert site.is_consistent()
 
 
-def test_a_browser_is_one_visitor_also_when_its_person_is_named(site: Place) -> None:
+def test_a_browser_remains_one_visitor_when_its_person_is_identified(site: Place) -> None:
     site.headers = browser_headers()
     for minute, person in enumerate(["", "ada", ""]):
         site.apex(minute, "anonymous", person)
@@ -172,7 +173,7 @@ def test_a_browser_is_one_visitor_also_when_its_person_is_named(site: Place) -> 
     assert set(site.values_by_event("person").values()) == {"ada"}
 
 
-def test_the_next_on_a_device_is_not_taken_for_the_one_before(site: Place) -> None:
+def test_events_after_an_erasure_are_not_attributed_to_an_earlier_person(site: Place) -> None:
     for minute, person in enumerate(["ada", "", "bob", ""]):
         site.overcentric(minute, "tablet", person)
     site.run_person_command("erase", "bob")
@@ -180,7 +181,7 @@ def test_the_next_on_a_device_is_not_taken_for_the_one_before(site: Place) -> No
     assert list(site.values_by_event("person").values()) == ["ada", "ada", None, None, None]
 
 
-def test_erased_is_erased_from_the_bytes(tmp_path: Path, start: Start) -> None:
+def test_an_erased_person_is_gone_from_the_bytes_of_the_store(tmp_path: Path, start: Start) -> None:
     site = Place(store := Store(tmp_path / "data"), server := start(store))
     secrets, ada = [b"ada-the-person", b"ada@x", b"Ada A", b"her-plan", b"her-key"], {"email": "ada@x", "name": "Ada A"}
     for minute, person in enumerate(["", "ada-the-person", "bob", ""]):
@@ -212,7 +213,7 @@ def erase(conn: sqlite3.Connection, site: Site, person: str) -> int:
     return persons.erase(conn, site, persons.find(conn, site.id, person), iter(lambda: random.getrandbits(47), -1))
 
 
-def test_erased_while_they_keep_coming(tmp_path: Path, start: Start) -> None:
+def test_a_person_can_be_erased_while_events_arrive(tmp_path: Path, start: Start) -> None:
     site = Place(store := Store(tmp_path / "data"), start(store))
     done, minutes, results = Flag(), count(), list[bool]()
 
@@ -237,7 +238,7 @@ DRAWN_EVENTS = st.lists(st.tuples(st.sampled_from("de"), st.sampled_from(["", ""
 
 
 def owner(drawn_events: list[tuple[str, str]], index: int) -> str | None:
-    """Whose an event is: its own person's, or that of the device's last one before it, or of the first one after."""
+    """Return the person of an event: the latest one that its device has identified by then, or else the next one."""
     before = [person for device, person in drawn_events[: index + 1] if person and device == drawn_events[index][0]]
     after = [person for device, person in drawn_events[index:] if person and device == drawn_events[index][0]]
     return before[-1] if before else after[0] if after else None
@@ -245,7 +246,9 @@ def owner(drawn_events: list[tuple[str, str]], index: int) -> str | None:
 
 @given(drawn_events=DRAWN_EVENTS, data=st.data())
 @settings(max_examples=100, deadline=None, derandomize=True)
-def test_whose_events_are(conn: sqlite3.Connection, drawn_events: list[tuple[str, str]], data: st.DataObject) -> None:
+def test_events_are_attributed_to_the_expected_person(
+    conn: sqlite3.Connection, drawn_events: list[tuple[str, str]], data: st.DataObject
+) -> None:
     for table in (
         "events",
         "visits",
@@ -259,7 +262,7 @@ def test_whose_events_are(conn: sqlite3.Connection, drawn_events: list[tuple[str
         conn.execute(f"DELETE FROM {table}")
     site, unit_of_work = add_new_site(conn), open_unit_of_work(conn, 0)
     sent_events = [
-        new_event(site, person, NOW + index * 17 * MINUTE, device)
+        new_event(site, person, NOW + index * 17 * MINUTE_MS, device)
         for index, (device, person) in enumerate(drawn_events)
     ]
     cuts = sorted(data.draw(st.sets(st.integers(0, len(sent_events))), "transactions") | {0, len(sent_events)})
@@ -289,9 +292,9 @@ def test_whose_events_are(conn: sqlite3.Connection, drawn_events: list[tuple[str
         {},
         NOW,
     )
-    untied = set("de") - {device for device, person in drawn_events if person}
+    unlinked = set("de") - {device for device, person in drawn_events if person}
     expected = [
-        "ada" if drawn_event[0] in untied else person_id
+        "ada" if drawn_event[0] in unlinked else person_id
         for drawn_event, person_id in zip(drawn_events, expected, strict=True)
     ]
     assert owners() == [*expected, "ada", "ada"]

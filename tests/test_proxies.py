@@ -1,4 +1,4 @@
-"""Behind nginx and Caddy, as the README has them: what a proxy takes for a body is a body."""
+"""Behind nginx and Caddy, configured as in the README: proxy and server agree on where a body ends."""
 
 import os
 import shutil
@@ -61,7 +61,7 @@ def free_port() -> int:
 
 
 def program(name: str) -> str:
-    """The proxy's path; without it the test is skipped, but in CI it fails."""
+    """Return the path of a proxy's program. Without it, the test is skipped; in CI, it fails."""
     path = shutil.which(name)
     if path is None:
         if os.environ.get("OVX_PROXY_TESTS") == "required":
@@ -72,7 +72,7 @@ def program(name: str) -> str:
 
 @contextmanager
 def run(port: int, *command: str, folder: Path) -> Iterator[int]:
-    """Run a proxy until it is no longer needed."""
+    """Run a proxy, and wait until it accepts connections."""
     env = os.environ | {"HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=env)
@@ -93,7 +93,7 @@ def run(port: int, *command: str, folder: Path) -> Iterator[int]:
 
 
 class ServerBehindProxy(NamedTuple):
-    """A server that is known by a path of its own behind a proxy, at this port."""
+    """A server on this port, to be served below a path by a proxy."""
 
     store: Store
     key: str
@@ -108,20 +108,20 @@ def behind(tmp_path_factory: pytest.TempPathFactory, start: Start) -> ServerBehi
     return ServerBehindProxy(store, store.key(), port)
 
 
-@pytest.fixture(scope="module", params=["nginx", "nginx that passes offers on", "caddy"])
+@pytest.fixture(scope="module", params=["nginx", "nginx that forwards Upgrade", "caddy"])
 def proxy(
     request: pytest.FixtureRequest, behind: ServerBehindProxy, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[int]:
-    """The port of a proxy in front of `behind`."""
-    name, _, offers = request.param.partition(" ")
+    """Run a proxy in front of `behind`, and return its port."""
+    name, _, forwards_upgrade = request.param.partition(" ")
     path, folder, port = program(name), tmp_path_factory.mktemp(name), free_port()
     fields = {"folder": folder, "port": port, "server": behind.port}
     if name == "caddy":
         (folder / "Caddyfile").write_text(CADDY.format(**fields))
         command = [path, "run", "--adapter", "caddyfile", "--config", str(folder / "Caddyfile")]
     else:
-        more = "proxy_set_header Upgrade $http_upgrade;" if offers else ""
-        text = NGINX.format(**fields, connection="upgrade" if offers else "", more=more)
+        more = "proxy_set_header Upgrade $http_upgrade;" if forwards_upgrade else ""
+        text = NGINX.format(**fields, connection="upgrade" if forwards_upgrade else "", more=more)
         (folder / "nginx.conf").write_text(text)
         command = [path, "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(folder / "nginx.conf")]
     with run(port, *command, folder=folder) as port:
@@ -129,7 +129,7 @@ def proxy(
 
 
 def send_raw(port: int, request_bytes: bytes) -> str:
-    """Send a request, and read until the proxy says no more for a moment."""
+    """Send a request, and read until the proxy is silent for a moment."""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
         client.sendall(request_bytes)
         response_bytes = client.recv(65536)
@@ -154,17 +154,17 @@ def upgrade_offer(key: str, padding: int, body: bytes, chunked: bool, spelling: 
     return "\r\n".join(lines).encode() + (chunk if chunked else body)
 
 
-def test_an_event_comes_through(proxy: int, behind: ServerBehindProxy) -> None:
+def test_an_event_passes_through_the_proxy(proxy: int, behind: ServerBehindProxy) -> None:
     assert statuses(send_raw(proxy, event(behind.key, "plain"))) == ["201"]
     upgrading = send_raw(proxy, event(behind.key, "upgrading", "Upgrade: h2c", "Connection: Upgrade"))
     assert statuses(upgrading) == ["201"]
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_no_body_is_read_as_a_request_wherever_the_head_is_cut(
+def test_a_body_is_never_read_as_a_request_wherever_the_head_is_split(
     proxy: int, behind: ServerBehindProxy, chunked: bool
 ) -> None:
-    """Go's transport, so Caddy, sends 4,096 bytes at a time: the padding has them end within `Upgrade`, or near it."""
+    """The padding lets the head end in or near `Upgrade` within the 4,096 bytes that Caddy (Go) sends at a time."""
     body = event(behind.key, "smuggled") + b"GET /stats/metrics HTTP/1.1\r\nHost: x\r\n\r\n"
     requests = [
         upgrade_offer(behind.key, padding, body, chunked, "Upgrade" if padding % 3 else "UPgrade")

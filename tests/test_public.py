@@ -1,4 +1,4 @@
-"""The endpoints that ask for no key: who may call them, from where, how often, and what is kept of the caller."""
+"""The endpoints without a key: who may call them, from where, how often, and what is stored about the caller."""
 
 import hashlib
 import json
@@ -35,13 +35,13 @@ Body = Callable[..., dict[str, Any]]
 
 @dataclass
 class PublicServer:
-    """A server behind a proxy, with the sites my-site, `five` (requests an hour) and `guarded` (example.com's)."""
+    """A server behind a proxy, with the sites my-site, `five` (requests an hour) and `guarded` (allowed hosts)."""
 
     store: Store
     server: Server
 
     def send(self, path: str, body: object, address: str, method: str = "POST", **headers: str) -> Response:
-        """Send a request as from an address; an underscore in a header's name is a dash."""
+        """Send a request as from an address; underscores in header names become dashes."""
         all_headers = {name.replace("_", "-"): value for name, value in headers.items()}
         return self.server.send(path, body, None, {"X-Forwarded-For": address} | all_headers, method)
 
@@ -56,7 +56,7 @@ def public(tmp_path_factory: pytest.TempPathFactory, start: Start) -> PublicServ
 
 
 def assert_open(response: Response) -> None:
-    """The answer may be read by pages of any origin."""
+    """Check that pages of any origin may read the response."""
     assert response.headers["access-control-allow-origin"] == "*"
     exposed = response.headers["access-control-expose-headers"].lower().split(", ")
     assert {*RATE_LIMIT_HEADERS, "retry-after", "idempotency-replayed"} <= set(exposed)
@@ -73,12 +73,12 @@ def test_a_preflight_request_is_allowed(public: PublicServer, path: str) -> None
 
 
 def send_from_new_address(public: PublicServer, path: str, *bodies: object, **headers: str) -> Response:
-    """The last answer to bodies that are sent from one new address."""
+    """Send bodies from one new address, and return the last response."""
     address = new_address()
     return [public.send(path, body, address, **headers) for body in bodies][-1]
 
 
-send_cross_origin = partial(send_from_new_address, Origin="https://shop.example")  # as a page of another origin asks
+send_cross_origin = partial(send_from_new_address, Origin="https://shop.example")  # as a page of another origin
 
 RESPONSE_CASES: list[tuple[int, bool, Callable[[PublicServer, str, Any], Response]]] = [
     (200, True, lambda public, path, five: send_cross_origin(public, path, five, Content_Type="text/plain")),
@@ -107,7 +107,7 @@ RESPONSE_CASES: list[tuple[int, bool, Callable[[PublicServer, str, Any], Respons
 
 @pytest.mark.parametrize(("status", "has_site", "send"), RESPONSE_CASES)
 @PUBLIC_ENDPOINTS
-def test_every_answer_may_be_read_by_any_page(
+def test_every_response_may_be_read_by_any_page(
     public: PublicServer,
     path: str,
     body: Body,
@@ -118,7 +118,7 @@ def test_every_answer_may_be_read_by_any_page(
     response = send(public, path, body("five"))
     assert response.status == status
     assert_open(response)
-    if has_site:  # the site, and so the limit
+    if has_site:  # and therefore a limit
         assert (response.headers["ratelimit-limit"], {*RATE_LIMIT_HEADERS} <= response.headers.keys()) == ("5", True)
 
 
@@ -132,24 +132,26 @@ def test_endpoints_that_need_a_key_send_no_cors_headers(public: PublicServer, pa
 
 
 @PUBLIC_ENDPOINTS
-def test_an_address_may_send_so_many_requests_and_a_batch_is_one(public: PublicServer, path: str, body: Body) -> None:
+def test_requests_are_limited_by_address_and_a_batch_counts_once(public: PublicServer, path: str, body: Body) -> None:
     address = new_address()
     responses = [public.send(path, body("five"), address) for _ in range(6)]
     results = [(response.status, remaining(response)) for response in responses]
     assert results == [(200, 4), (200, 3), (200, 2), (200, 1), (200, 0), (429, 0)]
     assert_limited(responses[-1])
-    assert_limited(public.send(path, body("five") | {"event": {"project_id": "five"}}, address))  # before fields
+    assert_limited(
+        public.send(path, body("five") | {"event": {"project_id": "five"}}, address)
+    )  # the limit is checked before the fields
     assert public.send(path, body("five"), new_address()).status == 200
-    assert remaining(public.send(path, body("my-site"), address)) == 999  # of 1,000 that are usual
+    assert remaining(public.send(path, body("my-site"), address)) == 999  # of the default 1,000
 
 
 @pytest.mark.parametrize("sent", [{"type": 5}, {"url": "no"}, {"data": []}, {"visitorId": None}, {"events": [{}]}])
-def test_a_bad_request_counts(public: PublicServer, sent: dict[str, object]) -> None:
+def test_an_invalid_request_counts_against_the_limit(public: PublicServer, sent: dict[str, object]) -> None:
     response = send_from_new_address(public, APEX, apex("five", **sent))
     assert (response.status, remaining(response)) == (400, 4)
 
 
-def test_a_replay_does_not_count_and_has_no_limit(public: PublicServer) -> None:
+def test_a_replay_does_not_count_and_is_never_limited(public: PublicServer) -> None:
     address = new_address()
     responses = [public.send(APEX, apex("five"), address, Idempotency_Key=address) for _ in range(3)]
     assert [(one.status, one.body, remaining(one)) for one in responses] == [(200, b'{"received":1}', 4)] * 3
@@ -160,36 +162,38 @@ def test_a_replay_does_not_count_and_has_no_limit(public: PublicServer) -> None:
 
 SAME_CALLER = ["203.0.113.3 ::ffff:203.0.113.3", "203.0.113.5 203.0.113.5:4711", "203.0.113.6 203.0.113.6,127.0.0.1"]
 SAME_CALLER += ["2001:db8:1:2::1 2001:DB8:1:2:ffff:0:0:1", "2001:db8:1:6::1 [2001:db8:1:6::2]:4711"]
-SAME_CALLER += ["203.0.113.4 198.51.1.1,203.0.113.4"]  # what a caller claims stands before what the proxy says
+SAME_CALLER += ["203.0.113.4 198.51.1.1,203.0.113.4"]  # the proxy appends to what the caller claims
 OTHER_CALLERS = ["203.0.113.1 203.0.113.2", "2001:db8:1:4::1 2001:db8:1:5::1", "203.0.113.7 ::203.0.113.7"]
 
 
 @pytest.mark.parametrize("two", [*SAME_CALLER, *OTHER_CALLERS])
-def test_whose_requests_are_counted_together(public: PublicServer, two: str) -> None:
+def test_which_addresses_share_a_limit(public: PublicServer, two: str) -> None:
     left = [remaining(public.send(APEX, apex("five"), address)) for address in two.split()]
     assert left == ([4, 3] if two in SAME_CALLER else [4, 4])
 
 
 @pytest.mark.parametrize("garbage", ["", ",", " ", "x", "unknown", "1.2.3", "::1::", "é", "[", "[::1", "9" * 9000, "%"])
-def test_nonsense_from_a_proxy_is_no_crash(public: PublicServer, garbage: str) -> None:
+def test_an_invalid_forwarded_address_is_no_error(public: PublicServer, garbage: str) -> None:
     response = public.send(APEX, apex(), garbage, User_Agent=CHROME)
     assert (response.status, response.headers["ratelimit-limit"]) == (200, "1000")
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGKILL])
-def test_nobody_else_is_believed_and_a_restart_forgets_no_count(store: Store, start: Start, signal_number: int) -> None:
+def test_an_untrusted_proxy_is_ignored_and_a_restart_keeps_the_counts(
+    store: Store, start: Start, signal_number: int
+) -> None:
     store.site("my-site", "--hourly-limit", "4")
     server = start(store)
     assert [remaining(server.send(APEX, apex(), None, {"X-Forwarded-For": new_address()})) for _ in range(2)] == [3, 2]
     assert server.send(APEX, apex(url=""), None).status == 400
-    time.sleep(2)  # a refused request's count is saved within a second
+    time.sleep(2)  # the count of a rejected request is saved within a second
     server.stop(signal_number)
     server = start(store)
     assert remaining(server.send(OVERCENTRIC, overcentric())) == 0
     assert_limited(server.send(APEX, apex()))
 
 
-def test_no_address_is_kept(store: Store, start: Start) -> None:
+def test_no_address_is_stored(store: Store, start: Start) -> None:
     store.site("my-site", "--hourly-limit", "2")
     server = start(store, "--trusted-proxies", "127.0.0.1")
     addresses = ["203.0.113.77", "2001:db8:77:78:79:7a:7b:7c"]
@@ -199,7 +203,7 @@ def test_no_address_is_kept(store: Store, start: Start) -> None:
     time.sleep(1.5)
     stored_bytes = b"".join(
         file.read_bytes() for file in [*store.path.iterdir(), server.log_path]
-    )  # the log of the store, too
+    )  # including the log of the store
     assert b"my-site" in stored_bytes
     for address in addresses:
         for form in (address.encode(), packed := ip_address(address).packed, packed[:8]):
@@ -212,7 +216,7 @@ def test_no_address_is_kept(store: Store, start: Start) -> None:
 
 @PUBLIC_ENDPOINTS
 @pytest.mark.parametrize("host", [*OWN_HOSTS, *FOREIGN_HOSTS])
-def test_only_pages_of_a_sites_own_hosts_may_send(public: PublicServer, path: str, body: Body, host: str) -> None:
+def test_only_pages_of_allowed_hosts_may_send(public: PublicServer, path: str, body: Body, host: str) -> None:
     stored, url, origin = len(public.store.events("guarded")), f"https://{host}/example.com", f"https://{host}"
     field = {"apex": "url", "pair": "events[1].url"}.get(body.__name__, "event.url")
     responses = [
@@ -224,10 +228,12 @@ def test_only_pages_of_a_sites_own_hosts_may_send(public: PublicServer, path: st
     else:
         assert [response.error for response in responses] == [(400, "invalid_request", name) for name in (field, None)]
         assert len(public.store.events("guarded")) == stored
-    assert send_from_new_address(public, path, body(url=url), Origin=origin).status == 200  # off by default
+    assert (
+        send_from_new_address(public, path, body(url=url), Origin=origin).status == 200
+    )  # all hosts are allowed by default
 
 
-def test_what_else_is_a_sites_own(public: PublicServer) -> None:
+def test_which_origins_and_urls_pass_the_allowed_hosts(public: PublicServer) -> None:
     own = apex("guarded", url="/pricing", referrer="https://evil.example/")
     assert send_from_new_address(public, APEX, own).status == 200
     assert {
@@ -235,12 +241,12 @@ def test_what_else_is_a_sites_own(public: PublicServer) -> None:
     } == {400}
     assert (
         send_from_new_address(public, APEX, own | {"url": "https://evil.example\\\\@example.com/"}).status == 400
-    )  # as browsers read it
+    )  # as browsers parse it
     assert send_from_new_address(public, APEX, own | {"url": "https://example.com@evil.example/"}).status == 400
     sent, foreign = {"site_id": "guarded", "url": "https://evil.example/"}, {"Origin": "https://evil.example"}
     assert (
         public.server.send(KEYED_PATHS[0], sent, public.store.key("guarded"), foreign).status == 201
-    )  # who has a key, may
+    )  # a caller with a key may send any host
     assert (
         send_from_new_address(public, OVERCENTRIC, overcentric("guarded", hostname="evil.example")).error[2]
         == "event.hostname"
@@ -255,9 +261,9 @@ def test_an_unknown_site_is_reported_before_invalid_props(public: PublicServer) 
     assert [response.error[:2] for response in responses] == [(404, "invalid_site_id")] * 2
 
 
-def test_sites_come_change_and_go_while_the_server_runs(public: PublicServer) -> None:
+def test_site_changes_apply_while_the_server_runs(public: PublicServer) -> None:
     for name in ("new", public.store.site("new")["public_key"]):
-        assert public.send(APEX, apex(name), new_address()).status == 200  # at once
+        assert public.send(APEX, apex(name), new_address()).status == 200  # applies at once
     send = partial(public.send, APEX, apex("new", url="https://evil.example/"), new_address())
     options = ["--allowed-hosts", "EXAMPLE.com, b.example", "--hourly-limit", "700"]
     changed = public.store.run("site", "change", "new", "--json", *options).json
@@ -279,8 +285,8 @@ def has_ipv6() -> bool:
         return False
 
 
-@pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
-def test_a_proxy_is_recognized_by_its_ipv4_address_also_on_a_dual_stack_socket(tmp_path: Path, start: Start) -> None:
+@pytest.mark.skipif(not has_ipv6(), reason="no IPv6 on this machine")
+def test_a_dual_stack_socket_recognizes_a_proxy_by_its_ipv4_address(tmp_path: Path, start: Start) -> None:
     store = Store(tmp_path / "data")
     store.site("my-site")
     server = start(store, "--host", "::", "--trusted-proxies", "127.0.0.0/8")
@@ -290,7 +296,7 @@ def test_a_proxy_is_recognized_by_its_ipv4_address_also_on_a_dual_stack_socket(t
     assert remaining_counts == [999, 999]
 
 
-def test_wrong_changes(public: PublicServer) -> None:
+def test_an_invalid_site_change_is_rejected(public: PublicServer) -> None:
     before = public.store.run("site", "list", "--json").stdout
     invalid_options = [
         ("allowed-hosts", "*.example.com"),
@@ -300,5 +306,5 @@ def test_wrong_changes(public: PublicServer) -> None:
     for option, value in [*invalid_options, ("domain", "a/b"), ("retention-days", "x"), ("timezone", "UTC")]:
         result = public.store.run("site", "change", "guarded", f"--{option}", value, "--json")
         assert (result.exit_status, result.stdout, option in result.stderr) == (2, "", True)
-    assert public.store.run("site", "change", "guarded").exit_status == 2  # nothing is said
+    assert public.store.run("site", "change", "guarded").exit_status == 2  # there is nothing to change
     assert public.store.run("site", "list", "--json").stdout == before

@@ -1,4 +1,4 @@
-"""The pytest plugin, as a project would use it that speaks to one of the APIs."""
+"""The pytest plugin, as used by a project that calls one of the APIs."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ CHECKS = Path(__file__).parent / "client" / "checks.py"
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
-def test_a_small_projects_tests_pass(workers: str) -> None:
+def test_the_tests_of_a_small_project_pass(workers: str) -> None:
     unneeded = [f"-pno:{name}" for name in ("cacheprovider", "schemathesis", "hypothesispytest", "playwright")]
     command = [sys.executable, "-m", "pytest", "-q", "-n", workers, *unneeded, str(CHECKS)]
     result = subprocess.run(command, cwd=CHECKS.parents[2], capture_output=True, text=True, timeout=120, check=False)

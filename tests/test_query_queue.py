@@ -1,4 +1,4 @@
-"""Read queries: who is served when many ask, what a full queue says, and how a query ends when nobody waits for it."""
+"""The queue of read queries: priorities, rejection when it is full, and cancellation when all callers disconnect."""
 
 import asyncio
 import gc
@@ -56,7 +56,7 @@ def test_no_level_takes_all_threads(running: dict[PriorityLevel, int], allowed: 
     assert tuple(level for level in LEVELS if priority.may_start(level, running)) == allowed
 
 
-def test_a_level_and_a_flow_may_have_so_many_that_wait() -> None:
+def test_waiting_queries_are_limited_by_level_and_flow() -> None:
     for level in LEVELS:
         requester, other_requester = Requester(level, "one"), Requester(level, "other")
         assert not priority.is_full(requester, [requester] * (level.max_waiting_per_flow - 1))
@@ -83,13 +83,13 @@ def test_flows_take_turns_and_people_come_first() -> None:
     assert order == ["me", "loud", "key", "quiet", "loud", "loud"]
 
 
-# The queue itself, in this process.
+# The queue itself, in this process:
 
 Scenario = Callable[["QueueHarness"], Awaitable[None]]
 
 
 class QueueHarness:
-    """A queue on a store, and queries that wait for a gate or never end by themselves."""
+    """A queue on a store, with queries that wait for a gate or never end."""
 
     def __init__(self, data_dir: Path) -> None:
         self.queue = QueryQueue(lambda: open_reader(data_dir))
@@ -156,7 +156,7 @@ PERSON_REQUESTER, KEY_REQUESTER, LINK_REQUESTER, OTHER_LINK_REQUESTER = (
 )
 
 
-def test_people_are_served_while_a_public_link_asks_again_and_again(tmp_path: Path) -> None:
+def test_a_busy_public_link_does_not_block_people(tmp_path: Path) -> None:
     async def scenario(harness: QueueHarness) -> None:
         public = [harness.submit(LINK_REQUESTER, f"public {number}") for number in range(9)]
         assert await harness.submit(PERSON_REQUESTER, "mine", waits_for_gate=False) == "mine"
@@ -169,7 +169,7 @@ def test_people_are_served_while_a_public_link_asks_again_and_again(tmp_path: Pa
     run_scenario(tmp_path, scenario)
 
 
-def test_others_are_served_while_people_ask_again_and_again(tmp_path: Path) -> None:
+def test_busy_people_do_not_block_other_levels(tmp_path: Path) -> None:
     async def scenario(harness: QueueHarness) -> None:
         mine = [harness.submit(PERSON_REQUESTER, f"mine {number}") for number in range(9)]
         assert await harness.submit(LINK_REQUESTER, "public", waits_for_gate=False) == "public"
@@ -180,7 +180,7 @@ def test_others_are_served_while_people_ask_again_and_again(tmp_path: Path) -> N
     run_scenario(tmp_path, scenario)
 
 
-def test_a_full_queue_refuses_and_has_room_again(tmp_path: Path) -> None:
+def test_a_full_queue_rejects_queries_until_one_is_cancelled(tmp_path: Path) -> None:
     async def scenario(harness: QueueHarness) -> None:
         waiting = [
             harness.submit(LINK_REQUESTER, f"public {number}") for number in range(1 + PUBLIC.max_waiting_per_flow)
@@ -200,7 +200,7 @@ def test_a_full_queue_refuses_and_has_room_again(tmp_path: Path) -> None:
     run_scenario(tmp_path, scenario)
 
 
-def test_equal_queries_run_once_unless_the_data_have_changed(tmp_path: Path) -> None:
+def test_equal_queries_run_once_unless_the_data_has_changed(tmp_path: Path) -> None:
     async def scenario(harness: QueueHarness) -> None:
         first = [
             harness.submit(requester, "equal", version=1)
@@ -218,7 +218,7 @@ def test_equal_queries_run_once_unless_the_data_have_changed(tmp_path: Path) -> 
     run_scenario(tmp_path, scenario)
 
 
-def test_a_public_query_that_a_person_asks_for_too_has_their_priority(tmp_path: Path) -> None:
+def test_a_public_query_that_a_person_sends_too_gets_their_priority(tmp_path: Path) -> None:
     async def scenario(harness: QueueHarness) -> None:
         public = [harness.submit(LINK_REQUESTER, f"public {number}", waits_for_gate=number == 0) for number in range(5)]
         await wait_until(lambda: harness.started)
@@ -230,7 +230,7 @@ def test_a_public_query_that_a_person_asks_for_too_has_their_priority(tmp_path: 
     run_scenario(tmp_path, scenario)
 
 
-def test_a_query_ends_once_all_its_callers_have_hung_up(tmp_path: Path) -> None:
+def test_a_query_is_cancelled_when_all_its_callers_disconnect(tmp_path: Path) -> None:
     async def scenario(harness: QueueHarness) -> None:
         for _ in range(20):
             tickets = [
@@ -252,7 +252,7 @@ def test_a_query_ends_once_all_its_callers_have_hung_up(tmp_path: Path) -> None:
     run_scenario(tmp_path, scenario)
 
 
-def test_a_query_goes_on_while_one_of_its_callers_is_there(tmp_path: Path) -> None:
+def test_a_query_continues_while_one_of_its_callers_is_connected(tmp_path: Path) -> None:
     async def scenario(harness: QueueHarness) -> None:
         tickets = [
             harness.submit(requester, "equal") for requester in (LINK_REQUESTER, LINK_REQUESTER, OTHER_LINK_REQUESTER)
@@ -267,7 +267,7 @@ def test_a_query_goes_on_while_one_of_its_callers_is_there(tmp_path: Path) -> No
     run_scenario(tmp_path, scenario)
 
 
-def test_a_query_that_takes_or_waits_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_query_that_runs_or_waits_too_long_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ovx_lite.storage.query_queue.WAIT_TIMEOUT_S", 0.1)
 
     async def scenario(harness: QueueHarness) -> None:
@@ -281,11 +281,11 @@ def test_a_query_that_takes_or_waits_too_long(tmp_path: Path, monkeypatch: pytes
     run_scenario(tmp_path, scenario)
 
 
-def test_a_slow_public_query_ends_long_before_others_give_up() -> None:
+def test_the_public_query_timeout_is_far_below_the_wait_timeout() -> None:
     assert PUBLIC.query_timeout_s * 3 < WAIT_TIMEOUT_S
 
 
-def test_a_stop_refuses_what_waits_and_ends_what_runs(tmp_path: Path) -> None:
+def test_a_stop_rejects_waiting_queries_and_interrupts_running_ones(tmp_path: Path) -> None:
     async def scenario(harness: QueueHarness) -> None:
         tickets = [
             harness.submit_endless(requester)
@@ -330,12 +330,12 @@ def test_an_error_is_raised_for_every_waiting_caller(tmp_path: Path) -> None:
     run_scenario(tmp_path, scenario)
 
 
-# The server, from outside.
+# The server, over HTTP:
 
 
 @pytest.fixture(scope="module")
 def busy_admin(tmp_path_factory: pytest.TempPathFactory, start: Start) -> AdminSession:
-    """A server with a site where filters by page take long: each looks at 20,000 paths."""
+    """Start a server with a site where page filters are slow: each one scans 20,000 paths."""
     store = Store(tmp_path_factory.mktemp("busy") / "data")
     store.site()
     with store.connect() as conn, conn:
@@ -351,7 +351,7 @@ def share_path(busy_admin: AdminSession) -> str:
 
 
 def slow_path(path: str, name: object, condition_count: int = 20) -> str:
-    """A dashboard of a path that takes about a second or more, and another one for each name."""
+    """Return the path of a dashboard that takes a second or more; each name makes a different query."""
     return f"{path}?" + "&".join(f"f=contains_not,page,{name}-{number}" for number in range(condition_count))
 
 
@@ -384,7 +384,7 @@ def is_idle(server: Server) -> bool:
 def poll_until(condition: Callable[[], object]) -> None:
     deadline_s = time.monotonic() + 30
     while not condition():
-        assert time.monotonic() < deadline_s, "it did not come to that"
+        assert time.monotonic() < deadline_s, "the condition was not met in time"
         time.sleep(0.05)
 
 
@@ -397,7 +397,7 @@ def idle(busy_admin: AdminSession) -> Iterator[None]:
 
 @pytest.mark.usefixtures("idle")
 @pytest.mark.parametrize("hang_up", ["at once", "in pieces", "in the middle", "with a reset"])
-def test_callers_who_hang_up_keep_nobody_waiting(busy_admin: AdminSession, share_path: str, hang_up: str) -> None:
+def test_disconnected_callers_do_not_delay_others(busy_admin: AdminSession, share_path: str, hang_up: str) -> None:
     answered_before = query_count(busy_admin.server, "answered")
     clients = []
     for number in range(100):
@@ -415,11 +415,11 @@ def test_callers_who_hang_up_keep_nobody_waiting(busy_admin: AdminSession, share
         client.close()
     assert busy_admin.client.get(SITE_PATH).status == 200
     poll_until(lambda: is_idle(busy_admin.server))
-    assert query_count(busy_admin.server, "answered") - answered_before < 10, "what nobody waits for is not counted"
+    assert query_count(busy_admin.server, "answered") - answered_before < 10, "most abandoned queries were cancelled"
 
 
 @pytest.mark.usefixtures("idle")
-def test_people_are_answered_before_a_public_links_crowd(busy_admin: AdminSession, share_path: str) -> None:
+def test_people_are_answered_before_a_crowd_on_a_public_link(busy_admin: AdminSession, share_path: str) -> None:
     key = busy_admin.store.key()
     with ExitStack() as stack:
         crowd = [
@@ -431,7 +431,7 @@ def test_people_are_answered_before_a_public_links_crowd(busy_admin: AdminSessio
         assert busy_admin.server.send("/api/v1/stats/query", query, key).status == 200
         assert busy_admin.server.send("/api/v1/stats/realtime?site_id=my-site", None, key, method="GET").status == 200
         ready, _, _ = select.select(crowd, [], [], 0)
-        assert len(ready) < 9, "most of those who asked before are still waiting"
+        assert len(ready) < 9, "most of the earlier callers are still waiting"
 
 
 @pytest.mark.usefixtures("idle")
@@ -439,7 +439,7 @@ def test_excess_requests_get_a_503_with_retry_after(busy_admin: AdminSession, sh
     limit = PUBLIC.max_waiting_per_flow + PUBLIC.max_running
     with ExitStack() as stack:
         crowd = [
-            stack.enter_context(send_request(busy_admin.server, slow_path(share_path, f"many-{number}")))
+            stack.enter_context(send_request(busy_admin.server, slow_path(share_path, f"excess-{number}")))
             for number in range(limit + 9)
         ]
         refused = query_count(busy_admin.server, "refused")
@@ -466,7 +466,7 @@ def peek_status(client: socket.socket) -> bytes:
 
 
 @pytest.mark.usefixtures("idle")
-def test_equal_requests_are_counted_once(busy_admin: AdminSession, share_path: str) -> None:
+def test_equal_requests_share_one_query(busy_admin: AdminSession, share_path: str) -> None:
     before = query_count(busy_admin.server, "answered") + query_count(busy_admin.server, "answered", "people")
     with ExitStack() as stack:
         clients = [
@@ -475,12 +475,12 @@ def test_equal_requests_are_counted_once(busy_admin: AdminSession, share_path: s
         assert busy_admin.client.get(slow_path(SITE_PATH, "equal", 10)).status == 200
         assert {read_response(client)[0] for client in clients} == {200}
     after = query_count(busy_admin.server, "answered") + query_count(busy_admin.server, "answered", "people")
-    assert after - before <= 3, "once, and once more for whoever came after the minute, or after something was written"
+    assert after - before <= 3, "one query, and one more if a minute ends or data is written meanwhile"
 
 
 @pytest.mark.usefixtures("idle")
 @pytest.mark.parametrize("cut", [0, 30])
-def test_a_half_closed_connection_gets_an_error_that_says_keep_it_open(
+def test_a_slow_query_on_a_half_closed_connection_fails_with_a_hint(
     busy_admin: AdminSession, share_path: str, cut: int
 ) -> None:
     with ExitStack() as stack:
@@ -497,7 +497,9 @@ def test_a_half_closed_connection_gets_an_error_that_says_keep_it_open(
 
 @pytest.mark.usefixtures("idle")
 @pytest.mark.parametrize("cut", [0, 30])
-def test_who_has_closed_their_end_gets_what_is_there_soon(busy_admin: AdminSession, share_path: str, cut: int) -> None:
+def test_a_fast_query_on_a_half_closed_connection_is_answered(
+    busy_admin: AdminSession, share_path: str, cut: int
+) -> None:
     with send_request(busy_admin.server, f"{share_path}/badge.json", split_at=cut) as client:
         client.shutdown(socket.SHUT_WR)
         assert read_response(client)[0] == 200
@@ -520,12 +522,12 @@ def test_a_stop_does_not_wait_for_queries(tmp_path: Path, start: Start) -> None:
         )
         started_at_s = time.monotonic()
         assert admin.server.stop() == 0
-        assert time.monotonic() - started_at_s < 12, "no query is waited for to its end"
+        assert time.monotonic() - started_at_s < 12, "the stop does not wait for a query to end"
         assert {read_response(client)[0] for client in clients} == {503}
     assert "Traceback" not in admin.server.log_path.read_text()
     assert "never retrieved" not in admin.server.log_path.read_text()
 
 
-def test_nothing_was_left_behind(busy_admin: AdminSession) -> None:
+def test_the_log_has_no_errors(busy_admin: AdminSession) -> None:
     log = busy_admin.server.log_path.read_text()
     assert [marker for marker in ("Traceback", "never retrieved", "ERROR") if marker in log] == []

@@ -1,4 +1,4 @@
-"""The Stats API: whatever came, in whatever order, its numbers are those of a recount (`tests/support/recount.py`)."""
+"""The Stats API: its numbers equal a plain recount of any events in any order (`tests/support/recount.py`)."""
 
 import os
 import sqlite3
@@ -13,26 +13,26 @@ from hypothesis import strategies as st
 from ovx_lite.storage import integrity
 from ovx_lite.storage.rollups import goal_backfill, rebuild
 from ovx_lite.storage.sqlite import open_store
-from tests.support.answers import metrics_match, omit_ellipsis, sorted_rows
+from tests.support.answers import metrics_match, run_query, sorted_rows
 from tests.support.drawn import CLOCK_CHANGES, OPERATIONS
 from tests.support.queries import FIXED_QUERIES, QUERIES, DrawnQuery, has_few_expressions
 from tests.support.recount import REVENUE_METRICS, TIME_DIMENSIONS
 from tests.support.traffic import Traffic
 
-RECOUNTS = os.environ.get("OVX_RECOUNTS")  # for a long run, with other cases each time
+RECOUNTS = os.environ.get("OVX_RECOUNTS")  # for a long run with random cases
 
 
 def run_drawn_query(traffic: Traffic, drawn_query: DrawnQuery) -> dict[str, Any]:
-    """All of an answer, with what there was before (but of times, which are compared by their places)."""
+    """Run a query without a limit, compared with the previous period unless it has a time dimension."""
     is_by_time = any(dimension in TIME_DIMENSIONS for dimension in drawn_query.dimensions)
     include = {"total_rows": True} | ({} if is_by_time else {"comparisons": {"mode": "previous_period"}})
-    return omit_ellipsis(
+    return run_query(
         traffic, drawn_query.as_json(traffic) | {"include": include}, traffic.midnight_ms + drawn_query.now_offset_ms
     )
 
 
 def check_response(traffic: Traffic, drawn_query: DrawnQuery, response: dict[str, Any]) -> None:
-    """See that an answer is what a recount says, and in order."""
+    """Check that a response equals a recount and is in order."""
     query, now_ms, recount = (
         drawn_query.as_json(traffic),
         traffic.midnight_ms + drawn_query.now_offset_ms,
@@ -41,7 +41,7 @@ def check_response(traffic: Traffic, drawn_query: DrawnQuery, response: dict[str
     time_range = recount.time_range(query["date_range"], now_ms)
     rows, has_several_currencies = recount.rows(query, time_range)
     metrics_by_key = {tuple(row["dimensions"]): row["metrics"] for row in response["results"]}
-    assert metrics_match(metrics_by_key, rows), f"{query} {now_ms}\ntold: {metrics_by_key}\ncounted: {rows}"
+    assert metrics_match(metrics_by_key, rows), f"{query} {now_ms}\nactual: {metrics_by_key}\nexpected: {rows}"
     assert response["meta"]["total_rows"] == len(rows)
     warned_metrics = set(query["metrics"]) & set(REVENUE_METRICS) if has_several_currencies else set()
     assert set(response["meta"].get("metric_warnings", {})) == warned_metrics
@@ -57,7 +57,7 @@ def check_response(traffic: Traffic, drawn_query: DrawnQuery, response: dict[str
         )
     if drawn_query not in FIXED_QUERIES:
         limit, offset = drawn_query.page
-        page_rows = omit_ellipsis(traffic, query | {"limit": limit, "offset": offset}, now_ms)["results"]
+        page_rows = run_query(traffic, query | {"limit": limit, "offset": offset}, now_ms)["results"]
         all_rows = [{key: row[key] for key in ("metrics", "dimensions")} for row in response["results"]]
         assert page_rows == all_rows[offset : offset + limit]
 
@@ -79,7 +79,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Co
     derandomize=RECOUNTS is None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-def test_its_numbers_are_those_of_a_recount(
+def test_query_results_match_a_recount(
     empty_store: sqlite3.Connection,
     clock_change: tuple[str, str],
     operations: list[tuple[str, Any]],
@@ -99,8 +99,12 @@ def test_its_numbers_are_those_of_a_recount(
         for drawn_query, response in zip(drawn_queries, responses, strict=True):
             check_response(traffic, drawn_query, response)
         rebuild.mark_all_dirty(conn, traffic.site)
-        assert [run_drawn_query(traffic, drawn_query) for drawn_query in drawn_queries] == responses, "from the events"
+        assert [run_drawn_query(traffic, drawn_query) for drawn_query in drawn_queries] == responses, (
+            "all days read from the events"
+        )
         while goal_backfill.catch_up(conn):
             pass
         assert integrity.problems(conn) == []
-        assert [run_drawn_query(traffic, drawn_query) for drawn_query in drawn_queries] == responses, "counted anew"
+        assert [run_drawn_query(traffic, drawn_query) for drawn_query in drawn_queries] == responses, (
+            "after the rollups were rebuilt"
+        )

@@ -1,4 +1,4 @@
-"""Callers who send without end, or begin and never finish: what they may hold is bounded, and others are served."""
+"""Endless and unfinished requests: the memory that they hold is bounded, and other callers are served."""
 
 import http.client
 import select
@@ -19,7 +19,7 @@ CHUNKED = b"POST /api/v1/events/custom HTTP/1.1\r\nHost: x\r\nTransfer-Encoding:
 
 
 def resident_mib(server: Server) -> float:
-    """The memory that a server has now."""
+    """Return the resident memory of a server."""
     lines = Path(f"/proc/{server.process.pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
 
@@ -29,7 +29,7 @@ def connect(server: Server) -> socket.socket:
 
 
 def send_until_closed(connection: socket.socket, chunk: bytes, max_bytes: int) -> int:
-    """Send a piece again and again, until the server closes, does not read for a second, or has `most` bytes."""
+    """Send a chunk repeatedly until the server closes, stops reading for a second, or has got `max_bytes`."""
     sent_bytes = 0
     connection.settimeout(1)
     try:
@@ -60,24 +60,24 @@ def connections(server: Server, count: int) -> Iterator[list[socket.socket]]:
 
 
 def test_a_body_of_tiny_chunks_is_refused(running: RunningSite) -> None:
-    few, many = b"1\r\n \r\n" * 10_000, b"1\r\n \r\n" * 60_000  # fewer bytes than a body may have
+    few, many = b"1\r\n \r\n" * 10_000, b"1\r\n \r\n" * 60_000  # fewer bytes than the size limit
     head = CHUNKED.replace(b"Host: x", b"Host: x\r\nAuthorization: Bearer " + running.key.encode())
     assert statuses(talk(running, head + few + b"0\r\n\r\n")) == ["400"]
     text = talk(running, head + many + b"0\r\n\r\n")
-    assert statuses(text) in (["400"], [])  # or the connection was reset while all of it was sent
+    assert statuses(text) in (["400"], [])  # or the connection was reset during sending
     assert "small chunks" in text or not text
     body = write_request(running.key, "chunks").partition(b"\r\n\r\n")[2]
     text = talk(running, head + few + b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
-    assert statuses(text) == ["201"], "white space before the JSON is as good in chunks as it is in one piece"
+    assert statuses(text) == ["201"], "leading white space is allowed in chunks too"
 
 
-def test_there_is_one_path_to_metrics(store: Store, start: Start) -> None:
+def test_metrics_are_served_at_one_path_only(store: Store, start: Start) -> None:
     server = start_behind(start, store, "https://example.com/stats")
     paths = ("/metrics", "/stats/metrics", "/stats/stats/metrics", "/stats%2fmetrics", "/stats//metrics")
     assert [server.send(path, method="GET").status for path in paths] == [200, 404, 404, 404, 404]
 
 
-def test_trailers_may_have_64_kib_with_the_head(running: RunningSite) -> None:
+def test_head_and_trailers_may_have_64_kib_together(running: RunningSite) -> None:
     body = write_request(running.key, "trailers").partition(b"\r\n\r\n")[2]
     head = CHUNKED.replace(b"Host", f"Authorization: Bearer {running.key}\r\nHost".encode())
     begin = head + b"%x\r\n%s\r\n0\r\n" % (len(body), body)
@@ -106,15 +106,17 @@ def test_trailers_may_have_64_kib_with_the_head(running: RunningSite) -> None:
         (b"1;e=", b"y" * 6000),
     ],
 )
-def test_no_trailer_and_no_extension_is_read_without_end(
+def test_endless_trailers_and_chunk_extensions_are_cut_off(
     running: RunningSite, begin: bytes, repeated_chunk: bytes
 ) -> None:
     with closing(connect(running.server)) as connection:
         connection.sendall(CHUNKED + begin)
-        assert send_until_closed(connection, repeated_chunk, 60 * MIB) < 12 * MIB  # the system's buffers, mostly
+        assert (
+            send_until_closed(connection, repeated_chunk, 60 * MIB) < 12 * MIB
+        )  # mostly the buffers of the operating system
 
 
-def test_requests_that_are_sent_at_once_without_end_wait_outside(store: Store, start: Start) -> None:
+def test_endless_pipelined_requests_are_not_buffered(store: Store, start: Start) -> None:
     store.site()
     server = start(store)
     idle_mib = resident_mib(server)
@@ -124,7 +126,7 @@ def test_requests_that_are_sent_at_once_without_end_wait_outside(store: Store, s
         assert resident_mib(server) - idle_mib < 60
 
 
-def test_a_thousand_requests_at_once_are_all_answered(running: RunningSite) -> None:
+def test_a_thousand_pipelined_requests_are_all_answered(running: RunningSite) -> None:
     with closing(connect(running.server)) as connection:
         connection.sendall(b"GET /js/ovx.js HTTP/1.1\r\nHost: x\r\n\r\n" * 999 + b"GET /last HTTP/1.0\r\n\r\n")
         text = b"".join(iter(lambda: connection.recv(MIB), b"")).decode()
@@ -139,7 +141,7 @@ def test_a_request_has_at_most_128_headers(running: RunningSite) -> None:
     assert "128 headers" in text
 
 
-def test_heads_that_are_never_finished_take_little(store: Store, start: Start) -> None:
+def test_unfinished_heads_use_little_memory(store: Store, start: Start) -> None:
     store.site()
     server = start(store)
     idle_mib = resident_mib(server)
@@ -150,7 +152,7 @@ def test_heads_that_are_never_finished_take_little(store: Store, start: Start) -
         assert resident_mib(server) - idle_mib < 60
 
 
-def test_bodies_that_are_never_finished_are_given_up_oldest_first(store: Store, start: Start) -> None:
+def test_the_oldest_unfinished_bodies_are_dropped_first(store: Store, start: Start) -> None:
     store.site()
     key, server = store.key(), start(store)
     idle_mib = resident_mib(server)

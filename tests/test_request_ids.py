@@ -1,4 +1,4 @@
-"""Each answer has its request's id, and so has what the log says of it."""
+"""Each response and its log lines have the id of the request."""
 
 import json
 import socket
@@ -13,35 +13,35 @@ from tests.conftest import RunningSite, Start, Store
 
 
 @pytest.mark.parametrize("path", ["/api/v1/events/custom", "/api/v1/event", "/login", "/nowhere", "/healthz"])
-def test_each_answer_has_an_id_of_its_own(running: RunningSite, path: str) -> None:
+def test_each_response_has_its_own_id(running: RunningSite, path: str) -> None:
     responses = [running.server.send(path, {}, method=method) for method in ("GET", "POST", "GET")]
     assert len({response.headers["x-request-id"] for response in responses}) == 3
 
 
 @pytest.mark.parametrize("path", ["/api/v1/events/custom", "/login"])
-def test_a_caller_may_choose_it_if_it_fits(running: RunningSite, path: str) -> None:
+def test_a_caller_may_choose_a_valid_id(running: RunningSite, path: str) -> None:
     def returned_id(id: str) -> str:
         return running.server.send(path, {}, headers={"X-Request-Id": id}).headers["x-request-id"]
 
     assert returned_id("trace:5f/a.b-C_7=+@") == "trace:5f/a.b-C_7=+@"
-    for unfit in ("", "two words", "x" * 65, "<b>", 'a"b', "\xe9", "a\tb"):
-        assert returned_id(unfit) != unfit
+    for invalid_id in ("", "two words", "x" * 65, "<b>", 'a"b', "\xe9", "a\tb"):
+        assert returned_id(invalid_id) != invalid_id
 
 
-def test_so_has_what_is_not_even_http(running: RunningSite) -> None:
+def test_a_response_to_invalid_http_has_an_id(running: RunningSite) -> None:
     with socket.create_connection(("127.0.0.1", running.server.port), timeout=10) as client:
         client.sendall(b"nonsense\r\n\r\n")
         assert b"\r\nx-request-id: " in client.recv(1000).lower()
 
 
-def test_what_the_log_says_of_a_request_has_its_id(store: Store, start: Start, tmp_path: Path) -> None:
+def test_log_lines_of_a_request_contain_its_id(store: Store, start: Start, tmp_path: Path) -> None:
     plain, as_json = start(store), start(Store(tmp_path / "other"), "--log-format", "json")
     for server, path in ((plain, store.path), (as_json, tmp_path / "other")):
         with closing(sqlite3.connect(path / STORE_FILE)) as conn:
-            conn.execute("DROP TABLE shared_links")  # what nobody expects
+            conn.execute("DROP TABLE shared_links")  # to cause an internal error
         response = server.send("/share/any", method="GET", headers={"X-Request-Id": "mine"})
         assert (response.status, response.headers["x-request-id"]) == (503, "mine")
     assert "no such table: shared_links (request mine)\n" in plain.log_path.read_text()
     lines = [json.loads(line) for line in as_json.log_path.read_text().splitlines()]
-    assert [line["level"] for line in lines] == ["INFO", "INFO", "ERROR"], "where it is; how to set it up"
+    assert [line["level"] for line in lines] == ["INFO", "INFO", "ERROR"], "the URL, the setup link, and the error"
     assert lines[2]["request"] == "mine"

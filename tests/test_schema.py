@@ -14,15 +14,15 @@ SNAPSHOT = schema()
 
 
 def differences(conn: sqlite3.Connection) -> str:
-    """What a store has that the snapshot lacks, or the other way round, and how to bring the snapshot up to date."""
+    """Describe how a store differs from the snapshot, and how to update the snapshot; `""` if they are equal."""
     phrases = schema_objects.differences(conn, [SNAPSHOT])
     if not phrases:
         return ""
     statements = [sql for (sql,) in conn.execute("SELECT sql FROM sqlite_schema WHERE sql NOT NULL ORDER BY name")]
-    unlike = [sql for sql in statements if schema_objects.normalized(sql) not in normalized_snapshot()]
+    different = [sql for sql in statements if schema_objects.normalized(sql) not in normalized_snapshot()]
     return (
-        "ovx_lite/storage/schema.sql is not what ovx_lite/storage/migrations makes. Write these statements there, "
-        f"with a comment on what is new: {'; '.join(phrases)}\n\n" + "\n\n".join(unlike)
+        "ovx_lite/storage/schema.sql differs from ovx_lite/storage/migrations. Write these statements there, "
+        f"with a comment on each new item: {'; '.join(phrases)}\n\n" + "\n\n".join(different)
     )
 
 
@@ -32,7 +32,7 @@ def normalized_snapshot() -> set[str | None]:
         return {schema_objects.normalized(sql) for (sql,) in conn.execute("SELECT sql FROM sqlite_schema")}
 
 
-def test_the_migrations_make_the_schema_and_the_rows_of_the_snapshot(tmp_path: Path) -> None:
+def test_the_migrations_produce_the_schema_and_rows_of_the_snapshot(tmp_path: Path) -> None:
     with (
         closing(sqlite3.connect(tmp_path / "migrated", isolation_level=None)) as migrated,
         closing(open_store(tmp_path / "new")) as new,
@@ -54,7 +54,7 @@ def test_an_upgraded_store_has_the_schema_of_the_snapshot(tmp_path: Path, number
         assert differences(conn) == ""
 
 
-def test_a_difference_is_named_with_the_statement_to_write(tmp_path: Path) -> None:
+def test_a_difference_is_reported_with_the_statement_to_add(tmp_path: Path) -> None:
     with closing(open_store(tmp_path)) as conn:
         conn.execute("ALTER TABLE goals ADD COLUMN color TEXT")
         message = differences(conn)
@@ -63,7 +63,7 @@ def test_a_difference_is_named_with_the_statement_to_write(tmp_path: Path) -> No
     assert "CREATE TABLE webhooks" not in message
 
 
-def test_each_table_is_explained() -> None:
+def test_each_table_has_a_comment() -> None:
     lines = SNAPSHOT.splitlines()
     tables = [number for number, line in enumerate(lines) if line.startswith("CREATE TABLE")]
     assert len(tables) > 30

@@ -1,4 +1,4 @@
-"""The browser script: how it is served, and what it tells of real pages in a real Chromium."""
+"""The browser script: how it is served, and what it sends from real pages in a real Chromium."""
 
 import gzip
 import json
@@ -30,7 +30,7 @@ def get(running: RunningSite, query: str = "", method: str = "GET", **headers: s
     return running.server.send("/js/ovx.js" + query, headers=request_headers, method=method)
 
 
-def test_the_script_is_small_and_whole(running: RunningSite) -> None:
+def test_the_script_is_small_and_complete(running: RunningSite) -> None:
     plain, zipped = get(running), get(running, accept_encoding="gzip")
     assert len(zipped.body) <= 1500
     assert gzip.decompress(zipped.body) == plain.body
@@ -38,7 +38,9 @@ def test_the_script_is_small_and_whole(running: RunningSite) -> None:
     source = (find_folder("static") / "ovx.js").read_text("utf-8")
     texts = re.findall(r"'[^'\n]*'", re.sub(r"^ *//.*", "", source, flags=re.MULTILINE))
     assert len(texts) > 20
-    assert [text for text in texts if text.encode() not in plain.body] == [], "what is taken out is in no text"
+    assert [text for text in texts if text.encode() not in plain.body] == [], (
+        "minification must not change string literals"
+    )
 
 
 def test_any_page_may_load_the_script(running: RunningSite) -> None:
@@ -55,14 +57,14 @@ def test_any_page_may_load_the_script(running: RunningSite) -> None:
     assert get(running, f"?v={__version__}").headers["cache-control"] == "public, max-age=31536000, immutable"
 
 
-def test_it_is_zipped_where_that_is_taken(running: RunningSite) -> None:
+def test_the_script_is_compressed_if_the_client_accepts_gzip(running: RunningSite) -> None:
     for accepted in ("gzip", "br, GZIP;q=0.5", "*", "gzip;q=0.001", "*;q=0, gzip"):
         assert get(running, accept_encoding=accepted).headers["content-encoding"] == "gzip", accepted
     for accepted in ("", "br", "gzip;q=0", "gzip; q=0.000, *", "*;q=0"):
         assert "content-encoding" not in get(running, accept_encoding=accepted).headers, accepted
 
 
-def test_it_is_not_sent_again(running: RunningSite) -> None:
+def test_an_unchanged_script_is_not_sent_again(running: RunningSite) -> None:
     plain, zipped = get(running).headers["etag"], get(running, accept_encoding="gzip").headers["etag"]
     assert plain != zipped
     for if_none_match in (plain, f"W/{plain}", f'"x", {plain}', "*"):
@@ -75,7 +77,7 @@ def test_it_is_not_sent_again(running: RunningSite) -> None:
 
 @dataclass
 class Web:
-    """Somebody's web site, on another origin than the server's."""
+    """A web site on another origin than the server."""
 
     running: RunningSite
     tag: str
@@ -83,14 +85,14 @@ class Web:
     pages: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     def add_page(self, path: str, body: str = "", attributes: str = "", status: int = 200) -> str:
-        """Put a page with the script there, and return its URL."""
+        """Add a page with the script, and return its URL."""
         self.pages[path] = (status, f"<!doctype html>{body}{self.tag.replace('>', f' {attributes}>', 1)}")
         return self.url + path
 
     def leave_and_read_events(
         self, page: Page, path_prefix: str, view_count: int, *other_names: str
     ) -> list[dict[str, Any]]:
-        """Leave; what is stored of pages under a path must be so many views, an engagement of each, and the others."""
+        """Leave the page, and wait for the events below a path: the views, an engagement each, and the others."""
         page.goto(self.url + "/elsewhere")
         deadline_s, names = time.monotonic() + 20, sorted([*["pageview", "engagement"] * view_count, *other_names])
         events: list[dict[str, Any]] = []
@@ -125,7 +127,7 @@ def web(running: RunningSite) -> Iterator[Web]:
 
 @pytest.fixture(scope="module")
 def visitor_browser(browser_type: BrowserType, browser_type_launch_args: dict[str, Any]) -> Iterator[Browser]:
-    # pytest-playwright's own browser says that it is automated and, when a page ends, headless. This one does not.
+    # Unlike pytest-playwright's own browser, this one does not reveal that it is automated and headless.
     extra_args = ["--disable-blink-features=AutomationControlled", f"--user-agent={CHROME}"]
     args = [*browser_type_launch_args["args"], *extra_args]
     with browser_type.launch(**{**browser_type_launch_args, "args": args}) as browser:
@@ -141,7 +143,7 @@ def page(visitor_browser: Browser) -> Iterator[Page]:
         assert problems == []
 
 
-def test_a_first_page(web: Web, page: Page) -> None:
+def test_the_first_page_sends_a_pageview_and_an_engagement(web: Web, page: Page) -> None:
     page.goto(
         web.add_page("/first") + "?utm_source=news&q=secret#section", referer="https://search.example/find?q=secret"
     )
@@ -154,7 +156,7 @@ def test_a_first_page(web: Web, page: Page) -> None:
     assert engagement["props"].keys() == {"ms", "scroll"}
 
 
-def test_pages_of_an_app(web: Web, page: Page) -> None:
+def test_each_route_of_a_single_page_app_is_a_pageview(web: Web, page: Page) -> None:
     page.goto(web.add_page("/app/"))
     page.evaluate("history.pushState({}, '', '/app/a?x=1'); history.pushState({}, '', '/app/a?x=2')")
     page.evaluate("location.hash = 'section'; history.replaceState({}, '', '/app/b')")
@@ -162,12 +164,12 @@ def test_pages_of_an_app(web: Web, page: Page) -> None:
     page.go_back()
     rows = web.leave_and_read_events(page, "/app/", 5)
     pages = ["/app/", "/app/a", "/app/b", "/app/b", "/app/c"]
-    assert [row["path"] for row in rows] == pages * 2, "both views and engagements"
+    assert [row["path"] for row in rows] == pages * 2, "pageviews and engagements"
     referrers = [(row["referrer"] or "").partition("/")[2] for row in rows if row["name"] == "pageview"]
     assert referrers == ["", "app/", "app/a", "app/c", "app/b"]
 
 
-def test_hash_routes(web: Web, page: Page) -> None:
+def test_hash_routes_are_pageviews(web: Web, page: Page) -> None:
     page.goto(web.add_page("/hash") + "?utm_source=news#/pricing?tab=1")
     for fragment in ("#/pricing?tab=2", "#!/team", "#/", "#section"):
         page.evaluate("fragment => location.hash = fragment", fragment)
@@ -176,7 +178,7 @@ def test_hash_routes(web: Web, page: Page) -> None:
     assert {row["utm_source"] for row in rows} == {"news"}
 
 
-def test_clicks(web: Web, page: Page) -> None:
+def test_clicks_are_sent_as_events(web: Web, page: Page) -> None:
     links = {
         "out": "https://other.example/a?q=secret#b",
         "pdf": "/b.pdf?q=secret",
@@ -206,22 +208,24 @@ def test_clicks(web: Web, page: Page) -> None:
 def test_form_values_are_not_sent(web: Web, page: Page) -> None:
     fields = '<input name="id" value="secret"><input name="mail"><textarea name="x">secret</textarea>'
     page.goto(
-        web.add_page("/form", f'<form id="ask" name="asked" action="/elsewhere">{fields}<button>send</button></form>')
+        web.add_page(
+            "/form", f'<form id="ask" name="question" action="/elsewhere">{fields}<button>send</button></form>'
+        )
     )
     page.fill("[name=mail]", "secret@example.com")
     page.click("button")
     _, submitted, _ = rows = web.leave_and_read_events(page, "/form", 1, "form_submit")
     assert (submitted["type"], submitted["name"]) == ("form_submit", "form_submit")
-    assert submitted["props"] == {"id": "ask", "name": "asked", "fields": ["id", "mail", "x"]}
+    assert submitted["props"] == {"id": "ask", "name": "question", "fields": ["id", "mail", "x"]}
     assert "secret" not in json.dumps(rows)
 
 
-def test_calls_of_the_page(web: Web, page: Page) -> None:
+def test_a_page_may_call_the_script_before_and_after_it_loads(web: Web, page: Page) -> None:
     warnings: list[str] = []
     page.on("console", lambda message: warnings.append(message.text))
     page.goto(
         web.add_page("/calls", f"<script>{STUB}ovx('early', {{n: 1}})</script>{web.tag}")
-    )  # the script is there twice
+    )  # the page includes the script twice
     page.evaluate("const round = {}; round.round = round; ovx('round', round); ovx('late'); ovx('pageview')")
     assert [text.startswith("TypeError") for text in warnings] == [True]
     assert web.leave_and_read_events(page, "/calls", 2, "early", "late")[0]["props"] == {"n": 1}
@@ -237,7 +241,7 @@ def test_the_scroll_depth_is_sent_once(web: Web, page: Page) -> None:
     assert web.leave_and_read_events(page, "/seen", 1)[0]["props"]["scroll"] == 75
 
 
-def test_a_page_that_goes_comes_back_and_is_closed(web: Web, page: Page) -> None:
+def test_a_page_restored_from_the_cache_is_a_new_pageview(web: Web, page: Page) -> None:
     page.goto(web.add_page("/close"))
     page.evaluate("dispatchEvent(new Event('pagehide'))")
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
@@ -248,7 +252,7 @@ def test_a_page_that_goes_comes_back_and_is_closed(web: Web, page: Page) -> None
     assert {row["referrer"] for row in rows} == {None}
 
 
-def test_pages_that_are_not_there(web: Web, page: Page) -> None:
+def test_a_missing_page_sends_a_404_event(web: Web, page: Page) -> None:
     page.goto(web.add_page("/gone/status", status=404), referer="https://other.example/a?q=secret")
     page.goto(web.add_page("/gone/tag", attributes="data-404"))
     page.goto(web.add_page("/gone/not"))
@@ -258,7 +262,7 @@ def test_pages_that_are_not_there(web: Web, page: Page) -> None:
 
 
 @pytest.mark.parametrize("init_script", ["window.origin == 'null' || (localStorage.ovx_ignore = 1)", WEBDRIVER])
-def test_who_is_not_to_be_counted(web: Web, page: Page, init_script: str) -> None:
+def test_ignored_and_automated_browsers_send_nothing(web: Web, page: Page, init_script: str) -> None:
     requests: list[str] = []
     page.on("request", lambda request: requests.append(request.method))
     page.add_init_script(init_script)
@@ -270,7 +274,7 @@ def test_who_is_not_to_be_counted(web: Web, page: Page, init_script: str) -> Non
     assert set(requests) == {"GET"}
 
 
-def test_ids(web: Web, page: Page) -> None:
+def test_device_and_session_ids_are_stored_on_request(web: Web, page: Page) -> None:
     page.goto(web.add_page("/ids", attributes="data-ids"))
     device, session = page.evaluate(IDS)
     page.reload()
@@ -286,7 +290,7 @@ def test_ids(web: Web, page: Page) -> None:
 
 
 @pytest.mark.parametrize("storage", [THROW, f"() => new Proxy({{}}, {{set: {THROW}}})", "() => null"])
-def test_ids_without_storage(web: Web, page: Page, storage: str) -> None:
+def test_ids_work_without_storage(web: Web, page: Page, storage: str) -> None:
     page.add_init_script(f"Object.defineProperty(window, 'localStorage', {{get: {storage}}})")
     path = f"/memory-{len(storage)}"
     page.goto(web.add_page(path, attributes="data-ids"))
@@ -296,7 +300,7 @@ def test_ids_without_storage(web: Web, page: Page, storage: str) -> None:
     assert len({row["visit"] for row in web.leave_and_read_events(page, path, 1, "x")}) == 1
 
 
-def test_a_page_that_is_loaded_in_advance(web: Web, page: Page) -> None:
+def test_a_prerendered_page_is_sent_once_it_is_displayed(web: Web, page: Page) -> None:
     page.add_init_script("Object.defineProperty(document, 'prerendering', {value: true, configurable: true})")
     page.goto(web.add_page("/advance"))
     page.evaluate("ovx('early'); history.replaceState({}, '', '/advance/b')")
@@ -305,7 +309,7 @@ def test_a_page_that_is_loaded_in_advance(web: Web, page: Page) -> None:
 
 
 @pytest.mark.parametrize("beacon", ["undefined", "() => false", "() => true"])
-def test_below_a_path_and_without_beacons(web: Web, page: Page, beacon: str) -> None:
+def test_the_script_works_below_a_path_and_without_beacons(web: Web, page: Page, beacon: str) -> None:
     script, sent_urls = get(web.running).body, list[str]()
     page.route("**/sub/js/**", lambda route: route.fulfill(body=script, content_type="text/javascript"))
     page.route("**/sub/api/**", lambda route: route.fulfill(status=200))

@@ -1,4 +1,4 @@
-"""One try: what a receiver, its name and the net can do, and what is made of it."""
+"""One delivery attempt: what can go wrong with the receiver, its name or the network, and the result."""
 
 import asyncio
 import gzip
@@ -27,7 +27,7 @@ BODY = '{"event":"goal.completed","data":{"goal_name":"Größe"}}'.encode()
 
 
 def send(*urls: str, allowed_networks: str = LOOPBACK, timeout_s: float = 10) -> list[AttemptResult]:
-    """Send a message to each in turn, as one server does."""
+    """Send a message to each URL in turn with one client."""
 
     async def run() -> list[AttemptResult]:
         client = WebhookClient(parse_networks(allowed_networks), lambda: NOW, timeout_s)
@@ -41,7 +41,7 @@ def send(*urls: str, allowed_networks: str = LOOPBACK, timeout_s: float = 10) ->
 
 @pytest.fixture
 def dns(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
-    """What names are, in place of DNS; one with several answers gives them in turn. `lookups` are the names that were looked up."""
+    """Replace DNS by addresses by host: several entries are returned in turn. `lookups` lists the requested names."""
     addresses_by_host: dict[str, list[str]] = {"lookups": []}
 
     async def getaddrinfo(loop: object, host: str, port: int, **options: Any) -> list[Any]:
@@ -57,7 +57,7 @@ def dns(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
 
 @pytest.fixture
 def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> trustme.CA:
-    """One that is trusted, and no other."""
+    """Return a certificate authority that is the only trusted one."""
     ca = trustme.CA()
     ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
@@ -136,7 +136,7 @@ RETRY_AFTER_VALUES = [
 
 @pytest.mark.parametrize(("retry_after", "delay_ms"), RETRY_AFTER_VALUES)
 @pytest.mark.parametrize("code", [429, 503, 500])
-def test_a_retry_after_is_seconds_or_a_date_of_429_and_503(code: int, retry_after: str, delay_ms: int) -> None:
+def test_retry_after_of_429_and_503_is_read_as_seconds_or_a_date(code: int, retry_after: str, delay_ms: int) -> None:
     expected_ms = delay_ms if code in (429, 503) else 0
     assert interpret_response(code, {"retry-after": retry_after}, b"", "example.com", NOW).retry_after_ms == expected_ms
     if retry_after.isascii():
@@ -144,13 +144,13 @@ def test_a_retry_after_is_seconds_or_a_date_of_429_and_503(code: int, retry_afte
             assert send(receiver.url)[0].retry_after_ms == expected_ms
 
 
-def test_a_name_that_is_none(dns: dict[str, list[str]]) -> None:
+def test_an_unresolvable_host_name_is_a_dns_error(dns: dict[str, list[str]]) -> None:
     (outcome,) = send("https://nowhere.test/")
     assert (outcome.status, outcome.error) == (None, "dns")
     assert "Name or service not known" in outcome.hint
 
 
-def test_nobody_listens() -> None:
+def test_a_closed_port_is_a_connect_error() -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         (outcome,) = send(f"http://127.0.0.1:{bound.getsockname()[1]}/")
@@ -163,7 +163,7 @@ def reset(sock: socket.socket) -> None:
 
 BROKEN_REPLIES: list[tuple[bytes | Callable[[socket.socket], None], str]] = [
     (reset, "reset"),
-    (lambda sock: None, "reset"),  # it closes without a word
+    (lambda sock: None, "reset"),  # it closes without a response
     (lambda sock: sock.sendall(http_response(200, b"12345")[:-1]), "reset"),
     (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", "protocol"),
     (bytes(range(256)) * 10, "protocol"),
@@ -174,7 +174,9 @@ BROKEN_REPLIES: list[tuple[bytes | Callable[[socket.socket], None], str]] = [
 
 
 @pytest.mark.parametrize(("reply", "error"), BROKEN_REPLIES, ids=range(len(BROKEN_REPLIES)))
-def test_no_answer_or_what_is_none(reply: bytes | Callable[[socket.socket], None], error: str) -> None:
+def test_a_missing_or_malformed_response_is_an_error(
+    reply: bytes | Callable[[socket.socket], None], error: str
+) -> None:
     with Receiver(reply) as receiver:
         (outcome,) = send(receiver.url)
     assert (outcome.error, outcome.status) == (error, None)
@@ -182,7 +184,7 @@ def test_no_answer_or_what_is_none(reply: bytes | Callable[[socket.socket], None
 
 
 @pytest.mark.parametrize("quick_bytes", [0, 80], ids=["head", "body"])
-def test_one_that_drips_is_cut_off(quick_bytes: int) -> None:
+def test_a_slow_response_is_cut_off_at_the_timeout(quick_bytes: int) -> None:
     response_bytes = http_response(200, b"x" * 4000)
 
     def drip(sock: socket.socket) -> None:
@@ -199,7 +201,7 @@ def test_one_that_drips_is_cut_off(quick_bytes: int) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_one_that_never_answers(scheme: str) -> None:
+def test_a_silent_receiver_times_out(scheme: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         (outcome,) = send(f"{scheme}://127.0.0.1:{silent.getsockname()[1]}/", timeout_s=0.5)
     assert outcome.error == "timeout"
@@ -220,7 +222,7 @@ def drip_of_provisional(sock: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("reply", [flood_of_provisional, drip_of_provisional])
-def test_provisional_responses_without_end_end_a_try_before_its_timeout(
+def test_endless_provisional_responses_end_an_attempt_before_its_timeout(
     reply: Callable[[socket.socket], None],
 ) -> None:
     with Receiver(reply) as receiver:
@@ -230,8 +232,8 @@ def test_provisional_responses_without_end_end_a_try_before_its_timeout(
 
 
 @pytest.mark.parametrize("number", [0, 1, MAX_PROVISIONAL])
-def test_a_few_provisional_responses_are_passed_over(number: int) -> None:
-    body = b"HTTP/1.1 100 Continue\r\n\r\n" * 50  # as a body, it means nothing
+def test_a_few_provisional_responses_are_skipped(number: int) -> None:
+    body = b"HTTP/1.1 100 Continue\r\n\r\n" * 50  # in a body, this has no meaning
     with Receiver(b"HTTP/1.1 102 Processing\r\n\r\n" * number + http_response(200, body)) as receiver:
         outcomes = send(*[receiver.url] * 3)
     assert [(outcome.status, outcome.error, outcome.response_body) for outcome in outcomes] == [
@@ -240,7 +242,7 @@ def test_a_few_provisional_responses_are_passed_over(number: int) -> None:
     assert receiver.connections == 1
 
 
-def test_of_a_huge_answer_4_kib_are_read() -> None:
+def test_only_4_kib_of_a_huge_response_are_read() -> None:
     sent_bytes = [0]
 
     def flood(sock: socket.socket) -> None:
@@ -251,10 +253,10 @@ def test_of_a_huge_answer_4_kib_are_read() -> None:
     with Receiver(flood) as receiver:
         (outcome,) = send(receiver.url)
     assert (outcome.status, outcome.response_body) == (500, "x" * MAX_RESPONSE_BYTES)
-    assert sent_bytes[0] < 30_000_000  # what fits between two sockets
+    assert sent_bytes[0] < 30_000_000  # the buffers of the two sockets
 
 
-def test_nothing_is_unpacked() -> None:
+def test_a_compressed_response_is_not_decompressed() -> None:
     bomb = gzip.compress(bytes(50_000_000))
     with Receiver(http_response(200, bomb, content_encoding="gzip")) as receiver:
         (outcome,) = send(receiver.url)
@@ -276,7 +278,7 @@ CERTIFICATES: list[tuple[str, Mapping[str, object], bool, str]] = [
     ("hook.test", {}, True, ""),
     ("hook.test", {}, False, "tls"),
     ("other.test", {}, True, "tls"),
-    ("127.0.0.1", {}, True, "tls"),  # it is the name that counts
+    ("127.0.0.1", {}, True, "tls"),  # the certificate must be for the host name
     ("hook.test", {"not_after": datetime(2020, 1, 1, tzinfo=UTC)}, True, "tls"),
 ]
 
@@ -299,7 +301,7 @@ def test_the_certificate_is_checked(
     assert [request.headers["host"] for request in receiver.requests] == [f"hook.test:{receiver.port}"] * (not error)
 
 
-def test_who_speaks_no_tls(other: Receiver) -> None:
+def test_a_receiver_without_tls_is_a_tls_error(other: Receiver) -> None:
     (outcome,) = send(other.url.replace("http:", "https:"))
     assert (outcome.error, other.requests) == ("tls", [])
 
@@ -314,7 +316,7 @@ def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch,
 
 @pytest.mark.parametrize("addresses", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "8.8.8.8 10.0.0.1"])
 @pytest.mark.parametrize("scheme", ["https", "http"])
-def test_what_is_not_public_is_refused_at_sending(
+def test_an_address_that_is_not_public_is_refused_at_sending(
     dns: dict[str, list[str]], other: Receiver, scheme: str, addresses: str
 ) -> None:
     dns["hook.test"] = [addresses]
@@ -325,7 +327,7 @@ def test_what_is_not_public_is_refused_at_sending(
     assert other.connections == 0
 
 
-def test_plain_http_is_refused_to_what_is_public(dns: dict[str, list[str]]) -> None:
+def test_plain_http_to_a_public_address_is_refused(dns: dict[str, list[str]]) -> None:
     dns["hook.test"] = ["8.8.8.8"]
     assert send("http://hook.test/")[0].error == "forbidden"
 
@@ -337,7 +339,7 @@ def test_an_address_is_checked_again_at_every_send(dns: dict[str, list[str]], ot
     assert len(other.requests) == 2
 
 
-def test_a_connection_is_used_under_its_own_name_alone(authority: trustme.CA, dns: dict[str, list[str]]) -> None:
+def test_a_connection_is_reused_only_for_the_same_host_name(authority: trustme.CA, dns: dict[str, list[str]]) -> None:
     dns["a.test"] = dns["b.test"] = ["127.0.0.1"]
     with Receiver(context=server_context(authority, "a.test", "b.test")) as receiver:
         outcomes = send(*(f"https://{name}.test:{receiver.port}/" for name in "abab"))

@@ -1,4 +1,4 @@
-"""One server, one store: what happens to the file and beside the server while it runs."""
+"""One server on one store: changes of the file and other processes while it runs."""
 
 import os
 import shutil
@@ -21,22 +21,22 @@ def test_no_event_is_acknowledged_once_the_store_is_gone(store: Store, start: St
     shutil.rmtree(store.path)
     assert server.pageview(key).error == (503, "unavailable", None)
     assert server.send("/healthz", method="GET").status == 503
-    store.site()  # another store, in the same place
+    store.site()  # another store at the same path
     assert server.pageview(key).error == (503, "unavailable", None)
 
 
 @pytest.mark.parametrize("change", ["removed", "moved", "replaced"])
-def test_a_stop_ends_also_when_the_store_is_gone(store: Store, start: Start, change: str, tmp_path: Path) -> None:
+def test_the_server_stops_even_if_the_store_is_gone(store: Store, start: Start, change: str, tmp_path: Path) -> None:
     store.site()
     key, server = store.key(), start(store)
-    assert server.pageview(key).status == 201  # that the key was used is yet to be written
+    assert server.pageview(key).status == 201  # the last use of the key is not written yet
     if change == "moved":
         store.path.rename(tmp_path / "elsewhere")
     else:
         (store.path / STORE_FILE).unlink()
     if change == "replaced":
         store.site("another")
-    server.stop()  # or it fails after 30 seconds
+    server.stop()  # fails after 30 seconds
     assert "Traceback" not in server.log_path.read_text()
 
 
@@ -70,7 +70,7 @@ def test_a_new_key_works_at_once(running: RunningSite) -> None:
         assert running.server.pageview(running.store.key()).status == 201
 
 
-def test_two_imports_of_a_log_at_once_count_it_once(store: Store, tmp_path: Path) -> None:
+def test_two_concurrent_imports_of_a_log_count_it_once(store: Store, tmp_path: Path) -> None:
     store.site()
     log_path = tmp_path / "access.log"
     log_path.write_bytes(b"".join(LOG_LINE % number for number in range(5000)))

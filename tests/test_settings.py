@@ -1,4 +1,4 @@
-"""`serve`: where a setting's value comes from, what is said to values that make no sense, how it begins and ends."""
+"""`serve`: sources of settings, errors for invalid values, start and stop."""
 
 import json
 import logging
@@ -25,7 +25,7 @@ from ovx_lite.webhooks.ssrf import parse_networks
 from tests.conftest import Start, Store
 
 NAMES = [setting.name for setting in config.SETTINGS]
-# Two values that each setting takes; the third is its default.
+# Two valid values of each setting that differ from its default.
 VALUES = {
     "host": ("127.0.0.2", "127.0.0.3"),
     "port": ("1234", "2345"),
@@ -42,12 +42,12 @@ VALUES = {
 
 
 def write_settings(data_dir: Path, **values: str) -> None:
-    """Write `ovx-lite.toml` with these values, given as TOML."""
+    """Write `ovx-lite.toml` with these values, which are TOML."""
     data_dir.mkdir(exist_ok=True)
     (data_dir / "ovx-lite.toml").write_text("".join(f"{name} = {value}\n" for name, value in values.items()))
 
 
-def test_every_setting_is_tried_here() -> None:
+def test_every_setting_is_covered_by_these_tests() -> None:
     assert list(VALUES) == NAMES
 
 
@@ -72,7 +72,7 @@ def test_the_file_beats_the_default(tmp_path: Path, name: str) -> None:
     assert config.read(tmp_path, {name: None}, {})[name] == written
 
 
-def test_the_defaults_are_the_contracts(tmp_path: Path) -> None:
+def test_the_defaults_are_as_documented(tmp_path: Path) -> None:
     values = config.read(tmp_path, {}, {})
     assert (values["host"], values["port"], values["base_url"], values["trusted_proxies"]) == (
         "127.0.0.1",
@@ -96,7 +96,7 @@ def test_a_port_may_be_written_as_a_number(tmp_path: Path) -> None:
     ],
     ids=["flag", "environment", "file"],
 )
-def test_the_server_goes_by_flag_then_environment_then_file(
+def test_the_server_prefers_flag_then_environment_then_file(
     store: Store, start: Start, monkeypatch: pytest.MonkeyPatch, flags: list[str], variable: str | None, expected: str
 ) -> None:
     write_settings(store.path, base_url='"http://file.example"')
@@ -131,7 +131,7 @@ INVALID_SETTINGS = [
 ]
 
 
-def test_networks_may_go_by_their_names(tmp_path: Path) -> None:
+def test_networks_may_be_given_by_alias(tmp_path: Path) -> None:
     values = config.read(tmp_path, {"trusted_proxies": "192.0.2.7, loopback", "webhook_allow_net": "private"}, {})
     assert values["trusted_proxies"] == "192.0.2.7,127.0.0.0/8,::1/128"
     allowed = parse_networks(values["webhook_allow_net"])
@@ -142,7 +142,7 @@ def test_networks_may_go_by_their_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("written", "flags", "setting"), INVALID_SETTINGS)
-def test_what_makes_no_sense_is_refused_by_name(
+def test_an_invalid_setting_is_rejected_by_name(
     tmp_path: Path, written: str, flags: dict[str, str], setting: str
 ) -> None:
     (tmp_path / "ovx-lite.toml").write_bytes(written.encode(errors="surrogateescape"))
@@ -161,7 +161,7 @@ def test_what_makes_no_sense_is_refused_by_name(
         (("--country-db", __file__), "test_settings.py"),
     ],
 )
-def test_the_server_says_in_a_sentence_what_is_wrong(store: Store, options: tuple[str, ...], expected: str) -> None:
+def test_an_invalid_option_gives_a_one_line_error(store: Store, options: tuple[str, ...], expected: str) -> None:
     result = store.run("serve", "--port", "0", *options)
     assert result.exit_status == 1
     assert result.stdout == ""
@@ -177,7 +177,7 @@ def start_serve(store: Store, *args: str) -> "subprocess.Popen[str]":
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
-def test_the_server_says_where_it_is_and_ends_in_order(
+def test_the_server_prints_its_url_and_stops_cleanly(
     store: Store, tmp_path: Path, signal_number: signal.Signals
 ) -> None:
     ready_path = tmp_path / "ready.json"
@@ -218,19 +218,19 @@ StartingServer = tuple["subprocess.Popen[str]", sqlite3.Connection]
 
 @pytest.fixture
 def starting(store: Store, tmp_path: Path) -> Iterator[StartingServer]:
-    """A server that waits for a transaction of another process before it can get ready."""
+    """Start a server that waits for a transaction of another process before it is ready."""
     store.path.mkdir()
     with closing(sqlite3.connect(store.path / sqlite.STORE_FILE, isolation_level=None)) as other_process:
         other_process.execute("PRAGMA journal_mode = WAL")
         other_process.execute("BEGIN IMMEDIATE")
-        (tmp_path / "ready.json").write_text("of a server that crashed")
+        (tmp_path / "ready.json").write_text("left by a server that crashed")
         with start_serve(store, "--ready-file", str(tmp_path / "ready.json")) as process:
             yield process, other_process
             process.kill()
 
 
 def wait_until(condition: Callable[[], bool]) -> bool:
-    """Wait for what is to come, but not for ever."""
+    """Wait until a condition is met or 10 seconds have passed. Returns whether it is met."""
     deadline_s = time.monotonic() + 10
     while not condition() and time.monotonic() < deadline_s:
         time.sleep(0.01)
@@ -243,13 +243,11 @@ def catches_sigterm(process: "subprocess.Popen[str]") -> bool:
     return bool(caught >> (signal.SIGTERM - 1) & 1)
 
 
-def test_the_ready_file_of_a_server_that_crashed_goes_before_this_one_is_ready(
-    starting: StartingServer, tmp_path: Path
-) -> None:
+def test_a_stale_ready_file_is_removed_before_the_server_is_ready(starting: StartingServer, tmp_path: Path) -> None:
     assert wait_until(lambda: not (tmp_path / "ready.json").exists())
 
 
-def test_a_server_that_is_stopped_while_it_starts_ends(starting: StartingServer) -> None:
+def test_a_server_can_be_stopped_while_it_starts(starting: StartingServer) -> None:
     process, other_process = starting
     assert wait_until(lambda: catches_sigterm(process))
     process.terminate()
@@ -259,7 +257,7 @@ def test_a_server_that_is_stopped_while_it_starts_ends(starting: StartingServer)
 
 
 @pytest.mark.parametrize("path", ["/api", "/v1/", "/static/deep"])
-def test_a_base_url_with_a_path_of_ours_is_refused(tmp_path: Path, path: str) -> None:
+def test_a_base_url_with_a_reserved_path_is_rejected(tmp_path: Path, path: str) -> None:
     with pytest.raises(ApiError, match="choose another, like /stats"):
         config.read(tmp_path, {"base_url": f"https://example.com{path}"})
     assert config.read(tmp_path, {"base_url": "https://example.com/apis"})["base_url"].endswith("/apis")
@@ -269,9 +267,9 @@ def test_the_log_may_be_json(store: Store) -> None:
     assert store.spawn("site", "list").exit_status == 1
     result = store.spawn("serve", "--log-format", "xml")
     assert "it must be plain or json" in result.stderr
-    record = logging.LogRecord("ovx_lite", logging.ERROR, "", 0, "a %s", ("word",), None)
+    record = logging.LogRecord("ovx_lite", logging.ERROR, "", 0, "a %s", ("message",), None)
     log_entry = json.loads(JsonFormatter().format(record))
-    assert (log_entry["level"], log_entry["message"], log_entry["time"][-1]) == ("ERROR", "a word", "Z")
+    assert (log_entry["level"], log_entry["message"], log_entry["time"][-1]) == ("ERROR", "a message", "Z")
     try:
         raise ValueError("why")
     except ValueError:

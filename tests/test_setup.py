@@ -1,4 +1,4 @@
-"""The first start: the link that is printed, and the form that it opens."""
+"""The first start: the printed link and its setup form."""
 
 import re
 
@@ -27,7 +27,7 @@ def key_of(response: Response) -> str:
 
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory: pytest.TempPathFactory, start: Start) -> tuple[Store, Server]:
-    """A server that is not set up, for tests that leave it so."""
+    """Start a server that is not set up, for tests that do not set it up."""
     store = Store(tmp_path_factory.mktemp("fresh") / "data")
     return store, start(store)
 
@@ -44,7 +44,7 @@ def test_a_new_link_is_printed_at_each_start_until_there_is_a_password(store: St
     assert "Set it up" not in stop_and_read_log(start(store))
 
 
-def test_the_link_leads_to_a_form_whose_address_has_no_token(fresh: tuple[Store, Server]) -> None:
+def test_the_link_redirects_to_a_form_without_the_token_in_its_url(fresh: tuple[Store, Server]) -> None:
     client = WebClient(fresh[1])
     response = client.follow(client.get(setup_path(fresh[1])))
     assert response.status == 200
@@ -53,7 +53,7 @@ def test_the_link_leads_to_a_form_whose_address_has_no_token(fresh: tuple[Store,
     assert setup_path(fresh[1]).partition("token=")[2] not in response.body.decode()
 
 
-def test_before_the_set_up_the_pages_say_how_to_begin(fresh: tuple[Store, Server]) -> None:
+def test_before_setup_the_pages_explain_how_to_start(fresh: tuple[Store, Server]) -> None:
     for path in ("/", "/login"):
         response = WebClient(fresh[1]).get(path)
         assert (response.status, find_tags(response, "form")) == (200, [])
@@ -61,7 +61,7 @@ def test_before_the_set_up_the_pages_say_how_to_begin(fresh: tuple[Store, Server
     assert redirect_path(WebClient(fresh[1]).get("/account")) == "/login"
 
 
-def test_the_form_makes_a_site_with_a_key_that_works_and_is_shown_once(store: Store, start: Start) -> None:
+def test_the_form_creates_a_site_and_displays_its_key_once(store: Store, start: Start) -> None:
     server = start(store)
     client = invited_client(server)
     response = client.post("/setup", FORM)
@@ -76,14 +76,14 @@ def test_the_form_makes_a_site_with_a_key_that_works_and_is_shown_once(store: St
     WebClient(server).log_in()
 
 
-def test_a_site_may_be_named_by_its_domain_alone(store: Store, start: Start) -> None:
+def test_the_id_of_a_site_defaults_to_its_domain(store: Store, start: Start) -> None:
     client = invited_client(start(store))
     response = client.post("/setup", {"password": PASSWORD, "domain": "https://example.com/", "id": "", "timezone": ""})
     assert redirect_path(response) == "/sites/example.com/settings/start"
     assert store.call("site", "list")[0]["timezone"] == "UTC"
 
 
-def test_a_link_that_was_used_opens_nothing(store: Store, start: Start) -> None:
+def test_a_used_link_no_longer_works(store: Store, start: Start) -> None:
     server = start(store)
     early, client = invited_client(server), invited_client(server)
     assert client.post("/setup", FORM).status == 303
@@ -154,7 +154,7 @@ def test_all_errors_appear_at_once(fresh: tuple[Store, Server]) -> None:
     assert (response.status, invalid_fields) == (400, set(form))
 
 
-def test_where_there_are_sites_the_password_is_all_that_is_asked_for(store: Store, start: Start) -> None:
+def test_with_existing_sites_the_form_has_only_a_password(store: Store, start: Start) -> None:
     site = store.site("old-site")
     server = start(store)
     client = invited_client(server)
@@ -166,7 +166,7 @@ def test_where_there_are_sites_the_password_is_all_that_is_asked_for(store: Stor
     assert [listed_site["id"] for listed_site in store.call("site", "list")] == [site["id"]]
 
 
-def test_guesses_of_the_token_are_slowed_down(store: Store, start: Start) -> None:
+def test_token_guesses_are_throttled(store: Store, start: Start) -> None:
     server = start(store)
     owner = invited_client(server)
     responses = [WebClient(server).get(f"/setup?token=guess-{number}") for number in range(100)]
@@ -174,7 +174,7 @@ def test_guesses_of_the_token_are_slowed_down(store: Store, start: Start) -> Non
     throttled = [response for response in responses if response.status == 429]
     assert len(throttled) > 80
     assert all(int(response.headers["retry-after"]) >= 1 for response in throttled)
-    assert owner.post("/setup", FORM).status == 303  # who was let in before them is not kept waiting
+    assert owner.post("/setup", FORM).status == 303  # a client with a valid session is not throttled
 
 
 def test_neither_password_nor_token_is_in_the_store_or_the_log(store: Store, start: Start) -> None:
@@ -183,7 +183,7 @@ def test_neither_password_nor_token_is_in_the_store_or_the_log(store: Store, sta
     assert invited_client(server).post("/setup", FORM).status == 303
     assert WebClient(server).post("/login", {"password": PASSWORD + "?"}).status == 401
     WebClient(server).log_in()
-    contents = {path: path.read_bytes() for path in store.path.rglob("*") if path.is_file()}  # while the WAL is there
+    contents = {path: path.read_bytes() for path in store.path.rglob("*") if path.is_file()}  # including the WAL
     assert any(b"scrypt " in content for content in contents.values())
     log = stop_and_read_log(server)
     assert (PASSWORD in log, log.count(token)) == (False, 1)

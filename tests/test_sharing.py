@@ -1,4 +1,4 @@
-"""A site's public link: who may look, what they see, in pages of others, and as a badge."""
+"""The public link of a site: access, visible content, embedding and badges."""
 
 import http.client
 import time
@@ -18,7 +18,7 @@ _ids = count(1)
 
 
 def add_shared_site(admin: AdminSession, password: str = "") -> tuple[str, str]:
-    """Add a site with an event and a public link. Returns the site's path and the link's."""
+    """Add a site with an event and a public link. Returns the paths of both."""
     id = f"shared-{next(_ids)}"
     _, key = admin.add_site(id=id)
     visitor_fields = {"user_agent": CHROME, "ip_address": "203.0.113.1"}
@@ -29,7 +29,7 @@ def add_shared_site(admin: AdminSession, password: str = "") -> tuple[str, str]:
 
 
 def anonymous_client(admin: AdminSession) -> WebClient:
-    """Somebody who has not logged in."""
+    """Return a client that is not logged in."""
     return WebClient(admin.server)
 
 
@@ -41,7 +41,7 @@ def frame_ancestors(response: Response) -> str:
     return response.headers["content-security-policy"].rpartition("frame-ancestors ")[2]
 
 
-def test_nobody_may_look_at_first(admin: AdminSession) -> None:
+def test_a_new_site_is_not_shared(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
     page = parse_page(admin.client.get(f"{settings}/sharing"))
     assert "/share/" not in page.text
@@ -50,7 +50,7 @@ def test_nobody_may_look_at_first(admin: AdminSession) -> None:
     assert anonymous_client(admin).post(f"{settings}/sharing", {"password": ""}).status == 401
 
 
-def test_whoever_has_the_link_may_look(admin: AdminSession) -> None:
+def test_anyone_with_the_link_can_view_the_dashboard(admin: AdminSession) -> None:
     _, path = add_shared_site(admin)
     client = anonymous_client(admin)
     page = parse_page(client.get(path))
@@ -60,7 +60,7 @@ def test_whoever_has_the_link_may_look(admin: AdminSession) -> None:
     assert b"/seen,1,1,1,1\r\n" in client.get(f"{path}/csv/pages").body
 
 
-def test_those_who_look_see_nothing_else(admin: AdminSession) -> None:
+def test_a_shared_dashboard_exposes_nothing_else(admin: AdminSession) -> None:
     site, path = add_shared_site(admin)
     client = anonymous_client(admin)
     page, top = (parse_page(client.get(f"{path}{suffix}")) for suffix in ("", "/top/page"))
@@ -84,11 +84,11 @@ def test_those_who_look_see_nothing_else(admin: AdminSession) -> None:
 
 @pytest.mark.parametrize("suffix", ["", "/top/page", "/csv/pages", "/live", "/badge.svg", "/badge.json"])
 @pytest.mark.parametrize("token", ["nothing", "%00", "' OR 1=1 --", "x" * 3000])
-def test_an_unknown_link(admin: AdminSession, suffix: str, token: str) -> None:
+def test_an_unknown_link_is_404(admin: AdminSession, suffix: str, token: str) -> None:
     assert anonymous_client(admin).get(f"/share/{token.replace(' ', '%20')}{suffix}").status == 404
 
 
-def test_another_link_ends_the_old_one(admin: AdminSession) -> None:
+def test_a_new_link_replaces_the_old_one(admin: AdminSession) -> None:
     site, old_path = add_shared_site(admin)
     new_path = link(admin.submit(f"{site}/settings/sharing", {"keep": "1", "do": "new"}))
     assert (
@@ -98,7 +98,7 @@ def test_another_link_ends_the_old_one(admin: AdminSession) -> None:
     ) == (False, 404, 200)
 
 
-def test_the_end_of_sharing(admin: AdminSession) -> None:
+def test_sharing_can_be_ended(admin: AdminSession) -> None:
     site, path = add_shared_site(admin)
     assert anonymous_client(admin).post(f"{site}/settings/sharing/end").status == 401
     page = admin.submit(f"{site}/settings/sharing/end")
@@ -107,7 +107,7 @@ def test_the_end_of_sharing(admin: AdminSession) -> None:
     assert {anonymous_client(admin).get(path + suffix).status for suffix in suffixes} == {404}
 
 
-def test_a_password_is_asked_for(admin: AdminSession) -> None:
+def test_a_protected_link_requires_its_password(admin: AdminSession) -> None:
     _, path = add_shared_site(admin, SECRET)
     client = anonymous_client(admin)
     response = client.get(path)
@@ -137,7 +137,7 @@ def test_a_changed_password_has_to_be_entered_again(admin: AdminSession) -> None
     assert "/seen" in parse_page(anonymous_client(admin).get(path)).text
 
 
-def test_a_password_of_a_link_opens_that_link_alone(admin: AdminSession) -> None:
+def test_the_password_of_a_link_opens_only_that_link(admin: AdminSession) -> None:
     (site, path), (_, other_path) = add_shared_site(admin, SECRET), add_shared_site(admin, SECRET)
     client = anonymous_client(admin)
     client.post(path, {"password": SECRET})
@@ -145,14 +145,14 @@ def test_a_password_of_a_link_opens_that_link_alone(admin: AdminSession) -> None
     assert (client.get(site).status, client.get("/").status) == (303, 303)
 
 
-def test_a_password_that_is_too_short(admin: AdminSession) -> None:
+def test_a_password_that_is_too_short_is_rejected(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
     refused = admin.client.post(f"{settings}/sharing", {"password": "short"})
     assert (refused.status, list(field_errors(refused))) == (400, ["password"])
     assert "/share/" not in parse_page(admin.client.get(f"{settings}/sharing")).text
 
 
-def test_no_look_holds_up_the_server(admin: AdminSession) -> None:
+def test_expensive_filters_do_not_block_the_server(admin: AdminSession) -> None:
     _, path = add_shared_site(admin)
     started_at_s, patterns = time.monotonic(), [",".join(f"%5CpL{{20}}{n}x{m}" for n in range(25)) for m in range(12)]
     assert anonymous_client(admin).get(f"{path}?f=matches,page," + "&f=matches,page,".join(patterns)).status in (
@@ -162,14 +162,14 @@ def test_no_look_holds_up_the_server(admin: AdminSession) -> None:
     assert time.monotonic() - started_at_s < 5
 
 
-def test_after_the_password_one_sees_what_one_asked_for(admin: AdminSession) -> None:
+def test_after_the_password_the_requested_view_opens(admin: AdminSession) -> None:
     _, path = add_shared_site(admin, SECRET)
     client = anonymous_client(admin)
     action = parse_page(client.get(f"{path}?period=7d")).find_one("form", method="post").attrs["action"]
     assert client.post(action, {"password": SECRET}).headers["location"] == f"{path}?period=7d"
 
 
-def test_who_knows_a_links_password_may_not_try_more_log_ins(admin: AdminSession) -> None:
+def test_a_link_password_does_not_reset_the_login_limit(admin: AdminSession) -> None:
     _, path = add_shared_site(admin, SECRET)
     client = anonymous_client(admin)
     statuses = []
@@ -177,11 +177,11 @@ def test_who_knows_a_links_password_may_not_try_more_log_ins(admin: AdminSession
         statuses.append(client.post("/login", {"password": f"wrong password {number}"}).status)
         if number % 5 == 4:
             client.post(path, {"password": SECRET})
-    client.post("/login", {"password": PASSWORD})  # so that others are not held up
+    client.post("/login", {"password": PASSWORD})  # resets the limit for the other tests
     assert statuses[-1] == 429
 
 
-def test_it_stands_in_pages_of_others_without_a_password_only(admin: AdminSession) -> None:
+def test_only_dashboards_without_a_password_can_be_embedded(admin: AdminSession) -> None:
     site, path = add_shared_site(admin)
     client = anonymous_client(admin)
     embedded = client.get(f"{path}?embed=1")
@@ -200,7 +200,7 @@ def test_it_stands_in_pages_of_others_without_a_password_only(admin: AdminSessio
         assert (frame_ancestors(response), response.headers["x-frame-options"]) == ("'none'", "DENY")
 
 
-def test_links_in_pages_of_others_lead_to_what_may_stand_there(admin: AdminSession) -> None:
+def test_links_in_an_embedded_dashboard_lead_to_embeddable_pages(admin: AdminSession) -> None:
     site, path = add_shared_site(admin)
     key = admin.store.key(site.split("/")[2])
     for number in range(10):
@@ -211,7 +211,7 @@ def test_links_in_pages_of_others_lead_to_what_may_stand_there(admin: AdminSessi
             assert frame_ancestors(client.get(anchor.attrs["href"].partition("#")[0])) == "*", anchor.attrs["href"]
 
 
-def test_a_badge(admin: AdminSession) -> None:
+def test_a_badge_displays_the_visitor_count(admin: AdminSession) -> None:
     _, path = add_shared_site(admin)
     client = anonymous_client(admin)
     json_badge, svg_badge = (
@@ -233,7 +233,7 @@ def test_a_badge(admin: AdminSession) -> None:
     assert invalid_response.error == (400, "invalid_request", "period")
 
 
-def test_a_badge_of_nobody(admin: AdminSession) -> None:
+def test_a_badge_without_visitors_displays_zero(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
     path = link(admin.submit(f"{settings}/sharing", {}))
     for period in ("30d", "all", "month", "day"):
@@ -241,14 +241,14 @@ def test_a_badge_of_nobody(admin: AdminSession) -> None:
     assert "No visitors yet" in parse_page(anonymous_client(admin).get(path)).text
 
 
-def test_no_badge_of_what_has_a_password(admin: AdminSession) -> None:
+def test_a_protected_dashboard_has_no_badge(admin: AdminSession) -> None:
     _, path = add_shared_site(admin, SECRET)
     admitted_client = anonymous_client(admin)
     admitted_client.post(path, {"password": SECRET})
     assert [admitted_client.get(f"{path}/badge.{extension}").status for extension in ("json", "svg")] == [404, 404]
 
 
-def test_who_is_there_now(store: Store, start: Start) -> None:
+def test_the_live_stream_ends_when_sharing_ends(store: Store, start: Start) -> None:
     admin = open_admin_session(store, start, constants={"ovx_lite.web.common.live_visitors.HEARTBEAT_S": 1})
     site, path = add_shared_site(admin)
     with closing(http.client.HTTPConnection("127.0.0.1", admin.server.port, timeout=30)) as connection:

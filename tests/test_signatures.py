@@ -1,4 +1,4 @@
-"""Signatures, as a receiver checks them: by hand, and with the public package of Standard Webhooks."""
+"""Signatures, as a receiver verifies them: by hand, and with the public package of Standard Webhooks."""
 
 import hmac
 import json
@@ -12,15 +12,14 @@ import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from ovx_lite.app import App
+from ovx_lite.domain.calendar import DAY_MS, MINUTE_MS
 from ovx_lite.domain.clock import SystemClock
 from ovx_lite.storage.sqlite import open_store
 from ovx_lite.storage.webhooks import delivery_log, subscriptions
 from ovx_lite.webhooks.message import new_secret
 from tests.conftest import Store
 from tests.support.deliveries import WebhookHarness
-from tests.support.in_process import DAY
 from tests.support.receiver import ReceivedRequest, Receiver, SettableClock, http_response, wait_until
-from tests.support.store import MINUTE
 
 OTHER_SECRET = new_secret(bytes(32))
 
@@ -30,7 +29,7 @@ def harness(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebhookHa
     monkeypatch.setenv("OVX_WEBHOOK_ALLOW_NET", "127.0.0.0/8")
     with closing(open_store(store.path)) as conn:
         harness = WebhookHarness(store, conn)
-        harness.clock = SettableClock(SystemClock().now_ms())  # the package takes no message of long ago
+        harness.clock = SettableClock(SystemClock().now_ms())  # the package rejects old messages
         yield harness
 
 
@@ -45,7 +44,7 @@ def secret_of(conn: sqlite3.Connection, id: str) -> str:
 
 
 def verifies(request: ReceivedRequest, secret: str, body: bytes | None = None, **changed_headers: str) -> bool:
-    """Whether the public package takes a message, with another body or other headers, perhaps."""
+    """Return whether the public package verifies a message, optionally with a changed body or headers."""
     headers = {**request.headers, **{name.replace("_", "-"): value for name, value in changed_headers.items()}}
     try:
         Webhook(secret).verify(request.body if body is None else body, headers)
@@ -67,7 +66,7 @@ def deliver_one_message(harness: WebhookHarness, receiver: Receiver) -> Received
     return receiver.requests[0]
 
 
-def test_a_secret_is_32_bytes_of_its_own(harness: WebhookHarness, receiver: Receiver) -> None:
+def test_each_secret_is_32_unique_bytes(harness: WebhookHarness, receiver: Receiver) -> None:
     secrets = {secret_of(harness.conn, harness.add_webhook(receiver.url)) for _ in range(5)}
     assert {len(b64decode(secret.removeprefix("whsec_"), validate=True)) for secret in secrets} == {32}
     assert len(secrets) == 5
@@ -85,7 +84,7 @@ def test_a_receiver_verifies_both_signatures(harness: WebhookHarness, receiver: 
     assert request.headers["webhook-timestamp"] == str(harness.clock.current_ms // 1000)
 
 
-def test_what_was_changed_on_the_way_is_refused(harness: WebhookHarness, receiver: Receiver) -> None:
+def test_a_changed_message_fails_verification(harness: WebhookHarness, receiver: Receiver) -> None:
     secret = secret_of(harness.conn, harness.add_webhook(receiver.url))
     request = deliver_one_message(harness, receiver)
     changed_bodies = [
@@ -101,7 +100,9 @@ def test_what_was_changed_on_the_way_is_refused(harness: WebhookHarness, receive
     assert not verifies(request, secret, webhook_signature=request.headers["webhook-signature"].replace("v1,", "v1a,"))
 
 
-@pytest.mark.parametrize(("elapsed_ms", "old_verifies"), [(0, True), (DAY - 1, True), (DAY, False), (30 * DAY, False)])
+@pytest.mark.parametrize(
+    ("elapsed_ms", "old_verifies"), [(0, True), (DAY_MS - 1, True), (DAY_MS, False), (30 * DAY_MS, False)]
+)
 def test_for_a_day_after_a_rotation_both_secrets_verify(
     harness: WebhookHarness, receiver: Receiver, elapsed_ms: int, old_verifies: bool
 ) -> None:
@@ -118,7 +119,7 @@ def test_for_a_day_after_a_rotation_both_secrets_verify(
     assert len(request.headers["webhook-signature"].split()) == 1 + old_verifies
 
 
-def test_after_two_rotations_the_first_secret_is_worth_nothing(harness: WebhookHarness, receiver: Receiver) -> None:
+def test_after_two_rotations_the_first_secret_no_longer_verifies(harness: WebhookHarness, receiver: Receiver) -> None:
     id = harness.add_webhook(receiver.url)
     first = secret_of(harness.conn, id)
     second, third = (str(harness.store.call("webhook", "rotate-secret", id)["secret"]) for _ in range(2))
@@ -126,15 +127,15 @@ def test_after_two_rotations_the_first_secret_is_worth_nothing(harness: WebhookH
     assert [verifies(request, secret) for secret in (first, second, third)] == [False, True, True]
 
 
-def test_each_try_is_signed_anew_with_the_secret_of_its_time(harness: WebhookHarness, receiver: Receiver) -> None:
+def test_each_attempt_is_signed_with_the_secrets_valid_at_its_time(harness: WebhookHarness, receiver: Receiver) -> None:
     id, receiver.reply = harness.add_webhook(receiver.url), http_response(500)
     old, new = secret_of(harness.conn, id), new_secret(b"new" * 10 + b"er")
 
     async def run(app: App) -> None:
         await harness.meet_goal(app)
         await harness.wait_for_attempts(1)
-        subscriptions.rotate(harness.conn, id, new, harness.clock.current_ms - DAY)
-        harness.clock.set(harness.clock.current_ms + MINUTE)
+        subscriptions.rotate(harness.conn, id, new, harness.clock.current_ms - DAY_MS)
+        harness.clock.set(harness.clock.current_ms + MINUTE_MS)
         await harness.wait_for_attempts(2)
 
     harness.run_app(run)
@@ -144,5 +145,5 @@ def test_each_try_is_signed_anew_with_the_secret_of_its_time(harness: WebhookHar
     ]
     assert len({request.headers["webhook-signature"] for request in receiver.requests}) == 2
     attempts = delivery_log.attempts(harness.conn, harness.deliveries()[0].id)
-    for attempt, request in zip(attempts, receiver.requests, strict=True):  # the log has what was sent
+    for attempt, request in zip(attempts, receiver.requests, strict=True):  # the log has the headers that were sent
         assert {name.lower(): value for name, value in attempt.headers.items()}.items() <= request.headers.items()

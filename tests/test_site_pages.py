@@ -1,4 +1,4 @@
-"""The list of sites, adding one, its general settings, and its end."""
+"""The list of sites; adding, changing and deleting a site."""
 
 import pytest
 
@@ -20,7 +20,7 @@ LONG_NAME = "x" * 101
 
 
 def saved_settings(admin: AdminSession, settings: str) -> dict[str, str]:
-    """What the form of the general settings is filled with."""
+    """Return the values in the form of the general settings."""
     values_by_field = form_fields(admin.client.get(f"{settings}/general"), f"{settings}/general")
     return {name: value for name, (value,) in values_by_field.items()}
 
@@ -37,7 +37,7 @@ def test_the_list_is_empty_at_first(store: Store, start: Start) -> None:
     assert [node.text for node in parse_page(admin.client.get("/")).find_one("ul", "sites").find_all("h2")] == ["first"]
 
 
-def test_the_list_shows_this_months_use_against_the_limit(admin: AdminSession) -> None:
+def test_the_list_displays_this_months_usage_against_the_limit(admin: AdminSession) -> None:
     settings, key = admin.add_site()
     admin.submit(f"{settings}/general", saved_settings(admin, settings) | {"name": "<b>Used", "monthly_limit": "1 000"})
     for _ in range(3):
@@ -60,7 +60,7 @@ def test_the_list_shows_this_months_use_against_the_limit(admin: AdminSession) -
         "Https://a5.example.com/",
     ],
 )
-def test_a_site_gets_its_id_from_the_domain_also_from_a_pasted_url(admin: AdminSession, typed: str) -> None:
+def test_the_id_of_a_site_is_derived_from_a_domain_or_a_pasted_url(admin: AdminSession, typed: str) -> None:
     domain = typed.strip().lower().split("//")[-1].strip("/")
     response = admin.client.post("/new-site", {"domain": typed, "id": "", "timezone": "Europe/Paris"})
     assert (response.status, redirect_path(response)) == (303, f"/sites/{domain}/settings/start"), field_errors(
@@ -70,7 +70,7 @@ def test_a_site_gets_its_id_from_the_domain_also_from_a_pasted_url(admin: AdminS
     assert (values["domain"], values["name"], values["timezone"]) == (domain, domain, "Europe/Paris")
 
 
-def test_a_sites_first_key_is_shown_once_and_works(admin: AdminSession) -> None:
+def test_the_first_key_of_a_site_is_displayed_once_and_works(admin: AdminSession) -> None:
     settings, key = admin.add_site()
     response = admin.client.get(f"{settings}/start")
     assert (page_secrets(response), key in response.body.decode()) == ([], False)
@@ -95,16 +95,16 @@ INVALID_SITES = [
 ]
 
 
-@pytest.mark.parametrize(("typed", "blamed"), INVALID_SITES)
+@pytest.mark.parametrize(("typed", "invalid_field"), INVALID_SITES)
 def test_an_invalid_site_shows_an_error_beside_the_field(
-    admin: AdminSession, typed: dict[str, str], blamed: str
+    admin: AdminSession, typed: dict[str, str], invalid_field: str
 ) -> None:
     if "taken" not in (before := site_slugs(admin.store)):
         admin.add_site(id="taken")
         before = site_slugs(admin.store)
     form = {"domain": "fine.example", "id": "fine", "timezone": "Europe/Oslo"} | typed
     response = admin.client.post("/new-site", form)
-    assert (response.status, list(field_errors(response))) == (400, [blamed])
+    assert (response.status, list(field_errors(response))) == (400, [invalid_field])
     assert form_fields(response, "/new-site") == {name: [value] for name, value in form.items()}
     assert site_slugs(admin.store) == before
 
@@ -128,7 +128,7 @@ CHANGES = [
 
 
 @pytest.mark.parametrize(("field", "typed", "stored", "emptied"), CHANGES)
-def test_a_setting_is_saved_and_emptied(
+def test_a_setting_can_be_saved_and_cleared(
     admin: AdminSession, field: str, typed: str, stored: str, emptied: str | None
 ) -> None:
     settings, _ = admin.add_site()
@@ -141,7 +141,7 @@ def test_a_setting_is_saved_and_emptied(
         assert saved_settings(admin, settings) == expected | {field: emptied, f"was_{field}": emptied}
 
 
-def test_a_form_that_was_shown_before_a_change_undoes_nothing(admin: AdminSession) -> None:
+def test_a_stale_form_does_not_undo_a_change(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
     form = saved_settings(admin, settings)
     admin.submit(f"{settings}/general", form | {"monthly_limit": "5"})
@@ -192,12 +192,12 @@ def test_the_time_zone_is_fixed_once_there_are_events(admin: AdminSession) -> No
 
 
 def send_from_page(admin: AdminSession, settings: str, origin: str) -> int:
-    """The status of an event that a page sends without a key."""
+    """Send an event from a page, without a key, and return the status."""
     event = {"type": "a", "visitorId": "v", "projectKey": settings.split("/")[2], "url": f"{origin}/"}
     return admin.server.send("/api/events", event, headers={"Origin": origin}).status
 
 
-def test_changed_settings_hold_for_ingestion_at_once(admin: AdminSession) -> None:
+def test_changed_settings_apply_to_ingestion_at_once(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
     form = saved_settings(admin, settings)
     assert send_from_page(admin, settings, "https://evil.example") == 200
@@ -211,10 +211,10 @@ def test_changed_settings_hold_for_ingestion_at_once(admin: AdminSession) -> Non
     assert [send_from_page(admin, settings, "https://good.example") for _ in range(3)] == [200, 200, 429]
 
 
-def test_a_site_is_not_deleted_by_a_wrong_confirmation(admin: AdminSession) -> None:
+def test_a_wrong_confirmation_does_not_delete_a_site(admin: AdminSession) -> None:
     settings, key = admin.add_site()
     admin.submit(
-        f"{settings}/general", saved_settings(admin, settings) | {"domain": "kept.example", "monthly_limit": "88"}
+        f"{settings}/general", saved_settings(admin, settings) | {"domain": "other.example.org", "monthly_limit": "88"}
     )
     before = saved_settings(admin, settings)
     for typed in ("", "site", settings.split("/")[2].upper()):
@@ -222,7 +222,9 @@ def test_a_site_is_not_deleted_by_a_wrong_confirmation(admin: AdminSession) -> N
         assert (response.status, list(field_errors(response))) == (400, ["confirm"])
         assert form_fields(response, f"{settings}/delete") == {"confirm": [typed]}
         form_values = form_fields(response, f"{settings}/general")
-        assert form_values == {name: [value] for name, value in before.items()}, "else the next Save would empty them"
+        assert form_values == {name: [value] for name, value in before.items()}, (
+            "otherwise the next Save would clear them"
+        )
     assert admin.pageview(settings, key).status == 201
 
 
@@ -234,7 +236,7 @@ def test_a_deleted_site_is_gone_with_its_events(admin: AdminSession) -> None:
     settings, key = admin.add_site(id="gone")
     for path in ("/a", "/b"):
         admin.pageview(settings, key, f"https://example.com{path}")
-    assert admin.client.get(f"{settings}/general").headers["cache-control"] == "no-store", "for the button back"
+    assert admin.client.get(f"{settings}/general").headers["cache-control"] == "no-store", "for the Back button"
     page = admin.submit(f"{settings}/delete", {"confirm": " gone "})
     assert "The site gone was deleted with 2 events." in flash_text(page)
     assert "gone" not in site_slugs(admin.store)

@@ -1,4 +1,4 @@
-"""What `ovx_lite.enrichment.traffic_source` makes of referrers and campaigns."""
+"""`ovx_lite.enrichment.traffic_source`: sources and channels of referrers and campaigns."""
 
 import pytest
 
@@ -66,7 +66,7 @@ def source_and_channel(referrer: str, *campaign: str, host: str = HOST, domain: 
         ("googlenews", "referral", ["news.google.com/articles/1"]),
     ],
 )
-def test_known_referrers(source: str, channel: str, referrers: list[str]) -> None:
+def test_a_listed_referrer_has_its_source_and_channel(source: str, channel: str, referrers: list[str]) -> None:
     for referrer in referrers:
         assert source_and_channel(referrer) == (source, channel), referrer
 
@@ -81,14 +81,14 @@ def test_known_referrers(source: str, channel: str, referrers: list[str]) -> Non
         ("www.google.com.evil.com/", "google.com.evil.com"),
     ],
 )
-def test_unknown_referrers(referrer: str, source: str) -> None:
+def test_an_unlisted_referrer_is_its_own_source(referrer: str, source: str) -> None:
     assert source_and_channel(referrer) == (source, "referral")
 
 
 @pytest.mark.parametrize(
     "hosts",
     [
-        # Other things on the hosts of search engines, then names that only look like known ones.
+        # Other services of search engines, then hosts that only resemble listed ones.
         [
             "docs.google.com",
             "tieba.baidu.com",
@@ -102,7 +102,7 @@ def test_unknown_referrers(referrer: str, source: str) -> None:
         ["mail.python.org", "notexample.com", "localhost"],
     ],
 )
-def test_hosts_that_only_resemble_a_source(hosts: list[str]) -> None:
+def test_a_host_that_only_resembles_a_source_is_a_plain_referral(hosts: list[str]) -> None:
     for host in hosts:
         assert source_and_channel(host + "/") == (host, "referral")
 
@@ -123,7 +123,7 @@ def test_hosts_that_only_resemble_a_source(hosts: list[str]) -> None:
         ("some.org/", "", "", "some.org"),
     ],
 )
-def test_own_site(referrer: str, host: str, domain: str, source: str) -> None:
+def test_referrers_from_the_own_site(referrer: str, host: str, domain: str, source: str) -> None:
     assert source_and_channel(referrer, host=host, domain=domain)[0] == source
 
 
@@ -154,17 +154,17 @@ def test_own_site(referrer: str, host: str, domain: str, source: str) -> None:
         ("ai", {("chatgpt.com",): "chatgpt", ("openai",): "chatgpt", ("perplexity", "link"): "perplexity"}),
         ("referral", {("github", "readme"): "github", ("Partner", "referral"): "partner"}),
         ("campaign", {("Partner.example",): "partner.example", ("flyer", "qr", "spring"): "flyer"}),
-        # Names that only look like an advertisement, an e-mail or a known host.
+        # Names that only resemble an advertisement, an e-mail or a listed host.
         ("campaign", {("downloads",): "downloads", ("squads",): "squads", ("daily_mail", "article"): "daily_mail"}),
         ("campaign", {("flyer", "unpaid"): "flyer", ("flyer", "direct-mail"): "flyer", ("flyer", "loading"): "flyer"}),
         ("campaign", {("google.evil.com",): "google.evil.com"}),
     ],
 )
-def test_campaigns(channel: str, campaigns: dict[tuple[str, ...], str]) -> None:
+def test_a_campaign_determines_source_and_channel(channel: str, campaigns: dict[tuple[str, ...], str]) -> None:
     for campaign, source in campaigns.items():
         assert source_and_channel("", *campaign) == (source, channel), campaign
         assert source_and_channel("news.ycombinator.com/", *campaign) == (source, channel), (
-            "the campaign goes before the referrer"
+            "the campaign takes precedence over the referrer"
         )
 
 
@@ -181,7 +181,9 @@ def test_campaigns(channel: str, campaigns: dict[tuple[str, ...], str]) -> None:
         ("", ("", "email"), "direct", "email"),
     ],
 )
-def test_campaign_without_a_source(referrer: str, campaign: tuple[str, ...], source: str, channel: str) -> None:
+def test_a_campaign_without_a_source_uses_the_referrer(
+    referrer: str, campaign: tuple[str, ...], source: str, channel: str
+) -> None:
     assert source_and_channel(referrer, *campaign) == (source, channel)
 
 

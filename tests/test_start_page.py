@@ -1,4 +1,4 @@
-"""Get started: snippets that send a site's first event, and the stream that tells of it."""
+"""Get started: snippets that send the first event of a site, and the stream that reports it."""
 
 import http.client
 import json
@@ -25,7 +25,7 @@ def snippet(page: Response, label: str) -> str:
     return parse_page(page).find_one("pre", **{"aria-label": label}).raw_text
 
 
-def test_get_started_shows_the_host_the_site_and_the_key(admin: AdminSession) -> None:
+def test_the_snippets_contain_the_host_the_site_and_the_key(admin: AdminSession) -> None:
     response = admin.client.post("/new-site", {"id": "snippets", "domain": "shop.example", "timezone": "UTC"})
     page = admin.client.follow(response)
     (key,) = page_secrets(page)
@@ -42,7 +42,7 @@ def test_get_started_shows_the_host_the_site_and_the_key(admin: AdminSession) ->
 
 
 def command(label: str, text: str) -> list[str]:
-    """What runs a snippet."""
+    """Return the command that runs a snippet."""
     if label == "curl":
         return [*split_command(text), "-sS"]
     return [sys.executable, "-c", text] if label == "python" else ["node", "--input-type=module", "-e", text]
@@ -51,7 +51,7 @@ def command(label: str, text: str) -> list[str]:
 @pytest.mark.parametrize("label", ["curl", "python", "node"])
 def test_a_snippet_of_the_page_sends_the_first_event(admin: AdminSession, label: str) -> None:
     if label != "python" and not shutil.which(label):
-        pytest.skip(f"there is no {label} here")
+        pytest.skip(f"{label} is not installed")
     id = f"by-{label}"
     page = admin.client.follow(admin.client.post("/new-site", {"id": id, "domain": "", "timezone": "UTC"}))
     result = subprocess.run(command(label, snippet(page, label)), capture_output=True, timeout=60, env=NO_PROXY_ENV)
@@ -63,7 +63,7 @@ def test_a_snippet_of_the_page_sends_the_first_event(admin: AdminSession, label:
 
 @contextmanager
 def open_stream(client: WebClient, settings: str) -> Iterator[http.client.HTTPResponse]:
-    """The open stream that tells of the first event."""
+    """Open the stream that reports the first event."""
     connection = http.client.HTTPConnection("127.0.0.1", client.server.port, timeout=TIMEOUT_S)
     cookies = "; ".join(f"{name}={value}" for name, value in client.cookies.items())
     connection.request("GET", f"{settings}/first-event", headers={"Cookie": cookies})
@@ -89,7 +89,7 @@ def test_the_stream_sends_the_first_event(admin: AdminSession) -> None:
         assert event["name"] == "pageview"
 
 
-def test_the_stream_is_for_those_who_are_logged_in(admin: AdminSession) -> None:
+def test_the_stream_requires_a_login(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
     assert WebClient(admin.server).get(f"{settings}/first-event").status == 303
 
@@ -111,5 +111,5 @@ def test_a_stopping_server_does_not_wait_for_a_stream(store: Store, start: Start
         assert stream.status == 200
         admin.server.process.terminate()
         assert admin.server.process.wait(timeout=TIMEOUT_S) == 0
-        assert stream.read() == b"", "nothing has happened"
+        assert stream.read() == b"", "the stream ends without an event"
     assert "Traceback" not in admin.server.log_path.read_text()

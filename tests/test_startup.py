@@ -1,4 +1,4 @@
-"""What the command line imports before it runs a command, and that its help is complete all the same."""
+"""The command line imports little before it runs a command, and its help is complete nevertheless."""
 
 import json
 import subprocess
@@ -23,7 +23,7 @@ finally:
 
 
 def imported_modules(*arguments: str) -> set[str]:
-    """Run `ovx-lite` in a process of its own, and return the names of the modules that it imported."""
+    """Run `ovx-lite` in its own process, and return the names of the modules that it imported."""
     command = [sys.executable, "-c", PROGRAM, *arguments]
     process = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     return set(json.loads(process.stderr.splitlines()[-1]))
@@ -32,8 +32,8 @@ def imported_modules(*arguments: str) -> set[str]:
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"]], ids=" ".join)
 def test_the_version_and_the_help_import_no_command(arguments: list[str]) -> None:
     modules = imported_modules(*arguments)
-    ours = {"ovx_lite", "ovx_lite.cli", "ovx_lite.cli.lazy_group", "ovx_lite.domain", "ovx_lite.domain.errors"}
-    assert {name for name in modules if name.split(".")[0] == "ovx_lite"} == ours
+    expected = {"ovx_lite", "ovx_lite.cli", "ovx_lite.cli.lazy_group", "ovx_lite.domain", "ovx_lite.domain.errors"}
+    assert {name for name in modules if name.split(".")[0] == "ovx_lite"} == expected
     assert modules.isdisjoint({*SERVER, "msgspec", "platformdirs", "ssl", "zoneinfo"})
 
 

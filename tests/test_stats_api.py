@@ -1,4 +1,4 @@
-"""The door of the Stats API: who may ask what, how a question is refused, and what an answer looks like."""
+"""The Stats API over HTTP: keys, invalid queries, and the shape of responses."""
 
 import json
 import time
@@ -17,12 +17,12 @@ ODD_NAMES = ["__proto__", "');--", 'a"b', "a,b", "constructor", "a.b[0]", "кл�
 
 
 def time_at(minutes: int = 0) -> str:
-    """A time on the day on which my-site was visited."""
+    """Return a time in minutes from noon of the day of the visits."""
     return (NOON + timedelta(minutes=minutes)).isoformat()
 
 
 def pageview(path: str, host: int, **fields: object) -> dict[str, object]:
-    """A pageview on that day, of one visitor of 250."""
+    """Return a pageview on that day; `host` identifies the visitor."""
     visitor_fields = {"ip_address": f"203.0.113.{host}", "user_agent": CHROME}
     return {
         "type": "pageview",
@@ -35,7 +35,7 @@ def pageview(path: str, host: int, **fields: object) -> dict[str, object]:
 
 @pytest.fixture(scope="module", autouse=True)
 def visited(running: RunningSite) -> None:
-    """My-site has six visitors of three pages on a day, and one event of each strange property the day before."""
+    """Give my-site six visitors of three pages on one day, and an event with each odd property on the day before."""
     views = [pageview(path, number) for number, path in enumerate(PATHS)]
     odd_events = [
         pageview("/strange", 100, type="custom", event_name="odd", props={name: f"of {name}"}, timestamp=time_at(-1440))
@@ -45,18 +45,18 @@ def visited(running: RunningSite) -> None:
 
 
 def run_query(running: RunningSite, path: Any = QUERY_PATH, key: Any = None, **fields: Any) -> Response:
-    """Ask for the visitors of that day, or for what is told."""
+    """Query the visitors of that day; `fields` override the query."""
     body = {"site_id": "my-site", "metrics": ["visitors"], "date_range": DATE_RANGE} | fields
     return running.server.send(path, body, running.key if key is None else key)
 
 
 def rows(response: Response) -> list[tuple[Any, ...]]:
-    """What stands in the dimensions and the metrics of each row."""
+    """Return the dimensions and the metrics of each row."""
     assert response.status == 200, response.body
     return [(*row["dimensions"], *row["metrics"]) for row in response.json["results"]]
 
 
-def test_both_paths_give_the_same(running: RunningSite) -> None:
+def test_both_paths_return_the_same_result(running: RunningSite) -> None:
     query_fields: dict[str, Any] = {"dimensions": ["event:page"], "metrics": ["visitors", "pageviews"]}
     response, other_response = (run_query(running, path, **query_fields) for path in (QUERY_PATH, V2_QUERY_PATH))
     assert response.body == other_response.body
@@ -81,7 +81,7 @@ def test_the_response_repeats_the_parsed_query(running: RunningSite) -> None:
 
 
 @pytest.mark.parametrize("path", [QUERY_PATH, V2_QUERY_PATH])
-@pytest.mark.parametrize("key", ["", "nobody's", "ovx_" + "0" * 40])
+@pytest.mark.parametrize("key", ["", "unknown", "ovx_" + "0" * 40])
 def test_an_unknown_key_is_refused(running: RunningSite, path: str, key: str) -> None:
     assert run_query(running, path, key).error == (401, "unauthorized", None)
 
@@ -90,12 +90,12 @@ def test_a_revoked_key_is_refused(running: RunningSite) -> None:
     added = running.store.call("key", "add", "my-site")
     assert run_query(running, key=added["key"]).status == 200
     running.store.call("key", "revoke", added["id"])
-    time.sleep(2)  # the server looks each second
+    time.sleep(2)  # the server checks every second
     assert run_query(running, key=added["key"]).error[:2] == (401, "unauthorized")
 
 
 @pytest.mark.parametrize("site", ["my-site", "nowhere", ""])
-def test_a_key_is_of_one_site(running: RunningSite, site: str) -> None:
+def test_a_key_may_query_only_its_site(running: RunningSite, site: str) -> None:
     key = running.store.key("other-site")
     assert run_query(running, key=key, site_id=site).error == (404, "invalid_site_id", "site_id")
     response = running.server.send(f"/api/v1/stats/realtime?site_id={site}", None, key, method="GET")
@@ -103,17 +103,17 @@ def test_a_key_is_of_one_site(running: RunningSite, site: str) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"visitors", b"\xff", b'{"site_id": "my-site",}', b"[" * 100_000, b"NaN"])
-def test_what_is_not_json(running: RunningSite, body: bytes) -> None:
+def test_a_body_that_is_not_json_is_rejected(running: RunningSite, body: bytes) -> None:
     assert running.server.send(QUERY_PATH, body, running.key).error[:2] == (400, "invalid_request")
 
 
 @pytest.mark.parametrize("body", [None, [], "x", 1, {}, {"site_id": 1}, {"site_id": None, "metrics": ["visitors"]}])
-def test_what_is_no_query(running: RunningSite, body: object) -> None:
+def test_a_body_that_is_not_a_query_is_rejected(running: RunningSite, body: object) -> None:
     encoded = json.dumps(body).encode()
     assert running.server.send(QUERY_PATH, encoded, running.key).error == (400, "invalid_request", "site_id")
 
 
-def test_a_mebibyte_is_the_most(running: RunningSite) -> None:
+def test_a_query_may_have_up_to_one_mebibyte(running: RunningSite) -> None:
     body = json.dumps({"site_id": "my-site", "metrics": ["visitors"], "date_range": "7d"}).encode()
     assert running.server.send(QUERY_PATH, body.ljust(1 << 20), running.key).status == 200
     assert running.server.send(QUERY_PATH, body.ljust((1 << 20) + 1), running.key).error[:2] == (
@@ -183,14 +183,14 @@ def test_an_error_names_its_field(running: RunningSite, query_fields: dict[str, 
 
 @pytest.mark.parametrize("date_range", [["1970-02-01", "1970-02-03"], ["1971-06-01", "1999-01-01"], ["1970-01-01"] * 2])
 @pytest.mark.parametrize("mode", ["previous_period", "year_over_year"])
-def test_before_the_first_day_there_is_nothing_to_compare(
+def test_a_comparison_before_the_first_day_is_no_internal_error(
     running: RunningSite, date_range: list[str], mode: str
 ) -> None:
     assert run_query(running, date_range=date_range, include={"comparisons": {"mode": mode}}).status in (200, 400)
 
 
 @pytest.mark.parametrize("pattern", ["(a*)*b", "((a{100}){100}){100}", "(x+x+)+y", "." * 2000, r"\pL{20}"])
-def test_no_expression_takes_long(running: RunningSite, pattern: str) -> None:
+def test_regular_expressions_run_in_bounded_time(running: RunningSite, pattern: str) -> None:
     started_at_s = time.monotonic()
     patterns = [f"{pattern}{number}"[-2000:] for number in range(500)]
     response = run_query(running, dimensions=["event:page"], filters=[["matches", "event:page", patterns]])
@@ -208,15 +208,15 @@ def test_a_property_may_have_any_name(running: RunningSite, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["\0", "\ud800", "x" * 1900, "\n", "🙂"])
-def test_no_property_has_such_a_name(running: RunningSite, name: str) -> None:
+def test_an_unused_property_name_has_no_rows_or_is_invalid(running: RunningSite, name: str) -> None:
     response = run_query(
         running, dimensions=[f"event:props:{name}"], filters=[["is_not", f"event:props:{name}", [name]]]
     )
     assert response.status == 400 if name in ("\0", "\ud800") else rows(response) == []
 
 
-def test_an_empty_property_and_events_in_no_visit(running: RunningSite) -> None:
-    """What a property has may be nothing at all; of events in no visit, nobody knows the source, or what it is not."""
+def test_empty_properties_count_and_events_without_a_visit_match_no_source_filter(running: RunningSite) -> None:
+    """A property may be an empty string. The source of an event without a visit is unknown, so `is_not` fails too."""
     running.store.site("odd-site")
     key, today = running.store.key("odd-site"), {"site_id": "odd-site", "date_range": "day"}
     url = {"type": "custom", "event_name": "odd", "url": "https://example.com/"}
@@ -230,7 +230,7 @@ def test_an_empty_property_and_events_in_no_visit(running: RunningSite) -> None:
         assert rows(run_query(running, key=key, **today, metrics=["events"], filters=filters)) == [(event_count,)]
 
 
-def test_a_site_without_events_and_with_one(running: RunningSite) -> None:
+def test_a_site_without_events_and_with_one_event(running: RunningSite) -> None:
     running.store.site("new-site")
     key = running.store.key("new-site")
     metrics = ["visitors", "visits", "pageviews", "events", "bounce_rate", "views_per_visit", "total_revenue"]
@@ -254,7 +254,7 @@ def test_a_period_is_compared_with_another(running: RunningSite) -> None:
     assert run_query(running, **query_fields, include=custom).json["results"] == [row]
 
 
-def test_pages_of_an_answer(running: RunningSite) -> None:
+def test_results_are_paginated(running: RunningSite) -> None:
     query_fields: dict[str, Any] = {"dimensions": ["event:page"], "include": {"total_rows": True}}
     responses = [run_query(running, **query_fields, limit=1, offset=offset) for offset in range(4)]
     assert [rows(response) for response in responses] == [[("/", 3)], [("/pricing", 2)], [("/blog/one", 1)], []]
@@ -264,13 +264,13 @@ def test_pages_of_an_answer(running: RunningSite) -> None:
     assert [row[0] for row in rows(run_query(running, **query_fields))] == ["/pricing", "/blog/one", "/"]
 
 
-def test_time_labels_are_of_all_times(running: RunningSite) -> None:
+def test_time_labels_cover_the_whole_range(running: RunningSite) -> None:
     response = run_query(running, dimensions=["time:hour"], include={"time_labels": True})
     labels = [f"{DATE_RANGE[0]} {hour:02}:00:00" for hour in range(24)]
     assert (response.json["meta"]["time_labels"], rows(response)) == (labels, [(f"{DATE_RANGE[0]} 12:00:00", 6)])
 
 
-def test_realtime_is_of_the_last_five_minutes(running: RunningSite) -> None:
+def test_realtime_counts_visitors_of_the_last_five_minutes(running: RunningSite) -> None:
     running.store.site("busy-site")
     key, current_time = running.store.key("busy-site"), datetime.now(UTC)
     for host, minutes in ((1, 0), (1, 1), (2, 4), (3, 6)):
@@ -281,7 +281,7 @@ def test_realtime_is_of_the_last_five_minutes(running: RunningSite) -> None:
         assert running.server.pageview(key, site_id="busy-site", user_agent=CHROME, **event_fields).status == 201
     path = "/api/v1/stats/realtime?site_id=busy-site"
     assert running.server.send(path, None, key, method="GET").json == {"active_visitors": 2}
-    # Each answer is of now, not of a moment ago.
+    # Each response is up to date, not cached.
     for host in (4, 5, 6):
         visitor_event = {"site_id": "busy-site", "user_agent": CHROME, "ip_address": f"203.0.113.{host}"}
         assert running.server.pageview(key, **visitor_event).status == 201

@@ -1,4 +1,4 @@
-"""The store: groups, full disks, queues, visits, migrations, and what an event costs."""
+"""The store: group commits, concurrent access, visits, migrations, and the size of an event."""
 
 import asyncio
 import random
@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from ovx_lite.domain.calendar import DAY_MS, MINUTE_MS
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import Event, Reply, Site
 from ovx_lite.services.group_commit import write_group
@@ -24,7 +25,7 @@ from ovx_lite.storage.read import events
 from ovx_lite.storage.sqlite import migrate, open_store, steps
 from ovx_lite.storage.write.sessionizer import MAX_EVENTS_PER_VISITOR
 from ovx_lite.storage.write.unit_of_work import open_unit_of_work
-from tests.support.store import MAX_TIME_MS, MINUTE, NOW, new_event, new_site, paths, request
+from tests.support.store import MAX_TIME_MS, NOW, new_event, new_site, paths, request
 
 NEXT = max(steps()) + 1
 
@@ -40,7 +41,7 @@ def site(conn: sqlite3.Connection) -> Site:
     return new_site(conn)
 
 
-UNFIT = [
+INVALID_EVENTS = [
     new_event(props='{"a":"\ud800"}'),
     new_event("/\udfff"),
     new_event(name="\ud800"),
@@ -48,29 +49,35 @@ UNFIT = [
 ]
 
 
-@pytest.mark.parametrize("unfit", UNFIT)
-def test_a_bad_request_fails_no_neighbour(conn: sqlite3.Connection, site: Site, unfit: Event) -> None:
+@pytest.mark.parametrize("invalid_event", INVALID_EVENTS)
+def test_an_invalid_request_does_not_fail_its_group(conn: sqlite3.Connection, site: Site, invalid_event: Event) -> None:
     unit_of_work = open_unit_of_work(conn, 0)
-    group = [request(site, new_event("/1")), request(site, new_event("/2"), unfit), request(site, new_event("/3"))]
-    first, bad, last = write_group(conn, unit_of_work, group, {}, NOW)
+    group = [
+        request(site, new_event("/1")),
+        request(site, new_event("/2"), invalid_event),
+        request(site, new_event("/3")),
+    ]
+    first, invalid, last = write_group(conn, unit_of_work, group, {}, NOW)
     assert isinstance(first, Reply)
-    assert isinstance(bad, Exception)
+    assert isinstance(invalid, Exception)
     assert isinstance(last, Reply)
     assert paths(conn, site) == ["/1", "/3"]
 
 
-@pytest.mark.parametrize("unfit", UNFIT)
-def test_a_group_that_was_rolled_back_leaves_no_dangling_codes(
-    conn: sqlite3.Connection, site: Site, unfit: Event
+@pytest.mark.parametrize("invalid_event", INVALID_EVENTS)
+def test_a_rolled_back_request_leaves_no_dangling_lookup_ids(
+    conn: sqlite3.Connection, site: Site, invalid_event: Event
 ) -> None:
     unit_of_work = open_unit_of_work(conn, 0)
-    write_group(conn, unit_of_work, [request(site, new_event("/new", name="new")), request(site, unfit)], {}, NOW)
+    write_group(
+        conn, unit_of_work, [request(site, new_event("/new", name="new")), request(site, invalid_event)], {}, NOW
+    )
     write_group(conn, unit_of_work, [request(site, new_event("/other")), request(site, new_event("/new"))], {}, NOW)
     assert paths(conn, site) == ["/new", "/other", "/new"]
     assert integrity.problems(conn) == []
 
 
-def test_a_request_that_failed_does_not_use_up_its_idempotency_key(conn: sqlite3.Connection, site: Site) -> None:
+def test_a_failed_request_does_not_use_up_its_idempotency_key(conn: sqlite3.Connection, site: Site) -> None:
     unit_of_work, idempotency_key = open_unit_of_work(conn, 0), IdempotencyKey("key", b"fingerprint")
     write_group(conn, unit_of_work, [request(site, new_event("/\ud800"), idempotency_key=idempotency_key)], {}, NOW)
     (result,) = write_group(
@@ -81,7 +88,7 @@ def test_a_request_that_failed_does_not_use_up_its_idempotency_key(conn: sqlite3
     assert paths(conn, site) == ["/good"]
 
 
-def test_events_of_a_site_that_is_gone_fail_no_neighbour(conn: sqlite3.Connection, site: Site) -> None:
+def test_events_of_a_removed_site_do_not_fail_their_group(conn: sqlite3.Connection, site: Site) -> None:
     unit_of_work, gone_site = open_unit_of_work(conn, 0), new_site(conn, "gone")
     write_group(conn, unit_of_work, [request(gone_site, new_event())], {}, NOW)
     with closing(sqlite._connect(Path(conn.execute("PRAGMA database_list").fetchone()[2]))) as another_process:
@@ -95,7 +102,9 @@ def test_events_of_a_site_that_is_gone_fail_no_neighbour(conn: sqlite3.Connectio
     assert isinstance(stored, Reply)
 
 
-def test_two_processes_that_give_one_number_both_store(tmp_path: Path, conn: sqlite3.Connection, site: Site) -> None:
+def test_two_processes_that_assign_the_same_id_both_store_their_events(
+    tmp_path: Path, conn: sqlite3.Connection, site: Site
+) -> None:
     with closing(open_store(tmp_path)) as other:
         for number, (connection, unit_of_work) in enumerate(
             [(conn, open_unit_of_work(conn, 7)), (other, open_unit_of_work(other, 7))]
@@ -119,7 +128,7 @@ async def read_beside_a_writer(data_dir: Path) -> int:
         await asyncio.to_thread(writing.wait, 30)
         sites = len((await database.read(registry.load)).sites_by_slug)
         read.set()
-        assert await task, "the reader waited for the writer"
+        assert await task, "the reader must not wait for the writer"
         return sites
     finally:
         read.set()
@@ -130,7 +139,7 @@ def test_a_reader_does_not_wait_for_the_writer(tmp_path: Path, site: Site) -> No
     assert asyncio.run(read_beside_a_writer(tmp_path)) == 1
 
 
-def test_a_visitor_who_never_ends_is_counted_and_holds_nobody_up(conn: sqlite3.Connection, site: Site) -> None:
+def test_events_beyond_the_limit_of_a_visitor_are_counted_without_a_visit(conn: sqlite3.Connection, site: Site) -> None:
     unit_of_work, extra_count = open_unit_of_work(conn, 0), 300
     for first in range(0, MAX_EVENTS_PER_VISITOR + extra_count, 1000):
         group_events = [
@@ -150,7 +159,7 @@ def test_a_visitor_who_never_ends_is_counted_and_holds_nobody_up(conn: sqlite3.C
 
 
 def test_visitors_with_many_pages_are_not_reloaded_for_every_group(conn: sqlite3.Connection, site: Site) -> None:
-    # What each of them has seen is more, all in all, than what is remembered at most.
+    # All their pages together exceed the size of the cache.
     unit_of_work, pages = open_unit_of_work(conn, 0), iter(range(100_000))
     for visitor in range(25):
         group_events = [new_event(f"/{next(pages)}", visitor=visitor + 1) for _ in range(1000)]
@@ -161,21 +170,21 @@ def test_visitors_with_many_pages_are_not_reloaded_for_every_group(conn: sqlite3
         group_events = [new_event(f"/{next(pages)}", visitor=visitor + 1) for visitor in range(25)]
         write_group(conn, unit_of_work, [request(site, *group_events)], {}, NOW)
     reload_count = sum("FROM events JOIN event_types" in statement for statement in statements)
-    assert reload_count < 20, "each group learnt anew who is there"
+    assert reload_count < 20, "each group reloaded the visitors"
 
 
 def test_an_event_takes_at_most_60_bytes_on_a_busy_site(tmp_path: Path) -> None:
-    chance, day_ms = random.Random(1), 86_400_000
+    chance = random.Random(1)
     pages = [f"/section-{n % 9}/a-page-with-a-longer-name-{n}" for n in range(100)]
     origins = [new_event().traffic_source._replace(referrer=f"partner-{n}.example/") for n in range(97)]
     clients = [new_event().client._replace(country=country) for country in ("FR", "DE", "US", "GB", "")]
     with closing(open_store(tmp_path)) as conn:
         site, unit_of_work = new_site(conn), open_unit_of_work(conn, 0)
         empty_size_bytes = (tmp_path / sqlite.STORE_FILE).stat().st_size
-        for midnight_ms in range(0, 10 * day_ms, day_ms):
-            salts.of_day(conn, site.id, midnight_ms // day_ms, b"salt")  # as the day's first event does
+        for midnight_ms in range(0, 10 * DAY_MS, DAY_MS):
+            salts.of_day(conn, site.id, midnight_ms // DAY_MS, b"salt")  # as the first event of a day does
             day_events = []
-            for visit_start_ms in range(midnight_ms, midnight_ms + day_ms - 5 * MINUTE, day_ms // 1300):
+            for visit_start_ms in range(midnight_ms, midnight_ms + DAY_MS - 5 * MINUTE_MS, DAY_MS // 1300):
                 visitor = chance.getrandbits(47)
                 visit_fields = {
                     "visitor_id": visitor,
@@ -183,7 +192,7 @@ def test_an_event_takes_at_most_60_bytes_on_a_busy_site(tmp_path: Path) -> None:
                     "traffic_source": chance.choice(origins),
                     "client": chance.choice(clients),
                 }
-                for timestamp_ms in range(visit_start_ms, visit_start_ms + 4 * MINUTE, MINUTE):
+                for timestamp_ms in range(visit_start_ms, visit_start_ms + 4 * MINUTE_MS, MINUTE_MS):
                     view, custom = (
                         new_event(chance.choice(pages), timestamp_ms),
                         new_event("/signup", timestamp_ms, props='{"plan":"pro"}', name="signup"),
@@ -201,7 +210,7 @@ def test_an_event_takes_at_most_60_bytes_on_a_busy_site(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == [sqlite.STORE_FILE]
 
 
-def test_a_failed_step_leaves_no_trace(tmp_path: Path, conn: sqlite3.Connection, site: Site) -> None:
+def test_a_failed_migration_is_rolled_back(tmp_path: Path, conn: sqlite3.Connection, site: Site) -> None:
     before = list(conn.iterdump())
     failing = "CREATE TABLE extra (a INTEGER) STRICT; DROP TABLE goals; INSERT INTO extra VALUES ('no number');"
     with pytest.raises(sqlite3.Error):
@@ -211,7 +220,7 @@ def test_a_failed_step_leaves_no_trace(tmp_path: Path, conn: sqlite3.Connection,
     assert conn.execute("PRAGMA user_version").fetchone() == (NEXT - 1,)
 
 
-def test_a_step_is_done_whole(tmp_path: Path, conn: sqlite3.Connection, site: Site) -> None:
+def test_a_migration_runs_all_its_statements(tmp_path: Path, conn: sqlite3.Connection, site: Site) -> None:
     step = """
     CREATE TABLE extra (a TEXT) STRICT; -- a comment; with a semicolon
     CREATE TRIGGER more AFTER INSERT ON extra BEGIN UPDATE extra SET a = a || ';'; UPDATE sites SET name = 'x'; END;
@@ -220,14 +229,16 @@ def test_a_step_is_done_whole(tmp_path: Path, conn: sqlite3.Connection, site: Si
     assert conn.execute("SELECT a, name FROM extra, sites").fetchall() == [("one;two;", "x")]
 
 
-def test_of_a_step_nothing_is_skipped_in_silence(tmp_path: Path, conn: sqlite3.Connection) -> None:
+def test_a_migration_without_a_final_semicolon_runs_completely_or_fails(
+    tmp_path: Path, conn: sqlite3.Connection
+) -> None:
     with suppress(sqlite3.Error, ValueError):
         script = "CREATE TABLE one (a); CREATE TABLE two (a)"  # no semicolon
         migrate(conn, tmp_path / sqlite.STORE_FILE, steps() | {NEXT: script})
     assert conn.execute("SELECT count(*) FROM sqlite_schema WHERE name IN ('one', 'two')").fetchone() in [(0,), (2,)]
 
 
-def test_before_an_upgrade_the_store_is_copied(tmp_path: Path, conn: sqlite3.Connection, site: Site) -> None:
+def test_the_store_is_copied_before_an_upgrade(tmp_path: Path, conn: sqlite3.Connection, site: Site) -> None:
     migrate(conn, tmp_path / sqlite.STORE_FILE, steps() | {NEXT: "DELETE FROM sites;"})
     assert conn.execute("PRAGMA user_version").fetchone() == (NEXT,)
     copy_path = tmp_path / "restored" / sqlite.STORE_FILE
@@ -242,7 +253,7 @@ def test_a_store_that_is_up_to_date_is_not_copied(tmp_path: Path, conn: sqlite3.
     assert {file.name.removeprefix(sqlite.STORE_FILE) for file in tmp_path.iterdir()} <= {"", "-wal", "-shm"}
 
 
-def test_what_is_committed_is_on_disk(tmp_path: Path) -> None:
+def test_commits_are_synced_to_disk(tmp_path: Path) -> None:
     async def read_pragmas() -> list[tuple[Any]]:
         database = await Database.open(tmp_path)
         rows = [
@@ -255,7 +266,7 @@ def test_what_is_committed_is_on_disk(tmp_path: Path) -> None:
     assert asyncio.run(read_pragmas()) == [("wal",), (2,)]  # 2 is FULL
 
 
-def test_nobody_else_may_read_the_store(tmp_path: Path, conn: sqlite3.Connection, site: Site) -> None:
+def test_only_the_owner_may_read_the_store(tmp_path: Path, conn: sqlite3.Connection, site: Site) -> None:
     copy(conn, tmp_path / "backup")
     assert {file.name for file in tmp_path.iterdir()} >= {sqlite.STORE_FILE, sqlite.STORE_FILE + "-wal", "backup"}
     assert [file.name for file in tmp_path.iterdir() if file.stat().st_mode & 0o077] == []

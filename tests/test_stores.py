@@ -1,4 +1,4 @@
-"""Stores that programs of all schemas left (`tests/stores`): what the program of today makes of them."""
+"""Upgrades of the recorded stores of all schemas (`tests/stores`) by the current program."""
 
 import json
 import sqlite3
@@ -25,9 +25,9 @@ LATEST_VERSION = max(steps())
 BACKUP_NAME = f"ovx-lite-before-schema-{LATEST_VERSION}.sqlite3"
 EXPORT_COMMAND = "export my-site --include-excluded"
 TIMEZONE = "Europe/Paris"
-DATE_RANGE = ["2025-10-20", "2025-11-02"]  # all that were told of, and more
+DATE_RANGE = ["2025-10-20", "2025-11-02"]  # covers all events
 
-# What step 7 calls the tables and the rows of `meta`.
+# The tables and the rows of `meta` that step 7 renames.
 RENAMED = {
     "answers": "idempotent_responses",
     "days": "daily_totals",
@@ -54,7 +54,7 @@ RENAMED_META = {
 
 @dataclass(frozen=True)
 class OldStore:
-    """A store as it was found, of which schema, and what is known of it."""
+    """A store of an older schema, its SQL, and the recorded outputs of the program that made it."""
 
     schema_version: int
     store: Store
@@ -67,7 +67,7 @@ class OldStore:
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """The events of my-site, as they were exported then and are to be now."""
+        """The events of my-site as the old program exported them."""
         return [dict(event) for event in self.recorded["said"][EXPORT_COMMAND]]
 
 
@@ -89,7 +89,7 @@ def query_rows(file: Path, query: str) -> list[Any]:
 
 
 def table_columns(file: Path) -> dict[str, list[str]]:
-    """The columns of each table, in their order."""
+    """Return the columns of each table, in order."""
     query = """
         SELECT tables.name, columns.name FROM sqlite_schema AS tables, pragma_table_info(tables.name) AS columns
         WHERE tables.type = 'table' AND tables.name NOT LIKE 'sqlite_%' ORDER BY tables.name, columns.cid
@@ -101,7 +101,7 @@ def table_columns(file: Path) -> dict[str, list[str]]:
 
 
 def without_added_fields(actual: Any, recorded: Any) -> Any:
-    """What is said now, without what nobody said then: fields may be added."""
+    """Return an output without fields that the recorded output lacks: fields may be added."""
     if isinstance(recorded, list) and isinstance(actual, list) and len(actual) == len(recorded):
         return [without_added_fields(*pair) for pair in zip(actual, recorded, strict=True)]
     if isinstance(recorded, dict) and isinstance(actual, dict):
@@ -110,7 +110,7 @@ def without_added_fields(actual: Any, recorded: Any) -> Any:
 
 
 def count_by_day(events: list[dict[str, Any]]) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
-    """Visitors, visits, pageviews and events by day of the site, and how often each goal was met."""
+    """Count visitors, visits, pageviews and events by day of the site, and the events that met each goal."""
     days: dict[str, tuple[set[str], set[str], list[bool]]] = {}
     goal_counts = Counter[str]()
     for event in events:
@@ -132,7 +132,7 @@ def count_by_day(events: list[dict[str, Any]]) -> tuple[dict[str, tuple[int, ...
 
 
 def query_by_dimension(server: Server, key: str, dimension: str, *metrics: str) -> dict[str, tuple[int, ...]]:
-    """Ask the Stats API for all that was told of, by a dimension."""
+    """Query metrics of all events by a dimension."""
     query = {"site_id": "my-site", "date_range": DATE_RANGE, "dimensions": [dimension], "metrics": metrics}
     response = server.send("/api/v1/stats/query", query, key)
     assert response.status == 200, response.body
@@ -140,7 +140,7 @@ def query_by_dimension(server: Server, key: str, dimension: str, *metrics: str) 
 
 
 def test_there_is_a_store_of_each_schema() -> None:
-    """Whoever adds a step of the schema keeps a store of it: `tests/stores/__init__.py` says how."""
+    """A new schema needs a recorded store: see `tests/stores/__init__.py`."""
     assert list(steps()) == SCHEMA_VERSIONS
     file_names = {file.name for file in FOLDER.iterdir() if file.suffix in (".sql", ".json")}
     assert file_names == {
@@ -148,7 +148,7 @@ def test_there_is_a_store_of_each_schema() -> None:
     }
 
 
-def test_they_are_what_they_are_called(old: OldStore) -> None:
+def test_each_store_has_the_schema_of_its_file_name(old: OldStore) -> None:
     assert query_rows(old.file, "PRAGMA user_version") == [(old.schema_version,)]
     assert query_rows(old.file, "PRAGMA journal_mode") == [("wal",)]
     assert query_rows(old.file, "PRAGMA integrity_check") == [("ok",)]
@@ -168,7 +168,7 @@ def test_commands_print_the_recorded_output(old: OldStore) -> None:
     assert old.store.run("check").exit_status == 0
 
 
-def test_a_copy_of_what_was_there_is_left(old: OldStore, tmp_path: Path) -> None:
+def test_an_upgrade_leaves_a_copy_of_the_old_store(old: OldStore, tmp_path: Path) -> None:
     build(tmp_path / "again" / STORE_FILE, old.sql)
     assert old.store.run("check").exit_status == 0
     copies = [file.name for file in old.store.path.iterdir() if "before-schema" in file.name]
@@ -178,31 +178,33 @@ def test_a_copy_of_what_was_there_is_left(old: OldStore, tmp_path: Path) -> None
         assert query_rows(old.store.path / BACKUP_NAME, "PRAGMA integrity_check") == [("ok",)]
 
 
-def test_all_other_rows_are_as_they_were(old: OldStore, tmp_path: Path) -> None:
+def test_an_upgrade_preserves_all_rows(old: OldStore, tmp_path: Path) -> None:
     build(old_file := tmp_path / "again" / STORE_FILE, old.sql)
     assert old.store.run("check").exit_status == 0
     old_columns, new_columns = table_columns(old_file), table_columns(old.file)
     assert {RENAMED.get(table, table) for table in old_columns} == new_columns.keys()
     for table, names in old_columns.items():
-        known_as = RENAMED.get(table, table)
-        assert len(names) == len(new_columns[known_as]), table
+        new_name = RENAMED.get(table, table)
+        assert len(names) == len(new_columns[new_name]), table
         expected = query_rows(old_file, f"SELECT * FROM {table}")
         if table == "meta":
             expected = [(RENAMED_META.get(name, name), value) for name, value in expected]
-        assert sorted(query_rows(old.file, f"SELECT * FROM {known_as}"), key=repr) == sorted(expected, key=repr), table
+        assert sorted(query_rows(old.file, f"SELECT * FROM {new_name}"), key=repr) == sorted(expected, key=repr), table
 
 
-def test_the_stats_api_gives_the_same_numbers(old: OldStore, start: Start) -> None:
+def test_the_stats_api_returns_the_recorded_numbers(old: OldStore, start: Start) -> None:
     server = start(old.store)
-    for asked in old.recorded["stats"]:
-        assert stats(server, old.recorded["key"], asked["query"]) == asked["answer"], asked["query"]
+    for recorded_query in old.recorded["stats"]:
+        assert stats(server, old.recorded["key"], recorded_query["query"]) == recorded_query["answer"], recorded_query[
+            "query"
+        ]
 
 
-def test_what_was_there_is_counted_as_its_events_say(old: OldStore, start: Start) -> None:
+def test_the_counts_match_the_stored_events(old: OldStore, start: Start) -> None:
     server, key = start(old.store), old.recorded["key"]
     deadline_s = time.monotonic() + 20
     while query_rows(old.file, "SELECT * FROM dirty_days"):
-        assert time.monotonic() < deadline_s, "the server did not count by itself"
+        assert time.monotonic() < deadline_s, "the server did not rebuild the days"
         time.sleep(0.02)
     days, goal_counts = count_by_day(old.events)
     assert len(days) > 4
@@ -216,7 +218,7 @@ def test_what_was_there_is_counted_as_its_events_say(old: OldStore, start: Start
         assert dump(old.file) == before
 
 
-def test_whoever_sent_events_goes_on(old: OldStore, start: Start) -> None:
+def test_clients_visits_and_passwords_continue_to_work_after_an_upgrade(old: OldStore, start: Start) -> None:
     key, recorded_request, before = old.recorded["key"], old.recorded["repeat"], old.events
     assert old.store.run("check").exit_status == 0
     today = move_to_today(old)
@@ -253,12 +255,12 @@ def test_whoever_sent_events_goes_on(old: OldStore, start: Start) -> None:
     assert [new_events[path]["person"] for path in ("/app", "/v_3", "/v_1")] == ["ada", "carol", None]
     continued_visits = {path: (new_events[path]["visitor"], new_events[path]["visit"]) for path in expected_visits}
     assert continued_visits == expected_visits or today != local_day(int(time.time() * 1000), TIMEZONE), (
-        "unless midnight came between"
+        "the visits continue, unless midnight has passed"
     )
 
 
 def move_to_today(old: OldStore) -> int:
-    """Have what is kept for a day be of today: answers to requests, and the salt, with which visits may go on."""
+    """Move data with a lifetime of a day to today: idempotent responses and salts, so that visits can continue."""
     now_ms = int(time.time() * 1000)
     with closing(sqlite3.connect(old.file)) as conn, conn:
         conn.execute("UPDATE idempotent_responses SET created_at = ?", (now_ms,))
@@ -267,6 +269,6 @@ def move_to_today(old: OldStore) -> int:
 
 
 def visit_of(events: list[dict[str, Any]], **fields: str) -> tuple[str, str]:
-    """Visitor and visit of the first event that has these values."""
+    """Return the visitor and visit of the first event with these values."""
     match = next(event for event in events if all(event[name] == value for name, value in fields.items()))
     return match["visitor"], match["visit"]

@@ -1,4 +1,4 @@
-"""Where webhooks may go: which URLs, which addresses, and what an administrator opens."""
+"""Targets of webhooks: valid URLs, allowed addresses, and networks that an administrator allows."""
 
 from ipaddress import ip_address, ip_network
 
@@ -16,7 +16,7 @@ HTTP = Target("http", "example.com", 80, "/")
 
 
 def refusal_message(url: str, addresses: list[str] | None = None, allowed: str = "") -> str:
-    """The message with which a URL, or if that is good its host's addresses, are refused; `""` if they are not."""
+    """Return the error for a URL or the addresses of its host; `""` if they are allowed."""
     try:
         destination = parse_target(url)
         check_address(destination, [destination.host] if addresses is None else addresses, parse_networks(allowed))
@@ -50,7 +50,7 @@ VALID_URLS = [
 
 
 @pytest.mark.parametrize(("url", "expected"), VALID_URLS, ids=[url for url, _ in VALID_URLS])
-def test_a_url_and_where_it_points(url: str, expected: Target) -> None:
+def test_a_url_is_parsed_into_its_target(url: str, expected: Target) -> None:
     assert parse_target(url) == expected
 
 
@@ -99,27 +99,27 @@ INVALID_URLS = [
 
 
 @pytest.mark.parametrize("url", INVALID_URLS, ids=lambda url: ascii(url)[:40])
-def test_a_url_that_no_webhook_can_have(url: str) -> None:
+def test_an_invalid_webhook_url_is_rejected(url: str) -> None:
     message = refusal_message(url, ["8.8.8.8"], "0.0.0.0/0,::/0")
     assert message.endswith(".")
     assert message.isprintable()
     assert len(message.encode()) < 2 * MAX_URL_BYTES
 
 
-def test_a_url_may_be_so_long_and_no_longer() -> None:
+def test_a_url_has_a_maximum_length() -> None:
     longest = "https://example.com/".ljust(MAX_URL_BYTES, "a")
     assert len(parse_target(longest).path) == MAX_URL_BYTES - len("https://example.com")
     assert str(MAX_URL_BYTES) in refusal_message(longest + "a", ["8.8.8.8"])
 
 
 @pytest.mark.parametrize("url", ["https://me:hunter2@example.com/", "https://me:hunter2@example.com:99999/"])
-def test_a_password_is_not_repeated(url: str) -> None:
+def test_an_error_does_not_repeat_the_password_of_a_url(url: str) -> None:
     assert "hunter2" not in refusal_message(url, ["8.8.8.8"])
 
 
 @given(url=st.text(st.characters(codec="utf-8"), max_size=30), prefix=st.sampled_from(["https://", "https://a/", ""]))
 @settings(max_examples=300, deadline=None, derandomize=True)
-def test_any_text_is_a_target_or_refused(url: str, prefix: str) -> None:
+def test_any_text_is_parsed_or_rejected(url: str, prefix: str) -> None:
     try:
         parsed = parse_target(prefix + url)
     except ApiError:
@@ -131,20 +131,20 @@ def test_any_text_is_a_target_or_refused(url: str, prefix: str) -> None:
     assert parse_target(f"https://{f'[{parsed.host}]' if ':' in parsed.host else parsed.host}/").host == parsed.host
 
 
-CLOSED_NETWORKS = """
+BLOCKED_NETWORKS = """
 0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24 192.88.99.0/24
 192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/4 240.0.0.0/4
 ::/128 ::1/128 ::/96 ::ffff:0:0/96 64:ff9b::/96 64:ff9b:1::/48 100::/64 2001::/32 2001:2::/48 2001:10::/28 2001:20::/28
 2001::/23 2001:db8::/32 2002::/16 3fff::/20 5f00::/16 fc00::/7 fe80::/10 fec0::/10 ff00::/8
 """
-OPEN_ADDRESSES = """
+PUBLIC_ADDRESSES = """
 1.0.0.0 9.255.255.255 11.0.0.0 100.63.255.255 100.128.0.0 126.255.255.255 128.0.0.0 169.253.255.255 169.255.0.0
 172.15.255.255 172.32.0.0 191.255.255.255 192.0.1.0 192.0.1.255 192.0.3.0 192.88.98.255 192.88.100.0 192.167.255.255
 192.169.0.0 198.17.255.255 198.20.0.0 198.51.99.255 198.51.101.0 203.0.112.255 203.0.114.0 223.255.255.255 8.8.8.8
 2001:200:: 2001:db7:ffff:ffff:ffff:ffff:ffff:ffff 2001:db9:: 2001:ffff:ffff:ffff:ffff:ffff:ffff:ffff 2003::
 3fff:1000:: 3ffd:ffff:: 2001:4860:4860::8888 2606:4700:4700::1111 2a00:1450:4001::1
 """
-CLOSED_ADDRESSES = """
+BLOCKED_ADDRESSES = """
 127.0.0.1 10.1.2.3 169.254.169.254 100.100.100.200 255.255.255.255 ::1 :: fc00:: fd00:ec2::254 fe80::1 ff02::1
 ::ffff:8.8.8.8 ::ffff:127.0.0.1 ::8.8.8.8 ::127.0.0.1 64:ff9b::8.8.8.8 64:ff9b::a00:1 2002:808:808:: 2002:7f00:1::
 2001:0:4136:e378:8000:63bf:3fff:fdd2 2001:db8::1 3fff::1 1:: 4000::1 fe80::1%eth0 ::ffff:0:8.8.8.8 e000::1
@@ -158,7 +158,7 @@ def first_and_last(network: str) -> list[str]:
 
 @pytest.mark.parametrize(
     "address",
-    [*CLOSED_ADDRESSES.split(), *(edge for network in CLOSED_NETWORKS.split() for edge in first_and_last(network))],
+    [*BLOCKED_ADDRESSES.split(), *(edge for network in BLOCKED_NETWORKS.split() for edge in first_and_last(network))],
 )
 def test_no_webhook_goes_to_an_address_that_is_not_public(address: str) -> None:
     message = refusal_message("https://example.com/", [address])
@@ -166,18 +166,18 @@ def test_no_webhook_goes_to_an_address_that_is_not_public(address: str) -> None:
     assert ALLOW_SETTING in message
 
 
-@pytest.mark.parametrize("address", OPEN_ADDRESSES.split())
-def test_webhooks_go_to_public_addresses_just_outside_of_what_is_closed(address: str) -> None:
+@pytest.mark.parametrize("address", PUBLIC_ADDRESSES.split())
+def test_webhooks_may_go_to_public_addresses_next_to_blocked_networks(address: str) -> None:
     assert check_address(HTTPS, [address], []) == address
     assert ALLOW_SETTING in refusal_message("http://example.com", [address])
 
 
 @given(number=st.integers(0, 2**32 - 1))
 @settings(max_examples=300, deadline=None, derandomize=True)
-def test_an_ipv4_address_is_open_if_no_range_has_it(number: int) -> None:
+def test_an_ipv4_address_is_allowed_if_no_blocked_network_contains_it(number: int) -> None:
     address = ip_address(number)
-    closed = any(address in ip_network(network) for network in CLOSED_NETWORKS.split())
-    assert bool(refusal_message("https://example.com/", [str(address)])) == closed
+    blocked = any(address in ip_network(network) for network in BLOCKED_NETWORKS.split())
+    assert bool(refusal_message("https://example.com/", [str(address)])) == blocked
     for prefix in ("::ffff:", "::", "64:ff9b::"):
         assert refusal_message("https://example.com/", [prefix + str(address)])
 
@@ -185,25 +185,26 @@ def test_an_ipv4_address_is_open_if_no_range_has_it(number: int) -> None:
 @pytest.mark.parametrize(
     "url", ["https://127.0.0.1:8443/", "https://[::1]/", "http://10.0.0.1", "https://[::ffff:8.8.8.8]"]
 )
-def test_an_address_in_the_url_is_checked_and_named_once(url: str) -> None:
+def test_a_url_with_an_ip_address_is_checked_and_named_once(url: str) -> None:
     message = refusal_message(url)
     assert message.count(parse_target(url).host) == 1
     assert ALLOW_SETTING in message
 
 
-@pytest.mark.parametrize("good", ["8.8.8.8", "2606:4700:4700::1111"])
-@pytest.mark.parametrize("bad", ["10.0.0.1", "::1", "::ffff:8.8.8.8", "203.0.113.1"])
-def test_one_bad_address_spoils_a_name(good: str, bad: str) -> None:
-    for addresses in ([good, bad], [bad, good], [good, good, bad]):
-        assert f" {ip_address(bad)}, a" in refusal_message("https://example.com/", addresses)
-    assert check_address(HTTPS, [good, bad], parse_networks(f"{bad}/{ip_address(bad).max_prefixlen}")) == good
+@pytest.mark.parametrize("public", ["8.8.8.8", "2606:4700:4700::1111"])
+@pytest.mark.parametrize("blocked", ["10.0.0.1", "::1", "::ffff:8.8.8.8", "203.0.113.1"])
+def test_one_blocked_address_blocks_its_host_name(public: str, blocked: str) -> None:
+    for addresses in ([public, blocked], [blocked, public], [public, public, blocked]):
+        assert f" {ip_address(blocked)}, a" in refusal_message("https://example.com/", addresses)
+    allowed_networks = parse_networks(f"{blocked}/{ip_address(blocked).max_prefixlen}")
+    assert check_address(HTTPS, [public, blocked], allowed_networks) == public
 
 
-def test_a_name_without_an_address_is_refused() -> None:
+def test_a_host_name_without_an_address_is_refused() -> None:
     assert "example.com has no address" in refusal_message("https://example.com/", [])
 
 
-def test_the_first_address_is_taken() -> None:
+def test_the_first_address_is_used() -> None:
     assert check_address(HTTPS, ["8.8.4.4", "2606:4700:4700::1111", "8.8.8.8"], []) == "8.8.4.4"
 
 
@@ -217,22 +218,24 @@ ALLOWED_CASES = [
 ]
 
 
-@pytest.mark.parametrize(("allowed", "opened", "closed"), ALLOWED_CASES, ids=[allowed for allowed, *_ in ALLOWED_CASES])
-def test_what_is_opened_is_open_also_for_http_and_nothing_else_is(allowed: str, opened: str, closed: str) -> None:
-    for address in opened.split():
+@pytest.mark.parametrize(
+    ("allowed", "reachable", "blocked"), ALLOWED_CASES, ids=[allowed for allowed, *_ in ALLOWED_CASES]
+)
+def test_only_allowed_networks_are_reachable_and_also_over_http(allowed: str, reachable: str, blocked: str) -> None:
+    for address in reachable.split():
         assert (
             check_address(HTTPS, [address], parse_networks(allowed))
             == check_address(HTTP, [address], parse_networks(allowed))
             == str(ip_address(address))
         )
-    for address in closed.split():
+    for address in blocked.split():
         for scheme in ("https", "http"):
             assert ALLOW_SETTING in refusal_message(f"{scheme}://example.com/", [address], allowed)
     assert ALLOW_SETTING in refusal_message("http://example.com/", ["8.8.4.4"], "10.0.0.0/8")
 
 
 @pytest.mark.parametrize("text", ["10.0.0.1/8", "10.0.0.0/33", "localhost", "10.0.0.0/8;::1", "*"])
-def test_what_is_no_network_opens_nothing(text: str) -> None:
+def test_an_invalid_network_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match=r"[Nn]etwork|address|has host bits"):
         parse_networks(text)
 
@@ -249,7 +252,7 @@ def in_hex(address: str) -> str:
 
 @pytest.mark.parametrize("allowed", ["", NETWORK_ALIASES["private"], "0.0.0.0/0,::/0", "169.254.0.0/16,fd00:ec2::/32"])
 @pytest.mark.parametrize("address", [in_hex(address) for address in METADATA_ADDRESSES.split()])
-def test_no_webhook_goes_to_cloud_metadata_unless_its_very_address_is_allowed(address: str, allowed: str) -> None:
+def test_no_webhook_goes_to_cloud_metadata_unless_its_exact_address_is_allowed(address: str, allowed: str) -> None:
     for scheme in "https", "http":
         message = refusal_message(f"{scheme}://example.com/", [address], allowed)
         assert f"example.com is {ip_address(address)}, a" in message
@@ -268,7 +271,7 @@ def test_no_webhook_goes_to_cloud_metadata_unless_its_very_address_is_allowed(ad
         *("instance-data.ec2.internal", "metadata.azure.internal", "ｍetadata.goog"),
     ],
 )
-def test_no_webhook_goes_to_a_name_of_cloud_metadata(name: str, allowed: str) -> None:
+def test_no_webhook_goes_to_a_host_name_of_cloud_metadata(name: str, allowed: str) -> None:
     for scheme in "https", "http":
         with pytest.raises(ApiError, match="metadata service"):
             check_scheme(parse_target(f"{scheme}://{name}/latest/"), parse_networks(allowed))

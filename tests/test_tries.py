@@ -1,4 +1,4 @@
-"""How often a password may be tried, and that nobody else minds."""
+"""Throttling of password attempts, without locking out other callers."""
 
 import http.client
 import json
@@ -21,7 +21,7 @@ THREADS = 4
 FORM = {"Accept": "text/html", "Sec-Fetch-Site": "same-origin", "Content-Type": "application/x-www-form-urlencoded"}
 
 
-def test_guesses_of_the_current_password_are_slowed_down(store: Store, start: Start) -> None:
+def test_guesses_of_the_current_password_are_throttled(store: Store, start: Start) -> None:
     set_password(store)
     client = WebClient(start(store))
     client.log_in()
@@ -32,7 +32,7 @@ def test_guesses_of_the_current_password_are_slowed_down(store: Store, start: St
     assert client.get("/account").status == 200
 
 
-def test_thousands_of_tries_are_slowed_down_and_keep_nobody_out(store: Store, start: Start) -> None:
+def test_thousands_of_guesses_are_throttled_and_lock_nobody_out(store: Store, start: Start) -> None:
     store.site("my-site", "--domain", "example.com")
     set_password(store)
     key, server = store.key(), start(store)
@@ -55,7 +55,7 @@ def test_thousands_of_tries_are_slowed_down_and_keep_nobody_out(store: Store, st
 
 
 def guess_passwords(server: Server, guess_count: int, prefix: str) -> Counter[int]:
-    """Try passwords over one connection. Returns how often each status came."""
+    """Try passwords over one connection, and count the statuses of the responses."""
     status_counts: Counter[int] = Counter()
     with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:
         for number in range(guess_count):
@@ -68,28 +68,30 @@ def guess_passwords(server: Server, guess_count: int, prefix: str) -> Counter[in
 
 
 def guess_statuses(server: Server, addresses: list[str]) -> list[int]:
-    """Try a wrong password from each of these addresses, behind a proxy."""
-    form = {"password": "x" * 1001}  # is wrong without being hashed, which takes long
+    """Try a wrong password from each of these addresses, as behind a proxy. Returns the statuses."""
+    form = {"password": "x" * 1001}  # too long: rejected without the slow hash
     return [WebClient(server).post("/login", form, x_forwarded_for=address).status for address in addresses]
 
 
-def test_tries_are_counted_by_address(store: Store, start: Start) -> None:
+def test_attempts_are_counted_by_address(store: Store, start: Start) -> None:
     set_password(store)
     server = start(store, "--trusted-proxies", "127.0.0.1")
     assert guess_statuses(server, ["203.0.113.1"] * 12) == [401] * 10 + [429] * 2
-    assert guess_statuses(server, ["2001:db8::1", "2001:db8::2"] * 6) == [401] * 10 + [429] * 2  # one network
+    assert (
+        guess_statuses(server, ["2001:db8::1", "2001:db8::2"] * 6) == [401] * 10 + [429] * 2
+    )  # both are in one /64 network
     assert guess_statuses(server, ["203.0.113.2", "::ffff:203.0.113.3", "2001:db8:0:1::1"]) == [401] * 3
     correct_form = {"password": PASSWORD}
     assert WebClient(server).post("/login", correct_form, x_forwarded_for="203.0.113.1").status == 429
     assert WebClient(server).post("/login", correct_form, x_forwarded_for="203.0.113.9").status == 303
 
 
-def test_one_who_is_not_behind_a_proxy_cannot_choose_an_address(store: Store, start: Start) -> None:
+def test_a_client_cannot_choose_its_address_without_a_trusted_proxy(store: Store, start: Start) -> None:
     set_password(store)
     assert guess_statuses(start(store), [f"203.0.113.{number}" for number in range(12)]) == [401] * 10 + [429] * 2
 
 
-def test_tries_are_counted_in_all(store: Store, start: Start) -> None:
+def test_attempts_are_counted_in_total(store: Store, start: Start) -> None:
     set_password(store)
     server = start(store, "--trusted-proxies", "127.0.0.1")
     statuses = guess_statuses(server, [f"203.0.113.{number}" for number in range(200)])
@@ -97,7 +99,7 @@ def test_tries_are_counted_in_all(store: Store, start: Start) -> None:
     assert statuses[-1] == 429
 
 
-def test_an_address_that_is_none_is_one_of_its_own(store: Store, start: Start) -> None:
+def test_invalid_addresses_share_a_limit(store: Store, start: Start) -> None:
     set_password(store)
     server = start(store, "--trusted-proxies", "127.0.0.1")
     assert guess_statuses(server, [f"203.0.113.{number}" for number in range(12)]) == [401] * 12
@@ -105,7 +107,7 @@ def test_an_address_that_is_none_is_one_of_its_own(store: Store, start: Start) -
 
 
 def signed_cookie(store: Store, session: dict[str, object]) -> dict[str, str]:
-    """The cookie that somebody who has stolen the store, as it is now, can sign."""
+    """Sign a session cookie with the key in the store, as a thief of the store could."""
     with store.connect() as conn:
         account = accounts.load(conn)
     payload = b64encode(json.dumps(session).encode())
@@ -113,7 +115,7 @@ def signed_cookie(store: Store, session: dict[str, object]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("changed_by", ["command", "page", "environment"])
-def test_a_new_password_ends_cookies_that_were_signed_with_a_stolen_key(
+def test_a_new_password_invalidates_cookies_signed_with_a_stolen_key(
     store: Store, start: Start, changed_by: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_password(store)
@@ -124,7 +126,7 @@ def test_a_new_password_ends_cookies_that_were_signed_with_a_stolen_key(
     thief.cookies = signed_cookie(store, {"browser": "a browser that was logged in before"})
     incorrect_form = {"password": "x" * 1001}
     assert {WebClient(server).post("/login", incorrect_form).status for _ in range(12)} == {401, 429}
-    assert thief.post("/login", incorrect_form).status == 401  # it is not held up, as the owner's browser would not be
+    assert thief.post("/login", incorrect_form).status == 401  # not throttled, like the owner's browser
     if changed_by == "command":
         set_password(store, OTHER_PASSWORD)
     elif changed_by == "page":
@@ -136,10 +138,10 @@ def test_a_new_password_ends_cookies_that_were_signed_with_a_stolen_key(
         thief.server = server = start(store)
         assert {WebClient(server).post("/login", incorrect_form).status for _ in range(12)} == {401, 429}
     assert thief.post("/login", incorrect_form).status == 429
-    assert signed_cookie(store, {}).keys() == thief.cookies.keys()  # or old cookies would pile up in browsers
+    assert signed_cookie(store, {}).keys() == thief.cookies.keys()  # otherwise old cookies would accumulate in browsers
 
 
-def test_whoever_changes_the_password_is_still_a_known_browser(store: Store, start: Start) -> None:
+def test_a_browser_that_changes_the_password_remains_trusted(store: Store, start: Start) -> None:
     set_password(store)
     owner = WebClient(start(store))
     owner.log_in()

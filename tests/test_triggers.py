@@ -1,4 +1,4 @@
-"""Triggers: what webhooks are told, when, and that it is told once."""
+"""Triggers: which alerts webhooks receive, when, and that each one is sent once."""
 
 import json
 import re
@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from ovx_lite.domain.calendar import MINUTE_MS
 from ovx_lite.domain.models import ClientInfo, Event, EventType, Goal, PageUrl, Site, TrafficSource, Webhook
 from ovx_lite.services.group_commit import write_group as store_group
 from ovx_lite.storage.webhooks import delivery_log, subscriptions
@@ -27,8 +28,8 @@ from ovx_lite.webhooks.triggers import (
     usage_threshold,
 )
 from tests.conftest import Start, Store
-from tests.support.goals import add_webhook, met_goals, told
-from tests.support.store import MINUTE, NOW, new_event, new_site, request
+from tests.support.goals import add_webhook, met_goals, sent_messages
+from tests.support.store import NOW, new_event, new_site, request
 from tests.support.visitors import Place
 from tests.support.visitors import conn as conn
 
@@ -71,18 +72,18 @@ def test_usage_alerts_at_80_and_100_percent(limit: int | None, used: int, thresh
 
 ACTIVE_VISITOR_CASES: list[tuple[tuple[int, int] | None, list[str]]] = [
     *[((9, 10), []), ((10, 11), ["alert"]), ((11, 11), ["alert"]), ((8, 11), ["alert"]), ((8, 8), []), (None, [])],
-    *[((7, 11), ["rearm", "alert"]), ((7, 10), ["rearm"]), ((0, 0), ["rearm"])],
+    *[((7, 11), ["reset", "alert"]), ((7, 10), ["reset"]), ((0, 0), ["reset"])],
 ]
 
 
 @pytest.mark.parametrize(("active", "expected"), ACTIVE_VISITOR_CASES)
-def test_a_spike_is_more_than_the_threshold_and_armed_again_under_80_percent(
+def test_a_spike_alerts_above_the_threshold_and_rearms_below_80_percent(
     active: tuple[int, int] | None, expected: list[str]
 ) -> None:
     webhooks = [new_webhook("wh_1", 10), new_webhook("wh_2", None, "goal.completed"), new_webhook("wh_3", 1000)]
     results = list(realtime_spike(trigger_context(active_visitors=active and Change(*active), webhooks=webhooks)))
     assert [
-        "rearm" if isinstance(result, ResetAlert) else "alert" for result in results if "wh_1" in result.dedupe_key
+        "reset" if isinstance(result, ResetAlert) else "alert" for result in results if "wh_1" in result.dedupe_key
     ] == expected
     for alert in (result for result in results if isinstance(result, Alert)):
         assert (alert.event, alert.webhook_public_id, alert.timestamp_ms) == ("realtime.spike", "wh_1", NOW)
@@ -90,7 +91,7 @@ def test_a_spike_is_more_than_the_threshold_and_armed_again_under_80_percent(
     assert not any("wh_2" in result.dedupe_key for result in results)
 
 
-def test_months_are_utcs() -> None:
+def test_months_are_in_utc() -> None:
     assert (month_of(1_764_547_199_999), month_of(1_764_547_200_000), month_of(0)) == ("2025-11", "2025-12", "1970-01")
 
 
@@ -138,7 +139,7 @@ PINGS = ["<!channel>", "@everyone", "<@U123>", "[x](y)", "<https://e.com|x>", "`
 @pytest.mark.parametrize(
     "ping", [*PINGS, "<#C1>", "@here", "https://e.com", "&lt;!channel&gt;", "\\@everyone", "<@&1>"]
 )
-def test_nobody_is_pinged_by_text_from_visitors(ping: str) -> None:
+def test_text_from_visitors_pings_nobody(ping: str) -> None:
     alert = Alert("goal.completed", NOW, {"url": ping}, f"Goal on {ping}\n{ping}")
     slack, discord = (json.loads(build_body(alert, "my-site", format)) for format in ("slack", "discord"))
     assert not set("<>") & set(slack["text"])
@@ -153,7 +154,7 @@ def test_nobody_is_pinged_by_text_from_visitors(ping: str) -> None:
 
 
 class WatchedSite:
-    """A site with webhooks, told of visitors at minutes after `NOW`; `again` is a restart."""
+    """A site with webhooks that receives events of visitors at minutes after `NOW`."""
 
     def __init__(self, conn: sqlite3.Connection, *spike_thresholds: int) -> None:
         self.conn, self.site = conn, new_site(conn, f"site-{next(_numbers)}")
@@ -167,10 +168,13 @@ class WatchedSite:
         self.unit_of_work = open_unit_of_work(self.conn, next(_numbers) * 100)
 
     def send_visitors(self, minute: float, *visitors: int, age_minutes: float = 0) -> list[tuple[int, int]]:
-        """Which spikes (visitors, threshold) are told when visitors come at a minute, with events of `ago` before."""
-        now_ms = round(NOW + minute * MINUTE)
+        """Store an event of each visitor. Returns the spikes (visitors, threshold) that are reported.
+
+        The events are stored at `minute` and happened `age_minutes` earlier.
+        """
+        now_ms = round(NOW + minute * MINUTE_MS)
         new_events = [
-            new_event(timestamp_ms=round(now_ms - age_minutes * MINUTE), visitor=visitor) for visitor in visitors
+            new_event(timestamp_ms=round(now_ms - age_minutes * MINUTE_MS), visitor=visitor) for visitor in visitors
         ]
         store_group(self.conn, self.unit_of_work, [request(self.site, *new_events)], {}, now_ms)
         alerts = [json.loads(delivery.body)["data"] for delivery in delivery_log.of_site(self.conn, self.site.id)]
@@ -179,16 +183,14 @@ class WatchedSite:
 
 
 @pytest.mark.parametrize("restarts", [False, True])
-def test_a_spike_alerts_when_it_starts_and_is_armed_again_when_it_is_over(
-    conn: sqlite3.Connection, restarts: bool
-) -> None:
+def test_a_spike_alerts_when_it_starts_and_rearms_when_it_is_over(conn: sqlite3.Connection, restarts: bool) -> None:
     site = WatchedSite(conn, 5)
     rows: list[tuple[float, tuple[int, ...], list[tuple[int, int]]]] = [
         *[(0, (1, 2, 3, 4), []), (0.1, (5, 5, 5, 1), []), (1, (6,), [(6, 5)])],
         *[(1.1, (7, 8), []), (5.05, (9,), [])],
-        (5.2, (10,), []),  # 6, 7, 8, 9 before it: not under 4
-        *[(6, (11,), []), (6.05, (12,), [])],  # still the same spike
-        (10.3, (13,), []),  # 11, 12 before it: armed again
+        (5.2, (10,), []),  # 6, 7, 8, 9 are still active: not below 80 percent
+        *[(6, (11,), []), (6.05, (12,), [])],  # the same spike continues
+        (10.3, (13,), []),  # only 11, 12 are still active: the alert is rearmed
         *[(10.4, (14, 15), []), (10.5, (16,), [(6, 5)]), (30, (*range(20, 30),), [(10, 5)]), (30.1, (40,), [])],
     ]
     for minute, visitors, expected in rows:
@@ -204,8 +206,8 @@ def test_every_webhook_has_its_own_spikes(conn: sqlite3.Connection) -> None:
 
 LATE_EVENT_CASES: list[tuple[str, list[tuple[float, int, float]], list[int]]] = [
     ("long ago", [(0, 1, 5.1), (0, 2, 6), (0, 3, 5.1), (1, 1, 0), (1, 2, 4.9), (1, 3, 4.9)], [0, 0, 0, 0, 0, 3]),
-    ("heard of late, seen since", [(0, 1, 0), (0.1, 1, 4.5), (1, 2, 0), (1.1, 3, 0)], [0, 0, 0, 3]),
-    ("heard of late, gone since", [(0, 1, 0), (0, 2, 4.9), (2, 3, 0)], [0, 0, 0]),
+    ("late event, active since", [(0, 1, 0), (0.1, 1, 4.5), (1, 2, 0), (1.1, 3, 0)], [0, 0, 0, 3]),
+    ("late event, gone since", [(0, 1, 0), (0, 2, 4.9), (2, 3, 0)], [0, 0, 0]),
     ("a clock ahead", [(0, 1, -60), (0, 2, -60), (10, 3, 0)], [0, 0, 0]),
 ]
 
@@ -237,13 +239,13 @@ def send_custom_events(site: Place, *names: str, **fields: object) -> None:
     assert site.server.send("/api/v1/events/batch", batch, site.key).status == 201
 
 
-def test_usage_alerts_once_a_month_and_threshold(site: Place, start: Start) -> None:
+def test_usage_alerts_once_per_month_and_threshold(site: Place, start: Start) -> None:
     add_webhook(site.store, site.slug, "--on", "usage.threshold")
     months = {datetime.now(UTC).strftime("%Y-%m")}
     send_custom_events(site, *"1234567")
-    assert told(site.store, site.slug) == []
+    assert sent_messages(site.store, site.slug) == []
     send_custom_events(site, *"89abcdefgh")
-    messages = told(site.store, site.slug)
+    messages = sent_messages(site.store, site.slug)
     months.add(datetime.now(UTC).strftime("%Y-%m"))
     assert {message["data"].pop("period") for message in messages} <= months
     assert [message["data"] for message in messages] == [{"threshold": n, "usage": 17, "limit": 10} for n in (80, 100)]
@@ -254,11 +256,11 @@ def test_usage_alerts_once_a_month_and_threshold(site: Place, start: Start) -> N
     send_custom_events(site, "after a restart")
     site.store.run("site", "change", site.slug, "--monthly-limit", "30")
     send_custom_events(site, *"0123456789abcdef")
-    assert len(told(site.store, site.slug)) == 2
+    assert len(sent_messages(site.store, site.slug)) == 2
     assert len(site.store.events(site.slug)) == 35
 
 
-def test_a_flood_of_goals_holds_back_no_usage_alert(site: Place) -> None:
+def test_a_flood_of_goals_does_not_throttle_usage_alerts(site: Place) -> None:
     add_webhook(site.store, site.slug, "--on", "goal.completed", "--on", "usage.threshold")
     site.store.call("goal", "add", site.slug, "Purchase", "--event", "buy")
     send_custom_events(site, *["buy"] * 150)
@@ -273,14 +275,14 @@ def test_a_goal_message_has_the_documented_fields(site: Place) -> None:
     add_webhook(site.store, site.slug, "--on", "goal.completed", "--on", "usage.threshold")
     site.store.call("goal", "add", site.slug, "Purchase", "--event", "buy")
     send_custom_events(site, "buy", timestamp="2025-03-15T15:32:18.987+01:00", referrer="https://www.google.com/")
-    (message,) = told(site.store, site.slug)
+    (message,) = sent_messages(site.store, site.slug)
     data = {"goal_name": "Purchase", "visitor_count": 1, "url": "/a", "source": "google", "country": ""}
     common = {"event": "goal.completed", "timestamp": "2025-03-15T14:32:18Z", "site_id": site.slug}
     assert message == common | {"data": data | {"country": message["data"]["country"]}}
     assert list(message) == ["event", "timestamp", "site_id", "data"]
 
 
-def test_above_100_in_an_hour_deliveries_are_logged_and_not_sent(site: Place) -> None:
+def test_deliveries_above_100_an_hour_are_logged_but_not_sent(site: Place) -> None:
     add_webhook(site.store, site.slug, "--on", "goal.completed")
     site.store.call("goal", "add", site.slug, "Buy", "--event", "buy")
     for number in (60, 60, 3):

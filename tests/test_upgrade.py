@@ -1,4 +1,4 @@
-"""Upgrades: what the next command makes of an older store. `test_stores` compares the rows."""
+"""Upgrades of older stores by the next command. `test_stores` compares the rows."""
 
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +17,7 @@ from tests.support.old_stores import BACKUP_NAME, NEWEST, OLDEST, schema_version
 
 @pytest.fixture(params=list(steps())[:-1])
 def old(request: pytest.FixtureRequest, store: Store) -> Store:
-    """A store of each older schema."""
+    """Build a store of each older schema."""
     build(store.path / STORE_FILE, (FOLDER / f"{request.param:04}.sql").read_text("utf-8"))
     return store
 
@@ -31,7 +31,7 @@ def is_consistent(store: Store) -> bool:
     return bool(store.run("check", "--json").json["ok"])
 
 
-def test_a_copy_is_left_as_it_was(old: Store) -> None:
+def test_an_upgrade_leaves_an_unchanged_copy_of_the_old_store(old: Store) -> None:
     old_version, content = schema_version(old.path / STORE_FILE), dump(old.path / STORE_FILE)
     assert old.run("check").exit_status == 0
     assert schema_version(old.path / STORE_FILE) == NEWEST
@@ -40,7 +40,7 @@ def test_a_copy_is_left_as_it_was(old: Store) -> None:
     assert (old.path / BACKUP_NAME).stat().st_mode & 0o077 == 0
     backup_bytes = (old.path / BACKUP_NAME).read_bytes()
     assert old.run("check").exit_status == 0
-    assert (old.path / BACKUP_NAME).read_bytes() == backup_bytes, "the next command leaves it alone"
+    assert (old.path / BACKUP_NAME).read_bytes() == backup_bytes, "the next command does not change the copy"
 
 
 def test_a_restored_copy_is_upgraded_again(old: Store) -> None:
@@ -62,8 +62,8 @@ def test_each_site_keeps_its_secret(old: Store) -> None:
     assert {len(secret) for (secret,) in secrets} == {32}
 
 
-def test_commands_at_the_same_moment(old: Store) -> None:
-    """Whoever comes first upgrades; the others wait, and the copy is still that of the old store."""
+def test_concurrent_commands_upgrade_the_store_once(old: Store) -> None:
+    """The first command upgrades the store, the others wait, and the copy holds the old store."""
     old_version = schema_version(old.path / STORE_FILE)
     with closing(sqlite3.connect(old.path / STORE_FILE)) as conn, conn:
         conn.executemany(
@@ -82,7 +82,7 @@ def test_commands_at_the_same_moment(old: Store) -> None:
     assert is_consistent(old)
 
 
-def test_the_copy_is_of_the_old_store_even_if_another_process_was_faster(
+def test_the_copy_holds_the_old_store_even_if_another_process_upgrades_first(
     old: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, results, read_version = old.path / STORE_FILE, list[CommandResult](), sqlite._version
@@ -102,7 +102,9 @@ def test_the_copy_is_of_the_old_store_even_if_another_process_was_faster(
 
 
 @pytest.mark.parametrize("number", range(1, min(steps())))
-def test_a_schema_that_was_never_released_is_refused_with_what_to_do(store: Store, tmp_path: Path, number: int) -> None:
+def test_a_schema_that_was_never_released_is_refused_with_instructions(
+    store: Store, tmp_path: Path, number: int
+) -> None:
     file = store.path / STORE_FILE
     build(file, OLDEST)
     with closing(sqlite3.connect(file, isolation_level=None)) as conn:
@@ -110,9 +112,9 @@ def test_a_schema_that_was_never_released_is_refused_with_what_to_do(store: Stor
         conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     content = file.read_bytes()
     restored = Store(tmp_path / "restored")
-    for ran in (store.run("check"), store.run("site", "list"), restored.run("restore", str(file))):
-        assert (ran.exit_status, ran.stdout) == (1, "")
-        assert ran.stderr == (
+    for result in (store.run("check"), store.run("site", "list"), restored.run("restore", str(file))):
+        assert (result.exit_status, result.stdout) == (1, "")
+        assert result.stderr == (
             f"Error: {file} has schema {number}, which was never released: open it once with ovx-lite of commit "
             "1d8d18f, which upgrades it to schema 6, and then with this one.\n"
         )

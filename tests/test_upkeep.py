@@ -1,4 +1,4 @@
-"""What time does: midnights, retention, what expires, the visits that go on, and the jobs that see to it."""
+"""Periodic jobs and the passage of time: midnights, retention, expiry, and visits that continue."""
 
 import asyncio
 import logging
@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from ovx_lite.app import App
+from ovx_lite.domain.calendar import DAY_MS, HOUR_MS, MINUTE_MS
 from ovx_lite.domain.models import Site
 from ovx_lite.services import retention, scheduler
 from ovx_lite.services.group_commit import write_group
@@ -21,14 +22,14 @@ from ovx_lite.storage.read import events
 from ovx_lite.storage.sqlite import open_store
 from ovx_lite.storage.write.unit_of_work import open_unit_of_work
 from tests.conftest import CHROME
-from tests.support.in_process import DAY, HOUR, post, run_app, run_every_job
-from tests.support.store import MAX_TIME_MS, MINUTE, NOW, FrozenClock, new_event, new_key, new_site, paths, request
+from tests.support.in_process import post, run_app, run_every_job
+from tests.support.store import MAX_TIME_MS, NOW, FrozenClock, new_event, new_key, new_site, paths, request
 
 VISITOR_FIELDS = {"ip_address": "203.0.113.9", "user_agent": CHROME}
 
 
 def local_time_ms(text: str, timezone: str = "Europe/Paris") -> int:
-    """A local time in Unix milliseconds."""
+    """Return a local time in Unix milliseconds."""
     return int(datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(timezone)).timestamp() * 1000)
 
 
@@ -49,7 +50,7 @@ def visitor_ids(conn: sqlite3.Connection, site: Site) -> list[int | None]:
     return [stored.visitor_id for stored in events.read(conn, site, 0, MAX_TIME_MS, True)]
 
 
-def test_yesterdays_salt_is_deleted_though_nobody_comes(tmp_path: Path, conn: sqlite3.Connection) -> None:
+def test_yesterdays_salt_is_deleted_even_without_traffic(tmp_path: Path, conn: sqlite3.Connection) -> None:
     key, clock = new_key(conn, new_site(conn, timezone="Europe/Paris")), FrozenClock(local_time_ms("2025-11-21T12:00"))
     salts: list[bytes] = []
 
@@ -75,8 +76,8 @@ def test_yesterdays_salt_is_deleted_though_nobody_comes(tmp_path: Path, conn: sq
         ("UTC", "2025-11-21T23:59:59.999", "2025-11-22T00:00", False),
         ("Europe/Paris", "2025-11-21T00:00", "2025-11-21T23:59:59.999", True),
         ("Europe/Paris", "2025-11-21T23:59:59.999", "2025-11-22T00:00", False),
-        ("Europe/Paris", "2025-10-26T00:00", "2025-10-26T23:59:59.999", True),  # has 25 hours
-        ("Europe/Paris", "2025-03-30T23:59:59.999", "2025-03-31T00:00", False),  # after 23 hours
+        ("Europe/Paris", "2025-10-26T00:00", "2025-10-26T23:59:59.999", True),  # a day of 25 hours
+        ("Europe/Paris", "2025-03-30T23:59:59.999", "2025-03-31T00:00", False),  # after a day of 23 hours
     ],
 )
 @pytest.mark.parametrize("restart", [False, True], ids=["", "restart"])
@@ -111,13 +112,13 @@ def test_a_visitor_is_the_same_until_the_sites_midnight(
     assert (before == after) is is_same
 
 
-def test_an_idempotency_key_is_good_for_a_day(tmp_path: Path, conn: sqlite3.Connection) -> None:
+def test_an_idempotency_key_is_valid_for_a_day(tmp_path: Path, conn: sqlite3.Connection) -> None:
     site, clock = new_site(conn), FrozenClock()
     key = new_key(conn, site)
 
     async def send_again(app: App) -> None:
         _, first, _ = await post(app, key, "one")
-        clock.current_ms += DAY - 1
+        clock.current_ms += DAY_MS - 1
         await run_every_job(app)
         _, second, headers = await post(app, key, "one")
         assert (second, headers["idempotency-replayed"]) == (first, "true")
@@ -125,7 +126,7 @@ def test_an_idempotency_key_is_good_for_a_day(tmp_path: Path, conn: sqlite3.Conn
         status, third, headers = await post(app, key, "one", event_name="another")
         assert (status, "idempotency-replayed" in headers) == (201, False)
         assert third != first
-        clock.current_ms += DAY
+        clock.current_ms += DAY_MS
         await run_every_job(app)
 
     run_app(tmp_path, clock, send_again)
@@ -133,12 +134,12 @@ def test_an_idempotency_key_is_good_for_a_day(tmp_path: Path, conn: sqlite3.Conn
     assert count_rows(conn, "idempotent_responses") == 0
 
 
-def test_counts_against_limits_are_kept_for_their_hour(tmp_path: Path, conn: sqlite3.Connection) -> None:
+def test_rate_limit_counters_are_deleted_after_their_hour(tmp_path: Path, conn: sqlite3.Connection) -> None:
     key, clock = new_key(conn, new_site(conn), hourly_limit=10), FrozenClock()
 
     async def send(app: App) -> None:
         await post(app, key)
-        clock.current_ms += HOUR - 1000
+        clock.current_ms += HOUR_MS - 1000
         await run_every_job(app)
         assert count_rows(conn, "rate_limit_counters") == 1
         clock.current_ms += 1000
@@ -148,16 +149,16 @@ def test_counts_against_limits_are_kept_for_their_hour(tmp_path: Path, conn: sql
     run_app(tmp_path, clock, send)
 
 
-def test_events_are_kept_for_as_many_local_days_as_the_site_says(tmp_path: Path, conn: sqlite3.Connection) -> None:
+def test_events_are_retained_for_the_sites_number_of_local_days(tmp_path: Path, conn: sqlite3.Connection) -> None:
     site, forever_site = new_site(conn, timezone=PARIS, retention_days=3), new_site(conn, "forever")
-    midnight_ms = local_time_ms("2025-10-25T00:00")  # of summer time, which ends on the 26th
+    midnight_ms = local_time_ms("2025-10-25T00:00")  # in summer time, which ends on the 26th
     unit_of_work, early_ms, first_event = (
         open_unit_of_work(conn, 0),
         midnight_ms - 1,
         new_event("/first", midnight_ms, visitor=99, timezone=PARIS),
     )
     old_events = [
-        new_event("/old", midnight_ms - 5 * MINUTE + n // 20, visitor=n % 50, timezone=PARIS) for n in range(6000)
+        new_event("/old", midnight_ms - 5 * MINUTE_MS + n // 20, visitor=n % 50, timezone=PARIS) for n in range(6000)
     ]
     write_group(
         conn,
@@ -176,15 +177,13 @@ def test_events_are_kept_for_as_many_local_days_as_the_site_says(tmp_path: Path,
 
 
 def many_old_events(conn: sqlite3.Connection, site: Site) -> None:
-    """Three days of them, more than are deleted in one go."""
+    """Store events of three days, more than one batch of retention deletes."""
     for day in (7, 8, 9):
-        old_events = [new_event("/old", NOW - day * DAY + n, visitor=n // 3 + day * 10_000) for n in range(6000)]
+        old_events = [new_event("/old", NOW - day * DAY_MS + n, visitor=n // 3 + day * 10_000) for n in range(6000)]
         write_group(conn, open_unit_of_work(conn, 0), [request(site, *old_events)], {}, NOW)
 
 
-def test_the_store_is_consistent_between_two_batches_that_retention_deletes(
-    tmp_path: Path, conn: sqlite3.Connection
-) -> None:
+def test_the_store_is_consistent_between_retention_batches(tmp_path: Path, conn: sqlite3.Connection) -> None:
     many_old_events(conn, new_site(conn, retention_days=1))
     sites, problems_by_batch = registry.load(conn), []
     with closing(open_store(tmp_path)) as other_conn:
@@ -198,21 +197,21 @@ def test_the_store_is_consistent_between_two_batches_that_retention_deletes(
     assert count_rows(conn, "events") == 0
 
 
-def test_a_late_event_does_not_bring_a_deleted_visit_back(tmp_path: Path, conn: sqlite3.Connection) -> None:
+def test_a_late_event_does_not_restore_a_deleted_visit(tmp_path: Path, conn: sqlite3.Connection) -> None:
     site = new_site(conn, retention_days=1)
     key, clock = new_key(conn, site), FrozenClock()
 
     async def send_late(app: App) -> None:
-        await post(app, key, timestamp=NOW - 3 * DAY, **VISITOR_FIELDS)
+        await post(app, key, timestamp=NOW - 3 * DAY_MS, **VISITOR_FIELDS)
         await run_every_job(app)
-        await post(app, key, timestamp=NOW - 3 * DAY + MINUTE, **VISITOR_FIELDS)
+        await post(app, key, timestamp=NOW - 3 * DAY_MS + MINUTE_MS, **VISITOR_FIELDS)
 
     run_app(tmp_path, clock, send_late)
     assert len(paths(conn, site)) == 1
     assert integrity.problems(conn) == []
 
 
-def test_events_are_taken_while_many_are_deleted(tmp_path: Path, conn: sqlite3.Connection) -> None:
+def test_events_are_accepted_while_many_are_deleted(tmp_path: Path, conn: sqlite3.Connection) -> None:
     site = new_site(conn, retention_days=1)
     key, finished = new_key(conn, site), list[str]()
     many_old_events(conn, site)
@@ -233,7 +232,7 @@ def test_events_are_taken_while_many_are_deleted(tmp_path: Path, conn: sqlite3.C
     assert paths(conn, site) == ["/"]
 
 
-def test_a_site_that_was_removed_a_moment_ago_is_no_internal_error(tmp_path: Path, conn: sqlite3.Connection) -> None:
+def test_an_event_of_a_just_removed_site_is_no_internal_error(tmp_path: Path, conn: sqlite3.Connection) -> None:
     key = new_key(conn, new_site(conn))
 
     async def remove(app: App) -> None:
@@ -270,21 +269,21 @@ def test_a_visit_survives_a_restart(tmp_path: Path, conn: sqlite3.Connection) ->
         with closing(open_store(tmp_path)) as connection:
             unit_of_work = open_unit_of_work(connection, minute)
             write_group(
-                connection, unit_of_work, [request(site, new_event(timestamp_ms=NOW + minute * MINUTE))], {}, NOW
+                connection, unit_of_work, [request(site, new_event(timestamp_ms=NOW + minute * MINUTE_MS))], {}, NOW
             )
     visits = {stored.visit_id for stored in events.read(conn, site, 0, MAX_TIME_MS, True)}
     assert len(visits) == 1
     assert integrity.problems(conn) == []
 
 
-def test_a_visit_is_counted_right_where_two_processes_add_to_it(tmp_path: Path, conn: sqlite3.Connection) -> None:
+def test_a_visit_is_counted_correctly_when_two_processes_add_to_it(tmp_path: Path, conn: sqlite3.Connection) -> None:
     site = new_site(conn)
     with closing(open_store(tmp_path)) as other_conn:
         writers = [(conn, open_unit_of_work(conn, 0)), (other_conn, open_unit_of_work(other_conn, 1000))]
         for minute in range(6):
             connection, unit_of_work = writers[minute % 2]
             write_group(
-                connection, unit_of_work, [request(site, new_event(timestamp_ms=NOW + minute * MINUTE))], {}, NOW
+                connection, unit_of_work, [request(site, new_event(timestamp_ms=NOW + minute * MINUTE_MS))], {}, NOW
             )
-    assert conn.execute("SELECT pageviews, events, elapsed_ms FROM visits").fetchall() == [(6, 6, 5 * MINUTE)]
+    assert conn.execute("SELECT pageviews, events, elapsed_ms FROM visits").fetchall() == [(6, 6, 5 * MINUTE_MS)]
     assert integrity.problems(conn) == []

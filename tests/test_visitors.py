@@ -1,4 +1,4 @@
-"""Visitors and visits: who callers say it was, and on which stay; and that their words are nowhere to be read."""
+"""Visitors and visits: identification by the caller's ids, and that those ids are not stored in plain text."""
 
 import signal
 import sqlite3
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ovx_lite.domain.calendar import local_day
+from ovx_lite.domain.calendar import MINUTE_MS, local_day
 from ovx_lite.domain.models import Hit, PageUrl
 from ovx_lite.enrichment.enrich import enrich
 from ovx_lite.services.group_commit import write_group as store_group
@@ -17,7 +17,7 @@ from ovx_lite.storage import integrity
 from ovx_lite.storage.read import events
 from ovx_lite.storage.write.unit_of_work import open_unit_of_work
 from tests.conftest import CHROME, Server, Start, Store
-from tests.support.store import MAX_TIME_MS, MINUTE, NOW, new_site, request
+from tests.support.store import MAX_TIME_MS, NOW, new_site, request
 from tests.support.visitors import GOOGLEBOT, Place, _numbers, browser_headers, file_bytes
 from tests.support.visitors import conn as conn
 from tests.support.visitors import proxied as proxied
@@ -27,7 +27,9 @@ DAY_MINUTES = 24 * 60
 MINUTES_TO_MIDNIGHT = 13 * 60  # in Paris, from NOW
 
 
-def test_whom_the_caller_names_is_the_same_everywhere_and_always(site: Place, proxied: tuple[Store, Server]) -> None:
+def test_a_named_device_is_one_visitor_across_apis_addresses_and_days(
+    site: Place, proxied: tuple[Store, Server]
+) -> None:
     agents = [CHROME, CHROME.replace("Windows NT 10.0", "X11; Linux"), "curl/8.5.0", ""]
     other_site = Place(*proxied)
     for number, agent in enumerate(agents):
@@ -46,7 +48,7 @@ def test_whom_the_caller_names_is_the_same_everywhere_and_always(site: Place, pr
 def test_a_person_without_a_device_is_a_visitor(site: Place) -> None:
     site.openanalytics(0, "ada")
     site.apex(2 * DAY_MINUTES, person="ada")
-    site.apex(1, "ada")  # a device that is called as she is
+    site.apex(1, "ada")  # a device with the same id as the person
     site.openanalytics(2, "bob")
     visitors = site.values_by_event("visitor")
     assert visitors["0"] == visitors[f"{2 * DAY_MINUTES}"]
@@ -54,7 +56,7 @@ def test_a_person_without_a_device_is_a_visitor(site: Place) -> None:
     assert None not in visitors.values()
 
 
-def test_the_anonymous_are_their_address_and_browser_for_a_day(site: Place) -> None:
+def test_an_anonymous_visitor_is_an_address_and_a_browser_for_a_day(site: Place) -> None:
     firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:120.0) Gecko/20100101 Firefox/120.0"
     headers_list = [
         browser_headers(),
@@ -71,7 +73,7 @@ def test_the_anonymous_are_their_address_and_browser_for_a_day(site: Place) -> N
 
 
 @pytest.mark.parametrize("agent", ["", "curl/8.5.0", "python-requests/2.31.0", "okhttp/4.12.0", "node", "mozilla/5.0"])
-def test_libraries_are_no_visitors(site: Place, agent: str) -> None:
+def test_http_libraries_are_not_visitors(site: Place, agent: str) -> None:
     site.headers = browser_headers("8.8.8.8", agent)
     site.apex(0, "anonymous")
     site.apex(1)
@@ -80,26 +82,26 @@ def test_libraries_are_no_visitors(site: Place, agent: str) -> None:
 
 
 @pytest.mark.parametrize("agent", [GOOGLEBOT, "Googlebot/2.1 (+http://www.google.com/bot.html)", "Baiduspider+(x)"])
-def test_a_bot_is_nobody_whatever_it_is_called(site: Place, agent: str) -> None:
+def test_a_bot_is_excluded_even_with_a_visitor_id(site: Place, agent: str) -> None:
     site.headers = browser_headers(agent=agent)
     site.apex(0, "v_abc123", session="s")
     (event,) = site.store.events(site.slug)
     assert (event["excluded"], event["visitor"], event["visit"]) == ("bot", None, None)
 
 
-def test_no_name_can_be_read_anywhere(tmp_path: Path, start: Start) -> None:
+def test_no_visitor_identifier_is_stored_in_plain_text(tmp_path: Path, start: Start) -> None:
     store = Store(tmp_path / "data")
     store.site()
     site = Place(store, server := start(store, "--trusted-proxies", "127.0.0.0/8"))
     site.headers = browser_headers("203.0.113.77", CHROME + " Distinct/7")
-    site.apex(0, "apex-device", session="apex-stay")
-    site.apex(1, "anonymous", session="other-stay")
-    site.apex(2, person="ada", session="ada's-stay")
-    site.overcentric(3, "overcentric-device", "ada", "overcentric-stay")
+    site.apex(0, "apex-device", session="apex-sessionid")
+    site.apex(1, "anonymous", session="other-sessionid")
+    site.apex(2, person="ada", session="ada's-sessionid")
+    site.overcentric(3, "overcentric-device", "ada", "overcentric-sessionid")
     stored_bytes = file_bytes(store.path)
     assert server.stop() == 0
     for content in (stored_bytes, file_bytes(store.path), server.log_path.read_bytes()):
-        assert [name for name in (b"-device", b"-stay", b"203.0.113.77", b"Distinct") if name in content] == []
+        assert [name for name in (b"-device", b"-sessionid", b"203.0.113.77", b"Distinct") if name in content] == []
 
 
 VISITS = [
@@ -126,10 +128,12 @@ VISITS = [
 
 
 @pytest.mark.parametrize(("hits", "visits"), VISITS)
-def test_sessions_and_silence_make_visits(site: Place, hits: list[tuple[int, str]], visits: str) -> None:
-    """Of a device, of a person without one, and of an anonymous browser; `visits`: one letter each, by time."""
+def test_sessions_and_pauses_delimit_visits(site: Place, hits: list[tuple[int, str]], visits: str) -> None:
+    """For a device, a person without one, and an anonymous browser; `visits` has a letter per hit."""
     for device, person in (("d", ""), ("", "ada"), ("anonymous", "")):
-        site.headers = {} if person else browser_headers()  # a browser would be somebody without the name, too
+        site.headers = (
+            {} if person else browser_headers()
+        )  # browser headers would identify a visitor without the person
         for minute, session in hits:
             site.apex(minute, device, person, session)
     visits_by_visitor = dict[str, list[str]]()
@@ -144,14 +148,14 @@ def test_sessions_and_silence_make_visits(site: Place, hits: list[tuple[int, str
     assert site.is_consistent()
 
 
-def test_a_session_is_one_visit_across_apis_and_only_its_devices(site: Place) -> None:
+def test_a_session_is_one_visit_across_apis_but_not_across_devices(site: Place) -> None:
     site.apex(0, "d", session="s")
     site.overcentric(180, "d", session="s")
     site.overcentric(1, "e", session="s")
     assert (visits := site.values_by_event("visit"))["0"] == visits["180"] != visits["1"]
 
 
-def test_a_session_goes_on_after_a_crash(tmp_path: Path, start: Start) -> None:
+def test_a_session_continues_after_a_crash(tmp_path: Path, start: Start) -> None:
     store = Store(tmp_path / "data")
     store.site()
     site = Place(store, start(store))
@@ -171,7 +175,7 @@ DRAWN_HITS = st.lists(
 
 @given(drawn_hits=DRAWN_HITS, cuts=st.sets(st.integers(0, 20)))
 @settings(max_examples=100, deadline=None, derandomize=True)
-def test_in_whatever_order_and_company(
+def test_visits_do_not_depend_on_the_order_or_grouping_of_events(
     conn: sqlite3.Connection, drawn_hits: list[tuple[int, str, str]], cuts: set[int]
 ) -> None:
     for table in (
@@ -181,10 +185,10 @@ def test_in_whatever_order_and_company(
         "daily_totals",
         "rollups",
         "dirty_days",
-    ):  # so that the check looks at one site
+    ):  # so that the check covers one site
         conn.execute(f"DELETE FROM {table}")
     site, unit_of_work = new_site(conn, f"site-{next(_numbers)}", "Europe/Paris"), open_unit_of_work(conn, 0)
-    times_ms = [NOW + minute * 53 * MINUTE for minute, _, _ in drawn_hits]
+    times_ms = [NOW + minute * 53 * MINUTE_MS for minute, _, _ in drawn_hits]
     hits = [
         Hit("event", "e", timestamp_ms, PageUrl("", "", ""), device_id=device, session_id=session)
         for timestamp_ms, (_, device, session) in zip(times_ms, drawn_hits, strict=True)
@@ -202,7 +206,7 @@ def test_in_whatever_order_and_company(
     query = "SELECT count(*), count(DISTINCT visitor_id) FROM visits WHERE site_id = ?"
     visits_without_session = {
         (hit.device_id, hit.timestamp_ms) for hit in hits if not hit.session_id
-    }  # 53 minutes apart, each is a visit
+    }  # hits are 53 minutes apart, so each one is a visit
     devices = {hit.device_id for hit in hits}
     assert conn.execute(query, (site.id,)).fetchone() == (
         len(session_visits) + len(visits_without_session),

@@ -1,4 +1,4 @@
-"""A person who never reads the manual, in a real Chromium: from the printed link to a delivery that failed and why."""
+"""The first steps in a real Chromium without the manual: from the printed link to the cause of a failed delivery."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -25,20 +25,20 @@ def server(store: Store, start: Start) -> Server:
 
 
 def setup_url(server: Server) -> str:
-    """The link that the server has printed."""
+    """Return the setup link that the server has printed."""
     match = re.search(r"http\S+/setup\?token=\S+", server.log_path.read_text())
     assert match
     return match[0]
 
 
 def send_pageview(server: Server, key: str, path: str) -> None:
-    """Have a visitor look at a page."""
+    """Send a pageview."""
     fields = {"site_id": "example.com", "url": f"https://example.com{path}", "user_agent": CHROME}
     assert server.send("/api/v1/events/pageview", fields, key).status == 201
 
 
 def walk(page: Page, server: Server, failing_receiver: Receiver, press: Callable[[Any], None]) -> None:
-    """Set up a site, a key, a goal and a webhook, and see why a delivery failed. `pressed` presses a button or link."""
+    """Set up a site, a key, a goal and a webhook, and look up why a delivery failed. `press` activates an element."""
     page.goto(setup_url(server))
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_label("Domain").fill("example.com")
@@ -90,30 +90,30 @@ def click(element: Any) -> None:
     element.click()
 
 
-def test_a_person_who_never_reads_the_manual(page: Page, server: Server, failing_receiver: Receiver) -> None:
+def test_the_first_steps_work_without_the_manual(page: Page, server: Server, failing_receiver: Receiver) -> None:
     problems = collect_browser_problems(page)
     walk(page, server, failing_receiver, click)
     assert [problem for problem in problems if "400" not in problem] == []
 
 
-def test_without_a_script(browser: Browser, server: Server, failing_receiver: Receiver) -> None:
+def test_the_first_steps_work_without_javascript(browser: Browser, server: Server, failing_receiver: Receiver) -> None:
     with browser.new_context(java_script_enabled=False) as context:
         walk(context.new_page(), server, failing_receiver, click)
 
 
-def test_by_the_keyboard_alone(page: Page, server: Server, failing_receiver: Receiver) -> None:
+def test_the_first_steps_work_by_keyboard_alone(page: Page, server: Server, failing_receiver: Receiver) -> None:
     def press_by_keyboard(element: Any) -> None:
-        for _ in range(60):  # no page has more that can be focused
-            # Both in one go: in between, the page may be another.
+        for _ in range(60):  # no page has more focusable elements
+            # Both in one call: the page may change between two calls.
             outline = element.first.evaluate(
-                "one => one === document.activeElement && getComputedStyle(one).outlineStyle"
+                "node => node === document.activeElement && getComputedStyle(node).outlineStyle"
             )
             if outline:
                 break
             page.keyboard.press("Tab")
         else:
-            pytest.fail(f"{element} is not reached")
-        assert outline == "solid", "one sees where one is"
+            pytest.fail(f"{element} cannot be reached by Tab")
+        assert outline == "solid", "the focus is visible"
         page.keyboard.press("Enter")
 
     walk(page, server, failing_receiver, press_by_keyboard)
@@ -128,7 +128,7 @@ def set_up(page: Page, server: Server) -> str:
     return page.get_by_label("The key", exact=True).inner_text()
 
 
-def test_the_first_event_turns_the_line_green(page: Page, server: Server) -> None:
+def test_the_first_event_updates_the_status_line(page: Page, server: Server) -> None:
     key = set_up(page, server)
     line = page.locator(".arrival-status")
     expect(line).to_have_text("Waiting for the first event…")
@@ -136,10 +136,10 @@ def test_the_first_event_turns_the_line_green(page: Page, server: Server) -> Non
     send_pageview(server, key, "/<script>alert(1)</script>")
     expect(line).to_have_text("The first event has arrived: pageview on example.com/<script>alert(1)</script>")
     assert line.evaluate("line => line.classList.contains('on')")
-    assert page.evaluate("marker") == 1, "the page was not loaded again"
+    assert page.evaluate("marker") == 1, "the page must not be reloaded"
 
 
-def test_a_double_click_makes_one_key(page: Page, server: Server, store: Store) -> None:
+def test_a_double_click_adds_one_key(page: Page, server: Server, store: Store) -> None:
     set_up(page, server)
     page.get_by_role("link", name="API keys").click()
     page.get_by_label("Label").fill("Twice")
@@ -148,7 +148,7 @@ def test_a_double_click_makes_one_key(page: Page, server: Server, store: Store) 
     assert [key["label"] for key in store.call("key", "list", "example.com")] == ["First key", "Twice"]
 
 
-def test_back_after_a_delete_shows_what_is(page: Page, server: Server) -> None:
+def test_going_back_after_a_delete_displays_not_found(page: Page, server: Server) -> None:
     set_up(page, server)
     page.get_by_role("link", name="General").click()
     page.get_by_label("Type example.com").fill("example.com")
@@ -158,7 +158,7 @@ def test_back_after_a_delete_shows_what_is(page: Page, server: Server) -> None:
     expect(page.get_by_role("heading", level=1)).to_have_text("Not found")
 
 
-def test_two_tabs(page: Page, server: Server) -> None:
+def test_two_tabs_handle_a_revoked_key_and_an_ended_session(page: Page, server: Server) -> None:
     set_up(page, server)
     other = page.context.new_page()
     for tab in (page, other):
@@ -195,7 +195,7 @@ def test_a_new_key_is_visible_until_the_page_is_left(page: Page, server: Server)
     expect(key).to_have_count(0)
 
 
-def test_an_answer_of_a_proxy_takes_nothing_that_was_typed(page: Page, server: Server) -> None:
+def test_typed_values_survive_a_proxy_error(page: Page, server: Server) -> None:
     set_up(page, server)
     page.get_by_role("link", name="Goals").click()
     page.get_by_label("Name", exact=True).fill("Pricing")
@@ -210,7 +210,7 @@ def test_an_answer_of_a_proxy_takes_nothing_that_was_typed(page: Page, server: S
     expect(page.get_by_role("status").first).to_have_text("The goal Pricing was added.")
 
 
-def test_a_delivery_that_is_sent_again_is_looked_at_until_it_was(
+def test_a_resent_delivery_is_refreshed_until_it_is_delivered(
     page: Page, server: Server, failing_receiver: Receiver
 ) -> None:
     set_up(page, server)
@@ -224,7 +224,7 @@ def test_a_delivery_that_is_sent_again_is_looked_at_until_it_was(
     expect(page.locator("main .status").first).to_have_text("delivered")
 
 
-def test_a_server_that_is_gone_takes_nothing_that_was_typed(page: Page, server: Server) -> None:
+def test_typed_values_survive_a_stopped_server(page: Page, server: Server) -> None:
     set_up(page, server)
     page.get_by_role("link", name="Goals").click()
     page.get_by_label("Name", exact=True).fill("Pricing")

@@ -1,4 +1,4 @@
-"""`ovx-lite webhook`, `delivery` and `verify`, as they are called."""
+"""The commands `ovx-lite webhook`, `delivery` and `verify`."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from tests.support.webhook_commands import receiver as receiver
 
 
 class InProcessStore(Store):
-    """A data dir with a site, and commands in this process that may reach loopback."""
+    """A data directory with a site; commands run in this process and may send webhooks to loopback."""
 
     def invoke(self, *args: str, stdin: bytes = b"", **env: str) -> CommandResult:
         completed = CliRunner().invoke(main, args, input=stdin, env={"OVX_DATA_DIR": str(self.path)} | ALLOW_ENV | env)
@@ -44,7 +44,7 @@ def store(tmp_path: Path) -> InProcessStore:
     return local_store
 
 
-def test_a_webhook_from_its_first_day_to_its_last(store: InProcessStore) -> None:
+def test_a_webhook_is_added_changed_and_removed(store: InProcessStore) -> None:
     options = ["--on", "realtime.spike", "--on", "goal.completed", "--on", "realtime.spike", "--spike-above", "7"]
     added = store.add_webhook("https://127.0.0.1/x", *options, "--format", "slack")
     id, secret = added["id"], added.pop("secret")
@@ -63,12 +63,12 @@ def test_a_webhook_from_its_first_day_to_its_last(store: InProcessStore) -> None
         assert fails(store.invoke("webhook", command, id, "--json")), command
 
 
-def test_the_sixth_webhook_of_a_site_is_one_too_many(store: InProcessStore) -> None:
+def test_a_site_may_have_at_most_five_webhooks(store: InProcessStore) -> None:
     ids = [store.add_webhook()["id"] for _ in range(5)]
     args = ["webhook", "add", "my-site", "https://127.0.0.1/", "--on", "goal.completed"]
     assert "5" in store.invoke(*args).stderr
     store.invoke_json("webhook", "disable", ids[0])
-    assert fails(store.invoke(*args)), "a disabled one is one, too"
+    assert fails(store.invoke(*args)), "a disabled webhook counts too"
     store.invoke_json("webhook", "remove", ids[0])
     assert store.invoke(*args).exit_status == 0
 
@@ -84,14 +84,14 @@ add my-site https://127.0.0.1/ --on goal.completed --spike-above 5|add my-site h
 
 
 @pytest.mark.parametrize("call", INVALID_CALLS.strip().replace("\n", "|").split("|"))
-def test_a_wrong_call_is_status_2_and_adds_nothing(store: InProcessStore, call: str) -> None:
+def test_an_invalid_call_exits_with_status_2_and_adds_nothing(store: InProcessStore, call: str) -> None:
     result = store.invoke("webhook", *call.split(), "--json")
     assert (result.exit_status, result.stdout) == (2, "")
     assert store.invoke_json("webhook", "list", "my-site") == []
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/", "https://127.0.0.1/", "http://8.8.8.8/", "https://10.1.2.3/"])
-def test_a_closed_url_is_refused_with_how_to_open_it(store: InProcessStore, url: str) -> None:
+def test_a_blocked_url_is_refused_with_the_setting_that_allows_it(store: InProcessStore, url: str) -> None:
     args = ["webhook", "add", "my-site", url, "--on", "goal.completed"]
     result = store.invoke(*args, OVX_WEBHOOK_ALLOW_NET="192.168.0.0/16")
     assert (fails(result), "OVX_WEBHOOK_ALLOW_NET" in result.stderr) == (True, True)
@@ -123,7 +123,7 @@ def test_the_format_is_chosen_by_the_host(row: str) -> None:
     assert format_for(f"https://{url}") == format
 
 
-def test_a_sample_is_sent_and_logged_whatever_is_answered(store: InProcessStore, receiver: Receiver) -> None:
+def test_a_test_message_is_sent_and_logged_whatever_the_response(store: InProcessStore, receiver: Receiver) -> None:
     id = store.add_webhook(receiver.url)["id"]
     delivered = store.invoke_json("webhook", "test", id)
     receiver.response_status = 500
@@ -147,7 +147,9 @@ def test_a_sample_is_sent_and_logged_whatever_is_answered(store: InProcessStore,
     assert (result.exit_status, result.json["attempt"]["error"], len(receiver.requests)) == (1, "forbidden", 2)
 
 
-def test_a_saved_request_is_verified(store: InProcessStore, receiver: Receiver, tmp_path: Path) -> None:
+def test_verify_checks_the_signatures_of_a_saved_request(
+    store: InProcessStore, receiver: Receiver, tmp_path: Path
+) -> None:
     added = store.add_webhook(receiver.url)
     store.invoke_json("webhook", "test", added["id"])
     valid_request, file = receiver.requests[0], tmp_path / "request"
@@ -195,7 +197,7 @@ def test_a_saved_request_is_verified(store: InProcessStore, receiver: Receiver, 
     )
 
 
-def test_after_a_rotation_both_secrets_sign_a_sample_too(store: InProcessStore, receiver: Receiver) -> None:
+def test_after_a_rotation_both_secrets_sign_a_test_message(store: InProcessStore, receiver: Receiver) -> None:
     old = store.add_webhook(receiver.url)
     new = store.invoke_json("webhook", "rotate-secret", old["id"])
     store.invoke_json("webhook", "test", old["id"])
@@ -204,14 +206,14 @@ def test_after_a_rotation_both_secrets_sign_a_sample_too(store: InProcessStore, 
         assert result.json["webhook-signature"] is True
 
 
-def test_what_failed_is_sent_again(store: InProcessStore, receiver: Receiver, start: Start) -> None:
+def test_a_failed_delivery_can_be_sent_again(store: InProcessStore, receiver: Receiver, start: Start) -> None:
     id, receiver.response_status = store.add_webhook(receiver.url)["id"], 410
     store.invoke_json("goal", "add", "my-site", "All", "--path", "/**")
     key, server = store.key(), start(store, "--webhook-allow-net", "127.0.0.0/8")
     server.pageview(key)
     assert eventually(lambda: len(store.delivery_ids("--status", "failed")) == 1)
     (failed,) = store.delivery_ids()
-    assert fails(store.invoke("delivery", "redeliver", failed, "--json")), "its webhook is disabled"
+    assert fails(store.invoke("delivery", "redeliver", failed, "--json")), "a disabled webhook receives nothing"
     redeliver_failed = ["delivery", "redeliver", "--site", "my-site", "--failed-since"]
     assert store.invoke_json(*redeliver_failed, "2020-01-01") == {"redelivered": 0}
     receiver.response_status = 204
@@ -225,12 +227,12 @@ def test_what_failed_is_sent_again(store: InProcessStore, receiver: Receiver, st
 
 
 @pytest.mark.parametrize("id", ["msg_0", "msg_", "x", "", "msg_-1", "msg_" + "f" * 20, "msg_-" + "f" * 20])
-def test_there_is_no_such_delivery(store: InProcessStore, id: str) -> None:
+def test_an_unknown_delivery_is_an_error(store: InProcessStore, id: str) -> None:
     for command in ("show", "redeliver"):
         assert fails(store.invoke("delivery", command, id, "--json"))
 
 
-def test_deliveries_that_cannot_be_listed_or_sent_again(store: InProcessStore) -> None:
+def test_an_invalid_delivery_command_fails(store: InProcessStore) -> None:
     failed_since = ["--failed-since", "2020-01-01"]
     for args in ([], ["msg_0", "--site", "a"], ["--site", "my-site"], failed_since, ["msg_0", *failed_since]):
         assert store.invoke("delivery", "redeliver", *args, "--json").exit_status == 2, args

@@ -1,4 +1,4 @@
-"""What is on its way to webhooks survives `kill -9`: nothing is lost, and hardly anything comes twice."""
+"""Pending deliveries to webhooks survive `kill -9`: nothing is lost, and few deliveries are repeated."""
 
 import json
 import random
@@ -18,21 +18,21 @@ from tests.support.crash_receiver import Receiver
 from tests.support.crash_receiver import receiver as receiver
 from tests.support.load import ROUNDS
 
-WEBHOOKS = 5  # of each site, as many as it may have
-SITES, EVENTS = (2, 60) if ROUNDS <= 3 else (6, 600)  # 300 deliveries, or 3,000; each webhook may send 100 an hour
-TIMEOUT_S = 60 + EVENTS * WEBHOOKS / 20  # seconds to wait for all
+WEBHOOKS = 5  # per site, the maximum
+SITES, EVENTS = (2, 60) if ROUNDS <= 3 else (6, 600)  # 300 or 3,000 deliveries; each webhook may send 100 an hour
+TIMEOUT_S = 60 + EVENTS * WEBHOOKS / 20  # until all deliveries have arrived
 
 
 @dataclass
 class Load:
-    """Events that meet their site's goal, each sent until it is acknowledged, by a key of its own once stored."""
+    """Events that meet the goal of their site. Each is sent with its Idempotency-Key until it is acknowledged."""
 
     keys: dict[str, str]
     waiting: list[int]
     acknowledged: int = 0
 
     def send(self, server: Server, max_events: int) -> None:
-        """Send so many events, one after the other, or until the server is gone."""
+        """Send up to `max_events` events, one after the other, until the server is gone."""
         for _ in range(min(max_events, len(self.waiting))):
             site = site_of(self.waiting[0])
             body = {"site_id": site, "url": f"https://example.com/goal/{self.waiting[0]}"}
@@ -47,7 +47,7 @@ class Load:
 
     @contextmanager
     def sending(self, server: Server, max_events: int) -> Iterator[None]:
-        """Send so many events, meanwhile."""
+        """Send up to `max_events` events in the background."""
         thread = threading.Thread(target=self.send, args=(server, max_events))
         thread.start()
         try:
@@ -61,7 +61,7 @@ def site_of(event: int) -> str:
 
 
 def set_up(store: Store, receiver: Receiver) -> dict[str, str]:
-    """Add sites with a goal and webhooks; returns a key of each."""
+    """Add sites with a goal and webhooks. Returns an API key of each."""
     keys = {}
     for number in range(SITES):
         site = f"site{number}"
@@ -77,31 +77,31 @@ def set_up(store: Store, receiver: Receiver) -> dict[str, str]:
 def kill_while_delivering(
     server: Server, receiver: Receiver, load: Load, chance: random.Random, event_count: int
 ) -> None:
-    """Send so many events, and kill the server at any moment while they are delivered."""
+    """Send events, and kill the server at a random moment while they are delivered."""
     count_before = receiver.delivery_count
     min_count = count_before + chance.randrange(1, event_count * WEBHOOKS * 3 // 4)
     with load.sending(server, event_count):
         wait_until(lambda: receiver.delivery_count >= min_count)
         time.sleep(chance.uniform(0, 0.005))
         server.stop(signal.SIGKILL)
-    wait_until(lambda: receiver.open_connections == 0)  # the last of what it sent has come
+    wait_until(lambda: receiver.open_connections == 0)  # all that the server has sent has arrived
     receiver.server_number += 1
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float = TIMEOUT_S) -> None:
-    """Wait until it is so."""
+    """Wait until a condition is met."""
     deadline_s = time.monotonic() + timeout_s
     while not condition():
-        assert time.monotonic() < deadline_s, "it did not come"
+        assert time.monotonic() < deadline_s, "the condition was not met in time"
         time.sleep(0.002)
 
 
 def list_deliveries(store: Store) -> list[dict[str, str]]:
-    """The log of all sites."""
+    """Return the delivery logs of all sites."""
     return [delivery for number in range(SITES) for delivery in store.call("delivery", "list", f"site{number}")]
 
 
-def test_deliveries_survive_kill_9_and_hardly_any_comes_twice(
+def test_deliveries_survive_kill_9_and_few_are_repeated(
     store: Store, start: Start, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OVX_WEBHOOK_ALLOW_NET", "127.0.0.0/8")
@@ -130,7 +130,7 @@ def test_deliveries_survive_kill_9_and_hardly_any_comes_twice(
 
 
 def assert_each_webhook_got_each_event(receiver: Receiver) -> None:
-    """Every event came to every webhook of its site under one id, with the same bytes each time."""
+    """Check that every webhook received every event of its site under one id, with the same bytes each time."""
     assert len(receiver.deliveries_by_path) == SITES * WEBHOOKS
     for path, deliveries in receiver.deliveries_by_path.items():
         bodies = defaultdict(set)
@@ -145,26 +145,30 @@ def assert_each_webhook_got_each_event(receiver: Receiver) -> None:
 
 
 def count_repeats(receiver: Receiver) -> Counter[str]:
-    """How often each delivery came again; each time for a kill, of which each repeats no more than one to a webhook."""
+    """Count the repeats of each delivery; check that each kill repeats at most one delivery per webhook."""
     repeats: Counter[str] = Counter()
     for path, deliveries in receiver.deliveries_by_path.items():
         server_numbers_by_id = defaultdict(list)
         for delivery in deliveries:
             server_numbers_by_id[delivery.delivery_id].append(delivery.server_number)
         for id, server_numbers in server_numbers_by_id.items():
-            assert len(set(server_numbers)) == len(server_numbers), f"{id} came twice to {path} with no kill in between"
+            assert len(set(server_numbers)) == len(server_numbers), (
+                f"{id} was sent twice to {path} without a kill in between"
+            )
             repeats[id] += len(server_numbers) - 1
         repeats_by_server = Counter(
             server_number
             for server_numbers in server_numbers_by_id.values()
             for server_number in sorted(server_numbers)[:-1]
         )
-        assert set(repeats_by_server.values()) <= {1}, f"a kill repeated more than one to {path}: {repeats_by_server}"
+        assert set(repeats_by_server.values()) <= {1}, (
+            f"a kill repeated more than one delivery to {path}: {repeats_by_server}"
+        )
     return repeats
 
 
 def count_interrupted_attempts(store: Store, deliveries: dict[str, dict[str, str]], repeats: Counter[str]) -> int:
-    """What was cut off is in the log, before the try that was answered. Returns how many tries were."""
+    """Check that interrupted attempts are logged before the successful one, and count them."""
     interrupted = 0
     for id in deliveries:
         attempts = store.call("delivery", "show", id)["attempts"]

@@ -1,4 +1,4 @@
-"""Settings → Webhooks: added, tried out, changed, disabled, given a new secret, removed."""
+"""Settings → Webhooks: add, test, change, disable, rotate the secret, remove."""
 
 import json
 import socket
@@ -32,20 +32,20 @@ def receiver() -> Iterator[Receiver]:
 
 
 def blank_form(admin: AdminSession, settings: str, **typed: str | list[str]) -> dict[str, str | list[str]]:
-    """The form to add a webhook, as it is shown, and with what is typed into it."""
+    """Return the form to add a webhook with its default values and `typed` values."""
     values = form_fields(admin.client.get(f"{settings}/webhooks"), f"{settings}/webhooks")
     return {**values, **typed}
 
 
 def add_webhook(admin: AdminSession, settings: str, url: str, **typed: str | list[str]) -> tuple[str, str]:
-    """Add a webhook. Returns where its forms go, and its secret."""
+    """Add a webhook. Returns its path and its secret."""
     form = blank_form(admin, settings, url=url, **typed)
     (secret,) = page_secrets(admin.submit(f"{settings}/webhooks", form))
     return f"{settings}/webhooks/{form['new'][0]}", secret
 
 
 def webhook_cards(admin: AdminSession, settings: str) -> list[Node]:
-    """What is shown of each webhook."""
+    """Return the card of each webhook."""
     sections = parse_page(admin.client.get(f"{settings}/webhooks")).find_all("section", "card")
     return [section for section in sections if section.attrs["id"].startswith("wh_")]
 
@@ -114,13 +114,13 @@ INVALID_CHOICES: list[tuple[dict[str, str | list[str]], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("typed", "blamed"), INVALID_CHOICES)
+@pytest.mark.parametrize(("typed", "invalid_field"), INVALID_CHOICES)
 def test_an_invalid_choice_shows_an_error_beside_it(
-    admin: AdminSession, receiver: Receiver, typed: dict[str, str | list[str]], blamed: str
+    admin: AdminSession, receiver: Receiver, typed: dict[str, str | list[str]], invalid_field: str
 ) -> None:
     settings, _ = admin.add_site()
     response = admin.client.post(f"{settings}/webhooks", blank_form(admin, settings, url=receiver.url, **typed))
-    assert (response.status, list(field_errors(response))) == (400, [f"new-{blamed}"])
+    assert (response.status, list(field_errors(response))) == (400, [f"new-{invalid_field}"])
     values = form_fields(response, f"{settings}/webhooks")
     assert (values["url"], values["spike_above"]) == ([receiver.url], [typed.get("spike_above", "")])
     assert values.get("events", []) == [event for event in typed["events"] if event != "nonsense"]
@@ -128,7 +128,7 @@ def test_an_invalid_choice_shows_an_error_beside_it(
     webhook_path, _ = add_webhook(admin, settings, receiver.url)
     id = webhook_path.rsplit("/", 1)[1]
     response = admin.client.post(webhook_path, {"spike_above": "", "format": "json", **typed})
-    assert (response.status, list(field_errors(response))) == (400, [f"{id}-{blamed}"])
+    assert (response.status, list(field_errors(response))) == (400, [f"{id}-{invalid_field}"])
     values = form_fields(response, webhook_path)
     assert values.get("events", []) == [event for event in typed["events"] if event != "nonsense"]
     assert (
@@ -139,14 +139,14 @@ def test_an_invalid_choice_shows_an_error_beside_it(
             if node.find_all("form", action=webhook_path)
         ).attrs
     )
-    assert form_fields(response, f"{settings}/webhooks")["url"] == [""], "nothing was typed there"
+    assert form_fields(response, f"{settings}/webhooks")["url"] == [""], "the form to add a webhook remains empty"
     assert "goal.completed · JSON" in webhook_cards(admin, settings)[0].text
 
 
 @pytest.mark.parametrize(
     ("format", "text_key"), [("", None), ("json", None), ("slack", "text"), ("discord", "content")]
 )
-def test_the_format_is_chosen(admin: AdminSession, receiver: Receiver, format: str, text_key: str | None) -> None:
+def test_the_format_can_be_chosen(admin: AdminSession, receiver: Receiver, format: str, text_key: str | None) -> None:
     settings, _ = admin.add_site()
     webhook_path, _ = add_webhook(admin, settings, receiver.url, format=format)
     assert f"goal.completed · {format or 'json'}".lower() in webhook_cards(admin, settings)[0].text.lower()
@@ -155,7 +155,7 @@ def test_the_format_is_chosen(admin: AdminSession, receiver: Receiver, format: s
     assert [name for name in ("text", "content") if name in message] == ([text_key] if text_key else [])
 
 
-def test_the_sixth_webhook_is_one_too_many(admin: AdminSession, receiver: Receiver) -> None:
+def test_a_site_may_have_at_most_five_webhooks(admin: AdminSession, receiver: Receiver) -> None:
     settings, _ = admin.add_site()
     form = blank_form(admin, settings, url=receiver.url)
     for _ in range(5):
@@ -175,7 +175,7 @@ def test_the_sixth_webhook_is_one_too_many(admin: AdminSession, receiver: Receiv
     add_webhook(admin, settings, receiver.url)
 
 
-def test_a_test_is_answered(admin: AdminSession, receiver: Receiver) -> None:
+def test_a_test_message_displays_the_response(admin: AdminSession, receiver: Receiver) -> None:
     settings, _ = admin.add_site()
     webhook_path, _ = add_webhook(admin, settings, receiver.url)
     page = admin.submit(f"{webhook_path}/test")
@@ -189,7 +189,7 @@ def test_a_test_is_answered(admin: AdminSession, receiver: Receiver) -> None:
     assert "1 delivered" in webhook_cards(admin, settings)[0].text
 
 
-def test_a_test_that_fails_says_how(admin: AdminSession, receiver: Receiver) -> None:
+def test_a_failed_test_message_displays_the_error(admin: AdminSession, receiver: Receiver) -> None:
     settings, _ = admin.add_site()
     webhook_path, _ = add_webhook(admin, settings, receiver.url)
     receiver.reply = http_response(500, b"oh <i>no</i>")
@@ -202,7 +202,7 @@ def test_a_test_that_fails_says_how(admin: AdminSession, receiver: Receiver) -> 
     assert "1 failed" in webhook_cards(admin, settings)[0].text
 
 
-def test_a_test_that_nobody_answers_says_so(admin: AdminSession) -> None:
+def test_an_unanswered_test_message_is_reported(admin: AdminSession) -> None:
     settings, _ = admin.add_site()
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
@@ -223,7 +223,7 @@ def test_a_disabled_webhook_receives_nothing_until_it_is_enabled(admin: AdminSes
     assert b"/after" in receiver.requests[0].body
 
 
-def test_the_events_of_a_webhook_are_changed(admin: AdminSession, receiver: Receiver) -> None:
+def test_the_events_of_a_webhook_can_be_changed(admin: AdminSession, receiver: Receiver) -> None:
     settings, _ = admin.add_site()
     webhook_path, _ = add_webhook(admin, settings, receiver.url)
     values = form_fields(admin.client.get(f"{settings}/webhooks"), webhook_path)
@@ -234,7 +234,9 @@ def test_the_events_of_a_webhook_are_changed(admin: AdminSession, receiver: Rece
     assert form_fields(admin.client.get(f"{settings}/webhooks"), webhook_path) == form | {"spike_above": ["1500"]}
 
 
-def test_a_new_secret_is_shown_once_and_signs_beside_the_old_one(admin: AdminSession, receiver: Receiver) -> None:
+def test_a_new_secret_is_displayed_once_and_signs_along_with_the_old_one(
+    admin: AdminSession, receiver: Receiver
+) -> None:
     settings, _ = admin.add_site()
     webhook_path, old_secret = add_webhook(admin, settings, receiver.url)
     (new_secret,) = page_secrets(admin.submit(f"{webhook_path}/rotate"))
@@ -260,7 +262,7 @@ def test_a_removed_webhook_is_gone_with_its_log(admin: AdminSession, receiver: R
     assert admin.client.get(f"{settings}/webhooks?tested={id}").status == 200
 
 
-def test_another_sites_webhook_is_not_here(admin: AdminSession, receiver: Receiver) -> None:
+def test_a_webhook_of_another_site_is_404(admin: AdminSession, receiver: Receiver) -> None:
     settings, _ = admin.add_site()
     other, _ = admin.add_site()
     webhook_path, _ = add_webhook(admin, other, receiver.url)
@@ -273,7 +275,7 @@ def test_another_sites_webhook_is_not_here(admin: AdminSession, receiver: Receiv
     assert (webhook_cards(admin, other)[0].text, receiver.requests) == (before, [])
 
 
-def test_a_form_that_is_sent_twice_makes_one_webhook(admin: AdminSession, receiver: Receiver) -> None:
+def test_a_form_that_is_sent_twice_adds_one_webhook(admin: AdminSession, receiver: Receiver) -> None:
     settings, _ = admin.add_site()
     for webhook_count in range(1, 5):
         form = blank_form(admin, settings, url=receiver.url)

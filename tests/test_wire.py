@@ -1,4 +1,4 @@
-"""The way from bytes to checked JSON, and how it is refused: one shape of error, one order of checks (contract 2)."""
+"""Parsing and validation of request bodies: one shape of errors and one order of checks."""
 
 import json
 from collections.abc import Callable
@@ -21,13 +21,13 @@ ITEM = {"event_name": "signup", "url": "app://a", "props": {"plan": "pro"}}
 
 
 def document(path: str, site: str = "my-site", **fields: object) -> bytes:
-    """A good body of an endpoint; `fields` go into its event."""
+    """Return a valid body for an endpoint; `fields` override those of its event."""
     body = {"events": [{"type": "custom"} | ITEM | fields]} if path == "batch" else ITEM | fields
     return json.dumps({"site_id": site} | body).encode()
 
 
 def assert_error(response: Response, status: int, code: str) -> None:
-    """See that an answer is an error in the contract's shape."""
+    """Check that a response is an error of the documented shape."""
     error = response.json["error"]
     assert (response.status, error["code"]) == (status, code)
     assert response.headers["content-type"] == "application/json"
@@ -46,20 +46,20 @@ def assert_error(response: Response, status: int, code: str) -> None:
         (404, "invalid_site_id", "", lambda path: document(path, "no-site")),
     ],
 )
-def test_every_error_has_one_shape(
+def test_every_error_has_the_same_shape(
     running: RunningSite, path: str, status: int, code: str, key: str, body: Callable[[str], bytes]
 ) -> None:
     assert_error(running.server.send(EVENTS + path, body(path), key or running.key), status, code)
 
 
 @pytest.mark.parametrize("path", LIMITS)
-def test_a_body_that_is_too_large_has_the_same_shape_and_comes_before_all_else(running: RunningSite, path: str) -> None:
+def test_the_size_of_a_body_is_checked_before_anything_else(running: RunningSite, path: str) -> None:
     announced = {"Content-Length": str(LIMITS[path] + 1)}
     assert_error(running.server.send(EVENTS + path, b"", "unknown", announced), 413, "payload_too_large")
 
 
 @pytest.mark.parametrize("path", ["custom", "batch"])
-def test_wrong_props_have_the_same_shape(running: RunningSite, path: str) -> None:
+def test_an_error_in_props_has_the_same_shape(running: RunningSite, path: str) -> None:
     assert_error(running.server.send(EVENTS + path, document(path, props=[]), running.key), 400, "invalid_props")
 
 
@@ -73,7 +73,7 @@ def test_an_unknown_path_is_404(running: RunningSite, method: str, path: str) ->
 
 @pytest.mark.parametrize("path", ["pageview", "custom", "batch"])
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND"])
-def test_another_method_is_405_and_allow_names_the_right_one(running: RunningSite, path: str, method: str) -> None:
+def test_a_wrong_method_is_405_with_an_allow_header(running: RunningSite, path: str, method: str) -> None:
     response = running.server.send(EVENTS + path, document(path), running.key, method=method)
     assert_error(response, 405, "method_not_allowed")
     assert response.headers["allow"] == "POST"
@@ -85,7 +85,7 @@ def test_a_post_to_healthz_is_405(running: RunningSite) -> None:
     assert "GET" in response.headers["allow"]
 
 
-def test_healthz_says_ok_and_which_version_it_is(running: RunningSite) -> None:
+def test_healthz_returns_ok_and_the_version(running: RunningSite) -> None:
     response = running.server.send("/healthz", method="GET")
     assert (response.status, response.headers["content-type"]) == (200, "application/json")
     assert response.json == {"status": "ok", "version": response.json["version"]}
@@ -98,14 +98,14 @@ def test_a_body_may_have_exactly_its_limit(running: RunningSite, path: str) -> N
 
 
 @pytest.mark.parametrize("path", LIMITS)
-def test_a_client_that_sends_all_of_a_body_a_byte_too_large_gets_its_413(running: RunningSite, path: str) -> None:
+def test_a_client_that_sends_a_whole_body_one_byte_too_large_gets_413(running: RunningSite, path: str) -> None:
     response = running.server.send(EVENTS + path, document(path).ljust(LIMITS[path] + 1), running.key)
     assert response.error == (413, "payload_too_large", None)
 
 
-# Each row is right in one thing more than the row above.
-LADDER: list[tuple[str, str, str, dict[str, Any]]] = [
-    ("invalid_request", "unknown", "no-site", {"url": 5, "props": []}),  # and cut off
+# Each row corrects one more error than the row above.
+CHECK_ORDER: list[tuple[str, str, str, dict[str, Any]]] = [
+    ("invalid_request", "unknown", "no-site", {"url": 5, "props": []}),  # and the JSON is truncated
     ("unauthorized", "unknown", "no-site", {"url": 5, "props": []}),
     ("invalid_request", "", "no-site", {"url": "no", "props": []}),
     ("invalid_site_id", "", "no-site", {"props": []}),
@@ -114,16 +114,16 @@ LADDER: list[tuple[str, str, str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize("path", ["custom", "batch"])
-@pytest.mark.parametrize("step", range(len(LADDER)))
+@pytest.mark.parametrize("step", range(len(CHECK_ORDER)))
 def test_the_order_of_checks_is_json_credentials_fields_site_props(running: RunningSite, path: str, step: int) -> None:
-    code, key, site, fields = LADDER[step]
+    code, key, site, fields = CHECK_ORDER[step]
     body = document(path, site, **fields)
     if step == 0:
         body = body[:-1]
     assert running.server.send(EVENTS + path, body, key or running.key).error[1] == code
 
 
-def test_a_wrong_field_comes_before_wrong_props_further_up_in_a_batch(running: RunningSite) -> None:
+def test_an_invalid_field_is_reported_before_invalid_props_earlier_in_a_batch(running: RunningSite) -> None:
     item = {"type": "custom"} | ITEM
     response = running.server.batch(running.key, item | {"props": []}, item | {"url": "no"})
     assert response.error == (400, "invalid_request", "events[1].url")
@@ -137,7 +137,7 @@ def nested(depth: int, kind: str = "[]") -> str:
 @pytest.mark.parametrize("field", ["unknown", "props", "url"])
 @pytest.mark.parametrize("kind", ["[]", "{}"])
 @pytest.mark.parametrize("path", ["custom", "batch"])
-def test_a_body_nests_16_deep_and_no_deeper(running: RunningSite, path: str, kind: str, field: str) -> None:
+def test_a_body_may_nest_up_to_16_levels(running: RunningSite, path: str, kind: str, field: str) -> None:
     outer_depth = 3 if path == "batch" else 1
     for depth in (16, 17, 5000):
         body = document(path, "my-site", **dict[str, Any]({field: 0})).replace(
@@ -150,7 +150,7 @@ def test_a_body_nests_16_deep_and_no_deeper(running: RunningSite, path: str, kin
         elif field == "unknown":
             assert response.status == 201
         else:
-            assert response.error[2], "a field is to blame"
+            assert response.error[2], "the error names a field"
 
 
 def test_brackets_in_strings_do_not_nest(running: RunningSite) -> None:
@@ -178,7 +178,7 @@ JSON = st.recursive(
 @given(JSON, st.lists(st.sampled_from(["list", "dict"]) | TEXT, max_size=20), st.booleans())
 @example([], ["list"] * 15, False)
 @example([], ["list"] * 16, False)
-def test_parse_takes_16_levels_and_no_more(value: Any, wraps: list[str], escaped: bool) -> None:
+def test_parsing_accepts_up_to_16_levels(value: Any, wraps: list[str], escaped: bool) -> None:
     for wrap in wraps:
         value = [value, "]"] if wrap == "list" else {wrap: value}
     body = json.dumps(value, ensure_ascii=escaped).encode()

@@ -1,8 +1,8 @@
-"""A store of each schema, as the program of its time left it: `NNNN.sql` the store, `NNNN.json` what that program said.
+"""A store of each schema, made by the program of its time: `NNNN.sql` is the store, `NNNN.json` the program's outputs.
 
-Whoever adds step N of the schema makes its files with `python -m tests.stores .venv/bin/ovx-lite`, once the step is as
-it will stay; those of older schemas stay as they are. Schema 6 was made by commit 1d8d18f; schemas 1 to 5 were never
-released, and no program of today opens them. Every table has rows. All in them is made up, the keys and secrets too.
+If you add step N of the schema, make its files with `python -m tests.stores .venv/bin/ovx-lite` once the step is final.
+Never change the files of older schemas. Commit 1d8d18f made those of schema 6; schemas 1 to 5 were never released, and
+the current program cannot open them. Every table has rows. All data is made up, including the keys and secrets.
 """
 
 import sqlite3
@@ -15,16 +15,16 @@ FOLDER = Path(__file__).parent
 
 
 def dump(file: Path) -> str:
-    """A database as SQL."""
+    """Return a database as SQL."""
     with closing(sqlite3.connect(file)) as conn:
         return "".join(f"{statement}\n" for statement in _statements(conn))
 
 
 def _statements(conn: sqlite3.Connection) -> Iterator[str]:
-    for name in ("application_id", "user_version"):  # iterdump leaves them out
+    for name in ("application_id", "user_version"):  # iterdump omits them
         yield f"PRAGMA {name} = {conn.execute(f'PRAGMA {name}').fetchone()[0]};"
     for prefix, statements in groupby(conn.iterdump(), _insert_prefix):
-        if prefix:  # rows of one table, in one statement: they take half of the space
+        if prefix:  # all rows of a table in one statement take half the space
             yield prefix + ",".join(f"\n{row.removeprefix(prefix).removesuffix(';')}" for row in statements) + ";"
         else:
             yield from statements
@@ -36,7 +36,7 @@ def _insert_prefix(statement: str) -> str:
 
 
 def build(file: Path, sql: str) -> None:
-    """Make the database of that SQL, in a folder of its own, with a write-ahead log as stores have it."""
+    """Create a database from SQL in a new folder, with a write-ahead log, as stores have one."""
     file.parent.mkdir(mode=0o700, parents=True)
     with closing(sqlite3.connect(file, isolation_level=None)) as conn:
         conn.execute("PRAGMA journal_mode = WAL")

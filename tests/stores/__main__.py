@@ -1,4 +1,4 @@
-"""`python -m tests.stores OVX_LITE`: have that program, of any schema, make a store with all it knows, and keep it."""
+"""`python -m tests.stores OVX_LITE`: let a program of any schema make a store with all kinds of data, and record it."""
 
 import json
 import os
@@ -38,7 +38,7 @@ LOG = f"""\
 
 
 def october_time(time: str) -> str:
-    """A time in October 2025: on the 26th, a day of the site has 25 hours."""
+    """Return a time in October 2025; the 26th has 25 hours in the time zone of the site."""
     return f"2025-10-{time}:00.250Z"
 
 
@@ -57,13 +57,13 @@ OVYXA = [
     custom("24T08:06", "signup", ANN, plan="pro", seats=3, trial=True, price=0.1, note='"Größe"\n尺寸'),
     view("24T07:50", "/told/late", ANN),
     view("24T09:30", "/", ANN),
-    view("25T21:55", "/blog/größe", ANN),  # before midnight of the site
+    view("25T21:55", "/blog/größe", ANN),  # before midnight in the site's time zone
     view("25T22:05", "/blog/one", ANN),
     view("25T10:00", "/pricing/seen-by-a-bot", BOT),
-    view("26T00:30", "/" + CAMPAIGN, PHIL),  # twice the same hour of the site
+    view("26T00:30", "/" + CAMPAIGN, PHIL),  # this and the next one are in the repeated hour of the clock change
     view("26T01:30", "/pricing", PHIL),
     view("27T23:30", "/", {"ip_address": "", "user_agent": ""}, url="app://main/start"),
-    custom("27T09:00", "signup", {}, plan="free"),  # nobody's
+    custom("27T09:00", "signup", {}, plan="free"),  # without a visitor
 ]
 
 
@@ -79,7 +79,7 @@ OVERCENTRIC = [
     overcentric("24T10:00", "opened"),
     overcentric("24T10:10", "$purchase", ADA, amount=19.99, currency="EUR", item="book"),
     overcentric("24T21:50", "opened"),
-    overcentric("24T22:10", "opened"),  # the same session, on the next day of the site
+    overcentric("24T22:10", "opened"),  # the same session on the next day in the site's time zone
 ]
 
 
@@ -90,7 +90,7 @@ def apex(time: str, type: str, visitor: str, url: str = "/app", **more: Any) -> 
 APEX = [
     apex("25T14:00", "pageview", "v_1", "/pricing/team", referrer="https://news.example.org/a"),
     apex("25T14:01", "engagement", "v_1", "/pricing/team", data={"ms": 41000, "scroll": 80}),
-    apex("25T15:00", "engagement", "v_2", data={"ms": 9000, "scroll": 10}),  # of a page that was opened long before
+    apex("25T15:00", "engagement", "v_2", data={"ms": 9000, "scroll": 10}),  # of a page that was opened long ago
     apex("25T15:02", "engagement", "v_2", data={"ms": 2000, "scroll": 90}),
     apex("25T16:00", "pageview", "anonymous", url=f"{HOME}/"),
     apex("26T16:00", "pageview", "v_3", sessionId="s_1", userId="bob"),
@@ -102,7 +102,7 @@ APEX = [
             {"type": "form_submit", "url": "/app", "timestamp": october_time("26T17:40")},
         ],
     },
-    apex("27T16:00", "pageview", "v_3", userId="carol"),  # whose the device is from then on
+    apex("27T16:00", "pageview", "v_3", userId="carol"),  # the device belongs to carol from then on
 ]
 
 
@@ -116,7 +116,7 @@ OPEN_ANALYTICS = [
     open_analytics("24T12:01", "pageview", "carol", url=f"{HOME}/pricing/plans"),
     open_analytics("25T12:01", "conversion", "carol", event_name="paid", revenue=1500, currency="JPY"),
     open_analytics("27T12:01", "conversion", "bob", event_name="paid", revenue=1.234, currency="KWD"),
-    open_analytics("27T12:02", "event", "dave", event_name="signup", url=f"{HOME}/signup"),  # who is erased
+    open_analytics("27T12:02", "event", "dave", event_name="signup", url=f"{HOME}/signup"),  # dave is erased later
 ]
 
 
@@ -133,11 +133,11 @@ QUERIES: list[dict[str, Any]] = [
     {"metrics": ["events", "total_revenue"], "dimensions": ["event:currency"]},
     {"metrics": COUNTS, "dimensions": ["event:props:plan"], "filters": [["is", "event:name", ["signup"]]]},
 ]
-"""What the Stats API is asked, so that a later program can be asked the same."""
+"""Queries to the Stats API: later programs must return the same results."""
 
 
 class Program:
-    """The command line of the program, on the store that it makes."""
+    """The command line of a program, applied to the store that it makes."""
 
     def __init__(self, program: str, folder: Path) -> None:
         self.program, self.folder = program, folder
@@ -153,7 +153,7 @@ class Program:
         return json.loads(completed.stdout)
 
     def record(self, *args: str) -> Any:
-        """Run a command, and keep what it says."""
+        """Run a command, and record its output."""
         self.outputs[" ".join(args)] = output = self.run(*args)
         return output
 
@@ -183,7 +183,7 @@ def wait_until(condition: Callable[[], object]) -> None:
 
 
 def make_store(program: Program) -> tuple[int, dict[str, Any]]:
-    """Have a program make a store. Returns its schema, and what is to be known to test it."""
+    """Let a program make a store. Returns its schema and the facts that tests need."""
     run, facts = program.run, dict[str, Any]()
     file = program.folder / "data" / STORE_FILE
     options = ["--domain", "example.com", "--timezone", "Europe/Paris", "--monthly-limit", "30"]
@@ -222,7 +222,7 @@ def make_store(program: Program) -> tuple[int, dict[str, Any]]:
             assert client.post("/sites/my-site/settings/sharing", {"password": "a shared secret"}).status == 303
             note = {"day": "2025-10-25", "text": "Newsletter"}
             assert client.post("/sites/my-site/annotations", note).status == 303
-            time.sleep(2)  # so that what goes on by itself, like deliveries, comes to an end
+            time.sleep(2)  # so that background work, such as deliveries, ends
     run("person", "erase", "my-site", "dave", "--yes")
     with program.serve() as server:
         facts["stats"] = [{"query": query, "answer": stats(server, facts["key"], query)} for query in QUERIES]
@@ -231,15 +231,15 @@ def make_store(program: Program) -> tuple[int, dict[str, Any]]:
 
 
 def stats(server: Server, key: str, query: dict[str, Any]) -> dict[str, Any]:
-    """Ask the Stats API about all days that have events."""
-    asked = {"site_id": "my-site", "date_range": ["2025-10-20", "2025-11-02"], **query}
-    answer = server.send("/api/v1/stats/query", asked, key)
+    """Query the Stats API for all days with events."""
+    body = {"site_id": "my-site", "date_range": ["2025-10-20", "2025-11-02"], **query}
+    answer = server.send("/api/v1/stats/query", body, key)
     assert answer.status == 200, answer.body
     return {"results": answer.json["results"], "meta": answer.json["meta"]}
 
 
 def leave_a_day_to_rebuild(file: Path, number: int) -> None:
-    """Queue a day as commands do that change its events. Left alone, a program empties that queue."""
+    """Queue a day for a rebuild, as commands do that change its events: a running program would empty the queue."""
     queue = (
         "INSERT INTO stale SELECT site, max(day) FROM days GROUP BY site"
         if number == 6
@@ -281,7 +281,7 @@ def send_open_analytics(server: Server, key: str) -> None:
 
 
 def record_outputs(program: Program) -> None:
-    """Keep what a program says of its store."""
+    """Record the outputs of a program about its store."""
     record = program.record
     record("site", "list")
     for site in ("my-site", "other-site"):

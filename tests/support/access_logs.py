@@ -15,6 +15,6 @@ def line(
     method: str = "GET",
     referrer: str = "-",
 ) -> str:
-    """A line of nginx's, Combined Log Format."""
+    """Return a line in nginx's Combined Log Format."""
     time_text = datetime.fromtimestamp(BEGIN_S + second, UTC).strftime("%d/%b/%Y:%H:%M:%S +0000")
     return f'{address} - - [{time_text}] "{method} {path} HTTP/1.1" {status} 123 "{referrer}" "{user_agent}"'

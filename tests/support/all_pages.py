@@ -1,4 +1,4 @@
-"""Every page of a server, and whether it is safe in a browser."""
+"""All pages of a server, and checks of the headers and markup that protect them."""
 
 import re
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ EVIL = "https://evil.example"
 
 
 def fill_store(store: Store) -> str:
-    """Have something of everything that pages show. Returns a key."""
+    """Fill a store so that every page has content. Returns an API key."""
     set_password(store)
     store.site("my-site", "--domain", "example.com")
     store.call("goal", "add", "my-site", "Bought", "--path", "/bought")
@@ -20,7 +20,7 @@ def fill_store(store: Store) -> str:
 
 
 def log_in_with_data(server: Server, key: str, root: str = "") -> WebClient:
-    """Somebody who is logged in where things have happened."""
+    """Return a client that is logged in to a server with an event and a delivery."""
     assert server.pageview(key, user_id="alice", url="https://example.com/bought").status == 201
     client = WebClient(server, root)
     assert client.post("/login", {"password": PASSWORD}).status == 303
@@ -36,7 +36,7 @@ def log_in_with_data(server: Server, key: str, root: str = "") -> WebClient:
 
 
 def all_pages(client: WebClient, root: str = "") -> Iterator[tuple[str, Response]]:
-    """All that links lead to, from the sites on; and some pages that no link leads to."""
+    """Follow all links from the list of sites, and add some pages that no link leads to."""
     seen: dict[str, None] = dict.fromkeys(("/", "/sites/my-site", "/login", "/setup", "/nothing", "/logout"))
     todo = list(seen)
     while todo:
@@ -46,7 +46,7 @@ def all_pages(client: WebClient, root: str = "") -> Iterator[tuple[str, Response
         for link in links:
             url = urljoin(root + path, link).partition("#")[0]
             if "?" in url and "?" in path:
-                continue  # dashboards can be looked at in very many ways
+                continue  # dashboards have too many views
             if (below := url.removeprefix(root)) not in seen:
                 seen[below] = None
                 todo.append(below)
@@ -55,10 +55,10 @@ def all_pages(client: WebClient, root: str = "") -> Iterator[tuple[str, Response
 
 
 def refusals(client: WebClient) -> Iterator[tuple[str, Response]]:
-    """Pages that say no, and redirects for those who are not logged in."""
+    """Yield error pages, and redirects for clients that are not logged in."""
     anonymous = WebClient(client.server, client.root)
     for path in ("/", "/login", "/account", "/new-site?x=y", f"{SETTINGS}/people"):
-        yield f"{path} to a stranger", anonymous.get(path)
+        yield f"{path} without a session", anonymous.get(path)
     yield "wrong password", anonymous.post("/login", {"password": "wrong"})
     yield "no session", anonymous.post("/account")
     yield "foreign", client.post("/account", origin=EVIL)
@@ -69,7 +69,7 @@ def refusals(client: WebClient) -> Iterator[tuple[str, Response]]:
 
 
 def assert_protected(response: Response) -> None:
-    """Has all that keeps others out, and nothing inline that could be theirs."""
+    """Check the security headers, and that the page has no inline scripts or styles."""
     headers = response.headers
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["x-frame-options"] == "DENY"

@@ -1,4 +1,4 @@
-"""Answers of the Stats API, and whether they are those of a recount."""
+"""Responses of the Stats API, and their comparison with a recount."""
 
 import json
 from decimal import Decimal
@@ -11,14 +11,14 @@ from tests.support.recount import CURRENCY_DECIMALS, TIME_DIMENSIONS, Key, Value
 from tests.support.traffic import Traffic
 
 
-def omit_ellipsis(traffic: Traffic, query: dict[str, Any], now_ms: int) -> dict[str, Any]:
+def run_query(traffic: Traffic, query: dict[str, Any], now_ms: int) -> dict[str, Any]:
     encoded = msgspec.json.encode(run_query_document(traffic.conn, traffic.site, json.loads(json.dumps(query)), now_ms))
     decoded: dict[str, Any] = json.loads(encoded, parse_float=Decimal)
     return decoded
 
 
 def is_rounded_value_of(actual: Any, expected: Value) -> bool:
-    """Whether a number is shown as what was counted, rounded."""
+    """Return whether a number in a response is the rounded expected value."""
     if isinstance(expected, tuple):
         amount, currency = expected
         step = Decimal(1).scaleb(-CURRENCY_DECIMALS[currency])

@@ -1,4 +1,4 @@
-"""Events of Apex, and what the server makes of them."""
+"""Valid and invalid events of Apex, shared with other APIs that are like it."""
 
 import time
 from collections.abc import Mapping
@@ -8,7 +8,6 @@ from typing import Any
 from tests.conftest import Response, RunningSite
 
 NOW_MS = int(time.time() * 1000)
-HOUR_MS = 3_600_000
 TOO_LONG = "x" * 4097
 FIFTY = {f"p{number}": number for number in range(50)}
 Fields = dict[str, Any]
@@ -19,16 +18,17 @@ def iso_time(time_ms: int) -> str:
 
 
 def without_omitted(fields: Mapping[str, object]) -> Fields:
+    """Return fields without those whose value is `...`."""
     return {name: value for name, value in fields.items() if value is not ...}
 
 
 def status_or_error(response: Response) -> object:
-    """The error, or where there is none, the status."""
+    """Return the error of a response, or its status if it has no error."""
     return response.error if response.status >= 400 else response.status
 
 
 def new_events(running: RunningSite, before: list[Fields]) -> list[Fields]:
-    """What was stored since there was only that of `before`, in the order of time."""
+    """Return the events that are not in `before`, in the order of time."""
     ids = {event["id"] for event in before}
     return [event for event in running.store.events() if event["id"] not in ids]
 

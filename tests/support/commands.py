@@ -1,4 +1,4 @@
-"""How commands end, and what comes of them in a while."""
+"""Checks of how commands fail, and of their delayed effects."""
 
 import time
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from tests.conftest import CommandResult
 
 
 def fails(result: CommandResult) -> bool:
-    """Whether a command failed as it should: status 1, nothing on stdout, one sentence on stderr."""
+    """Return whether a command failed properly: status 1, nothing on stdout, one line on stderr."""
     return (
         (result.exit_status, result.stdout) == (1, "")
         and result.stderr.startswith("Error: ")

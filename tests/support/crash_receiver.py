@@ -1,4 +1,4 @@
-"""A receiver of webhooks that outlives servers."""
+"""A receiver of webhooks that outlives the servers that are killed."""
 
 import threading
 from collections import defaultdict
@@ -10,7 +10,7 @@ import pytest
 
 
 class ReceivedDelivery(NamedTuple):
-    """A request that a webhook's receiver got; `life` counts the servers, of which each but the last is killed."""
+    """A request that the receiver got; `server_number` counts the servers, each but the last of which is killed."""
 
     server_number: int
     delivery_id: str
@@ -18,7 +18,7 @@ class ReceivedDelivery(NamedTuple):
 
 
 class Receiver(ThreadingHTTPServer):
-    """Answers 200 at once, and keeps what came, by path."""
+    """Answers 200 at once, and stores the deliveries by path."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -32,7 +32,7 @@ class Receiver(ThreadingHTTPServer):
 
     @property
     def delivery_count(self) -> int:
-        """How many different deliveries came."""
+        """The number of distinct deliveries that arrived."""
         with self.lock:
             return len(
                 {
@@ -43,7 +43,7 @@ class Receiver(ThreadingHTTPServer):
             )
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Those who send are killed, and leave connections that broke off."""
+        """Ignore connections that broke off because a server was killed."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -64,7 +64,7 @@ class _Handler(BaseHTTPRequestHandler):
         length = int(self.headers["Content-Length"])
         body = self.rfile.read(length)
         if len(body) < length:
-            self.close_connection = True  # whoever sent it was killed before its end: nothing came
+            self.close_connection = True  # the sender was killed before the end of the body
             return
         with self.server.lock:
             self.server.deliveries_by_path[self.path].append(

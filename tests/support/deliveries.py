@@ -1,4 +1,4 @@
-"""A sender of webhooks in this process, with receivers and a clock that is set by hand."""
+"""A sender of webhooks in this process, with a clock that tests set."""
 
 import asyncio
 import sqlite3
@@ -14,7 +14,7 @@ from tests.support.store import NOW
 
 
 async def close(app: App) -> None:
-    """Close it; one that does not come to an end is a failure, not a test that hangs."""
+    """Close the application; if it does not end, the test fails instead of hanging."""
     try:
         await asyncio.wait_for(app.close(), TIMEOUT_S)
     except TimeoutError:
@@ -23,7 +23,7 @@ async def close(app: App) -> None:
 
 
 class WebhookHarness:
-    """A store with a site, its goal and its webhooks, and the application on it under a clock that is moved."""
+    """A store with sites, goals and webhooks, and the application on it with a settable clock."""
 
     def __init__(self, store: Store, conn: sqlite3.Connection) -> None:
         self.store, self.conn, self.clock = store, conn, SettableClock(NOW)
@@ -40,19 +40,19 @@ class WebhookHarness:
         return str(self.store.call("webhook", "add", site, url, "--on", "goal.completed")["id"])
 
     def webhook_state(self, id: str) -> tuple[bool, str]:
-        """Whether a webhook is enabled, and why not."""
+        """Return whether a webhook is enabled, and why not."""
         webhook = subscriptions.find_webhook(self.conn, id)
         return webhook.enabled, webhook.disabled_reason
 
     def deliveries(self, id: str = "") -> list[delivery_log.DeliveryRecord]:
-        """The deliveries (to a webhook), oldest first."""
+        """Return the deliveries to one or all webhooks, oldest first."""
         return [delivery for delivery in delivery_log.of_site(self.conn, 1) if id in ("", delivery.webhook)][::-1]
 
     def statuses(self, id: str = "") -> str:
         return " ".join(delivery.status for delivery in self.deliveries(id))
 
     def run_app(self, action: Callable[[App], Awaitable[None]]) -> None:
-        """Run the application on the store, do something with it, and close it."""
+        """Open the application on the store, run an action with it, and close it."""
 
         async def run() -> None:
             app = await App.open(self.store.path, config.read(self.store.path, {}), self.clock)
@@ -66,18 +66,18 @@ class WebhookHarness:
         asyncio.run(run())
 
     async def meet_goal(self, app: App, site: str = "my-site", path: str = "") -> int:
-        """Meet the goal; the status of the answer."""
+        """Send an event that meets the goal, and return the status of the response."""
         url = f"https://example.com/{path}"
         return (await post(app, self.keys[site], event_name="signup", site_id=site, url=url))[0]
 
     async def wait_for_attempts(self, attempts: int) -> None:
-        """Wait until the tries of the newest delivery are so many, and written down."""
+        """Wait until this many attempts of the newest delivery are recorded."""
         await wait_until(
             lambda: self.deliveries()[-1].attempts == attempts or self.deliveries()[-1].status == "skipped"
         )
 
     async def exhaust_retries(self, app: App) -> None:
-        """Send a message with all its tries."""
+        """Send a message, and let all its attempts fail."""
         await self.meet_goal(app)
         for attempts in range(1, 5):
             await self.wait_for_attempts(attempts)

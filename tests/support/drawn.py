@@ -1,17 +1,16 @@
-"""What a site is told and what else happens to it, drawn at random: see `tests/support/traffic.py`."""
+"""Random events and operations of a site: see `tests/support/traffic.py`."""
 
 import json
 from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
+from ovx_lite.domain.calendar import DAY_MS, HOUR_MS, MINUTE_MS
 from ovx_lite.domain.models import Campaign, Hit, Identity, PageUrl
 from tests.conftest import CHROME
-from tests.support.recount import HOUR_MS, MINUTE_MS
 from tests.support.visitors import GOOGLEBOT
 
-DAY_MS = 24 * HOUR_MS
-# The time zones, and days on which their clocks change; in some at midnight.
+# Time zones and the days on which their clocks change, some of them at midnight.
 CLOCK_CHANGES = [
     ("UTC", "2025-03-30"),
     ("Europe/Paris", "2025-03-30"),
@@ -44,7 +43,7 @@ PROP_VALUES = ["pro", "Pro", "7", 7, -3, True, False, "true", "", "ü'\"", None]
 
 
 class Identifiers(NamedTuple):
-    """What tells one visitor from another: the names that the caller gave, or address and user agent."""
+    """What identifies a visitor: the caller's ids, or address and user agent."""
 
     device: str = ""
     session: str = ""
@@ -58,7 +57,7 @@ IDENTIFIERS = st.builds(
     *(st.sampled_from(choices) for choices in (["", "d", "d", "e"], ["", "", "", "s"], ["", "", "ada", "bob"])),
     *(st.sampled_from(choices) for choices in (["", "203.0.113.1", "198.51.100.7"], ["", CHROME, IPHONE, GOOGLEBOT])),
 )
-ANCHORS_MS = st.sampled_from([-DAY_MS, 0, 0, 2 * HOUR_MS, DAY_MS])  # from the midnight of the day of the change
+ANCHORS_MS = st.sampled_from([-DAY_MS, 0, 0, 2 * HOUR_MS, DAY_MS])  # from the midnight of the clock change
 EVENT_OFFSETS_MS = st.builds(
     sum,
     st.tuples(ANCHORS_MS, st.integers(-20, 20).map(lambda n: n * 3 * MINUTE_MS), st.sampled_from([0, 0, 1, 59_999])),
@@ -68,7 +67,7 @@ REVENUES = st.sampled_from([(None, ""), (None, ""), (4999, "EUR"), (-1000, "EUR"
 
 
 class DrawnHit(NamedTuple):
-    """A hit, as it is to be: at so many ms from the midnight of the day of the change."""
+    """A random hit; its offset is relative to the midnight of the day of the clock change."""
 
     action: str
     identifiers: Identifiers
@@ -108,10 +107,10 @@ class DrawnHit(NamedTuple):
 ACTIONS = st.sampled_from(["view", "view", "view", "look", "look", "purchase", *EVENT_NAMES])
 ENGAGEMENT_PROPS = st.fixed_dictionaries({"ms": st.integers(0, 90_000), "scroll": st.integers(0, 100)})
 HITS = ACTIONS.flatmap(
-    lambda what: st.builds(
+    lambda action: st.builds(
         DrawnHit,
-        *(st.just(what), IDENTIFIERS, EVENT_OFFSETS_MS, st.sampled_from(PAGES), st.sampled_from(REFERRALS)),
-        *(ENGAGEMENT_PROPS if what == "look" else PROPS_OBJECTS, REVENUES),
+        *(st.just(action), IDENTIFIERS, EVENT_OFFSETS_MS, st.sampled_from(PAGES), st.sampled_from(REFERRALS)),
+        *(ENGAGEMENT_PROPS if action == "look" else PROPS_OBJECTS, REVENUES),
     )
 )
 OPERATIONS = st.one_of(

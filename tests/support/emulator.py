@@ -1,4 +1,4 @@
-"""A stand-in to test: started as its user would, and called over HTTP."""
+"""The emulator as a process, started as a user would start it and called over HTTP."""
 
 import http.client
 import json
@@ -16,7 +16,7 @@ from tests.support.processes import Process, program
 
 
 class EmulatorProcess(NamedTuple):
-    """A running stand-in."""
+    """A running emulator."""
 
     process: subprocess.Popen[bytes]
     url: str
@@ -42,18 +42,18 @@ class EmulatorProcess(NamedTuple):
         return self.call("POST", path, event, {"Authorization": f"Bearer {key}"} | (headers or {}))
 
     def events(self, **params: str) -> list[dict[str, Any]]:
-        """What arrived, the latest first."""
+        """Return the received events, latest first."""
         events: list[dict[str, Any]] = self.call("GET", f"/_dev/events?{urlencode(params)}").json["events"]
         return events
 
     def read_log(self) -> str:
-        """What it has said."""
+        """Return the output so far."""
         return (self.folder / "log").read_text()
 
 
 @contextmanager
 def run_emulator(folder: Path, *options: str, wait: bool = True) -> Iterator[EmulatorProcess]:
-    """Run a stand-in with these options."""
+    """Run an emulator with these options."""
     ready_path = folder / "ready.json"
     command = program("dev", "--port", "0", "--ready-file", str(ready_path), *options)
     with (folder / "log").open("wb") as log_file:

@@ -1,4 +1,4 @@
-"""A server whose every page has something to show, hostile words included, and what a browser is asked about a page."""
+"""A server with content on every page, including hostile text, and checks of a page in a browser."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -14,7 +14,7 @@ from tests.support.browserless import PASSWORD, WebClient, set_password
 from tests.support.receiver import Receiver, http_response
 
 HOSTILE = """"><script>hacked=1</script><img src=x onerror="hacked=1">'{{7*7}}"""
-"""What would be a script, a tag, an attribute, a template's expression, wherever it is not escaped."""
+"""Becomes a script, a tag, an attribute or a template expression wherever it is not escaped."""
 
 SETTINGS_PATH = "/sites/my-site/settings"
 PAGES = [
@@ -34,16 +34,16 @@ PAGES = [
         for name in ("start", "keys", "goals", "webhooks", "deliveries", "people", "missing")
     ),
 ]
-"""Every page of those who are logged in, except for dashboards; the words in capitals are for `House.url`."""
+"""Every page that requires a login, except dashboards; `FurnishedServer.url` replaces the capitalized placeholders."""
 
 
 LOOKS = ["color-contrast", "link-in-text-block", "scrollable-region-focusable", "target-size"]
-"""The rules of axe whose result depends on colours and sizes."""
+"""The axe rules whose results depend on colours and sizes."""
 
 
 @dataclass
 class FurnishedServer:
-    """The server, and the ids of what is in it, by the words that stand for them in `PAGES`."""
+    """The server, and the ids of its data by their placeholders in `PAGES`."""
 
     store: Store
     server: Server
@@ -51,14 +51,14 @@ class FurnishedServer:
     ids_by_placeholder: Mapping[str, str]
 
     def url(self, path: str) -> str:
-        """The URL of one of `PAGES`, or of any other page."""
+        """Return the URL of a path, with its placeholders replaced."""
         for placeholder, id in self.ids_by_placeholder.items():
             path = path.replace(placeholder, id)
         return self.server.url + path
 
 
 def type_password(page: Page, server: Server) -> Page:
-    """Log in with a page's browser."""
+    """Log in with the login form in a browser."""
     page.goto(f"{server.url}/login")
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Log in").click()
@@ -67,18 +67,18 @@ def type_password(page: Page, server: Server) -> Page:
 
 
 def log_in(page: Page, server: Server) -> Page:
-    """Be logged in as if a page's browser had done `type_password`."""
-    person = WebClient(server)
-    person.log_in()
+    """Log in like `type_password`, but faster: set the session cookie."""
+    client = WebClient(server)
+    client.log_in()
     page.context.add_cookies(
-        [{"name": name, "value": value, "url": server.url} for name, value in person.cookies.items()]
+        [{"name": name, "value": value, "url": server.url} for name, value in client.cookies.items()]
     )
     return page
 
 
 @contextmanager
 def furnish(store: Store, start: Start) -> Iterator[FurnishedServer]:
-    """Set up two sites, one of them with all there is, and a server for them."""
+    """Set up two sites, one of them with all kinds of data, and start a server."""
     with ExitStack() as stack:
         good, bad = (stack.enter_context(Receiver(http_response(code, HOSTILE.encode()))) for code in (200, 500))
         call = store.call
@@ -91,7 +91,7 @@ def furnish(store: Store, start: Start) -> Iterator[FurnishedServer]:
         call("goal", "add", "my-site", "Sign-up", "--event", HOSTILE)
         options = ("--on", "goal.completed", "--on", "realtime.spike", "--spike-above", "100")
         urls = [f"http://127.0.0.1:{receiver.port}/{quote(HOSTILE)}" for receiver in (good, bad)]
-        # Playwright has an event loop running here, and these commands one of their own.
+        # Playwright has a running event loop in this thread, and these commands need their own.
         webhook_ids = [store.run("webhook", "add", "my-site", url, *options, "--json").json["id"] for url in urls]
         set_password(store, PASSWORD)
         server = start(store)
@@ -121,13 +121,13 @@ def furnish(store: Store, start: Start) -> Iterator[FurnishedServer]:
 
 @pytest.fixture(scope="module")
 def furnished_server(tmp_path_factory: pytest.TempPathFactory, start: Start) -> Iterator[FurnishedServer]:
-    """A furnished server, for the tests of a file."""
+    """Run a furnished server for the tests of a file."""
     with furnish(Store(tmp_path_factory.mktemp("furnished") / "data"), start) as furnished_server:
         yield furnished_server
 
 
 def collect_browser_problems(page: Page) -> list[str]:
-    """What goes wrong on a page's way, as it is told: scripts that fail or are stopped, what cannot be loaded."""
+    """Collect errors of a page into a list that grows: failed or blocked scripts and resources, and dialogs."""
     problems: list[str] = []
     page.on("console", lambda message: problems.append(message.text) if message.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: problems.append(str(error)))
@@ -136,7 +136,7 @@ def collect_browser_problems(page: Page) -> list[str]:
 
 
 def accessibility_violations(page: Page, only_looks: bool = False) -> list[str]:
-    """What axe, and we, find that keeps people out; or only what another size or colour scheme may have changed."""
+    """Return what axe finds and whether the page is too wide; optionally only what size and colours can affect."""
     standards = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
     rules = {"resultTypes": ["violations"], "runOnly": LOOKS if only_looks else standards}
     if page.evaluate("typeof axe") == "undefined":

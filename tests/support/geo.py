@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def _value(value: object) -> bytes:
-    """A value in MaxMind DB's data format: small strings and maps, empty lists, and integers as (bits, number)."""
+    """Encode a value in MaxMind DB's data format: small strings and maps, empty lists, integers as (bits, number)."""
     match value:
         case dict():
             return bytes([7 << 5 | len(value)]) + b"".join(_value(name) + _value(item) for name, item in value.items())
@@ -23,13 +23,13 @@ def _value(value: object) -> bytes:
 
 
 def write_database(path: Path, network: IPv4Network, record: object) -> None:
-    """A MaxMind DB that knows one network: a chain of nodes, one for each bit of its prefix."""
+    """Write a MaxMind DB with one network: a chain of nodes, one for each bit of its prefix."""
     nodes = network.prefixlen
     tree = b""
     for depth in range(nodes):
         bit = int(network.network_address) >> (31 - depth) & 1
-        next_node = depth + 1 if depth + 1 < nodes else nodes + 16  # the last leads to the first record
-        branches = [nodes, nodes]  # nothing is known there
+        next_node = depth + 1 if depth + 1 < nodes else nodes + 16  # the last node leads to the first record
+        branches = [nodes, nodes]  # no data for this branch
         branches[bit] = next_node
         tree += b"".join(branch.to_bytes(3, "big") for branch in branches)
     metadata = {

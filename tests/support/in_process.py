@@ -1,4 +1,4 @@
-"""The application in this process: its jobs, what is posted to it, and its days."""
+"""The application in this process: requests to it, and its jobs."""
 
 import asyncio
 import json
@@ -8,14 +8,15 @@ from typing import Any
 
 from ovx_lite.app import App
 from ovx_lite.domain import config
+from ovx_lite.domain.calendar import DAY_MS, HOUR_MS
 from ovx_lite.services import scheduler
-from tests.support.store import MINUTE, FrozenClock
+from tests.support.store import FrozenClock
 
-HOUR, DAY = 60 * MINUTE, 24 * 60 * MINUTE
+HOUR, DAY = HOUR_MS, DAY_MS
 
 
 async def post(app: App, key: str, idempotency_key: str = "", **fields: object) -> tuple[int, Any, dict[str, str]]:
-    """Send a custom event of my-site to the application in this process: status, JSON and headers of the answer."""
+    """Send a custom event of my-site to the application. Returns status, JSON and headers of the response."""
     body = {"site_id": "my-site", "event_name": "e", "url": "https://example.com/"} | fields
     messages: list[Any] = []
 
@@ -36,7 +37,7 @@ async def post(app: App, key: str, idempotency_key: str = "", **fields: object) 
 
 
 def run_app(data_dir: Path, clock: FrozenClock, action: Callable[[App], Awaitable[None]]) -> None:
-    """Open the application on a store, do something with it, and close it."""
+    """Open the application on a store, run an action with it, and close it."""
 
     async def run() -> None:
         app = await App.open(data_dir, config.read(data_dir, {}, {}), clock)

@@ -1,4 +1,4 @@
-"""Rate limits as callers see them."""
+"""Rate limits, as callers see them."""
 
 import time
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from tests.conftest import Response, Store
 
 
 def add_keys(store: Store, count: int) -> list[str]:
-    """Add keys of 5 events an hour to the first site, as the command line would, which takes seconds for so many."""
+    """Add keys with 5 events an hour to the first site; the command line would take seconds for many keys."""
     keys = []
     with closing(open_store(store.path)) as conn:
         for _ in range(count):
@@ -32,7 +32,7 @@ def assert_limited(response: Response) -> None:
 
 
 def send_until(send: Callable[[], Response], is_expected: Callable[[Response], bool]) -> Response:
-    deadline_s = time.monotonic() + 20  # a second on any machine that has the time
+    deadline_s = time.monotonic() + 20  # takes about a second on an idle machine
     while not is_expected(response := send()):
         assert time.monotonic() < deadline_s, response
         time.sleep(0.02)

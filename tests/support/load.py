@@ -1,4 +1,4 @@
-"""Clients that send without pause until the server is gone."""
+"""Clients that send without a pause until the server is gone."""
 
 import http.client
 import json
@@ -16,16 +16,16 @@ CLIENTS = 8
 
 
 class Load:
-    """Clients that send events, each request with a path and an Idempotency-Key of its own."""
+    """Clients that send events; each request has its own paths and Idempotency-Key."""
 
     def __init__(self, key: str) -> None:
         self.key = key
-        self.paths_by_key: dict[str, list[str]] = {}  # by Idempotency-Key, the paths
-        self.acknowledged: dict[str, str] = {}  # by path, the event's id
+        self.paths_by_key: dict[str, list[str]] = {}  # the paths of a request, by Idempotency-Key
+        self.acknowledged: dict[str, str] = {}  # the id of an event, by path
         self.errors: list[str] = []
 
     def send(self, connection: http.client.HTTPConnection, idempotency_key: str) -> None:
-        """Send a request, single or a batch, as its Idempotency-Key says; again, if that was sent before."""
+        """Send the request of an Idempotency-Key, again if it was sent before; a key that ends in 3 is a batch."""
         sent_paths = self.paths_by_key.setdefault(
             idempotency_key, [f"/{idempotency_key}/{n}" for n in range(3 if idempotency_key.endswith("3") else 1)]
         )
@@ -56,7 +56,7 @@ class Load:
                     return
 
     def run_until_stopped(self, server: Server, name: str, signal_number: int = signal.SIGKILL) -> int:
-        """Let all clients send, and end the server at any moment after the first answer. Returns its exit status."""
+        """Let all clients send, and stop the server at a random moment. Returns its exit status."""
         threads = [
             threading.Thread(target=self.run, args=(server.port, f"{name}-{client}")) for client in range(CLIENTS)
         ]

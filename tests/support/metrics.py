@@ -1,4 +1,4 @@
-"""Metrics as Prometheus reads them."""
+"""Metrics, as Prometheus parses them."""
 
 import re
 
@@ -6,7 +6,7 @@ SAMPLE = re.compile(r'([a-z_]+)(\{(?:[a-z]+="[^"\n]*",?)+\})? (\S+)')
 
 
 def samples(text: str) -> dict[str, float]:
-    """All samples of a page that is as Prometheus wants it."""
+    """Return all samples of a metrics page, and check its format."""
     values, families = {}, set()
     for line in text.splitlines():
         if line.startswith("# TYPE "):

@@ -1,4 +1,4 @@
-"""A store of the oldest schema that is upgraded, and the names of its copies."""
+"""A store of the oldest schema that can be upgraded, and the name of its copy."""
 
 import sqlite3
 from contextlib import closing

@@ -1,4 +1,4 @@
-"""The program as a process of its own, forked from one that has imported it already.
+"""The program as a separate process, forked from one that has imported it already.
 
 Python and the program's modules take 0.3 s of CPU to load, and the tests start hundreds of processes. So a helper
 process imports everything once, and each process of the program is a fork of it: it has its own PID, memory, file
@@ -24,18 +24,18 @@ _MAX_REQUEST_BYTES = 1 << 20
 _lock = threading.Lock()
 
 WEAK_SCRYPT = 16, 1
-"""N and p of scrypt in tests: a hash of full strength takes 0.2 s. `test_password.py` has one of full strength."""
+"""N and p of scrypt in tests: a full-strength hash takes 0.2 s, which only `test_password.py` uses."""
 
 
-def program(*words: str) -> list[str]:
-    """The command line of `ovx-lite WORDS…`."""
-    return [sys.executable, "-m", "ovx_lite", *words]
+def program(*args: str) -> list[str]:
+    """Return the command line of `ovx-lite ARGS…`."""
+    return [sys.executable, "-m", "ovx_lite", *args]
 
 
 class Process(subprocess.Popen[Any]):
-    """A process of a command line that `program` made: forked from the helper, but else as any `subprocess.Popen`.
+    """A process of a command line from `program`: forked from the helper, but otherwise like any `subprocess.Popen`.
 
-    `constants` are what the program's constants are in it, by their full names; so it need not wait for long.
+    `constants` replaces constants of the program by their full names, for example to shorten its time-outs.
     """
 
     def __init__(self, args: list[str], constants: Mapping[str, object] | None = None, **options: Any) -> None:
@@ -49,7 +49,7 @@ class Process(subprocess.Popen[Any]):
             cwd, env, pipes = rest[4], rest[5], rest[9:15]
             os.umask(umask := os.umask(0o77))
             request = {
-                "words": args[3:],
+                "args": args[3:],
                 "cwd": str(cwd or Path.cwd()),
                 "env": dict(os.environ if env is None else env),
                 "umask": umask,
@@ -68,29 +68,29 @@ class Process(subprocess.Popen[Any]):
 def _helper() -> socket.socket:
     """Start the helper. The processes that it forks become children of this one."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    for end in (ours, theirs):
+    test_end, helper_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    for end in (test_end, helper_end):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MAX_REQUEST_BYTES)
-    with theirs:
-        command = [sys.executable, "-m", "tests.support.processes", str(theirs.fileno())]
-        process = subprocess.Popen(command, pass_fds=[theirs.fileno()], cwd=Path(__file__).parents[2])
+    with helper_end:
+        command = [sys.executable, "-m", "tests.support.processes", str(helper_end.fileno())]
+        process = subprocess.Popen(command, pass_fds=[helper_end.fileno()], cwd=Path(__file__).parents[2])
     atexit.register(process.wait)
-    atexit.register(ours.close)  # at which it ends
-    return ours
+    atexit.register(test_end.close)  # the helper ends when this is closed
+    return test_end
 
 
-# In the helper, and in what it forks:
+# In the helper and in the processes that it forks:
 
 
 def _serve(connection: socket.socket) -> list[str]:
-    """Fork a process for each request. Returns, in such a process only, the words to run."""
+    """Fork a process for each request. Returns only in such a process, with the arguments of its command."""
     while True:
         message, fds, _, _ = socket.recv_fds(connection, _MAX_REQUEST_BYTES, 3)
         if not message:
             os._exit(0)
         pid_reader, pid_writer = os.pipe()
-        between = os.fork()  # once it has ended, its child is the tests' own, to wait for
-        if between == 0:
+        intermediate = os.fork()  # when it has ended, its child becomes a child of the tests' process
+        if intermediate == 0:
             pid = os.fork()
             if pid == 0:
                 for fd in (connection.detach(), pid_reader, pid_writer):
@@ -98,7 +98,7 @@ def _serve(connection: socket.socket) -> list[str]:
                 return _become(json.loads(message.decode("utf-8", "surrogateescape")), fds)
             os.write(pid_writer, str(pid).encode())
             os._exit(0)
-        os.waitpid(between, 0)
+        os.waitpid(intermediate, 0)
         connection.send(os.read(pid_reader, 64))
         for fd in (pid_reader, pid_writer, *fds):
             os.close(fd)
@@ -117,11 +117,11 @@ def _become(request: dict[str, Any], fds: list[int]) -> list[str]:
         module, _, constant = name.rpartition(".")
         assert hasattr(sys.modules[module], constant), name
         setattr(sys.modules[module], constant, value)
-    return list(request["words"])
+    return list(request["args"])
 
 
 def _load() -> None:
-    """Do once what every server would do at its start, or at its first page."""
+    """Do once what every server would do at its start or for its first page."""
     from importlib import import_module
     from pkgutil import walk_packages
 
@@ -141,9 +141,9 @@ def _load() -> None:
 
 if __name__ == "__main__":
     _load()
-    words = _serve(socket.socket(fileno=int(sys.argv[1])))
-    # This is a process of the program.
+    args = _serve(socket.socket(fileno=int(sys.argv[1])))
+    # From here on, this is a process of the program.
     from ovx_lite.cli import main
 
-    sys.argv = ["ovx-lite", *words]
+    sys.argv = ["ovx-lite", *args]
     main(prog_name="python -m ovx_lite")

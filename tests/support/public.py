@@ -1,4 +1,4 @@
-"""The endpoints that need no key."""
+"""Requests to the endpoints that need no key."""
 
 from itertools import count
 from typing import Any
@@ -8,7 +8,7 @@ _addresses = count()
 
 
 def new_address() -> str:
-    """An address that nobody has called from yet."""
+    """Return an address that no test has used yet."""
     return f"2001:db8:0:{next(_addresses):x}::1"
 
 

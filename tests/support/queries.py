@@ -1,4 +1,4 @@
-"""Queries to the Stats API, drawn at random: see `tests/test_recount.py`."""
+"""Random queries to the Stats API: see `tests/test_recount.py`."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
-from tests.support.drawn import DAY_MS, EVENT_OFFSETS_MS, GOALS, PROP_KEYS
+from ovx_lite.domain.calendar import DAY_MS, HOUR_MS
+from tests.support.drawn import EVENT_OFFSETS_MS, GOALS, PROP_KEYS
 from tests.support.recount import (
     COUNT_METRICS,
     EVENT_DIMENSIONS,
-    HOUR_MS,
     PAGE_METRICS,
     RATE_METRICS,
     REVENUE_METRICS,
@@ -96,18 +96,18 @@ DATE_RANGE_NAMES = st.sampled_from(
 
 
 class DrawnQuery(NamedTuple):
-    """What is asked: a query without its metrics, and at which time (ms from the midnight of the day of the change)."""
+    """A random query, and its time in ms from the midnight of the day of the clock change."""
 
     dimensions: list[str]
     filters: list[Any]
-    date_range: Any  # a word, or two of the same: days from that day (timedelta), or ms
+    date_range: Any  # a name, or two days (timedelta) or two times (ms) relative to that midnight
     now_offset_ms: int
     metrics: list[str]
     order: list[tuple[int, str]]
     page: tuple[int, int]
 
     def as_json(self, traffic: Traffic) -> dict[str, Any]:
-        """The query as JSON."""
+        """Return the query as JSON."""
         metrics = allowed_metrics(self.dimensions, self.filters, self.metrics)
         document: dict[str, Any] = {"site_id": traffic.site.slug, "metrics": metrics, "date_range": self.date_range}
         document |= {"dimensions": self.dimensions, "filters": self.filters}
@@ -128,16 +128,16 @@ def iso_time(time_ms: int) -> str:
 
 
 def allowed_metrics(dimensions: list[str], filters: list[Any], metrics: list[str]) -> list[str]:
-    """Those of the metrics that may be asked for with these dimensions and filters."""
+    """Return the metrics that are valid with these dimensions and filters."""
     text = json.dumps([dimensions, filters])
-    of_pages = "event:page" in text and not any(f"event:{name}" in text for name in ("name", "goal", "curr", "props"))
+    is_by_page = "event:page" in text and not any(f"event:{name}" in text for name in ("name", "goal", "curr", "props"))
     inner = json.dumps([condition for condition in filters if condition[1] != "event:goal"])
     goals = "event:goal" in text and "event:goal" not in inner
     goals = goals and ("event:goal" in dimensions or any(condition[1] == "event:goal" for condition in filters))
     allowed = [
         metric
         for metric in metrics
-        if (of_pages or metric not in PAGE_METRICS) and (goals or metric != "conversion_rate")
+        if (is_by_page or metric not in PAGE_METRICS) and (goals or metric != "conversion_rate")
     ]
     return allowed or ["visitors"]
 
@@ -162,11 +162,11 @@ QUERIES = st.builds(
     ),
     st.lists(st.tuples(st.integers(0, 9), st.sampled_from(["asc", "desc"])), max_size=2),
     st.tuples(st.integers(1, 3), st.integers(0, 2)),
-).filter(lambda asked: not {"time:minute", "time:hour"} & set(asked.dimensions) or is_short(asked))
+).filter(lambda query: not {"time:minute", "time:hour"} & set(query.dimensions) or is_short(query))
 
 
 def is_short(query: DrawnQuery) -> bool:
-    """Whether so many hours, or minutes, may be asked for."""
+    """Return whether a query is short enough for hours or minutes."""
     if isinstance(query.date_range, str):
         return query.date_range in ("day", "yesterday", "24h")
     first, last = sorted(query.date_range)
@@ -175,7 +175,7 @@ def is_short(query: DrawnQuery) -> bool:
 
 
 def has_few_expressions(query: DrawnQuery) -> bool:
-    """Whether the API takes it: of expressions, it takes ten."""
+    """Return whether a query has few enough regular expressions: the API accepts ten."""
     return str(query).count("matches") <= 5
 
 

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as bytes: requests in pieces, and the statuses of what comes back."""
+"""HTTP/1.1 as bytes: requests in chunks, and the statuses of the responses."""
 
 import json
 import re
@@ -17,7 +17,7 @@ def write_request(key: str, name: str, *headers: str, version: str = "1.1") -> b
 
 
 def talk(running: RunningSite, *chunks: bytes, end: bool = False, pause_s: float = 0.05) -> str:
-    """Send pieces, and read until the server closes, or is silent for a moment."""
+    """Send chunks, and read until the server closes or is silent for a moment."""
     with socket.create_connection(("127.0.0.1", running.server.port), timeout=10) as client:
         for chunk in chunks:
             client.sendall(chunk)

@@ -1,4 +1,4 @@
-"""A real receiver of webhooks on loopback, and a clock that is moved by hand."""
+"""A real receiver of webhooks on loopback, and a clock that tests set."""
 
 import asyncio
 import socket
@@ -12,14 +12,14 @@ from types import TracebackType
 
 import trustme
 
-TIMEOUT_S = 10  # seconds after which a test is told that what it waits for did not come
+TIMEOUT_S = 10  # after which waiting tests fail
 
 Reply = bytes | Callable[[socket.socket], None]
 
 
 @dataclass(frozen=True)
 class ReceivedRequest:
-    """A request that came: headers with names in lower case; over which connection, and for which name (SNI)."""
+    """A received request: headers with names in lower case, number of the connection, and server name (SNI)."""
 
     path: str
     headers: Mapping[str, str]
@@ -29,23 +29,23 @@ class ReceivedRequest:
 
 
 def http_response(code: int, body: bytes = b"", **headers: str) -> bytes:
-    """An answer; `retry_after="1"` is the header Retry-After."""
-    lines = [f"HTTP/1.1 {code} Word", f"Content-Length: {len(body)}"]
+    """Return a response; `retry_after="1"` becomes the header Retry-After."""
+    lines = [f"HTTP/1.1 {code} Reason", f"Content-Length: {len(body)}"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 def server_context(authority: trustme.CA, *names: str, **options: object) -> ssl.SSLContext:
-    """What a receiver of these names shows."""
+    """Return a TLS context with a certificate for these names."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(*names, **options).configure_cert(context)  # type: ignore[arg-type]
     return context
 
 
 class Receiver:
-    """Listens on loopback, keeps what comes, and answers as it is told: bytes, or a function of the connection.
+    """Listens on loopback, stores requests, and sends `reply`: bytes, or a function of the connection.
 
-    While `open` is cleared, answers are held back.
+    Responses are delayed while `may_reply` is cleared.
     """
 
     def __init__(self, reply: Reply = b"", context: ssl.SSLContext | None = None) -> None:
@@ -87,7 +87,7 @@ class Receiver:
             thread.join(TIMEOUT_S)
 
     def webhook_ids(self) -> list[str]:
-        """The `webhook-id` of all that came."""
+        """Return the `webhook-id` of all requests."""
         return [request.headers["webhook-id"] for request in list(self.requests)]
 
     def _start_thread(self, target: Callable[..., None], *args: object) -> None:
@@ -139,12 +139,12 @@ class Receiver:
 
 
 class SettableClock:
-    """A clock that is moved by hand: whoever sleeps wakes when it was moved that far."""
+    """A clock that tests set: sleepers wake when it reaches their time."""
 
     def __init__(self, now_ms: int) -> None:
         self.current_ms = now_ms
-        self.zero_sleeps = 0  # sleeps that were none
-        self.on_set: Callable[[], None] = lambda: None  # told, since a sleep may be about to begin when it is moved
+        self.zero_sleeps = 0  # sleeps of zero seconds
+        self.on_set: Callable[[], None] = lambda: None  # called because a sleep may be about to begin
         self._sleepers: list[tuple[int, asyncio.Future[None]]] = []
 
     def now_ms(self) -> int:
@@ -168,8 +168,8 @@ class SettableClock:
 
 
 async def wait_until(condition: Callable[[], object]) -> None:
-    """Wait until something is so."""
+    """Wait until a condition is met."""
     deadline_s = time.monotonic() + TIMEOUT_S
     while not condition():
-        assert time.monotonic() < deadline_s, "what was waited for did not come"
+        assert time.monotonic() < deadline_s, "the condition was not met in time"
         await asyncio.sleep(0.005)

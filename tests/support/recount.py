@@ -1,4 +1,4 @@
-"""What the Stats API's numbers are, counted plainly from the events that are stored: see `tests/test_recount.py`."""
+"""The expected numbers of the Stats API, counted plainly from the stored events: see `tests/test_recount.py`."""
 
 import json
 import re
@@ -11,6 +11,7 @@ from itertools import product
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
+from ovx_lite.domain.calendar import HOUR_MS, SECOND_MS
 from ovx_lite.domain.models import Goal
 from ovx_lite.storage.read.events import StoredEvent
 
@@ -26,16 +27,15 @@ REVENUE_METRICS = ("total_revenue", "average_revenue")
 PAGE_METRICS = ("time_on_page", "scroll_depth")
 DAYS = {"day": 1, "7d": 7, "28d": 28, "30d": 30, "91d": 91}
 MONTHS = {"month": 1, "6mo": 6, "12mo": 12}
-SECOND_MS, MINUTE_MS, HOUR_MS = 1000, 60_000, 3_600_000
 CURRENCY_DECIMALS = {"EUR": 2, "USD": 2, "JPY": 0}
 
 Key = tuple[str, ...]
 Value = int | Fraction | None | tuple[Fraction, str]
-"""A metric: a number, nothing, or an amount of a currency; none is rounded yet."""
+"""A metric: a number, `None`, or an amount with its currency; not rounded yet."""
 
 
 class TimeRange(NamedTuple):
-    """From `since` to before `until`, in Unix ms; and its days, if it has whole ones."""
+    """From `since_ms` to before `until_ms`; `days` are its first and last day if it consists of whole days."""
 
     since_ms: int
     until_ms: int
@@ -47,7 +47,7 @@ def is_engagement(event: StoredEvent) -> bool:
 
 
 class Recount:
-    """The events of a site, looked at one by one."""
+    """Computes metrics from all events of a site, one by one."""
 
     def __init__(self, events: Iterable[StoredEvent], timezone: str, goals: Iterable[Goal]) -> None:
         self.zone, self.goals = ZoneInfo(timezone), list(goals)
@@ -101,7 +101,7 @@ class Recount:
         return TimeRange(since_ms, until_ms, (first, last))
 
     def previous_range(self, time_range: TimeRange) -> TimeRange:
-        """The time of the same length that ends where this one begins."""
+        """Return the range of the same length that ends where this one begins."""
         if time_range.days is None:
             return TimeRange(2 * time_range.since_ms - time_range.until_ms, time_range.since_ms)
         first, last = time_range.days
@@ -113,7 +113,7 @@ class Recount:
         return time_range.since_ms <= event.timestamp_ms < time_range.until_ms
 
     def _dimension_values(self, event: StoredEvent, dimension: str) -> list[str]:
-        """What stands in a dimension of an event, which is several for goals, and "" where it has none."""
+        """Return the values of an event in a dimension: several for goals, `""` if it has none."""
         scope, _, name = dimension.partition(":")
         if dimension == "event:goal":
             return [goal.name for goal in self.goals if meets_goal(event, goal)]
@@ -146,7 +146,7 @@ class Recount:
         return self._evaluate(event, condition) is True
 
     def _evaluate(self, event: StoredEvent, condition: list[Any]) -> bool | None:
-        """Whether an event passes; None where nobody can tell, since it is in no visit."""
+        """Return whether an event passes; None if that is unknown because the event has no visit."""
         if condition[0] == "not":
             inner = self._evaluate(event, condition[1])
             return None if inner is None else not inner
@@ -192,7 +192,7 @@ class Recount:
         )
 
     def rows(self, query: dict[str, Any], time_range: TimeRange) -> tuple[dict[Key, list[Value]], bool]:
-        """The metrics of each group, and whether any has several currencies."""
+        """Return the metrics of each group, and whether a group has several currencies."""
         dimensions, filters = query.get("dimensions", []), query.get("filters", [])
         groups = self._groups(self._passing(self.events, time_range, filters), dimensions)
         engagements = self._groups(self._passing(self.engagements, time_range, filters), dimensions)

@@ -1,4 +1,4 @@
-"""The first visit to a server: from the printed link to a password."""
+"""The setup of a server: from the printed link to a password."""
 
 import re
 import sqlite3
@@ -14,7 +14,7 @@ LINK_PATTERN = re.compile(r"Set up the server with this link, which works once: 
 
 
 def setup_path(server: Server) -> str:
-    """The path of the link that a server has printed."""
+    """Return the path of the setup link that a server has printed."""
     deadline_s = time.monotonic() + 20
     while (match := LINK_PATTERN.search(server.log_path.read_text())) is None:
         assert time.monotonic() < deadline_s, "no link was printed"
@@ -24,7 +24,7 @@ def setup_path(server: Server) -> str:
 
 
 def invited_client(server: Server) -> WebClient:
-    """Somebody who has opened the link."""
+    """Return a client that has opened the setup link."""
     client = WebClient(server)
     response = client.get(setup_path(server))
     assert (response.status, response.headers["location"]) == (303, "/setup"), response.body
@@ -32,7 +32,7 @@ def invited_client(server: Server) -> WebClient:
 
 
 def stop_and_read_log(server: Server) -> str:
-    """All that a server has said, once it has ended."""
+    """Stop a server, and return its log."""
     assert server.stop() == 0
     return server.log_path.read_text()
 

@@ -1,11 +1,11 @@
-"""A store in this process: sites, keys, events and requests to fill it with, and a clock that stands still."""
+"""A store in this process: new sites, keys, events and write requests, and a clock that stands still."""
 
 import asyncio
 import json
 import sqlite3
 
 from ovx_lite.auth import api_keys
-from ovx_lite.domain.calendar import local_day
+from ovx_lite.domain.calendar import MINUTE_MS, local_day
 from ovx_lite.domain.models import ApiKey, ClientInfo, Event, EventType, PageUrl, Reply, Site, TrafficSource
 from ovx_lite.services.group_commit import WriteRequest
 from ovx_lite.storage import registry
@@ -13,7 +13,7 @@ from ovx_lite.storage.idempotency import IdempotencyKey
 from ovx_lite.storage.read import events
 
 NOW = 1_763_719_200_000  # 2025-11-21 10:00 UTC
-MINUTE = 60_000
+MINUTE = MINUTE_MS
 MAX_TIME_MS = 2**42 - 1
 
 

@@ -12,7 +12,7 @@ def segment(content: bytes) -> str:
 
 
 def token(secret: str, claims: object, header: object = None, digest: str = "sha256") -> str:
-    """A JWT, made by hand, so that it can be wrong in any way."""
+    """Build a JWT by hand, so that any part of it can be invalid."""
     signed = ".".join(segment(json.dumps(part).encode()) for part in (header or {"alg": "HS256", "typ": "JWT"}, claims))
     return f"{signed}.{segment(hmac.digest(secret.encode(), signed.encode(), digest))}"
 

@@ -1,4 +1,4 @@
-"""A site to which happens what was drawn, and what its visits are to be: see `tests/test_recount.py`."""
+"""A site with random traffic, and its expected visits: see `tests/test_recount.py`."""
 
 import json
 import sqlite3
@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from ovx_lite.domain.calendar import HOUR_MS, MINUTE_MS
 from ovx_lite.domain.models import Hit, Reply
 from ovx_lite.enrichment.enrich import enrich
 from ovx_lite.services import factories
@@ -20,14 +21,14 @@ from ovx_lite.storage.webhooks import goals
 from ovx_lite.storage.write import sessionizer
 from ovx_lite.storage.write.unit_of_work import open_unit_of_work
 from tests.support.drawn import GOALS
-from tests.support.recount import HOUR_MS, MINUTE_MS, Recount, is_engagement
+from tests.support.recount import Recount, is_engagement
 from tests.support.store import MAX_TIME_MS, new_site, request
 
 VISIT_TIMEOUT_MS = 30 * MINUTE_MS
 
 
 class ExpectedVisit(msgspec.Struct):
-    """A visit that may go on, for all that one told: its number, first and last time."""
+    """A visit that later events may continue."""
 
     id: int
     session: str
@@ -41,7 +42,7 @@ class ExpectedVisit(msgspec.Struct):
 
 
 class Traffic:
-    """A site that is told of events, and what its visits are to be."""
+    """A site that receives random events, and its expected visits."""
 
     def __init__(self, conn: sqlite3.Connection, timezone: str, change_date: str) -> None:
         self.conn, self.site, self.unit_of_work = conn, new_site(conn, "here", timezone), open_unit_of_work(conn, 0)
@@ -66,7 +67,7 @@ class Traffic:
                 [drawn_hit.action for drawn_hit in argument],
             )
             return
-        if operation == "midnight":  # the salt is another, and no visit goes on
+        if operation == "midnight":  # the salt changes, and no visit continues
             self.salt_number += 1
             with transaction(self.conn):
                 sessionizer.close_open_visits(self.conn, self.site.id)
@@ -95,7 +96,7 @@ class Traffic:
             self.check_visit(hit, stored[int(id[4:], 16)])
 
     def check_visit(self, hit: Hit, event: StoredEvent) -> None:
-        """Have an event take its place in a visit, by what is known of it, and see that the store has it there."""
+        """Find the expected visit of an event, and check that the store has put it there."""
         if hit.device_id:
             visitor_key: object = ("device", hit.device_id)
         elif hit.address or hit.user_agent:
@@ -126,7 +127,7 @@ class Traffic:
         assert len(set(self.visitor_ids.values())) == len(self.visitor_ids)
 
     def close_visits(self, ids: set[int | None]) -> None:
-        """Of these visits, later events may be taken for others' (the spec does not say so)."""
+        """Close visits: later events may start new ones (this is not specified)."""
         for visit in (visit for visits in self.expected_visits.values() for visit in visits if visit.id in ids):
             visit.is_open = False
 
@@ -185,7 +186,7 @@ class Traffic:
                 visits.clear()
 
     def add_remaining_goals(self) -> None:
-        """Add the goals that are left, and look at all that was stored."""
+        """Add the remaining goals, and recount all stored events."""
         while self.remaining_goals:
             self.apply("goal", None)
         stored_goals = goals.goals_of(self.conn, self.site.id)

@@ -1,4 +1,4 @@
-"""Who sends events, by each API."""
+"""Sites that receive events of visitors by each API."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -10,16 +10,17 @@ from typing import Any
 
 import pytest
 
+from ovx_lite.domain.calendar import MINUTE_MS
 from ovx_lite.storage.sqlite import open_store
 from tests.conftest import CHROME, Server, Start, Store
-from tests.support.store import MINUTE, NOW
+from tests.support.store import NOW
 
 GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
 _numbers = count()
 
 
 class Place:
-    """A site of a running server, told of events; each is named for the minute (after `NOW`) at which it was."""
+    """A site of a running server. The name of each event is its minute after `NOW`."""
 
     def __init__(self, store: Store, server: Server, *options: str) -> None:
         self.store, self.server, self.slug = store, server, f"site-{next(_numbers)}"
@@ -31,7 +32,7 @@ class Place:
         self, minute: int, device: str, person: str = "", session: str = "s", **identity_fields: str
     ) -> None:
         common_fields = {"project_id": self.slug, "device_id": device, "session_id": session, "context": "product"}
-        body: dict[str, Any] = {"event": common_fields | {"name": f"{minute}", "timestamp": NOW + minute * MINUTE}}
+        body: dict[str, Any] = {"event": common_fields | {"name": f"{minute}", "timestamp": NOW + minute * MINUTE_MS}}
         if person:
             body["identity"] = {"unique_identifier": person, "project_id": self.slug} | identity_fields
         assert self.server.send("/api/v1/event", body, headers=self.headers).status == 200
@@ -43,11 +44,11 @@ class Place:
             "user_id": person,
             "properties": properties,
         }
-        body["timestamp"] = NOW + minute * MINUTE
+        body["timestamp"] = NOW + minute * MINUTE_MS
         assert self.server.send(f"/v1/projects/{self.slug}/events", body, self.key).status == 202
 
     def apex(self, minute: int, device: str = "", person: str = "", session: str = "") -> None:
-        timestamp = datetime.fromtimestamp((NOW + minute * MINUTE) / 1000, UTC).isoformat()
+        timestamp = datetime.fromtimestamp((NOW + minute * MINUTE_MS) / 1000, UTC).isoformat()
         event = {"type": f"{minute}", "url": "/", "timestamp": timestamp}
         identifiers = {"projectKey": self.slug, "visitorId": device, "userId": person, "sessionId": session}
         given_identifiers = {name: value for name, value in identifiers.items() if value}
@@ -76,7 +77,7 @@ def browser_headers(address: str = "203.0.113.9", agent: str = CHROME) -> dict[s
 
 @pytest.fixture(scope="module")
 def proxied(tmp_path_factory: pytest.TempPathFactory, start: Start) -> tuple[Store, Server]:
-    """A server that believes everybody's X-Forwarded-For."""
+    """Start a server that trusts the X-Forwarded-For of every caller."""
     store = Store(tmp_path_factory.mktemp("proxied") / "data")
     return store, start(store, "--trusted-proxies", "127.0.0.0/8")
 

@@ -1,4 +1,4 @@
-"""A receiver of webhooks, and settings that allow it."""
+"""A receiver of webhooks, and the setting that allows it."""
 
 import threading
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ ALLOW_ENV = {"OVX_WEBHOOK_ALLOW_NET": "127.0.0.0/8"}
 
 
 class Receiver(ThreadingHTTPServer):
-    """A receiver on a free port: `status` is its answer, `saved` the requests as they came."""
+    """A receiver on a free port; `requests` has the received bytes."""
 
     def __init__(self) -> None:
         self.response_status, self.requests = 200, list[bytes]()
