@@ -2,7 +2,7 @@
 
 import re
 from itertools import pairwise
-from time import perf_counter
+from time import process_time
 
 import pytest
 
@@ -142,9 +142,9 @@ def test_hover_strips_cover_the_whole_plot() -> None:
 
 
 def test_a_chart_of_1440_minutes_is_fast() -> None:
-    started_s = perf_counter()
+    started_s = process_time()
     line_chart = make_chart(*range(1440), before=tuple(range(1440)))
-    assert perf_counter() - started_s < 0.5
+    assert process_time() - started_s < 0.5
     assert (
         len(path_points(line_chart.line))
         == len(path_points(line_chart.comparison))

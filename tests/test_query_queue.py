@@ -512,7 +512,8 @@ def test_a_stop_does_not_wait_for_queries(tmp_path: Path, start: Start) -> None:
         conn.executemany(
             "INSERT INTO pages (scheme, host, path) VALUES ('https', 'x', ?)", ((f"/{n}",) for n in range(20_000))
         )
-    admin = open_admin_session(store, start)
+    # So that 503 means a query that was given up, not one that has waited for too long.
+    admin = open_admin_session(store, start, constants={"ovx_lite.storage.query_queue.WAIT_TIMEOUT_S": 3600})
     path = link(admin.submit(f"{SITE_PATH}/settings/sharing", {"password": ""}))
     with ExitStack() as stack:
         clients = [stack.enter_context(send_request(admin.server, slow_path(path, f"stop-{n}", 50))) for n in range(9)]
@@ -520,10 +521,8 @@ def test_a_stop_does_not_wait_for_queries(tmp_path: Path, start: Start) -> None:
         poll_until(
             lambda: f'{metrics}{{level="public"}} 1' in admin.server.send("/metrics", method="GET").body.decode()
         )
-        started_at_s = time.monotonic()
         assert admin.server.stop() == 0
-        assert time.monotonic() - started_at_s < 12, "the stop does not wait for a query to end"
-        assert {read_response(client)[0] for client in clients} == {503}
+        assert {read_response(client)[0] for client in clients} == {503}, "the stop does not wait for a query to end"
     assert "Traceback" not in admin.server.log_path.read_text()
     assert "never retrieved" not in admin.server.log_path.read_text()
 

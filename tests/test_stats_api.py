@@ -191,11 +191,11 @@ def test_a_comparison_before_the_first_day_is_no_internal_error(
 
 @pytest.mark.parametrize("pattern", ["(a*)*b", "((a{100}){100}){100}", "(x+x+)+y", "." * 2000, r"\pL{20}"])
 def test_regular_expressions_run_in_bounded_time(running: RunningSite, pattern: str) -> None:
-    started_at_s = time.monotonic()
+    cpu_before_s = running.server.cpu_time_s
     patterns = [f"{pattern}{number}"[-2000:] for number in range(500)]
     response = run_query(running, dimensions=["event:page"], filters=[["matches", "event:page", patterns]])
     assert response.status in (200, 400)
-    assert time.monotonic() - started_at_s < 5
+    assert running.server.cpu_time_s - cpu_before_s < 5
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)

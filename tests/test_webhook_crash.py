@@ -9,8 +9,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.client import HTTPException
 
+import httpx2
 import pytest
 
 from tests.conftest import Server, Start, Store
@@ -39,7 +39,7 @@ class Load:
             headers = {"Idempotency-Key": f"event-{self.waiting[0]}"}
             try:
                 response = server.send("/api/v1/events/pageview", body, self.keys[site], headers)
-            except (OSError, HTTPException):
+            except httpx2.TransportError:
                 return
             assert response.status == 201, response.body
             del self.waiting[0]

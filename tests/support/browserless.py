@@ -2,9 +2,12 @@
 
 import socket
 from collections.abc import Mapping
-from html.parser import HTMLParser
-from http.cookies import SimpleCookie
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.parse import urlencode, urlsplit
+from urllib.request import Request
+
+import httpx2
+from selectolax.lexbor import LexborHTMLParser
 
 from tests.conftest import Response, Server, Start, Store
 
@@ -12,6 +15,16 @@ PASSWORD = "correct horse battery"
 
 Tag = tuple[str, dict[str, str]]
 """An element's name and attributes."""
+
+
+class _CookiePolicy(DefaultCookiePolicy):
+    """Sends all cookies: behind a proxy, a server's own scheme and paths are not those that its cookies are for."""
+
+    def __init__(self) -> None:
+        super().__init__(secure_protocols=("http", "https"))
+
+    def path_return_ok(self, path: str, request: Request) -> bool:
+        return True
 
 
 class WebClient:
@@ -23,7 +36,18 @@ class WebClient:
     def __init__(self, server: Server, root: str = "") -> None:
         self.server = server
         self.root = root
-        self.cookies: dict[str, str] = {}
+        self.cookies = {}
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        """The cookies, by name. Assign to this to replace them all."""
+        return dict(self._cookies)
+
+    @cookies.setter
+    def cookies(self, cookies: Mapping[str, str]) -> None:
+        self._cookies = httpx2.Cookies(CookieJar(_CookiePolicy()))
+        for name, value in cookies.items():
+            self._cookies.set(name, value, domain="127.0.0.1")
 
     def get(self, path: str, **headers: str) -> Response:
         """Ask for a page, at a path below the root."""
@@ -49,18 +73,11 @@ class WebClient:
     def _send(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], root: str | None = None
     ) -> Response:
-        cookie_header = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         all_headers = {
-            name.replace("_", "-"): value
-            for name, value in {"accept": "text/html", "cookie": cookie_header, **headers}.items()
+            name.replace("_", "-"): value for name, value in {"accept": "text/html", **headers}.items() if value
         }
-        url = (self.root if root is None else root) + path
-        response = self.server.send(url, body, headers={k: v for k, v in all_headers.items() if v}, method=method)
-        for name, morsel in SimpleCookie(response.headers.get("set-cookie", "")).items():
-            self.cookies[name] = morsel.value
-            if "1970" in morsel["expires"]:
-                del self.cookies[name]
-        return response
+        full_path = (self.root if root is None else root) + path
+        return self.server.send(full_path, body, headers=all_headers, method=method, cookies=self._cookies)
 
 
 def set_password(store: Store, password: str = PASSWORD) -> None:
@@ -76,20 +93,10 @@ def start_behind(start: Start, store: Store, base_url: str, *options: str) -> Se
     return Server(server.process, f"http://127.0.0.1:{port}", server.log_path)
 
 
-class _TagCollector(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: list[Tag] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, {name: value or "" for name, value in attrs}))
-
-
 def find_tags(response: Response, name: str = "") -> list[Tag]:
     """The elements of a page; or those of a name."""
-    parser = _TagCollector()
-    parser.feed(response.body.decode())
-    return [tag for tag in parser.tags if name in ("", tag[0])]
+    nodes = LexborHTMLParser(response.body).css(name or "*")
+    return [(node.tag or "", {key: value or "" for key, value in node.attributes.items()}) for node in nodes]
 
 
 def redirect_path(response: Response) -> str:

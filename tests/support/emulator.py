@@ -1,6 +1,5 @@
 """The emulator as a process, started as a user would start it and called over HTTP."""
 
-import http.client
 import json
 import os
 import subprocess
@@ -9,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
-from tests.conftest import Response
+from tests.conftest import Response, send_request
 from tests.support.processes import Process, program
 
 
@@ -24,22 +23,15 @@ class EmulatorProcess(NamedTuple):
 
     def call(self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None) -> Response:
         """Send a request with a JSON body, or with these bytes."""
-        parts = urlsplit(self.url)
-        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
-        try:
-            data = body if body is None or isinstance(body, bytes) else json.dumps(body)
-            connection.request(method, path, data, headers or {})
-            response = connection.getresponse()
-            response_headers = {name.lower(): value for name, value in response.getheaders()}
-            return Response(response.status, response_headers, response.read())
-        finally:
-            connection.close()
+        body_bytes = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        return send_request(method, self.url, path, body_bytes, headers or {})
 
     def send(
         self, path: str, event: object, key: str = "YOUR_API_KEY", headers: dict[str, str] | None = None
     ) -> Response:
-        """Send an event with a key."""
-        return self.call("POST", path, event, {"Authorization": f"Bearer {key}"} | (headers or {}))
+        """Send an event with a key; `""` is for none."""
+        authorization = {"Authorization": f"Bearer {key}"} if key else {}
+        return self.call("POST", path, event, authorization | (headers or {}))
 
     def events(self, **params: str) -> list[dict[str, Any]]:
         """Return the received events, latest first."""

@@ -1,12 +1,13 @@
 """What stands on a page, as a reader and a browser find it; and an office with somebody who has logged in."""
 
+import re
 import shlex
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from html.parser import HTMLParser
+from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import count
 
 import pytest
+from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from tests.conftest import Response, Server, Start, Store
 from tests.support.browserless import WebClient, redirect_path, set_password
@@ -17,18 +18,25 @@ _site_numbers = count(1)
 Fields = dict[str, list[str]]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Node:
-    """An element: its name, its attributes, and what is in it."""
+    """An element of a page, as browsers parse it."""
 
-    name: str
-    attrs: dict[str, str] = field(default_factory=dict)
-    children: list["Node | str"] = field(default_factory=list)
+    element: LexborNode
+
+    @property
+    def name(self) -> str:
+        return self.element.tag or ""
+
+    @property
+    def attrs(self) -> dict[str, str]:
+        """Its attributes; `""` for those without a value."""
+        return {name: value or "" for name, value in self.element.attributes.items()}
 
     @property
     def raw_text(self) -> str:
         """All text in it."""
-        return "".join(child if isinstance(child, str) else child.raw_text for child in self.children)
+        return self.element.text()
 
     @property
     def text(self) -> str:
@@ -39,22 +47,16 @@ class Node:
     def classes(self) -> list[str]:
         return self.attrs.get("class", "").split()
 
-    def walk(self) -> Iterator["Node"]:
-        """It, and all elements in it."""
-        yield self
-        for child in self.children:
-            if isinstance(child, Node):
-                yield from child.walk()
+    @property
+    def children(self) -> list["Node"]:
+        """The elements directly in it."""
+        return [Node(child) for child in self.element.iter()]
 
     def find_all(self, name: str = "", css_class: str = "", **attrs: str) -> list["Node"]:
-        """The elements of a name, a class and attributes."""
-        return [
-            node
-            for node in self.walk()
-            if name in ("", node.name)
-            and (not css_class or css_class in node.classes)
-            and attrs.items() <= node.attrs.items()
-        ]
+        """The elements of a name, a class and attributes, among it and all elements in it."""
+        conditions = "".join(f"[{attr}={_quote(value)}]" for attr, value in attrs.items())
+        selector = (name or "*") + (f".{css_class}" if css_class else "") + conditions
+        return [Node(element) for element in self.element.css(selector)]
 
     def find_one(self, name: str = "", css_class: str = "", **attrs: str) -> "Node":
         """The only element of a name, a class and attributes."""
@@ -62,39 +64,39 @@ class Node:
         return node
 
 
-class _TreeBuilder(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.open_nodes = [Node("")]
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        node = Node(tag, {name: value or "" for name, value in attrs})
-        self.open_nodes[-1].children.append(node)
-        if tag not in _VOID:
-            self.open_nodes.append(node)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in _VOID:
-            assert self.open_nodes.pop().name == tag, f"</{tag}> ends something else"
-
-    def handle_data(self, data: str) -> None:
-        self.open_nodes[-1].children.append(data)
+def _quote(text: str) -> str:
+    """A string of CSS."""
+    return '"' + re.sub(r'["\\\n]', lambda match: f"\\{ord(match[0]):x} ", text) + '"'
 
 
 def parse_page(response: Response) -> Node:
     """A page as a tree; all that begins in it must end."""
     assert response.headers["content-type"] == "text/html; charset=utf-8", response.body
-    builder = _TreeBuilder()
-    builder.feed(response.body.decode())
-    builder.close()
-    assert len(builder.open_nodes) == 1, f"<{builder.open_nodes[-1].name}> has no end"
-    return builder.open_nodes[0]
+    source = response.body.decode()
+    parser = LexborHTMLParser(source)
+    assert parser.root is not None
+    assert parser.html is not None
+    # A browser's parser repairs every page. So what it has parsed is compared with what was sent.
+    assert _tags(source) == _tags(parser.html), "tags are missing, or end something else"
+    return Node(parser.root)
+
+
+_TAG = re.compile(r"""<(/?[a-z][a-z0-9-]*)((?:"[^"]*"|'[^']*'|[^'">])*)>""", re.IGNORECASE)
+_RAW = re.compile(r"<!--.*?-->|(<(script|style)\b[^>]*>).*?(</\2>)", re.DOTALL)
+
+
+def _tags(html: str) -> list[str]:
+    """The names of all tags, in order, `/` before those of end tags; `<path/>` is as good as `<path></path>`."""
+    tags: list[str] = []
+    for name, rest in _TAG.findall(_RAW.sub(r"\1\3", html)):
+        tags += [name] if not rest.endswith("/") or name in _VOID else [name, f"/{name}"]
+    return tags
 
 
 def form_fields(response: Response, action: str) -> Fields:
     """What a browser would send of the page's form to an action, if nothing were typed."""
     fields: Fields = {}
-    for node in parse_page(response).find_one("form", method="post", action=action).walk():
+    for node in parse_page(response).find_one("form", method="post", action=action).find_all():
         if node.name == "select":
             options = node.find_all("option")
             chosen = [option for option in options if "selected" in option.attrs] or options[:1]
@@ -114,7 +116,7 @@ def field_errors(response: Response) -> dict[str, str]:
     errors = {
         node.attrs["id"].removesuffix("-error"): node.text for node in page.find_all("p", "error") if "id" in node.attrs
     }
-    described_by = [node.attrs["aria-describedby"].split() for node in page.walk() if "aria-invalid" in node.attrs]
+    described_by = [node.attrs["aria-describedby"].split() for node in page.find_all() if "aria-invalid" in node.attrs]
     assert sorted(f"{id}-error" for id in errors) == sorted(ids[0] for ids in described_by), "each is tied to its field"
     alerts = [("", alert.text) for alert in page.find_all(role="alert")]
     return errors | dict(alerts)
@@ -137,7 +139,7 @@ def page_secrets(response: Response) -> list[str]:
 def table_rows(response: Response) -> list[list[str]]:
     """The table of a page, without its head: the text of each cell."""
     rows = [row for table in parse_page(response).find_all("table") for row in table.find_one("tbody").find_all("tr")]
-    return [[cell.text for cell in row.children if isinstance(cell, Node)] for row in rows]
+    return [[cell.text for cell in row.children] for row in rows]
 
 
 def split_command(command: str) -> list[str]:
