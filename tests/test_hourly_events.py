@@ -56,7 +56,7 @@ def test_each_event_of_a_batch_counts(limited: RateLimitedServer) -> None:
     responses = [limited.send(batch(4), address) for _ in range(3)]
     assert [(response.status, remaining(response)) for response in responses] == [(200, 6), (200, 2), (429, 2)]
     assert_limited(responses[2])
-    assert "10 events per hour" in message(responses[2])
+    assert "10 events an hour" in message(responses[2])
     assert {response.headers["ratelimit-limit"] for response in responses} == {"10"}
     assert limited.send(batch(2), address).status == 200, "the refused batch must not count"
     assert limited.send(batch(1), address).status == 429
@@ -82,7 +82,7 @@ def test_a_batch_larger_than_the_limit_is_refused_with_advice(limited: RateLimit
     response = limited.send(batch(11), new_address())
     assert_limited(response)
     assert "has 11 events" in message(response)
-    assert "the limit is 10 events per hour" in message(response)
+    assert "the limit is 10 events an hour" in message(response)
     assert "Send fewer at once" in message(response)
     assert "Try again" not in message(response), "repeating the request would not help"
 
