@@ -104,7 +104,7 @@ def test_events_received_under_a_wrong_clock_do_not_confirm_it(tmp_path: Path) -
         assert integrity.problems(conn) == []
 
 
-def test_a_slow_clock_deletes_nothing_and_is_not_recorded_as_the_last_run(tmp_path: Path) -> None:
+def test_a_clock_in_the_past_deletes_nothing_and_is_not_recorded_as_the_last_run(tmp_path: Path) -> None:
     fill(tmp_path)
     clock = FrozenClock()
     run_app(tmp_path, clock, jump(clock, -10 * 365 * DAY_MS, 10 * 365 * DAY_MS))

@@ -208,7 +208,7 @@ def test_replicating_the_store_loses_no_event(store: Store, start: Start) -> Non
 
 
 @pytest.mark.parametrize("jump_ms", [HOUR_MS, -HOUR_MS, 30 * HOUR_MS, -30 * HOUR_MS])
-def test_a_clock_jump_does_not_stop_the_server(tmp_path: Path, jump_ms: int) -> None:
+def test_a_clock_jump_breaks_neither_rate_limits_nor_replays(tmp_path: Path, jump_ms: int) -> None:
     clock = FrozenClock()
     with closing(open_store(tmp_path)) as conn:
         key = new_key(conn, new_site(conn), hourly_limit=10)
