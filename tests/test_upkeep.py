@@ -131,7 +131,7 @@ def test_an_idempotency_key_is_valid_for_a_day(tmp_path: Path, conn: sqlite3.Con
 
     run_app(tmp_path, clock, send_again)
     assert len(paths(conn, site)) == 2
-    assert count_rows(conn, "answers") == 0
+    assert count_rows(conn, "idempotent_responses") == 0
 
 
 def test_rate_limit_counters_are_deleted_after_their_hour(tmp_path: Path, conn: sqlite3.Connection) -> None:
@@ -141,10 +141,10 @@ def test_rate_limit_counters_are_deleted_after_their_hour(tmp_path: Path, conn: 
         await post(app, key)
         clock.current_ms += HOUR_MS - 1000
         await run_every_job(app)
-        assert count_rows(conn, "usage") == 1
+        assert count_rows(conn, "rate_limit_counters") == 1
         clock.current_ms += 1000
         await run_every_job(app)
-        assert count_rows(conn, "usage") == 0
+        assert count_rows(conn, "rate_limit_counters") == 0
 
     run_app(tmp_path, clock, send)
 

@@ -45,4 +45,4 @@ def assert_refused(response: Response) -> None:
 
 def password_hash(store: Store) -> str:
     with closing(sqlite3.connect(store.path / "ovx-lite.sqlite3")) as conn:
-        return str(conn.execute("SELECT password FROM admin").fetchone()[0])
+        return str(conn.execute("SELECT password_hash FROM admin").fetchone()[0])
