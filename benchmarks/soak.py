@@ -62,7 +62,7 @@ def rows(folder: Path, minutes: int) -> Iterator[Row]:
 
 
 async def _max_rate(server: ServerProcess, key: str) -> float:
-    """How many it answers in a second when it gets no rest."""
+    """Return the requests per second that the server answers at full load."""
     requests = [_request(pageview, key) for pageview in make_pageviews(20_000, random.Random(1))]
     await measure_rate(server.port, requests, 2 * CONNECTIONS, 2)
     return await measure_rate(server.port, requests, 2 * CONNECTIONS, 8)
