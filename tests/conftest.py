@@ -101,7 +101,7 @@ def send_request(
     except (
         httpx2.LocalProtocolError,
         h11.LocalProtocolError,
-    ):  # HTTP forbids this request, and the test wants to send it all the same
+    ):  # HTTP forbids this request
         return _send_unchecked(request, path)
     if cookies is not None:
         response.request = request
