@@ -206,7 +206,7 @@ class App:
         Removes the path of the base URL from `scope["path"]`, so call it once a request.
         """
         path: str = scope.get("path", "")
-        if self._prefix and f"{path}/".startswith(self._prefix):  # a proxy has passed it on as it came
+        if self._prefix and f"{path}/".startswith(self._prefix):  # the proxy did not remove the prefix
             inner = path[len(self._prefix) - 1 :] or "/"
             if inner != "/metrics":  # only one path, so that a proxy that strips the prefix has to block only one
                 path = scope["path"] = inner

@@ -50,7 +50,7 @@ class Block(NamedTuple):
 
 
 def blocks(language: str, *pages: str) -> list[Block]:
-    """Return the code blocks in a language, from these pages or from all."""
+    """Return the code blocks in a language, from the given pages, or from all pages if none is given."""
     all_blocks = [
         Block(name, language, part)
         for name, text in PAGES.items()

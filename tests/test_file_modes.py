@@ -18,7 +18,7 @@ from tests.stores import FOLDER, build
 
 @contextmanager
 def umask(mask: int) -> Iterator[None]:
-    """Set the umask for this process and the processes it starts meanwhile."""
+    """Set the umask for this process and the processes that it starts within the block."""
     old_mask = os.umask(mask)
     try:
         yield

@@ -84,7 +84,7 @@ def _print_attempt(number: int, attempt: Attempt) -> None:
 def redeliver(
     delivery_id: str | None, site: str | None, failed_since: str | None, data_dir: Path, as_json: bool
 ) -> None:
-    """Send deliveries again: one by its DELIVERY_ID, or all of a site that failed since a time.
+    """Send deliveries again: one by its DELIVERY_ID, or all deliveries of a site that have failed since a given time.
 
     Deliveries of disabled webhooks are not sent.
     """

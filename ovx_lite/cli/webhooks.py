@@ -61,7 +61,7 @@ def add(
     data_dir: Path,
     as_json: bool,
 ) -> None:
-    """Add a webhook to SITE that sends to URL. The signing secret is shown only once."""
+    """Add to SITE a webhook that sends to URL. The signing secret is shown only once."""
     if (spike_above is not None) != ("realtime.spike" in events):
         raise click.UsageError("--on realtime.spike and --spike-above N go together: pass both or neither.")
     conn = open_store(data_dir, create=False)

@@ -9,7 +9,7 @@ _FOLDER = Path(__file__).with_name("data")
 
 
 def read_table(file_name: str) -> dict[str, Any]:
-    """Return the content of a file of the folder `data`."""
+    """Return the content of a file in `data/`."""
     return tomllib.loads((_FOLDER / file_name).read_text("utf-8"))
 
 

@@ -235,7 +235,7 @@ class HttpProtocol(FramingProtocol):
         if unfinished_cycle is not None:
             unfinished_cycle.disconnected = True
             unfinished_cycle.message_event.set()
-            if self.pipeline:  # the unfinished request is the latest that waits
+            if self.pipeline:  # `pipeline` has the latest request on the left: the unfinished one
                 self.pipeline.popleft()
         if self.transport.is_closing():
             return

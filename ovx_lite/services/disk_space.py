@@ -25,7 +25,7 @@ class DiskSpace:
         self.is_low = False
 
     def update(self, free_bytes: int | None) -> None:
-        """Set the measured free space. `None`, a failed measurement, changes nothing."""
+        """Set the measured free space. `None` means that the measurement failed; it changes nothing."""
         if free_bytes is not None:
             self.free_bytes = free_bytes
             self.is_low = is_low(free_bytes, self.reserve_mib * MIB, self.is_low)

@@ -8,7 +8,7 @@ from ovx_lite.domain.models import ClientInfo, EventType, PageUrl, TrafficSource
 
 
 class Dimension(IntEnum):
-    """A dimension of rollups. The numbers are stored, so they never change."""
+    """A dimension of rollups. The numbers are stored, so never change them."""
 
     PAGE = 1
     HOST = 2

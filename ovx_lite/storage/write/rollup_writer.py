@@ -129,7 +129,7 @@ class RollupWriter:
         self._finalized_before_day: dict[int, int] = {}
         self._value_ids: dict[str, int] = {}
         self._day_states: dict[tuple[int, int], _DayState] = {}
-        self._cached_keys = 0  # in all day states
+        self._cached_keys = 0  # number of keys in `_day_states`
         self._latest_day: tuple[int, int, _DayState] | None = None
         self._deltas: dict[tuple[int, int], DayDelta] = {}
 
