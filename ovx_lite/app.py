@@ -111,7 +111,15 @@ async def open_services(data_dir: Path, settings: Mapping[str, str], clock: Cloc
         backup_dir=Path(settings["backup_dir"]) if settings["backup_dir"] else None,
         database=database,
         sites=sites,
-        writer=GroupCommitWriter(database, unit_of_work, limits, clock, sender.wake, notifier, disk),
+        writer=GroupCommitWriter(
+            database=database,
+            unit_of_work=unit_of_work,
+            rate_limiter=limits,
+            clock=clock,
+            wake_sender=sender.wake,
+            notifier=notifier,
+            disk=disk,
+        ),
         rate_limiter=limits,
         sender=sender,
         clock=clock,
@@ -148,14 +156,14 @@ class App:
         """
         self.services = services
         self.api = Api(
-            ENDPOINTS,
-            services.sites,
-            services.rate_limiter,
-            services.writer,
-            services.country_of,
-            services.clock,
-            authenticator,
-            observer,
+            endpoints=ENDPOINTS,
+            sites=services.sites,
+            rate_limiter=services.rate_limiter,
+            writer=services.writer,
+            country_of=services.country_of,
+            clock=services.clock,
+            authenticator=authenticator,
+            observer=observer,
         )
         self.context = UiContext(
             services=services,

@@ -30,16 +30,16 @@ class Clock:
         """Return the Unix time in milliseconds."""
         return int(self._ovx.call("GET", "/_dev/clock")["ms"])
 
-    def advance(self, duration: str | float) -> dict[str, Any]:
-        """Move the clock forward by `"5m"`, `"1h30m"` or seconds. Returns when everything that fell due is done.
+    def advance(self, by: str | float) -> dict[str, Any]:
+        """Move the clock forward `by` `"5m"`, `"1h30m"` or seconds. Returns when everything that fell due is done.
 
         The result has the new time (`now`), the delivery attempts (`tried`), and the jobs that had work (`jobs`).
         """
-        return self._ovx.call("POST", "/_dev/clock", {"advance": duration})
+        return self._ovx.call("POST", "/_dev/clock", {"advance": by})
 
-    def set(self, timestamp: str) -> dict[str, Any]:
+    def set(self, to: str) -> dict[str, Any]:
         """Move the clock forward to a time such as `2025-03-15T14:00:00Z`. The result is that of `advance`."""
-        return self._ovx.call("POST", "/_dev/clock", {"set": timestamp})
+        return self._ovx.call("POST", "/_dev/clock", {"set": to})
 
 
 class Hook(NamedTuple):

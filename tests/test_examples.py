@@ -39,7 +39,7 @@ class Example(NamedTuple):
 
 
 def ovyxa(row: JSON, name: str = "", **fields: object) -> Example:
-    """Return an Ovyxa event; without a name, a page view."""
+    """Return an Ovyxa event; without a name, a pageview."""
     path = "/api/v1/events/" + ("custom" if name else "pageview")
     body = {"site_id": "SITE", "url": PRICING} | ({"event_name": name} if name else {}) | fields
     row = {"api": "ovyxa", "name": name or "pageview", "props": fields.get("props")} | row

@@ -55,7 +55,7 @@ def store(store: Store) -> Store:
 
 
 def import_files(store: Store, *files: str, stdin: bytes = b"") -> tuple[int, dict[str, int]]:
-    """Import files into my-site. Return the number of page views added, and the skipped lines by reason."""
+    """Import files into my-site. Return the number of pageviews added, and the skipped lines by reason."""
     result = store.run("import", "access-log", "my-site", *files, "--json", stdin=stdin)
     assert result.exit_status == 0, result.stderr
     assert result.json["read"] == result.json["imported"] + sum(result.json["skipped"].values())
@@ -367,7 +367,7 @@ def test_blank_lines_are_reported_by_number(store: Store, tmp_path: Path) -> Non
     assert [error_line.partition(":")[0].rpartition(" ")[2] for error_line in result.stderr.splitlines()] == list(
         "124568"
     )
-    assert result.stdout.startswith("Read 8 lines, imported 2 page views.")
+    assert result.stdout.startswith("Read 8 lines, imported 2 pageviews.")
     (tmp_path / "log").write_bytes(text * 30)
     result = store.run("import", "access-log", "my-site", str(tmp_path / "log"), "--json")
     assert result.stderr.endswith(": 160 more such lines\n")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ovx_lite.storage import sqlite
+from ovx_lite.storage.connections import acquire_lock
 from ovx_lite.storage.sqlite import STORE_FILE, steps
 from tests.conftest import CommandResult, Store
 from tests.stores import FOLDER, build, dump
@@ -120,3 +121,13 @@ def test_a_schema_that_was_never_released_is_refused_with_instructions(
         )
     assert file.read_bytes() == content
     assert not (restored.path / STORE_FILE).exists()
+
+
+def test_no_command_upgrades_the_store_of_a_running_server(old: Store) -> None:
+    before = schema_version(old.path / STORE_FILE)
+    with closing(acquire_lock(old.path)):
+        result = old.run("site", "list")
+        assert (result.exit_status, schema_version(old.path / STORE_FILE)) == (1, before)
+        assert "stop it, so that the store can be upgraded" in result.stderr
+    assert old.run("site", "list").exit_status == 0
+    assert schema_version(old.path / STORE_FILE) == NEWEST

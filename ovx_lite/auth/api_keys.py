@@ -6,11 +6,10 @@ from ipaddress import IPv6Address
 
 import msgspec
 
-from ovx_lite.domain.calendar import HOUR_MS, SECOND_MS
+from ovx_lite.domain.calendar import HOUR_S
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import ApiKey, Registry, Site
 
-HOUR_S = HOUR_MS // SECOND_MS
 MAX_TOKEN_LIFETIME_S = 24 * HOUR_S
 TIERS: dict[str, int | None] = {"free": 1000, "pro": 10_000, "enterprise": None}
 """Events per hour and key (Ovyxa, Events API, Rate Limits). `enterprise` has a custom limit or none."""

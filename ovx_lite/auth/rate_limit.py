@@ -2,7 +2,8 @@
 
 import msgspec
 
-from ovx_lite.auth.api_keys import HOUR_S, Principal
+from ovx_lite.auth.api_keys import Principal
+from ovx_lite.domain.calendar import HOUR_S
 from ovx_lite.domain.errors import ApiError
 
 

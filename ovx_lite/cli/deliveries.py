@@ -101,7 +101,7 @@ def redeliver(
     if as_json:
         print_json({"redelivered": count})
     else:
-        click.echo(f"Queued {count:,} deliveries. The server sends them within a second.")
+        click.echo(f"Queued for sending: {count:,}. The server sends them within a second.")
 
 
 @click.command()

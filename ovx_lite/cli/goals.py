@@ -29,14 +29,14 @@ def goal() -> None:
     "--path",
     default="",
     metavar="PATTERN",
-    help="The goal is reached by a page view of this path: * within one segment, ** across segments.",
+    help="The goal is reached by a pageview of this path: * within one segment, ** across segments.",
 )
 @data_dir_option
 @json_option
 def add(site: str, name: str, event: str, path: str, data_dir: Path, as_json: bool) -> None:
     """Add the goal NAME to SITE.
 
-    It is reached by events of a name (--event) or by page views of a path (--path).
+    It is reached by events of a name (--event) or by pageviews of a path (--path).
     """
     goal_name = check_argument("NAME", validators.short_text, name, "name")
     if bool(event) == bool(path):

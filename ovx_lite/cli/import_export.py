@@ -42,10 +42,11 @@ def import_() -> None:
 @data_dir_option
 @json_option
 def access_log(site: str, files: tuple[str, ...], data_dir: Path, as_json: bool) -> None:
-    """Import page views of SITE from the access logs of a web server.
+    """Import pageviews of SITE from the access logs of a web server.
 
-    Reads Combined Log Format (nginx, Apache) and Caddy's JSON, plain or gzipped. A FILE of - is stdin. Successful GET
-    requests of pages by people become page views, at the time in the log. Lines that were imported before add nothing.
+    Reads Combined Log Format (nginx, Apache) and Caddy's JSON, plain or gzipped. A FILE of - is stdin. Each successful
+    GET request for a page, unless a bot sent it, becomes a pageview with the time from the log. Lines that were
+    imported before add nothing.
     """
     settings = config.read(data_dir, {})
     country_of = open_country_data(Path(settings["country_db"]) if settings["country_db"] else None)
@@ -71,7 +72,7 @@ def access_log(site: str, files: tuple[str, ...], data_dir: Path, as_json: bool)
     if as_json:
         print_json({"read": report.lines_read, "imported": report.imported, "skipped": dict(report.skipped)})
     else:
-        click.echo(f"Read {report.lines_read:,} lines, imported {report.imported:,} page views.")
+        click.echo(f"Read {report.lines_read:,} lines, imported {report.imported:,} pageviews.")
         for reason, count in sorted(report.skipped.items()):
             click.echo(f"  skipped {count:>9,}  {reason}")
     if disk_error is not None:

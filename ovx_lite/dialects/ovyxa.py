@@ -41,7 +41,7 @@ _RawProps = Annotated[
 
 
 class Pageview(msgspec.Struct, frozen=True, gc=False):
-    """A page view (Ovyxa, Events API, POST /events/pageview). `timestamp` is an addition of ovx-lite."""
+    """A pageview (Ovyxa, Events API, POST /events/pageview). `timestamp` is an addition of ovx-lite."""
 
     site_id: Required
     url: Url
@@ -65,7 +65,7 @@ class Custom(msgspec.Struct, frozen=True, gc=False):
 
 
 class Item(msgspec.Struct, frozen=True, gc=False):
-    """One event of a batch: a page view or a custom event, with the fields of a single one.
+    """One event of a batch: a pageview or a custom event, with the fields of a single one.
 
     `event_name` is required for custom events. `site_id` may be omitted; otherwise it must be the batch's.
     """
@@ -117,7 +117,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def parse_pageview(request: RawRequest) -> ParsedRequest:
-    """Parse a page view. Raises `ApiError` if the body is not JSON."""
+    """Parse a pageview. Raises `ApiError` if the body is not JSON."""
     payload = decode_body(request.body, _pageview_decoder)
     if isinstance(payload, InvalidDocument):
         return ParsedRequest(payload.text("site_id"), payload.event_count(), problem=payload.problem)

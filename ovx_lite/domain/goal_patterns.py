@@ -68,7 +68,7 @@ class GoalMatcher:
         self._goals_by_path: dict[str, list[Goal]] = {}
 
     def match_event(self, event: Event) -> list[Goal]:
-        """Return the goals that an event reaches: page views by their path, other events by their name."""
+        """Return the goals that an event reaches: pageviews by their path, other events by their name."""
         event_type = event.event_type
         return [] if event_type.excluded else self.match(event_type.type, event_type.name, event.page.path)
 

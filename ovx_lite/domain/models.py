@@ -198,7 +198,7 @@ class ApiKey(msgspec.Struct, frozen=True):
 
 
 class Goal(msgspec.Struct, frozen=True):
-    """What a site wants visitors to do: an event called `event_name`, or a page view that `path_pattern` matches.
+    """What a site wants visitors to do: an event called `event_name`, or a pageview that `path_pattern` matches.
 
     One of the two is `""`. The goal is counted from the day `counted_from_day` (days since 1970-01-01) on.
     """

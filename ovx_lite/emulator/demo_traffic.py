@@ -82,7 +82,7 @@ _FAMILY_NAMES = ("Abel", "Berg", "Costa", "Dubois", "Endo", "Fischer", "Garcia",
 
 
 class _Action(NamedTuple):
-    """An event that follows a page view. `props` is a JSON object as text."""
+    """An event that follows a pageview. `props` is a JSON object as text."""
 
     kind: EventType
     props: str

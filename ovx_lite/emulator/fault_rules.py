@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from ovx_lite.dialects.validation import first_error
+from ovx_lite.domain.calendar import DAY_S
 from ovx_lite.domain.errors import ApiError
 
 MAX_RULES = 100
@@ -32,7 +33,7 @@ class FaultRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     match: Match = Match()
     status: Annotated[int, Meta(ge=400, le=599)] | None = None
-    retry_after: Annotated[int, Meta(ge=0, le=86_400)] | None = None
+    retry_after: Annotated[int, Meta(ge=0, le=DAY_S)] | None = None
     delay_ms: _DelayMs = 0
     kind: Literal["reset", "empty"] | None = None
     times: Annotated[int, Meta(ge=1)] | None = None

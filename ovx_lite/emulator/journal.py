@@ -51,7 +51,17 @@ class Journal:
         for status, api, site, name, document, body in entries:
             self._last_number += 1
             json = msgspec.json.encode({"number": self._last_number, **document})
-            self._entries.appendleft(StoredEntry(self._last_number, status, api, site, name, json, body, len(entries)))
+            stored = StoredEntry(
+                number=self._last_number,
+                status=status,
+                api=api,
+                site=site,
+                name=name,
+                json=json,
+                body=body,
+                sharing=len(entries),
+            )
+            self._entries.appendleft(stored)
             self._size_bytes += len(json) + len(body) // len(entries)
             self.good += status == "good"
             self.bad += status == "bad"

@@ -2,21 +2,21 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from itertools import islice
 
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from ovx_lite.emulator import credentials
 from ovx_lite.emulator.emulator import Emulator
 from ovx_lite.emulator.routes import emulator_of
 from ovx_lite.web.common.context import RouteTable, UiContext, context
+from ovx_lite.web.common.server_sent_events import HEARTBEAT_S, KEEP_ALIVE, EventStream
 from ovx_lite.web.common.templating import render
 
 MAX_ENTRIES = 500
 """The number of entries that the page shows."""
-
-_KEEP_ALIVE_S = 15  # so that no proxy closes an idle stream
 
 
 async def show_live(request: Request) -> Response:
@@ -28,9 +28,8 @@ async def stream(request: Request) -> Response:
     """`GET /live/stream`: the latest entries of the journal, and then each new one, as Server-Sent Events."""
     header = request.headers.get("last-event-id", "0")
     last_number = int(header) if header.isdecimal() and len(header) < 16 else 0
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    entries = _entries(context(request), emulator_of(request), last_number)
-    return StreamingResponse(entries, headers=headers, media_type="text/event-stream")
+    emulator = emulator_of(request)
+    return EventStream(nullcontext, lambda _: _entries(context(request), emulator, last_number))
 
 
 async def _entries(ui: UiContext, emulator: Emulator, last_number: int) -> AsyncIterator[bytes]:
@@ -48,10 +47,10 @@ async def _entries(ui: UiContext, emulator: Emulator, last_number: int) -> Async
             yield b"event: amend\ndata: %s\n\n" % entry.json
         changed = journal.changed
         try:
-            async with asyncio.timeout(_KEEP_ALIVE_S):
+            async with asyncio.timeout(HEARTBEAT_S):
                 await journal.wait_for_change()
         except TimeoutError:
-            yield b": keep-alive\n\n"
+            yield KEEP_ALIVE
 
 
 ROUTES: RouteTable = [("GET", "/live", show_live), ("GET", "/live/stream", stream)]

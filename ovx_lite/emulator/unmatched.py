@@ -17,7 +17,17 @@ def _build_response(event_ids: list[str]) -> Reply:
     return Reply(404, b"")
 
 
-_NO_ENDPOINT = Endpoint("", "", "No endpoint", 0, _parse, (), _build_response, 404, None)
+_NO_ENDPOINT = Endpoint(
+    api="",
+    path="",
+    summary="No endpoint",
+    body_limit_bytes=0,
+    parse=_parse,
+    request_types=(),
+    build_response=_build_response,
+    status=404,
+    response_type=None,
+)
 
 
 async def respond(emulator: Emulator, pages: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:

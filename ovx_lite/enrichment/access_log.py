@@ -1,4 +1,4 @@
-"""Parse a web server's access log, line by line, into page views. Pure.
+"""Parse a web server's access log, line by line, into pageviews. Pure.
 
 Formats: the Combined Log Format of Apache and nginx, also with the virtual host in front and further fields at the end,
 and Caddy's JSON.
@@ -16,12 +16,12 @@ import msgspec
 from ovx_lite.domain.models import MAX_TIMESTAMP_MS
 from ovx_lite.enrichment.user_agent import parse_user_agent
 
-# Why a line is not a page view. If several reasons apply, the first in this order counts.
+# Why a line is not a pageview. If several reasons apply, the first in this order counts.
 SkipReason = Literal["broken", "methods", "errors", "redirects", "assets", "bots"]
 
 
 class LoggedPageview(NamedTuple):
-    """A page view from a log; `""` for missing values. `target` is the path with the query.
+    """A pageview from a log; `""` for missing values. `target` is the path with the query.
 
     `digest` is a 31-bit hash of the line without the client's address and user name. It distinguishes lines.
     """
@@ -81,7 +81,7 @@ _ASSET_EXTENSIONS = frozenset(_ASSETS.split())
 
 
 def parse(line: str) -> LoggedPageview | SkipReason:
-    """Return the page view of a line (without its line end), or the reason why it is not one."""
+    """Return the pageview of a line (without its line end), or the reason why it is not one."""
     if line.startswith("{"):
         return _parse_caddy(line)
     match = _COMBINED.match(line)
@@ -121,7 +121,7 @@ def _parse_caddy(line: str) -> LoggedPageview | SkipReason:
 
 
 def _skip_reason(method: str, target: str, status: int, user_agent: str) -> SkipReason | None:
-    """Return why a request is not a page view, or None if it is one."""
+    """Return why a request is not a pageview, or None if it is one."""
     if not target.startswith("/") and method != "CONNECT":
         return "broken"
     if method != "GET":

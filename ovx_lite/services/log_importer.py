@@ -1,4 +1,4 @@
-"""Import page views from a web server's access log, with the times of the log.
+"""Import pageviews from a web server's access log, with the times of the log.
 
 A second import of the same lines adds nothing: each event stores a digest of its line, without the IP address. Equal
 lines of one second in a file are different requests. So the digest includes how often the line occurred before in its
@@ -50,7 +50,7 @@ class ImportReport(msgspec.Struct):
 
 
 class LogImporter:
-    """Imports logs into one site. Apart from their times, page views are handled like those that arrive now."""
+    """Imports logs into one site. Apart from their times, pageviews are handled like those that arrive now."""
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class LogImporter:
             self._store_batch(batch, report)
 
     def _parse_line(self, line: str, occurrences: dict[int, Counter[int]]) -> Event | str:
-        """Return the event of a page view, or the reason why the line is skipped."""
+        """Return the event of a pageview, or the reason why the line is skipped."""
         entry = access_log.parse(line)
         if isinstance(entry, str):
             return entry

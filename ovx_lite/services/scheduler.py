@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Collection
 from typing import NamedTuple
 
-from ovx_lite.domain.calendar import local_day
+from ovx_lite.domain.calendar import HOUR_S, local_day
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import Registry, Site
 from ovx_lite.services import backups
@@ -121,8 +121,8 @@ JOBS = (
     Job("delete expired idempotent responses and rate-limit counts", 60, expire_idempotent_responses),
     Job("empty the write-ahead log", 60, empty_write_ahead_log),
     Job("delete old deliveries from the log", 60, expire_deliveries),
-    Job("delete events past their retention", 3600, apply_retention),
-    Job("back up the store", 3600, back_up),
+    Job("delete events past their retention", HOUR_S, apply_retention),
+    Job("back up the store", HOUR_S, back_up),
 )
 
 

@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Mapping
 
-HOUR_S = 3600  # the window of all rate limits
+from ovx_lite.domain.calendar import HOUR_S
 
 
 def save(conn: sqlite3.Connection, counts: Mapping[tuple[str, int], int]) -> None:

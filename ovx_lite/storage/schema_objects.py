@@ -30,7 +30,9 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL | re.ASCII,
 )
-_QUOTED_NAME = re.compile(r'"([a-z_]+)"')  # SQLite quotes the names of renamed tables; a lower-case word is never a keyword in our SQL
+_QUOTED_NAME = re.compile(
+    r'"([a-z_]+)"'
+)  # SQLite quotes the names of renamed tables; a lower-case word is never a keyword in our SQL
 
 # SQLite creates the first two when somebody runs ANALYZE, and Litestream the others when it replicates the store.
 _ALLOWED: frozenset[SchemaObject] = frozenset(

@@ -4,7 +4,7 @@ import os
 import sqlite3
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib.resources import files
 from itertools import chain
 from pathlib import Path
@@ -204,11 +204,27 @@ def migrate(conn: sqlite3.Connection, path: Path, steps: Mapping[int, str]) -> N
             f"{path} was written by a newer ovx-lite (schema {version}, this one supports {newest}): upgrade ovx-lite.",
         )
     if 0 < version < newest:
+        _check_no_server(path)
         _back_up_before_upgrade(conn, path, version, newest)
     for step_number in [step_number for step_number in steps if step_number > version]:
         with transaction(conn):
             if _version(conn) < step_number:  # or else another process has done this step
                 _run_script(conn, steps[step_number], step_number)
+
+
+def _check_no_server(path: Path) -> None:
+    """Raise `ApiError` (`unavailable`) if a server uses the store. It would not find the tables that it knows."""
+    lock_file = path.with_name(LOCK_FILE)
+    if not lock_file.exists():
+        return
+    with closing(sqlite3.connect(lock_file, timeout=0, isolation_level=None)) as conn:
+        try:
+            conn.execute("SELECT count(*) FROM sqlite_schema")  # the lock of a server excludes readers
+        except sqlite3.OperationalError as exc:
+            if exc.args != ("database is locked",):
+                raise
+            message = f"A server of an older ovx-lite is using {path}: stop it, so that the store can be upgraded."
+            raise ApiError("unavailable", message) from None
 
 
 def _back_up_before_upgrade(conn: sqlite3.Connection, path: Path, version: int, target_version: int) -> None:

@@ -93,7 +93,10 @@ def usage_threshold(context: TriggerContext) -> Iterator[Alert | ResetAlert]:
 
 
 def realtime_spike(context: TriggerContext) -> Iterator[Alert | ResetAlert]:
-    """Fire when more visitors are active than a webhook's threshold. Fire again only after their number was below 80 % of it."""
+    """Fire when more visitors are active than a webhook's threshold.
+
+    Fire again only after their number was below 80 % of it.
+    """
     if context.active_visitors is None:
         return
     before, after = context.active_visitors

@@ -1,1 +1,1 @@
-"""A small program that speaks to the stand-in, and its tests."""
+"""A small program that uses the emulator, and its tests."""

@@ -1,4 +1,4 @@
-"""The tests of that program, with the stand-in's fixture."""
+"""The tests of that program, with the emulator's fixture."""
 
 import urllib.error
 import urllib.request

@@ -1,4 +1,4 @@
-"""A program as a user of an API would write it: sends events, waits where it is told to, never sends one twice."""
+"""A program as a user of an API would write it: sends events, waits when the server asks for it, and never sends an event twice."""
 
 import json
 import urllib.error
@@ -17,7 +17,7 @@ class Client:
         self._sleep = sleep
 
     def track(self, name: str, **props: object) -> str:
-        """Send an event; again, under the same key, if it is not known what became of it. Returns its id."""
+        """Send an event, and again with the same key if the outcome is unknown. Return its ID."""
         event = {"site_id": self._site, "event_name": name, "url": "https://shop.example/pricing", "props": props}
         headers = {"Authorization": f"Bearer {self._key}", "Idempotency-Key": str(uuid4())}
         for _ in range(5):
@@ -33,4 +33,4 @@ class Client:
                 self._sleep(float(exc.headers.get("Retry-After", "1")))
             except (urllib.error.URLError, ConnectionError):
                 self._sleep(1)
-        raise RuntimeError("it was tried five times")
+        raise RuntimeError("no success in five attempts")

@@ -1,4 +1,4 @@
-"""Somebody at the pages, without a browser: what they are sent, what they send, and the cookies that they keep."""
+"""A user of the web pages, without a browser: the requests, the responses, and the cookies."""
 
 import socket
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ Tag = tuple[str, dict[str, str]]
 
 
 class _CookiePolicy(DefaultCookiePolicy):
-    """Sends all cookies: behind a proxy, a server's own scheme and paths are not those that its cookies are for."""
+    """Sends all cookies. Behind a proxy, the scheme and the paths of the server differ from those that its cookies name."""
 
     def __init__(self) -> None:
         super().__init__(secure_protocols=("http", "https"))
@@ -28,9 +28,9 @@ class _CookiePolicy(DefaultCookiePolicy):
 
 
 class WebClient:
-    """Somebody at a server's pages. They follow no redirect by themselves, and send what a browser's window sends.
+    """A user of a server's pages. It follows no redirect by itself, and sends the headers that a browser sends.
 
-    Give a header the value `""` to leave it out: `origin=""`. A name's `_` stands for `-`.
+    A header with the value `""` is left out: `origin=""`. `_` in a name stands for `-`.
     """
 
     def __init__(self, server: Server, root: str = "") -> None:
@@ -50,22 +50,22 @@ class WebClient:
             self._cookies.set(name, value, domain="127.0.0.1")
 
     def get(self, path: str, **headers: str) -> Response:
-        """Ask for a page, at a path below the root."""
+        """Get a page at a path below the root."""
         return self._send("GET", path, None, headers)
 
     def post(self, path: str, form: Mapping[str, str | list[str]] | bytes | None = None, **headers: str) -> Response:
-        """Send a form, or any other bytes; where that leads to is not followed."""
+        """Send a form, or other bytes. A redirect is not followed."""
         all_headers = {"content_type": "application/x-www-form-urlencoded", "origin": self.server.url, **headers}
         body = form if isinstance(form, bytes) else urlencode(form or {}, doseq=True).encode()
         return self._send("POST", path, body, all_headers)
 
     def follow(self, response: Response) -> Response:
-        """Go where a redirect leads."""
+        """Follow a redirect."""
         assert response.status in (302, 303), (response.status, response.body)
         return self._send("GET", response.headers["location"], None, {}, "")
 
     def log_in(self, password: str = PASSWORD) -> Response:
-        """Log in, and be in."""
+        """Log in, and check that it worked."""
         response = self.post("/login", {"password": password})
         assert (response.status, response.headers["location"]) == (303, self.root + "/"), response.body
         return response
@@ -81,12 +81,12 @@ class WebClient:
 
 
 def set_password(store: Store, password: str = PASSWORD) -> None:
-    """Choose the password of a store's pages, at the command line."""
+    """Set the password of a store's pages with the command."""
     store.call("password", "set", stdin=password + "\n")
 
 
 def start_behind(start: Start, store: Store, base_url: str, *options: str) -> Server:
-    """Start a server that the world knows by this URL, and we by its port."""
+    """Start a server with this public URL. Return it with the URL of its port."""
     with socket.create_server(("127.0.0.1", 0)) as free_socket:
         port = str(free_socket.getsockname()[1])
     server = start(store, "--base-url", base_url, "--port", port, *options)
@@ -94,11 +94,11 @@ def start_behind(start: Start, store: Store, base_url: str, *options: str) -> Se
 
 
 def find_tags(response: Response, name: str = "") -> list[Tag]:
-    """The elements of a page; or those of a name."""
+    """Return the elements of a page, all or those with a name."""
     nodes = LexborHTMLParser(response.body).css(name or "*")
     return [(node.tag or "", {key: value or "" for key, value in node.attributes.items()}) for node in nodes]
 
 
 def redirect_path(response: Response) -> str:
-    """The path that a redirect leads to."""
+    """Return the path of a redirect's target."""
     return urlsplit(response.headers["location"]).path

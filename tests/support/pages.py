@@ -1,4 +1,4 @@
-"""What stands on a page, as a reader and a browser find it; and an office with somebody who has logged in."""
+"""The content of a page, as readers and browsers see it, and a session of an administrator."""
 
 import re
 import shlex
@@ -30,17 +30,17 @@ class Node:
 
     @property
     def attrs(self) -> dict[str, str]:
-        """Its attributes; `""` for those without a value."""
+        """The attributes; `""` for those without a value."""
         return {name: value or "" for name, value in self.element.attributes.items()}
 
     @property
     def raw_text(self) -> str:
-        """All text in it."""
+        """The text."""
         return self.element.text()
 
     @property
     def text(self) -> str:
-        """All text in it, with single spaces."""
+        """The text, with single spaces."""
         return " ".join(self.raw_text.split())
 
     @property
@@ -49,28 +49,28 @@ class Node:
 
     @property
     def children(self) -> list["Node"]:
-        """The elements directly in it."""
+        """The child elements."""
         return [Node(child) for child in self.element.iter()]
 
     def find_all(self, name: str = "", css_class: str = "", **attrs: str) -> list["Node"]:
-        """The elements of a name, a class and attributes, among it and all elements in it."""
+        """Return this element and those in it that have the name, the class and the attributes."""
         conditions = "".join(f"[{attr}={_quote(value)}]" for attr, value in attrs.items())
         selector = (name or "*") + (f".{css_class}" if css_class else "") + conditions
         return [Node(element) for element in self.element.css(selector)]
 
     def find_one(self, name: str = "", css_class: str = "", **attrs: str) -> "Node":
-        """The only element of a name, a class and attributes."""
+        """Return the only element with the name, the class and the attributes."""
         (node,) = self.find_all(name, css_class, **attrs)
         return node
 
 
 def _quote(text: str) -> str:
-    """A string of CSS."""
+    """Return a CSS string."""
     return '"' + re.sub(r'["\\\n]', lambda match: f"\\{ord(match[0]):x} ", text) + '"'
 
 
 def parse_page(response: Response) -> Node:
-    """A page as a tree; all that begins in it must end."""
+    """Return a page as a tree. Check that every element is closed."""
     assert response.headers["content-type"] == "text/html; charset=utf-8", response.body
     source = response.body.decode()
     parser = LexborHTMLParser(source)
@@ -86,7 +86,7 @@ _RAW = re.compile(r"<!--.*?-->|(<(script|style)\b[^>]*>).*?(</\2>)", re.DOTALL)
 
 
 def _tags(html: str) -> list[str]:
-    """The names of all tags, in order, `/` before those of end tags; `<path/>` is as good as `<path></path>`."""
+    """Return the names of all tags in order, end tags with `/`. `<path/>` counts as `<path></path>`."""
     tags: list[str] = []
     for name, rest in _TAG.findall(_RAW.sub(r"\1\3", html)):
         tags += [name] if not rest.endswith("/") or name in _VOID else [name, f"/{name}"]
@@ -94,7 +94,7 @@ def _tags(html: str) -> list[str]:
 
 
 def form_fields(response: Response, action: str) -> Fields:
-    """What a browser would send of the page's form to an action, if nothing were typed."""
+    """Return what a browser would send of the form with this action if nothing was typed."""
     fields: Fields = {}
     for node in parse_page(response).find_one("form", method="post", action=action).find_all():
         if node.name == "select":
@@ -111,7 +111,7 @@ def form_fields(response: Response, action: str) -> Fields:
 
 
 def field_errors(response: Response) -> dict[str, str]:
-    """What a page says is wrong, by the id of the field that it is tied to; under `""` what is wrong with no field."""
+    """Return the error messages of a page by the ID of their field; `""` for those without a field."""
     page = parse_page(response)
     errors = {
         node.attrs["id"].removesuffix("-error"): node.text for node in page.find_all("p", "error") if "id" in node.attrs
@@ -123,7 +123,7 @@ def field_errors(response: Response) -> dict[str, str]:
 
 
 def flash_text(response: Response) -> str:
-    """What the page says first of all was done; `""` for nothing."""
+    """Return the status message of a page; `""` if there is none."""
     return " ".join(
         node.find_one("p").text
         for node in parse_page(response).find_one("main").find_all("div", "good")
@@ -132,31 +132,31 @@ def flash_text(response: Response) -> str:
 
 
 def page_secrets(response: Response) -> list[str]:
-    """The secrets that a page shows."""
+    """Return the secrets that a page shows."""
     return [node.find_one("code").text for node in parse_page(response).find_all("div", "secret")]
 
 
 def table_rows(response: Response) -> list[list[str]]:
-    """The table of a page, without its head: the text of each cell."""
+    """Return the text of each cell of a page's table, without its head."""
     rows = [row for table in parse_page(response).find_all("table") for row in table.find_one("tbody").find_all("tr")]
     return [[cell.text for cell in row.children] for row in rows]
 
 
 def split_command(command: str) -> list[str]:
-    """The words of a command as a shell reads them, also where it goes on in the next line."""
+    """Split a command as a shell does, also if it continues on the next line."""
     return shlex.split(command.replace("\\\n", ""))
 
 
 @dataclass
 class AdminSession:
-    """A server, and somebody who has logged in."""
+    """A server, and a user who has logged in."""
 
     store: Store
     server: Server
     client: WebClient
 
     def add_site(self, **form: str) -> tuple[str, str]:
-        """Add a site of a new id at the pages. Returns where its settings are, and its key."""
+        """Add a site with a new ID in the web pages. Return the path of its settings, and its key."""
         response = self.client.post("/new-site", {"id": f"site-{next(_site_numbers)}", "timezone": "UTC", **form})
         (key,) = page_secrets(self.client.follow(response))
         return redirect_path(response).removesuffix("/start"), key
@@ -168,7 +168,7 @@ class AdminSession:
         return self.server.custom(key, site_id=settings_path.split("/")[2], event_name=name, **fields)
 
     def submit(self, path: str, form: Mapping[str, str | list[str]] | None = None) -> Response:
-        """Send a form that is to be taken, and see the page that it leads to."""
+        """Send a valid form, and return the page that it redirects to."""
         response = self.client.post(path, form)
         assert response.status == 303, (response.status, response.body)
         page = self.client.follow(response)
@@ -179,7 +179,7 @@ class AdminSession:
 def open_admin_session(
     store: Store, start: Start, *options: str, constants: Mapping[str, object] | None = None
 ) -> AdminSession:
-    """A server on a store, with a password, and somebody who has logged in."""
+    """Start a server with a password, and log in."""
     set_password(store)
     session = AdminSession(store, server := start(store, *options, constants=constants), WebClient(server))
     session.client.log_in()
@@ -188,6 +188,6 @@ def open_admin_session(
 
 @pytest.fixture(scope="module")
 def admin(tmp_path_factory: pytest.TempPathFactory, start: Start) -> AdminSession:
-    """An office that the tests of a file share; webhooks may go to loopback."""
+    """A session that the tests of a file share. Webhooks may call loopback addresses."""
     store = Store(tmp_path_factory.mktemp("office") / "data")
     return open_admin_session(store, start, "--webhook-allow-net", "127.0.0.0/8")

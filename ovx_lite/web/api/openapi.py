@@ -11,6 +11,7 @@ from starlette.responses import Response
 from ovx_lite import __version__
 from ovx_lite.dialects import ENDPOINTS
 from ovx_lite.dialects.schema import Endpoint
+from ovx_lite.domain.calendar import DAY_S
 from ovx_lite.domain.errors import STATUS_BY_CODE
 from ovx_lite.web.api import openapi_stats
 
@@ -44,7 +45,7 @@ _HEADERS: dict[str, dict[str, Any]] = {
     "Access-Control-Allow-Headers": {"description": "Headers that pages may send.", "schema": {"type": "string"}},
     "Access-Control-Max-Age": {
         "description": "How many seconds a browser may cache this response.",
-        "schema": {"type": "integer", "const": 86400},
+        "schema": {"type": "integer", "const": DAY_S},
     },
     "Allow": {"description": "The methods that the path supports.", "schema": {"type": "string"}},
     "Idempotency-Replayed": {

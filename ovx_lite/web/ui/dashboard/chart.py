@@ -9,6 +9,7 @@ from itertools import groupby, zip_longest
 from math import ceil, floor, log10
 from typing import Literal, NamedTuple
 
+from ovx_lite.domain.calendar import HOUR_S
 from ovx_lite.web.ui.dashboard.formatting import Unit, UnitKind, format_exact, format_with_unit
 
 
@@ -152,7 +153,7 @@ def _levels(max_value: float, kind: UnitKind) -> list[float]:
 def _step(min_step: float, kind: UnitKind) -> float:
     """Return the smallest round step of at least `min_step`: 1, 2 or 5 times a power of 10, or a clock unit."""
     if kind == "seconds" and min_step > _DURATION_STEPS_S[-1]:
-        return 3600 * _step(min_step / 3600, "count")
+        return HOUR_S * _step(min_step / HOUR_S, "count")
     if kind == "seconds":
         return next(step for step in _DURATION_STEPS_S if step >= min_step)
     if kind == "count" and min_step <= 1:

@@ -5,7 +5,7 @@ from datetime import date
 from typing import Literal, NamedTuple
 
 from ovx_lite.domain import countries
-from ovx_lite.domain.calendar import format_day
+from ovx_lite.domain.calendar import HOUR_S, format_day
 from ovx_lite.stats.date_ranges import DateRange
 from ovx_lite.stats.filters import Condition
 from ovx_lite.web.ui.dashboard import value_labels
@@ -120,7 +120,7 @@ def describe_filter(condition: Condition) -> str:
 
 
 def _format_duration(seconds: int) -> str:
-    parts = ((seconds // 3600, "h"), (seconds // 60 % 60, "m"), (seconds % 60, "s"))
+    parts = ((seconds // HOUR_S, "h"), (seconds // 60 % 60, "m"), (seconds % 60, "s"))
     texts = [f"{number}{suffix}" for number, suffix in parts if number]
     return " ".join(texts[:2]) or "0s"
 
