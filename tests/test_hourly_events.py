@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovx_lite.auth.api_keys import HOUR_S, Principal
+from ovx_lite.auth.api_keys import Principal
 from ovx_lite.auth.rate_limit import RateLimiter
+from ovx_lite.domain.calendar import HOUR_S
 from ovx_lite.domain.errors import ApiError
 from tests.conftest import Response, Server, Start, Store
 from tests.support.limits import assert_limited, remaining, send_until

@@ -18,7 +18,7 @@ Tag = tuple[str, dict[str, str]]
 
 
 class _CookiePolicy(DefaultCookiePolicy):
-    """Sends all cookies. Behind a proxy, the scheme and the paths of the server differ from those that its cookies name."""
+    """Sends all cookies. Behind a proxy, the server has another scheme and other paths than its cookies name."""
 
     def __init__(self) -> None:
         super().__init__(secure_protocols=("http", "https"))
