@@ -1,4 +1,4 @@
-"""A program as a user of an API would write it. It waits when the server asks for it, and never sends an event twice."""
+"""A program of a user of the API. It waits when the server asks for it, and never sends an event twice."""
 
 import json
 import urllib.error
