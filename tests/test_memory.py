@@ -30,6 +30,7 @@ from ovx_lite.emulator.journal_entries import JournalEntry
 from ovx_lite.emulator.options import Options
 from ovx_lite.http.request_head import RequestHead
 from ovx_lite.storage.sqlite import STORE_FILE
+from ovx_lite.web.api.ingest import IngestContext
 from tests.conftest import Start, Store
 from tests.support.emulator import run_emulator
 
@@ -252,7 +253,7 @@ async def garbage_of(server: InProcessServer, case: RequestCase) -> tuple[int, l
     gc.set_debug(gc.DEBUG_SAVEALL)
     try:
         status = await send_and_settle(server, case)
-        leftovers = [obj for obj in gc.get_objects() if isinstance(obj, RequestHead | ApiError)]
+        leftovers = [obj for obj in gc.get_objects() if isinstance(obj, IngestContext | RequestHead | ApiError)]
         gc.collect()
         return status, [*gc.garbage, *leftovers]
     finally:

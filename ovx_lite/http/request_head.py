@@ -1,49 +1,30 @@
-"""The head of a request to an ingestion endpoint, and what the steps of the ingestion add to it."""
-
-from collections.abc import Sequence
+"""The head of a request to an ingestion endpoint: the headers that matter."""
 
 from starlette.types import Scope
 
-from ovx_lite.auth.api_keys import Principal
-from ovx_lite.auth.rate_limit import RateLimitStatus
 from ovx_lite.dialects import fields
 from ovx_lite.dialects.schema import RawRequest
 from ovx_lite.domain.errors import ApiError
-from ovx_lite.domain.models import Event
 from ovx_lite.enrichment.user_agent import is_browser
 
 
 class RequestHead:
-    """The headers of a request that matter, and what the steps of the ingestion find out about it.
+    """The headers of a request that matter. Nothing changes them.
 
     `address` is the client's IP address; `""` if it is not valid, and at endpoints that need a key. `path_site_ref` is
-    the site that the path names, `""` if it names none. `cost` is the number of events in the body, for the rate
-    limits. `salt` is the site's salt of the day, once it is looked up.
-
-    For the observer: `raw_request` is what the dialect saw, `requested_site_ref` the site that the body names, `events`
-    and `event_ids` what was stored, and `effects` describes what followed, such as goals that were reached.
+    the site that the path names, `""` if it names none.
     """
 
     __slots__ = (
         "address",
         "authorization",
         "content_length",
-        "cost",
-        "effects",
-        "event_ids",
-        "events",
-        "has_unread_body",
         "idempotency_header",
         "method",
         "origin",
         "path",
         "path_site_ref",
-        "principal",
         "public",
-        "rate_limit",
-        "raw_request",
-        "requested_site_ref",
-        "salt",
         "user_agent",
     )
 
@@ -56,16 +37,6 @@ class RequestHead:
         self.authorization = self.origin = self.user_agent = ""
         self.content_length: bytes | None = None
         self.idempotency_header: str | None = None
-        self.principal: Principal | None = None
-        self.cost = 1
-        self.salt: bytes | None = None
-        self.rate_limit: RateLimitStatus | None = None
-        self.has_unread_body = False
-        self.raw_request: RawRequest | None = None
-        self.requested_site_ref = ""
-        self.events: list[Event] = []
-        self.event_ids: Sequence[str] = ()
-        self.effects: list[str] = []
         for name, value in scope["headers"]:
             if name == b"authorization":
                 self.authorization = value.decode("latin-1")

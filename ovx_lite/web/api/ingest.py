@@ -7,18 +7,18 @@ It is a plain ASGI callable. Starlette's routing, request and middleware would c
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from starlette.types import Receive, Scope, Send
 
 from ovx_lite.auth import api_keys
 from ovx_lite.auth.api_keys import Principal
 from ovx_lite.auth.authenticator import Authenticator
-from ovx_lite.auth.rate_limit import RateLimiter
-from ovx_lite.dialects.schema import Endpoint, ParsedRequest
+from ovx_lite.auth.rate_limit import RateLimiter, RateLimitStatus
+from ovx_lite.dialects.schema import Endpoint, ParsedRequest, RawRequest
 from ovx_lite.domain.clock import Clock
 from ovx_lite.domain.errors import ApiError, detached, no_such_site, unavailable
-from ovx_lite.domain.models import Reply, Site
+from ovx_lite.domain.models import Event, Reply, Site
 from ovx_lite.enrichment.enrich import enrich
 from ovx_lite.enrichment.geoip import CountryLookup
 from ovx_lite.http import request_id
@@ -42,6 +42,47 @@ from ovx_lite.web.api.idempotency import parse_idempotency_key, reject_with
 
 RouteMatch = tuple[Endpoint, str]
 """An endpoint, and the site that the request's path names; `""` if it names none."""
+
+
+class IngestContext:
+    """What the steps of the ingestion know about a request. Each step adds to it.
+
+    `cost` is the number of events in the body, for the rate limits. `salt` is the site's salt of the day, once it is
+    looked up. For the observer: `raw_request` is what the dialect saw, `requested_site_ref` the site that the body
+    names, `events` and `event_ids` what was stored, and `effects` describes what followed, such as goals that were
+    reached. `response_headers` are sent with the response, whatever the outcome.
+    """
+
+    __slots__ = (
+        "cost",
+        "effects",
+        "endpoint",
+        "event_ids",
+        "events",
+        "has_unread_body",
+        "head",
+        "principal",
+        "rate_limit",
+        "raw_request",
+        "requested_site_ref",
+        "response_headers",
+        "salt",
+    )
+
+    def __init__(self, endpoint: Endpoint, head: RequestHead, response_headers: Headers) -> None:
+        self.endpoint = endpoint
+        self.head = head
+        self.response_headers = response_headers
+        self.has_unread_body = False
+        self.raw_request: RawRequest | None = None
+        self.requested_site_ref = ""
+        self.cost = 1
+        self.principal: Principal | None = None
+        self.salt: bytes | None = None
+        self.rate_limit: RateLimitStatus | None = None
+        self.events: list[Event] = []
+        self.event_ids: Sequence[str] = ()
+        self.effects: list[str] = []
 
 
 class Api:
@@ -89,12 +130,12 @@ class Api:
     async def __call__(self, route_match: RouteMatch, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request to an endpoint, send the response, and pass its outcome to the observer."""
         endpoint, path_site_ref = route_match
-        request = RequestHead(scope, path_site_ref, endpoint.public)
         headers: Headers = [(request_id.HEADER, request_id.assign(scope["headers"]))]
+        context = IngestContext(endpoint, RequestHead(scope, path_site_ref, endpoint.public), headers)
         reply: Reply | None = None
         error: ApiError | None = None
         try:
-            reply = await self._process(endpoint, request, receive, headers)
+            reply = await self._process(context, receive)
             status, body = reply.status, reply.body
             if reply.replayed:
                 headers.append((b"idempotency-replayed", b"true"))
@@ -105,19 +146,19 @@ class Api:
             log_internal_error(scope, exc)
             detached(exc)
             error, status, body = INTERNAL_ERROR, INTERNAL_ERROR.status, error_body(INTERNAL_ERROR)
-        if self._observer.wants_all or error is not None or any(event.event_type.excluded for event in request.events):
-            self._record_outcome(endpoint, request, scope, reply, error)
+        if self._observer.wants_all or error is not None or any(event.event_type.excluded for event in context.events):
+            self._record_outcome(context, scope, reply, error)
         self.response_counts[endpoint.api, status] += 1
-        headers += self._rate_limit_headers(request)
+        headers += self._rate_limit_headers(context)
         if endpoint.public:
-            headers += (*ALLOW_ORIGIN_HEADERS, *EXPOSE_HEADERS) if request.origin else ALLOW_ORIGIN_HEADERS
-        await send_json(send, status, body, headers, is_last=not request.has_unread_body)
-        if request.has_unread_body:
+            headers += (*ALLOW_ORIGIN_HEADERS, *EXPOSE_HEADERS) if context.head.origin else ALLOW_ORIGIN_HEADERS
+        await send_json(send, status, body, headers, is_last=not context.has_unread_body)
+        if context.has_unread_body:
             await drain(receive)
             await send({"type": "http.response.body"})
 
-    async def _process(self, endpoint: Endpoint, request: RequestHead, receive: Receive, headers: Headers) -> Reply:
-        """Take the events of a request through all steps, and return the response. Adds to the response's `headers`.
+    async def _process(self, context: IngestContext, receive: Receive) -> Reply:
+        """Take the events of a request through all steps, and return the response.
 
         1. Read the body, with limits on its size and time.
         2. Parse it: JSON to hits. An invalid field is only noted, because steps 3 and 4 come first.
@@ -129,48 +170,48 @@ class Api:
 
         Each step may raise `ApiError`. This is the order of checks in docs/api/README.md, Errors.
         """
-        if request.method != "POST":
-            return _answer_other_method(endpoint, request, headers)
-        body = await self._read_body(endpoint, request, receive, headers)
+        endpoint, head = context.endpoint, context.head
+        if head.method != "POST":
+            return _answer_other_method(context)
+        body = await self._read_body(context, receive)
         now_ms = self._clock.now_ms()
-        request.raw_request = request.to_raw_request(body, now_ms)
-        parsed = endpoint.parse(request.raw_request)
-        request.requested_site_ref, request.cost = parsed.site_ref, parsed.cost
-        principal = self._authenticate(endpoint, parsed, request, now_ms) or await self._authenticate_after_refresh(
-            endpoint, parsed, request, now_ms
+        context.raw_request = head.to_raw_request(body, now_ms)
+        parsed = endpoint.parse(context.raw_request)
+        context.requested_site_ref, context.cost = parsed.site_ref, parsed.cost
+        principal = self._authenticate(context, parsed, now_ms) or await self._authenticate_after_refresh(
+            context, parsed, now_ms
         )
-        request.principal = principal
+        context.principal = principal
         site = principal.site
-        idempotency_key, key_error = parse_idempotency_key(
-            request.idempotency_header, request.path, body, endpoint.public
-        )
+        idempotency_key, key_error = parse_idempotency_key(head.idempotency_header, head.path, body, endpoint.public)
         if principal.hourly_limit is not None:
             try:
-                request.rate_limit = self._rate_limiter.consume(principal, parsed.cost, now_ms)
+                context.rate_limit = self._rate_limiter.consume(principal, parsed.cost, now_ms)
             except ApiError as exc:
                 if idempotency_key is None:
                     raise
                 # A replay does not count against the limit, so it is answered even if the limit is reached.
                 return await self._replay(site, idempotency_key, exc)
         try:
-            _validate(endpoint, parsed, request, site, key_error)
-            salt = request.salt or self._sites.cached_salt(site, now_ms) or await self._load_salt(site, now_ms)
-            request.events = [enrich(hit, endpoint.api, site, salt, self._country_of) for hit in parsed.hits]
-            reply = await self._submit(endpoint, request, site, idempotency_key)
+            _validate(context, parsed, site, key_error)
+            salt = context.salt or self._sites.cached_salt(site, now_ms) or await self._load_salt(site, now_ms)
+            context.events = [enrich(hit, endpoint.api, site, salt, self._country_of) for hit in parsed.hits]
+            reply = await self._submit(context, site, idempotency_key)
         except ApiError as exc:
             if exc.code == "unavailable":
-                self._refund(request, principal, now_ms)
+                self._refund(context, principal, now_ms)
             raise
         if reply.replayed:
-            self._refund(request, principal, now_ms)
+            self._refund(context, principal, now_ms)
         return reply
 
-    async def _read_body(self, endpoint: Endpoint, request: RequestHead, receive: Receive, headers: Headers) -> bytes:
+    async def _read_body(self, context: IngestContext, receive: Receive) -> bytes:
         try:
-            return await self.body_reader.read(receive, request.content_length, endpoint.body_limit_bytes)
+            limit_bytes = context.endpoint.body_limit_bytes
+            return await self.body_reader.read(receive, context.head.content_length, limit_bytes)
         except ApiError:
-            headers.append((b"connection", b"close"))  # the rest of the body is not read
-            request.has_unread_body = True
+            context.response_headers.append((b"connection", b"close"))  # the rest of the body is not read
+            context.has_unread_body = True
             raise
 
     async def _replay(self, site: Site, idempotency_key: IdempotencyKey, error: ApiError) -> Reply:
@@ -180,90 +221,85 @@ class Api:
         except ApiError as exc:
             raise error if exc.code == "idempotency_conflict" else exc from None
 
-    def _refund(self, request: RequestHead, principal: Principal, now_ms: int) -> None:
+    def _refund(self, context: IngestContext, principal: Principal, now_ms: int) -> None:
         """Uncount a request that was counted and then replayed or not stored."""
         if principal.hourly_limit is not None:
-            self._rate_limiter.refund(principal, request.cost, now_ms)
-            request.rate_limit = None
+            self._rate_limiter.refund(principal, context.cost, now_ms)
+            context.rate_limit = None
 
-    def _authenticate(
-        self, endpoint: Endpoint, parsed: ParsedRequest, request: RequestHead, now_ms: int
-    ) -> Principal | None:
+    def _authenticate(self, context: IngestContext, parsed: ParsedRequest, now_ms: int) -> Principal | None:
         """Return who sends the request, or `None` if the cache does not know them."""
-        if endpoint.public:
+        head = context.head
+        if head.public:
             site = self._sites.find_public(parsed.site_ref)
             if site is None or (salt := self._sites.cached_salt(site, now_ms)) is None:
                 return None
-            request.salt = salt
-            return api_keys.public_principal(site, request.address, salt)
+            context.salt = salt
+            return api_keys.public_principal(site, head.address, salt)
         try:
-            return self._authenticator.authenticate(
-                request.authorization, parsed.site_ref or request.path_site_ref, now_ms
-            )
+            return self._authenticator.authenticate(head.authorization, parsed.site_ref or head.path_site_ref, now_ms)
         except ApiError:
             return None
 
     async def _authenticate_after_refresh(
-        self, endpoint: Endpoint, parsed: ParsedRequest, request: RequestHead, now_ms: int
+        self, context: IngestContext, parsed: ParsedRequest, now_ms: int
     ) -> Principal:
         """Return who sends the request, after reloading sites and keys, which may be newer than the cache.
 
         Raises `ApiError`.
         """
-        await self._authenticator.refresh(parsed.site_ref or request.path_site_ref)
-        if not endpoint.public:
-            return self._authenticator.authenticate(
-                request.authorization, parsed.site_ref or request.path_site_ref, now_ms
-            )
+        head = context.head
+        await self._authenticator.refresh(parsed.site_ref or head.path_site_ref)
+        if not head.public:
+            return self._authenticator.authenticate(head.authorization, parsed.site_ref or head.path_site_ref, now_ms)
         site = self._sites.find_public(parsed.site_ref)
         if site is None:
             if parsed.problem is not None and parsed.problem.code != "invalid_props":
                 raise parsed.problem
-            raise no_such_site(endpoint.site_field, public=True)
-        request.salt = await self._load_salt(site, now_ms)
-        return api_keys.public_principal(site, request.address, request.salt)
+            raise no_such_site(context.endpoint.site_field, public=True)
+        context.salt = await self._load_salt(site, now_ms)
+        return api_keys.public_principal(site, head.address, context.salt)
 
-    async def _submit(
-        self, endpoint: Endpoint, request: RequestHead, site: Site, idempotency_key: IdempotencyKey | None
-    ) -> Reply:
+    async def _submit(self, context: IngestContext, site: Site, idempotency_key: IdempotencyKey | None) -> Reply:
         """Store the events of a request, and return the response once they are on disk. Raises `ApiError`."""
+        endpoint = context.endpoint
         if self._writer.disk.is_low and idempotency_key is not None:  # a replay needs no space
             return await self._replay(site, idempotency_key, self._writer.disk.low_space_error)
         if not self._observer.wants_all:
             return await self._writer.submit(
-                WriteRequest(site.id, request.events, endpoint.build_response, idempotency_key)
+                WriteRequest(site.id, context.events, endpoint.build_response, idempotency_key)
             )
 
         def build_response(event_ids: list[str]) -> Reply:
-            request.event_ids = event_ids
+            context.event_ids = event_ids
             return endpoint.build_response(event_ids)
 
         return await self._writer.submit(
-            WriteRequest(site.id, request.events, build_response, idempotency_key, request.effects)
+            WriteRequest(site.id, context.events, build_response, idempotency_key, context.effects)
         )
 
     def _record_outcome(
-        self, endpoint: Endpoint, request: RequestHead, scope: Scope, reply: Reply | None, error: ApiError | None
+        self, context: IngestContext, scope: Scope, reply: Reply | None, error: ApiError | None
     ) -> None:
         """Pass a request and its outcome to the observer. If that fails, the response stays the same."""
         site = (
-            request.principal.site
-            if request.principal
-            else self._sites.find_public(request.requested_site_ref or request.path_site_ref)
+            context.principal.site
+            if context.principal
+            else self._sites.find_public(context.requested_site_ref or context.head.path_site_ref)
         )
         outcome = RequestOutcome(
-            received_at_ms=request.raw_request.received_at_ms if request.raw_request else self._clock.now_ms(),
-            endpoint=endpoint,
-            method=request.method,
+            received_at_ms=context.raw_request.received_at_ms if context.raw_request else self._clock.now_ms(),
+            endpoint=context.endpoint,
+            method=context.head.method,
             path=request_target(scope),
             headers=scope["headers"],
-            raw_request=request.raw_request,
+            raw_request=context.raw_request,
             site=site,
-            events=request.events,
-            event_ids=request.event_ids,
+            events=context.events,
+            event_ids=context.event_ids,
             error=error,
             reply=reply,
-            effects=request.effects,
+            effects=context.effects,
         )
         try:
             self._observer.record(outcome)
@@ -276,46 +312,45 @@ class Api:
         except sqlite3.OperationalError:
             raise unavailable("The store cannot be written now") from None
 
-    def _rate_limit_headers(self, request: RequestHead) -> Headers:
+    def _rate_limit_headers(self, context: IngestContext) -> Headers:
         """Return the `RateLimit-*` headers, which every response to a rate-limited client has, errors included."""
-        rate_limit, principal = request.rate_limit, request.principal
+        rate_limit, principal, head = context.rate_limit, context.principal, context.head
         if rate_limit is None:
             now_ms = self._clock.now_ms()
-            if principal is None and request.public:
+            if principal is None and head.public:
                 return []
             if principal is None:
                 try:
-                    site_slug = request.requested_site_ref or request.path_site_ref
-                    principal = self._authenticator.authenticate(request.authorization, site_slug, now_ms)
+                    site_ref = context.requested_site_ref or head.path_site_ref
+                    principal = self._authenticator.authenticate(head.authorization, site_ref, now_ms)
                 except ApiError:
                     return []
             if principal.hourly_limit is None:
                 return []
-            rate_limit = self._rate_limiter.status(principal, now_ms, request.cost)
+            rate_limit = self._rate_limiter.status(principal, now_ms, context.cost)
         return rate_limit_headers(rate_limit)
 
 
-def _answer_other_method(endpoint: Endpoint, request: RequestHead, headers: Headers) -> Reply:
+def _answer_other_method(context: IngestContext) -> Reply:
     """Answer a preflight request at a public endpoint. Raises `ApiError` (`method_not_allowed`) for all else."""
-    if request.method == "OPTIONS" and endpoint.public:
+    head, headers = context.head, context.response_headers
+    if head.method == "OPTIONS" and head.public:
         headers += PREFLIGHT_HEADERS
         return Reply(204, b"")
-    headers.append((b"allow", b"OPTIONS, POST" if endpoint.public else b"POST"))
-    raise ApiError("method_not_allowed", f"{request.path} does not support {request.method}: send a POST.")
+    headers.append((b"allow", b"OPTIONS, POST" if head.public else b"POST"))
+    raise ApiError("method_not_allowed", f"{head.path} does not support {head.method}: send a POST.")
 
 
-def _validate(
-    endpoint: Endpoint, parsed: ParsedRequest, request: RequestHead, site: Site, key_error: ApiError | None
-) -> None:
+def _validate(context: IngestContext, parsed: ParsedRequest, site: Site, key_error: ApiError | None) -> None:
     """Raise the first error of a request: in its fields, `Idempotency-Key`, site or page, and properties."""
     problem = parsed.problem
     if problem is not None and problem.code != "invalid_props":
         raise problem
     if key_error is not None:
         raise key_error
-    if endpoint.public:
-        check_allowed_hosts(site, request.origin, parsed)
+    if context.head.public:
+        check_allowed_hosts(site, context.head.origin, parsed)
     elif parsed.site_ref != site.slug:
-        raise no_such_site(endpoint.site_field)
+        raise no_such_site(context.endpoint.site_field)
     if problem is not None:
         raise problem
