@@ -38,6 +38,13 @@ if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
 
 passwords._N, passwords._P = WEAK_SCRYPT
 
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return the number of workers for `-n auto`: one more than cores, because they often wait for a server."""
+    return (os.cpu_count() or 1) + 1
+
+
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 """Names of Chromium's executable; the first one needs half as much CPU as the others."""
 CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
