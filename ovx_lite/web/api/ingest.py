@@ -173,7 +173,12 @@ class Api:
         endpoint, head = context.endpoint, context.head
         if head.method != "POST":
             return _answer_other_method(context)
-        body = await self._read_body(context, receive)
+        try:
+            body = await self.body_reader.read(receive, head.content_length, endpoint.body_limit_bytes)
+        except ApiError:
+            context.response_headers.append((b"connection", b"close"))  # the rest of the body is not read
+            context.has_unread_body = True
+            raise
         now_ms = self._clock.now_ms()
         context.raw_request = head.to_raw_request(body, now_ms)
         parsed = endpoint.parse(context.raw_request)
@@ -204,15 +209,6 @@ class Api:
         if reply.replayed:
             self._refund(context, principal, now_ms)
         return reply
-
-    async def _read_body(self, context: IngestContext, receive: Receive) -> bytes:
-        try:
-            limit_bytes = context.endpoint.body_limit_bytes
-            return await self.body_reader.read(receive, context.head.content_length, limit_bytes)
-        except ApiError:
-            context.response_headers.append((b"connection", b"close"))  # the rest of the body is not read
-            context.has_unread_body = True
-            raise
 
     async def _replay(self, site: Site, idempotency_key: IdempotencyKey, error: ApiError) -> Reply:
         """Return the first response to a request again. If this is not a replay, raise `error`."""
