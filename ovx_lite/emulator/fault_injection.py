@@ -79,17 +79,17 @@ async def _describe_request(
     emulator: Emulator, api: Api, route: RouteMatch, scope: Scope, receive: Receive, error: ApiError
 ) -> RequestOutcome:
     """Return what is to be recorded of a request that fails before it reaches the API."""
-    endpoint, site_slug = route
-    request = RequestHead(scope, site_slug, endpoint.public)
+    endpoint, site_ref = route
+    request = RequestHead(scope, site_ref, endpoint.public)
     now_ms, call = emulator.clock.now_ms(), None
     try:
         call = request.to_raw_request(
             await api.body_reader.read(receive, request.content_length, endpoint.body_limit_bytes), now_ms
         )
-        site_slug = endpoint.parse(call).site_ref or site_slug
+        site_ref = endpoint.parse(call).site_ref or site_ref
     except ApiError:
         pass  # the body is too large or not JSON, so the record has no body or no site
-    site = emulator.services.sites.find_public(site_slug)
+    site = emulator.services.sites.find_public(site_ref)
     return RequestOutcome(
         now_ms, endpoint, request.method, request_target(scope), scope["headers"], call, site, error=error
     )

@@ -87,10 +87,10 @@ class SiteAuthenticator:
     def __init__(self, sites: SiteCache) -> None:
         self._sites = sites
 
-    def authenticate(self, authorization: str, site_slug: str, now_ms: int) -> Principal:
+    def authenticate(self, authorization: str, site_ref: str, now_ms: int) -> Principal:
         """Return the owner of the key or JWT, whichever site the request names. Raises `ApiError` (`unauthorized`)."""
         return self._sites.authenticate(authorization, now_ms)
 
-    async def refresh(self, site_slug: str) -> None:
+    async def refresh(self, site_ref: str) -> None:
         """Load sites and keys that another process has changed."""
         await self._sites.refresh()
