@@ -31,15 +31,18 @@ from ovx_lite.services.disk_space import DiskSpace
 from ovx_lite.services.group_commit import GroupCommitWriter
 from ovx_lite.services.notifier import Notifier
 from ovx_lite.services.observer import RequestObserver
+from ovx_lite.services.projector import Projector
 from ovx_lite.services.rejected import RejectedEvents
 from ovx_lite.services.scheduler import JOBS, measure_disk, run_periodically
 from ovx_lite.services.services import Services
 from ovx_lite.services.site_cache import SiteAuthenticator, SiteCache
 from ovx_lite.services.webhook_sender import WebhookSender
-from ovx_lite.storage import accounts, rate_limits
+from ovx_lite.storage import accounts
 from ovx_lite.storage.connections import Database
+from ovx_lite.storage.ledger import event_journal, rate_limits
+from ovx_lite.storage.ledger.ledger import open_ledger
+from ovx_lite.storage.projection.projection import open_projection
 from ovx_lite.storage.rollups import value_limit
-from ovx_lite.storage.write.unit_of_work import open_unit_of_work
 from ovx_lite.web.api import ingest, stats
 from ovx_lite.web.api.health import Health
 from ovx_lite.web.api.ingest import Api
@@ -97,29 +100,37 @@ async def open_services(data_dir: Path, settings: Mapping[str, str], clock: Cloc
     database = await Database.open(data_dir)
     async with AsyncExitStack() as on_error:
         on_error.push_async_callback(database.close)  # its threads would keep the process alive
-        limits, sites, disk = RateLimiter(), SiteCache(database), DiskSpace(data_dir, int(settings["disk_reserve"]))
+        limits, disk = RateLimiter(), DiskSpace(data_dir, int(settings["disk_reserve"]))
         await measure_disk(disk)
         limits.restore(await database.read(rate_limits.load, clock.now_ms()))
-        await sites.refresh()
         await database.write(value_limit.save_max_values, int(settings["rollup_values"]))
-        unit_of_work = await database.write(open_unit_of_work, secrets.randbits(20))
-        on_error.pop_all()
-    sender = WebhookSender(database, WebhookClient(parse_networks(settings["webhook_allow_net"]), clock.now_ms), clock)
-    notifier = Notifier()
-    return Services(
-        data_dir=data_dir,
-        backup_dir=Path(settings["backup_dir"]) if settings["backup_dir"] else None,
-        database=database,
-        sites=sites,
-        writer=GroupCommitWriter(
+        ledger = await database.write(open_ledger, secrets.randbits(20))
+        projection = await database.write(open_projection)
+        projector = Projector(database, projection, await database.read(event_journal.event_count))
+        sender = WebhookSender(
+            database, WebhookClient(parse_networks(settings["webhook_allow_net"]), clock.now_ms), clock
+        )
+        notifier = Notifier()
+        writer = GroupCommitWriter(
             database=database,
-            unit_of_work=unit_of_work,
+            ledger=ledger,
+            projector=projector,
             rate_limiter=limits,
             clock=clock,
             wake_sender=sender.wake,
             notifier=notifier,
             disk=disk,
-        ),
+        )
+        sites = SiteCache(database, writer.change)
+        await sites.refresh()
+        on_error.pop_all()
+    return Services(
+        data_dir=data_dir,
+        backup_dir=Path(settings["backup_dir"]) if settings["backup_dir"] else None,
+        database=database,
+        sites=sites,
+        writer=writer,
+        projector=projector,
         rate_limiter=limits,
         sender=sender,
         clock=clock,
@@ -245,6 +256,7 @@ class App:
         """Start the background jobs."""
         self.services.sender.start()
         self._jobs = [asyncio.create_task(run_periodically(job, self.services)) for job in JOBS]
+        self._jobs.append(asyncio.create_task(self.services.projector.run()))
         self._jobs.append(asyncio.create_task(self.api.body_reader.enforce_timeouts()))
         self._jobs.append(asyncio.create_task(asyncio.to_thread(user_agent.warm_up)))
 

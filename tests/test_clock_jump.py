@@ -13,15 +13,13 @@ from ovx_lite.app import App
 from ovx_lite.domain.calendar import DAY_MS, HOUR_MS
 from ovx_lite.services import scheduler
 from ovx_lite.services.backups import back_up
-from ovx_lite.services.group_commit import write_group as store_group
 from ovx_lite.services.retention import apply_retention
 from ovx_lite.storage import integrity, registry
 from ovx_lite.storage.sqlite import open_store
-from ovx_lite.storage.write.unit_of_work import open_unit_of_work
 from tests.conftest import CHROME, Start, Store
 from tests.support.browserless import WebClient, find_tags, set_password
 from tests.support.in_process import post, run_app, run_every_job
-from tests.support.store import NOW, FrozenClock, new_event, new_key, new_site, paths, request
+from tests.support.store import NOW, FrozenClock, new_event, new_key, new_site, open_writer, paths, request, store_group
 
 AHEAD_MS = 400 * DAY_MS
 
@@ -31,7 +29,7 @@ def fill(path: Path, now_ms: int = NOW, days: int | None = 30) -> str:
     with closing(open_store(path)) as conn:
         site = new_site(conn, retention_days=days)
         for at_ms in (now_ms - 40 * DAY_MS, now_ms - 20 * DAY_MS, now_ms):
-            store_group(conn, open_unit_of_work(conn, 0), [request(site, new_event(f"/{at_ms}", at_ms))], {}, NOW)
+            store_group(conn, open_writer(conn, 0), [request(site, new_event(f"/{at_ms}", at_ms))], {}, NOW)
         return new_key(conn, site)
 
 

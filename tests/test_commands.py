@@ -19,13 +19,11 @@ from click.testing import CliRunner
 
 from ovx_lite.cli import main
 from ovx_lite.domain.calendar import DAY_MS, MINUTE_MS
-from ovx_lite.services.group_commit import write_group as store_group
 from ovx_lite.storage import integrity, registry, sqlite
 from ovx_lite.storage.sqlite import open_store
-from ovx_lite.storage.write.unit_of_work import open_unit_of_work
 from tests.conftest import CommandResult, RunningSite, Store
 from tests.support.commands import eventually, fails
-from tests.support.store import NOW, new_event, new_key, new_site, paths, request
+from tests.support.store import NOW, new_event, new_key, new_site, open_writer, paths, request, store_group
 
 
 def all_commands(command: click.Command, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -329,7 +327,7 @@ def filled() -> bytes:
             site = new_site(conn, retention_days=30)
             for begin in (now - 40 * DAY_MS, now - 1000 * MINUTE_MS):
                 sent = [new_event(f"/page/{n}", begin + n, visitor=n // 3 + begin % 1000) for n in range(1500)]
-                store_group(conn, open_unit_of_work(conn, 0), [request(site, *sent)], {}, NOW)
+                store_group(conn, open_writer(conn, 0), [request(site, *sent)], {}, NOW)
         return (Path(folder) / sqlite.STORE_FILE).read_bytes()
 
 

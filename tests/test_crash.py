@@ -20,18 +20,19 @@ from ovx_lite.app import App
 from ovx_lite.auth.rate_limit import RateLimiter
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import Reply, Site
-from ovx_lite.services import group_commit as ingestion
 from ovx_lite.services.disk_space import DiskSpace
 from ovx_lite.services.group_commit import MAX_QUEUED_EVENTS, GroupCommitWriter
 from ovx_lite.services.notifier import Notifier
+from ovx_lite.services.projector import Projector
 from ovx_lite.storage import integrity
 from ovx_lite.storage.connections import Database
+from ovx_lite.storage.ledger.ledger import open_ledger
+from ovx_lite.storage.projection.projection import open_projection
 from ovx_lite.storage.sqlite import open_store
-from ovx_lite.storage.write.unit_of_work import open_unit_of_work
 from tests.conftest import Start, Store
 from tests.support.in_process import post, run_app
 from tests.support.load import CLIENTS, ROUNDS, Load
-from tests.support.store import NOW, FrozenClock, new_event, new_key, new_site, paths, request
+from tests.support.store import NOW, FrozenClock, new_event, new_key, new_site, open_writer, paths, request, store_group
 
 
 def test_acknowledged_events_survive_kill_9_and_resent_events_count_once(store: Store, start: Start) -> None:
@@ -114,7 +115,7 @@ def test_a_request_answered_with_503_is_not_stored(conn: sqlite3.Connection, sit
     group = [request(site, new_event("/\ud800")), request(site, new_event("/small")), request(site, *large)]
     limit_store_size(conn, 20)
     try:
-        outcomes = ingestion.write_group(conn, open_unit_of_work(conn, 0), group, {}, NOW)
+        outcomes = store_group(conn, open_writer(conn, 0), group, {}, NOW)
     except sqlite3.OperationalError:
         assert paths(conn, site) == []  # the writer reports to the whole group that nothing was stored
     else:
@@ -151,9 +152,16 @@ def test_a_full_disk_causes_503_until_there_is_room(tmp_path: Path, conn: sqlite
 
 async def flood(database: Database, site: Site) -> None:
     gate = threading.Event()
-    unit_of_work = await database.write(open_unit_of_work, 0)
+    ledger, projection = await database.write(open_ledger, 0), await database.write(open_projection)
     writer = GroupCommitWriter(
-        database, unit_of_work, RateLimiter(), FrozenClock(), lambda: None, Notifier(), DiskSpace(Path(), 0)
+        database,
+        ledger,
+        Projector(database, projection, 0),
+        RateLimiter(),
+        FrozenClock(),
+        lambda: None,
+        Notifier(),
+        DiskSpace(Path(), 0),
     )
     blocking = asyncio.create_task(database.write(lambda conn: gate.wait(30)))
     large_request = request(site, *[new_event()] * 500)

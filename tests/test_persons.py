@@ -16,12 +16,10 @@ from hypothesis import strategies as st
 from ovx_lite.domain.calendar import HOUR_MS, MINUTE_MS
 from ovx_lite.domain.models import Event, Hit, Identity, PageUrl, Site
 from ovx_lite.enrichment.enrich import enrich
-from ovx_lite.services.group_commit import write_group as store_group
 from ovx_lite.storage import integrity, registry
 from ovx_lite.storage.read import events, persons
-from ovx_lite.storage.write.unit_of_work import open_unit_of_work
 from tests.conftest import Start, Store
-from tests.support.store import MAX_TIME_MS, NOW, request
+from tests.support.store import MAX_TIME_MS, NOW, open_writer, request, store_group
 from tests.support.visitors import GOOGLEBOT, Place, browser_headers, file_bytes
 from tests.support.visitors import conn as conn
 from tests.support.visitors import proxied as proxied
@@ -260,7 +258,7 @@ def test_events_are_attributed_to_the_expected_person(
         "dirty_days",
     ):
         conn.execute(f"DELETE FROM {table}")
-    site, unit_of_work = add_new_site(conn), open_unit_of_work(conn, 0)
+    site, writer = add_new_site(conn), open_writer(conn, 0)
     sent_events = [
         new_event(site, person, NOW + index * 17 * MINUTE_MS, device)
         for index, (device, person) in enumerate(drawn_events)
@@ -269,8 +267,8 @@ def test_events_are_attributed_to_the_expected_person(
     restarts = data.draw(st.sets(st.sampled_from(cuts)), "restarts")
     for begin, end in pairwise(cuts):
         if begin in restarts:
-            unit_of_work.reset()
-        store_group(conn, unit_of_work, [request(site, *sent_events[begin:end])], {}, NOW)
+            writer.reset()
+        store_group(conn, writer, [request(site, *sent_events[begin:end])], {}, NOW)
 
     def owners() -> list[str | None]:
         return [event.person for event in events.read(conn, site, 0, MAX_TIME_MS, True)]
@@ -284,10 +282,10 @@ def test_events_are_attributed_to_the_expected_person(
         expected = [None if person_id == erased_id else person_id for person_id in expected]
         assert owners() == expected
         assert integrity.problems(conn) == []
-    unit_of_work.reset()
+    writer.reset()
     store_group(
         conn,
-        unit_of_work,
+        writer,
         [request(site, *[new_event(site, "ada", NOW + 9 * HOUR_MS, device) for device in "de"])],
         {},
         NOW,

@@ -16,16 +16,14 @@ import pytest
 from ovx_lite.domain.calendar import DAY_MS, MINUTE_MS
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import Event, Reply, Site
-from ovx_lite.services.group_commit import write_group
 from ovx_lite.storage import integrity, registry, salts, sqlite
 from ovx_lite.storage.connections import Database
 from ovx_lite.storage.copies import copy
-from ovx_lite.storage.idempotency import IdempotencyKey
+from ovx_lite.storage.ledger.idempotency import IdempotencyKey
+from ovx_lite.storage.projection.sessionizer import MAX_EVENTS_PER_VISITOR
 from ovx_lite.storage.read import events
 from ovx_lite.storage.sqlite import migrate, open_store, steps
-from ovx_lite.storage.write.sessionizer import MAX_EVENTS_PER_VISITOR
-from ovx_lite.storage.write.unit_of_work import open_unit_of_work
-from tests.support.store import MAX_TIME_MS, NOW, new_event, new_site, paths, request
+from tests.support.store import MAX_TIME_MS, NOW, new_event, new_site, open_writer, paths, request, store_group
 
 NEXT = max(steps()) + 1
 
@@ -51,13 +49,13 @@ INVALID_EVENTS = [
 
 @pytest.mark.parametrize("invalid_event", INVALID_EVENTS)
 def test_an_invalid_request_does_not_fail_its_group(conn: sqlite3.Connection, site: Site, invalid_event: Event) -> None:
-    unit_of_work = open_unit_of_work(conn, 0)
+    writer = open_writer(conn, 0)
     group = [
         request(site, new_event("/1")),
         request(site, new_event("/2"), invalid_event),
         request(site, new_event("/3")),
     ]
-    first, invalid, last = write_group(conn, unit_of_work, group, {}, NOW)
+    first, invalid, last = store_group(conn, writer, group, {}, NOW)
     assert isinstance(first, Reply)
     assert isinstance(invalid, Exception)
     assert isinstance(last, Reply)
@@ -68,34 +66,30 @@ def test_an_invalid_request_does_not_fail_its_group(conn: sqlite3.Connection, si
 def test_a_rolled_back_request_leaves_no_dangling_lookup_ids(
     conn: sqlite3.Connection, site: Site, invalid_event: Event
 ) -> None:
-    unit_of_work = open_unit_of_work(conn, 0)
-    write_group(
-        conn, unit_of_work, [request(site, new_event("/new", name="new")), request(site, invalid_event)], {}, NOW
-    )
-    write_group(conn, unit_of_work, [request(site, new_event("/other")), request(site, new_event("/new"))], {}, NOW)
+    writer = open_writer(conn, 0)
+    store_group(conn, writer, [request(site, new_event("/new", name="new")), request(site, invalid_event)], {}, NOW)
+    store_group(conn, writer, [request(site, new_event("/other")), request(site, new_event("/new"))], {}, NOW)
     assert paths(conn, site) == ["/new", "/other", "/new"]
     assert integrity.problems(conn) == []
 
 
 def test_a_failed_request_does_not_use_up_its_idempotency_key(conn: sqlite3.Connection, site: Site) -> None:
-    unit_of_work, idempotency_key = open_unit_of_work(conn, 0), IdempotencyKey("key", b"fingerprint")
-    write_group(conn, unit_of_work, [request(site, new_event("/\ud800"), idempotency_key=idempotency_key)], {}, NOW)
-    (result,) = write_group(
-        conn, unit_of_work, [request(site, new_event("/good"), idempotency_key=idempotency_key)], {}, NOW
-    )
+    writer, idempotency_key = open_writer(conn, 0), IdempotencyKey("key", b"fingerprint")
+    store_group(conn, writer, [request(site, new_event("/\ud800"), idempotency_key=idempotency_key)], {}, NOW)
+    (result,) = store_group(conn, writer, [request(site, new_event("/good"), idempotency_key=idempotency_key)], {}, NOW)
     assert isinstance(result, Reply)
     assert not result.replayed
     assert paths(conn, site) == ["/good"]
 
 
 def test_events_of_a_removed_site_do_not_fail_their_group(conn: sqlite3.Connection, site: Site) -> None:
-    unit_of_work, gone_site = open_unit_of_work(conn, 0), new_site(conn, "gone")
-    write_group(conn, unit_of_work, [request(gone_site, new_event())], {}, NOW)
+    writer, gone_site = open_writer(conn, 0), new_site(conn, "gone")
+    store_group(conn, writer, [request(gone_site, new_event())], {}, NOW)
     with closing(sqlite._connect(Path(conn.execute("PRAGMA database_list").fetchone()[2]))) as another_process:
         another_process.execute("PRAGMA foreign_keys = ON")
         registry.remove_site(another_process, "gone")
-    refused, stored = write_group(
-        conn, unit_of_work, [request(gone_site, new_event()), request(site, new_event("/1"))], {}, NOW
+    refused, stored = store_group(
+        conn, writer, [request(gone_site, new_event()), request(site, new_event("/1"))], {}, NOW
     )
     assert isinstance(refused, ApiError)
     assert refused.code == "invalid_site_id"
@@ -106,10 +100,8 @@ def test_two_processes_that_assign_the_same_id_both_store_their_events(
     tmp_path: Path, conn: sqlite3.Connection, site: Site
 ) -> None:
     with closing(open_store(tmp_path)) as other:
-        for number, (connection, unit_of_work) in enumerate(
-            [(conn, open_unit_of_work(conn, 7)), (other, open_unit_of_work(other, 7))]
-        ):
-            (result,) = write_group(connection, unit_of_work, [request(site, new_event(f"/{number}"))], {}, NOW)
+        for number, (connection, writer) in enumerate([(conn, open_writer(conn, 7)), (other, open_writer(other, 7))]):
+            (result,) = store_group(connection, writer, [request(site, new_event(f"/{number}"))], {}, NOW)
             assert isinstance(result, Reply)
     assert paths(conn, site) == ["/0", "/1"]
 
@@ -140,13 +132,13 @@ def test_a_reader_does_not_wait_for_the_writer(tmp_path: Path, site: Site) -> No
 
 
 def test_events_beyond_the_limit_of_a_visitor_are_counted_without_a_visit(conn: sqlite3.Connection, site: Site) -> None:
-    unit_of_work, extra_count = open_unit_of_work(conn, 0), 300
+    writer, extra_count = open_writer(conn, 0), 300
     for first in range(0, MAX_EVENTS_PER_VISITOR + extra_count, 1000):
         group_events = [
             new_event(f"/{number}", visitor=7)
             for number in range(first, min(first + 1000, MAX_EVENTS_PER_VISITOR + extra_count))
         ]
-        write_group(conn, unit_of_work, [request(site, *group_events)], {}, NOW)
+        store_group(conn, writer, [request(site, *group_events)], {}, NOW)
     visit_ids = [stored.visit_id for stored in events.read(conn, site, 0, MAX_TIME_MS, True)]
     assert (len(visit_ids), visit_ids.count(None), len(set(visit_ids))) == (
         MAX_EVENTS_PER_VISITOR + extra_count,
@@ -160,15 +152,15 @@ def test_events_beyond_the_limit_of_a_visitor_are_counted_without_a_visit(conn: 
 
 def test_visitors_with_many_pages_are_not_reloaded_for_every_group(conn: sqlite3.Connection, site: Site) -> None:
     # All their pages together exceed the size of the cache.
-    unit_of_work, pages = open_unit_of_work(conn, 0), iter(range(100_000))
+    writer, pages = open_writer(conn, 0), iter(range(100_000))
     for visitor in range(25):
         group_events = [new_event(f"/{next(pages)}", visitor=visitor + 1) for _ in range(1000)]
-        write_group(conn, unit_of_work, [request(site, *group_events)], {}, NOW)
+        store_group(conn, writer, [request(site, *group_events)], {}, NOW)
     statements: list[str] = []
     conn.set_trace_callback(statements.append)
     for _ in range(20):
         group_events = [new_event(f"/{next(pages)}", visitor=visitor + 1) for visitor in range(25)]
-        write_group(conn, unit_of_work, [request(site, *group_events)], {}, NOW)
+        store_group(conn, writer, [request(site, *group_events)], {}, NOW)
     reload_count = sum("FROM events JOIN event_types" in statement for statement in statements)
     assert reload_count < 20, "each group reloaded the visitors"
 
@@ -179,7 +171,7 @@ def test_an_event_takes_at_most_60_bytes_on_a_busy_site(tmp_path: Path) -> None:
     origins = [new_event().traffic_source._replace(referrer=f"partner-{n}.example/") for n in range(97)]
     clients = [new_event().client._replace(country=country) for country in ("FR", "DE", "US", "GB", "")]
     with closing(open_store(tmp_path)) as conn:
-        site, unit_of_work = new_site(conn), open_unit_of_work(conn, 0)
+        site, writer = new_site(conn), open_writer(conn, 0)
         empty_size_bytes = (tmp_path / sqlite.STORE_FILE).stat().st_size
         for midnight_ms in range(0, 10 * DAY_MS, DAY_MS):
             salts.of_day(conn, site.id, midnight_ms // DAY_MS, b"salt")  # as the first event of a day does
@@ -202,7 +194,7 @@ def test_an_event_takes_at_most_60_bytes_on_a_busy_site(tmp_path: Path) -> None:
                     )
             day_events.sort(key=attrgetter("timestamp_ms"))
             for start in range(0, len(day_events), 100):
-                write_group(conn, unit_of_work, [request(site, *day_events[start : start + 100])], {}, NOW)
+                store_group(conn, writer, [request(site, *day_events[start : start + 100])], {}, NOW)
         count = len(paths(conn, site))
         assert integrity.problems(conn) == []
     assert count >= 50_000

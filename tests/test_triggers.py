@@ -13,9 +13,7 @@ from msgspec import structs
 
 from ovx_lite.domain.calendar import MINUTE_MS
 from ovx_lite.domain.models import ClientInfo, Event, EventType, Goal, PageUrl, Site, TrafficSource, Webhook
-from ovx_lite.services.group_commit import write_group as store_group
 from ovx_lite.storage.webhooks import delivery_log, subscriptions
-from ovx_lite.storage.write.unit_of_work import open_unit_of_work
 from ovx_lite.webhooks.message import FORMATS, MAX_BODY_BYTES, build_body
 from ovx_lite.webhooks.triggers import (
     Alert,
@@ -29,7 +27,7 @@ from ovx_lite.webhooks.triggers import (
 )
 from tests.conftest import Start, Store
 from tests.support.goals import add_webhook, met_goals, sent_messages
-from tests.support.store import NOW, new_event, new_site, request
+from tests.support.store import NOW, new_event, new_site, open_writer, request, store_group
 from tests.support.visitors import Place
 from tests.support.visitors import conn as conn
 
@@ -165,7 +163,7 @@ class WatchedSite:
             subscriptions.add_webhook(conn, webhook)
 
     def restart(self) -> None:
-        self.unit_of_work = open_unit_of_work(self.conn, next(_numbers) * 100)
+        self.writer = open_writer(self.conn, next(_numbers) * 100)
 
     def send_visitors(self, minute: float, *visitors: int, age_minutes: float = 0) -> list[tuple[int, int]]:
         """Store an event of each visitor. Returns the spikes (visitors, threshold) that are reported.
@@ -176,7 +174,7 @@ class WatchedSite:
         new_events = [
             new_event(timestamp_ms=round(now_ms - age_minutes * MINUTE_MS), visitor=visitor) for visitor in visitors
         ]
-        store_group(self.conn, self.unit_of_work, [request(self.site, *new_events)], {}, now_ms)
+        store_group(self.conn, self.writer, [request(self.site, *new_events)], {}, now_ms)
         alerts = [json.loads(delivery.body)["data"] for delivery in delivery_log.of_site(self.conn, self.site.id)]
         new_count, self.alert_count = len(alerts) - self.alert_count, len(alerts)
         return [(delivery["active_visitors"], delivery["threshold"]) for delivery in alerts[:new_count]]

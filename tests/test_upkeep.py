@@ -15,15 +15,24 @@ from ovx_lite.app import App
 from ovx_lite.domain.calendar import DAY_MS, HOUR_MS, MINUTE_MS
 from ovx_lite.domain.models import Site
 from ovx_lite.services import retention, scheduler
-from ovx_lite.services.group_commit import write_group
 from ovx_lite.services.services import Services
 from ovx_lite.storage import integrity, registry
 from ovx_lite.storage.read import events
 from ovx_lite.storage.sqlite import open_store
-from ovx_lite.storage.write.unit_of_work import open_unit_of_work
 from tests.conftest import CHROME
 from tests.support.in_process import post, run_app, run_every_job
-from tests.support.store import MAX_TIME_MS, NOW, FrozenClock, new_event, new_key, new_site, paths, request
+from tests.support.store import (
+    MAX_TIME_MS,
+    NOW,
+    FrozenClock,
+    new_event,
+    new_key,
+    new_site,
+    open_writer,
+    paths,
+    request,
+    store_group,
+)
 
 VISITOR_FIELDS = {"ip_address": "203.0.113.9", "user_agent": CHROME}
 
@@ -152,22 +161,22 @@ def test_rate_limit_counters_are_deleted_after_their_hour(tmp_path: Path, conn: 
 def test_events_are_retained_for_the_sites_number_of_local_days(tmp_path: Path, conn: sqlite3.Connection) -> None:
     site, forever_site = new_site(conn, timezone=PARIS, retention_days=3), new_site(conn, "forever")
     midnight_ms = local_time_ms("2025-10-25T00:00")  # in summer time, which ends on the 26th
-    unit_of_work, early_ms, first_event = (
-        open_unit_of_work(conn, 0),
+    writer, early_ms, first_event = (
+        open_writer(conn, 0),
         midnight_ms - 1,
         new_event("/first", midnight_ms, visitor=99, timezone=PARIS),
     )
     old_events = [
         new_event("/old", midnight_ms - 5 * MINUTE_MS + n // 20, visitor=n % 50, timezone=PARIS) for n in range(6000)
     ]
-    write_group(
+    store_group(
         conn,
-        unit_of_work,
+        writer,
         [request(site, *old_events, new_event("/last", early_ms, timezone=PARIS), first_event)],
         {},
         NOW,
     )
-    write_group(conn, unit_of_work, [request(forever_site, new_event("/old", early_ms))], {}, NOW)
+    store_group(conn, writer, [request(forever_site, new_event("/old", early_ms))], {}, NOW)
     run_app(tmp_path, FrozenClock(local_time_ms("2025-10-27T23:59:59")), run_every_job)
     assert len(paths(conn, site)) == 6002
     run_app(tmp_path, FrozenClock(local_time_ms("2025-10-28T00:00:00")), run_every_job)
@@ -180,7 +189,7 @@ def many_old_events(conn: sqlite3.Connection, site: Site) -> None:
     """Store events of three days, more than one batch of retention deletes."""
     for day in (7, 8, 9):
         old_events = [new_event("/old", NOW - day * DAY_MS + n, visitor=n // 3 + day * 10_000) for n in range(6000)]
-        write_group(conn, open_unit_of_work(conn, 0), [request(site, *old_events)], {}, NOW)
+        store_group(conn, open_writer(conn, 0), [request(site, *old_events)], {}, NOW)
 
 
 def test_the_store_is_consistent_between_retention_batches(tmp_path: Path, conn: sqlite3.Connection) -> None:
@@ -267,10 +276,8 @@ def test_a_visit_survives_a_restart(tmp_path: Path, conn: sqlite3.Connection) ->
     site = new_site(conn)
     for minute in range(0, 50, 10):
         with closing(open_store(tmp_path)) as connection:
-            unit_of_work = open_unit_of_work(connection, minute)
-            write_group(
-                connection, unit_of_work, [request(site, new_event(timestamp_ms=NOW + minute * MINUTE_MS))], {}, NOW
-            )
+            writer = open_writer(connection, minute)
+            store_group(connection, writer, [request(site, new_event(timestamp_ms=NOW + minute * MINUTE_MS))], {}, NOW)
     visits = {stored.visit_id for stored in events.read(conn, site, 0, MAX_TIME_MS, True)}
     assert len(visits) == 1
     assert integrity.problems(conn) == []
@@ -279,11 +286,9 @@ def test_a_visit_survives_a_restart(tmp_path: Path, conn: sqlite3.Connection) ->
 def test_a_visit_is_counted_correctly_when_two_processes_add_to_it(tmp_path: Path, conn: sqlite3.Connection) -> None:
     site = new_site(conn)
     with closing(open_store(tmp_path)) as other_conn:
-        writers = [(conn, open_unit_of_work(conn, 0)), (other_conn, open_unit_of_work(other_conn, 1000))]
+        writers = [(conn, open_writer(conn, 0)), (other_conn, open_writer(other_conn, 1000))]
         for minute in range(6):
-            connection, unit_of_work = writers[minute % 2]
-            write_group(
-                connection, unit_of_work, [request(site, new_event(timestamp_ms=NOW + minute * MINUTE_MS))], {}, NOW
-            )
+            connection, writer = writers[minute % 2]
+            store_group(connection, writer, [request(site, new_event(timestamp_ms=NOW + minute * MINUTE_MS))], {}, NOW)
     assert conn.execute("SELECT pageviews, events, elapsed_ms FROM visits").fetchall() == [(6, 6, 5 * MINUTE_MS)]
     assert integrity.problems(conn) == []

@@ -12,12 +12,10 @@ from hypothesis import strategies as st
 from ovx_lite.domain.calendar import MINUTE_MS, local_day
 from ovx_lite.domain.models import Hit, PageUrl
 from ovx_lite.enrichment.enrich import enrich
-from ovx_lite.services.group_commit import write_group as store_group
 from ovx_lite.storage import integrity
 from ovx_lite.storage.read import events
-from ovx_lite.storage.write.unit_of_work import open_unit_of_work
 from tests.conftest import CHROME, Server, Start, Store
-from tests.support.store import MAX_TIME_MS, NOW, new_site, request
+from tests.support.store import MAX_TIME_MS, NOW, new_site, open_writer, request, store_group
 from tests.support.visitors import GOOGLEBOT, Place, _numbers, browser_headers, file_bytes
 from tests.support.visitors import conn as conn
 from tests.support.visitors import proxied as proxied
@@ -187,7 +185,7 @@ def test_visits_do_not_depend_on_the_order_or_grouping_of_events(
         "dirty_days",
     ):  # so that the check covers one site
         conn.execute(f"DELETE FROM {table}")
-    site, unit_of_work = new_site(conn, f"site-{next(_numbers)}", "Europe/Paris"), open_unit_of_work(conn, 0)
+    site, writer = new_site(conn, f"site-{next(_numbers)}", "Europe/Paris"), open_writer(conn, 0)
     times_ms = [NOW + minute * 53 * MINUTE_MS for minute, _, _ in drawn_hits]
     hits = [
         Hit("event", "e", timestamp_ms, PageUrl("", "", ""), device_id=device, session_id=session)
@@ -195,7 +193,7 @@ def test_visits_do_not_depend_on_the_order_or_grouping_of_events(
     ]
     enriched = [enrich(hit, "apex", site, b"salt", str) for hit in hits]
     for start, end in pairwise(sorted({0, *cuts, 20})):
-        store_group(conn, unit_of_work, [request(site, *enriched[start:end])], {}, NOW)
+        store_group(conn, writer, [request(site, *enriched[start:end])], {}, NOW)
     days = dict[int | None, set[int]]()
     for stored in events.read(conn, site, 0, MAX_TIME_MS, True):
         days.setdefault(stored.visit_id, set()).add(local_day(stored.timestamp_ms, "Europe/Paris"))

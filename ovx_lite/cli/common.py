@@ -1,5 +1,6 @@
 """What the commands share: the options `--data-dir` and `--json`, checks of arguments, and printing."""
 
+import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -9,6 +10,8 @@ import msgspec
 
 from ovx_lite.domain.config import default_data_dir
 from ovx_lite.domain.errors import ApiError
+from ovx_lite.storage.projection.projection import catch_up
+from ovx_lite.storage.sqlite import open_store
 
 F = TypeVar("F", bound=Callable[..., Any])
 P = ParamSpec("P")
@@ -33,6 +36,16 @@ def json_option(command: F) -> F:
     return click.option(
         "--json", "as_json", is_flag=True, help="Print one JSON value on stdout, and nothing else there."
     )(command)
+
+
+def open_projected_store(data_dir: Path) -> sqlite3.Connection:
+    """Open an existing store, with all accepted events projected: in their visits, and in all counts.
+
+    Raises `ApiError` (`unavailable`).
+    """
+    conn = open_store(data_dir, create=False)
+    catch_up(conn)
+    return conn
 
 
 def check_argument(param_hint: str, check: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

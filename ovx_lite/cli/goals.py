@@ -5,14 +5,20 @@ from typing import Any
 
 import click
 
-from ovx_lite.cli.common import check_argument, data_dir_option, json_option, print_json, print_table
+from ovx_lite.cli.common import (
+    check_argument,
+    data_dir_option,
+    json_option,
+    open_projected_store,
+    print_json,
+    print_table,
+)
 from ovx_lite.domain import validators
 from ovx_lite.domain.clock import SystemClock
 from ovx_lite.domain.models import Goal
 from ovx_lite.services import factories
 from ovx_lite.storage import registry
 from ovx_lite.storage.rollups import goal_backfill
-from ovx_lite.storage.sqlite import open_store
 from ovx_lite.storage.webhooks import goals
 
 
@@ -45,7 +51,7 @@ def add(site: str, name: str, event: str, path: str, data_dir: Path, as_json: bo
         check_argument("--path", validators.path_pattern, path)
     else:
         check_argument("--event", validators.event_name, event)
-    conn = open_store(data_dir, create=False)
+    conn = open_projected_store(data_dir)
     goal_site = registry.find_site(conn, site)
     goal = factories.goal(goal_site, goal_name, event, path, SystemClock().now_ms())
     goal_backfill.add_goal(conn, goal, goal_site, goal.created_at_ms)
@@ -61,7 +67,7 @@ def add(site: str, name: str, event: str, path: str, data_dir: Path, as_json: bo
 @json_option
 def list_(site: str, data_dir: Path, as_json: bool) -> None:
     """List the goals of SITE."""
-    conn = open_store(data_dir, create=False)
+    conn = open_projected_store(data_dir)
     rows = [_as_dict(goal) for goal in goals.goals_of(conn, registry.find_site(conn, site).id)]
     if as_json:
         print_json(rows)
@@ -75,7 +81,7 @@ def list_(site: str, data_dir: Path, as_json: bool) -> None:
 @json_option
 def remove(goal_id: str, data_dir: Path, as_json: bool) -> None:
     """Remove a goal."""
-    goal_backfill.remove_goal(open_store(data_dir, create=False), goal_id)
+    goal_backfill.remove_goal(open_projected_store(data_dir), goal_id)
     if as_json:
         print_json({"id": goal_id, "removed": True})
     else:

@@ -12,7 +12,7 @@ from typing import cast
 
 import click
 
-from ovx_lite.cli.common import data_dir_option, json_option, print_json
+from ovx_lite.cli.common import data_dir_option, json_option, open_projected_store, print_json
 from ovx_lite.domain import config
 from ovx_lite.domain.calendar import day_start_ms, local_day
 from ovx_lite.domain.clock import SystemClock
@@ -24,7 +24,6 @@ from ovx_lite.services.disk_space import DiskSpace
 from ovx_lite.services.log_importer import ImportReport, LogImporter
 from ovx_lite.storage import registry
 from ovx_lite.storage.read import events
-from ovx_lite.storage.sqlite import open_store
 
 _EPOCH = date(1970, 1, 1)
 _READ_SIZE_BYTES = 1 << 16
@@ -50,7 +49,7 @@ def access_log(site: str, files: tuple[str, ...], data_dir: Path, as_json: bool)
     """
     settings = config.read(data_dir, {})
     country_of = open_country_data(Path(settings["country_db"]) if settings["country_db"] else None)
-    conn = open_store(data_dir, create=False)
+    conn = open_projected_store(data_dir)
     report, disk = ImportReport(), DiskSpace(data_dir, int(settings["disk_reserve"]))
     importer = LogImporter(conn, registry.find_site(conn, site), country_of, SystemClock().now_ms(), disk)
     disk_error: ApiError | None = None
@@ -143,7 +142,7 @@ def export(
 
     docs/reference.md describes the columns.
     """
-    conn = open_store(data_dir, create=False)
+    conn = open_projected_store(data_dir)
     exported_site = registry.find_site(conn, site)
     since_ms = 0 if first_day is None else _day_start_ms(_day_number(first_day), exported_site.timezone)
     until_ms = (

@@ -5,14 +5,14 @@ from typing import Any
 
 import click
 
-from ovx_lite.cli.common import data_dir_option, json_option, print_json, print_table, printable
+from ovx_lite.cli.common import data_dir_option, json_option, open_projected_store, print_json, print_table, printable
 from ovx_lite.domain.calendar import format_utc
 from ovx_lite.services import factories
 from ovx_lite.storage import registry
 from ovx_lite.storage.read import persons
 from ovx_lite.storage.read.persons import PersonRecord
 from ovx_lite.storage.rollups import goal_backfill
-from ovx_lite.storage.sqlite import open_store, truncate_wal
+from ovx_lite.storage.sqlite import truncate_wal
 
 _EMPTY_LOG_TIMEOUT_S = 2
 
@@ -28,7 +28,7 @@ def person() -> None:
 @json_option
 def list_(site: str, data_dir: Path, as_json: bool) -> None:
     """List the persons of SITE, in the order in which events first identified them."""
-    conn = open_store(data_dir, create=False)
+    conn = open_projected_store(data_dir)
     rows = [_as_dict(person) for person in persons.of_site(conn, registry.find_site(conn, site).id)]
     if as_json:
         print_json(rows)
@@ -44,7 +44,7 @@ def list_(site: str, data_dir: Path, as_json: bool) -> None:
 @json_option
 def show(site: str, person_id: str, data_dir: Path, as_json: bool) -> None:
     """Show what is stored about PERSON, which is your own id for them."""
-    conn = open_store(data_dir, create=False)
+    conn = open_projected_store(data_dir)
     site_id = registry.find_site(conn, site).id
     person = persons.find(conn, site_id, person_id)
     traces = persons.activity(conn, site_id, person)
@@ -74,7 +74,7 @@ def erase(site: str, person_id: str, yes: bool, data_dir: Path, as_json: bool) -
 
     Their events stay, but belong to nobody. Backups from before still have the person.
     """
-    conn = open_store(data_dir, create=False)
+    conn = open_projected_store(data_dir)
     person_site = registry.find_site(conn, site)
     person = persons.find(conn, person_site.id, person_id)
     if not yes and not as_json:

@@ -4,11 +4,10 @@ from pathlib import Path
 
 import click
 
-from ovx_lite.cli.common import data_dir_option, json_option, print_json
+from ovx_lite.cli.common import data_dir_option, json_option, open_projected_store, print_json
 from ovx_lite.domain.clock import SystemClock
 from ovx_lite.services.retention import prune as prune_events
 from ovx_lite.storage import registry, retention
-from ovx_lite.storage.sqlite import open_store
 
 
 @click.command()
@@ -21,7 +20,7 @@ def prune(yes: bool, data_dir: Path, as_json: bool) -> None:
     The server does this every hour. Nothing is deleted while the clock is more than a day away from the last run,
     because the clock may be wrong. --yes confirms the clock, also for the server.
     """
-    conn, now_ms = open_store(data_dir, create=False), SystemClock().now_ms()
+    conn, now_ms = open_projected_store(data_dir), SystemClock().now_ms()
     if yes:
         retention.confirm(conn, now_ms)
     deleted_events = prune_events(conn, registry.load(conn), now_ms)

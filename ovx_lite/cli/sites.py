@@ -8,7 +8,14 @@ import click
 import msgspec
 
 from ovx_lite.auth import api_keys
-from ovx_lite.cli.common import check_argument, data_dir_option, json_option, print_json, print_table
+from ovx_lite.cli.common import (
+    check_argument,
+    data_dir_option,
+    json_option,
+    open_projected_store,
+    print_json,
+    print_table,
+)
 from ovx_lite.domain import validators
 from ovx_lite.domain.clock import SystemClock
 from ovx_lite.domain.models import Site
@@ -110,7 +117,7 @@ def change(id: str, data_dir: Path, as_json: bool, **options: Any) -> None:
     """
     if all(value is None for value in options.values()):
         raise click.UsageError("Pass at least one option to change: see ovx-lite site change --help.")
-    conn = open_store(data_dir, create=False)
+    conn = open_projected_store(data_dir)
     site = registry.change_site(conn, _apply_options(registry.find_site(conn, id), options))
     if as_json:
         print_json(_as_dict(site))
@@ -123,7 +130,7 @@ def change(id: str, data_dir: Path, as_json: bool, **options: Any) -> None:
 @json_option
 def list_(data_dir: Path, as_json: bool) -> None:
     """List all sites."""
-    rows = [_as_dict(site) for site in registry.load(open_store(data_dir, create=False)).sites_by_slug.values()]
+    rows = [_as_dict(site) for site in registry.load(open_projected_store(data_dir)).sites_by_slug.values()]
     if as_json:
         print_json(rows)
     else:
@@ -137,7 +144,7 @@ def list_(data_dir: Path, as_json: bool) -> None:
 @json_option
 def remove(id: str, yes: bool, data_dir: Path, as_json: bool) -> None:
     """Delete the site ID with its API keys and all its events."""
-    conn = open_store(data_dir, create=False)
+    conn = open_projected_store(data_dir)
     registry.find_site(conn, id)
     if not yes and not as_json:
         click.confirm(f"Delete the site {id}, its API keys and all its events?", abort=True, err=True)

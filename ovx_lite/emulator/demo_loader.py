@@ -8,10 +8,11 @@ from ovx_lite.domain.models import Site
 from ovx_lite.emulator import demo_traffic
 from ovx_lite.emulator.demo_traffic import Shape
 from ovx_lite.services import factories
+from ovx_lite.storage.projection import visits
+from ovx_lite.storage.projection.bulk_writer import BulkWriter
 from ovx_lite.storage.rollups import finalize, goal_backfill
 from ovx_lite.storage.sqlite import transaction
 from ovx_lite.storage.webhooks import goals
-from ovx_lite.storage.write import event_writer, sessionizer
 
 _BATCH_SIZE = 2000
 _GOALS = {"Sign-up": ("signup", ""), "Purchase": ("purchase", ""), "Reads": ("", "/articles/**")}
@@ -47,12 +48,11 @@ def load_traffic(
 
 
 def _load_day(conn: sqlite3.Connection, site: Site, seed: int, day: int, shape: Shape, now_ms: int) -> None:
-    writer = event_writer.open_event_writer(conn, day % 1000 * 2000)
+    writer = BulkWriter(conn, day % 1000 * 2000)
     events = [event for event in demo_traffic.generate_day(site, seed, day, shape) if event.timestamp_ms <= now_ms]
     for first in range(0, len(events), _BATCH_SIZE):
         with transaction(conn):
             writer.begin()
             writer.add(site.id, events[first : first + _BATCH_SIZE])
-            writer.flush()
     with transaction(conn):
-        sessionizer.close_open_visits(conn, site.id)
+        visits.close_open_visits(conn, site.id)

@@ -11,20 +11,17 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Concatenate, ParamSpec, TypeVar
 
-import msgspec
-
 from ovx_lite.auth.rate_limit import RateLimiter
 from ovx_lite.domain.clock import Clock
-from ovx_lite.domain.errors import ApiError, detached, unavailable
-from ovx_lite.domain.models import Event, Reply, public_event_id
+from ovx_lite.domain.errors import unavailable
+from ovx_lite.domain.models import Reply
 from ovx_lite.http.prometheus import Histogram
 from ovx_lite.services.disk_space import DiskSpace
 from ovx_lite.services.notifier import Notifier
-from ovx_lite.storage import idempotency, rate_limits
+from ovx_lite.services.projector import Projector
 from ovx_lite.storage.connections import Database
-from ovx_lite.storage.idempotency import IdempotencyKey
+from ovx_lite.storage.ledger.ledger import Ledger, WriteRequest, WriteResult, write_group
 from ovx_lite.storage.sqlite import transaction
-from ovx_lite.storage.write.unit_of_work import UnitOfWork
 from ovx_lite.webhooks.triggers import Alert
 
 MAX_QUEUED_EVENTS = 20_000
@@ -35,24 +32,6 @@ _log = logging.getLogger("ovx_lite")
 P = ParamSpec("P")
 T = TypeVar("T")
 WakeSender = Callable[[], None]
-
-# What SQLite and its Python binding raise for values that they cannot store.
-_VALUE_ERRORS = (sqlite3.Error, ValueError, OverflowError)
-
-WriteResult = Reply | Exception
-
-
-class WriteRequest(msgspec.Struct, frozen=True):
-    """Events of one site that are stored together or not at all, and how to build the response from their IDs.
-
-    `effects`, if it is not `None`, gets descriptions of what followed: goals that were reached, messages to webhooks.
-    """
-
-    site_id: int
-    events: list[Event]
-    build_response: Callable[[list[str]], Reply]
-    idempotency_key: IdempotencyKey | None = None
-    effects: list[str] | None = None
 
 
 class GroupCommitWriter:
@@ -65,7 +44,8 @@ class GroupCommitWriter:
     def __init__(
         self,
         database: Database,
-        unit_of_work: UnitOfWork,
+        ledger: Ledger,
+        projector: Projector,
         rate_limiter: RateLimiter,
         clock: Clock,
         wake_sender: WakeSender,
@@ -73,7 +53,7 @@ class GroupCommitWriter:
         disk: DiskSpace,
     ) -> None:
         """`wake_sender` is called when a commit has queued messages to webhooks."""
-        self._database, self._unit_of_work = database, unit_of_work
+        self._database, self._ledger, self.projector = database, ledger, projector
         self._wake_sender, self._notifier = wake_sender, notifier
         self._rate_limiter, self._clock, self.disk = rate_limiter, clock, disk
         self._queue: list[tuple[WriteRequest, asyncio.Future[Reply]]] = []
@@ -115,6 +95,7 @@ class GroupCommitWriter:
                     self.queued_events -= len(request.events)
                     if isinstance(result, Reply) and not result.replayed:
                         self.stored_events += len(request.events)
+                        self.projector.record_commit(len(request.events))
                     if future.done():
                         continue  # the client is gone
                     if isinstance(result, Reply):
@@ -129,11 +110,11 @@ class GroupCommitWriter:
         counts, self._rate_limiter.unsaved = self._rate_limiter.unsaved, {}
         started_at_s = time.monotonic()
         try:
-            results = await self._database.write(write_group, self._unit_of_work, group, counts, self._clock.now_ms())
+            results = await self._database.write(write_group, self._ledger, group, counts, self._clock.now_ms())
             self.commit_durations.observe(time.monotonic() - started_at_s)
             self.failed_at_ms = None
-            if self._unit_of_work.alerts.has_new_deliveries:
-                self._unit_of_work.alerts.has_new_deliveries = False
+            if self._ledger.alerts.has_new_deliveries:
+                self._ledger.alerts.has_new_deliveries = False
                 self._wake_sender()
             return results
         except sqlite3.OperationalError as exc:
@@ -158,28 +139,33 @@ class GroupCommitWriter:
     ) -> T:
         """Return `function(conn, …)`, which changes stored events, run in the writer's thread.
 
-        It drops what the unit of work has cached about the store, so that the next group reads it again.
+        All events that are acknowledged by then are projected first. Then everything that is cached about the store is
+        dropped, so that it is read again.
         """
 
         def run(conn: sqlite3.Connection) -> T:
+            while self.projector.projection.project_slice():
+                pass  # the few events that were accepted since `catch_up`
             try:
                 return function(conn, *args, **kwargs)
             finally:
-                self._unit_of_work.reset()
+                self._ledger.reset()
+                self.projector.projection.reset()
 
+        await self.projector.catch_up()
         return await self._database.write(run)
 
     async def enqueue_alert(self, site_id: int, alert: Alert) -> list[str]:
         """Queue an alert that no event has caused for a site's webhooks. Returns descriptions of what was queued."""
 
-        def enqueue(conn: sqlite3.Connection, unit_of_work: UnitOfWork, now_ms: int) -> list[str]:
+        def enqueue(conn: sqlite3.Connection, ledger: Ledger, now_ms: int) -> list[str]:
             with transaction(conn):
-                unit_of_work.begin()
-                effects = unit_of_work.alerts.enqueue(site_id, alert, now_ms)
-                unit_of_work.flush()
+                ledger.begin()
+                effects = ledger.alerts.enqueue(site_id, alert, now_ms)
+                ledger.flush()
                 return effects
 
-        effects = await self._database.write(enqueue, self._unit_of_work, self._clock.now_ms())
+        effects = await self._database.write(enqueue, self._ledger, self._clock.now_ms())
         self._wake_sender()
         return effects
 
@@ -189,79 +175,3 @@ class GroupCommitWriter:
         while self._write_task is not None:
             await asyncio.wait([self._write_task])
         await self.flush()
-
-
-def write_group(
-    conn: sqlite3.Connection,
-    unit_of_work: UnitOfWork,
-    group: Sequence[WriteRequest],
-    counts: dict[tuple[str, int], int],
-    now_ms: int,
-) -> list[WriteResult]:
-    """Store a group in one transaction. If a value cannot be stored, store each request alone, so that only one fails.
-
-    `counts` are the rate-limit counts to save: by rate-limit key and second. Returns the result of each request. Raises
-    `sqlite3.OperationalError` if the store cannot be written; then nothing was stored.
-    """
-    try:
-        return _write_in_transaction(conn, unit_of_work, group, counts, now_ms)
-    except sqlite3.OperationalError:
-        raise
-    except _VALUE_ERRORS:
-        _log.exception("a group of %d requests could not be stored together; storing each alone", len(group))
-    _write_in_transaction(conn, unit_of_work, [], counts, now_ms)
-    results: list[WriteResult] = []
-    for request in group:
-        try:
-            results += _write_in_transaction(conn, unit_of_work, [request], {}, now_ms)
-        except sqlite3.OperationalError as exc:
-            # The requests before this one are stored. This one and those after it are answered with 503.
-            _log.error("the store cannot be written: %s", exc)
-            return results + [unavailable("The store cannot be written now") for _ in group[len(results) :]]
-        except _VALUE_ERRORS as exc:
-            results.append(exc)
-    try:
-        return results
-    finally:
-        del results  # the tracebacks of its exceptions hold this frame
-
-
-def _write_in_transaction(
-    conn: sqlite3.Connection,
-    unit_of_work: UnitOfWork,
-    group: Sequence[WriteRequest],
-    counts: dict[tuple[str, int], int],
-    now_ms: int,
-) -> list[WriteResult]:
-    results: list[WriteResult] = []
-    try:
-        with transaction(conn):
-            unit_of_work.begin()
-            for request in group:
-                try:
-                    results.append(_write_request(conn, unit_of_work, request, now_ms))
-                except ApiError as exc:
-                    results.append(detached(exc))
-            unit_of_work.flush()
-            if counts:
-                rate_limits.save(conn, counts)
-    except BaseException:
-        unit_of_work.reset()
-        raise
-    return results
-
-
-def _write_request(conn: sqlite3.Connection, unit_of_work: UnitOfWork, request: WriteRequest, now_ms: int) -> Reply:
-    idempotency_key = request.idempotency_key
-    if idempotency_key is not None:
-        earlier_reply = idempotency.find(conn, request.site_id, idempotency_key, now_ms)
-        if earlier_reply is not None:
-            return earlier_reply
-    reply = request.build_response(
-        [public_event_id(new_id) for new_id in unit_of_work.event_writer.add(request.site_id, request.events)]
-    )
-    if request.events:
-        unit_of_work.alerts.evaluate(request.site_id, request.events, now_ms, request.effects)
-    if idempotency_key is not None:
-        idempotency.save(conn, request.site_id, idempotency_key, reply, now_ms)
-    return reply

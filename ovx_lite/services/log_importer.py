@@ -23,9 +23,9 @@ from ovx_lite.enrichment.enrich import enrich
 from ovx_lite.enrichment.geoip import CountryLookup
 from ovx_lite.services.disk_space import DiskSpace, measure
 from ovx_lite.storage import salts
+from ovx_lite.storage.projection.bulk_writer import BulkWriter
 from ovx_lite.storage.read import events
 from ovx_lite.storage.sqlite import transaction
-from ovx_lite.storage.write import event_writer
 
 _BATCH_SIZE = 2000  # events per transaction
 _MAX_REMEMBERED_SECONDS = 20_000  # seconds of the log whose lines are counted for the digests
@@ -67,7 +67,7 @@ class LogImporter:
         self._disk = disk
         # The time and digest of the imported lines, by day
         self._imported_lines: FIFOCache[int, set[tuple[int, int]]] = FIFOCache(_MAX_CACHED_DAYS)
-        self._event_writer = event_writer.open_event_writer(conn, secrets.randbits(20))
+        self._bulk_writer = BulkWriter(conn, secrets.randbits(20))
         self._salt = salts.of_day(conn, site.id, local_day(now_ms, site.timezone), secrets.token_bytes(32))
 
     def run(self, lines: Iterable[str | int], report: ImportReport) -> None:
@@ -139,15 +139,14 @@ class LogImporter:
         for is_last_attempt in (False, True):
             try:
                 with transaction(self._conn):
-                    if self._event_writer.begin():  # another process has written to the store
+                    if self._bulk_writer.begin():  # another process has written to the store
                         self._imported_lines.clear()
                     new_events = [event for event in batch if self._is_new(event)]
-                    self._event_writer.add(self._site.id, new_events)
-                    self._event_writer.flush()
+                    self._bulk_writer.add(self._site.id, new_events)
                 break
             except sqlite3.IntegrityError:
                 # Another process has used one of the IDs for an event of the same millisecond. The next IDs are free.
-                self._event_writer.reset()
+                self._bulk_writer.reset()
                 self._imported_lines.clear()
                 if is_last_attempt:
                     raise

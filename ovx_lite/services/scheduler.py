@@ -7,17 +7,18 @@ period. A job that fails is logged and runs again. (Webhook deliveries are not p
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import NamedTuple
 
 from ovx_lite.domain.calendar import HOUR_S, local_day
 from ovx_lite.domain.errors import ApiError
-from ovx_lite.domain.models import Registry, Site
+from ovx_lite.domain.models import Site
 from ovx_lite.services import backups
 from ovx_lite.services.disk_space import MIB, DiskSpace, measure
 from ovx_lite.services.retention import apply_retention
 from ovx_lite.services.services import Services
-from ovx_lite.storage import idempotency, rate_limits, retention, salts, sqlite
+from ovx_lite.storage import retention, salts, sqlite
+from ovx_lite.storage.ledger import idempotency, rate_limits
 from ovx_lite.storage.rollups import finalize, goal_backfill
 from ovx_lite.storage.sqlite import transaction
 from ovx_lite.storage.webhooks import delivery_log
@@ -59,7 +60,10 @@ async def check_disk_space(services: Services) -> bool:
 
 async def expire_salts(services: Services) -> bool:
     """Delete the salts of past days, also of sites that get no more visits."""
-    return await services.database.write(delete_old_salts, services.sites.registry, services.clock.now_ms()) > 0
+    sites, now_ms = services.sites.registry.sites_by_id.values(), services.clock.now_ms()
+    if not await services.database.read(salts.have_expired, sites, now_ms):
+        return False
+    return await services.writer.change(delete_old_salts, sites, now_ms) > 0
 
 
 async def expire_idempotent_responses(services: Services) -> bool:
@@ -152,13 +156,10 @@ async def measure_disk(disk: DiskSpace) -> bool:
     return disk.is_low != was_low
 
 
-def delete_old_salts(conn: sqlite3.Connection, registry: Registry, now_ms: int) -> int:
+def delete_old_salts(conn: sqlite3.Connection, sites: Iterable[Site], now_ms: int) -> int:
     """Delete all salts except that of each site's current day. Returns how many."""
     with transaction(conn):
-        return sum(
-            salts.delete_expired(conn, site.id, local_day(now_ms, site.timezone))
-            for site in registry.sites_by_id.values()
-        )
+        return sum(salts.delete_expired(conn, site.id, local_day(now_ms, site.timezone)) for site in sites)
 
 
 def delete_expired_counts(conn: sqlite3.Connection, now_ms: int) -> int:

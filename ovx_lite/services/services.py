@@ -10,6 +10,7 @@ from ovx_lite.enrichment.geoip import CountryLookup
 from ovx_lite.services.disk_space import DiskSpace
 from ovx_lite.services.group_commit import GroupCommitWriter
 from ovx_lite.services.notifier import Notifier
+from ovx_lite.services.projector import Projector
 from ovx_lite.services.rejected import RejectedEvents
 from ovx_lite.services.site_cache import SiteCache
 from ovx_lite.services.webhook_sender import WebhookSender
@@ -24,6 +25,7 @@ class Services(msgspec.Struct, frozen=True):
     database: Database
     sites: SiteCache
     writer: GroupCommitWriter
+    projector: Projector
     rate_limiter: RateLimiter
     sender: WebhookSender
     clock: Clock

@@ -1,6 +1,7 @@
 """A cache of the sites, their API keys, and each site's salt of the day."""
 
 import secrets
+from collections.abc import Awaitable, Callable
 
 from ovx_lite.auth import api_keys
 from ovx_lite.auth.api_keys import Principal
@@ -11,6 +12,8 @@ from ovx_lite.storage.connections import Database
 
 _NO_SALT = (-1, b"")
 
+ChangeStore = Callable[..., Awaitable[bytes]]
+
 
 class SiteCache:
     """What the ingestion needs to know about sites, without asking the database for each request.
@@ -20,9 +23,11 @@ class SiteCache:
     keeps a salt until the site's midnight; `evict_salts` drops all of them.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, change: ChangeStore) -> None:
+        """`change` runs a function that changes stored events, when all accepted events are projected."""
         self.registry = Registry()
         self._database = database
+        self._change = change
         self._principals: dict[str, Principal] = {}
         self._salts: dict[int, tuple[int, bytes]] = {}
         # When API keys, by public ID, were last used (Unix ms), as far as that is not saved yet.
@@ -76,7 +81,9 @@ class SiteCache:
     async def load_salt(self, site: Site, now_ms: int) -> bytes:
         """Return the salt of the site's current day from the store, which creates one for each day."""
         day = local_day(now_ms, site.timezone)
-        salt = await self._database.write(salts.of_day, site.id, day, secrets.token_bytes(32))
+        salt = await self._database.read(salts.find, site.id, day)
+        if salt is None:
+            salt = await self._change(salts.of_day, site.id, day, secrets.token_bytes(32))
         self._salts[site.id] = (day, salt)
         return salt
 

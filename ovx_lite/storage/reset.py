@@ -10,7 +10,7 @@ from ovx_lite.storage.registry_version import announce
 from ovx_lite.storage.sqlite import transaction
 
 _TABLES_TO_CLEAR = (
-    *("events", "visits", "open_visits", "persons", "identity_links", "salts"),
+    *("event_journal", "events", "visits", "open_visits", "persons", "identity_links", "salts"),
     *("daily_totals", "daily_revenue", "rollups", "finalized", "dirty_days"),
     *("idempotent_responses", "rate_limit_counters", "monthly_usage", "fired_alerts"),
     *("attempts", "deliveries", "annotations"),

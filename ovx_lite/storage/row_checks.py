@@ -14,6 +14,7 @@ from ovx_lite.domain.calendar import DAY_MS
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import MAX_TIMESTAMP_MS
 from ovx_lite.domain.validators import site_slug
+from ovx_lite.storage.ledger.event_journal import MAX_EVENTS_PER_ROW
 
 _LAST_ID = (MAX_TIMESTAMP_MS + 1 << 21) - 1
 _LAST_DAY = MAX_TIMESTAMP_MS // DAY_MS + 2
@@ -31,6 +32,7 @@ _RULES = {
     "api_keys": f"length(key_hash) = 32 AND created_at {_IS_TIME} AND coalesce(revoked_at, 0) {_IS_TIME}"
     f" AND coalesce(last_used_at, 0) {_IS_TIME} AND coalesce(hourly_limit, 0) >= 0",
     "salts": f"day {_IS_DAY}",
+    "event_journal": f"event_count BETWEEN 1 AND {MAX_EVENTS_PER_ROW}",
     "events": f"visit_id BETWEEN 0 AND {_LAST_ID} AND visit_id + id_offset BETWEEN 0 AND {_LAST_ID}"
     " AND coalesce(import_line_hash, 0) BETWEEN 0 AND 0x7fffffff"
     " AND (revenue_minor IS NULL OR (SELECT currency <> '' FROM event_types WHERE id = event_type_id))",

@@ -177,7 +177,15 @@ CREATE TABLE event_types (
     UNIQUE (name, type, api, excluded_reason, context, currency)
 ) STRICT;
 
--- Events, the main part of the ledger: one row for each event, next to the other events of its visit. Its own id is visit_id + id_offset.
+-- Accepted events that are not in `events` yet, in the order in which they arrived. The projection reads the oldest rows,
+-- and deletes them in the transaction that writes what follows from their events.
+CREATE TABLE event_journal (
+    seq         INTEGER PRIMARY KEY,
+    event_count INTEGER NOT NULL,
+    events      BLOB NOT NULL -- MessagePack: see `storage.ledger.event_journal`
+) STRICT;
+
+-- One row for each event, next to the other events of its visit. Its own id is visit_id + id_offset.
 CREATE TABLE events (
     site_id           INTEGER NOT NULL,
     visit_id          INTEGER NOT NULL, -- the id of the event that began the visit; its own id if it is in no visit

@@ -32,6 +32,7 @@ _HAS_REQUIRED_ROWS = """
 SELECT (SELECT count(*) FROM meta WHERE name IN ('registry_version', 'write_checked_at')) = 2
     AND (SELECT count(*) FROM admin) = 1
 """
+_SYNCHRONOUS_NORMAL = 1  # SQLite's number; 0 is OFF, 2 is FULL
 _INSERT_BATCH_SIZES = (128, 16, 4, 1)
 
 
@@ -258,6 +259,20 @@ def transaction(conn: sqlite3.Connection) -> Iterator[None]:
         if conn.in_transaction:
             conn.execute("ROLLBACK")
         raise
+
+
+@contextmanager
+def no_wait_for_disk(conn: sqlite3.Connection) -> Iterator[None]:
+    """Let the transactions in the block end without waiting for the disk.
+
+    A power cut may undo them, the latest first, unless a transaction after them has waited.
+    """
+    (synchronous,) = conn.execute("PRAGMA synchronous").fetchone()
+    conn.execute(f"PRAGMA synchronous = {min(synchronous, _SYNCHRONOUS_NORMAL)}")
+    try:
+        yield
+    finally:
+        conn.execute(f"PRAGMA synchronous = {synchronous}")
 
 
 def truncate_wal(conn: sqlite3.Connection, timeout_s: float = 0) -> bool:

@@ -3,13 +3,16 @@
 import asyncio
 import json
 import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from ovx_lite.auth import api_keys
 from ovx_lite.domain.calendar import MINUTE_MS, local_day
 from ovx_lite.domain.models import ApiKey, ClientInfo, Event, EventType, PageUrl, Reply, Site, TrafficSource
-from ovx_lite.services.group_commit import WriteRequest
 from ovx_lite.storage import registry
-from ovx_lite.storage.idempotency import IdempotencyKey
+from ovx_lite.storage.ledger.idempotency import IdempotencyKey
+from ovx_lite.storage.ledger.ledger import Ledger, WriteRequest, WriteResult, write_group
+from ovx_lite.storage.projection.projection import Projection
 from ovx_lite.storage.read import events
 
 NOW = 1_763_719_200_000  # 2025-11-21 10:00 UTC
@@ -71,6 +74,35 @@ def new_event(
 
 def request(site: Site, *new_events: Event, idempotency_key: IdempotencyKey | None = None) -> WriteRequest:
     return WriteRequest(site.id, list(new_events), lambda ids: Reply(201, json.dumps(ids).encode()), idempotency_key)
+
+
+class Writer(NamedTuple):
+    """What writes to a store over one connection, with its caches."""
+
+    ledger: Ledger
+    projection: Projection
+
+    def reset(self) -> None:
+        self.ledger.reset()
+        self.projection.reset()
+
+
+def open_writer(conn: sqlite3.Connection, counter: int) -> Writer:
+    return Writer(Ledger(conn, counter), Projection(conn))
+
+
+def store_group(
+    conn: sqlite3.Connection,
+    writer: Writer,
+    group: Sequence[WriteRequest],
+    counts: Mapping[tuple[str, int], int],
+    now_ms: int,
+) -> list[WriteResult]:
+    """Write a group of requests, and project its events."""
+    results = write_group(conn, writer.ledger, group, counts, now_ms)
+    while writer.projection.project_slice():
+        pass
+    return results
 
 
 def paths(conn: sqlite3.Connection, site: Site) -> list[str]:

@@ -12,17 +12,15 @@ from ovx_lite.domain.calendar import HOUR_MS, MINUTE_MS
 from ovx_lite.domain.models import Hit, Reply
 from ovx_lite.enrichment.enrich import enrich
 from ovx_lite.services import factories
-from ovx_lite.services.group_commit import write_group
+from ovx_lite.storage.projection.visits import close_open_visits
 from ovx_lite.storage.read import events, persons
 from ovx_lite.storage.read.events import StoredEvent
 from ovx_lite.storage.rollups import goal_backfill
 from ovx_lite.storage.sqlite import transaction
 from ovx_lite.storage.webhooks import goals
-from ovx_lite.storage.write import sessionizer
-from ovx_lite.storage.write.unit_of_work import open_unit_of_work
 from tests.support.drawn import GOALS
 from tests.support.recount import Recount, is_engagement
-from tests.support.store import MAX_TIME_MS, new_site, request
+from tests.support.store import MAX_TIME_MS, new_site, open_writer, request, store_group
 
 VISIT_TIMEOUT_MS = 30 * MINUTE_MS
 
@@ -45,7 +43,7 @@ class Traffic:
     """A site that receives random events, and its expected visits."""
 
     def __init__(self, conn: sqlite3.Connection, timezone: str, change_date: str) -> None:
-        self.conn, self.site, self.unit_of_work = conn, new_site(conn, "here", timezone), open_unit_of_work(conn, 0)
+        self.conn, self.site, self.writer = conn, new_site(conn, "here", timezone), open_writer(conn, 0)
         self.recount = Recount([], timezone, [])
         day = date.fromisoformat(change_date)
         self.midnight_ms = int(datetime.combine(day, datetime.min.time(), self.recount.zone).timestamp()) * 1000
@@ -70,7 +68,7 @@ class Traffic:
         if operation == "midnight":  # the salt changes, and no visit continues
             self.salt_number += 1
             with transaction(self.conn):
-                sessionizer.close_open_visits(self.conn, self.site.id)
+                close_open_visits(self.conn, self.site.id)
             self.close_visits(set(self.visit_ids))
         elif operation == "catch up":
             goal_backfill.catch_up(self.conn)
@@ -83,13 +81,13 @@ class Traffic:
             self.erase_person(argument)
         elif operation == "prune":
             self.prune_day(self.local_date(self.midnight_ms + 12 * HOUR_MS) + timedelta(argument))
-        self.unit_of_work.reset()
+        self.writer.reset()
 
     def store_hits(self, hits: list[Hit], actions: list[str]) -> None:
         salt = b"salt %d" % self.salt_number
         apis = ["apex" if action == "look" else "ovyxa" for action in actions]
         enriched = [enrich(hit, api, self.site, salt, country_of) for hit, api in zip(hits, apis, strict=True)]
-        (reply,) = write_group(self.conn, self.unit_of_work, [request(self.site, *enriched)], {}, self.now_ms)
+        (reply,) = store_group(self.conn, self.writer, [request(self.site, *enriched)], {}, self.now_ms)
         assert isinstance(reply, Reply)
         stored = self.read_events()
         for hit, id in zip(hits, json.loads(reply.body), strict=True):

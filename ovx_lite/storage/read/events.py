@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from ovx_lite.domain.calendar import day_start_ms, local_day
 from ovx_lite.domain.models import COUNTER_BITS, MAX_TIMESTAMP_MS, Site
+from ovx_lite.storage.projection.identity_links import PERSON_OF_EVENT
 from ovx_lite.storage.rollups import weekly
-from ovx_lite.storage.write.identity_links import PERSON_OF_EVENT
 
 
 def import_line_hashes(conn: sqlite3.Connection, site: Site, day: int) -> set[tuple[int, int]]:

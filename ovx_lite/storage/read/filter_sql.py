@@ -14,8 +14,8 @@ import msgspec
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.goal_patterns import GoalMatcher
 from ovx_lite.stats.filters import PROPS_PREFIX, AllOf, Condition, Filter, Not, conditions, value_matcher
+from ovx_lite.storage.projection.dimension_keys import event_type_bit, page_bit
 from ovx_lite.storage.webhooks.goals import goals_of
-from ovx_lite.storage.write.visit_cache import event_type_bit, page_bit
 
 LOOKUP_COLUMNS = {
     "event:page": ("pages", "path", "e.page_id"),

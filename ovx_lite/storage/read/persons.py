@@ -9,11 +9,11 @@ import msgspec
 from ovx_lite.domain.calendar import local_day
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import COUNTER_BITS, Site
+from ovx_lite.storage.projection.identity_links import PERSON_OF_EVENT
 from ovx_lite.storage.read.events import IS_ENGAGEMENT
 from ovx_lite.storage.rollups import weekly
 from ovx_lite.storage.rollups.dimensions import Dimension
 from ovx_lite.storage.sqlite import transaction
-from ovx_lite.storage.write.identity_links import PERSON_OF_EVENT
 
 NO_PERSON = 0
 """The person ID in the links of visitors whose person was erased."""

@@ -14,6 +14,7 @@ import msgspec
 from ovx_lite.domain.calendar import monday
 from ovx_lite.domain.goal_patterns import GoalMatcher
 from ovx_lite.domain.models import ClientInfo, EventType, PageUrl, Site, TrafficSource
+from ovx_lite.storage.projection.rollup_writer import DayTotals
 from ovx_lite.storage.read import events
 from ovx_lite.storage.read.events import OF_DAY, ids_of_day
 from ovx_lite.storage.rollups import weekly
@@ -27,7 +28,6 @@ from ovx_lite.storage.rollups.dimensions import (
 from ovx_lite.storage.rollups.value_limit import OTHER, ValueSelector, max_values
 from ovx_lite.storage.sqlite import insert, transaction
 from ovx_lite.storage.webhooks import goals
-from ovx_lite.storage.write.rollup_writer import DayTotals
 
 _VISITS = """
 SELECT visitor_id, is_only_visit_of_day, early_ms + elapsed_ms, events,

@@ -5,7 +5,7 @@ from hashlib import blake2b
 
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import Reply
-from ovx_lite.storage.idempotency import IdempotencyKey
+from ovx_lite.storage.ledger.idempotency import IdempotencyKey
 
 
 def reject_with(error: ApiError) -> Callable[[list[str]], Reply]:

@@ -34,10 +34,11 @@ from ovx_lite.http.responses import (
     rate_limit_headers,
     send_json,
 )
-from ovx_lite.services.group_commit import GroupCommitWriter, WriteRequest
+from ovx_lite.services.group_commit import GroupCommitWriter
 from ovx_lite.services.observer import RequestObserver, RequestOutcome, request_target
 from ovx_lite.services.site_cache import SiteCache
-from ovx_lite.storage.idempotency import IdempotencyKey
+from ovx_lite.storage.ledger.idempotency import IdempotencyKey
+from ovx_lite.storage.ledger.ledger import WriteRequest
 from ovx_lite.web.api.idempotency import parse_idempotency_key, reject_with
 
 RouteMatch = tuple[Endpoint, str]

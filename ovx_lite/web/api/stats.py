@@ -17,10 +17,10 @@ from ovx_lite.stats import date_ranges, query
 from ovx_lite.stats.date_ranges import DateRange
 from ovx_lite.stats.filters import TIME_DIMENSIONS, AllOf, AnyOf, Condition, Filter, Not
 from ovx_lite.stats.query import Query
+from ovx_lite.storage.ledger import alerts
 from ovx_lite.storage.priority import API_KEYS, Requester
 from ovx_lite.storage.read import events
 from ovx_lite.storage.read import query_runner as store
-from ovx_lite.storage.write import alerts
 from ovx_lite.web.common.context import RouteTable, context, run_query
 
 _MAX_BODY_BYTES = 1024 * 1024

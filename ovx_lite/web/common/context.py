@@ -119,17 +119,28 @@ class UiContext(msgspec.Struct):
     async def read(
         self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run a function of `storage` with a read connection, and return its result."""
+        """Run a function of `storage` with a read connection, and return its result.
+
+        For what is derived from events, use `read_events`.
+        """
+        return await self.services.database.read(function, *args, **kwargs)
+
+    async def read_events(
+        self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a function of `storage` with a read connection when all accepted events are projected."""
+        await self.services.projector.catch_up()
         return await self.services.database.read(function, *args, **kwargs)
 
     async def change(
         self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run a function of `storage` with the write connection, and return its result.
+        """Run a function of `storage` with the write connection when all accepted events are projected.
 
-        It then reloads sites and keys and looks for due deliveries, because the function may have changed them.
+        Return its result. It then reloads sites and keys and looks for due deliveries, because the function may have
+        changed them.
         """
-        result = await self.services.database.write(function, *args, **kwargs)
+        result = await self.services.writer.change(function, *args, **kwargs)
         await self.services.sites.refresh()
         self.services.sender.wake()
         return result
@@ -173,7 +184,9 @@ async def run_query(
     Equal calls at the same time run once and share the result. Raises `ApiError` (`unavailable`) if too many queries
     wait already, or if it takes too long.
     """
-    database, clock = context(request).services.database, context(request).services.clock
+    services = context(request).services
+    database, clock = services.database, services.clock
+    await services.projector.catch_up()
     # A result is shared only within a minute, because its date range may end now.
     key = (function, args, clock.now_ms() // MINUTE_MS)
     ticket = await database.query(requester, key, lambda conn: function(conn, clock.now_ms(), *args))

@@ -11,8 +11,8 @@ import msgspec
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.services.notifier import Notifier
 from ovx_lite.services.services import Services
+from ovx_lite.storage.ledger import alerts
 from ovx_lite.storage.priority import PEOPLE, Requester
-from ovx_lite.storage.write import alerts
 from ovx_lite.web.common.server_sent_events import HEARTBEAT_S, KEEP_ALIVE, EventStream, Update, messages_on_change
 
 MAX_LISTENERS = 1_000
@@ -144,6 +144,7 @@ class LiveVisitors:
     async def _count(self, site_id: int) -> int:
         database, clock = self._services.database, self._services.clock
         requester, key = Requester(PEOPLE, "live"), (LiveVisitors, site_id)
+        await self._services.projector.catch_up()
         return await (
             await database.query(
                 requester, key, lambda conn: alerts.count_active_visitors(conn, clock.now_ms(), site_id)

@@ -29,7 +29,7 @@ async def _render_page(request: Request, site: Site, form: Form) -> Response:
     ui = context(request)
     site_goals = await ui.read(store.goals_of, site.id)
     matcher, tried = GoalMatcher(site_goals), request.query_params.get("try", "").strip()[:_MAX_TRIED_LENGTH]
-    met_counts = await ui.read(goal_backfill.weekly_goal_events, site, ui.services.clock.now_ms())
+    met_counts = await ui.read_events(goal_backfill.weekly_goal_events, site, ui.services.clock.now_ms())
     return render(
         request,
         "goals.html",

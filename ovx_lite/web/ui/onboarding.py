@@ -13,7 +13,7 @@ from ovx_lite.web.common.templating import render
 async def show_start(request: Request) -> Response:
     """`GET …/start`: the code to copy, and the latest event if there is one."""
     site = await site_from_path(request)
-    latest_event = await context(request).read(site_activity.latest_event, site.id)
+    latest_event = await context(request).read_events(site_activity.latest_event, site.id)
     keys = await context(request).read(registry.api_keys_of, site)
     return render(
         request,
@@ -35,7 +35,7 @@ async def stream_first_event(request: Request) -> Response:
             return Update(b"", is_last=True)
         if not await ui.read(accounts.has_session, session, ui.services.clock.now_ms()):
             return Update(b"", is_last=True)
-        if (latest_event := await ui.read(site_activity.latest_event, site.id)) is None:
+        if (latest_event := await ui.read_events(site_activity.latest_event, site.id)) is None:
             return Update(b"")
         return Update(b"data: " + msgspec.json.encode(latest_event._asdict()) + b"\n\n", is_last=True)
 

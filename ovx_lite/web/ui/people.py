@@ -87,7 +87,7 @@ async def erase(request: Request) -> Response:
 async def _find_person(request: Request, site: Site) -> PersonRecord:
     id_text = request.path_params["person"]
     if re.fullmatch(r"-?\d{1,19}", id_text) and abs(int(id_text)) < 1 << 63:
-        person = await context(request).read(persons.find_by_id, site.id, int(id_text))
+        person = await context(request).read_events(persons.find_by_id, site.id, int(id_text))
         if person is not None:
             return person
     raise not_found("person")

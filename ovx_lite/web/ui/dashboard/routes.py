@@ -13,8 +13,8 @@ from ovx_lite.domain.calendar import SECOND_MS, parse_day
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import Site
 from ovx_lite.storage import accounts, annotations
+from ovx_lite.storage.ledger import alerts
 from ovx_lite.storage.priority import PUBLIC, Requester
-from ovx_lite.storage.write import alerts
 from ovx_lite.web.common.context import (
     FlashMessage,
     RouteTable,

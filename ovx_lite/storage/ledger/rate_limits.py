@@ -4,14 +4,16 @@ import sqlite3
 from collections.abc import Mapping
 
 from ovx_lite.domain.calendar import HOUR_S
+from ovx_lite.storage.sqlite import insert
 
 
 def save(conn: sqlite3.Connection, counts: Mapping[tuple[str, int], int]) -> None:
     """Add counts, by (principal, Unix second). They may be negative. Call this inside a transaction."""
-    conn.executemany(
-        "INSERT INTO rate_limit_counters (principal, unix_second, count) VALUES (?, ?, ?) "
-        "ON CONFLICT DO UPDATE SET count = count + excluded.count",
+    insert(
+        conn,
+        "INSERT INTO rate_limit_counters (principal, unix_second, count)",
         [(principal, second, count) for (principal, second), count in counts.items()],
+        "ON CONFLICT (principal, unix_second) DO UPDATE SET count = count + excluded.count",
     )
 
 

@@ -6,11 +6,13 @@ event is rewritten when a visitor is identified, and the persons who share a dev
 """
 
 import sqlite3
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
-from ovx_lite.domain.models import COUNTER_BITS, Event, Person
+from ovx_lite.domain.models import COUNTER_BITS, Person
+from ovx_lite.storage.ledger.event_journal import JournalEvent
 from ovx_lite.storage.sqlite import batches, insert
 
 MAX_TRAITS_BYTES = 64 * 1024
@@ -45,9 +47,9 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class IdentityLinks:
-    """Stores the persons of events, and links visitors to them, inside the transaction that appends the events.
+    """Stores the persons of events, and links visitors to them.
 
-    `EventWriter` owns it. It caches traits and latest links, so that it does not write again what is stored already.
+    The projection owns it. It caches traits and latest links, so that it does not write again what is stored already.
     """
 
     def __init__(self, conn: sqlite3.Connection) -> None:
@@ -62,21 +64,27 @@ class IdentityLinks:
     def __len__(self) -> int:
         return max(len(self._traits), len(self._latest_links))
 
-    def assign(self, site_id: int, event: Event, person: Person) -> int:
-        """Store an event's person and their traits, and link the event's visitor to them. Return the person's ID."""
+    def record(self, events: Iterable[JournalEvent]) -> None:
+        """Write the persons and links of a batch of events. Call it inside a transaction."""
+        for event in events:
+            if event.person is not None:
+                self._add(event, event.person)
+        self._flush()
+
+    def _add(self, event: JournalEvent, person: Person) -> None:
+        timestamp_ms = event.id >> COUNTER_BITS
         previous_traits, traits = self._traits.get(person.id), _encode(person.traits)
         if previous_traits is None or (traits != previous_traits and person.traits):
             self._traits[person.id] = traits
-            self._persons.append((person.id, site_id, person.user_id, traits.decode(), event.timestamp_ms))
+            self._persons.append((person.id, event.site_id, person.user_id, traits.decode(), timestamp_ms))
         if event.visitor_id is not None and event.visitor_id != person.visitor_id:
-            visitor_key = (site_id, event.visitor_id)
+            visitor_key = (event.site_id, event.visitor_id)
             linked_at_ms, person_id = self._latest_links.get(visitor_key) or self._look_up(visitor_key)
-            is_late = event.timestamp_ms < linked_at_ms
+            is_late = timestamp_ms < linked_at_ms
             if is_late or person_id != person.id:
-                (self._late_links if is_late else self._links).append((*visitor_key, event.timestamp_ms, person.id))
+                (self._late_links if is_late else self._links).append((*visitor_key, timestamp_ms, person.id))
                 if not is_late:
-                    self._latest_links[visitor_key] = (event.timestamp_ms, person.id)
-        return person.id
+                    self._latest_links[visitor_key] = (timestamp_ms, person.id)
 
     def _look_up(self, visitor_key: tuple[int, int]) -> tuple[int, int]:
         """Read a visitor's latest link and cache it: its time (Unix ms) and the person's ID, or (-1, -1)."""
@@ -87,8 +95,7 @@ class IdentityLinks:
         link = self._latest_links[visitor_key] = self._conn.execute(query, visitor_key).fetchone() or (-1, -1)
         return link
 
-    def flush(self) -> None:
-        """Write the persons and links."""
+    def _flush(self) -> None:
         insert(
             self._conn,
             "INSERT INTO persons (id, site_id, external_id, traits, created_at)",
@@ -105,7 +112,7 @@ class IdentityLinks:
         self._late_links.clear()
 
     def reset(self) -> None:
-        """Empty the caches, and drop what is not written yet."""
+        """Empty the caches, and drop what a failed transaction has left."""
         self._traits.clear()
         self._latest_links.clear()
         self._persons.clear()

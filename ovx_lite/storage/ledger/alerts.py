@@ -1,14 +1,15 @@
-"""Monthly usage, goals, triggers and deliveries of a request, written in the transaction that stores its events.
+"""Monthly usage, goals, triggers and deliveries of a request, written in the transaction that accepts its events.
 
 For a site without goals and webhooks, only the monthly usage is counted.
 """
 
 import sqlite3
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from ovx_lite.domain.calendar import HOUR_MS, MINUTE_MS
 from ovx_lite.domain.models import COUNTER_BITS, Event, Webhook
+from ovx_lite.storage.ledger import event_journal
 from ovx_lite.storage.sqlite import insert
 from ovx_lite.storage.webhooks.subscriptions import SiteSubscriptions, subscriptions_by_site
 from ovx_lite.webhooks.message import MAX_SENDS_PER_HOUR, build_body
@@ -145,9 +146,8 @@ class AlertEvaluator:
     def _update_active_visitors(self, site_id: int, events: Sequence[Event], now_ms: int) -> Change:
         active_visitors = self._active_visitors.get(site_id)
         if active_visitors is None:
-            active_visitors = self._active_visitors[site_id] = ActiveVisitors(
-                recent_visitors(self._conn, site_id, now_ms), now_ms
-            )
+            recent = [*recent_visitors(self._conn, site_id, now_ms), *_visitors_in_journal(self._conn, site_id, now_ms)]
+            active_visitors = self._active_visitors[site_id] = ActiveVisitors(recent, now_ms)
         active_visitors.expire(now_ms)
         previous_count = len(active_visitors)
         for event in events:
@@ -216,6 +216,14 @@ def recent_visitors(conn: sqlite3.Connection, site_id: int, now_ms: int) -> list
     """Return the active visitors of a site at `now_ms`, each with the time (Unix ms) of their last event until then."""
     id_range = {"first_id": now_ms - ACTIVE_WINDOW_MS << COUNTER_BITS, "end_id": now_ms + 1 << COUNTER_BITS}
     return conn.execute(_RECENT_VISITORS, {"site_id": site_id, **id_range}).fetchall()
+
+
+def _visitors_in_journal(conn: sqlite3.Connection, site_id: int, now_ms: int) -> Iterator[tuple[int, int]]:
+    """Yield the visitors of a site's events that are not projected yet, each with the time (Unix ms) of the event."""
+    for event in event_journal.read_all(conn):
+        timestamp_ms = event.id >> COUNTER_BITS
+        if event.site_id == site_id and event.visitor_id is not None and timestamp_ms <= now_ms:
+            yield event.visitor_id, timestamp_ms
 
 
 def count_active_visitors(conn: sqlite3.Connection, now_ms: int, site_id: int) -> int:

@@ -1,0 +1,120 @@
+"""When accepted events are projected: in short slices, in the writer's thread, between the commits of requests.
+
+While requests keep arriving, accepting them comes first: events may wait in the journal for some seconds. Whoever reads
+what is derived from events asks `catch_up` first, so no reader misses an acknowledged event.
+"""
+
+import asyncio
+import logging
+import sqlite3
+import time
+from collections import deque
+
+from ovx_lite.http.prometheus import Histogram
+from ovx_lite.storage.connections import Database
+from ovx_lite.storage.projection.projection import Projection
+
+IDLE_AFTER_S = 0.05
+"""Without a commit for this time, the projector takes its turn."""
+
+MAX_LAG_S = 8.0
+"""How long an event waits while commits follow each other."""
+
+MAX_WAITING_EVENTS = 150_000
+"""How many events wait while commits follow each other. Projecting them takes about a second."""
+
+_RETRY_AFTER_S = 1.0
+_log = logging.getLogger("ovx_lite")
+
+
+class Projector:
+    """Projects the events of the journal.
+
+    `accepted_events` and `projected_events` count since the start, `accepted_events` including those that the journal
+    had then. `failed_at_s` is when (monotonic) projecting failed, `None` if it succeeded the last time.
+    """
+
+    def __init__(self, database: Database, projection: Projection, journal_events: int) -> None:
+        """`journal_events` is the number of events that the journal has now."""
+        self.projection = projection
+        self.accepted_events = journal_events
+        self.projected_events = 0
+        self.slice_durations = Histogram()
+        self.failed_at_s: float | None = None
+        self._database = database
+        self._last_commit_at_s = 0.0
+        self._arrivals: deque[tuple[float, int]] = deque()  # times, and `accepted_events` then
+        self._slice_lock = asyncio.Lock()
+        self._has_work = asyncio.Event()
+
+    @property
+    def waiting_events(self) -> int:
+        """Return how many acknowledged events are not projected yet."""
+        return max(self.accepted_events - self.projected_events, 0)
+
+    @property
+    def lag_s(self) -> float:
+        """Return how long the oldest of the waiting events has been waiting, to a tick of `run`."""
+        while self._arrivals and self._arrivals[0][1] <= self.projected_events:
+            self._arrivals.popleft()
+        return time.monotonic() - self._arrivals[0][0] if self._arrivals else 0.0
+
+    def record_commit(self, event_count: int) -> None:
+        """Count events that were committed to the journal."""
+        self.accepted_events += event_count
+        self._last_commit_at_s = time.monotonic()
+        self._has_work.set()
+
+    async def catch_up(self) -> None:
+        """Return when all events that are acknowledged now are projected.
+
+        Raises `sqlite3.OperationalError` if the store cannot be written.
+        """
+        target = self.accepted_events
+        while self.projected_events < target:
+            await self._project_slice()
+
+    async def run(self) -> None:
+        """Project events when it is their turn, for ever."""
+        while True:
+            await self._has_work.wait()
+            try:
+                while self.waiting_events and self._is_due():
+                    await self._project_slice()
+            except sqlite3.OperationalError as exc:
+                _log.error("events could not be projected: %s", exc)
+                await asyncio.sleep(_RETRY_AFTER_S)
+            except Exception:
+                _log.exception("events could not be projected")
+                await asyncio.sleep(_RETRY_AFTER_S)
+            if not self.waiting_events:
+                self._has_work.clear()
+                continue
+            self._arrivals.append((time.monotonic(), self.accepted_events))
+            await asyncio.sleep(IDLE_AFTER_S)
+
+    def _is_due(self) -> bool:
+        return (
+            time.monotonic() - self._last_commit_at_s >= IDLE_AFTER_S
+            or self.waiting_events > MAX_WAITING_EVENTS
+            or self.lag_s > MAX_LAG_S
+        )
+
+    async def _project_slice(self) -> None:
+        async with self._slice_lock:  # one at a time, so that a commit never waits for more than one
+            accepted_events, started_at_s = self.accepted_events, time.monotonic()
+            try:
+                count = await self._database.write(_project_slice, self.projection)
+            except BaseException:
+                self.failed_at_s = time.monotonic()
+                raise
+            self.failed_at_s = None
+            self.slice_durations.observe(time.monotonic() - started_at_s)
+            # A command may have projected events. So if the journal was empty, nothing waits that was accepted before.
+            self.projected_events = (
+                self.projected_events + count if count else max(self.projected_events, accepted_events)
+            )
+
+
+def _project_slice(_: sqlite3.Connection, projection: Projection) -> int:
+    return projection.project_slice()

@@ -1,0 +1,236 @@
+"""From accepted events to everything that is derived from them, a batch at a time."""
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from ovx_lite.storage import registry_version
+from ovx_lite.storage.ledger import event_journal
+from ovx_lite.storage.ledger.event_journal import JournalEvent
+from ovx_lite.storage.projection import rollup_writer, visits
+from ovx_lite.storage.projection.dimension_keys import DimensionKeys
+from ovx_lite.storage.projection.identity_links import IdentityLinks
+from ovx_lite.storage.projection.sessionizer import VisitChange, sessionize
+from ovx_lite.storage.projection.visits import VisitCache, VisitorKey
+from ovx_lite.storage.sqlite import insert, no_wait_for_disk, transaction
+
+SLICE_EVENTS = 1_000
+"""How many events a transaction of the projection has at most, or slightly more: it takes less than 10 ms."""
+
+_CACHE_SOFT_LIMIT, _CACHE_HARD_LIMIT = 20_000, 200_000  # entries of the largest cache
+_MAX_ID_ATTEMPTS = 1_000
+
+# Most events have none of the last four columns, and binding NULL takes longer than leaving a column out.
+_INSERT_EVENTS = (
+    "INSERT INTO events (site_id, visit_id, id_offset, event_type_id, page_id, traffic_source_id, client_id{})"
+)
+_OPTIONAL_COLUMNS = ", props, import_line_hash, person_id, revenue_minor"
+
+
+class Projection:
+    """Derives visits, persons and rollups over one connection. It owns the caches that this needs.
+
+    Call `project_slice` outside of transactions. Or inside one, call `begin`, then `project` with events that are not
+    in the journal; after a failed transaction, call `reset`.
+    """
+
+    def __init__(self, conn: sqlite3.Connection) -> None:
+        self._conn = conn
+        self._versions = (-1, -1)
+        self._dimension_keys = DimensionKeys(conn)
+        self._visit_cache = VisitCache(conn, self._dimension_keys)
+        self._identity_links = IdentityLinks(conn)
+        self._timezones: dict[int, str] = {}
+        self._events_since_reset = 0
+
+    def project_slice(self, max_events: int = SLICE_EVENTS) -> int:
+        """Project the oldest events of the journal in one transaction, and return how many there were.
+
+        The transaction does not wait for the disk: after a power cut, the journal has what the tables have lost.
+        """
+        try:
+            return self._project_slice(max_events)
+        except sqlite3.IntegrityError:
+            # An ID is taken by another process's event of the same millisecond. So find out which, one by one.
+            return self._project_slice(max_events, with_free_ids=True)
+
+    def _project_slice(self, max_events: int, with_free_ids: bool = False) -> int:
+        try:
+            with no_wait_for_disk(self._conn), transaction(self._conn):
+                batch = event_journal.read(self._conn, max_events)
+                if batch.events:
+                    self.begin()
+                    if with_free_ids:
+                        self._project_with_free_ids(batch.events)
+                    else:
+                        self.project(batch.events)
+                    event_journal.delete(self._conn, batch.last_seq)
+        except BaseException:
+            self.reset()
+            raise
+        return len(batch.events)
+
+    def begin(self) -> bool:
+        """Empty the caches if they may be outdated or are too large. Return whether they were emptied."""
+        (data_version,) = self._conn.execute("PRAGMA data_version").fetchone()
+        versions = (data_version, registry_version.version(self._conn))
+        largest = max(len(self._visit_cache), len(self._identity_links), len(self._dimension_keys))
+        # Filling the caches again costs time. Above the soft limit, do it only once per as many events as are cached.
+        is_too_large = largest > _CACHE_SOFT_LIMIT and (
+            largest < self._events_since_reset or largest > _CACHE_HARD_LIMIT
+        )
+        # Cached visits have the goals that they reached, but not those of new goals. So new goals empty the caches.
+        if versions != self._versions or is_too_large:
+            self.reset()
+            self._versions = versions
+            return True
+        return False
+
+    def project(self, events: Sequence[JournalEvent]) -> None:
+        """Write events, and what follows from them. Call it inside a transaction, after `begin`."""
+        events = self._of_known_sites(events)
+        events_by_visitor = _group_by_visitor(events)
+        visits_by_visitor = self._visit_cache.look_up(events_by_visitor, self._timezones)
+        changes: list[VisitChange] = []
+        for visitor_key, visitor_events in events_by_visitor.items():
+            changes += self._sessionize(visitor_events, visits_by_visitor[visitor_key])
+        changes.sort(key=_visit_order)
+        sessionless_events = _not_in_visits(events, changes)
+        deltas = rollup_writer.count_batch(events, sessionless_events, changes, self._dimension_keys)
+        self._write_events(changes, sessionless_events)
+        visits.save(self._conn, [change.visit for change in changes])
+        visits.save_open(self._conn, [change.visit for change in changes if change.began_with is not None])
+        self._identity_links.record(events)
+        rollup_writer.write(self._conn, deltas, self._dimension_keys.finalized_before_day)
+        self._events_since_reset += len(events)
+
+    def _of_known_sites(self, events: Sequence[JournalEvent]) -> Sequence[JournalEvent]:
+        """Return the events without those of sites that were removed after the events were accepted."""
+        site_ids = {event.site_id for event in events}
+        for site_id in site_ids - self._timezones.keys():
+            row = self._conn.execute("SELECT timezone FROM sites WHERE id = ?", (site_id,)).fetchone()
+            if row is not None:
+                self._timezones[site_id] = row[0]
+        if site_ids <= self._timezones.keys():
+            return events
+        return [event for event in events if event.site_id in self._timezones]
+
+    def _sessionize(self, events: Sequence[JournalEvent], visitor_visits: list[visits.Visit]) -> list[VisitChange]:
+        site_id, day = events[0].site_id, events[0].day
+        facts_by_ids = self._dimension_keys.events_of_day(site_id, day)
+        for event in events:
+            if (event.event_type_id, event.page_id) not in facts_by_ids:
+                self._dimension_keys.event_facts(site_id, day, event.event_type_id, event.page_id)
+        is_finalized = day < self._dimension_keys.finalized_before_day(site_id)
+        return sessionize(events, visitor_visits, facts_by_ids, counts_exit_pages=is_finalized)
+
+    def _write_events(self, changes: Iterable[VisitChange], sessionless_events: Iterable[JournalEvent]) -> None:
+        short_rows: list[tuple[object, ...]] = []
+        long_rows: list[tuple[object, ...]] = []
+        for change in changes:
+            site_id, visit_id = change.visit.site_id, change.visit.id
+            for event in change.events:
+                row = (
+                    site_id,
+                    visit_id,
+                    event.id - visit_id,
+                    event.event_type_id,
+                    event.page_id,
+                    event.traffic_source_id,
+                    event.client_id,
+                )
+                if _has_optional_columns(event):
+                    long_rows.append(row + _optional_columns(event))
+                else:
+                    short_rows.append(row)
+        long_rows += [
+            (
+                event.site_id,
+                event.id,
+                0,
+                event.event_type_id,
+                event.page_id,
+                event.traffic_source_id,
+                event.client_id,
+                *_optional_columns(event),
+            )
+            for event in sessionless_events
+        ]
+        insert(self._conn, _INSERT_EVENTS.format(""), short_rows)
+        insert(self._conn, _INSERT_EVENTS.format(_OPTIONAL_COLUMNS), long_rows)
+
+    def _project_with_free_ids(self, events: Iterable[JournalEvent]) -> None:
+        """Project events one by one. An event whose ID is taken gets the next free one."""
+        for event in events:
+            for _ in range(_MAX_ID_ATTEMPTS):
+                self._conn.execute("SAVEPOINT event")
+                try:
+                    self.project([event])
+                except sqlite3.IntegrityError:
+                    self._conn.execute("ROLLBACK TO event")
+                    self.reset()
+                    event = msgspec.structs.replace(event, id=event.id + 1)
+                else:
+                    self._conn.execute("RELEASE event")
+                    break
+            else:
+                raise sqlite3.IntegrityError(f"the next {_MAX_ID_ATTEMPTS} IDs after {event.id} are taken, too")
+
+    def reset(self) -> None:
+        """Empty the caches. Call it after a rollback, and after a change of stored events over this connection."""
+        self._versions = (-1, -1)
+        self._dimension_keys.reset()
+        self._visit_cache.reset()
+        self._identity_links.reset()
+        self._timezones.clear()
+        self._events_since_reset = 0
+
+
+def open_projection(conn: sqlite3.Connection) -> Projection:
+    """Return a `Projection` over a connection, for use in the calling thread."""
+    return Projection(conn)
+
+
+def catch_up(conn: sqlite3.Connection) -> int:
+    """Project all events of the journal, and return how many there were. For commands; the server has a projector."""
+    projection, projected = Projection(conn), 0
+    while count := projection.project_slice():
+        projected += count
+    return projected
+
+
+def _group_by_visitor(events: Iterable[JournalEvent]) -> Mapping[VisitorKey, list[JournalEvent]]:
+    """Return the events of each visitor and day, in their order. Events without a visitor are left out."""
+    events_by_visitor: defaultdict[VisitorKey, list[JournalEvent]] = defaultdict(list)
+    for event in events:
+        if event.daily_visitor_id is not None:
+            events_by_visitor[event.site_id, event.daily_visitor_id].append(event)
+    return events_by_visitor
+
+
+def _not_in_visits(events: Sequence[JournalEvent], changes: Iterable[VisitChange]) -> list[JournalEvent]:
+    """Return the events that no change has put into a visit."""
+    if sum(len(change.events) for change in changes) == len(events):
+        return []
+    placed = {event.id for change in changes for event in change.events}
+    return [event for event in events if event.id not in placed]
+
+
+def _visit_order(change: VisitChange) -> tuple[int, int]:
+    """Return the order of the table of visits, in which SQLite visits each of its pages once."""
+    return (change.visit.site_id, change.visit.id)
+
+
+def _has_optional_columns(event: JournalEvent) -> bool:
+    return (
+        event.props is not None
+        or event.person is not None
+        or event.revenue_minor is not None
+        or event.import_line_hash is not None
+    )
+
+
+def _optional_columns(event: JournalEvent) -> tuple[object, ...]:
+    return (event.props, event.import_line_hash, event.person and event.person.id, event.revenue_minor)

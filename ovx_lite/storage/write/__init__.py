@@ -1,1 +1,0 @@
-"""Writing events, visits, rollups, identity links and webhook deliveries, in the transaction that stores the events."""
