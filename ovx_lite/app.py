@@ -269,6 +269,7 @@ class App:
             stack.push_async_callback(self.services.database.close)
             stack.push_async_callback(self.services.sender.close)
             stack.push_async_callback(self.services.sites.save_last_used)
+            stack.push_async_callback(self.services.projector.close)
             stack.push_async_callback(self.services.writer.close)
 
 

@@ -27,7 +27,7 @@ from ovx_lite.services.projector import Projector
 from ovx_lite.storage import integrity
 from ovx_lite.storage.connections import Database
 from ovx_lite.storage.ledger.ledger import open_ledger
-from ovx_lite.storage.projection.projection import open_projection
+from ovx_lite.storage.projection.projection import catch_up, open_projection
 from ovx_lite.storage.sqlite import open_store
 from tests.conftest import Start, Store
 from tests.support.in_process import post, run_app
@@ -184,6 +184,7 @@ def test_a_flood_is_refused_and_queued_events_are_stored(tmp_path: Path, conn: s
         await flood(app.services.database, site)
 
     run_app(tmp_path, FrozenClock(), run)
+    catch_up(conn)
     assert len(paths(conn, site)) == MAX_QUEUED_EVENTS + 1
 
 

@@ -19,6 +19,7 @@ from ovx_lite.domain.calendar import HOUR_MS
 from ovx_lite.storage import integrity, lock_wait
 from ovx_lite.storage.connections import Database
 from ovx_lite.storage.lock_wait import SERVER_LOCK_TIMEOUT_S
+from ovx_lite.storage.projection.projection import catch_up
 from ovx_lite.storage.sqlite import STORE_FILE, open_store, transaction
 from tests.conftest import Server, Start, Store
 from tests.support.in_process import post, run_app
@@ -35,6 +36,7 @@ def send(server: Server, key: str, name: str) -> int:
 def event_names(data_dir: Path) -> list[str]:
     """Check the store's integrity and return the names of its events."""
     with closing(open_store(data_dir)) as conn:
+        catch_up(conn)
         assert integrity.problems(conn) == []
         query = "SELECT name FROM events JOIN event_types ON event_types.id = event_type_id"
         return [name for (name,) in conn.execute(query)]

@@ -55,7 +55,8 @@ def test_a_restored_copy_is_upgraded_again(old: Store) -> None:
 
 
 def test_each_site_keeps_its_secret(old: Store) -> None:
-    before = query_rows(old.path / STORE_FILE, "SELECT secret FROM sites")
+    secret_column = "secret" if schema_version(old.path / STORE_FILE) < 7 else "identity_secret"
+    before = query_rows(old.path / STORE_FILE, f"SELECT {secret_column} FROM sites")
     old.site("new-site")
     secrets = query_rows(old.path / STORE_FILE, "SELECT identity_secret FROM sites ORDER BY id")
     assert secrets[: len(before)] == before

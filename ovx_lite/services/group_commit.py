@@ -73,6 +73,8 @@ class GroupCommitWriter:
             raise unavailable("The server is shutting down")
         if self.disk.is_low and request.events:
             raise self.disk.low_space_error
+        if self.projector.is_full and request.events:
+            raise unavailable("Too many events wait to be counted")
         if self.queued_events and self.queued_events + len(request.events) > MAX_QUEUED_EVENTS:
             raise unavailable("The write queue is full")
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()

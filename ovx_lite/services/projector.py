@@ -23,6 +23,9 @@ MAX_LAG_S = 8.0
 MAX_WAITING_EVENTS = 150_000
 """How many events wait while commits follow each other. Projecting them takes about a second."""
 
+MAX_JOURNAL_EVENTS = 1_000_000
+"""How many events the journal holds at most, if projecting them fails. Further requests get 503."""
+
 _RETRY_AFTER_S = 1.0
 _log = logging.getLogger("ovx_lite")
 
@@ -54,10 +57,15 @@ class Projector:
 
     @property
     def lag_s(self) -> float:
-        """Return how long the oldest of the waiting events has been waiting, to a tick of `run`."""
+        """Return how long the oldest of the waiting events has been waiting, to 50 ms (see `run`)."""
         while self._arrivals and self._arrivals[0][1] <= self.projected_events:
             self._arrivals.popleft()
         return time.monotonic() - self._arrivals[0][0] if self._arrivals else 0.0
+
+    @property
+    def is_full(self) -> bool:
+        """Return whether the journal has as many events as it may have."""
+        return self.waiting_events >= MAX_JOURNAL_EVENTS
 
     def record_commit(self, event_count: int) -> None:
         """Count events that were committed to the journal."""
@@ -73,6 +81,13 @@ class Projector:
         target = self.accepted_events
         while self.projected_events < target:
             await self._project_slice()
+
+    async def close(self) -> None:
+        """Project the waiting events, so that whoever opens the store next need not. The journal keeps the others."""
+        try:
+            await self.catch_up()
+        except sqlite3.OperationalError as exc:
+            _log.error("events could not be projected: %s", exc)
 
     async def run(self) -> None:
         """Project events when it is their turn, for ever."""

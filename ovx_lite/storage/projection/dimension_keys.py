@@ -1,7 +1,8 @@
 """What events and visits contribute to the rollups: their values in the dimensions, each as one integer."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import msgspec
 
@@ -65,14 +66,27 @@ class EventFacts(msgspec.Struct, frozen=True, gc=False):
     currency: str
 
 
+class DayFacts(dict[tuple[int, int], EventFacts]):
+    """The facts of a day's events by the IDs of event type and page. It resolves those that it does not have."""
+
+    __slots__ = ("_resolve",)
+
+    def __init__(self, resolve: Callable[[int, int], EventFacts]) -> None:
+        self._resolve = resolve
+
+    def __missing__(self, ids: tuple[int, int]) -> EventFacts:
+        facts = self[ids] = self._resolve(*ids)
+        return facts
+
+
 class _DayKeys:
     """The cache of a site's day: the values that it keeps, and what was resolved with them."""
 
-    __slots__ = ("clients", "events", "traffic_sources", "value_limits")
+    __slots__ = ("clients", "facts", "traffic_sources", "value_limits")
 
-    def __init__(self, value_limits: DimensionValueLimits) -> None:
+    def __init__(self, value_limits: DimensionValueLimits, facts: DayFacts) -> None:
         self.value_limits = value_limits
-        self.events: dict[tuple[int, int], EventFacts] = {}
+        self.facts = facts
         self.traffic_sources: dict[int, tuple[int, ...]] = {}
         self.clients: dict[int, tuple[int, ...]] = {}
 
@@ -108,18 +122,9 @@ class DimensionKeys:
             self._finalized_before_day[site_id] = weekly.finalized_before_day(self._conn, site_id)
         return self._finalized_before_day[site_id]
 
-    def events_of_day(self, site_id: int, day: int) -> dict[tuple[int, int], EventFacts]:
-        """Return the cache of `event_facts` for a day, by the IDs of event type and page."""
-        return self._day(site_id, day).events
-
-    def event_facts(self, site_id: int, day: int, event_type_id: int, page_id: int) -> EventFacts:
-        """Return what the events of a type on a page contribute."""
-        cached = self._day(site_id, day).events
-        facts = cached.get((event_type_id, page_id))
-        if facts is None:
-            facts = cached[event_type_id, page_id] = self._resolve_event(site_id, day, event_type_id, page_id)
-            self._cached_keys += len(facts.keys)
-        return facts
+    def facts_of_day(self, site_id: int, day: int) -> DayFacts:
+        """Return what the events of a day contribute."""
+        return self._day(site_id, day).facts
 
     def _resolve_event(self, site_id: int, day: int, event_type_id: int, page_id: int) -> EventFacts:
         event_type = EventType(*self._row(_SELECT_EVENT_TYPE, event_type_id))
@@ -134,6 +139,7 @@ class DimensionKeys:
                 else self.value_key(site_id, day, dimension, value)
                 for dimension, value in pairs
             )
+            self._cached_keys += len(keys)
         return EventFacts(
             keys=keys,
             bloom_bits=event_type_bit(event_type_id) | page_bit(page_id),
@@ -201,7 +207,8 @@ class DimensionKeys:
         day_keys = self._days.get((site_id, day))
         if day_keys is None:
             value_limits = DimensionValueLimits(self._conn, site_id, day, max_values(self._conn))
-            day_keys = self._days[site_id, day] = _DayKeys(value_limits)
+            facts = DayFacts(partial(self._resolve_event, site_id, day))
+            day_keys = self._days[site_id, day] = _DayKeys(value_limits, facts)
         return day_keys
 
     def _goals_of(self, site_id: int) -> GoalMatcher | None:

@@ -119,12 +119,9 @@ class Projection:
 
     def _sessionize(self, events: Sequence[JournalEvent], visitor_visits: list[visits.Visit]) -> list[VisitChange]:
         site_id, day = events[0].site_id, events[0].day
-        facts_by_ids = self._dimension_keys.events_of_day(site_id, day)
-        for event in events:
-            if (event.event_type_id, event.page_id) not in facts_by_ids:
-                self._dimension_keys.event_facts(site_id, day, event.event_type_id, event.page_id)
+        facts = self._dimension_keys.facts_of_day(site_id, day)
         is_finalized = day < self._dimension_keys.finalized_before_day(site_id)
-        return sessionize(events, visitor_visits, facts_by_ids, counts_exit_pages=is_finalized)
+        return sessionize(events, visitor_visits, facts, counts_exit_pages=is_finalized)
 
     def _write_events(self, changes: Iterable[VisitChange], sessionless_events: Iterable[JournalEvent]) -> None:
         short_rows: list[tuple[object, ...]] = []
@@ -141,10 +138,15 @@ class Projection:
                     event.traffic_source_id,
                     event.client_id,
                 )
-                if _has_optional_columns(event):
-                    long_rows.append(row + _optional_columns(event))
-                else:
+                if (
+                    event.props is None
+                    and event.person is None
+                    and event.revenue_minor is None
+                    and event.import_line_hash is None
+                ):
                     short_rows.append(row)
+                else:
+                    long_rows.append(row + _optional_columns(event))
         long_rows += [
             (
                 event.site_id,
@@ -221,15 +223,6 @@ def _not_in_visits(events: Sequence[JournalEvent], changes: Iterable[VisitChange
 def _visit_order(change: VisitChange) -> tuple[int, int]:
     """Return the order of the table of visits, in which SQLite visits each of its pages once."""
     return (change.visit.site_id, change.visit.id)
-
-
-def _has_optional_columns(event: JournalEvent) -> bool:
-    return (
-        event.props is not None
-        or event.person is not None
-        or event.revenue_minor is not None
-        or event.import_line_hash is not None
-    )
 
 
 def _optional_columns(event: JournalEvent) -> tuple[object, ...]:

@@ -111,7 +111,7 @@ def count_batch(
     deltas: dict[SiteDay, DayDelta] = {}
     _count_events(events, deltas, dimension_keys)
     for event in sessionless_events:
-        facts = dimension_keys.event_facts(event.site_id, event.day, event.event_type_id, event.page_id)
+        facts = dimension_keys.facts_of_day(event.site_id, event.day)[event.event_type_id, event.page_id]
         if not facts.is_engagement and not facts.excluded:
             deltas[event.site_id, event.day].totals.sessionless_events += 1
     changes_by_day: dict[SiteDay, list[VisitChange]] = {}
@@ -128,7 +128,7 @@ def _count_events(
     """Count events and pageviews in the totals and by name, page, host, goal and person, and revenue by currency."""
     counts = Counter(map(attrgetter("site_id", "day", "event_type_id", "page_id"), events))
     for (site_id, day, event_type_id, page_id), count in counts.items():
-        facts = dimension_keys.event_facts(site_id, day, event_type_id, page_id)
+        facts = dimension_keys.facts_of_day(site_id, day)[event_type_id, page_id]
         if facts.is_engagement:
             continue
         delta = deltas.get((site_id, day)) or deltas.setdefault((site_id, day), DayDelta())
@@ -150,7 +150,7 @@ def _count_events(
 def _count_person_and_revenue(
     event: JournalEvent, deltas: dict[SiteDay, DayDelta], dimension_keys: DimensionKeys
 ) -> None:
-    facts = dimension_keys.event_facts(event.site_id, event.day, event.event_type_id, event.page_id)
+    facts = dimension_keys.facts_of_day(event.site_id, event.day)[event.event_type_id, event.page_id]
     if facts.is_engagement or facts.excluded:
         return
     delta = deltas[event.site_id, event.day]

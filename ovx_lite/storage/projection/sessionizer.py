@@ -1,7 +1,6 @@
 """Visits: series of events of one visitor without a pause of more than 30 minutes. Pure."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import msgspec
 
@@ -25,7 +24,7 @@ SourceAndClient = tuple[int, int]
 """The row IDs of a visit's traffic source and client."""
 
 
-class PageMove(NamedTuple):
+class PageMove(msgspec.Struct, frozen=True, gc=False):
     """A visit got another entry or exit page. `others` are those of the visitor's other visits of the day."""
 
     dimension: Dimension
@@ -34,7 +33,7 @@ class PageMove(NamedTuple):
     others: Sequence[int]
 
 
-class SourceMove(NamedTuple):
+class SourceMove(msgspec.Struct, frozen=True, gc=False):
     """A visit got the traffic source and client of an earlier event, which arrived late. `others` as in `PageMove`."""
 
     old: SourceAndClient
@@ -54,15 +53,15 @@ class VisitChange(msgspec.Struct, gc=False):
     """
 
     visit: Visit
-    events: list[JournalEvent] = msgspec.field(default_factory=list)
+    events: list[JournalEvent] = []
     began_with: SourceAndClient | None = None
-    others: Sequence[SourceAndClient] = ()
+    others: tuple[SourceAndClient, ...] = ()
     added_duration_ms: int = 0
     bounces: int = 0
-    visitor_keys: list[int] = msgspec.field(default_factory=list)
-    visit_keys: list[int] = msgspec.field(default_factory=list)
-    page_moves: list[PageMove] = msgspec.field(default_factory=list)
-    source_moves: list[SourceMove] = msgspec.field(default_factory=list)
+    visitor_keys: list[int] = []
+    visit_keys: tuple[int, ...] = ()
+    page_moves: tuple[PageMove, ...] = ()
+    source_moves: tuple[SourceMove, ...] = ()
 
 
 def sessionize(
@@ -80,7 +79,7 @@ def sessionize(
     Events may arrive late, in any order. An event that is in no change belongs to no visit: an engagement event without
     an open visit, and an event beyond `MAX_EVENTS_PER_VISITOR`.
     """
-    changes: dict[int, VisitChange] = {}
+    changes: list[VisitChange] = []
     event_count = sum(visit.events for visit in visits)
     change: VisitChange | None = None
     for event in events:
@@ -120,7 +119,7 @@ def sessionize(
             visit.pageviews += 1
             if facts.is_page:
                 _record_page(change, event, visits, counts_exit_pages)
-    return list(changes.values())
+    return changes
 
 
 def _continues(visit: Visit, event: JournalEvent, event_ms: int) -> bool:
@@ -141,7 +140,7 @@ def _find_open_visit(visits: list[Visit], event: JournalEvent, event_ms: int) ->
     return None
 
 
-def _begin_visit(event: JournalEvent, visits: list[Visit], changes: dict[int, VisitChange]) -> VisitChange:
+def _begin_visit(event: JournalEvent, visits: list[Visit], changes: list[VisitChange]) -> VisitChange:
     assert event.visitor_id is not None, "an event with a daily visitor ID has a visitor ID"
     assert event.daily_visitor_id is not None, "events without a visitor are not sessionized"
     visit = Visit(
@@ -156,10 +155,11 @@ def _begin_visit(event: JournalEvent, visits: list[Visit], changes: dict[int, Vi
         event.client_id,
         event.id,
     )
-    change = changes[event.id] = VisitChange(visit, began_with=(event.traffic_source_id, event.client_id), bounces=1)
+    change = VisitChange(visit, began_with=(event.traffic_source_id, event.client_id), bounces=1)
+    changes.append(change)
     if visits:
         visit.is_only_visit_of_day = False
-        change.others = [(other.traffic_source_id, other.client_id) for other in visits]
+        change.others = tuple((other.traffic_source_id, other.client_id) for other in visits)
         if len(visits) == 1:
             visits[0].is_only_visit_of_day = False
             _change_of(visits[0], changes)
@@ -167,10 +167,11 @@ def _begin_visit(event: JournalEvent, visits: list[Visit], changes: dict[int, Vi
     return change
 
 
-def _change_of(visit: Visit, changes: dict[int, VisitChange]) -> VisitChange:
-    change = changes.get(visit.id)
-    if change is None:
-        change = changes[visit.id] = VisitChange(visit)
+def _change_of(visit: Visit, changes: list[VisitChange]) -> VisitChange:
+    for change in changes:
+        if change.visit is visit:
+            return change
+    changes.append(change := VisitChange(visit))
     return change
 
 
@@ -182,7 +183,10 @@ def _add_keys(change: VisitChange, new_keys: frozenset[int], visits: list[Visit]
         return
     for key in new_keys:
         is_new_for_visitor = not any(key in other.dimension_keys for other in visits if other is not change.visit)
-        (change.visitor_keys if is_new_for_visitor else change.visit_keys).append(key)
+        if is_new_for_visitor:
+            change.visitor_keys.append(key)
+        else:
+            change.visit_keys += (key,)
 
 
 def _replace_source_and_client(change: VisitChange, event: JournalEvent, visits: list[Visit]) -> None:
@@ -193,7 +197,7 @@ def _replace_source_and_client(change: VisitChange, event: JournalEvent, visits:
     visit.traffic_source_id, visit.client_id = new
     if old != new:
         others = [(other.traffic_source_id, other.client_id) for other in visits if other is not visit]
-        change.source_moves.append(SourceMove(old, new, others))
+        change.source_moves += (SourceMove(old, new, others),)
 
 
 def _record_page(change: VisitChange, event: JournalEvent, visits: list[Visit], counts_exit_pages: bool) -> None:
@@ -203,9 +207,9 @@ def _record_page(change: VisitChange, event: JournalEvent, visits: list[Visit], 
         old_page_id, visit.entry_page_id, visit.entry_event_id = visit.entry_page_id, page_id, event.id
         if old_page_id != page_id:
             others = [other.entry_page_id for other in visits if other is not visit and other.entry_page_id is not None]
-            change.page_moves.append(PageMove(Dimension.ENTRY, old_page_id, page_id, others))
+            change.page_moves += (PageMove(Dimension.ENTRY, old_page_id, page_id, others),)
     if visit.exit_page_id is None or event.id > visit.exit_event_id:
         old_page_id, visit.exit_page_id, visit.exit_event_id = visit.exit_page_id, page_id, event.id
         if counts_exit_pages and old_page_id != page_id:
             others = [other.exit_page_id for other in visits if other is not visit and other.exit_page_id is not None]
-            change.page_moves.append(PageMove(Dimension.EXIT, old_page_id, page_id, others))
+            change.page_moves += (PageMove(Dimension.EXIT, old_page_id, page_id, others),)

@@ -79,7 +79,7 @@ class Visit(msgspec.Struct, gc=False):
     is_open: bool = True
     entry_event_id: int = 0
     exit_event_id: int = 0
-    dimension_keys: set[int] = msgspec.field(default_factory=set)
+    dimension_keys: set[int] = set()
 
 
 class VisitCache:
@@ -166,7 +166,7 @@ class VisitCache:
                 query = _EVENTS_OF_VISITS.format(", ".join("?" * batch_size))
                 for visit_id, event_id, event_type_id, page_id in self._conn.execute(query, [site_id, *batch]):
                     visit = by_id[visit_id]
-                    facts = self._dimension_keys.event_facts(site_id, visit.day, event_type_id, page_id)
+                    facts = self._dimension_keys.facts_of_day(site_id, visit.day)[event_type_id, page_id]
                     if facts.is_engagement:
                         continue
                     visit.dimension_keys |= facts.keys

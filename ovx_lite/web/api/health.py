@@ -31,7 +31,9 @@ class Health:
         self._detail: str | None = None
 
     async def handle(self, request: Request) -> Response:
-        """Write to the store, unless that succeeded within the last second. `detail` says if retention is on hold.
+        """Write to the store, unless that succeeded within the last second.
+
+        `detail` says if retention is on hold, or if accepted events cannot be counted.
 
         Raises `ApiError` (`unavailable`).
         """
@@ -48,5 +50,11 @@ class Health:
             except sqlite3.Error:
                 raise unavailable("The store cannot be written") from None
             self._healthy_at_ms, self._detail = now_ms, hold.message if hold else None
-        body = {"status": "ok", "version": __version__} | ({"detail": self._detail} if self._detail else {})
+        projector = self._writer.projector
+        if projector.is_full:
+            raise unavailable("Too many events wait to be counted")
+        details = [self._detail] if self._detail else []
+        if projector.failed_at_s is not None:
+            details.append(f"{projector.waiting_events:,} accepted events could not be counted yet: see the log.")
+        body = {"status": "ok", "version": __version__} | ({"detail": " ".join(details)} if details else {})
         return Response(msgspec.json.encode(body), media_type="application/json")

@@ -51,6 +51,7 @@ class Metrics:
         yield writer.commit_durations.render(
             "ovx_commit_seconds", "How long it took to write a group of requests to disk."
         )
+        yield from self._projection()
         yield from self._queries()
         statuses = [({"status": status}, count) for status, count in deliveries.counts.items()]
         yield render_family("ovx_deliveries", "gauge", "Webhook deliveries in the log, by status.", statuses)
@@ -80,6 +81,15 @@ class Metrics:
             memory_bytes = resident_pages * os.sysconf("SC_PAGE_SIZE")
             yield render_family("process_resident_memory_bytes", "gauge", "Resident memory.", [({}, memory_bytes)])
             yield render_family("process_open_fds", "gauge", "Open files.", [({}, len(os.listdir(proc / "fd")))])
+
+    def _projection(self) -> Iterator[str]:
+        projector = self._services.projector
+        help_text = "Accepted events that are not projected yet: not in their visits and in the counts."
+        yield render_family("ovx_journal_events", "gauge", help_text, [({}, projector.waiting_events)])
+        help_text = "How long the oldest of these events has been waiting."
+        yield render_family("ovx_projection_lag_seconds", "gauge", help_text, [({}, projector.lag_s)])
+        help_text = "How long it took to project a slice of the journal."
+        yield projector.slice_durations.render("ovx_projection_seconds", help_text)
 
     def _queries(self) -> Iterator[str]:
         queue = self._services.database.queries
