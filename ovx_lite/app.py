@@ -1,6 +1,7 @@
 """Connects the parts into one ASGI application."""
 
 import asyncio
+import re
 import secrets
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.hosts import AllowedHosts, serve_hosts
 from ovx_lite.enrichment import user_agent
 from ovx_lite.enrichment.geoip import open_country_data
+from ovx_lite.http.direct import DirectHandler
 from ovx_lite.http.paths import ControlCharacterRoute, has_control_character
 from ovx_lite.http.protocol import HttpProtocol
 from ovx_lite.services.disk_space import DiskSpace
@@ -91,6 +93,9 @@ _SIGNED_IN_PAGES = (
     *(*webhooks.PROTECTED_ROUTES, *deliveries.PROTECTED_ROUTES, *people.PROTECTED_ROUTES, *sharing.PROTECTED_ROUTES),
     *rejected_events.PROTECTED_ROUTES,
 )
+
+_DIRECT_TARGET = re.compile(rb'[!"$&->@-~]{1,256}')  # without `%`, `?` and `#`
+_MAX_DIRECT_HANDLERS = 1000
 
 
 async def open_services(data_dir: Path, settings: Mapping[str, str], clock: Clock) -> Services:
@@ -191,6 +196,7 @@ class App:
         # The protection is outermost, so that error pages have its headers, too.
         self.pages: ASGIApp = CrossOriginProtection(_pages(self.context, self.api, routes), self.context.base_url)
         self._prefix = self.context.root + "/" if self.context.root else ""
+        self._direct_handlers: dict[bytes, DirectHandler] = {}
         self._jobs: list[asyncio.Task[None]] = []
 
     @classmethod
@@ -224,12 +230,29 @@ class App:
 
         Removes the path of the base URL from `scope["path"]`, so call it once a request.
         """
-        path: str = scope.get("path", "")
-        if self._prefix and f"{path}/".startswith(self._prefix):  # the proxy did not remove the prefix
+        path = scope["path"] = self._inner_path(scope.get("path", ""))
+        return None if has_control_character(path) else self.api.match(path)
+
+    def direct_handler(self, target: bytes) -> DirectHandler | None:
+        """Return what answers requests to an ingestion endpoint without ASGI, or `None` if it is none.
+
+        Targets with a query or escaped characters go the ASGI way: no product's client sends them.
+        """
+        handler = self._direct_handlers.get(target)
+        if handler is not None or not _DIRECT_TARGET.fullmatch(target):
+            return handler
+        handler = self.api.direct_handler(self._inner_path(target.decode("ascii")))
+        if handler is not None and len(self._direct_handlers) < _MAX_DIRECT_HANDLERS:
+            self._direct_handlers[target] = handler
+        return handler
+
+    def _inner_path(self, path: str) -> str:
+        """Return a path without the path of the base URL, which a proxy may not have removed."""
+        if self._prefix and f"{path}/".startswith(self._prefix):
             inner = path[len(self._prefix) - 1 :] or "/"
             if inner != "/metrics":  # only one path, so that a proxy that strips the prefix has to block only one
-                path = scope["path"] = inner
-        return None if has_control_character(path) else self.api.match(path)
+                return inner
+        return path
 
     @property
     def setup_path(self) -> str:

@@ -26,7 +26,7 @@ from ovx_lite.services.notifier import Notifier
 from ovx_lite.services.projector import Projector
 from ovx_lite.storage import integrity
 from ovx_lite.storage.connections import Database
-from ovx_lite.storage.ledger.ledger import open_ledger
+from ovx_lite.storage.ledger.ledger import WriteResult, open_ledger
 from ovx_lite.storage.projection.projection import catch_up, open_projection
 from ovx_lite.storage.sqlite import open_store
 from tests.conftest import Start, Store
@@ -165,18 +165,23 @@ async def flood(database: Database, site: Site) -> None:
     )
     blocking = asyncio.create_task(database.write(lambda conn: gate.wait(30)))
     large_request = request(site, *[new_event()] * 500)
-    waiting = [asyncio.create_task(writer.submit(large_request)) for _ in range(MAX_QUEUED_EVENTS // 500 + 10)]
-    await asyncio.sleep(0)  # each task runs until it waits
-    exceptions = [task.exception() for task in waiting if task.done()]
+    results = list[WriteResult]()
+    for _ in range(MAX_QUEUED_EVENTS // 500):
+        writer.submit(large_request, results.append)
+    for _ in range(10):
+        with pytest.raises(ApiError, match="queue is full") as refusal:
+            writer.submit(large_request, results.append)
+        assert (refusal.value.code, refusal.value.retry_after_s) == ("unavailable", 1)
+    assert results == []
     gate.set()
     await blocking
-    outcomes = await asyncio.gather(*waiting, return_exceptions=True)
-    assert sum(isinstance(outcome, Reply) for outcome in outcomes) == MAX_QUEUED_EVENTS // 500
-    assert len(exceptions) == 10
-    for refusal in exceptions:
-        assert isinstance(refusal, ApiError)
-        assert (refusal.code, refusal.retry_after_s) == ("unavailable", 1)
-    assert isinstance(await writer.submit(request(site, new_event())), Reply)
+    async with asyncio.timeout(60):
+        while len(results) < MAX_QUEUED_EVENTS // 500:
+            await asyncio.sleep(0.01)
+    writer.submit(request(site, new_event()), results.append)
+    await writer.close()
+    assert len(results) == MAX_QUEUED_EVENTS // 500 + 1
+    assert all(isinstance(result, Reply) for result in results)
 
 
 def test_a_flood_is_refused_and_queued_events_are_stored(tmp_path: Path, conn: sqlite3.Connection, site: Site) -> None:

@@ -30,7 +30,7 @@ from ovx_lite.emulator.journal_entries import JournalEntry
 from ovx_lite.emulator.options import Options
 from ovx_lite.http.request_head import RequestHead
 from ovx_lite.storage.sqlite import STORE_FILE
-from ovx_lite.web.api.ingest import IngestContext
+from ovx_lite.web.api.ingest_context import IngestContext
 from tests.conftest import Start, Store
 from tests.support.emulator import run_emulator
 

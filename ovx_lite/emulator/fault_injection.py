@@ -7,9 +7,9 @@ from starlette.types import Message, Receive, Scope, Send
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.emulator.emulator import Emulator
 from ovx_lite.emulator.fault_rules import FaultRule, current_fault, parse_rule_text
-from ovx_lite.http.request_head import RequestHead
+from ovx_lite.http.request_head import head_from_scope
 from ovx_lite.http.responses import error_body, error_headers, send_json
-from ovx_lite.services.observer import RequestOutcome, request_target
+from ovx_lite.services.observer import RequestOutcome
 from ovx_lite.web.api.ingest import Api, RouteMatch
 
 _HEADER = b"x-ovx-fault"
@@ -80,7 +80,7 @@ async def _describe_request(
 ) -> RequestOutcome:
     """Return what is to be recorded of a request that fails before it reaches the API."""
     endpoint, site_ref = route
-    request = RequestHead(scope, site_ref, endpoint.public)
+    request = head_from_scope(scope, site_ref, endpoint.public)
     now_ms, call = emulator.clock.now_ms(), None
     try:
         call = request.to_raw_request(
@@ -90,6 +90,4 @@ async def _describe_request(
     except ApiError:
         pass  # the body is too large or not JSON, so the record has no body or no site
     site = emulator.services.sites.find_public(site_ref)
-    return RequestOutcome(
-        now_ms, endpoint, request.method, request_target(scope), scope["headers"], call, site, error=error
-    )
+    return RequestOutcome(now_ms, endpoint, request.method, request.target, scope["headers"], call, site, error=error)

@@ -28,7 +28,7 @@ class BodyReader:
         Raises `ApiError`: `payload_too_large` above `max_bytes`, `invalid_request` if the body does not arrive.
         """
         if content_length is not None and _parse_content_length(content_length) > max_bytes:
-            raise _too_large(max_bytes)
+            raise too_large(max_bytes)
         task = asyncio.current_task()
         assert task is not None, "requests are answered in tasks"
         self._started_at_s[task] = asyncio.get_running_loop().time()
@@ -45,7 +45,7 @@ class BodyReader:
         finally:
             del self._started_at_s[task]
         if len(body) > max_bytes:
-            raise _too_large(max_bytes)
+            raise too_large(max_bytes)
         return body
 
     def shorten_timeouts(self) -> None:
@@ -95,7 +95,7 @@ async def _read_rest(receive: Receive, message_type: str, first_part: bytes, max
         size_bytes += len(parts[-1])
         if message_type == "http.request" and not message.get("more_body"):
             return b"".join(parts)
-    raise _too_large(max_bytes)
+    raise too_large(max_bytes)
 
 
 def _parse_content_length(content_length: bytes) -> int:
@@ -103,5 +103,6 @@ def _parse_content_length(content_length: bytes) -> int:
     return int(digits) if digits.isdigit() else 0
 
 
-def _too_large(max_bytes: int) -> ApiError:
+def too_large(max_bytes: int) -> ApiError:
+    """Return the error for a body of more than `max_bytes`."""
     return ApiError("payload_too_large", f"The body is too large: send at most {max_bytes // 1024} KiB.")

@@ -28,16 +28,12 @@ class FramingProtocol(HttpToolsProtocol):
     """
 
     in_head = True  # also between requests
+    unfinished = False  # whether a request has begun and is not complete
     stalled_bytes = 0  # bytes that arrived since the last complete head or message, or the last part of a body
     read_bytes = 0  # size of the latest read
     _trailer_bytes = 0  # size of the trailers so far, with the head; 0 before the first trailer
     _chunk_count = 0  # chunks of the current body
     _body_bytes = 0  # bytes of the current body
-
-    @property
-    def unfinished(self) -> bool:
-        """Return whether a request has begun and is not complete."""
-        return self.scope is not None
 
     def parse(self, data: bytes) -> None:
         """Parse data that arrived. Raises `ApiError` if it is not HTTP, or too large."""
@@ -66,6 +62,13 @@ class FramingProtocol(HttpToolsProtocol):
         lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
         lines += [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
         return b"\r\n".join([*lines, b"", b""])
+
+    def on_message_begin(self) -> None:
+        """Begin a request. Its ASGI scope is built when it is needed: a direct request needs none."""
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
+        self.unfinished = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Store a header as uvicorn does. Of a trailer, only count the bytes."""
@@ -125,6 +128,7 @@ class FramingProtocol(HttpToolsProtocol):
             self.in_head = True
             self.stalled_bytes = 0
             self.on_request_complete()
+            self.unfinished = False
             self.scope = None  # type: ignore[assignment]
 
     def on_request_complete(self) -> None:

@@ -2,11 +2,14 @@
 
 import asyncio
 import urllib.parse
+from collections.abc import Coroutine, Iterable
 from typing import Any
 
 import httptools
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware, _TrustedHosts
 
 from ovx_lite.domain.errors import ApiError, unavailable
+from ovx_lite.http.direct import DirectApp, DirectExchange, DirectHandler
 from ovx_lite.http.fast_cycle import FastCycle, encode_error_response
 from ovx_lite.http.framing import FramingProtocol
 from ovx_lite.http.hang_up import HALF_CLOSED
@@ -44,6 +47,14 @@ class HttpProtocol(FramingProtocol):
     _head_count = _last_head_count = 0
     _timeout_handle: asyncio.TimerHandle | None = None
     _active_cycle: Any = None  # the cycle that is being answered, if requests were pipelined
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # With trusted proxies, uvicorn wraps the application.
+        proxy = self.app if isinstance(self.app, ProxyHeadersMiddleware) else None
+        app = self.app if proxy is None else proxy.app
+        self._trusted_hosts = None if proxy is None else proxy.trusted_hosts
+        self._direct_app: DirectApp | None = app if hasattr(app, "direct_handler") else None
 
     def connection_made(self, transport: Any) -> None:
         """Begin a connection, and start its timeout."""
@@ -88,7 +99,7 @@ class HttpProtocol(FramingProtocol):
             self._parse_unread()
         else:
             self._parse_data(data)
-        if self.scope is not None or self.pipeline or self._held_bytes:
+        if self.unfinished or self.pipeline or self._held_bytes:
             self._report_held_bytes()
 
     def _parse_unread(self) -> None:
@@ -111,7 +122,7 @@ class HttpProtocol(FramingProtocol):
             self.flow.resume_reading()
 
     def _parse_data(self, data: bytes) -> None:
-        if self.scope is None and not self.pipeline:
+        if not (self.unfinished or self.pipeline):
             self._parsed_bytes = 0
         self._parsed_bytes += len(data) + _READ_OVERHEAD_BYTES
         try:
@@ -125,6 +136,7 @@ class HttpProtocol(FramingProtocol):
         """Begin a request. It may take the fast path unless it waits for an earlier one or for `100 Continue`."""
         self._head_count += 1
         if self.expect_100_continue or not (self.cycle is None or self.cycle.response_complete):
+            self.scope = self._new_scope()
             super().on_head()
             if self.pipeline:
                 self._parsed_bytes += _HEADER_OVERHEAD_BYTES * len(self.headers)
@@ -139,14 +151,58 @@ class HttpProtocol(FramingProtocol):
             self._body_parts.append(body)
 
     def on_request_complete(self) -> None:
-        """Start the fast cycle of a request that arrived in one read; leave others to uvicorn's cycle."""
+        """Answer a request that arrived in one read, directly or by a fast cycle; leave others to uvicorn's cycle."""
         if self._body_parts is None:
             super().on_request_complete()
             if not self.pipeline:
                 self._parsed_bytes = self.read_bytes
             return
         body, self._body_parts = b"".join(self._body_parts), None
-        scope: Any = self.scope
+        handler = self._direct_app.direct_handler(self.url) if self._direct_app is not None else None
+        if handler is None:
+            self._start_fast_cycle(body)
+        else:
+            self._answer_directly(handler, body)
+
+    def _answer_directly(self, handler: DirectHandler, body: bytes) -> None:
+        keep_alive = self.parser.should_keep_alive() and self.parser.get_http_version() != "1.0"
+        method = self.parser.get_method().decode("ascii")
+        exchange: Any = DirectExchange(self, method, self.headers, body, keep_alive)
+        self.cycle = self._active_cycle = exchange
+        waiting = handler(exchange)
+        if waiting is not None:
+            self.run_task(waiting)
+
+    def run_task(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine in a task. The server waits for it before it stops."""
+        task = self.loop.create_task(coroutine)
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+
+    def default_headers(self) -> Iterable[tuple[bytes, bytes]]:
+        """Return the headers that go on every response, such as `date`."""
+        return self.server_state.default_headers
+
+    def client_host(self, headers: list[tuple[bytes, bytes]]) -> str:
+        """Return the IP address of the client; behind a trusted proxy, the one that it reports; `""` if unknown."""
+        host = self.client[0] if self.client else ""
+        return host if self._trusted_hosts is None else _forwarded_host(self._trusted_hosts, host, headers)
+
+    def _new_scope(self) -> Any:
+        return {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": "1.1",
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "root_path": self.root_path,
+            "headers": self.headers,
+            "state": self.app_state.copy(),
+        }
+
+    def _start_fast_cycle(self, body: bytes) -> None:
+        scope: Any = self._new_scope()
         url = httptools.parse_url(self.url)
         path = url.path.decode("ascii")
         scope["method"] = self.parser.get_method().decode("ascii")
@@ -173,6 +229,7 @@ class HttpProtocol(FramingProtocol):
             target = None
         if target is None or target.path is None:
             raise ApiError("invalid_request", "The request target is not valid: send a path, such as /healthz.")
+        self.scope = self._new_scope()
         super().on_head()
         if parts:
             super().on_body_part(b"".join(parts))
@@ -216,7 +273,7 @@ class HttpProtocol(FramingProtocol):
         if self.cycle is None or self.cycle.more_body or self.cycle.response_complete:
             return None
         self.cycle.keep_alive = False
-        if self._active_cycle is not None:
+        if self._active_cycle is not None and not isinstance(self._active_cycle, DirectExchange):
             self._active_cycle.scope[HALF_CLOSED] = True  # see `hang_up`
             self._active_cycle.message_event.set()
         return True  # the transport stays open for the response
@@ -245,3 +302,11 @@ class HttpProtocol(FramingProtocol):
         if unfinished_cycle is None or not unfinished_cycle.response_started:
             self.transport.write(encode_error_response(error))
         self.transport.close()
+
+
+def _forwarded_host(trusted_hosts: _TrustedHosts, host: str, headers: list[tuple[bytes, bytes]]) -> str:
+    """Return the address that a trusted proxy reports, as uvicorn's `ProxyHeadersMiddleware` finds it, else `host`."""
+    forwarded = [value for name, value in headers if name == b"x-forwarded-for"]
+    if not forwarded or host not in trusted_hosts:
+        return host
+    return trusted_hosts.get_trusted_client_address(b", ".join(forwarded).decode("latin1"))[0] or host

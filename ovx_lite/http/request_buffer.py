@@ -1,5 +1,6 @@
 """A limit on the memory that incomplete and waiting requests of all connections hold together."""
 
+import asyncio
 from typing import Protocol
 
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -40,11 +41,38 @@ class BufferLimit:
 
 
 class HoldableFlow(FlowControl):
-    """uvicorn's flow control, except that reading does not resume while `held` is set."""
+    """uvicorn's flow control, with two differences.
+
+    Reading does not resume while `held` is set. The event for `drain` is created when it is needed, because most
+    connections never wait for their client to read.
+    """
 
     held = False
+    read_paused = False
+    write_paused = False
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._writable: asyncio.Event | None = None
+
+    async def drain(self) -> None:
+        """Return when the client has read enough, or has disconnected."""
+        if self.write_paused:
+            self._writable = self._writable or asyncio.Event()
+            await self._writable.wait()
 
     def resume_reading(self) -> None:
         """Resume reading, unless data that was read already still waits to be parsed."""
         if not self.held:
             super().resume_reading()
+
+    def pause_writing(self) -> None:
+        """Have `drain` wait, because the client does not read."""
+        self.write_paused = True
+
+    def resume_writing(self) -> None:
+        """End the waiting of `drain`."""
+        self.write_paused = False
+        if self._writable is not None:
+            self._writable.set()
+            self._writable = None

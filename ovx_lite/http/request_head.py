@@ -1,53 +1,39 @@
 """The head of a request to an ingestion endpoint: the headers that matter."""
 
+import msgspec
 from starlette.types import Scope
 
 from ovx_lite.dialects import fields
 from ovx_lite.dialects.schema import RawRequest
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.enrichment.user_agent import is_browser
+from ovx_lite.http.responses import Headers
 
 
-class RequestHead:
-    """The headers of a request that matter. Nothing changes them.
+class RequestHead(msgspec.Struct, frozen=True, eq=False):
+    """What matters of the head of a request.
 
-    `address` is the client's IP address; `""` if it is not valid, and at endpoints that need a key. `path_site_ref` is
-    the site that the path names, `""` if it names none.
+    `path_site_ref` is the site that the path names, `""` if it names none. `address` is the client's IP address; `""`
+    if it is not valid. At endpoints that need a key, `address`, `origin` and `user_agent` are `""`.
     """
 
-    __slots__ = (
-        "address",
-        "authorization",
-        "content_length",
-        "idempotency_header",
-        "method",
-        "origin",
-        "path",
-        "path_site_ref",
-        "public",
-        "user_agent",
-    )
+    method: str
+    path: str
+    headers: Headers
+    path_site_ref: str
+    public: bool
+    authorization: str
+    idempotency_header: str | None
+    content_length: bytes | None
+    address: str = ""
+    origin: str = ""
+    user_agent: str = ""
+    query: bytes = b""
 
-    def __init__(self, scope: Scope, path_site_ref: str, public: bool) -> None:
-        self.method: str = scope["method"]
-        self.path: str = scope["path"]
-        self.path_site_ref = path_site_ref
-        self.public = public
-        self.address = client_address(scope) if public else ""
-        self.authorization = self.origin = self.user_agent = ""
-        self.content_length: bytes | None = None
-        self.idempotency_header: str | None = None
-        for name, value in scope["headers"]:
-            if name == b"authorization":
-                self.authorization = value.decode("latin-1")
-            elif name == b"content-length":
-                self.content_length = value
-            elif name == b"idempotency-key":
-                self.idempotency_header = value.decode("latin-1")
-            elif name == b"user-agent":
-                self.user_agent = value.decode("latin-1")
-            elif name == b"origin":
-                self.origin = value.decode("latin-1")
+    @property
+    def target(self) -> str:
+        """The path with the query, if there is one."""
+        return f"{self.path}?{self.query.decode('latin-1')}" if self.query else self.path
 
     def to_raw_request(self, body: bytes, now_ms: int) -> RawRequest:
         """Return what a dialect sees of the request.
@@ -60,10 +46,49 @@ class RequestHead:
         return RawRequest(body, now_ms, self.path_site_ref)
 
 
+def read_head(
+    method: str,
+    path: str,
+    headers: Headers,
+    client_host: str,
+    path_site_ref: str,
+    public: bool,
+    query: bytes = b"",
+) -> RequestHead:
+    """Collect what matters of a head. If a header occurs twice, the last one counts."""
+    values = dict(headers)
+    key = values.get(b"idempotency-key")
+    return RequestHead(
+        method,
+        path,
+        headers,
+        path_site_ref,
+        public,
+        values.get(b"authorization", b"").decode("latin-1"),
+        None if key is None else key.decode("latin-1"),
+        values.get(b"content-length"),
+        _valid_address(client_host) if public else "",
+        values.get(b"origin", b"").decode("latin-1") if public else "",
+        values.get(b"user-agent", b"").decode("latin-1") if public else "",
+        query,
+    )
+
+
+def head_from_scope(scope: Scope, path_site_ref: str, public: bool) -> RequestHead:
+    """Return the head of an ASGI request."""
+    client, query = scope.get("client"), scope.get("query_string", b"")
+    client_host = client[0] if client else ""
+    return read_head(scope["method"], scope["path"], scope["headers"], client_host, path_site_ref, public, query)
+
+
 def client_address(scope: Scope) -> str:
     """Return the client's IP address (behind a trusted proxy, the one that it reports); `""` if it is not valid."""
     client = scope.get("client")
+    return _valid_address(client[0] if client else "")
+
+
+def _valid_address(host: str) -> str:
     try:
-        return fields.address(client[0] if client else "", "X-Forwarded-For")
+        return fields.address(host, "X-Forwarded-For")
     except ApiError:
         return ""

@@ -17,14 +17,18 @@ _counter = count(1)
 
 
 def assign(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Set and return the ID of a request that begins: the one in its header if it is safe to log, else a new one."""
+    """Set and return the ID of a request that begins."""
+    id = choose(headers)
+    current.set(id.decode())
+    return id
+
+
+def choose(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return the ID of a request that begins: the one in its header if it is safe to log, else a new one."""
     for name, value in headers:
         if name == HEADER and _VALID.fullmatch(value):
-            break
-    else:
-        value = new()
-    current.set(value.decode())
-    return value
+            return value
+    return new()
 
 
 def new() -> bytes:

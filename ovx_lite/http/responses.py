@@ -3,7 +3,7 @@
 import logging
 
 import msgspec
-from starlette.types import Scope, Send
+from starlette.types import Send
 
 from ovx_lite.auth.rate_limit import RateLimitStatus
 from ovx_lite.domain.errors import ApiError
@@ -43,14 +43,22 @@ def rate_limit_headers(rate_limit: RateLimitStatus) -> Headers:
     ]
 
 
-async def send_json(send: Send, status: int, body: bytes, headers: Headers, is_last: bool = True) -> None:
-    """Send a JSON response. Unless `is_last`, the caller must send a final empty message, which ends the response."""
-    if body:
-        headers += ((b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)))
+def content_headers(body: bytes) -> Headers:
+    """Return the headers of a JSON body; none if it is empty."""
+    return [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))] if body else []
+
+
+async def send_json(send: Send, status: int, body: bytes, headers: Headers) -> None:
+    """Send a JSON response."""
+    await send_response(send, status, headers + content_headers(body), body)
+
+
+async def send_response(send: Send, status: int, headers: Headers, body: bytes, is_last: bool = True) -> None:
+    """Send a response. Unless `is_last`, the caller must send a final empty message, which ends the response."""
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": not is_last})
 
 
-def log_internal_error(scope: Scope, exc: Exception) -> None:
+def log_internal_error(method: str, path: str, exc: Exception) -> None:
     """Log an unexpected exception: the method, the path and the traceback, but nothing of the request's content."""
-    _log.error("%s %s failed", scope["method"], scope["path"], exc_info=exc)
+    _log.error("%s %s failed", method, path, exc_info=exc)

@@ -33,9 +33,11 @@ P = ParamSpec("P")
 T = TypeVar("T")
 WakeSender = Callable[[], None]
 
+OnResult = Callable[[WriteResult], None]
+
 
 class GroupCommitWriter:
-    """Stores requests in groups, and returns their responses when they are on disk.
+    """Stores requests in groups, and calls back with their responses when they are on disk.
 
     `stored_events` and `commit_durations` count since the start. `failed_at_ms` is when (Unix ms) the last group could
     not be stored, `None` if it could.
@@ -56,7 +58,7 @@ class GroupCommitWriter:
         self._database, self._ledger, self.projector = database, ledger, projector
         self._wake_sender, self._notifier = wake_sender, notifier
         self._rate_limiter, self._clock, self.disk = rate_limiter, clock, disk
-        self._queue: list[tuple[WriteRequest, asyncio.Future[Reply]]] = []
+        self._queue: list[tuple[WriteRequest, OnResult]] = []
         self.queued_events = 0
         self._write_task: asyncio.Task[None] | None = None
         self._closed = False
@@ -64,10 +66,11 @@ class GroupCommitWriter:
         self.commit_durations = Histogram()
         self.failed_at_ms: int | None = None
 
-    async def submit(self, request: WriteRequest) -> Reply:
-        """Store a request's events, and return its response when they are on disk.
+    def submit(self, request: WriteRequest, on_result: OnResult) -> None:
+        """Store a request's events, and call `on_result` with its response when they are on disk.
 
-        Raises `ApiError`: `unavailable` if the events cannot be stored now, or `idempotency_conflict`.
+        `on_result` gets an exception if they could not be stored. It must not raise. Raises `ApiError` (`unavailable`)
+        if nothing can be accepted now; then `on_result` is not called.
         """
         if self._closed:
             raise unavailable("The server is shutting down")
@@ -77,15 +80,10 @@ class GroupCommitWriter:
             raise unavailable("Too many events wait to be counted")
         if self.queued_events and self.queued_events + len(request.events) > MAX_QUEUED_EVENTS:
             raise unavailable("The write queue is full")
-        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._queue.append((request, future))
+        self._queue.append((request, on_result))
         self.queued_events += len(request.events)
         if self._write_task is None:
             self._write_task = asyncio.create_task(self._write_groups())
-        try:
-            return await future
-        finally:
-            del future  # it holds the exception, whose traceback holds this frame
 
     async def _write_groups(self) -> None:
         """Write groups until the queue is empty."""
@@ -93,20 +91,25 @@ class GroupCommitWriter:
             while self._queue:
                 group, self._queue = self._queue, []
                 results = await self._write_group([request for request, _ in group])
-                for (request, future), result in zip(group, results, strict=True):
-                    self.queued_events -= len(request.events)
-                    if isinstance(result, Reply) and not result.replayed:
-                        self.stored_events += len(request.events)
-                        self.projector.record_commit(len(request.events))
-                    if future.done():
-                        continue  # the client is gone
-                    if isinstance(result, Reply):
-                        future.set_result(result)
-                        self._notifier.publish(request.site_id)
-                    else:
-                        future.set_exception(result)
+                self._deliver(group, results)
+                del group, results  # while the next group is written, nothing holds this one's bodies and exceptions
         finally:
             self._write_task = None
+
+    def _deliver(self, group: Sequence[tuple[WriteRequest, OnResult]], results: Sequence[WriteResult]) -> None:
+        """Call back with the results of a group."""
+        for (request, on_result), result in zip(group, results, strict=True):
+            event_count = len(request.events)
+            self.queued_events -= event_count
+            if isinstance(result, Reply):
+                if not result.replayed:
+                    self.stored_events += event_count
+                    self.projector.record_commit(event_count)
+                self._notifier.publish(request.site_id)
+            try:
+                on_result(result)
+            except Exception:
+                _log.exception("a request got no response")  # the others of the group still do
 
     async def _write_group(self, group: Sequence[WriteRequest]) -> list[WriteResult]:
         counts, self._rate_limiter.unsaved = self._rate_limiter.unsaved, {}

@@ -1,0 +1,121 @@
+"""From the result of the steps to a response. Also counts responses, and informs the observer."""
+
+from ovx_lite.domain.errors import ApiError, detached
+from ovx_lite.domain.models import Reply
+from ovx_lite.http import request_id
+from ovx_lite.http.cors import ALLOW_ORIGIN_HEADERS, EXPOSE_HEADERS
+from ovx_lite.http.responses import (
+    INTERNAL_ERROR,
+    Headers,
+    content_headers,
+    error_body,
+    error_headers,
+    log_internal_error,
+    rate_limit_headers,
+)
+from ovx_lite.services.observer import RequestOutcome
+from ovx_lite.storage.ledger.ledger import WriteResult
+from ovx_lite.web.api.ingest_context import IngestContext
+
+
+def build_response(context: IngestContext, result: WriteResult) -> tuple[int, Headers, bytes]:
+    """Return the status, the headers and the body of the response to a request.
+
+    Before that, take back what a replay or a request that was not stored counts against the rate limit, and pass the
+    outcome to the observer.
+    """
+    services, endpoint = context.services, context.endpoint
+    headers: Headers = [(request_id.HEADER, context.request_id), *context.response_headers]
+    reply: Reply | None = None
+    error: ApiError | None = None
+    if isinstance(result, Reply):
+        reply, status, body = result, result.status, result.body
+        if reply.replayed:
+            _refund(context)
+            headers.append((b"idempotency-replayed", b"true"))
+    else:
+        error = result if isinstance(result, ApiError) else fail(context, result)
+        if error.code == "unavailable":
+            _refund(context)
+        status, body = error.status, error_body(error)
+        headers += error_headers(error)
+    if services.observer.wants_all or error is not None or any(event.event_type.excluded for event in context.events):
+        _inform_observer(context, reply, error)
+    services.response_counts[endpoint.api, status] += 1
+    headers += _rate_limit_headers(context)
+    if endpoint.public:
+        headers += (*ALLOW_ORIGIN_HEADERS, *EXPOSE_HEADERS) if context.head.origin else ALLOW_ORIGIN_HEADERS
+    headers += content_headers(body)
+    return status, headers, body
+
+
+def fail(context: IngestContext, exc: Exception) -> ApiError:
+    """Return the error to answer with. An exception that is not an `ApiError` is logged, and becomes a 500."""
+    if isinstance(exc, ApiError):
+        return detached(exc)
+    _log(context, exc)
+    detached(exc)
+    return INTERNAL_ERROR
+
+
+def _log(context: IngestContext, exc: Exception) -> None:
+    """Log an exception with the ID of the request, which a direct request does not set otherwise."""
+    token = request_id.current.set(context.request_id.decode())
+    try:
+        log_internal_error(context.head.method, context.head.path, exc)
+    finally:
+        request_id.current.reset(token)
+
+
+def _refund(context: IngestContext) -> None:
+    """Uncount a request that was counted and then replayed or not stored."""
+    if context.rate_limit is not None:
+        context.services.rate_limiter.refund(context.caller, context.parsed.cost, context.received_at_ms)
+        context.rate_limit = None
+
+
+def _inform_observer(context: IngestContext, reply: Reply | None, error: ApiError | None) -> None:
+    """Pass a request and its outcome to the observer. If that fails, the response stays the same."""
+    services, head = context.services, context.head
+    site = (
+        context.principal.site
+        if context.principal
+        else services.sites.find_public(context.parsed.site_ref or head.path_site_ref)
+    )
+    outcome = RequestOutcome(
+        received_at_ms=context.received_at_ms or services.clock.now_ms(),
+        endpoint=context.endpoint,
+        method=head.method,
+        path=head.target,
+        headers=head.headers,
+        raw_request=context.raw_request,
+        site=site,
+        events=context.events,
+        event_ids=context.event_ids,
+        error=error,
+        reply=reply,
+        effects=context.effects,
+    )
+    try:
+        services.observer.record(outcome)
+    except Exception as exc:
+        _log(context, exc)
+
+
+def _rate_limit_headers(context: IngestContext) -> Headers:
+    """Return the `RateLimit-*` headers, which every response to a rate-limited client has, errors included."""
+    services, head, principal = context.services, context.head, context.principal
+    if context.rate_limit is not None:
+        return rate_limit_headers(context.rate_limit)
+    now_ms = services.clock.now_ms()
+    if principal is None:
+        if head.public:
+            return []
+        try:
+            site_ref = context.parsed.site_ref or head.path_site_ref
+            principal = services.authenticator.authenticate(head.authorization, site_ref, now_ms)
+        except ApiError:
+            return []
+    if principal.hourly_limit is None:
+        return []
+    return rate_limit_headers(services.rate_limiter.status(principal, now_ms, context.parsed.cost))
