@@ -3,7 +3,10 @@
 import asyncio
 import functools
 import itertools
+import math
 import random
+import select
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address
@@ -109,6 +112,28 @@ def post(path: str, body: object, key: str = "", user_agent: str = "") -> bytes:
     lines = ("Host: localhost", f"Authorization: Bearer {key}", f"Content-Length: {len(encoded)}")
     agent_header = (f"User-Agent: {user_agent}",) if user_agent else ()
     return "\r\n".join((f"POST {path} HTTP/1.1", *lines, *agent_header, "", "")).encode() + encoded
+
+
+def with_close(request: bytes) -> bytes:
+    """Return a request that asks the server to close the connection after the response."""
+    return request.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
+
+
+def percentile_ms(latencies_s: Sequence[float], fraction: float) -> float:
+    """Return the time in milliseconds within which this fraction of the responses arrived."""
+    return sorted(latencies_s)[math.ceil(fraction * len(latencies_s)) - 1] * 1000
+
+
+class LoadResult(NamedTuple):
+    """How many requests were answered, and how long that took."""
+
+    responses: int
+    duration_s: float
+
+    @property
+    def rate_per_s(self) -> float:
+        """The answered requests per second."""
+        return self.responses / self.duration_s
 
 
 class _Connection(asyncio.Protocol):
@@ -217,8 +242,11 @@ async def send_paced(
     await asyncio.gather(*(connection.closed for connection in protocols))
 
 
-async def measure_rate(port: int, requests: Sequence[bytes], connections: int, duration_s: float) -> float:
-    """Return the answered requests per second. Raises RuntimeError if a request fails."""
+async def send_kept_alive(port: int, requests: Sequence[bytes], connections: int, duration_s: float) -> LoadResult:
+    """Send requests over connections that stay open, each as fast as it is answered.
+
+    Raises RuntimeError if a request fails.
+    """
     loop = asyncio.get_running_loop()
     started_at_s = time.monotonic()
     protocols = []
@@ -232,4 +260,35 @@ async def measure_rate(port: int, requests: Sequence[bytes], connections: int, d
     failures = sum(connection.failure_count for connection in protocols)
     if failures:
         raise RuntimeError(f"{failures} requests failed")
-    return sum(connection.response_count for connection in protocols) / elapsed_s
+    return LoadResult(sum(connection.response_count for connection in protocols), elapsed_s)
+
+
+def send_with_new_connections(port: int, requests: Sequence[bytes], connections: int, duration_s: float) -> LoadResult:
+    """Send each request over a new connection, `connections` of them at a time. Raises RuntimeError if one fails.
+
+    It uses sockets and epoll (of Linux) directly, because creating a transport for each connection costs too much.
+    """
+    started_at_s = time.monotonic()
+    responses, waiting, remaining = 0, dict[int, socket.socket](), itertools.cycle(requests)
+    with select.epoll() as epoll:
+
+        def send_next() -> None:
+            client = socket.socket()
+            client.connect(("127.0.0.1", port))
+            client.send(next(remaining))
+            waiting[client.fileno()] = client
+            epoll.register(client, select.EPOLLIN)
+
+        for _ in range(connections):
+            send_next()
+        while waiting:
+            is_over = time.monotonic() > started_at_s + duration_s
+            for descriptor, _ in epoll.poll():
+                with waiting.pop(descriptor) as client:
+                    response = client.recv(65536)
+                if not response.startswith(b"HTTP/1.1 2"):
+                    raise RuntimeError(f"{response[:200]!r}")
+                responses += 1
+                if not is_over:
+                    send_next()
+    return LoadResult(responses, time.monotonic() - started_at_s)

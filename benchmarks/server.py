@@ -1,13 +1,15 @@
 """The servers that are measured: ovx-lite, and an empty one for comparison."""
 
+import http.client
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +31,13 @@ class ServerProcess(NamedTuple):
         return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20 if statm.exists() else 0
 
     @property
+    def peak_memory_mib(self) -> float:
+        """The most resident memory so far in MiB; on Linux."""
+        status = Path(f"/proc/{self.pid}/status")
+        sample = re.search(r"^VmHWM:\s*(\d+) kB$", status.read_text(), re.MULTILINE) if status.exists() else None
+        return int(sample[1]) / 1024 if sample else 0
+
+    @property
     def open_files(self) -> int:
         """The number of open files and sockets; on Linux."""
         folder = Path(f"/proc/{self.pid}/fd")
@@ -39,6 +48,22 @@ class ServerProcess(NamedTuple):
         """The CPU time in seconds; on Linux."""
         user, system = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
         return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+    def wait_for_projection(self, timeout_s: float = 120) -> float:
+        """Wait until the journal is empty, and return the seconds that it took."""
+        started_at_s = time.monotonic()
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)) as connection:
+            while self._journal_events(connection):
+                if time.monotonic() > started_at_s + timeout_s:
+                    raise TimeoutError(f"The journal is not empty after {timeout_s} s.")
+                time.sleep(0.01)
+        return time.monotonic() - started_at_s
+
+    def _journal_events(self, connection: http.client.HTTPConnection) -> int:
+        """Return how many events wait in the journal, by `/metrics`; 0 for a server without this metric."""
+        connection.request("GET", "/metrics")
+        sample = re.search(r"^ovx_journal_events (\S+)$", connection.getresponse().read().decode(), re.MULTILINE)
+        return int(float(sample[1])) if sample else 0
 
 
 def on_core(core: int) -> Callable[[], None]:
@@ -61,12 +86,17 @@ def run_command(data_dir: Path, *args: str) -> dict[str, str]:
 def new_site(data_dir: Path) -> str:
     """Create a store with a site, and return an API key."""
     run_command(data_dir, "site", "add", SITE, "--domain", "example.com", "--hourly-limit", "1000000000")
+    return new_key(data_dir)
+
+
+def new_key(data_dir: Path) -> str:
+    """Return a new API key of the site."""
     return run_command(data_dir, "key", "add", SITE)["key"]
 
 
 @contextmanager
-def serving(data_dir: Path, *args: str) -> Iterator[ServerProcess]:
-    """Run `ovx-lite serve` on the first core."""
+def serving(data_dir: Path, *args: str, env: Mapping[str, str] | None = None) -> Iterator[ServerProcess]:
+    """Run `ovx-lite serve` on the first core, with these options and further environment variables."""
     ready_file = data_dir / "ready.json"
     ready_file.unlink(missing_ok=True)
     # Let Python cache its byte code, as on most machines, even if this environment disables it.
@@ -75,7 +105,7 @@ def serving(data_dir: Path, *args: str) -> Iterator[ServerProcess]:
     process = subprocess.Popen(
         [*OVX, "serve", "--port", "0", "--data-dir", str(data_dir), "--ready-file", str(ready_file), *args],
         stderr=subprocess.DEVNULL,
-        env=environment,
+        env={**environment, **(env or {})},
         preexec_fn=on_core(0),
     )
     try:
@@ -91,10 +121,14 @@ def serving(data_dir: Path, *args: str) -> Iterator[ServerProcess]:
 
 
 @contextmanager
-def empty_server() -> Iterator[int]:
-    """Run the empty endpoint on the first core as well, and yield its port."""
+def empty_server() -> Iterator[ServerProcess]:
+    """Run the empty endpoint on the first core as well."""
     args = [sys.executable, "-m", "benchmarks.empty"]
+    started_at_s = time.monotonic()
     with subprocess.Popen(args, stdout=subprocess.PIPE, text=True, preexec_fn=on_core(0)) as process:
         assert process.stdout is not None
-        yield int(process.stdout.readline())
-        process.kill()
+        port = int(process.stdout.readline())
+        try:
+            yield ServerProcess(process.pid, port, time.monotonic() - started_at_s)
+        finally:
+            process.kill()

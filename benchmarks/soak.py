@@ -4,7 +4,6 @@ Each connection sends at fixed times. A response time counts from there, even if
 """
 
 import asyncio
-import math
 import random
 import statistics
 import sys
@@ -15,12 +14,11 @@ from typing import NamedTuple
 
 import uvloop
 
-from benchmarks.load import Pageview, endless_pageviews, make_pageviews, measure_rate, ovyxa, post, send_paced
+from benchmarks.latency import CONNECTIONS, LOAD_FRACTION, max_rate
+from benchmarks.load import Pageview, endless_pageviews, ovyxa, percentile_ms, post, send_paced
 from benchmarks.server import SITE, ServerProcess, new_site, on_core, serving
 from benchmarks.table import Row
 
-LOAD_FRACTION = 0.7
-CONNECTIONS = 64
 WARM_UP_MINUTES = 5
 """The minutes after which memory should remain constant."""
 
@@ -34,7 +32,7 @@ class Minute(NamedTuple):
 
     def percentile_ms(self, fraction: float) -> float:
         """Return the time in milliseconds within which this fraction of the responses arrived."""
-        return sorted(self.latencies_s)[math.ceil(fraction * len(self.latencies_s)) - 1] * 1000
+        return percentile_ms(self.latencies_s, fraction)
 
 
 def rows(folder: Path, minutes: int) -> Iterator[Row]:
@@ -42,12 +40,12 @@ def rows(folder: Path, minutes: int) -> Iterator[Row]:
     key = new_site(folder)
     with serving(folder) as server, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         on_core(1)()
-        max_rate = runner.run(_max_rate(server, key))
-        samples = runner.run(_measure_minutes(server, key, max_rate * LOAD_FRACTION, minutes))
+        rate_per_s = LOAD_FRACTION * runner.run(max_rate(server, key))
+        samples = runner.run(_measure_minutes(server, key, rate_per_s, minutes))
     median_ms, p99_ms = (
         statistics.median(sample.percentile_ms(fraction) for sample in samples) for fraction in (0.5, 0.99)
     )
-    label = f"{max_rate * LOAD_FRACTION:,.0f} single events a second, 70 % of the most"
+    label = f"{rate_per_s:,.0f} single events a second, 70 % of the most"
     yield Row(
         f"{label}: half, 99 % are answered within (median of {minutes} minutes)", f"{median_ms:.1f}, {p99_ms:.0f} ms"
     )
@@ -59,13 +57,6 @@ def rows(folder: Path, minutes: int) -> Iterator[Row]:
             f"{after_warm_up.memory_mib:.0f}, {at_end.memory_mib:.0f} MiB; "
             f"{after_warm_up.open_files}, {at_end.open_files}",
         )
-
-
-async def _max_rate(server: ServerProcess, key: str) -> float:
-    """Return the requests per second that the server answers at full load."""
-    requests = [_request(pageview, key) for pageview in make_pageviews(20_000, random.Random(1))]
-    await measure_rate(server.port, requests, 2 * CONNECTIONS, 2)
-    return await measure_rate(server.port, requests, 2 * CONNECTIONS, 8)
 
 
 async def _measure_minutes(server: ServerProcess, key: str, rate_per_s: float, minutes: int) -> list[Minute]:

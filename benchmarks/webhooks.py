@@ -20,7 +20,7 @@ from typing import Any, cast
 import uvloop
 from click.testing import CliRunner
 
-from benchmarks.load import make_pageviews, measure_rate, ovyxa, post
+from benchmarks.load import make_pageviews, ovyxa, post, send_kept_alive
 from benchmarks.server import ServerProcess, serving
 from benchmarks.table import Row
 from ovx_lite.cli import main
@@ -218,10 +218,10 @@ def _print_cost(folder: Path, rounds: int, duration_s: float) -> None:
         with _server(folder) as server, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             for round_number in range(rounds + 1):
                 for site in random.Random(round_number).sample(sorted(rates_by_site), 2):
-                    rate_per_s = runner.run(
-                        measure_rate(server.port, requests[site], 128, duration_s if round_number else 1)
+                    result = runner.run(
+                        send_kept_alive(server.port, requests[site], 128, duration_s if round_number else 1)
                     )
-                    rates_by_site[site] += [rate_per_s] if round_number else []  # the first round warms up
+                    rates_by_site[site] += [result.rate_per_s] if round_number else []  # the first round warms up
     ratios = [
         with_webhooks / plain
         for plain, with_webhooks in zip(rates_by_site["plain"], rates_by_site["with-webhooks"], strict=True)

@@ -32,6 +32,7 @@ from ovx_lite.storage.sqlite import open_store
 from tests.conftest import Start, Store
 from tests.support.in_process import post, run_app
 from tests.support.load import CLIENTS, ROUNDS, Load
+from tests.support.metrics import wait_until_projected
 from tests.support.store import NOW, FrozenClock, new_event, new_key, new_site, open_writer, paths, request, store_group
 
 
@@ -44,6 +45,9 @@ def test_acknowledged_events_survive_kill_9_and_resent_events_count_once(store: 
         checked = store.run("check")
         assert checked.exit_status == 0, checked.stderr + checked.stdout
         server = start(store)
+        wait_until_projected(server)
+        checked = store.run("check")
+        assert checked.exit_status == 0, checked.stderr + checked.stdout
         unanswered = [key for key, paths in load.paths_by_key.items() if paths[0] not in load.acknowledged]
         assert len(unanswered) <= CLIENTS
         with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:

@@ -25,6 +25,7 @@ from ovx_lite.storage.shared_links import SharedLink
 from ovx_lite.storage.sqlite import STORE_FILE, open_store, steps
 from tests.conftest import Start, Store
 from tests.support.crash_receiver import Receiver, receiver
+from tests.support.metrics import wait_until_projected
 from tests.support.old_stores import BACKUP_NAME, OLDEST, schema_version
 from tests.support.processes import Process, program
 
@@ -165,6 +166,7 @@ def test_no_data_is_lost_or_doubled_when_a_busy_server_is_killed(
     with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:
         for idempotency_key in workload.requests.keys() - workload.responses.keys():
             workload.send(connection, idempotency_key)
+    wait_until_projected(server)
     assert server.stop() == 0
     assert workload.problems == []
     assert integrity_problems(store.path) == []

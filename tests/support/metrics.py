@@ -1,6 +1,9 @@
 """Metrics, as Prometheus parses them."""
 
 import re
+import time
+
+from tests.conftest import Server
 
 SAMPLE = re.compile(r'([a-z_]+)(\{(?:[a-z]+="[^"\n]*",?)+\})? (\S+)')
 
@@ -18,3 +21,11 @@ def samples(text: str) -> dict[str, float]:
             values[sample[1] + (sample[2] or "")] = float(sample[3])
     assert text.endswith("\n")
     return values
+
+
+def wait_until_projected(server: Server, timeout_s: float = 30) -> None:
+    """Wait until the journal is empty."""
+    deadline_s = time.monotonic() + timeout_s
+    while samples(server.send("/metrics", method="GET").body.decode()).get("ovx_journal_events", 0):
+        assert time.monotonic() < deadline_s, "the journal was not projected in time"
+        time.sleep(0.01)
