@@ -9,6 +9,7 @@ import click
 from ovx_lite.cli.common import data_dir_option, json_option, print_json
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.storage import integrity, registry
+from ovx_lite.storage.projection.projection import catch_up
 from ovx_lite.storage.rollups import goal_backfill, rebuild
 from ovx_lite.storage.sqlite import STORE_FILE, open_store
 
@@ -28,9 +29,10 @@ def check(rebuild: bool, data_dir: Path, as_json: bool) -> None:
         if as_json and (data_dir / STORE_FILE).exists():
             print_json({"ok": False, "problems": [exc.message]})
         raise
+    projection_problem = _project(conn)
     if rebuild:
         _rebuild_counts(conn)
-    problems = integrity.problems(conn)
+    problems = integrity.problems(conn) or projection_problem
     sizes = {} if problems else integrity.sizes(conn)
     if as_json:
         print_json({"ok": not problems, "problems": problems, **sizes})
@@ -43,6 +45,17 @@ def check(rebuild: bool, data_dir: Path, as_json: bool) -> None:
         click.echo("The store is damaged: stop the server and restore a backup.", err=True)
     if problems:
         sys.exit(1)
+
+
+def _project(conn: sqlite3.Connection) -> list[str]:
+    """Project the events of the journal. Return a line of text if that fails because the store is damaged."""
+    try:
+        catch_up(conn)
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError as exc:
+        return [f"the events of the journal cannot be counted: {exc}"]
+    return []
 
 
 def _rebuild_counts(conn: sqlite3.Connection) -> None:

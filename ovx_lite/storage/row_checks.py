@@ -14,7 +14,8 @@ from ovx_lite.domain.calendar import DAY_MS
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import MAX_TIMESTAMP_MS
 from ovx_lite.domain.validators import site_slug
-from ovx_lite.storage.ledger.event_journal import MAX_EVENTS_PER_ROW
+from ovx_lite.storage.ledger import event_journal
+from ovx_lite.storage.ledger.event_journal import MAX_EVENTS_PER_ROW, JournalEvent
 
 _LAST_ID = (MAX_TIMESTAMP_MS + 1 << 21) - 1
 _LAST_DAY = MAX_TIMESTAMP_MS // DAY_MS + 2
@@ -83,6 +84,8 @@ def problems(conn: sqlite3.Connection) -> Iterator[str]:
     for table, column in [*conn.execute(columns), ("deliveries", "body")]:
         if count := _count_unreadable(conn, table, column, (table, column) in _JSON_COLUMNS):
             yield f"rows of {table} with an unreadable {column}: {count}"
+    if count := sum(not _is_projectable(conn, event) for event in _journal_events(conn)):
+        yield f"events of the journal that cannot be counted: {count}"
     slugs = [slug for (slug,) in conn.execute("SELECT CAST(slug AS BLOB) FROM sites")]
     if count := sum(not _is_slug(slug) for slug in slugs):
         yield f"sites with an invalid ID: {count}"
@@ -104,6 +107,29 @@ def _count_unreadable(conn: sqlite3.Connection, table: str, column: str, is_obje
         except ValueError:  # msgspec's exceptions are subclasses
             count += 1
     return count
+
+
+def _journal_events(conn: sqlite3.Connection) -> Iterator[JournalEvent | None]:
+    """Yield the events of the journal, and None for each row that cannot be decoded."""
+    for (seq,) in conn.execute("SELECT seq FROM event_journal").fetchall():
+        try:
+            yield from event_journal.read_row(conn, seq)
+        except sqlite3.DatabaseError:
+            yield None
+
+
+def _is_projectable(conn: sqlite3.Connection, event: JournalEvent | None) -> bool:
+    if event is None or not 0 <= event.id <= _LAST_ID or not -2 <= event.day <= _LAST_DAY:
+        return False
+    row_ids = {
+        "event_types": event.event_type_id,
+        "pages": event.page_id,
+        "traffic_sources": event.traffic_source_id,
+        "clients": event.client_id,
+    }
+    return all(
+        conn.execute(f"SELECT 1 FROM {table} WHERE id = ?", (row_id,)).fetchone() for table, row_id in row_ids.items()
+    )
 
 
 def _is_slug(slug: bytes | None) -> bool:

@@ -46,7 +46,7 @@ class Batch(NamedTuple):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(list[JournalEvent]).decode
+_decoder = msgspec.msgpack.Decoder(list[JournalEvent])
 
 
 def append(conn: sqlite3.Connection, events: Sequence[JournalEvent]) -> None:
@@ -58,7 +58,10 @@ def append(conn: sqlite3.Connection, events: Sequence[JournalEvent]) -> None:
 
 
 def read(conn: sqlite3.Connection, max_events: int) -> Batch:
-    """Return the oldest events: those of the first row, and of further rows as long as `max_events` are enough."""
+    """Return the oldest events: those of the first row, and of further rows as long as `max_events` are enough.
+
+    Raises `sqlite3.DatabaseError` if a row is damaged.
+    """
     events: list[JournalEvent] = []
     last_seq = -1
     for seq, event_count, encoded in conn.execute("SELECT seq, event_count, events FROM event_journal ORDER BY seq"):
@@ -69,10 +72,22 @@ def read(conn: sqlite3.Connection, max_events: int) -> Batch:
     return Batch(events, last_seq)
 
 
+def read_row(conn: sqlite3.Connection, seq: int) -> list[JournalEvent]:
+    """Return the events of one row. Raises `sqlite3.DatabaseError` if it is damaged."""
+    return _decode(conn.execute("SELECT events FROM event_journal WHERE seq = ?", (seq,)).fetchone()[0])
+
+
 def read_all(conn: sqlite3.Connection) -> Iterator[JournalEvent]:
-    """Yield all events, oldest first."""
+    """Yield all events, oldest first. Raises `sqlite3.DatabaseError` if a row is damaged."""
     for (encoded,) in conn.execute("SELECT events FROM event_journal ORDER BY seq"):
         yield from _decode(encoded)
+
+
+def _decode(encoded: bytes) -> list[JournalEvent]:
+    try:
+        return _decoder.decode(encoded)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise sqlite3.DatabaseError("a row of the event journal cannot be decoded") from None
 
 
 def delete(conn: sqlite3.Connection, last_seq: int) -> None:

@@ -218,7 +218,9 @@ class DimensionKeys:
         return self._goals[site_id]
 
     def _row(self, query: str, row_id: int) -> tuple[str, ...]:
-        row: tuple[str, ...] = self._conn.execute(query, (row_id,)).fetchone()
+        row: tuple[str, ...] | None = self._conn.execute(query, (row_id,)).fetchone()
+        if row is None:
+            raise sqlite3.DatabaseError("an event refers to a row of a lookup table that does not exist")
         return row
 
     def _find_value_id(self, text: str) -> int | None:
