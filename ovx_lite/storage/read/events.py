@@ -4,8 +4,11 @@ import sqlite3
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import msgspec
+
 from ovx_lite.domain.calendar import day_start_ms, local_day
 from ovx_lite.domain.models import COUNTER_BITS, MAX_TIMESTAMP_MS, Site
+from ovx_lite.storage.ledger import event_journal
 from ovx_lite.storage.projection.identity_links import PERSON_OF_EVENT
 from ovx_lite.storage.rollups import weekly
 
@@ -148,12 +151,18 @@ def delete_all(conn: sqlite3.Connection, site_id: int) -> int:
     for table in ("visits", "open_visits"):
         conn.execute(f"DELETE FROM {table} WHERE site_id = ?", (site_id,))
     weekly.delete_all(conn, site_id)
+    accepted_events = list(event_journal.read_all(conn))  # of other sites: they refer to rows that stay
     for table, column in (
         ("pages", "page_id"),
         ("traffic_sources", "traffic_source_id"),
         ("clients", "client_id"),
         ("event_types", "event_type_id"),
     ):
-        conn.execute(f"DELETE FROM {table} WHERE id NOT IN (SELECT {column} FROM events)")
+        row_ids = msgspec.json.encode({getattr(event, column) for event in accepted_events}).decode()
+        conn.execute(
+            f"DELETE FROM {table} WHERE id NOT IN (SELECT {column} FROM events)"
+            " AND id NOT IN (SELECT value FROM json_each(?))",
+            (row_ids,),
+        )
     conn.execute("DELETE FROM dimension_values WHERE id NOT IN (SELECT value_id FROM rollups)")
     return deleted
