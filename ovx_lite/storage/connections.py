@@ -15,16 +15,27 @@ from ovx_lite.storage import file_modes
 from ovx_lite.storage.lock_wait import SERVER_LOCK_TIMEOUT_S
 from ovx_lite.storage.priority import Requester
 from ovx_lite.storage.query_queue import QueryQueue
-from ovx_lite.storage.sqlite import LOCK_FILE, STORE_FILE, open_reader, open_store
+from ovx_lite.storage.sqlite import (
+    LOCK_FILE,
+    STORE_FILE,
+    checkpoint,
+    leave_checkpoints_to_others,
+    open_checkpointer,
+    open_reader,
+    open_store,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+RESTART_LOG_PAGES = 4_000
+"""A write-ahead log of this many pages (16 MiB) is started anew."""
 
 _QUERY_CACHE_MIB = 42  # page cache of each connection of the query queue
 
 
 class Database:
-    """The store for the server's event loop: a connection that writes and one that reads, each in its own thread.
+    """The store for the server's event loop: connections that write, read and checkpoint, each in its own thread.
 
     You send functions to these threads. A function gets the `sqlite3.Connection` as its first argument and runs to its
     end before the thread starts the next one. The reader never waits for the writer, because the store uses a
@@ -32,13 +43,19 @@ class Database:
     """
 
     def __init__(
-        self, path: Path, lock_conn: sqlite3.Connection, writer: aiosqlite.Connection, reader: aiosqlite.Connection
+        self,
+        path: Path,
+        lock_conn: sqlite3.Connection,
+        writer: aiosqlite.Connection,
+        reader: aiosqlite.Connection,
+        checkpointer: aiosqlite.Connection,
     ) -> None:
         self._path = path
         self._identity_at_open = _file_identity(path)
         self._lock_conn = lock_conn
         self._writer = writer
         self._reader = reader
+        self._checkpointer = checkpointer
         self.queries = QueryQueue(lambda: open_reader(path.parent, _QUERY_CACHE_MIB, SERVER_LOCK_TIMEOUT_S))
 
     @classmethod
@@ -48,7 +65,9 @@ class Database:
         lock_conn = acquire_lock(data_dir)
         writer = await aiosqlite.Connection(lambda: open_store(data_dir, lock_timeout_s=SERVER_LOCK_TIMEOUT_S), 64)
         reader = await aiosqlite.Connection(lambda: open_reader(data_dir, lock_timeout_s=SERVER_LOCK_TIMEOUT_S), 64)
-        return cls(data_dir / STORE_FILE, lock_conn, writer, reader)
+        checkpointer = await aiosqlite.Connection(lambda: open_checkpointer(data_dir), 64)
+        await _run(writer, leave_checkpoints_to_others)
+        return cls(data_dir / STORE_FILE, lock_conn, writer, reader, checkpointer)
 
     async def write(
         self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
@@ -79,6 +98,16 @@ class Database:
         """Run `function(conn, …)` in the reader's thread and return its result."""
         return await _run(self._reader, function, *args, **kwargs)
 
+    async def checkpoint(self) -> None:
+        """Move the content of the write-ahead log into the store's file.
+
+        This takes long, and copies what was written until it began. Under load, the log would grow for ever. So a long
+        log is finished in the writer's thread, where nothing is written meanwhile: only little is left to be moved.
+        """
+        log_pages = await _run(self._checkpointer, checkpoint)
+        if log_pages > RESTART_LOG_PAGES:
+            await self.write(checkpoint)
+
     async def query(
         self, requester: Requester, key: Hashable, run: Callable[[sqlite3.Connection], T]
     ) -> asyncio.Future[T]:
@@ -94,6 +123,7 @@ class Database:
         """Finish all functions, then close. After the last connection closes, the store is one file without a WAL."""
         await self.queries.close()
         await self._reader.close()
+        await self._checkpointer.close()
         await self._writer.close()
         self._lock_conn.close()
 

@@ -32,6 +32,7 @@ _HAS_REQUIRED_ROWS = """
 SELECT (SELECT count(*) FROM meta WHERE name IN ('registry_version', 'write_checked_at')) = 2
     AND (SELECT count(*) FROM admin) = 1
 """
+_MAX_LOG_PAGES = 32_000  # 128 MiB: far more than `Database.checkpoint` leaves
 _SYNCHRONOUS_NORMAL = 1  # SQLite's number; 0 is OFF, 2 is FULL
 _INSERT_BATCH_SIZES = (128, 16, 4, 1)
 
@@ -273,6 +274,25 @@ def no_wait_for_disk(conn: sqlite3.Connection) -> Iterator[None]:
         yield
     finally:
         conn.execute(f"PRAGMA synchronous = {synchronous}")
+
+
+def open_checkpointer(data_dir: Path) -> sqlite3.Connection:
+    """Open the store for `checkpoint` only."""
+    return _connect(data_dir / STORE_FILE)
+
+
+def leave_checkpoints_to_others(conn: sqlite3.Connection) -> None:
+    """Do not move the write-ahead log into the file at the end of a transaction, unless nobody else does."""
+    conn.execute(f"PRAGMA wal_autocheckpoint = {_MAX_LOG_PAGES}")
+
+
+def checkpoint(conn: sqlite3.Connection) -> int:
+    """Move the content of the write-ahead log into the file, as far as no reader needs it. Return the log's pages.
+
+    Others may read and write meanwhile. When all of the log was moved, the next transaction starts it anew.
+    """
+    _, log_pages, _ = conn.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    return int(log_pages)
 
 
 def truncate_wal(conn: sqlite3.Connection, timeout_s: float = 0) -> bool:
