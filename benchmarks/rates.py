@@ -105,7 +105,7 @@ def build_requests(workload: Workload, seed: str, duration_s: float, previous: S
 def rows(folder: Path, rounds: int, duration_s: float, connections: int) -> Iterator[Row]:
     """Measure the rates and the memory. Raises SystemExit at the end if a rate is below `MIN_RATIOS`."""
     workloads = make_workloads(new_site(folder), connections)
-    samples: dict[str, list[Sample]] = {workload.label: [] for workload in workloads}
+    samples_by_label: dict[str, list[Sample]] = {workload.label: [] for workload in workloads}
     with (
         empty_server() as empty,
         serving(folder) as server,
@@ -119,27 +119,31 @@ def rows(folder: Path, rounds: int, duration_s: float, connections: int) -> Iter
             # random order, because disk writes that one leaves behind slow down the next.
             round_duration_s = duration_s if round_number else WARM_UP_S
             for workload in random.Random(round_number).sample(workloads, len(workloads)):
-                previous = samples[workload.label][-1] if round_number else None
+                previous = samples_by_label[workload.label][-1] if round_number else None
                 requests = build_requests(workload, f"{workload.label} {round_number}", round_duration_s, previous)
                 sample = measure(
                     runner, empty if workload.is_empty_endpoint else server, workload, requests, round_duration_s
                 )
-                samples[workload.label].append(sample)
+                samples_by_label[workload.label].append(sample)
         loaded_mib = server.memory_mib
     slow: list[str] = []
     for workload in workloads:
-        measured = samples[workload.label][1:]  # the first round warms up
-        baseline = samples[workload.baseline][1:]
+        measured = samples_by_label[workload.label][1:]  # the first round warms up
+        baseline = samples_by_label[workload.baseline][1:]
         rate_per_s = statistics.median(sample.rate_per_s for sample in measured)
-        cpu_us = statistics.median(sample.cpu_us for sample in measured)
+        cpu_us, baseline_cpu_us = (
+            statistics.median(sample.cpu_us for sample in samples) for samples in (measured, baseline)
+        )
         ratio = statistics.median(
             sample.rate_per_s / empty_sample.rate_per_s for sample, empty_sample in zip(measured, baseline, strict=True)
         )
         unit = "requests" if workload.is_empty_endpoint else "events"
-        yield Row(workload.label, f"{rate_per_s:,.0f} {unit}/s, {cpu_us:.1f} µs of CPU each", ratio)
+        # A ratio of CPU times varies less than one of rates where other programs use the core too.
+        cpu = f"{cpu_us:.1f} µs of CPU each ({cpu_us / baseline_cpu_us:.2f} times)"
+        yield Row(workload.label, f"{rate_per_s:,.0f} {unit}/s, {cpu}", ratio)
         if ratio < MIN_RATIOS.get(workload.label, 0):
             slow.append(f"{workload.label}: {ratio:.2f} of the empty endpoint, below {MIN_RATIOS[workload.label]}")
-    projections_s = [sample.projection_s for measured in samples.values() for sample in measured]
+    projections_s = [sample.projection_s for measured in samples_by_label.values() for sample in measured]
     yield Row("journal empty after the load within, at most", f"{max(projections_s):.2f} s")
     yield Row("memory: idle, after this load", f"{idle_mib:.0f}, {loaded_mib:.0f} MiB")
     if slow:
