@@ -31,7 +31,7 @@ from ovx_lite.http.body import BodyReader, drain, too_large
 from ovx_lite.http.cors import PREFLIGHT_HEADERS, check_allowed_hosts
 from ovx_lite.http.direct import DirectExchange, DirectHandler
 from ovx_lite.http.request_head import head_from_scope, read_head
-from ovx_lite.http.responses import send_response
+from ovx_lite.http.responses import decode_headers, encode_headers, send_response
 from ovx_lite.services.group_commit import GroupCommitWriter, WriteRequest, WriteResult
 from ovx_lite.services.observer import RequestObserver
 from ovx_lite.services.site_cache import SiteCache
@@ -41,6 +41,9 @@ from ovx_lite.web.api.ingest_response import build_response, fail
 
 RouteMatch = tuple[Endpoint, str]
 """An endpoint, and the site that the request's path names; `""` if it names none."""
+
+
+_PREFLIGHT_LINES = encode_headers(PREFLIGHT_HEADERS)
 
 
 class Progress(Enum):
@@ -58,14 +61,14 @@ Step = Callable[[IngestContext], StepResult]
 
 def check_method(context: IngestContext) -> StepResult:
     """Let a POST pass, answer a preflight request, and reject everything else."""
-    head, headers = context.head, context.response_headers
+    head = context.head
     if head.method == "POST":
         return None
     if head.method == "OPTIONS" and head.public:
-        headers += PREFLIGHT_HEADERS
+        context.response_lines = _PREFLIGHT_LINES
         deliver(context, Reply(204, b""))
         return DONE
-    headers.append((b"allow", b"OPTIONS, POST" if head.public else b"POST"))
+    context.response_lines = b"allow: OPTIONS, POST\r\n" if head.public else b"allow: POST\r\n"
     raise ApiError("method_not_allowed", f"{head.path} does not support {head.method}: send a POST.")
 
 
@@ -75,7 +78,7 @@ def read_body(context: IngestContext) -> StepResult:
         return _read_body(context, context.receive)
     limit_bytes = context.endpoint.body_limit_bytes
     if len(context.body) > limit_bytes:
-        context.response_headers.append((b"connection", b"close"))
+        context.has_unread_body = True
         raise too_large(limit_bytes)
     return None
 
@@ -86,7 +89,6 @@ async def _read_body(context: IngestContext, receive: Receive) -> None:
             receive, context.head.content_length, context.endpoint.body_limit_bytes
         )
     except ApiError:
-        context.response_headers.append((b"connection", b"close"))  # the rest of the body is not read
         context.has_unread_body = True
         raise
 
@@ -214,7 +216,9 @@ def submit(context: IngestContext) -> StepResult:
         return _submit_replay(context, writer.disk.low_space_error)
     site_id, events = context.caller.site.id, context.events
     if context.services.observer.wants_all:
-        request = WriteRequest(site_id, events, context.build_reply, key, context.effects)
+        effects = list[str]()
+        context.effects = effects
+        request = WriteRequest(site_id, events, context.build_reply, key, effects)
     else:
         request = WriteRequest(site_id, events, context.endpoint.build_response, key)
     writer.submit(request, partial(deliver, context))
@@ -251,7 +255,7 @@ STEPS: tuple[Step, ...] = (
 def deliver(context: IngestContext, result: WriteResult) -> None:
     """Answer a request with its result: now, or in the task that waits for it."""
     if context.exchange is not None:
-        context.exchange.respond(*build_response(context, result))
+        context.exchange.respond(*build_response(context, result), close=context.has_unread_body)
     elif context.future is not None and not context.future.done():
         context.future.set_result(result)
 
@@ -340,7 +344,7 @@ class Api:
         """Answer a request that has arrived completely. If it has to wait, return the coroutine that goes on."""
         endpoint, path_site_ref = route
         headers = exchange.headers
-        client_host = exchange.client_host() if endpoint.public else ""
+        client_host = exchange.connection.client_host(headers) if endpoint.public else ""
         head = read_head(exchange.method, path, headers, client_host, path_site_ref, endpoint.public)
         context = IngestContext(
             self._services, endpoint, head, request_id.choose(headers), body=exchange.body, exchange=exchange
@@ -357,8 +361,11 @@ class Api:
         )
         if (rest := run_steps(context, iter(STEPS))) is not None:
             await rest
-        status, headers, body = build_response(context, await future)
-        await send_response(send, status, headers, body, is_last=not context.has_unread_body)
-        if context.has_unread_body:
+        status, lines, body = build_response(context, await future)
+        headers = decode_headers(lines)
+        if not context.has_unread_body:
+            await send_response(send, status, headers, body)
+        else:
+            await send_response(send, status, [*headers, (b"connection", b"close")], body, is_last=False)
             await drain(receive)
             await send({"type": "http.response.body"})

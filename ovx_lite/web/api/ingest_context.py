@@ -18,7 +18,6 @@ from ovx_lite.enrichment.geoip import CountryLookup
 from ovx_lite.http.body import BodyReader
 from ovx_lite.http.direct import DirectExchange
 from ovx_lite.http.request_head import RequestHead
-from ovx_lite.http.responses import Headers
 from ovx_lite.services.group_commit import GroupCommitWriter, WriteResult
 from ovx_lite.services.observer import RequestObserver
 from ovx_lite.services.site_cache import SiteCache
@@ -50,7 +49,8 @@ class IngestContext(msgspec.Struct, eq=False):
     - `principal` is the caller, once it is known. `salt` is the site's salt of the day, once it is looked up.
     - For the observer: `raw_request` is what the dialect saw, `events` and `event_ids` what was stored, and `effects`
       describes what followed, such as goals that were reached.
-    - `response_headers` are sent with the response, whatever the outcome.
+    - `response_lines` are headers that the response has, whatever the outcome.
+    - `has_unread_body` means that the rest of the body is not read. So the connection is closed after the response.
     """
 
     services: IngestServices
@@ -72,8 +72,8 @@ class IngestContext(msgspec.Struct, eq=False):
     rate_limit: RateLimitStatus | None = None
     events: list[Event] = []
     event_ids: Sequence[str] = ()
-    effects: list[str] = []
-    response_headers: Headers = []
+    effects: Sequence[str] = ()
+    response_lines: bytes = b""
 
     @property
     def caller(self) -> Principal:
