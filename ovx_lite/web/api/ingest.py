@@ -145,7 +145,7 @@ async def _load_salt(context: IngestContext, site: Site) -> bytes:
 
 def rate_limit(context: IngestContext) -> StepResult:
     """Count the request against the caller's limit. A replay is answered even if the limit is reached."""
-    head, principal = context.head, context.caller
+    head, principal = context.head, context.principal
     if head.idempotency_header is not None:
         context.idempotency_key, context.idempotency_key_error = parse_idempotency_key(
             head.idempotency_header, head.path, context.body, head.public
@@ -175,7 +175,7 @@ def validate(context: IngestContext) -> StepResult:
 
 def check_origin(context: IngestContext) -> StepResult:
     """Check that the caller may write to this site, and that its page may send events."""
-    site = context.caller.site
+    site = context.principal.site
     if context.head.public:
         check_allowed_hosts(site, context.head.origin, context.parsed)
     elif context.parsed.site_ref != site.slug:
@@ -192,7 +192,7 @@ def validate_props(context: IngestContext) -> StepResult:
 
 def enrich(context: IngestContext) -> StepResult:
     """Turn hits into events. IP address and user agent end here."""
-    site = context.caller.site
+    site = context.principal.site
     salt = context.salt or context.services.sites.cached_salt(site, context.received_at_ms)
     if salt is None:
         return _enrich_after_loading_salt(context, site)
@@ -214,7 +214,7 @@ def submit(context: IngestContext) -> StepResult:
     writer, key = context.services.writer, context.idempotency_key
     if writer.disk.is_low and key is not None:  # a replay needs no space
         return _submit_replay(context, writer.disk.low_space_error)
-    site_id, events = context.caller.site.id, context.events
+    site_id, events = context.principal.site.id, context.events
     if context.services.observer.wants_all:
         effects = list[str]()
         context.effects = effects
@@ -227,7 +227,7 @@ def submit(context: IngestContext) -> StepResult:
 
 def _submit_replay(context: IngestContext, error: ApiError) -> StepResult:
     """Have the writer return the first response to this request again, or `error` if this is not a replay."""
-    request = WriteRequest(context.caller.site.id, [], reject_with(error), context.idempotency_key)
+    request = WriteRequest(context.principal.site.id, [], reject_with(error), context.idempotency_key)
     context.services.writer.submit(request, partial(_deliver_replay, context, error))
     return DONE
 
@@ -277,7 +277,7 @@ def run_steps(context: IngestContext, steps: Iterator[Step]) -> Coroutine[Any, A
 
 
 async def _run_after(waiting: Coroutine[Any, Any, None], context: IngestContext, steps: Iterator[Step]) -> None:
-    request_id.current.set(context.request_id.decode())
+    request_id.current.set(context.head.request_id.decode())
     try:
         await waiting
     except Exception as exc:
@@ -346,9 +346,7 @@ class Api:
         headers = exchange.headers
         client_host = exchange.connection.client_host(headers) if endpoint.public else ""
         head = read_head(exchange.method, path, headers, client_host, path_site_ref, endpoint.public)
-        context = IngestContext(
-            self._services, endpoint, head, request_id.choose(headers), body=exchange.body, exchange=exchange
-        )
+        context = IngestContext(self._services, endpoint, head, exchange.body, exchange)
         return run_steps(context, iter(STEPS))
 
     async def __call__(self, route: RouteMatch, scope: Scope, receive: Receive, send: Send) -> None:
@@ -356,9 +354,8 @@ class Api:
         endpoint, path_site_ref = route
         head = head_from_scope(scope, path_site_ref, endpoint.public)
         future: asyncio.Future[WriteResult] = asyncio.get_running_loop().create_future()
-        context = IngestContext(
-            self._services, endpoint, head, request_id.assign(scope["headers"]), receive=receive, future=future
-        )
+        request_id.current.set(head.request_id.decode())
+        context = IngestContext(self._services, endpoint, head, receive=receive, future=future)
         if (rest := run_steps(context, iter(STEPS))) is not None:
             await rest
         status, lines, body = build_response(context, await future)

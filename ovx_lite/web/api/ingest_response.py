@@ -16,7 +16,7 @@ from ovx_lite.http.responses import (
 )
 from ovx_lite.services.group_commit import WriteResult
 from ovx_lite.services.observer import RequestOutcome
-from ovx_lite.web.api.ingest_context import IngestContext
+from ovx_lite.web.api.ingest_context import NOBODY, IngestContext
 
 # Headers are built as lines of bytes: joining a few of them takes a fraction of the time of encoding a list of pairs.
 _PUBLIC_LINES = encode_headers(ALLOW_ORIGIN_HEADERS)
@@ -30,7 +30,7 @@ def build_response(context: IngestContext, result: WriteResult) -> tuple[int, by
     outcome to the observer.
     """
     services, endpoint = context.services, context.endpoint
-    lines = b"x-request-id: %b\r\n" % context.request_id + context.response_lines
+    lines = b"x-request-id: %b\r\n" % context.head.request_id + context.response_lines
     reply: Reply | None = None
     error: ApiError | None = None
     if isinstance(result, Reply):
@@ -73,7 +73,7 @@ def fail(context: IngestContext, exc: Exception) -> ApiError:
 
 def _log(context: IngestContext, exc: Exception) -> None:
     """Log an exception with the ID of the request, which a direct request does not set otherwise."""
-    token = request_id.current.set(context.request_id.decode())
+    token = request_id.current.set(context.head.request_id.decode())
     try:
         log_internal_error(context.head.method, context.head.path, exc)
     finally:
@@ -83,16 +83,17 @@ def _log(context: IngestContext, exc: Exception) -> None:
 def _refund(context: IngestContext) -> None:
     """Uncount a request that was counted and then replayed or not stored."""
     if context.rate_limit is not None:
-        context.services.rate_limiter.refund(context.caller, context.parsed.cost, context.received_at_ms)
+        context.services.rate_limiter.refund(context.principal, context.parsed.cost, context.received_at_ms)
         context.rate_limit = None
 
 
 def _inform_observer(context: IngestContext, reply: Reply | None, error: ApiError | None) -> None:
     """Pass a request and its outcome to the observer. If that fails, the response stays the same."""
     services, head = context.services, context.head
+    is_known = context.principal is not NOBODY
     site = (
         context.principal.site
-        if context.principal
+        if is_known
         else services.sites.find_public(context.parsed.site_ref or head.path_site_ref)
     )
     outcome = RequestOutcome(
@@ -120,15 +121,12 @@ def _rate_limit_lines(context: IngestContext) -> bytes:
     services, head, principal = context.services, context.head, context.principal
     if context.rate_limit is not None:
         return rate_limit_lines(context.rate_limit)
-    now_ms = services.clock.now_ms()
-    if principal is None:
-        if head.public:
-            return b""
+    if principal is NOBODY and not head.public:  # the request was rejected before
         try:
             site_ref = context.parsed.site_ref or head.path_site_ref
-            principal = services.authenticator.authenticate(head.authorization, site_ref, now_ms)
+            principal = services.authenticator.authenticate(head.authorization, site_ref, services.clock.now_ms())
         except ApiError:
             return b""
     if principal.hourly_limit is None:
         return b""
-    return rate_limit_lines(services.rate_limiter.status(principal, now_ms, context.parsed.cost))
+    return rate_limit_lines(services.rate_limiter.status(principal, services.clock.now_ms(), context.parsed.cost))
