@@ -121,21 +121,18 @@ def decode_body(body: bytes, decoder: msgspec.json.Decoder[T]) -> T | InvalidDoc
     try:
         if not body.isascii():
             body.decode()  # msgspec does not check the strings of unknown fields
-        if _too_deep(body):
+        if body.count(b"{") + body.count(b"[") > MAX_DEPTH and _too_deep(body):
             raise _nested_too_deeply()
         payload = decoder.decode(body)
     except msgspec.ValidationError as exc:
         return _invalid_document(body, decoder.type, str(exc))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise _not_json(body, exc) from None
-    if rb"\u0000" in body and (problem := nul_error(payload)):
+    if b"\\" in body and rb"\u0000" in body and (problem := nul_error(payload)):
         return InvalidDocument(_decode(body), problem)
-    may_be_too_long = len(body) > MAX_STRING_BYTES and (not body.isascii() or b"\\u" in body)
-    return (
-        _invalid_document(body, decoder.type, "a string is too long")
-        if may_be_too_long and has_too_long_string(payload)
-        else payload
-    )
+    if len(body) > MAX_STRING_BYTES and (not body.isascii() or b"\\u" in body) and has_too_long_string(payload):
+        return _invalid_document(body, decoder.type, "a string is too long")
+    return payload
 
 
 def _invalid_document(body: bytes, expected_type: Any, message: str) -> InvalidDocument:
@@ -177,8 +174,6 @@ _NOT_STRUCTURE = bytes(set(range(256)) - set(b'{}[]"'))
 
 def _too_deep(body: bytes) -> bool:
     """Return whether a valid JSON text is nested deeper than 16 levels, in a few linear passes over its bytes."""
-    if body.count(b"{") + body.count(b"[") <= MAX_DEPTH:
-        return False
     if b"\\" in body:
         body = body.replace(rb"\\", b"").replace(rb"\"", b"")
     structure = body.translate(_BRACKETS, _NOT_STRUCTURE).replace(b'""', b"")

@@ -1,62 +1,54 @@
 """Requests that an application answers with plain function calls, without ASGI, a task or a future."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, ClassVar, Protocol
 
-from ovx_lite.http.fast_cycle import encode_head
+import msgspec
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
 from ovx_lite.http.request_buffer import HoldableFlow
 
 
-class DirectExchange:
+class DirectExchange(msgspec.Struct, eq=False):
     """A request that has arrived completely, and its response.
 
     The application calls `respond` once, at once or later. The other public names are those that uvicorn's protocol
     expects of a cycle.
     """
 
-    more_body = False
+    connection: "DirectConnection"
+    method: str
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+    keep_alive: bool
+    disconnected: bool = False
+    response_complete: bool = False
+    more_body: ClassVar = False
 
-    __slots__ = ("_connection", "body", "disconnected", "headers", "keep_alive", "method", "response_complete")
-
-    def __init__(
-        self,
-        connection: "DirectConnection",
-        method: str,
-        headers: list[tuple[bytes, bytes]],
-        body: bytes,
-        keep_alive: bool,
-    ) -> None:
-        self._connection = connection
-        self.method = method
-        self.headers = headers
-        self.body = body
-        self.keep_alive = keep_alive
-        self.disconnected = self.response_complete = False
-
-    def client_host(self) -> str:
-        """Return the IP address of the client; behind a trusted proxy, the one that it reports; `""` if unknown."""
-        return self._connection.client_host(self.headers)
-
-    def respond(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
-        """Send the response. Does nothing if the client has disconnected."""
-        connection = self._connection
+    def respond(self, status: int, header_lines: bytes, body: bytes, close: bool = False) -> None:
+        """Send the response, and with `close` end the connection. Does nothing if the client has disconnected."""
         if self.disconnected:
             return
+        connection = self.connection
         if connection.flow.write_paused:
-            connection.run_task(self._respond_when_writable(status, headers, body))
+            connection.run_task(self._respond_when_writable(status, header_lines, body, close))
             return
-        head, self.keep_alive = encode_head(status, (*connection.default_headers(), *headers), self.keep_alive)
-        connection.transport.write(head if self.method == "HEAD" else head + body)
+        if close:
+            self.keep_alive = False
+        end = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
+        if self.method == "HEAD":
+            body = b""
+        connection.transport.write(b"".join((STATUS_LINE[status], connection.default_lines(), header_lines, end, body)))
         self.response_complete = True
         if not self.keep_alive:
             connection.transport.close()
         connection.on_response_complete()
 
-    async def _respond_when_writable(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
+    async def _respond_when_writable(self, status: int, header_lines: bytes, body: bytes, close: bool) -> None:
         """Respond once the client has read enough of the earlier responses."""
-        await self._connection.flow.drain()
-        self.respond(status, headers, body)
+        await self.connection.flow.drain()
+        self.respond(status, header_lines, body, close)
 
     @property
     def message_event(self) -> "DirectExchange":
@@ -74,10 +66,10 @@ class DirectConnection(Protocol):
     flow: HoldableFlow
 
     def client_host(self, headers: list[tuple[bytes, bytes]]) -> str:
-        """Return the IP address of the client."""
+        """Return the IP address of the client; behind a trusted proxy, the one that it reports; `""` if unknown."""
         ...
 
-    def default_headers(self) -> Iterable[tuple[bytes, bytes]]:
+    def default_lines(self) -> bytes:
         """Return the headers that go on every response, such as `date`."""
         ...
 

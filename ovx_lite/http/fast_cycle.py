@@ -125,13 +125,21 @@ class FastCycle:
             self.on_response()
 
     def _encode_head(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-        all_headers = [*self._default_headers, *headers]
-        has_length = status in _STATUSES_WITHOUT_BODY or any(name == b"content-length" for name, _ in all_headers)
+        parts, has_length = [STATUS_LINE[status]], status in _STATUSES_WITHOUT_BODY
+        for name, value in (*self._default_headers, *headers):
+            if b"\n" in value or b"\r" in value:
+                raise ValueError("a header's value contains a line break")
+            if name == b"content-length":
+                has_length = True
+            elif name == b"connection" and value.lower() == b"close":
+                self.keep_alive = False
+                continue
+            parts += (name, b": ", value, b"\r\n")
         if not has_length and self.scope["method"] != "HEAD":
             self._chunked = True
-            all_headers.append((b"transfer-encoding", b"chunked"))
-        head, self.keep_alive = encode_head(status, all_headers, self.keep_alive)
-        return head
+            parts.append(b"transfer-encoding: chunked\r\n")
+        parts.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
+        return b"".join(parts)
 
     @property
     def message_event(self) -> "FastCycle":
@@ -142,23 +150,6 @@ class FastCycle:
         """Wake `receive`, if it waits for the client to disconnect."""
         if self._disconnect_future is not None and not self._disconnect_future.done():
             self._disconnect_future.set_result(None)
-
-
-def encode_head(status: int, headers: Iterable[tuple[bytes, bytes]], keep_alive: bool) -> tuple[bytes, bool]:
-    """Return the bytes of a response's head, and whether the connection stays open after it.
-
-    It does not if one of the headers is `connection: close`, or if `keep_alive` is false.
-    """
-    parts = [STATUS_LINE[status]]
-    for name, value in headers:
-        if b"\n" in value or b"\r" in value:
-            raise ValueError("a header's value contains a line break")
-        if name == b"connection" and value.lower() == b"close":
-            keep_alive = False
-            continue
-        parts += (name, b": ", value, b"\r\n")
-    parts.append(b"\r\n" if keep_alive else b"connection: close\r\n\r\n")
-    return b"".join(parts), keep_alive
 
 
 def encode_error_response(error: ApiError) -> bytes:

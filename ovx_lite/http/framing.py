@@ -35,6 +35,12 @@ class FramingProtocol(HttpToolsProtocol):
     _chunk_count = 0  # chunks of the current body
     _body_bytes = 0  # bytes of the current body
 
+    def new_parser(self) -> httptools.HttpRequestParser:
+        """Return a parser that calls this object's methods."""
+        parser = httptools.HttpRequestParser(self)
+        parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        return parser
+
     def parse(self, data: bytes) -> None:
         """Parse data that arrived. Raises `ApiError` if it is not HTTP, or too large."""
         self.read_bytes = len(data)
@@ -53,8 +59,7 @@ class FramingProtocol(HttpToolsProtocol):
     def _reparse_without_upgrade(self, remaining: bytes) -> None:
         """Parse the current head again without its offer to upgrade, then the data after it."""
         head = self._head_without_upgrade()
-        self.parser = httptools.HttpRequestParser(self)
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        self.parser = self.new_parser()
         self.stalled_bytes = 0
         self.parse(head + remaining)
 

@@ -7,13 +7,14 @@ from ovx_lite.dialects import fields
 from ovx_lite.dialects.schema import RawRequest
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.enrichment.user_agent import is_browser
+from ovx_lite.http import request_id
 from ovx_lite.http.responses import Headers
 
 
 class RequestHead(msgspec.Struct, frozen=True, eq=False):
     """What matters of the head of a request.
 
-    `path_site_ref` is the site that the path names, `""` if it names none. `address` is the client's IP address; `""`
+    `request_id` is the ID of the request, in its header or new. `path_site_ref` is the site that the path names, `""` if it names none. `address` is the client's IP address; `""`
     if it is not valid. At endpoints that need a key, `address`, `origin` and `user_agent` are `""`.
     """
 
@@ -22,6 +23,7 @@ class RequestHead(msgspec.Struct, frozen=True, eq=False):
     headers: Headers
     path_site_ref: str
     public: bool
+    request_id: bytes
     authorization: str
     idempotency_header: str | None
     content_length: bytes | None
@@ -64,6 +66,7 @@ def read_head(
         headers,
         path_site_ref,
         public,
+        request_id.choose(headers) if request_id.HEADER in values else request_id.new(),
         values.get(b"authorization", b"").decode("latin-1"),
         None if key is None else key.decode("latin-1"),
         values.get(b"content-length"),

@@ -1,6 +1,7 @@
 """Errors as HTTP responses. This is the only place that builds the error JSON (docs/api/README.md, Errors)."""
 
 import logging
+from collections.abc import Iterable
 
 import msgspec
 from starlette.types import Send
@@ -34,23 +35,29 @@ def error_headers(error: ApiError) -> Headers:
     return headers
 
 
-def rate_limit_headers(rate_limit: RateLimitStatus) -> Headers:
+def rate_limit_lines(rate_limit: RateLimitStatus) -> bytes:
     """Return the `RateLimit-*` headers (docs/api/README.md, Rate limits)."""
-    return [
-        (b"ratelimit-limit", b"%d" % rate_limit.limit),
-        (b"ratelimit-remaining", b"%d" % rate_limit.remaining),
-        (b"ratelimit-reset", b"%d" % rate_limit.reset_s),
-    ]
+    return b"ratelimit-limit: %d\r\nratelimit-remaining: %d\r\nratelimit-reset: %d\r\n" % (
+        rate_limit.limit,
+        rate_limit.remaining,
+        rate_limit.reset_s,
+    )
 
 
-def content_headers(body: bytes) -> Headers:
-    """Return the headers of a JSON body; none if it is empty."""
-    return [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))] if body else []
+def encode_headers(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return headers as lines. Their values must not contain line breaks."""
+    return b"".join([b"%b: %b\r\n" % header for header in headers])
+
+
+def decode_headers(lines: bytes) -> Headers:
+    """Return the headers of lines that `encode_headers` made."""
+    return [(name, value) for name, _, value in (line.partition(b": ") for line in lines.split(b"\r\n") if line)]
 
 
 async def send_json(send: Send, status: int, body: bytes, headers: Headers) -> None:
     """Send a JSON response."""
-    await send_response(send, status, headers + content_headers(body), body)
+    content_headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    await send_response(send, status, headers + content_headers, body)
 
 
 async def send_response(send: Send, status: int, headers: Headers, body: bytes, is_last: bool = True) -> None:

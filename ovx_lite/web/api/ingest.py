@@ -31,7 +31,7 @@ from ovx_lite.http.body import BodyReader, drain, too_large
 from ovx_lite.http.cors import PREFLIGHT_HEADERS, check_allowed_hosts
 from ovx_lite.http.direct import DirectExchange, DirectHandler
 from ovx_lite.http.request_head import head_from_scope, read_head
-from ovx_lite.http.responses import send_response
+from ovx_lite.http.responses import decode_headers, encode_headers, send_response
 from ovx_lite.services.group_commit import GroupCommitWriter
 from ovx_lite.services.observer import RequestObserver
 from ovx_lite.services.site_cache import SiteCache
@@ -42,6 +42,9 @@ from ovx_lite.web.api.ingest_response import build_response, fail
 
 RouteMatch = tuple[Endpoint, str]
 """An endpoint, and the site that the request's path names; `""` if it names none."""
+
+
+_PREFLIGHT_LINES = encode_headers(PREFLIGHT_HEADERS)
 
 
 class Progress(Enum):
@@ -59,14 +62,14 @@ Step = Callable[[IngestContext], StepResult]
 
 def check_method(context: IngestContext) -> StepResult:
     """Let a POST pass, answer a preflight request, and reject everything else."""
-    head, headers = context.head, context.response_headers
+    head = context.head
     if head.method == "POST":
         return None
     if head.method == "OPTIONS" and head.public:
-        headers += PREFLIGHT_HEADERS
+        context.response_lines = _PREFLIGHT_LINES
         deliver(context, Reply(204, b""))
         return DONE
-    headers.append((b"allow", b"OPTIONS, POST" if head.public else b"POST"))
+    context.response_lines = b"allow: OPTIONS, POST\r\n" if head.public else b"allow: POST\r\n"
     raise ApiError("method_not_allowed", f"{head.path} does not support {head.method}: send a POST.")
 
 
@@ -76,7 +79,7 @@ def read_body(context: IngestContext) -> StepResult:
         return _read_body(context, context.receive)
     limit_bytes = context.endpoint.body_limit_bytes
     if len(context.body) > limit_bytes:
-        context.response_headers.append((b"connection", b"close"))
+        context.has_unread_body = True
         raise too_large(limit_bytes)
     return None
 
@@ -87,7 +90,6 @@ async def _read_body(context: IngestContext, receive: Receive) -> None:
             receive, context.head.content_length, context.endpoint.body_limit_bytes
         )
     except ApiError:
-        context.response_headers.append((b"connection", b"close"))  # the rest of the body is not read
         context.has_unread_body = True
         raise
 
@@ -144,7 +146,7 @@ async def _load_salt(context: IngestContext, site: Site) -> bytes:
 
 def rate_limit(context: IngestContext) -> StepResult:
     """Count the request against the caller's limit. A replay is answered even if the limit is reached."""
-    head, principal = context.head, context.caller
+    head, principal = context.head, context.principal
     if head.idempotency_header is not None:
         context.idempotency_key, context.idempotency_key_error = parse_idempotency_key(
             head.idempotency_header, head.path, context.body, head.public
@@ -174,7 +176,7 @@ def validate(context: IngestContext) -> StepResult:
 
 def check_origin(context: IngestContext) -> StepResult:
     """Check that the caller may write to this site, and that its page may send events."""
-    site = context.caller.site
+    site = context.principal.site
     if context.head.public:
         check_allowed_hosts(site, context.head.origin, context.parsed)
     elif context.parsed.site_ref != site.slug:
@@ -191,7 +193,7 @@ def validate_props(context: IngestContext) -> StepResult:
 
 def enrich(context: IngestContext) -> StepResult:
     """Turn hits into events. IP address and user agent end here."""
-    site = context.caller.site
+    site = context.principal.site
     salt = context.salt or context.services.sites.cached_salt(site, context.received_at_ms)
     if salt is None:
         return _enrich_after_loading_salt(context, site)
@@ -213,9 +215,11 @@ def submit(context: IngestContext) -> StepResult:
     writer, key = context.services.writer, context.idempotency_key
     if writer.disk.is_low and key is not None:  # a replay needs no space
         return _submit_replay(context, writer.disk.low_space_error)
-    site_id, events = context.caller.site.id, context.events
+    site_id, events = context.principal.site.id, context.events
     if context.services.observer.wants_all:
-        request = WriteRequest(site_id, events, context.build_reply, key, context.effects)
+        effects = list[str]()
+        context.effects = effects
+        request = WriteRequest(site_id, events, context.build_reply, key, effects)
     else:
         request = WriteRequest(site_id, events, context.endpoint.build_response, key)
     writer.submit(request, partial(deliver, context))
@@ -224,7 +228,7 @@ def submit(context: IngestContext) -> StepResult:
 
 def _submit_replay(context: IngestContext, error: ApiError) -> StepResult:
     """Have the writer return the first response to this request again, or `error` if this is not a replay."""
-    request = WriteRequest(context.caller.site.id, [], reject_with(error), context.idempotency_key)
+    request = WriteRequest(context.principal.site.id, [], reject_with(error), context.idempotency_key)
     context.services.writer.submit(request, partial(_deliver_replay, context, error))
     return DONE
 
@@ -252,7 +256,7 @@ STEPS: tuple[Step, ...] = (
 def deliver(context: IngestContext, result: WriteResult) -> None:
     """Answer a request with its result: now, or in the task that waits for it."""
     if context.exchange is not None:
-        context.exchange.respond(*build_response(context, result))
+        context.exchange.respond(*build_response(context, result), close=context.has_unread_body)
     elif context.future is not None and not context.future.done():
         context.future.set_result(result)
 
@@ -274,7 +278,7 @@ def run_steps(context: IngestContext, steps: Iterator[Step]) -> Coroutine[Any, A
 
 
 async def _run_after(waiting: Coroutine[Any, Any, None], context: IngestContext, steps: Iterator[Step]) -> None:
-    request_id.current.set(context.request_id.decode())
+    request_id.current.set(context.head.request_id.decode())
     try:
         await waiting
     except Exception as exc:
@@ -341,11 +345,9 @@ class Api:
         """Answer a request that has arrived completely. If it has to wait, return the coroutine that goes on."""
         endpoint, path_site_ref = route
         headers = exchange.headers
-        client_host = exchange.client_host() if endpoint.public else ""
+        client_host = exchange.connection.client_host(headers) if endpoint.public else ""
         head = read_head(exchange.method, path, headers, client_host, path_site_ref, endpoint.public)
-        context = IngestContext(
-            self._services, endpoint, head, request_id.choose(headers), body=exchange.body, exchange=exchange
-        )
+        context = IngestContext(self._services, endpoint, head, exchange.body, exchange)
         return run_steps(context, iter(STEPS))
 
     async def __call__(self, route: RouteMatch, scope: Scope, receive: Receive, send: Send) -> None:
@@ -353,13 +355,15 @@ class Api:
         endpoint, path_site_ref = route
         head = head_from_scope(scope, path_site_ref, endpoint.public)
         future: asyncio.Future[WriteResult] = asyncio.get_running_loop().create_future()
-        context = IngestContext(
-            self._services, endpoint, head, request_id.assign(scope["headers"]), receive=receive, future=future
-        )
+        request_id.current.set(head.request_id.decode())
+        context = IngestContext(self._services, endpoint, head, receive=receive, future=future)
         if (rest := run_steps(context, iter(STEPS))) is not None:
             await rest
-        status, headers, body = build_response(context, await future)
-        await send_response(send, status, headers, body, is_last=not context.has_unread_body)
-        if context.has_unread_body:
+        status, lines, body = build_response(context, await future)
+        headers = decode_headers(lines)
+        if not context.has_unread_body:
+            await send_response(send, status, headers, body)
+        else:
+            await send_response(send, status, [*headers, (b"connection", b"close")], body, is_last=False)
             await drain(receive)
             await send({"type": "http.response.body"})

@@ -13,12 +13,11 @@ from ovx_lite.auth.rate_limit import RateLimiter, RateLimitStatus
 from ovx_lite.dialects.schema import Endpoint, ParsedRequest, RawRequest
 from ovx_lite.domain.clock import Clock
 from ovx_lite.domain.errors import ApiError
-from ovx_lite.domain.models import Event, Reply
+from ovx_lite.domain.models import Event, Reply, Site
 from ovx_lite.enrichment.geoip import CountryLookup
 from ovx_lite.http.body import BodyReader
 from ovx_lite.http.direct import DirectExchange
 from ovx_lite.http.request_head import RequestHead
-from ovx_lite.http.responses import Headers
 from ovx_lite.services.group_commit import GroupCommitWriter
 from ovx_lite.services.observer import RequestObserver
 from ovx_lite.services.site_cache import SiteCache
@@ -40,6 +39,9 @@ class IngestServices(msgspec.Struct, frozen=True):
     response_counts: Counter[tuple[str, int]]
 
 
+NOBODY = Principal(Site(0, "", "", "", "UTC", "", "", None, None, 0, b""))
+"""The caller of a request that is not authenticated yet."""
+
 _UNPARSED = ParsedRequest("", 1)
 
 
@@ -48,16 +50,16 @@ class IngestContext(msgspec.Struct, eq=False):
 
     - `exchange` gets the response to a direct request. The others have `receive`, and `future`, which gets the result.
     - `parsed` has the hits and the site that the body names. Until the body is parsed, it has neither.
-    - `principal` is the caller, once it is known. `salt` is the site's salt of the day, once it is looked up.
+    - `principal` is the caller, `NOBODY` until it is known. `salt` is the site's salt of the day, once it is looked up.
     - For the observer: `raw_request` is what the dialect saw, `events` and `event_ids` what was stored, and `effects`
       describes what followed, such as goals that were reached.
-    - `response_headers` are sent with the response, whatever the outcome.
+    - `response_lines` are headers that the response has, whatever the outcome.
+    - `has_unread_body` means that the rest of the body is not read. So the connection is closed after the response.
     """
 
     services: IngestServices
     endpoint: Endpoint
     head: RequestHead
-    request_id: bytes
     body: bytes = b""
     exchange: DirectExchange | None = None
     receive: Receive | None = None
@@ -66,21 +68,15 @@ class IngestContext(msgspec.Struct, eq=False):
     received_at_ms: int = 0
     raw_request: RawRequest | None = None
     parsed: ParsedRequest = _UNPARSED
-    principal: Principal | None = None
+    principal: Principal = NOBODY
     salt: bytes | None = None
     idempotency_key: IdempotencyKey | None = None
     idempotency_key_error: ApiError | None = None
     rate_limit: RateLimitStatus | None = None
     events: list[Event] = []
     event_ids: Sequence[str] = ()
-    effects: list[str] = []
-    response_headers: Headers = []
-
-    @property
-    def caller(self) -> Principal:
-        """The caller of a request that is authenticated."""
-        assert self.principal is not None, "steps after `authenticate` only"
-        return self.principal
+    effects: Sequence[str] = ()
+    response_lines: bytes = b""
 
     def build_reply(self, event_ids: list[str]) -> Reply:
         """Build the response, and keep the IDs of the events for the observer."""
