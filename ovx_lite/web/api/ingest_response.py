@@ -15,6 +15,7 @@ from ovx_lite.http.responses import (
     rate_limit_lines,
 )
 from ovx_lite.services.observer import RequestOutcome
+from ovx_lite.storage.ledger.ledger import WriteResult
 from ovx_lite.web.api.ingest_context import NOBODY, IngestContext
 
 # Headers are built as lines of bytes: joining a few of them takes a fraction of the time of encoding a list of pairs.
