@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -12,8 +12,9 @@ from ovx_lite.storage.ledger.event_journal import JournalEvent
 from ovx_lite.storage.projection import rollup_writer, visits
 from ovx_lite.storage.projection.dimension_keys import DimensionKeys
 from ovx_lite.storage.projection.identity_links import IdentityLinks
+from ovx_lite.storage.projection.rollup_writer import SiteDay
 from ovx_lite.storage.projection.sessionizer import VisitChange, sessionize
-from ovx_lite.storage.projection.visits import VisitCache, VisitorKey
+from ovx_lite.storage.projection.visits import Visit, VisitCache, VisitorKey
 from ovx_lite.storage.sqlite import insert, no_wait_for_disk, transaction
 
 SLICE_EVENTS = 1_000
@@ -93,9 +94,7 @@ class Projection:
         events = self._of_known_sites(events)
         events_by_visitor = _group_by_visitor(events)
         visits_by_visitor = self._visit_cache.look_up(events_by_visitor, self._timezones)
-        changes: list[VisitChange] = []
-        for visitor_key, visitor_events in events_by_visitor.items():
-            changes += self._sessionize(visitor_events, visits_by_visitor[visitor_key])
+        changes = list(self._sessionize(events_by_visitor, visits_by_visitor))
         changes.sort(key=_visit_order)
         sessionless_events = _not_in_visits(events, changes)
         deltas = rollup_writer.count_batch(events, sessionless_events, changes, self._dimension_keys)
@@ -117,11 +116,19 @@ class Projection:
             return events
         return [event for event in events if event.site_id in self._timezones]
 
-    def _sessionize(self, events: Sequence[JournalEvent], visitor_visits: list[visits.Visit]) -> list[VisitChange]:
-        site_id, day = events[0].site_id, events[0].day
-        facts = self._dimension_keys.facts_of_day(site_id, day)
-        is_finalized = day < self._dimension_keys.finalized_before_day(site_id)
-        return sessionize(events, visitor_visits, facts, counts_exit_pages=is_finalized)
+    def _sessionize(
+        self,
+        events_by_visitor: Mapping[VisitorKey, Sequence[JournalEvent]],
+        visits_by_visitor: Mapping[VisitorKey, list[Visit]],
+    ) -> Iterator[VisitChange]:
+        latest_day: SiteDay | None = None
+        for visitor_key, events in events_by_visitor.items():
+            site_day = (events[0].site_id, events[0].day)
+            if site_day != latest_day:
+                facts = self._dimension_keys.facts_of_day(*site_day)
+                is_finalized = events[0].day < self._dimension_keys.finalized_before_day(events[0].site_id)
+                latest_day = site_day
+            yield from sessionize(events, visits_by_visitor[visitor_key], facts, counts_exit_pages=is_finalized)
 
     def _write_events(self, changes: Iterable[VisitChange], sessionless_events: Iterable[JournalEvent]) -> None:
         short_rows: list[tuple[object, ...]] = []

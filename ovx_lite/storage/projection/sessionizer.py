@@ -80,7 +80,7 @@ def sessionize(
     an open visit, and an event beyond `MAX_EVENTS_PER_VISITOR`.
     """
     changes: list[VisitChange] = []
-    event_count = sum(visit.events for visit in visits)
+    event_count = visits[0].events if len(visits) == 1 else sum(visit.events for visit in visits)
     change: VisitChange | None = None
     for event in events:
         if event_count >= MAX_EVENTS_PER_VISITOR:
