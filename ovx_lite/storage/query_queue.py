@@ -221,7 +221,7 @@ class QueryQueue:
 
 
 def _lower_thread_priority() -> None:
-    """Let the event loop and the writer come first, so that a long query does not delay events on a machine of one core.
+    """Let the event loop and the writer come first, so that long queries delay no events on a machine of one core.
 
     Only Linux has a priority for each thread.
     """
