@@ -94,7 +94,7 @@ _SIGNED_IN_PAGES = (
     *rejected_events.PROTECTED_ROUTES,
 )
 
-_DIRECT_TARGET = re.compile(rb'[!"$&->@-~]{1,256}')  # without `%`, `?` and `#`
+_DIRECT_TARGET = re.compile(rb'(/[!"$&->@-~]{1,255})(?:\?([!"$-~]*))?')  # no `%` in the path, and no `#`
 _MAX_DIRECT_HANDLERS = 1000
 
 
@@ -236,13 +236,16 @@ class App:
     def direct_handler(self, target: bytes) -> DirectHandler | None:
         """Return what answers requests to an ingestion endpoint without ASGI, or `None` if it is none.
 
-        Targets with a query or escaped characters go the ASGI way: no product's client sends them.
+        Paths with escaped characters go the ASGI way: no product's client sends them.
         """
         handler = self._direct_handlers.get(target)
-        if handler is not None or not _DIRECT_TARGET.fullmatch(target):
+        if handler is not None:
             return handler
-        handler = self.api.direct_handler(self._inner_path(target.decode("ascii")))
-        if handler is not None and len(self._direct_handlers) < _MAX_DIRECT_HANDLERS:
+        match = _DIRECT_TARGET.fullmatch(target)
+        if match is None:
+            return None
+        handler = self.api.direct_handler(self._inner_path(match[1].decode()), match[2] or b"")
+        if handler is not None and match[2] is None and len(self._direct_handlers) < _MAX_DIRECT_HANDLERS:
             self._direct_handlers[target] = handler
         return handler
 

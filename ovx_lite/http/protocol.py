@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Coroutine
 from functools import lru_cache
 from typing import Any
+from weakref import WeakSet
 
 import httptools
 from uvicorn.config import Config
@@ -38,8 +39,8 @@ class HttpProtocol(FramingProtocol):
     """uvicorn's protocol, with these differences.
 
     Input that is not valid HTTP gets a JSON error too. A request that arrives in one read, as nearly all do, is
-    answered directly if the application can, or else by `FastCycle`. One timer serves all time limits of a connection.
-    What few connections need, such as addresses, is not looked up when a connection begins.
+    answered directly if the application can, or else by `FastCycle`. Connections have no timers of their own. What few
+    of them need, such as addresses, is not looked up when a connection begins.
 
     While requests wait for an earlier one, nothing more is parsed: further data is kept in `_unread`, and reading
     pauses. That data, and what was parsed of waiting or incomplete requests, counts towards `_buffer_limit`.
@@ -66,7 +67,6 @@ class HttpProtocol(FramingProtocol):
     _final_response = b""  # an error response that is sent last, after the responses of earlier requests
     _quiet_since_s = 0.0  # when the connection began, or the latest response was sent
     _is_kept_alive = False  # whether nothing has arrived since the latest response
-    _timeout_handle: asyncio.TimerHandle | None = None
 
     def __init__(
         self,
@@ -85,6 +85,9 @@ class HttpProtocol(FramingProtocol):
         self.connections = server_state.connections
         self.tasks = server_state.tasks
         self.pipeline = deque()
+        # Read by each request: an attribute of the object is found faster than a default in its class.
+        self._rejected = self._is_parsing = self._is_kept_alive = False
+        self._held_bytes = 0
         self.parser = self.new_parser()
         # With trusted proxies, uvicorn wraps the application.
         proxy = self.app if isinstance(self.app, ProxyHeadersMiddleware) else None
@@ -93,19 +96,18 @@ class HttpProtocol(FramingProtocol):
         self._direct_app: DirectApp | None = app if hasattr(app, "direct_handler") else None
 
     def connection_made(self, transport: Any) -> None:
-        """Begin a connection, and start its timer."""
+        """Begin a connection."""
         self.connections.add(self)
         self.transport = transport
         self.flow = HoldableFlow(transport)
         self._quiet_since_s = self.loop.time()
-        self._timeout_handle = self.loop.call_later(self.config.timeout_keep_alive, self._check_timeout)
+        if len(self.connections) == 1 and self.server_state not in _swept:
+            _swept.add(self.server_state)
+            _close_quiet_connections(self.loop, self.server_state)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the active request that its client has disconnected, and release all that the connection holds."""
         self.connections.discard(self)
-        if self._timeout_handle is not None:
-            self._timeout_handle.cancel()
-            self._timeout_handle = None
         for cycle in (self._active_cycle, self.cycle):
             if cycle is not None and not cycle.response_complete:
                 cycle.disconnected = True
@@ -124,20 +126,11 @@ class HttpProtocol(FramingProtocol):
         self._active_cycle = cycle
         super()._start_asgi_task(cycle, app)
 
-    def _check_timeout(self) -> None:
-        """Close the connection if it was quiet for too long and no response is due. Else check again later.
-
-        The timer runs out at least once in the shortest time limit. Setting one for each request would take 1.5 µs.
-        """
-        now_s, keep_alive_s = self.loop.time(), self.config.timeout_keep_alive
-        limit_s = keep_alive_s if self._is_kept_alive else HEAD_TIMEOUT_S
-        is_idle = self.cycle is None or self.cycle.response_complete
-        remaining_s = self._quiet_since_s + limit_s - now_s if is_idle else keep_alive_s
-        if remaining_s <= 0:
-            self._timeout_handle = None
+    def check_timeout(self, now_s: float) -> None:
+        """Close the connection if it was quiet for too long and no response is due."""
+        limit_s = self.config.timeout_keep_alive if self._is_kept_alive else HEAD_TIMEOUT_S
+        if now_s - self._quiet_since_s > limit_s and (self.cycle is None or self.cycle.response_complete):
             self.transport.close()
-        else:
-            self._timeout_handle = self.loop.call_later(min(remaining_s, keep_alive_s), self._check_timeout)
 
     def data_received(self, data: bytes) -> None:
         """Parse data that arrived, or keep it while requests wait."""
@@ -295,7 +288,8 @@ class HttpProtocol(FramingProtocol):
         if self.transport.is_closing():
             return
         self._quiet_since_s, self._is_kept_alive = self.loop.time(), True
-        self.flow.resume_reading()
+        if self.flow.read_paused:
+            self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
         # A direct response may be sent while its request, and perhaps further ones, are still being parsed.
@@ -363,6 +357,24 @@ class HttpProtocol(FramingProtocol):
         if unfinished_cycle is None or not unfinished_cycle.response_started:
             self.transport.write(encode_error_response(error))
         self.transport.close()
+
+
+_swept: WeakSet[ServerState] = WeakSet()
+
+
+def _close_quiet_connections(loop: asyncio.AbstractEventLoop, server_state: ServerState) -> None:
+    """Once a second while there are connections, close those that were quiet for too long.
+
+    A timer for each connection would take 5 µs of its 100 µs, and one for each request 1.5 µs.
+    """
+    now_s = loop.time()
+    connections: Any = list(server_state.connections)
+    for connection in connections:
+        connection.check_timeout(now_s)
+    if server_state.connections:
+        loop.call_later(1, _close_quiet_connections, loop, server_state)
+    else:
+        _swept.discard(server_state)
 
 
 @lru_cache(maxsize=1)

@@ -47,12 +47,9 @@ class HoldableFlow(FlowControl):
     connections never wait for their client to read.
     """
 
-    held = False
-    read_paused = False
-    write_paused = False
-
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
+        self.held = self.read_paused = self.write_paused = False
         self._writable: asyncio.Event | None = None
 
     async def drain(self) -> None:

@@ -14,8 +14,9 @@ from ovx_lite.http.responses import Headers
 class RequestHead(msgspec.Struct, frozen=True, eq=False):
     """What matters of the head of a request.
 
-    `request_id` is the ID of the request, in its header or new. `path_site_ref` is the site that the path names, `""` if it names none. `address` is the client's IP address; `""`
-    if it is not valid. At endpoints that need a key, `address`, `origin` and `user_agent` are `""`.
+    `request_id` is the ID of the request: from its header, or a new one. `path_site_ref` is the site that the path
+    names, `""` if it names none. `address` is the client's IP address; `""` if it is not valid. At endpoints that need
+    a key, `address`, `origin` and `user_agent` are `""`.
     """
 
     method: str

@@ -334,19 +334,19 @@ class Api:
                 return endpoint, match[1]
         return None
 
-    def direct_handler(self, path: str) -> DirectHandler | None:
+    def direct_handler(self, path: str, query: bytes) -> DirectHandler | None:
         """Return what answers direct requests to a path, or `None` if there is no endpoint at it."""
         route = self.match(path)
-        return None if route is None else partial(self.answer_directly, route, path)
+        return None if route is None else partial(self.answer_directly, route, path, query)
 
     def answer_directly(
-        self, route: RouteMatch, path: str, exchange: DirectExchange
+        self, route: RouteMatch, path: str, query: bytes, exchange: DirectExchange
     ) -> Coroutine[Any, Any, None] | None:
         """Answer a request that has arrived completely. If it has to wait, return the coroutine that goes on."""
         endpoint, path_site_ref = route
         headers = exchange.headers
         client_host = exchange.connection.client_host(headers) if endpoint.public else ""
-        head = read_head(exchange.method, path, headers, client_host, path_site_ref, endpoint.public)
+        head = read_head(exchange.method, path, headers, client_host, path_site_ref, endpoint.public, query)
         context = IngestContext(self._services, endpoint, head, exchange.body, exchange)
         return run_steps(context, iter(STEPS))
 
