@@ -9,12 +9,10 @@ from ovx_lite.cli.common import data_dir_option, json_option, open_projected_sto
 from ovx_lite.domain.calendar import format_utc
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.services import factories
-from ovx_lite.storage import registry
+from ovx_lite.storage import registry, upkeep
 from ovx_lite.storage.engine import EventReader
-from ovx_lite.storage.read import persons
 from ovx_lite.storage.read.persons import PersonRecord
 from ovx_lite.storage.read.reader import SqliteReader
-from ovx_lite.storage.rollups import goal_backfill
 from ovx_lite.storage.sqlite import truncate_wal
 
 _EMPTY_LOG_TIMEOUT_S = 2
@@ -83,9 +81,9 @@ def erase(site: str, person_id: str, yes: bool, data_dir: Path, as_json: bool) -
     person = _find_person(SqliteReader(conn), person_site.id, person_id)
     if not yes and not as_json:
         click.confirm(f"Erase the person {person_id}? This cannot be undone.", abort=True, err=True)
-    anonymized_events = persons.erase(conn, person_site, person, factories.random_visitor_ids())
-    while goal_backfill.is_behind(conn):
-        goal_backfill.catch_up(conn)
+    anonymized_events = upkeep.erase_person(conn, person_site, person, factories.random_visitor_ids())
+    while upkeep.is_behind(conn):
+        upkeep.catch_up(conn)
     if not truncate_wal(conn, _EMPTY_LOG_TIMEOUT_S):  # it still has the erased data
         click.echo(
             "Another process is reading the store, so the erased data is still in its write-ahead log (the -wal file). "

@@ -4,10 +4,11 @@ An engine is one implementation of each protocol. SQLite is the only one: `proje
 and the module `upkeep`.
 """
 
+import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
-from ovx_lite.domain.models import Site
+from ovx_lite.domain.models import Goal, Site
 from ovx_lite.stats.date_ranges import DateRange
 from ovx_lite.stats.filters import Filter
 from ovx_lite.stats.metrics import Counts, GroupKey, MetricInputs
@@ -129,3 +130,65 @@ class EventReader(Protocol):
 
     def person_activity(self, site_id: int, person: PersonRecord) -> PersonActivity:
         """Return the activity of a person, including events of linked visitors from before they were identified."""
+
+
+class EventUpkeep(Protocol):
+    """What changes or checks stored events, apart from the projection of new ones.
+
+    Each function gets the ledger's connection, because `Database` sends functions of a connection to its threads. So
+    SQLite's implementation is a module. On the server, `GroupCommitWriter.change` runs those that write: all accepted
+    events are projected before, and an `EventWriter` is reset after. What a function does must survive a crash, and
+    repeating a function that failed half-way must complete it. What is deleted or erased is in no answer of an
+    `EventReader` after the function has returned.
+    """
+
+    def forget_day(self, conn: sqlite3.Connection, site: Site, day: int) -> int:
+        """Delete the events of a site's day and what follows from them. Return the number of events.
+
+        Call it inside a transaction.
+        """
+
+    def forget_site(self, conn: sqlite3.Connection, site_id: int) -> int:
+        """Delete a site's events and what follows from them. Return the number of events.
+
+        Call it inside the transaction that removes the site from the registry.
+        """
+
+    def erase_person(
+        self, conn: sqlite3.Connection, site: Site, person: PersonRecord, new_visitor_ids: Iterator[int]
+    ) -> int:
+        """Delete a person. Their events stay, but belong to nobody. Return the number of these events.
+
+        The events go to new visitors, whose IDs (48 bits) come from `new_visitor_ids`, so that no event that follows
+        leads back to the person.
+        """
+
+    def add_goal(self, conn: sqlite3.Connection, goal: Goal, site: Site, now_ms: int) -> None:
+        """Add a goal to the registry, unless it exists, and count it on the last 7 days.
+
+        `catch_up` counts it on earlier days. Raises `ApiError` if the site has another goal of that name.
+        """
+
+    def remove_goal(self, conn: sqlite3.Connection, public_id: str) -> None:
+        """Remove a goal from the registry, and its counts. Raises `ApiError` (`not_found`) if there is none."""
+
+    def mark_all_dirty(self, conn: sqlite3.Connection, site: Site) -> int:
+        """Have `catch_up` count all days of a site again. Return how many days there are."""
+
+    def is_behind(self, conn: sqlite3.Connection) -> bool:
+        """Return whether `catch_up` has anything to do."""
+
+    def catch_up(self, conn: sqlite3.Connection) -> int:
+        """Count a day again, or a goal on an earlier day. Return 0 if there is nothing to do.
+
+        It does little at once, because requests wait for it.
+        """
+
+    def sites_to_finalize(self, conn: sqlite3.Connection, sites: Iterable[Site], now_ms: int) -> list[Site]:
+        """Return the sites with a day that is over at `now_ms` but not finalized yet."""
+
+    def finalize_next_day(self, conn: sqlite3.Connection, site: Site, now_ms: int) -> bool:
+        """Count what is only certain once a day is over, for the next such day. Return whether there was one."""
+
+    def problems(self, conn: sqlite3.Connection) -> list[str]:
+        """Return what is wrong with the stored events and counts, a line of text each. SQLite checks its whole file."""

@@ -15,7 +15,6 @@ from ovx_lite.services import factories
 from ovx_lite.stats import date_ranges
 from ovx_lite.stats.query import Query
 from ovx_lite.storage.engine import EventReader
-from ovx_lite.storage.rollups import goal_backfill
 from ovx_lite.storage.webhooks import goals as store
 from ovx_lite.web.common.context import (
     FlashMessage,
@@ -97,7 +96,7 @@ async def add(request: Request) -> Response:
             public_id=form.public_id("goal_"),
         )
         try:
-            await ui.change(goal_backfill.add_goal, goal, site, goal.created_at_ms)
+            await ui.change(ui.services.upkeep.add_goal, goal, site, goal.created_at_ms)
             return redirect_to(
                 request, f"/sites/{site.slug}/settings/goals", FlashMessage(f"The goal {name} was added.")
             )
@@ -111,7 +110,7 @@ async def remove(request: Request) -> Response:
     site, ui = await site_from_path(request), context(request)
     for goal in await ui.read(store.goals_of, site.id):
         if goal.public_id == request.path_params["goal"]:
-            await ui.change(goal_backfill.remove_goal, goal.public_id)
+            await ui.change(ui.services.upkeep.remove_goal, goal.public_id)
             return redirect_to(
                 request, f"/sites/{site.slug}/settings/goals", FlashMessage(f"The goal {goal.name} was removed.")
             )

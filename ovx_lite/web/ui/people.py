@@ -8,7 +8,6 @@ from starlette.responses import Response
 from ovx_lite.domain.models import Site
 from ovx_lite.services import factories
 from ovx_lite.storage.engine import EventReader
-from ovx_lite.storage.read import persons
 from ovx_lite.storage.read.persons import PersonActivity, PersonRecord
 from ovx_lite.storage.sqlite import truncate_wal
 from ovx_lite.web.common.context import (
@@ -74,7 +73,9 @@ async def erase(request: Request) -> Response:
     """`POST …/people/NUMBER/erase`: erases a person. Their events stay, but belong to no person."""
     site, ui = await site_from_path(request), context(request)
     person = await _find_person(request, site)
-    freed_events = await ui.services.writer.change(persons.erase, site, person, factories.random_visitor_ids())
+    freed_events = await ui.services.writer.change(
+        ui.services.upkeep.erase_person, site, person, factories.random_visitor_ids()
+    )
     await ui.services.database.write(truncate_wal, 2)  # the WAL still contains the erased data
     events_text = f"{freed_events:,} {'event' if freed_events == 1 else 'events'}"
     message = FlashMessage(

@@ -207,7 +207,7 @@ async def delete(request: Request) -> Response:
         form.errors["confirm"] = f"Type {site.slug} to confirm."
         return await _render_general(request, site, delete_form=form)
     ui = context(request)
-    event_count = await ui.services.writer.change(registry.remove_site, site.slug)
+    event_count = await ui.services.writer.change(registry.remove_site, ui.services.upkeep, site.slug)
     await ui.services.sites.refresh()
     return redirect_to(
         request,
