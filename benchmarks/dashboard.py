@@ -20,6 +20,7 @@ from benchmarks.table import Row
 from benchmarks.traffic import SITE, fill
 from ovx_lite.emulator.demo_traffic import LARGE
 from ovx_lite.storage import registry
+from ovx_lite.storage.read.reader import SqliteReader
 from ovx_lite.storage.sqlite import STORE_FILE, open_reader
 from ovx_lite.web.common import templating
 from ovx_lite.web.ui.dashboard import data, overview, state
@@ -51,14 +52,14 @@ class _Store:
     """A store whose dashboards are measured."""
 
     def __init__(self, conn: sqlite3.Connection, repeats: int) -> None:
-        self._conn = conn
+        self._reader = SqliteReader(conn)
         self._repeats = repeats
         self._site = registry.find_site(conn, SITE)
         self._template = templating.template_environment().get_template("dashboard.html")
         self.events, self.visits = conn.execute("SELECT sum(events), sum(visits) FROM daily_totals").fetchone()
 
     def _render(self, dashboard_state: DashboardState) -> None:
-        dashboard_data = data.load_dashboard(self._conn, SITE, dashboard_state, NOW_MS)
+        dashboard_data = data.load_dashboard(self._reader, self._site, dashboard_state, NOW_MS)
         dashboard_view = DashboardView(
             self._site, dashboard_state, dashboard_data, DashboardLocation("/sites/bench", False, "http://x"), NOW_MS
         )

@@ -39,7 +39,7 @@ from ovx_lite.services.scheduler import JOBS, measure_disk, run_periodically
 from ovx_lite.services.services import Services
 from ovx_lite.services.site_cache import SiteAuthenticator, SiteCache
 from ovx_lite.services.webhook_sender import WebhookSender
-from ovx_lite.storage import accounts
+from ovx_lite.storage import accounts, upkeep
 from ovx_lite.storage.connections import Database
 from ovx_lite.storage.ledger import event_journal, rate_limits
 from ovx_lite.storage.ledger.ledger import open_ledger
@@ -136,6 +136,7 @@ async def open_services(data_dir: Path, settings: Mapping[str, str], clock: Cloc
         sites=sites,
         writer=writer,
         projector=projector,
+        upkeep=upkeep,
         rate_limiter=limits,
         sender=sender,
         clock=clock,

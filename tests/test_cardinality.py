@@ -19,6 +19,7 @@ from ovx_lite.stats import filters as conditions
 from ovx_lite.stats.date_ranges import from_days
 from ovx_lite.storage import integrity
 from ovx_lite.storage.read import event_queries, filtered_scan, visitor_totals
+from ovx_lite.storage.read.reader import SqliteReader
 from ovx_lite.storage.rollups import goal_backfill, rebuild
 from ovx_lite.storage.rollups.dimensions import Dimension
 from ovx_lite.storage.rollups.value_limit import OTHER, save_max_values
@@ -236,7 +237,7 @@ def test_a_query_holds_only_the_rows_it_returns_in_memory(crowded: tuple[sqlite3
         "include": {"total_rows": True, "comparisons": {"mode": "custom", "date_range": [first, first]}},
     }
     tracemalloc.start()
-    response = run_query_document(conn, site, query, 200 * DAY_MS)
+    response = run_query_document(SqliteReader(conn), site, query, 200 * DAY_MS)
     _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert response["meta"]["total_rows"] == VALUES_PER_DAY + 1
@@ -304,7 +305,7 @@ def test_an_interrupted_query_ends(
     try:
         with pytest.raises(sqlite3.OperationalError, match="interrupted"):
             data.load_dashboard(
-                conn, site.slug, DashboardState(first="1970-04-11", last="1970-04-12", filters=filters), 0
+                SqliteReader(conn), site, DashboardState(first="1970-04-11", last="1970-04-12", filters=filters), 0
             )
     finally:
         conn.set_progress_handler(None, 0)

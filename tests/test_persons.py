@@ -18,6 +18,7 @@ from ovx_lite.domain.models import Event, Hit, Identity, PageUrl, Site
 from ovx_lite.enrichment.enrich import enrich
 from ovx_lite.storage import integrity, registry
 from ovx_lite.storage.read import events, persons
+from ovx_lite.storage.read.reader import SqliteReader
 from tests.conftest import Start, Store
 from tests.support.store import MAX_TIME_MS, NOW, open_writer, request, store_group
 from tests.support.visitors import GOOGLEBOT, Place, browser_headers, file_bytes
@@ -208,7 +209,9 @@ def add_new_site(conn: sqlite3.Connection) -> Site:
 
 
 def erase(conn: sqlite3.Connection, site: Site, person: str) -> int:
-    return persons.erase(conn, site, persons.find(conn, site.id, person), iter(lambda: random.getrandbits(47), -1))
+    stored_person = persons.find(conn, site.id, person)
+    assert stored_person is not None
+    return persons.erase(conn, site, stored_person, iter(lambda: random.getrandbits(47), -1))
 
 
 def test_a_person_can_be_erased_while_events_arrive(tmp_path: Path, start: Start) -> None:
@@ -275,7 +278,7 @@ def test_events_are_attributed_to_the_expected_person(
 
     expected = [owner(drawn_events, index) for index in range(len(drawn_events))]
     assert owners() == expected
-    for person in persons.of_site(conn, site.id):
+    for person in SqliteReader(conn).persons(site.id):
         assert persons.activity(conn, site.id, person).events == expected.count(person.user_id)
     for erased_id in sorted({"ada", "bob"}.intersection(expected)):
         assert erase(conn, site, erased_id) == expected.count(erased_id)

@@ -16,11 +16,12 @@ import pytest
 from ovx_lite.app import App
 from ovx_lite.domain.calendar import DAY_MS, MINUTE_MS
 from ovx_lite.domain.models import Event, EventType, PageUrl, Person, Site
-from ovx_lite.storage import integrity, registry
+from ovx_lite.storage import integrity, registry, upkeep
 from ovx_lite.storage.ledger import event_journal
 from ovx_lite.storage.ledger.event_journal import MAX_EVENTS_PER_ROW
+from ovx_lite.storage.ledger.journal_drain import SLICE_EVENTS, drain_slice
 from ovx_lite.storage.ledger.ledger import Ledger, WriteRequest, write_group
-from ovx_lite.storage.projection.projection import SLICE_EVENTS, Projection, catch_up
+from ovx_lite.storage.projection.projection import Projection, catch_up
 from ovx_lite.storage.sqlite import STORE_FILE, open_store
 from tests.conftest import CHROME, Server, Start, Store
 from tests.support.browserless import PASSWORD, WebClient
@@ -257,7 +258,7 @@ def projected(folder: Path, events: list[Event], slice_events: int) -> dict[str,
     with closing(open_store(folder)) as conn:
         accept(conn, new_site(conn), events, 10)
         projection = Projection(conn)
-        while projection.project_slice(slice_events):
+        while drain_slice(conn, projection, slice_events):
             pass
         assert integrity.problems(conn) == []
         return dump(conn)
@@ -292,13 +293,13 @@ def test_a_projection_that_is_interrupted_anywhere_projects_each_event_once(tmp_
 
             conn.set_progress_handler(interrupt, 10)
             try:
-                projection.project_slice()
+                drain_slice(conn, projection)
             except sqlite3.OperationalError:
                 interrupted += 1
             conn.set_progress_handler(None, 0)
             if attempt % 2:
                 projection = Projection(conn)  # as after a restart
-            while projection.project_slice():
+            while drain_slice(conn, projection):
                 pass
             assert dump(conn) == expected
     assert interrupted > TRIES // 3
@@ -316,7 +317,7 @@ def test_events_of_a_removed_site_leave_the_journal(conn: sqlite3.Connection, si
     other = new_site(conn, "other")
     accept(conn, site, [new_event()], 1)
     accept(conn, other, [new_event()], 1)
-    registry.remove_site(conn, "other")
+    registry.remove_site(conn, "other", upkeep)
     assert catch_up(conn) == 2
     assert conn.execute("SELECT site_id FROM events").fetchall() == [(site.id,)]
     assert integrity.problems(conn) == []
@@ -326,7 +327,7 @@ def test_a_large_group_is_projected_in_slices(conn: sqlite3.Connection, site: Si
     events = [new_event(f"/{number}", visitor=number + 1) for number in range(2 * SLICE_EVENTS + 1)]
     write_group(conn, Ledger(conn, 0), [request(site, *events)], {}, NOW)
     projection = Projection(conn)
-    counts = list(iter(projection.project_slice, 0))
+    counts = list(iter(lambda: drain_slice(conn, projection), 0))
     assert sum(counts) == len(events)
     assert max(counts) <= SLICE_EVENTS + MAX_EVENTS_PER_ROW
 

@@ -16,7 +16,7 @@ import pytest
 from ovx_lite.domain.calendar import DAY_MS, MINUTE_MS
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import Event, Reply, Site
-from ovx_lite.storage import integrity, registry, salts, sqlite
+from ovx_lite.storage import integrity, registry, salts, sqlite, upkeep
 from ovx_lite.storage.connections import Database
 from ovx_lite.storage.copies import copy
 from ovx_lite.storage.ledger.idempotency import IdempotencyKey
@@ -87,7 +87,7 @@ def test_events_of_a_removed_site_do_not_fail_their_group(conn: sqlite3.Connecti
     store_group(conn, writer, [request(gone_site, new_event())], {}, NOW)
     with closing(sqlite._connect(Path(conn.execute("PRAGMA database_list").fetchone()[2]))) as another_process:
         another_process.execute("PRAGMA foreign_keys = ON")
-        registry.remove_site(another_process, "gone")
+        registry.remove_site(another_process, upkeep, "gone")
     refused, stored = store_group(
         conn, writer, [request(gone_site, new_event()), request(site, new_event("/1"))], {}, NOW
     )

@@ -16,7 +16,7 @@ from ovx_lite.domain.calendar import DAY_MS, HOUR_MS, MINUTE_MS
 from ovx_lite.domain.models import Site
 from ovx_lite.services import retention, scheduler
 from ovx_lite.services.services import Services
-from ovx_lite.storage import integrity, registry
+from ovx_lite.storage import integrity, registry, upkeep
 from ovx_lite.storage.read import events
 from ovx_lite.storage.sqlite import open_store
 from tests.conftest import CHROME
@@ -199,7 +199,7 @@ def test_the_store_is_consistent_between_retention_batches(tmp_path: Path, conn:
         conn.set_trace_callback(
             lambda sql: problems_by_batch.append(integrity.problems(other_conn)) if sql.startswith("BEGIN") else None
         )
-        retention.prune(conn, sites, NOW)
+        retention.prune(conn, upkeep, sites, NOW)
         conn.set_trace_callback(None)
     assert len(problems_by_batch) > 1
     assert problems_by_batch == [[]] * len(problems_by_batch)
@@ -245,7 +245,7 @@ def test_an_event_of_a_just_removed_site_is_no_internal_error(tmp_path: Path, co
     key = new_key(conn, new_site(conn))
 
     async def remove(app: App) -> None:
-        registry.remove_site(conn, "my-site")
+        registry.remove_site(conn, upkeep, "my-site")
         status, response, _ = await post(app, key, **VISITOR_FIELDS)
         assert (status, response["error"]["code"]) in [(401, "unauthorized"), (404, "invalid_site_id")]
 

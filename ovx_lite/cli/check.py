@@ -8,9 +8,8 @@ import click
 
 from ovx_lite.cli.common import data_dir_option, json_option, print_json
 from ovx_lite.domain.errors import ApiError
-from ovx_lite.storage import integrity, registry
+from ovx_lite.storage import integrity, registry, upkeep
 from ovx_lite.storage.projection.projection import catch_up
-from ovx_lite.storage.rollups import goal_backfill, rebuild
 from ovx_lite.storage.sqlite import STORE_FILE, open_store
 
 
@@ -32,7 +31,7 @@ def check(rebuild: bool, data_dir: Path, as_json: bool) -> None:
     projection_problem = _project(conn)
     if rebuild:
         _rebuild_counts(conn)
-    problems = integrity.problems(conn) or projection_problem
+    problems = upkeep.problems(conn) or projection_problem
     sizes = {} if problems else integrity.sizes(conn)
     if as_json:
         print_json({"ok": not problems, "problems": problems, **sizes})
@@ -60,7 +59,7 @@ def _project(conn: sqlite3.Connection) -> list[str]:
 
 def _rebuild_counts(conn: sqlite3.Connection) -> None:
     """Count all days of all sites again, a day per transaction, so that a server can write in between."""
-    days = sum(rebuild.mark_all_dirty(conn, site) for site in registry.all_sites(conn))
+    days = sum(upkeep.mark_all_dirty(conn, site) for site in registry.all_sites(conn))
     with click.progressbar(length=days, label="Counting", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
-        while goal_backfill.is_behind(conn):
-            bar.update(goal_backfill.catch_up(conn))
+        while upkeep.is_behind(conn):
+            bar.update(upkeep.catch_up(conn))

@@ -17,8 +17,7 @@ from ovx_lite.domain import validators
 from ovx_lite.domain.clock import SystemClock
 from ovx_lite.domain.models import Goal
 from ovx_lite.services import factories
-from ovx_lite.storage import registry
-from ovx_lite.storage.rollups import goal_backfill
+from ovx_lite.storage import registry, upkeep
 from ovx_lite.storage.webhooks import goals
 
 
@@ -54,7 +53,7 @@ def add(site: str, name: str, event: str, path: str, data_dir: Path, as_json: bo
     conn = open_projected_store(data_dir)
     goal_site = registry.find_site(conn, site)
     goal = factories.goal(goal_site, goal_name, event, path, SystemClock().now_ms())
-    goal_backfill.add_goal(conn, goal, goal_site, goal.created_at_ms)
+    upkeep.add_goal(conn, goal, goal_site, goal.created_at_ms)
     if as_json:
         print_json(_as_dict(goal))
     else:
@@ -81,7 +80,7 @@ def list_(site: str, data_dir: Path, as_json: bool) -> None:
 @json_option
 def remove(goal_id: str, data_dir: Path, as_json: bool) -> None:
     """Remove a goal."""
-    goal_backfill.remove_goal(open_projected_store(data_dir), goal_id)
+    upkeep.remove_goal(open_projected_store(data_dir), goal_id)
     if as_json:
         print_json({"id": goal_id, "removed": True})
     else:

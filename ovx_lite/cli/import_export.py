@@ -23,7 +23,7 @@ from ovx_lite.services import exporter, log_reader
 from ovx_lite.services.disk_space import DiskSpace
 from ovx_lite.services.log_importer import ImportReport, LogImporter
 from ovx_lite.storage import registry
-from ovx_lite.storage.read import events
+from ovx_lite.storage.read.reader import SqliteReader
 
 _EPOCH = date(1970, 1, 1)
 _READ_SIZE_BYTES = 1 << 16
@@ -148,7 +148,7 @@ def export(
     until_ms = (
         MAX_TIMESTAMP_MS if last_day is None else _day_start_ms(_day_number(last_day) + 1, exported_site.timezone)
     )
-    rows = events.read(conn, exported_site, since_ms, until_ms, include_excluded)
+    rows = SqliteReader(conn).events(exported_site, since_ms, until_ms, include_excluded)
     try:
         for text in _FORMATS["json" if as_json else format_](rows):
             sys.stdout.buffer.write(text.encode())

@@ -7,7 +7,7 @@ import click
 from ovx_lite.cli.common import data_dir_option, json_option, open_projected_store, print_json
 from ovx_lite.domain.clock import SystemClock
 from ovx_lite.services.retention import prune as prune_events
-from ovx_lite.storage import registry, retention
+from ovx_lite.storage import registry, retention, upkeep
 
 
 @click.command()
@@ -23,7 +23,7 @@ def prune(yes: bool, data_dir: Path, as_json: bool) -> None:
     conn, now_ms = open_projected_store(data_dir), SystemClock().now_ms()
     if yes:
         retention.confirm(conn, now_ms)
-    deleted_events = prune_events(conn, registry.load(conn), now_ms)
+    deleted_events = prune_events(conn, upkeep, registry.load(conn), now_ms)
     if as_json:
         print_json({"events": deleted_events})
     else:

@@ -20,7 +20,7 @@ from ovx_lite.domain import validators
 from ovx_lite.domain.clock import SystemClock
 from ovx_lite.domain.models import Site
 from ovx_lite.services import factories
-from ovx_lite.storage import registry
+from ovx_lite.storage import registry, upkeep
 from ovx_lite.storage.sqlite import open_store
 
 
@@ -148,7 +148,7 @@ def remove(id: str, yes: bool, data_dir: Path, as_json: bool) -> None:
     registry.find_site(conn, id)
     if not yes and not as_json:
         click.confirm(f"Delete the site {id}, its API keys and all its events?", abort=True, err=True)
-    deleted_events = registry.remove_site(conn, id)
+    deleted_events = registry.remove_site(conn, upkeep, id)
     if as_json:
         print_json({"id": id, "removed": True, "events": deleted_events})
     else:

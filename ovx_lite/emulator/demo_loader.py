@@ -8,9 +8,9 @@ from ovx_lite.domain.models import Site
 from ovx_lite.emulator import demo_traffic
 from ovx_lite.emulator.demo_traffic import Shape
 from ovx_lite.services import factories
+from ovx_lite.storage import upkeep
 from ovx_lite.storage.projection import visits
 from ovx_lite.storage.projection.bulk_writer import BulkWriter
-from ovx_lite.storage.rollups import finalize, goal_backfill
 from ovx_lite.storage.sqlite import transaction
 from ovx_lite.storage.webhooks import goals
 
@@ -36,14 +36,14 @@ def load_traffic(
     for name, (event, path) in _GOALS.items():
         if name not in goal_names:
             goal = factories.goal(site, name, event, path, now_ms)
-            goal_backfill.add_goal(conn, goal, site, now_ms - days * DAY_MS)
+            upkeep.add_goal(conn, goal, site, now_ms - days * DAY_MS)
     today = local_day(now_ms, site.timezone)
     for day in range(today - days + 1, today + 1):
         _load_day(conn, site, seed, day, shape, now_ms)
         on_day_loaded(day)
-    while goal_backfill.is_behind(conn):
-        goal_backfill.catch_up(conn)
-    while finalize.finalize_next_day(conn, site, now_ms):
+    while upkeep.is_behind(conn):
+        upkeep.catch_up(conn)
+    while upkeep.finalize_next_day(conn, site, now_ms):
         pass
 
 

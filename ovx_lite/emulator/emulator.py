@@ -23,7 +23,7 @@ from ovx_lite.emulator.webhook_receiver import WebhookReceiver
 from ovx_lite.services.scheduler import JOBS, back_up
 from ovx_lite.services.services import Services
 from ovx_lite.storage import registry, reset, retention, sqlite
-from ovx_lite.storage.read import events
+from ovx_lite.storage.read.reader import SqliteReader
 from ovx_lite.storage.reset import Baseline
 from ovx_lite.storage.webhooks import delivery_log
 from ovx_lite.webhooks.triggers import TRIGGERS, Alert, sample_alert
@@ -145,7 +145,7 @@ def _reset(conn: sqlite3.Connection, initial: Baseline, options: Options, now_ms
 def _add_demo_traffic(conn: sqlite3.Connection, options: Options, now_ms: int) -> None:
     """Generate traffic for the first site, unless it has events from an earlier run."""
     site = registry.find_site(conn, credentials.SITES[0])
-    if options.demo_days and events.oldest_event_ms(conn, site.id) is None:
+    if options.demo_days and SqliteReader(conn).oldest_event_ms(site.id) is None:
         load_traffic(conn, site, options.seed, options.demo_days, SMALL, now_ms)
 
 

@@ -11,7 +11,6 @@ from ovx_lite.domain.errors import ApiError
 from ovx_lite.emulator.routes import as_json, emulator_of, read_body, read_object
 from ovx_lite.emulator.webhook_receiver import parse_replies
 from ovx_lite.services import factories
-from ovx_lite.storage.rollups import goal_backfill
 from ovx_lite.storage.webhooks import subscriptions
 from ovx_lite.web.common.context import RouteTable, context
 from ovx_lite.webhooks.client import check_url
@@ -115,7 +114,7 @@ async def add_goal(request: Request) -> Response:
         validators.event_name(event)
     name = validators.short_text(_read_text(document, "name") or event or path, "name")
     goal = factories.goal(site, name, event, path, now_ms)
-    await context(request).change(goal_backfill.add_goal, goal, site, now_ms)
+    await context(request).change(context(request).services.upkeep.add_goal, goal, site, now_ms)
     return as_json({"id": goal.public_id, "name": goal.name, "event": event, "path": path}, 201)
 
 

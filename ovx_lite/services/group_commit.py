@@ -20,6 +20,7 @@ from ovx_lite.services.disk_space import DiskSpace
 from ovx_lite.services.notifier import Notifier
 from ovx_lite.services.projector import Projector
 from ovx_lite.storage.connections import Database
+from ovx_lite.storage.ledger.journal_drain import drain
 from ovx_lite.storage.ledger.ledger import Ledger, WriteRequest, WriteResult, write_group
 from ovx_lite.storage.sqlite import transaction
 from ovx_lite.webhooks.triggers import Alert
@@ -149,13 +150,12 @@ class GroupCommitWriter:
         """
 
         def run(conn: sqlite3.Connection) -> T:
-            while self.projector.projection.project_slice():
-                pass  # the few events that were accepted since `catch_up`
+            drain(conn, self.projector.event_writer)  # the few events that were accepted since `catch_up`
             try:
                 return function(conn, *args, **kwargs)
             finally:
                 self._ledger.reset()
-                self.projector.projection.reset()
+                self.projector.event_writer.reset()
 
         await self.projector.catch_up()
         return await self._database.write(run)

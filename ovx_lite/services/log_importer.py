@@ -24,7 +24,7 @@ from ovx_lite.enrichment.geoip import CountryLookup
 from ovx_lite.services.disk_space import DiskSpace, measure
 from ovx_lite.storage import salts
 from ovx_lite.storage.projection.bulk_writer import BulkWriter
-from ovx_lite.storage.read import events
+from ovx_lite.storage.read.reader import SqliteReader
 from ovx_lite.storage.sqlite import transaction
 
 _BATCH_SIZE = 2000  # events per transaction
@@ -67,6 +67,7 @@ class LogImporter:
         self._disk = disk
         # The time and digest of the imported lines, by day
         self._imported_lines: FIFOCache[int, set[tuple[int, int]]] = FIFOCache(_MAX_CACHED_DAYS)
+        self._reader = SqliteReader(conn)
         self._bulk_writer = BulkWriter(conn, secrets.randbits(20))
         self._salt = salts.of_day(conn, site.id, local_day(now_ms, site.timezone), secrets.token_bytes(32))
 
@@ -159,7 +160,7 @@ class LogImporter:
         """Return whether an event's line was not imported yet, and remember it as imported."""
         lines = self._imported_lines.get(event.day)
         if lines is None:
-            lines = self._imported_lines[event.day] = events.import_line_hashes(self._conn, self._site, event.day)
+            lines = self._imported_lines[event.day] = self._reader.import_line_hashes(self._site, event.day)
         line = (event.timestamp_ms, event.import_line_hash or 0)
         if line in lines:
             return False

@@ -12,7 +12,8 @@ from collections import deque
 
 from ovx_lite.http.prometheus import Histogram
 from ovx_lite.storage.connections import Database
-from ovx_lite.storage.projection.projection import Projection
+from ovx_lite.storage.engine import EventWriter
+from ovx_lite.storage.ledger.journal_drain import drain_slice
 
 IDLE_AFTER_S = 0.05
 """Without a commit for this time, the projector takes its turn."""
@@ -37,9 +38,9 @@ class Projector:
     had then. `failed_at_s` is when (monotonic) projecting failed, `None` if it succeeded the last time.
     """
 
-    def __init__(self, database: Database, projection: Projection, journal_events: int) -> None:
+    def __init__(self, database: Database, event_writer: EventWriter, journal_events: int) -> None:
         """`journal_events` is the number of events that the journal has now."""
-        self.projection = projection
+        self.event_writer = event_writer
         self.accepted_events = journal_events
         self.projected_events = 0
         self.slice_durations = Histogram()
@@ -119,7 +120,7 @@ class Projector:
         async with self._slice_lock:  # one at a time, so that a commit never waits for more than one
             accepted_events, started_at_s = self.accepted_events, time.monotonic()
             try:
-                count = await self._database.write(_project_slice, self.projection)
+                count = await self._database.write(drain_slice, self.event_writer)
             except BaseException:
                 self.failed_at_s = time.monotonic()
                 raise
@@ -129,7 +130,3 @@ class Projector:
             self.projected_events = (
                 self.projected_events + count if count else max(self.projected_events, accepted_events)
             )
-
-
-def _project_slice(_: sqlite3.Connection, projection: Projection) -> int:
-    return projection.project_slice()

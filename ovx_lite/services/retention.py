@@ -3,12 +3,11 @@
 import logging
 import sqlite3
 
-from ovx_lite.domain.calendar import local_day
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import Registry, Site
 from ovx_lite.services.services import Services
 from ovx_lite.storage import retention
-from ovx_lite.storage.read import events
+from ovx_lite.storage.engine import EventUpkeep
 from ovx_lite.storage.sqlite import transaction
 
 _log = logging.getLogger("ovx_lite")
@@ -21,12 +20,12 @@ async def apply_retention(services: Services) -> bool:
         _log.warning(hold.message)
         return False
     for site in services.sites.registry.sites_by_id.values():
-        while deleted_in_day := await services.writer.change(_prune_day, site, now_ms):  # others may write in between
-            deleted += deleted_in_day
+        while deleted_in_day := await services.writer.change(_prune_day, services.upkeep, site, now_ms):
+            deleted += deleted_in_day  # others may write between two days
     return deleted > 0
 
 
-def prune(conn: sqlite3.Connection, registry: Registry, now_ms: int) -> int:
+def prune(conn: sqlite3.Connection, upkeep: EventUpkeep, registry: Registry, now_ms: int) -> int:
     """Delete the events and visits of all days before each site's retention. Returns the number of events.
 
     Raises `ApiError` (`unavailable`), with nothing deleted, if retention is on hold.
@@ -38,15 +37,13 @@ def prune(conn: sqlite3.Connection, registry: Registry, now_ms: int) -> int:
             "unavailable", f"{hold.message} (that deletes {due_count:,} {'event' if due_count == 1 else 'events'})."
         )
     for site in registry.sites_by_id.values():
-        while deleted_in_day := _prune_day(conn, site, now_ms):
+        while deleted_in_day := _prune_day(conn, upkeep, site, now_ms):
             deleted += deleted_in_day
     return deleted
 
 
-def _prune_day(conn: sqlite3.Connection, site: Site, now_ms: int) -> int:
+def _prune_day(conn: sqlite3.Connection, upkeep: EventUpkeep, site: Site, now_ms: int) -> int:
     """Delete the oldest day of a site if it is past the site's retention. Returns the number of events; 0 if not."""
     with transaction(conn):
-        oldest_ms = events.oldest_event_ms(conn, site.id)
-        if oldest_ms is None or not retention.is_due(conn, site, now_ms):
-            return 0
-        return events.delete_day(conn, site, local_day(oldest_ms, site.timezone))
+        day = retention.find_due_day(conn, site, now_ms)
+        return 0 if day is None else upkeep.forget_day(conn, site, day)

@@ -19,7 +19,6 @@ from ovx_lite.services.retention import apply_retention
 from ovx_lite.services.services import Services
 from ovx_lite.storage import retention, salts, sqlite
 from ovx_lite.storage.ledger import idempotency, rate_limits
-from ovx_lite.storage.rollups import finalize, goal_backfill
 from ovx_lite.storage.sqlite import transaction
 from ovx_lite.storage.webhooks import delivery_log
 
@@ -98,8 +97,8 @@ async def expire_deliveries(services: Services) -> bool:
 async def rebuild_rollups(services: Services) -> bool:
     """Count days again that need it: after an upgrade, for a new goal, or because a person was erased."""
     counted = 0
-    while await services.database.read(goal_backfill.is_behind):
-        counted += await services.writer.change(goal_backfill.catch_up)  # others may write in between
+    while await services.database.read(services.upkeep.is_behind):
+        counted += await services.writer.change(services.upkeep.catch_up)  # others may write in between
     return counted > 0
 
 
@@ -107,9 +106,9 @@ async def finalize_days(services: Services) -> bool:
     """Count what is only certain once a day is over, such as exit pages."""
     finalized = 0
     sites: Collection[Site] = services.sites.registry.sites_by_id.values()
-    while sites := await services.database.read(finalize.sites_to_finalize, sites, services.clock.now_ms()):
+    while sites := await services.database.read(services.upkeep.sites_to_finalize, sites, services.clock.now_ms()):
         for site in sites:  # others may write in between
-            finalized += await services.writer.change(finalize.finalize_next_day, site, services.clock.now_ms())
+            finalized += await services.writer.change(services.upkeep.finalize_next_day, site, services.clock.now_ms())
     return finalized > 0
 
 

@@ -15,6 +15,7 @@ from ovx_lite.services.rejected import RejectedEvents
 from ovx_lite.services.site_cache import SiteCache
 from ovx_lite.services.webhook_sender import WebhookSender
 from ovx_lite.storage.connections import Database
+from ovx_lite.storage.engine import EventUpkeep
 
 
 class Services(msgspec.Struct, frozen=True):
@@ -26,6 +27,7 @@ class Services(msgspec.Struct, frozen=True):
     sites: SiteCache
     writer: GroupCommitWriter
     projector: Projector
+    upkeep: EventUpkeep
     rate_limiter: RateLimiter
     sender: WebhookSender
     clock: Clock

@@ -12,9 +12,11 @@ import aiosqlite
 
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.storage import file_modes
+from ovx_lite.storage.engine import EventReader
 from ovx_lite.storage.lock_wait import SERVER_LOCK_TIMEOUT_S
 from ovx_lite.storage.priority import Requester
 from ovx_lite.storage.query_queue import QueryQueue
+from ovx_lite.storage.read.reader import SqliteReader
 from ovx_lite.storage.sqlite import (
     LOCK_FILE,
     STORE_FILE,
@@ -108,16 +110,21 @@ class Database:
         if log_pages > RESTART_LOG_PAGES:
             await self.write(checkpoint)
 
-    async def query(
-        self, requester: Requester, key: Hashable, run: Callable[[sqlite3.Connection], T]
-    ) -> asyncio.Future[T]:
-        """Queue `run(conn)`, which may take long, and return a future of its result.
+    async def read_events(
+        self, function: Callable[Concatenate[EventReader, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run `function(reader, …)` in the reader's thread and return its result. It must not take long."""
+        return await self.read(lambda conn: function(SqliteReader(conn), *args, **kwargs))
+
+    async def query(self, requester: Requester, key: Hashable, run: Callable[[EventReader], T]) -> asyncio.Future[T]:
+        """Queue `run(reader)`, which may take long, and return a future of its result.
 
         Cancel the future if the client disconnects. Queries with equal keys must have equal results for the same data,
         so they run once. Raises `ApiError` (`unavailable`) if the queue is full. The future raises it if the query
         waits or runs too long.
         """
-        return self.queries.submit(requester, key, await self.read(_data_version), run)
+        data_version = await self.read(_data_version)
+        return self.queries.submit(requester, key, data_version, lambda conn: run(SqliteReader(conn)))
 
     async def close(self) -> None:
         """Finish all functions, then close. After the last connection closes, the store is one file without a WAL."""

@@ -9,7 +9,8 @@ import msgspec
 
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import ApiKey, Registry, Site
-from ovx_lite.storage.read import events, persons
+from ovx_lite.storage.engine import EventUpkeep
+from ovx_lite.storage.read import events
 from ovx_lite.storage.registry_version import announce, version
 from ovx_lite.storage.sqlite import transaction
 
@@ -115,12 +116,11 @@ def change_site(conn: sqlite3.Connection, site: Site) -> Site:
         return find_site(conn, site.slug)
 
 
-def remove_site(conn: sqlite3.Connection, slug: str) -> int:
+def remove_site(conn: sqlite3.Connection, upkeep: EventUpkeep, slug: str) -> int:
     """Remove a site with its API keys, events and all its other data. Return how many events it had."""
     with transaction(conn):
         site = find_site(conn, slug)
-        deleted = events.delete_all(conn, site.id)
-        persons.delete_all(conn, site.id)
+        deleted = upkeep.forget_site(conn, site.id)
         conn.execute("DELETE FROM idempotent_responses WHERE site_id = ?", (site.id,))
         for table in ("monthly_usage", "fired_alerts"):
             conn.execute(f"DELETE FROM {table} WHERE site_id = ?", (site.id,))

@@ -41,7 +41,7 @@ def find_hold(conn: sqlite3.Connection, now_ms: int) -> Hold | None:
     last_run_ms = _last_run_ms(conn) or now_ms
     if abs(now_ms - last_run_ms) <= MAX_DIFFERENCE_MS:
         return None
-    is_any_due = any(is_due(conn, site, now_ms) for site in registry.all_sites(conn))
+    is_any_due = any(find_due_day(conn, site, now_ms) is not None for site in registry.all_sites(conn))
     return Hold(now_ms, last_run_ms) if is_any_due else None
 
 
@@ -59,14 +59,15 @@ def confirm(conn: sqlite3.Connection, now_ms: int) -> None:
         _save_last_run(conn, now_ms)
 
 
-def is_due(conn: sqlite3.Connection, site: Site, now_ms: int) -> bool:
-    """Return whether a site has events on a day that is past its retention."""
+def find_due_day(conn: sqlite3.Connection, site: Site, now_ms: int) -> int | None:
+    """Return the oldest day of a site that has events, if it is past the site's retention; else None."""
     if site.retention_days is None:
-        return False
+        return None
     oldest_ms = events.oldest_event_ms(conn, site.id)
     if oldest_ms is None:
-        return False
-    return local_day(oldest_ms, site.timezone) < local_day(now_ms, site.timezone) - site.retention_days
+        return None
+    oldest_day = local_day(oldest_ms, site.timezone)
+    return oldest_day if oldest_day < local_day(now_ms, site.timezone) - site.retention_days else None
 
 
 def count_due(conn: sqlite3.Connection, now_ms: int) -> int:
@@ -74,7 +75,7 @@ def count_due(conn: sqlite3.Connection, now_ms: int) -> int:
     return sum(
         events.count_before(conn, site, local_day(now_ms, site.timezone) - site.retention_days)
         for site in registry.all_sites(conn)
-        if site.retention_days is not None and is_due(conn, site, now_ms)
+        if site.retention_days is not None and find_due_day(conn, site, now_ms) is not None
     )
 
 

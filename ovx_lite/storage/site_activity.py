@@ -1,6 +1,7 @@
 """The latest event and the monthly usage of sites."""
 
 import sqlite3
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from ovx_lite.domain.models import COUNTER_BITS
@@ -20,30 +21,21 @@ class LatestEvent(NamedTuple):
 
 
 # The latest event belongs to one of the latest visits, so only the last 200 rows are sorted by event ID.
-_LATEST_EVENT = """
-SELECT visit_id + id_offset AS id, event_type_id, page_id
-FROM (SELECT * FROM events WHERE site_id = {} ORDER BY visit_id DESC, id_offset DESC LIMIT 200) ORDER BY id DESC LIMIT 1
+_LATEST_EVENT = f"""
+SELECT latest.id >> {COUNTER_BITS}, name, host, path, excluded_reason
+FROM (
+    SELECT visit_id + id_offset AS id, event_type_id, page_id
+    FROM (SELECT * FROM events WHERE site_id = ? ORDER BY visit_id DESC, id_offset DESC LIMIT 200)
+    ORDER BY id DESC LIMIT 1
+) AS latest
+JOIN event_types ON event_types.id = event_type_id JOIN pages ON pages.id = page_id
 """
 
 
-def latest_event(conn: sqlite3.Connection, site_id: int) -> LatestEvent | None:
-    """Return the latest event of a site; `None` if it has none."""
-    row = conn.execute(
-        f"SELECT latest.id >> {COUNTER_BITS}, name, host, path, excluded_reason"
-        f" FROM ({_LATEST_EVENT.format('?')}) AS latest"
-        " JOIN event_types ON event_types.id = event_type_id JOIN pages ON pages.id = page_id",
-        (site_id,),
-    ).fetchone()
-    return None if row is None else LatestEvent._make(row)
-
-
-def latest_event_ms_by_site(conn: sqlite3.Connection) -> dict[int, int]:
-    """Return the time (Unix ms) of each site's latest event, by site ID. Sites without events are left out."""
-    query = f"""
-        SELECT sites.id, (SELECT id FROM ({_LATEST_EVENT.format("sites.id")})) AS latest_id FROM sites
-        WHERE latest_id NOT NULL
-    """
-    return {site_id: event_id >> COUNTER_BITS for site_id, event_id in conn.execute(query)}
+def latest_events(conn: sqlite3.Connection, site_ids: Iterable[int]) -> dict[int, LatestEvent]:
+    """Return the latest event of each of these sites, by site ID. Sites without events are left out."""
+    rows = ((site_id, conn.execute(_LATEST_EVENT, (site_id,)).fetchone()) for site_id in site_ids)
+    return {site_id: LatestEvent._make(row) for site_id, row in rows if row is not None}
 
 
 def monthly_events(conn: sqlite3.Connection, month: str) -> dict[int, int]:

@@ -6,13 +6,15 @@ from typing import Any
 
 import msgspec
 
+from ovx_lite.storage.read.reader import SqliteReader
 from ovx_lite.web.api.stats import run_query_document
 from tests.support.recount import CURRENCY_DECIMALS, TIME_DIMENSIONS, Key, Value
 from tests.support.traffic import Traffic
 
 
 def run_query(traffic: Traffic, query: dict[str, Any], now_ms: int) -> dict[str, Any]:
-    encoded = msgspec.json.encode(run_query_document(traffic.conn, traffic.site, json.loads(json.dumps(query)), now_ms))
+    reader, document = SqliteReader(traffic.conn), json.loads(json.dumps(query))
+    encoded = msgspec.json.encode(run_query_document(reader, traffic.site, document, now_ms))
     decoded: dict[str, Any] = json.loads(encoded, parse_float=Decimal)
     return decoded
 

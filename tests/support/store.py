@@ -11,6 +11,7 @@ from ovx_lite.domain.calendar import MINUTE_MS, local_day
 from ovx_lite.domain.models import ApiKey, ClientInfo, Event, EventType, PageUrl, Reply, Site, TrafficSource
 from ovx_lite.storage import registry
 from ovx_lite.storage.ledger.idempotency import IdempotencyKey
+from ovx_lite.storage.ledger.journal_drain import drain
 from ovx_lite.storage.ledger.ledger import Ledger, WriteRequest, WriteResult, write_group
 from ovx_lite.storage.projection.projection import Projection
 from ovx_lite.storage.read import events
@@ -100,8 +101,7 @@ def store_group(
 ) -> list[WriteResult]:
     """Write a group of requests, and project its events."""
     results = write_group(conn, writer.ledger, group, counts, now_ms)
-    while writer.projection.project_slice():
-        pass
+    drain(conn, writer.projection)
     return results
 
 

@@ -136,6 +136,7 @@ class Traffic:
             return
         new_visitor_ids = count(1000 + 1000 * len(self.visit_ids))
         stored_person = persons.find(self.conn, self.site.id, person)
+        assert stored_person is not None
         assert persons.erase(self.conn, self.site, stored_person, new_visitor_ids) == sum(
             before[id].visit_id is not None for id in person_event_ids
         )

@@ -226,11 +226,6 @@ def _visitors_in_journal(conn: sqlite3.Connection, site_id: int, now_ms: int) ->
             yield event.visitor_id, timestamp_ms
 
 
-def count_active_visitors(conn: sqlite3.Connection, now_ms: int, site_id: int) -> int:
-    """Return how many visitors are active on a site at `now_ms` (Unix milliseconds)."""
-    return len(recent_visitors(conn, site_id, now_ms))
-
-
 class ActiveVisitors:
     """The active visitors of a site, grouped by the second of their last event, so that they expire in order.
 

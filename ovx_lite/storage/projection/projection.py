@@ -4,24 +4,18 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-import msgspec
-
 from ovx_lite.storage import registry_version
-from ovx_lite.storage.ledger import event_journal
 from ovx_lite.storage.ledger.event_journal import JournalEvent
+from ovx_lite.storage.ledger.journal_drain import drain
 from ovx_lite.storage.projection import rollup_writer, visits
 from ovx_lite.storage.projection.dimension_keys import DimensionKeys
 from ovx_lite.storage.projection.identity_links import IdentityLinks
 from ovx_lite.storage.projection.rollup_writer import SiteDay
 from ovx_lite.storage.projection.sessionizer import VisitChange, sessionize
 from ovx_lite.storage.projection.visits import Visit, VisitCache, VisitorKey
-from ovx_lite.storage.sqlite import insert, no_wait_for_disk, transaction
-
-SLICE_EVENTS = 1_000
-"""How many events a transaction of the projection has at most, or slightly more: it takes less than 10 ms."""
+from ovx_lite.storage.sqlite import insert
 
 _CACHE_SOFT_LIMIT, _CACHE_HARD_LIMIT = 20_000, 200_000  # entries of the largest cache
-_MAX_ID_ATTEMPTS = 1_000
 
 # Most events have none of the last four columns, and binding NULL takes longer than leaving a column out.
 _INSERT_EVENTS = (
@@ -31,10 +25,9 @@ _OPTIONAL_COLUMNS = ", props, import_line_hash, person_id, revenue_minor"
 
 
 class Projection:
-    """Derives visits, persons and rollups over one connection. It owns the caches that this needs.
+    """`EventWriter` over SQLite: derives visits, persons and rollups. It owns the caches that this needs.
 
-    Call `project_slice` outside of transactions. Or inside one, call `begin`, then `project` with events that are not
-    in the journal; after a failed transaction, call `reset`.
+    In a transaction, call `begin`, then `project`; after a failed one, `reset`. For the journal, `drain` does that.
     """
 
     def __init__(self, conn: sqlite3.Connection) -> None:
@@ -45,33 +38,6 @@ class Projection:
         self._identity_links = IdentityLinks(conn)
         self._timezones: dict[int, str] = {}
         self._events_since_reset = 0
-
-    def project_slice(self, max_events: int = SLICE_EVENTS) -> int:
-        """Project the oldest events of the journal in one transaction, and return how many there were.
-
-        The transaction does not wait for the disk: after a power cut, the journal has what the tables have lost.
-        """
-        try:
-            return self._project_slice(max_events)
-        except sqlite3.IntegrityError:
-            # An ID is taken by another process's event of the same millisecond. So find out which, one by one.
-            return self._project_slice(max_events, with_free_ids=True)
-
-    def _project_slice(self, max_events: int, with_free_ids: bool = False) -> int:
-        try:
-            with no_wait_for_disk(self._conn), transaction(self._conn):
-                batch = event_journal.read(self._conn, max_events)
-                if batch.events:
-                    self.begin()
-                    if with_free_ids:
-                        self._project_with_free_ids(batch.events)
-                    else:
-                        self.project(batch.events)
-                    event_journal.delete(self._conn, batch.last_seq)
-        except BaseException:
-            self.reset()
-            raise
-        return len(batch.events)
 
     def begin(self) -> bool:
         """Empty the caches if they may be outdated or are too large. Return whether they were emptied."""
@@ -170,23 +136,6 @@ class Projection:
         insert(self._conn, _INSERT_EVENTS.format(""), short_rows)
         insert(self._conn, _INSERT_EVENTS.format(_OPTIONAL_COLUMNS), long_rows)
 
-    def _project_with_free_ids(self, events: Iterable[JournalEvent]) -> None:
-        """Project events one by one. An event whose ID is taken gets the next free one."""
-        for event in events:
-            for _ in range(_MAX_ID_ATTEMPTS):
-                self._conn.execute("SAVEPOINT event")
-                try:
-                    self.project([event])
-                except sqlite3.IntegrityError:
-                    self._conn.execute("ROLLBACK TO event")
-                    self.reset()
-                    event = msgspec.structs.replace(event, id=event.id + 1)
-                else:
-                    self._conn.execute("RELEASE event")
-                    break
-            else:
-                raise sqlite3.IntegrityError(f"the next {_MAX_ID_ATTEMPTS} IDs after {event.id} are taken, too")
-
     def reset(self) -> None:
         """Empty the caches. Call it after a rollback, and after a change of stored events over this connection."""
         self._versions = (-1, -1)
@@ -204,10 +153,7 @@ def open_projection(conn: sqlite3.Connection) -> Projection:
 
 def catch_up(conn: sqlite3.Connection) -> int:
     """Project all events of the journal, and return how many there were. For commands; the server has a projector."""
-    projection, projected = Projection(conn), 0
-    while count := projection.project_slice():
-        projected += count
-    return projected
+    return drain(conn, Projection(conn))
 
 
 def _group_by_visitor(events: Iterable[JournalEvent]) -> Mapping[VisitorKey, list[JournalEvent]]:

@@ -109,6 +109,27 @@ def top(
     return heapq.nsmallest(limit, counted_rows(), key=lambda row: (-row[1][index], row[0])), total
 
 
+def top_groups(
+    conn: sqlite3.Connection,
+    site: Site,
+    date_range: DateRange,
+    dimensions: Sequence[str],
+    filters: Sequence[Filter],
+    count_names: Sequence[str],
+    limit: int,
+) -> tuple[list[tuple[tuple[str, ...], Counts]], int]:
+    """Return the `limit` groups with the highest count of the first name, and the number of all groups.
+
+    Only the counts in `count_names` are right. Pageviews are left out of event names. Raises `ApiError`.
+    """
+    groups_with_events = (
+        (key, counts)
+        for key, counts in rows(conn, site, date_range, dimensions, filters, needs=count_names)
+        if (counts.visitors or counts.events) and (*dimensions, *key) != PAGEVIEW
+    )
+    return top(groups_with_events, count_names[0], limit)
+
+
 def _by_goal(
     conn: sqlite3.Connection,
     site: Site,

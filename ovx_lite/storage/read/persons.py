@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ovx_lite.domain.calendar import local_day
-from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.models import COUNTER_BITS, Site
 from ovx_lite.storage.projection.identity_links import PERSON_OF_EVENT
 from ovx_lite.storage.read.events import IS_ENGAGEMENT
@@ -52,29 +51,25 @@ class PersonActivity(msgspec.Struct, frozen=True):
     last_event_at_ms: int | None
 
 
-def of_site(conn: sqlite3.Connection, site_id: int) -> Iterator[PersonRecord]:
-    """Yield a site's persons, oldest first."""
-    query = "SELECT id, external_id, traits, created_at FROM persons WHERE site_id = ? ORDER BY created_at, external_id"
-    return (
-        PersonRecord(person_id, user_id, _decode(traits), created_at_ms)
-        for person_id, user_id, traits, created_at_ms in conn.execute(query, (site_id,))
-    )
-
-
-def page(conn: sqlite3.Connection, site_id: int, text: str, cursor: tuple[int, int], limit: int) -> list[PersonRecord]:
+def page(
+    conn: sqlite3.Connection, site_id: int, text: str, before: tuple[int, int] | None, limit: int | None
+) -> list[PersonRecord]:
     """Return up to `limit` persons of a site whose ID, name or email contains `text`, newest first.
 
-    `cursor` is the end of the page before: `created_at_ms` and `id` of its last person.
+    `before` is the end of the page before: `created_at_ms` and `id` of its last person. None means no limit.
     """
-    pattern = text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
-    params = {"site_id": site_id, "created_at": cursor[0], "id": cursor[1], "pattern": f"%{pattern}%", "limit": limit}
-    rows = conn.execute(_SELECT_PAGE, params)
-    return [
-        PersonRecord(person_id, user_id, _decode(traits), created_at_ms)
-        for person_id, user_id, traits, created_at_ms in rows
-    ]
+    created_at_ms, person_id = before or (_MAX_INTEGER, 0)
+    params = {
+        "site_id": site_id,
+        "created_at": created_at_ms,
+        "id": person_id,
+        "pattern": f"%{text.replace('!', '!!').replace('%', '!%').replace('_', '!_')}%",
+        "limit": -1 if limit is None else limit,
+    }
+    return [_record(row) for row in conn.execute(_SELECT_PAGE, params)]
 
 
+_MAX_INTEGER = (1 << 63) - 1
 _SELECT_PAGE = """
 SELECT id, external_id, traits, created_at FROM persons
 WHERE site_id = :site_id AND (created_at, id) < (:created_at, :id) AND (
@@ -86,20 +81,17 @@ ORDER BY created_at DESC, id DESC LIMIT :limit
 """
 
 
-def find(conn: sqlite3.Connection, site_id: int, user_id: str) -> PersonRecord:
-    """Return the person with the caller's ID. Raises `ApiError` (`not_found`) if there is none."""
-    query = "SELECT id, external_id, traits, created_at FROM persons WHERE site_id = ? AND external_id = ?"
-    row = conn.execute(query, (site_id, user_id)).fetchone()
-    if row is None:
-        raise ApiError("not_found", f"There is no person {user_id}: see ovx-lite person list SITE for the IDs.")
-    return PersonRecord(row[0], row[1], _decode(row[2]), row[3])
-
-
-def find_by_id(conn: sqlite3.Connection, site_id: int, person_id: int) -> PersonRecord | None:
-    """Return the person with the ID in the store, or None if there is none."""
-    query = "SELECT id, external_id, traits, created_at FROM persons WHERE site_id = ? AND id = ?"
+def find(conn: sqlite3.Connection, site_id: int, person_id: int | str) -> PersonRecord | None:
+    """Return the person with an ID, or None. A number is the ID in the store, a text is the caller's ID."""
+    column = "id" if isinstance(person_id, int) else "external_id"
+    query = f"SELECT id, external_id, traits, created_at FROM persons WHERE site_id = ? AND {column} = ?"
     row = conn.execute(query, (site_id, person_id)).fetchone()
-    return None if row is None else PersonRecord(row[0], row[1], _decode(row[2]), row[3])
+    return None if row is None else _record(row)
+
+
+def _record(row: tuple[int, str, str, int]) -> PersonRecord:
+    person_id, user_id, traits, created_at_ms = row
+    return PersonRecord(person_id, user_id, _decode(traits), created_at_ms)
 
 
 # A person's events are in visits of the person's own visitor (events without a device) or of visitors linked to them.

@@ -21,7 +21,8 @@ from ovx_lite.storage.sqlite import transaction
 from ovx_lite.storage.webhooks import goals
 
 BACKFILL_DAYS = 7
-"""How many days, including today, are counted when a goal is added. `catch_up` counts the earlier ones."""
+"""How many days, including today, are counted when a goal is added: the page Goals shows them. `catch_up` counts the
+earlier ones."""
 
 
 def is_behind(conn: sqlite3.Connection) -> bool:
@@ -117,14 +118,3 @@ def remove_goal(conn: sqlite3.Connection, public_id: str) -> None:
         weekly.delete_value(conn, goal.site_id, Dimension.GOAL, goal.id)
         conn.execute("DELETE FROM goals WHERE public_id = ?", (public_id,))
         announce(conn)
-
-
-def weekly_goal_events(conn: sqlite3.Connection, site: Site, now_ms: int) -> dict[str, int]:
-    """Return how often each goal of a site was reached in the 7 days up to today, by public ID, without zeros."""
-    today = local_day(now_ms, site.timezone)
-    query = """
-        SELECT public_id, sum(events) FROM rollups JOIN goals ON goals.id = value_id
-        WHERE rollups.site_id = ? AND period_days = 1 AND start_day > ? AND start_day <= ? AND dimension = ?
-        GROUP BY public_id
-    """
-    return dict(conn.execute(query, (site.id, today - BACKFILL_DAYS, today, Dimension.GOAL)))

@@ -1,7 +1,7 @@
 """The Stats API: `POST /api/v1/stats/query`, also at `/api/v2/query`, and `GET /api/v1/stats/realtime`."""
 
-import sqlite3
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -13,14 +13,12 @@ from ovx_lite.dialects.schema import InvalidDocument, decode_body
 from ovx_lite.domain.calendar import SECOND_MS, local_day
 from ovx_lite.domain.errors import ApiError, no_such_site
 from ovx_lite.domain.models import Site
-from ovx_lite.stats import date_ranges, query
+from ovx_lite.stats import date_ranges, query, query_results
 from ovx_lite.stats.date_ranges import DateRange
 from ovx_lite.stats.filters import TIME_DIMENSIONS, AllOf, AnyOf, Condition, Filter, Not
 from ovx_lite.stats.query import Query
-from ovx_lite.storage.ledger import alerts
+from ovx_lite.storage.engine import EventReader
 from ovx_lite.storage.priority import API_KEYS, Requester
-from ovx_lite.storage.read import events
-from ovx_lite.storage.read import query_runner as store
 from ovx_lite.web.common.context import RouteTable, context, run_query
 
 _MAX_BODY_BYTES = 1024 * 1024
@@ -53,11 +51,7 @@ async def realtime(request: Request) -> Response:
     if site_slug != site.slug:
         raise no_such_site("site_id")
     return _json_response(
-        {
-            "active_visitors": await run_query(
-                request, Requester(API_KEYS, site.slug), alerts.count_active_visitors, site.id
-            )
-        }
+        {"active_visitors": await run_query(request, Requester(API_KEYS, site.slug), _count_active_visitors, site.id)}
     )
 
 
@@ -69,17 +63,21 @@ def _json_response(value: object) -> Response:
     return Response(msgspec.json.encode(value), media_type="application/json", headers={"Cache-Control": "no-store"})
 
 
-def _run_encoded_query(conn: sqlite3.Connection, now_ms: int, site: Site, body: bytes) -> dict[str, Any]:
+def _count_active_visitors(reader: EventReader, now_ms: int, site_id: int) -> int:
+    return reader.count_active_visitors(site_id, now_ms)
+
+
+def _run_encoded_query(reader: EventReader, now_ms: int, site: Site, body: bytes) -> dict[str, Any]:
     """Return the response to the query in `body`. It takes bytes, which `run_query` can compare and hash quickly."""
-    return run_query_document(conn, site, _object_decoder.decode(body), now_ms)
+    return run_query_document(reader, site, _object_decoder.decode(body), now_ms)
 
 
-def run_query_document(conn: sqlite3.Connection, site: Site, document: dict[str, Any], now_ms: int) -> dict[str, Any]:
+def run_query_document(reader: EventReader, site: Site, document: dict[str, Any], now_ms: int) -> dict[str, Any]:
     """Return the response to a query, as JSON. Raises `ApiError` if the query is not valid."""
-    oldest_ms = events.oldest_event_ms(conn, site.id)
+    oldest_ms = reader.oldest_event_ms(site.id)
     first_day = None if oldest_ms is None else local_day(oldest_ms, site.timezone)
     parsed = query.parse(document, site.timezone, now_ms, first_day)
-    response = store.run(conn, site, parsed)
+    response = query_results.build(parsed, site.timezone, partial(reader.groups, site, parsed))
     if parsed.time_labels:
         time_dimensions = [dimension for dimension in parsed.dimensions if dimension in TIME_DIMENSIONS]
         if not time_dimensions:

@@ -26,6 +26,7 @@ from ovx_lite.services.notifier import Notifier
 from ovx_lite.services.rejected import RejectedEvents
 from ovx_lite.services.services import Services
 from ovx_lite.storage import accounts, registry
+from ovx_lite.storage.engine import EventReader
 from ovx_lite.storage.priority import PEOPLE, Requester
 from ovx_lite.web.common.live_visitors import LiveVisitors
 from ovx_lite.webhooks.ssrf import Network
@@ -125,12 +126,10 @@ class UiContext(msgspec.Struct):
         """
         return await self.services.database.read(function, *args, **kwargs)
 
-    async def read_events(
-        self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        """Run a function of `storage` with a read connection when all accepted events are projected."""
+    async def read_events(self, function: Callable[[EventReader], T]) -> T:
+        """Run a function with an `EventReader` when all accepted events are projected. It must not take long."""
         await self.services.projector.catch_up()
-        return await self.services.database.read(function, *args, **kwargs)
+        return await self.services.database.read_events(function)
 
     async def change(
         self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
@@ -177,9 +176,9 @@ class UiContext(msgspec.Struct):
 
 
 async def run_query(
-    request: Request, requester: Requester, function: Callable[[sqlite3.Connection, int, *Ts], T], *args: *Ts
+    request: Request, requester: Requester, function: Callable[[EventReader, int, *Ts], T], *args: *Ts
 ) -> T:
-    """Return `function(conn, now_ms, *args)`, which may take long. It is cancelled if the client hangs up.
+    """Return `function(reader, now_ms, *args)`, which may take long. It is cancelled if the client hangs up.
 
     Equal calls at the same time run once and share the result. Raises `ApiError` (`unavailable`) if too many queries
     wait already, or if it takes too long.
@@ -189,7 +188,7 @@ async def run_query(
     await services.projector.catch_up()
     # A result is shared only within a minute, because its date range may end now.
     key = (function, args, clock.now_ms() // MINUTE_MS)
-    ticket = await database.query(requester, key, lambda conn: function(conn, clock.now_ms(), *args))
+    ticket = await database.query(requester, key, lambda reader: function(reader, clock.now_ms(), *args))
     hang_up_task = asyncio.create_task(wait_for_hang_up(request.scope, request.receive))
     hang_up_task.add_done_callback(partial(_cancel, ticket))
     try:

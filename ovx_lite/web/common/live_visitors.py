@@ -11,7 +11,6 @@ import msgspec
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.services.notifier import Notifier
 from ovx_lite.services.services import Services
-from ovx_lite.storage.ledger import alerts
 from ovx_lite.storage.priority import PEOPLE, Requester
 from ovx_lite.web.common.server_sent_events import HEARTBEAT_S, KEEP_ALIVE, EventStream, Update, messages_on_change
 
@@ -146,9 +145,7 @@ class LiveVisitors:
         requester, key = Requester(PEOPLE, "live"), (LiveVisitors, site_id)
         await self._services.projector.catch_up()
         return await (
-            await database.query(
-                requester, key, lambda conn: alerts.count_active_visitors(conn, clock.now_ms(), site_id)
-            )
+            await database.query(requester, key, lambda reader: reader.count_active_visitors(site_id, clock.now_ms()))
         )
 
     async def _recount(self, site_id: int, feed: _SiteFeed) -> None:

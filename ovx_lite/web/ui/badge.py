@@ -1,14 +1,12 @@
 """Badges with the number of a site's visitors, as SVG and as JSON, for use on other pages."""
 
-import sqlite3
-
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from ovx_lite.domain.models import Site
+from ovx_lite.storage.engine import EventReader
 from ovx_lite.storage.priority import PUBLIC, Requester
-from ovx_lite.storage.read import event_queries
 from ovx_lite.web.common.context import RouteTable, run_query
 from ovx_lite.web.ui.dashboard import data
 from ovx_lite.web.ui.dashboard.formatting import format_compact
@@ -64,9 +62,9 @@ async def _count_visitors(request: Request) -> tuple[int, str]:
     return visitors, f"{state.first}/{state.last}" if state.first else state.period
 
 
-def _query_visitors(conn: sqlite3.Connection, now_ms: int, site: Site, state: DashboardState) -> int:
-    date_range = state.date_range(now_ms, site.timezone, data.find_oldest_day(conn, site))
-    return event_queries.groups(conn, site, date_range, (), state.filters, {"visitors"})[()].visitors
+def _query_visitors(reader: EventReader, now_ms: int, site: Site, state: DashboardState) -> int:
+    date_range = state.date_range(now_ms, site.timezone, data.find_oldest_day(reader, site))
+    return data.count_visitors(reader, site, date_range, state.filters)
 
 
 _SHARE_PATH = "/share/{token}"

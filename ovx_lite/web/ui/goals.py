@@ -7,17 +7,30 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ovx_lite.domain import validators
+from ovx_lite.domain.calendar import local_day
 from ovx_lite.domain.errors import ApiError
 from ovx_lite.domain.goal_patterns import GoalMatcher
 from ovx_lite.domain.models import Goal, Site
 from ovx_lite.services import factories
-from ovx_lite.storage.rollups import goal_backfill
+from ovx_lite.stats import date_ranges
+from ovx_lite.stats.query import Query
+from ovx_lite.storage.engine import EventReader
 from ovx_lite.storage.webhooks import goals as store
-from ovx_lite.web.common.context import FlashMessage, RouteTable, context, not_found, redirect_to, site_from_path
+from ovx_lite.web.common.context import (
+    FlashMessage,
+    RouteTable,
+    context,
+    not_found,
+    redirect_to,
+    run_query,
+    session_requester,
+    site_from_path,
+)
 from ovx_lite.web.common.forms import Form, read_form
 from ovx_lite.web.common.templating import render
 
 _MAX_TRIED_LENGTH = 2000
+_COUNTED_DAYS = 7
 
 
 async def list_goals(request: Request) -> Response:
@@ -29,7 +42,7 @@ async def _render_page(request: Request, site: Site, form: Form) -> Response:
     ui = context(request)
     site_goals = await ui.read(store.goals_of, site.id)
     matcher, tried = GoalMatcher(site_goals), request.query_params.get("try", "").strip()[:_MAX_TRIED_LENGTH]
-    met_counts = await ui.read_events(goal_backfill.weekly_goal_events, site, ui.services.clock.now_ms())
+    events_by_goal = await run_query(request, session_requester(request), _query_goal_events, site)
     return render(
         request,
         "goals.html",
@@ -37,11 +50,19 @@ async def _render_page(request: Request, site: Site, form: Form) -> Response:
         site=site,
         form=form,
         goals=site_goals,
-        met_counts=met_counts,
+        events_by_goal=events_by_goal,
         tried=tried,
         matching_goal_ids=[goal.public_id for goal in _matching_goals(matcher, tried)],
         new_id=factories.new_public_id("goal_"),
     )
+
+
+def _query_goal_events(reader: EventReader, now_ms: int, site: Site) -> dict[str, int]:
+    """Return how often each goal was reached in the last days, by name. Goals that were not reached may be missing."""
+    today = local_day(now_ms, site.timezone)
+    date_range = date_ranges.from_days(today - _COUNTED_DAYS + 1, today, site.timezone)
+    groups = reader.groups(site, Query(("events",), date_range, ("event:goal",)), date_range)
+    return {name: inputs.counts.events for (name,), inputs in groups}
 
 
 def _matching_goals(matcher: GoalMatcher, tried: str) -> list[Goal]:
@@ -75,7 +96,7 @@ async def add(request: Request) -> Response:
             public_id=form.public_id("goal_"),
         )
         try:
-            await ui.change(goal_backfill.add_goal, goal, site, goal.created_at_ms)
+            await ui.change(ui.services.upkeep.add_goal, goal, site, goal.created_at_ms)
             return redirect_to(
                 request, f"/sites/{site.slug}/settings/goals", FlashMessage(f"The goal {name} was added.")
             )
@@ -89,7 +110,7 @@ async def remove(request: Request) -> Response:
     site, ui = await site_from_path(request), context(request)
     for goal in await ui.read(store.goals_of, site.id):
         if goal.public_id == request.path_params["goal"]:
-            await ui.change(goal_backfill.remove_goal, goal.public_id)
+            await ui.change(ui.services.upkeep.remove_goal, goal.public_id)
             return redirect_to(
                 request, f"/sites/{site.slug}/settings/goals", FlashMessage(f"The goal {goal.name} was removed.")
             )

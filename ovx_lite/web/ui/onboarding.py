@@ -4,7 +4,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ovx_lite.storage import accounts, registry, site_activity
+from ovx_lite.storage import accounts, registry
 from ovx_lite.web.common.context import RouteTable, context, site_from_path
 from ovx_lite.web.common.server_sent_events import EventStream, Update, messages_on_change
 from ovx_lite.web.common.templating import render
@@ -13,13 +13,13 @@ from ovx_lite.web.common.templating import render
 async def show_start(request: Request) -> Response:
     """`GET …/start`: the code to copy, and the latest event if there is one."""
     site = await site_from_path(request)
-    latest_event = await context(request).read_events(site_activity.latest_event, site.id)
+    latest_events = await context(request).read_events(lambda reader: reader.latest_events([site.id]))
     keys = await context(request).read(registry.api_keys_of, site)
     return render(
         request,
         "onboarding.html",
         site=site,
-        latest_event=latest_event,
+        latest_event=latest_events.get(site.id),
         has_key=any(key.revoked_at_ms is None for key in keys),
         example_url=f"https://{site.domain or 'example.com'}/",
     )
@@ -35,7 +35,8 @@ async def stream_first_event(request: Request) -> Response:
             return Update(b"", is_last=True)
         if not await ui.read(accounts.has_session, session, ui.services.clock.now_ms()):
             return Update(b"", is_last=True)
-        if (latest_event := await ui.read_events(site_activity.latest_event, site.id)) is None:
+        latest_events = await ui.read_events(lambda reader: reader.latest_events([site.id]))
+        if (latest_event := latest_events.get(site.id)) is None:
             return Update(b"")
         return Update(b"data: " + msgspec.json.encode(latest_event._asdict()) + b"\n\n", is_last=True)
 

@@ -1,14 +1,13 @@
 """Settings → People: the identified people of a site, and their erasure."""
 
 import re
-import sqlite3
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from ovx_lite.domain.models import Site
 from ovx_lite.services import factories
-from ovx_lite.storage.read import persons
+from ovx_lite.storage.engine import EventReader
 from ovx_lite.storage.read.persons import PersonActivity, PersonRecord
 from ovx_lite.storage.sqlite import truncate_wal
 from ovx_lite.web.common.context import (
@@ -24,7 +23,6 @@ from ovx_lite.web.common.context import (
 from ovx_lite.web.common.templating import render
 
 _PAGE_SIZE = 50
-_NEWEST_CURSOR = (1 << 62, 0)
 
 
 async def list_people(request: Request) -> Response:
@@ -39,21 +37,21 @@ async def list_people(request: Request) -> Response:
         site=site,
         people=people[:_PAGE_SIZE],
         text=text,
-        is_first_page=cursor == _NEWEST_CURSOR,
+        is_first_page=cursor is None,
         older_cursor="" if last is None else f"{last.created_at_ms}.{last.id}",
     )
 
 
 def _query_page(
-    conn: sqlite3.Connection, now_ms: int, site_id: int, text: str, cursor: tuple[int, int]
+    reader: EventReader, now_ms: int, site_id: int, text: str, cursor: tuple[int, int] | None
 ) -> list[PersonRecord]:
-    return persons.page(conn, site_id, text, cursor, _PAGE_SIZE + 1)
+    return reader.persons(site_id, text, cursor, _PAGE_SIZE + 1)
 
 
-def _parse_cursor(text: str) -> tuple[int, int]:
-    """Return the cursor: when the last person of the page before was first identified (Unix ms), and their ID."""
+def _parse_cursor(text: str) -> tuple[int, int] | None:
+    """Return when the last person of the page before was first identified (Unix ms), and their ID; else None."""
     match = re.fullmatch(r"(\d{1,15})\.(-?\d{1,19})", text)
-    return (int(match[1]), int(match[2])) if match and abs(int(match[2])) < 1 << 63 else _NEWEST_CURSOR
+    return (int(match[1]), int(match[2])) if match and abs(int(match[2])) < 1 << 63 else None
 
 
 async def show_person(request: Request) -> Response:
@@ -66,16 +64,18 @@ async def show_person(request: Request) -> Response:
     return render(request, "person.html", site=site, person=person, traces=traces)
 
 
-def _query_traces(conn: sqlite3.Connection, now_ms: int, site_id: int, person_id: int) -> PersonActivity | None:
-    person = persons.find_by_id(conn, site_id, person_id)
-    return None if person is None else persons.activity(conn, site_id, person)
+def _query_traces(reader: EventReader, now_ms: int, site_id: int, person_id: int) -> PersonActivity | None:
+    person = reader.find_person(site_id, person_id)
+    return None if person is None else reader.person_activity(site_id, person)
 
 
 async def erase(request: Request) -> Response:
     """`POST …/people/NUMBER/erase`: erases a person. Their events stay, but belong to no person."""
     site, ui = await site_from_path(request), context(request)
     person = await _find_person(request, site)
-    freed_events = await ui.services.writer.change(persons.erase, site, person, factories.random_visitor_ids())
+    freed_events = await ui.services.writer.change(
+        ui.services.upkeep.erase_person, site, person, factories.random_visitor_ids()
+    )
     await ui.services.database.write(truncate_wal, 2)  # the WAL still contains the erased data
     events_text = f"{freed_events:,} {'event' if freed_events == 1 else 'events'}"
     message = FlashMessage(
@@ -87,7 +87,7 @@ async def erase(request: Request) -> Response:
 async def _find_person(request: Request, site: Site) -> PersonRecord:
     id_text = request.path_params["person"]
     if re.fullmatch(r"-?\d{1,19}", id_text) and abs(int(id_text)) < 1 << 63:
-        person = await context(request).read_events(persons.find_by_id, site.id, int(id_text))
+        person = await context(request).read_events(lambda reader: reader.find_person(site.id, int(id_text)))
         if person is not None:
             return person
     raise not_found("person")

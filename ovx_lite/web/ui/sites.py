@@ -36,10 +36,10 @@ async def show_home(request: Request) -> Response:
         return render(request, "welcome.html")
     sites = await ui.read(registry.all_sites)
     events_by_site = await ui.read(site_activity.monthly_events, month_of(ui.services.clock.now_ms()))
-    latest_event_ms = await ui.read_events(site_activity.latest_event_ms_by_site)
+    latest_events = await ui.read_events(lambda reader: reader.latest_events(site.id for site in sites))
     hold = await ui.read(retention.find_hold, ui.services.clock.now_ms())
     return render(
-        request, "sites.html", sites=sites, events_by_site=events_by_site, latest_event_ms=latest_event_ms, hold=hold
+        request, "sites.html", sites=sites, events_by_site=events_by_site, latest_events=latest_events, hold=hold
     )
 
 
@@ -183,7 +183,7 @@ async def _render_general(
     form, delete_form = form or Form(), delete_form or Form()
     ui, month = context(request), month_of(context(request).services.clock.now_ms())
     events_used = (await ui.read(site_activity.monthly_events, month)).get(site.id, 0)
-    latest_event = await ui.read_events(site_activity.latest_event, site.id)
+    oldest_event_ms = await ui.read_events(lambda reader: reader.oldest_event_ms(site.id))
     return render(
         request,
         "general.html",
@@ -194,7 +194,7 @@ async def _render_general(
         current_values=_form_values(site),
         events_used=events_used,
         month=f"{date.fromisoformat(f'{month}-01'):%B %Y}",
-        has_events=latest_event is not None,
+        has_events=oldest_event_ms is not None,
         timezones=await timezones(),
         public_limit=PUBLIC_HOURLY_LIMIT,
     )
@@ -207,7 +207,7 @@ async def delete(request: Request) -> Response:
         form.errors["confirm"] = f"Type {site.slug} to confirm."
         return await _render_general(request, site, delete_form=form)
     ui = context(request)
-    event_count = await ui.services.writer.change(registry.remove_site, site.slug)
+    event_count = await ui.services.writer.change(registry.remove_site, ui.services.upkeep, site.slug)
     await ui.services.sites.refresh()
     return redirect_to(
         request,

@@ -133,7 +133,7 @@ def _bucket_key(time_unit: str, now_ms: int, timezone: str) -> str:
 
 
 def _build_chart(dashboard: DashboardView) -> Chart | None:
-    site, state, data, _, now_ms, _ = dashboard
+    site, state, data, _, now_ms, *_ = dashboard
     metric_name, current_key = state.metric, _bucket_key(data.time_unit, now_ms, site.timezone)
     points = [
         Point(
@@ -172,9 +172,9 @@ def _chart_events(dashboard: DashboardView) -> list[_ChartEvent]:
     site, _, data, location, *_ = dashboard
     events = [
         _ChartEvent(note.day, f"{format_day(note.day)} 12:00:00", note.text, "note", note.id)
-        for note in data.annotations
+        for note in dashboard.annotations
     ]
-    for goal in [] if location.is_public else data.goals:
+    for goal in [] if location.is_public else dashboard.goals:
         day = local_day(goal.created_at_ms, site.timezone)
         hour_key = _bucket_key("time:hour", goal.created_at_ms, site.timezone)
         events.append(_ChartEvent(day, hour_key, f"Goal added: {goal.name}", "goal"))

@@ -58,7 +58,7 @@ def _top_list_panel(dashboard: DashboardView, key: str) -> dict[str, Any]:
 def _goals_panel(dashboard: DashboardView) -> dict[str, Any]:
     dimension, data = "event:goal", dashboard.data
     empty_text = "No goal was completed in this period."
-    if not data.goals:
+    if not dashboard.goals:
         empty_text = "Goals show how many visitors complete an action, such as a sign-up."
         if not dashboard.location.is_public:
             empty_text += " Add one under Settings → Goals."
@@ -71,7 +71,7 @@ def _goals_panel(dashboard: DashboardView) -> dict[str, Any]:
         "Goals",
         column="Goal",
         rows=top_list_rows(dashboard, dimension, data.top_lists["goals"], total_visitors),
-        curl=curl_command(dashboard, [dimension], ["visitors", "events", "conversion_rate"]) if data.goals else "",
+        curl=curl_command(dashboard, [dimension], ["visitors", "events", "conversion_rate"]) if dashboard.goals else "",
         empty=empty_text,
     )
 

@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ovx_lite.domain.calendar import format_day
-from ovx_lite.domain.models import Site
+from ovx_lite.domain.models import Goal, Site
 from ovx_lite.stats.filters import Condition
+from ovx_lite.stats.summary import TopList
+from ovx_lite.storage.annotations import Annotation
 from ovx_lite.storage.rollups.value_limit import OTHER_LABEL
-from ovx_lite.web.ui.dashboard.data import DashboardData, TopList
+from ovx_lite.web.ui.dashboard.data import DashboardData
 from ovx_lite.web.ui.dashboard.formatting import describe_filter, format_compact, format_value
 from ovx_lite.web.ui.dashboard.state import DashboardState, operator_name
 
@@ -27,7 +29,10 @@ class DashboardLocation(NamedTuple):
 
 
 class DashboardView(NamedTuple):
-    """Everything that a dashboard is rendered from. `now_ms` (Unix ms) is when the data was read."""
+    """Everything that a dashboard is rendered from. `now_ms` (Unix ms) is when the data was read.
+
+    `annotations` are those of the period.
+    """
 
     site: Site
     state: DashboardState
@@ -35,6 +40,8 @@ class DashboardView(NamedTuple):
     location: DashboardLocation
     now_ms: int
     active_visitors: int = 0
+    goals: Sequence[Goal] = ()
+    annotations: Sequence[Annotation] = ()
 
 
 def filter_chips(state: DashboardState, path: str) -> list[dict[str, str]]:

@@ -11,10 +11,13 @@ from starlette.responses import HTMLResponse, Response
 from ovx_lite.domain import validators
 from ovx_lite.domain.calendar import SECOND_MS, parse_day
 from ovx_lite.domain.errors import ApiError
-from ovx_lite.domain.models import Site
+from ovx_lite.domain.models import Goal, Site
+from ovx_lite.stats.date_ranges import DateRange
 from ovx_lite.storage import accounts, annotations
-from ovx_lite.storage.ledger import alerts
+from ovx_lite.storage.annotations import Annotation
+from ovx_lite.storage.engine import EventReader
 from ovx_lite.storage.priority import PUBLIC, Requester
+from ovx_lite.storage.webhooks.goals import goals_of
 from ovx_lite.web.common.context import (
     FlashMessage,
     RouteTable,
@@ -92,6 +95,7 @@ async def load_view(request: Request, site: Site, location: DashboardLocation) -
     dashboard_data, now_ms, active_visitors = await run_query(
         request, requester_of(request, site, location), _query_dashboard, site, state
     )
+    goals, notes = await context(request).read(_read_marks, site.id, dashboard_data.date_range)
     return DashboardView(
         site=site,
         state=state,
@@ -99,18 +103,25 @@ async def load_view(request: Request, site: Site, location: DashboardLocation) -
         location=location,
         now_ms=now_ms,
         active_visitors=active_visitors,
+        goals=goals,
+        annotations=notes,
     )
 
 
 def _query_dashboard(
-    conn: sqlite3.Connection, now_ms: int, site: Site, state: DashboardState
+    reader: EventReader, now_ms: int, site: Site, state: DashboardState
 ) -> tuple[DashboardData, int, int]:
     """Return the data of a dashboard, the time of the query (Unix ms), and the number of active visitors."""
     return (
-        data.load_dashboard(conn, site.slug, state, now_ms),
+        data.load_dashboard(reader, site, state, now_ms),
         now_ms,
-        alerts.count_active_visitors(conn, now_ms, site.id),
+        reader.count_active_visitors(site.id, now_ms),
     )
+
+
+def _read_marks(conn: sqlite3.Connection, site_id: int, date_range: DateRange) -> tuple[list[Goal], list[Annotation]]:
+    """Return the goals of a site, and the annotations of a period."""
+    return goals_of(conn, site_id), annotations.of_days(conn, site_id, date_range.first_day, date_range.last_day)
 
 
 def requester_of(request: Request, site: Site, location: DashboardLocation) -> Requester:

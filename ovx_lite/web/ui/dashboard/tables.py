@@ -1,7 +1,6 @@
 """All rows of a panel: on pages of 100 rows, and as CSV."""
 
 import re
-import sqlite3
 import unicodedata
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -12,7 +11,9 @@ from ovx_lite.domain.models import Site
 from ovx_lite.stats import metrics
 from ovx_lite.stats.date_ranges import DateRange
 from ovx_lite.stats.metrics import Counts
-from ovx_lite.storage.read import custom_props, event_queries, revenue, rollup_queries
+from ovx_lite.stats.query import Query
+from ovx_lite.stats.summary import TopList
+from ovx_lite.storage.engine import EventReader
 from ovx_lite.web.ui.dashboard import data, presenters
 from ovx_lite.web.ui.dashboard.formatting import format_date_range
 from ovx_lite.web.ui.dashboard.presenters import DashboardLocation, DashboardView
@@ -39,27 +40,21 @@ def _columns_of(dimension: str) -> tuple[str, ...]:
 
 
 def _load_groups(
-    conn: sqlite3.Connection, site: Site, state: DashboardState, dimension: str, date_range: DateRange, max_rows: int
+    reader: EventReader, site: Site, state: DashboardState, dimension: str, date_range: DateRange, max_rows: int
 ) -> tuple[list[tuple[str, Counts]], int]:
     """Return the values of a dimension with the most visitors, at most `max_rows`, and the number of all values."""
-    groups = event_queries.rows(conn, site, date_range, (dimension,), state.filters, _columns_of(dimension))
-    countable = (
-        (key, counts)
-        for key, counts in groups
-        if (counts.visitors or counts.events) and (dimension, *key) != event_queries.PAGEVIEW
-    )
-    top_groups, total = event_queries.top(countable, "visitors", max_rows)
+    top_groups, total = reader.top(site, date_range, (dimension,), state.filters, _columns_of(dimension), max_rows)
     return [(value, counts) for (value,), counts in top_groups], total
 
 
 def load_table(
-    conn: sqlite3.Connection, now_ms: int, site: Site, state: DashboardState, dimension: str, page_number: int
+    reader: EventReader, now_ms: int, site: Site, state: DashboardState, dimension: str, page_number: int
 ) -> Table:
     """Load a page (the first is 1) of the values of a dimension. Raises `ApiError`."""
-    date_range = state.date_range(now_ms, site.timezone, data.find_oldest_day(conn, site))
+    date_range = state.date_range(now_ms, site.timezone, data.find_oldest_day(reader, site))
     page_number = min(page_number, _MAX_ROWS // PAGE_SIZE)
     offset = (page_number - 1) * PAGE_SIZE
-    rows, total = _load_groups(conn, site, state, dimension, date_range, offset + PAGE_SIZE)
+    rows, total = _load_groups(reader, site, state, dimension, date_range, offset + PAGE_SIZE)
     return Table(date_range, rows[offset:], total, page_number)
 
 
@@ -70,7 +65,7 @@ def template_values(
     path, dimension_name, columns = location.path, dimension.partition(":")[2], _columns_of(dimension)
     table_path = f"{path}/top/{dimension_name}"
     max_visitors = max((counts.visitors for _, counts in table.rows), default=0)
-    top_list = data.TopList([(value, counts.visitors) for value, counts in table.rows])
+    top_list = TopList([(value, counts.visitors) for value, counts in table.rows])
     dashboard = DashboardView(
         site=site, state=state, data=data.empty_dashboard(table.date_range), location=location, now_ms=0
     )
@@ -116,39 +111,47 @@ def _page_url(state: DashboardState, path: str, page_number: int) -> str:
 
 
 def load_csv(
-    conn: sqlite3.Connection, now_ms: int, site: Site, state: DashboardState, panel: str
+    reader: EventReader, now_ms: int, site: Site, state: DashboardState, panel: str
 ) -> tuple[list[str], list[list[object]]]:
     """Return the header and the rows of a panel's CSV file. Raises `ApiError` (`not_found`)."""
-    date_range = state.date_range(now_ms, site.timezone, data.find_oldest_day(conn, site))
-    if panel == "events" and (
-        prop_keys := custom_props.selected_props(conn, site, date_range, state.filters, state.props)
-    ):
-        prop_rows, _ = custom_props.prop_values(conn, site, date_range, state.filters, prop_keys, _MAX_ROWS)
+    date_range = state.date_range(now_ms, site.timezone, data.find_oldest_day(reader, site))
+    if panel == "events" and (prop_keys := _selected_props(reader, site, state, date_range)):
+        prop_rows, _ = data.prop_values(reader, site, date_range, state.filters, prop_keys, _MAX_ROWS)
         return [*prop_keys, "visitors", "events"], [[*key, visitors, events] for key, visitors, events in prop_rows]
     dimension = state.tab(panel) if panel in PANEL_TABS else {"goals": "event:goal", "events": "event:name"}.get(panel)
     dimension = dimension or next((name for name in DIMENSION_NOUNS if name.partition(":")[2] == panel), None)
     if dimension is not None:
-        return _dimension_csv(conn, site, state, dimension, date_range)
+        return _dimension_csv(reader, site, state, dimension, date_range)
     if panel == "totals":
-        return _totals_csv(conn, site, state, date_range)
+        return _totals_csv(reader, site, state, date_range)
     if panel == "revenue":
-        return _revenue_csv(conn, site, state, date_range)
+        return _revenue_csv(reader, site, state, date_range)
     if panel == "people":
         people_range = data.latest_days(date_range)
-        people = [] if state.filters else rollup_queries.persons(conn, site, people_range, _MAX_ROWS)[0]
+        people = [] if state.filters else reader.active_persons(site, people_range, _MAX_ROWS)[0]
         return ["person", "events"], [[user_id, events] for _, user_id, events in people]
     if panel == "excluded":
-        reasons = [] if state.filters else data.excluded_reasons(conn, site, date_range, _MAX_ROWS).rows
+        reasons = [] if state.filters else reader.excluded_reasons(site, date_range, _MAX_ROWS).rows
         return ["reason", "events"], [[reason, events] for reason, events in reasons]
     raise ApiError("not_found", "The dashboard has no panel of this name.")
 
 
+def _selected_props(reader: EventReader, site: Site, state: DashboardState, date_range: DateRange) -> tuple[str, ...]:
+    """Return the properties that the events panel shows: those in the URL, or the most frequent one.
+
+    Return none unless the filters select exactly one event name.
+    """
+    if not data.event_name_of(state.filters):
+        return ()
+    return state.props or tuple(reader.prop_names(site, date_range, state.filters)[:1])
+
+
 def _dimension_csv(
-    conn: sqlite3.Connection, site: Site, state: DashboardState, dimension: str, date_range: DateRange
+    reader: EventReader, site: Site, state: DashboardState, dimension: str, date_range: DateRange
 ) -> tuple[list[str], list[list[object]]]:
     """Return the counts of a dimension's values; for goals, also their conversion rates."""
     columns = _columns_of(dimension)
-    rows, _ = _load_groups(conn, site, state, dimension, date_range, _MAX_ROWS)
+    rows, _ = _load_groups(reader, site, state, dimension, date_range, _MAX_ROWS)
     header = [dimension.partition(":")[2], *columns]
     csv_rows: list[list[object]] = [[value, *(getattr(counts, column) for column in columns)] for value, counts in rows]
     if dimension != "event:goal":
@@ -156,32 +159,29 @@ def _dimension_csv(
     # A filter by goal hides the other visitors, so there is no total to compute a rate from.
     total_visitors = 0
     if all(condition.dimension != dimension for condition in state.filters):
-        totals = event_queries.groups(conn, site, date_range, (), state.filters, {"visitors"})[()]
-        total_visitors = totals.visitors
+        total_visitors = data.count_visitors(reader, site, date_range, state.filters)
     metric_inputs = (metrics.MetricInputs(counts, total_visitors) for _, counts in rows)
     rates = (metrics.compute_metric("conversion_rate", inputs) for inputs in metric_inputs)
     return [*header, "conversion_rate"], [[*row, rate] for row, rate in zip(csv_rows, rates, strict=True)]
 
 
 def _totals_csv(
-    conn: sqlite3.Connection, site: Site, state: DashboardState, date_range: DateRange
+    reader: EventReader, site: Site, state: DashboardState, date_range: DateRange
 ) -> tuple[list[str], list[list[object]]]:
     """Return the metrics for each point of the chart."""
     time_unit = data.time_unit_of(date_range)
-    groups = event_queries.groups(conn, site, date_range, (time_unit,), state.filters)
-    csv_rows: list[list[object]] = [
-        [key, *(metrics.compute_metric(name, metrics.MetricInputs(counts)) for name in METRICS)]
-        for (key,), counts in sorted(groups.items())
-    ]
+    query = Query(tuple(METRICS), date_range, (time_unit,), state.filters)
+    groups = dict(reader.groups(site, query, date_range))
+    csv_rows: list[list[object]] = [[key, *metrics.compute_metrics(query, groups[key,])] for (key,) in sorted(groups)]
     return [time_unit.partition(":")[2], *METRICS], csv_rows
 
 
 def _revenue_csv(
-    conn: sqlite3.Connection, site: Site, state: DashboardState, date_range: DateRange
+    reader: EventReader, site: Site, state: DashboardState, date_range: DateRange
 ) -> tuple[list[str], list[list[object]]]:
     """Return the number, the sum and the average of the transactions in each currency."""
     csv_rows: list[list[object]] = []
-    for currency, (transactions, amount_minor) in revenue.by_currency(conn, site, date_range, state.filters).items():
+    for currency, (transactions, amount_minor) in reader.revenue(site, date_range, state.filters).items():
         average_minor = round(amount_minor / transactions)
         amounts = (money.format_amount(value_minor, currency) for value_minor in (amount_minor, average_minor))
         csv_rows.append([currency, transactions, *amounts])

@@ -1,11 +1,9 @@
-"""Running queries of the Stats API. Responses have the structure of Plausible's (docs/stats-api.md)."""
+"""The inputs for the metrics of a query, for each of its groups."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from ovx_lite.domain.models import Site
-from ovx_lite.stats import date_ranges, metrics
 from ovx_lite.stats.date_ranges import DateRange
 from ovx_lite.stats.filters import TIME_DIMENSIONS, Condition
 from ovx_lite.stats.metrics import Counts, GroupKey, MetricInputs
@@ -20,65 +18,7 @@ _COUNTS_OF_METRIC = {
 }
 
 
-def run(conn: sqlite3.Connection, site: Site, query: Query) -> dict[str, Any]:
-    """Return the results of a query and their metadata, ready for JSON. Raises `ApiError`."""
-    has_mixed_currencies = False
-
-    def groups() -> Iterator[tuple[GroupKey, MetricInputs]]:
-        nonlocal has_mixed_currencies
-        for key, inputs in metric_inputs(conn, site, query, query.date_range):
-            has_mixed_currencies = has_mixed_currencies or len(inputs.revenue_by_currency) > 1
-            yield key, inputs
-
-    rows, total = metrics.rows(query, groups())
-    results = [{"metrics": values, "dimensions": list(key)} for key, values in rows]
-    meta: dict[str, Any] = {}
-    if has_mixed_currencies:
-        meta["metric_warnings"] = metrics.mixed_currency_warnings(query)
-    if query.total_rows:
-        meta["total_rows"] = total
-    if query.comparison_range is not None:
-        _add_comparison(conn, site, query, results)
-    return {"results": results, "meta": meta}
-
-
-def _add_comparison(conn: sqlite3.Connection, site: Site, query: Query, results: list[dict[str, Any]]) -> None:
-    """Add to each row the metrics of the comparison range and the change in percent.
-
-    A bucket of time is compared with the bucket at the same position in the comparison range.
-    """
-    assert query.comparison_range is not None, "only a query with a comparison range has a comparison"
-    empty_metrics = metrics.compute_metrics(query, MetricInputs())
-    time_dimension = next((dimension for dimension in query.dimensions if dimension in TIME_DIMENSIONS), "")
-    earlier_by_current = dict[str, str]()
-    if time_dimension:
-        current_labels, earlier_labels = (
-            date_ranges.bucket_labels(date_range, time_dimension, site.timezone)
-            for date_range in (query.date_range, query.comparison_range)
-        )
-        earlier_by_current = dict(zip(current_labels, earlier_labels, strict=False))
-    keys = [
-        tuple(
-            earlier_by_current.get(value, "") if dimension == time_dimension else value
-            for dimension, value in zip(query.dimensions, row["dimensions"], strict=True)
-        )
-        for row in results
-    ]
-    wanted_keys = set(keys)
-    earlier_groups = metric_inputs(conn, site, query, query.comparison_range)
-    earlier_metrics = {
-        key: metrics.compute_metrics(query, inputs) for key, inputs in earlier_groups if key in wanted_keys
-    }
-    for key, row in zip(keys, results, strict=True):
-        earlier_values = earlier_metrics.get(key, empty_metrics)
-        change = [
-            metrics.percent_change(current, earlier)
-            for current, earlier in zip(row["metrics"], earlier_values, strict=True)
-        ]
-        row["comparison"] = {"dimensions": list(key), "metrics": earlier_values, "change": change}
-
-
-def metric_inputs(
+def load(
     conn: sqlite3.Connection, site: Site, query: Query, date_range: DateRange
 ) -> Iterator[tuple[GroupKey, MetricInputs]]:
     """Yield the inputs for the metrics of each group of a query in a date range. Raises `ApiError`."""
