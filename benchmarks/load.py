@@ -137,11 +137,10 @@ class LoadResult(NamedTuple):
 
 
 class _Connection(asyncio.Protocol):
-    """Sends one request after the other, each when the previous one is answered."""
+    """Sends one request after the other, each when the previous one is answered. Connections share `requests`."""
 
-    def __init__(self, requests: Sequence[bytes], offset: int, deadline_s: float) -> None:
+    def __init__(self, requests: Iterator[bytes], deadline_s: float) -> None:
         self._requests = requests
-        self._next_index = offset
         self._deadline_s = deadline_s
         self._transport: asyncio.WriteTransport | None = None
         self.response_count = 0
@@ -157,8 +156,7 @@ class _Connection(asyncio.Protocol):
         if time.monotonic() > self._deadline_s:
             self._transport.close()
             return
-        self._transport.write(self._requests[self._next_index % len(self._requests)])
-        self._next_index += 1
+        self._transport.write(next(self._requests))
 
     def data_received(self, data: bytes) -> None:
         if not data.startswith(b"HTTP/1.1 "):
@@ -243,16 +241,16 @@ async def send_paced(
 
 
 async def send_kept_alive(port: int, requests: Sequence[bytes], connections: int, duration_s: float) -> LoadResult:
-    """Send requests over connections that stay open, each as fast as it is answered.
+    """Send requests in their order, over connections that stay open, each as fast as it is answered.
 
-    Raises RuntimeError if a request fails.
+    So visitors come and go as in the traffic from which the requests were made: about 200 at a time. Raises RuntimeError if a request fails.
     """
     loop = asyncio.get_running_loop()
     started_at_s = time.monotonic()
     protocols = []
-    for index in range(connections):
-        offset = index * len(requests) // connections
-        make_protocol = functools.partial(_Connection, requests, offset, started_at_s + duration_s)
+    shared_requests = itertools.cycle(requests)
+    for _ in range(connections):
+        make_protocol = functools.partial(_Connection, shared_requests, started_at_s + duration_s)
         _, connection = await loop.create_connection(make_protocol, "127.0.0.1", port)
         protocols.append(connection)
     await asyncio.gather(*(connection.closed for connection in protocols))

@@ -317,7 +317,7 @@ def test_events_of_a_removed_site_leave_the_journal(conn: sqlite3.Connection, si
     other = new_site(conn, "other")
     accept(conn, site, [new_event()], 1)
     accept(conn, other, [new_event()], 1)
-    registry.remove_site(conn, "other", upkeep)
+    registry.remove_site(conn, upkeep, "other")
     assert catch_up(conn) == 2
     assert conn.execute("SELECT site_id FROM events").fetchall() == [(site.id,)]
     assert integrity.problems(conn) == []
