@@ -1,7 +1,7 @@
 """The seam between the ledger, which stays in SQLite, and the engine that holds what is derived from events.
 
-An engine is one implementation of each protocol. SQLite is the only one: `projection.Projection`, `read.SqliteReader`
-and the module `upkeep`.
+An engine is one implementation of each protocol. SQLite is the only one: `projection.Projection`,
+`read.reader.SqliteReader` and the module `upkeep`.
 """
 
 import sqlite3
@@ -26,8 +26,9 @@ class EventWriter(Protocol):
     The journal's rows are deleted in the transaction in which `project` runs (`ledger.journal_drain`). If that
     transaction fails, or the process ends before its end, the same events come again, in the same order. SQLite takes
     part in the transaction, so it has forgotten the first attempt. An engine that does not take part must recognize
-    events that it has, by their IDs. The transaction holds the store's write lock, so no request is accepted meanwhile:
-    an engine that takes more than some milliseconds needs a drain that calls `project` before its transaction.
+    events that it has, by site and ID. The transaction holds the store's write lock, so no request is accepted
+    meanwhile: an engine that takes more than some milliseconds needs a drain that calls `project` before its
+    transaction.
 
     Events refer to rows of the ledger's lookup tables, and may belong to sites that were removed meanwhile. When
     `project` has returned and the transaction has ended, an `EventReader` sees them.
