@@ -8,13 +8,22 @@ _.format_commands  # click: ovx_lite/cli/lazy_group.py
 _.formatMessage  # logging: ovx_lite/cli/logs.py
 _.capture_signals  # uvicorn's Server: ovx_lite/cli/serve.py
 _.run_asgi  # uvicorn's RequestResponseCycle: ovx_lite/http/fast_cycle.py
+_.on_message_begin  # httptools: ovx_lite/http/framing.py
 _.on_header  # httptools: ovx_lite/http/framing.py
 _.on_chunk_complete  # httptools: ovx_lite/http/framing.py
 _.data_received  # asyncio's Protocol: ovx_lite/http/protocol.py, benchmarks
+_.connection_made  # asyncio's Protocol: ovx_lite/http/protocol.py, benchmarks
+_.connection_lost
 _.eof_received  # asyncio's Protocol: ovx_lite/http/protocol.py
 _.send_400_response  # uvicorn's HttpToolsProtocol: ovx_lite/http/protocol.py
+_.pause_writing  # uvicorn's HttpToolsProtocol: ovx_lite/http/request_buffer.py
 
 # Attributes that a library reads
+_.logger  # uvicorn's HttpToolsProtocol: ovx_lite/http/protocol.py
+_.access_logger
+_.ws_protocol_class
+_.limit_concurrency
+_.timeout_keep_alive_task
 _.raiseExceptions  # logging: ovx_lite/cli/logs.py
 _.should_exit  # uvicorn's Server: ovx_lite/cli/serve.py
 _.redirect_slashes  # Starlette's Router: ovx_lite/app.py

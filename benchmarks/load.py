@@ -243,7 +243,8 @@ async def send_paced(
 async def send_kept_alive(port: int, requests: Sequence[bytes], connections: int, duration_s: float) -> LoadResult:
     """Send requests in their order, over connections that stay open, each as fast as it is answered.
 
-    So visitors come and go as in the traffic from which the requests were made: about 200 at a time. Raises RuntimeError if a request fails.
+    So visitors come and go as in the traffic from which the requests were made: about 200 at a time. Raises
+    RuntimeError if a request fails.
     """
     loop = asyncio.get_running_loop()
     started_at_s = time.monotonic()

@@ -22,7 +22,7 @@ from ovx_lite.domain import config
 from ovx_lite.domain.models import Event
 from ovx_lite.http import request_id
 from ovx_lite.storage.sqlite import STORE_FILE, open_store
-from ovx_lite.web.api import ingest
+from ovx_lite.web.api import ingest, ingest_response
 from tests.conftest import Start, Store
 from tests.support.store import FrozenClock
 from tests.test_framing import Transport
@@ -157,6 +157,10 @@ def test_accepted_requests_get_the_same_bytes_on_each_way(store: Store) -> None:
         event("/api/events", APEX_EVENT, "", ORIGIN),
         event("/api/events", {"projectKey": "my-site", "events": [{"type": "click", "url": "/a"}] * 3}),
         event("/api/v1/event", OVERCENTRIC_EVENT, "", CHROME, ORIGIN),
+        event("/api/events", APEX_EVENT, "", CHROME, "X-Forwarded-For: 192.0.2.1"),
+        event("/api/events", APEX_EVENT, "", "X-Forwarded-For: 192.0.2.9", "X-Forwarded-For: 192.0.2.1, 127.0.0.1"),
+        event("/api/events", APEX_EVENT, "", "X-Forwarded-For: nobody"),
+        event("/api/events", APEX_EVENT, "", "X-Forwarded-For:"),
         event(CUSTOM, CUSTOM_EVENT, key, "Idempotency-Key: one"),
         event(CUSTOM, CUSTOM_EVENT, key, "Idempotency-Key: one"),
         event(CUSTOM, CUSTOM_EVENT, limited, "Idempotency-Key: two"),
@@ -234,6 +238,22 @@ def test_an_internal_error_is_logged_with_the_id_of_its_request(
     finally:
         logging.getLogger("ovx_lite").removeHandler(handler)
     assert ids == ["mine"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_client_never_waits_in_vain(store: Store, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.site("my-site")
+    key = store.key()
+
+    def fail(*args: object) -> bytes:
+        raise RuntimeError("a defect in what builds the response")
+
+    async def send(listener: Listener) -> None:
+        for data in (event(CUSTOM, CUSTOM_EVENT, key).request, event(CUSTOM, CUSTOM_EVENT, "unknown").request):
+            assert status_of(await exchange(listener.port, data, way)) == 500
+
+    monkeypatch.setattr(ingest_response, "_rate_limit_lines", fail)
+    run(store, way, send)
 
 
 def run(store: Store, way: str, action: Callable[[Listener], Awaitable[None]]) -> None:

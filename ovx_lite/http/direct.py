@@ -10,6 +10,29 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from ovx_lite.http.request_buffer import HoldableFlow
 
 
+class DirectConnection(Protocol):
+    """What an exchange needs of its connection."""
+
+    transport: asyncio.Transport
+    flow: HoldableFlow
+
+    def client_host(self, headers: list[tuple[bytes, bytes]]) -> str:
+        """Return the IP address of the client; behind a trusted proxy, the one that it reports; `""` if unknown."""
+        ...
+
+    def default_lines(self) -> bytes:
+        """Return the headers that go on every response, such as `date`."""
+        ...
+
+    def run_task(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine in a task."""
+        ...
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request. Called when a response has been sent."""
+        ...
+
+
 class DirectExchange(msgspec.Struct, eq=False):
     """A request that has arrived completely, and its response.
 
@@ -17,7 +40,7 @@ class DirectExchange(msgspec.Struct, eq=False):
     expects of a cycle.
     """
 
-    connection: "DirectConnection"
+    connection: DirectConnection
     method: str
     headers: list[tuple[bytes, bytes]]
     body: bytes
@@ -57,29 +80,6 @@ class DirectExchange(msgspec.Struct, eq=False):
 
     def set(self) -> None:
         """Do nothing: a direct request does not wait for a disconnect."""
-
-
-class DirectConnection(Protocol):
-    """What an exchange needs of its connection."""
-
-    transport: asyncio.Transport
-    flow: HoldableFlow
-
-    def client_host(self, headers: list[tuple[bytes, bytes]]) -> str:
-        """Return the IP address of the client; behind a trusted proxy, the one that it reports; `""` if unknown."""
-        ...
-
-    def default_lines(self) -> bytes:
-        """Return the headers that go on every response, such as `date`."""
-        ...
-
-    def run_task(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run a coroutine in a task."""
-        ...
-
-    def on_response_complete(self) -> None:
-        """Go on with the next request. Called when a response has been sent."""
-        ...
 
 
 DirectHandler = Callable[[DirectExchange], Coroutine[Any, Any, None] | None]

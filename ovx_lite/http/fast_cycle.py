@@ -1,4 +1,4 @@
-"""The ASGI cycle (request and response) of a request that has arrived completely.
+"""The ASGI cycle (request and response) of a request that has arrived completely and is not answered directly.
 
 uvicorn's own cycle supports bodies and responses in several parts. Nearly all requests and responses are small and
 have one part. Without the support for parts, a cycle takes half the time (see `benchmarks/`). uvicorn's cycle still

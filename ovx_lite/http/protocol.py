@@ -27,7 +27,7 @@ MAX_PIPELINED = 16
 """How many requests may wait on a connection while an earlier one is answered (pipelining)."""
 
 HEAD_TIMEOUT_S = 30.0
-"""A connection on which no complete head arrives is closed after this time, or at most twice this time."""
+"""A connection on which no complete head arrives is closed after this time, or at most a second later."""
 
 _END_OF_HEAD = b"\r\n\r\n"  # the parser accepts no other, so a read has at most as many heads as occurrences of this
 _HEADER_OVERHEAD_BYTES = 160  # memory that a header takes besides its text: two bytes objects, a tuple, a list item
@@ -65,6 +65,7 @@ class HttpProtocol(FramingProtocol):
     _held_bytes = 0  # as reported to the limit
     _rejected = False
     _final_response = b""  # an error response that is sent last, after the responses of earlier requests
+    _peer_host: str | None = None  # the IP address at the other end, once it is looked up
     _quiet_since_s = 0.0  # when the connection began, or the latest response was sent
     _is_kept_alive = False  # whether nothing has arrived since the latest response
 
@@ -231,8 +232,10 @@ class HttpProtocol(FramingProtocol):
 
     def client_host(self, headers: list[tuple[bytes, bytes]]) -> str:
         """Return the IP address of the client; behind a trusted proxy, the one that it reports; `""` if unknown."""
-        client = get_remote_addr(self.transport)
-        host = client[0] if client else ""
+        if self._peer_host is None:
+            peer = get_remote_addr(self.transport)
+            self._peer_host = peer[0] if peer else ""
+        host = self._peer_host
         return host if self._trusted_hosts is None else _forwarded_host(self._trusted_hosts, host, headers)
 
     def _new_scope(self) -> Any:
@@ -284,7 +287,6 @@ class HttpProtocol(FramingProtocol):
     def on_response_complete(self) -> None:
         """Drop what the application has not read of the body, and go on with waiting requests."""
         self._active_cycle.body = b""
-        self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
         self._quiet_since_s, self._is_kept_alive = self.loop.time(), True
@@ -359,22 +361,22 @@ class HttpProtocol(FramingProtocol):
         self.transport.close()
 
 
-_swept: WeakSet[ServerState] = WeakSet()
+_swept: WeakSet[ServerState] = WeakSet()  # servers for which `_close_quiet_connections` runs
 
 
 def _close_quiet_connections(loop: asyncio.AbstractEventLoop, server_state: ServerState) -> None:
     """Once a second while there are connections, close those that were quiet for too long.
 
-    A timer for each connection would take 5 µs of its 100 µs, and one for each request 1.5 µs.
+    A timer for each connection would take 2 µs, and one for each request 1.5 µs.
     """
+    if not server_state.connections:
+        _swept.discard(server_state)
+        return
+    loop.call_later(1, _close_quiet_connections, loop, server_state)
     now_s = loop.time()
     connections: Any = list(server_state.connections)
     for connection in connections:
         connection.check_timeout(now_s)
-    if server_state.connections:
-        loop.call_later(1, _close_quiet_connections, loop, server_state)
-    else:
-        _swept.discard(server_state)
 
 
 @lru_cache(maxsize=1)

@@ -68,12 +68,12 @@ def read_head(
         path_site_ref,
         public,
         request_id.choose(headers) if request_id.HEADER in values else request_id.new(),
-        values.get(b"authorization", b"").decode("latin-1"),
+        values[b"authorization"].decode("latin-1") if b"authorization" in values else "",
         None if key is None else key.decode("latin-1"),
         values.get(b"content-length"),
         _valid_address(client_host) if public else "",
-        values.get(b"origin", b"").decode("latin-1") if public else "",
-        values.get(b"user-agent", b"").decode("latin-1") if public else "",
+        values[b"origin"].decode("latin-1") if public and b"origin" in values else "",
+        values[b"user-agent"].decode("latin-1") if public and b"user-agent" in values else "",
         query,
     )
 

@@ -38,7 +38,7 @@ from ovx_lite.services.site_cache import SiteCache
 from ovx_lite.storage.ledger.ledger import WriteRequest, WriteResult
 from ovx_lite.web.api.idempotency import parse_idempotency_key, reject_with
 from ovx_lite.web.api.ingest_context import IngestContext, IngestServices
-from ovx_lite.web.api.ingest_response import build_response, fail
+from ovx_lite.web.api.ingest_response import build_bare_response, build_response, fail
 
 RouteMatch = tuple[Endpoint, str]
 """An endpoint, and the site that the request's path names; `""` if it names none."""
@@ -256,7 +256,11 @@ STEPS: tuple[Step, ...] = (
 def deliver(context: IngestContext, result: WriteResult) -> None:
     """Answer a request with its result: now, or in the task that waits for it."""
     if context.exchange is not None:
-        context.exchange.respond(*build_response(context, result), close=context.has_unread_body)
+        try:
+            status, lines, body = build_response(context, result)
+        except Exception as exc:  # a defect, but the client must not wait in vain
+            status, lines, body = build_bare_response(context, fail(context, exc))
+        context.exchange.respond(status, lines, body, close=context.has_unread_body)
     elif context.future is not None and not context.future.done():
         context.future.set_result(result)
 

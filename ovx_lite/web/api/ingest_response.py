@@ -55,6 +55,13 @@ def build_response(context: IngestContext, result: WriteResult) -> tuple[int, by
     return status, lines, body
 
 
+def build_bare_response(context: IngestContext, error: ApiError) -> tuple[int, bytes, bytes]:
+    """Return the response for an error in `build_response` itself."""
+    body = error_body(error)
+    lines = b"x-request-id: %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
+    return error.status, lines % (context.head.request_id, len(body)), body
+
+
 def _has_excluded(events: Sequence[Event]) -> bool:
     for event in events:  # noqa: SIM110 - most requests have one event, and `any` would take four times as long
         if event.event_type.excluded:
