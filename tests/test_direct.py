@@ -24,9 +24,9 @@ from ovx_lite.http import request_id
 from ovx_lite.storage.sqlite import STORE_FILE, open_store
 from ovx_lite.web.api import ingest, ingest_response
 from tests.conftest import Start, Store
+from tests.support.refused import RequestCase, refusals, request, small_refusals
 from tests.support.store import FrozenClock
-from tests.test_framing import Transport
-from tests.test_memory import RequestCase, refusals, request, small_refusals
+from tests.support.transport import Transport
 
 WAYS = ("direct", "asgi", "pieces")
 PAGEVIEW, CUSTOM, BATCH = (f"/api/v1/events/{name}" for name in ("pageview", "custom", "batch"))

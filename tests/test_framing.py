@@ -15,35 +15,11 @@ from uvicorn.server import ServerState
 from ovx_lite.http import protocol
 from ovx_lite.http.protocol import MAX_PIPELINED, HttpProtocol
 from ovx_lite.http.request_buffer import BufferLimit
+from tests.support.transport import Transport
 
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
 SPELLINGS = ("Upgrade", "upgrade", "UPGRADE", "UPgrade", "uPGRADE", "Upgrad\x45")
 Served = tuple[str, str, bytes]
-
-
-class Transport(asyncio.Transport):
-    """A transport that records the bytes written to it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written = b""
-        self.closed = self.paused = False
-
-    def write(self, data: Any) -> None:
-        assert not self.closed, "the server wrote to a closed connection"
-        self.written += data
-
-    def close(self) -> None:
-        self.closed = True
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-    def pause_reading(self) -> None:
-        self.paused = True
-
-    def resume_reading(self) -> None:
-        self.paused = False
 
 
 class CountingProtocol(HttpProtocol):
