@@ -63,6 +63,7 @@ class _Store:
             self._site, dashboard_state, dashboard_data, DashboardLocation("/sites/bench", False, "http://x"), NOW_MS
         )
         page_values = {"root": "", "here": "", "signed_in": True, "messages": [], "version": "", "base_url": ""}
+        page_values["disk"] = {"is_low": False}
         self._template.render(page_values | overview.template_values(dashboard_view))
 
     def measure(self, filter_text: str) -> list[str]:
