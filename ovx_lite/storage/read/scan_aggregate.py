@@ -2,9 +2,9 @@
 
 import sqlite3
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import chain
-from typing import NamedTuple
+from typing import TypeVar
 
 import msgspec
 
@@ -20,6 +20,10 @@ SCANNED_EVENT_DIMENSIONS = ("event:page", "event:name", "event:goal")
 
 DimensionValue = tuple[str, str]
 """A dimension and a value in it."""
+
+T = TypeVar("T")
+
+_PAGEVIEW_ID = 0  # the number of the value `pageview` of `event:name`
 
 
 class DayRow(msgspec.Struct, array_like=True):
@@ -55,26 +59,27 @@ def visit_column(dimension: str) -> str:
 class ScanAggregate:
     """The rows of a scan, put together: those of some days, or parts of days.
 
-    `tokens` and `repeat_tokens` have one string per visit. `event_count` is approximate.
+    `token_counts` has the number of visits with the same tokens: many visits view only one page. `repeat_tokens` has
+    one string per visit. `event_count` is approximate.
     """
 
     def __init__(self, columns: Sequence[str]) -> None:
-        self.id_counts: dict[str, Counter[str]] = {column: Counter() for column in columns}
-        self.tokens: list[str] = []
+        self.id_counts = {column: Counter[str]() for column in columns}
+        self.token_counts = Counter[str]()
         self.repeat_visitors: list[str] = []
         self.repeat_ids: dict[str, list[str]] = {column: [] for column in columns}
         self.repeat_tokens: list[str] = []
         self.revenue_items: list[str] = []
         self.event_count = 0
 
-    def add(self, day_row: DayRow) -> None:
-        """Add a row."""
-        self.event_count += max(day_row.visits, day_row.events or 0)
+    def add(self, day_row: DayRow, event_count: int) -> None:
+        """Add a row, with the number of its events that pass the filters."""
+        self.event_count += max(day_row.visits, event_count)
         for counter, text in zip(self.id_counts.values(), day_row.ids_by_column, strict=True):
             if text:
                 counter.update(text.split(","))
         if day_row.tokens:
-            self.tokens += day_row.tokens.split(";")
+            self.token_counts.update(day_row.tokens.split(";"))
         if day_row.repeat_visitors:
             self.repeat_visitors += day_row.repeat_visitors.split(",")
             for ids, text in zip(self.repeat_ids.values(), day_row.repeat_ids_by_column, strict=True):
@@ -115,21 +120,46 @@ def values_by_id(conn: sqlite3.Connection, table: str, column: str, ids: Iterabl
     return {str(id): value for id, value in conn.execute(query, (ids_json,))}
 
 
-class _EventValues(NamedTuple):
-    """The values in the dimensions of events. Each value has a number, and each token the numbers of its values."""
+class EventValues:
+    """The values of tokens in the dimensions of events. Each value has a number.
 
-    value_ids: dict[DimensionValue, int]
-    page_value_ids: dict[str, int]
-    ids_by_token: dict[str, frozenset[int]]
+    `value_ids` has the number of each value, `page_value_ids` that of each token's page, and `ids_by_token` those of
+    all values of a token. The batches of a scan share one, which matches each page with the goals once.
+    """
+
+    def __init__(self, conn: sqlite3.Connection, site: Site, with_goals: bool) -> None:
+        self._conn = conn
+        self._goal_matcher = GoalMatcher(goals_of(conn, site.id) if with_goals else [])
+        self.value_ids: dict[DimensionValue, int] = {("event:name", "pageview"): _PAGEVIEW_ID}
+        self.page_value_ids: dict[str, int] = {}
+        self.ids_by_token: dict[str, frozenset[int]] = {}
+
+    def add(self, tokens: Iterable[str]) -> None:
+        """Look up the values of tokens that are new."""
+        new_tokens = set(tokens).difference(self.ids_by_token)
+        paths = values_by_id(self._conn, "pages", "path", {token.rpartition(".")[2] for token in new_tokens})
+        event_type_ids = {token.rpartition(".")[0] for token in new_tokens}
+        types, names = (values_by_id(self._conn, "event_types", column, event_type_ids) for column in ("type", "name"))
+        for token in cancellable(self._conn, new_tokens):
+            event_type_id, _, page_id = token.rpartition(".")
+            type, name = (types[event_type_id], names[event_type_id]) if event_type_id else ("pageview", "pageview")
+            path = paths[page_id]
+            goal_ids = [self._id_of("event:goal", goal.name) for goal in self._goal_matcher.match(type, name, path)]
+            self.page_value_ids[token] = self._id_of("event:page", path)
+            name_id = self._id_of("event:name", name)
+            self.ids_by_token[token] = frozenset((self.page_value_ids[token], name_id, *goal_ids))
+
+    def _id_of(self, dimension: str, value: str) -> int:
+        return self.value_ids.setdefault((dimension, value), len(self.value_ids))
 
 
 class TopLists:
     """Counts the visitors of a `ScanAggregate` by value of dimensions."""
 
-    def __init__(self, conn: sqlite3.Connection, site: Site, aggregate: ScanAggregate) -> None:
+    def __init__(self, conn: sqlite3.Connection, aggregate: ScanAggregate, event_values: EventValues) -> None:
         self._conn = conn
-        self._site = site
         self._aggregate = aggregate
+        self._event_values = event_values
 
     def count_visitors(self, dimensions: Collection[str]) -> dict[str, Counter[str]]:
         """Return the visitors by value, for each dimension."""
@@ -139,7 +169,7 @@ class TopLists:
             if dimension not in SCANNED_EVENT_DIMENSIONS
         }
         if any(dimension in SCANNED_EVENT_DIMENSIONS for dimension in dimensions):
-            counters |= self._count_by_events("event:goal" in dimensions)
+            counters |= self._count_by_events()
         return {dimension: counters[dimension] for dimension in dimensions}
 
     def _count_by_column(self, dimension: str) -> Counter[str]:
@@ -157,27 +187,39 @@ class TopLists:
             del counter[""]
         return counter
 
-    def _count_by_events(self, with_goals: bool) -> dict[str, Counter[str]]:
+    def _count_by_events(self) -> dict[str, Counter[str]]:
         """Return the visitors by page, name and goal of their events."""
-        visitors = [*self._aggregate.tokens, *self._tokens_of_repeat_visitors()]
-        only_views = [tokens for tokens in visitors if "." not in tokens]  # visitors who viewed pages and nothing else
-        others = [tokens for tokens in visitors if "." in tokens]
-        view_counts = Counter(
-            chain.from_iterable(set(tokens.split(",")) for tokens in cancellable(self._conn, only_views))
-        )
-        tokens_of_others = chain.from_iterable(tokens.split(",") for tokens in others)
-        event_values = self._event_values({*view_counts, *tokens_of_others}, with_goals)
+        event_values = self._event_values
+        visitors = Counter(self._tokens_of_repeat_visitors())
+        visitors.update(self._aggregate.token_counts)
+        only_views = {tokens: count for tokens, count in visitors.items() if "." not in tokens}  # nothing but pageviews
+        others = {tokens: count for tokens, count in visitors.items() if "." in tokens}
+        view_counts = self._count_members(only_views, lambda tokens: set(tokens.split(",")))
+        event_values.add(chain(view_counts, chain.from_iterable(tokens.split(",") for tokens in others)))
         if len({event_values.page_value_ids[token] for token in view_counts}) < len(view_counts):
             # The same path on several hosts is one value: a visitor who viewed it on two hosts would count twice.
-            only_views, others, view_counts = [], visitors, Counter()
+            only_views, others, view_counts = {}, visitors, Counter()
         visitor_counts = _count_only_views(only_views, view_counts, event_values)
-        visitor_counts += _count_visitors(cancellable(self._conn, others), event_values)
-        counters: dict[str, Counter[str]] = {dimension: Counter() for dimension in SCANNED_EVENT_DIMENSIONS}
+        ids_by_token, empty = event_values.ids_by_token, frozenset[int]()
+        visitor_counts += self._count_members(
+            others, lambda tokens: empty.union(*map(ids_by_token.__getitem__, tokens.split(",")))
+        )
+        counters = {dimension: Counter[str]() for dimension in SCANNED_EVENT_DIMENSIONS}
         for (dimension, value), value_id in event_values.value_ids.items():
             if value_id in visitor_counts:
                 counters[dimension][value] = visitor_counts[value_id]
         del counters["event:page"][""]
         return counters
+
+    def _count_members(self, counts: Mapping[str, int], members_of: Callable[[str], Iterable[T]]) -> Counter[T]:
+        """Count each member of each string as often as the string occurs."""
+        strings = [string for string, count in counts.items() if count == 1]
+        counter = Counter(chain.from_iterable(map(members_of, cancellable(self._conn, strings))))
+        for string, count in cancellable(self._conn, counts.items()):
+            if count > 1:
+                for member in members_of(string):
+                    counter[member] += count
+        return counter
 
     def _tokens_of_repeat_visitors(self) -> Iterable[str]:
         """Return the tokens of all visits together, for each visitor with several visits on a day."""
@@ -189,47 +231,20 @@ class TopLists:
                 )
         return tokens_by_visitor.values()
 
-    def _event_values(self, tokens: Collection[str], with_goals: bool) -> _EventValues:
-        goal_matcher = GoalMatcher(goals_of(self._conn, self._site.id) if with_goals else [])
-        paths = values_by_id(self._conn, "pages", "path", {token.rpartition(".")[2] for token in tokens})
-        event_type_ids = {token.rpartition(".")[0] for token in tokens}
-        types, names = (values_by_id(self._conn, "event_types", column, event_type_ids) for column in ("type", "name"))
-        event_values = _EventValues({("event:name", "pageview"): _PAGEVIEW_ID}, {}, {})
-        value_id_of = event_values.value_ids.setdefault
-        for token in tokens:
-            event_type_id, _, page_id = token.rpartition(".")
-            type, name = (types[event_type_id], names[event_type_id]) if event_type_id else ("pageview", "pageview")
-            path = paths[page_id]
-            goal_ids = [
-                value_id_of(("event:goal", goal.name), len(event_values.value_ids))
-                for goal in goal_matcher.match(type, name, path)
-            ]
-            event_values.page_value_ids[token] = value_id_of(("event:page", path), len(event_values.value_ids))
-            name_id = value_id_of(("event:name", name), len(event_values.value_ids))
-            event_values.ids_by_token[token] = frozenset((event_values.page_value_ids[token], name_id, *goal_ids))
-        return event_values
 
+def _count_only_views(
+    visitors: Mapping[str, int], view_counts: Counter[str], event_values: EventValues
+) -> Counter[int]:
+    """Count, by value, visitors who viewed pages and did nothing else, given the number of visitors by their tokens.
 
-_PAGEVIEW_ID = 0  # the number of the value `pageview` of `event:name`
-
-
-def _count_only_views(visitors: Collection[str], view_counts: Counter[str], event_values: _EventValues) -> Counter[int]:
-    """Count, by value, visitors who viewed pages and did nothing else. `view_counts` has the visitors of each page."""
+    `view_counts` has the visitors of each page.
+    """
     counter = Counter({event_values.page_value_ids[token]: count for token, count in view_counts.items()})
-    counter[_PAGEVIEW_ID] = len(visitors)
+    counter[_PAGEVIEW_ID] = sum(visitors.values())
     pages_by_goal: dict[int, set[str]] = {}  # tokens of pages, by the number of the goal that they reach
     for token in view_counts:
         for goal_id in event_values.ids_by_token[token] - {event_values.page_value_ids[token], _PAGEVIEW_ID}:
             pages_by_goal.setdefault(goal_id, set()).add(token)
     for goal_id, pages in pages_by_goal.items():
-        counter[goal_id] = sum(not pages.isdisjoint(tokens.split(",")) for tokens in visitors)
+        counter[goal_id] = sum(count for tokens, count in visitors.items() if not pages.isdisjoint(tokens.split(",")))
     return counter
-
-
-def _count_visitors(visitors: Iterable[str], event_values: _EventValues) -> Counter[int]:
-    """Count visitors by value of their events. Each string has the tokens of one visitor's day."""
-    empty: frozenset[int] = frozenset()
-    ids_by_visitor = (
-        empty.union(*map(event_values.ids_by_token.__getitem__, tokens.split(","))) for tokens in visitors
-    )
-    return Counter(chain.from_iterable(ids_by_visitor))
