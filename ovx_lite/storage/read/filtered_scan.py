@@ -225,10 +225,10 @@ def _scan_sql(
     revenue_condition = filter_sql.bloom_condition((), "currency <> ''")
     return _SCAN.format(
         ids_of_single_visits=", ".join(
-            f"group_concat({column}) FILTER (WHERE is_only_visit_of_day)" for column in columns
+            f"json_group_array({column}) FILTER (WHERE is_only_visit_of_day)" for column in columns
         ),
         ids_of_repeat_visits=", ".join(
-            f"group_concat(coalesce({column}, '')) FILTER (WHERE NOT is_only_visit_of_day)" for column in columns
+            f"json_group_array({column}) FILTER (WHERE NOT is_only_visit_of_day)" for column in columns
         ),
         columns=", ".join(columns),
         tokens=tokens,
