@@ -64,7 +64,14 @@ class _Store:
             self._site, dashboard_state, dashboard_data, DashboardLocation("/sites/bench", False, "http://x"), NOW_MS
         )
         page_values = {"root": "", "here": "", "signed_in": True, "messages": [], "version": "", "base_url": ""}
+        page_values["disk"] = {"is_low": False}
         self._template.render(page_values | overview.template_values(dashboard_view))
+
+    def share_of_page(self, path: str) -> float:
+        """Return the share of the visits that viewed a page."""
+        query = "SELECT count(DISTINCT visit_id) FROM events JOIN pages ON pages.id = page_id WHERE path = ?"
+        (visits,) = self._conn.execute(query, (path,)).fetchone()
+        return float(visits / self.visits)
 
     def measure(self, filter_text: str) -> list[str]:
         """Return the milliseconds that the dashboard takes, by period, with this filter or none."""
@@ -85,6 +92,10 @@ def rows(stores: Path) -> Iterator[Row]:
             label = f"dashboard of a year with {store.events:,} events"
             yield Row(f"{label}: {', '.join(PERIODS.values())}", ", ".join(store.measure("")) + " ms")
             yield Row(f"{label}, of one source: the same", ", ".join(store.measure("is,source,google")) + " ms")
+            yield Row(
+                f"{label}, of the page with {store.share_of_page('/'):.0%} of the visits: the same",
+                ", ".join(store.measure("is,page,/")) + " ms",
+            )
 
 
 def _show_progress(day: object) -> None:

@@ -257,6 +257,10 @@ FILTERS = [
         conditions.Condition("visit:browser", "is", ("Chrome", "")),
     ),
     (conditions.Condition("visit:os", "is", ("nothing",), True),),
+    (
+        conditions.Condition("event:page", "contains", ("blog",), True),
+        conditions.Condition("visit:os", "is", ("nothing",), True),
+    ),
 ]
 
 

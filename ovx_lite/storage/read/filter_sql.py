@@ -38,6 +38,7 @@ PROP_VALUE = "CASE {0}.type WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' EL
 """The value of a property as text. The placeholder is the alias of a `json_each(props)`."""
 
 _BLOOM_DIMENSIONS = ("event:page", "event:hostname", "event:name")
+_MAX_LITERAL_IDS = 2  # SQLite compares a column with so few numbers directly, and looks up more in a temporary B-tree
 _MAX_BLOOM_IDS = 20  # with more, too many visits pass for `page_type_bloom` to help
 
 
@@ -58,30 +59,37 @@ class FilterSql:
 
     def in_ids(self, ids: Iterable[int]) -> str:
         """Return the SQL `IN (…)` for these IDs, to be put after a column."""
-        return f"IN (SELECT value FROM json_each({self.bind(msgspec.json.encode(list(ids)).decode())}))"
+        id_list = list(ids)
+        if 0 < len(id_list) <= _MAX_LITERAL_IDS:
+            return f"IN ({', '.join(map(str, id_list))})"
+        return f"IN (SELECT value FROM json_each({self.bind(msgspec.json.encode(id_list).decode())}))"
 
-    def all_of(self, filters: Iterable[Filter]) -> str:
-        """Return the SQL condition that all filters are true. Raises `ApiError` if a filter names an unknown goal."""
-        return " AND ".join(self._node(node) for node in filters) or "1"
+    def all_of(self, filters: Iterable[Filter], page_id: str = "e.page_id") -> str:
+        """Return the SQL condition that all filters are true. Raises `ApiError` if a filter names an unknown goal.
 
-    def _node(self, node: Filter) -> str:
+        `page_id` is the SQL of the page that conditions on pages apply to.
+        """
+        return " AND ".join(self._node(node, page_id) for node in filters) or "1"
+
+    def _node(self, node: Filter, page_id: str) -> str:
         if isinstance(node, Condition):
-            return self._condition(node)
+            return self._condition(node, page_id)
         if isinstance(node, Not):
-            return f"NOT {self._node(node.inner)}"
+            return f"NOT {self._node(node.inner, page_id)}"
         operator = " AND " if isinstance(node, AllOf) else " OR "
-        return f"({operator.join(self._node(inner) for inner in node.inner)})"
+        return f"({operator.join(self._node(inner, page_id) for inner in node.inner)})"
 
-    def _condition(self, condition: Condition) -> str:
+    def _condition(self, condition: Condition, page_id: str) -> str:
         negation = "NOT " if condition.negated else ""
         if condition.dimension == "event:goal":
             return f"({negation}({self._any_goal(condition.values)}))"
         if condition.dimension.startswith(PROPS_PREFIX):
             return f"({negation}{self._prop_condition(condition)})"
         _, _, column = LOOKUP_COLUMNS[condition.dimension]
+        column = page_id if column == "e.page_id" else column
         sql = f"{negation}coalesce({column}, 0) {self.in_ids(self._matching_ids(condition))}"
         # The visit of an event without one is unknown: it passes neither a condition on visits nor its negation.
-        return f"iif(v.id IS NULL, NULL, {sql})" if column.startswith("v.") else f"({sql})"
+        return f"iif(v.id IS NULL, NULL, {sql})" if condition.dimension.startswith("visit:") else f"({sql})"
 
     def _matching_ids(self, condition: Condition) -> Sequence[int]:
         """Return the IDs of the rows that match a condition, before negation."""
@@ -190,6 +198,14 @@ def _combine(bits: Iterable[int]) -> int:
 def are_about_visits(filters: Iterable[Filter]) -> bool:
     """Return whether all conditions are on dimensions of visits."""
     return all(condition.dimension.startswith("visit:") for condition in conditions(tuple(filters)))
+
+
+def are_about_pages(filters: Iterable[Filter]) -> bool:
+    """Return whether all conditions are on the pages of events, or on dimensions of visits."""
+    return all(
+        condition.dimension in ("event:page", "event:hostname") or condition.dimension.startswith("visit:")
+        for condition in conditions(tuple(filters))
+    )
 
 
 def needs_visit(filters: Iterable[Filter]) -> bool:

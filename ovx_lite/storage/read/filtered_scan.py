@@ -16,13 +16,20 @@ from ovx_lite.stats.date_ranges import DateRange
 from ovx_lite.stats.filters import Filter
 from ovx_lite.stats.metrics import Counts
 from ovx_lite.storage.read import event_queries, events, rollup_queries
-from ovx_lite.storage.read.events import ids_of_day
-from ovx_lite.storage.read.filter_sql import LOOKUP_COLUMNS, FilterSql, are_about_visits, needs_visit
-from ovx_lite.storage.read.from_clause import IS_COUNTED, IS_PAGEVIEW, has_sessionless_events
+from ovx_lite.storage.read.events import IS_ENGAGEMENT, ids_of_day
+from ovx_lite.storage.read.filter_sql import (
+    LOOKUP_COLUMNS,
+    FilterSql,
+    are_about_pages,
+    are_about_visits,
+    needs_visit,
+)
+from ovx_lite.storage.read.from_clause import IS_COUNTED, has_sessionless_events
 from ovx_lite.storage.read.scan_aggregate import (
     DAY_ROW_DECODER,
     SCANNED_EVENT_DIMENSIONS,
     DayRow,
+    EventValues,
     RevenueTotals,
     ScanAggregate,
     TopLists,
@@ -53,42 +60,48 @@ class ScanResult(NamedTuple):
 
 
 # The events of a visit as tokens: the page's ID for a pageview, else the IDs of event type and page with a dot between.
+# Most events are counted pageviews, so this is checked first: no other look-up of the event's type is then needed.
 _VISIT_TOKENS = """
-(SELECT group_concat(CASE WHEN {is_pageview} THEN page_id ELSE event_type_id || '.' || page_id END) FROM events AS e
-    WHERE e.site_id = v.site_id AND e.visit_id = v.id AND {is_counted} AND {condition})
+(SELECT group_concat(CASE WHEN e.event_type_id {is_counted_pageview} THEN page_id
+        WHEN {is_counted} THEN event_type_id || '.' || page_id END)
+    FROM events AS e WHERE e.site_id = v.site_id AND e.visit_id = v.id AND {condition})
 """
 # A visit with one or two pageviews and no other events has its pages in its own row: its events need not be read.
 _SHORT_VISIT_TOKENS = """
 CASE WHEN entry_page_id IS NULL OR pageviews <> events OR events > 2 THEN {tokens}
-    WHEN events = 1 THEN entry_page_id ELSE entry_page_id || ',' || exit_page_id END
+    WHEN events = 2 AND {exit_condition}
+        THEN CASE WHEN {entry_condition} THEN entry_page_id || ',' || exit_page_id ELSE exit_page_id END
+    WHEN {entry_condition} THEN entry_page_id END
 """
 _REVENUE_ITEMS = """
 (SELECT group_concat(event_type_id || ' ' || revenue_minor) FROM events AS e
     WHERE e.site_id = v.site_id AND e.visit_id = v.id AND revenue_minor IS NOT NULL AND {is_counted} AND {condition})
 """
-# LIMIT -1 keeps SQLite from flattening the subquery, which would read the events twice.
+# MATERIALIZED and LIMIT -1 keep SQLite from flattening the subqueries: it would decode the JSON of the parts again for
+# every visit (twice the time), and read the events of a visit once for each use of its tokens.
 _SCAN = """
+WITH day_parts AS MATERIALIZED (
+    SELECT value ->> 0 AS day, value ->> 1 AS first_visit_id, value ->> 2 AS end_visit_id,
+        value ->> 3 AS part_count, value ->> 4 AS part
+    FROM json_each({day_parts})
+)
 SELECT day, (
     SELECT json_array(count(*),
-        sum(is_only_visit_of_day) + count(DISTINCT CASE WHEN is_only_visit_of_day THEN NULL ELSE visitor_id END),
+        sum(is_only_visit_of_day) + count(DISTINCT visitor_id) FILTER (WHERE NOT is_only_visit_of_day),
         sum(pageviews), sum(events), sum(events = 1), sum(early_ms + elapsed_ms),
-        json_array({ids_of_single_visits}), group_concat(CASE WHEN is_only_visit_of_day THEN tokens END, ';'),
-        group_concat(CASE WHEN NOT is_only_visit_of_day THEN day || ' ' || visitor_id END),
+        json_array({ids_of_single_visits}), group_concat(tokens, ';') FILTER (WHERE is_only_visit_of_day),
+        group_concat(day || ' ' || visitor_id) FILTER (WHERE NOT is_only_visit_of_day),
         json_array({ids_of_repeat_visits}),
-        group_concat(CASE WHEN NOT is_only_visit_of_day THEN coalesce(tokens, '') END, ';'),
+        group_concat(coalesce(tokens, ''), ';') FILTER (WHERE NOT is_only_visit_of_day),
         group_concat(revenue_items))
     FROM (
         SELECT is_only_visit_of_day, visitor_id, pageviews, events, early_ms, elapsed_ms, {columns}, {tokens} AS tokens,
             {revenue_items} AS revenue_items
         FROM visits AS v
-        WHERE v.site_id = {site_id} AND v.id >= first_visit_id AND v.id < end_visit_id
-            AND abs(v.visitor_id % part_count) = part AND {is_candidate} LIMIT -1
+        WHERE v.site_id = {site_id} AND v.id >= first_visit_id AND v.id < end_visit_id AND {is_candidate}
+            AND (part_count = 1 OR abs(v.visitor_id % part_count) = part) LIMIT -1
     ) WHERE {has_match}
-) FROM (
-    SELECT value ->> 0 AS day, value ->> 1 AS first_visit_id, value ->> 2 AS end_visit_id,
-        value ->> 3 AS part_count, value ->> 4 AS part
-    FROM json_each({day_parts})
-)
+) FROM day_parts
 """
 
 
@@ -115,18 +128,22 @@ def scan(
     with_events = any(dimension in SCANNED_EVENT_DIMENSIONS for dimension in dimensions)
     sql = _scan_sql(filter_sql, site, date_range, filters, columns, by_events=by_events, with_events=with_events)
     days, aggregate, revenue = dict[int, Counts](), ScanAggregate(columns), RevenueTotals(conn)
+    event_values = EventValues(conn, site, "event:goal" in dimensions)
     batch_size = _EVENTS_PER_PART
     with closing(VisitorTotals(dimensions)) as totals:
         for day, encoded in conn.execute(sql, filter_sql.values):
             day_row = DAY_ROW_DECODER.decode(encoded)
             if day_row.visits:
-                days[day] = days.get(day, Counts()).plus(_counts(day_row, by_events))
-                aggregate.add(day_row)
+                counts = _counts(day_row, by_events)
+                days[day] = days[day].plus(counts) if day in days else counts
+                aggregate.add(day_row, counts.events)
             if aggregate.event_count >= batch_size:
-                value_count = totals.add(TopLists(conn, site, aggregate).count_visitors(dimensions))
+                value_count = totals.add(TopLists(conn, aggregate, event_values).count_visitors(dimensions))
                 revenue.add(aggregate.revenue_items)
                 aggregate, batch_size = ScanAggregate(columns), 1 if value_count > _MANY_VALUES else _EVENTS_PER_BATCH
-        totals.add(TopLists(conn, site, aggregate).count_visitors(dimensions))
+                if len(event_values.ids_by_token) > _MANY_VALUES:
+                    event_values = EventValues(conn, site, "event:goal" in dimensions)
+        totals.add(TopLists(conn, aggregate, event_values).count_visitors(dimensions))
         revenue.add(aggregate.revenue_items)
         return ScanResult(
             days, {dimension: _top(totals, dimension, limit) for dimension in dimensions}, revenue.ranked()
@@ -190,21 +207,31 @@ def _scan_sql(
     `by_events` says that the filters depend on events, `with_events` that the dimensions do.
     """
     condition = filter_sql.all_of(filters)
-    placeholders = {"is_pageview": IS_PAGEVIEW, "is_counted": IS_COUNTED, "condition": condition if by_events else "1"}
+    placeholders = {
+        "is_counted_pageview": _counted_pageviews(filter_sql),
+        "is_counted": IS_COUNTED,
+        "condition": condition if by_events else "1",
+    }
     tokens = _VISIT_TOKENS.format(**placeholders) if by_events or with_events else "NULL"
+    if are_about_pages(filters) and tokens != "NULL":
+        tokens = _SHORT_VISIT_TOKENS.format(
+            tokens=tokens,
+            entry_condition=filter_sql.all_of(filters, "v.entry_page_id") if by_events else "1",
+            exit_condition=filter_sql.all_of(filters, "v.exit_page_id") if by_events else "1",
+        )
     has_revenue = filter_sql.conn.execute(
         "SELECT 1 FROM daily_revenue WHERE site_id = ? LIMIT 1", (site.id,)
     ).fetchone()
     revenue_condition = filter_sql.bloom_condition((), "currency <> ''")
     return _SCAN.format(
         ids_of_single_visits=", ".join(
-            f"group_concat(CASE WHEN is_only_visit_of_day THEN {column} END)" for column in columns
+            f"json_group_array({column}) FILTER (WHERE is_only_visit_of_day)" for column in columns
         ),
         ids_of_repeat_visits=", ".join(
-            f"group_concat(CASE WHEN NOT is_only_visit_of_day THEN coalesce({column}, '') END)" for column in columns
+            f"json_group_array({column}) FILTER (WHERE NOT is_only_visit_of_day)" for column in columns
         ),
         columns=", ".join(columns),
-        tokens=tokens if by_events or not with_events else _SHORT_VISIT_TOKENS.format(tokens=tokens),
+        tokens=tokens,
         revenue_items=f"CASE WHEN {revenue_condition} THEN {_REVENUE_ITEMS.format(**placeholders)} END"
         if has_revenue
         else "NULL",
@@ -213,3 +240,9 @@ def _scan_sql(
         has_match="tokens IS NOT NULL" if by_events else "1",
         day_parts=filter_sql.bind(msgspec.json.encode(list(_day_parts(filter_sql.conn, site, date_range))).decode()),
     )
+
+
+def _counted_pageviews(filter_sql: FilterSql) -> str:
+    """Return the SQL `IN (…)` for the types of the pageviews that are counted."""
+    query = f"SELECT id FROM event_types WHERE type = 'pageview' AND excluded_reason = '' AND NOT {IS_ENGAGEMENT}"
+    return filter_sql.in_ids(id for (id,) in filter_sql.conn.execute(query))

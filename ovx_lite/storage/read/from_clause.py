@@ -32,9 +32,11 @@ IS_COUNTED_ENGAGEMENT = (
     f"e.event_type_id IN (SELECT id FROM event_types WHERE excluded_reason = '' AND {IS_ENGAGEMENT})"
 )
 IS_PAGEVIEW = "e.event_type_id IN (SELECT id FROM event_types WHERE type = 'pageview')"
+# LIMIT -1 keeps SQLite from flattening the subquery, which would decode the JSON again for every visit or event.
 _DAYS_FROM_JSON = """
 (SELECT value ->> 0 AS day, value ->> 1 AS first_visit_id, value ->> 2 AS end_visit_id,
-    value ->> 3 AS first_id, value ->> 4 AS end_id, value ->> 5 AS utc_offset_ms FROM json_each({})) AS date_range
+    value ->> 3 AS first_id, value ->> 4 AS end_id, value ->> 5 AS utc_offset_ms FROM json_each({}) LIMIT -1
+) AS date_range
 """
 
 
