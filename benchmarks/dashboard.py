@@ -52,6 +52,7 @@ class _Store:
     """A store whose dashboards are measured."""
 
     def __init__(self, conn: sqlite3.Connection, repeats: int) -> None:
+        self._conn = conn
         self._reader = SqliteReader(conn)
         self._repeats = repeats
         self._site = registry.find_site(conn, SITE)
