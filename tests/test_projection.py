@@ -20,7 +20,7 @@ from ovx_lite.storage import integrity, registry, upkeep
 from ovx_lite.storage.ledger import event_journal
 from ovx_lite.storage.ledger.event_journal import MAX_EVENTS_PER_ROW
 from ovx_lite.storage.ledger.journal_drain import SLICE_EVENTS, drain_slice
-from ovx_lite.storage.ledger.ledger import Ledger, WriteRequest, write_group
+from ovx_lite.storage.ledger.ledger import Ledger, write_group
 from ovx_lite.storage.projection.projection import Projection, catch_up
 from ovx_lite.storage.sqlite import STORE_FILE, open_store
 from tests.conftest import CHROME, Server, Start, Store
@@ -249,7 +249,7 @@ def dump(conn: sqlite3.Connection) -> dict[str, list[Any]]:
 def accept(conn: sqlite3.Connection, site: Site, events: list[Event], group_size: int) -> None:
     ledger = Ledger(conn, 0)
     for first in range(0, len(events), group_size):
-        group: list[WriteRequest] = [request(site, event) for event in events[first : first + group_size]]
+        group = [ledger.prepare(request(site, event)) for event in events[first : first + group_size]]
         write_group(conn, ledger, group, {}, NOW)
 
 
@@ -325,7 +325,8 @@ def test_events_of_a_removed_site_leave_the_journal(conn: sqlite3.Connection, si
 
 def test_a_large_group_is_projected_in_slices(conn: sqlite3.Connection, site: Site) -> None:
     events = [new_event(f"/{number}", visitor=number + 1) for number in range(2 * SLICE_EVENTS + 1)]
-    write_group(conn, Ledger(conn, 0), [request(site, *events)], {}, NOW)
+    ledger = Ledger(conn, 0)
+    write_group(conn, ledger, [ledger.prepare(request(site, *events))], {}, NOW)
     projection = Projection(conn)
     counts = list(iter(lambda: drain_slice(conn, projection), 0))
     assert sum(counts) == len(events)
