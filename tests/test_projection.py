@@ -26,7 +26,7 @@ from ovx_lite.storage.sqlite import STORE_FILE, open_store
 from tests.conftest import CHROME, Server, Start, Store
 from tests.support.browserless import PASSWORD, WebClient
 from tests.support.in_process import post, run_app
-from tests.support.metrics import samples
+from tests.support.metrics import samples, wait_until_projected
 from tests.support.store import NOW, FrozenClock, new_event, new_key, new_site, request
 
 TRIES = int(os.environ.get("OVX_PROJECTION_TRIES", "60"))
@@ -173,6 +173,13 @@ def test_events_of_a_killed_server_are_projected_once(place: Place, start: Start
     restarted = Place(place.store, start(place.store), place.key)
     assert restarted.visitors() == 3
     assert restarted.store.call("check")["events"] == 3
+
+
+def test_a_server_projects_what_a_killed_one_has_left(place: Place, start: Start) -> None:
+    visit(place, 1)
+    place.server.stop(signal.SIGKILL)
+    wait_until_projected(start(place.store))
+    assert place.journal_events() == 0
 
 
 def test_a_stop_projects_what_is_waiting(place: Place) -> None:
