@@ -82,28 +82,30 @@ def sessionize(
     changes: list[VisitChange] = []
     event_count = visits[0].events if len(visits) == 1 else sum(visit.events for visit in visits)
     change: VisitChange | None = None
+    visit: Visit | None = None  # that of `change`
     for event in events:
         if event_count >= MAX_EVENTS_PER_VISITOR:
             break
+        event_id = event.id
+        event_ms = event_id >> COUNTER_BITS
         facts = facts_by_ids[event.event_type_id, event.page_id]
-        event_ms = event.id >> COUNTER_BITS
-        if change is None or len(visits) > 1 or not _continues(change.visit, event, event_ms):
-            visit = _find_open_visit(visits, event, event_ms)
-            if visit is None:
-                if facts.is_engagement:
-                    continue
-                change = _begin_visit(event, visits, changes)
+        if change is None or visit is None or len(visits) > 1 or not _continues(visit, event, event_ms):
+            open_visit = _find_open_visit(visits, event, event_ms)
+            if open_visit is not None:
+                change = _change_of(open_visit, changes)
+            elif facts.is_engagement:
+                continue
             else:
-                change = _change_of(visit, changes)
-        visit = change.visit
+                change = _begin_visit(event, visits, changes)
+            visit = change.visit
         change.events.append(event)
-        started_at_ms = visit.id >> COUNTER_BITS
-        if event_ms - started_at_ms > visit.duration_ms:
-            change.added_duration_ms += event_ms - started_at_ms - visit.duration_ms
-            visit.duration_ms = event_ms - started_at_ms
-        elif started_at_ms - event_ms > visit.early_ms:
-            change.added_duration_ms += started_at_ms - event_ms - visit.early_ms
-            visit.early_ms = started_at_ms - event_ms
+        elapsed_ms = event_ms - (visit.id >> COUNTER_BITS)
+        if elapsed_ms > visit.duration_ms:
+            change.added_duration_ms += elapsed_ms - visit.duration_ms
+            visit.duration_ms = elapsed_ms
+        elif -elapsed_ms > visit.early_ms:
+            change.added_duration_ms += -elapsed_ms - visit.early_ms
+            visit.early_ms = -elapsed_ms
         visit.page_type_bloom |= facts.bloom_bits
         if facts.is_engagement:
             continue
@@ -111,14 +113,21 @@ def sessionize(
         visit.events += 1
         if visit.events == 2:
             change.bounces -= 1
-        if event.id < visit.first_event_id:
+        if event_id < visit.first_event_id:
             _replace_source_and_client(change, event, visits)
-        if not facts.keys <= visit.dimension_keys:
-            _add_keys(change, facts.keys - visit.dimension_keys, visits)
+        if new_keys := facts.keys - visit.dimension_keys:
+            visit.dimension_keys |= new_keys
+            if len(visits) == 1:
+                change.visitor_keys += new_keys
+            else:
+                _divide_keys(change, new_keys, visits)
         if facts.is_pageview:
             visit.pageviews += 1
             if facts.is_page:
-                _record_page(change, event, visits, counts_exit_pages)
+                if event_id > visit.exit_event_id and visit.entry_event_id and not counts_exit_pages:  # most of them
+                    visit.exit_page_id, visit.exit_event_id = event.page_id, event_id
+                else:
+                    _record_page(change, event, visits, counts_exit_pages)
     return changes
 
 
@@ -175,12 +184,8 @@ def _change_of(visit: Visit, changes: list[VisitChange]) -> VisitChange:
     return change
 
 
-def _add_keys(change: VisitChange, new_keys: frozenset[int], visits: list[Visit]) -> None:
-    """Add dimension keys to a visit that it did not have."""
-    change.visit.dimension_keys |= new_keys
-    if len(visits) == 1:
-        change.visitor_keys += new_keys
-        return
+def _divide_keys(change: VisitChange, new_keys: frozenset[int], visits: list[Visit]) -> None:
+    """Divide keys that are new for a visit: some are new for the visitor, others are in another visit."""
     for key in new_keys:
         is_new_for_visitor = not any(key in other.dimension_keys for other in visits if other is not change.visit)
         if is_new_for_visitor:
