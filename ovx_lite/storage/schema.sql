@@ -195,10 +195,25 @@ CREATE TABLE events (
     traffic_source_id INTEGER NOT NULL,
     client_id         INTEGER NOT NULL,
     props             TEXT,             -- custom properties: a JSON object
-    import_line_hash  INTEGER,          -- for imported events: of the log line without its IP address
     person_id         INTEGER,          -- the person that the request named; otherwise, see identity_links
-    revenue_minor     INTEGER,          -- in the event type's currency
     PRIMARY KEY (site_id, visit_id, id_offset)
+) STRICT, WITHOUT ROWID;
+
+-- The revenue of an event. Few events have any, and a column without a value would take a byte of each of the others.
+CREATE TABLE event_revenue (
+    site_id      INTEGER NOT NULL,
+    visit_id     INTEGER NOT NULL,
+    id_offset    INTEGER NOT NULL,
+    amount_minor INTEGER NOT NULL, -- in the event type's currency
+    PRIMARY KEY (site_id, visit_id, id_offset)
+) STRICT, WITHOUT ROWID;
+
+-- The lines of access logs that were imported, so that no line is imported twice.
+CREATE TABLE imported_lines (
+    site_id   INTEGER NOT NULL,
+    logged_at INTEGER NOT NULL, -- the time of the line's event
+    line_hash INTEGER NOT NULL, -- of the line without its IP address: 31 bits
+    PRIMARY KEY (site_id, logged_at, line_hash)
 ) STRICT, WITHOUT ROWID;
 
 -- The events of a visitor without a gap of 30 minutes between them.

@@ -186,8 +186,9 @@ def _move_events(conn: sqlite3.Connection, site_id: int, old_visit_id: int, id_o
         (visit_id, old_visit_id + id_offset - visit_id, site_id, old_visit_id, id_offset)
         for id_offset, visit_id in visit_id_by_offset.items()
     ]
-    query = "UPDATE events SET visit_id = ?, id_offset = ? WHERE site_id = ? AND visit_id = ? AND id_offset = ?"
-    conn.executemany(query, moved)
+    for table in ("events", "event_revenue"):
+        query = f"UPDATE {table} SET visit_id = ?, id_offset = ? WHERE site_id = ? AND visit_id = ? AND id_offset = ?"
+        conn.executemany(query, moved)
     return None if first_row is None else old_visit_id + int(first_row[0])
 
 
