@@ -226,12 +226,14 @@ CREATE TABLE visits (
     exit_page_id         INTEGER,          -- the last page viewed
     page_type_bloom      INTEGER NOT NULL, -- a Bloom filter: a bit for each of its pages and event types
     visitor_id           INTEGER NOT NULL, -- 48 bits; changes every day unless the client identified the visitor
-    is_identified        INTEGER NOT NULL, -- whether the client identified the visitor
-    is_only_visit_of_day INTEGER NOT NULL, -- whether the visitor has no other visit on its day
+    flags                INTEGER NOT NULL, -- the two that follow; a column for each would take a byte more
+    is_only_visit_of_day INTEGER AS (flags & 1),  -- whether the visitor has no other visit on its day
+    is_identified        INTEGER AS (flags >> 1), -- whether the client identified the visitor
     early_ms             INTEGER NOT NULL, -- from its earliest event to the one that began it
     elapsed_ms           INTEGER NOT NULL, -- from the event that began it to its last one
     pageviews            INTEGER NOT NULL,
-    events               INTEGER NOT NULL, -- pageviews included
+    other_events         INTEGER NOT NULL, -- mostly 0, which takes no space
+    events               INTEGER AS (pageviews + other_events),
     PRIMARY KEY (site_id, id)
 ) STRICT, WITHOUT ROWID;
 

@@ -200,15 +200,15 @@ WHERE site_id = :site_id AND visit_id = :visit_id AND type = 'pageview' AND path
 _INSERT_VISIT = f"""
 INSERT INTO visits (
     site_id, id, traffic_source_id, client_id, entry_page_id, exit_page_id, page_type_bloom,
-    visitor_id, is_identified, is_only_visit_of_day, early_ms, elapsed_ms, pageviews, events
+    visitor_id, flags, early_ms, elapsed_ms, pageviews, other_events
 )
 SELECT :site_id, :visit_id,
     (SELECT traffic_source_id FROM events WHERE site_id = :site_id AND visit_id = :visit_id AND id_offset = 0),
     (SELECT client_id FROM events WHERE site_id = :site_id AND visit_id = :visit_id AND id_offset = 0),
-    ({_PAGES_OF_VISIT} LIMIT 1), ({_PAGES_OF_VISIT} DESC LIMIT 1), -1, :visitor_id, :is_identified, 0,
+    ({_PAGES_OF_VISIT} LIMIT 1), ({_PAGES_OF_VISIT} DESC LIMIT 1), -1, :visitor_id, :is_identified << 1,
     max((:visit_id >> {COUNTER_BITS}) - (visit_id + min(id_offset) >> {COUNTER_BITS}), 0),
     (visit_id + max(id_offset) >> {COUNTER_BITS}) - (:visit_id >> {COUNTER_BITS}),
-    sum(type = 'pageview'), sum(NOT {IS_ENGAGEMENT})
+    sum(type = 'pageview'), sum(type <> 'pageview' AND NOT {IS_ENGAGEMENT})
 FROM events JOIN event_types ON event_types.id = event_type_id WHERE site_id = :site_id AND visit_id = :visit_id
 """
 

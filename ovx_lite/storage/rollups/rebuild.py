@@ -207,7 +207,7 @@ def _day_params(site: Site, day: int) -> dict[str, int]:
 
 def rebuild_day(conn: sqlite3.Connection, site: Site, day: int) -> None:
     """Replace the stored counts of a site's day by those of its visits and events. Call it inside a transaction."""
-    query = f"UPDATE visits SET is_only_visit_of_day = 1 - is_only_visit_of_day WHERE {_MISMARKED_VISITS}"
+    query = f"UPDATE visits SET flags = flags + 1 - 2 * is_only_visit_of_day WHERE {_MISMARKED_VISITS}"
     conn.execute(query, _day_params(site, day))
     counts = count_day(conn, site, day, ValueSelector(max_values(conn)))
     weekly.delete_day(conn, site.id, day)
