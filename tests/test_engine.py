@@ -50,7 +50,8 @@ def conn(tmp_path: Path) -> Iterator[sqlite3.Connection]:
 def store_events(conn: sqlite3.Connection, group_count: int) -> None:
     site, ledger = new_site(conn), Ledger(conn, 0)
     for number in range(group_count):
-        write_group(conn, ledger, [request(site, new_event(f"/{number}"), new_event(f"/{number}/b"))], {}, NOW)
+        entry = ledger.prepare(request(site, new_event(f"/{number}"), new_event(f"/{number}/b")))
+        write_group(conn, ledger, [entry], {}, NOW)
 
 
 def test_sqlite_implements_the_protocols(conn: sqlite3.Connection) -> None:

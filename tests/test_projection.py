@@ -20,13 +20,13 @@ from ovx_lite.storage import integrity, registry, upkeep
 from ovx_lite.storage.ledger import event_journal
 from ovx_lite.storage.ledger.event_journal import MAX_EVENTS_PER_ROW
 from ovx_lite.storage.ledger.journal_drain import SLICE_EVENTS, drain_slice
-from ovx_lite.storage.ledger.ledger import Ledger, WriteRequest, write_group
+from ovx_lite.storage.ledger.ledger import Ledger, write_group
 from ovx_lite.storage.projection.projection import Projection, catch_up
 from ovx_lite.storage.sqlite import STORE_FILE, open_store
 from tests.conftest import CHROME, Server, Start, Store
 from tests.support.browserless import PASSWORD, WebClient
 from tests.support.in_process import post, run_app
-from tests.support.metrics import samples
+from tests.support.metrics import samples, wait_until_projected
 from tests.support.store import NOW, FrozenClock, new_event, new_key, new_site, request
 
 TRIES = int(os.environ.get("OVX_PROJECTION_TRIES", "60"))
@@ -179,6 +179,13 @@ def test_events_of_a_killed_server_are_projected_once(place: Place, start: Start
     assert restarted.store.call("check")["events"] == 3
 
 
+def test_a_server_projects_what_a_killed_one_has_left(place: Place, start: Start) -> None:
+    visit(place, 1)
+    place.server.stop(signal.SIGKILL)
+    wait_until_projected(start(place.store))
+    assert place.journal_events() == 0
+
+
 def test_a_stop_projects_what_is_waiting(place: Place) -> None:
     visit(place, 1)
     assert place.server.stop() == 0
@@ -254,7 +261,7 @@ def dump(conn: sqlite3.Connection) -> dict[str, list[Any]]:
 def accept(conn: sqlite3.Connection, site: Site, events: list[Event], group_size: int) -> None:
     ledger = Ledger(conn, 0)
     for first in range(0, len(events), group_size):
-        group: list[WriteRequest] = [request(site, event) for event in events[first : first + group_size]]
+        group = [ledger.prepare(request(site, event)) for event in events[first : first + group_size]]
         write_group(conn, ledger, group, {}, NOW)
 
 
@@ -329,7 +336,8 @@ def test_events_of_a_removed_site_leave_the_journal(conn: sqlite3.Connection, si
 
 def test_a_large_group_is_projected_in_slices(conn: sqlite3.Connection, site: Site) -> None:
     events = [new_event(f"/{number}", visitor=number + 1) for number in range(2 * SLICE_EVENTS + 1)]
-    write_group(conn, Ledger(conn, 0), [request(site, *events)], {}, NOW)
+    ledger = Ledger(conn, 0)
+    write_group(conn, ledger, [ledger.prepare(request(site, *events))], {}, NOW)
     projection = Projection(conn)
     counts = list(iter(lambda: drain_slice(conn, projection), 0))
     assert sum(counts) == len(events)

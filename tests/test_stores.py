@@ -48,6 +48,9 @@ RENAMED = {
 ADDED = {"event_journal": 8, "event_revenue": 8, "imported_lines": 8}
 """The tables that are newer than the oldest store, and the schema that added them."""
 
+DRAINED = {"event_journal"}
+"""The tables that commands empty, so that a recorded store has no rows of them."""
+
 EVENTS_BEFORE_8 = """
 SELECT events.site_id, events.visit_id, events.id_offset, event_type_id, page_id, traffic_source_id, client_id, props,
     person_id, amount_minor
@@ -172,7 +175,7 @@ def test_each_store_has_the_schema_of_its_file_name(old: OldStore) -> None:
     assert len(old.sql) < 52 * 1024
     assert [
         table for table in table_columns(old.file) if not query_rows(old.file, f"SELECT 1 FROM {table} LIMIT 1")
-    ] == []
+    ] == [table for table, version in ADDED.items() if version <= old.schema_version and table in DRAINED]
 
 
 def test_commands_print_the_recorded_output(old: OldStore) -> None:

@@ -21,7 +21,7 @@ from ovx_lite.services.notifier import Notifier
 from ovx_lite.services.projector import Projector
 from ovx_lite.storage.connections import Database
 from ovx_lite.storage.ledger.journal_drain import drain
-from ovx_lite.storage.ledger.ledger import Ledger, WriteRequest, WriteResult, write_group
+from ovx_lite.storage.ledger.ledger import Ledger, LedgerEntry, WriteRequest, WriteResult, write_group
 from ovx_lite.storage.sqlite import transaction
 from ovx_lite.webhooks.triggers import Alert
 
@@ -59,7 +59,7 @@ class GroupCommitWriter:
         self._database, self._ledger, self.projector = database, ledger, projector
         self._wake_sender, self._notifier = wake_sender, notifier
         self._rate_limiter, self._clock, self.disk = rate_limiter, clock, disk
-        self._queue: list[tuple[WriteRequest, OnResult]] = []
+        self._queue: list[tuple[LedgerEntry, OnResult]] = []
         self.queued_events = 0
         self._write_task: asyncio.Task[None] | None = None
         self._closed = False
@@ -81,7 +81,7 @@ class GroupCommitWriter:
             raise unavailable("Too many events wait to be counted")
         if self.queued_events and self.queued_events + len(request.events) > MAX_QUEUED_EVENTS:
             raise unavailable("The write queue is full")
-        self._queue.append((request, on_result))
+        self._queue.append((self._ledger.prepare(request), on_result))
         self.queued_events += len(request.events)
         if self._write_task is None:
             self._write_task = asyncio.create_task(self._write_groups())
@@ -91,28 +91,28 @@ class GroupCommitWriter:
         try:
             while self._queue:
                 group, self._queue = self._queue, []
-                results = await self._write_group([request for request, _ in group])
+                results = await self._write_group([entry for entry, _ in group])
                 self._deliver(group, results)
                 del group, results  # while the next group is written, nothing holds this one's bodies and exceptions
         finally:
             self._write_task = None
 
-    def _deliver(self, group: Sequence[tuple[WriteRequest, OnResult]], results: Sequence[WriteResult]) -> None:
+    def _deliver(self, group: Sequence[tuple[LedgerEntry, OnResult]], results: Sequence[WriteResult]) -> None:
         """Call back with the results of a group."""
-        for (request, on_result), result in zip(group, results, strict=True):
-            event_count = len(request.events)
+        for (entry, on_result), result in zip(group, results, strict=True):
+            event_count = len(entry.request.events)
             self.queued_events -= event_count
             if isinstance(result, Reply):
                 if not result.replayed:
                     self.stored_events += event_count
                     self.projector.record_commit(event_count)
-                self._notifier.publish(request.site_id)
+                self._notifier.publish(entry.request.site_id)
             try:
                 on_result(result)
             except Exception:
                 _log.exception("a request got no response")  # the others of the group still do
 
-    async def _write_group(self, group: Sequence[WriteRequest]) -> list[WriteResult]:
+    async def _write_group(self, group: Sequence[LedgerEntry]) -> list[WriteResult]:
         counts, self._rate_limiter.unsaved = self._rate_limiter.unsaved, {}
         started_at_s = time.monotonic()
         try:

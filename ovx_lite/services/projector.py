@@ -50,6 +50,8 @@ class Projector:
         self._arrivals: deque[tuple[float, int]] = deque()  # times, and `accepted_events` then
         self._slice_lock = asyncio.Lock()
         self._has_work = asyncio.Event()
+        if journal_events:
+            self._has_work.set()
 
     @property
     def waiting_events(self) -> int:

@@ -109,6 +109,7 @@ def furnish(store: Store, start: Start) -> Iterator[FurnishedServer]:
         (failed_delivery_id, *_) = [
             delivery["id"] for delivery in call("delivery", "list", "my-site") if delivery["webhook"] == webhook_ids[1]
         ]
+        call("person", "list", "my-site")  # the server projects its events later, a command does so at once
         with store.connect() as conn:
             (person_id,) = conn.execute("SELECT id FROM persons").fetchone()
         yield FurnishedServer(

@@ -100,7 +100,7 @@ def store_group(
     now_ms: int,
 ) -> list[WriteResult]:
     """Write a group of requests, and project its events."""
-    results = write_group(conn, writer.ledger, group, counts, now_ms)
+    results = write_group(conn, writer.ledger, list(map(writer.ledger.prepare, group)), counts, now_ms)
     drain(conn, writer.projection)
     return results
 

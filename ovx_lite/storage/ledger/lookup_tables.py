@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from ovx_lite.domain.models import COUNTER_BITS, Event
 from ovx_lite.storage.ledger.event_journal import JournalEvent
@@ -23,11 +24,11 @@ _COLUMNS = {
 }
 
 
-class LookupTable:
-    """The row IDs of one lookup table, by the rows' values.
+_COUNTER_MASK = (1 << COUNTER_BITS) - 1
 
-    Read `ids` first, and call `look_up` for values that it does not have.
-    """
+
+class LookupTable:
+    """The row IDs of one lookup table, by the rows' values. `ids` has those that `find` has looked up."""
 
     def __init__(self, conn: sqlite3.Connection, table: str) -> None:
         columns = _COLUMNS[table]
@@ -38,18 +39,27 @@ class LookupTable:
         )
         self.ids: dict[tuple[str, ...], int] = {}
 
-    def look_up(self, values: tuple[str, ...]) -> int:
-        """Return the ID of the row with these values, and cache it; insert the row if it is missing.
-
-        Call it inside a transaction.
-        """
+    def find(self, values: tuple[str, ...]) -> int:
+        """Return the ID of the row with these values; insert the row if it is missing. Call it inside a transaction."""
+        if row_id := self.ids.get(values):
+            return row_id
         row = self._conn.execute(self._select, values).fetchone() or self._conn.execute(self._insert, values).fetchone()
         row_id = self.ids[values] = int(row[0])
         return row_id
 
 
+class EncodedEvents(NamedTuple):
+    """Events as the journal holds them, and those of them, with their origin, that lack a row ID of a lookup table."""
+
+    events: list[JournalEvent]
+    incomplete: list[tuple[JournalEvent, Event]]
+
+
 class LookupTables:
-    """The four lookup tables over one connection. `encode` fills their caches, and `reset` empties them."""
+    """The four lookup tables over one connection. `complete` fills their caches, and `reset` empties them.
+
+    `encode` may run in another thread than these two.
+    """
 
     def __init__(self, conn: sqlite3.Connection) -> None:
         self._pages, self._traffic_sources = LookupTable(conn, "pages"), LookupTable(conn, "traffic_sources")
@@ -59,26 +69,28 @@ class LookupTables:
         """Return the number of cached rows of the largest table."""
         return max(len(table.ids) for table in (self._pages, self._traffic_sources, self._clients, self._event_types))
 
-    def encode(self, site_id: int, events: Iterable[Event], counters: Iterator[int]) -> list[JournalEvent]:
-        """Return the events as the journal holds them. `counters` are the lowest bits of their IDs (see `models`).
+    def encode(self, site_id: int, events: Iterable[Event], counters: Iterator[int]) -> EncodedEvents:
+        """Return events as the journal holds them, with the row IDs that are cached. It does not use the connection.
 
-        Call it inside a transaction.
+        `counters` are the lowest bits of the IDs of the events (see `models`).
         """
-        pages, traffic_sources, clients, event_types = (
-            self._pages,
-            self._traffic_sources,
-            self._clients,
-            self._event_types,
-        )
-        return [
-            JournalEvent(
+        journal_events: list[JournalEvent] = []
+        incomplete: list[tuple[JournalEvent, Event]] = []
+        event_types, pages = self._event_types.ids, self._pages.ids
+        traffic_sources, clients = self._traffic_sources.ids, self._clients.ids
+        for event in events:
+            event_type_id = event_types.get(event.event_type, 0)
+            page_id = pages.get(event.page, 0)
+            traffic_source_id = traffic_sources.get(event.traffic_source, 0)
+            client_id = clients.get(event.client, 0)
+            journal_event = JournalEvent(
                 site_id,
-                event.timestamp_ms << COUNTER_BITS | counter,
+                event.timestamp_ms << COUNTER_BITS | next(counters) & _COUNTER_MASK,
                 event.day,
-                event_types.ids.get(event.event_type) or event_types.look_up(event.event_type),
-                pages.ids.get(event.page) or pages.look_up(event.page),
-                traffic_sources.ids.get(event.traffic_source) or traffic_sources.look_up(event.traffic_source),
-                clients.ids.get(event.client) or clients.look_up(event.client),
+                event_type_id,
+                page_id,
+                traffic_source_id,
+                client_id,
                 event.visitor_id,
                 event.daily_visitor_id,
                 event.session_key,
@@ -87,8 +99,19 @@ class LookupTables:
                 event.person,
                 event.revenue_minor,
             )
-            for event, counter in zip(events, counters, strict=False)
-        ]
+            journal_events.append(journal_event)
+            if not (event_type_id and page_id and traffic_source_id and client_id):
+                incomplete.append((journal_event, event))
+        return EncodedEvents(journal_events, incomplete)
+
+    def complete(self, encoded: EncodedEvents) -> list[JournalEvent]:
+        """Look up, or insert, the rows whose IDs are missing. Return all events. Call it inside a transaction."""
+        for journal_event, event in encoded.incomplete:
+            journal_event.event_type_id = self._event_types.find(event.event_type)
+            journal_event.page_id = self._pages.find(event.page)
+            journal_event.traffic_source_id = self._traffic_sources.find(event.traffic_source)
+            journal_event.client_id = self._clients.find(event.client)
+        return encoded.events
 
     def reset(self) -> None:
         """Empty the caches. Call it after a rollback, and when another process may have deleted rows."""

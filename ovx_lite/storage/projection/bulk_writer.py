@@ -1,10 +1,10 @@
 """Storing many events at once, such as those of an access log, without the event journal."""
 
+import itertools
 import sqlite3
 from collections.abc import Iterable
 
 from ovx_lite.domain.models import Event
-from ovx_lite.storage.ledger.ledger import id_counters
 from ovx_lite.storage.ledger.lookup_tables import LookupTables
 from ovx_lite.storage.projection.projection import Projection
 
@@ -14,7 +14,7 @@ class BulkWriter:
 
     def __init__(self, conn: sqlite3.Connection, counter: int) -> None:
         """`counter` is the first value of the counter that makes the IDs of events in one millisecond distinct."""
-        self._id_counters = id_counters(counter)
+        self._id_counters = itertools.count(counter)
         self._lookup_tables = LookupTables(conn)
         self._projection = Projection(conn)
 
@@ -30,7 +30,8 @@ class BulkWriter:
 
         Raises `sqlite3.IntegrityError` if an ID is taken by another process's event of the same millisecond.
         """
-        self._projection.project(self._lookup_tables.encode(site_id, events, self._id_counters))
+        encoded = self._lookup_tables.encode(site_id, events, self._id_counters)
+        self._projection.project(self._lookup_tables.complete(encoded))
 
     def reset(self) -> None:
         """Empty the caches."""
