@@ -224,7 +224,7 @@ def test_health_says_that_events_cannot_be_counted(place: Place) -> None:
 
 
 def draw_events(rng: random.Random, count: int) -> list[Event]:
-    """Return events of a few visitors over two days, some late, some named, with persons, revenue, engagement and imports."""
+    """Return events of a few visitors over two days, some late, with persons, revenue, engagement and imports."""
     events = []
     for index in range(count):
         at_ms = NOW + index * MINUTE_MS - rng.choice([0, 0, 0, 20 * MINUTE_MS, DAY_MS])

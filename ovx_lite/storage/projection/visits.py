@@ -23,9 +23,7 @@ _COLUMNS = (
 )
 _INSERT_VISITS = f"INSERT INTO visits ({_COLUMNS})"
 _UPDATE_VISITS = "ON CONFLICT (site_id, id) DO UPDATE SET " + ", ".join(
-    f"{column} = excluded.{column}"
-    for column in _COLUMNS.split(", ")[2:]
-    if column != "visitor_id"
+    f"{column} = excluded.{column}" for column in _COLUMNS.split(", ")[2:] if column != "visitor_id"
 )
 _VISIT_COLUMNS = """
 visits.id, visitor_id, is_identified, traffic_source_id, client_id, entry_page_id, exit_page_id, page_type_bloom,
