@@ -129,6 +129,7 @@ def test_a_second_import_adds_nothing_and_identical_lines_each_count(store: Stor
     assert import_files(store, path) == (0, {"repeats": 5})
     assert sorted(stored_paths(store)) == ["/a"] * 4 + ["/b"]
 
+
 def test_lines_of_deleted_events_are_deleted_too(store: Store, tmp_path: Path) -> None:
     path = write_log(tmp_path / "log", [line("/a"), line("/late", 86_400)])
     assert import_files(store, path) == (2, {})

@@ -267,6 +267,7 @@ def test_events_are_attributed_to_the_expected_person(
 ) -> None:
     for table in (
         "events",
+        "event_revenue",
         "visits",
         "open_visits",
         "persons",
