@@ -340,7 +340,7 @@ def test_prune_deletes_events_past_their_retention(store: Store) -> None:
 
 
 DAMAGE = [
-    "UPDATE visits SET events = events + 1 WHERE id = (SELECT max(id) FROM visits)",
+    "UPDATE visits SET other_events = other_events + 1 WHERE id = (SELECT max(id) FROM visits)",
     "UPDATE visits SET pageviews = 0 WHERE id = (SELECT min(id) FROM visits)",
     "UPDATE visits SET elapsed_ms = elapsed_ms + 1 WHERE id = (SELECT min(id) FROM visits)",
     "DELETE FROM visits WHERE id = (SELECT max(id) FROM visits)",
@@ -356,7 +356,7 @@ MISCOUNTS = [
     "UPDATE daily_totals SET visitors = visitors + 1",
     "UPDATE rollups SET visits = visits + 1 WHERE dimension = 1",
     "DELETE FROM rollups WHERE dimension = 8",
-    "UPDATE visits SET is_only_visit_of_day = 1 - is_only_visit_of_day",
+    "UPDATE visits SET flags = flags + 1 - 2 * is_only_visit_of_day",
 ]
 
 

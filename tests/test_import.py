@@ -130,6 +130,19 @@ def test_a_second_import_adds_nothing_and_identical_lines_each_count(store: Stor
     assert sorted(stored_paths(store)) == ["/a"] * 4 + ["/b"]
 
 
+def test_lines_of_deleted_events_are_deleted_too(store: Store, tmp_path: Path) -> None:
+    path = write_log(tmp_path / "log", [line("/a"), line("/late", 86_400)])
+    assert import_files(store, path) == (2, {})
+    with closing(open_store(store.path)) as conn:
+        site = registry.find_site(conn, "my-site")
+        assert events.delete_day(conn, site, BEGIN_S * 1000 // DAY_MS) == 1
+    assert import_files(store, path) == (1, {"repeats": 1})
+    assert store.run("site", "remove", "my-site", "--yes").exit_status == 0
+    with closing(open_store(store.path)) as conn:
+        assert conn.execute("SELECT * FROM imported_lines").fetchall() == []
+        assert integrity.problems(conn) == []
+
+
 def test_lines_shared_by_files_count_once_and_an_empty_file_is_accepted(store: Store, tmp_path: Path) -> None:
     lines = [line(f"/{n}", n) for n in range(4)]
     older, empty = write_log(tmp_path / "older", lines[:3]), write_log(tmp_path / "empty", [])

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from ovx_lite.domain.calendar import HOUR_MS, MINUTE_MS
 from ovx_lite.domain.models import Event, Hit, Identity, PageUrl, Site
@@ -214,6 +215,20 @@ def erase(conn: sqlite3.Connection, site: Site, person: str) -> int:
     return persons.erase(conn, site, stored_person, iter(lambda: random.getrandbits(47), -1))
 
 
+def test_erasing_a_person_keeps_the_revenue_of_their_events(conn: sqlite3.Connection) -> None:
+    site, writer = add_new_site(conn), open_writer(conn, 0)
+    sent_events = [new_event(site, person, NOW + minute, "d") for minute, person in enumerate(["ada", "bob", "bob"])]
+    paid = sent_events[2].event_type._replace(currency="EUR")
+    sent_events[2] = structs.replace(sent_events[2], event_type=paid, revenue_minor=1999)
+    store_group(conn, writer, [request(site, *sent_events)], {}, NOW)
+    before = [event.visit_id for event in events.read(conn, site, 0, MAX_TIME_MS, True)]
+    assert erase(conn, site, "bob") == 2
+    stored_events = list(events.read(conn, site, 0, MAX_TIME_MS, True))
+    assert [event.revenue_minor for event in stored_events] == [None, None, 1999]
+    assert stored_events[2].visit_id != before[2]
+    assert integrity.problems(conn) == []
+
+
 def test_a_person_can_be_erased_while_events_arrive(tmp_path: Path, start: Start) -> None:
     site = Place(store := Store(tmp_path / "data"), start(store))
     done, minutes, results = Flag(), count(), list[bool]()
@@ -252,6 +267,7 @@ def test_events_are_attributed_to_the_expected_person(
 ) -> None:
     for table in (
         "events",
+        "event_revenue",
         "visits",
         "open_visits",
         "persons",

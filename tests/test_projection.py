@@ -30,6 +30,10 @@ from tests.support.metrics import samples, wait_until_projected
 from tests.support.store import NOW, FrozenClock, new_event, new_key, new_site, request
 
 TRIES = int(os.environ.get("OVX_PROJECTION_TRIES", "60"))
+PROJECTED_TABLES = (
+    *("events", "event_revenue", "imported_lines", "visits", "open_visits", "persons", "identity_links"),
+    *("daily_totals", "daily_revenue"),
+)
 ON_DEMAND = {f"ovx_lite.services.projector.{name}": 1000 for name in ("IDLE_AFTER_S", "MAX_LAG_S")}
 """With these constants, a server projects events only when somebody reads."""
 
@@ -220,7 +224,7 @@ def test_health_says_that_events_cannot_be_counted(place: Place) -> None:
 
 
 def draw_events(rng: random.Random, count: int) -> list[Event]:
-    """Return events of a few visitors over two days, some late, some named, with persons, revenue and engagement."""
+    """Return events of a few visitors over two days, some late, with persons, revenue, engagement and imports."""
     events = []
     for index in range(count):
         at_ms = NOW + index * MINUTE_MS - rng.choice([0, 0, 0, 20 * MINUTE_MS, DAY_MS])
@@ -234,6 +238,8 @@ def draw_events(rng: random.Random, count: int) -> list[Event]:
             event = replace(event, revenue_minor=100, event_type=event.event_type._replace(currency="EUR"))
         elif rng.random() < 0.1:
             event = replace(event, event_type=EventType("apex", "engagement", "engagement", ""))
+        elif index % 9 == 0:
+            event = replace(event, import_line_hash=index)
         events.append(event)
     return events
 
@@ -244,8 +250,7 @@ def replace(event: Event, **changes: Any) -> Event:
 
 def dump(conn: sqlite3.Connection) -> dict[str, list[Any]]:
     """Return the rows of all tables that the projection writes, with texts in place of the IDs of values."""
-    tables = ("events", "visits", "open_visits", "persons", "identity_links", "daily_totals", "daily_revenue")
-    rows = {table: sorted(map(repr, conn.execute(f"SELECT * FROM {table}"))) for table in tables}
+    rows = {table: sorted(map(repr, conn.execute(f"SELECT * FROM {table}"))) for table in PROJECTED_TABLES}
     rollups = """
         SELECT start_day, period_days, dimension, coalesce(value, value_id), visitors, visits, pageviews, rollups.events
         FROM rollups LEFT JOIN dimension_values ON dimension_values.id = value_id AND dimension <> 19
@@ -286,8 +291,7 @@ def test_a_projection_that_is_interrupted_anywhere_projects_each_event_once(tmp_
     with closing(open_store(tmp_path / "interrupted")) as conn:
         site = new_site(conn)
         for attempt in range(TRIES):
-            conn.execute("DELETE FROM events")
-            for table in ("visits", "open_visits", "persons", "identity_links", "daily_totals", "daily_revenue"):
+            for table in PROJECTED_TABLES:
                 conn.execute(f"DELETE FROM {table}")
             conn.execute("DELETE FROM rollups")
             accept(conn, site, events, 10)

@@ -45,11 +45,25 @@ RENAMED = {
     "usage": "rate_limit_counters",
     "words": "dimension_values",
 }
-ADDED = {"event_journal": 8}
+ADDED = {"event_journal": 8, "event_revenue": 8, "imported_lines": 8}
 """The tables that are newer than the oldest store, and the schema that added them."""
 
 DRAINED = {"event_journal"}
 """The tables that commands empty, so that a recorded store has no rows of them."""
+
+EVENTS_BEFORE_8 = """
+SELECT events.site_id, events.visit_id, events.id_offset, event_type_id, page_id, traffic_source_id, client_id, props,
+    person_id, amount_minor
+FROM events LEFT JOIN event_revenue AS revenue ON revenue.site_id = events.site_id
+    AND revenue.visit_id = events.visit_id AND revenue.id_offset = events.id_offset
+"""
+"""The events as they were before schema 8, which moved their revenue, but without `import_line_hash`."""
+
+VISITS_BEFORE_8 = """
+SELECT site_id, id, traffic_source_id, client_id, entry_page_id, exit_page_id, page_type_bloom, visitor_id,
+    is_identified, is_only_visit_of_day, early_ms, elapsed_ms, pageviews, events
+FROM visits
+"""
 
 RENAMED_META = {
     "registry": "registry_version",
@@ -192,11 +206,20 @@ def test_an_upgrade_preserves_all_rows(old: OldStore, tmp_path: Path) -> None:
     assert {RENAMED.get(table, table) for table in old_columns} | added_tables == new_columns.keys()
     for table, names in old_columns.items():
         new_name = RENAMED.get(table, table)
-        assert len(names) == len(new_columns[new_name]), table
+        query = f"SELECT * FROM {new_name}"
         expected = query_rows(old_file, f"SELECT * FROM {table}")
         if table == "meta":
             expected = [(RENAMED_META.get(name, name), value) for name, value in expected]
-        assert sorted(query_rows(old.file, f"SELECT * FROM {new_name}"), key=repr) == sorted(expected, key=repr), table
+        if table == "events" and old.schema_version < 8:
+            imported_lines = {(row[0], row[1] + row[2] >> 21, row[8]) for row in expected if row[8] is not None}
+            assert set(query_rows(old.file, "SELECT * FROM imported_lines")) == imported_lines
+            assert len(imported_lines) == 3
+            query, expected = EVENTS_BEFORE_8, [row[:8] + row[9:] for row in expected]
+        elif table == "visits" and old.schema_version < 8:
+            query = VISITS_BEFORE_8
+        else:
+            assert len(names) == len(new_columns[new_name]), table
+        assert sorted(query_rows(old.file, query), key=repr) == sorted(expected, key=repr), table
 
 
 def test_the_stats_api_returns_the_recorded_numbers(old: OldStore, start: Start) -> None:

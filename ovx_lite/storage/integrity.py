@@ -53,6 +53,9 @@ _CHECKS = {
     },
     "events whose site does not exist": "SELECT count(*) FROM events WHERE site_id NOT IN (SELECT id FROM sites)",
     "visits whose site does not exist": "SELECT count(*) FROM visits WHERE site_id NOT IN (SELECT id FROM sites)",
+    "imported lines whose site does not exist": (
+        "SELECT count(*) FROM imported_lines WHERE site_id NOT IN (SELECT id FROM sites)"
+    ),
     "events whose person does not exist": (
         "SELECT count(*) FROM events WHERE person_id IS NOT NULL AND person_id NOT IN (SELECT id FROM persons)"
     ),

@@ -10,7 +10,8 @@ from ovx_lite.storage.registry_version import announce
 from ovx_lite.storage.sqlite import transaction
 
 _TABLES_TO_CLEAR = (
-    *("event_journal", "events", "visits", "open_visits", "persons", "identity_links", "salts"),
+    *("event_journal", "events", "event_revenue", "imported_lines", "visits", "open_visits"),
+    *("persons", "identity_links", "salts"),
     *("daily_totals", "daily_revenue", "rollups", "finalized", "dirty_days"),
     *("idempotent_responses", "rate_limit_counters", "monthly_usage", "fired_alerts"),
     *("attempts", "deliveries", "annotations"),

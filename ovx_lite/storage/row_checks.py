@@ -34,9 +34,11 @@ _RULES = {
     f" AND coalesce(last_used_at, 0) {_IS_TIME} AND coalesce(hourly_limit, 0) >= 0",
     "salts": f"day {_IS_DAY}",
     "event_journal": f"event_count BETWEEN 1 AND {MAX_EVENTS_PER_ROW}",
-    "events": f"visit_id BETWEEN 0 AND {_LAST_ID} AND visit_id + id_offset BETWEEN 0 AND {_LAST_ID}"
-    " AND coalesce(import_line_hash, 0) BETWEEN 0 AND 0x7fffffff"
-    " AND (revenue_minor IS NULL OR (SELECT currency <> '' FROM event_types WHERE id = event_type_id))",
+    "events": f"visit_id BETWEEN 0 AND {_LAST_ID} AND visit_id + id_offset BETWEEN 0 AND {_LAST_ID}",
+    "event_revenue": "(SELECT currency <> '' FROM events JOIN event_types ON event_types.id = event_type_id"
+    " WHERE events.site_id = event_revenue.site_id AND events.visit_id = event_revenue.visit_id"
+    " AND events.id_offset = event_revenue.id_offset)",
+    "imported_lines": f"logged_at {_IS_TIME} AND line_hash BETWEEN 0 AND 0x7fffffff",
     "visits": f"id BETWEEN 0 AND {_LAST_ID} AND is_identified {_IS_FLAG} AND is_only_visit_of_day {_IS_FLAG}"
     f" AND early_ms {_IS_TIME} AND elapsed_ms {_IS_TIME} AND pageviews BETWEEN 0 AND events",
     "open_visits": f"visit_id BETWEEN 0 AND {_LAST_ID}",

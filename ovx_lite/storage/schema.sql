@@ -195,10 +195,25 @@ CREATE TABLE events (
     traffic_source_id INTEGER NOT NULL,
     client_id         INTEGER NOT NULL,
     props             TEXT,             -- custom properties: a JSON object
-    import_line_hash  INTEGER,          -- for imported events: of the log line without its IP address
     person_id         INTEGER,          -- the person that the request named; otherwise, see identity_links
-    revenue_minor     INTEGER,          -- in the event type's currency
     PRIMARY KEY (site_id, visit_id, id_offset)
+) STRICT, WITHOUT ROWID;
+
+-- The revenue of an event. Few events have any, and a column without a value would take a byte of each of the others.
+CREATE TABLE event_revenue (
+    site_id      INTEGER NOT NULL,
+    visit_id     INTEGER NOT NULL,
+    id_offset    INTEGER NOT NULL,
+    amount_minor INTEGER NOT NULL, -- in the event type's currency
+    PRIMARY KEY (site_id, visit_id, id_offset)
+) STRICT, WITHOUT ROWID;
+
+-- The lines of access logs that were imported, so that no line is imported twice.
+CREATE TABLE imported_lines (
+    site_id   INTEGER NOT NULL,
+    logged_at INTEGER NOT NULL, -- the time of the line's event
+    line_hash INTEGER NOT NULL, -- of the line without its IP address: 31 bits
+    PRIMARY KEY (site_id, logged_at, line_hash)
 ) STRICT, WITHOUT ROWID;
 
 -- The events of a visitor without a gap of 30 minutes between them.
@@ -211,12 +226,14 @@ CREATE TABLE visits (
     exit_page_id         INTEGER,          -- the last page viewed
     page_type_bloom      INTEGER NOT NULL, -- a Bloom filter: a bit for each of its pages and event types
     visitor_id           INTEGER NOT NULL, -- 48 bits; changes every day unless the client identified the visitor
-    is_identified        INTEGER NOT NULL, -- whether the client identified the visitor
-    is_only_visit_of_day INTEGER NOT NULL, -- whether the visitor has no other visit on its day
+    flags                INTEGER NOT NULL, -- the two that follow; a column for each would take a byte more
+    is_only_visit_of_day INTEGER AS (flags & 1),  -- whether the visitor has no other visit on its day
+    is_identified        INTEGER AS (flags >> 1), -- whether the client identified the visitor
     early_ms             INTEGER NOT NULL, -- from its earliest event to the one that began it
     elapsed_ms           INTEGER NOT NULL, -- from the event that began it to its last one
     pageviews            INTEGER NOT NULL,
-    events               INTEGER NOT NULL, -- pageviews included
+    other_events         INTEGER NOT NULL, -- mostly 0, which takes no space
+    events               INTEGER AS (pageviews + other_events),
     PRIMARY KEY (site_id, id)
 ) STRICT, WITHOUT ROWID;
 

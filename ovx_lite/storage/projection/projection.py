@@ -4,6 +4,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from ovx_lite.domain.models import COUNTER_BITS
 from ovx_lite.storage import registry_version
 from ovx_lite.storage.ledger.event_journal import JournalEvent
 from ovx_lite.storage.ledger.journal_drain import drain
@@ -17,11 +18,13 @@ from ovx_lite.storage.sqlite import insert
 
 _CACHE_SOFT_LIMIT, _CACHE_HARD_LIMIT = 20_000, 200_000  # entries of the largest cache
 
-# Most events have none of the last four columns, and binding NULL takes longer than leaving a column out.
+# Most events have neither of the last two columns, and binding NULL takes longer than leaving a column out.
 _INSERT_EVENTS = (
     "INSERT INTO events (site_id, visit_id, id_offset, event_type_id, page_id, traffic_source_id, client_id{})"
 )
-_OPTIONAL_COLUMNS = ", props, import_line_hash, person_id, revenue_minor"
+_OPTIONAL_COLUMNS = ", props, person_id"
+_INSERT_REVENUE = "INSERT INTO event_revenue (site_id, visit_id, id_offset, amount_minor)"
+_INSERT_IMPORTED_LINES = "INSERT INTO imported_lines (site_id, logged_at, line_hash)"
 
 
 class Projection:
@@ -65,6 +68,7 @@ class Projection:
         sessionless_events = _not_in_visits(events, changes)
         deltas = rollup_writer.count_batch(events, sessionless_events, changes, self._dimension_keys)
         self._write_events(changes, sessionless_events)
+        self._write_imported_lines(events)
         visits.save(self._conn, [change.visit for change in changes])
         visits.save_open(self._conn, [change.visit for change in changes if change.began_with is not None])
         self._identity_links.record(events)
@@ -99,6 +103,7 @@ class Projection:
     def _write_events(self, changes: Iterable[VisitChange], sessionless_events: Iterable[JournalEvent]) -> None:
         short_rows: list[tuple[object, ...]] = []
         long_rows: list[tuple[object, ...]] = []
+        revenue_rows: list[tuple[object, ...]] = []
         for change in changes:
             site_id, visit_id = change.visit.site_id, change.visit.id
             for event in change.events:
@@ -111,15 +116,12 @@ class Projection:
                     event.traffic_source_id,
                     event.client_id,
                 )
-                if (
-                    event.props is None
-                    and event.person is None
-                    and event.revenue_minor is None
-                    and event.import_line_hash is None
-                ):
+                if event.props is None and event.person is None:
                     short_rows.append(row)
                 else:
                     long_rows.append(row + _optional_columns(event))
+                if event.revenue_minor is not None:
+                    revenue_rows.append((*row[:3], event.revenue_minor))
         long_rows += [
             (
                 event.site_id,
@@ -133,8 +135,22 @@ class Projection:
             )
             for event in sessionless_events
         ]
+        revenue_rows += [
+            (event.site_id, event.id, 0, event.revenue_minor)
+            for event in sessionless_events
+            if event.revenue_minor is not None
+        ]
         insert(self._conn, _INSERT_EVENTS.format(""), short_rows)
         insert(self._conn, _INSERT_EVENTS.format(_OPTIONAL_COLUMNS), long_rows)
+        insert(self._conn, _INSERT_REVENUE, revenue_rows)
+
+    def _write_imported_lines(self, events: Iterable[JournalEvent]) -> None:
+        rows = [
+            (event.site_id, event.id >> COUNTER_BITS, event.import_line_hash)
+            for event in events
+            if event.import_line_hash is not None
+        ]
+        insert(self._conn, _INSERT_IMPORTED_LINES, sorted(rows), "ON CONFLICT DO NOTHING")
 
     def reset(self) -> None:
         """Empty the caches. Call it after a rollback, and after a change of stored events over this connection."""
@@ -179,4 +195,4 @@ def _visit_order(change: VisitChange) -> tuple[int, int]:
 
 
 def _optional_columns(event: JournalEvent) -> tuple[object, ...]:
-    return (event.props, event.import_line_hash, event.person and event.person.id, event.revenue_minor)
+    return (event.props, event.person and event.person.id)

@@ -19,13 +19,11 @@ from ovx_lite.storage.sqlite import batches, insert
 
 _COLUMNS = (
     "site_id, id, traffic_source_id, client_id, entry_page_id, exit_page_id, page_type_bloom, visitor_id,"
-    " is_identified, is_only_visit_of_day, early_ms, elapsed_ms, pageviews, events"
+    " flags, early_ms, elapsed_ms, pageviews, other_events"
 )
 _INSERT_VISITS = f"INSERT INTO visits ({_COLUMNS})"
 _UPDATE_VISITS = "ON CONFLICT (site_id, id) DO UPDATE SET " + ", ".join(
-    f"{column} = excluded.{column}"
-    for column in _COLUMNS.split(", ")[2:]
-    if column not in ("visitor_id", "is_identified")
+    f"{column} = excluded.{column}" for column in _COLUMNS.split(", ")[2:] if column != "visitor_id"
 )
 _VISIT_COLUMNS = """
 visits.id, visitor_id, is_identified, traffic_source_id, client_id, entry_page_id, exit_page_id, page_type_bloom,
@@ -211,12 +209,11 @@ def save(conn: sqlite3.Connection, visits: Iterable[Visit]) -> None:
             visit.exit_page_id,
             visit.page_type_bloom,
             visit.visitor_id,
-            int(visit.is_identified),
-            int(visit.is_only_visit_of_day),
+            visit.is_only_visit_of_day | visit.is_identified << 1,
             visit.early_ms,
             visit.duration_ms,
             visit.pageviews,
-            visit.events,
+            visit.events - visit.pageviews,
         )
         for visit in visits
     ]

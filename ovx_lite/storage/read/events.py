@@ -15,10 +15,7 @@ from ovx_lite.storage.rollups import weekly
 
 def import_line_hashes(conn: sqlite3.Connection, site: Site, day: int) -> set[tuple[int, int]]:
     """Return the log lines that were imported for a site's day, as pairs of the time (Unix ms) and the line's hash."""
-    query = f"""
-        SELECT visit_id + id_offset >> {COUNTER_BITS}, import_line_hash FROM events
-        WHERE {OF_DAY} AND import_line_hash IS NOT NULL
-    """
+    query = f"SELECT logged_at, line_hash FROM imported_lines WHERE {_LOGGED_ON_DAY}"
     return set(conn.execute(query, (site.id, *ids_of_day(day, site.timezone))))
 
 
@@ -27,6 +24,20 @@ IS_ENGAGEMENT = "(name = 'engagement' AND api = 'apex')"
 
 OF_DAY = "site_id = ? AND visit_id >= ? AND visit_id < ?"
 """The condition for events of a day, with a site's ID and `ids_of_day` as parameters: no visit crosses midnight."""
+
+_LOGGED_ON_DAY = f"site_id = ? AND logged_at >= ? >> {COUNTER_BITS} AND logged_at < ? >> {COUNTER_BITS}"
+
+REVENUE_OF_EVENT = """
+CASE WHEN currency <> '' THEN (
+    SELECT amount_minor FROM event_revenue AS revenue
+    WHERE revenue.site_id = events.site_id AND revenue.visit_id = events.visit_id
+        AND revenue.id_offset = events.id_offset
+) END
+"""
+"""The revenue of an event (minor units) or NULL, as SQL over `events` and their `event_types`.
+
+Only events of types with a currency have revenue. For the others, this reads nothing.
+"""
 
 
 def ids_of_day(day: int, timezone: str) -> tuple[int, int]:
@@ -39,7 +50,7 @@ _SELECT_EVENTS = f"""
 SELECT visit_id + id_offset AS id, visit_id + id_offset >> {COUNTER_BITS}, api, type, name, host, path,
        referrer, source, channel, utm_source, utm_medium, utm_campaign, utm_content, utm_term,
        country, browser, os, device, visitor_id, visits.id, external_id,
-       context, props, revenue_minor, currency, excluded_reason
+       context, props, {REVENUE_OF_EVENT}, currency, excluded_reason
 FROM events
 JOIN event_types ON event_types.id = event_type_id
 JOIN pages ON pages.id = page_id
@@ -137,6 +148,8 @@ def delete_day(conn: sqlite3.Connection, site: Site, day: int) -> int:
     """
     day_params = (site.id, *ids_of_day(day, site.timezone))
     conn.execute("DELETE FROM visits WHERE site_id = ? AND id >= ? AND id < ?", day_params)
+    conn.execute(f"DELETE FROM event_revenue WHERE {OF_DAY}", day_params)
+    conn.execute(f"DELETE FROM imported_lines WHERE {_LOGGED_ON_DAY}", day_params)
     weekly.delete_day(conn, site.id, day)
     return conn.execute(f"DELETE FROM events WHERE {OF_DAY}", day_params).rowcount
 
@@ -148,7 +161,7 @@ def delete_all(conn: sqlite3.Connection, site_id: int) -> int:
     caches.
     """
     deleted = conn.execute("DELETE FROM events WHERE site_id = ?", (site_id,)).rowcount
-    for table in ("visits", "open_visits"):
+    for table in ("event_revenue", "imported_lines", "visits", "open_visits"):
         conn.execute(f"DELETE FROM {table} WHERE site_id = ?", (site_id,))
     weekly.delete_all(conn, site_id)
     accepted_events = list(event_journal.read_all(conn))  # of other sites: they refer to rows that stay

@@ -74,8 +74,10 @@ CASE WHEN entry_page_id IS NULL OR pageviews <> events OR events > 2 THEN {token
     WHEN {entry_condition} THEN entry_page_id END
 """
 _REVENUE_ITEMS = """
-(SELECT group_concat(event_type_id || ' ' || revenue_minor) FROM events AS e
-    WHERE e.site_id = v.site_id AND e.visit_id = v.id AND revenue_minor IS NOT NULL AND {is_counted} AND {condition})
+(SELECT group_concat(event_type_id || ' ' || amount_minor)
+    FROM event_revenue AS revenue CROSS JOIN events AS e
+        ON e.site_id = revenue.site_id AND e.visit_id = revenue.visit_id AND e.id_offset = revenue.id_offset
+    WHERE revenue.site_id = v.site_id AND revenue.visit_id = v.id AND {is_counted} AND {condition})
 """
 # MATERIALIZED and LIMIT -1 keep SQLite from flattening the subqueries: it would decode the JSON of the parts again for
 # every visit (twice the time), and read the events of a visit once for each use of its tokens.

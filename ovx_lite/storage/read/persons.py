@@ -186,8 +186,9 @@ def _move_events(conn: sqlite3.Connection, site_id: int, old_visit_id: int, id_o
         (visit_id, old_visit_id + id_offset - visit_id, site_id, old_visit_id, id_offset)
         for id_offset, visit_id in visit_id_by_offset.items()
     ]
-    query = "UPDATE events SET visit_id = ?, id_offset = ? WHERE site_id = ? AND visit_id = ? AND id_offset = ?"
-    conn.executemany(query, moved)
+    for table in ("events", "event_revenue"):
+        query = f"UPDATE {table} SET visit_id = ?, id_offset = ? WHERE site_id = ? AND visit_id = ? AND id_offset = ?"
+        conn.executemany(query, moved)
     return None if first_row is None else old_visit_id + int(first_row[0])
 
 
@@ -199,15 +200,15 @@ WHERE site_id = :site_id AND visit_id = :visit_id AND type = 'pageview' AND path
 _INSERT_VISIT = f"""
 INSERT INTO visits (
     site_id, id, traffic_source_id, client_id, entry_page_id, exit_page_id, page_type_bloom,
-    visitor_id, is_identified, is_only_visit_of_day, early_ms, elapsed_ms, pageviews, events
+    visitor_id, flags, early_ms, elapsed_ms, pageviews, other_events
 )
 SELECT :site_id, :visit_id,
     (SELECT traffic_source_id FROM events WHERE site_id = :site_id AND visit_id = :visit_id AND id_offset = 0),
     (SELECT client_id FROM events WHERE site_id = :site_id AND visit_id = :visit_id AND id_offset = 0),
-    ({_PAGES_OF_VISIT} LIMIT 1), ({_PAGES_OF_VISIT} DESC LIMIT 1), -1, :visitor_id, :is_identified, 0,
+    ({_PAGES_OF_VISIT} LIMIT 1), ({_PAGES_OF_VISIT} DESC LIMIT 1), -1, :visitor_id, :is_identified << 1,
     max((:visit_id >> {COUNTER_BITS}) - (visit_id + min(id_offset) >> {COUNTER_BITS}), 0),
     (visit_id + max(id_offset) >> {COUNTER_BITS}) - (:visit_id >> {COUNTER_BITS}),
-    sum(type = 'pageview'), sum(NOT {IS_ENGAGEMENT})
+    sum(type = 'pageview'), sum(type <> 'pageview' AND NOT {IS_ENGAGEMENT})
 FROM events JOIN event_types ON event_types.id = event_type_id WHERE site_id = :site_id AND visit_id = :visit_id
 """
 

@@ -11,6 +11,11 @@ from ovx_lite.storage.read.filter_sql import FilterSql
 from ovx_lite.storage.read.from_clause import IS_COUNTED, dimension_columns, events_sql, group_key
 from ovx_lite.storage.webhooks.goals import goals_of
 
+# CROSS JOIN makes SQLite read this table last, so that it looks up only events that pass all conditions.
+_JOIN_REVENUE = """
+CROSS JOIN event_revenue ON event_revenue.site_id = e.site_id AND event_revenue.visit_id = e.visit_id
+    AND event_revenue.id_offset = e.id_offset
+"""
 RevenueByKey = dict[tuple[str, ...], dict[str, tuple[int, int]]]
 """Transactions and the amount in minor units, by the values of the dimensions and by currency."""
 
@@ -38,7 +43,7 @@ def by_dimensions(
         return revenue
     filter_sql = FilterSql(conn, site.id)
     columns = dimension_columns(filter_sql, dimensions)
-    joins = f"JOIN event_types ON event_types.id = e.event_type_id {columns.joins}"
+    joins = f"JOIN event_types ON event_types.id = e.event_type_id {columns.joins} {_JOIN_REVENUE}"
     events_from = events_sql(
         filter_sql,
         site,
@@ -50,8 +55,8 @@ def by_dimensions(
         event_type_condition="currency <> ''",
     )
     sql = f"""
-        SELECT {columns.group_list} event_types.currency, count(*), sum(e.revenue_minor)
-        FROM {events_from} AND e.revenue_minor IS NOT NULL AND {columns.condition}
+        SELECT {columns.group_list} event_types.currency, count(*), sum(amount_minor)
+        FROM {events_from} AND event_types.currency <> '' AND {columns.condition}
         GROUP BY {columns.group_list} event_types.currency
     """
     for *values, currency, transactions, amount_minor in conn.execute(sql, filter_sql.values):

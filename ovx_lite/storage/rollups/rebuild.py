@@ -16,7 +16,7 @@ from ovx_lite.domain.goal_patterns import GoalMatcher
 from ovx_lite.domain.models import ClientInfo, EventType, PageUrl, Site, TrafficSource
 from ovx_lite.storage.projection.rollup_writer import DayTotals
 from ovx_lite.storage.read import events
-from ovx_lite.storage.read.events import OF_DAY, ids_of_day
+from ovx_lite.storage.read.events import OF_DAY, REVENUE_OF_EVENT, ids_of_day
 from ovx_lite.storage.rollups import weekly
 from ovx_lite.storage.rollups.dimensions import (
     ID_DIMENSIONS,
@@ -41,7 +41,7 @@ LEFT JOIN pages AS exit_page ON exit_page.id = exit_page_id
 """
 # The order keeps the events of a visit together: see `DistinctCounts.add_visit`.
 EVENTS = f"""
-SELECT visits.id, visitor_id, is_only_visit_of_day, person_id, revenue_minor,
+SELECT visits.id, visitor_id, is_only_visit_of_day, person_id, {REVENUE_OF_EVENT},
     api, type, name, excluded_reason, context, currency, scheme, host, path
 FROM (SELECT * FROM events WHERE {OF_DAY}) AS events
 CROSS JOIN event_types ON event_types.id = event_type_id CROSS JOIN pages ON pages.id = page_id
@@ -207,7 +207,7 @@ def _day_params(site: Site, day: int) -> dict[str, int]:
 
 def rebuild_day(conn: sqlite3.Connection, site: Site, day: int) -> None:
     """Replace the stored counts of a site's day by those of its visits and events. Call it inside a transaction."""
-    query = f"UPDATE visits SET is_only_visit_of_day = 1 - is_only_visit_of_day WHERE {_MISMARKED_VISITS}"
+    query = f"UPDATE visits SET flags = flags + 1 - 2 * is_only_visit_of_day WHERE {_MISMARKED_VISITS}"
     conn.execute(query, _day_params(site, day))
     counts = count_day(conn, site, day, ValueSelector(max_values(conn)))
     weekly.delete_day(conn, site.id, day)
