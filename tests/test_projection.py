@@ -21,6 +21,7 @@ from ovx_lite.storage.ledger import event_journal
 from ovx_lite.storage.ledger.event_journal import MAX_EVENTS_PER_ROW
 from ovx_lite.storage.ledger.journal_drain import SLICE_EVENTS, drain_slice
 from ovx_lite.storage.ledger.ledger import Ledger, write_group
+from ovx_lite.storage.projection import sessionizer
 from ovx_lite.storage.projection.projection import Projection, catch_up
 from ovx_lite.storage.sqlite import STORE_FILE, open_store
 from tests.conftest import CHROME, Server, Start, Store
@@ -281,6 +282,19 @@ def test_the_size_of_slices_makes_no_difference(tmp_path: Path, seed: int) -> No
     events = draw_events(random.Random(seed), 120)
     results = [projected(tmp_path / str(size), events, size) for size in (1, 30, SLICE_EVENTS)]
     assert results[0] == results[1] == results[2]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_usual_way_has_the_result_of_the_general_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    events = draw_events(random.Random(seed), 120)
+    # Also in the order of time: then nearly all visits change in the usual way.
+    for name, sent in (("late", events), ("sorted", sorted(events, key=lambda event: event.timestamp_ms))):
+        usual = projected(tmp_path / f"usual {name}", sent, 30)
+        with monkeypatch.context() as context:
+            context.setattr(sessionizer, "_usual_change", lambda *_: None)
+            assert projected(tmp_path / f"general {name}", sent, 30) == usual
 
 
 def test_a_projection_that_is_interrupted_anywhere_projects_each_event_once(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ class Projection:
 
     def _sessionize(
         self,
-        events_by_visitor: Mapping[VisitorKey, Sequence[JournalEvent]],
+        events_by_visitor: Mapping[VisitorKey, list[JournalEvent]],
         visits_by_visitor: Mapping[VisitorKey, list[Visit]],
     ) -> Iterator[VisitChange]:
         latest_day: SiteDay | None = None
