@@ -1,6 +1,7 @@
 """Requests that arrive in one read are answered directly: with the same bytes as through ASGI, and as safely."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import re
@@ -412,3 +413,22 @@ def test_a_full_disk_is_answered_directly_and_does_not_count(store: Store) -> No
         assert listener.asgi_count == []
 
     run(store, "direct", send)
+
+
+def test_nothing_after_a_response_that_closes_the_connection_is_a_request(store: Store, start: Start) -> None:
+    store.site()
+    server = start(store)
+    event_body = json.dumps(APEX_EVENT).encode()
+    oversized, good = (
+        b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (path, len(body), body)
+        for path, body in ((b"/api/v1/event", b"x" * 66_000), (b"/api/events", event_body))
+    )
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as client:
+        client.sendall(oversized + good * 3)
+        received = b""
+        with contextlib.suppress(ConnectionResetError):  # what follows is not read
+            while data := client.recv(65_536):
+                received += data
+    assert received.count(b"HTTP/1.1 ") == 1
+    assert server.stop() == 0
+    assert store.events() == []

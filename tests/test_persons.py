@@ -315,3 +315,18 @@ def test_events_are_attributed_to_the_expected_person(
         for drawn_event, person_id in zip(drawn_events, expected, strict=True)
     ]
     assert owners() == [*expected, "ada", "ada"]
+
+
+def test_a_device_of_two_persons_counts_once_after_one_is_erased(site: Place) -> None:
+    site.apex(0, "phone", "ada")
+    site.apex(1, "phone", "bob")
+    site.run_person_command("erase", "ada", "--yes")
+    site.apex(2, "phone", "bob")
+    assert site.is_consistent()
+    query = {
+        "site_id": site.slug,
+        "metrics": ["visitors", "visits", "events"],
+        "date_range": ["2025-11-21", "2025-11-21"],
+    }
+    (row,) = site.server.send("/api/v1/stats/query", query, site.key).json["results"]
+    assert row["metrics"] == [2, 2, 3]  # the erased person's event has a visitor of its own

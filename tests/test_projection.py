@@ -187,6 +187,22 @@ def test_a_server_projects_what_a_killed_one_has_left(place: Place, start: Start
     assert place.journal_events() == 0
 
 
+def test_queries_go_on_while_the_store_cannot_be_written(store: Store, start: Start) -> None:
+    store.site("my-site", "--domain", "example.com")
+    constants = {**ON_DEMAND, "ovx_lite.storage.connections.SERVER_LOCK_TIMEOUT_S": 0.2}
+    place = Place(store, start(store, constants=constants), store.key())
+    visit(place, 1)
+    assert place.visitors() == 1
+    visit(place, 2)
+    with closing(sqlite3.connect(store.path / STORE_FILE, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert place.visitors() == 1  # what is projected
+        assert place.server.send("/healthz", method="GET").status == 503
+        other.execute("ROLLBACK")
+    assert "could not be projected" in place.server.log_path.read_text()
+    assert place.store.call("check")["events"] == 2
+
+
 def test_a_stop_projects_what_is_waiting(place: Place) -> None:
     visit(place, 1)
     assert place.server.stop() == 0
@@ -213,9 +229,8 @@ def test_health_says_that_events_cannot_be_counted(place: Place) -> None:
     with place.store.connect() as conn:
         conn.execute("UPDATE event_journal SET events = x'c1'")
         conn.commit()
-    assert place.server.send("/api/v1/stats/query", {"site_id": "my-site"}, place.key).status >= 400
-    query = {"site_id": "my-site", "metrics": ["visitors"], "date_range": "day"}
-    assert place.server.send("/api/v1/stats/query", query, place.key).status in (500, 503)
+    query = {"site_id": "my-site", "metrics": ["events"], "date_range": "day"}
+    assert place.server.send("/api/v1/stats/query", query, place.key).json["results"][0]["metrics"] == [0]
     health = place.server.send("/healthz", method="GET")
     assert (health.status, "1 accepted events could not be counted" in health.json["detail"]) == (200, True)
     for command in (("check",), ("export", "my-site")):
@@ -277,7 +292,7 @@ def projected(folder: Path, events: list[Event], slice_events: int) -> dict[str,
         return dump(conn)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, 1, 5, 16])  # 5 and 16 have many late events of several persons on one device
 def test_the_size_of_slices_makes_no_difference(tmp_path: Path, seed: int) -> None:
     events = draw_events(random.Random(seed), 120)
     results = [projected(tmp_path / str(size), events, size) for size in (1, 30, SLICE_EVENTS)]

@@ -21,6 +21,7 @@ from ovx_lite.domain.clock import SystemClock
 from ovx_lite.domain.models import Site
 from ovx_lite.services import factories
 from ovx_lite.storage import registry, upkeep
+from ovx_lite.storage.projection.projection import catch_up
 from ovx_lite.storage.sqlite import open_store
 
 
@@ -148,6 +149,7 @@ def remove(id: str, yes: bool, data_dir: Path, as_json: bool) -> None:
     registry.find_site(conn, id)
     if not yes and not as_json:
         click.confirm(f"Delete the site {id}, its API keys and all its events?", abort=True, err=True)
+        catch_up(conn)  # events may have arrived meanwhile
     deleted_events = registry.remove_site(conn, upkeep, id)
     if as_json:
         print_json({"id": id, "removed": True, "events": deleted_events})

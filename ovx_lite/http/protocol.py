@@ -198,6 +198,9 @@ class HttpProtocol(FramingProtocol):
 
     def on_request_complete(self) -> None:
         """Answer a request that arrived in one read, directly or by a fast cycle; leave others to uvicorn's cycle."""
+        if self.transport.is_closing():  # an earlier response was the last one: nothing after it is a request
+            self._body_parts = None
+            return
         if self._body_parts is None:
             super().on_request_complete()
             if not self.pipeline:

@@ -27,7 +27,7 @@ MAX_WAITING_EVENTS = 60_000
 MAX_JOURNAL_EVENTS = 1_000_000
 """How many events the journal holds at most, if projecting them fails. Further requests get 503."""
 
-_RETRY_AFTER_S = 1.0
+_RETRY_AFTER_S, _READ_RETRY_AFTER_S = 1.0, 10.0
 _log = logging.getLogger("ovx_lite")
 
 
@@ -51,6 +51,7 @@ class Projector:
         self._slice_lock = asyncio.Lock()
         self._has_work = asyncio.Event()
         if journal_events:
+            self._arrivals.append((time.monotonic(), journal_events))
             self._has_work.set()
 
     @property
@@ -74,6 +75,8 @@ class Projector:
         """Count events that were committed to the journal."""
         self.accepted_events += event_count
         self._last_commit_at_s = time.monotonic()
+        if not self._arrivals:
+            self._arrivals.append((self._last_commit_at_s, self.accepted_events))
         self._has_work.set()
 
     async def catch_up(self) -> None:
@@ -84,6 +87,18 @@ class Projector:
         target = self.accepted_events
         while self.projected_events < target:
             await self._project_slice()
+
+    async def catch_up_to_read(self) -> None:
+        """As `catch_up`. But if the store cannot be written or is damaged, reading goes on without the events that wait.
+
+        Then the log and `/healthz` say so. For some seconds, nobody waits for another attempt.
+        """
+        if self.failed_at_s is not None and time.monotonic() - self.failed_at_s < _READ_RETRY_AFTER_S:
+            return
+        try:
+            await self.catch_up()
+        except sqlite3.DatabaseError as exc:
+            _log.error("events could not be projected: %s", exc)
 
     async def close(self) -> None:
         """Project the waiting events, so that whoever opens the store next need not. The journal keeps the others."""
@@ -120,15 +135,22 @@ class Projector:
 
     async def _project_slice(self) -> None:
         async with self._slice_lock:  # one at a time, so that a commit never waits for more than one
-            accepted_events, started_at_s = self.accepted_events, time.monotonic()
+            accepted_events = self.accepted_events
             try:
-                count = await self._database.write(drain_slice, self.event_writer)
+                count, duration_s = await self._database.write(_timed_slice, self.event_writer)
             except BaseException:
                 self.failed_at_s = time.monotonic()
                 raise
             self.failed_at_s = None
-            self.slice_durations.observe(time.monotonic() - started_at_s)
+            self.slice_durations.observe(duration_s)
             # A command may have projected events. So if the journal was empty, nothing waits that was accepted before.
             self.projected_events = (
                 self.projected_events + count if count else max(self.projected_events, accepted_events)
             )
+
+
+def _timed_slice(conn: sqlite3.Connection, event_writer: EventWriter) -> tuple[int, float]:
+    """Project a slice. Return the number of events, and how long it took in seconds."""
+    started_at_s = time.monotonic()
+    count = drain_slice(conn, event_writer)
+    return count, time.monotonic() - started_at_s

@@ -4,10 +4,7 @@ Queries with equal keys that are in the queue at the same time run once.
 """
 
 import asyncio
-import os
 import sqlite3
-import sys
-import threading
 from collections import Counter
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +23,6 @@ WAIT_TIMEOUT_S = 20.0
 
 _STOP_GRACE_S = 1.0  # how long running queries may go on when the server stops
 _RETRY_AFTER_S = 5
-_NICENESS = 15  # of 19: what else wants the core gets nearly all of it
 
 
 class _Query:
@@ -59,7 +55,7 @@ class QueryQueue:
         self.outcomes: Counter[tuple[str, str]] = Counter()  # by level and outcome, since the start
         self._open = open_connection
         self._idle_conns: list[sqlite3.Connection] = []
-        self._threads = ThreadPoolExecutor(priority.MAX_RUNNING, "query", initializer=_lower_thread_priority)
+        self._threads = ThreadPoolExecutor(priority.MAX_RUNNING, "query")
         self._waiting: dict[Hashable, _Query] = {}
         self._running: dict[_Query, asyncio.Future[Any]] = {}
         self._shared: dict[Hashable, _Query] = {}  # running queries whose result later callers may share
@@ -218,15 +214,6 @@ class QueryQueue:
         self._threads.shutdown()
         for conn in self._idle_conns:
             conn.close()
-
-
-def _lower_thread_priority() -> None:
-    """Let the event loop and the writer come first, so that long queries delay no events on a machine of one core.
-
-    Only Linux has a priority for each thread.
-    """
-    if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
 def _outcome(exc: BaseException | None) -> str:

@@ -13,7 +13,7 @@ import msgspec
 
 from ovx_lite.domain.models import COUNTER_BITS, Person
 from ovx_lite.storage.ledger.event_journal import JournalEvent
-from ovx_lite.storage.sqlite import batches, insert
+from ovx_lite.storage.sqlite import insert
 
 MAX_TRAITS_BYTES = 64 * 1024
 """The maximum size of a person's traits as JSON. If they are larger, the oldest traits are deleted."""
@@ -34,14 +34,13 @@ _MERGE_TRAITS = """
 ON CONFLICT (id) DO UPDATE SET traits = merged(traits, excluded.traits) WHERE excluded.traits <> '{}'
 """
 # For events that arrive late: insert a link only if the link before it is to another person.
-_INSERT_LATE_LINKS = """
+_INSERT_LATE_LINK = """
 INSERT INTO identity_links (site_id, visitor_id, linked_at, person_id)
-SELECT * FROM (VALUES {}) AS new WHERE column4 IS NOT (
+SELECT * FROM (VALUES (?, ?, ?, ?)) AS new WHERE column4 IS NOT (
     SELECT person_id FROM identity_links
     WHERE site_id = column1 AND visitor_id = column2 AND linked_at <= column3 ORDER BY linked_at DESC LIMIT 1
 ) ON CONFLICT DO NOTHING
 """
-_BATCH_SIZES = (64, 8, 1)
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -104,9 +103,8 @@ class IdentityLinks:
         )
         links = "INSERT INTO identity_links (site_id, visitor_id, linked_at, person_id)"
         insert(self._conn, links, self._links, "ON CONFLICT DO NOTHING")
-        for row_count, batch in batches(self._late_links, _BATCH_SIZES):
-            values = [value for link in batch for value in link]
-            self._conn.execute(_INSERT_LATE_LINKS.format(", ".join(["(?, ?, ?, ?)"] * row_count)), values)
+        for link in self._late_links:  # one by one, because each depends on those before it
+            self._conn.execute(_INSERT_LATE_LINK, link)
         self._persons.clear()
         self._links.clear()
         self._late_links.clear()

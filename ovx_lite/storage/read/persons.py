@@ -154,11 +154,16 @@ def _split_visit(
         id_offset for (id_offset,) in conn.execute(query, (site_id, visit_id)) if id_offset not in id_offsets
     ]
     conn.execute("DELETE FROM visits WHERE site_id = ? AND id = ?", (site_id, visit_id))
-    conn.execute("DELETE FROM open_visits WHERE site_id = ? AND visit_id = ?", (site_id, visit_id))
+    query = "DELETE FROM open_visits WHERE site_id = ? AND visit_id = ? RETURNING daily_visitor_id, session_key"
+    open_visits = conn.execute(query, (site_id, visit_id)).fetchall()
+    remaining_visit_id = _move_events(conn, site_id, visit_id, other_offsets)
     halves = (
-        (_move_events(conn, site_id, visit_id, other_offsets), visitor_id, is_identified),
+        (remaining_visit_id, visitor_id, is_identified),
         (_move_events(conn, site_id, visit_id, id_offsets), new_visitor_id, 0),
     )
+    if remaining_visit_id is not None:  # it may continue; if it were not found again, the visitor would count twice
+        query = "INSERT INTO open_visits (site_id, visit_id, daily_visitor_id, session_key) VALUES (?, ?, ?, ?)"
+        conn.executemany(query, [(site_id, remaining_visit_id, *open_visit) for open_visit in open_visits])
     for new_visit_id, owner_id, is_owner_identified in halves:
         if new_visit_id is not None:
             params = {"site_id": site_id, "visit_id": new_visit_id}

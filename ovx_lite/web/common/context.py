@@ -128,7 +128,7 @@ class UiContext(msgspec.Struct):
 
     async def read_events(self, function: Callable[[EventReader], T]) -> T:
         """Run a function with an `EventReader` when all accepted events are projected. It must not take long."""
-        await self.services.projector.catch_up()
+        await self.services.projector.catch_up_to_read()
         return await self.services.database.read_events(function)
 
     async def change(
@@ -185,7 +185,7 @@ async def run_query(
     """
     services = context(request).services
     database, clock = services.database, services.clock
-    await services.projector.catch_up()
+    await services.projector.catch_up_to_read()
     # A result is shared only within a minute, because its date range may end now.
     key = (function, args, clock.now_ms() // MINUTE_MS)
     ticket = await database.query(requester, key, lambda reader: function(reader, clock.now_ms(), *args))

@@ -143,7 +143,7 @@ class LiveVisitors:
     async def _count(self, site_id: int) -> int:
         database, clock = self._services.database, self._services.clock
         requester, key = Requester(PEOPLE, "live"), (LiveVisitors, site_id)
-        await self._services.projector.catch_up()
+        await self._services.projector.catch_up_to_read()
         return await (
             await database.query(requester, key, lambda reader: reader.count_active_visitors(site_id, clock.now_ms()))
         )
