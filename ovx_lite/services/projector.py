@@ -89,7 +89,7 @@ class Projector:
             await self._project_slice()
 
     async def catch_up_to_read(self) -> None:
-        """As `catch_up`. But if the store cannot be written or is damaged, reading goes on without the events that wait.
+        """As `catch_up`. But if the store cannot be written, or is damaged, reading goes on without the waiting events.
 
         Then the log and `/healthz` say so. For some seconds, nobody waits for another attempt.
         """
