@@ -46,7 +46,7 @@ _.utm_medium
 _.utm_campaign
 _.utm_content
 _.utm_term
-_.sessionless_events  # the totals of a day: ovx_lite/storage/write/rollup_writer.py
+_.sessionless_events  # the totals of a day: ovx_lite/storage/projection/rollup_writer.py
 
 # Fields that templates/dashboard_parts.html shows: ovx_lite/web/ui/dashboard/chart.py
 _.dashed
