@@ -41,7 +41,8 @@ class Database:
 
     You send functions to these threads. A function gets the `sqlite3.Connection` as its first argument and runs to its
     end before the thread starts the next one. The reader never waits for the writer, because the store uses a
-    write-ahead log; but pages and queries first let `Projector` write what they are to read. Read queries that may take long go through a queue and have their own connections.
+    write-ahead log; but pages and queries first let the projector write what they are to read. Read queries that may
+    take long go through a queue and have their own connections.
     """
 
     def __init__(
