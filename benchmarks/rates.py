@@ -31,8 +31,8 @@ from benchmarks.table import Row
 BATCH_SIZE = 1000
 WARM_UP_S = 1.0
 MIN_PAGEVIEWS, PAGEVIEWS_MARGIN = 20_000, 1.2
-MIN_RATIOS = {"Ovyxa": 0.18, "Ovyxa, 1,000 at once": 0.9}
-"""The minimum rates, relative to the empty endpoint: below the lowest ones seen on shared machines (0.22 and 1.1)."""
+MIN_RATIOS = {"Ovyxa": 0.2, "Ovyxa, 1,000 at once": 0.6}
+"""The minimum rates, relative to the empty endpoint: below the lowest ones seen on busy machines (0.46 and 0.75)."""
 
 
 class Workload(NamedTuple):
