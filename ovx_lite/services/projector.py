@@ -21,8 +21,8 @@ IDLE_AFTER_S = 0.05
 MAX_LAG_S = 8.0
 """How long an event waits while commits follow each other."""
 
-MAX_WAITING_EVENTS = 60_000
-"""How many events wait while commits follow each other. Projecting them takes less than a second."""
+MAX_WAITING_EVENTS = 40_000
+"""How many events wait while commits follow each other. Projecting them takes about half a second."""
 
 MAX_JOURNAL_EVENTS = 1_000_000
 """How many events the journal holds at most, if projecting them fails. Further requests get 503."""
