@@ -233,6 +233,8 @@ def test_health_says_that_events_cannot_be_counted(place: Place) -> None:
     assert place.server.send("/api/v1/stats/query", query, place.key).json["results"][0]["metrics"] == [0]
     health = place.server.send("/healthz", method="GET")
     assert (health.status, "1 accepted events could not be counted" in health.json["detail"]) == (200, True)
+    assert place.server.stop() == 0
+    assert "Traceback" not in place.server.log_path.read_text()
     for command in (("check",), ("export", "my-site")):
         result = place.store.run(*command)
         assert (result.exit_status, "Traceback" in result.stderr) == (1, False)

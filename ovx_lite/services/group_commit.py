@@ -98,19 +98,22 @@ class GroupCommitWriter:
             self._write_task = None
 
     def _deliver(self, group: Sequence[tuple[LedgerEntry, OnResult]], results: Sequence[WriteResult]) -> None:
-        """Call back with the results of a group."""
+        """Count what was stored of a group, and call back with the results."""
+        stored_events = 0
         for (entry, on_result), result in zip(group, results, strict=True):
             event_count = len(entry.request.events)
             self.queued_events -= event_count
             if isinstance(result, Reply):
                 if not result.replayed:
-                    self.stored_events += event_count
-                    self.projector.record_commit(event_count)
+                    stored_events += event_count
                 self._notifier.publish(entry.request.site_id)
             try:
                 on_result(result)
             except Exception:
                 _log.exception("a request got no response")  # the others of the group still do
+        if stored_events:
+            self.stored_events += stored_events
+            self.projector.record_commit(stored_events)
 
     async def _write_group(self, group: Sequence[LedgerEntry]) -> list[WriteResult]:
         counts, self._rate_limiter.unsaved = self._rate_limiter.unsaved, {}

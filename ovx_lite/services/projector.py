@@ -82,7 +82,7 @@ class Projector:
     async def catch_up(self) -> None:
         """Return when all events that are acknowledged now are projected.
 
-        Raises `sqlite3.OperationalError` if the store cannot be written.
+        Raises `sqlite3.DatabaseError` if the store cannot be written (`sqlite3.OperationalError`) or is damaged.
         """
         target = self.accepted_events
         while self.projected_events < target:
@@ -104,7 +104,7 @@ class Projector:
         """Project the waiting events, so that whoever opens the store next need not. The journal keeps the others."""
         try:
             await self.catch_up()
-        except sqlite3.OperationalError as exc:
+        except sqlite3.DatabaseError as exc:
             _log.error("events could not be projected: %s", exc)
 
     async def run(self) -> None:
@@ -114,7 +114,7 @@ class Projector:
             try:
                 while self.waiting_events and self._is_due():
                     await self._project_slice()
-            except sqlite3.OperationalError as exc:
+            except sqlite3.DatabaseError as exc:  # a full disk or a damaged file, for example: needs no traceback
                 _log.error("events could not be projected: %s", exc)
                 await asyncio.sleep(_RETRY_AFTER_S)
             except Exception:

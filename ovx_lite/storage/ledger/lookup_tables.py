@@ -22,8 +22,6 @@ _COLUMNS = {
     "clients": ("browser", "os", "device", "country"),
     "event_types": ("api", "type", "name", "excluded_reason", "context", "currency"),
 }
-
-
 _COUNTER_MASK = (1 << COUNTER_BITS) - 1
 
 
